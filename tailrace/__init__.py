@@ -1,0 +1,1 @@
+"""Tailrace: LLM post-training as a service."""

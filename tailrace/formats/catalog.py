@@ -1,0 +1,19 @@
+"""The names that are built in: presets, judges and eval sets.
+
+Kept here so that a run spec is refused for an unknown name before it costs a worker. The training
+library's registries are tested to hold exactly these.
+"""
+
+from __future__ import annotations
+
+PRESETS: tuple[str, ...] = ("gpt2-nano",)
+"""Architectures that start from random weights."""
+
+JUDGES: tuple[str, ...] = ("answer_correctness",)
+"""Judges that ship with the training library."""
+
+EVAL_SETS: tuple[str, ...] = ("eval_v1",)
+"""Named eval sets that ship with the training library."""
+
+DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
+"""Eval sets that are taken from the run's own dataset."""

@@ -1,0 +1,383 @@
+"""The run spec: what a run does, one schema for YAML files, the CLI and the protobuf messages.
+
+The ``train.py`` commands read the ``model`` and ``train`` blocks of it (:class:`TrainConfig`).
+Field names equal those of ``protos/tailrace/v1/run_spec.proto``.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tailrace.formats import catalog
+from tailrace.formats.schema import Violation, key
+
+RESOURCE_ID = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+"""A resource id: 1-63 characters, the form of RFC 1034 labels (AIP-122)."""
+
+
+class Schedule(enum.StrEnum):
+    """How the learning rate moves after warm-up."""
+
+    CONSTANT = "constant"
+    """Stays at ``learning_rate``."""
+    LINEAR = "linear"
+    """Falls in a straight line to ``min_learning_rate_ratio`` of it at the last step."""
+    COSINE = "cosine"
+    """Falls along half a cosine to ``min_learning_rate_ratio`` of it at the last step."""
+
+
+class Overlong(enum.StrEnum):
+    """What happens to an example longer than ``max_seq_length``."""
+
+    REFUSE = "refuse"
+    """The run fails before training and says how many there are."""
+    TRUNCATE = "truncate"
+    """The end of the response is cut; the count is logged."""
+    DROP = "drop"
+    """The example is left out; the count is logged."""
+
+
+class StageKind(enum.StrEnum):
+    """The kinds of stage, in the order in which a run executes them."""
+
+    TRAIN = "train"
+    """Trains the model on the dataset."""
+    INFER = "infer"
+    """Generates predictions for the eval sets."""
+    JUDGE = "judge"
+    """Scores the predictions."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Where the model comes from: exactly one of ``source`` and ``preset``."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "model_id": "model.source",
+        "name": "model.source or model.preset",
+        "max_length": "train.sft.max_seq_length",
+    }
+
+    source: str | None = key(
+        "A Hugging Face hub id (`distilgpt2`) or an imported model (`models/{model}`).",
+        default=None,
+        minimum=1,
+        max_length=256,
+        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?",
+    )
+    preset: str | None = key(
+        "A built-in architecture started from random weights (`gpt2-nano`).",
+        default=None,
+        minimum=1,
+        max_length=63,
+        pattern=RESOURCE_ID,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Exactly one of the two must be set."""
+        found = _exactly_one(path or "model", source=self.source, preset=self.preset)
+        if self.preset is not None:
+            found += _known(f"{path}.preset", self.preset, catalog.PRESETS)
+        return found
+
+
+@dataclass(frozen=True)
+class SftSpec:
+    """Supervised fine-tuning: next-token loss on the response tokens only."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "num_epochs": "train.sft.epochs",
+        "lr": "train.sft.learning_rate",
+        "max_length": "train.sft.max_seq_length",
+        "seed": "train.seed",
+    }
+
+    epochs: float | None = key(
+        "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        above=0,
+        maximum=100_000,
+    )
+    max_steps: int | None = key(
+        "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        minimum=1,
+        maximum=100_000_000,
+    )
+    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
+    max_seq_length: int = key(
+        "Longest example, prompt and response together.",
+        unit="tokens",
+        default=128,
+        minimum=8,
+        maximum=1_048_576,
+    )
+    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
+    weight_decay: float = key(
+        "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
+        default=0.0,
+        minimum=0,
+        maximum=10,
+    )
+    warmup_steps: int = key(
+        "Steps over which the learning rate rises from 0.", default=0, minimum=0
+    )
+    schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
+    min_learning_rate_ratio: float = key(
+        "Where linear and cosine schedules end, as a share of `learning_rate`.",
+        default=0.0,
+        minimum=0,
+        maximum=1,
+    )
+    gradient_clip: float = key(
+        "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
+    )
+    overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
+
+    def violations(self, path: str) -> list[Violation]:
+        """Exactly one length; warm-up within max_steps."""
+        found = _exactly_one(path, epochs=self.epochs, max_steps=self.max_steps)
+        if self.max_steps is not None and self.warmup_steps > self.max_steps:
+            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
+        return found
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """The TRAIN stage: a method and what every method shares."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "device": "the --device flag, or execution.train.pool in a run",
+        "num_epochs": "train.sft.epochs",
+        "epochs": "train.sft.epochs",
+        "max_steps": "train.sft.max_steps",
+        "batch_size": "train.sft.batch_size",
+        "learning_rate": "train.sft.learning_rate",
+    }
+
+    sft: SftSpec | None = key("Supervised fine-tuning.", default=None)
+    seed: int = key(
+        "Seed of initial weights, data order and dropout.",
+        default=42,
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    eval_fraction: float = key(
+        "Share of distinct prompts that is held out; 0 trains on everything.",
+        default=0.0,
+        minimum=0,
+        maximum=0.9,
+    )
+    split_seed: int = key(
+        "Seed of the train/held-out split, apart from `seed`.",
+        default=42,
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    save_every_steps: int = key("Steps between checkpoints.", unit="steps", default=100, minimum=1)
+    keep_checkpoints: int = key(
+        "Checkpoints kept, newest first.", default=2, minimum=1, maximum=1000
+    )
+    log_every_steps: int = key("Steps between metric points.", default=10, minimum=1)
+    steps_per_dispatch: int = key(
+        "Optimizer steps per compiled call; boundaries are multiples of it in step numbers.",
+        default=10,
+        minimum=1,
+        maximum=1000,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """A method must be chosen."""
+        return _exactly_one(path or "train", sft=self.sft)
+
+
+@dataclass(frozen=True)
+class InferSpec:
+    """The INFER stage: generation over eval sets."""
+
+    max_new_tokens: int = key(
+        "Most tokens generated per prompt.", unit="tokens", default=64, minimum=1, maximum=65_536
+    )
+    temperature: float = key(
+        "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
+    )
+    seed: int = key("Seed of sampling.", default=42, minimum=0, maximum=2**31 - 1)
+    batch_size: int = key("Prompts generated together.", default=32, minimum=1, maximum=4096)
+    eval_sets: list[str] = key(
+        "`dataset:train`, `dataset:held_out`, or a named set (`eval_v1`).",
+        default=[],
+        minimum=1,
+        max_length=16,
+        pattern=r"dataset:(train|held_out)|[a-z][a-z0-9_-]{0,62}",
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """At least one eval set, none twice."""
+        if not self.eval_sets:
+            return [Violation(f"{path}.eval_sets", "names no eval set")]
+        if len(set(self.eval_sets)) < len(self.eval_sets):
+            return [Violation(f"{path}.eval_sets", "names an eval set twice")]
+        known = catalog.DATASET_EVAL_SETS + catalog.EVAL_SETS
+        return [
+            violation
+            for i, name in enumerate(self.eval_sets)
+            for violation in _known(f"{path}.eval_sets[{i}]", name, known)
+        ]
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """One judge of the JUDGE stage."""
+
+    name: str = key(
+        "The judge (`answer_correctness`).",
+        minimum=1,
+        max_length=63,
+        pattern=r"[a-z][a-z0-9_]{0,62}",
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """The judge must exist."""
+        return _known(f"{path}.name", self.name, catalog.JUDGES)
+
+
+@dataclass(frozen=True)
+class StageExecution:
+    """Where and for how long one stage may run."""
+
+    pool: str = key(
+        "The pool of slots it asks for.",
+        default="cpu",
+        minimum=1,
+        max_length=63,
+        pattern=RESOURCE_ID,
+    )
+    timeout: float = key(
+        "Longest execution of one attempt.",
+        unit="seconds",
+        default=86_400.0,
+        duration=True,
+        minimum=1,
+        maximum=30 * 86_400,
+    )
+    threads: int = key(
+        "CPU threads; 0 takes all of the slot's cores.", default=0, minimum=0, maximum=1024
+    )
+
+
+@dataclass(frozen=True)
+class ExecutionSpec:
+    """Execution settings per stage kind."""
+
+    train: StageExecution = key("The TRAIN stage.", default=StageExecution())
+    infer: StageExecution = key("The INFER stage.", default=StageExecution())
+    judge: StageExecution = key("The JUDGE stage.", default=StageExecution())
+
+
+@dataclass(frozen=True)
+class RetrySpec:
+    """When a failed attempt is followed by another."""
+
+    max_attempts: int = key(
+        "Attempts per stage; released ones do not count.", default=3, minimum=1, maximum=100
+    )
+    initial_backoff: float = key(
+        "Wait before the second attempt; doubles from then on.",
+        unit="seconds",
+        default=1.0,
+        duration=True,
+        minimum=0,
+        maximum=3600,
+    )
+    max_backoff: float = key(
+        "Longest wait.", unit="seconds", default=60.0, duration=True, minimum=0, maximum=86_400
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The file of ``training/train_jax.py``: the ``model`` and ``train`` blocks of a run spec."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "training": "train",
+        "device": "the --device flag",
+        "dataset": "the --dataset flag",
+    }
+
+    model: ModelSpec = key("The model to start from.")
+    train: TrainSpec = key("How it is trained.")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run does; blocks that are left out leave their stage out."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"training": "train", "evaluation": "infer"}
+
+    model: ModelSpec = key("The model to start from.")
+    dataset: str | None = key(
+        "`name` (newest version) or `name@version`.",
+        default=None,
+        minimum=1,
+        max_length=80,
+        pattern=RESOURCE_ID + r"(@[1-9][0-9]{0,8})?",
+    )
+    train: TrainSpec | None = key("The TRAIN stage.", default=None)
+    infer: InferSpec | None = key("The INFER stage.", default=None)
+    judges: list[JudgeSpec] = key("The judges of the JUDGE stage.", default=[], max_length=16)
+    execution: ExecutionSpec = key("Pool, timeout and threads per stage.", default=ExecutionSpec())
+    retry: RetrySpec = key("The retry policy of every stage.", default=RetrySpec())
+    labels: dict[str, str] = key("Free labels to filter by.", default={}, max_length=32)
+
+    def violations(self, path: str) -> list[Violation]:
+        """The stages must be able to feed each other."""
+        found: list[Violation] = []
+        eval_sets = self.infer.eval_sets if self.infer else []
+        if self.train is None and self.infer is None:
+            found.append(Violation("train", "the run has no stage: give train, infer, or both"))
+        if self.judges and self.infer is None:
+            found.append(Violation("judges", "have nothing to judge without an infer block"))
+        needs_dataset = self.train is not None or any(s.startswith("dataset:") for s in eval_sets)
+        if needs_dataset and self.dataset is None:
+            found.append(Violation("dataset", "is required by train and by dataset: eval sets"))
+        held_out = self.train is not None and self.train.eval_fraction > 0
+        if "dataset:held_out" in eval_sets and not held_out:
+            found.append(
+                Violation(
+                    "infer.eval_sets",
+                    "dataset:held_out is empty: it needs a train block with eval_fraction above 0",
+                )
+            )
+        names = [judge.name for judge in self.judges]
+        found.extend(
+            Violation(f"judges[{i}].name", f"{name!r} is named twice")
+            for i, name in enumerate(names)
+            if name in names[:i]
+        )
+        return found
+
+    def stage_kinds(self) -> list[StageKind]:
+        """The kinds of this run's stages, in execution order."""
+        present = {
+            StageKind.TRAIN: self.train is not None,
+            StageKind.INFER: self.infer is not None,
+            StageKind.JUDGE: bool(self.judges),
+        }
+        return [kind for kind, there in present.items() if there]
+
+
+def _exactly_one(path: str, **options: object) -> list[Violation]:
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) == 1:
+        return []
+    names = ", ".join(options)
+    found = f"has {' and '.join(given)}" if given else "has none"
+    return [Violation(path, f"needs exactly one of {names}; {found}")]
+
+
+def _known(path: str, name: str, known: tuple[str, ...]) -> list[Violation]:
+    if name in known:
+        return []
+    return [Violation(path, f"{name!r} is not known; there is: {', '.join(known)}")]

@@ -1,0 +1,276 @@
+"""Strict mapping of plain data (YAML, JSON, protobuf) onto dataclasses.
+
+A dataclass whose fields are made with :func:`key` is a schema. :func:`parse` checks types, ranges,
+choices and unknown names and collects *every* violation before it raises, so that a user mends a
+file in one go. :func:`to_mapping` is its inverse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import enum
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One wrong field: its dotted path (``train.sft.epochs``) and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class SpecError(ValueError):
+    """The input does not fit its schema; ``violations`` names every wrong field at once."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one key accepts, beside its Python type."""
+
+    doc: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    duration: bool = False
+
+
+def key(doc: str, *, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
+    """Declare a schema field.
+
+    ``doc`` is its one-line description; without ``default`` the key is required. ``minimum`` and
+    ``maximum`` are inclusive bounds, ``above`` an exclusive lower one; for strings and lists
+    ``max_length`` bounds the length; ``duration`` accepts seconds or text such as ``1h30m``.
+    """
+    metadata = {"rule": Rule(doc, **rule)}
+    if isinstance(default, (list, dict)):
+        kind = type(default)
+        return dataclasses.field(default_factory=lambda: kind(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse(schema: type[T], data: object, path: str = "") -> T:
+    """Turn plain data into an instance of ``schema``.
+
+    Raises :class:`SpecError` with every violation: wrong types, values out of range, unknown keys
+    (with the nearest known name), renamed keys (with the new name) and the schema's own checks.
+    """
+    violations: list[Violation] = []
+    value = _dataclass(schema, data, path, violations)
+    if violations:
+        raise SpecError(violations)
+    return typing.cast(T, value)
+
+
+def to_mapping(value: Any) -> Any:
+    """Plain data (dict, list, str, int, float, bool) of a schema instance; unset keys left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_mapping(v) for name, v in pairs if v is not None and v not in ([], {})}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, list):
+        return [to_mapping(item) for item in value]
+    if isinstance(value, dict):
+        return dict(value)
+    return value
+
+
+def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
+    if not isinstance(data, Mapping):
+        out.append(Violation(path or "(root)", f"must be a mapping, not {_kind(data)}"))
+        return None
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    before = len(out)
+    _unknown_keys(schema, data, fields, path, out)
+    values: dict[str, Any] = {}
+    for name, field in fields.items():
+        where = _join(path, name)
+        if data.get(name) is None:
+            required = (
+                field.default is dataclasses.MISSING
+                and field.default_factory is dataclasses.MISSING
+            )
+            if required:
+                out.append(Violation(where, "is required"))
+            continue
+        values[name] = _value(hints[name], field.metadata["rule"], data[name], where, out)
+    if len(out) > before:
+        return None
+    made = schema(**values)
+    checks = getattr(made, "violations", None)
+    if checks is not None:
+        out.extend(checks(path))
+    return made
+
+
+def _unknown_keys(
+    schema: type[Any],
+    data: Mapping[Any, Any],
+    fields: Mapping[str, Any],
+    path: str,
+    out: list[Violation],
+) -> None:
+    renamed: Mapping[str, str] = getattr(schema, "RENAMED", {})
+    for name in data:
+        if name in fields:
+            continue
+        where = _join(path, str(name))
+        if name in renamed:
+            out.append(Violation(where, f"is an old name: use {renamed[name]}"))
+            continue
+        near = difflib.get_close_matches(str(name), fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
+        out.append(Violation(where, f"is not a known key; {hint}"))
+
+
+def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    origin = typing.get_origin(hint)
+    if origin is list:
+        return _list(typing.get_args(hint)[0], rule, data, path, out)
+    if origin is dict:
+        labels = typing.get_args(hint)[1] is str
+        return (_labels if labels else _metadata)(rule, data, path, out)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _dataclass(hint, data, path, out)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        choices = [str(member.value) for member in hint]
+        if data in choices:
+            return hint(data)
+        out.append(Violation(path, f"must be one of {', '.join(choices)}, not {data!r}"))
+        return None
+    if rule.duration:
+        return _range(rule, _duration(data, path, out), path, out)
+    return _scalar(hint, rule, data, path, out)
+
+
+def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    if not isinstance(data, (list, tuple)):
+        out.append(Violation(path, f"must be a list, not {_kind(data)}"))
+        return None
+    if rule.max_length is not None and len(data) > rule.max_length:
+        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+    item_rule = dataclasses.replace(rule, max_length=None)
+    return [_value(hint, item_rule, item, f"{path}[{i}]", out) for i, item in enumerate(data)]
+
+
+def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    if not isinstance(data, Mapping):
+        out.append(Violation(path, f"must be a mapping of text to text, not {_kind(data)}"))
+        return None
+    if rule.max_length is not None and len(data) > rule.max_length:
+        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+    for name, value in data.items():
+        where = _join(path, str(name))
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
+            out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
+        if not isinstance(value, str) or len(value) > 256 or "\0" in value:
+            out.append(Violation(where, "values are text of at most 256 characters"))
+    return dict(data)
+
+
+def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    """A mapping of free names to single values, of users' own making."""
+    if not isinstance(data, Mapping):
+        out.append(Violation(path, f"must be a mapping, not {_kind(data)}"))
+        return None
+    if rule.max_length is not None and len(data) > rule.max_length:
+        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+    text = Rule("", max_length=2000)
+    for name, value in data.items():
+        where = _join(path, str(name))
+        if not isinstance(value, (str, int, float, bool)):
+            out.append(Violation(where, f"must be text, a number or a boolean, not {_kind(value)}"))
+        elif isinstance(value, str):
+            _text(text, value, where, out)
+        elif isinstance(value, float):
+            _range(text, value, where, out)
+        _text(text, str(name), f"{where} (the name)", out)
+    return dict(data)
+
+
+def _scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+        data = float(data)
+    if hint is float and isinstance(data, str):
+        # YAML 1.1 reads 2e-5 as text (its floats need a dot); users mean the number.
+        with contextlib.suppress(ValueError):
+            data = float(data)
+    if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
+        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        out.append(Violation(path, f"must be {wanted[hint]}, not {data!r}"))
+        return None
+    if isinstance(data, str):
+        return _text(rule, data, path, out)
+    return data if isinstance(data, bool) else _range(rule, data, path, out)
+
+
+def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
+    if "\0" in data:
+        out.append(Violation(path, "contains a NUL character"))
+    elif any("\ud800" <= char <= "\udfff" for char in data):
+        out.append(Violation(path, "contains half of a surrogate pair, which UTF-8 cannot hold"))
+    elif not data and rule.minimum:
+        out.append(Violation(path, "must not be empty"))
+    elif rule.max_length is not None and len(data) > rule.max_length:
+        out.append(
+            Violation(path, f"has {len(data)} characters, at most {rule.max_length} allowed")
+        )
+    elif rule.pattern is not None and not re.fullmatch(rule.pattern, data):
+        out.append(Violation(path, f"{data!r} does not fit the form {rule.pattern}"))
+    return data
+
+
+def _range(rule: Rule, data: Any, path: str, out: list[Violation]) -> Any:
+    if data is None:
+        return None
+    if isinstance(data, float) and not math.isfinite(data):
+        out.append(Violation(path, f"must be a finite number, not {data}"))
+    elif rule.above is not None and data <= rule.above:
+        out.append(Violation(path, f"must be above {rule.above:g}, not {data:g}"))
+    elif rule.minimum is not None and data < rule.minimum:
+        out.append(Violation(path, f"must be at least {rule.minimum:g}, not {data:g}"))
+    elif rule.maximum is not None and data > rule.maximum:
+        out.append(Violation(path, f"must be at most {rule.maximum:g}, not {data:g}"))
+    return data
+
+
+def _duration(data: object, path: str, out: list[Violation]) -> float | None:
+    if isinstance(data, (int, float)) and not isinstance(data, bool):
+        return float(data)
+    match = _DURATION.fullmatch(data) if isinstance(data, str) and data else None
+    if match is None:
+        out.append(Violation(path, f"must be seconds or text such as '1h30m', not {data!r}"))
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _kind(data: object) -> str:
+    return "nothing" if data is None else type(data).__name__

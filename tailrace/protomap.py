@@ -1,0 +1,152 @@
+"""Protobuf messages as plain mappings and back, with the spelling of YAML files and ``--json``.
+
+It differs from protobuf's own JSON mapping where people would stumble: field names stay in
+snake_case, enum values are short lower-case words (``cosine`` for ``SCHEDULE_COSINE``), 64-bit
+integers are numbers, durations are seconds. Timestamps are RFC 3339 text in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf.message import Message
+
+from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.schema import parse
+from tailrace.formats.schema import to_mapping as schema_to_mapping
+from tailrace.v1 import run_spec_pb2
+
+M = TypeVar("M", bound=Message)
+
+# The stubs know two classes of descriptors and neither's newer attributes.
+Field = Any
+EnumDescriptor = Any
+
+
+def to_mapping(message: Message, *, defaults: bool = False) -> dict[str, Any]:
+    """Plain data of a message.
+
+    Fields that are not set are left out; with ``defaults`` scalars and lists without presence are
+    there with their zero value, as programs that read ``--json`` expect.
+    """
+    out: dict[str, Any] = {}
+    field: Field
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if _is_map(field):
+            if value or defaults:
+                out[field.name] = dict(value)
+        elif _is_repeated(field):
+            if len(value) or defaults:
+                out[field.name] = [_plain(field, item, defaults) for item in value]
+        elif field.has_presence:
+            if message.HasField(field.name):
+                out[field.name] = _plain(field, value, defaults)
+        elif value != field.default_value or (defaults and field.enum_type is None):
+            out[field.name] = _plain(field, value, defaults)
+    return out
+
+
+def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
+    """A message from plain data as :func:`to_mapping` makes it.
+
+    Raises ``ValueError`` for an unknown field or enum value and ``TypeError`` for a wrong type;
+    input from users is checked by :mod:`tailrace.formats.schema` before it comes here.
+    """
+    message = message_type()
+    fields: Mapping[str, Field] = message.DESCRIPTOR.fields_by_name
+    for name, value in data.items():
+        if name not in fields:
+            raise ValueError(f"{message.DESCRIPTOR.name} has no field {name!r}")
+        field = fields[name]
+        target = getattr(message, name)
+        if _is_map(field):
+            target.update(value)
+        elif _is_repeated(field):
+            target.extend(_proto(field, target, item) for item in value)
+        elif field.message_type is not None:
+            # MergeFrom alone would leave an empty sub-message unset.
+            target.SetInParent()
+            target.MergeFrom(_proto(field, target, value))
+        else:
+            setattr(message, name, _proto(field, target, value))
+    return message
+
+
+def spec_from_proto(message: run_spec_pb2.RunSpec) -> RunSpec:
+    """The validated run spec of a message; raises ``SpecError`` with every wrong field."""
+    return parse(RunSpec, to_mapping(message))
+
+
+def spec_to_proto(spec: RunSpec) -> run_spec_pb2.RunSpec:
+    """The message of a run spec, every default written out."""
+    return from_mapping(run_spec_pb2.RunSpec, schema_to_mapping(spec))
+
+
+def enum_word(enum: EnumDescriptor, number: int) -> str:
+    """The short word of an enum value; a number this build does not know stays a number."""
+    value = enum.values_by_number.get(number)
+    if value is None:
+        return str(number)
+    name: str = value.name
+    return name.removeprefix(_prefix(enum)).lower()
+
+
+def enum_number(enum: EnumDescriptor, word: str) -> int:
+    """The inverse of :func:`enum_word`; raises ``ValueError`` with the known words."""
+    value = enum.values_by_name.get(_prefix(enum) + word.upper())
+    if value is None:
+        known = ", ".join(enum_word(enum, v.number) for v in enum.values if v.number)
+        raise ValueError(f"{word!r} is not one of {known}")
+    return int(value.number)
+
+
+def timestamp_text(value: timestamp_pb2.Timestamp) -> str:
+    """RFC 3339 text in UTC with microseconds."""
+    return value.ToDatetime(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _plain(field: Field, value: Any, defaults: bool) -> Any:
+    if isinstance(value, timestamp_pb2.Timestamp):
+        return timestamp_text(value)
+    if isinstance(value, duration_pb2.Duration):
+        return value.ToTimedelta().total_seconds()
+    if field.message_type is not None:
+        return to_mapping(value, defaults=defaults)
+    if field.enum_type is not None:
+        return enum_word(field.enum_type, value)
+    return value
+
+
+def _proto(field: Field, target: Any, value: Any) -> Any:
+    if field.message_type is None:
+        return value if field.enum_type is None else enum_number(field.enum_type, value)
+    message_type = field.message_type._concrete_class
+    if message_type is timestamp_pb2.Timestamp:
+        moment = timestamp_pb2.Timestamp()
+        moment.FromDatetime(datetime.fromisoformat(value))
+        return moment
+    if message_type is duration_pb2.Duration:
+        span = duration_pb2.Duration()
+        span.FromNanoseconds(round(value * 1e9))
+        return span
+    return from_mapping(message_type, value)
+
+
+def _prefix(enum: EnumDescriptor) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", enum.name).upper() + "_"
+
+
+def _is_repeated(field: Field) -> bool:
+    # protobuf 6.31 deprecates label; 5.29 has no is_repeated.
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(field.label == field.LABEL_REPEATED)
+
+
+def _is_map(field: Field) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
