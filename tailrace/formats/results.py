@@ -17,11 +17,11 @@ class TrainResult:
     last_loss: float = key("Mean loss over the last epoch.", unit="nats")
     examples: int = key("Examples trained on.", minimum=0)
     held_out: int = key("Prompts held out.", minimum=0)
-    overlong: int = key("Examples truncated or dropped for their length.", default=0, minimum=0)
     parameters: int = key("Trained parameters.", minimum=0)
     tokens: int = key("Non-padding tokens seen.", unit="tokens", minimum=0)
     seconds: float = key("Wall time of this attempt's steps.", unit="seconds", minimum=0)
     resumed_from_step: int = key("Step this attempt continued from; 0 if fresh.", default=0)
+    overlong: int = key("Examples truncated or dropped for their length.", default=0, minimum=0)
     model_digest: str = key("sha256 of model.safetensors.", default="")
 
 

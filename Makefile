@@ -1,0 +1,62 @@
+# What a newcomer needs is `make demo` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUBS := tailrace/v1
+PROTOS := $(wildcard protos/tailrace/v1/*.proto)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint format protos protos-check clean
+
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with nothing else installed.
+	$(BIN)/tailrace demo
+
+test: $(VENV)/.installed-dev ## Runs every test.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose
+	cd protos && ../$(BIN)/buf lint
+
+format: $(VENV)/.installed-dev ## Formats and mends what can be mended.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: $(VENV)/.installed-dev ## Regenerates the stubs.
+	$(MAKE) --no-print-directory stubs OUT=.
+
+protos-check: $(VENV)/.installed-dev ## Fails when the committed stubs differ from the protos.
+	@rm -rf build/stubs && mkdir -p build/stubs
+	@$(MAKE) --no-print-directory stubs OUT=build/stubs
+	@diff -ru --exclude=__init__.py --exclude=__pycache__ build/stubs/$(STUBS) $(STUBS) \
+		|| { echo "The stubs differ from the protos: run 'make protos' and commit."; exit 1; }
+
+.PHONY: stubs
+stubs:
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \
+		--python_out=$(OUT) --grpc_python_out=$(OUT) \
+		--mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+
+clean: ## Removes what was built and the virtual environment.
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "venv is missing: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $(VENV)/.installed $@

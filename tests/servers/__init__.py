@@ -1,0 +1,1 @@
+"""Private RabbitMQ, PostgreSQL and Valkey nodes for tests: free ports, temporary data."""

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from tailrace.formats.run_spec import RunSpec, Schedule, StageKind, TrainConfig
+from tailrace.formats.schema import SpecError, parse, to_mapping
+
+FULL: dict[str, Any] = {
+    "dataset": "golden-v2@1",
+    "model": {"preset": "gpt2-nano"},
+    "train": {"sft": {"epochs": 3, "schedule": "cosine"}, "eval_fraction": 0.2},
+    "infer": {"eval_sets": ["dataset:train", "dataset:held_out", "eval_v1"]},
+    "judges": [{"name": "answer_correctness"}],
+    "execution": {"train": {"pool": "gpu", "timeout": "1h"}},
+    "labels": {"team": "a"},
+}
+
+
+def changed(**blocks: Any) -> dict[str, Any]:
+    spec = copy.deepcopy(FULL)
+    spec.update(blocks)
+    return {name: block for name, block in spec.items() if block is not None}
+
+
+def wrong(spec: dict[str, Any]) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse(RunSpec, spec)
+    return {v.field: v.description for v in caught.value.violations}
+
+
+def test_a_full_spec_round_trips() -> None:
+    spec = parse(RunSpec, FULL)
+    assert spec.train is not None
+    assert spec.train.sft is not None
+    assert spec.train.sft.schedule is Schedule.COSINE
+    assert spec.execution.train.timeout == 3600
+    assert parse(RunSpec, to_mapping(spec)) == spec
+
+
+def test_stage_kinds_follow_the_blocks() -> None:
+    assert parse(RunSpec, FULL).stage_kinds() == list(StageKind)
+    without = parse(RunSpec, changed(train=None, infer={"eval_sets": ["eval_v1"]}))
+    assert without.stage_kinds() == [StageKind.INFER, StageKind.JUDGE]
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (changed(train=None, infer=None, judges=None), "train"),
+        (changed(infer=None), "judges"),
+        (changed(dataset=None), "dataset"),
+        (changed(train={"sft": {"epochs": 1}}), "infer.eval_sets"),
+        (changed(train={"sft": {"epochs": 1, "max_steps": 3}}), "train.sft"),
+        (changed(train={"sft": {}}), "train.sft"),
+        (changed(train={}), "train"),
+        (changed(train={"sft": {"max_steps": 3, "warmup_steps": 4}}), "train.sft.warmup_steps"),
+        (changed(model={}), "model"),
+        (changed(model={"preset": "gpt2-nano", "source": "distilgpt2"}), "model"),
+        (changed(model={"preset": "gpt9"}), "model.preset"),
+        (changed(model={"source": "../../etc"}), "model.source"),
+        (changed(model={"source": "/abs/path"}), "model.source"),
+        (changed(judges=[{"name": "vibes"}]), "judges[0].name"),
+        (changed(judges=[{"name": "answer_correctness"}] * 2), "judges[1].name"),
+        (changed(infer={"eval_sets": ["eval_v9"]}), "infer.eval_sets[0]"),
+        (changed(infer={"eval_sets": []}), "infer.eval_sets"),
+        (changed(infer={"eval_sets": ["eval_v1", "eval_v1"]}), "infer.eval_sets"),
+        (changed(dataset="Golden"), "dataset"),
+        (changed(dataset="golden-v2@0"), "dataset"),
+        (changed(execution={"train": {"pool": "GPU"}}), "execution.train.pool"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(spec: dict[str, Any], field: str) -> None:
+    assert field in wrong(spec)
+
+
+@pytest.mark.parametrize(
+    ("config", "field", "new"),
+    [
+        ({"model": {"model_id": "x"}, "train": {"sft": {"epochs": 1}}}, "model.model_id", "source"),
+        ({"model": {"source": "x"}, "training": {"num_epochs": 1}}, "training", "train"),
+        ({"model": {"source": "x"}, "train": {"num_epochs": 1}}, "train.num_epochs", "sft.epochs"),
+        ({"model": {"source": "x"}, "train": {"device": "cpu"}}, "train.device", "--device"),
+    ],
+)
+def test_old_names_are_refused_with_the_new_one(
+    config: dict[str, Any], field: str, new: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(TrainConfig, config)
+    found = {v.field: v.description for v in caught.value.violations}
+    assert new in found[field]
