@@ -7,7 +7,7 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check clean
+.PHONY: help demo test lint format protos protos-check docs clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ stubs:
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \
 		--python_out=$(OUT) --grpc_python_out=$(OUT) \
 		--mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+
+docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
+	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md
 
 clean: ## Removes what was built and the virtual environment.
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

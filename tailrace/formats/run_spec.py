@@ -108,8 +108,7 @@ class SftSpec:
     )
     batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
     max_seq_length: int = key(
-        "Longest example, prompt and response together.",
-        unit="tokens",
+        "Longest example in tokens, prompt and response together.",
         default=128,
         minimum=8,
         maximum=1_048_576,
@@ -176,7 +175,7 @@ class TrainSpec:
         minimum=0,
         maximum=2**31 - 1,
     )
-    save_every_steps: int = key("Steps between checkpoints.", unit="steps", default=100, minimum=1)
+    save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
     keep_checkpoints: int = key(
         "Checkpoints kept, newest first.", default=2, minimum=1, maximum=1000
     )
@@ -198,7 +197,7 @@ class InferSpec:
     """The INFER stage: generation over eval sets."""
 
     max_new_tokens: int = key(
-        "Most tokens generated per prompt.", unit="tokens", default=64, minimum=1, maximum=65_536
+        "Most tokens generated per prompt.", default=64, minimum=1, maximum=65_536
     )
     temperature: float = key(
         "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
