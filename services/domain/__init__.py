@@ -1,0 +1,1 @@
+"""Pure rules: state machines, errors, cursors. Imports nothing of the layers above."""

@@ -1,0 +1,138 @@
+"""The error tree of the control plane.
+
+=====================  ====================  =====================================================
+class                  gRPC code             meaning
+=====================  ====================  =====================================================
+InvalidInput           INVALID_ARGUMENT      fields are wrong; names all of them at once
+NotFound               NOT_FOUND             the named thing does not exist
+AlreadyExists          ALREADY_EXISTS        the name or request id is taken by something else
+FailedPrecondition     FAILED_PRECONDITION   the state of the thing does not allow it
+Aborted                ABORTED               another call got in between; try again
+OutOfRange             OUT_OF_RANGE          an offset lies past the end
+ResourceExhausted      RESOURCE_EXHAUSTED    a limit is exceeded
+Unavailable            UNAVAILABLE           not now; the same call may succeed later
+=====================  ====================  =====================================================
+
+Clients see ``google.rpc.Status`` with ``ErrorInfo(reason, domain)``; InvalidInput adds
+``BadRequest``. Whatever is not of this tree reaches clients as INTERNAL with an opaque id.
+"""
+
+# ruff: noqa: N818 - the classes carry the names of the gRPC codes they become
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import ClassVar
+
+from tailrace.formats.schema import SpecError, Violation
+
+DOMAIN = "tailrace"
+"""``ErrorInfo.domain`` of every error."""
+
+
+class Code(enum.IntEnum):
+    """The google.rpc.Code numbers in use."""
+
+    INVALID_ARGUMENT = 3
+    """A field is wrong whatever the state of the system."""
+    NOT_FOUND = 5
+    """The named thing does not exist."""
+    ALREADY_EXISTS = 6
+    """The name is taken."""
+    RESOURCE_EXHAUSTED = 8
+    """A limit is exceeded."""
+    FAILED_PRECONDITION = 9
+    """The state of the thing does not allow it."""
+    ABORTED = 10
+    """Another call got in between."""
+    OUT_OF_RANGE = 11
+    """Past the end."""
+    INTERNAL = 13
+    """A fault of the server."""
+    UNAVAILABLE = 14
+    """Not now."""
+
+
+class TailraceError(Exception):
+    """Base of the tree. ``reason`` is UPPER_SNAKE_CASE and stable, the message is for people."""
+
+    code: ClassVar[Code]
+
+    def __init__(self, reason: str, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+
+
+class InvalidInput(TailraceError):
+    """INVALID_ARGUMENT: ``violations`` names every wrong field, by its path in the request."""
+
+    code = Code.INVALID_ARGUMENT
+
+    def __init__(self, violations: Iterable[Violation], reason: str = "INVALID_INPUT") -> None:
+        self.violations = list(violations)
+        shown = "; ".join(f"{v.field}: {v.description}" for v in self.violations[:10])
+        more = f"; and {len(self.violations) - 10} more" if len(self.violations) > 10 else ""
+        super().__init__(reason, f"{shown}{more}")
+
+    @classmethod
+    def field(cls, field: str, description: str) -> InvalidInput:
+        """One wrong field."""
+        return cls([Violation(field, description)])
+
+    @classmethod
+    def from_spec_error(cls, error: SpecError, prefix: str) -> InvalidInput:
+        """The violations of a schema below the request field ``prefix``."""
+        return cls(Violation(f"{prefix}.{v.field}", v.description) for v in error.violations)
+
+
+class NotFound(TailraceError):
+    """NOT_FOUND: the named thing does not exist (any more)."""
+
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(TailraceError):
+    """ALREADY_EXISTS: the name, or the request id, is taken by something else."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class FailedPrecondition(TailraceError):
+    """FAILED_PRECONDITION: the state of the thing does not allow it."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class LeaseLost(FailedPrecondition):
+    """FAILED_PRECONDITION with reason LEASE_LOST: the lease is no longer the stage's."""
+
+    def __init__(
+        self, message: str = "the lease is no longer the stage's; stop the process"
+    ) -> None:
+        super().__init__("LEASE_LOST", message)
+
+
+class Aborted(TailraceError):
+    """ABORTED: another call got in between; the same call may succeed when tried again."""
+
+    code = Code.ABORTED
+
+
+class OutOfRange(TailraceError):
+    """OUT_OF_RANGE: an offset lies past the end."""
+
+    code = Code.OUT_OF_RANGE
+
+
+class ResourceExhausted(TailraceError):
+    """RESOURCE_EXHAUSTED: a limit is exceeded."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class Unavailable(TailraceError):
+    """UNAVAILABLE: not now; the same call may succeed later or at another replica."""
+
+    code = Code.UNAVAILABLE

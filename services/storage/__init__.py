@@ -1,0 +1,1 @@
+"""Tables, repositories and blobs; the only layer that speaks SQL."""

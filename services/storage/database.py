@@ -1,0 +1,178 @@
+"""The database: engines, transactions, portable column types and statements.
+
+SQLite has one writer engine (a pool of one connection, BEGIN IMMEDIATE, WAL, synchronous=FULL) and
+a reader engine; PostgreSQL has one engine. Both dialects see the same SQLAlchemy Core statements.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""All tables of the control plane; constraints are named so that migrations can alter them."""
+
+DEFAULT_PROJECT = "default"
+"""The project of callers without a token."""
+
+BigInt = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""64-bit integer; SQLite counts up only columns declared INTEGER."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A point in time with microseconds: always aware and in UTC in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite stores text without an offset, so everything is brought to UTC first."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime names no point in time")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def enum_type(kind: type[enum.StrEnum], name: str) -> sa.Enum:
+    """A column type that stores the values of ``kind`` as text, guarded by a CHECK constraint."""
+    return sa.Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def utc_now() -> datetime:
+    """The time, as it is written into rows."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """Transactions on one database, given by its SQLAlchemy URL."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = make_url(url)
+        if self.url.get_backend_name() == "sqlite":
+            self._writer, self._reader = _sqlite_engines(url, pool_size)
+        elif self.url.get_backend_name() == "postgresql":
+            self._writer = create_async_engine(url, pool_size=pool_size, pool_pre_ping=True)
+            self._reader = self._writer.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        else:
+            raise ValueError(
+                f"database_url: {self.url.drivername!r} is neither SQLite nor PostgreSQL"
+            )
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits when the block ends and rolls back when it raises."""
+        async with self._writer.begin() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction that sees one state of the database throughout."""
+        async with self._reader.connect() as conn:
+            yield conn
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+async def upsert(
+    conn: AsyncConnection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    key: Sequence[str],
+) -> None:
+    """Insert rows; a row whose ``key`` columns exist already replaces the other columns."""
+    if not rows:
+        return
+    statement = _dialect_insert(conn, table)
+    replaced = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    await conn.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
+
+
+async def insert_new(
+    conn: AsyncConnection, table: sa.Table, row: Mapping[str, Any], key: Sequence[str]
+) -> bool:
+    """Insert a row unless its ``key`` columns exist already; whether it was inserted."""
+    statement = _dialect_insert(conn, table).values(**row)
+    result = await conn.execute(statement.on_conflict_do_nothing(index_elements=key))
+    return result.rowcount == 1
+
+
+async def advisory_lock(conn: AsyncConnection, name: str) -> None:
+    """Wait until no other transaction holds ``name``; held until the transaction ends.
+
+    On SQLite the one writer is the lock.
+    """
+    if conn.dialect.name == "postgresql":
+        await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(name.encode()))))
+
+
+def _dialect_insert(conn: AsyncConnection, table: sa.Table) -> Any:
+    return (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
+    path = make_url(url).database
+    if not path or path == ":memory:" or path.startswith("file:"):
+        raise ValueError("database_url: SQLite needs a file, sqlite+aiosqlite:///PATH")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    writer = create_async_engine(
+        url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    reader = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=pool_size)
+    _prepare_sqlite(writer, "BEGIN IMMEDIATE", ["journal_mode=WAL", "synchronous=FULL"])
+    _prepare_sqlite(reader, "BEGIN", ["query_only=ON"])
+    return writer, reader
+
+
+def _prepare_sqlite(engine: AsyncEngine, begin: str, pragmas: list[str]) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connect(dbapi_connection: Any, _record: Any) -> None:
+        # The driver's own transactions begin too late: at the first write, after the reads.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        for pragma in ["busy_timeout=30000", "foreign_keys=ON", *pragmas]:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)

@@ -1,0 +1,21 @@
+"""What every use case works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.settings import Settings
+from services.storage.blobs import BlobStore
+from services.storage.database import Database
+from services.wakeups import Shutdown, Wakeups
+
+
+@dataclass(frozen=True)
+class Context:
+    """The adapters and settings that use cases need; made once by the composition root."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    wakeups: Wakeups = field(default_factory=Wakeups)
+    shutdown: Shutdown = field(default_factory=Shutdown)
