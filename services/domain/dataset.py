@@ -1,0 +1,112 @@
+"""Datasets: versions of JSON lines of traces."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.domain.errors import InvalidInput
+from services.domain.names import description_violations, id_violations
+from tailrace.formats.run_spec import RESOURCE_ID
+
+DATASET_FILE = "dataset.jsonl"
+"""The file of a dataset's artifact that holds the traces."""
+
+MANIFEST_FILE = "manifest.json"
+"""The file of a dataset's artifact that says what it is."""
+
+_REFERENCE = re.compile(rf"({RESOURCE_ID})(?:@([1-9][0-9]{{0,8}}))?")
+
+
+@dataclass(frozen=True)
+class DatasetReference:
+    """What a run spec or a resource name says: an id and perhaps a version."""
+
+    dataset_id: str
+    """The dataset's id."""
+    version: int | None
+    """The version; ``None`` for the newest."""
+
+    @classmethod
+    def parse(cls, text: str, field: str) -> DatasetReference:
+        """Read ``name`` or ``name@version``; raises :class:`InvalidInput` at ``field``."""
+        match = _REFERENCE.fullmatch(text)
+        if match is None:
+            raise InvalidInput.field(
+                field, f"{text[:200]!r} is not a dataset: use 'name' or 'name@version'"
+            )
+        # The id's own pattern holds a group.
+        return cls(match[1], int(match[3]) if match[3] else None)
+
+    @classmethod
+    def parse_name(cls, name: str) -> DatasetReference:
+        """Read ``datasets/{dataset}[@{version}]``; raises :class:`InvalidInput` at ``name``."""
+        if not name.startswith("datasets/"):
+            raise InvalidInput.field(
+                "name", f"{name[:200]!r} is not of the form datasets/{{dataset}}[@{{version}}]"
+            )
+        return cls.parse(name.removeprefix("datasets/"), "name")
+
+    def __str__(self) -> str:
+        return self.dataset_id if self.version is None else f"{self.dataset_id}@{self.version}"
+
+
+@dataclass(frozen=True)
+class DatasetHeader:
+    """What an import says before its data."""
+
+    dataset_id: str
+    """The id that versions share."""
+    description: str
+    """What it is, in a sentence."""
+
+    def __post_init__(self) -> None:
+        violations = [
+            *id_violations("header.dataset_id", self.dataset_id),
+            *description_violations("header.description", self.description),
+        ]
+        if violations:
+            raise InvalidInput(violations)
+
+
+@dataclass(frozen=True)
+class DatasetContent:
+    """What a version holds, apart from its name."""
+
+    sha256: str
+    """sha256 of the JSON lines."""
+    size_bytes: int
+    """Size of the JSON lines."""
+    trace_count: int
+    """Number of traces."""
+    prompt_count: int
+    """Number of distinct prompts."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One version of a dataset; its content never changes."""
+
+    dataset_id: str
+    """The id, as run specs name it."""
+    version: int
+    """From 1."""
+    description: str
+    """What it is, in a sentence."""
+    content: DatasetContent
+    """What it holds."""
+    artifact_digest: str
+    """Digest of the artifact with ``dataset.jsonl`` and ``manifest.json``."""
+    create_time: datetime
+    """When this version was made, in UTC."""
+
+    @property
+    def reference(self) -> str:
+        """``name@version``, as resolved run specs name it."""
+        return f"{self.dataset_id}@{self.version}"
+
+    @property
+    def name(self) -> str:
+        """``datasets/{dataset}@{version}``."""
+        return f"datasets/{self.reference}"

@@ -1,0 +1,28 @@
+"""Rules for what users name and describe."""
+
+from __future__ import annotations
+
+import re
+
+from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.formats.schema import Violation
+
+MAX_DESCRIPTION = 1000
+"""Longest description, in characters."""
+
+
+def id_violations(field: str, value: str) -> list[Violation]:
+    """What is wrong with a resource id (AIP-122)."""
+    if re.fullmatch(RESOURCE_ID, value):
+        return []
+    form = "1-63 of a-z, 0-9, '-', starting with a letter and not ending with '-'"
+    return [Violation(field, f"{value[:200]!r} is not an id: {form}")]
+
+
+def description_violations(field: str, value: str) -> list[Violation]:
+    """What is wrong with a description."""
+    if "\0" in value:
+        return [Violation(field, "contains a NUL character")]
+    if len(value) > MAX_DESCRIPTION:
+        return [Violation(field, f"has {len(value)} characters, at most {MAX_DESCRIPTION} allowed")]
+    return []

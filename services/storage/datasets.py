@@ -1,0 +1,126 @@
+"""Datasets in the database: one row per version."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.dataset import Dataset, DatasetContent, DatasetHeader, DatasetReference
+from services.domain.errors import NotFound
+from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata, utc_now
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("dataset_id", sa.String(63), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size_bytes", BigInt, nullable=False),
+    sa.Column("trace_count", BigInt, nullable=False),
+    sa.Column("prompt_count", BigInt, nullable=False),
+    sa.Column("artifact_digest", sa.String(64), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["project", "artifact_digest"], ["artifacts.project", "artifacts.digest"]
+    ),
+)
+"""Versions, numbered from 1 within (project, dataset_id)."""
+
+
+async def add_version(
+    conn: AsyncConnection,
+    project: str,
+    header: DatasetHeader,
+    content: DatasetContent,
+    artifact_digest: str,
+) -> Dataset:
+    """Store the next version; content equal to the newest version's returns that one."""
+    await advisory_lock(conn, f"dataset:{project}:{header.dataset_id}")
+    newest = await _find(conn, project, DatasetReference(header.dataset_id, None))
+    if newest is not None and newest.content.sha256 == content.sha256:
+        return newest
+    dataset = Dataset(
+        header.dataset_id,
+        newest.version + 1 if newest else 1,
+        header.description,
+        content,
+        artifact_digest,
+        utc_now(),
+    )
+    await conn.execute(
+        datasets.insert().values(
+            project=project,
+            dataset_id=dataset.dataset_id,
+            version=dataset.version,
+            description=dataset.description,
+            sha256=content.sha256,
+            size_bytes=content.size_bytes,
+            trace_count=content.trace_count,
+            prompt_count=content.prompt_count,
+            artifact_digest=artifact_digest,
+            create_time=dataset.create_time,
+        )
+    )
+    return dataset
+
+
+async def get(conn: AsyncConnection, project: str, reference: DatasetReference) -> Dataset:
+    """A version, the newest where none is named. Raises ``NotFound`` (DATASET_NOT_FOUND)."""
+    dataset = await _find(conn, project, reference)
+    if dataset is None:
+        raise NotFound(
+            "DATASET_NOT_FOUND",
+            f"datasets/{reference} does not exist: import or seed it, or list what there is",
+        )
+    return dataset
+
+
+async def page(
+    conn: AsyncConnection, project: str, *, after: str = "", limit: int
+) -> list[Dataset]:
+    """The newest version of each dataset whose id sorts after ``after``, by id."""
+    newest = (
+        sa.select(datasets.c.dataset_id, sa.func.max(datasets.c.version).label("version"))
+        .where(datasets.c.project == project, datasets.c.dataset_id > after)
+        .group_by(datasets.c.dataset_id)
+        .order_by(datasets.c.dataset_id)
+        .limit(limit)
+        .subquery()
+    )
+    query = (
+        sa.select(datasets)
+        .join(
+            newest,
+            sa.and_(
+                datasets.c.dataset_id == newest.c.dataset_id,
+                datasets.c.version == newest.c.version,
+            ),
+        )
+        .where(datasets.c.project == project)
+        .order_by(datasets.c.dataset_id)
+    )
+    return [_dataset(row) for row in (await conn.execute(query)).mappings()]
+
+
+async def _find(conn: AsyncConnection, project: str, reference: DatasetReference) -> Dataset | None:
+    query = sa.select(datasets).where(
+        datasets.c.project == project, datasets.c.dataset_id == reference.dataset_id
+    )
+    if reference.version is not None:
+        query = query.where(datasets.c.version == reference.version)
+    query = query.order_by(datasets.c.version.desc()).limit(1)
+    row = (await conn.execute(query)).mappings().first()
+    return None if row is None else _dataset(row)
+
+
+def _dataset(row: sa.RowMapping) -> Dataset:
+    return Dataset(
+        row["dataset_id"],
+        row["version"],
+        row["description"],
+        DatasetContent(row["sha256"], row["size_bytes"], row["trace_count"], row["prompt_count"]),
+        row["artifact_digest"],
+        row["create_time"],
+    )
