@@ -1,0 +1,146 @@
+"""What a stage process reports while it runs, and the digest chain over what is kept of it."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.domain.stage import Progress
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.listing import FileEntry
+
+MAX_LINE_BYTES = 8 * 1024
+"""Longest log line in UTF-8; the rest is cut off."""
+
+MAX_TAIL_LINES = 20
+"""Lines of a stage error's log tail."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LogLevel(enum.IntEnum):
+    """Severity of a log line; numbers as in the API."""
+
+    DEBUG = 1
+    """Detail for whoever looks for a fault."""
+    INFO = 2
+    """What is going on."""
+    WARNING = 3
+    """Worth a look; the stage goes on."""
+    ERROR = 4
+    """Why the stage fails."""
+
+
+class Channel(enum.StrEnum):
+    """A sequence of records that an attempt leaves in the log store."""
+
+    LOGS = "logs"
+    """Log lines."""
+    METRICS = "metrics"
+    """Metric points."""
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One log line."""
+
+    time: datetime
+    """When the worker read it."""
+    level: LogLevel
+    """Severity."""
+    text: str
+    """The line, without its end."""
+
+    def record(self) -> list[Any]:
+        """Plain data: microseconds since 1970, level, text."""
+        return [_micros(self.time), int(self.level), self.text]
+
+    @classmethod
+    def from_record(cls, record: list[Any]) -> LogLine:
+        """The inverse of :meth:`record`."""
+        return cls(_from_micros(record[0]), LogLevel(record[1]), record[2])
+
+    def digested(self) -> bytes:
+        """What the digest chain covers: the text."""
+        return self.text.encode()
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One point of a curve."""
+
+    name: str
+    """Such as ``loss``."""
+    step: int
+    """Optimizer step."""
+    value: float
+    """Finite value."""
+    time: datetime
+    """When it was measured."""
+
+    def record(self) -> list[Any]:
+        """Plain data: microseconds since 1970, name, step, value."""
+        return [_micros(self.time), self.name, self.step, self.value]
+
+    @classmethod
+    def from_record(cls, record: list[Any]) -> MetricPoint:
+        """The inverse of :meth:`record`."""
+        return cls(record[1], record[2], float(record[3]), _from_micros(record[0]))
+
+    def digested(self) -> bytes:
+        """What the digest chain covers: all of it."""
+        return canonical_json(self.record()).encode()
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A checkpoint became usable."""
+
+    step: int
+    """Step it was taken after."""
+    files: tuple[FileEntry, ...]
+    """Its files, all uploaded."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A prediction or a verdict."""
+
+    key: tuple[str, str, str, int]
+    """Eval set, example id, model role, sample."""
+    body: dict[str, Any]
+    """The whole record, plain data as in the API."""
+    judge: str | None = None
+    """The judge of a verdict; ``None`` for a prediction."""
+
+
+Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluated
+
+
+def chain_digest(digest: str, records: Iterable[LogLine | MetricPoint]) -> str:
+    """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
+    state = bytes.fromhex(digest)
+    for record in records:
+        state = hashlib.sha256(state + record.digested()).digest()
+    return state.hex()
+
+
+def clean_line(text: str) -> str:
+    """A line as it is stored: NUL replaced, cut to :data:`MAX_LINE_BYTES` between characters."""
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MAX_LINE_BYTES:
+        return encoded.decode()
+    return encoded[:MAX_LINE_BYTES].decode("utf-8", "ignore")
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _from_micros(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)

@@ -1,0 +1,132 @@
+"""The filter of ListRuns: a subset of AIP-160, comparisons joined by AND."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from services.domain.errors import InvalidInput
+from services.domain.run import RunState
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+"""The comparisons, as functions of a column and a value."""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
+    r"|(?P<operator>>=|<=|!=|=|>|<|:)"
+    r"|(?P<paren>[()])"
+    r"|(?P<word>[^\s=<>!:()\"']+))"
+)
+_LABEL = re.compile(r"labels\.([a-z][a-z0-9_.-]{0,62})")
+
+
+@dataclass(frozen=True)
+class StateIs:
+    """``state = RUNNING``."""
+
+    state: RunState
+    """The state wanted."""
+
+
+@dataclass(frozen=True)
+class CreatedAt:
+    """``create_time >= "2026-01-01T00:00:00Z"``."""
+
+    operator: str
+    """A key of :data:`OPERATORS`."""
+    time: datetime
+    """The time compared with."""
+
+
+@dataclass(frozen=True)
+class LabelIs:
+    """``labels.k = "v"``."""
+
+    name: str
+    """The label."""
+    value: str
+    """The value wanted."""
+
+
+Condition = StateIs | CreatedAt | LabelIs
+
+
+def parse_filter(text: str) -> list[Condition]:
+    """The conditions of a filter, all of which must hold; none for an empty one.
+
+    Raises :class:`InvalidInput` that says where the filter goes wrong and what is understood.
+    """
+    tokens = _tokens(text)
+    conditions: list[Condition] = []
+    while tokens:
+        if conditions:
+            _kind, joiner, at = tokens.pop(0)
+            if joiner != "AND":
+                raise _wrong(at, f"expected AND, not {joiner!r}; OR, NOT and () are not supported")
+        if len(tokens) < 3:
+            raise _wrong(len(text), "ends in the middle of a comparison such as state = RUNNING")
+        (kind, field, at), (operator_kind, sign, sign_at), (value_kind, raw, value_at) = tokens[:3]
+        del tokens[:3]
+        if kind != "word":
+            raise _wrong(at, f"expected a field, not {field!r}")
+        if operator_kind != "operator":
+            raise _wrong(sign_at, f"expected = after {field}, not {sign!r}")
+        if value_kind not in ("word", "text"):
+            raise _wrong(value_at, f"expected a value, not {raw!r}")
+        value = re.sub(r"\\(.)", r"\1", raw[1:-1]) if value_kind == "text" else raw
+        conditions.append(_condition(field, sign, value, at))
+    return conditions
+
+
+def _condition(field: str, sign: str, value: str, at: int) -> Condition:
+    label = _LABEL.fullmatch(field)
+    if field == "create_time":
+        if sign not in OPERATORS:
+            raise _wrong(at, f"create_time takes {' '.join(OPERATORS)}, not {sign}")
+        return CreatedAt(sign, _time(value, at))
+    if field != "state" and label is None:
+        raise _wrong(at, f"unknown field {field!r}; there is state, create_time and labels.NAME")
+    if sign != "=":
+        raise _wrong(at, f"{field} takes = only, not {sign}")
+    if label is not None:
+        return LabelIs(label[1], value)
+    if value not in RunState.__members__:
+        raise _wrong(at, f"state must be one of {', '.join(RunState)}, not {value!r}")
+    return StateIs(RunState(value))
+
+
+def _time(value: str, at: int) -> datetime:
+    try:
+        time = datetime.fromisoformat(value)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _wrong(at, f'{value!r} is not a time such as "2026-01-01T00:00:00Z"') from None
+
+
+def _tokens(text: str) -> list[tuple[str, str, int]]:
+    """(kind, text, offset) of each token."""
+    tokens: list[tuple[str, str, int]] = []
+    end = len(text.rstrip())
+    position = 0
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _wrong(position, f"cannot be read from {text[position : position + 20]!r} on")
+        kind = match.lastgroup or ""
+        tokens.append((kind, match[kind], match.start(kind)))
+        position = match.end()
+    return tokens
+
+
+def _wrong(at: int, description: str) -> InvalidInput:
+    return InvalidInput.field("filter", f"at character {at + 1}: {description}")
