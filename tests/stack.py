@@ -1,0 +1,97 @@
+"""A whole Tailrace of real processes: one control plane, some workers, a client."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import tailrace
+from tests.servers.node import Process, free_port, wait_until
+
+
+class Stack:
+    """Processes started from this checkout, each in a session of its own."""
+
+    def __init__(self, folder: Path, database_url: str, broker_url: str, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.broker_url = broker_url
+        self.server: Process | None = None
+        self.workers: list[Process] = []
+        self._started = 0
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")}
+        self.env = inherited | {
+            "TAILRACE_DATABASE_URL": database_url,
+            "TAILRACE_BROKER_URL": broker_url,
+            "TAILRACE_DATA_DIR": str(folder / "data"),
+            "TAILRACE_LISTEN": self.address,
+            "TAILRACE_METRICS_PORT": "0",
+            "TAILRACE_SERVER": self.address,
+            "TAILRACE_CACHE_DIR": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            **{f"TAILRACE_{name.upper()}": value for name, value in settings.items()},
+        }
+
+    def start_server(self) -> Process:
+        """Start the control plane and wait until it answers."""
+        log = self.folder / "server.log"
+        self.server = Process([sys.executable, "-m", "services"], log=log, env=self.env)
+        server = self.server
+
+        def ready() -> bool:
+            if server.popen.poll() is not None:
+                raise RuntimeError(f"the control plane ended:\n{server.tail()}")
+            return self._answers()
+
+        wait_until(ready, "the control plane", 60)
+        return server
+
+    def start_worker(self, **settings: str) -> Process:
+        """Start a worker and wait until it is registered."""
+        self._started += 1
+        name = f"worker-{self._started}"
+        env = self.env | {
+            "TAILRACE_WORKER_NAME": name,
+            "TAILRACE_WORK_DIR": str(self.folder / name),
+            **{f"TAILRACE_{key.upper()}": value for key, value in settings.items()},
+        }
+        process = Process(
+            [sys.executable, "-m", "workers"], log=self.folder / f"{name}.log", env=env
+        )
+        self.workers.append(process)
+
+        def ready() -> bool:
+            if process.popen.poll() is not None:
+                raise RuntimeError(f"the worker ended:\n{process.tail()}")
+            with self.client() as client:
+                return any(w.name == f"workers/{name}" for w in client.list_workers())
+
+        wait_until(ready, name, 60)
+        return process
+
+    def client(self, port: int | None = None) -> tailrace.Client:
+        """A client of the control plane, or of a proxy before it."""
+        return tailrace.Client(f"127.0.0.1:{port or self.port}")
+
+    def stop(self) -> None:
+        """End everything."""
+        for process in [*self.workers, *([self.server] if self.server else [])]:
+            process.stop(timeout=30)
+
+    def logs(self) -> str:
+        """The ends of all outputs, for failure messages."""
+        parts = [f"== {path.name}\n" for path in sorted(self.folder.glob("*.log"))]
+        return "\n".join(
+            part + "\n".join((self.folder / part[3:-1]).read_text().splitlines()[-25:])
+            for part in parts
+        )
+
+    def _answers(self) -> bool:
+        try:
+            with self.client() as client:
+                client.list_workers()
+        except tailrace.TailraceError:
+            return False
+        return True
