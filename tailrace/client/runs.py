@@ -1,0 +1,187 @@
+"""Calls of RunService."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tailrace.client.call import Paged, Stream, Unary, new_request_id, resource
+from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.schema import parse
+from tailrace.protomap import enum_number, spec_to_proto
+from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc, run_spec_pb2
+
+_Stub = run_pb2_grpc.RunServiceStub
+
+TERMINAL_STATES = frozenset(
+    {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
+)
+"""States that a run leaves only by a retry."""
+
+
+def create_run(
+    spec: RunSpec | run_spec_pb2.RunSpec | Mapping[str, Any],
+    *,
+    run_id: str = "",
+    request_id: str | None = None,
+    validate_only: bool = False,
+) -> Unary[run_pb2.Run]:
+    """Submit a run.
+
+    ``spec`` is a :class:`~tailrace.RunSpec`, its message, or plain data as in a YAML run file. The
+    server chooses the id when ``run_id`` is empty. ``validate_only`` stores nothing and returns the
+    run that would be.
+
+    Raises ``SpecError`` (every wrong field of plain data), ``InvalidArgument``, ``NotFound``
+    (dataset, model), ``AlreadyExists``.
+    """
+    if isinstance(spec, Mapping):
+        spec = parse(RunSpec, spec)
+    message = spec_to_proto(spec) if isinstance(spec, RunSpec) else spec
+    request = run_pb2.CreateRunRequest(
+        run_id=run_id,
+        spec=message,
+        request_id=request_id or new_request_id(),
+        validate_only=validate_only,
+    )
+    return Unary(lambda channel: _Stub(channel).CreateRun, request)
+
+
+def get_run(name: str) -> Unary[run_pb2.Run]:
+    """A run with its stages, attempts and history. Raises ``NotFound``."""
+    request = run_pb2.GetRunRequest(name=resource("runs", name))
+    return Unary(lambda channel: _Stub(channel).GetRun, request)
+
+
+def list_runs(
+    *, filter: str = "", order_by: str = "", page_size: int = 0, limit: int | None = None
+) -> Paged[run_pb2.ListRunsResponse, run_pb2.Run]:
+    """Runs, newest first, at most ``limit``; pages are fetched as they are needed.
+
+    ``filter`` joins conditions with AND (AIP-160): ``state = RUNNING``,
+    ``create_time >= "2026-01-01T00:00:00Z"``, ``labels.team = "search"``.
+    ``order_by`` is ``create_time`` or ``create_time desc``.
+    Raises ``InvalidArgument``.
+    """
+    request = run_pb2.ListRunsRequest(page_size=page_size, filter=filter, order_by=order_by)
+    return Paged(lambda channel: _Stub(channel).ListRuns, request, lambda page: page.runs, limit)
+
+
+def cancel_run(name: str) -> Unary[run_pb2.Run]:
+    """Cancel a run; raises ``NotFound``, and ``FailedPrecondition`` once it has ended otherwise."""
+    request = run_pb2.CancelRunRequest(name=resource("runs", name))
+    return Unary(lambda channel: _Stub(channel).CancelRun, request)
+
+
+def retry_run(name: str, *, request_id: str | None = None) -> Unary[run_pb2.Run]:
+    """Queue a failed or cancelled run again from its first unfinished stage.
+
+    Raises ``NotFound``, and ``FailedPrecondition`` for a run in another state.
+    """
+    request = run_pb2.RetryRunRequest(
+        name=resource("runs", name), request_id=request_id or new_request_id()
+    )
+    return Unary(lambda channel: _Stub(channel).RetryRun, request)
+
+
+def watch_run(
+    name: str, *, after_revision: int = 0
+) -> Stream[run_pb2.WatchRunResponse, run_pb2.Run]:
+    """The run as it is, then again after each change, until it has ended.
+
+    Reconnects from the last revision, so that no revision comes twice. Raises ``NotFound``,
+    ``Unavailable`` (nobody answered for the policy's ``reconnect_timeout``).
+    """
+    request = run_pb2.WatchRunRequest(name=resource("runs", name), after_revision=after_revision)
+    return Stream(lambda channel: _Stub(channel).WatchRun, request, _advance_watch)
+
+
+def stream_logs(
+    name: str,
+    *,
+    follow: bool = False,
+    cursor: str = "",
+    stage: str = "",
+    min_level: str = "",
+    contains: str = "",
+) -> Stream[run_pb2.StreamLogsResponse, run_pb2.StreamLogsResponse]:
+    """Log lines in batches of one attempt each; with ``follow`` until the run has ended.
+
+    Reconnects from its cursor: every line comes exactly once, in order. A batch's ``cursor``
+    continues in another process. ``min_level`` is ``debug``, ``info``, ``warning`` or ``error``;
+    ``contains`` filters by text. Raises ``NotFound``, ``InvalidArgument`` (cursor, filter),
+    ``Unavailable``; ``ValueError`` for an unknown level.
+    """
+    level = enum_number(run_pb2.LogLevel.DESCRIPTOR, min_level) if min_level else 0
+    request = run_pb2.StreamLogsRequest(
+        name=resource("runs", name),
+        cursor=cursor,
+        follow=follow,
+        stage=stage,
+        min_level=run_pb2.LogLevel.ValueType(level),
+        contains=contains,
+    )
+    return Stream(lambda channel: _Stub(channel).StreamLogs, request, _advance_cursor)
+
+
+def stream_metrics(
+    name: str, *, follow: bool = False, cursor: str = "", metric_names: Sequence[str] = ()
+) -> Stream[run_pb2.StreamMetricsResponse, run_pb2.StreamMetricsResponse]:
+    """Metric points in batches of one attempt each, otherwise like ``stream_logs``."""
+    request = run_pb2.StreamMetricsRequest(
+        name=resource("runs", name), cursor=cursor, follow=follow, metric_names=metric_names
+    )
+    return Stream(lambda channel: _Stub(channel).StreamMetrics, request, _advance_cursor)
+
+
+def list_predictions(
+    run: str, *, eval_set: str = "", page_size: int = 0, limit: int | None = None
+) -> Paged[run_pb2.ListPredictionsResponse, evaluation_pb2.Prediction]:
+    """A run's predictions, by eval set and item. Raises ``NotFound``."""
+    request = run_pb2.ListPredictionsRequest(
+        parent=resource("runs", run), page_size=page_size, eval_set=eval_set
+    )
+    return Paged(
+        lambda channel: _Stub(channel).ListPredictions,
+        request,
+        lambda page: page.predictions,
+        limit,
+    )
+
+
+def list_verdicts(
+    run: str,
+    *,
+    eval_set: str = "",
+    outcome: str = "",
+    page_size: int = 0,
+    limit: int | None = None,
+) -> Paged[run_pb2.ListVerdictsResponse, evaluation_pb2.Verdict]:
+    """A run's verdicts, by eval set and item; ``outcome`` is ``pass``, ``fail`` or ``error``.
+
+    Raises ``NotFound``; ``ValueError`` for an unknown outcome.
+    """
+    number = enum_number(evaluation_pb2.Outcome.DESCRIPTOR, outcome) if outcome else 0
+    request = run_pb2.ListVerdictsRequest(
+        parent=resource("runs", run),
+        page_size=page_size,
+        eval_set=eval_set,
+        outcome=evaluation_pb2.Outcome.ValueType(number),
+    )
+    return Paged(
+        lambda channel: _Stub(channel).ListVerdicts, request, lambda page: page.verdicts, limit
+    )
+
+
+def _advance_watch(
+    request: run_pb2.WatchRunRequest, response: run_pb2.WatchRunResponse
+) -> list[run_pb2.Run]:
+    if response.run.revision <= request.after_revision:
+        return []
+    request.after_revision = response.run.revision
+    return [response.run]
+
+
+def _advance_cursor(request: Any, response: Any) -> list[Any]:
+    request.cursor = response.cursor
+    return [response]
