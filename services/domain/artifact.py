@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,7 +74,7 @@ class Listing:
     """sha256 of the canonical listing."""
 
     @classmethod
-    def of(cls, files: list[FileEntry], field: str = "files") -> Listing:
+    def of(cls, files: Sequence[FileEntry], field: str = "files") -> Listing:
         """Check and sort files; raises :class:`InvalidInput` with every wrong field."""
         violations = listing_violations(files, field)
         if violations:

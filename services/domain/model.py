@@ -76,19 +76,19 @@ def folder_violations(files: Sequence[FileEntry]) -> list[Violation]:
 
 
 def architecture(config: object) -> str:
-    """``architectures[0]`` of a parsed config.json; raises :class:`InvalidInput` without one."""
+    """``architectures[0]`` of a parsed config.json; raises :class:`ValueError` without one."""
     names = config.get("architectures") if isinstance(config, dict) else None
     first = names[0] if isinstance(names, list) and names else None
     if not isinstance(first, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,128}", first):
-        raise InvalidInput.field(CONFIG_FILE, "has no architectures[0], such as 'GPT2LMHeadModel'")
+        raise ValueError("has no architectures[0], such as 'GPT2LMHeadModel'")
     return first
 
 
 def _file_problem(file: FileEntry) -> str | None:
-    suffix = PurePosixPath(file.path).suffix.lower()
-    if suffix in _PICKLED:
+    suffix = PurePosixPath(file.path).suffix
+    if suffix.lower() in _PICKLED:
         return "may hold pickled objects, which run code when opened: convert it to safetensors"
-    if suffix in _CODE:
+    if suffix.lower() in _CODE:
         return "is code, and a model's code is never run"
     if suffix not in _ALLOWED:
         return f"is no file of a model; there may be: {', '.join(_ALLOWED)}"

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -88,9 +87,9 @@ class FolderBlobStore:
         finally:
             file.close()
 
-    async def drop_stale_uploads(self, idle: timedelta) -> int:
+    async def drop_stale_uploads(self, idle_seconds: float) -> int:
         """See :class:`services.storage.blobs.BlobStore`."""
-        return await asyncio.to_thread(self._drop_stale_uploads, idle.total_seconds())
+        return await asyncio.to_thread(self._drop_stale_uploads, idle_seconds)
 
     def _upload_status(self, upload: UploadName) -> UploadStatus:
         if self._sizes({upload.blob.sha256}).get(upload.blob.sha256) == upload.blob.size_bytes:
@@ -128,8 +127,8 @@ class FolderBlobStore:
                 continue
         return found
 
-    def _drop_stale_uploads(self, idle: float) -> int:
-        newest = time.time() - idle
+    def _drop_stale_uploads(self, idle_seconds: float) -> int:
+        newest = time.time() - idle_seconds
         return sum(remove_if_idle(path, newest) for path in list(self._uploads.iterdir()))
 
     def _blob_path(self, sha256: str) -> Path:

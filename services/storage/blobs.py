@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import BinaryIO, Protocol
 
 from services.domain.artifact import Blob, UploadName
@@ -82,8 +81,8 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def drop_stale_uploads(self, idle: timedelta) -> int:
-        """Remove partial uploads that nobody has written to for so long; returns how many."""
+    async def drop_stale_uploads(self, idle_seconds: float) -> int:
+        """Remove partial uploads not written to for so long; returns how many."""
         ...
 
 

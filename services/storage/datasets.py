@@ -5,9 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.artifact import Listing
 from services.domain.dataset import Dataset, DatasetContent, DatasetHeader, DatasetReference
 from services.domain.errors import NotFound
-from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata, utc_now
+from services.storage import artifacts
+from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata
+from tailrace.formats.stage_job import ArtifactKind
 
 datasets = sa.Table(
     "datasets",
@@ -34,20 +37,21 @@ async def add_version(
     project: str,
     header: DatasetHeader,
     content: DatasetContent,
-    artifact_digest: str,
+    files: Listing,
 ) -> Dataset:
-    """Store the next version; content equal to the newest version's returns that one."""
+    """Store the next version and its artifact; the newest version's content returns that one."""
     await advisory_lock(conn, f"dataset:{project}:{header.dataset_id}")
     newest = await _find(conn, project, DatasetReference(header.dataset_id, None))
     if newest is not None and newest.content.sha256 == content.sha256:
         return newest
+    artifact = await artifacts.record(conn, project, files, ArtifactKind.DATASET)
     dataset = Dataset(
         header.dataset_id,
         newest.version + 1 if newest else 1,
         header.description,
         content,
-        artifact_digest,
-        utc_now(),
+        artifact.listing.digest,
+        artifact.create_time,
     )
     await conn.execute(
         datasets.insert().values(
@@ -59,7 +63,7 @@ async def add_version(
             size_bytes=content.size_bytes,
             trace_count=content.trace_count,
             prompt_count=content.prompt_count,
-            artifact_digest=artifact_digest,
+            artifact_digest=dataset.artifact_digest,
             create_time=dataset.create_time,
         )
     )

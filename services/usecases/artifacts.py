@@ -1,0 +1,163 @@
+"""Moving blobs in and out, and looking at artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from services.domain.artifact import Artifact, Listing, UploadName, parse_artifact_name
+from services.domain.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    ResourceExhausted,
+)
+from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.storage import artifacts as store
+from services.storage import runs
+from services.storage.blobs import CHUNK_BYTES, BlobStore, UploadStatus
+from services.usecases.context import Context
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.schema import Violation
+from tailrace.formats.stage_job import ArtifactKind
+
+DEFAULT_PAGE = 100
+"""Entries of a page when the request does not say."""
+
+MISSING_SHOWN = 20
+"""Missing blobs that an error names."""
+
+
+@dataclass(frozen=True)
+class WriteChunk:
+    """One message of an upload."""
+
+    offset: int
+    """Where in the blob ``data`` belongs."""
+    data: bytes
+    """The next bytes."""
+    finish: bool
+    """Whether the blob ends here."""
+
+
+async def upload_status(context: Context, name: str) -> UploadStatus:
+    """How far an upload is. Raises ``InvalidInput`` and ``ResourceExhausted``."""
+    return await context.blobs.upload_status(_upload_name(context, name))
+
+
+async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) -> int:
+    """Take an upload's next chunks and return how many bytes are stored.
+
+    A stream that ends without ``finish`` leaves the upload for the next one. A blob that is there
+    already takes nothing.
+
+    Raises ``InvalidInput`` (name, size, sha256), ``FailedPrecondition`` (WRITE_OFFSET_MISMATCH),
+    ``ResourceExhausted`` (BLOB_TOO_LARGE, STORAGE_FULL) and ``Unavailable`` (UPLOAD_BUSY).
+    """
+    upload = _upload_name(context, name)
+    status = await context.blobs.upload_status(upload)
+    first = await anext(chunks, None)
+    if status.complete or first is None:
+        return status.committed
+    async with context.blobs.append(upload, first.offset) as writer:
+        async for chunk in _from(first, chunks):
+            if chunk.offset != writer.committed:
+                raise FailedPrecondition(
+                    "WRITE_OFFSET_MISMATCH",
+                    f"write_offset is {chunk.offset}, but {writer.committed} bytes are committed",
+                )
+            if len(chunk.data) > CHUNK_BYTES:
+                raise InvalidInput.field(
+                    "data", f"has {len(chunk.data)} bytes, at most {CHUNK_BYTES} in one message"
+                )
+            await writer.write(chunk.data)
+            if chunk.finish:
+                await writer.finish()
+                break
+        return writer.committed
+
+
+async def checked_listing(
+    blobs: BlobStore, files: Sequence[FileEntry], field: str = "files"
+) -> Listing:
+    """A listing that obeys the path rules and whose blobs are all there.
+
+    Call it before the transaction that records the listing: the store may be slow.
+
+    Raises ``InvalidInput`` with every wrong field and ``FailedPrecondition`` (BLOB_MISSING, naming
+    the blobs).
+    """
+    listing = Listing.of(files, field)
+    sizes = await blobs.sizes(file.sha256 for file in listing.files)
+    missing = [file for file in listing.files if file.sha256 not in sizes]
+    if missing:
+        shown = ", ".join(f"{file.path} (blobs/{file.sha256})" for file in missing[:MISSING_SHOWN])
+        more = len(missing) - MISSING_SHOWN
+        raise FailedPrecondition(
+            "BLOB_MISSING",
+            f"not uploaded: {shown}{f' and {more} more' if more > 0 else ''}",
+        )
+    violations = [
+        Violation(
+            f"{field}[{i}].size_bytes",
+            f"is {file.size_bytes}, but blobs/{file.sha256} has {sizes[file.sha256]} bytes",
+        )
+        for i, file in enumerate(files)
+        if file.size_bytes != sizes[file.sha256]
+    ]
+    if violations:
+        raise InvalidInput(violations)
+    return listing
+
+
+async def get(context: Context, project: str, name: str) -> Artifact:
+    """One artifact. Raises ``InvalidInput`` and ``NotFound``."""
+    digest = parse_artifact_name(name)
+    async with context.database.read() as conn:
+        return await store.get(conn, project, digest)
+
+
+async def list_for_run(
+    context: Context,
+    project: str,
+    run_id: str,
+    *,
+    kind: ArtifactKind | None,
+    size: int,
+    token: str,
+) -> tuple[list[Artifact], str]:
+    """A page of a run's artifacts, oldest first, and the next page's token.
+
+    Raises ``InvalidInput`` and ``NotFound`` (the run).
+    """
+    query = ["artifacts", run_id, kind]
+    position = decode_page_token(token, query, [int])
+    limit = page_size(size, default=DEFAULT_PAGE)
+    async with context.database.read() as conn:
+        run = await runs.get(conn, project, run_id)
+        rows = await store.page_for_run(
+            conn, project, run.uid, kind=kind, after=position[0] if position else 0, limit=limit + 1
+        )
+    more = len(rows) > limit
+    found = [artifact for _, artifact in rows[:limit]]
+    return found, encode_page_token([rows[limit - 1][0]], query) if more else ""
+
+
+async def sweep_uploads(context: Context) -> int:
+    """Remove uploads that were given up; returns how many."""
+    return await context.blobs.drop_stale_uploads(context.settings.upload_expiry_seconds)
+
+
+def _upload_name(context: Context, name: str) -> UploadName:
+    upload = UploadName.parse(name)
+    limit = context.settings.max_blob_bytes
+    if upload.blob.size_bytes > limit:
+        raise ResourceExhausted(
+            "BLOB_TOO_LARGE", f"the blob has {upload.blob.size_bytes} bytes, at most {limit} taken"
+        )
+    return upload
+
+
+async def _from(first: WriteChunk, rest: AsyncIterator[WriteChunk]) -> AsyncIterator[WriteChunk]:
+    yield first
+    async for chunk in rest:
+        yield chunk

@@ -1,0 +1,222 @@
+"""Seeding, importing and reading datasets."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.artifact import Listing
+from services.domain.dataset import (
+    DATASET_FILE,
+    MANIFEST_FILE,
+    Dataset,
+    DatasetContent,
+    DatasetHeader,
+    DatasetReference,
+)
+from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
+from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.storage import datasets as store
+from services.storage.blobs import BlobStore
+from services.storage.partial_upload import storage_errors
+from services.usecases.context import Context
+from tailrace.formats import golden
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.schema import Violation
+from tailrace.formats.trace import scan_traces
+
+DEFAULT_PAGE = 100
+"""Entries of a page when the request does not say."""
+
+MAX_TRACES = 1_000_000
+"""Most traces of one dataset; bounds what checking ids and prompts keeps in memory."""
+
+GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word repetitions."
+"""Description of golden-v2."""
+
+
+async def seed(context: Context, project: str, dataset_id: str) -> Dataset:
+    """Make a built-in dataset; doing it twice changes nothing. Raises ``NotFound``."""
+    if dataset_id != golden.NAME:
+        raise NotFound(
+            "DATASET_NOT_FOUND",
+            f"there is no built-in dataset {dataset_id[:200]!r}; there is: {golden.NAME}",
+        )
+    data = golden.golden_v2_bytes()
+    header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
+    content = _scan(io.BytesIO(data), threading.Event())
+    manifest = golden.golden_v2_manifest()
+    return await _store(context, project, header, content, io.BytesIO(data), manifest)
+
+
+async def import_lines(
+    context: Context, project: str, header: DatasetHeader, data: AsyncIterator[bytes]
+) -> Dataset:
+    """Import JSON lines of traces, all or nothing, in bounded memory.
+
+    Content equal to the newest version's returns that version.
+
+    Raises ``InvalidInput`` (each bad line as ``line N``, at most 100 of them) and
+    ``ResourceExhausted`` (DATASET_TOO_LARGE).
+    """
+    async with _spooled(context, data) as spool:
+        stop = threading.Event()
+        try:
+            content = await asyncio.to_thread(_scan, spool, stop)
+        except FormatError as error:
+            raise _bad_lines(error) from error
+        finally:
+            # A cancelled call leaves the thread behind, which shall not read on for minutes.
+            stop.set()
+        manifest = {
+            "name": header.dataset_id,
+            "file": DATASET_FILE,
+            "sha256": content.sha256,
+            "bytes": content.size_bytes,
+            "traces": content.trace_count,
+            "distinct_prompts": content.prompt_count,
+        }
+        await asyncio.to_thread(spool.seek, 0)
+        return await _store(context, project, header, content, spool, manifest)
+
+
+async def get(context: Context, project: str, name: str) -> Dataset:
+    """The version that ``datasets/{dataset}[@{version}]`` names.
+
+    Raises ``InvalidInput`` and ``NotFound``.
+    """
+    reference = DatasetReference.parse_name(name)
+    async with context.database.read() as conn:
+        return await store.get(conn, project, reference)
+
+
+async def resolve(
+    conn: AsyncConnection, project: str, reference: str, field: str = "spec.dataset"
+) -> Dataset:
+    """The version that a run spec's ``name`` or ``name@version`` means now.
+
+    Raises ``InvalidInput`` at ``field`` and ``NotFound``.
+    """
+    return await store.get(conn, project, DatasetReference.parse(reference, field))
+
+
+async def list_newest(
+    context: Context, project: str, *, size: int, token: str
+) -> tuple[list[Dataset], str]:
+    """A page of the newest versions, by id, and the next page's token. Raises ``InvalidInput``."""
+    position = decode_page_token(token, "datasets", [str])
+    limit = page_size(size, default=DEFAULT_PAGE)
+    async with context.database.read() as conn:
+        rows = await store.page(
+            conn, project, after=position[0] if position else "", limit=limit + 1
+        )
+    found = rows[:limit]
+    more = len(rows) > limit
+    return found, encode_page_token([found[-1].dataset_id], "datasets") if more else ""
+
+
+async def export(context: Context, project: str, name: str) -> AsyncIterator[bytes]:
+    """A version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
+    dataset = await get(context, project, name)
+    async for chunk in context.blobs.read(dataset.content.sha256):
+        yield chunk
+
+
+@asynccontextmanager
+async def _spooled(context: Context, data: AsyncIterator[bytes]) -> AsyncIterator[BinaryIO]:
+    """A file without a name that holds everything that ``data`` yields, at its start."""
+    folder = context.settings.data_dir / "spool"
+    limit = context.settings.max_dataset_bytes
+    spool = await asyncio.to_thread(_open_spool, folder)
+    try:
+        size = 0
+        async for chunk in data:
+            size += len(chunk)
+            if size > limit:
+                raise ResourceExhausted(
+                    "DATASET_TOO_LARGE", f"the dataset has more than the {limit} bytes allowed"
+                )
+            await asyncio.to_thread(_append, spool, chunk)
+        await asyncio.to_thread(spool.seek, 0)
+        yield spool
+    finally:
+        await asyncio.to_thread(spool.close)
+
+
+def _open_spool(folder: Path) -> BinaryIO:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
+
+
+def _append(spool: BinaryIO, chunk: bytes) -> None:
+    with storage_errors():
+        spool.write(chunk)
+
+
+def _scan(file: BinaryIO, stop: threading.Event) -> DatasetContent:
+    """Check and count a dataset's lines. Raises ``FormatError`` and ``ResourceExhausted``."""
+    digest, size = hashlib.sha256(), 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal size
+        for line in bounded_lines(file):
+            if stop.is_set():
+                raise InterruptedError("the import was cancelled")
+            digest.update(line)
+            size += len(line)
+            yield line
+
+    errors = LineErrors()
+    prompts: set[bytes] = set()
+    traces = 0
+    for trace in scan_traces(lines(), errors):
+        traces += 1
+        if traces > MAX_TRACES:
+            raise ResourceExhausted(
+                "DATASET_TOO_LARGE", f"the dataset has more than the {MAX_TRACES} traces allowed"
+            )
+        prompts.add(hashlib.sha256(trace.prompt.encode()).digest()[:16])
+    errors.raise_any()
+    return DatasetContent(digest.hexdigest(), size, traces, len(prompts))
+
+
+async def _store(
+    context: Context,
+    project: str,
+    header: DatasetHeader,
+    content: DatasetContent,
+    data: BinaryIO,
+    manifest: dict[str, object],
+) -> Dataset:
+    listing = Listing.of(
+        [
+            await _put(context.blobs, DATASET_FILE, data),
+            await _put(
+                context.blobs,
+                MANIFEST_FILE,
+                io.BytesIO(f"{canonical_json(manifest)}\n".encode()),
+            ),
+        ]
+    )
+    async with context.database.write() as conn:
+        return await store.add_version(conn, project, header, content, listing)
+
+
+async def _put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
+    blob = await blobs.put(source)
+    return FileEntry(path, blob.sha256, blob.size_bytes)
+
+
+def _bad_lines(error: FormatError) -> InvalidInput:
+    return InvalidInput(Violation(f"line {bad.line}", bad.reason) for bad in error.errors)
