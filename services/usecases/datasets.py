@@ -87,7 +87,7 @@ async def import_lines(
             "traces": content.trace_count,
             "distinct_prompts": content.prompt_count,
         }
-        await asyncio.to_thread(spool.seek, 0)
+        await asyncio.to_thread(_rewind, spool)
         return await _store(context, project, header, content, spool, manifest)
 
 
@@ -148,7 +148,7 @@ async def _spooled(context: Context, data: AsyncIterator[bytes]) -> AsyncIterato
                     "DATASET_TOO_LARGE", f"the dataset has more than the {limit} bytes allowed"
                 )
             await asyncio.to_thread(_append, spool, chunk)
-        await asyncio.to_thread(spool.seek, 0)
+        await asyncio.to_thread(_rewind, spool)
         yield spool
     finally:
         await asyncio.to_thread(spool.close)
@@ -162,6 +162,12 @@ def _open_spool(folder: Path) -> BinaryIO:
 def _append(spool: BinaryIO, chunk: bytes) -> None:
     with storage_errors():
         spool.write(chunk)
+
+
+def _rewind(spool: BinaryIO) -> None:
+    # Writes out what is still buffered, so a full disk may show only here.
+    with storage_errors():
+        spool.seek(0)
 
 
 def _scan(file: BinaryIO, stop: threading.Event) -> DatasetContent:

@@ -1,0 +1,101 @@
+"""ArtifactService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from services.api.convert_content import artifact_to_proto, kind_from_proto
+from services.api.rpc import Rpc, prompt_messages
+from services.domain.artifact import parse_blob_name
+from services.domain.errors import InvalidInput
+from services.domain.run import parse_run_name
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import artifacts
+from services.usecases.context import Context
+from tailrace.formats.schema import Violation
+from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
+
+
+class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
+    """See ``protos/tailrace/v1/artifact.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def Write(
+        self,
+        request_iterator: AsyncIterator[artifact_pb2.WriteRequest],
+        context: Rpc,
+    ) -> artifact_pb2.WriteResponse:
+        """Upload a blob, from where an earlier try stopped."""
+        requests = prompt_messages(request_iterator)
+        first = await anext(requests, None)
+        if first is None:
+            raise InvalidInput.field("resource_name", "is missing: the stream has no message")
+        committed = await artifacts.write(
+            self._context, first.resource_name, _chunks(first, requests)
+        )
+        return artifact_pb2.WriteResponse(committed_size=committed)
+
+    async def QueryWriteStatus(
+        self,
+        request: artifact_pb2.QueryWriteStatusRequest,
+        context: Rpc,
+    ) -> artifact_pb2.QueryWriteStatusResponse:
+        """How much of an upload is committed."""
+        status = await artifacts.upload_status(self._context, request.resource_name)
+        return artifact_pb2.QueryWriteStatusResponse(
+            committed_size=status.committed, complete=status.complete
+        )
+
+    async def Read(
+        self, request: artifact_pb2.ReadRequest, context: Rpc
+    ) -> AsyncIterator[artifact_pb2.ReadResponse]:
+        """Download a blob from an offset."""
+        sha256 = parse_blob_name(request.resource_name)
+        violations = [
+            Violation(field, "must not be negative")
+            for field in ("read_offset", "read_limit")
+            if getattr(request, field) < 0
+        ]
+        if violations:
+            raise InvalidInput(violations)
+        blobs = self._context.blobs
+        async for data in blobs.read(sha256, request.read_offset, request.read_limit):
+            yield artifact_pb2.ReadResponse(data=data)
+
+    async def GetArtifact(
+        self, request: artifact_pb2.GetArtifactRequest, context: Rpc
+    ) -> artifact_pb2.Artifact:
+        """One artifact with its files."""
+        return artifact_to_proto(await artifacts.get(self._context, DEFAULT_PROJECT, request.name))
+
+    async def ListArtifacts(
+        self, request: artifact_pb2.ListArtifactsRequest, context: Rpc
+    ) -> artifact_pb2.ListArtifactsResponse:
+        """A run's artifacts, oldest first."""
+        found, token = await artifacts.list_for_run(
+            self._context,
+            DEFAULT_PROJECT,
+            parse_run_name(request.parent, "parent"),
+            kind=kind_from_proto(request.kind) if request.kind else None,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return artifact_pb2.ListArtifactsResponse(
+            artifacts=[artifact_to_proto(artifact) for artifact in found], next_page_token=token
+        )
+
+
+async def _chunks(
+    first: artifact_pb2.WriteRequest, rest: AsyncIterator[artifact_pb2.WriteRequest]
+) -> AsyncIterator[artifacts.WriteChunk]:
+    yield _chunk(first)
+    async for request in rest:
+        if request.resource_name not in ("", first.resource_name):
+            raise InvalidInput.field("resource_name", "changed within the stream")
+        yield _chunk(request)
+
+
+def _chunk(request: artifact_pb2.WriteRequest) -> artifacts.WriteChunk:
+    return artifacts.WriteChunk(request.write_offset, request.data, request.finish_write)

@@ -1,0 +1,81 @@
+"""DatasetService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from services.api.convert_content import dataset_to_proto
+from services.api.rpc import Rpc, prompt_messages
+from services.domain.dataset import DatasetHeader
+from services.domain.errors import InvalidInput
+from services.storage.blobs import CHUNK_BYTES
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import datasets
+from services.usecases.context import Context
+from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
+
+
+class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
+    """See ``protos/tailrace/v1/dataset.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def SeedDataset(
+        self, request: dataset_pb2.SeedDatasetRequest, context: Rpc
+    ) -> dataset_pb2.Dataset:
+        """Make a built-in dataset."""
+        return dataset_to_proto(
+            await datasets.seed(self._context, DEFAULT_PROJECT, request.dataset_id)
+        )
+
+    async def ImportDataset(
+        self,
+        request_iterator: AsyncIterator[dataset_pb2.ImportDatasetRequest],
+        context: Rpc,
+    ) -> dataset_pb2.Dataset:
+        """Import traces from JSON lines, all or nothing."""
+        requests = prompt_messages(request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("payload") != "header":
+            raise InvalidInput.field("header", "must be the first message")
+        header = DatasetHeader(first.header.dataset_id, first.header.description)
+        dataset = await datasets.import_lines(
+            self._context, DEFAULT_PROJECT, header, _data(requests)
+        )
+        return dataset_to_proto(dataset)
+
+    async def GetDataset(
+        self, request: dataset_pb2.GetDatasetRequest, context: Rpc
+    ) -> dataset_pb2.Dataset:
+        """A dataset version."""
+        return dataset_to_proto(await datasets.get(self._context, DEFAULT_PROJECT, request.name))
+
+    async def ListDatasets(
+        self, request: dataset_pb2.ListDatasetsRequest, context: Rpc
+    ) -> dataset_pb2.ListDatasetsResponse:
+        """The newest version of every dataset."""
+        found, token = await datasets.list_newest(
+            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+        )
+        return dataset_pb2.ListDatasetsResponse(
+            datasets=[dataset_to_proto(dataset) for dataset in found], next_page_token=token
+        )
+
+    async def ExportDataset(
+        self, request: dataset_pb2.ExportDatasetRequest, context: Rpc
+    ) -> AsyncIterator[dataset_pb2.ExportDatasetResponse]:
+        """A version's JSON lines, byte for byte as stored."""
+        async for data in datasets.export(self._context, DEFAULT_PROJECT, request.name):
+            yield dataset_pb2.ExportDatasetResponse(data=data)
+
+
+async def _data(requests: AsyncIterator[dataset_pb2.ImportDatasetRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("payload") == "header":
+            raise InvalidInput.field("header", "came twice; only the first message has it")
+        if len(request.data) > CHUNK_BYTES:
+            raise InvalidInput.field(
+                "data", f"has {len(request.data)} bytes, at most {CHUNK_BYTES} in one message"
+            )
+        yield request.data

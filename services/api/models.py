@@ -1,0 +1,45 @@
+"""ModelService."""
+
+from __future__ import annotations
+
+from services.api.convert_content import files_from_proto, model_to_proto
+from services.api.rpc import Rpc
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import models
+from services.usecases.context import Context
+from tailrace.v1 import model_pb2, model_pb2_grpc
+
+
+class ModelServicer(model_pb2_grpc.ModelServiceServicer):
+    """See ``protos/tailrace/v1/model.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ImportModel(
+        self, request: model_pb2.ImportModelRequest, context: Rpc
+    ) -> model_pb2.Model:
+        """Register a model folder whose files were uploaded."""
+        model = await models.import_folder(
+            self._context,
+            DEFAULT_PROJECT,
+            request.model_id,
+            request.description,
+            files_from_proto(request.files),
+        )
+        return model_to_proto(model)
+
+    async def GetModel(self, request: model_pb2.GetModelRequest, context: Rpc) -> model_pb2.Model:
+        """A model."""
+        return model_to_proto(await models.get(self._context, DEFAULT_PROJECT, request.name))
+
+    async def ListModels(
+        self, request: model_pb2.ListModelsRequest, context: Rpc
+    ) -> model_pb2.ListModelsResponse:
+        """Models, newest first."""
+        found, token = await models.list_newest(
+            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+        )
+        return model_pb2.ListModelsResponse(
+            models=[model_to_proto(model) for model in found], next_page_token=token
+        )
