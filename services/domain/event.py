@@ -102,7 +102,7 @@ class CheckpointSaved:
 
     step: int
     """Step it was taken after."""
-    files: tuple[FileEntry, ...]
+    files: list[FileEntry]
     """Its files, all uploaded."""
 
 

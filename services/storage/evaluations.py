@@ -1,0 +1,105 @@
+"""Predictions and verdicts in the database: one row each, replaced by later attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.event import Evaluated
+from services.domain.run import Run
+from services.storage.database import metadata, upsert
+
+_ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("eval_set", sa.String(63), primary_key=True),
+    sa.Column("example_id", sa.String(128), primary_key=True),
+    sa.Column("model_role", sa.String(32), primary_key=True),
+    sa.Column("sample", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+"""Predictions; ``body`` is the whole record and ``attempt`` the one that wrote it."""
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("eval_set", sa.String(63), primary_key=True),
+    sa.Column("example_id", sa.String(128), primary_key=True),
+    sa.Column("model_role", sa.String(32), primary_key=True),
+    sa.Column("sample", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("judge", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String(32), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+"""Verdicts, one per judge and prediction."""
+
+Position = tuple[str | int, ...]
+
+
+async def store(
+    conn: AsyncConnection, run: Run, attempt: int, records: Sequence[Evaluated]
+) -> None:
+    """Store predictions and verdicts; of two with the same key the later one stays."""
+    common = {"run_uid": run.uid, "project": run.project, "attempt": attempt}
+    # One statement may not name a row twice: the last record of a key wins here already.
+    latest = {(record.key, record.judge): record for record in records}
+    rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for record in latest.values():
+        row = common | dict(zip(_ITEM[1:], record.key, strict=True)) | {"body": record.body}
+        if record.judge is not None:
+            row |= {"judge": record.judge, "outcome": record.body.get("outcome", "")}
+        rows[record.judge is not None].append(row)
+    await upsert(conn, predictions, rows[False], _ITEM)
+    await upsert(conn, verdicts, rows[True], (*_ITEM, "judge"))
+
+
+async def page_predictions(
+    conn: AsyncConnection, run_uid: str, *, eval_set: str, after: Position | None, limit: int
+) -> list[tuple[Position, dict[str, Any]]]:
+    """Predictions by eval set and item after a position, each with its own."""
+    return await _page(conn, predictions, _ITEM[1:], run_uid, {"eval_set": eval_set}, after, limit)
+
+
+async def page_verdicts(
+    conn: AsyncConnection,
+    run_uid: str,
+    *,
+    eval_set: str,
+    outcome: str,
+    after: Position | None,
+    limit: int,
+) -> list[tuple[Position, dict[str, Any]]]:
+    """Verdicts by eval set and item after a position, each with its own."""
+    wanted = {"eval_set": eval_set, "outcome": outcome}
+    return await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+
+
+async def _page(
+    conn: AsyncConnection,
+    table: sa.Table,
+    order: tuple[str, ...],
+    run_uid: str,
+    wanted: dict[str, str],
+    after: Position | None,
+    limit: int,
+) -> list[tuple[Position, dict[str, Any]]]:
+    columns = [table.c[name] for name in order]
+    query = sa.select(*columns, table.c.body).where(table.c.run_uid == run_uid)
+    for name, value in wanted.items():
+        if value:
+            query = query.where(table.c[name] == value)
+    if after is not None:
+        query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(sa.literal, after)))
+    rows = await conn.execute(query.order_by(*columns).limit(limit))
+    return [(tuple(row[:-1]), row[-1]) for row in rows]

@@ -1,0 +1,142 @@
+"""The log store: log lines and metric points in compressed chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+import zstandard
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.event import Channel, LogLine, MetricPoint, chain_digest
+from services.storage.database import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from tailrace.formats.dispatch import TaskId
+
+CHUNK_BYTES = 256 * 1024
+"""Size of a chunk's records before compression from which the next chunk begins."""
+
+chunks = sa.Table(
+    "chunks",
+    metadata,
+    sa.Column("run_uid", sa.String(32), primary_key=True),
+    sa.Column("stage_id", sa.String(63), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("channel", enum_type(Channel, "channel"), primary_key=True),
+    sa.Column("last_sequence", BigInt, primary_key=True, autoincrement=False),
+    sa.Column("first_sequence", BigInt, nullable=False),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["run_uid", "stage_id", "attempt"],
+        ["attempts.run_uid", "attempts.stage_id", "attempts.number"],
+    ),
+)
+"""Records ``first_sequence`` to ``last_sequence`` of an attempt's channel as zstandard-compressed
+JSON, with the digest chain's value after the last of them.
+"""
+
+Record = LogLine | MetricPoint
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a channel."""
+
+    count: int
+    """Records stored; the last one's sequence."""
+    digest: str
+    """Digest chain over them."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive records of a channel."""
+
+    first_sequence: int
+    """Sequence of the first of them."""
+    records: list[list[Any]]
+    """Plain data, see :class:`services.domain.event.LogLine`."""
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of the last record."""
+        return self.first_sequence + len(self.records) - 1
+
+
+async def append(
+    conn: AsyncConnection,
+    project: str,
+    task_id: TaskId,
+    channel: Channel,
+    head: Head,
+    records: Sequence[Record],
+) -> Head:
+    """Store records after ``head``; the new head.
+
+    The caller holds the run's lock and has read ``head`` under it.
+    """
+    rows = []
+    for part in _parts(records):
+        first = head.count + 1
+        head = Head(head.count + len(part), chain_digest(head.digest, part))
+        text = json.dumps([r.record() for r in part], ensure_ascii=False, separators=(",", ":"))
+        rows.append(
+            {
+                "run_uid": task_id.run_uid,
+                "stage_id": task_id.stage,
+                "attempt": task_id.attempt,
+                "channel": channel,
+                "last_sequence": head.count,
+                "first_sequence": first,
+                "project": project,
+                "digest": head.digest,
+                "payload": zstandard.compress(text.encode()),
+                "create_time": utc_now(),
+            }
+        )
+    if rows:
+        await conn.execute(chunks.insert(), rows)
+    return head
+
+
+async def read(
+    conn: AsyncConnection, task_id: TaskId, channel: Channel, after: int, limit: int
+) -> list[Chunk]:
+    """The next chunks, at most ``limit``, without the records up to sequence ``after``."""
+    query = (
+        sa.select(chunks.c.first_sequence, chunks.c.payload)
+        .where(
+            chunks.c.run_uid == task_id.run_uid,
+            chunks.c.stage_id == task_id.stage,
+            chunks.c.attempt == task_id.attempt,
+            chunks.c.channel == channel,
+            chunks.c.last_sequence > after,
+        )
+        .order_by(chunks.c.last_sequence)
+        .limit(limit)
+    )
+    return [_chunk(first, payload, after) for first, payload in await conn.execute(query)]
+
+
+def _chunk(first: int, payload: bytes, after: int) -> Chunk:
+    records = json.loads(zstandard.decompress(payload))
+    seen = max(0, after + 1 - first)
+    return Chunk(first + seen, records[seen:])
+
+
+def _parts(records: Sequence[Record]) -> Iterator[list[Record]]:
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        part.append(record)
+        size += len(record.digested())
+        if size >= CHUNK_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -1,0 +1,46 @@
+"""Brings a database to the newest schema. Safe to run from several replicas at once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from services.storage.database import Database, advisory_lock
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def migrate_database(database: Database) -> None:
+    """Apply all missing migrations in one transaction, under a lock."""
+    async with database.write() as conn:
+        await advisory_lock(conn, "migrations")
+        await conn.run_sync(_upgrade)
+
+
+def migrate(url: str) -> None:
+    """:func:`migrate_database` for a URL, for callers without an event loop."""
+    asyncio.run(_migrate(url))
+
+
+def alembic_config(connection: sa.Connection) -> Config:
+    """Alembic's configuration for the migrations here, bound to a connection."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    try:
+        await migrate_database(database)
+    finally:
+        await database.close()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    command.upgrade(alembic_config(connection), "head")

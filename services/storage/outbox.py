@@ -1,0 +1,173 @@
+"""The outbox: what the broker has to be told, and when.
+
+A row stands for one queued attempt of a stage. It is written in the transaction that queues the
+attempt and deleted in the one that grants or ends it, so whatever is in here is unclaimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.stage import Stage
+from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata, utc_now
+from tailrace.formats.dispatch import TaskId
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", BigInt, primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_uid", sa.String(32), nullable=False),
+    sa.Column("stage_id", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("pool", sa.String(63), nullable=False),
+    sa.Column("first", sa.Boolean(create_constraint=True, name="first"), nullable=False),
+    sa.Column("due_time", UtcDateTime, nullable=False),
+    sa.Column("publications", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("claim", sa.String(32), nullable=False),
+    sa.Column("claim_end", UtcDateTime),
+    sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
+    sa.UniqueConstraint("project", "run_uid", "stage_id", name="uq_outbox_stage"),
+    # The relay serves all projects in one order.
+    sa.Index("ix_outbox_due", "due_time", "id"),
+)
+"""``first``: the run's entry, subject to admission. ``publications``: how often the broker has
+confirmed it. ``claim``: the relay's pass that publishes it now, empty for none; void after
+``claim_end``.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claimed row."""
+
+    id: int
+    """Its identity."""
+    task_id: TaskId
+    """What is queued."""
+    pool: str
+    """The pool to publish to."""
+    publications: int
+    """How often it was published before."""
+    failures: int
+    """Attempts to publish it that failed, one after the other, since the last that did not."""
+    claim: str
+    """The pass that claimed it."""
+
+
+async def add(
+    conn: AsyncConnection, project: str, stage: Stage, due_time: datetime, *, first: bool = False
+) -> None:
+    """Queue the stage's current attempt, to be published at ``due_time``."""
+    await conn.execute(
+        outbox.insert().values(
+            project=project,
+            run_uid=stage.run_uid,
+            stage_id=stage.stage_id,
+            attempt=stage.attempt,
+            pool=stage.pool,
+            first=first,
+            due_time=due_time,
+            publications=0,
+            failures=0,
+            claim="",
+            claim_end=None,
+        )
+    )
+
+
+async def remove(conn: AsyncConnection, run_uid: str) -> None:
+    """Drop what is queued of a run: it was claimed, or it ended."""
+    await conn.execute(sa.delete(outbox).where(outbox.c.run_uid == run_uid))
+
+
+async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) -> bool:
+    """Note that a worker's chain has published this attempt; whether it was waited for."""
+    statement = (
+        sa.update(outbox)
+        .where(outbox.c.run_uid == task_id.run_uid, outbox.c.stage_id == task_id.stage)
+        .where(outbox.c.attempt == task_id.attempt, outbox.c.publications == 0)
+        .values(publications=1, due_time=next_due)
+    )
+    return (await conn.execute(statement)).rowcount == 1
+
+
+async def claim(
+    conn: AsyncConnection,
+    claim_id: str,
+    *,
+    hold: timedelta,
+    admission: Mapping[str, int],
+    floor: int,
+    limit: int,
+) -> list[Entry]:
+    """Claim due rows, oldest first, for one pass of a relay.
+
+    ``hold`` is how long the claim is good. Of each pool at most ``admission`` (``floor`` for pools
+    it does not name) first stages are out, that is, published or being published; others wait.
+    """
+    # Counting and claiming must not interleave with another relay's, or both admit the same ones.
+    await advisory_lock(conn, "outbox")
+    now = utc_now()
+    open_claim = sa.and_(outbox.c.claim != "", outbox.c.claim_end > now)
+    out = sa.or_(outbox.c.publications > 0, open_claim)
+    counts = await conn.execute(
+        sa.select(outbox.c.pool, sa.func.count()).where(outbox.c.first, out).group_by(outbox.c.pool)
+    )
+    free = dict(admission)
+    for pool, count in counts:
+        free[pool] = free.get(pool, floor) - count
+    room = sa.case(free, value=outbox.c.pool, else_=floor) if free else sa.literal(floor)
+    waiting = sa.and_(outbox.c.first, outbox.c.publications == 0)
+    order = (outbox.c.due_time, outbox.c.id)
+    rank = sa.func.row_number().over(partition_by=(outbox.c.pool, waiting), order_by=order)
+    due = (
+        sa.select(outbox, sa.or_(sa.not_(waiting), rank <= room).label("admitted"))
+        .where(outbox.c.due_time <= now, sa.not_(open_claim))
+        .subquery()
+    )
+    query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
+    entries = [_entry(row, claim_id) for row in (await conn.execute(query)).mappings()]
+    ids = [entry.id for entry in entries]
+    values = {"claim": claim_id, "claim_end": now + hold}
+    await conn.execute(sa.update(outbox).where(outbox.c.id.in_(ids)).values(**values))
+    return entries
+
+
+async def mark_sent(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
+    """The broker has confirmed it; publish again at ``next_due`` if nobody has claimed it."""
+    await _settle(conn, entry, publications=entry.publications + 1, failures=0, due_time=next_due)
+
+
+async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
+    """The broker could not be told; try again at ``next_due``."""
+    await _settle(conn, entry, failures=entry.failures + 1, due_time=next_due)
+
+
+async def depth(conn: AsyncConnection) -> dict[str, int]:
+    """How many attempts are queued per pool."""
+    query = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+    return dict((await conn.execute(query)).tuples().all())
+
+
+async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[datetime, int]]:
+    """When each queued stage of a run is due, and how often it was published, by stage."""
+    query = sa.select(outbox.c.stage_id, outbox.c.due_time, outbox.c.publications)
+    rows = await conn.execute(query.where(outbox.c.run_uid == run_uid))
+    return {stage_id: (due, count) for stage_id, due, count in rows}
+
+
+def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
+    task_id = TaskId(row["run_uid"], row["stage_id"], row["attempt"])
+    return Entry(row["id"], task_id, row["pool"], row["publications"], row["failures"], claim_id)
+
+
+async def _settle(conn: AsyncConnection, entry: Entry, **columns: object) -> None:
+    statement = sa.update(outbox).where(outbox.c.id == entry.id, outbox.c.claim == entry.claim)
+    await conn.execute(statement.values(claim="", claim_end=None, **columns))

@@ -1,0 +1,232 @@
+"""Runs in the database, their labels, their history and the request ids that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.errors import NotFound
+from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
+from services.domain.run import RUN_TRANSITIONS, Run, RunState, Transition, run_name
+from services.storage.database import BigInt, UtcDateTime, enum_type, insert_new, metadata, utc_now
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("uid", sa.String(32), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_id", sa.String(63), nullable=False),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("resolved_spec", sa.JSON, nullable=False),
+    sa.Column("state", enum_type(RunState, "run_state"), nullable=False),
+    sa.Column("revision", BigInt, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("start_time", UtcDateTime),
+    sa.Column("end_time", UtcDateTime),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("project", "run_id"),
+    sa.Index("ix_runs_create_time", "project", "create_time", "uid"),
+    sa.Index("ix_runs_state", "project", "state", "create_time", "uid"),
+)
+"""Runs. The uid is the row's identity, made by us; all that an owner can name is per project."""
+
+run_labels = sa.Table(
+    "run_labels",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("value", sa.String(256), nullable=False),
+    sa.Index("ix_run_labels_value", "project", "name", "value", "run_uid"),
+)
+"""Labels of the runs' specs, again, to filter by."""
+
+transitions = sa.Table(
+    "transitions",
+    metadata,
+    sa.Column("id", BigInt, primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
+    sa.Column("stage_id", sa.String(63), nullable=False),
+    sa.Column("from_state", sa.String(32), nullable=False),
+    sa.Column("to_state", sa.String(32), nullable=False),
+    sa.Column("reason", sa.String(256), nullable=False),
+    sa.Index("ix_transitions_run", "project", "run_uid", "id"),
+)
+"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself."""
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("method", sa.String(32), primary_key=True),
+    sa.Column("request_id", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+)
+"""Request ids (AIP-155) with the digest of what was asked and the run that came of it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request id that was used before."""
+
+    digest: str
+    """sha256 of the payload."""
+    run_uid: str
+    """The run that it made or changed."""
+
+
+async def add(conn: AsyncConnection, run: Run, labels: dict[str, str]) -> bool:
+    """Store a new run; whether its id was free."""
+    row = {field: getattr(run, field) for field in run.__dataclass_fields__}
+    if not await insert_new(conn, runs, row, ("project", "run_id")):
+        return False
+    if labels:
+        rows = [
+            {"run_uid": run.uid, "project": run.project, "name": name, "value": value}
+            for name, value in labels.items()
+        ]
+        await conn.execute(run_labels.insert(), rows)
+    await _record(conn, run, "", "", run.state, "created")
+    return True
+
+
+async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
+    """A run by its id. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    query = sa.select(runs).where(runs.c.project == project, runs.c.run_id == run_id)
+    row = (await conn.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound("RUN_NOT_FOUND", f"{run_name(run_id)} does not exist")
+    return Run(**row)
+
+
+async def by_uid(conn: AsyncConnection, uid: str, *, lock: bool = False) -> Run | None:
+    """A run by its uid; with ``lock`` nobody else changes it until the transaction ends."""
+    query = sa.select(runs).where(runs.c.uid == uid)
+    # SQLite leaves FOR UPDATE out: its one writer is the lock.
+    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().first()
+    return None if row is None else Run(**row)
+
+
+async def move(conn: AsyncConnection, run: Run, to: RunState, reason: str, **columns: Any) -> Run:
+    """Change the state of a run that this transaction has locked; other columns along with it.
+
+    Raises ``RuntimeError`` when the state machine does not allow it: callers look first.
+    """
+    allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
+    now = utc_now()
+    changed = {"state": to, "revision": run.revision + 1, "update_time": now, **columns}
+    statement = sa.update(runs).where(runs.c.uid == run.uid, runs.c.state.in_(allowed))
+    result = await conn.execute(statement.values(**changed))
+    if result.rowcount != 1:
+        raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
+    await _record(conn, run, "", run.state, to, reason)
+    return replace(run, **changed)
+
+
+async def touch(conn: AsyncConnection, run: Run) -> Run:
+    """Raise the revision of a run that this transaction has locked."""
+    changed: dict[str, Any] = {"revision": run.revision + 1, "update_time": utc_now()}
+    await conn.execute(sa.update(runs).where(runs.c.uid == run.uid).values(**changed))
+    return replace(run, **changed)
+
+
+async def record_stage(
+    conn: AsyncConnection, run: Run, stage_id: str, from_state: str, to_state: str, reason: str
+) -> Run:
+    """Write a stage's change into the run's history and raise the run's revision."""
+    await _record(conn, run, stage_id, from_state, to_state, reason)
+    return await touch(conn, run)
+
+
+async def history(conn: AsyncConnection, run: Run) -> list[Transition]:
+    """Every change of the run and its stages, oldest first."""
+    t = transitions.c
+    query = (
+        sa.select(t.time, t.stage_id.label("stage"), t.from_state, t.to_state, t.reason)
+        .where(t.project == run.project, t.run_uid == run.uid)
+        .order_by(t.id)
+    )
+    return [Transition(**row) for row in (await conn.execute(query)).mappings()]
+
+
+async def page(
+    conn: AsyncConnection,
+    project: str,
+    conditions: Sequence[Condition],
+    *,
+    newest_first: bool,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Run]:
+    """Runs in order of creation that fulfil all conditions, after the one at ``after``."""
+    query = sa.select(runs).where(runs.c.project == project, *map(_clause, conditions))
+    order: list[sa.ColumnElement[Any]] = [runs.c.create_time, runs.c.uid]
+    if after is not None:
+        position = sa.tuple_(*order)
+        limit_at = sa.tuple_(sa.literal(after[0], UtcDateTime()), sa.literal(after[1]))
+        query = query.where(position < limit_at if newest_first else position > limit_at)
+    if newest_first:
+        order = [column.desc() for column in order]
+    rows = (await conn.execute(query.order_by(*order).limit(limit))).mappings()
+    return [Run(**row) for row in rows]
+
+
+async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
+    """How many runs are in each state, all projects together."""
+    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+    return dict((await conn.execute(query)).tuples().all())
+
+
+async def find_request(
+    conn: AsyncConnection, project: str, method: str, request_id: str
+) -> Request | None:
+    """What a request id was used for, if it was."""
+    query = sa.select(requests.c.digest, requests.c.run_uid).where(
+        requests.c.project == project,
+        requests.c.method == method,
+        requests.c.request_id == request_id,
+    )
+    row = (await conn.execute(query)).mappings().first()
+    return None if row is None else Request(**row)
+
+
+async def add_request(
+    conn: AsyncConnection, project: str, method: str, request_id: str, request: Request
+) -> None:
+    """Remember a request id; the caller has looked for it under :func:`advisory_lock`."""
+    row = {"project": project, "method": method, "request_id": request_id}
+    row |= {"digest": request.digest, "run_uid": request.run_uid}
+    await conn.execute(requests.insert().values(**row, create_time=utc_now()))
+
+
+async def _record(
+    conn: AsyncConnection, run: Run, stage_id: str, from_state: str, to_state: str, reason: str
+) -> None:
+    row = {"project": run.project, "run_uid": run.uid, "time": utc_now(), "stage_id": stage_id}
+    row |= {"from_state": str(from_state), "to_state": str(to_state), "reason": reason[:256]}
+    await conn.execute(transitions.insert().values(**row))
+
+
+def _clause(condition: Condition) -> sa.ColumnElement[bool]:
+    match condition:
+        case StateIs(state):
+            return runs.c.state == state
+        case CreatedAt(sign, time):
+            clause: sa.ColumnElement[bool] = OPERATORS[sign](runs.c.create_time, time)
+            return clause
+        case LabelIs(name, value):
+            return sa.exists().where(
+                run_labels.c.project == runs.c.project,
+                run_labels.c.run_uid == runs.c.uid,
+                run_labels.c.name == name,
+                run_labels.c.value == value,
+            )

@@ -1,0 +1,96 @@
+"""Stages in the database."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.stage import STAGE_TRANSITIONS, Progress, Stage, StageError, StageState
+from services.storage.database import UtcDateTime, enum_type, metadata
+from tailrace.formats.run_spec import StageKind
+
+stages = sa.Table(
+    "stages",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("stage_id", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("kind", enum_type(StageKind, "stage_kind"), nullable=False),
+    sa.Column("pool", sa.String(63), nullable=False),
+    sa.Column("state", enum_type(StageState, "stage_state"), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("max_attempts", sa.Integer, nullable=False),
+    sa.Column("progress", sa.JSON(none_as_null=True)),
+    sa.Column("error", sa.JSON(none_as_null=True)),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("cached_from", sa.String(256), nullable=False),
+    sa.Column("queue_time", UtcDateTime),
+    sa.Column("start_time", UtcDateTime),
+    sa.Column("end_time", UtcDateTime),
+)
+"""Stages, keyed by run and id; their order is ``ordinal``."""
+
+
+async def add(conn: AsyncConnection, project: str, new: Iterable[Stage]) -> None:
+    """Store the stages of a new run."""
+    await conn.execute(stages.insert(), [{"project": project, **_row(stage)} for stage in new])
+
+
+async def of_run(conn: AsyncConnection, run_uid: str, *, lock: bool = False) -> list[Stage]:
+    """The stages of a run in order of execution; with ``lock`` held until the transaction ends."""
+    query = sa.select(stages).where(stages.c.run_uid == run_uid).order_by(stages.c.ordinal)
+    rows = await conn.execute(query.with_for_update() if lock else query)
+    return [_stage(row) for row in rows.mappings()]
+
+
+async def of_runs(conn: AsyncConnection, run_uids: list[str]) -> dict[str, list[Stage]]:
+    """The stages of several runs by run, each in order of execution."""
+    query = sa.select(stages).where(stages.c.run_uid.in_(run_uids)).order_by(stages.c.ordinal)
+    found: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
+    for row in (await conn.execute(query)).mappings():
+        found[row["run_uid"]].append(_stage(row))
+    return found
+
+
+async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: Any) -> Stage:
+    """Change the state of a stage whose run this transaction has locked.
+
+    Raises ``RuntimeError`` when the state machine does not allow it: callers look first.
+    """
+    allowed = [state for state, targets in STAGE_TRANSITIONS.items() if to in targets]
+    changed = dataclasses.replace(stage, state=to, **columns)
+    values = {name: _row(changed)[name] for name in ("state", *columns)}
+    statement = sa.update(stages).where(_is(stage), stages.c.state.in_(allowed))
+    if (await conn.execute(statement.values(**values))).rowcount != 1:
+        raise RuntimeError(f"stage {stage.task_id} cannot go from {stage.state} to {to}")
+    return changed
+
+
+async def set_progress(conn: AsyncConnection, stage: Stage, progress: Progress) -> None:
+    """Say how far the current attempt is."""
+    values = {"progress": dataclasses.asdict(progress)}
+    await conn.execute(sa.update(stages).where(_is(stage)).values(**values))
+
+
+def _is(stage: Stage) -> sa.ColumnElement[bool]:
+    return sa.and_(stages.c.run_uid == stage.run_uid, stages.c.stage_id == stage.stage_id)
+
+
+def _row(stage: Stage) -> dict[str, Any]:
+    row = {field: getattr(stage, field) for field in stage.__dataclass_fields__}
+    for field in ("progress", "error"):
+        row[field] = None if row[field] is None else dataclasses.asdict(row[field])
+    return row
+
+
+def _stage(row: sa.RowMapping) -> Stage:
+    values = {name: value for name, value in row.items() if name != "project"}
+    values["progress"] = None if row["progress"] is None else Progress(**row["progress"])
+    values["error"] = None if row["error"] is None else StageError(**row["error"])
+    return Stage(**values)

@@ -1,0 +1,31 @@
+"""Every table of the control plane: importing this module fills ``database.metadata``."""
+
+from __future__ import annotations
+
+from services.storage import (
+    artifacts,
+    attempts,
+    datasets,
+    evaluations,
+    logs,
+    models,
+    outbox,
+    runs,
+    stages,
+    workers,
+)
+from services.storage.database import metadata
+
+__all__ = [
+    "artifacts",
+    "attempts",
+    "datasets",
+    "evaluations",
+    "logs",
+    "metadata",
+    "models",
+    "outbox",
+    "runs",
+    "stages",
+    "workers",
+]
