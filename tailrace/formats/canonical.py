@@ -1,0 +1,35 @@
+"""Canonical JSON: one byte sequence for one value, so that hashes of content are stable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+_CHUNK_BYTES = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """``value`` as JSON with sorted keys, no spaces and unescaped text.
+
+    The form is that of RFC 8785 for text, booleans and integers; floats are written as Python's
+    shortest round-trip form. Raises :class:`ValueError` for NaN and infinities, which JSON lacks.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of ``value``, encoded as UTF-8."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in chunks of 1 MiB. Raises :class:`OSError`."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""The eval item: one question of an eval set with what counts as a right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailrace.formats.jsonl import LineErrors, file_lines, parse_records
+from tailrace.formats.schema import Violation, key
+from tailrace.formats.trace import MAX_TEXT
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One question. One line of an eval set file is one item."""
+
+    id: str = key("Unique in its eval set.", minimum=1, max_length=128)
+    prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    expected_answer: str = key("The right answer.", minimum=1, max_length=MAX_TEXT)
+    accepted_answers: list[str] = key(
+        "Further right answers.", default=[], minimum=1, max_length=1000
+    )
+    tolerance: float | None = key(
+        "Largest accepted absolute difference of a numeric answer.", default=None, minimum=0
+    )
+    unit: str | None = key("The unit of the answer (`cm`).", default=None, minimum=1, max_length=64)
+    unit_required: bool = key("Whether an answer without its unit is wrong.", default=False)
+    choices: list[str] = key(
+        "The options of a multiple-choice question, in order.",
+        default=[],
+        minimum=1,
+        max_length=1000,
+    )
+    category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
+    difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
+
+    def violations(self, path: str) -> list[Violation]:
+        """A required unit must be named; the expected answer is one of the choices."""
+        prefix = f"{path}." if path else ""
+        found: list[Violation] = []
+        if self.unit_required and self.unit is None:
+            found.append(Violation(f"{prefix}unit_required", "needs unit"))
+        if self.choices and self.expected_answer not in self.choices:
+            found.append(Violation(f"{prefix}expected_answer", "is not one of choices"))
+        return found
+
+
+def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
+    """The items of an eval set file.
+
+    Raises :class:`tailrace.formats.jsonl.FormatError` naming every wrong line: not JSON, not an
+    item, an id that an earlier line has; and for input without any item.
+    """
+    errors = LineErrors()
+    items: list[EvalItem] = []
+    first_line: dict[str, int] = {}
+    for number, item in parse_records(EvalItem, lines, errors):
+        if item.id in first_line:
+            errors.add(number, f"id: {item.id!r} is taken by line {first_line[item.id]}")
+            continue
+        first_line[item.id] = number
+        items.append(item)
+    if not items and not errors.count:
+        errors.add(1, "there is no eval item in the input")
+    errors.raise_any()
+    return items
+
+
+def read_eval_items(path: Path) -> list[EvalItem]:
+    """The items of a file; errors as :func:`parse_eval_items`, and :class:`OSError`."""
+    return parse_eval_items(file_lines(path))

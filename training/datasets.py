@@ -1,0 +1,37 @@
+"""Finding and reading datasets for the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tailrace.formats import golden
+from tailrace.formats.jsonl import FormatError
+from tailrace.formats.trace import Trace, read_traces
+from training.errors import DataError
+
+FILE = "dataset.jsonl"
+"""What a dataset folder calls its traces."""
+
+
+def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
+    """The file of a dataset named by file, by folder, or by its name under ``datasets``.
+
+    Raises :class:`training.errors.DataError` that says how to get it.
+    """
+    for path in (Path(choice), Path(choice) / FILE, datasets / choice / FILE):
+        if path.is_file():
+            return path
+    way_out = (
+        f"make it with `tailrace datasets seed {choice} --output {datasets}`"
+        if choice == golden.NAME
+        else f"give a JSON Lines file, a folder with {FILE}, or a name under {datasets}/"
+    )
+    raise DataError(f"there is no dataset {choice!r}: {way_out}")
+
+
+def load_dataset(path: Path) -> list[Trace]:
+    """The traces of a file. Raises :class:`training.errors.DataError` naming every wrong line."""
+    try:
+        return read_traces(path)
+    except FormatError as error:
+        raise DataError(f"{path}: {error}") from error

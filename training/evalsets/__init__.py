@@ -1,0 +1,59 @@
+"""Eval sets that ship with the library, and how eval sets are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tailrace.formats.catalog import EVAL_SETS
+from tailrace.formats.eval_item import EvalItem, read_eval_items
+from tailrace.formats.jsonl import FormatError
+from tailrace.formats.split import HELD_OUT, TRAIN, Split, eval_items
+from training.errors import DataError
+
+_HERE = Path(__file__).parent
+
+
+def load_eval_set(name: str, split: Split | None = None) -> list[EvalItem]:
+    """The items of a named set, of a file, or of one part of a split dataset.
+
+    ``name`` is `dataset:train`, `dataset:held_out`, a name that ships (`eval_v1`), or a path to a
+    JSON Lines file. Raises :class:`training.errors.DataError` for an unknown or empty set and for
+    a file with wrong lines, naming them all.
+    """
+    if name in (TRAIN, HELD_OUT):
+        return _part(name, split)
+    shipped = name in EVAL_SETS
+    path = _HERE / f"{name}.jsonl" if shipped else Path(name)
+    if not path.is_file():
+        raise DataError(
+            f"there is no eval set {name!r}: give {TRAIN}, {HELD_OUT}, {', '.join(EVAL_SETS)}, or "
+            "the path of a JSON Lines file"
+        )
+    try:
+        return read_eval_items(path)
+    except FormatError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def load_eval_sets(names: Iterable[str], split: Split | None = None) -> dict[str, list[EvalItem]]:
+    """Several eval sets by the name that predictions carry: a file goes by its stem.
+
+    Errors as :func:`load_eval_set`, and for two sets of one name.
+    """
+    sets: dict[str, list[EvalItem]] = {}
+    for name in names:
+        label = name if name in (TRAIN, HELD_OUT) else Path(name).stem
+        if label in sets:
+            raise DataError(f"two eval sets are called {label!r}")
+        sets[label] = load_eval_set(name, split)
+    return sets
+
+
+def _part(name: str, split: Split | None) -> list[EvalItem]:
+    if split is None:
+        raise DataError(f"{name} needs a dataset")
+    items = eval_items(split.train if name == TRAIN else split.held_out)
+    if not items:
+        raise DataError(f"{name} is empty: train with eval_fraction above 0")
+    return items

@@ -1,0 +1,1 @@
+"""Model families, presets, and model folders in Hugging Face layout."""

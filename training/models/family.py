@@ -1,0 +1,142 @@
+"""What every model family shares: the decoder's interface, its cache, and bound parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike
+
+Params = dict[str, jax.Array]
+"""A model's parameters by their Hugging Face tensor name, float32."""
+
+
+class LayerCache(NamedTuple):
+    """Keys and values of one layer, each [B, S, heads, head width]."""
+
+    key: jax.Array
+    value: jax.Array
+
+
+Cache = tuple[LayerCache, ...]
+"""Keys and values of all layers; empty where none are kept."""
+
+
+class Dropout:
+    """Dropout (Srivastava et al. 2014) with an explicit key; without one it changes nothing."""
+
+    def __init__(self, key: jax.Array | None) -> None:
+        self._key = key
+        self._calls = 0
+
+    def __call__(self, x: jax.Array, rate: float) -> jax.Array:
+        """``x`` with each value dropped with probability ``rate``, the others scaled up."""
+        if self._key is None or rate == 0:
+            return x
+        key = jax.random.fold_in(self._key, self._calls)
+        self._calls += 1
+        keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+        return jnp.where(keep, x / (1 - rate), 0)
+
+
+class Decoder(Protocol):
+    """A decoder-only language model."""
+
+    def hidden(
+        self,
+        tokens: ArrayLike,
+        positions: ArrayLike,
+        mask: jax.Array,
+        cache: Cache = (),
+        start: Any = 0,
+        dropout_key: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """Last hidden states [B, T, C] and the updated cache.
+
+        ``tokens`` and ``positions`` are [B or 1, T] integers, ``mask`` is [B or 1, T, S], true
+        where a query may look at a key. With a ``cache`` the S keys are its rows, of which
+        ``start`` to ``start`` + T are written; without one (empty) S = T. ``dropout_key`` turns
+        dropout on.
+        """
+        ...
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """Scores of the next token: [..., C] to [..., V]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture: how to read, write and build it."""
+
+    model_type: str
+    """``model_type`` in Hugging Face's ``config.json``."""
+    parse_config: Callable[[Mapping[str, Any]], Any]
+    """``config.json`` to the family's configuration."""
+    dump_config: Callable[[Any], dict[str, Any]]
+    """The inverse of ``parse_config``."""
+    build: Callable[[Any, nnx.Rngs], nnx.Module]
+    """A module with fresh weights; it is a :class:`Decoder`."""
+    prefix: str
+    """What Hugging Face puts before every tensor name of the decoder."""
+    context: Callable[[Any], int]
+    """Longest sequence in tokens."""
+    cache_shape: Callable[[Any], tuple[int, int, int]]
+    """Layers, heads and head width of the key-value cache."""
+
+
+class Model:
+    """An architecture with its configuration; parameters are kept apart, as a flat mapping."""
+
+    def __init__(self, family: Family, config: Any) -> None:
+        self.family = family
+        self.config = config
+        abstract = nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0)))
+        self._graph, state = nnx.split(abstract)
+        self._paths = {self._name(path): path for path, _ in nnx.to_flat_state(state)}
+        self._variables = {self._name(path): leaf for path, leaf in nnx.to_flat_state(state)}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every parameter, by name in sorted order."""
+        return {name: tuple(v.shape) for name, v in sorted(self._variables.items())}
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        return sum(v.size for v in self._variables.values())
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self.family.context(self.config)
+
+    def init(self, seed: int) -> Params:
+        """Fresh parameters; the same seed gives the same ones."""
+        module = self.family.build(self.config, nnx.Rngs(params=seed))
+        leaves = nnx.to_flat_state(nnx.state(module))
+        return dict(sorted((self._name(path), leaf[...]) for path, leaf in leaves))
+
+    def bind(self, params: Params) -> Decoder:
+        """The decoder with these parameters; cheap, made for use inside ``jax.jit``."""
+        leaves = [
+            (path, self._variables[name].replace(params[name]))
+            for name, path in self._paths.items()
+        ]
+        module: Any = nnx.merge(self._graph, nnx.from_flat_state(leaves))
+        return module  # type: ignore[no-any-return]
+
+    def empty_cache(self, batch: int, length: int) -> Cache:
+        """A key-value cache of ``length`` rows for ``batch`` sequences, filled with zeros."""
+        layers, heads, width = self.family.cache_shape(self.config)
+        zeros = jnp.zeros((batch, length, heads, width), jnp.float32)
+        return tuple(LayerCache(zeros, zeros) for _ in range(layers))
+
+    def _name(self, path: tuple[Any, ...]) -> str:
+        *parents, leaf = (str(part) for part in path)
+        leaf = "bias" if leaf == "bias" else "weight"
+        return self.family.prefix + ".".join([*parents, leaf])

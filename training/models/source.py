@@ -1,0 +1,97 @@
+"""Where a model comes from: a local folder or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
+
+HUB_TIMEOUT_SECONDS = 10
+"""How long one request to the hub may take before it counts as unreachable."""
+
+_FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer*", "*.jinja"]
+_VOCABULARY = ["vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
+
+
+def resolve_model(source: str) -> Path:
+    """The local folder of a model that is named by path or hub id.
+
+    An existing folder wins; a hub id is looked up in the local hub cache first, then fetched.
+    Raises :class:`training.errors.ModelNotFoundError` (:class:`ModelUnreachableError` when the hub
+    does not answer) with the ways out, and :class:`training.errors.ConfigError` for names that
+    only a server can resolve.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if source.startswith("models/"):
+        raise ConfigError(
+            f"{source!r} names a model of a server; here, download it first "
+            "(`tailrace runs download RUN -o DIR`) and give its folder"
+        )
+    if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        raise ModelNotFoundError(f"{source!r}: there is no such folder")
+    return _cached(source) or _fetch(source)
+
+
+def _cached(hub_id: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        patterns = [*_FILES, *_VOCABULARY]
+        path = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return path if (path / "model.safetensors").exists() else None
+
+
+def _fetch(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    _require_reachable(hub_id)
+    try:
+        patterns = [*_FILES, *_VOCABULARY]
+        return Path(
+            snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT_SECONDS)
+        )
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelNotFoundError(
+            f"{hub_id!r} is neither a folder here nor a public model on the hub"
+        ) from error
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        # LocalEntryNotFoundError, an OSError, is what remains of connection failures.
+        raise _unreachable(hub_id, type(error).__name__) from error
+
+
+def _require_reachable(hub_id: str) -> None:
+    """One short request, because the hub client may retry for minutes before it gives up."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        raise _unreachable(hub_id, "offline mode is on")
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - no user input
+    try:
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT_SECONDS).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return  # It answered.
+    except OSError as error:
+        raise _unreachable(hub_id, str(getattr(error, "reason", error))) from error
+
+
+def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:
+    return ModelUnreachableError(
+        f"the model {hub_id!r} is not cached on this machine and the model hub cannot be reached "
+        f"({why}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
+        "(`model: {preset: gpt2-nano}`); name a folder that holds the model; for a server, upload "
+        "that folder with `tailrace models import DIR` and name `models/{model}`; or run where "
+        "the hub can be reached once, which fills the cache"
+    )

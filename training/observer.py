@@ -1,0 +1,105 @@
+"""How the library tells what it does, and learns that it shall stop."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailrace.formats.prediction import Prediction
+from tailrace.formats.verdict import Verdict
+from training.errors import StoppedError
+
+
+class StopRequest(enum.Enum):
+    """What somebody outside asks of the work going on."""
+
+    CANCEL = "cancel"
+    """End at the next boundary; nothing need be kept."""
+    RELEASE = "release"
+    """Save what is needed to continue at the next boundary, then end."""
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One line of metrics.jsonl."""
+
+    step: int
+    """Optimizer steps done."""
+    epoch: float
+    """Passes over the data done."""
+    loss: float
+    """Mean loss since the point before, in nats per response token."""
+    learning_rate: float
+    """Learning rate of this step."""
+    tokens_per_second: float
+    """Non-padding tokens per second since the point before."""
+    timestamp: float
+    """Seconds since the epoch."""
+    device: str
+    """What it runs on (`cpu`, `NVIDIA H100`)."""
+
+
+class Observer:
+    """Does nothing and never stops; derive from it to show or send what happens."""
+
+    def metric(self, point: MetricPoint) -> None:
+        """A metric point was reached."""
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """``done`` of ``total`` ``steps``, ``predictions`` or ``verdicts`` are done."""
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """A complete checkpoint lies at ``path``."""
+
+    def prediction(self, prediction: Prediction) -> None:
+        """A prediction was made."""
+
+    def verdict(self, verdict: Verdict) -> None:
+        """A verdict was reached."""
+
+    def stop_request(self) -> StopRequest | None:
+        """Asked at every boundary; an answer ends the work there."""
+        return None
+
+    def check_stop(self) -> None:
+        """Raise :class:`training.errors.StoppedError` when a stop is asked for."""
+        request = self.stop_request()
+        if request is not None:
+            raise StoppedError(released=request is StopRequest.RELEASE)
+
+
+class Observers(Observer):
+    """Tells several observers, in order; the first that wants to stop is heard."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def metric(self, point: MetricPoint) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.metric(point)
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.progress(done, total, unit)
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.checkpoint(step, path)
+
+    def prediction(self, prediction: Prediction) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.prediction(prediction)
+
+    def verdict(self, verdict: Verdict) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.verdict(verdict)
+
+    def stop_request(self) -> StopRequest | None:
+        """Ask all."""
+        return next(filter(None, (each.stop_request() for each in self._observers)), None)

@@ -1,0 +1,47 @@
+"""The optimizer: AdamW with warm-up, a schedule and gradient clipping."""
+
+from __future__ import annotations
+
+import optax
+
+from tailrace.formats.run_spec import Schedule, SftSpec
+from training.errors import ConfigError
+from training.models.family import Params
+
+
+def learning_rate(spec: SftSpec, total_steps: int) -> optax.Schedule:
+    """The learning rate of each update, by the number of updates before it.
+
+    It rises in a line over ``warmup_steps`` and then follows the schedule; update number
+    ``total_steps`` has the schedule's end value. Raises :class:`training.errors.ConfigError` when
+    the warm-up is longer than the training.
+    """
+    if spec.warmup_steps > total_steps:
+        raise ConfigError(
+            f"train.sft.warmup_steps {spec.warmup_steps} is more than the {total_steps} steps "
+            "of this training"
+        )
+    peak, decay_steps = spec.learning_rate, max(1, total_steps - spec.warmup_steps)
+    end = spec.min_learning_rate_ratio
+    after = {
+        Schedule.CONSTANT: optax.constant_schedule(peak),
+        Schedule.LINEAR: optax.linear_schedule(peak, peak * end, decay_steps),
+        Schedule.COSINE: optax.cosine_decay_schedule(peak, decay_steps, alpha=end),
+    }[spec.schedule]
+    warm = optax.linear_schedule(0.0, peak, max(1, spec.warmup_steps))
+    joined = optax.join_schedules([warm, after], [spec.warmup_steps])
+    # Counted from 1, or the first update would have a learning rate of zero and do nothing.
+    return lambda count: joined(count + 1)
+
+
+def make_optimizer(spec: SftSpec, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) after clipping by the global gradient norm.
+
+    Weight decay leaves vectors (norms and biases) alone.
+    """
+    clip = optax.clip_by_global_norm(spec.gradient_clip) if spec.gradient_clip else optax.identity()
+    return optax.chain(clip, optax.adamw(schedule, weight_decay=spec.weight_decay, mask=_matrices))
+
+
+def _matrices(params: Params) -> dict[str, bool]:
+    return {name: value.ndim > 1 for name, value in params.items()}

@@ -1,0 +1,161 @@
+"""Supervised fine-tuning from traces to a model folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from tailrace.formats.canonical import sha256_file, sha256_json
+from tailrace.formats.results import TrainResult
+from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.schema import to_mapping
+from tailrace.formats.split import EmptySplitError, Split, split_traces
+from tailrace.formats.trace import Trace
+from training.data import BatchStream, Encoded, encode_traces
+from training.errors import ConfigError, DataError
+from training.models.family import Model, Params
+from training.models.folder import WEIGHTS, load_model, save_model
+from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
+from training.models.source import resolve_model
+from training.observer import Observer
+from training.rendering import render_prompt, render_response
+from training.tokenizer import load_tokenizer, train_tokenizer
+from training.trainer import Trained, Trainer
+
+_log = logging.getLogger(__name__)
+
+_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps"}
+"""Settings that change nothing in the weights; a resumed training may change them."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from."""
+
+    model: Model
+    params: Params
+    tokenizer: PreTrainedTokenizerBase
+    split: Split
+    encoded: Encoded
+    identity: dict[str, Any]
+    """See :class:`training.checkpoint.Checkpoint`."""
+
+
+def prepare(
+    model: ModelSpec, train: TrainSpec, traces: Sequence[Trace], folder: Path | None = None
+) -> Start:
+    """Split the traces, make or load tokenizer and weights, and encode the train part.
+
+    ``folder`` is where a worker has put the model; without one the spec's source is resolved here.
+    Raises the errors of :mod:`training.errors` for a bad split, model, or overlong examples.
+    """
+    sft = _method(train)
+    try:
+        split = split_traces(traces, train.eval_fraction, train.split_seed)
+    except EmptySplitError as error:
+        raise DataError(f"train.{error}") from error
+    network, params, tokenizer = _open_model(model, train.seed, split, folder)
+    if sft.max_seq_length > network.context:
+        raise ConfigError(
+            f"train.sft.max_seq_length {sft.max_seq_length} is more than the model's "
+            f"context of {network.context} tokens"
+        )
+    encoded = encode_traces(split.train, tokenizer, sft.max_seq_length, sft.overlong)
+    settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
+    identity = {
+        "model": to_mapping(model),
+        "config": network.family.dump_config(network.config),
+        "train": settings,
+        "dataset": sha256_json([to_mapping(trace) for trace in traces]),
+        "examples": sha256_json([e.tokens for e in encoded.examples]),
+    }
+    return Start(network, params, tokenizer, split, encoded, identity)
+
+
+def run_sft(
+    start: Start,
+    train: TrainSpec,
+    checkpoints: Path,
+    final_model: Path,
+    observer: Observer,
+    resume: Path | None = None,
+    last: int | None = None,
+) -> TrainResult:
+    """Train, write checkpoints and the final model folder, and sum up.
+
+    ``last`` ends the training early, at that step. Errors as
+    :meth:`training.trainer.Trainer.train`.
+    """
+    stream = BatchStream(start.encoded.examples, _method(train).batch_size, train.seed)
+    trainer = Trainer(start.model, stream, train, start.identity, observer)
+    _log.info(
+        "training %s parameters on %d examples (%d prompts held out): %d steps, %d per epoch",
+        f"{start.model.parameters:,}",
+        len(start.encoded.examples),
+        len({trace.prompt for trace in start.split.held_out}),
+        trainer.total,
+        stream.steps_per_epoch,
+    )
+    trained = trainer.train(start.params, checkpoints, resume, last)
+    save_folder(final_model, start.model, trained.params, start.tokenizer)
+    return _result(start, trained, sha256_file(final_model / WEIGHTS))
+
+
+def save_folder(
+    folder: Path, model: Model, params: Params, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Write a model folder with its tokenizer and chat template."""
+    save_model(folder, model, params, int(tokenizer.eos_token_id))
+    tokenizer.save_pretrained(folder)
+
+
+def _open_model(
+    spec: ModelSpec, seed: int, split: Split, folder: Path | None
+) -> tuple[Model, Params, PreTrainedTokenizerBase]:
+    if spec.preset is not None:
+        return _fresh_model(spec.preset, seed, split)
+    if folder is None:
+        folder = resolve_model(spec.source or "")
+    model, params = load_model(folder)
+    return model, params, load_tokenizer(folder)
+
+
+def _fresh_model(
+    preset: str, seed: int, split: Split
+) -> tuple[Model, Params, PreTrainedTokenizerBase]:
+    config = preset_config(preset, PRESET_VOCABULARY.get(preset, 0))
+    context = int(config["n_positions"])
+    bare = train_tokenizer([], PRESET_VOCABULARY[preset], context)
+    # The held-out part stays unseen, even by the tokenizer.
+    texts = [render_prompt(bare, t.prompt) + render_response(t) for t in split.train]
+    tokenizer = train_tokenizer(texts, PRESET_VOCABULARY[preset], context)
+    model = model_from_config(preset_config(preset, len(tokenizer)))
+    return model, model.init(seed), tokenizer
+
+
+def _method(train: TrainSpec) -> SftSpec:
+    if train.sft is None:
+        raise ConfigError("train: names no method; give it an sft block")
+    return train.sft
+
+
+def _result(start: Start, trained: Trained, digest: str) -> TrainResult:
+    progress = trained.progress
+    return TrainResult(
+        steps=trained.steps,
+        first_loss=progress.first_loss or 0.0,
+        last_loss=progress.epoch_loss,
+        examples=len(start.encoded.examples),
+        held_out=len({trace.prompt for trace in start.split.held_out}),
+        overlong=start.encoded.overlong,
+        parameters=start.model.parameters,
+        tokens=progress.tokens,
+        seconds=round(trained.seconds, 3),
+        resumed_from_step=trained.start,
+        model_digest=digest,
+    )

@@ -1,0 +1,127 @@
+"""The stages of a run, one function for each kind, on the files a worker has laid out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.results import JudgeResult, JudgeScore
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.split import Split
+from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
+from tailrace.formats.verdict import Verdict
+from training.datasets import load_dataset
+from training.errors import ConfigError, DataError
+from training.evalsets import load_eval_sets
+from training.observer import Observer
+
+
+def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
+    """Execute a job.
+
+    Raises the errors of :mod:`training.errors`, :class:`training.errors.StoppedError` when the
+    observer asks for it, and :class:`OSError`.
+    """
+    return {
+        StageKind.TRAIN: run_train,
+        StageKind.INFER: run_infer,
+        StageKind.JUDGE: run_judge,
+    }[job.kind](job, observer)
+
+
+def run_train(job: StageJob, observer: Observer) -> ResultEvent:
+    """The TRAIN stage: a model from a dataset."""
+    from training.training_run import TrainingPaths, run_training
+
+    if job.spec.train is None or job.inputs.dataset is None:
+        raise ConfigError("a TRAIN stage needs a train block and a dataset")
+    root = Path(job.output_dir)
+    paths = TrainingPaths.as_artifacts(root)
+    result, _ = run_training(
+        job.spec.model,
+        job.spec.train,
+        load_dataset(Path(job.inputs.dataset)),
+        paths,
+        observer,
+        folder=Path(job.inputs.model) if job.inputs.model else None,
+        resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
+    )
+    artifacts = [
+        _artifact(ArtifactKind.MODEL, paths.final_model, root),
+        _artifact(ArtifactKind.SPLIT, paths.split.parent, root),
+        _artifact(ArtifactKind.METRICS, paths.metrics.parent, root),
+    ]
+    return ResultEvent(artifacts=artifacts, train=result)
+
+
+def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
+    """The INFER stage: predictions of a model for eval sets."""
+    from training.evaluation import evaluate_folder
+    from training.models.source import resolve_model
+
+    if job.spec.infer is None:
+        raise ConfigError("an INFER stage needs an infer block")
+    if job.inputs.model is None and job.spec.model.source is None:
+        raise ConfigError("a preset has random weights: a run that infers must train it first")
+    model = Path(job.inputs.model or resolve_model(job.spec.model.source or ""))
+    root = Path(job.output_dir)
+    folder = root / "predictions"
+    _, result = evaluate_folder(
+        model,
+        load_eval_sets(job.spec.infer.eval_sets, _split(job)),
+        job.spec.infer,
+        _role(job),
+        folder / "eval_results.jsonl",
+        folder / "predictions.jsonl",
+        observer,
+    )
+    return ResultEvent(artifacts=[_artifact(ArtifactKind.PREDICTIONS, folder, root)], infer=result)
+
+
+def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
+    """The JUDGE stage: verdicts on predictions."""
+    from tailrace.formats.jsonl import write_records
+    from training.judges import find_judge
+    from training.judging import judge_predictions, read_predictions
+
+    if job.spec.infer is None or job.inputs.predictions is None:
+        raise ConfigError("a JUDGE stage needs an infer block and predictions")
+    predictions = read_predictions(Path(job.inputs.predictions) / "predictions.jsonl")
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, _split(job))
+    verdicts: list[Verdict] = []
+    scores: list[JudgeScore] = []
+    for spec in job.spec.judges:
+        judge = find_judge(spec.name)
+        judged = judge_predictions(judge, eval_sets, predictions, [_role(job)], observer)
+        verdicts.extend(judged.verdicts)
+        scores.extend(judged.scores)
+    root = Path(job.output_dir)
+    write_records(root / "verdicts" / "verdicts.jsonl", verdicts)
+    return ResultEvent(
+        artifacts=[_artifact(ArtifactKind.VERDICTS, root / "verdicts", root)],
+        judge=JudgeResult(scores=scores),
+    )
+
+
+def _role(job: StageJob) -> ModelRole:
+    return ModelRole.TRAINED if job.spec.train is not None else ModelRole.BASE
+
+
+def _split(job: StageJob) -> Split | None:
+    """The dataset as TRAIN split it; all of it counts as train part where nothing was trained."""
+    if job.inputs.dataset is None:
+        return None
+    traces = load_dataset(Path(job.inputs.dataset))
+    if job.inputs.split is None:
+        if job.spec.train is not None:
+            raise ConfigError("the job lacks the split that its TRAIN stage made")
+        return Split(train=traces, held_out=[], eval_fraction=0.0, split_seed=0)
+    path = Path(job.inputs.split) / "split.json"
+    try:
+        return Split.load(traces, path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _artifact(kind: ArtifactKind, folder: Path, root: Path) -> OutputArtifact:
+    return OutputArtifact(kind=kind, path=folder.relative_to(root).as_posix())

@@ -1,0 +1,73 @@
+"""Tokenizers: trained from the data for presets, loaded with the model otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from training.errors import ModelConfigError, ModelNotFoundError
+from training.rendering import CHAT_TEMPLATE
+
+END_OF_TEXT = "<|endoftext|>"
+"""The end-of-sequence token of trained tokenizers."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer (Sennrich et al. 2016) of at most ``vocabulary`` tokens.
+
+    Any text can be encoded, because all 256 bytes are tokens. The same texts in the same order
+    give the same tokenizer. ``context`` is the model's longest sequence, in tokens.
+    """
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TEXT,
+        bos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; one without a chat template gets ours.
+
+    Raises :class:`training.errors.ModelNotFoundError` when the folder has no tokenizer files and
+    :class:`training.errors.ModelConfigError` when they cannot be read, want code of their own, or
+    define no end-of-sequence token.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise ModelNotFoundError(f"{folder} has no tokenizer (tokenizer.json or vocab.json)")
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelConfigError(f"the tokenizer in {folder} has no end-of-sequence token")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of ``text`` as it stands: special tokens are the rendering's business."""
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
