@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+
+from tailrace import Client, errors
+from tailrace.errors import TailraceError
+from tailrace.retry import RetryPolicy
+
+
+def test_every_status_code_has_its_class() -> None:
+    codes = {cls.code for cls in TailraceError.__subclasses__()}
+    assert codes == set(grpc.StatusCode) - {grpc.StatusCode.OK}
+    for code in codes:
+        assert f"``{errors._CLASSES[code].__name__}``" in (errors.__doc__ or "")
+        assert code.name in (errors.__doc__ or "")
+
+
+@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
+def test_plain_status_is_decoded(plane: Any, code: grpc.StatusCode, connect: Any) -> None:
+    plane.faults.codes["GetRun"] = [code]
+    with (
+        connect(plane.address, retry=RetryPolicy(attempts=1)) as client,
+        pytest.raises(TailraceError) as raised,
+    ):
+        client.get_run("demo")
+    assert type(raised.value) is errors._CLASSES[code]
+    assert raised.value.code is code
+    assert str(raised.value) == "GetRun was told to fail"
+    assert isinstance(raised.value.__cause__, grpc.RpcError)
+
+
+def test_reason_of_a_rich_status(plane: Any) -> None:
+    with Client(plane.address) as client, pytest.raises(errors.FailedPrecondition) as raised:
+        client.cancel_run("demo")
+    assert raised.value.reason == "RUN_TERMINAL"
+
+
+def test_a_status_rewritten_on_the_way_counts_as_it_arrives() -> None:
+    class Call(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAVAILABLE
+
+        def details(self) -> str:
+            return "proxy says no"
+
+        def trailing_metadata(self) -> Any:
+            return (("grpc-status-details-bin", b"\x08\x05"),)
+
+    error = errors.from_rpc(Call())
+    assert isinstance(error, errors.Unavailable)
+    assert str(error) == "proxy says no"

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailrace import SpecError, load_spec
+
+GOOD = """
+dataset: golden-v2
+model: {preset: gpt2-nano}
+train:
+  sft: {max_steps: 400, learning_rate: 1e-3}
+"""
+
+
+def _file(tmp_path: Path, text: str, name: str = "run.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _violations(path: Path, *overrides: str) -> dict[str, str]:
+    with pytest.raises(SpecError) as raised:
+        load_spec(path, overrides=overrides)
+    return {v.field: v.description for v in raised.value.violations}
+
+
+def test_yaml_and_json_give_the_same_spec(tmp_path: Path) -> None:
+    yaml_spec = load_spec(_file(tmp_path, GOOD))
+    json_text = (
+        '{"dataset": "golden-v2", "model": {"preset": "gpt2-nano"},'
+        ' "train": {"sft": {"max_steps": 400, "learning_rate": 0.001}}}'
+    )
+    assert load_spec(_file(tmp_path, "\ufeff" + json_text, "run.json")) == yaml_spec
+    assert yaml_spec.train is not None
+    assert yaml_spec.train.sft is not None
+    assert yaml_spec.train.sft.learning_rate == 1e-3
+
+
+def test_overrides_set_values_and_make_blocks(tmp_path: Path) -> None:
+    spec = load_spec(
+        _file(tmp_path, GOOD + "infer:\n"),
+        overrides=[
+            "train.sft.max_steps=5",
+            "infer.eval_sets=[eval_v1]",
+            "labels.team=search",
+            "execution.train.timeout=1h30m",
+        ],
+    )
+    assert spec.train is not None
+    assert spec.train.sft is not None
+    assert spec.train.sft.max_steps == 5
+    assert spec.infer is not None
+    assert spec.infer.eval_sets == ["eval_v1"]
+    assert spec.labels == {"team": "search"}
+    assert spec.execution.train.timeout == 5400
+
+
+def test_an_empty_override_unsets(tmp_path: Path) -> None:
+    spec = load_spec(_file(tmp_path, GOOD), overrides=["train.sft.warmup_steps="])
+    assert spec.train is not None
+    assert spec.train.sft is not None
+    assert spec.train.sft.warmup_steps == 0
+
+
+def test_every_wrong_field_at_once_with_the_nearest_name(tmp_path: Path) -> None:
+    text = "dataset: golden-v2\nmodel: {preset: gpt2-nano}\n"
+    text += "train:\n  sft: {max_step: 1, batch_size: 0}\n  sede: 1\n"
+    found = _violations(_file(tmp_path, text))
+    assert "did you mean 'max_steps'" in found["train.sft.max_step"]
+    assert "at least 1" in found["train.sft.batch_size"]
+    assert "did you mean 'seed'" in found["train.sede"]
+
+
+def test_overrides_that_cannot_be_set_are_refused(tmp_path: Path) -> None:
+    path = _file(tmp_path, GOOD)
+    assert "key.path=value" in _violations(path, "train")["train"]
+    assert "key.path=value" in _violations(path, "train..sft=1")["train..sft=1"]
+    assert _violations(path, "dataset.name=x")["dataset.name"] == (
+        "cannot be set: dataset holds no keys"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("run.yaml", "a: [1", "is not YAML"),
+        ("run.yaml", "dataset: a\ndataset: b", "'dataset' is there twice"),
+        ("run.yaml", "!!python/object/apply:os.system [ls]", "is not YAML"),
+        ("run.json", '{"a": 1, "a": 2}', "'a' is there twice"),
+        ("run.json", "{", "is not JSON"),
+        ("run.json", "[" * 100_000, "is not JSON"),
+    ],
+)
+def test_broken_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = _file(tmp_path, text, name)
+    assert message in _violations(path)[str(path)]
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "is not UTF-8" in _violations(path)[str(path)]
+
+
+def test_an_empty_file_is_not_a_mapping(tmp_path: Path) -> None:
+    assert "must be a mapping" in _violations(_file(tmp_path, ""), "a=1")["(root)"]
