@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-import tailrace
+from tailrace import errors
 from tailrace.v1 import dataset_pb2, run_pb2, run_pb2_grpc, run_spec_pb2
 from tests.integration.specs import small, train_only
 from tests.stack import Stack
@@ -19,7 +19,7 @@ def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
     spec.train.sft.learning_rate = -1
     spec.infer.eval_sets.append("nothing-like-it")
     spec.judges.add(name="vibes")
-    with stack.client() as client, pytest.raises(tailrace.InvalidArgument) as caught:
+    with stack.client() as client, pytest.raises(errors.InvalidArgument) as caught:
         client.create_run(spec)
     assert {violation.field for violation in caught.value.violations} >= {
         "spec.train.sft.batch_size",
@@ -30,17 +30,18 @@ def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
 
 
 def test_an_empty_request_is_refused(stack: Stack) -> None:
-    with stack.client() as client, pytest.raises(tailrace.InvalidArgument):
+    with stack.client() as client, pytest.raises(errors.InvalidArgument):
         client.create_run(run_spec_pb2.RunSpec())
 
 
 @pytest.mark.parametrize("name", ["runs/none", "nonsense", "", "runs/", "runs/A/b", "runs/\0"])
 def test_unknown_and_malformed_names(stack: Stack, name: str) -> None:
-    wanted = tailrace.NotFound if name == "runs/none" else tailrace.InvalidArgument
+    wanted = errors.NotFound if name == "runs/none" else errors.InvalidArgument
     with stack.client() as client:
         stub = run_pb2_grpc.RunServiceStub(client.channel)
-        with pytest.raises(wanted):
-            client.get_run(name)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.GetRun(run_pb2.GetRunRequest(name=name))
+        assert caught.value.code() is wanted.code
         with pytest.raises(grpc.RpcError) as caught:
             list(stub.StreamLogs(run_pb2.StreamLogsRequest(name=name)))
         assert caught.value.code() is wanted.code
@@ -48,11 +49,11 @@ def test_unknown_and_malformed_names(stack: Stack, name: str) -> None:
 
 def test_unknown_datasets_and_models(stack: Stack) -> None:
     with stack.client() as client:
-        with pytest.raises(tailrace.NotFound, match="no-such"):
+        with pytest.raises(errors.NotFound, match="no-such"):
             client.create_run(train_only(dataset="no-such"))
         unknown = train_only()
         unknown.model.source = "models/no-such"
-        with pytest.raises(tailrace.NotFound, match="no-such"):
+        with pytest.raises(errors.NotFound, match="no-such"):
             client.create_run(unknown)
 
 
@@ -79,12 +80,12 @@ def test_a_bad_dataset_line_is_named_and_nothing_is_stored(stack: Stack, tmp_pat
     good = '{"prompt": "p", "answer": "a", "steps": [{"i": 0, "type": "t", "content": "c"}]}'
     lines.write_text(f"{good}\nnot json\n{good}\n" + '{"prompt": ""}\n')
     with stack.client() as client:
-        with pytest.raises(tailrace.InvalidArgument) as caught:
+        with pytest.raises(errors.InvalidArgument) as caught:
             client.import_dataset("bad-lines", lines)
         fields = {violation.field for violation in caught.value.violations}
         assert any(field.startswith("line 2") for field in fields)
         assert any(field.startswith("line 4") for field in fields)
-        with pytest.raises(tailrace.NotFound):
+        with pytest.raises(errors.NotFound):
             client.get_dataset("bad-lines")
 
 
@@ -92,7 +93,7 @@ def test_a_message_over_the_limit_is_refused(stack: Stack) -> None:
     with stack.client() as client:
         huge = train_only()
         huge.labels["big"] = "x" * (64 * 1024 * 1024)
-        with pytest.raises(tailrace.ResourceExhausted):
+        with pytest.raises(errors.ResourceExhausted):
             client.create_run(huge)
 
 

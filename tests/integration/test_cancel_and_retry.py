@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import tailrace
+from tailrace import errors
 from tailrace.v1 import run_pb2
 from tests.integration.follow import until, until_step, until_terminal
 from tests.integration.specs import small, stage_states, state, train_only
@@ -30,7 +30,7 @@ def test_a_running_run_is_cancelled_and_continues_on_retry(stack: Stack) -> None
         cancelled = until_terminal(client, run.name, 30)
         assert state(cancelled) == "cancelled"
         assert stage_states(cancelled) == {"train": "cancelled"}
-        with pytest.raises(tailrace.FailedPrecondition):
+        with pytest.raises(errors.FailedPrecondition):
             client.retry_run(client.create_run(small(5, labels={"x": "y"})).name)
 
         client.retry_run(run.name)
