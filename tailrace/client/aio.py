@@ -147,7 +147,7 @@ class AsyncClient:
         async def attempt(left: float) -> Response:
             # Files are opened and read in threads.
             fresh = await asyncio.to_thread(requests.restart)
-            answer: Response = await _aio(call.method(self.channel))(_threaded(fresh), timeout=left)
+            answer: Response = await _aio(call.method(self.channel))(threaded(fresh), timeout=left)
             return answer
 
         try:
@@ -208,7 +208,7 @@ def _aio(method: Any) -> Any:
     return method
 
 
-async def _threaded(items: Iterator[Item]) -> AsyncIterator[Item]:
+async def threaded(items: Iterator[Item]) -> AsyncIterator[Item]:
     """Draw blocking items in a thread, one at a time."""
     end = object()
     while (item := await asyncio.to_thread(next, items, end)) is not end:

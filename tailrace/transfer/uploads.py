@@ -1,0 +1,138 @@
+"""Uploads: a file or a folder becomes blobs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+
+from tailrace.errors import InvalidArgument, from_rpc
+from tailrace.formats.canonical import sha256_file
+from tailrace.formats.listing import path_problem
+from tailrace.transfer.steps import Ask, Job, Resume, Send, Work
+from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
+
+_Stub = artifact_pb2_grpc.ArtifactServiceStub
+
+CHUNK_BYTES = 1 << 20
+"""Bytes of a file per message; the server takes no more."""
+
+_NAMESPACE = uuid.UUID("2b3df2ee-4bb4-5ef0-8d3a-7b0d5c5c8f11")
+
+
+def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
+    """Upload one file; its entry's path is the file's name.
+
+    A later call, also of another process on this host, continues an upload that broke off. Content
+    that is there already is not sent again. Raises :class:`tailrace.errors.TailraceError` and
+    ``OSError``.
+    """
+    sha256, size = yield Work(lambda: (sha256_file(source), source.stat().st_size))
+    yield Resume(lambda: _upload(source, sha256, size))
+    return artifact_pb2.ArtifactFile(path=source.name, sha256=sha256, size_bytes=size)
+
+
+def upload_folder(
+    folder: Path, include: Callable[[str], bool] | None = None
+) -> Job[list[artifact_pb2.ArtifactFile]]:
+    """Upload a folder's files and return their entries, sorted by path.
+
+    ``include`` gets each path relative to the folder, with ``/`` between segments, and says whether
+    the file belongs to it. Links to files are followed, links to folders are not. Raises as
+    :func:`upload_file`, and ``ValueError`` for a folder without files and names that an artifact
+    cannot hold.
+    """
+    paths = yield Work(lambda: _files(folder, include))
+    entries = []
+    for path in paths:
+        entry = yield from upload_file(folder / path)
+        entry.path = path
+        entries.append(entry)
+    return entries
+
+
+def _upload(source: Path, sha256: str, size: int) -> Job[None]:
+    # The same name on every try is what makes an upload resumable.
+    steady = uuid.uuid5(_NAMESPACE, f"{socket.gethostname()}/{sha256}/{size}")
+    name = _resource_name(steady, sha256, size)
+    request = artifact_pb2.QueryWriteStatusRequest(resource_name=name)
+    status = yield Ask(lambda channel: _Stub(channel).QueryWriteStatus, request)
+    if status.complete:
+        return
+    offset = status.committed_size
+    try:
+        yield _send(name, source, offset, size)
+    except grpc.RpcError as error:
+        if not _needs_fresh_name(error, offset):
+            raise
+        yield _send(_resource_name(uuid.uuid4(), sha256, size), source, 0, size)
+
+
+def _needs_fresh_name(error: grpc.RpcError, offset: int) -> bool:
+    """Whether an upload of its own would succeed where continuing a common one did not.
+
+    Somebody else on this host is writing it, it was swept meanwhile, or what an earlier try left
+    there is damaged.
+    """
+    typed = from_rpc(error)
+    if typed.reason in ("UPLOAD_BUSY", "WRITE_OFFSET_MISMATCH"):
+        return True
+    return isinstance(typed, InvalidArgument) and offset > 0
+
+
+def _send(name: str, source: Path, offset: int, size: int) -> Send:
+    return Send(
+        lambda channel: _Stub(channel).Write,
+        lambda: _requests(name, source, offset, size),
+        size - offset,
+    )
+
+
+def _requests(
+    name: str, source: Path, offset: int, size: int
+) -> Iterator[artifact_pb2.WriteRequest]:
+    with source.open("rb") as file:
+        file.seek(offset)
+        while True:
+            data = file.read(min(CHUNK_BYTES, size - offset))
+            # A file that shrank meanwhile is finished too: the server then refuses its size.
+            last = offset + len(data) == size or not data
+            yield artifact_pb2.WriteRequest(
+                resource_name=name, write_offset=offset, data=data, finish_write=last
+            )
+            offset += len(data)
+            if last:
+                return
+
+
+def _resource_name(upload: uuid.UUID, sha256: str, size: int) -> str:
+    return f"uploads/{upload}/blobs/{sha256}/{size}"
+
+
+def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    found = []
+    for parent, _, names in os.walk(folder, onerror=_raise):
+        for name in names:
+            file = Path(parent, name)
+            path = file.relative_to(folder).as_posix()
+            if include is not None and not include(path):
+                continue
+            problem = path_problem(path)
+            if problem is None and not file.is_file():
+                problem = "is not a regular file"
+            if problem is not None:
+                raise ValueError(f"{str(file)!r} {problem}")
+            found.append(path)
+    if not found:
+        raise ValueError(f"there is no file to upload in {folder}")
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
