@@ -139,7 +139,7 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
 
 def _named_arrays(state: Any) -> dict[str, np.ndarray[Any, Any]]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
 def _fill(template: Any, arrays: dict[str, np.ndarray[Any, Any]], path: Path) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tailrace.formats import golden
 from tailrace.formats.jsonl import FormatError
+from tailrace.formats.split import Split
 from tailrace.formats.trace import Trace, read_traces
 from training.errors import DataError
 
@@ -27,6 +29,21 @@ def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
         else f"give a JSON Lines file, a folder with {FILE}, or a name under {datasets}/"
     )
     raise DataError(f"there is no dataset {choice!r}: {way_out}")
+
+
+def load_split(traces: Sequence[Trace], path: Path | None) -> Split:
+    """The dataset as a split.json divides it; without one, all of it is the train part.
+
+    Raises :class:`training.errors.DataError` when the file is missing or of another dataset.
+    """
+    if path is None:
+        return Split(train=list(traces), held_out=[], eval_fraction=0.0, split_seed=0)
+    try:
+        return Split.load(traces, path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def load_dataset(path: Path) -> list[Trace]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
 import sys
 from pathlib import Path
@@ -47,6 +48,8 @@ def prepare_process(
         # Small programs are worth keeping, too: a nano model compiles longer than it trains.
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    for library in ("jax", "absl", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     # Its import announces that PyTorch is missing, which nobody needs here.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

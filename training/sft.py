@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.canonical import sha256_file, sha256_json
+from tailrace.formats.jsonl import dump_record
 from tailrace.formats.results import TrainResult
 from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
 from tailrace.formats.schema import to_mapping
@@ -71,7 +73,7 @@ def prepare(
         "model": to_mapping(model),
         "config": network.family.dump_config(network.config),
         "train": settings,
-        "dataset": sha256_json([to_mapping(trace) for trace in traces]),
+        "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
         "examples": sha256_json([e.tokens for e in encoded.examples]),
     }
     return Start(network, params, tokenizer, split, encoded, identity)

@@ -10,8 +10,8 @@ from tailrace.formats.run_spec import StageKind
 from tailrace.formats.split import Split
 from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from tailrace.formats.verdict import Verdict
-from training.datasets import load_dataset
-from training.errors import ConfigError, DataError
+from training.datasets import load_dataset, load_split
+from training.errors import ConfigError
 from training.evalsets import load_eval_sets
 from training.observer import Observer
 
@@ -111,16 +111,10 @@ def _split(job: StageJob) -> Split | None:
     """The dataset as TRAIN split it; all of it counts as train part where nothing was trained."""
     if job.inputs.dataset is None:
         return None
-    traces = load_dataset(Path(job.inputs.dataset))
-    if job.inputs.split is None:
-        if job.spec.train is not None:
-            raise ConfigError("the job lacks the split that its TRAIN stage made")
-        return Split(train=traces, held_out=[], eval_fraction=0.0, split_seed=0)
-    path = Path(job.inputs.split) / "split.json"
-    try:
-        return Split.load(traces, path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+    if job.inputs.split is None and job.spec.train is not None:
+        raise ConfigError("the job lacks the split that its TRAIN stage made")
+    path = Path(job.inputs.split) / "split.json" if job.inputs.split else None
+    return load_split(load_dataset(Path(job.inputs.dataset)), path)
 
 
 def _artifact(kind: ArtifactKind, folder: Path, root: Path) -> OutputArtifact:

@@ -1,0 +1,168 @@
+"""What the commands share: flags, progress on the terminal, and how errors end a command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.results import JudgeScore
+from tailrace.formats.run_spec import InferSpec
+from training.datasets import find_dataset, load_dataset, load_split
+from training.errors import ConfigError, TrainingError
+from training.evalsets import load_eval_sets
+from training.observer import MetricPoint, Observer
+from training.runtime import Device, prepare_process, require_device
+
+DEFAULT_EVAL_SET = "training/evalsets/eval_v1.jsonl"
+"""The eval set that the guide uses."""
+
+
+class TerminalObserver(Observer):
+    """Prints a line for each metric point and checkpoint."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def metric(self, point: MetricPoint) -> None:
+        """Show the curve as numbers."""
+        logging.info(
+            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s",
+            len(str(self._total)),
+            point.step,
+            self._total,
+            point.epoch,
+            point.loss,
+            point.learning_rate,
+            f"{point.tokens_per_second:,.0f}",
+        )
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Remember the total."""
+        if unit == "steps":
+            self._total = total
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Say where it is."""
+        logging.info("checkpoint of step %d: %s", step, path)
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags about where to compute."""
+    parser.add_argument(
+        "--device", type=Device, choices=list(Device), default=Device.AUTO, help="default: auto"
+    )
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--cache_dir", type=Path, help="keep compiled programs in this folder between calls"
+    )
+
+
+def add_generation_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags about generation, with the run spec's defaults."""
+    spec = InferSpec()
+    parser.add_argument("--max_new_tokens", type=positive, default=spec.max_new_tokens)
+    parser.add_argument(
+        "--temperature", type=float, default=spec.temperature, help="0 (default) is greedy"
+    )
+    parser.add_argument(
+        "--eval_batch_size", type=positive, default=spec.batch_size, help="prompts at a time"
+    )
+
+
+def add_eval_set_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags about which questions are asked."""
+    parser.add_argument(
+        "--eval-set",
+        "--eval_set",
+        action="append",
+        required=True,
+        metavar="SET",
+        help="eval_v1, a JSON Lines file, dataset:train or dataset:held_out; may be repeated",
+    )
+    parser.add_argument("--dataset", help="the dataset of dataset:… sets")
+    parser.add_argument(
+        "--split", type=Path, help="split.json of its training (default: all of it is train part)"
+    )
+
+
+def open_eval_sets(options: argparse.Namespace) -> dict[str, list[EvalItem]]:
+    """The eval sets that the flags name. Raises :class:`training.errors.DataError`."""
+    split = None
+    if options.dataset is not None:
+        split = load_split(load_dataset(find_dataset(options.dataset)), options.split)
+    elif options.split is not None:
+        raise ConfigError("--split needs --dataset, which it divides")
+    return load_eval_sets(options.eval_set, split)
+
+
+def generation_spec(options: argparse.Namespace, seed: int) -> InferSpec:
+    """The flags as an infer block. Raises :class:`training.errors.ConfigError`."""
+    if not 0 <= options.temperature <= 10:
+        raise ConfigError(f"--temperature must be from 0 to 10, not {options.temperature}")
+    return InferSpec(
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        seed=seed,
+        batch_size=options.eval_batch_size,
+    )
+
+
+def start_machine(options: argparse.Namespace) -> None:
+    """Settle device, threads and cache, then start JAX; errors as its two functions."""
+    prepare_process(options.device, options.threads, options.cache_dir)
+    require_device()
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 to 2^31 - 1, for argparse."""
+    value = int(text)
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {2**31 - 1}, not {value}")
+    return value
+
+
+def report_scores(scores: Iterable[JudgeScore]) -> None:
+    """Print a line for each score, with its interval."""
+    for each in scores:
+        what = f"{each.judge} on {each.eval_set}"
+        if each.score is None:
+            logging.info("%s: nothing to score, %d errors", what, each.errors)
+            continue
+        logging.info(
+            "%s: %d/%d = %.3f (95%% interval %.3f-%.3f), flexible %.3f, marker %.3f, errors %d",
+            what,
+            each.passed,
+            each.total,
+            each.score,
+            each.interval_low,
+            each.interval_high,
+            each.flexible_score,
+            each.marker_rate,
+            each.errors,
+        )
+
+
+def run_command(body: Callable[[], None]) -> int:
+    """Run a command's body; errors that the user can mend end it with one message, status 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    try:
+        body()
+    except (TrainingError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    return 0

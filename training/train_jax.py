@@ -1,0 +1,160 @@
+"""Train a model on a dataset of traces, without any server.
+
+Example: python training/train_jax.py --config training/configs/train_golden_v2_nano.yaml
+--dataset golden-v2 --output artifacts/training_runs/nano --eval_after_train
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    # Run as a file: the package is found from the repository's root, not from this folder.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.split import Split
+from training.commands import (
+    DEFAULT_EVAL_SET,
+    TerminalObserver,
+    add_generation_flags,
+    add_machine_flags,
+    generation_spec,
+    natural,
+    positive,
+    report_scores,
+    run_command,
+    start_machine,
+)
+from training.config import read_config
+from training.datasets import find_dataset, load_dataset
+from training.errors import OutputError
+
+_OUTPUTS = ("checkpoints", "final_model", "metrics.jsonl", "split.json", "provenance.json")
+_EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    options = _parse(arguments)
+    return run_command(lambda: train(options))
+
+
+def train(options: argparse.Namespace) -> None:
+    """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
+    config = read_config(options.config)
+    spec = config.train
+    if options.seed is not None:
+        spec = dataclasses.replace(spec, seed=options.seed)
+    dataset = find_dataset(options.dataset)
+    traces = load_dataset(dataset)
+    _prepare_output(options)
+    start_machine(options)
+    from training.checkpoint import find_checkpoint
+    from training.training_run import TrainingPaths, run_training
+
+    paths = TrainingPaths.in_folder(options.output)
+    resume = None
+    if options.resume_from is not None:
+        resume = find_checkpoint(paths.checkpoints, options.resume_from)
+        logging.info("resuming from %s", resume)
+    result, split = run_training(
+        config.model,
+        spec,
+        traces,
+        paths,
+        TerminalObserver(),
+        resume=resume,
+        last=options.smoke_steps,
+    )
+    logging.info(
+        "%d steps in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
+        result.steps - result.resumed_from_step,
+        result.seconds,
+        result.first_loss,
+        result.last_loss,
+        paths.final_model,
+    )
+    if options.eval_after_train:
+        evaluate(options, paths.final_model, split, spec.seed)
+
+
+def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) -> None:
+    """Predict and judge with the final model; errors as :func:`train`."""
+    from tailrace.formats.jsonl import write_records
+    from training.evalsets import load_eval_sets
+    from training.evaluation import evaluate_folder
+    from training.judges import find_judge
+    from training.judging import judge_predictions
+
+    eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
+    observer = TerminalObserver()
+    predictions, _ = evaluate_folder(
+        model,
+        eval_sets,
+        generation_spec(options, seed),
+        ModelRole.TRAINED,
+        options.output / "eval_results.jsonl",
+        options.output / "predictions.jsonl",
+        observer,
+    )
+    judge = find_judge("answer_correctness")
+    judged = judge_predictions(judge, eval_sets, predictions, [ModelRole.TRAINED], observer)
+    write_records(options.output / "verdicts.jsonl", judged.verdicts)
+    report_scores(judged.scores)
+
+
+def _prepare_output(options: argparse.Namespace) -> None:
+    """Keep two trainings from mixing their files in one folder."""
+    if options.resume_from is not None:
+        return
+    there = [n for n in (*_OUTPUTS, *_EVAL_OUTPUTS) if (options.output / n).exists()]
+    if there and not options.overwrite:
+        raise OutputError(
+            f"{options.output} holds an earlier training ({', '.join(there)}): continue it with "
+            "--resume_from latest, replace it with --overwrite, or give another --output"
+        )
+    for name in there:
+        path = options.output / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="train_jax.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, required=True, help="YAML: model and train blocks")
+    parser.add_argument(
+        "--dataset", required=True, help="a name under datasets/ (golden-v2), a file, or a folder"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for everything made")
+    parser.add_argument(
+        "--eval_after_train", action="store_true", help="predict and judge with the final model"
+    )
+    parser.add_argument(
+        "--eval_set",
+        action="append",
+        metavar="SET",
+        help=f"dataset:train, dataset:held_out, eval_v1 or a file; may be repeated "
+        f"(default: {DEFAULT_EVAL_SET})",
+    )
+    parser.add_argument("--resume_from", metavar="latest|PATH", help="continue from a checkpoint")
+    parser.add_argument("--smoke_steps", type=positive, metavar="N", help="end after N steps")
+    parser.add_argument("--seed", type=natural, help="instead of the configuration's seed")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier training in --output"
+    )
+    add_generation_flags(parser)
+    add_machine_flags(parser)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
