@@ -1,0 +1,180 @@
+"""AcquireStage: answer a broker message with the right to execute, or with what else to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain import lease
+from services.domain.artifact import Artifact
+from services.domain.directive import StopReason
+from services.domain.errors import InvalidInput, NotFound
+from services.domain.lease import LeaseToken
+from services.domain.run import Run, RunState
+from services.domain.stage import (
+    STAGE_DONE,
+    Attempt,
+    AttemptState,
+    Stage,
+    StageState,
+    successor,
+)
+from services.domain.worker import WorkerState, worker_name
+from services.storage import artifacts, attempts, outbox, workers
+from services.storage.database import utc_now
+from services.usecases.context import Context
+from services.usecases.inputs import stage_inputs
+from services.usecases.lifecycle import Held, hold, move_run, move_stage
+from tailrace.formats.dispatch import TaskId
+
+MIN_ACQUIRE_ID = 16
+"""Shortest acquire id: it must not be guessed, a lease's secret comes of it."""
+
+
+@dataclass(frozen=True)
+class Acquire:
+    """One delivery and who got it."""
+
+    task_id: TaskId
+    acquire_id: str
+    worker_id: str
+    slot: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """Execute the stage."""
+
+    lease: LeaseToken
+    run: Run
+    stage: Stage
+    inputs: list[Artifact]
+    checkpoint: Artifact | None
+    successor: TaskId | None
+    """The next stage's task as it stands."""
+
+
+@dataclass(frozen=True)
+class Continue:
+    """The stage is done already and its successor is due: let the chain go on."""
+
+    successor: TaskId
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing to do: end the chain."""
+
+    reason: StopReason
+
+
+Answer = Order | Continue | Stop
+
+
+async def acquire_stage(context: Context, command: Acquire) -> Answer:
+    """Grant a lease by compare-and-set, or say why not; never an error for a late message.
+
+    The same acquire id gets the same answer again. Raises ``InvalidInput`` and ``NotFound``
+    (WORKER_UNKNOWN).
+    """
+    if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
+        raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
+    async with context.database.write() as conn:
+        worker = await workers.get(conn, command.worker_id)
+        if worker is None:
+            raise unknown_worker(command.worker_id)
+        held = await hold(conn, command.task_id.run_uid)
+        stage = None if held is None else held.stage(command.task_id.stage)
+        if held is None or stage is None:
+            return Stop(StopReason.UNKNOWN)
+        draining = worker.state is WorkerState.DRAINING
+        answer = await _answer(conn, held, stage, command, draining=draining)
+    if isinstance(answer, Order):
+        context.wakeups.wake(held.run.uid)
+    return answer
+
+
+def unknown_worker(worker_id: str) -> NotFound:
+    """The error for a worker that has to register first."""
+    return NotFound("WORKER_UNKNOWN", f"{worker_name(worker_id)} is not registered: register it")
+
+
+async def _answer(
+    conn: AsyncConnection, held: Held, stage: Stage, command: Acquire, *, draining: bool
+) -> Answer:
+    if stage.attempt != command.task_id.attempt:
+        return Stop(StopReason.STALE)
+    if stage.state is StageState.RUNNING:
+        return await _repeat(conn, held, stage, command)
+    if held.run.state in (RunState.CANCELLING, RunState.CANCELLED):
+        return Stop(StopReason.CANCELLED)
+    if stage.state in STAGE_DONE:
+        following = successor(held.stages, stage)
+        if following is not None and following.state is StageState.QUEUED:
+            return Continue(following.task_id)
+        return Stop(StopReason.STALE)
+    if stage.state is not StageState.QUEUED:
+        return Stop(StopReason.STALE)
+    if draining:
+        return Stop(StopReason.DRAINING)
+    return await _grant(conn, held, stage, command)
+
+
+async def _repeat(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Answer:
+    attempt = await attempts.get(conn, command.task_id)
+    if attempt is not None and attempt.state is AttemptState.RUNNING:
+        token = lease.derive(command.task_id, command.acquire_id, attempt.lease_salt)
+        if token.opens(attempt.lease_digest):
+            return await _order(conn, held, stage, token)
+    return Stop(StopReason.RUNNING_ELSEWHERE)
+
+
+async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Order:
+    granted = lease.grant(command.task_id, command.acquire_id)
+    now = utc_now()
+    attempt = Attempt(
+        run_uid=stage.run_uid,
+        stage_id=stage.stage_id,
+        ordinal=stage.ordinal,
+        number=stage.attempt,
+        state=AttemptState.RUNNING,
+        worker_id=command.worker_id,
+        slot=command.slot,
+        lease_salt=granted.salt,
+        lease_digest=granted.digest,
+        heartbeats=0,
+        last_event=0,
+        log_lines=0,
+        log_digest="",
+        metric_points=0,
+        metric_digest="",
+        checkpoint_step=0,
+        error=None,
+        answer=None,
+        start_time=now,
+        end_time=None,
+    )
+    reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
+    started = stage.start_time or now
+    columns = {"start_time": started, "progress": None, "error": None}
+    held = await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
+    if held.run.state is RunState.QUEUED:
+        started = held.run.start_time or now
+        held = await move_run(conn, held, RunState.RUNNING, reason, start_time=started)
+    await attempts.add(conn, held.run.project, attempt)
+    await outbox.remove(conn, stage.run_uid)
+    return await _order(conn, held, stage, granted.token)
+
+
+async def _order(conn: AsyncConnection, held: Held, stage: Stage, token: LeaseToken) -> Order:
+    run = held.run
+    following = successor(held.stages, stage)
+    return Order(
+        token,
+        run,
+        stage,
+        await stage_inputs(conn, run, held.stages, stage),
+        await artifacts.newest_checkpoint(conn, run.project, run.uid, stage.stage_id),
+        None if following is None else following.task_id,
+    )

@@ -1,0 +1,27 @@
+"""ConfirmDispatch: note that a worker's chain has published the next stage."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.domain.errors import InvalidInput
+from services.storage import outbox
+from services.storage.database import utc_now
+from services.usecases.context import Context
+from tailrace.formats.dispatch import TaskId
+
+
+async def confirm_dispatch(context: Context, task_id: str) -> None:
+    """Count the publication, so that the relay only repeats it if nobody claims the stage.
+
+    Repeating it, or confirming what is claimed already, changes nothing. Raises ``InvalidInput``.
+    """
+    try:
+        task = TaskId.parse(task_id)
+    except ValueError:
+        raise InvalidInput.field(
+            "task_id", f"{task_id[:200]!r} is not of the form {{run uid}}.{{stage}}.{{attempt}}"
+        ) from None
+    due = utc_now() + timedelta(seconds=context.settings.republish_seconds)
+    async with context.database.write() as conn:
+        await outbox.confirm(conn, task, due)

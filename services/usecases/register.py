@@ -1,0 +1,90 @@
+"""RegisterWorker: let a worker in before it consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from services.domain.errors import FailedPrecondition, InvalidInput
+from services.domain.names import id_violations
+from services.domain.worker import Worker, WorkerState
+from services.storage import workers
+from services.storage.database import utc_now
+from services.usecases.context import Context
+from services.wakeups import OUTBOX
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.schema import Violation
+
+SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
+"""The protocol versions that are spoken here: this one and the one before."""
+
+MAX_SLOTS = 1024
+"""Most slots of one worker."""
+
+MAX_POOLS = 64
+"""Most pools of one worker."""
+
+
+@dataclass(frozen=True)
+class RegisterWorker:
+    """What a worker says of itself."""
+
+    worker_id: str
+    hostname: str
+    pools: list[str]
+    slots: list[dict[str, Any]]
+    """Plain data as in the API."""
+    versions: dict[str, str]
+    protocol_version: int
+
+
+async def register_worker(context: Context, command: RegisterWorker) -> None:
+    """Store the worker in place of an earlier one of the same id; leases are not touched.
+
+    Raises ``InvalidInput`` and ``FailedPrecondition`` (PROTOCOL_UNSUPPORTED).
+    """
+    _check(command)
+    if command.protocol_version not in SUPPORTED_PROTOCOLS:
+        known = " and ".join(str(version) for version in SUPPORTED_PROTOCOLS)
+        raise FailedPrecondition(
+            "PROTOCOL_UNSUPPORTED",
+            f"the worker speaks protocol {command.protocol_version}, this control plane {known}: "
+            "install the same version of tailrace on both",
+        )
+    now = utc_now()
+    worker = Worker(
+        worker_id=command.worker_id,
+        state=WorkerState.ONLINE,
+        hostname=command.hostname,
+        pools=command.pools,
+        slots=command.slots,
+        versions=command.versions,
+        protocol_version=command.protocol_version,
+        heartbeats=0,
+        register_time=now,
+        heartbeat_time=now,
+    )
+    async with context.database.write() as conn:
+        await workers.register(conn, worker)
+    context.wakeups.wake(OUTBOX)
+
+
+def _check(command: RegisterWorker) -> None:
+    found = id_violations("worker_id", command.worker_id)
+    if len(command.hostname) > 256:
+        found.append(Violation("hostname", "has more than 256 characters"))
+    if not 1 <= len(command.pools) <= MAX_POOLS:
+        found.append(Violation("pools", f"must name 1 to {MAX_POOLS} pools"))
+    for i, pool in enumerate(command.pools):
+        found += id_violations(f"pools[{i}]", pool)
+    if not 1 <= len(command.slots) <= MAX_SLOTS:
+        found.append(Violation("slots", f"must name 1 to {MAX_SLOTS} slots"))
+    ids = [slot.get("id", "") for slot in command.slots]
+    for i, slot_id in enumerate(ids):
+        if slot_id in ids[:i]:
+            found.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
+        found += id_violations(f"slots[{i}].id", slot_id)
+    if len(command.versions) > 64 or any(len(v) > 256 for v in command.versions.values()):
+        found.append(Violation("versions", "at most 64 entries of at most 256 characters"))
+    if found:
+        raise InvalidInput(found)

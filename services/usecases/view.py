@@ -1,0 +1,100 @@
+"""Runs as clients see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.run import Run, RunState, Transition
+from services.domain.stage import Attempt, Stage, StageError, StageState
+from services.domain.worker import Worker, WorkerState
+from services.storage import attempts, outbox, runs, stages, workers
+from services.storage.database import utc_now
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage with what belongs to it."""
+
+    stage: Stage
+    attempts: list[Attempt]
+    waiting_reason: str
+    """Why it still waits; empty if it does not."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run with what belongs to it."""
+
+    run: Run
+    stages: list[StageView]
+    history: list[Transition]
+    """Empty unless asked for."""
+
+    @property
+    def error(self) -> StageError | None:
+        """The failed stage's error."""
+        if self.run.state is not RunState.FAILED:
+            return None
+        failed = [v.stage.error for v in self.stages if v.stage.state is StageState.FAILED]
+        return failed[0] if failed else None
+
+
+async def view(conn: AsyncConnection, run: Run, *, history: bool = False) -> RunView:
+    """A run with its stages and attempts, and its history if asked for."""
+    of_run = await stages.of_run(conn, run.uid)
+    tried = await attempts.of_run(conn, run.uid)
+    reasons = await _waiting_reasons(conn, run, of_run)
+    views = [
+        StageView(
+            stage,
+            [attempt for attempt in tried if attempt.stage_id == stage.stage_id],
+            reasons.get(stage.stage_id, ""),
+        )
+        for stage in of_run
+    ]
+    return RunView(run, views, await runs.history(conn, run) if history else [])
+
+
+async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
+    queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
+    if not queued:
+        return {}
+    due = await outbox.due_times(conn, run.uid)
+    live = await workers.live(conn)
+    busy = {(a.worker_id, a.slot) for a in await attempts.running(conn)}
+    now = utc_now()
+    return {
+        stage.stage_id: waiting_reason(stage, due.get(stage.stage_id), live, busy, now)
+        for stage in queued
+    }
+
+
+def waiting_reason(
+    stage: Stage,
+    entry: tuple[datetime, int] | None,
+    live: list[Worker],
+    busy: set[tuple[str, str]],
+    now: datetime,
+) -> str:
+    """Why a queued stage does not run.
+
+    ``entry`` is when its outbox entry is due and how often it was published, ``busy`` the
+    (worker, slot) pairs that run something.
+    """
+    able = [worker for worker in live if worker.state is WorkerState.ONLINE]
+    serving = [worker for worker in able if stage.pool in worker.pools]
+    if not serving:
+        served = ", ".join(sorted({pool for worker in able for pool in worker.pools})) or "none"
+        return (
+            f"no live worker serves pool {stage.pool!r}: start one that does, or name another "
+            f"pool in execution.{stage.kind}.pool (served now: {served})"
+        )
+    if entry is not None and entry[1] == 0 and entry[0] > now and stage.failures:
+        return f"attempt {stage.attempt} is due at {entry[0]:%Y-%m-%dT%H:%M:%SZ}, after a failure"
+    slots = {(worker.worker_id, slot["id"]) for worker in serving for slot in worker.slots}
+    if slots <= busy:
+        return f"all {len(slots)} slots of pool {stage.pool!r} are busy"
+    return ""
