@@ -1,0 +1,48 @@
+"""A context over a real database and a real blob folder, and the files that go into it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from services.settings import Settings
+from services.storage.blob_folder import FolderBlobStore
+from services.storage.database import Database
+from services.usecases.context import Context
+from tailrace.formats.listing import FileEntry
+
+
+def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
+    made = Settings(database_url=database_url, data_dir=folder, **settings)
+    return Context(made, Database(database_url), FolderBlobStore(folder))
+
+
+def safetensors(values: int = 4) -> bytes:
+    """A file with one tensor of ``values`` floats."""
+    tensor = {"dtype": "F32", "shape": [values], "data_offsets": [0, 4 * values]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, "w": tensor}).encode()
+    return struct.pack("<Q", len(header)) + header + b"\0" * (4 * values)
+
+
+async def put(context: Context, path: str, content: bytes) -> FileEntry:
+    """Store a file's content and return its entry."""
+    blob = await context.blobs.put(io.BytesIO(content))
+    return FileEntry(path, blob.sha256, blob.size_bytes)
+
+
+def not_uploaded(path: str, content: bytes = b"absent") -> FileEntry:
+    return FileEntry(path, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def trace_line(prompt: str = "2 + 2?", **fields: Any) -> bytes:
+    trace = {
+        "prompt": prompt,
+        "steps": [{"i": 0, "type": "calculation", "content": "adding"}],
+        "answer": "4",
+        **fields,
+    }
+    return json.dumps(trace).encode() + b"\n"
