@@ -6,26 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 from services.domain.artifact import Artifact
 from services.domain.errors import InvalidInput
 from tailrace.formats.listing import FileEntry
+from tailrace.formats.model_folder import CONFIG_FILE, WEIGHTS, file_problem
 from tailrace.formats.run_spec import RESOURCE_ID
 from tailrace.formats.schema import Violation
-
-CONFIG_FILE = "config.json"
-"""The file that names the architecture."""
-
-WEIGHTS = ".safetensors"
-"""The one format of weights that is taken (it holds tensors and nothing that runs)."""
 
 MAX_CONFIG_BYTES = 1 << 20
 """Largest config.json, in bytes."""
 
-_ALLOWED = (WEIGHTS, ".json", ".txt", ".model", ".jinja")
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
-_CODE = (".py", ".so", ".sh", ".pyc")
 _NAME = re.compile(rf"models/({RESOURCE_ID})")
 
 
@@ -85,13 +76,6 @@ def architecture(config: object) -> str:
 
 
 def _file_problem(file: FileEntry) -> str | None:
-    suffix = PurePosixPath(file.path).suffix
-    if suffix.lower() in _PICKLED:
-        return "may hold pickled objects, which run code when opened: convert it to safetensors"
-    if suffix.lower() in _CODE:
-        return "is code, and a model's code is never run"
-    if suffix not in _ALLOWED:
-        return f"is no file of a model; there may be: {', '.join(_ALLOWED)}"
     if file.path == CONFIG_FILE and file.size_bytes > MAX_CONFIG_BYTES:
         return f"has {file.size_bytes} bytes, at most {MAX_CONFIG_BYTES} allowed"
-    return None
+    return file_problem(file.path)

@@ -10,9 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.model import (
-    CONFIG_FILE,
     MAX_CONFIG_BYTES,
-    WEIGHTS,
     Model,
     architecture,
     folder_violations,
@@ -27,6 +25,7 @@ from services.storage.blobs import BlobStore, read_all
 from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry, listing_violations
+from tailrace.formats.model_folder import CONFIG_FILE, WEIGHTS
 from tailrace.formats.schema import Violation
 from tailrace.formats.stage_job import ArtifactKind
 
