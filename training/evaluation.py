@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import InferResult
 from tailrace.formats.run_spec import InferSpec
 from tailrace.formats.schema import to_mapping
+from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
 from training.models.family import Model, Params
 from training.models.folder import load_model
@@ -25,9 +26,6 @@ from training.rendering import parse_response, render_prompt
 from training.tokenizer import encode, load_tokenizer
 
 _log = logging.getLogger(__name__)
-
-EvalSets = Mapping[str, Sequence[EvalItem]]
-"""Eval sets by name."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tailrace.formats.prediction import FinishReason
 from training.data import bucket
-from training.models.family import Cache, Model, Params
+from training.models.family import Cache, Decoder, Model, Params
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class _Loop(NamedTuple):
     """What the generation loop carries from token to token."""
 
     column: jax.Array
-    """How many new tokens each row has, at most."""
+    """How many tokens were generated in the longest row."""
     tokens: jax.Array
     """[B, N]: new tokens so far."""
     counts: jax.Array
@@ -143,30 +143,13 @@ def compile_generation(model: Model, eos: int) -> Callable[..., tuple[jax.Array,
         params: Params, rows: _Rows, new: int, temperature: float, root: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         decoder = model.bind(params)
-        batch, width = rows.tokens.shape
-        first = width - rows.lengths
+        width = rows.tokens.shape[1]
         columns = jnp.arange(width + new)
-        visible = columns[None] >= first[:, None]
-        causal = columns[None, :] <= columns[:width, None]
-        positions = jnp.maximum(jnp.arange(width)[None] - first[:, None], 0)
-        hidden, cache = decoder.hidden(
-            rows.tokens,
-            positions,
-            visible[:, None, :] & causal[None],
-            model.empty_cache(batch, width + new),
-        )
+        visible = columns[None] >= (width - rows.lengths)[:, None]
         keys = jax.vmap(partial(jax.random.fold_in, root))(rows.streams)
 
-        def choose(hidden: jax.Array, column: jax.Array) -> jax.Array:
-            logits = decoder.logits(hidden)
-            if temperature == 0:
-                return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-            now = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, column)
-            drawn = jax.vmap(jax.random.categorical)(now, logits / temperature)
-            return drawn.astype(jnp.int32)
-
         def step(loop: _Loop) -> _Loop:
-            token = choose(loop.hidden, loop.column)
+            token = _choose(decoder.logits(loop.hidden), temperature, keys, loop.column)
             tokens = loop.tokens.at[:, loop.column].set(token)
             counts = loop.counts + ~loop.done
             done = loop.done | (token == eos) | (counts >= rows.budgets)
@@ -179,18 +162,43 @@ def compile_generation(model: Model, eos: int) -> Callable[..., tuple[jax.Array,
             )
             return _Loop(loop.column + 1, tokens, counts, done, hidden[:, 0], cache)
 
-        begin = _Loop(
-            column=jnp.int32(0),
-            tokens=jnp.zeros((batch, new), jnp.int32),
-            counts=jnp.zeros(batch, jnp.int32),
-            done=rows.budgets == 0,
-            hidden=hidden[:, -1],
-            cache=cache,
-        )
+        begin = _read_prompts(model, decoder, rows, new)
         end = jax.lax.while_loop(lambda loop: ~jnp.all(loop.done), step, begin)
         return end.tokens, end.counts
 
     return generate
+
+
+def _read_prompts(model: Model, decoder: Decoder, rows: _Rows, new: int) -> _Loop:
+    """The loop before its first token: the prompts are in the cache."""
+    batch, width = rows.tokens.shape
+    first = width - rows.lengths
+    columns = jnp.arange(width + new)
+    visible = columns[None] >= first[:, None]
+    causal = columns[None, :] <= columns[:width, None]
+    hidden, cache = decoder.hidden(
+        rows.tokens,
+        jnp.maximum(columns[None, :width] - first[:, None], 0),
+        visible[:, None, :] & causal[None],
+        model.empty_cache(batch, width + new),
+    )
+    return _Loop(
+        column=jnp.int32(0),
+        tokens=jnp.zeros((batch, new), jnp.int32),
+        counts=jnp.zeros(batch, jnp.int32),
+        done=jnp.asarray(rows.budgets == 0),
+        hidden=hidden[:, -1],
+        cache=cache,
+    )
+
+
+def _choose(logits: jax.Array, temperature: float, keys: jax.Array, column: jax.Array) -> jax.Array:
+    """The next token of each row, [B], from its logits [B, V] and its random stream."""
+    if temperature == 0:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    now = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, column)
+    drawn = jax.vmap(jax.random.categorical)(now, logits / temperature)
+    return drawn.astype(jnp.int32)
 
 
 def _pad(

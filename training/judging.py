@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,9 @@ from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import JudgeScore
 from tailrace.formats.verdict import Outcome, Verdict
 from training.errors import DataError
+from training.evalsets import EvalSets
 from training.judges import Judge, Judgement
 from training.observer import Observer
-
-EvalSets = Mapping[str, Sequence[EvalItem]]
-"""Eval sets by name."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.trace import Step, Trace
+from training.errors import ModelConfigError
 
 ANSWER_MARKER = "Answer:"
 """What the last line of a response starts with."""
@@ -43,9 +45,15 @@ class ParsedResponse:
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The text that a model sees before it answers ``prompt``."""
+    """The text that a model sees before it answers ``prompt``.
+
+    Raises :class:`training.errors.ModelConfigError` when the model's own template cannot render it.
+    """
     messages = [{"role": "user", "content": prompt}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise ModelConfigError(f"the model's chat template refuses a prompt: {error}") from error
     return str(text)
 
 

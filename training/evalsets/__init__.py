@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tailrace.formats.catalog import EVAL_SETS
@@ -10,6 +10,9 @@ from tailrace.formats.eval_item import EvalItem, read_eval_items
 from tailrace.formats.jsonl import FormatError
 from tailrace.formats.split import HELD_OUT, TRAIN, Split, eval_items
 from training.errors import DataError
+
+EvalSets = Mapping[str, Sequence[EvalItem]]
+"""Eval sets by the name that predictions carry."""
 
 _HERE = Path(__file__).parent
 
