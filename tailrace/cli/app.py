@@ -1,0 +1,61 @@
+"""The command tree, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import stamina.instrumentation
+import typer
+
+# Run files are YAML: without it the command line is not whole.
+import yaml  # noqa: F401
+
+from tailrace.cli import datasets, demo, models, report, runs, up, worker, workers
+
+app = typer.Typer(
+    name="tailrace",
+    help="LLM post-training as a service: train, infer and judge over gRPC.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=(
+        "Exit codes: 0 ok, 1 run failed, 2 bad input, 3 not found, 4 conflict, 5 no answer, "
+        "6 refused, 7 run cancelled, 70 fault, 130 interrupted."
+    ),
+)
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("worker")(worker.worker)
+app.add_typer(runs.app, name="runs")
+app.add_typer(datasets.app, name="datasets")
+app.add_typer(models.app, name="models")
+app.add_typer(workers.app, name="workers")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tailrace {version('tailrace')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    del show_version
+
+
+def run() -> None:
+    """Parse the arguments, carry out the command, end the process."""
+    # Retries are ours to report, if they end in an error; stdout may be read by a program.
+    stamina.instrumentation.set_on_retry_hooks([])
+    try:
+        app()
+    except report.REPORTED as error:
+        sys.exit(report.error(error))
+    except Exception as error:  # noqa: BLE001 - reported, and told apart from a failed run
+        sys.exit(report.fault(error))

@@ -1,0 +1,109 @@
+"""One child process of the embedded stack: started, watched, stopped, its output in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tailrace import launcher
+from tailrace.cli import exit_codes
+from tailrace.cli.report import CommandError
+
+T = TypeVar("T")
+
+_POLL_SECONDS = 0.05
+_TAIL_LINES = 15
+_TAIL_BYTES = 16 * 1024
+
+
+class Child:
+    """A process in a session of its own, so that Ctrl-C reaches this process alone.
+
+    It gets SIGTERM when this process dies, however that happens. Start it from the main thread.
+    """
+
+    def __init__(
+        self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, grace: float
+    ) -> None:
+        self.name = name
+        """What people call it: ``control plane``."""
+        self.log = log
+        """Its output, appended."""
+        self._grace = grace
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._log_start = output.tell()
+            self._process = subprocess.Popen(
+                launcher.command(signal.SIGTERM, list(argv)),
+                # What it writes must be in the file at once.
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id, also that of its session and group."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise ``CommandError`` with its last words if it has ended."""
+        status = self._process.poll()
+        if status is not None:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            raise CommandError(
+                f"the {self.name} ended ({how}){self._last_words()}", exit_codes.FAULT
+            )
+
+    def wait_for(self, probe: Callable[[], T | None], seconds: float) -> T:
+        """Repeat ``probe`` until it returns something.
+
+        Raises ``CommandError`` after ``seconds``, and at once when the process has ended.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            self.check()
+            found = probe()
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                late = f"the {self.name} is not ready after {seconds:.0f} s"
+                raise CommandError(late + self._last_words(), exit_codes.FAULT)
+            time.sleep(_POLL_SECONDS)
+
+    def output(self) -> str:
+        """What it has written since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def terminate(self) -> None:
+        """Ask it to stop; returns at once."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ask it to stop, wait for its grace period, then kill it with its whole group."""
+        try:
+            if not at_once:
+                self.terminate()
+                self._process.wait(self._grace)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            # Also after a clean end: nothing of the group may stay behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _last_words(self) -> str:
+        lines = self.output()[-_TAIL_BYTES:].splitlines()[-_TAIL_LINES:]
+        return "".join(f"\n  | {line}" for line in lines) + f"\n  its log: {self.log}"

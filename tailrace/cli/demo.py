@@ -1,0 +1,162 @@
+"""``tailrace demo``: the whole way, from nothing to a judged model, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.download import Part, download_run
+from tailrace.cli.follow import follow, view_for
+from tailrace.cli.options import Json
+from tailrace.cli.stack import Stack, stopping_signals
+from tailrace.client.aio import AsyncClient
+from tailrace.client.blocking import Client
+from tailrace.formats import golden
+from tailrace.formats.run_spec import RunSpec
+from tailrace.protomap import enum_word
+from tailrace.spec import load_spec
+from tailrace.v1 import evaluation_pb2, run_pb2
+
+_EXAMPLES = 3
+"""Examples shown per eval set."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prediction with its verdict."""
+
+    eval_set: str
+    prompt: str
+    prediction: str
+    expected: str
+    outcome: str
+
+
+def demo(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Keep the stack's data here; else a temporary folder."),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the model and the result files go.")
+    ] = Path("artifacts/demo"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value: train.seed=7."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train, infer and judge a small model with an embedded stack; under two minutes on two cores.
+
+    Starts broker, control plane and a CPU worker, seeds golden-v2, submits a run over gRPC, follows
+    it, shows the judged result, fetches the model, and stops what it started. Exits 0 only when the
+    run succeeded.
+    """
+    out = output.console(stderr=as_json)
+    with resources.as_file(resources.files("tailrace.cli") / "demo.yaml") as file:
+        spec = load_spec(file, overrides=overrides or ())
+    with stopping_signals(), _data_dir(data_dir) as kept:
+        out.print("starting broker, control plane and worker ...")
+        with Stack(kept, listen="127.0.0.1:0") as stack:
+            run = asyncio.run(_submit_and_follow(stack.server, spec, out))
+            with Client(stack.server) as client:
+                _show(client, run, folder, out, as_json)
+            out.print("stopping what was started ...")
+        code = exit_codes.of_run(run)
+        if code != exit_codes.OK:
+            raise typer.Exit(code)
+
+
+@contextmanager
+def _data_dir(given: Path | None) -> Iterator[Path]:
+    """The stack's folder. A temporary one is removed, unless its logs are needed."""
+    if given is not None:
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tailrace-demo-"))
+    try:
+        yield folder
+    except Exception:
+        output.console(stderr=True).print(f"the demo's data and logs are kept in {folder}")
+        raise
+    except BaseException:
+        # Interrupted: nothing to look into.
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+async def _submit_and_follow(server: str, spec: RunSpec, out: Console) -> run_pb2.Run:
+    async with AsyncClient(server) as client:
+        dataset = await client.seed_dataset(golden.NAME)
+        out.print(f"{dataset.name}: {dataset.trace_count} traces")
+        run = await client.create_run(spec)
+        out.print(f"{run.name} accepted by {server}")
+        with view_for(out) as view:
+            return await follow(client, run.name, view)
+
+
+def _show(client: Client, run: run_pb2.Run, folder: Path, out: Console, as_json: bool) -> None:
+    succeeded = run.state == run_pb2.RUN_STATE_SUCCEEDED
+    parts = download_run(client, run.name, folder) if succeeded else {}
+    examples = _examples(client, run.name)
+    if as_json:
+        files = {part.value: str(path) for part, path in parts.items()}
+        shown = [vars(example) for example in examples]
+        output.print_json({"run": output.plain(run), "examples": shown, "files": files})
+        return
+    out.print()
+    run_view.print_run(run)
+    for example in examples:
+        _print_example(out, example)
+    if parts:
+        out.print()
+        output.print_fields([("model", parts[Part.MODEL].resolve()), ("results", folder.resolve())])
+
+
+def _examples(client: Client, run: str) -> list[Example]:
+    """Some predictions of each eval set, with what the judge said."""
+    verdicts = {(v.eval_set, v.example_id): v for v in client.list_verdicts(run)}
+    shown: dict[str, list[Example]] = {}
+    for prediction in client.list_predictions(run):
+        verdict = verdicts.get((prediction.eval_set, prediction.example_id))
+        of_set = shown.setdefault(prediction.eval_set, [])
+        if verdict is None or len(of_set) == _EXAMPLES:
+            continue
+        of_set.append(
+            Example(
+                eval_set=prediction.eval_set,
+                prompt=prediction.prompt,
+                prediction=prediction.text or prediction.error,
+                expected=verdict.expected,
+                outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, verdict.outcome),
+            )
+        )
+    return [example for of_set in shown.values() for example in of_set]
+
+
+def _print_example(out: Console, example: Example) -> None:
+    colour = {"pass": "green", "fail": "red"}.get(example.outcome, "yellow")
+    out.print()
+    out.print(
+        Text.assemble((example.outcome.upper(), colour), f"  {example.eval_set}"), soft_wrap=True
+    )
+    lines = [
+        ("prompt", example.prompt),
+        ("prediction", example.prediction),
+        ("expected", example.expected),
+    ]
+    for name, text in lines:
+        out.print(f"  {name + ':':<12}{output.cell(text)}", soft_wrap=True)

@@ -1,0 +1,91 @@
+"""``tailrace models``: models that runs can start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli import output
+from tailrace.cli.options import Json, Limit, Server, connect
+from tailrace.cli.report import CommandError
+from tailrace.transfer import upload_folder
+from tailrace.v1 import model_pb2
+
+app = typer.Typer(help="Models that runs can start from.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Model folder in Hugging Face layout.")],
+    model_id: Annotated[
+        str | None, typer.Option("--id", help="Id of the model; else the folder's name.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a model folder; runs then name it `models/ID`. Hidden files are left out."""
+    with connect(server) as client:
+        try:
+            files = upload_folder(client.channel, folder, _is_visible)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        name = model_id or folder.resolve().name
+        _print(client.import_model(name, files, description=description), as_json)
+
+
+@app.command("list")
+def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
+    """List models, newest first."""
+    with connect(server) as client:
+        found = list(client.list_models(limit=limit))
+    if as_json:
+        output.print_messages(found)
+        return
+    rows = [
+        (
+            m.name,
+            m.architecture,
+            output.size(m.artifact.size_bytes),
+            output.moment(m.create_time),
+            m.description,
+        )
+        for m in found
+    ]
+    output.print_table(["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows)
+
+
+@app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Id or name (`models/…`).")],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Show a model with its files."""
+    with connect(server) as client:
+        _print(client.get_model(name), as_json)
+
+
+def _is_visible(path: str) -> bool:
+    return not any(part.startswith(".") for part in path.split("/"))
+
+
+def _print(model: model_pb2.Model, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(model))
+        return
+    output.print_fields(
+        [
+            ("model", model.name),
+            ("description", model.description),
+            ("architecture", model.architecture),
+            ("size", output.size(model.artifact.size_bytes)),
+            ("artifact", model.artifact.name),
+            ("created", output.moment(model.create_time)),
+        ]
+    )
+    rows = [(file.path, output.size(file.size_bytes), file.sha256) for file in model.artifact.files]
+    output.console().print()
+    output.print_table(["FILE", "SIZE", "SHA256"], rows)

@@ -1,0 +1,69 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.client.aio import AsyncClient
+from tailrace.client.blocking import Client
+from tailrace.retry import RetryPolicy
+
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar=SERVER_VARIABLE,
+        help=f"host:port of the control plane; else {DEFAULT_SERVER}.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Print at most so many.")]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", help="Where the embedded stack keeps everything.")
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar="TAILRACE_DATABASE_URL",
+        help="postgresql+asyncpg://… instead of SQLite in the data directory.",
+        show_default=False,
+    ),
+]
+BrokerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--broker-url",
+        envvar="TAILRACE_BROKER_URL",
+        help="amqp://… or redis://… instead of the embedded Valkey.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder to write to; made if it is not there.")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name (`runs/…`) of the run.")]
+
+# Somebody waits at the terminal: a server that is not there is told within some seconds.
+_RETRY = RetryPolicy(attempts=6)
+
+
+def connect(server: str | None) -> Client:
+    """The client of a command. Raises ``BadParameter`` for an address that is none."""
+    try:
+        return Client(server, retry=_RETRY)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+
+
+def connect_aio(server: str | None) -> AsyncClient:
+    """The asyncio client of a command; as :func:`connect`."""
+    try:
+        return AsyncClient(server, retry=_RETRY)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error

@@ -1,0 +1,46 @@
+"""Whether the processes of the embedded stack are ready: one probe each."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+
+from tailrace.channel import connect
+from tailrace.client.blocking import Client
+from tailrace.v1 import worker_pb2
+
+_PROBE_SECONDS = 2.0
+
+
+def listening_address(log: str) -> str | None:
+    """The address in the control plane's log (JSON lines); ``None`` until it is there."""
+    for line in log.splitlines():
+        if '"listening"' in line and line.startswith("{"):
+            entry = json.loads(line)
+            if entry.get("event") == "listening":
+                return str(entry["address"])
+    return None
+
+
+def is_serving(address: str) -> bool | None:
+    """``True`` once grpc.health.v1 says so; ``None`` before."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with connect(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=_PROBE_SECONDS
+            )
+        except grpc.RpcError:
+            return None
+    return True if answer.status == health_pb2.HealthCheckResponse.SERVING else None
+
+
+def is_online(client: Client, name: str, since: float) -> bool | None:
+    """``True`` once the worker has registered after ``since`` (seconds since the epoch)."""
+    for worker in client.list_workers():
+        registered = worker.register_time.ToNanoseconds() / 1e9 >= since
+        if worker.name == name and registered:
+            return worker.state == worker_pb2.WORKER_STATE_ONLINE or None
+    return None

@@ -1,0 +1,71 @@
+"""Errors as one readable block on stderr, without a stack trace."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from tailrace.channel import SERVER_VARIABLE
+from tailrace.cli import exit_codes
+from tailrace.cli.output import printable
+from tailrace.errors import TailraceError
+from tailrace.formats.jsonl import FormatError
+from tailrace.formats.schema import SpecError, Violation
+
+
+class CommandError(Exception):
+    """A command cannot go on; ``exit_code`` is one of :mod:`tailrace.cli.exit_codes`."""
+
+    def __init__(self, message: str, exit_code: int = exit_codes.BAD_INPUT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+REPORTED = (TailraceError, SpecError, FormatError, CommandError, OSError)
+"""What a command may raise for its user; anything else is a fault of this program."""
+
+_HINTS = {
+    exit_codes.UNAVAILABLE: (
+        f"is the control plane running? `tailrace up` starts one; --server or {SERVER_VARIABLE} "
+        "names another"
+    ),
+    exit_codes.FAULT: "the control plane's log has the details",
+}
+
+
+def fault(raised: Exception) -> int:
+    """Show a fault of this program, with what its maintainers need; returns the exit code."""
+    traceback.print_exception(raised)
+    sys.stderr.write("error: a fault of the tailrace command itself; please report the above\n")
+    return exit_codes.FAULT
+
+
+def error(raised: BaseException) -> int:
+    """Tell the user what was wrong; returns the exit code."""
+    lines, code = _describe(raised)
+    sys.stderr.write("\n".join(printable(line) for line in lines) + "\n")
+    return code
+
+
+def _describe(raised: BaseException) -> tuple[list[str], int]:
+    if isinstance(raised, TailraceError):
+        code = exit_codes.of_error(raised)
+        lines = [f"error: {raised.message}", *_fields(raised.violations)]
+        if raised.reason:
+            lines.append(f"  reason: {raised.reason}")
+        if code in _HINTS:
+            lines.append(f"  hint: {_HINTS[code]}")
+        return lines, code
+    if isinstance(raised, SpecError):
+        count = len(raised.violations)
+        head = "a field is wrong" if count == 1 else f"{count} fields are wrong"
+        return [f"error: {head}", *_fields(raised.violations)], exit_codes.BAD_INPUT
+    if isinstance(raised, FormatError):
+        lines = [f"  line {e.line}: {e.reason}" for e in raised.errors]
+        return [f"error: {raised.count} lines are wrong", *lines], exit_codes.BAD_INPUT
+    code = raised.exit_code if isinstance(raised, CommandError) else exit_codes.BAD_INPUT
+    return [f"error: {raised}"], code
+
+
+def _fields(violations: tuple[Violation, ...] | list[Violation]) -> list[str]:
+    return [f"  {v.field}: {v.description}" for v in violations]

@@ -1,0 +1,141 @@
+"""How a run looks in the terminal: summary, stages, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tailrace.cli import output
+from tailrace.protomap import enum_word
+from tailrace.v1 import evaluation_pb2, run_pb2
+
+Score = evaluation_pb2.JudgeScore
+
+
+def run_id(run: run_pb2.Run) -> str:
+    """The id in ``runs/{run}``."""
+    return run.name.removeprefix("runs/")
+
+
+def run_state(run: run_pb2.Run) -> str:
+    """The state in upper case, as filters spell it."""
+    return enum_word(run_pb2.RunState.DESCRIPTOR, run.state).upper()
+
+
+def stage_state(stage: run_pb2.Stage) -> str:
+    """The state in upper case."""
+    return enum_word(run_pb2.StageState.DESCRIPTOR, stage.state).upper()
+
+
+def model_text(run: run_pb2.Run) -> str:
+    """The model that the run starts from."""
+    model = run.spec.model
+    return str(getattr(model, model.WhichOneof("from") or "source"))
+
+
+def scores(run: run_pb2.Run) -> list[Score]:
+    """Every score of the run's JUDGE stages."""
+    return [score for stage in run.stages for score in stage.result.judge.scores]
+
+
+def train_result(run: run_pb2.Run) -> evaluation_pb2.TrainResult | None:
+    """The result of the TRAIN stage, if there is one."""
+    for stage in run.stages:
+        if stage.result.WhichOneof("result") == "train":
+            return stage.result.train
+    return None
+
+
+def score_text(score: Score) -> str:
+    """``13/54 = 0.241 (95%: 0.146-0.371)``, with what is out of the ordinary."""
+    if not score.HasField("score"):
+        text = f"{score.passed}/{score.total}: nothing to score"
+    else:
+        interval = f"(95%: {score.interval_low:.3f}-{score.interval_high:.3f})"
+        text = f"{score.passed}/{score.total} = {score.score:.3f} {interval}"
+    return text + (f", {score.errors} errors" if score.errors else "")
+
+
+def print_runs(runs: Iterable[run_pb2.Run]) -> None:
+    """A line per run."""
+    print_rows = [
+        (
+            run_id(run),
+            run_state(run),
+            model_text(run),
+            run.resolved_spec.dataset or run.spec.dataset,
+            "; ".join(f"{score.eval_set} {score.passed}/{score.total}" for score in scores(run)),
+            output.moment(run.create_time),
+            output.duration(run.start_time, run.end_time),
+        )
+        for run in runs
+    ]
+    output.print_table(
+        ["RUN", "STATE", "MODEL", "DATASET", "SCORES", "CREATED", "TOOK"], print_rows
+    )
+
+
+def print_run(run: run_pb2.Run) -> None:
+    """Everything that matters about one run."""
+    spec = run.resolved_spec if run.HasField("resolved_spec") else run.spec
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(spec.labels.items()))
+    output.print_fields(
+        [
+            ("run", run.name),
+            ("uid", run.uid),
+            ("state", run_state(run)),
+            ("model", model_text(run)),
+            ("dataset", spec.dataset),
+            ("labels", labels),
+            ("created", output.moment(run.create_time)),
+            ("started", output.moment(run.start_time)),
+            ("ended", output.moment(run.end_time)),
+        ]
+    )
+    if run.stages:
+        output.console().print()
+        _print_stages(run.stages)
+    print_result(run)
+    if run.HasField("error"):
+        print_error(run.error)
+
+
+def print_result(run: run_pb2.Run) -> None:
+    """Loss and scores, as far as there are any."""
+    trained = train_result(run)
+    fields: list[tuple[str, object]] = []
+    if trained is not None:
+        fields.append(("loss", f"{trained.first_loss:.4f} -> {trained.last_loss:.4f}"))
+        fields.append(("training", f"{trained.steps} steps, {trained.seconds:.1f} s"))
+    fields += [(f"{s.judge} {s.eval_set}", score_text(s)) for s in scores(run)]
+    if fields:
+        output.console().print()
+        output.print_fields(fields)
+
+
+def print_error(error: run_pb2.StageError) -> None:
+    """Why a stage failed, with its last log lines."""
+    how = f"exit status {error.exit_code}" if error.HasField("exit_code") else error.signal
+    output.console().print()
+    output.print_fields([("error", error.message), ("reason", error.reason), ("ended by", how)])
+    for line in error.log_tail:
+        output.console().print(f"  | {output.printable(line)}", soft_wrap=True)
+
+
+def _print_stages(stages: Iterable[run_pb2.Stage]) -> None:
+    rows = [
+        (
+            stage.id,
+            stage_state(stage),
+            f"{stage.progress.done}/{stage.progress.total} {stage.progress.unit}".strip()
+            if stage.progress.total
+            else "",
+            stage.pool,
+            stage.attempts[-1].worker.removeprefix("workers/") if stage.attempts else "",
+            stage.attempt or "",
+            output.duration(stage.start_time, stage.end_time),
+            stage.waiting_reason,
+        )
+        for stage in stages
+    ]
+    columns = ["STAGE", "STATE", "PROGRESS", "POOL", "WORKER", "ATTEMPT", "TOOK", "WAITS FOR"]
+    output.print_table(columns, rows)

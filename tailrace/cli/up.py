@@ -1,0 +1,51 @@
+"""``tailrace up``: the embedded stack in the foreground."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.cli import output
+from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
+from tailrace.cli.stack import DEFAULT_DATA_DIR, Stack, stopping_signals
+
+_CHECK_SECONDS = 0.5
+
+
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    listen: Annotated[
+        str, typer.Option("--listen", help="host:port of the control plane; port 0: a free one.")
+    ] = DEFAULT_SERVER,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of workers.")] = 1,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
+    database_url: DatabaseUrl = None,
+    broker_url: BrokerUrl = None,
+) -> None:
+    """Run broker, control plane and workers on this machine until interrupted.
+
+    SQLite and an embedded Valkey are used unless other URLs are given. Workers take their further
+    settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment.
+    """
+    out = output.console()
+    stack = Stack(
+        data_dir,
+        listen=listen,
+        workers=0 if no_worker else workers,
+        database_url=database_url,
+        broker_url=broker_url,
+    )
+    with stopping_signals(), stack:
+        out.print(f"control plane on {stack.server}; logs in {stack.data_dir / 'logs'}")
+        if stack.server != DEFAULT_SERVER:
+            out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
+        out.print("Ctrl-C stops everything")
+        try:
+            while True:
+                stack.check()
+                time.sleep(_CHECK_SECONDS)
+        finally:
+            out.print("stopping ...")

@@ -1,0 +1,51 @@
+"""``tailrace worker``: a worker in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from tailrace.channel import SERVER_VARIABLE
+from tailrace.cli.options import BrokerUrl, DataDir, Server
+from tailrace.cli.stack import DEFAULT_DATA_DIR, StackInfo, require_extras
+
+
+def worker(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    server: Server = None,
+    broker_url: BrokerUrl = None,
+    pools: Annotated[
+        str | None, typer.Option("--pools", help="Pools to serve, separated by commas: cpu,gpu.")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option("--slots", min=1, help="Number of slots; else one per device.")
+    ] = None,
+    worker_id: Annotated[
+        str | None, typer.Option("--id", help="Unique id; else made from the host's name.")
+    ] = None,
+) -> None:
+    """Serve pools from this machine until interrupted.
+
+    Without --server and --broker-url it joins the stack that `tailrace up` runs in --data-dir.
+    Every other setting comes from the environment (TAILRACE_…).
+    """
+    require_extras({"celery"})
+    running = StackInfo.read(data_dir)
+    options = {
+        SERVER_VARIABLE: server or running.server,
+        "TAILRACE_BROKER_URL": broker_url or running.broker_url,
+        "TAILRACE_POOLS": pools,
+        "TAILRACE_SLOTS": None if slots is None else str(slots),
+        "TAILRACE_WORKER_ID": worker_id,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    folders = {
+        "TAILRACE_WORK_DIR": str(data_dir / "work"),
+        "TAILRACE_CACHE_DIR": str(data_dir / "cache"),
+    }
+    # The worker takes this process's place: signals and exit status are its own.
+    arguments = [sys.executable, "-m", "workers"]
+    os.execve(sys.executable, arguments, {**folders, **os.environ, **given})  # noqa: S606

@@ -1,0 +1,51 @@
+"""Becomes a child process that does not outlive its parent: ``launcher.py SIGNAL PARENT COMMAND…``.
+
+SIGNAL is the number that the kernel sends when the thread that spawned the process ends
+(PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent. Then COMMAND is executed
+in its place; the setting survives exec. A ``preexec_fn`` could do the same only by running Python
+between fork and exec of a process with threads, where it can deadlock.
+
+It is run by path with ``python -I -S`` and imports the standard library only. Outside Linux there
+is no such signal, and COMMAND is executed as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def command(signal_number: int, argv: list[str]) -> list[str]:
+    """The arguments that start ``argv`` as a child bound to this process.
+
+    Spawn it from the main thread: the signal fires when the spawning *thread* ends.
+    """
+    launcher = [sys.executable, "-I", "-S", __file__, str(int(signal_number)), str(os.getpid())]
+    return [*launcher, *argv]
+
+
+def main(argv: list[str]) -> None:
+    """Never returns: the process is replaced, or ends with a message and status 127."""
+    signal_number, parent, child = int(argv[1]), int(argv[2]), argv[3:]
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+            _fail(child, os.strerror(ctypes.get_errno()))
+    if os.getppid() != parent:
+        _fail(child, "its parent ended first")
+    try:
+        os.execvp(child[0], child)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        _fail(child, error.strerror or str(error))
+
+
+def _fail(child: list[str], why: str) -> None:
+    sys.stderr.write(f"cannot start {child[0]}: {why}\n")
+    sys.exit(127)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
