@@ -1,0 +1,1 @@
+"""The worker: takes stages from the broker, executes them on pinned slots, reports over gRPC."""

@@ -1,0 +1,118 @@
+"""``python -m workers``: registers with the control plane, then serves its pools until told to end.
+
+SIGTERM drains: running stages save a checkpoint and are handed back, which takes seconds. Exit
+statuses: 0 after a drain, 2 for settings that do not fit, 3 when the control plane refuses the
+worker.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import structlog
+from celery import signals
+from celery.worker import state
+from pydantic import ValidationError
+
+from workers import logs
+from workers.accelerators import AcceleratorError, Slot, detect, make_slots
+from workers.app import make_app
+from workers.control_server import ControlServer
+from workers.heartbeat import Heartbeat
+from workers.settings import Settings
+from workers.workspace import Workspace, WorkspaceError
+
+EXIT_OK = 0
+EXIT_SETTINGS = 2
+EXIT_REFUSED = 3
+
+_log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Run a worker; returns the process's exit status."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"][:1]).upper()
+            sys.stderr.write(f"TAILRACE_{name}: {problem['msg']}\n")
+        return EXIT_SETTINGS
+    logs.configure(settings.log_level)
+    try:
+        slots = make_slots(detect(), settings.accelerator, settings.slots)
+        workspace = Workspace(settings.work_dir, settings.worker_name)
+    except (AcceleratorError, WorkspaceError) as error:
+        _log.error("cannot start", error=str(error))
+        return EXIT_SETTINGS
+    try:
+        return _serve(settings, slots)
+    finally:
+        workspace.close()
+
+
+def _serve(settings: Settings, slots: list[Slot]) -> int:
+    server = ControlServer([slot.id for slot in slots])
+    heartbeat = Heartbeat(settings, slots, server, _take_no_more)
+    try:
+        if not _registered(heartbeat):
+            return EXIT_OK
+        if heartbeat.refusal is None:
+            _consume(settings, slots, server)
+        if heartbeat.refusal is not None:
+            _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
+            return EXIT_REFUSED
+        return EXIT_OK
+    finally:
+        heartbeat.close()
+        server.close()
+
+
+def _registered(heartbeat: Heartbeat) -> bool:
+    """Wait for the control plane's answer; False when told to end first."""
+    ended: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _: ended.append(got))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        while not heartbeat.wait_registered(0.2):
+            if ended:
+                return False
+        return not ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> None:
+    """Run Celery's worker in this process until it has shut down."""
+    app = make_app(settings, server.path)
+
+    def drain(**_: Any) -> None:
+        server.drain()
+
+    signals.worker_shutting_down.connect(drain, weak=False)
+    worker = app.Worker(
+        hostname=f"tailrace@{settings.worker_name}",
+        concurrency=len(slots),
+        loglevel=settings.log_level.upper(),
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+
+
+def _take_no_more() -> None:
+    """Let Celery finish what runs and end; a drain wished by SIGTERM would hand it back."""
+    state.should_stop = EXIT_OK
+
+
+if __name__ == "__main__":
+    # Celery's signal handlers and its pool want the main thread; grpc's fork support would only
+    # slow down the spawning of stage processes, which run nothing of ours between fork and exec.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    sys.exit(main())

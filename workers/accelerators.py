@@ -1,0 +1,200 @@
+"""What a host has to offer, and how it is cut into slots.
+
+A slot is pinned by what its stage process sees: CPU cores by affinity, GPUs by
+``CUDA_VISIBLE_DEVICES``, TPU chips by ``TPU_VISIBLE_CHIPS``.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_NVIDIA_SMI_SECONDS = 20.0
+
+
+class AcceleratorError(Exception):
+    """The wished slots cannot be made of this host; the text says why and what would fit."""
+
+
+class Accelerator(enum.StrEnum):
+    """What a slot is made of."""
+
+    CPU = "cpu"
+    """CPU cores."""
+    GPU = "gpu"
+    """NVIDIA GPUs."""
+    TPU = "tpu"
+    """TPU chips."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One schedulable share of the host."""
+
+    id: str
+    """Such as ``cpu-0``; unique on the worker."""
+    accelerator: Accelerator
+    """What it is made of."""
+    devices: tuple[int, ...]
+    """Indices of its GPUs or TPU chips; empty for CPU slots."""
+    cores: tuple[int, ...]
+    """CPU cores it is pinned to."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What was found on the host."""
+
+    cores: tuple[int, ...]
+    """CPU cores this process may use."""
+    gpus: tuple[int, ...] = ()
+    """Indices of NVIDIA GPUs."""
+    tpu_chips: tuple[int, ...] = ()
+    """Indices of TPU chips."""
+
+
+def detect(pci_folder: Path = Path("/sys/bus/pci/devices")) -> Host:
+    """Look at this host. Blocks for as long as ``nvidia-smi`` takes, at most 20 s.
+
+    Raises :class:`AcceleratorError` when ``nvidia-smi`` is there but fails: a GPU host that
+    quietly served as a CPU host would be worse.
+    """
+    return Host(
+        cores=tuple(sorted(os.sched_getaffinity(0))),
+        gpus=_gpus(),
+        tpu_chips=_tpu_chips(pci_folder),
+    )
+
+
+def make_slots(host: Host, wanted: str, count: int) -> list[Slot]:
+    """Cut a host into slots with disjoint, equally wide sets of cores and devices.
+
+    Args:
+        host: What there is.
+        wanted: ``auto`` (GPUs, else TPU chips, else CPU cores) or an accelerator's name.
+        count: Number of slots; 0 for one per GPU, one for all TPU chips, one for all cores.
+
+    Raises:
+        AcceleratorError: The host has none of what is wanted, or it cannot be cut so.
+    """
+    kind = _kind(host, wanted)
+    devices = {
+        Accelerator.CPU: (),
+        Accelerator.GPU: host.gpus,
+        Accelerator.TPU: host.tpu_chips,
+    }[kind]
+    count = count or (len(devices) if kind is Accelerator.GPU else 1)
+    if kind is Accelerator.TPU and count not in (1, len(devices)):
+        raise AcceleratorError(
+            f"{len(devices)} TPU chips make 1 slot or {len(devices)} slots, not {count}"
+        )
+    if devices and len(devices) % count:
+        raise AcceleratorError(
+            f"{len(devices)} {kind.value} devices cannot be shared equally by {count} slots"
+        )
+    if count > len(host.cores):
+        raise AcceleratorError(f"{count} slots need as many CPU cores; {len(host.cores)} are here")
+    # Equal widths, also where cores are left over: results are byte-equal only between slots of
+    # equal width.
+    return [
+        Slot(f"{kind.value}-{i}", kind, chunk, cores)
+        for i, (chunk, cores) in enumerate(
+            zip(_shares(devices, count), _shares(host.cores, count), strict=True)
+        )
+    ]
+
+
+def stage_environment(slot: Slot, threads: int) -> dict[str, str]:
+    """The variables that keep a stage process within its slot.
+
+    XLA's CPU client sizes its thread pool by ``PJRT_NPROC``, else by CPU affinity; its
+    ``xla_cpu_multi_thread_eigen`` flag changes nothing there (measured with jax 0.10). The other
+    variables are read by BLAS, OpenMP and the tokenizers.
+    """
+    pins = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    devices = ",".join(map(str, slot.devices))
+    if slot.accelerator is Accelerator.CPU:
+        return pins | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if slot.accelerator is Accelerator.GPU:
+        return pins | {
+            "JAX_PLATFORMS": "cuda,cpu",
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+            "CUDA_VISIBLE_DEVICES": devices,
+        }
+    pins |= {"JAX_PLATFORMS": "tpu,cpu", "TPU_VISIBLE_CHIPS": devices}
+    if len(slot.devices) == 1:
+        # One process per chip: libtpu must not look for neighbours.
+        pins |= {"TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1", "TPU_PROCESS_BOUNDS": "1,1,1"}
+    return pins
+
+
+_THREAD_VARIABLES = (
+    "PJRT_NPROC",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+def _kind(host: Host, wanted: str) -> Accelerator:
+    if wanted == "auto":
+        return (
+            Accelerator.GPU if host.gpus else Accelerator.TPU if host.tpu_chips else Accelerator.CPU
+        )
+    kind = Accelerator(wanted)
+    if kind is Accelerator.GPU and not host.gpus:
+        raise AcceleratorError("no NVIDIA GPU was found: nvidia-smi is missing or lists none")
+    if kind is Accelerator.TPU and not host.tpu_chips:
+        raise AcceleratorError("no TPU chip was found among the PCI devices")
+    return kind
+
+
+def _shares(items: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    width = len(items) // count
+    return [tuple(items[i * width : (i + 1) * width]) for i in range(count)]
+
+
+def _gpus() -> tuple[int, ...]:
+    binary = shutil.which("nvidia-smi")
+    if binary is None:
+        return ()
+    try:
+        done = subprocess.run(
+            [binary, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_NVIDIA_SMI_SECONDS,
+            check=True,
+        )
+        return tuple(int(line) for line in done.stdout.split())
+    except subprocess.CalledProcessError as error:
+        detail = (error.stdout + error.stderr).strip()
+        if "No devices were found" in detail:
+            return ()
+        raise AcceleratorError(f"nvidia-smi failed: {detail or error}") from error
+    except (subprocess.TimeoutExpired, OSError, ValueError) as error:
+        raise AcceleratorError(f"nvidia-smi gave no usable answer: {error}") from error
+
+
+def _tpu_chips(pci_folder: Path) -> tuple[int, ...]:
+    """Chips among the PCI devices; GCE's network cards have the same vendor."""
+    count = 0
+    for device in pci_folder.glob("*"):
+        try:
+            vendor = (device / "vendor").read_text().strip()
+            model = (device / "device").read_text().strip()
+        except OSError:
+            continue  # unplugged, or hidden from this container: not ours then
+        count += vendor == _GOOGLE_VENDOR and model in _TPU_MODELS
+    return tuple(range(count))
+
+
+_GOOGLE_VENDOR = "0x1ae0"
+_TPU_MODELS = {"0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"}
+"""PCI device ids of TPU v2 to v7, as in jax/_src/hardware_utils.py of jax 0.10."""

@@ -1,0 +1,125 @@
+"""The Celery application of a worker, with the settings that hours-long stages need."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+from celery import Celery, signals
+from celery.worker.consumer import Consumer
+from kombu.entity import Exchange, Queue
+
+from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
+from workers import logs
+from workers.settings import Settings
+
+SETTINGS_KEY = "tailrace_settings"
+"""Where the application's configuration carries the worker's settings to its pool children."""
+
+CONTROL_KEY = "tailrace_control_socket"
+"""The path at which pool children reach their parent (:mod:`workers.control_server`)."""
+
+CONFIRM_SECONDS = 10.0
+"""Longest wait for the broker to confirm a publication."""
+
+_VISIBILITY_SECONDS = 30 * 86_400
+"""Valkey: when an unacknowledged message is delivered again. Longer than any stage may run; a
+redelivery would be harmless, and what a dead worker held is published again by the control
+plane."""
+
+
+def make_app(settings: Settings, control_socket: str) -> Celery:
+    """The application; pool children get a pickled copy of its configuration.
+
+    Args:
+        settings: The worker's settings.
+        control_socket: Path of the parent's control socket.
+    """
+    app = Celery("tailrace", broker=settings.broker_url, include=["workers.tasks"])
+    app.conf.update(_configuration(settings))
+    app.conf.update({SETTINGS_KEY: settings.model_dump(mode="json"), CONTROL_KEY: control_socket})
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    return {
+        # A fresh interpreter for each child: gRPC must not be forked while the parent uses it.
+        "worker_pool": "prefork",
+        "worker_pool_start_method": "spawn",
+        "worker_prefetch_multiplier": 1,
+        # Fair prefetching; safety comes from leases (a redelivery finds its stage taken).
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "event_serializer": "json",
+        "task_queues": [_queue(pool) for pool in settings.pools],
+        "task_create_missing_queues": False,
+        # Signatures name exchange and routing key; the router still looks up a default queue.
+        "task_default_queue": queue_name(settings.pools[0]),
+        "task_publish_retry_policy": {
+            "max_retries": 10,
+            "interval_start": 0.1,
+            "interval_step": 0.5,
+            "interval_max": 5.0,
+        },
+        "broker_transport_options": _transport_options(settings.broker_url),
+        "broker_connection_timeout": 10.0,
+        "broker_connection_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_channel_error_retry": True,
+        "broker_heartbeat": 30,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": 3 * settings.grace_seconds,
+        "worker_consumer": "workers.app:StageConsumer",
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+    }
+
+
+def _queue(pool: str) -> Queue:
+    return Queue(
+        queue_name(pool),
+        Exchange(EXCHANGE, type="topic", durable=True),
+        routing_key=routing_key(pool),
+        durable=True,
+        queue_arguments=QUEUE_ARGUMENTS,
+    )
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if broker_url.startswith(("amqp", "pyamqp")):
+        return {"confirm_publish": True}
+    return {
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "socket_connect_timeout": 10.0,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+
+
+def _keep_our_logging(loglevel: int, **_: Any) -> None:
+    logs.configure(logging.getLevelName(loglevel).lower())
+
+
+# Celery asks in the parent and in each pool child, which import this module first.
+signals.setup_logging.connect(_keep_our_logging, weak=False)
+
+
+class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
+    """Celery's consumer without native delayed delivery.
+
+    That step declares 28 exchanges and queues for messages with a countdown as soon as it sees a
+    quorum queue; no message here has one.
+    """
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # celery has no types
+        """The consumer's steps."""
+
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        ]

@@ -1,0 +1,196 @@
+"""One attempt under a lease: fetch inputs, run the stage process, report what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tailrace.errors import TailraceError
+from tailrace.formats.dispatch import TaskId
+from tailrace.formats.run_spec import StageExecution, StageKind
+from tailrace.formats.stage_job import LogLevel, StageInputs, StageJob, encode_job
+from tailrace.protomap import enum_word, spec_from_proto
+from tailrace.v1 import run_pb2, stage_pb2
+from workers.accelerators import Slot, stage_environment
+from workers.checkpoints import CheckpointUploader
+from workers.content import Content, InterruptedTransferError
+from workers.control_plane import ControlPlane
+from workers.delivery import Conclusion, Delivery, Reports
+from workers.directives import Directives, Wish
+from workers.intake import Intake
+from workers.journal import Journal
+from workers.outcome import Lost, Outcome, Stopped, judge, worker_fault
+from workers.reporter import Reporter
+from workers.settings import Settings, inherited_environment
+from workers.spool import Spool, SpoolClosedError
+from workers.stage_process import StageProcess
+from workers.supervisor import Supervisor
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a pool process executes attempts with."""
+
+    settings: Settings
+    """The worker's settings."""
+    slot: Slot
+    """Its slot."""
+    control_plane: ControlPlane
+    """StageService."""
+    content: Content
+    """The artifact store."""
+
+
+class Attempt:
+    """Executes an order in a folder of its own. Must run in a main thread (StageProcess)."""
+
+    def __init__(
+        self,
+        means: Means,
+        task: TaskId,
+        order: stage_pb2.StageOrder,
+        directives: Directives,
+        folder: Path,
+    ) -> None:
+        self._means = means
+        self._task = task
+        self._order = order
+        self._directives = directives
+        self._folder = folder
+        self._kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
+        self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
+        self._journal = Journal(self._spool)
+
+    def run(self, successor: str) -> Conclusion:
+        """Execute and report.
+
+        Args:
+            successor: Task id of the chain's next message; empty if there is none.
+
+        Returns:
+            What became of the attempt, and whether the chain goes on.
+        """
+        output = self._folder / "output"
+        output.mkdir()
+        checkpoints = CheckpointUploader(
+            output,
+            self._folder / "checkpoints",
+            self._spool,
+            lambda folder: self._means.content.upload(folder, self._hopeless),
+            self._warn,
+        )
+        reporter = Reporter(
+            self._means.control_plane, self._order.lease_token, self._spool, self._directives
+        )
+        try:
+            outcome = self._execute(output, checkpoints)
+            delivery = Delivery(self._order.lease_token, output, self._spool, successor)
+            reports = Reports(
+                self._means.control_plane,
+                self._means.content,
+                reporter,
+                checkpoints,
+                self._directives,
+                self._hopeless,
+            )
+            return reports.deliver(delivery, outcome)
+        finally:
+            checkpoints.close()
+            reporter.close()
+            self._spool.close()
+
+    def _execute(self, output: Path, checkpoints: CheckpointUploader) -> Outcome:
+        try:
+            command, execution, threads = self._prepare(output)
+        except InterruptedTransferError:
+            return Lost() if self._directives.wish is Wish.LOST else Stopped()
+        except (TailraceError, ValueError, OSError) as error:
+            return worker_fault(f"the stage's inputs cannot be had: {error}")
+        try:
+            process = StageProcess(
+                command,
+                environment=inherited_environment()
+                | stage_environment(self._means.slot, threads)
+                # The attempt's folder holds content from outside, which must not be imported.
+                | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"},
+                cores=self._means.slot.cores[:threads],
+                folder=self._folder,
+            )
+        except OSError as error:
+            return worker_fault(f"the stage process cannot be started: {error}")
+        intake = Intake(process, self._spool, self._journal, checkpoints.offer)
+        supervisor = Supervisor(
+            process,
+            self._directives,
+            timeout=execution.timeout,
+            grace=self._means.settings.grace_seconds,
+        )
+        ending = supervisor.run()
+        if not intake.join(self._hopeless):
+            return Lost()
+        _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
+        return judge(
+            ending,
+            intake.report,
+            self._journal.tail,
+            fault=self._directives.fault,
+            timeout=execution.timeout,
+        )
+
+    def _prepare(self, output: Path) -> tuple[list[str], StageExecution, int]:
+        """Fetch the inputs and write the job file.
+
+        Returns the command, the stage's execution settings, and its number of threads.
+        """
+        order = self._order
+        artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
+        began = time.monotonic()
+        inputs: StageInputs = self._means.content.inputs(
+            artifacts,
+            self._folder / "inputs",
+            lambda: self._directives.wish > Wish.CONTINUE,
+        )
+        spec = spec_from_proto(order.spec)
+        execution: StageExecution = getattr(spec.execution, self._kind.value)
+        threads = self._threads(execution)
+        job = StageJob(
+            run=order.run,
+            stage=self._task.stage,
+            attempt=self._task.attempt,
+            kind=self._kind,
+            spec=spec,
+            inputs=inputs,
+            output_dir=str(output),
+            threads=threads,
+            cache_dir=str(self._means.settings.cache_dir.absolute() / "xla"),
+        )
+        path = self._folder / "job.json"
+        path.write_text(encode_job(job), encoding="utf-8")
+        _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
+        return [*self._means.settings.stage_command, str(path)], execution, threads
+
+    def _threads(self, execution: StageExecution) -> int:
+        width = len(self._means.slot.cores)
+        if execution.threads > width:
+            self._warn(
+                f"{execution.threads} threads are asked for, but slot {self._means.slot.id} has "
+                f"{width} cores: {width} threads are used"
+            )
+        return min(execution.threads or width, width)
+
+    def _warn(self, text: str) -> None:
+        _log.warning("attempt", warning=text)
+        with contextlib.suppress(SpoolClosedError):
+            self._journal.write(text, LogLevel.WARNING)
+
+    def _hopeless(self) -> bool:
+        """Whether nothing can be reported any more, or the time for it is over."""
+        draining = self._directives.draining_seconds()
+        late = draining is not None and draining > 2 * self._means.settings.grace_seconds
+        return late or self._directives.wish is Wish.LOST

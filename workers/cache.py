@@ -1,0 +1,119 @@
+"""Content-addressed cache of inputs on this host, shared by all workers that name its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from tailrace.formats.listing import is_sha256
+from tailrace.v1 import artifact_pb2
+
+_log = structlog.get_logger(__name__)
+
+Download = Callable[[artifact_pb2.ArtifactFile, Path], None]
+"""Puts a file's content, whole and verified, at a path."""
+
+
+class BlobCache:
+    """Blobs below ``folder``, each verified when it came, the least recently used dropped first.
+
+    Attempts get hard links: dropping a blob from the cache takes nothing from who uses it, and the
+    read-only mode keeps users from changing what others read. Safe between processes: blobs appear
+    by rename, and only one process at a time drops any.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._blobs = folder / "blobs"
+        self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._max_bytes = max_bytes
+
+    def place(self, file: artifact_pb2.ArtifactFile, target: Path, download: Download) -> None:
+        """Put a file's content at ``target``, downloading it when it is not cached.
+
+        Raises:
+            ValueError: The file's sha256 is none.
+            OSError: The disk is full or a folder not writable.
+            Exception: Whatever ``download`` raises.
+        """
+        if not is_sha256(file.sha256):
+            raise ValueError(f"{file.sha256!r} is not a lower-case hex sha256")
+        blob = self._blobs / file.sha256[:2] / file.sha256
+        if not self._link(blob, target):
+            self._fetch(file, blob, target, download)
+
+    def trim(self) -> None:
+        """Drop the least recently used blobs while there are more than ``max_bytes``.
+
+        Returns at once when another process is at it.
+        """
+        with self._exclusive() as mine:
+            if not mine:
+                return
+            entries = sorted(_entries(self._blobs))
+            total = sum(size for _, size, _ in entries)
+            for _, size, path in entries:
+                if total <= self._max_bytes:
+                    break
+                path.unlink(missing_ok=True)
+                total -= size
+                _log.info("dropped from the cache", blob=path.name, size_bytes=size)
+
+    def _fetch(
+        self, file: artifact_pb2.ArtifactFile, blob: Path, target: Path, download: Download
+    ) -> None:
+        blob.parent.mkdir(mode=0o700, exist_ok=True)
+        partial = blob.with_name(f"{file.sha256}.{secrets.token_hex(4)}.part")
+        try:
+            download(file, partial)
+            partial.chmod(0o444)
+            # First for the user, then for the cache: another process may drop it at once.
+            _link_or_copy(partial, target)
+            partial.replace(blob)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _link(self, blob: Path, target: Path) -> bool:
+        try:
+            _link_or_copy(blob, target)
+            os.utime(blob)
+        except FileNotFoundError:
+            return target.exists()
+        return True
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[bool]:
+        descriptor = os.open(self._blobs / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+
+
+def _entries(blobs: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of last use, size and path of every file, partial downloads of the dead included."""
+    for path in blobs.glob("??/*"):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            yield status.st_mtime, status.st_size, path

@@ -1,0 +1,49 @@
+"""What a pool process holds for as long as it lives: its slot, its channel, its folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tailrace.channel import connect
+from workers.accelerators import Slot, detect, make_slots
+from workers.app import CONTROL_KEY, SETTINGS_KEY
+from workers.attempt import Means
+from workers.cache import BlobCache
+from workers.content import Content
+from workers.control_client import ControlClient
+from workers.control_plane import ControlPlane
+from workers.settings import Settings
+
+
+class Child:
+    """Made at the first task, so after the pool process was spawned."""
+
+    _instance: ClassVar[Child | None] = None
+
+    def __init__(self, settings: Settings, control_socket: str) -> None:
+        """Take a slot from the parent and open the channel.
+
+        Raises:
+            ControlSocketError: The parent gives no slot.
+            AcceleratorError: The host's devices are no longer what they were.
+        """
+        self.settings = settings
+        self.control = ControlClient(control_socket)
+        self.slot = self._slot()
+        self.workspace: Path = settings.work_dir.absolute() / settings.worker_name
+        channel = connect(settings.server)
+        self.control_plane = ControlPlane(channel)
+        cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
+        self.means = Means(settings, self.slot, self.control_plane, Content(channel, cache))
+
+    @classmethod
+    def get(cls, app: Any) -> Child:
+        """This process's instance, configured by its Celery application."""
+        if cls._instance is None:
+            cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), app.conf[CONTROL_KEY])
+        return cls._instance
+
+    def _slot(self) -> Slot:
+        slots = make_slots(detect(), self.settings.accelerator, self.settings.slots)
+        return next(slot for slot in slots if slot.id == self.control.slot)

@@ -1,0 +1,129 @@
+"""An attempt's inputs and outputs on their way from and to the artifact store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from tailrace.errors import TailraceError
+from tailrace.formats.listing import FileEntry, listing_violations
+from tailrace.formats.stage_job import StageInputs
+from tailrace.transfer import download_blob, upload_folder
+from tailrace.v1 import artifact_pb2
+from workers.cache import BlobCache
+from workers.control_plane import is_transient
+
+T = TypeVar("T")
+
+GiveUp = Callable[[], bool]
+"""Whether the work is no longer wanted."""
+
+_POLL_SECONDS = 0.1
+
+_PAUSE_SECONDS = 1.0
+"""Pause after a transfer whose own retries were in vain."""
+
+_INPUTS = {
+    artifact_pb2.ARTIFACT_KIND_DATASET: ("dataset", "dataset.jsonl"),
+    artifact_pb2.ARTIFACT_KIND_MODEL: ("model", ""),
+    artifact_pb2.ARTIFACT_KIND_SPLIT: ("split", ""),
+    artifact_pb2.ARTIFACT_KIND_PREDICTIONS: ("predictions", ""),
+    artifact_pb2.ARTIFACT_KIND_CHECKPOINT: ("checkpoint", ""),
+}
+"""The input of a stage job that each kind of artifact is, and the file that it names, if not the
+folder."""
+
+
+class InterruptedTransferError(Exception):
+    """The transfer was no longer wanted."""
+
+
+class Content:
+    """Transfers over one channel, through the host's cache."""
+
+    def __init__(self, channel: grpc.Channel, cache: BlobCache) -> None:
+        self._channel = channel
+        self._cache = cache
+
+    def inputs(
+        self, artifacts: Iterable[artifact_pb2.Artifact], folder: Path, give_up: GiveUp
+    ) -> StageInputs:
+        """Put artifacts below ``folder`` and return where each is.
+
+        Raises:
+            InterruptedTransferError: ``give_up()`` came first.
+            TailraceError: The control plane does not have the content.
+            ValueError: A listing is refused, or the stage job has no place for such an artifact.
+            OSError: There is no room.
+        """
+        found: dict[str, str] = {}
+        for artifact in artifacts:
+            if artifact.kind not in _INPUTS:
+                raise ValueError(f"{artifact.name}: no stage reads an artifact of this kind")
+            name, file = _INPUTS[artifact.kind]
+            self._place(artifact, folder / name, give_up)
+            found[name] = str(folder / name / file) if file else str(folder / name)
+        self._cache.trim()
+        return StageInputs(**found)
+
+    def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
+        """Upload a folder's files and return their listing; raises as :meth:`inputs`."""
+        return _persist(lambda: upload_folder(self._channel, folder), give_up)
+
+    def _place(self, artifact: artifact_pb2.Artifact, folder: Path, give_up: GiveUp) -> None:
+        entries = [FileEntry(f.path, f.sha256, f.size_bytes) for f in artifact.files]
+        problems = listing_violations(entries, artifact.name)
+        if problems:
+            raise ValueError("; ".join(f"{v.field}: {v.description}" for v in problems[:10]))
+
+        def download(file: artifact_pb2.ArtifactFile, target: Path) -> None:
+            _persist(
+                lambda: download_blob(self._channel, file.sha256, file.size_bytes, target), give_up
+            )
+
+        for file in artifact.files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._cache.place(file, target, download)
+
+
+def _persist(transfer: Callable[[], T], give_up: GiveUp) -> T:
+    """Repeat a transfer for as long as the control plane is away."""
+    while True:
+        try:
+            return _abandonable(transfer, give_up)
+        except TailraceError as error:
+            if not is_transient(error) or give_up():
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _abandonable(work: Callable[[], T], give_up: GiveUp) -> T:
+    """Do ``work`` in a thread that is left to itself when it is no longer wanted.
+
+    A transfer ends by its own deadlines, but those are minutes; an attempt that lost its lease and
+    a worker that shuts down cannot wait for them.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="transfer", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        if thread.is_alive() and give_up():
+            raise InterruptedTransferError
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,175 @@
+"""Calls of the control plane, repeated until they are answered.
+
+Every call of StageService may be repeated; so a control plane that is away, restarting or busy
+only delays a report.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import stamina
+from google.protobuf.message import Message
+
+from tailrace.errors import FailedPrecondition, TailraceError, from_rpc
+from tailrace.v1 import stage_pb2, stage_pb2_grpc
+
+R = TypeVar("R", bound=Message)
+
+CALL_SECONDS = 15.0
+"""Deadline of one try."""
+
+_AWAY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+"""Nobody answered, or nobody had the time: repeated for as long as the caller likes."""
+
+_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+"""The control plane broke: repeated a few times, since it may have been a passing fault."""
+
+_MOST_FAULTS = 10
+
+
+class LeaseLostError(Exception):
+    """The attempt is no longer ours: nothing more may be reported."""
+
+
+class EventCall(Protocol):
+    """A PublishEvents call that is under way."""
+
+    def __iter__(self) -> Iterator[stage_pb2.PublishEventsResponse]:
+        """The answers, one per batch."""
+        ...
+
+    def cancel(self) -> bool:
+        """End the call; iterating then raises."""
+        ...
+
+
+class ControlPlane:
+    """StageService over one channel. Thread-safe."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._stub = stage_pb2_grpc.StageServiceStub(channel)
+
+    def register(
+        self, request: stage_pb2.RegisterWorkerRequest
+    ) -> stage_pb2.RegisterWorkerResponse:
+        """One try of RegisterWorker; raises :class:`tailrace.errors.TailraceError`."""
+        return _once(self._stub.RegisterWorker, request)
+
+    def heartbeat(
+        self, request: stage_pb2.WorkerHeartbeatRequest
+    ) -> stage_pb2.WorkerHeartbeatResponse:
+        """One try of WorkerHeartbeat; raises :class:`tailrace.errors.TailraceError`."""
+        return _once(self._stub.WorkerHeartbeat, request)
+
+    def acquire(
+        self, request: stage_pb2.AcquireStageRequest, *, patience: float, stop: Callable[[], bool]
+    ) -> stage_pb2.AcquireStageResponse:
+        """AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``."""
+        return _repeat(self._stub.AcquireStage, request, stop, patience)
+
+    def confirm(self, task_id: str, *, patience: float) -> None:
+        """ConfirmDispatch, for at most ``patience`` seconds."""
+        request = stage_pb2.ConfirmDispatchRequest(task_id=task_id)
+        _repeat(self._stub.ConfirmDispatch, request, lambda: False, patience)
+
+    def complete(
+        self, request: stage_pb2.CompleteStageRequest, *, stop: Callable[[], bool]
+    ) -> stage_pb2.CompleteStageResponse:
+        """CompleteStage, until there is an answer or ``stop()``.
+
+        Raises:
+            LeaseLostError: The control plane said so.
+            TailraceError: It refused for another reason, or ``stop()`` ended the repetition.
+        """
+        return _repeat(self._stub.CompleteStage, request, stop)
+
+    def fail(
+        self, request: stage_pb2.FailStageRequest, *, stop: Callable[[], bool]
+    ) -> stage_pb2.FailStageResponse:
+        """FailStage; as :meth:`complete`."""
+        return _repeat(self._stub.FailStage, request, stop)
+
+    def release(
+        self, request: stage_pb2.ReleaseStageRequest, *, stop: Callable[[], bool]
+    ) -> stage_pb2.ReleaseStageResponse:
+        """ReleaseStage; as :meth:`complete`."""
+        return _repeat(self._stub.ReleaseStage, request, stop)
+
+    def publish(self, requests: Iterator[stage_pb2.PublishEventsRequest]) -> EventCall:
+        """The PublishEvents stream; iterating raises ``grpc.RpcError``."""
+        call: Any = self._stub.PublishEvents(requests)
+        stream: EventCall = call
+        return stream
+
+
+def typed(error: grpc.RpcError) -> Exception:
+    """The error of a failed call: :class:`LeaseLostError`, or the SDK's typed error."""
+    found = from_rpc(error)
+    if isinstance(found, FailedPrecondition) and found.reason == "LEASE_LOST":
+        return LeaseLostError(found.message)
+    return found
+
+
+def is_transient(error: TailraceError) -> bool:
+    """Whether the same request may be answered later."""
+    return error.code in _AWAY
+
+
+def _once(method: Callable[..., R], request: Message) -> R:
+    try:
+        return method(request, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        raise typed(error) from error
+
+
+def _repeat(
+    method: Callable[..., R],
+    request: Message,
+    stop: Callable[[], bool],
+    patience: float | None = None,
+) -> R:
+    faults = 0
+
+    def again(error: Exception) -> bool:
+        nonlocal faults
+        if not isinstance(error, TailraceError) or stop():
+            return False
+        if error.code in _FAULTS:
+            faults += 1
+            return faults < _MOST_FAULTS
+        return error.code in _AWAY
+
+    tries = stamina.retry_context(
+        on=again, attempts=None, timeout=patience, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
+    )
+    for one in tries:
+        with one:
+            return _once(method, request)
+    raise AssertionError("stamina ends with a result or an error")
+
+
+class Backoff:
+    """Waits between reconnections: doubling from 0.1 s to 5 s, cut short by ``stop``."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._next = 0.1
+
+    def wait(self) -> bool:
+        """Wait once; True when told to stop."""
+        seconds, self._next = self._next, min(self._next * 2, 5.0)
+        return self._stop.wait(seconds * random.uniform(1.0, 1.5))  # noqa: S311  # jitter
+
+    def reset(self) -> None:
+        """The connection works: begin with short waits again."""
+        self._next = 0.1

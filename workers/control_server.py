@@ -1,0 +1,171 @@
+"""The parent's end of how a worker's processes talk: a UNIX socket in a private folder.
+
+The parent hands out slots and directives, children hand in their leases, so that one heartbeat
+speaks for all of them. A connection lasts as long as its child: when a child dies, however it
+dies, the kernel closes it, and its slot is free and its lease is no longer kept alive. Files
+under locks would do, but would have to be polled on both sides and cleaned up.
+
+Messages are JSON objects, one a line. To the child: ``{"slot": id}`` once, then
+``{"directive": number, "lease": token}`` and ``{"drain": true}``. To the parent:
+``{"lease": token}`` or ``{"lease": null}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tailrace.v1 import stage_pb2
+
+_log = structlog.get_logger(__name__)
+
+
+class ControlServer:
+    """The parent's end; runs in a thread of its own."""
+
+    def __init__(self, slots: Sequence[str]) -> None:
+        """Listen in a new private folder.
+
+        Args:
+            slots: Ids of the slots to hand out, one per child at a time.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="tailrace-"))  # mode 0700
+        self.path = str(self._folder / "control.sock")
+        """Where children connect."""
+        self._free = list(slots)
+        self._lock = threading.Lock()
+        self._children: dict[socket.socket, _Child] = {}
+        self._waiting: list[socket.socket] = []
+        self._drain = threading.Event()
+        self._closed = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen(128)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="control-socket", daemon=True)
+        self._thread.start()
+
+    @property
+    def draining(self) -> bool:
+        """Whether :meth:`drain` was called."""
+        return self._drain.is_set()
+
+    def drain(self) -> None:
+        """Tell every child, now and later, to hand back what it executes.
+
+        Only sets a flag, so that a signal handler may call it.
+        """
+        self._drain.set()
+
+    def leases(self) -> list[str]:
+        """Tokens of all leases that living children hold."""
+        with self._lock:
+            return [child.lease for child in self._children.values() if child.lease]
+
+    def direct(self, lease: str, directive: stage_pb2.Directive.ValueType) -> None:
+        """Pass a directive on to the child that holds the lease, if there is one still."""
+        with self._lock:
+            for connection, child in self._children.items():
+                if child.lease == lease:
+                    _send(connection, {"directive": int(directive), "lease": lease})
+
+    def close(self) -> None:
+        """Hang up on everyone and remove the folder."""
+        self._closed.set()
+        self._thread.join()
+        for connection in [*self._children, *self._waiting, self._listener]:
+            connection.close()
+        self._selector.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        told_to_drain = False
+        while not self._closed.is_set():
+            for key, _ in self._selector.select(timeout=0.1):
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._read(key.fileobj)  # type: ignore[arg-type]  # only sockets are registered
+            if self._drain.is_set() and not told_to_drain:
+                told_to_drain = True
+                with self._lock:
+                    for connection in self._children:
+                        _send(connection, {"drain": True})
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(1.0)
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._waiting.append(connection)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        with self._lock:
+            while self._waiting and self._free:
+                connection, slot = self._waiting.pop(0), self._free.pop(0)
+                self._children[connection] = _Child(slot)
+                _send(connection, {"slot": slot})
+                if self._drain.is_set():
+                    _send(connection, {"drain": True})
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            data = connection.recv(65_536)
+        except OSError:
+            data = b""
+        if not data:
+            self._hang_up(connection)
+            return
+        child = self._children.get(connection)
+        if child is not None:
+            for message in child.messages(data):
+                with self._lock:
+                    child.lease = message["lease"]
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        connection.close()
+        with self._lock:
+            child = self._children.pop(connection, None)
+            if connection in self._waiting:
+                self._waiting.remove(connection)
+            if child is not None:
+                self._free.append(child.slot)
+                if child.lease:
+                    _log.warning("a pool process ended while it held a lease", slot=child.slot)
+        self._hand_out()
+
+
+class _Child:
+    """What the parent knows of a child."""
+
+    def __init__(self, slot: str) -> None:
+        self.slot = slot
+        self.lease: str | None = None
+        self._rest = b""
+
+    def messages(self, data: bytes) -> list[dict[str, Any]]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+
+def _send(connection: socket.socket, message: Mapping[str, Any]) -> None:
+    # A child that is gone is noticed where its connection is read.
+    with contextlib.suppress(OSError):
+        connection.sendall(encode(message))
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """A message as it travels."""
+    return json.dumps(message).encode() + b"\n"

@@ -1,0 +1,158 @@
+"""Announces the worker and keeps it and all its leases alive: one thread of the parent process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from tailrace.channel import connect
+from tailrace.errors import FailedPrecondition, InvalidArgument, NotFound, TailraceError
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.v1 import stage_pb2, worker_pb2
+from workers.accelerators import Accelerator, Slot
+from workers.control_plane import Backoff, ControlPlane
+from workers.control_server import ControlServer
+from workers.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_ACCELERATORS = {
+    Accelerator.CPU: worker_pb2.ACCELERATOR_TYPE_CPU,
+    Accelerator.GPU: worker_pb2.ACCELERATOR_TYPE_GPU,
+    Accelerator.TPU: worker_pb2.ACCELERATOR_TYPE_TPU,
+}
+
+
+class Heartbeat:
+    """The thread, and the only gRPC channel of the parent process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        slots: Sequence[Slot],
+        server: ControlServer,
+        on_stop: Callable[[], None],
+    ) -> None:
+        """Begin to register.
+
+        Args:
+            settings: The worker's name, pools and control plane.
+            slots: Its slots.
+            server: Knows the leases and takes the directives.
+            on_stop: Called once, in the thread, when the worker shall finish what runs and take
+                no more: the control plane wants so, or this thread cannot go on.
+        """
+        self._settings = settings
+        self._slots = slots
+        self._server = server
+        self._on_stop: Callable[[], None] | None = on_stop
+        self._stop = threading.Event()
+        self._decided = threading.Event()
+        self._interval = 0.0
+        self.refusal: TailraceError | None = None
+        """Why the control plane does not take this worker, once it said so."""
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def wait_registered(self, timeout: float) -> bool:
+        """Wait for the control plane's answer; True when it is there, also when it is a refusal."""
+        return self._decided.wait(timeout)
+
+    def close(self) -> None:
+        """Stop; the control plane will see the worker go offline."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        finally:
+            # However this thread ends, also by a fault: without heartbeats no lease lives.
+            self._tell_to_stop()
+
+    def _loop(self) -> None:
+        with connect(self._settings.server) as channel:
+            control_plane = ControlPlane(channel)
+            backoff = Backoff(self._stop)
+            while not self._stop.is_set():
+                try:
+                    if not self._decided.is_set():
+                        self._register(control_plane)
+                    self._beat(control_plane)
+                    backoff.reset()
+                    self._stop.wait(self._interval)
+                except NotFound:
+                    # It was restored from a backup or has forgotten us: introduce ourselves.
+                    self._decided.clear()
+                except (FailedPrecondition, InvalidArgument) as error:
+                    self.refusal = error
+                    self._decided.set()
+                    return
+                except TailraceError as error:
+                    _log.warning("no heartbeat", server=self._settings.server, error=str(error))
+                    backoff.wait()
+
+    def _register(self, control_plane: ControlPlane) -> None:
+        answer = control_plane.register(
+            stage_pb2.RegisterWorkerRequest(
+                worker_id=self._settings.worker_name,
+                hostname=socket.gethostname(),
+                pools=self._settings.pools,
+                slots=[_slot_message(slot) for slot in self._slots],
+                versions=_versions(),
+                protocol_version=PROTOCOL_VERSION,
+            )
+        )
+        self._interval = answer.heartbeat_interval.ToTimedelta().total_seconds()
+        _log.info(
+            "registered",
+            worker=answer.name,
+            pools=list(self._settings.pools),
+            slots=[slot.id for slot in self._slots],
+            heartbeat_seconds=self._interval,
+        )
+        self._decided.set()
+
+    def _beat(self, control_plane: ControlPlane) -> None:
+        leases = self._server.leases()
+        answer = control_plane.heartbeat(
+            stage_pb2.WorkerHeartbeatRequest(
+                worker=self._settings.resource_name,
+                lease_tokens=leases,
+                draining=self._server.draining,
+            )
+        )
+        for lease, directive in zip(leases, answer.lease_directives, strict=True):
+            if directive != stage_pb2.DIRECTIVE_CONTINUE:
+                self._server.direct(lease, directive)
+        if answer.worker_directive == stage_pb2.DIRECTIVE_DRAIN:
+            self._tell_to_stop()
+
+    def _tell_to_stop(self) -> None:
+        if self._on_stop is not None and not self._stop.is_set():
+            on_stop, self._on_stop = self._on_stop, None
+            on_stop()
+
+
+def _slot_message(slot: Slot) -> worker_pb2.Slot:
+    return worker_pb2.Slot(
+        id=slot.id,
+        accelerator=_ACCELERATORS[slot.accelerator],
+        devices=slot.devices,
+        cores=slot.cores,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("tailrace", "jax", "jaxlib", "celery"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a worker for judging alone may do without jax
+    return found

@@ -1,0 +1,50 @@
+"""Whether the kernel's out-of-memory killer struck in this process's control group."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+class OomCounter:
+    """Counts ``oom_kill`` from the moment it is made.
+
+    Reads ``memory.events`` of cgroup v2 and ``memory.oom_control`` of v1 (kernel documentation,
+    admin-guide/cgroup-v2 and cgroup-v1/memory), and ``/proc/vmstat`` for a host that runs out as a
+    whole. Kills of other processes there count too: the answer is a likely cause, not a proof.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys/fs/cgroup")) -> None:
+        self._files = [*_memory_files(proc, sys), proc / "vmstat"]
+        self._before = self._count()
+
+    def rose(self) -> bool:
+        """Whether there was a kill since this counter was made."""
+        return self._count() > self._before
+
+    def _count(self) -> int:
+        return sum(_oom_kills(path) for path in self._files)
+
+
+def _memory_files(proc: Path, sys: Path) -> list[Path]:
+    try:
+        lines = (proc / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        relative = group.lstrip("/")
+        if controllers == "":
+            found.append(sys / relative / "memory.events")
+        elif "memory" in controllers.split(","):
+            found.append(sys / "memory" / relative / "memory.oom_control")
+    return found
+
+
+def _oom_kills(path: Path) -> int:
+    try:
+        match = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0

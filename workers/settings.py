@@ -1,0 +1,109 @@
+"""Settings of a worker: the one place that reads its environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tailrace.channel import DEFAULT_SERVER
+from tailrace.formats.run_spec import RESOURCE_ID
+
+_GIB = 1024**3
+_PREFIX = "TAILRACE_"
+
+
+class Settings(BaseSettings):
+    """Every setting, read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+
+    server: str = DEFAULT_SERVER
+    """``host:port`` of the control plane's gRPC server."""
+    broker_url: str = "redis://127.0.0.1:6389/0"
+    """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
+    pools: Annotated[tuple[str, ...], NoDecode] = ("cpu",)
+    """Pools it serves, separated by commas."""
+    worker_name: str = ""
+    """Unique name of this process, in the form of a resource id; made from the host's if empty."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """What slots are made of; ``auto`` takes GPUs, else TPU chips, else CPU cores."""
+    slots: int = Field(default=0, ge=0, le=1024)
+    """Number of slots; 0 means one per GPU, one for all TPU chips, one for all CPU cores."""
+
+    work_dir: Path = Path("./.tailrace/work")
+    """Where attempts have their folders while they run."""
+    cache_dir: Path = Path("./.tailrace/cache")
+    """Where inputs and compiled programs are kept between attempts."""
+    cache_max_bytes: int = Field(default=50 * _GIB, ge=0)
+    """Size from which the least recently used cached inputs are dropped."""
+    spool_max_bytes: int = Field(default=_GIB, ge=1024 * 1024)
+    """Unacknowledged events of one attempt on disk; beyond it the stage process has to wait."""
+
+    grace_seconds: float = Field(default=30.0, gt=0)
+    """How long a stage process may take to stop before it is killed."""
+    acquire_seconds: float = Field(default=120.0, gt=0)
+    """How long to ask a control plane that does not answer for a delivery's lease; the delivery
+    is then dropped, and the control plane publishes the stage again."""
+    stage_command: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(sys.executable, "-m", "training.stage"), min_length=1
+    )
+    """The stage process; job file and events descriptor are appended. Quoted as in a shell."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity of the worker's own log."""
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _split_pools(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("stage_command", mode="before")
+    @classmethod
+    def _split_command(cls, value: object) -> object:
+        return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+    @field_validator("pools")
+    @classmethod
+    def _pool_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("names at least one pool, none twice")
+        for name in value:
+            if not re.fullmatch(RESOURCE_ID, name):
+                raise ValueError(f"{name!r} is no pool name: 1-63 of a-z, 0-9, '-', letter first")
+        return value
+
+    @field_validator("worker_name")
+    @classmethod
+    def _worker_name(cls, value: str) -> str:
+        if value and not re.fullmatch(RESOURCE_ID, value):
+            raise ValueError("must be 1-63 of a-z, 0-9, '-', letter first")
+        return value or _unique_name()
+
+    @property
+    def resource_name(self) -> str:
+        """``workers/{worker}``."""
+        return f"workers/{self.worker_name}"
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's variables for the stage process, without our own, which hold passwords."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+
+
+def _unique_name() -> str:
+    """A name from the host's name that no other process has: two workers may share a host."""
+    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")
+    if not host or not host[0].isalpha():
+        host = f"host-{host}".strip("-")
+    return f"{host[:54].rstrip('-')}-{secrets.token_hex(4)}"

@@ -1,0 +1,150 @@
+"""The Celery tasks: what a delivery does, the same for every kind of stage.
+
+A delivery only says that there may be something to do; the control plane decides. STOP ends the
+chain by ``request.chain = None`` and a plain return: Ignore would leave the task STARTED in Flower
+for ever, and Reject, Retry or revoke would make a delivery a second source of truth.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+import structlog
+from celery import Task, shared_task
+
+from tailrace.errors import TailraceError
+from tailrace.formats.dispatch import TaskId, task_name
+from tailrace.formats.run_spec import RESOURCE_ID, StageKind
+from tailrace.v1 import stage_pb2
+from workers.app import CONFIRM_SECONDS
+from workers.attempt import Attempt
+from workers.child import Child
+from workers.delivery import Conclusion, DeliveryError
+from workers.directives import Directives
+from workers.workspace import attempt_folder
+
+_log = structlog.get_logger(__name__)
+
+_CONFIRM_PATIENCE_SECONDS = 30.0
+"""How long to try to confirm a dispatch; without it the control plane publishes again."""
+
+_RUN_UID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class StageFailedError(Exception):
+    """The attempt failed, which the control plane knows already; Flower shall show it too."""
+
+
+class StageTask(Task):  # type: ignore[misc]  # celery has no types
+    """What all stage tasks share."""
+
+    abstract = True
+    throws = (StageFailedError,)
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Publish; used by Celery for the chain's next message, which shall be confirmed."""
+        options.setdefault("confirm_timeout", CONFIRM_SECONDS)
+        return super().apply_async(*args, **options)
+
+    def on_success(self, retval: dict[str, str], task_id: str, args: Any, kwargs: Any) -> None:
+        """Confirm the successor: Celery calls this after it has sent the chain's next message."""
+        if self.request.chain and retval.get("confirm"):
+            try:
+                Child.get(self.app).control_plane.confirm(
+                    retval["confirm"], patience=_CONFIRM_PATIENCE_SECONDS
+                )
+            except TailraceError as error:
+                # The control plane will publish it once more, which is harmless.
+                _log.warning("dispatch not confirmed", task_id=retval["confirm"], error=str(error))
+
+
+def _execute(task: Any, run_uid: str, stage: str, attempt: int) -> dict[str, str]:
+    """Acquire the stage and do what the answer says; returns what Flower shows as the result."""
+    structlog.contextvars.bind_contextvars(run_uid=run_uid, stage=stage, attempt=attempt)
+    try:
+        if not _is_plausible(run_uid, stage, attempt):
+            _log.error("a message that names no stage was dropped", args=repr(task.request.args))
+            return _stop(task, "MALFORMED")
+        return _deliver(task, TaskId(run_uid, stage, attempt))
+    finally:
+        structlog.contextvars.clear_contextvars()
+
+
+def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
+    child = Child.get(task.app)
+    request = stage_pb2.AcquireStageRequest(
+        run_uid=task_id.run_uid,
+        stage=task_id.stage,
+        attempt=task_id.attempt,
+        acquire_id=secrets.token_hex(16),
+        worker=child.settings.resource_name,
+        slot=child.slot.id,
+    )
+    try:
+        answer = child.control_plane.acquire(
+            request, patience=child.settings.acquire_seconds, stop=lambda: child.control.draining
+        )
+    except TailraceError as error:
+        # The stage stays QUEUED, or its lease expires: either way it is published again.
+        _log.error("no lease", error=str(error), code=error.code.name)
+        return _stop(task, "NO_ANSWER")
+    if answer.HasField("run"):
+        return _run(task, child, task_id, answer.run)
+    if getattr(answer, "continue").successor_task_id:
+        return {
+            "outcome": "continued",
+            "confirm": getattr(answer, "continue").successor_task_id,
+        }
+    _log.info("nothing to do", reason=answer.stop.reason)
+    return _stop(task, answer.stop.reason)
+
+
+def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) -> dict[str, str]:
+    successor = _successor(task)
+    directives = Directives()
+    with (
+        child.control.lease(order.lease_token, directives),
+        attempt_folder(child.workspace, child.slot.id, task_id) as folder,
+    ):
+        _log.info("stage acquired", run=order.run, slot=child.slot.id)
+        try:
+            conclusion = Attempt(child.means, task_id, order, directives, folder).run(successor)
+        except DeliveryError as error:
+            _log.error("the control plane took no report", error=str(error))
+            conclusion = Conclusion("undelivered")
+    _log.info("stage ended", outcome=conclusion.outcome, detail=conclusion.detail)
+    if conclusion.chain_goes_on:
+        return {"outcome": conclusion.outcome, "confirm": successor}
+    result = _stop(task, conclusion.detail, conclusion.outcome)
+    if conclusion.outcome == "failed":
+        raise StageFailedError(conclusion.detail)
+    return result
+
+
+def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
+    task.request.chain = None
+    return {"outcome": outcome, "reason": reason}
+
+
+def _successor(task: Any) -> str:
+    """Task id of the chain's next message; the chain is stored last first."""
+    chain = task.request.chain
+    return str(chain[-1]["options"]["task_id"]) if chain else ""
+
+
+def _is_plausible(run_uid: object, stage: object, attempt: object) -> bool:
+    """Whether a message names a stage: its parts become a folder's name."""
+    return (
+        isinstance(run_uid, str)
+        and _RUN_UID.fullmatch(run_uid) is not None
+        and isinstance(stage, str)
+        and re.fullmatch(RESOURCE_ID, stage) is not None
+        and isinstance(attempt, int)
+        and attempt >= 1
+    )
+
+
+for _kind in StageKind:
+    shared_task(name=task_name(_kind), base=StageTask, bind=True)(_execute)

@@ -1,0 +1,31 @@
+"""Kills a process group when its supervisor is gone: ``python watchdog.py GROUP``.
+
+Its standard input is a pipe whose other end only the supervisor holds. However the supervisor
+ends, also by SIGKILL, the pipe ends with it; then everything left of the group is killed, also
+what the stage process itself had spawned, which PR_SET_PDEATHSIG does not reach.
+
+It runs in a session of its own, so that killing the worker's process group leaves it alive. Like
+the launcher it is run by path with ``python -I -S``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+
+def main(argv: list[str]) -> None:
+    """Returns once the supervisor has closed the pipe and the group is killed."""
+    group = int(argv[1])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(0, 1):
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv)

@@ -1,0 +1,101 @@
+"""Folders of attempts: made for one, shared with none, gone after its end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from tailrace.formats.dispatch import TaskId
+
+_log = structlog.get_logger(__name__)
+
+_LOCK = "owner.lock"
+
+
+class WorkspaceError(Exception):
+    """The working folder cannot be used; the text says why."""
+
+
+class Workspace:
+    """A worker's own folder below ``work_dir``, locked for as long as the worker lives.
+
+    The lock (flock(2)) goes with the process, however it ends; so a folder that can be locked
+    belongs to nobody, and whoever comes next clears it away.
+    """
+
+    def __init__(self, work_dir: Path, worker: str) -> None:
+        """Lock ``work_dir/worker`` and clear away what dead workers left in ``work_dir``.
+
+        Raises:
+            WorkspaceError: Another process serves under this name, or the folder is not writable.
+        """
+        self.folder = work_dir.absolute() / worker
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _try_lock(self.folder)
+        except OSError as error:
+            raise WorkspaceError(f"cannot use {self.folder}: {error.strerror}") from error
+        if self._lock is None:
+            raise WorkspaceError(f"another worker named {worker!r} is running on {work_dir}")
+        _empty(self.folder)
+        for other in work_dir.absolute().iterdir():
+            if other != self.folder and (other / _LOCK).is_file():
+                _clear_if_dead(other)
+
+    def close(self) -> None:
+        """Remove the folder and give up the lock."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextlib.contextmanager
+def attempt_folder(workspace: Path, slot: str, task: TaskId) -> Iterator[Path]:
+    """An empty folder for one attempt, removed at the end.
+
+    What an earlier process of the slot left, which must have died over it, is removed first. The
+    name holds the task id for whoever looks at the process list, and differs for each delivery.
+    """
+    slot_folder = workspace / slot
+    shutil.rmtree(slot_folder, ignore_errors=True)
+    folder = slot_folder / f"{task}.{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(slot_folder, ignore_errors=True)
+
+
+def _clear_if_dead(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        lock = _try_lock(folder)
+        if lock is None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+        _log.info("cleared what a dead worker left", folder=str(folder))
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds the lock, or None when somebody else does."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
