@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tailrace.formats.eval_item import parse_eval_items
+from tailrace.formats.jsonl import FormatError
+
+
+def line(**changes: Any) -> bytes:
+    return json.dumps({"id": "a", "prompt": "p", "expected_answer": "x", **changes}).encode()
+
+
+def test_minimal_item() -> None:
+    (item,) = parse_eval_items([line()])
+    assert (item.id, item.tolerance, item.choices) == ("a", None, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"unit_required": True}, "unit_required: needs unit"),
+        ({"choices": ["y", "z"]}, "expected_answer: is not one of choices"),
+        ({"tolerance": -1}, "tolerance: must be at least 0"),
+        ({"tolerance": "near"}, "tolerance: must be a number"),
+        ({"expected_answer": ""}, "expected_answer: must not be empty"),
+    ],
+)
+def test_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(FormatError, match=complaint):
+        parse_eval_items([line(**changes)])
+
+
+def test_repeated_id_and_empty_input() -> None:
+    with pytest.raises(FormatError, match="line 2: id: 'a' is taken by line 1"):
+        parse_eval_items([line(), line()])
+    with pytest.raises(FormatError, match="no eval item"):
+        parse_eval_items([])

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tailrace.formats import jsonl
+from tailrace.formats.jsonl import (
+    FormatError,
+    LineErrors,
+    decode_line,
+    parse_records,
+    read_records,
+    write_records,
+)
+from tailrace.formats.schema import key
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int = key("Across.")
+    label: str | None = key("Name.", default=None)
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    points = [Point(1), Point(2, "é\u2028")]
+    path = tmp_path / "deep" / "points.jsonl"
+    write_records(path, points)
+    assert path.read_bytes() == b'{"x":1}\n' + '{"label":"é\u2028","x":2}\n'.encode()
+    assert read_records(Point, path) == points
+
+
+def test_all_wrong_lines_are_reported_with_numbers() -> None:
+    lines = [b'{"x": 1}\n', b"\n", b"{\n", b'{"x": "a"}\n', b'{"x": 2}']
+    errors = LineErrors()
+    good = list(parse_records(Point, lines, errors))
+    assert good == [(1, Point(1)), (5, Point(2))]
+    assert [(e.line, e.reason.split(":")[0]) for e in errors.errors] == [
+        (3, "is not JSON"),
+        (4, "x"),
+    ]
+    with pytest.raises(FormatError, match=r"line 3: is not JSON.*line 4: x: must be a whole number"):
+        errors.raise_any()
+
+
+def test_errors_are_capped_but_counted() -> None:
+    errors = LineErrors()
+    list(parse_records(Point, [b"no"] * 250, errors))
+    with pytest.raises(FormatError, match="and 240 more") as caught:
+        errors.raise_any()
+    assert len(caught.value.errors) == jsonl.MAX_REPORTED_ERRORS
+    assert caught.value.count == 250
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (b"\xff{}", "is not UTF-8"),
+        (b'{"x": 1, "x": 2}', "has the key 'x' twice"),
+        (b'{"x": NaN}', "contains NaN"),
+        (b'{"x": -Infinity}', "contains -Infinity"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "digits"),
+        (b"{} {}", "is not JSON"),
+    ],
+)
+def test_refused_lines(line: bytes, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        decode_line(line)
+
+
+def test_a_line_over_the_limit_costs_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 100)
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(b'{"x": 1}\n' + b"y" * 1000 + b"\n" + b'{"x": "z"}\n')
+    with pytest.raises(FormatError) as caught:
+        read_records(Point, path)
+    assert [error.line for error in caught.value.errors] == [2, 3]
+    assert "longer than 100 bytes" in caught.value.errors[0].reason

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats.verdict import Outcome, Verdict
+
+VERDICT = Verdict(
+    eval_set="eval_v1",
+    example_id="a",
+    model_role=ModelRole.BASE,
+    judge="answer_correctness",
+    version="1",
+    outcome=Outcome.PASS,
+    expected="42",
+    reason="the marked answer is the expected answer",
+    score=1.0,
+    extracted="42",
+)
+
+
+def test_round_trip() -> None:
+    assert parse(Verdict, to_mapping(VERDICT)) == VERDICT
+
+
+def test_refused() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(Verdict, {**to_mapping(VERDICT), "score": 1.5, "outcome": "maybe"})
+    assert [v.field for v in caught.value.violations] == ["outcome", "score"]
