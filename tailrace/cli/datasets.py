@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes, output
-from tailrace.cli.options import Json, Limit, Server, connect
+from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect
 from tailrace.cli.report import CommandError
 from tailrace.errors import Unavailable
 from tailrace.formats import golden
@@ -64,7 +64,7 @@ def seed(
 
 
 def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
-    with connect(server) as client:
+    with connect(server, None if server else ONE_TRY) as client:
         try:
             return client.seed_dataset(name)
         except Unavailable:

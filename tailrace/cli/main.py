@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tailrace.cli import exit_codes
@@ -11,6 +12,8 @@ _NEEDED = ("typer", "rich", "yaml")
 
 def main() -> None:
     """Run the command line; ends the process with a code of :mod:`tailrace.cli.exit_codes`."""
+    # gRPC's C core tells stderr about lost connections, which the SDK handles and reports.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from tailrace.cli import app
     except ModuleNotFoundError as error:

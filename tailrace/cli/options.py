@@ -49,14 +49,17 @@ Output = Annotated[
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name (`runs/…`) of the run.")]
 
-# Somebody waits at the terminal: a server that is not there is told within some seconds.
-_RETRY = RetryPolicy(attempts=6)
+RETRY = RetryPolicy(attempts=6)
+"""Somebody waits at the terminal: a server that is not there is told within some seconds."""
+
+ONE_TRY = RetryPolicy(attempts=1)
+"""For a server that need not be there."""
 
 
-def connect(server: str | None) -> Client:
+def connect(server: str | None, retry: RetryPolicy | None = None) -> Client:
     """The client of a command. Raises ``BadParameter`` for an address that is none."""
     try:
-        return Client(server, retry=_RETRY)
+        return Client(server, retry=retry or RETRY)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
 
@@ -64,6 +67,6 @@ def connect(server: str | None) -> Client:
 def connect_aio(server: str | None) -> AsyncClient:
     """The asyncio client of a command; as :func:`connect`."""
     try:
-        return AsyncClient(server, retry=_RETRY)
+        return AsyncClient(server, retry=RETRY)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error

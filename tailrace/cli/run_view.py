@@ -57,7 +57,7 @@ def score_text(score: Score) -> str:
 
 def print_runs(runs: Iterable[run_pb2.Run]) -> None:
     """A line per run."""
-    print_rows = [
+    rows = [
         (
             run_id(run),
             run_state(run),
@@ -69,9 +69,7 @@ def print_runs(runs: Iterable[run_pb2.Run]) -> None:
         )
         for run in runs
     ]
-    output.print_table(
-        ["RUN", "STATE", "MODEL", "DATASET", "SCORES", "CREATED", "TOOK"], print_rows
-    )
+    output.print_table(["RUN", "STATE", "MODEL", "DATASET", "SCORES", "CREATED", "TOOK"], rows)
 
 
 def print_run(run: run_pb2.Run) -> None:

@@ -83,6 +83,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
             run_pb2.RUN_STATE_RUNNING,
             run_pb2.RUN_STATE_SUCCEEDED,
         ]
+        self.end_state: Any = run_pb2.RUN_STATE_SUCCEEDED
         self.lock = threading.Lock()
 
     def CreateRun(self, request: run_pb2.CreateRunRequest, context: Any) -> run_pb2.Run:  # noqa: N802
@@ -134,6 +135,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                     yield run_pb2.WatchRunResponse(run=run)
 
         yield from self.faults.stream("WatchRun", context, snapshots())
+        if request.name in self.runs:
+            self.runs[request.name].state = self.end_state
 
     def StreamLogs(  # noqa: N802
         self, request: run_pb2.StreamLogsRequest, context: Any

@@ -1,0 +1,60 @@
+"""The command line in this process, against the twin of the control plane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.cli import app
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Standard output as one document."""
+        return json.loads(self.out)
+
+    def json_lines(self) -> list[Any]:
+        """Standard output as one document per line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Tailrace = Callable[..., Result]
+
+
+@pytest.fixture
+def tailrace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Tailrace:
+    """Run ``tailrace ARGUMENTS``, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAILRACE_SERVER", raising=False)
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr("sys.argv", ["tailrace", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            app.run()
+        captured = capsys.readouterr()
+        code = end.value.code
+        return Result(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def served(tailrace: Tailrace, plane: Any, monkeypatch: pytest.MonkeyPatch) -> Tailrace:
+    """The same with the twin as TAILRACE_SERVER."""
+    monkeypatch.setenv("TAILRACE_SERVER", plane.address)
+    return tailrace

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from google.protobuf import timestamp_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailrace.cli import output
+
+
+@given(st.text())
+def test_no_control_character_reaches_the_terminal(text: str) -> None:
+    shown = output.printable(text)
+    assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in shown)
+    if text.isprintable():
+        assert shown == text
+
+
+def test_table_keeps_markup_and_long_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(["A", "N"], [["[red]x[/red]" + "y" * 300, 3], ["z\nz", 12]])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("[red]x[/red]" + "y" * 300)
+    assert lines[1].endswith(" 3")
+    assert lines[2].startswith("z⏎z")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "0m05s"), (65, "1m05s"), (7265, "2h01m")])
+def test_duration(seconds: int, text: str) -> None:
+    start = timestamp_pb2.Timestamp(seconds=1_000_000)
+    end = timestamp_pb2.Timestamp()
+    end.FromDatetime(start.ToDatetime() + timedelta(seconds=seconds))
+    assert output.duration(start, end) == text
+    assert output.duration(timestamp_pb2.Timestamp(), end) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB")]
+)
+def test_size(count: int, text: str) -> None:
+    assert output.size(count) == text

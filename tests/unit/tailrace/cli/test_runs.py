@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.cli.options import ONE_TRY
+from tailrace.v1 import evaluation_pb2, run_pb2
+
+SPEC = """
+dataset: golden-v2
+model: {preset: gpt2-nano}
+train:
+  sft: {max_steps: 400}
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_create_prints_the_name(served: Any, plane: Any, run_file: Path) -> None:
+    result = served("runs", "create", "-f", run_file, "--id", "mine", "--set", "train.seed=7")
+    assert (result.code, result.out) == (0, "runs/mine\n")
+    assert plane.runs.runs["runs/mine"].spec.train.seed == 7
+
+
+def test_create_as_json(served: Any, run_file: Path) -> None:
+    run = served("runs", "create", "-f", run_file, "--json").json()
+    assert run["state"] == "queued"
+    assert run["spec"]["train"]["sft"]["max_steps"] == 400
+
+
+def test_wrong_fields_are_all_named_and_nothing_is_sent(
+    served: Any, plane: Any, run_file: Path
+) -> None:
+    overrides = ["--set", "train.sft.batch_sise=1", "--set", "train.sft.max_steps=0"]
+    result = served("runs", "create", "-f", run_file, *overrides)
+    assert result.code == 2
+    assert result.err.splitlines()[0] == "error: 2 fields are wrong"
+    assert "train.sft.batch_sise: is not a known key; did you mean 'batch_size'?" in result.err
+    assert "train.sft.max_steps: must be at least 1, not 0" in result.err
+    assert plane.faults.calls == []
+
+
+def test_validate_only(served: Any, plane: Any, run_file: Path) -> None:
+    result = served("runs", "create", "-f", run_file, "--validate-only")
+    assert result.code == 0
+    assert "is a valid run" in result.out
+    assert plane.faults.calls[0][1].validate_only
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (run_pb2.RUN_STATE_SUCCEEDED, 0),
+        (run_pb2.RUN_STATE_FAILED, 1),
+        (run_pb2.RUN_STATE_CANCELLED, 7),
+    ],
+)
+def test_following_ends_with_the_runs_own_code(
+    served: Any, plane: Any, run_file: Path, state: Any, code: int
+) -> None:
+    plane.runs.states[-1] = state
+    plane.runs.end_state = state
+    result = served("runs", "create", "-f", run_file, "--follow")
+    assert result.code == code
+    assert [line for line in result.out.splitlines() if "INFO" in line] == [
+        line for line in result.out.splitlines() if " line " in line
+    ]
+    assert sum(" line " in line for line in result.out.splitlines()) == 20
+    assert "train  step 5 loss 1.0000" in result.out
+
+
+def test_following_as_json_keeps_stdout_for_programs(served: Any, run_file: Path) -> None:
+    result = served("runs", "create", "-f", run_file, "--follow", "--json")
+    assert result.json()["state"] == "succeeded"
+    assert "line 20" in result.err
+
+
+def test_watch_as_json_lines(served: Any) -> None:
+    result = served("runs", "watch", "demo", "--json")
+    assert [run["revision"] for run in result.json_lines()] == [1, 2, 3]
+    assert result.code == 0
+
+
+def test_get_shows_stages_scores_and_errors(served: Any, plane: Any, run_file: Path) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    run = plane.runs.runs["runs/mine"]
+    score = evaluation_pb2.JudgeScore(
+        judge="answer_correctness", eval_set="dataset:train", passed=53, total=54, errors=1
+    )
+    score.score, score.interval_low, score.interval_high = 53 / 54, 0.902, 0.997
+    judge = run.stages.add(id="judge", state=run_pb2.STAGE_STATE_SUCCEEDED, pool="cpu")
+    judge.result.judge.scores.append(score)
+    run.stages.add(id="more", pool="gpu", waiting_reason="no live worker serves pool 'gpu'")
+    run.error.message = "killed\x1b[2J"
+    run.error.signal = "SIGKILL"
+    run.error.log_tail.append("the last line")
+    out = served("runs", "get", "mine").out
+    assert "53/54 = 0.981 (95%: 0.902-0.997), 1 errors" in out
+    assert "no live worker serves pool 'gpu'" in out
+    assert "killed\\x1b[2J" in out
+    assert "\x1b" not in out
+    assert "SIGKILL" in out
+    assert "  | the last line" in out
+
+
+def test_list_builds_its_filter_and_shows_every_column(
+    served: Any, plane: Any, run_file: Path
+) -> None:
+    served("runs", "create", "-f", run_file, "--id", "a" * 60)
+    result = served("runs", "list", "--state", "running", "--filter", 'labels.a = "b"')
+    assert "a" * 60 in result.out
+    request = next(r for method, r in plane.faults.calls if method == "ListRuns")
+    assert request.filter == 'state = RUNNING AND labels.a = "b"'
+    assert [run["name"] for run in served("runs", "list", "--json").json()] == ["runs/" + "a" * 60]
+
+
+def test_logs_every_line_once_across_broken_streams(served: Any, plane: Any) -> None:
+    plane.faults.break_after["StreamLogs"] = [1, 0, 2]
+    lines = served("runs", "logs", "demo", "-f", "--level", "warning", "--json").json_lines()
+    assert [line["text"] for line in lines] == plane.runs.log
+    assert {line["level"] for line in lines} == {"info"}
+    first = next(r for method, r in plane.faults.calls if method == "StreamLogs")
+    assert first.follow
+    assert first.min_level == run_pb2.LOG_LEVEL_WARNING
+
+
+def test_metrics_predictions_verdicts(served: Any) -> None:
+    points = served("runs", "metrics", "demo", "--name", "loss", "--json").json_lines()
+    assert [point["step"] for point in points] == [1, 2, 3, 4, 5]
+    assert served("runs", "predictions", "demo", "--json").json()[0]["text"] == "Answer: 2"
+    assert "What is 1 + 1?" in served("runs", "predictions", "demo").out
+    assert "pass" in served("runs", "verdicts", "demo", "--outcome", "pass").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["runs", "get", "nope"], 3, "error: there is no runs/nope\n  reason: RUN_NOT_FOUND\n"),
+        (["runs", "cancel", "demo"], 4, "reason: RUN_TERMINAL"),
+        (["runs", "create", "-f", "none.yaml"], 2, "No such file"),
+        (["runs", "get"], 2, "Missing argument"),
+        (["runs", "logs", "demo", "--level", "loud"], 2, "--level"),
+        (["runs", "get", "x", "--server", "http://h:1"], 2, "host:port"),
+    ],
+)
+def test_errors_are_one_readable_block(
+    served: Any, arguments: list[str], code: int, said: str
+) -> None:
+    result = served(*arguments)
+    assert result.code == code
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert result.out == ""
+
+
+def test_no_answer(tailrace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailrace.cli.options.RETRY", ONE_TRY)
+    result = tailrace("runs", "list", "--server", "127.0.0.1:1")
+    assert result.code == 5
+    assert "tailrace up" in result.err
