@@ -1,0 +1,32 @@
+"""The sweeper: removes uploads that were given up."""
+
+from __future__ import annotations
+
+import structlog
+
+from services.usecases.artifacts import sweep_uploads
+from services.usecases.context import Context
+
+_log = structlog.get_logger(__name__)
+
+LOOKS_PER_EXPIRY = 4
+"""How often it looks while an upload expires."""
+
+
+class Sweeper:
+    """Looks through one blob store's partial uploads; several replicas may do so at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._interval = context.settings.upload_expiry_seconds / LOOKS_PER_EXPIRY
+
+    async def run(self) -> None:
+        """Look again and again until the shutdown; a store that is away does not end it."""
+        while not await self._context.shutdown.sleep(self._interval):
+            try:
+                removed = await sweep_uploads(self._context)
+            except OSError as error:
+                _log.warning("sweeper waits for the artifact store", error=str(error))
+                continue
+            if removed:
+                _log.info("removed partial uploads that were given up", count=removed)
