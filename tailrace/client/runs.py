@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tailrace.client.call import Paged, Stream, Unary, new_request_id, resource
+from tailrace.client.log_check import LogCheck
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import parse
 from tailrace.protomap import enum_number, spec_to_proto
@@ -108,9 +109,10 @@ def stream_logs(
     """Log lines in batches of one attempt each; with ``follow`` until the run has ended.
 
     Reconnects from its cursor: every line comes exactly once, in order. A batch's ``cursor``
-    continues in another process. ``min_level`` is ``debug``, ``info``, ``warning`` or ``error``;
-    ``contains`` filters by text. Raises ``NotFound``, ``InvalidArgument`` (cursor, filter),
-    ``Unavailable``; ``ValueError`` for an unknown level.
+    continues in another process. A log that is read from its start and unfiltered is checked
+    against the store's count and digest. ``min_level`` is ``debug``, ``info``, ``warning`` or
+    ``error``; ``contains`` filters by text. Raises ``NotFound``, ``InvalidArgument`` (cursor, filter),
+    ``Unavailable``, ``DataLoss`` (it did not come whole); ``ValueError`` for an unknown level.
     """
     level = enum_number(run_pb2.LogLevel.DESCRIPTOR, min_level) if min_level else 0
     request = run_pb2.StreamLogsRequest(
@@ -121,7 +123,12 @@ def stream_logs(
         min_level=run_pb2.LogLevel.ValueType(level),
         contains=contains,
     )
-    return Stream(lambda channel: _Stub(channel).StreamLogs, request, _advance_cursor)
+    whole = LogCheck() if not (cursor or min_level or contains) else None
+    return Stream(
+        lambda channel: _Stub(channel).StreamLogs,
+        request,
+        lambda request, batch: _advance_logs(request, batch, whole),
+    )
 
 
 def stream_metrics(
@@ -180,6 +187,14 @@ def _advance_watch(
         return []
     request.after_revision = response.run.revision
     return [response.run]
+
+
+def _advance_logs(
+    request: run_pb2.StreamLogsRequest, batch: run_pb2.StreamLogsResponse, whole: LogCheck | None
+) -> list[run_pb2.StreamLogsResponse]:
+    if whole is not None:
+        whole.add(batch)
+    return _advance_cursor(request, batch)
 
 
 def _advance_cursor(request: Any, response: Any) -> list[Any]:

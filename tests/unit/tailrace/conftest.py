@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from tailrace import AsyncClient, Client
 from tailrace.client.call import resource
+from tailrace.formats.digest_chain import chain
 from tailrace.retry import RetryPolicy
 from tailrace.v1 import (
     dataset_pb2,
@@ -78,6 +79,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.runs: dict[str, run_pb2.Run] = {}
         self.by_request: dict[str, str] = {}
         self.log = [f"line {n}" for n in range(1, 21)]
+        self.recorded: list[str] | None = None
         self.states = [
             run_pb2.RUN_STATE_QUEUED,
             run_pb2.RUN_STATE_RUNNING,
@@ -154,6 +156,10 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                 yield run_pb2.StreamLogsResponse(
                     stage="train", attempt=1, lines=lines, cursor=cursor
                 )
+            recorded = self.recorded or self.log
+            end = run_pb2.LogEnd(line_count=len(recorded))
+            end.digest = chain(b"", (text.encode() for text in recorded)).hex()
+            yield run_pb2.StreamLogsResponse(stage="train", attempt=1, cursor="20", end=end)
 
         yield from self.faults.stream("StreamLogs", context, batches())
 

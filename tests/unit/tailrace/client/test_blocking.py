@@ -95,6 +95,13 @@ def test_follows_logs_across_broken_streams(client: Any, plane: Any) -> None:
     )
 
 
+def test_a_log_that_lost_a_line_on_the_way_is_data_loss(client: Any, plane: Any) -> None:
+    plane.runs.recorded = [*plane.runs.log, "never sent"]
+    with pytest.raises(errors.DataLoss, match="20 of 21 lines came"):
+        list(client.stream_logs("demo", follow=True))
+    assert list(client.stream_logs("demo", contains="x"))
+
+
 def test_follows_logs_across_a_server_restart(client: Any, plane: Any) -> None:
     batches = client.stream_logs("demo", follow=True)
     seen = [*next(batches).lines]
