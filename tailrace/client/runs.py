@@ -111,8 +111,10 @@ def stream_logs(
     Reconnects from its cursor: every line comes exactly once, in order. A batch's ``cursor``
     continues in another process. A log that is read from its start and unfiltered is checked
     against the store's count and digest. ``min_level`` is ``debug``, ``info``, ``warning`` or
-    ``error``; ``contains`` filters by text. Raises ``NotFound``, ``InvalidArgument`` (cursor, filter),
-    ``Unavailable``, ``DataLoss`` (it did not come whole); ``ValueError`` for an unknown level.
+    ``error``; ``contains`` filters by text.
+
+    Raises ``NotFound``, ``InvalidArgument`` (cursor, filter), ``Unavailable``, ``DataLoss`` (it did
+    not come whole); ``ValueError`` for an unknown level.
     """
     level = enum_number(run_pb2.LogLevel.DESCRIPTOR, min_level) if min_level else 0
     request = run_pb2.StreamLogsRequest(
