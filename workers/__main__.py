@@ -102,6 +102,7 @@ def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> No
         loglevel=settings.log_level.upper(),
         without_gossip=True,
         without_mingle=True,
+        quiet=True,
     )
     worker.start()
 

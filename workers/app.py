@@ -82,9 +82,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
 
 
 def _queue(pool: str) -> Queue:
-    return Queue(
+    return Queue(  # type: ignore[no-untyped-call]
         queue_name(pool),
-        Exchange(EXCHANGE, type="topic", durable=True),
+        Exchange(EXCHANGE, type="topic", durable=True),  # type: ignore[no-untyped-call]
         routing_key=routing_key(pool),
         durable=True,
         queue_arguments=QUEUE_ARGUMENTS,

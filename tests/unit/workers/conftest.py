@@ -1,0 +1,63 @@
+"""A control plane in memory over real gRPC, and orders for it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tailrace.channel import connect
+from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.schema import parse
+from tailrace.protomap import spec_to_proto
+from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
+from tests.unit.workers.control_plane import FakeControlPlane
+from workers.control_plane import ControlPlane
+
+STAGE = Path(__file__).with_name("stage.py")
+STAGE_COMMAND = (sys.executable, str(STAGE))
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeControlPlane]:
+    """A running control plane."""
+    made = FakeControlPlane()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def control_plane(fake: FakeControlPlane) -> Iterator[ControlPlane]:
+    """The worker's view of it."""
+    with connect(fake.address) as channel:
+        yield ControlPlane(channel)
+
+
+def make_order(
+    fake: FakeControlPlane,
+    kind: run_pb2.StageKind.ValueType = run_pb2.STAGE_KIND_TRAIN,
+    *,
+    timeout: float = 60.0,
+    **labels: str,
+) -> stage_pb2.StageOrder:
+    """An order whose stage does what its labels say (tests/unit/workers/stage.py)."""
+    spec = parse(
+        RunSpec,
+        {
+            "dataset": "golden-v2@1",
+            "model": {"preset": "gpt2-nano"},
+            "train": {"sft": {"max_steps": 5}},
+            "labels": labels,
+            "execution": {name: {"timeout": timeout} for name in ("train", "infer", "judge")},
+        },
+    )
+    order = stage_pb2.StageOrder(
+        lease_token=secrets.token_hex(8), run="runs/r", kind=kind, spec=spec_to_proto(spec)
+    )
+    dataset = fake.artifact(artifact_pb2.ARTIFACT_KIND_DATASET, dataset__jsonl=b'{"a": 1}\n')
+    order.inputs.append(dataset)
+    return order
