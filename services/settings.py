@@ -16,7 +16,7 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite+aiosqlite:///./.tailrace/tailrace.db"
     """SQLAlchemy URL: ``sqlite+aiosqlite:///FILE`` or ``postgresql+asyncpg://…``."""
-    database_pool_size: int = Field(10, ge=1, le=1000)
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections at once for reading, and on PostgreSQL for writing."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
@@ -25,37 +25,37 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:7443"
     """``host:port`` of the gRPC server; port 0 takes a free one."""
-    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Port of Prometheus' ``/metrics``; unset serves none, 0 takes a free one."""
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """Least severity that is logged."""
-    shutdown_grace_seconds: float = Field(10.0, gt=0)
+    shutdown_grace_seconds: float = Field(default=10.0, gt=0)
     """How long calls in flight may still take after SIGTERM."""
 
-    lease_seconds: float = Field(30.0, gt=0)
+    lease_seconds: float = Field(default=30.0, gt=0)
     """How long a lease lives without heartbeats."""
-    heartbeat_seconds: float | None = Field(None, gt=0)
+    heartbeat_seconds: float | None = Field(default=None, gt=0)
     """How often workers send heartbeats; unset means a third of ``lease_seconds``."""
-    poll_seconds: float = Field(1.0, gt=0)
+    poll_seconds: float = Field(default=1.0, gt=0)
     """How often streams and the relay look at the store without being woken."""
-    dispatch_grace_seconds: float = Field(10.0, ge=0)
+    dispatch_grace_seconds: float = Field(default=10.0, ge=0)
     """How long a worker may take to confirm that its chain went on."""
-    publish_timeout_seconds: float = Field(10.0, gt=0)
+    publish_timeout_seconds: float = Field(default=10.0, gt=0)
     """Longest time one publication may take until the broker confirms it."""
-    republish_seconds: float = Field(15.0, gt=0)
+    republish_seconds: float = Field(default=15.0, gt=0)
     """Wait before an unclaimed publication is repeated; doubles from then on."""
-    republish_max_seconds: float = Field(900.0, gt=0)
+    republish_max_seconds: float = Field(default=900.0, gt=0)
     """Longest wait between two publications of one stage."""
-    admission_floor: int = Field(100, ge=1)
+    admission_floor: int = Field(default=100, ge=1)
     """First stages per pool that may be published and unclaimed, however few slots it has."""
 
-    max_message_bytes: int = Field(16 * 1024 * 1024, ge=1024 * 1024)
+    max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024 * 1024)
     """Largest gRPC message that is taken; larger ones get RESOURCE_EXHAUSTED."""
-    max_blob_bytes: int = Field(256 * 1024**3, ge=1)
+    max_blob_bytes: int = Field(default=256 * 1024**3, ge=1)
     """Largest file of an artifact."""
-    max_dataset_bytes: int = Field(16 * 1024**3, ge=1)
+    max_dataset_bytes: int = Field(default=16 * 1024**3, ge=1)
     """Largest dataset that is imported."""
-    upload_expiry_seconds: float = Field(24 * 3600.0, gt=0)
+    upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 
     @field_validator("listen")

@@ -25,6 +25,10 @@ class Shutdown:
         """End every loop and stream."""
         self._event.set()
 
+    async def wait(self) -> None:
+        """Return once the process is ending."""
+        await self._event.wait()
+
     async def sleep(self, seconds: float) -> bool:
         """Wait; whether the process is ending, which also ends the wait."""
         try:

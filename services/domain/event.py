@@ -129,13 +129,13 @@ def chain_digest(digest: str, records: Iterable[LogLine | MetricPoint]) -> str:
     return state.hex()
 
 
-def clean_line(text: str) -> str:
-    """A line as it is stored: NUL replaced, cut to :data:`MAX_LINE_BYTES` between characters."""
+def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
+    """Text as it is stored: NUL replaced, cut to ``limit`` bytes of UTF-8 between characters."""
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= MAX_LINE_BYTES:
+    if len(encoded) <= limit:
         return encoded.decode()
-    return encoded[:MAX_LINE_BYTES].decode("utf-8", "ignore")
+    return encoded[:limit].decode("utf-8", "ignore")
 
 
 def _micros(time: datetime) -> int:

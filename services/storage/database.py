@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from services.domain.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -97,15 +102,23 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits when the block ends and rolls back when it raises."""
-        async with self._writer.begin() as conn:
-            yield conn
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Raises ``Unavailable`` (DATABASE_UNAVAILABLE) when the database cannot be reached.
+        """
+        with _outage():
+            async with self._writer.begin() as conn:
+                yield conn
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A read-only transaction that sees one state of the database throughout."""
-        async with self._reader.connect() as conn:
-            yield conn
+        """A read-only transaction that sees one state of the database throughout.
+
+        Raises ``Unavailable`` (DATABASE_UNAVAILABLE) when the database cannot be reached.
+        """
+        with _outage():
+            async with self._reader.connect() as conn:
+                yield conn
 
     async def close(self) -> None:
         """Close all connections."""
@@ -143,6 +156,20 @@ async def advisory_lock(conn: AsyncConnection, name: str) -> None:
     """
     if conn.dialect.name == "postgresql":
         await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(name.encode()))))
+
+
+@contextmanager
+def _outage() -> Iterator[None]:
+    """Tell an absent or overloaded database from a wrong statement."""
+    try:
+        yield
+    except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError):
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError, ConnectionError, TimeoutError) as error:
+        _log.warning("database unavailable", error=repr(error))
+        raise Unavailable(
+            "DATABASE_UNAVAILABLE", "the database cannot be reached now: try again"
+        ) from error
 
 
 def _dialect_insert(conn: AsyncConnection, table: sa.Table) -> Any:

@@ -1,0 +1,72 @@
+"""``python -m services``: run a control plane until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from services import logs
+from services.domain.errors import TailraceError
+from services.server import ControlPlane
+from services.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+EXIT_CONFIGURATION = 78
+"""A setting is wrong (EX_CONFIG of sysexits.h)."""
+
+EXIT_UNAVAILABLE = 69
+"""The database or the address is not to be had (EX_UNAVAILABLE)."""
+
+EXIT_BROKEN = 70
+"""A loop of the control plane broke (EX_SOFTWARE)."""
+
+
+def main() -> int:
+    """Run until told to stop; the exit status."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for wrong in error.errors():
+            name = "_".join(str(part) for part in wrong["loc"]).upper()
+            sys.stderr.write(f"TAILRACE_{name}: {wrong['msg']}\n")
+        return EXIT_CONFIGURATION
+    logs.configure(settings.log_level)
+    try:
+        return asyncio.run(_serve(settings))
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_CONFIGURATION
+    except (OSError, TailraceError) as error:
+        _log.error("cannot start", error=str(error))
+        return EXIT_UNAVAILABLE
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    control_plane = ControlPlane(settings)
+    try:
+        address = await control_plane.start()
+        _log.info("listening", address=address)
+        stopped = asyncio.ensure_future(stop.wait())
+        ends: list[asyncio.Future[Any]] = [stopped, control_plane.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        _log.info("draining")
+    finally:
+        await control_plane.stop()
+    _log.info("stopped")
+    broken = control_plane.failed.done() and control_plane.failed.exception() is not None
+    return EXIT_BROKEN if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What workers report, from messages to the domain."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from services.api.convert_content import files_from_proto, kind_from_proto
+from services.api.plain import plain, text, time
+from services.domain.errors import InvalidInput
+from services.domain.event import (
+    MAX_TAIL_LINES,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    LogLevel,
+    LogLine,
+    MetricPoint,
+    clean_line,
+)
+from services.domain.stage import Progress, StageError
+from services.domain.worker import parse_worker_name
+from services.usecases.acquire import Acquire
+from services.usecases.complete import Completion, Made
+from services.usecases.publish import Batch
+from services.usecases.register import RegisterWorker
+from tailrace.formats.dispatch import TaskId
+from tailrace.formats.schema import Violation
+from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
+
+MAX_MESSAGE = 16 * 1024
+"""Longest message of a stage error, in bytes."""
+
+MAX_TAIL_LINE = 512
+"""Longest line of a stage error's log tail, in bytes; the log has it whole."""
+
+_KEY_LENGTHS = {"eval_set": 128, "example_id": 128, "judge": 63, "version": 63}
+
+
+def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWorker:
+    """A worker's announcement, its texts cleaned."""
+    slots = [plain(slot, f"slots[{i}]") for i, slot in enumerate(request.slots)]
+    for slot in slots:
+        slot.pop("stage", None)
+    return RegisterWorker(
+        worker_id=request.worker_id,
+        hostname=text(request.hostname),
+        pools=list(request.pools),
+        slots=slots,
+        versions={text(name): text(value) for name, value in request.versions.items()},
+        protocol_version=request.protocol_version,
+    )
+
+
+def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
+    """A delivery. Raises ``InvalidInput``."""
+    if len(request.slot) > 63 or "\0" in request.slot + request.run_uid + request.stage:
+        raise InvalidInput.field("slot", "is not the id of a slot")
+    return Acquire(
+        task_id=TaskId(request.run_uid, request.stage, request.attempt),
+        acquire_id=request.acquire_id,
+        worker_id=parse_worker_name(request.worker),
+        slot=request.slot,
+    )
+
+
+def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
+    """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
+    events = [_event(event, f"events[{i}]") for i, event in enumerate(request.events)]
+    return Batch(request.lease_token, request.first_sequence, events)
+
+
+def completion_from_proto(request: stage_pb2.CompleteStageRequest) -> Completion:
+    """A stage's result. Raises ``InvalidInput``."""
+    return Completion(
+        token=request.lease_token,
+        result=plain(request.result, "result"),
+        artifacts=[
+            Made(
+                kind_from_proto(artifact.kind, f"artifacts[{i}].kind"),
+                files_from_proto(artifact.files),
+            )
+            for i, artifact in enumerate(request.artifacts)
+        ],
+        last_event_sequence=request.last_event_sequence,
+        successor_task_id=request.successor_task_id,
+    )
+
+
+def error_from_proto(error: run_pb2.StageError) -> StageError:
+    """Why an attempt failed, its texts cut to size. Raises ``InvalidInput``."""
+    violations = []
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", error.reason):
+        violations.append(Violation("error.reason", f"{error.reason[:80]!r} is not UPPER_SNAKE"))
+    if not 1 <= error.code <= 16:
+        violations.append(
+            Violation("error.code", f"{error.code} is not an error's google.rpc.Code")
+        )
+    if violations:
+        raise InvalidInput(violations)
+    return StageError(
+        code=error.code,
+        reason=error.reason,
+        message=clean_line(error.message, MAX_MESSAGE),
+        retryable=error.retryable,
+        exit_code=error.exit_code if error.HasField("exit_code") else None,
+        signal=clean_line(error.signal, 32),
+        log_tail=[clean_line(line, MAX_TAIL_LINE) for line in error.log_tail[-MAX_TAIL_LINES:]],
+    )
+
+
+def _event(event: stage_pb2.StageEvent, field: str) -> Event:
+    match event.WhichOneof("event"):
+        case "log":
+            return _log(event.log, f"{field}.log")
+        case "metric":
+            return _metric(event.metric, f"{field}.metric")
+        case "progress":
+            return _progress(event.progress, f"{field}.progress")
+        case "checkpoint":
+            saved = event.checkpoint
+            if saved.step < 0:
+                raise InvalidInput.field(f"{field}.checkpoint.step", "must not be negative")
+            return CheckpointSaved(saved.step, files_from_proto(saved.files))
+        case "prediction":
+            return _evaluated(event.prediction, f"{field}.prediction")
+        case "verdict":
+            return _evaluated(event.verdict, f"{field}.verdict")
+        case _:
+            raise InvalidInput.field(field, "holds no event that this server knows")
+
+
+def _log(record: stage_pb2.LogRecord, field: str) -> LogLine:
+    known = LogLevel.DEBUG <= record.level <= LogLevel.ERROR
+    level = LogLevel(record.level) if known else LogLevel.INFO
+    return LogLine(time(record.time, f"{field}.time"), level, clean_line(record.text))
+
+
+def _metric(point: run_pb2.MetricPoint, field: str) -> MetricPoint:
+    data = plain(point, field)
+    name = data.get("name", "")
+    if not 1 <= len(name) <= 128:
+        raise InvalidInput.field(f"{field}.name", "must have 1 to 128 characters")
+    return MetricPoint(name, point.step, point.value, time(point.time, f"{field}.time"))
+
+
+def _progress(progress: run_pb2.Progress, field: str) -> Progress:
+    if not 0 <= progress.done <= progress.total:
+        raise InvalidInput.field(field, f"{progress.done} of {progress.total} is no progress")
+    return Progress(progress.done, progress.total, clean_line(progress.unit, 63))
+
+
+def _evaluated(
+    message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
+) -> Evaluated:
+    body = plain(message, field)
+    keys: Iterable[str] = ("eval_set", "example_id", "model_role")
+    judge = None
+    if isinstance(message, evaluation_pb2.Verdict):
+        keys = (*keys, "judge", "outcome")
+        judge = message.judge
+    violations = [Violation(f"{field}.{key}", "is required") for key in keys if key not in body]
+    violations += [
+        Violation(f"{field}.{key}", f"has more than {most} characters")
+        for key, most in _KEY_LENGTHS.items()
+        if len(body.get(key, "")) > most
+    ]
+    if violations:
+        raise InvalidInput(violations)
+    key = (body["eval_set"], body["example_id"], body["model_role"], message.sample)
+    return Evaluated(key, body, judge)

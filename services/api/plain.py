@@ -1,0 +1,67 @@
+"""Messages from outside as plain data that every database can store."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.domain.errors import InvalidInput
+from tailrace.formats.schema import Violation
+from tailrace.protomap import to_mapping
+
+
+def plain(message: Message, field: str) -> dict[str, Any]:
+    """A message as :func:`tailrace.protomap.to_mapping` makes it, fit to be stored.
+
+    NUL, which PostgreSQL refuses, becomes U+FFFD. Raises ``InvalidInput`` below ``field`` for
+    numbers that are not finite and for times and durations out of range.
+    """
+    try:
+        data = to_mapping(message)
+    except (OverflowError, ValueError) as error:
+        raise InvalidInput.field(field, f"holds a time or duration out of range: {error}") from None
+    violations: list[Violation] = []
+    cleaned: dict[str, Any] = _clean(data, field, violations)
+    if violations:
+        raise InvalidInput(violations)
+    return cleaned
+
+
+def text(value: str) -> str:
+    """Text with NUL replaced."""
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def time(message: Timestamp, field: str) -> datetime:
+    """The time; raises ``InvalidInput`` at ``field`` when it lies outside the years 1 to 9999."""
+    try:
+        return message.ToDatetime(UTC)
+    except (OverflowError, ValueError):
+        raise InvalidInput.field(field, "is outside the years 1 to 9999") from None
+
+
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """The message of a time, if there is one."""
+    if moment is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def _clean(data: Any, path: str, violations: list[Violation]) -> Any:
+    if isinstance(data, str):
+        return text(data)
+    if isinstance(data, float) and not math.isfinite(data):
+        violations.append(Violation(path, f"must be a finite number, not {data}"))
+    if isinstance(data, dict):
+        return {
+            text(name): _clean(value, f"{path}.{name}", violations) for name, value in data.items()
+        }
+    if isinstance(data, list):
+        return [_clean(value, f"{path}[{i}]", violations) for i, value in enumerate(data)]
+    return data

@@ -1,0 +1,152 @@
+"""RunService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from services.api import convert
+from services.api.plain import plain
+from services.api.rpc import Rpc
+from services.domain.event import Channel, LogLine, MetricPoint
+from services.domain.run import parse_run_name
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import cancel, create, follow, read, retry, watch
+from services.usecases.context import Context
+from tailrace.protomap import enum_word
+from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """See ``protos/tailrace/v1/run.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Rpc) -> run_pb2.Run:
+        """Accept a run durably."""
+        command = create.CreateRun(
+            run_id=request.run_id,
+            spec=plain(request.spec, "spec") if request.HasField("spec") else None,
+            request_id=request.request_id,
+            validate_only=request.validate_only,
+        )
+        created = await create.create_run(self._context, DEFAULT_PROJECT, command)
+        return convert.run_to_proto(created)
+
+    async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
+        """A run."""
+        run_id = parse_run_name(request.name)
+        return convert.run_to_proto(await read.get_run(self._context, DEFAULT_PROJECT, run_id))
+
+    async def ListRuns(
+        self, request: run_pb2.ListRunsRequest, context: Rpc
+    ) -> run_pb2.ListRunsResponse:
+        """Runs, newest first unless asked otherwise."""
+        command = read.ListRuns(
+            request.filter, request.order_by, request.page_size, request.page_token
+        )
+        found, token = await read.list_runs(self._context, DEFAULT_PROJECT, command)
+        return run_pb2.ListRunsResponse(
+            runs=[convert.run_to_proto(view) for view in found], next_page_token=token
+        )
+
+    async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
+        """Cancel a run."""
+        run_id = parse_run_name(request.name)
+        return convert.run_to_proto(await cancel.cancel_run(self._context, DEFAULT_PROJECT, run_id))
+
+    async def RetryRun(self, request: run_pb2.RetryRunRequest, context: Rpc) -> run_pb2.Run:
+        """Queue a failed or cancelled run again."""
+        run_id = parse_run_name(request.name)
+        return convert.run_to_proto(
+            await retry.retry_run(self._context, DEFAULT_PROJECT, run_id, request.request_id)
+        )
+
+    async def WatchRun(
+        self, request: run_pb2.WatchRunRequest, context: Rpc
+    ) -> AsyncIterator[run_pb2.WatchRunResponse]:
+        """The run as it is, then again after each change."""
+        views = watch.watch_run(
+            self._context,
+            DEFAULT_PROJECT,
+            parse_run_name(request.name),
+            after_revision=request.after_revision,
+        )
+        async for view in views:
+            yield run_pb2.WatchRunResponse(run=convert.run_to_proto(view))
+
+    async def StreamLogs(
+        self, request: run_pb2.StreamLogsRequest, context: Rpc
+    ) -> AsyncIterator[run_pb2.StreamLogsResponse]:
+        """Log lines in order, each exactly once per cursor."""
+        command = follow.Follow(Channel.LOGS, request.cursor, request.follow, request.stage)
+        run_id = parse_run_name(request.name)
+        async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+            numbered = convert.log_lines(
+                piece.first_sequence, map(LogLine.from_record, piece.records)
+            )
+            lines = [
+                line
+                for line in numbered
+                if line.level >= request.min_level and request.contains in line.text
+            ]
+            if lines or piece.end is not None:
+                yield run_pb2.StreamLogsResponse(
+                    stage=piece.stage_id,
+                    attempt=piece.attempt,
+                    lines=lines,
+                    cursor=piece.cursor.encode(),
+                    end=convert.log_end(piece.end),
+                )
+
+    async def StreamMetrics(
+        self, request: run_pb2.StreamMetricsRequest, context: Rpc
+    ) -> AsyncIterator[run_pb2.StreamMetricsResponse]:
+        """Metric points in order, each exactly once per cursor."""
+        command = follow.Follow(Channel.METRICS, request.cursor, request.follow)
+        run_id = parse_run_name(request.name)
+        names = set(request.metric_names)
+        async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+            points = [MetricPoint.from_record(record) for record in piece.records]
+            kept = [point for point in points if not names or point.name in names]
+            if kept:
+                yield run_pb2.StreamMetricsResponse(
+                    stage=piece.stage_id,
+                    attempt=piece.attempt,
+                    points=map(convert.metric_point, kept),
+                    cursor=piece.cursor.encode(),
+                )
+
+    async def ListPredictions(
+        self, request: run_pb2.ListPredictionsRequest, context: Rpc
+    ) -> run_pb2.ListPredictionsResponse:
+        """Predictions, by eval set and item."""
+        bodies, token = await read.list_predictions(
+            self._context,
+            DEFAULT_PROJECT,
+            parse_run_name(request.parent, "parent"),
+            eval_set=request.eval_set,
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return run_pb2.ListPredictionsResponse(
+            predictions=map(convert.prediction_to_proto, bodies), next_page_token=token
+        )
+
+    async def ListVerdicts(
+        self, request: run_pb2.ListVerdictsRequest, context: Rpc
+    ) -> run_pb2.ListVerdictsResponse:
+        """Verdicts, by eval set and item."""
+        outcome = request.outcome
+        bodies, token = await read.list_verdicts(
+            self._context,
+            DEFAULT_PROJECT,
+            parse_run_name(request.parent, "parent"),
+            eval_set=request.eval_set,
+            outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, outcome) if outcome else "",
+            size=request.page_size,
+            token=request.page_token,
+        )
+        return run_pb2.ListVerdictsResponse(
+            verdicts=map(convert.verdict_to_proto, bodies), next_page_token=token
+        )

@@ -1,0 +1,168 @@
+"""StageService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.protobuf.duration_pb2 import Duration
+
+from services.api.convert import kind_name
+from services.api.convert_content import artifact_to_proto
+from services.api.convert_reports import (
+    acquire_from_proto,
+    batch_from_proto,
+    completion_from_proto,
+    error_from_proto,
+    register_from_proto,
+)
+from services.api.rpc import Rpc
+from services.domain.directive import Directive
+from services.domain.worker import parse_worker_name, worker_name
+from services.usecases.acquire import Continue, Order, Stop, acquire_stage
+from services.usecases.complete import complete_stage
+from services.usecases.confirm import confirm_dispatch
+from services.usecases.context import Context
+from services.usecases.fail import fail_stage
+from services.usecases.heartbeat import worker_heartbeat
+from services.usecases.publish import publish_events
+from services.usecases.register import register_worker
+from services.usecases.release import release_stage
+from services.usecases.watch import draining
+from tailrace.protomap import from_mapping
+from tailrace.v1 import run_pb2, run_spec_pb2, stage_pb2, stage_pb2_grpc
+
+
+class StageServicer(stage_pb2_grpc.StageServiceServicer):
+    """See ``protos/tailrace/v1/stage.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def RegisterWorker(
+        self, request: stage_pb2.RegisterWorkerRequest, context: Rpc
+    ) -> stage_pb2.RegisterWorkerResponse:
+        """Let a worker in."""
+        command = register_from_proto(request)
+        await register_worker(self._context, command)
+        settings = self._context.settings
+        return stage_pb2.RegisterWorkerResponse(
+            name=worker_name(command.worker_id),
+            heartbeat_interval=_duration(settings.heartbeat_interval),
+            lease_duration=_duration(settings.lease_seconds),
+        )
+
+    async def WorkerHeartbeat(
+        self, request: stage_pb2.WorkerHeartbeatRequest, context: Rpc
+    ) -> stage_pb2.WorkerHeartbeatResponse:
+        """Keep a worker and all its leases alive."""
+        leases, worker = await worker_heartbeat(
+            self._context,
+            parse_worker_name(request.worker),
+            list(request.lease_tokens),
+            draining=request.draining,
+        )
+        return stage_pb2.WorkerHeartbeatResponse(
+            lease_directives=map(_directive, leases), worker_directive=_directive(worker)
+        )
+
+    async def AcquireStage(
+        self, request: stage_pb2.AcquireStageRequest, context: Rpc
+    ) -> stage_pb2.AcquireStageResponse:
+        """Answer a broker message."""
+        match await acquire_stage(self._context, acquire_from_proto(request)):
+            case Order() as order:
+                return stage_pb2.AcquireStageResponse(run=self._order(order))
+            case Continue(successor):
+                going_on = stage_pb2.ChainContinue(successor_task_id=str(successor))
+                response = stage_pb2.AcquireStageResponse()
+                # `continue` is a keyword of Python, so it cannot be named in a call.
+                getattr(response, "continue").CopyFrom(going_on)
+                return response
+            case Stop(reason):
+                stop = stage_pb2.ChainStop(reason=reason)
+                return stage_pb2.AcquireStageResponse(stop=stop)
+
+    async def PublishEvents(
+        self,
+        request_iterator: AsyncIterator[stage_pb2.PublishEventsRequest],
+        context: Rpc,
+    ) -> AsyncIterator[stage_pb2.PublishEventsResponse]:
+        """Store events batch by batch and acknowledge what is durable."""
+        async for request in self._until_shutdown(request_iterator):
+            answer = await publish_events(self._context, batch_from_proto(request))
+            yield stage_pb2.PublishEventsResponse(
+                acknowledged_sequence=answer.sequence, directive=_directive(answer.directive)
+            )
+
+    async def ConfirmDispatch(
+        self, request: stage_pb2.ConfirmDispatchRequest, context: Rpc
+    ) -> stage_pb2.ConfirmDispatchResponse:
+        """Note that Celery has sent the successor."""
+        await confirm_dispatch(self._context, request.task_id)
+        return stage_pb2.ConfirmDispatchResponse()
+
+    async def CompleteStage(
+        self, request: stage_pb2.CompleteStageRequest, context: Rpc
+    ) -> stage_pb2.CompleteStageResponse:
+        """Record a stage's result."""
+        proceed = await complete_stage(self._context, completion_from_proto(request))
+        name = "CHAIN_DECISION_CONTINUE" if proceed else "CHAIN_DECISION_STOP"
+        return stage_pb2.CompleteStageResponse(decision=stage_pb2.ChainDecision.Value(name))
+
+    async def FailStage(
+        self, request: stage_pb2.FailStageRequest, context: Rpc
+    ) -> stage_pb2.FailStageResponse:
+        """Record a failed attempt."""
+        error = error_from_proto(request.error)
+        will_retry = await fail_stage(self._context, request.lease_token, error)
+        return stage_pb2.FailStageResponse(will_retry=will_retry)
+
+    async def ReleaseStage(
+        self, request: stage_pb2.ReleaseStageRequest, context: Rpc
+    ) -> stage_pb2.ReleaseStageResponse:
+        """Take an attempt back without fault."""
+        await release_stage(self._context, request.lease_token, request.reason)
+        return stage_pb2.ReleaseStageResponse()
+
+    def _order(self, order: Order) -> stage_pb2.StageOrder:
+        return stage_pb2.StageOrder(
+            lease_token=str(order.lease),
+            lease_duration=_duration(self._context.settings.lease_seconds),
+            run=order.run.name,
+            kind=run_pb2.StageKind.Value(kind_name(order.stage)),
+            spec=from_mapping(run_spec_pb2.RunSpec, order.run.resolved_spec),
+            inputs=map(artifact_to_proto, order.inputs),
+            checkpoint=None if order.checkpoint is None else artifact_to_proto(order.checkpoint),
+            successor_task_id="" if order.successor is None else str(order.successor),
+        )
+
+    async def _until_shutdown(
+        self, requests: AsyncIterator[stage_pb2.PublishEventsRequest]
+    ) -> AsyncIterator[stage_pb2.PublishEventsRequest]:
+        """The messages of a stream that may be silent for long; raises when the server drains."""
+        shutdown = asyncio.ensure_future(self._context.shutdown.wait())
+        message = asyncio.ensure_future(anext(requests, None))
+        try:
+            while True:
+                await asyncio.wait({message, shutdown}, return_when=asyncio.FIRST_COMPLETED)
+                if not message.done():
+                    raise draining()
+                request = message.result()
+                if request is None:
+                    return
+                yield request
+                message = asyncio.ensure_future(anext(requests, None))
+        finally:
+            shutdown.cancel()
+            message.cancel()
+
+
+def _directive(directive: Directive) -> stage_pb2.Directive.ValueType:
+    return stage_pb2.Directive.Value(f"DIRECTIVE_{directive}")
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,149 @@
+"""Celery and kombu, as the control plane uses them: to publish chains of stage tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import kombu
+from celery import Celery, chain
+
+from tailrace.formats.dispatch import (
+    EXCHANGE,
+    QUEUE_ARGUMENTS,
+    TaskId,
+    queue_name,
+    routing_key,
+    task_name,
+)
+from tailrace.formats.run_spec import StageKind
+
+# kombu declares itself typed, but its classes are not.
+_kombu: Any = kombu
+
+
+class BrokerError(Exception):
+    """The broker did not take a publication, or not in time; the message says what it raised."""
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """One link of a chain."""
+
+    task_id: TaskId
+    """The attempt that it asks for."""
+    kind: StageKind
+    """Names the Celery task."""
+    pool: str
+    """Whose workers shall get it."""
+
+
+class Broker:
+    """Publishes chains over one connection, from one thread of its own."""
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self._timeout = timeout
+        self._app = Celery("tailrace", broker=url, set_as_current=False)
+        self._app.conf.update(
+            task_ignore_result=True,
+            task_serializer="json",
+            accept_content=["json"],
+            task_send_sent_event=True,
+            task_publish_retry=False,
+            task_create_missing_queues=False,
+            broker_connection_timeout=timeout,
+            broker_transport_options=_transport_options(url, timeout),
+        )
+        self._exchange = _kombu.Exchange(EXCHANGE, type="topic", durable=True)
+        self._connection: Any = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
+
+    async def publish(self, run_uid: str, tasks: Sequence[StageTask]) -> None:
+        """Publish tasks as one Celery chain and wait for the broker's confirmation.
+
+        Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
+        does not take it in time; the next call then connects afresh.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            # Connecting and confirming have a limit each.
+            async with asyncio.timeout(2 * self._timeout):
+                await loop.run_in_executor(self._thread, self._publish, run_uid, tasks)
+        except TimeoutError:
+            raise BrokerError(f"no confirmation within {2 * self._timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await loop.run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._app.close()
+
+    def _publish(self, run_uid: str, tasks: Sequence[StageTask]) -> None:
+        try:
+            connection = self._connected()
+            self._declare(connection, tasks[0].pool)
+            chain(self._signature(task) for task in tasks).apply_async(
+                root_id=run_uid, connection=connection, confirm_timeout=self._timeout
+            )
+        except Exception as error:
+            # Transports raise what their drivers raise.
+            self._disconnect()
+            raise BrokerError(repr(error)) from error
+
+    def _signature(self, task: StageTask) -> Any:
+        identity = task.task_id
+        return self._app.signature(
+            task_name(task.kind),
+            args=[identity.run_uid, identity.stage, identity.attempt],
+            immutable=True,
+            # Exchange and routing key, never a queue: a worker that passes the chain on need not
+            # know the next pool's queue.
+            options={
+                "task_id": str(identity),
+                "exchange": EXCHANGE,
+                "exchange_type": "topic",
+                "routing_key": routing_key(task.pool),
+            },
+        )
+
+    def _declare(self, connection: Any, pool: str) -> None:
+        """Declare a pool's queue. A broker that lost everything has lost its bindings too."""
+        state = getattr(connection.transport, "state", None)
+        if state is not None:
+            # Virtual transports remember what they declared and would not tell the broker again.
+            state.clear()
+        queue = _kombu.Queue(
+            queue_name(pool),
+            exchange=self._exchange,
+            routing_key=routing_key(pool),
+            durable=True,
+            queue_arguments=QUEUE_ARGUMENTS,
+        )
+        queue(connection.default_channel).declare()
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            connection = self._app.connection_for_write()
+            connection.ensure_connection(max_retries=1, timeout=self._timeout)
+            self._connection = connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.release()
+
+
+def _transport_options(url: str, timeout: float) -> dict[str, Any]:
+    if url.startswith(("amqp", "pyamqp")):
+        limits = {"read_timeout": timeout, "write_timeout": timeout}
+        return {"confirm_publish": True, **limits}
+    return {"socket_timeout": timeout, "socket_connect_timeout": timeout}

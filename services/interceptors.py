@@ -1,0 +1,180 @@
+"""What happens around every call: errors to status, request log, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.domain.errors import DOMAIN, Code, InvalidInput, TailraceError
+from services.domain.lease import parse_token
+from services.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+_PACKAGE = "/tailrace.v1."
+_QUIET = ("Get", "List", "Stream", "Watch", "WorkerHeartbeat", "PublishEvents", "Query", "Read")
+"""Methods whose calls are logged at debug level: they change nothing, or come all the time."""
+
+MAX_VIOLATION_BYTES = 4096
+"""Size of the field violations that one status names. gRPC clients refuse trailers of more than
+8 KiB (grpc.max_metadata_size), and the details travel in base64.
+"""
+
+_MAX_MESSAGE = 500
+"""Characters of a status message."""
+
+Continuation = Callable[
+    [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
+]
+
+
+if TYPE_CHECKING:
+    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    # Generic in the stubs only.
+    _Interceptor = grpc.aio.ServerInterceptor
+
+
+class CallInterceptor(_Interceptor):
+    """Wraps every method of the API; others, such as the health check, pass through."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """The handler of a call, wrapped."""
+        handler: Any = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or not method.startswith(_PACKAGE):
+            return handler
+        name = method.removeprefix(_PACKAGE)
+        if handler.response_streaming:
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            behaviour = self._stream(name, handler.stream_stream or handler.unary_stream)
+        else:
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            behaviour = self._unary(name, handler.stream_unary or handler.unary_unary)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, name: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            async with self._around(name, request, context):
+                return await behaviour(request, context)
+
+        return call
+
+    def _stream(self, name: str, behaviour: Any) -> Any:
+        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._around(name, request, context):
+                async for response in behaviour(request, context):
+                    yield response
+
+        if not inspect.isasyncgenfunction(behaviour):
+            raise TypeError(f"{name} must be an asynchronous generator")
+        return call
+
+    @asynccontextmanager
+    async def _around(self, name: str, request: Any, context: Any) -> AsyncIterator[None]:
+        started = time.monotonic()
+        code = "OK"
+        with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
+            try:
+                yield
+            except TailraceError as error:
+                code = error.code.name
+                await context.abort_with_status(rpc_status.to_status(status_of(error)))
+            except (asyncio.CancelledError, GeneratorExit):
+                code = "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                code = "ABORTED_BY_HANDLER"
+                raise
+            except Exception:
+                code = Code.INTERNAL.name
+                error_id = uuid.uuid4().hex[:16]
+                _log.exception("unexpected error", error_id=error_id)
+                await context.abort_with_status(rpc_status.to_status(_internal(error_id)))
+                raise  # not reached: the line above raises
+            finally:
+                self._finish(name, code, time.monotonic() - started)
+
+    def _finish(self, name: str, code: str, seconds: float) -> None:
+        self._metrics.calls.labels(name, code).inc()
+        self._metrics.seconds.labels(name).observe(seconds)
+        quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
+        log = _log.debug if quiet else _log.info
+        log("call", code=code, seconds=round(seconds, 4))
+
+
+def status_of(error: TailraceError) -> status_pb2.Status:
+    """The google.rpc.Status of an error, with ErrorInfo and, for bad input, BadRequest."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    details = [_packed(info)]
+    if isinstance(error, InvalidInput):
+        details.append(_packed(_bad_request(error)))
+    return status_pb2.Status(
+        code=int(error.code), message=error.message[:_MAX_MESSAGE], details=details
+    )
+
+
+def _bad_request(error: InvalidInput) -> error_details_pb2.BadRequest:
+    bad = error_details_pb2.BadRequest()
+    for position, violation in enumerate(error.violations):
+        if bad.ByteSize() > MAX_VIOLATION_BYTES:
+            left_out = len(error.violations) - position
+            bad.field_violations.add(description=f"and {left_out} more fields are wrong")
+            break
+        field, description = violation.field[:200], violation.description[:_MAX_MESSAGE]
+        bad.field_violations.add(field=field, description=description)
+    return bad
+
+
+def _internal(error_id: str) -> status_pb2.Status:
+    info = error_details_pb2.ErrorInfo(
+        reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id}
+    )
+    return status_pb2.Status(
+        code=int(Code.INTERNAL),
+        message=f"a fault of the server; its log says more under error id {error_id}",
+        details=[_packed(info)],
+    )
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _subject(request: Any) -> dict[str, str]:
+    """What a request is about, for the log; never a secret."""
+    name = getattr(request, "name", "") or getattr(request, "parent", "")
+    if isinstance(name, str) and name.startswith("runs/"):
+        return {"run": name[:80]}
+    lease = parse_token(getattr(request, "lease_token", ""))
+    if lease is not None:
+        return {"run_uid": lease.task_id.run_uid, "stage": lease.task_id.stage}
+    uid = getattr(request, "run_uid", "")
+    return {"run_uid": uid[:40]} if uid else {}

@@ -1,0 +1,131 @@
+"""The relay: publishes what the outbox says, and again until somebody claims it.
+
+The database is the truth and the broker only transport, so publishing twice is harmless: the relay
+claims due rows by compare-and-set, publishes outside the transaction with confirms and a time
+limit, then marks them sent. Unclaimed publications are repeated with doubling delay, which also
+refills a broker that lost everything.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import structlog
+
+from services.broker import Broker, BrokerError, StageTask
+from services.domain.errors import Unavailable
+from services.domain.run import RunState
+from services.domain.stage import STAGE_DONE, StageState, backoff
+from services.domain.worker import slots_by_pool
+from services.storage import outbox, runs, stages, workers
+from services.storage.database import utc_now
+from services.storage.outbox import Entry
+from services.usecases.context import Context
+from services.wakeups import OUTBOX
+from tailrace.formats.dispatch import TaskId
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 100
+"""Rows claimed in one pass."""
+
+_MAX_FAILURE_DELAY = 30.0
+"""Longest wait, in seconds, before a broker that did not answer is tried again."""
+
+
+class Relay:
+    """Publishes the outbox of one database to one broker; several may run side by side."""
+
+    def __init__(self, context: Context, broker: Broker) -> None:
+        self._context = context
+        self._broker = broker
+
+    async def run(self) -> None:
+        """Publish until the shutdown; nothing that the broker or the database does ends it."""
+        settings = self._context.settings
+        with self._context.wakeups.subscribe(OUTBOX) as subscription:
+            while not self._context.shutdown.begun:
+                try:
+                    claimed = await self.relay_once()
+                except Unavailable as error:
+                    _log.warning("relay waits for the database", error=error.message)
+                    claimed = 0
+                if claimed < BATCH:
+                    await subscription.wait(settings.poll_seconds)
+
+    async def relay_once(self) -> int:
+        """Publish what is due now; how many rows were claimed."""
+        entries = await self._claim()
+        for position, entry in enumerate(entries):
+            tasks = await self._tasks(entry)
+            if not tasks:
+                # The stage was claimed or ended since; its row is gone with it.
+                continue
+            try:
+                await self._publish(entry, tasks)
+            except BrokerError as error:
+                _log.warning(
+                    "the broker did not take a stage",
+                    run_uid=entry.task_id.run_uid,
+                    task_id=str(entry.task_id),
+                    error=str(error),
+                )
+                await self._give_back(entries[position:])
+                break
+        return len(entries)
+
+    async def _claim(self) -> list[Entry]:
+        settings = self._context.settings
+        async with self._context.database.read() as conn:
+            slots = slots_by_pool(await workers.live(conn))
+        floor = settings.admission_floor
+        async with self._context.database.write() as conn:
+            return await outbox.claim(
+                conn,
+                uuid.uuid4().hex,
+                # Long enough for every row of the pass to time out.
+                hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
+                admission={pool: max(floor, 2 * count) for pool, count in slots.items()},
+                floor=floor,
+                limit=BATCH,
+            )
+
+    async def _tasks(self, entry: Entry) -> list[StageTask]:
+        """The chain: the queued stage and all later ones without a result."""
+        async with self._context.database.read() as conn:
+            run = await runs.by_uid(conn, entry.task_id.run_uid)
+            of_run = await stages.of_run(conn, entry.task_id.run_uid)
+        pending = [stage for stage in of_run if stage.state not in STAGE_DONE]
+        if run is None or run.state not in (RunState.QUEUED, RunState.RUNNING) or not pending:
+            return []
+        if pending[0].state is not StageState.QUEUED or pending[0].task_id != entry.task_id:
+            return []
+        return [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
+
+    async def _publish(self, entry: Entry, tasks: list[StageTask]) -> None:
+        settings = self._context.settings
+        await self._broker.publish(entry.task_id.run_uid, tasks)
+        delay = backoff(
+            entry.publications + 1, settings.republish_seconds, settings.republish_max_seconds
+        )
+        async with self._context.database.write() as conn:
+            await outbox.mark_sent(conn, entry, utc_now() + timedelta(seconds=delay))
+        log = _log.info if entry.publications == 0 else _log.debug
+        log(
+            "published",
+            run_uid=entry.task_id.run_uid,
+            chain=[_short(task.task_id) for task in tasks],
+            publication=entry.publications + 1,
+        )
+
+    async def _give_back(self, entries: list[Entry]) -> None:
+        """Let the rest of the pass wait until the broker may be back."""
+        async with self._context.database.write() as conn:
+            for entry in entries:
+                delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
+                await outbox.mark_failed(conn, entry, utc_now() + timedelta(seconds=delay))
+
+
+def _short(task_id: TaskId) -> str:
+    return f"{task_id.stage}.{task_id.attempt}"

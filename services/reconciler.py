@@ -1,0 +1,109 @@
+"""The reconciler: ends leases and workers whose heartbeats stopped.
+
+It never compares clocks of two machines. It watches the counters that heartbeats raise, and ends
+what it has watched unchanged for a whole lease on its own monotonic clock, by compare-and-set on
+that counter. Time in which it did not look does not count: a control plane that was away, stopped
+or slow ends nobody's lease. Several may run side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from services.domain.errors import Unavailable
+from services.domain.stage import Attempt
+from services.domain.worker import Worker
+from services.storage import attempts, workers
+from services.usecases.context import Context
+from services.usecases.expire import expire_attempt, expire_worker
+
+_log = structlog.get_logger(__name__)
+
+LOOKS_PER_LEASE = 6
+"""How often it looks during one lease."""
+
+
+@dataclass
+class _Watched:
+    counter: int
+    unchanged: float
+    """Seconds for which the counter was watched without a change."""
+
+
+class Watch:
+    """Counters by key, and for how long each was seen unchanged."""
+
+    def __init__(self, longest_gap: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._longest_gap = longest_gap
+        self._clock = clock
+        self._watched: dict[Hashable, _Watched] = {}
+        self._looked_at = clock()
+
+    def look(self, counters: Iterable[tuple[Hashable, int]]) -> dict[Hashable, float]:
+        """Take in the counters as they are now; for how long, in seconds, each was unchanged.
+
+        Keys that are not named any more are forgotten. Of a gap since the last look only the
+        longest regular one counts.
+        """
+        now = self._clock()
+        passed = min(now - self._looked_at, self._longest_gap)
+        self._looked_at = now
+        before, self._watched = self._watched, {}
+        for key, counter in counters:
+            old = before.get(key)
+            same = old is not None and old.counter == counter
+            unchanged = old.unchanged + passed if old is not None and same else 0.0
+            self._watched[key] = _Watched(counter, unchanged)
+        return {key: watched.unchanged for key, watched in self._watched.items()}
+
+
+class Reconciler:
+    """Watches the leases and workers of one database."""
+
+    def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._lease = context.settings.lease_seconds
+        self._interval = self._lease / LOOKS_PER_LEASE
+        self._leases = Watch(2 * self._interval, clock)
+        self._workers = Watch(2 * self._interval, clock)
+
+    async def run(self) -> None:
+        """Look again and again until the shutdown; a database that is away does not end it."""
+        while not await self._context.shutdown.sleep(self._interval):
+            try:
+                await self.look_once()
+            except Unavailable as error:
+                _log.warning("reconciler waits for the database", error=error.message)
+
+    async def look_once(self) -> None:
+        """Take one look and end what was unchanged for a whole lease."""
+        async with self._context.database.read() as conn:
+            leased = {_lease_key(attempt): attempt for attempt in await attempts.running(conn)}
+            live = {_worker_key(worker): worker for worker in await workers.live(conn)}
+        unchanged = self._leases.look((key, a.heartbeats) for key, a in leased.items())
+        for key, attempt in leased.items():
+            if unchanged[key] >= self._lease and await expire_attempt(self._context, attempt):
+                _log.warning(
+                    "lease expired",
+                    run_uid=attempt.run_uid,
+                    stage=attempt.stage_id,
+                    attempt=attempt.number,
+                    worker=attempt.worker_id,
+                )
+        unchanged = self._workers.look((key, w.heartbeats) for key, w in live.items())
+        for worker_key, worker in live.items():
+            if unchanged[worker_key] >= self._lease and await expire_worker(self._context, worker):
+                _log.warning("worker offline", worker=worker.worker_id)
+
+
+def _lease_key(attempt: Attempt) -> Hashable:
+    return attempt.run_uid, attempt.stage_id, attempt.number
+
+
+def _worker_key(worker: Worker) -> Hashable:
+    # A worker that registers again counts from 0 again.
+    return worker.worker_id, worker.register_time

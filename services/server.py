@@ -1,0 +1,162 @@
+"""The composition root: makes the adapters, starts the server and its loops, ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.api.artifacts import ArtifactServicer
+from services.api.datasets import DatasetServicer
+from services.api.models import ModelServicer
+from services.api.runs import RunServicer
+from services.api.stages import StageServicer
+from services.api.workers import FleetServicer
+from services.broker import Broker
+from services.interceptors import CallInterceptor
+from services.metrics import Metrics
+from services.outbox import Relay
+from services.reconciler import Reconciler
+from services.settings import Settings
+from services.storage.blob_folder import FolderBlobStore
+from services.storage.database import Database
+from services.storage.migrate import migrate_database
+from services.sweeper import Sweeper
+from services.usecases.context import Context
+from tailrace.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+    stage_pb2,
+    stage_pb2_grpc,
+    worker_pb2,
+    worker_pb2_grpc,
+)
+
+_log = structlog.get_logger(__name__)
+
+SERVICES = tuple(
+    service.full_name
+    for file in (artifact_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
+"""Full names of the services that are offered."""
+
+
+class ControlPlane:
+    """One control plane; any number of them may share a database and a broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.context = Context(
+            settings=settings,
+            database=Database(settings.database_url, pool_size=settings.database_pool_size),
+            blobs=FolderBlobStore(settings.data_dir),
+        )
+        self.metrics = Metrics()
+        self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
+        # The stubs lack the asyncio flavour.
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server: grpc.aio.Server | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception of a loop that broke; the process should then end."""
+
+    async def start(self) -> str:
+        """Migrate, listen, start the loops; the address as ``host:port``.
+
+        Raises ``OSError`` when the address is taken and ``Unavailable`` without a database.
+        """
+        await migrate_database(self.context.database)
+        address = await self._listen()
+        if self.settings.metrics_port is not None:
+            host = self.settings.listen.rpartition(":")[0].strip("[]")
+            port = await self.metrics.serve(host, self.settings.metrics_port)
+            _log.info("metrics", address=f"{host}:{port}")
+        relay = Relay(self.context, self._broker)
+        reconciler = Reconciler(self.context)
+        self._start_loop("relay", relay.run)
+        self._start_loop("reconciler", reconciler.run)
+        self._start_loop("metrics", lambda: self.metrics.sample(self.context))
+        self._start_loop("sweeper", Sweeper(self.context).run)
+        return address
+
+    async def stop(self) -> None:
+        """Drain: refuse new work, end streams, finish calls within the grace, join the loops."""
+        await self._health.enter_graceful_shutdown()
+        self.context.shutdown.begin()
+        self.context.wakeups.wake_all()
+        if self._server is not None:
+            await self._server.stop(self.settings.shutdown_grace_seconds)
+        if self._loops:
+            grace = self.settings.shutdown_grace_seconds
+            _done, late = await asyncio.wait(self._loops, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._broker.close()
+        await self.metrics.close()
+        await self.context.database.close()
+
+    async def _listen(self) -> str:
+        limit = self.settings.max_message_bytes
+        server = grpc.aio.server(
+            interceptors=[CallInterceptor(self.metrics)],
+            options=[
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", limit),
+                # Two servers on one port would share its connections without knowing.
+                ("grpc.so_reuseport", 0),
+                # Notice peers that are gone, and take the pings of those that look out for us.
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ],
+        )
+        run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(self.context), server)
+        stage_pb2_grpc.add_StageServiceServicer_to_server(StageServicer(self.context), server)
+        worker_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.context), server)
+        artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(
+            ArtifactServicer(self.context), server
+        )
+        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(self.context), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.context), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        for name in SERVICES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        offered = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(offered, server)
+        host = self.settings.listen.rpartition(":")[0]
+        try:
+            port = server.add_insecure_port(self.settings.listen)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self.settings.listen}: {error}") from error
+        await server.start()
+        self._server = server
+        return f"{host}:{port}"
+
+    def _start_loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            await loop()
+
+        task = asyncio.create_task(run(), name=name)
+        task.add_done_callback(self._loop_ended)
+        self._loops.append(task)
+
+    def _loop_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("loop broke", loop=task.get_name(), exc_info=error)
+            if not self.failed.done():
+                self.failed.set_exception(error)
