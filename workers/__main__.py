@@ -1,8 +1,7 @@
 """``python -m workers``: registers with the control plane, then serves its pools until told to end.
 
-SIGTERM drains: running stages save a checkpoint and are handed back, which takes seconds. Exit
-statuses: 0 after a drain, 2 for settings that do not fit, 3 when the control plane refuses the
-worker.
+SIGTERM drains: running stages save a checkpoint and are handed back, which takes seconds. The exit
+status is 0 after a drain, and else one of sysexits.h.
 """
 
 from __future__ import annotations
@@ -25,9 +24,11 @@ from workers.heartbeat import Heartbeat
 from workers.settings import Settings
 from workers.workspace import Workspace, WorkspaceError
 
-EXIT_OK = 0
-EXIT_SETTINGS = 2
-EXIT_REFUSED = 3
+EXIT_CONFIGURATION = os.EX_CONFIG
+"""A setting is wrong or does not fit this host (78)."""
+
+EXIT_REFUSED = os.EX_PROTOCOL
+"""The control plane refuses this worker, as when it speaks another protocol (76)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,14 +41,14 @@ def main() -> int:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"][:1]).upper()
             sys.stderr.write(f"TAILRACE_{name}: {problem['msg']}\n")
-        return EXIT_SETTINGS
+        return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
     try:
         slots = make_slots(detect(), settings.accelerator, settings.slots)
         workspace = Workspace(settings.work_dir, settings.worker_name)
     except (AcceleratorError, WorkspaceError) as error:
         _log.error("cannot start", error=str(error))
-        return EXIT_SETTINGS
+        return EXIT_CONFIGURATION
     try:
         return _serve(settings, slots)
     finally:
@@ -59,13 +60,13 @@ def _serve(settings: Settings, slots: list[Slot]) -> int:
     heartbeat = Heartbeat(settings, slots, server, _take_no_more)
     try:
         if not _registered(heartbeat):
-            return EXIT_OK
+            return os.EX_OK
         if heartbeat.refusal is None:
             _consume(settings, slots, server)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
             return EXIT_REFUSED
-        return EXIT_OK
+        return os.EX_OK
     finally:
         heartbeat.close()
         server.close()
@@ -109,7 +110,7 @@ def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> No
 
 def _take_no_more() -> None:
     """Let Celery finish what runs and end; a drain wished by SIGTERM would hand it back."""
-    state.should_stop = EXIT_OK
+    state.should_stop = os.EX_OK
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def make_app(settings: Settings, control_socket: str) -> Celery:
     """
     app = Celery("tailrace", broker=settings.broker_url, include=["workers.tasks"])
     app.conf.update(_configuration(settings))
-    app.conf.update({SETTINGS_KEY: settings.model_dump(mode="json"), CONTROL_KEY: control_socket})
+    # Flower shows this configuration, so the broker's password must not be in it twice.
+    plain = settings.model_dump(mode="json", exclude={"broker_url"})
+    app.conf.update({SETTINGS_KEY: plain, CONTROL_KEY: control_socket})
     return app
 
 

@@ -23,7 +23,7 @@ from workers.delivery import Conclusion, Delivery, Reports
 from workers.directives import Directives, Wish
 from workers.intake import Intake
 from workers.journal import Journal
-from workers.outcome import Lost, Outcome, Stopped, judge, worker_fault
+from workers.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
 from workers.reporter import Reporter
 from workers.settings import Settings, inherited_environment
 from workers.spool import Spool, SpoolClosedError
@@ -66,6 +66,7 @@ class Attempt:
         self._kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
         self._journal = Journal(self._spool)
+        self._over = False
 
     def run(self, successor: str) -> Conclusion:
         """Execute and report.
@@ -82,7 +83,7 @@ class Attempt:
             output,
             self._folder / "checkpoints",
             self._spool,
-            lambda folder: self._means.content.upload(folder, self._hopeless),
+            lambda made: self._means.content.upload(made, lambda: self._over or self._hopeless()),
             self._warn,
         )
         reporter = Reporter(
@@ -101,6 +102,7 @@ class Attempt:
             )
             return reports.deliver(delivery, outcome)
         finally:
+            self._over = True
             checkpoints.close()
             reporter.close()
             self._spool.close()
@@ -109,7 +111,7 @@ class Attempt:
         try:
             command, execution, threads = self._prepare(output)
         except InterruptedTransferError:
-            return Lost() if self._directives.wish is Wish.LOST else Stopped()
+            return Abandoned() if self._hopeless() else Stopped()
         except (TailraceError, ValueError, OSError) as error:
             return worker_fault(f"the stage's inputs cannot be had: {error}")
         try:
@@ -133,7 +135,7 @@ class Attempt:
         )
         ending = supervisor.run()
         if not intake.join(self._hopeless):
-            return Lost()
+            return Abandoned()
         _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
         return judge(
             ending,

@@ -15,6 +15,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats.listing import path_problem
 from tailrace.formats.stage_job import CheckpointEvent
 from tailrace.v1 import artifact_pb2, stage_pb2
+from workers.content import InterruptedTransferError
 from workers.spool import Spool, SpoolClosedError
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ class CheckpointUploader:
             output: The attempt's output folder, which checkpoint paths are relative to.
             staging: A folder on the same file system that does not exist yet.
             spool: Takes the event of each uploaded checkpoint.
-            upload: See :data:`Upload`; raises :class:`TailraceError` when it is refused.
+            upload: See :data:`Upload`; raises as :meth:`workers.content.Content.upload`.
             on_fault: Told when a checkpoint could not be kept or uploaded, so that the attempt
                 goes on without it.
         """
@@ -114,6 +115,8 @@ class CheckpointUploader:
     def _send(self, step: int, folder: Path) -> None:
         try:
             files = self._upload(folder)
+        except InterruptedTransferError:
+            return
         except (TailraceError, OSError, ValueError) as error:
             self._on_fault(f"checkpoint {step} could not be uploaded: {error}")
             return

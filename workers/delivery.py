@@ -35,7 +35,7 @@ class Conclusion:
     """What became of an attempt, and what follows for the chain."""
 
     outcome: str
-    """``succeeded``, ``released``, ``failed`` or ``lost``."""
+    """``succeeded``, ``released``, ``failed`` or ``abandoned``."""
     chain_goes_on: bool = False
     """Whether Celery shall send the successor."""
     detail: str = ""
@@ -101,7 +101,7 @@ class Reports:
         except TailraceError as error:
             if self._directives.wish is not Wish.LOST:
                 raise DeliveryError(str(error)) from error
-        return Conclusion("lost")
+        return Conclusion("abandoned")
 
     def _complete(self, delivery: Delivery, outcome: Succeeded) -> Conclusion | Stopped | Failed:
         """CompleteStage; another outcome when the outputs cannot be handed over."""
@@ -162,7 +162,12 @@ class Reports:
             last_event_sequence=delivery.spool.acknowledged,
         )
         answer = self._control_plane.fail(request, stop=self._hopeless)
-        _log.warning("stage failed", reason=error.reason, will_retry=answer.will_retry)
+        _log.warning(
+            "stage failed",
+            reason=error.reason,
+            error=error.message,
+            will_retry=answer.will_retry,
+        )
         return Conclusion("failed", detail=error.reason)
 
     def _upload(self, output: Path, artifact: OutputArtifact) -> artifact_pb2.Artifact:

@@ -28,6 +28,10 @@ _ACCELERATORS = {
 }
 
 
+_CLOSE_SECONDS = 2.0
+"""How long the end of the process waits for a call under way."""
+
+
 class Heartbeat:
     """The thread, and the only gRPC channel of the parent process."""
 
@@ -66,7 +70,7 @@ class Heartbeat:
     def close(self) -> None:
         """Stop; the control plane will see the worker go offline."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
         try:

@@ -38,11 +38,11 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Lost:
-    """Not to be reported."""
+class Abandoned:
+    """Not to be reported: the lease is lost, or the worker has no time left."""
 
 
-Outcome = Succeeded | Stopped | Failed | Lost
+Outcome = Succeeded | Stopped | Failed | Abandoned
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def judge(
         timeout: The longest execution in seconds that it was granted.
     """
     if ending.followed is Wish.LOST:
-        return Lost()
+        return Abandoned()
     if ending.status == 0 and not report.broken and isinstance(report.last, ResultEvent):
         # It was done before it heard of a cancellation or a timeout.
         return Succeeded(report.last)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tailrace.channel import DEFAULT_SERVER
+from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.run_spec import RESOURCE_ID
 
 _GIB = 1024**3
@@ -82,6 +82,11 @@ class Settings(BaseSettings):
             if not re.fullmatch(RESOURCE_ID, name):
                 raise ValueError(f"{name!r} is no pool name: 1-63 of a-z, 0-9, '-', letter first")
         return value
+
+    @field_validator("server")
+    @classmethod
+    def _server_address(cls, value: str) -> str:
+        return server_address(value)
 
     @field_validator("worker_name")
     @classmethod

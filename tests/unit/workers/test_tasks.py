@@ -128,7 +128,7 @@ def test_a_refused_worker_ends_with_the_reason(
 ) -> None:
     fake.refuse_registration = "protocol 1 is not supported; 7 and 8 are"
     worker = start_worker()
-    assert worker.popen.wait(15) == 3
+    assert worker.popen.wait(15) == os.EX_PROTOCOL
     assert "7 and 8 are" in worker.tail()
 
 
