@@ -1,0 +1,153 @@
+"""A worker's and a client's side of the use cases, for tests: no broker, no gRPC."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.domain.event import Event, LogLevel, LogLine
+from services.domain.stage import StageError
+from services.settings import Settings
+from services.storage import runs
+from services.storage.blob_folder import FolderBlobStore
+from services.storage.database import Database
+from services.usecases.acquire import Acquire, Answer, Order, acquire_stage
+from services.usecases.complete import Completion, Made, complete_stage
+from services.usecases.context import Context
+from services.usecases.create import CreateRun, create_run
+from services.usecases.fail import fail_stage
+from services.usecases.publish import Acknowledgement, Batch, publish_events
+from services.usecases.read import get_run
+from services.usecases.register import RegisterWorker, register_worker
+from services.usecases.release import release_stage
+from services.usecases.view import RunView
+from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.stage_job import ArtifactKind
+
+PROJECT = "default"
+
+SPEC: dict[str, Any] = {
+    "dataset": "golden-v2",
+    "model": {"preset": "gpt2-nano"},
+    "train": {"sft": {"max_steps": 10}, "eval_fraction": 0.2},
+    "infer": {"eval_sets": ["dataset:train", "dataset:held_out"]},
+    "judges": [{"name": "answer_correctness"}],
+    "retry": {"max_attempts": 2, "initial_backoff": 0.0},
+}
+
+RESULTS: dict[str, dict[str, Any]] = {
+    "train": {"train": {"steps": 10, "first_loss": 3.5, "last_loss": 0.5}},
+    "infer": {"infer": {"predictions": 67}},
+    "judge": {"judge": {"scores": []}},
+}
+
+OUTPUTS = {
+    StageKind.TRAIN: [ArtifactKind.MODEL, ArtifactKind.SPLIT],
+    StageKind.INFER: [ArtifactKind.PREDICTIONS],
+    StageKind.JUDGE: [ArtifactKind.VERDICTS],
+}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """The usual spec with other top-level blocks; ``None`` leaves one out."""
+    changed = {**copy.deepcopy(SPEC), **changes}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
+    made = Settings(database_url=database_url, data_dir=folder, **settings)
+    return Context(made, Database(database_url), FolderBlobStore(folder))
+
+
+def line(text: str, level: LogLevel = LogLevel.INFO) -> LogLine:
+    return LogLine(datetime(2026, 1, 1, tzinfo=UTC), level, text)
+
+
+def error(*, retryable: bool = True, reason: str = "STAGE_CRASHED") -> StageError:
+    return StageError(13, reason, "it crashed", retryable, exit_code=1, log_tail=["last words"])
+
+
+class Driver:
+    """Drives runs through their stages under one worker."""
+
+    def __init__(self, context: Context, worker_id: str = "w1") -> None:
+        self.context = context
+        self.worker_id = worker_id
+
+    async def register(self, pools: tuple[str, ...] = ("cpu",), slots: int = 1) -> None:
+        command = RegisterWorker(
+            worker_id=self.worker_id,
+            hostname="host",
+            pools=list(pools),
+            slots=[{"id": f"cpu-{i}", "accelerator": "cpu"} for i in range(slots)],
+            versions={"tailrace": "0"},
+            protocol_version=PROTOCOL_VERSION,
+        )
+        await register_worker(self.context, command)
+
+    async def create(self, run_id: str = "r", **changes: Any) -> RunView:
+        return await create_run(self.context, PROJECT, CreateRun(run_id, spec(**changes)))
+
+    async def get(self, run_id: str = "r") -> RunView:
+        return await get_run(self.context, PROJECT, run_id)
+
+    async def queued_task(self, run_id: str = "r") -> TaskId:
+        """The task of the run's first unfinished stage."""
+        view = await self.get(run_id)
+        return next(
+            v.stage.task_id for v in view.stages if v.stage.state not in ("SUCCEEDED", "SKIPPED")
+        )
+
+    async def deliver(self, task_id: TaskId, acquire_id: str | None = None) -> Answer:
+        acquire_id = acquire_id or secrets.token_hex(16)
+        return await acquire_stage(
+            self.context, Acquire(task_id, acquire_id, self.worker_id, "cpu-0")
+        )
+
+    async def start(self, run_id: str = "r") -> Order:
+        """Acquire the run's queued stage."""
+        answer = await self.deliver(await self.queued_task(run_id))
+        assert isinstance(answer, Order), answer
+        return answer
+
+    async def publish(self, order: Order, first: int, *events: Event) -> Acknowledgement:
+        return await publish_events(self.context, Batch(str(order.lease), first, events))
+
+    async def completion(self, order: Order, *, last_event: int = 0) -> Completion:
+        made = []
+        for kind in OUTPUTS[order.stage.kind]:
+            made.append(Made(kind, [await self.upload(f"{kind}.json", f"{kind}".encode())]))
+        successor = "" if order.successor is None else str(order.successor)
+        stage_id = order.stage.stage_id
+        return Completion(str(order.lease), RESULTS[stage_id], made, last_event, successor)
+
+    async def upload(self, path: str, content: bytes) -> Any:
+        from .usecases.content import put
+
+        return await put(self.context, path, content)
+
+    async def complete(self, order: Order, *, last_event: int = 0) -> bool:
+        return await complete_stage(
+            self.context, await self.completion(order, last_event=last_event)
+        )
+
+    async def fail(self, order: Order, *, retryable: bool = True) -> bool:
+        return await fail_stage(self.context, str(order.lease), error(retryable=retryable))
+
+    async def release(self, order: Order, reason: str = "DRAINED") -> None:
+        await release_stage(self.context, str(order.lease), reason)
+
+    async def history(self, run_id: str = "r") -> list[tuple[str, str, str]]:
+        view = await self.get(run_id)
+        async with self.context.database.read() as conn:
+            found = await runs.history(conn, view.run)
+        return [(t.stage, t.from_state, t.to_state) for t in found]
+
+
+def states(view: RunView) -> tuple[str, ...]:
+    """The run's state and its stages' states."""
+    return (view.run.state.value, *(v.stage.state.value for v in view.stages))

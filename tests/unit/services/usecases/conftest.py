@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.usecases import datasets
+from tests.unit.services.driver import PROJECT, Driver, make_context
+
+
+@pytest.fixture
+async def driver(database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
+    """A registered worker over a database that holds golden-v2."""
+    context = make_context(database_url, tmp_path / "data", dispatch_grace_seconds=30)
+    await datasets.seed(context, PROJECT, "golden-v2")
+    made = Driver(context)
+    await made.register()
+    yield made
+    await context.database.close()
