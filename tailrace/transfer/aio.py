@@ -77,7 +77,7 @@ async def _carry_out(channel: grpc.aio.Channel, step: Step, retry: RetryPolicy) 
         case Work():
             return await _in_thread(step.do)
         case Ask():
-            return await step.method(channel)(step.request, timeout=ASK_SECONDS)
+            return await _ask(channel, step, retry)
         case Send():
             return await _send(channel, step)
         case Receive():
@@ -90,6 +90,13 @@ async def _carry_out(channel: grpc.aio.Channel, step: Step, retry: RetryPolicy) 
             return None
         case Resume():
             return await _resume(channel, step, retry)
+
+
+async def _ask(channel: grpc.aio.Channel, step: Ask, retry: RetryPolicy) -> Any:
+    async for tried in retry.unary(ASK_SECONDS):
+        with tried:
+            return await step.method(channel)(step.request, timeout=ASK_SECONDS)
+    raise AssertionError("a retry loop ends by returning or raising")
 
 
 async def _send(channel: grpc.aio.Channel, step: Send) -> Any:

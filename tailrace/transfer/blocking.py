@@ -68,7 +68,7 @@ def _carry_out(channel: grpc.Channel, step: Step, retry: RetryPolicy) -> Any:
         case Work():
             return step.do()
         case Ask():
-            return step.method(channel)(step.request, timeout=ASK_SECONDS)
+            return _ask(channel, step, retry)
         case Send():
             return _send(channel, step)
         case Receive():
@@ -81,6 +81,13 @@ def _carry_out(channel: grpc.Channel, step: Step, retry: RetryPolicy) -> Any:
             return None
         case Resume():
             return _resume(channel, step, retry)
+
+
+def _ask(channel: grpc.Channel, step: Ask, retry: RetryPolicy) -> Any:
+    for tried in retry.unary(ASK_SECONDS):
+        with tried:
+            return step.method(channel)(step.request, timeout=ASK_SECONDS)
+    raise AssertionError("a retry loop ends by returning or raising")
 
 
 def _send(channel: grpc.Channel, step: Send) -> Any:

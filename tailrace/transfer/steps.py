@@ -19,7 +19,7 @@ T = TypeVar("T")
 Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 
 ASK_SECONDS = 30.0
-"""Deadline of one question, in seconds."""
+"""Seconds that one question may take with all its retries."""
 
 SLOWEST_BYTES_PER_SECOND = 64 * 1024
 """Slowest transfer that its deadline still allows."""
@@ -34,7 +34,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Ask:
-    """One request; its outcome is the response."""
+    """One request, repeated while nobody answers; its outcome is the response."""
 
     method: Callable[[Channel], Any]
     request: Any

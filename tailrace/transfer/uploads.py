@@ -32,7 +32,11 @@ def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
     ``OSError``.
     """
     sha256, size = yield Work(lambda: (sha256_file(source), source.stat().st_size))
-    yield Resume(lambda: _upload(source, sha256, size))
+    # Asked apart, so that a server that was never there is noticed soon; one that goes away later
+    # is waited for.
+    status = yield _ask(_steady_name(sha256, size))
+    if not status.complete:
+        yield Resume(lambda: _upload(source, sha256, size))
     return artifact_pb2.ArtifactFile(path=source.name, sha256=sha256, size_bytes=size)
 
 
@@ -56,11 +60,8 @@ def upload_folder(
 
 
 def _upload(source: Path, sha256: str, size: int) -> Job[None]:
-    # The same name on every try is what makes an upload resumable.
-    steady = uuid.uuid5(_NAMESPACE, f"{socket.gethostname()}/{sha256}/{size}")
-    name = _resource_name(steady, sha256, size)
-    request = artifact_pb2.QueryWriteStatusRequest(resource_name=name)
-    status = yield Ask(lambda channel: _Stub(channel).QueryWriteStatus, request)
+    name = _steady_name(sha256, size)
+    status = yield _ask(name)
     if status.complete:
         return
     offset = status.committed_size
@@ -70,6 +71,11 @@ def _upload(source: Path, sha256: str, size: int) -> Job[None]:
         if not _needs_fresh_name(error, offset):
             raise
         yield _send(_resource_name(uuid.uuid4(), sha256, size), source, 0, size)
+
+
+def _ask(name: str) -> Ask:
+    request = artifact_pb2.QueryWriteStatusRequest(resource_name=name)
+    return Ask(lambda channel: _Stub(channel).QueryWriteStatus, request)
 
 
 def _needs_fresh_name(error: grpc.RpcError, offset: int) -> bool:
@@ -107,6 +113,13 @@ def _requests(
             offset += len(data)
             if last:
                 return
+
+
+def _steady_name(sha256: str, size: int) -> str:
+    """The same name on every try from this host, which is what makes an upload resumable."""
+    return _resource_name(
+        uuid.uuid5(_NAMESPACE, f"{socket.gethostname()}/{sha256}/{size}"), sha256, size
+    )
 
 
 def _resource_name(upload: uuid.UUID, sha256: str, size: int) -> str:

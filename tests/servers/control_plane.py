@@ -1,0 +1,57 @@
+"""A control plane in a thread of this process, for tests that look at it from both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from services.server import ControlPlane
+from services.settings import Settings
+
+_DEADLINE = 60.0
+
+
+class ServedControlPlane:
+    """A real control plane on a free port; its broker is not there and not needed for content."""
+
+    def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
+        self._settings = Settings(
+            database_url=database_url,
+            data_dir=folder,
+            listen="127.0.0.1:0",
+            broker_url="redis://127.0.0.1:1/0",
+            shutdown_grace_seconds=1.0,
+            **settings,
+        )
+        self._ready: Future[str] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        self.address = self._ready.result(_DEADLINE)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.address.rpartition(":")[2])
+
+    def stop(self) -> None:
+        """Drain and end it."""
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(_DEADLINE)
+        if self._thread.is_alive():
+            raise TimeoutError("the control plane does not end")
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        try:
+            self.control_plane = ControlPlane(self._settings)
+            address = await self.control_plane.start()
+        except BaseException as error:
+            self._ready.set_exception(error)
+            raise
+        self._ready.set_result(address)
+        await self._end.wait()
+        await self.control_plane.stop()

@@ -1,0 +1,75 @@
+"""Both flavours of transfer against a real control plane, behind a connection that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace import transfer
+from tailrace.channel import connect, connect_aio
+from tailrace.transfer import aio
+from tests.servers.control_plane import ServedControlPlane
+from tests.servers.proxy import Proxy
+
+from .content import MAX_BLOB_BYTES
+
+
+@pytest.fixture(scope="package")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="package")
+def served(sqlite_template: Path, store_folder: Path) -> Iterator[ServedControlPlane]:
+    database = store_folder / "tailrace.db"
+    database.write_bytes(sqlite_template.read_bytes())
+    control_plane = ServedControlPlane(
+        f"sqlite+aiosqlite:///{database}", store_folder, max_blob_bytes=MAX_BLOB_BYTES
+    )
+    yield control_plane
+    control_plane.stop()
+
+
+@pytest.fixture
+def proxy(served: ServedControlPlane) -> Iterator[Proxy]:
+    made = Proxy(served.port)
+    yield made
+    made.close()
+
+
+class Blocking:
+    """The blocking functions on a channel of their own."""
+
+    def __init__(self, port: int) -> None:
+        self._address = f"127.0.0.1:{port}"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            with connect(self._address) as channel:
+                return getattr(transfer, name)(channel, *args)
+
+        return call
+
+
+class Aio:
+    """The asyncio functions, each in a loop of its own."""
+
+    def __init__(self, port: int) -> None:
+        self._address = f"127.0.0.1:{port}"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def run(*args: Any) -> Any:
+            async with connect_aio(self._address) as channel:
+                return await getattr(aio, name)(channel, *args)
+
+        return lambda *args: asyncio.run(run(*args))
+
+
+@pytest.fixture(params=[Blocking, Aio], ids=["blocking", "aio"])
+def moves(request: pytest.FixtureRequest, proxy: Proxy) -> Any:
+    """``upload_folder`` and the others, bound to a channel through the proxy."""
+    return request.param(proxy.port)
