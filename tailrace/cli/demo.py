@@ -111,7 +111,7 @@ async def _submit_and_follow(server: str, spec: RunSpec, out: Console) -> run_pb
 def _show(client: Client, run: run_pb2.Run, folder: Path, out: Console, as_json: bool) -> None:
     succeeded = run.state == run_pb2.RUN_STATE_SUCCEEDED
     parts = download_run(client, run.name, folder) if succeeded else {}
-    examples = _examples(client, run.name)
+    examples = _examples(client, run)
     if as_json:
         files = {part.value: str(path) for part, path in parts.items()}
         shown = [vars(example) for example in examples]
@@ -126,25 +126,28 @@ def _show(client: Client, run: run_pb2.Run, folder: Path, out: Console, as_json:
         output.print_fields([("model", parts[Part.MODEL].resolve()), ("results", folder.resolve())])
 
 
-def _examples(client: Client, run: str) -> list[Example]:
+def _examples(client: Client, run: run_pb2.Run) -> list[Example]:
     """Some predictions of each eval set, with what the judge said."""
-    verdicts = {(v.eval_set, v.example_id): v for v in client.list_verdicts(run)}
-    shown: dict[str, list[Example]] = {}
-    for prediction in client.list_predictions(run):
-        verdict = verdicts.get((prediction.eval_set, prediction.example_id))
-        of_set = shown.setdefault(prediction.eval_set, [])
-        if verdict is None or len(of_set) == _EXAMPLES:
-            continue
-        of_set.append(
-            Example(
-                eval_set=prediction.eval_set,
-                prompt=prediction.prompt,
-                prediction=prediction.text or prediction.error,
-                expected=verdict.expected,
-                outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, verdict.outcome),
-            )
-        )
-    return [example for of_set in shown.values() for example in of_set]
+    examples = []
+    for eval_set in run.resolved_spec.infer.eval_sets:
+        verdicts = {v.example_id: v for v in client.list_verdicts(run.name, eval_set=eval_set)}
+        predictions = list(client.list_predictions(run.name, eval_set=eval_set))
+        # From all over the set: its items come in the dataset's order, kind by kind.
+        for prediction in predictions[:: len(predictions) // _EXAMPLES or 1][:_EXAMPLES]:
+            verdict = verdicts.get(prediction.example_id)
+            if verdict is not None:
+                examples.append(_example(prediction, verdict))
+    return examples
+
+
+def _example(prediction: evaluation_pb2.Prediction, verdict: evaluation_pb2.Verdict) -> Example:
+    return Example(
+        eval_set=prediction.eval_set,
+        prompt=prediction.prompt,
+        prediction=prediction.text or prediction.error,
+        expected=verdict.expected,
+        outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, verdict.outcome),
+    )
 
 
 def _print_example(out: Console, example: Example) -> None:

@@ -142,19 +142,19 @@ class Stack:
         began = time.time()
         started = {}
         for number in range(1, self._workers + 1):
-            worker_id = f"local-{number}"
+            worker_name = f"local-{number}"
             env = {
                 "TAILRACE_SERVER": self.server,
                 "TAILRACE_BROKER_URL": broker_url,
-                "TAILRACE_WORKER_ID": worker_id,
-                "TAILRACE_WORK_DIR": str(self.data_dir / "work" / worker_id),
+                "TAILRACE_WORKER_NAME": worker_name,
+                "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
                 "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
             }
             name = f"worker {number}"
-            started[worker_id] = self._start(name, "workers", env, _WORKER_GRACE_SECONDS)
+            started[worker_name] = self._start(name, "workers", env, _WORKER_GRACE_SECONDS)
         with Client(self.server) as client:
-            for worker_id, child in started.items():
-                wanted = f"workers/{worker_id}"
+            for worker_name, child in started.items():
+                wanted = f"workers/{worker_name}"
                 child.wait_for(
                     lambda name=wanted: is_online(client, name, began),  # type: ignore[misc]
                     _WORKER_READY_SECONDS,

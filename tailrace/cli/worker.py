@@ -23,8 +23,8 @@ def worker(
     slots: Annotated[
         int | None, typer.Option("--slots", min=1, help="Number of slots; else one per device.")
     ] = None,
-    worker_id: Annotated[
-        str | None, typer.Option("--id", help="Unique id; else made from the host's name.")
+    name: Annotated[
+        str | None, typer.Option("--name", help="Unique name; else made from the host's name.")
     ] = None,
 ) -> None:
     """Serve pools from this machine until interrupted.
@@ -39,9 +39,9 @@ def worker(
         "TAILRACE_BROKER_URL": broker_url or running.broker_url,
         "TAILRACE_POOLS": pools,
         "TAILRACE_SLOTS": None if slots is None else str(slots),
-        "TAILRACE_WORKER_ID": worker_id,
+        "TAILRACE_WORKER_NAME": name,
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
     folders = {
         "TAILRACE_WORK_DIR": str(data_dir / "work"),
         "TAILRACE_CACHE_DIR": str(data_dir / "cache"),
