@@ -94,7 +94,7 @@ def run_sft(
     :meth:`training.trainer.Trainer.train`.
     """
     stream = BatchStream(start.encoded.examples, _method(train).batch_size, train.seed)
-    trainer = Trainer(start.model, stream, train, start.identity, observer)
+    trainer = Trainer(start.model, stream, train, start.identity)
     _log.info(
         "training %s parameters on %d examples (%d prompts held out): %d steps, %d per epoch",
         f"{start.model.parameters:,}",
@@ -103,7 +103,7 @@ def run_sft(
         trainer.total,
         stream.steps_per_epoch,
     )
-    trained = trainer.train(start.params, checkpoints, resume, last)
+    trained = trainer.train(start.params, checkpoints, observer, resume, last)
     save_folder(final_model, start.model, trained.params, start.tokenizer)
     return _result(start, trained, sha256_file(final_model / WEIGHTS))
 

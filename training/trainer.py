@@ -18,7 +18,7 @@ import optax
 from tailrace.formats.run_spec import TrainSpec
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.data import Batch, BatchStream
-from training.errors import DivergedError, StoppedError
+from training.errors import CheckpointError, DivergedError, StoppedError
 from training.losses import response_cross_entropy
 from training.models.family import Model, Params
 from training.observer import MetricPoint, Observer, StopRequest
@@ -90,7 +90,6 @@ class Trainer:
         stream: BatchStream,
         spec: TrainSpec,
         identity: dict[str, Any],
-        observer: Observer,
     ) -> None:
         if spec.sft is None:
             raise ValueError("the spec names no training method")
@@ -100,7 +99,6 @@ class Trainer:
         self._stream = stream
         self._spec = spec
         self._identity = identity
-        self._observer = observer
         self._schedule = learning_rate(spec.sft, self.total)
         self._optimizer = make_optimizer(spec.sft, self._schedule)
         self._steps = compile_steps(model, self._optimizer)
@@ -111,6 +109,7 @@ class Trainer:
         self,
         params: Params,
         checkpoints: Path,
+        observer: Observer,
         resume: Path | None = None,
         last: int | None = None,
     ) -> Trained:
@@ -128,23 +127,32 @@ class Trainer:
         if resume is not None:
             state, step, progress = self._restore(resume, state)
         end = min(self.total, last or self.total)
-        self._observer.progress(step, end, "steps")
-        self._observer.check_stop()
+        observer.progress(step, end, "steps")
+        observer.check_stop()
         begun, start = time.perf_counter(), step
         while step < end:
             until = min(_next_multiple(step, self._spec.steps_per_dispatch), end)
-            state = self._advance(state, step, until, end, progress)
+            state = self._advance(state, step, until, end, progress, observer)
             crossed = _next_multiple(step, self._spec.save_every_steps) <= until
             step = until
-            self._observer.progress(step, end, "steps")
-            request = self._observer.stop_request() if step < end else None
+            observer.progress(step, end, "steps")
+            request = observer.stop_request() if step < end else None
             if crossed or request is StopRequest.RELEASE:
-                self._save(checkpoints, state, step, progress)
+                path = self._save(checkpoints, state, step, progress)
+                observer.checkpoint(step, path)
             if request is not None:
                 raise StoppedError(released=request is StopRequest.RELEASE)
         return Trained(state[0], step, start, progress, time.perf_counter() - begun)
 
-    def _advance(self, state: State, step: int, until: int, end: int, progress: Progress) -> State:
+    def _advance(
+        self,
+        state: State,
+        step: int,
+        until: int,
+        end: int,
+        progress: Progress,
+        observer: Observer,
+    ) -> State:
         begun = time.perf_counter()
         batch, tokens = self._stream.batch(step, until - step)
         state, computed = self._steps(state, batch, step, self._rng)
@@ -159,7 +167,7 @@ class Trainer:
                 )
             progress.add(loss, self._stream.steps_per_epoch)
             if number == 1 or number == end or number % self._spec.log_every_steps == 0:
-                self._observer.metric(self._point(number, progress, speed))
+                observer.metric(self._point(number, progress, speed))
         return state
 
     def _point(self, step: int, progress: Progress, speed: float) -> MetricPoint:
@@ -173,20 +181,23 @@ class Trainer:
             device=self._device,
         )
 
-    def _save(self, folder: Path, state: State, step: int, progress: Progress) -> None:
+    def _save(self, folder: Path, state: State, step: int, progress: Progress) -> Path:
         checkpoint = Checkpoint(
             step=step,
             state=state,
-            rng=[int(word) for word in np.asarray(jax.random.key_data(self._rng))],
+            rng=self._rng_words(),
             progress=asdict(progress),
             identity=self._identity,
         )
-        path = save_checkpoint(folder, checkpoint, self._spec.keep_checkpoints)
-        self._observer.checkpoint(step, path)
+        return save_checkpoint(folder, checkpoint, self._spec.keep_checkpoints)
+
+    def _rng_words(self) -> list[int]:
+        return [int(word) for word in np.asarray(jax.random.key_data(self._rng))]
 
     def _restore(self, path: Path, template: State) -> tuple[State, int, Progress]:
         saved = load_checkpoint(path, template, self._identity)
-        self._rng = jax.random.wrap_key_data(jnp.asarray(saved.rng, jnp.uint32))
+        if saved.rng != self._rng_words():
+            raise CheckpointError(f"{path} was made with another random number generator of JAX")
         return saved.state, saved.step, Progress(**saved.progress)
 
 

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
+from training.models import source
+from training.models.source import resolve_model
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def silent_hub() -> Iterator[str]:
+    """A hub that accepts connections and never answers."""
+    release = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            release.wait(30)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    release.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_folder_is_itself(tmp_path: Path) -> None:
+    assert resolve_model(str(tmp_path)) == tmp_path
+
+
+def test_server_models_need_a_download() -> None:
+    with pytest.raises(ConfigError, match="tailrace runs download"):
+        resolve_model("models/mine")
+
+
+@pytest.mark.parametrize("name", ["./missing", "/missing/folder", "~/x", "a/b/c"])
+def test_missing_folders(name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="no such folder"):
+        resolve_model(name)
+
+
+def test_an_unreachable_hub_is_told_at_once_with_the_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    begun = time.monotonic()
+    with pytest.raises(ModelUnreachableError) as caught:
+        resolve_model("distilgpt2")
+    assert time.monotonic() - begun < 5
+    for way_out in ("train_golden_v2_nano.yaml", "tailrace models import", "folder"):
+        assert way_out in str(caught.value)
+
+
+def test_a_silent_hub_is_given_up(silent_hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", silent_hub)
+    monkeypatch.setattr(source, "HUB_TIMEOUT_SECONDS", 0.3)
+    with pytest.raises(ModelUnreachableError, match="timed out"):
+        resolve_model("distilgpt2")
+
+
+def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelUnreachableError, match="offline mode is on"):
+        resolve_model("org/name")
+
+
+def test_a_cached_model_needs_no_hub(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    commit = "0" * 40
+    snapshot = empty_cache / "models--distilgpt2" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").touch()
+    (snapshot / "config.json").write_text("{}")
+    refs = empty_cache / "models--distilgpt2" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(commit)
+    assert resolve_model("distilgpt2") == snapshot
