@@ -1,0 +1,29 @@
+"""A served control plane and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tailrace
+from tests.servers.control_plane import ServedControlPlane
+
+
+@pytest.fixture(scope="package")
+def served(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedControlPlane]:
+    folder = tmp_path_factory.mktemp("served")
+    database = folder / "tailrace.db"
+    database.write_bytes(sqlite_template.read_bytes())
+    control_plane = ServedControlPlane(f"sqlite+aiosqlite:///{database}", folder)
+    yield control_plane
+    control_plane.stop()
+
+
+@pytest.fixture
+def client(served: ServedControlPlane) -> Iterator[tailrace.Client]:
+    with tailrace.Client(served.address) as made:
+        yield made

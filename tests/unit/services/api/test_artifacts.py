@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+import tailrace
+from tailrace import errors
+from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
+
+CONTENT = b"0123456789" * 300_000
+
+
+def upload_name(content: bytes) -> str:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return f"uploads/{uuid.uuid4()}/blobs/{sha256}/{len(content)}"
+
+
+def write_requests(name: str, content: bytes) -> Iterator[artifact_pb2.WriteRequest]:
+    size = 1 << 20
+    for start in range(0, len(content), size):
+        yield artifact_pb2.WriteRequest(
+            resource_name=name if start == 0 else "",
+            write_offset=start,
+            data=content[start : start + size],
+            finish_write=start + size >= len(content),
+        )
+
+
+@pytest.fixture
+def stub(client: tailrace.Client) -> artifact_pb2_grpc.ArtifactServiceStub:
+    return artifact_pb2_grpc.ArtifactServiceStub(client.channel)
+
+
+def refused(error: grpc.RpcError) -> errors.TailraceError:
+    return errors.from_rpc(error)
+
+
+def test_a_blob_goes_in_and_comes_out(stub: artifact_pb2_grpc.ArtifactServiceStub) -> None:
+    name = upload_name(CONTENT)
+    before = stub.QueryWriteStatus(artifact_pb2.QueryWriteStatusRequest(resource_name=name))
+    assert (before.committed_size, before.complete) == (0, False)
+    assert stub.Write(write_requests(name, CONTENT)).committed_size == len(CONTENT)
+    after = stub.QueryWriteStatus(artifact_pb2.QueryWriteStatusRequest(resource_name=name))
+    assert (after.committed_size, after.complete) == (len(CONTENT), True)
+    blob = f"blobs/{hashlib.sha256(CONTENT).hexdigest()}"
+    responses = list(stub.Read(artifact_pb2.ReadRequest(resource_name=blob, read_offset=5)))
+    assert b"".join(r.data for r in responses) == CONTENT[5:]
+    assert max(len(r.data) for r in responses) <= 1 << 20
+    some = stub.Read(artifact_pb2.ReadRequest(resource_name=blob, read_offset=7, read_limit=9))
+    assert b"".join(r.data for r in some) == CONTENT[7:16]
+
+
+def test_writing_what_is_there_answers_at_once(
+    stub: artifact_pb2_grpc.ArtifactServiceStub,
+) -> None:
+    stub.Write(write_requests(upload_name(CONTENT), CONTENT))
+    sent = 0
+
+    def endless() -> Iterator[artifact_pb2.WriteRequest]:
+        nonlocal sent
+        for request in write_requests(upload_name(CONTENT), CONTENT * 100):
+            sent += 1
+            yield request
+
+    answer = stub.Write(
+        artifact_pb2.WriteRequest(resource_name=upload_name(CONTENT), data=r.data)
+        for r in endless()
+    )
+    assert answer.committed_size == len(CONTENT)
+    assert sent < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "offset", "expected"),
+    [
+        ("blobs/" + "0" * 64, 0, errors.NotFound),
+        ("blobs/../etc/passwd", 0, errors.InvalidArgument),
+        ("blobs/" + "0" * 64, -1, errors.InvalidArgument),
+    ],
+)
+def test_reading_what_cannot_be_read(
+    stub: artifact_pb2_grpc.ArtifactServiceStub,
+    name: str,
+    offset: int,
+    expected: type[errors.TailraceError],
+) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        list(stub.Read(artifact_pb2.ReadRequest(resource_name=name, read_offset=offset)))
+    assert isinstance(refused(error.value), expected)
+
+
+def test_an_offset_past_the_end_is_out_of_range(
+    stub: artifact_pb2_grpc.ArtifactServiceStub,
+) -> None:
+    stub.Write(write_requests(upload_name(b"abc"), b"abc"))
+    blob = f"blobs/{hashlib.sha256(b'abc').hexdigest()}"
+    with pytest.raises(grpc.RpcError) as error:
+        list(stub.Read(artifact_pb2.ReadRequest(resource_name=blob, read_offset=4)))
+    assert isinstance(refused(error.value), errors.OutOfRange)
+
+
+def test_streams_that_make_no_sense(stub: artifact_pb2_grpc.ArtifactServiceStub) -> None:
+    name = upload_name(b"x" * 10)
+    streams = [
+        [],
+        [artifact_pb2.WriteRequest(resource_name="nonsense", data=b"x")],
+        [artifact_pb2.WriteRequest(resource_name=name, data=b"x" * 11, finish_write=True)],
+        [artifact_pb2.WriteRequest(resource_name=name, data=b"y" * 10, finish_write=True)],
+        [
+            artifact_pb2.WriteRequest(resource_name=name, data=b"x"),
+            artifact_pb2.WriteRequest(resource_name=upload_name(b""), write_offset=1, data=b"x"),
+        ],
+        [artifact_pb2.WriteRequest(resource_name=upload_name(b""), data=b"x" * (1 << 21))],
+    ]
+    for stream in streams:
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Write(iter(stream))
+        assert isinstance(refused(error.value), errors.InvalidArgument), stream
+
+
+def test_a_message_over_the_limit_is_resource_exhausted(
+    stub: artifact_pb2_grpc.ArtifactServiceStub,
+) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        stub.Write(iter([artifact_pb2.WriteRequest(data=b"x" * (17 << 20))]))
+    assert isinstance(refused(error.value), errors.ResourceExhausted)
+
+
+def test_artifacts_of_unknown_names(client: tailrace.Client) -> None:
+    with pytest.raises(errors.NotFound):
+        client.get_artifact("0" * 64)
+    with pytest.raises(errors.InvalidArgument):
+        client.get_artifact("artifacts/..")
+    with pytest.raises(errors.NotFound):
+        list(client.list_artifacts("nope"))
