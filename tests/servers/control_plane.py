@@ -31,6 +31,13 @@ class ServedControlPlane:
         self._thread.start()
         self.address = self._ready.result(_DEADLINE)
 
+    @classmethod
+    def on_copy(cls, template: Path, folder: Path, **settings: Any) -> ServedControlPlane:
+        """One with its data in ``folder``, the database copied from a migrated SQLite file."""
+        database = folder / "tailrace.db"
+        database.write_bytes(template.read_bytes())
+        return cls(f"sqlite+aiosqlite:///{database}", folder, **settings)
+
     @property
     def port(self) -> int:
         """Where it listens."""

@@ -15,10 +15,7 @@ from tests.servers.control_plane import ServedControlPlane
 def served(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServedControlPlane]:
-    folder = tmp_path_factory.mktemp("served")
-    database = folder / "tailrace.db"
-    database.write_bytes(sqlite_template.read_bytes())
-    control_plane = ServedControlPlane(f"sqlite+aiosqlite:///{database}", folder)
+    control_plane = ServedControlPlane.on_copy(sqlite_template, tmp_path_factory.mktemp("served"))
     yield control_plane
     control_plane.stop()
 

@@ -25,10 +25,8 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def served(sqlite_template: Path, store_folder: Path) -> Iterator[ServedControlPlane]:
-    database = store_folder / "tailrace.db"
-    database.write_bytes(sqlite_template.read_bytes())
-    control_plane = ServedControlPlane(
-        f"sqlite+aiosqlite:///{database}", store_folder, max_blob_bytes=MAX_BLOB_BYTES
+    control_plane = ServedControlPlane.on_copy(
+        sqlite_template, store_folder, max_blob_bytes=MAX_BLOB_BYTES
     )
     yield control_plane
     control_plane.stop()
