@@ -25,7 +25,8 @@ _TAIL_BYTES = 16 * 1024
 class Child:
     """A process in a session of its own, so that Ctrl-C reaches this process alone.
 
-    It gets SIGTERM when this process dies, however that happens. Start it from the main thread.
+    It is killed when this process dies without having stopped it: it could not end well then, since
+    the others of the stack it needs for that end as well. Start it from the main thread.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Child:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
-                launcher.command(signal.SIGTERM, list(argv)),
+                launcher.command(signal.SIGKILL, list(argv)),
                 # What it writes must be in the file at once.
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
                 stdin=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.follow import follow, view_for
 from tailrace.cli.options import Json
-from tailrace.cli.stack import Stack, stopping_signals
+from tailrace.cli.stack import STOPPING, Stack, stopping_signals
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
 from tailrace.formats import golden
@@ -70,10 +70,12 @@ def demo(
     with stopping_signals(), _data_dir(data_dir) as kept:
         out.print("starting broker, control plane and worker ...")
         with Stack(kept, listen="127.0.0.1:0") as stack:
-            run = asyncio.run(_submit_and_follow(stack.server, spec, out))
-            with Client(stack.server) as client:
-                _show(client, run, folder, out, as_json)
-            out.print("stopping what was started ...")
+            try:
+                run = asyncio.run(_submit_and_follow(stack.server, spec, out))
+                with Client(stack.server) as client:
+                    _show(client, run, folder, out, as_json)
+            finally:
+                out.print(STOPPING)
         code = exit_codes.of_run(run)
         if code != exit_codes.OK:
             raise typer.Exit(code)

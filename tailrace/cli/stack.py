@@ -26,6 +26,9 @@ from tailrace.client.blocking import Client
 DEFAULT_DATA_DIR = Path(".tailrace")
 """Where ``tailrace up`` keeps database, artifacts, logs and caches."""
 
+STOPPING = "stopping what was started; Ctrl-C kills it at once ..."
+"""What to print before a stack is left: a worker in mid-training takes some seconds."""
+
 _PLANE_READY_SECONDS = 60.0
 _WORKER_READY_SECONDS = 90.0
 _PLANE_GRACE_SECONDS = 15.0

@@ -10,7 +10,7 @@ import typer
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.cli import output
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
-from tailrace.cli.stack import DEFAULT_DATA_DIR, Stack, stopping_signals
+from tailrace.cli.stack import DEFAULT_DATA_DIR, STOPPING, Stack, stopping_signals
 
 _CHECK_SECONDS = 0.5
 
@@ -48,4 +48,4 @@ def up(
                 stack.check()
                 time.sleep(_CHECK_SECONDS)
         finally:
-            out.print("stopping ...")
+            out.print(STOPPING)
