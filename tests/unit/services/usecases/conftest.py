@@ -10,9 +10,9 @@ from tests.unit.services.driver import PROJECT, Driver, make_context
 
 
 @pytest.fixture
-async def driver(database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
+async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     """A registered worker over a database that holds golden-v2."""
-    context = make_context(database_url, tmp_path / "data", dispatch_grace_seconds=30)
+    context = make_context(empty_database_url, tmp_path / "data", dispatch_grace_seconds=30)
     await datasets.seed(context, PROJECT, "golden-v2")
     made = Driver(context)
     await made.register()

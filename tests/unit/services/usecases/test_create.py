@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.domain.errors import AlreadyExists, InvalidInput, NotFound
+from services.usecases.create import CreateRun, create_run
+from services.usecases.read import get_run
+from tests.unit.services.driver import PROJECT, Driver, spec, states
+
+
+def wrong_fields(error: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
+    return {violation.field for violation in error.value.violations}
+
+
+async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
+    bad = spec(
+        model={"preset": "gpt9"},
+        train={"sft": {"max_steps": 10, "learning_rate": -1.0, "num_epochs": 3}},
+        infer={"eval_sets": ["dataset:held_out"], "temperature": float("nan")},
+    )
+    with pytest.raises(InvalidInput) as error:
+        await create_run(driver.context, PROJECT, CreateRun("-x", bad, "a\n"))
+    assert wrong_fields(error) == {
+        "request_id",
+        "run_id",
+        "spec.model.preset",
+        "spec.train.sft.learning_rate",
+        "spec.train.sft.num_epochs",
+        "spec.infer.temperature",
+    }
+
+
+async def test_a_missing_spec_is_named(driver: Driver) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await create_run(driver.context, PROJECT, CreateRun("r", None))
+    assert wrong_fields(error) == {"spec"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dataset": "nothing"}, "DATASET_NOT_FOUND"),
+        ({"dataset": "golden-v2@7"}, "DATASET_NOT_FOUND"),
+        ({"model": {"source": "models/nothing"}}, "MODEL_NOT_FOUND"),
+    ],
+)
+async def test_what_a_spec_names_must_exist(
+    driver: Driver, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(NotFound) as error:
+        await driver.create(**change)
+    assert error.value.reason == reason
+
+
+async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:
+    train = {"sft": {"max_steps": 1}, "eval_fraction": 0.001}
+    with pytest.raises(InvalidInput, match="leaves the held-out part empty"):
+        await driver.create(train=train)
+
+
+async def test_the_same_request_id_returns_the_same_run(driver: Driver) -> None:
+    command = CreateRun("", spec(), "request-1")
+    first = await create_run(driver.context, PROJECT, command)
+    again = await create_run(driver.context, PROJECT, command)
+    assert again.run == first.run
+    with pytest.raises(AlreadyExists) as error:
+        await create_run(driver.context, PROJECT, CreateRun("", spec(judges=None), "request-1"))
+    assert error.value.reason == "REQUEST_ID_REUSED"
+
+
+async def test_concurrent_calls_with_one_request_id_make_one_run(driver: Driver) -> None:
+    command = CreateRun("", spec(), "request-2")
+    made = await asyncio.gather(*(create_run(driver.context, PROJECT, command) for _ in range(5)))
+    assert len({view.run.uid for view in made}) == 1
+
+
+async def test_a_run_id_is_given_away_once(driver: Driver) -> None:
+    await driver.create("mine")
+    with pytest.raises(AlreadyExists) as error:
+        await driver.create("mine")
+    assert error.value.reason == "RUN_EXISTS"
+    assert states(await driver.get("mine"))[0] == "QUEUED"
+
+
+async def test_validate_only_stores_nothing(driver: Driver) -> None:
+    command = CreateRun("would-be", spec(), "request-3", validate_only=True)
+    view = await create_run(driver.context, PROJECT, command)
+    assert view.run.resolved_spec["dataset"] == "golden-v2@1"
+    assert view.run.resolved_spec["train"]["seed"] == 42
+    with pytest.raises(NotFound):
+        await get_run(driver.context, PROJECT, "would-be")
+    await create_run(driver.context, PROJECT, CreateRun("other", spec(), "request-3"))
+
+
+async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) -> None:
+    view = await driver.create(train=None, infer={"eval_sets": ["eval_v1"]}, judges=None)
+    assert [v.stage.stage_id for v in view.stages] == ["infer"]
