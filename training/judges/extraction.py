@@ -6,6 +6,7 @@ GSM8K, arXiv:2110.14168) and "the answer is".
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _SENTENCE = re.compile(
 )
 _BLANK_LINES = re.compile(r"(?:[ \t*_`]*\n)+")
 _BOXED = re.compile(r"\\boxed[ \t]*\{")
+_BRACE = re.compile(r"[{}]")
+_LONGEST_SENTENCE = 1000
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
@@ -38,14 +41,12 @@ def marked_answers(text: str, *, whole_lines: bool = True) -> list[str]:
     ``whole_lines`` off, an ``Answer:`` extends over the following lines up to the next marker,
     for expected answers that have several lines.
     """
-    spans = sorted(_spans(text), key=lambda span: span.marker)
+    # Of two markers that start together ("#### Answer: 5") the longer one counts.
+    found = {span.marker: span for span in sorted(_spans(text), key=lambda s: (s.marker, s.start))}
+    spans, markers = list(found.values()), list(found)
     if not whole_lines:
-        spans = [_extended(span, spans, text) for span in spans]
-    innermost = [
-        span
-        for span in spans
-        if not any(span.start <= other.marker < span.end for other in spans if other is not span)
-    ]
+        spans = [_extended(span, markers, text) for span in spans]
+    innermost = [span for span in spans if _first_from(markers, span.start, len(text)) >= span.end]
     return [text[span.start : span.end].strip() for span in innermost]
 
 
@@ -58,10 +59,12 @@ def _spans(text: str) -> Iterator[_Span]:
     for match in _HASHES.finditer(text):
         yield _Span(match.start(), match.end(), _line_end(text, match.end()))
     for match in _SENTENCE.finditer(text):
-        stop = _SENTENCE_END.search(text, match.end())
-        yield _Span(match.start(), match.end(), stop.start() if stop else len(text))
+        limit = min(len(text), match.end() + _LONGEST_SENTENCE)
+        stop = _SENTENCE_END.search(text, match.end(), limit)
+        yield _Span(match.start(), match.end(), stop.start() if stop else limit)
+    closing = _matching_braces(text)
     for match in _BOXED.finditer(text):
-        brace = _closing_brace(text, match.end())
+        brace = closing.get(match.end() - 1)
         if brace is not None:
             yield _Span(match.start(), match.end(), brace)
 
@@ -71,17 +74,25 @@ def _line_end(text: str, start: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    depth = 1
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return position
-    return None
+def _matching_braces(text: str) -> dict[int, int]:
+    """Position of the closing brace of each opening one that has one."""
+    closing: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match.group() == "{":
+            opened.append(match.start())
+        elif opened:
+            closing[opened.pop()] = match.start()
+    return closing
 
 
-def _extended(span: _Span, spans: list[_Span], text: str) -> _Span:
+def _extended(span: _Span, markers: list[int], text: str) -> _Span:
     if not _LINE.match(text, span.marker):
         return span
-    later = [other.marker for other in spans if other.marker > span.marker]
-    return _Span(span.marker, span.start, min(later, default=len(text)))
+    return _Span(span.marker, span.start, _first_from(markers, span.start, len(text)))
+
+
+def _first_from(markers: list[int], start: int, default: int) -> int:
+    """The first of the sorted ``markers`` at or after ``start``."""
+    index = bisect.bisect_left(markers, start)
+    return markers[index] if index < len(markers) else default

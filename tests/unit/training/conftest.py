@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from tailrace.formats.golden import golden_v2
-from tailrace.formats.run_spec import SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
@@ -50,6 +50,16 @@ class Recorder(Observer):
         return self._stop if reached else None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs that several tests, and the processes they start, compile are compiled once."""
+    folder = tmp_path_factory.mktemp("xla")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def recorder() -> type[Recorder]:
     return Recorder
@@ -75,13 +85,3 @@ def model(tokenizer: Any) -> Model:
 @pytest.fixture(scope="session")
 def params(model: Model) -> Params:
     return model.init(0)
-
-
-@pytest.fixture
-def spec() -> TrainSpec:
-    return TrainSpec(
-        sft=SftSpec(max_steps=12, batch_size=8, max_seq_length=64, learning_rate=1e-2),
-        save_every_steps=4,
-        log_every_steps=3,
-        steps_per_dispatch=2,
-    )

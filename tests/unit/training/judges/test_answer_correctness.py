@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailrace.formats.eval_item import EvalItem
+from training.evalsets import load_eval_set
+from training.judges.answer_correctness import AnswerCorrectnessJudge
+from training.judges.base import Judgement
+
+JUDGE = AnswerCorrectnessJudge()
+WAYS = ("Answer: {}", "so\n**Answer:** {}.", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "{}")
+
+
+def judge(expected: str, text: str, **item: Any) -> Judgement:
+    return JUDGE.judge(EvalItem(id="i", prompt="p", expected_answer=expected, **item), text)
+
+
+@pytest.mark.parametrize("item", load_eval_set("eval_v1"), ids=lambda item: item.id)
+def test_every_answer_of_eval_v1_passes_however_marked(item: EvalItem) -> None:
+    for answer in [item.expected_answer, *item.accepted_answers]:
+        for way in WAYS:
+            judgement = JUDGE.judge(item, way.format(answer))
+            assert judgement.passed, (answer, way, judgement)
+            assert judgement.flexible
+            assert judgement.score == 1
+    assert not JUDGE.judge(item, "Answer: 12345").passed
+
+
+@pytest.mark.parametrize(
+    ("expected", "text"),
+    [
+        ("97", "Calculating 82 + 15 = 97\nAnswer: 97"),
+        ("97", "97"),
+        ("97", " 97.\n"),
+        ("1234.5", "Answer: $1,234.50"),
+        ("97", "Answer: 97\nThe answer is 97.0."),
+        ("apple apple", "Answer: Apple  apple"),
+        ("one\ntwo", "Answer: one\ntwo"),
+    ],
+)
+def test_passes(expected: str, text: str) -> None:
+    assert judge(expected, text).passed
+
+
+@pytest.mark.parametrize(
+    ("expected", "text", "reason"),
+    [
+        ("97", "Calculating 82 + 15 = 97", "the whole text, which marks no answer, is not"),
+        ("97", "Answer: 98", "is not the expected answer"),
+        ("97", "Answer: 97\nAnswer: 98", "ambiguous: the text marks 2 differing answers"),
+        ("97", "Answer: 82 + 15 = 97", "is not the expected answer"),
+        ("97", "Answer:", "is empty"),
+        ("97", "", "is empty"),
+        ("apple apple", "Answer: apple apple apple", "is not the expected answer"),
+        ("?", "Answer: !", "is not the expected answer"),
+    ],
+)
+def test_fails(expected: str, text: str, reason: str) -> None:
+    judgement = judge(expected, text)
+    assert not judgement.passed
+    assert judgement.score == 0
+    assert reason in judgement.reason
+
+
+def test_what_was_extracted() -> None:
+    assert judge("1", "Answer: 1\nAnswer: 2").extracted == "1 | 2"
+    assert judge("1", "no marker").extracted == ""
+    assert judge("1", "no marker").marked is False
+    assert judge("1", "Answer: x").marked is True
+
+
+def test_tolerance() -> None:
+    assert judge("3.14", "Answer: 3.1416", tolerance=0.01).passed
+    assert not judge("3.14", "Answer: 3.1416").passed
+    assert not judge("3.14", "Answer: 3.2", tolerance=0.01).passed
+
+
+@pytest.mark.parametrize(
+    ("answer", "optional", "required"),
+    [
+        ("5 cm", True, True),
+        ("5cm", True, True),
+        ("5", True, False),
+        ("5 m", False, False),
+        ("6 cm", False, False),
+    ],
+)
+def test_units(answer: str, optional: bool, required: bool) -> None:
+    text = f"Answer: {answer}"
+    assert judge("5 cm", text, unit="cm").passed is optional
+    assert judge("5", text, unit="cm", unit_required=True).passed is required
+
+
+@pytest.mark.parametrize("answer", ["B", "(b)", "b.", "B) blue", "blue"])
+def test_choices_by_letter_or_text(answer: str) -> None:
+    assert judge("blue", f"Answer: {answer}", choices=["red", "blue"]).passed
+
+
+@pytest.mark.parametrize("answer", ["A", "c", "A) blue", "red"])
+def test_wrong_choices(answer: str) -> None:
+    assert not judge("blue", f"Answer: {answer}", choices=["red", "blue"]).passed
+
+
+def test_flexible_stands_beside_the_score() -> None:
+    lenient = judge("97", "I get 97")
+    assert (lenient.passed, lenient.score, lenient.flexible) == (False, 0, True)
+    assert judge("blue", "The colour is blue").flexible
+    assert not judge("apple apple", "Answer: apple apple apple").flexible
+    assert not judge("97", "97 or 98").flexible
+
+
+@given(st.text(max_size=200), st.text(min_size=1, max_size=20))
+def test_any_text_is_judged(text: str, expected: str) -> None:
+    judgement = judge(expected, text)
+    assert judgement.score in (0, 1)
+    assert judgement.passed <= judgement.flexible

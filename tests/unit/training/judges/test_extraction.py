@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.judges.extraction import marked_answers
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Answer: 42", ["42"]),
+        ("steps\nAnswer: 42\n", ["42"]),
+        ("**Answer:** 42", ["42"]),
+        ("> Final answer: forty two", ["forty two"]),
+        ("ANSWER : 42", ["42"]),
+        ("Answer:\n\n  42\nmore", ["42"]),
+        ("Answer:", [""]),
+        ("so \\boxed{\\frac{1}{2}} it is", ["\\frac{1}{2}"]),
+        ("\\boxed{never closed", []),
+        ("work\n#### 72", ["72"]),
+        ("#### Answer: 5", ["5"]),
+        ("Answer:\n#### 5", ["5"]),
+        ("### Heading 3", []),
+        ("The answer is 3.14. Since", ["3.14"]),
+        ("I think the final answer is: blue!", ["blue"]),
+        ("Answer: \\boxed{5}", ["5"]),
+        ("Answer: the answer is 5.", ["5"]),
+        ("Answer: 1\nAnswer: 2", ["1", "2"]),
+        ("My Answer: 3 is not at the start of a line", []),
+        ("no marker here", []),
+        ("", []),
+    ],
+)
+def test_markers(text: str, found: list[str]) -> None:
+    assert marked_answers(text) == found
+
+
+def test_answers_of_several_lines() -> None:
+    text = "think\nAnswer: one\ntwo\n\\boxed{three}"
+    assert marked_answers(text) == ["one", "three"]
+    assert marked_answers("think\nAnswer: one\ntwo", whole_lines=False) == ["one\ntwo"]
+
+
+@given(st.text(max_size=60).filter(str.strip))
+def test_what_the_marker_marks_is_found(answer: str) -> None:
+    plain = "".join(answer.split())
+    if plain.strip("*_`") == plain and "\\boxed" not in plain and not plain.startswith("#"):
+        assert marked_answers(f"step\nAnswer: {plain}") == [plain]
+
+
+@pytest.mark.parametrize(
+    "text", ["Answer:" * 20_000, "\\boxed{" * 20_000, "the answer is " * 5_000, "#### \n" * 20_000]
+)
+def test_hostile_text_is_read_in_time(text: str) -> None:
+    begun = time.monotonic()
+    marked_answers(text)
+    marked_answers(text, whole_lines=False)
+    assert time.monotonic() - begun < 10

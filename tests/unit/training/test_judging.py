@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.formats import catalog
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.jsonl import write_records
+from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.verdict import Outcome
+from training.errors import ConfigError, DataError, StoppedError
+from training.judges import JUDGES, find_judge
+from training.judging import Judged, judge_predictions, read_predictions, roles_of
+from training.observer import Observer, StopRequest
+
+ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
+
+
+def prediction(i: int, text: str = "", **changes: Any) -> Prediction:
+    fields: dict[str, Any] = {
+        "eval_set": "s",
+        "example_id": str(i),
+        "model_role": ModelRole.TRAINED,
+        "prompt": f"p{i}",
+        "text": text,
+        "finish_reason": FinishReason.EOS,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+    return Prediction(**fields | changes)
+
+
+def run(predictions: list[Prediction], observer: Observer | None = None) -> Judged:
+    return judge_predictions(
+        find_judge("answer_correctness"),
+        {"s": ITEMS},
+        predictions,
+        [ModelRole.TRAINED],
+        observer or Observer(),
+    )
+
+
+def test_names_are_those_that_run_specs_accept() -> None:
+    assert tuple(JUDGES) == catalog.JUDGES
+    with pytest.raises(ConfigError, match="known: answer_correctness"):
+        find_judge("vibes")
+
+
+def test_one_verdict_per_item_and_a_missing_prediction_is_an_error(recorder: Any) -> None:
+    failed = prediction(3, finish_reason=FinishReason.ERROR, error="too long")
+    seen = recorder()
+    judged = run([prediction(0, "Answer: 0"), prediction(1, "2"), failed], seen)
+    assert [(v.example_id, v.outcome) for v in judged.verdicts] == [
+        ("0", Outcome.PASS),
+        ("1", Outcome.FAIL),
+        ("2", Outcome.ERROR),
+        ("3", Outcome.ERROR),
+    ]
+    assert "no prediction" in judged.verdicts[2].reason
+    assert "too long" in judged.verdicts[3].reason
+    assert seen.verdicts == judged.verdicts
+    (score,) = judged.scores
+    assert (score.passed, score.total, score.errors, score.score) == (1, 2, 2, 0.5)
+    assert score.marker_rate == 0.5
+    assert score.flexible_score == 0.5
+    assert 0 < score.interval_low < 0.5 < score.interval_high < 1
+
+
+def test_nothing_to_score() -> None:
+    (score,) = run([]).scores
+    assert (score.total, score.errors, score.score, score.interval_low) == (0, 4, None, None)
+
+
+def test_samples_are_judged_apart() -> None:
+    judged = run([prediction(0, "0"), prediction(0, "1", sample=1)])
+    assert [(v.sample, v.outcome) for v in judged.verdicts[:2]] == [
+        (0, Outcome.PASS),
+        (1, Outcome.FAIL),
+    ]
+
+
+def test_predictions_of_another_set_are_refused() -> None:
+    with pytest.raises(DataError, match="s/9 is of no item judged here"):
+        run([prediction(9)])
+    with pytest.raises(DataError, match="two predictions s/0/0"):
+        run([prediction(0), prediction(0)])
+
+
+def test_stops_when_asked(recorder: Any) -> None:
+    seen = recorder(StopRequest.CANCEL, 0)
+    seen.progress(0, 1, "verdicts")
+    with pytest.raises(StoppedError):
+        run([], seen)
+
+
+def test_reading_predictions(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.jsonl"
+    made = [prediction(0, "x"), prediction(1, model_role=ModelRole.BASE)]
+    write_records(path, made)
+    assert read_predictions(path) == made
+    assert roles_of(made) == [ModelRole.TRAINED, ModelRole.BASE]
+    path.write_text('{"text": 5}\n')
+    with pytest.raises(DataError, match=r"line 1: eval_set: is required.*text: must be text"):
+        read_predictions(path)
+    with pytest.raises(DataError, match="no file"):
+        read_predictions(tmp_path / "nothing")
