@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.safetensors import MAX_HEADER_BYTES, check_header, header_length
+
+
+def header(**tensors: Any) -> bytes:
+    return json.dumps(tensors).encode()
+
+
+def tensor(start: Any, end: Any) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [1], "data_offsets": [start, end]}
+
+
+def test_a_sound_file() -> None:
+    made = header(__metadata__={"format": "pt"}, b=tensor(4, 8), a=tensor(0, 4))
+    assert header_length(struct.pack("<Q", len(made)), 8 + len(made) + 8) == len(made)
+    check_header(made, 8 + len(made) + 8)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\x05\0\0", b"\0" * 8, b"\xff" * 8, b"PK\x03\x04...."])
+def test_other_files_do_not_begin_like_one(prefix: bytes) -> None:
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        header_length(prefix, 1000)
+
+
+def test_a_header_has_a_limit() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        header_length(struct.pack("<Q", MAX_HEADER_BYTES + 1), 1 << 40)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        b"not json",
+        b"[]",
+        b"[" * 100_000,
+        header(a=1),
+        header(a={}),
+        header(a=tensor(0, "4")),
+        header(a=tensor(4, 0)),
+        header(a=tensor(-1, 4)),
+        header(a=tensor(0, 3)),
+        header(a=tensor(0, True)),
+        header(a={"data_offsets": [0, 4, 4]}),
+    ],
+)
+def test_unsound_headers_are_refused(made: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        check_header(made, 8 + len(made) + 4)
+
+
+@given(st.binary(max_size=64), st.integers(0, 1 << 62))
+def test_no_input_ends_otherwise(data: bytes, size: int) -> None:
+    for check in (header_length, check_header):
+        try:
+            check(data, size)
+        except ValueError as error:
+            assert str(error)  # noqa: PT017 - either outcome is fine, another exception is not
