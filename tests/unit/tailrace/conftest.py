@@ -156,10 +156,11 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                 yield run_pb2.StreamLogsResponse(
                     stage="train", attempt=1, lines=lines, cursor=cursor
                 )
+            cursor = str(len(self.log))
             recorded = self.recorded or self.log
             end = run_pb2.LogEnd(line_count=len(recorded))
             end.digest = chain(b"", (text.encode() for text in recorded)).hex()
-            yield run_pb2.StreamLogsResponse(stage="train", attempt=1, cursor="20", end=end)
+            yield run_pb2.StreamLogsResponse(stage="train", attempt=1, cursor=cursor, end=end)
 
         yield from self.faults.stream("StreamLogs", context, batches())
 

@@ -1,0 +1,102 @@
+"""The embedded stack with its real broker and control plane."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import valkey
+
+from tailrace import Client
+from tailrace.cli.report import CommandError
+from tailrace.cli.stack import Stack, StackInfo, require_extras
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_it_starts_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with Stack(data_dir, listen="127.0.0.1:0", workers=0) as stack:
+        pids = [child.pid for child in stack.children]
+        assert [child.name for child in stack.children] == ["broker", "control plane"]
+        with Client(stack.server) as client:
+            assert client.seed_dataset("golden-v2").trace_count == 100
+        info = StackInfo.read(data_dir)
+        assert info.server == stack.server
+        broker = valkey.Valkey.from_url(info.broker_url or "")
+        assert broker.ping()
+        broker.close()  # type: ignore[no-untyped-call]
+        assert stat.S_IMODE((data_dir / "stack.json").stat().st_mode) == 0o600
+        password = (info.broker_url or "").split(":")[2].split("@")[0]
+        assert password not in "".join(log.read_text() for log in data_dir.glob("logs/*.log"))
+        with pytest.raises(CommandError, match="another stack runs in"):
+            Stack(data_dir, listen="127.0.0.1:0", workers=0).__enter__()
+        stack.check()
+    assert not any(_alive(pid) for pid in pids)
+    assert StackInfo.read(data_dir) == StackInfo()
+    # What it kept is there the next time.
+    with (
+        Stack(data_dir, listen="127.0.0.1:0", workers=0) as again,
+        Client(again.server) as client,
+    ):
+        assert client.get_dataset("golden-v2").version == 1
+
+
+def test_what_does_not_come_up_is_told_and_the_rest_is_stopped(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        stack = Stack(tmp_path, listen=listen, workers=0)
+        with pytest.raises(CommandError) as raised:
+            stack.__enter__()
+    assert "the control plane ended" in str(raised.value)
+    assert "control-plane.log" in str(raised.value)
+    assert stack.children == ()
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_up_ends_on_sigterm_with_everything_it_started(tmp_path: Path) -> None:
+    arguments = ["up", "--no-worker", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")}
+    up = subprocess.Popen(
+        [sys.executable, "-m", "tailrace.cli.main", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert up.stdout is not None
+    assert "control plane on 127.0.0.1:" in up.stdout.readline()
+    server = StackInfo.read(tmp_path).server or ""
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(20) == 128 + signal.SIGTERM
+    assert "stopping" in up.stdout.read()
+    up.stdout.close()
+    host, port = server.split(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=2)
+
+
+def test_up_ends_when_a_part_of_it_ends(tmp_path: Path) -> None:
+    with Stack(tmp_path, listen="127.0.0.1:0", workers=0) as stack:
+        os.kill(stack.children[0].pid, signal.SIGKILL)
+        time.sleep(0.5)
+        with pytest.raises(CommandError, match=r"the broker ended \(signal 9\)"):
+            stack.check()
+
+
+def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CommandError, match=r'pip install "tailrace\[server,training\]"'):
+        require_extras({"sqlalchemy", "jax"})
