@@ -55,7 +55,7 @@ async def seed(context: Context, project: str, dataset_id: str) -> Dataset:
         )
     data = golden.golden_v2_bytes()
     header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
-    content = _scan(io.BytesIO(data), threading.Event())
+    content = await asyncio.to_thread(_scan, io.BytesIO(data), threading.Event())
     manifest = golden.golden_v2_manifest()
     return await _store(context, project, header, content, io.BytesIO(data), manifest)
 

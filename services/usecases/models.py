@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -81,8 +82,8 @@ async def list_newest(
     context: Context, project: str, *, size: int, token: str
 ) -> tuple[list[Model], str]:
     """A page of models, newest first, and the next page's token. Raises ``InvalidInput``."""
-    position = decode_page_token(token, "models", [str, str])
-    after = (datetime.fromisoformat(position[0]), position[1]) if position else None
+    position = decode_page_token(token, "models", [datetime, str])
+    after = (position[0], position[1]) if position else None
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, project, after=after, limit=limit + 1)
@@ -90,7 +91,7 @@ async def list_newest(
     if len(rows) <= limit:
         return found, ""
     last = found[-1]
-    return found, encode_page_token([last.create_time.isoformat(), last.model_id], "models")
+    return found, encode_page_token([last.create_time, last.model_id], "models")
 
 
 async def _check_content(blobs: BlobStore, files: Sequence[FileEntry]) -> str:
@@ -123,4 +124,4 @@ async def _check_weights(blobs: BlobStore, file: FileEntry) -> None:
     prefix = await read_all(blobs, file.sha256, PREFIX_BYTES)
     length = header_length(prefix, file.size_bytes)
     start = await read_all(blobs, file.sha256, PREFIX_BYTES + length)
-    check_header(start[PREFIX_BYTES:], file.size_bytes)
+    await asyncio.to_thread(check_header, start[PREFIX_BYTES:], file.size_bytes)
