@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,10 @@ Download = Callable[[artifact_pb2.ArtifactFile, Path], None]
 """Puts a file's content, whole and verified, at a path."""
 
 
+_ABANDONED_SECONDS = 24 * 3600.0
+"""Age from which a copy under way belongs to a process that died over it."""
+
+
 class BlobCache:
     """Blobs below ``folder``, each verified when it came, the least recently used dropped first.
 
@@ -31,7 +36,9 @@ class BlobCache:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._blobs = folder / "blobs"
-        self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._incoming = folder / "incoming"
+        for made in (self._blobs, self._incoming):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._max_bytes = max_bytes
 
     def place(self, file: artifact_pb2.ArtifactFile, target: Path, download: Download) -> None:
@@ -46,7 +53,9 @@ class BlobCache:
             raise ValueError(f"{file.sha256!r} is not a lower-case hex sha256")
         blob = self._blobs / file.sha256[:2] / file.sha256
         if not self._link(blob, target):
-            self._fetch(file, blob, target, download)
+            download(file, target)
+            target.chmod(0o444)
+            self._keep(target, blob)
 
     def trim(self) -> None:
         """Drop the least recently used blobs while there are more than ``max_bytes``.
@@ -56,7 +65,7 @@ class BlobCache:
         with self._exclusive() as mine:
             if not mine:
                 return
-            entries = sorted(_entries(self._blobs))
+            entries = sorted(_entries(self._blobs, "??/*"))
             total = sum(size for _, size, _ in entries)
             for _, size, path in entries:
                 if total <= self._max_bytes:
@@ -64,20 +73,25 @@ class BlobCache:
                 path.unlink(missing_ok=True)
                 total -= size
                 _log.info("dropped from the cache", blob=path.name, size_bytes=size)
+            for modified, _, path in list(_entries(self._incoming, "*")):
+                if modified < time.time() - _ABANDONED_SECONDS:
+                    path.unlink(missing_ok=True)
 
-    def _fetch(
-        self, file: artifact_pb2.ArtifactFile, blob: Path, target: Path, download: Download
-    ) -> None:
+    def _keep(self, content: Path, blob: Path) -> None:
+        """Put a file that was just downloaded into the cache, unless somebody else just did."""
         blob.parent.mkdir(mode=0o700, exist_ok=True)
-        partial = blob.with_name(f"{file.sha256}.{secrets.token_hex(4)}.part")
         try:
-            download(file, partial)
-            partial.chmod(0o444)
-            # First for the user, then for the cache: another process may drop it at once.
-            _link_or_copy(partial, target)
-            partial.replace(blob)
-        finally:
-            partial.unlink(missing_ok=True)
+            os.link(content, blob)
+        except FileExistsError:
+            return
+        except OSError:  # the cache is on another file system
+            incoming = self._incoming / secrets.token_hex(8)
+            try:
+                shutil.copyfile(content, incoming)
+                incoming.chmod(0o444)
+                incoming.replace(blob)
+            finally:
+                incoming.unlink(missing_ok=True)
 
     def _link(self, blob: Path, target: Path) -> bool:
         try:
@@ -111,9 +125,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
         target.chmod(0o444)
 
 
-def _entries(blobs: Path) -> Iterator[tuple[float, int, Path]]:
-    """Time of last use, size and path of every file, partial downloads of the dead included."""
-    for path in blobs.glob("??/*"):
+def _entries(folder: Path, pattern: str) -> Iterator[tuple[float, int, Path]]:
+    """Time of last use, size and path of every file."""
+    for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
             yield status.st_mtime, status.st_size, path

@@ -1,0 +1,129 @@
+"""One heartbeat speaks for all leases, registers again when forgotten, and says when to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tailrace.errors import FailedPrecondition
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.v1 import stage_pb2, worker_pb2
+from tests.servers.node import wait_until
+from tests.unit.workers.control_plane import FakeControlPlane
+from workers.accelerators import Accelerator, Slot
+from workers.control_client import ControlClient
+from workers.control_server import ControlServer
+from workers.directives import Directives, Wish
+from workers.heartbeat import Heartbeat
+from workers.settings import Settings
+
+SLOTS = [Slot("gpu-0", Accelerator.GPU, (0,), (0, 1)), Slot("gpu-1", Accelerator.GPU, (1,), (2, 3))]
+
+
+class Parent:
+    """What a worker's parent process has."""
+
+    def __init__(self, fake: FakeControlPlane) -> None:
+        self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
+        self.server = ControlServer([slot.id for slot in SLOTS])
+        self.stopped: list[float] = []
+        self.heartbeat = Heartbeat(
+            self.settings, SLOTS, self.server, lambda: self.stopped.append(time.monotonic())
+        )
+
+
+@pytest.fixture
+def parent(fake: FakeControlPlane) -> Iterator[Parent]:
+    made = Parent(fake)
+    yield made
+    made.heartbeat.close()
+    made.server.close()
+
+
+def test_it_introduces_the_worker(parent: Parent, fake: FakeControlPlane) -> None:
+    assert parent.heartbeat.wait_registered(5)
+    (request,) = fake.registered
+    assert (request.worker_id, list(request.pools)) == ("w-1", ["gpu"])
+    assert request.protocol_version == PROTOCOL_VERSION
+    assert request.slots[1] == worker_pb2.Slot(
+        id="gpu-1", accelerator=worker_pb2.ACCELERATOR_TYPE_GPU, devices=[1], cores=[2, 3]
+    )
+    assert {"python", "tailrace", "celery"} <= set(request.versions)
+    assert parent.heartbeat.refusal is None
+
+
+def test_one_message_keeps_all_leases_alive_and_brings_their_directives(
+    parent: Parent, fake: FakeControlPlane
+) -> None:
+    one, two = ControlClient(parent.server.path), ControlClient(parent.server.path)
+    mine, theirs = Directives(), Directives()
+    fake.lease("a")
+    with one.lease("a", mine), two.lease("unknown", theirs):
+        assert theirs.wait(Wish.CONTINUE, 5)
+        assert theirs.wish is Wish.LOST
+        wait_until(lambda: fake.attempts["a"].beats > 2, "heartbeats", 5)
+        assert set(fake.heartbeats[-1].lease_tokens) == {"a", "unknown"}
+        assert mine.wish is Wish.CONTINUE
+        assert not fake.heartbeats[-1].draining
+        parent.server.drain()
+        wait_until(lambda: fake.heartbeats[-1].draining, "the drain", 5)
+
+
+def test_a_forgotten_worker_registers_again(parent: Parent, fake: FakeControlPlane) -> None:
+    parent.heartbeat.wait_registered(5)
+    fake.forget_workers = True
+    wait_until(lambda: len(fake.registered) == 2, "the second registration", 5)
+    count = len(fake.heartbeats)
+    wait_until(lambda: len(fake.heartbeats) > count, "heartbeats", 5)
+    assert not parent.stopped
+
+
+def test_an_absence_is_survived(parent: Parent, fake: FakeControlPlane) -> None:
+    parent.heartbeat.wait_registered(5)
+    fake.stop()
+    time.sleep(0.5)
+    count = len(fake.heartbeats)
+    fake.start()
+    wait_until(lambda: len(fake.heartbeats) > count, "heartbeats", 10)
+    assert len(fake.registered) == 1
+    assert not parent.stopped
+
+
+def test_a_refusal_stops_the_worker(fake: FakeControlPlane) -> None:
+    fake.refuse_registration = "too old"
+    parent = Parent(fake)
+    assert parent.heartbeat.wait_registered(5)
+    assert isinstance(parent.heartbeat.refusal, FailedPrecondition)
+    assert parent.heartbeat.refusal.reason == "PROTOCOL_UNSUPPORTED"
+    wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
+    parent.heartbeat.close()
+    parent.server.close()
+
+
+def test_a_drain_from_above_stops_it_once_and_beats_go_on(
+    parent: Parent, fake: FakeControlPlane
+) -> None:
+    fake.worker_directive = stage_pb2.DIRECTIVE_DRAIN
+    wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
+    count = len(fake.heartbeats)
+    wait_until(lambda: len(fake.heartbeats) > count + 2, "heartbeats", 5)
+    assert len(parent.stopped) == 1
+    assert not parent.server.draining
+
+
+def test_a_thread_that_breaks_stops_the_worker(
+    fake: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> dict[str, str]:
+        raise RuntimeError("a fault of ours")
+
+    reported: list[object] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: reported.append(args.exc_value))
+    monkeypatch.setattr(ControlServer, "leases", broken)
+    parent = Parent(fake)
+    wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
+    wait_until(lambda: [str(e) for e in reported] == ["a fault of ours"], "the report", 5)
+    parent.heartbeat.close()
+    parent.server.close()

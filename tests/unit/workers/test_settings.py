@@ -1,0 +1,61 @@
+"""Settings: read from the environment once, refused with every wrong name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from tailrace.formats.run_spec import RESOURCE_ID
+from workers.settings import Settings, inherited_environment
+
+
+def test_lists_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILRACE_POOLS", "cpu, gpu-h100,")
+    monkeypatch.setenv("TAILRACE_STAGE_COMMAND", "python -m 'my stage'")
+    settings = Settings()
+    assert settings.pools == ("cpu", "gpu-h100")
+    assert settings.stage_command == ("python", "-m", "my stage")
+
+
+def test_two_workers_of_a_host_get_different_names() -> None:
+    names = {Settings().worker_name for _ in range(5)}
+    assert len(names) == 5
+    assert all(re.fullmatch(RESOURCE_ID, name) for name in names)
+
+
+@pytest.mark.parametrize("host", ["9front", "Ünïcode.Example.COM", "x" * 200, "---", ""])
+def test_any_host_name_makes_a_resource_id(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: host)
+    assert re.fullmatch(RESOURCE_ID, Settings().worker_name)
+
+
+def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "POOLS": "CPU",
+        "WORKER_NAME": "../etc",
+        "SLOTS": "-1",
+        "SERVER": "http://host:1",
+        "GRACE_SECONDS": "0",
+        "ACCELERATOR": "abacus",
+        "STAGE_COMMAND": "",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"TAILRACE_{name}", value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert {str(e["loc"][0]).upper() for e in caught.value.errors()} == set(wrong)
+
+
+def test_the_stage_process_inherits_no_setting_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILRACE_BROKER_URL", "amqp://user:secret@host")
+    monkeypatch.setenv("HF_HOME", "/models")
+    inherited = inherited_environment()
+    assert inherited["HF_HOME"] == "/models"
+    assert not any("secret" in value for value in inherited.values())
+
+
+def test_settings_survive_the_way_to_a_pool_process() -> None:
+    settings = Settings(pools=("a", "b"), grace_seconds=3.5)
+    assert Settings(**settings.model_dump(mode="json")) == settings
