@@ -18,6 +18,8 @@ from services.domain.event import (
     MetricPoint,
     clean_line,
 )
+from services.domain.lease import parse_task_id
+from services.domain.names import id_violations
 from services.domain.stage import Progress, StageError
 from services.domain.worker import parse_worker_name
 from services.usecases.acquire import Acquire
@@ -54,10 +56,13 @@ def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWor
 
 def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
     """A delivery. Raises ``InvalidInput``."""
-    if len(request.slot) > 63 or "\0" in request.slot + request.run_uid + request.stage:
-        raise InvalidInput.field("slot", "is not the id of a slot")
+    task_id = TaskId(request.run_uid, request.stage, request.attempt)
+    if id_violations("slot", request.slot):
+        raise InvalidInput(id_violations("slot", request.slot))
+    if parse_task_id(str(task_id)) is None:
+        raise InvalidInput.field("run_uid", f"{str(task_id)[:200]!r} is no delivery of ours")
     return Acquire(
-        task_id=TaskId(request.run_uid, request.stage, request.attempt),
+        task_id=task_id,
         acquire_id=request.acquire_id,
         worker_id=parse_worker_name(request.worker),
         slot=request.slot,

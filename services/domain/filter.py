@@ -66,6 +66,8 @@ def parse_filter(text: str) -> list[Condition]:
 
     Raises :class:`InvalidInput` that says where the filter goes wrong and what is understood.
     """
+    if "\0" in text:
+        raise _wrong(text.index("\0"), "contains a NUL character")
     tokens = _tokens(text)
     conditions: list[Condition] = []
     while tokens:

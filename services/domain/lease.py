@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 
 from tailrace.formats.dispatch import TaskId
+
+_TASK_ID = re.compile(r"[0-9a-f]{32}\.[a-z][a-z0-9_-]{0,62}\.[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,13 @@ def derive(task_id: TaskId, acquire_id: str, salt: str) -> LeaseToken:
 def parse_token(text: str) -> LeaseToken | None:
     """The parts of a token; ``None`` when it is none."""
     task, _, secret = text.rpartition(".")
-    try:
-        return LeaseToken(TaskId.parse(task), secret)
-    except ValueError:
-        return None
+    task_id = parse_task_id(task)
+    return None if task_id is None else LeaseToken(task_id, secret)
+
+
+def parse_task_id(text: str) -> TaskId | None:
+    """A task id that could be one of ours; ``None`` for any other text."""
+    return TaskId.parse(text) if _TASK_ID.fullmatch(text) else None
 
 
 def _digest(secret: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
@@ -22,17 +23,18 @@ def page_size(asked: int, *, default: int, maximum: int = 1000) -> int:
     return min(asked or default, maximum)
 
 
-def encode_page_token(position: Sequence[str | int], query: object) -> str:
+def encode_page_token(position: Sequence[str | int | datetime], query: object) -> str:
     """The token that continues after ``position``.
 
     ``query`` is plain data of the fields that must not change between pages.
     """
-    body = json.dumps({"p": list(position), "q": _fingerprint(query)}, separators=(",", ":"))
+    plain = [entry.isoformat() if isinstance(entry, datetime) else entry for entry in position]
+    body = json.dumps({"p": plain, "q": _fingerprint(query)}, separators=(",", ":"))
     return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
 def decode_page_token(
-    token: str, query: object, shape: Sequence[type[str] | type[int]]
+    token: str, query: object, shape: Sequence[type[str] | type[int] | type[datetime]]
 ) -> list[Any] | None:
     """The position of a token, its entries of the types in ``shape``; ``None`` for no token.
 
@@ -43,17 +45,29 @@ def decode_page_token(
     try:
         padded = token + "=" * (-len(token) % 4)
         body = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        position, fingerprint = body["p"], body["q"]
-        fits = isinstance(position, list) and [type(entry) for entry in position] == list(shape)
+        fingerprint = body["q"]
+        position = [_entry(kind, entry) for kind, entry in zip(shape, body["p"], strict=True)]
     except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
-        fits, position, fingerprint = False, [], ""
-    if not fits:
-        raise InvalidInput.field("page_token", "is not a token that this server gave out")
+        raise InvalidInput.field("page_token", "is not a token that this server gave out") from None
     if fingerprint != _fingerprint(query):
         raise InvalidInput.field(
             "page_token", "belongs to a request with another filter, order or parent"
         )
-    return list(position)
+    return position
+
+
+def _entry(kind: type[str] | type[int] | type[datetime], entry: object) -> str | int | datetime:
+    """One entry of a position; raises ``ValueError`` for what no server wrote."""
+    if kind is datetime and isinstance(entry, str):
+        moment = datetime.fromisoformat(entry)
+        if moment.tzinfo is not None:
+            return moment
+    elif kind is str and isinstance(entry, str) and "\0" not in entry:
+        entry.encode()
+        return entry
+    elif kind is int and type(entry) is int and abs(entry) < 2**63:
+        return entry
+    raise ValueError(entry)
 
 
 def _fingerprint(query: object) -> str:

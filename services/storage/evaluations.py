@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.event import Evaluated
 from services.domain.run import Run
-from services.storage.database import metadata, upsert
+from services.storage.database import BigInt, metadata, upsert
 
 _ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")
 
@@ -100,6 +100,11 @@ async def _page(
         if value:
             query = query.where(table.c[name] == value)
     if after is not None:
-        query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(sa.literal, after)))
+        query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(_literal, after)))
     rows = await conn.execute(query.order_by(*columns).limit(limit))
     return [(tuple(row[:-1]), row[-1]) for row in rows]
+
+
+def _literal(value: str | int) -> sa.ColumnElement[str | int]:
+    # Positions come back from clients: a number may be larger than its column's type.
+    return sa.literal(value, BigInt if isinstance(value, int) else sa.String)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.domain.errors import InvalidInput
+from services.domain.lease import parse_task_id
 from services.storage import outbox
 from services.storage.database import utc_now
 from services.usecases.context import Context
-from tailrace.formats.dispatch import TaskId
 
 
 async def confirm_dispatch(context: Context, task_id: str) -> None:
@@ -16,12 +16,11 @@ async def confirm_dispatch(context: Context, task_id: str) -> None:
 
     Repeating it, or confirming what is claimed already, changes nothing. Raises ``InvalidInput``.
     """
-    try:
-        task = TaskId.parse(task_id)
-    except ValueError:
+    task = parse_task_id(task_id)
+    if task is None:
         raise InvalidInput.field(
             "task_id", f"{task_id[:200]!r} is not of the form {{run uid}}.{{stage}}.{{attempt}}"
-        ) from None
+        )
     due = utc_now() + timedelta(seconds=context.settings.republish_seconds)
     async with context.database.write() as conn:
         await outbox.confirm(conn, task, due)

@@ -56,7 +56,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
             "order_by", f"must be 'create_time' or 'create_time desc', not {command.order_by!r}"
         )
     query = ["runs", command.filter, order]
-    position = decode_page_token(command.token, query, [str, str])
+    position = decode_page_token(command.token, query, [datetime, str])
     limit = page_size(command.size, default=DEFAULT_RUNS)
     async with context.database.read() as conn:
         found = await runs.page(
@@ -64,7 +64,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
             project,
             conditions,
             newest_first=order.endswith("desc"),
-            after=None if position is None else (_time(position[0]), position[1]),
+            after=None if position is None else (position[0], position[1]),
             limit=limit + 1,
         )
         kept = fitting([(str(run.spec) + str(run.resolved_spec), run) for run in found], limit)
@@ -75,7 +75,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
     if len(kept) == len(found):
         return views, ""
     last = kept[-1]
-    return views, encode_page_token([last.create_time.isoformat(), last.uid], query)
+    return views, encode_page_token([last.create_time, last.uid], query)
 
 
 async def list_predictions(
@@ -85,6 +85,7 @@ async def list_predictions(
 
     Raises ``InvalidInput`` and ``NotFound``.
     """
+    _check_eval_set(eval_set)
     query = ["predictions", run_id, eval_set]
     after = decode_page_token(token, query, [str, str, str, int])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
@@ -111,6 +112,7 @@ async def list_verdicts(
     ``outcome`` is that of the API in lower case, empty for all. Raises ``InvalidInput`` and
     ``NotFound``.
     """
+    _check_eval_set(eval_set)
     query = ["verdicts", run_id, eval_set, outcome]
     after = decode_page_token(token, query, [str, str, str, int, str])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
@@ -139,6 +141,11 @@ def fitting(sized: Sequence[tuple[str, T]], limit: int) -> list[T]:
     return kept
 
 
+def _check_eval_set(eval_set: str) -> None:
+    if "\0" in eval_set:
+        raise InvalidInput.field("eval_set", "contains a NUL character")
+
+
 def _page(
     rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
 ) -> tuple[list[dict[str, Any]], str]:
@@ -149,10 +156,3 @@ def _page(
 
 def _position(after: list[Any] | None) -> Position | None:
     return None if after is None else tuple(after)
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput.field("page_token", "is not a token that this server gave out") from None

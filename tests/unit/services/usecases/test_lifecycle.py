@@ -138,7 +138,7 @@ async def test_confirming_a_dispatch_counts_as_publication(driver: Driver) -> No
     assert await due(driver) == {"infer": 0}
     await confirm_dispatch(driver.context, str(order.successor))
     await confirm_dispatch(driver.context, str(order.successor))
-    await confirm_dispatch(driver.context, "nobody.infer.1")
+    await confirm_dispatch(driver.context, "0" * 32 + ".infer.1")
     assert await due(driver) == {"infer": 1}
     with pytest.raises(InvalidInput, match="task_id"):
         await confirm_dispatch(driver.context, "no task")

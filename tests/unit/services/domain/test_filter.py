@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.domain.errors import InvalidInput
+from services.domain.filter import CreatedAt, LabelIs, StateIs, parse_filter
+from services.domain.run import RunState
+
+
+def test_what_is_understood() -> None:
+    assert parse_filter("  ") == []
+    assert parse_filter("state=RUNNING") == [StateIs(RunState.RUNNING)]
+    text = (
+        'create_time >= "2026-01-01T00:00:00Z" AND create_time < 2026-02-01 '
+        "AND labels.a.b-c = 'it\\'s' AND labels.n = 7"
+    )
+    assert parse_filter(text) == [
+        CreatedAt(">=", datetime(2026, 1, 1, tzinfo=UTC)),
+        CreatedAt("<", datetime(2026, 2, 1, tzinfo=UTC)),
+        LabelIs("a.b-c", "it's"),
+        LabelIs("n", "7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("state", "ends in the middle"),
+        ("state = RUNNING AND", "ends in the middle"),
+        ("state = RUNNING OR state = FAILED", "expected AND, not 'OR'"),
+        ("state = ASLEEP", "must be one of QUEUED"),
+        ("state != RUNNING", "takes = only"),
+        ("create_time : 2026-01-01", "create_time takes"),
+        ('create_time > "soon"', "is not a time"),
+        ("name = x", "unknown field 'name'; there is state, create_time"),
+        ("(state = RUNNING)", "expected a field, not '('"),
+        ("labels.A = x", "unknown field"),
+        ('labels.a = "x', "cannot be read from"),
+        ("state RUNNING =", "expected = after state"),
+        ("state = =", "expected a value"),
+        ('labels.a = "\0"', "contains a NUL"),
+    ],
+)
+def test_what_is_not(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        parse_filter(text)
+    (violation,) = error.value.violations
+    assert violation.field == "filter"
+    assert complaint in violation.description
+    assert violation.description.startswith("at character ")
+
+
+@given(st.text(alphabet="state=<>:!()\"' ANDlbe.\\0-9T", max_size=60))
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        parse_filter(text)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from services.domain.errors import InvalidInput
+from services.domain.run import (
+    RUN_TERMINAL,
+    RUN_TRANSITIONS,
+    RunState,
+    check_run_id,
+    new_run_id,
+    new_run_uid,
+    parse_run_name,
+)
+from services.domain.stage import STAGE_DONE, STAGE_TRANSITIONS, StageState, backoff
+from tailrace.formats.dispatch import TaskId
+
+
+def reachable(start: object, moves: object) -> set[object]:
+    assert hasattr(moves, "__getitem__")
+    found, todo = {start}, [start]
+    while todo:
+        for state in moves[todo.pop()]:
+            if state not in found:
+                found.add(state)
+                todo.append(state)
+    return found
+
+
+def test_every_state_can_be_reached_and_only_retries_leave_a_terminal_one() -> None:
+    assert set(RUN_TRANSITIONS) == set(RunState)
+    assert reachable(RunState.QUEUED, RUN_TRANSITIONS) == set(RunState)
+    for state in RUN_TERMINAL:
+        assert RUN_TRANSITIONS[state] <= {RunState.QUEUED}
+    assert RUN_TRANSITIONS[RunState.CANCELLING] == {RunState.CANCELLED}
+    assert set(STAGE_TRANSITIONS) == set(StageState)
+    assert reachable(StageState.PENDING, STAGE_TRANSITIONS) == set(StageState)
+    for done in STAGE_DONE:
+        assert STAGE_TRANSITIONS[done] == frozenset()
+
+
+def test_uids_fit_into_task_ids() -> None:
+    uid = new_run_uid()
+    assert TaskId.parse(str(TaskId(uid, "train", 1))) == TaskId(uid, "train", 1)
+    assert new_run_uid() != uid
+
+
+def test_names_are_parsed_and_refused() -> None:
+    assert parse_run_name(f"runs/{new_run_id()}").startswith("run-")
+    for name in ("", "runs/", "runs/-a", "runs/A", "models/a", "runs/a/b", "runs/" + "a" * 64):
+        with pytest.raises(InvalidInput, match="parent"):
+            parse_run_name(name, "parent")
+    with pytest.raises(InvalidInput, match="run_id"):
+        check_run_id("9", "run_id")
+
+
+def test_backoff_doubles_up_to_its_cap() -> None:
+    assert [backoff(n, 1.0, 60.0) for n in (1, 2, 3, 7, 10_000)] == [1.0, 2.0, 4.0, 60.0, 60.0]
+    assert backoff(5, 0.0, 60.0) == 0.0

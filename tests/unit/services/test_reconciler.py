@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
+from services.usecases import datasets
+from services.usecases.heartbeat import worker_heartbeat
+from tests.unit.services.driver import PROJECT, Driver, make_context, states
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_only_watched_time_counts() -> None:
+    clock = Clock()
+    watch = Watch(10.0, clock)
+    assert watch.look([("a", 1)]) == {"a": 0.0}
+    clock.now += 5
+    assert watch.look([("a", 1), ("b", 1)]) == {"a": 5.0, "b": 0.0}
+    clock.now += 3600
+    assert watch.look([("a", 1), ("b", 2)]) == {"a": 15.0, "b": 0.0}
+    clock.now += 5
+    assert watch.look([("b", 2)]) == {"b": 5.0}
+    assert watch.look([("a", 1), ("b", 2)]) == {"a": 0.0, "b": 5.0}
+
+
+@pytest.fixture
+async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
+    context = make_context(empty_database_url, tmp_path / "data", lease_seconds=30)
+    await datasets.seed(context, PROJECT, "golden-v2")
+    made = Driver(context)
+    await made.register()
+    yield made
+    await context.database.close()
+
+
+async def test_a_silent_worker_loses_its_lease_after_a_whole_one(driver: Driver) -> None:
+    await driver.create()
+    order = await driver.start()
+    clock = Clock()
+    reconciler = Reconciler(driver.context, clock)
+    await reconciler.look_once()
+    for _ in range(LOOKS_PER_LEASE - 1):
+        clock.now += 5
+        await reconciler.look_once()
+        assert states(await driver.get())[1] == "RUNNING"
+    clock.now += 5
+    await reconciler.look_once()
+    view = await driver.get()
+    assert states(view) == ("RUNNING", "QUEUED", "PENDING", "PENDING")
+    assert view.stages[0].stage.attempt == 2
+    assert view.stages[0].waiting_reason.startswith("no live worker")
+    assert order.lease is not None
+
+
+async def test_heartbeats_keep_a_lease_for_ever(driver: Driver) -> None:
+    await driver.create()
+    order = await driver.start()
+    clock = Clock()
+    reconciler = Reconciler(driver.context, clock)
+    for _ in range(10):
+        await worker_heartbeat(driver.context, "w1", [str(order.lease)], draining=False)
+        await reconciler.look_once()
+        clock.now += 25
+    assert states(await driver.get())[1] == "RUNNING"
+
+
+async def test_a_control_plane_that_was_away_expires_nobody(driver: Driver) -> None:
+    await driver.create()
+    await driver.start()
+    clock = Clock()
+    reconciler = Reconciler(driver.context, clock)
+    await reconciler.look_once()
+    clock.now += 3600
+    await reconciler.look_once()
+    assert states(await driver.get())[1] == "RUNNING"
+
+
+async def test_two_reconcilers_expire_an_attempt_once(driver: Driver) -> None:
+    await driver.create()
+    await driver.start()
+    clock = Clock()
+    reconcilers = [Reconciler(driver.context, clock), Reconciler(driver.context, clock)]
+    for _ in range(LOOKS_PER_LEASE + 2):
+        for reconciler in reconcilers:
+            await reconciler.look_once()
+        clock.now += 5
+    view = await driver.get()
+    assert view.stages[0].stage.attempt == 2
+    assert view.stages[0].stage.failures == 1
