@@ -24,7 +24,7 @@ def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
     assert {violation.field for violation in caught.value.violations} >= {
         "spec.train.sft.batch_size",
         "spec.train.sft.learning_rate",
-        "spec.infer.eval_sets[2]",
+        "spec.infer.eval_sets[1]",
         "spec.judges[1].name",
     }
 

@@ -61,7 +61,7 @@ def test_input_that_cannot_be_trained_on_fails_without_a_retry(stack: Stack) -> 
 @pytest.mark.parametrize("source", ["distilgpt2"])
 def test_a_model_that_is_not_at_hand_is_never_replaced(stack: Stack, source: str) -> None:
     with stack.client() as client:
-        spec = train_only(5, model={"source": source}, retry=ONCE)
+        spec = train_only(5, retry=ONCE)
         spec.model.source = source
         ended = until_terminal(client, client.create_run(spec).name, 90)
         assert state(ended) == "failed"
