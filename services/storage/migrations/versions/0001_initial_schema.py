@@ -191,7 +191,7 @@ def upgrade() -> None:
     op.create_table(
         "predictions",
         sa.Column("run_uid", sa.String(length=32), nullable=False),
-        sa.Column("eval_set", sa.String(length=63), nullable=False),
+        sa.Column("eval_set", sa.String(length=128), nullable=False),
         sa.Column("example_id", sa.String(length=128), nullable=False),
         sa.Column("model_role", sa.String(length=32), nullable=False),
         sa.Column("sample", sa.Integer(), autoincrement=False, nullable=False),
@@ -301,7 +301,7 @@ def upgrade() -> None:
     op.create_table(
         "verdicts",
         sa.Column("run_uid", sa.String(length=32), nullable=False),
-        sa.Column("eval_set", sa.String(length=63), nullable=False),
+        sa.Column("eval_set", sa.String(length=128), nullable=False),
         sa.Column("example_id", sa.String(length=128), nullable=False),
         sa.Column("model_role", sa.String(length=32), nullable=False),
         sa.Column("sample", sa.Integer(), autoincrement=False, nullable=False),
