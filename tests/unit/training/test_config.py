@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailrace.formats.run_spec import Schedule
+from training.config import read_config
+from training.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[3] / "training" / "configs"
+
+
+def test_the_guide_is_followed() -> None:
+    config = read_config(CONFIGS / "train_golden_v2.yaml")
+    sft = config.train.sft
+    assert sft is not None
+    assert config.model.source == "distilgpt2"
+    assert (sft.epochs, sft.batch_size, sft.max_seq_length) == (100, 4, 128)
+    assert (sft.learning_rate, config.train.seed, config.train.eval_fraction) == (2e-5, 42, 0)
+
+
+def test_the_offline_twin() -> None:
+    config = read_config(CONFIGS / "train_golden_v2_nano.yaml")
+    sft = config.train.sft
+    assert sft is not None
+    assert config.model.preset == "gpt2-nano"
+    assert (sft.max_steps, sft.batch_size, sft.warmup_steps) == (400, 16, 30)
+    assert (sft.learning_rate, sft.min_learning_rate_ratio) == (1e-3, 0.1)
+    assert sft.schedule is Schedule.COSINE
+    assert config.train.eval_fraction == 0.2
+
+
+def test_every_wrong_key_is_named_and_old_names_get_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "model: {model_id: distilgpt2}\ntraining: {num_epochs: 3}\ndevice: cpu\n"
+        "train: {sft: {batch_size: 0, epochs: 1}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    message = str(caught.value)
+    for expected in (
+        "training: is an old name: use train",
+        "device: is an old name: use the --device flag",
+        "model.model_id: is an old name: use model.source",
+        "train.sft.batch_size: must be at least 1",
+    ):
+        assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [("a: [", "is not YAML"), ("", "must be a mapping"), ("- 1", "must")]
+)
+def test_no_configuration(tmp_path: Path, content: str, complaint: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=complaint):
+        read_config(path)
+    with pytest.raises(ConfigError, match="no configuration file"):
+        read_config(tmp_path / "nothing.yaml")

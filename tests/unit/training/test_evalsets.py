@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tailrace.formats import catalog
+from tailrace.formats.golden import golden_v2
+from tailrace.formats.split import split_traces
+from training.errors import DataError
+from training.evalsets import load_eval_set, load_eval_sets
+
+SPLIT = split_traces(golden_v2(), 0.2, 42)
+
+
+def test_eval_v1() -> None:
+    items = load_eval_set("eval_v1")
+    assert len(items) == 25
+    assert {item.category for item in items} == {
+        "arithmetic",
+        "knowledge",
+        "word_problems",
+        "geometry",
+        "patterns",
+        "conversion",
+        "probability",
+    }
+    assert set(Counter(item.difficulty for item in items)) == {"easy", "medium", "hard"}
+    assert all(load_eval_set(name) for name in catalog.EVAL_SETS)
+
+
+def test_parts_of_a_dataset_and_files_by_their_stem(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"id": "a", "prompt": "p", "expected_answer": "x"}\n')
+    sets = load_eval_sets(["dataset:train", "dataset:held_out", str(path)], SPLIT)
+    assert {name: len(items) for name, items in sets.items()} == {
+        "dataset:train": 54,
+        "dataset:held_out": 13,
+        "mine": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("dataset:train", "needs a dataset"),
+        ("eval_v9", "there is no eval set 'eval_v9': give dataset:train, .*eval_v1"),
+    ],
+)
+def test_refused(name: str, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        load_eval_set(name)
+
+
+def test_an_empty_part_is_refused() -> None:
+    whole = split_traces(golden_v2(), 0.0, 42)
+    with pytest.raises(DataError, match="dataset:held_out is empty"):
+        load_eval_set("dataset:held_out", whole)
+
+
+def test_wrong_files_and_equal_names(tmp_path: Path) -> None:
+    path = tmp_path / "eval_v1.jsonl"
+    path.write_text('{"id": "a"}\n')
+    with pytest.raises(DataError, match=r"line 1: prompt: is required"):
+        load_eval_set(str(path))
+    path.write_text('{"id": "a", "prompt": "p", "expected_answer": "x"}\n')
+    with pytest.raises(DataError, match="two eval sets are called 'eval_v1'"):
+        load_eval_sets(["eval_v1", str(path)])

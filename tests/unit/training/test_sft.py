@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tailrace.formats.canonical import sha256_file
+from tailrace.formats.golden import golden_v2_manifest
+from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.trace import Trace
+from training.errors import ConfigError, DataError
+from training.models.family import Model, Params
+from training.models.folder import load_model
+from training.sft import prepare, run_sft, save_folder
+from training.tokenizer import load_tokenizer
+
+NANO = ModelSpec(preset="gpt2-nano")
+
+
+def spec(**changes: Any) -> TrainSpec:
+    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=64)
+    return TrainSpec(**{"sft": sft, "steps_per_dispatch": 2} | changes)
+
+
+def test_a_preset_starts_from_the_seed_and_the_train_part_alone(traces: list[Trace]) -> None:
+    marker = "zqzqzqzq"
+    held = prepare(NANO, spec(eval_fraction=0.2), traces).split.held_out
+    changed = [
+        Trace(prompt=t.prompt, answer=marker, steps=t.steps, id=t.id) if t in held else t
+        for t in traces
+    ]
+    first, second = (prepare(NANO, spec(eval_fraction=0.2), each) for each in (traces, changed))
+    assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
+    assert len(first.encoded.examples) == 82
+    for name, value in first.params.items():
+        np.testing.assert_array_equal(second.params[name], value)
+    other = prepare(NANO, spec(seed=1), traces)
+    name = "transformer.h.0.mlp.c_fc.weight"
+    assert not np.array_equal(other.params[name], first.params[name])
+
+
+def test_identity_names_the_dataset_by_its_file_digest(traces: list[Trace]) -> None:
+    identity = prepare(NANO, spec(), traces).identity
+    assert identity["dataset"] == golden_v2_manifest()["sha256"]
+    kept = prepare(NANO, spec(save_every_steps=7, log_every_steps=7), traces).identity
+    assert kept == identity
+    assert prepare(NANO, spec(seed=7), traces).identity != identity
+
+
+def test_a_folder_is_fine_tuned_with_its_own_tokenizer(
+    tmp_path: Path, model: Model, params: Params, tokenizer: Any, traces: list[Trace], recorder: Any
+) -> None:
+    save_folder(tmp_path / "base", model, params, tokenizer)
+    start = prepare(ModelSpec(source="models/x"), spec(), traces, tmp_path / "base")
+    assert start.tokenizer.get_vocab() == tokenizer.get_vocab()
+    for name, value in params.items():
+        np.testing.assert_array_equal(start.params[name], value)
+    seen = recorder()
+    result = run_sft(start, spec(), tmp_path / "checkpoints", tmp_path / "final", seen)
+    assert (result.steps, result.examples, result.held_out) == (2, 100, 0)
+    assert result.parameters == model.parameters
+    assert result.model_digest == sha256_file(tmp_path / "final" / "model.safetensors")
+    assert result.first_loss == seen.points[0].loss
+    _, trained = load_model(tmp_path / "final")
+    assert not np.array_equal(trained["transformer.ln_f.bias"], params["transformer.ln_f.bias"])
+    load_tokenizer(tmp_path / "final")
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "complaint"),
+    [
+        ({"sft": None}, ConfigError, "names no method"),
+        ({"eval_fraction": 0.001}, DataError, "train.eval_fraction 0.001 of 67 .* holds out none"),
+        (
+            {"sft": SftSpec(max_steps=1, max_seq_length=4096)},
+            ConfigError,
+            "max_seq_length 4096 is more than the model's context of 256",
+        ),
+    ],
+)
+def test_refused(
+    traces: list[Trace], train: dict[str, Any], error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=complaint):
+        prepare(NANO, spec(**train), traces)
