@@ -30,6 +30,14 @@ async def context(database_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     await made.database.close()
 
 
+@pytest.fixture
+async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
+    """For what does not depend on the database."""
+    made = make_context(sqlite_url, tmp_path / "data", max_dataset_bytes=LIMIT)
+    yield made
+    await made.database.close()
+
+
 async def cut(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
     for start in range(0, len(data), size):
         yield data[start : start + size]
@@ -51,20 +59,20 @@ async def test_seeding_twice_changes_nothing(context: Context) -> None:
     assert await exported(context, "datasets/golden-v2") == golden.golden_v2_bytes()
 
 
-async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(context: Context) -> None:
-    dataset = await datasets.seed(context, PROJECT, "golden-v2")
-    async with context.database.read() as conn:
+async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Context) -> None:
+    dataset = await datasets.seed(local, PROJECT, "golden-v2")
+    async with local.database.read() as conn:
         artifact = await artifacts.get(conn, PROJECT, dataset.artifact_digest)
     files = {file.path: file for file in artifact.listing.files}
     assert set(files) == {"dataset.jsonl", "manifest.json"}
     assert files["dataset.jsonl"].sha256 == dataset.content.sha256
-    manifest = await read_all(context.blobs, files["manifest.json"].sha256, 10_000)
+    manifest = await read_all(local.blobs, files["manifest.json"].sha256, 10_000)
     assert json.loads(manifest) == golden.golden_v2_manifest()
 
 
-async def test_an_unknown_builtin_is_not_found(context: Context) -> None:
+async def test_an_unknown_builtin_is_not_found(local: Context) -> None:
     with pytest.raises(NotFound, match="golden-v2"):
-        await datasets.seed(context, PROJECT, "golden-v9")
+        await datasets.seed(local, PROJECT, "golden-v9")
 
 
 async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
@@ -93,7 +101,7 @@ async def test_imports_at_once_get_versions_of_their_own(context: Context) -> No
     assert sorted(dataset.version for dataset in made) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_each_bad_line_is_named_and_nothing_is_stored(context: Context) -> None:
+async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> None:
     lines = [
         trace_line("fine"),
         b"not json\n",
@@ -103,28 +111,28 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(context: Context) ->
         trace_line("again", id="same"),
     ]
     with pytest.raises(InvalidInput) as error:
-        await import_bytes(context, b"".join(lines))
+        await import_bytes(local, b"".join(lines))
     assert [v.field for v in error.value.violations] == ["line 2", "line 3", "line 4", "line 6"]
     with pytest.raises(NotFound):
-        await datasets.get(context, PROJECT, "datasets/mine")
-    blobs = [p for p in (context.settings.data_dir / "blobs").rglob("*") if p.is_file()]
+        await datasets.get(local, PROJECT, "datasets/mine")
+    blobs = [p for p in (local.settings.data_dir / "blobs").rglob("*") if p.is_file()]
     assert blobs == []
-    assert list((context.settings.data_dir / "spool").iterdir()) == []
+    assert list((local.settings.data_dir / "spool").iterdir()) == []
 
 
-async def test_at_most_a_hundred_bad_lines_are_named(context: Context) -> None:
+async def test_at_most_a_hundred_bad_lines_are_named(local: Context) -> None:
     with pytest.raises(InvalidInput) as error:
-        await import_bytes(context, b"x\n" * 500)
+        await import_bytes(local, b"x\n" * 500)
     assert len(error.value.violations) == 100
 
 
-async def test_an_empty_import_is_refused(context: Context) -> None:
+async def test_an_empty_import_is_refused(local: Context) -> None:
     for data in (b"", b"\n\n"):
         with pytest.raises(InvalidInput, match="no trace"):
-            await import_bytes(context, data)
+            await import_bytes(local, data)
 
 
-async def test_an_import_over_the_limit_is_refused_while_it_arrives(context: Context) -> None:
+async def test_an_import_over_the_limit_is_refused_while_it_arrives(local: Context) -> None:
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -134,19 +142,15 @@ async def test_an_import_over_the_limit_is_refused_while_it_arrives(context: Con
             yield b" " * 1_000_000
 
     with pytest.raises(ResourceExhausted) as error:
-        await datasets.import_lines(context, PROJECT, DatasetHeader("mine", ""), endless())
+        await datasets.import_lines(local, PROJECT, DatasetHeader("mine", ""), endless())
     assert error.value.reason == "DATASET_TOO_LARGE"
     assert taken <= LIMIT + 1_000_000
 
 
-async def test_too_many_traces_are_refused(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_too_many_traces_are_refused(local: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MAX_TRACES", 3)
     with pytest.raises(ResourceExhausted, match="3 traces"):
-        await import_bytes(
-            context, trace_line() * 0 + b"".join(trace_line(str(i)) for i in range(4))
-        )
+        await import_bytes(local, trace_line() * 0 + b"".join(trace_line(str(i)) for i in range(4)))
 
 
 async def test_memory_stays_bounded(sqlite_url: str, tmp_path: Path) -> None:

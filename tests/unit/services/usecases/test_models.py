@@ -30,6 +30,14 @@ async def context(database_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     await made.database.close()
 
 
+@pytest.fixture
+async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
+    """For what does not depend on the database."""
+    made = make_context(sqlite_url, tmp_path / "data")
+    yield made
+    await made.database.close()
+
+
 async def folder(context: Context, weights: bytes | None = None) -> list[FileEntry]:
     return [
         await put(context, "config.json", CONFIG),
@@ -70,7 +78,7 @@ async def test_an_id_keeps_its_files(context: Context) -> None:
     assert await models.get(context, PROJECT, "models/mine") == made
 
 
-async def test_every_unfit_file_is_named_with_its_reason(context: Context) -> None:
+async def test_every_unfit_file_is_named_with_its_reason(local: Context) -> None:
     names = [
         "pytorch_model.bin",
         "weights.PT",
@@ -80,40 +88,40 @@ async def test_every_unfit_file_is_named_with_its_reason(context: Context) -> No
         "noext",
         "w.SAFETENSORS",
     ]
-    found = await refused(context, [not_uploaded(name) for name in names])
+    found = await refused(local, [not_uploaded(name) for name in names])
     assert "run code" in found["files[0].path"]
     assert "run code" in found["files[1].path"]
     assert "is code" in found["files[2].path"]
     assert set(found) >= {f"files[{i}].path" for i in range(len(names))} | {"files"}
 
 
-async def test_a_folder_needs_a_config_and_weights(context: Context) -> None:
-    files = await folder(context)
-    assert "config.json" in (await refused(context, files[1:]))["files"]
-    assert "safetensors" in (await refused(context, [files[0], files[2]]))["files"]
+async def test_a_folder_needs_a_config_and_weights(local: Context) -> None:
+    files = await folder(local)
+    assert "config.json" in (await refused(local, files[1:]))["files"]
+    assert "safetensors" in (await refused(local, [files[0], files[2]]))["files"]
     nested = FileEntry("sub/config.json", files[0].sha256, files[0].size_bytes)
-    assert "config.json" in (await refused(context, [nested, files[1]]))["files"]
+    assert "config.json" in (await refused(local, [nested, files[1]]))["files"]
 
 
 @pytest.mark.parametrize(
     "config", [b"", b"[]", b"{}", b'{"architectures": []}', b'{"architectures": ["a b"]}', b"["]
 )
-async def test_a_config_must_name_its_architecture(context: Context, config: bytes) -> None:
-    files = [await put(context, "config.json", config), *(await folder(context))[1:]]
-    assert set(await refused(context, files)) == {"files[0]"}
+async def test_a_config_must_name_its_architecture(local: Context, config: bytes) -> None:
+    files = [await put(local, "config.json", config), *(await folder(local))[1:]]
+    assert set(await refused(local, files)) == {"files[0]"}
 
 
-async def test_weights_must_be_safetensors_inside_too(context: Context) -> None:
+async def test_weights_must_be_safetensors_inside_too(local: Context) -> None:
     good = safetensors()
     for bad in (b"", b"\x80\x04pickle...", good[:-1], good + b"x", b"\xff" * 64):
-        found = await refused(context, await folder(context, bad))
+        found = await refused(local, await folder(local, bad))
         assert set(found) == {"files[1]"}, bad
 
 
-async def test_files_must_be_uploaded(context: Context) -> None:
-    files = [*await folder(context), not_uploaded("vocab.txt")]
+async def test_files_must_be_uploaded(local: Context) -> None:
+    files = [*await folder(local), not_uploaded("vocab.txt")]
     with pytest.raises(FailedPrecondition) as error:
-        await import_folder(context, files)
+        await import_folder(local, files)
     assert error.value.reason == "BLOB_MISSING"
 
 
