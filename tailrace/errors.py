@@ -63,10 +63,11 @@ class TailraceError(Exception):
         """Every wrong field of the request."""
 
     def __str__(self) -> str:
-        if not self.violations:
+        # A server may have put them into its message already.
+        untold = [v for v in self.violations if v.description not in self.message]
+        if not untold:
             return self.message
-        fields = "; ".join(f"{v.field}: {v.description}" for v in self.violations)
-        return f"{self.message} ({fields})"
+        return f"{self.message} ({'; '.join(f'{v.field}: {v.description}' for v in untold)})"
 
 
 class Cancelled(TailraceError):

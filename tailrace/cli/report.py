@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Sequence
 
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
@@ -50,15 +51,14 @@ def error(raised: BaseException) -> int:
 def _describe(raised: BaseException) -> tuple[list[str], int]:
     if isinstance(raised, TailraceError):
         code = exit_codes.of_error(raised)
-        lines = [f"error: {raised.message}", *_fields(raised.violations)]
+        lines = [f"error: {_head(raised)}", *_fields(raised.violations)]
         if raised.reason:
             lines.append(f"  reason: {raised.reason}")
         if code in _HINTS:
             lines.append(f"  hint: {_HINTS[code]}")
         return lines, code
     if isinstance(raised, SpecError):
-        count = len(raised.violations)
-        head = "a field is wrong" if count == 1 else f"{count} fields are wrong"
+        head = _count(raised.violations)
         return [f"error: {head}", *_fields(raised.violations)], exit_codes.BAD_INPUT
     if isinstance(raised, FormatError):
         lines = [f"  line {e.line}: {e.reason}" for e in raised.errors]
@@ -67,5 +67,15 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
     return [f"error: {raised}"], code
 
 
-def _fields(violations: tuple[Violation, ...] | list[Violation]) -> list[str]:
+def _head(raised: TailraceError) -> str:
+    """The message, unless it only says what the fields below it say."""
+    told = any(v.description in raised.message for v in raised.violations)
+    return _count(raised.violations) if told else raised.message
+
+
+def _count(violations: Sequence[Violation]) -> str:
+    return "a field is wrong" if len(violations) == 1 else f"{len(violations)} fields are wrong"
+
+
+def _fields(violations: Sequence[Violation]) -> list[str]:
     return [f"  {v.field}: {v.description}" for v in violations]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tailrace.cli import output
 from tailrace.protomap import enum_word
@@ -119,7 +119,7 @@ def print_error(error: run_pb2.StageError) -> None:
         output.console().print(f"  | {output.printable(line)}", soft_wrap=True)
 
 
-def _print_stages(stages: Iterable[run_pb2.Stage]) -> None:
+def _print_stages(stages: Sequence[run_pb2.Stage]) -> None:
     rows = [
         (
             stage.id,
@@ -131,9 +131,9 @@ def _print_stages(stages: Iterable[run_pb2.Stage]) -> None:
             stage.attempts[-1].worker.removeprefix("workers/") if stage.attempts else "",
             stage.attempt or "",
             output.duration(stage.start_time, stage.end_time),
-            stage.waiting_reason,
         )
         for stage in stages
     ]
-    columns = ["STAGE", "STATE", "PROGRESS", "POOL", "WORKER", "ATTEMPT", "TOOK", "WAITS FOR"]
+    columns = ["STAGE", "STATE", "PROGRESS", "POOL", "WORKER", "ATTEMPT", "TOOK"]
     output.print_table(columns, rows)
+    output.print_fields((f"{s.id} waits", s.waiting_reason) for s in stages)

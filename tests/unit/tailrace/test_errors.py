@@ -7,6 +7,7 @@ import pytest
 
 from tailrace import Client, errors
 from tailrace.errors import TailraceError
+from tailrace.formats.schema import Violation
 from tailrace.retry import RetryPolicy
 
 
@@ -52,3 +53,12 @@ def test_a_status_rewritten_on_the_way_counts_as_it_arrives() -> None:
     error = errors.from_rpc(Call())
     assert isinstance(error, errors.Unavailable)
     assert str(error) == "proxy says no"
+
+
+def test_violations_are_said_once() -> None:
+    wrong = [Violation("a.b", "must be 1"), Violation("c", "is required")]
+    assert str(errors.InvalidArgument("bad", violations=wrong)) == (
+        "bad (a.b: must be 1; c: is required)"
+    )
+    told = errors.InvalidArgument("a.b: must be 1; c: is required", violations=wrong)
+    assert str(told) == "a.b: must be 1; c: is required"
