@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.server import ControlPlane
 from services.settings import Settings
+
+T = TypeVar("T")
 
 _DEADLINE = 60.0
 
@@ -42,6 +45,10 @@ class ServedControlPlane:
     def port(self) -> int:
         """Where it listens."""
         return int(self.address.rpartition(":")[2])
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the control plane's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_DEADLINE)
 
     def stop(self) -> None:
         """Drain and end it."""

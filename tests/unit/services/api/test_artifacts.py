@@ -8,8 +8,14 @@ import grpc
 import pytest
 
 import tailrace
+from services.domain.artifact import Listing, Producer
+from services.storage import artifacts
 from tailrace import errors
-from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.stage_job import ArtifactKind
+from tailrace.protomap import from_mapping
+from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, run_spec_pb2
+from tests.servers.control_plane import ServedControlPlane
 
 CONTENT = b"0123456789" * 300_000
 
@@ -137,3 +143,39 @@ def test_artifacts_of_unknown_names(client: tailrace.Client) -> None:
         client.get_artifact("artifacts/..")
     with pytest.raises(errors.NotFound):
         list(client.list_artifacts("nope"))
+
+
+def test_a_runs_artifacts_are_listed_by_kind_and_page(
+    client: tailrace.Client, served: ServedControlPlane
+) -> None:
+    client.seed_dataset("golden-v2")
+    spec = {
+        "model": {"preset": "gpt2-nano"},
+        "dataset": "golden-v2",
+        "train": {"sft": {"max_steps": 1}},
+    }
+    run = client.create_run(from_mapping(run_spec_pb2.RunSpec, spec), run_id="with-artifacts")
+    assert list(client.list_artifacts("with-artifacts")) == []
+
+    async def record() -> None:
+        producer = Producer(run.uid, "with-artifacts", "train", 1)
+        async with served.control_plane.context.database.write() as conn:
+            for step in (1, 2, 3):
+                listing = Listing.of([FileEntry(f"step-{step}", "a" * 64, 5)])
+                kind = ArtifactKind.CHECKPOINT if step < 3 else ArtifactKind.MODEL
+                await artifacts.record(conn, "default", listing, kind, producer=producer, step=step)
+
+    served.call(record())
+    listed = list(client.list_artifacts("with-artifacts", page_size=2))
+    assert [a.step for a in listed] == [1, 2, 3]
+    assert {(a.run, a.stage, a.attempt) for a in listed} == {("runs/with-artifacts", "train", 1)}
+    (model,) = client.list_artifacts("runs/with-artifacts", kind="model")
+    assert model == listed[2]
+    assert client.get_artifact(model.name) == model
+    stub = artifact_pb2_grpc.ArtifactServiceStub(client.channel)
+    request = artifact_pb2.ListArtifactsRequest(parent="runs/with-artifacts", page_size=1)
+    request.page_token = stub.ListArtifacts(request).next_page_token
+    request.kind = artifact_pb2.ARTIFACT_KIND_MODEL
+    with pytest.raises(grpc.RpcError) as error:
+        stub.ListArtifacts(request)
+    assert isinstance(refused(error.value), errors.InvalidArgument)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -170,6 +172,36 @@ async def test_memory_stays_bounded(sqlite_url: str, tmp_path: Path) -> None:
         await context.database.close()
     assert dataset.content.size_bytes > 20_000_000
     assert peak < 8_000_000
+
+
+async def test_a_cancelled_import_stops_reading_and_leaves_nothing(local: Context) -> None:
+    line = trace_line("p" * 2000)
+
+    async def lines() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield line * 500
+
+    began = asyncio.create_task(
+        datasets.import_lines(local, PROJECT, DatasetHeader("mine", ""), lines())
+    )
+    spool = local.settings.data_dir / "spool"
+    for _ in range(1000):
+        if spool.exists():
+            break
+        await asyncio.sleep(0.001)
+    began.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await began
+    with pytest.raises(NotFound):
+        await datasets.get(local, PROJECT, "datasets/mine")
+    assert list(spool.iterdir()) == []
+
+
+def test_a_scan_that_nobody_waits_for_ends_at_the_next_line() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(InterruptedError):
+        datasets._scan(io.BytesIO(trace_line() * 3), stop)
 
 
 async def test_what_a_run_names_is_resolved_to_a_version(context: Context) -> None:
