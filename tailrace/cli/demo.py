@@ -18,9 +18,10 @@ from rich.text import Text
 
 from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
-from tailrace.cli.follow import follow, view_for
+from tailrace.cli.follow import follow
 from tailrace.cli.options import Json
 from tailrace.cli.stack import STOPPING, Stack, stopping_signals
+from tailrace.cli.views import view_for
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
 from tailrace.formats import golden

@@ -10,8 +10,9 @@ import typer
 
 from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
-from tailrace.cli.follow import follow, log_text, view_for
+from tailrace.cli.follow import follow
 from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect, connect_aio
+from tailrace.cli.views import log_text, view_for
 from tailrace.formats.stage_job import LogLevel
 from tailrace.formats.verdict import Outcome
 from tailrace.protomap import enum_word
@@ -125,7 +126,7 @@ def logs(
                     where = {"stage": batch.stage, "attempt": batch.attempt}
                     output.print_json_line({**where, **output.plain(line)})
                 else:
-                    out.print(log_text(batch.stage, line), soft_wrap=True)
+                    out.print(log_text(batch.stage, batch.attempt, line), soft_wrap=True)
 
 
 @app.command("metrics")

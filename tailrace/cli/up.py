@@ -39,11 +39,11 @@ def up(
         broker_url=broker_url,
     )
     with stopping_signals(), stack:
-        out.print(f"control plane on {stack.server}; logs in {stack.data_dir / 'logs'}")
-        if stack.server != DEFAULT_SERVER:
-            out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
-        out.print("Ctrl-C stops everything")
         try:
+            out.print(f"control plane on {stack.server}; logs in {stack.data_dir / 'logs'}")
+            if stack.server != DEFAULT_SERVER:
+                out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
+            out.print("Ctrl-C stops everything")
             while True:
                 stack.check()
                 time.sleep(_CHECK_SECONDS)

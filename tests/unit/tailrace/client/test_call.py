@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tailrace.client.call import Paged, Restartable, resource
+from tailrace.v1 import run_pb2
+
+
+@pytest.mark.parametrize(
+    ("name", "full"), [("demo", "runs/demo"), ("runs/demo", "runs/demo"), ("a/b", "a/b")]
+)
+def test_resource_names(name: str, full: str) -> None:
+    assert resource("runs", name) == full
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "fetched"), [(None, 5, 3), (0, 0, 0), (1, 1, 1), (4, 4, 2), (99, 5, 3)]
+)
+def test_pages_are_fetched_as_they_are_needed(limit: int | None, wanted: int, fetched: int) -> None:
+    names = [f"runs/{n}" for n in range(5)]
+    method: Any = None
+    call = Paged(method, run_pb2.ListRunsRequest(), lambda page: page.runs, limit)
+    taken: list[str] = []
+    pages = 0
+    while (page := call.next_page()) is not None:
+        at = int(page.request.page_token or 0)
+        response = run_pb2.ListRunsResponse(
+            runs=[run_pb2.Run(name=name) for name in names[at : at + 2]],
+            next_page_token=str(at + 2) if at + 2 < len(names) else "",
+        )
+        taken += [run.name for run in call.accept(response)]
+        pages += 1
+    assert taken == names[:wanted]
+    assert pages == fetched
+
+
+def test_a_read_error_on_the_way_is_kept() -> None:
+    def requests() -> Iterator[int]:
+        yield 1
+        raise OSError("disk is gone")
+
+    upload = Restartable(requests)
+    iterator = upload.restart()
+    assert next(iterator) == 1
+    with pytest.raises(OSError, match="disk is gone"):
+        next(iterator)
+    assert str(upload.failure) == "disk is gone"

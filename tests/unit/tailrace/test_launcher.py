@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tailrace import launcher
+
+
+def test_the_command_takes_the_launchers_place() -> None:
+    command = launcher.command(
+        signal.SIGTERM, [sys.executable, "-c", "import os; print(os.getpid())"]
+    )
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert int(child.stdout.read()) == child.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_the_signal_is_set() -> None:
+    read = (
+        "import ctypes; n = ctypes.c_int(); "
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(n), 0, 0, 0); print(n.value)"
+    )
+    command = launcher.command(signal.SIGUSR1, [sys.executable, "-c", read])
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == signal.SIGUSR1
+
+
+def test_a_command_that_is_not_there() -> None:
+    command = launcher.command(signal.SIGTERM, ["/no/such/program"])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 127
+    assert done.stderr == "cannot start /no/such/program: No such file or directory\n"
+
+
+def test_a_parent_that_has_ended_already() -> None:
+    command = launcher.command(signal.SIGTERM, ["true"])
+    command[command.index(str(os.getpid()))] = "1"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 127
+    assert "its parent ended first" in done.stderr
