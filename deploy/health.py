@@ -63,6 +63,9 @@ def main(args: list[str]) -> int:
         return 2
     try:
         checks[args[0]](*args[1:])
+    except grpc.RpcError as error:
+        sys.stderr.write(f"unhealthy: {error.code().name}: {error.details()}\n")
+        return 1
     except Exception as error:  # noqa: BLE001 - whatever it is, it is reported as unhealthy
         sys.stderr.write(f"unhealthy: {error}\n")
         return 1
