@@ -74,7 +74,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_channel_error_retry": True,
         "broker_heartbeat": 30,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": 3 * settings.grace_seconds,
+        "worker_soft_shutdown_timeout": settings.drain_seconds,
+        # A pool process imports gRPC and Celery first, which takes a while on a busy host.
+        "worker_proc_alive_timeout": 60.0,
         "worker_consumer": "workers.app:StageConsumer",
         "worker_send_task_events": True,
         "task_send_sent_event": True,

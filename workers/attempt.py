@@ -12,7 +12,7 @@ import structlog
 from tailrace.errors import TailraceError
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.run_spec import StageExecution, StageKind
-from tailrace.formats.stage_job import LogLevel, StageInputs, StageJob, encode_job
+from tailrace.formats.stage_job import LogLevel, StageJob, encode_job
 from tailrace.protomap import enum_word, spec_from_proto
 from tailrace.v1 import run_pb2, stage_pb2
 from workers.accelerators import Slot, stage_environment
@@ -47,6 +47,13 @@ class Means:
     """The artifact store."""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    command: list[str]
+    execution: StageExecution
+    threads: int
+
+
 class Attempt:
     """Executes an order in a folder of its own. Must run in a main thread (StageProcess)."""
 
@@ -63,7 +70,6 @@ class Attempt:
         self._order = order
         self._directives = directives
         self._folder = folder
-        self._kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
         self._journal = Journal(self._spool)
         self._over = False
@@ -99,6 +105,7 @@ class Attempt:
                 checkpoints,
                 self._directives,
                 self._hopeless,
+                self._means.settings.grace_seconds,
             )
             return reports.deliver(delivery, outcome)
         finally:
@@ -109,63 +116,62 @@ class Attempt:
 
     def _execute(self, output: Path, checkpoints: CheckpointUploader) -> Outcome:
         try:
-            command, execution, threads = self._prepare(output)
+            plan = self._prepare(output)
+            if self._unwanted():
+                raise InterruptedTransferError
         except InterruptedTransferError:
             return Abandoned() if self._hopeless() else Stopped()
         except (TailraceError, ValueError, OSError) as error:
             return worker_fault(f"the stage's inputs cannot be had: {error}")
         try:
             process = StageProcess(
-                command,
-                environment=inherited_environment()
-                | stage_environment(self._means.slot, threads)
-                # The attempt's folder holds content from outside, which must not be imported.
-                | {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"},
-                cores=self._means.slot.cores[:threads],
+                plan.command,
+                environment=self._environment(plan.threads),
+                cores=self._means.slot.cores[: plan.threads],
                 folder=self._folder,
             )
         except OSError as error:
             return worker_fault(f"the stage process cannot be started: {error}")
+        with process:
+            return self._supervise(process, plan.execution.timeout, checkpoints)
+
+    def _supervise(
+        self, process: StageProcess, timeout: float, checkpoints: CheckpointUploader
+    ) -> Outcome:
         intake = Intake(process, self._spool, self._journal, checkpoints.offer)
-        supervisor = Supervisor(
-            process,
-            self._directives,
-            timeout=execution.timeout,
-            grace=self._means.settings.grace_seconds,
-        )
-        ending = supervisor.run()
+        grace = self._means.settings.grace_seconds
+        ending = Supervisor(process, self._directives, timeout=timeout, grace=grace).run()
+        _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
         if not intake.join(self._hopeless):
             return Abandoned()
-        _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
         return judge(
             ending,
             intake.report,
             self._journal.tail,
             fault=self._directives.fault,
-            timeout=execution.timeout,
+            timeout=timeout,
         )
 
-    def _prepare(self, output: Path) -> tuple[list[str], StageExecution, int]:
-        """Fetch the inputs and write the job file.
+    def _environment(self, threads: int) -> dict[str, str]:
+        # The attempt's folder holds content from outside, which must not be imported.
+        python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        return inherited_environment() | stage_environment(self._means.slot, threads) | python
 
-        Returns the command, the stage's execution settings, and its number of threads.
-        """
+    def _prepare(self, output: Path) -> _Plan:
+        """Fetch the inputs and write the job file; raises as :meth:`Content.inputs`."""
         order = self._order
         artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
         began = time.monotonic()
-        inputs: StageInputs = self._means.content.inputs(
-            artifacts,
-            self._folder / "inputs",
-            lambda: self._directives.wish > Wish.CONTINUE,
-        )
+        inputs = self._means.content.inputs(artifacts, self._folder / "inputs", self._unwanted)
         spec = spec_from_proto(order.spec)
-        execution: StageExecution = getattr(spec.execution, self._kind.value)
+        kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
+        execution: StageExecution = getattr(spec.execution, kind.value)
         threads = self._threads(execution)
         job = StageJob(
             run=order.run,
             stage=self._task.stage,
             attempt=self._task.attempt,
-            kind=self._kind,
+            kind=kind,
             spec=spec,
             inputs=inputs,
             output_dir=str(output),
@@ -175,7 +181,7 @@ class Attempt:
         path = self._folder / "job.json"
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
-        return [*self._means.settings.stage_command, str(path)], execution, threads
+        return _Plan([*self._means.settings.stage_command, str(path)], execution, threads)
 
     def _threads(self, execution: StageExecution) -> int:
         width = len(self._means.slot.cores)
@@ -191,8 +197,12 @@ class Attempt:
         with contextlib.suppress(SpoolClosedError):
             self._journal.write(text, LogLevel.WARNING)
 
+    def _unwanted(self) -> bool:
+        """Whether there is no need to begin any more."""
+        return self._directives.wish > Wish.CONTINUE
+
     def _hopeless(self) -> bool:
         """Whether nothing can be reported any more, or the time for it is over."""
         draining = self._directives.draining_seconds()
-        late = draining is not None and draining > 2 * self._means.settings.grace_seconds
+        late = draining is not None and draining > self._means.settings.drain_seconds
         return late or self._directives.wish is Wish.LOST

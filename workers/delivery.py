@@ -71,13 +71,26 @@ class Reports:
         checkpoints: CheckpointUploader,
         directives: Directives,
         hopeless: Callable[[], bool],
+        grace: float,
     ) -> None:
+        """Report with these means.
+
+        Args:
+            control_plane: Takes the report.
+            content: Takes the outputs.
+            reporter: Sends the events.
+            checkpoints: Uploads checkpoints that are still waiting.
+            directives: What shall happen to the attempt.
+            hopeless: Whether nothing can be reported any more.
+            grace: Seconds that a worker which shuts down waits for the control plane.
+        """
         self._control_plane = control_plane
         self._content = content
         self._reporter = reporter
         self._checkpoints = checkpoints
         self._directives = directives
         self._hopeless = hopeless
+        self._grace = grace
 
     def deliver(self, delivery: Delivery, outcome: Outcome) -> Conclusion:
         """Report an outcome, however long the control plane is away.
@@ -138,7 +151,8 @@ class Reports:
 
     def _release(self, delivery: Delivery) -> Conclusion:
         self._checkpoints.drain(self._hopeless)
-        self._reporter.flush(self._hopeless)
+        give_up = self._bounded_when_draining()
+        self._reporter.flush(give_up)
         if self._directives.wish is Wish.CANCEL:
             reason = "CANCELLED"
         else:
@@ -149,8 +163,18 @@ class Reports:
             reason=reason,
             last_event_sequence=delivery.spool.acknowledged,
         )
-        self._control_plane.release(request, stop=self._hopeless)
+        self._control_plane.release(request, stop=give_up)
         return Conclusion("released", detail=reason)
+
+    def _bounded_when_draining(self) -> Callable[[], bool]:
+        """A worker that shuts down does not wait long for a control plane that is away."""
+        deadline = time.monotonic() + self._grace
+
+        def give_up() -> bool:
+            draining = self._directives.draining_seconds() is not None
+            return self._hopeless() or (draining and time.monotonic() > deadline)
+
+        return give_up
 
     def _fail(self, delivery: Delivery, error: run_pb2.StageError) -> Conclusion:
         deadline = time.monotonic() + _FAILED_CHECKPOINT_SECONDS

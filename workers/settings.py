@@ -51,6 +51,8 @@ class Settings(BaseSettings):
 
     grace_seconds: float = Field(default=30.0, gt=0)
     """How long a stage process may take to stop before it is killed."""
+    drain_seconds: float = Field(default=120.0, gt=0)
+    """How long a worker that drains may take to upload and hand back what it executes."""
     acquire_seconds: float = Field(default=120.0, gt=0)
     """How long to ask a control plane that does not answer for a delivery's lease; the delivery
     is then dropped, and the control plane publishes the stage again."""

@@ -22,7 +22,7 @@ class StageProcess:
 
     ``events`` and ``output`` are the reading ends of two pipes: the process's event lines, and its
     stdout and stderr together, in the order in which it wrote them. They end when the last process
-    of the group is gone. The caller closes them.
+    of the group is gone. The caller closes them. Leaving a ``with`` block kills what is left.
     """
 
     def __init__(
@@ -69,6 +69,12 @@ class StageProcess:
         self.events = events
         self.output = output
         self._watchdog = self._watch()
+
+    def __enter__(self) -> StageProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
 
     @property
     def pid(self) -> int:

@@ -92,13 +92,19 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         return _stop(task, "NO_ANSWER")
     if answer.HasField("run"):
         return _run(task, child, task_id, answer.run)
-    if getattr(answer, "continue").successor_task_id:
-        return {
-            "outcome": "continued",
-            "confirm": getattr(answer, "continue").successor_task_id,
-        }
+    if answer.HasField("continue"):
+        # `continue` is a word of Python's own.
+        return _continue(task, getattr(answer, "continue").successor_task_id)
     _log.info("nothing to do", reason=answer.stop.reason)
     return _stop(task, answer.stop.reason)
+
+
+def _continue(task: Any, successor: str) -> dict[str, str]:
+    """Let the chain go on past a stage that is done, if its next message is the one that is due."""
+    if _successor(task) != successor:
+        return _stop(task, "STALE")
+    _log.info("done already, the chain goes on", successor=successor)
+    return {"outcome": "continued", "confirm": successor}
 
 
 def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) -> dict[str, str]:
@@ -131,7 +137,7 @@ def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
 def _successor(task: Any) -> str:
     """Task id of the chain's next message; the chain is stored last first."""
     chain = task.request.chain
-    return str(chain[-1]["options"]["task_id"]) if chain else ""
+    return str(chain[-1]["options"].get("task_id", "")) if chain else ""
 
 
 def _is_plausible(run_uid: object, stage: object, attempt: object) -> bool:

@@ -26,6 +26,10 @@ def refuse(context: Any, code: int, reason: str, message: str) -> None:
     context.abort_with_status(rpc_status.to_status(status))
 
 
+def _pass(_request: Any, _context: Any) -> None:
+    """Nothing special happens before a call."""
+
+
 @dataclass
 class Attempt:
     """What the control plane knows of an attempt."""
@@ -69,6 +73,7 @@ class FakeControlPlane(
         self.worker_directive = stage_pb2.DIRECTIVE_CONTINUE
         self.forget_workers = False
         self.decision = stage_pb2.CHAIN_DECISION_STOP
+        self.before: dict[str, Callable[[Any, Any], object]] = {}
         self.publish_hook: Callable[[stage_pb2.PublishEventsRequest, Any], None] = lambda *_: None
         self.batches: list[tuple[int, int]] = []
         self.port = 0
@@ -155,6 +160,7 @@ class FakeControlPlane(
         )
 
     def AcquireStage(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.before.get("AcquireStage", _pass)(request, context)
         key = f"{request.run_uid}.{request.stage}.{request.attempt}"
         with self.lock:
             self.acquired.append(request)
@@ -187,6 +193,7 @@ class FakeControlPlane(
         return stage_pb2.ConfirmDispatchResponse()
 
     def CompleteStage(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.before.get("CompleteStage", _pass)(request, context)
         attempt = self._live(request.lease_token, context)
         missing = [
             f.sha256 for a in request.artifacts for f in a.files if f.sha256 not in self.blobs
@@ -199,10 +206,12 @@ class FakeControlPlane(
         return stage_pb2.CompleteStageResponse(decision=self.decision)
 
     def FailStage(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.before.get("FailStage", _pass)(request, context)
         self._live(request.lease_token, context).failed = request
         return stage_pb2.FailStageResponse()
 
     def ReleaseStage(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.before.get("ReleaseStage", _pass)(request, context)
         self._live(request.lease_token, context).released = request
         return stage_pb2.ReleaseStageResponse()
 
@@ -216,6 +225,7 @@ class FakeControlPlane(
     # ArtifactService
 
     def QueryWriteStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.before.get("QueryWriteStatus", _pass)(request, context)
         sha256 = request.resource_name.split("/")[3]
         done = sha256 in self.blobs
         committed = len(self.blobs.get(sha256, b"")) if done else 0
@@ -238,6 +248,7 @@ class FakeControlPlane(
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "workers do not ask for it")
 
     def Read(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        self.before.get("Read", _pass)(request, context)
         blob = self.blobs.get(request.resource_name.removeprefix("blobs/"))
         if blob is None:
             refuse(context, code_pb2.NOT_FOUND, "NOT_FOUND", f"no {request.resource_name}")
