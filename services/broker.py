@@ -110,6 +110,7 @@ class Broker:
                 "exchange": EXCHANGE,
                 "exchange_type": "topic",
                 "routing_key": routing_key(task.pool),
+                "ignore_result": True,
             },
         )
 
@@ -131,7 +132,10 @@ class Broker:
     def _connected(self) -> Any:
         if self._connection is None:
             connection = self._app.connection_for_write()
-            connection.ensure_connection(max_retries=1, timeout=self._timeout)
+            # The relay comes back by itself: no retries, and no waiting between them, in here.
+            connection.ensure_connection(
+                max_retries=1, interval_start=0, interval_step=0, timeout=self._timeout
+            )
             self._connection = connection
         return self._connection
 

@@ -69,6 +69,10 @@ class ControlPlane:
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
+        self.address = ""
+        """``host:port`` of the gRPC server once started."""
+        self.metrics_port: int | None = None
+        """Port of ``/metrics`` once started, if it is served."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a loop that broke; the process should then end."""
 
@@ -78,18 +82,18 @@ class ControlPlane:
         Raises ``OSError`` when the address is taken and ``Unavailable`` without a database.
         """
         await migrate_database(self.context.database)
-        address = await self._listen()
+        self.address = await self._listen()
         if self.settings.metrics_port is not None:
             host = self.settings.listen.rpartition(":")[0].strip("[]")
-            port = await self.metrics.serve(host, self.settings.metrics_port)
-            _log.info("metrics", address=f"{host}:{port}")
+            self.metrics_port = await self.metrics.serve(host, self.settings.metrics_port)
+            _log.info("metrics", address=f"{host}:{self.metrics_port}")
         relay = Relay(self.context, self._broker)
         reconciler = Reconciler(self.context)
         self._start_loop("relay", relay.run)
         self._start_loop("reconciler", reconciler.run)
         self._start_loop("metrics", lambda: self.metrics.sample(self.context))
         self._start_loop("sweeper", Sweeper(self.context).run)
-        return address
+        return self.address
 
     async def stop(self) -> None:
         """Drain: refuse new work, end streams, finish calls within the grace, join the loops."""

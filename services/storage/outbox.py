@@ -153,7 +153,7 @@ async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -
 async def depth(conn: AsyncConnection) -> dict[str, int]:
     """How many attempts are queued per pool."""
     query = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
-    return dict((await conn.execute(query)).tuples().all())
+    return {pool: int(count) for pool, count in await conn.execute(query)}
 
 
 async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[datetime, int]]:

@@ -183,7 +183,7 @@ async def page(
 async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
     """How many runs are in each state, all projects together."""
     query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
-    return dict((await conn.execute(query)).tuples().all())
+    return {state: int(count) for state, count in await conn.execute(query)}
 
 
 async def find_request(

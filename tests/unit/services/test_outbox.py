@@ -1,0 +1,207 @@
+"""The relay against real brokers: what arrives, how often, and what a broken broker does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+import sqlalchemy as sa
+
+from services.broker import Broker
+from services.outbox import Relay
+from services.storage import outbox
+from services.storage.database import utc_now
+from services.usecases import datasets
+from services.usecases.cancel import cancel_run
+from services.wakeups import OUTBOX
+from tailrace.formats.dispatch import queue_name
+from tests.servers.node import free_port
+from tests.servers.valkey import Valkey
+from tests.unit.services.driver import PROJECT, Driver, make_context
+
+_kombu: Any = kombu
+
+
+def take(broker_url: str, pool: str = "cpu") -> list[dict[str, Any]]:
+    """Headers and chain of every message in a pool's queue, which is empty afterwards."""
+    found: list[dict[str, Any]] = []
+    with _kombu.Connection(broker_url) as connection:
+        channel = connection.default_channel
+        while True:
+            message = channel.basic_get(queue_name(pool), no_ack=True)
+            if message is None:
+                return found
+            body = message.body
+            args, _kwargs, embedded = json.loads(body)
+            headers = message.properties.get("application_headers") or message.headers
+            found.append({**headers, "args_list": args, "chain": embedded["chain"] or []})
+
+
+async def make_due(driver: Driver) -> None:
+    """Let time pass for everything in the outbox."""
+    async with driver.context.database.write() as conn:
+        past = utc_now() - timedelta(seconds=1)
+        await conn.execute(sa.update(outbox.outbox).values(due_time=past))
+
+
+@pytest.fixture
+async def driver(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
+    context = make_context(sqlite_url, tmp_path / "data", admission_floor=2, poll_seconds=0.05)
+    await datasets.seed(context, PROJECT, "golden-v2")
+    made = Driver(context)
+    await made.register()
+    yield made
+    await context.database.close()
+
+
+@pytest.fixture
+async def broker(valkey_url: str) -> AsyncIterator[Broker]:
+    made = Broker(valkey_url, timeout=5)
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize("kind", ["valkey_url", "rabbitmq_url"])
+async def test_a_run_is_published_as_one_chain(
+    driver: Driver, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url: str = request.getfixturevalue(kind)
+    broker = Broker(url, timeout=10)
+    relay = Relay(driver.context, broker)
+    uid = (await driver.create(execution={"infer": {"pool": "gpu"}})).run.uid
+    assert await relay.relay_once() == 1
+    assert await relay.relay_once() == 0
+    (message,) = await asyncio.to_thread(take, url)
+    assert message["id"] == f"{uid}.train.1"
+    assert message["root_id"] == uid
+    assert message["task"] == "tailrace.train"
+    assert message["args_list"] == [uid, "train", 1]
+    assert message["ignore_result"]
+    infer, judge = reversed(message["chain"])
+    assert infer["task"] == "tailrace.infer"
+    assert infer["args"] == [uid, "infer", 1]
+    assert infer["options"]["task_id"] == f"{uid}.infer.1"
+    assert infer["options"]["routing_key"] == "pool.gpu"
+    assert "queue" not in infer["options"]
+    assert judge["options"]["task_id"] == f"{uid}.judge.1"
+    assert judge["immutable"]
+    await broker.close()
+
+
+async def test_an_unclaimed_publication_is_repeated_and_refills_a_wiped_broker(
+    driver: Driver, valkey_node: Valkey, broker: Broker
+) -> None:
+    relay = Relay(driver.context, broker)
+    uid = (await driver.create()).run.uid
+    await relay.relay_once()
+    valkey_node.flush()
+    assert await asyncio.to_thread(take, valkey_node.url) == []
+    await make_due(driver)
+    assert await relay.relay_once() == 1
+    (message,) = await asyncio.to_thread(take, valkey_node.url)
+    assert message["id"] == f"{uid}.train.1"
+    async with driver.context.database.read() as conn:
+        ((due, count),) = (await outbox.due_times(conn, uid)).values()
+    assert count == 2
+    delay = (due - utc_now()).total_seconds()
+    assert 20 < delay <= 30
+
+
+async def test_a_broker_that_is_down_only_delays(driver: Driver, valkey_node: Valkey) -> None:
+    broker = Broker(valkey_node.url, timeout=2)
+    relay = Relay(driver.context, broker)
+    await driver.create()
+    await relay.relay_once()
+    await asyncio.to_thread(take, valkey_node.url)
+    valkey_node.kill()
+    await make_due(driver)
+    assert await relay.relay_once() == 1
+    assert await relay.relay_once() == 0
+    await asyncio.to_thread(valkey_node.restart)
+    await make_due(driver)
+    assert await relay.relay_once() == 1
+    assert len(await asyncio.to_thread(take, valkey_node.url)) == 1
+    await broker.close()
+
+
+async def test_a_claimed_or_ended_stage_is_not_published(
+    driver: Driver, broker: Broker, valkey_url: str
+) -> None:
+    relay = Relay(driver.context, broker)
+    await driver.create("a")
+    await driver.create("b")
+    await driver.start("a")
+    await cancel_run(driver.context, PROJECT, "b")
+    assert await relay.relay_once() == 0
+
+
+async def test_a_retry_carries_the_new_attempt_and_only_what_is_left(
+    driver: Driver, broker: Broker, valkey_url: str
+) -> None:
+    relay = Relay(driver.context, broker)
+    uid = (await driver.create()).run.uid
+    await driver.complete(await driver.start())
+    await driver.fail(await driver.start())
+    await relay.relay_once()
+    (message,) = await asyncio.to_thread(take, valkey_url)
+    assert message["id"] == f"{uid}.infer.2"
+    assert [link["options"]["task_id"] for link in message["chain"]] == [f"{uid}.judge.1"]
+
+
+async def test_a_pool_admits_so_many_first_stages_and_any_later_ones(
+    driver: Driver, broker: Broker, valkey_url: str
+) -> None:
+    relay = Relay(driver.context, broker)
+    for i in range(4):
+        await driver.create(f"r{i}")
+    await driver.create("gpu", execution={"train": {"pool": "gpu"}})
+    assert await relay.relay_once() == 3
+    assert await relay.relay_once() == 0
+    assert len(await asyncio.to_thread(take, valkey_url)) == 2
+    order = await driver.start("r0")
+    assert await relay.relay_once() == 1
+    await driver.fail(order)
+    assert await relay.relay_once() == 1
+    ids = {message["id"].split(".")[2] for message in await asyncio.to_thread(take, valkey_url)}
+    assert ids == {"1", "2"}
+
+
+async def test_two_relays_share_the_work(driver: Driver, broker: Broker, valkey_url: str) -> None:
+    relays = [Relay(driver.context, broker), Relay(driver.context, broker)]
+    for i in range(2):
+        await driver.create(f"r{i}")
+    counts = await asyncio.gather(*(relay.relay_once() for relay in relays))
+    assert sum(counts) == 2
+    assert len(await asyncio.to_thread(take, valkey_url)) == 2
+
+
+async def test_the_loop_publishes_when_woken_and_ends_with_the_process(
+    driver: Driver, broker: Broker, valkey_url: str
+) -> None:
+    loop = asyncio.create_task(Relay(driver.context, broker).run())
+    await driver.create()
+    found: list[dict[str, Any]] = []
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        if found := await asyncio.to_thread(take, valkey_url):
+            break
+    assert len(found) == 1
+    driver.context.shutdown.begin()
+    driver.context.wakeups.wake(OUTBOX)
+    await asyncio.wait_for(loop, 5)
+
+
+async def test_nothing_listens_there(driver: Driver) -> None:
+    broker = Broker(f"amqp://127.0.0.1:{free_port()}//", timeout=2)
+    await driver.create()
+    assert await Relay(driver.context, broker).relay_once() == 1
+    async with driver.context.database.read() as conn:
+        row = (await conn.execute(sa.select(outbox.outbox))).mappings().one()
+    assert (row["publications"], row["failures"], row["claim"]) == (0, 1, "")
+    await broker.close()
