@@ -1,0 +1,405 @@
+"""Runs under any order of deliveries, reports, repeats, expiries, cancels and retries.
+
+A small model says what each call must answer; after each step the database must agree with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from services.domain.directive import Directive, StopReason
+from services.domain.errors import FailedPrecondition, LeaseLost
+from services.domain.run import RUN_TRANSITIONS
+from services.domain.stage import STAGE_TRANSITIONS
+from services.storage import attempts, outbox
+from services.usecases import datasets
+from services.usecases.acquire import Answer, Continue, Order, Stop
+from services.usecases.cancel import cancel_run
+from services.usecases.complete import complete_stage
+from services.usecases.expire import expire_attempt
+from services.usecases.heartbeat import worker_heartbeat
+from services.usecases.retry import retry_run
+from services.usecases.view import RunView
+from tailrace.formats.dispatch import TaskId
+from tests.unit.services.driver import PROJECT, Driver, line, make_context
+
+T = TypeVar("T")
+
+MAX_ATTEMPTS = 2
+STAGES = ("train", "infer", "judge")
+
+
+@dataclass
+class StageModel:
+    state: str = "PENDING"
+    attempt: int = 1
+    failures: int = 0
+    limit: int = MAX_ATTEMPTS
+
+
+@dataclass
+class Lease:
+    """A granted lease and what its last report was answered."""
+
+    order: Order
+    acquire_id: str
+    stage: int
+    end: str = "RUNNING"
+    answer: bool = False
+    lines: list[str] = field(default_factory=list)
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """One run; see the module's docstring."""
+
+    template: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
+        shutil.copytree(self.template, self.folder, dirs_exist_ok=True)
+        self.driver = self.run(opened(self.folder))
+        self.state = "QUEUED"
+        self.stages = [StageModel() for _ in STAGES]
+        self.leases: list[Lease] = []
+        self.revision = 0
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(call)
+
+    def teardown(self) -> None:
+        self.run(self.driver.context.database.close())
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+    @initialize()
+    def create(self) -> None:
+        retry = {"max_attempts": MAX_ATTEMPTS, "initial_backoff": 0.0}
+        self.uid = self.run(self.driver.create(retry=retry)).run.uid
+        self.stages[0].state = "QUEUED"
+
+    # What the model derives.
+
+    def current(self) -> int | None:
+        """The first stage without a result."""
+        return next((i for i, s in enumerate(self.stages) if s.state != "SUCCEEDED"), None)
+
+    def task(self, stage: int) -> TaskId:
+        return TaskId(self.uid, STAGES[stage], self.stages[stage].attempt)
+
+    def pick(self, number: int) -> Lease | None:
+        return self.leases[number % len(self.leases)] if self.leases else None
+
+    def end_cancelled(self) -> None:
+        for stage in self.stages:
+            if stage.state != "SUCCEEDED":
+                stage.state = "CANCELLED"
+        self.state = "CANCELLED"
+
+    def requeue(self, stage: StageModel) -> None:
+        stage.state, stage.attempt = "QUEUED", stage.attempt + 1
+
+    def counted_failure(self, lease: Lease, *, retryable: bool) -> bool:
+        stage = self.stages[lease.stage]
+        if self.state == "CANCELLING":
+            self.end_cancelled()
+            return False
+        stage.failures += 1
+        if retryable and stage.failures < stage.limit:
+            self.requeue(stage)
+            return True
+        stage.state = self.state = "FAILED"
+        return False
+
+    # What workers, clients and time do.
+
+    @rule(stage=st.integers(0, 2), behind=st.integers(-1, 1), again=st.booleans())
+    def deliver(self, stage: int, behind: int, again: bool) -> None:
+        """A delivery of the current attempt, an earlier or a later one, perhaps doubled."""
+        model = self.stages[stage]
+        if model.attempt - behind < 1:
+            return
+        task = TaskId(self.uid, STAGES[stage], model.attempt - behind)
+        acquire_id = secrets.token_hex(16)
+        expected = self.expected_answer(stage, behind)
+        answer = self.run(self.driver.deliver(task, acquire_id))
+        if expected is not None:
+            assert answer == expected
+            return
+        assert isinstance(answer, Order)
+        model.state = "RUNNING"
+        self.state = "RUNNING"
+        following = task if stage == 2 else self.task(stage + 1)
+        assert answer.successor == (None if stage == 2 else following)
+        self.leases.append(Lease(answer, acquire_id, stage))
+        if again:
+            repeated = self.run(self.driver.deliver(task, acquire_id))
+            assert isinstance(repeated, Order)
+            assert repeated.lease == answer.lease
+
+    def expected_answer(self, stage: int, behind: int) -> Answer | None:
+        """The answer to a new delivery; ``None`` for a lease."""
+        model = self.stages[stage]
+        if behind != 0:
+            return Stop(StopReason.STALE)
+        if model.state == "RUNNING":
+            return Stop(StopReason.RUNNING_ELSEWHERE)
+        if self.state in ("CANCELLING", "CANCELLED"):
+            return Stop(StopReason.CANCELLED)
+        if model.state == "SUCCEEDED" and stage < 2 and self.stages[stage + 1].state == "QUEUED":
+            return Continue(self.task(stage + 1))
+        return None if model.state == "QUEUED" else Stop(StopReason.STALE)
+
+    @rule(number=st.integers(0, 99))
+    def heartbeat(self, number: int) -> None:
+        lease = self.pick(number)
+        tokens = [] if lease is None else [str(lease.order.lease)]
+        directives, _ = self.run(
+            worker_heartbeat(self.driver.context, "w1", tokens, draining=False)
+        )
+        if lease is not None:
+            assert directives == [self.expected_directive(lease)]
+
+    def expected_directive(self, lease: Lease) -> Directive:
+        if lease.end != "RUNNING":
+            return Directive.LEASE_LOST
+        return Directive.CANCEL if self.state == "CANCELLING" else Directive.CONTINUE
+
+    @rule(number=st.integers(0, 99), count=st.integers(0, 3), shift=st.integers(-2, 2))
+    def publish(self, number: int, count: int, shift: int) -> None:
+        """A batch that continues, overlaps or leaves a gap."""
+        lease = self.pick(number)
+        if lease is None:
+            return
+        have = len(lease.lines)
+        first = max(1, have + 1 + shift)
+        known = lease.lines[first - 1 : first - 1 + count]
+        texts = known + [secrets.token_hex(4) for _ in range(count - len(known))]
+        call = self.driver.publish(lease.order, first, *map(line, texts))
+        if lease.end != "RUNNING":
+            with pytest.raises(LeaseLost):
+                self.run(call)
+            return
+        answer = self.run(call)
+        if first <= have + 1:
+            lease.lines += texts[have + 1 - first :]
+        assert answer.sequence == len(lease.lines)
+        assert answer.directive == self.expected_directive(lease)
+
+    @rule(number=st.integers(0, 99), chained=st.booleans())
+    def complete(self, number: int, chained: bool) -> None:
+        lease = self.pick(number)
+        if lease is None:
+            return
+        report = self.run(self.driver.completion(lease.order, last_event=len(lease.lines)))
+        if not chained:
+            report = type(report)(**{**vars(report), "successor_task_id": ""})
+        if lease.end not in ("RUNNING", "SUCCEEDED"):
+            with pytest.raises(LeaseLost):
+                self.run(complete_stage(self.driver.context, report))
+            return
+        answer = self.run(complete_stage(self.driver.context, report))
+        if lease.end == "RUNNING":
+            self.completed(lease, chained=chained)
+        assert answer is lease.answer
+
+    def completed(self, lease: Lease, *, chained: bool) -> None:
+        lease.end = self.stages[lease.stage].state = "SUCCEEDED"
+        if self.state == "CANCELLING":
+            self.end_cancelled()
+        elif lease.stage == 2:
+            self.state = "SUCCEEDED"
+        else:
+            lease.answer = chained
+            self.stages[lease.stage + 1].state = "QUEUED"
+
+    @rule(number=st.integers(0, 99), retryable=st.booleans())
+    def fail(self, number: int, retryable: bool) -> None:
+        lease = self.pick(number)
+        if lease is None:
+            return
+        call = self.driver.fail(lease.order, retryable=retryable)
+        if lease.end not in ("RUNNING", "FAILED"):
+            with pytest.raises(LeaseLost):
+                self.run(call)
+            return
+        answer = self.run(call)
+        if lease.end == "RUNNING":
+            lease.end = "FAILED"
+            lease.answer = self.counted_failure(lease, retryable=retryable)
+        assert answer is lease.answer
+
+    @rule(number=st.integers(0, 99))
+    def release(self, number: int) -> None:
+        lease = self.pick(number)
+        if lease is None:
+            return
+        call = self.driver.release(lease.order)
+        if lease.end not in ("RUNNING", "RELEASED", "CANCELLED"):
+            with pytest.raises(LeaseLost):
+                self.run(call)
+            return
+        self.run(call)
+        if lease.end != "RUNNING":
+            return
+        if self.state == "CANCELLING":
+            lease.end = "CANCELLED"
+            self.end_cancelled()
+        else:
+            lease.end = "RELEASED"
+            self.requeue(self.stages[lease.stage])
+
+    @rule(number=st.integers(0, 99), beaten=st.booleans())
+    def expire(self, number: int, beaten: bool) -> None:
+        """A lease's heartbeats stop, or one comes just in time."""
+        lease = self.pick(number)
+        if lease is None:
+            return
+        seen = self.run(self.attempt(lease))
+        if beaten:
+            self.heartbeat(number)
+        expired = self.run(expire_attempt(self.driver.context, seen))
+        assert expired is (lease.end == "RUNNING" and not beaten)
+        if expired:
+            lease.end = "EXPIRED"
+            self.counted_failure(lease, retryable=True)
+
+    @rule()
+    def cancel(self) -> None:
+        call = cancel_run(self.driver.context, PROJECT, "r")
+        if self.state in ("SUCCEEDED", "FAILED"):
+            with pytest.raises(FailedPrecondition, match="nothing to cancel"):
+                self.run(call)
+            return
+        self.run(call)
+        if self.state in ("QUEUED", "RUNNING"):
+            if any(stage.state == "RUNNING" for stage in self.stages):
+                self.state = "CANCELLING"
+            else:
+                self.end_cancelled()
+
+    @precondition(lambda self: self.state in ("FAILED", "CANCELLED"))
+    @rule()
+    def retry(self) -> None:
+        call = retry_run(self.driver.context, PROJECT, "r", "")
+        current = self.current()
+        if current is None:
+            with pytest.raises(FailedPrecondition, match="every result"):
+                self.run(call)
+            return
+        self.run(call)
+        self.state = "QUEUED"
+        for stage in self.stages[current + 1 :]:
+            stage.state = "PENDING"
+        stage = self.stages[current]
+        self.requeue(stage)
+        stage.limit = stage.failures + MAX_ATTEMPTS
+
+    # What must hold whenever nothing is going on.
+
+    @invariant()
+    def the_database_agrees(self) -> None:
+        if not hasattr(self, "uid"):
+            return
+        view = self.run(self.driver.get())
+        assert view.run.state.value == self.state
+        for model, seen in zip(self.stages, view.stages, strict=True):
+            stage = seen.stage
+            assert (stage.state.value, stage.attempt) == (model.state, model.attempt)
+            assert (stage.failures, stage.max_attempts) == (model.failures, model.limit)
+            assert (stage.result is not None) == (model.state == "SUCCEEDED")
+        assert view.run.revision >= self.revision
+        self.revision = view.run.revision
+        self.check_attempts(view)
+        self.check_history(view)
+        queued = [i for i, stage in enumerate(self.stages) if stage.state == "QUEUED"]
+        assert self.run(self.entries()) == {STAGES[i] for i in queued}
+        assert len(queued) <= 1
+
+    def check_attempts(self, view: RunView) -> None:
+        seen = {
+            (attempt.stage_id, attempt.number): attempt
+            for stage in view.stages
+            for attempt in stage.attempts
+        }
+        assert len(seen) == len(self.leases)
+        for lease in self.leases:
+            attempt = seen[STAGES[lease.stage], lease.order.stage.attempt]
+            assert attempt.state.value == lease.end
+            assert attempt.log_lines == len(lease.lines)
+            digest = b""
+            for text in lease.lines:
+                digest = hashlib.sha256(digest + text.encode()).digest()
+            assert attempt.log_digest == digest.hex()
+            assert (attempt.end_time is None) == (lease.end == "RUNNING")
+
+    def check_history(self, view: RunView) -> None:
+        """Every change that was made is allowed, and they join up."""
+        last: dict[str, str] = {"": "", **dict.fromkeys(STAGES, "PENDING"), "train": "QUEUED"}
+        for change in view.history:
+            assert last[change.stage] == change.from_state
+            last[change.stage] = change.to_state
+            moves: Any = STAGE_TRANSITIONS if change.stage else RUN_TRANSITIONS
+            assert not change.from_state or change.to_state in moves[change.from_state]
+        assert last == {
+            "": self.state,
+            **dict(zip(STAGES, [s.state for s in self.stages], strict=True)),
+        }
+
+    async def entries(self) -> set[str]:
+        async with self.driver.context.database.read() as conn:
+            return set(await outbox.due_times(conn, self.uid))
+
+    async def attempt(self, lease: Lease) -> Any:
+        async with self.driver.context.database.read() as conn:
+            return await attempts.get(conn, lease.order.stage.task_id)
+
+
+async def opened(folder: Path) -> Driver:
+    driver = Driver(make_context(f"sqlite+aiosqlite:///{folder}/tailrace.db", folder / "data"))
+    await driver.register()
+    return driver
+
+
+async def seeded(folder: Path) -> None:
+    driver = await opened(folder)
+    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    await driver.context.database.close()
+
+
+def test_any_order_of_events(
+    sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    asyncio.run(seeded(tmp_path))
+    Lifecycle.template = tmp_path
+    run_state_machine_as_test(
+        Lifecycle,
+        settings=settings(
+            max_examples=12,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
