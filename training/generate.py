@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tailrace.formats.prediction import FinishReason
 from training.data import bucket
-from training.models.family import Cache, Decoder, Model, Params
+from training.models.attention import Cache
+from training.models.family import Decoder, Model, Params
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,20 @@
-"""What every model family shares: the decoder's interface, its cache, and bound parameters."""
+"""What every model family shares: the decoder's interface and bound parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
+
+from training.models.attention import Cache, LayerCache
 
 Params = dict[str, jax.Array]
 """A model's parameters by their Hugging Face tensor name, float32."""
-
-
-class LayerCache(NamedTuple):
-    """Keys and values of one layer, each [B, S, heads, head width]."""
-
-    key: jax.Array
-    value: jax.Array
-
-
-Cache = tuple[LayerCache, ...]
-"""Keys and values of all layers; empty where none are kept."""
-
-
-class Dropout:
-    """Dropout (Srivastava et al. 2014) with an explicit key; without one it changes nothing."""
-
-    def __init__(self, key: jax.Array | None) -> None:
-        self._key = key
-        self._calls = 0
-
-    def __call__(self, x: jax.Array, rate: float) -> jax.Array:
-        """``x`` with each value dropped with probability ``rate``, the others scaled up."""
-        if self._key is None or rate == 0:
-            return x
-        key = jax.random.fold_in(self._key, self._calls)
-        self._calls += 1
-        keep = jax.random.bernoulli(key, 1 - rate, x.shape)
-        return jnp.where(keep, x / (1 - rate), 0)
 
 
 class Decoder(Protocol):
@@ -54,13 +28,16 @@ class Decoder(Protocol):
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
+        *,
+        remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Last hidden states [B, T, C] and the updated cache.
 
         ``tokens`` and ``positions`` are [B or 1, T] integers, ``mask`` is [B or 1, T, S], true
         where a query may look at a key. With a ``cache`` the S keys are its rows, of which
         ``start`` to ``start`` + T are written; without one (empty) S = T. ``dropout_key`` turns
-        dropout on.
+        dropout on. ``remat`` trades time for memory in the backward pass, see
+        :func:`training.models.attention.run_layers`.
         """
         ...
 
@@ -82,11 +59,15 @@ class Family:
     build: Callable[[Any, nnx.Rngs], nnx.Module]
     """A module with fresh weights; it is a :class:`Decoder`."""
     prefix: str
-    """What Hugging Face puts before every tensor name of the decoder."""
+    """What tensor names begin with, except where a checkpoint holds the bare body."""
+    embedding: str
+    """Tensor name of the input embedding, which the output layer may share."""
+    buffers: tuple[str, ...]
+    """Ends of tensor names in old checkpoints that are no parameters."""
     context: Callable[[Any], int]
     """Longest sequence in tokens."""
     cache_shape: Callable[[Any], tuple[int, int, int]]
-    """Layers, heads and head width of the key-value cache."""
+    """Layers, key-value heads and head width of the key-value cache."""
 
 
 class Model:
@@ -130,13 +111,14 @@ class Model:
         module: Any = nnx.merge(self._graph, nnx.from_flat_state(leaves))
         return module  # type: ignore[no-any-return]
 
-    def empty_cache(self, batch: int, length: int) -> Cache:
+    def empty_cache(self, batch: int, length: int, dtype: DTypeLike = jnp.float32) -> Cache:
         """A key-value cache of ``length`` rows for ``batch`` sequences, filled with zeros."""
         layers, heads, width = self.family.cache_shape(self.config)
-        zeros = jnp.zeros((batch, length, heads, width), jnp.float32)
+        zeros = jnp.zeros((batch, length, heads, width), dtype)
         return tuple(LayerCache(zeros, zeros) for _ in range(layers))
 
-    def _name(self, path: tuple[Any, ...]) -> str:
+    @staticmethod
+    def _name(path: tuple[Any, ...]) -> str:
         *parents, leaf = (str(part) for part in path)
         leaf = "bias" if leaf == "bias" else "weight"
-        return self.family.prefix + ".".join([*parents, leaf])
+        return ".".join([*parents, leaf])

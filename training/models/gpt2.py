@@ -2,8 +2,7 @@
 
 Architecture: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners". Attribute
 names follow the tensor names of Hugging Face's checkpoints, so that both map mechanically.
-Shapes: B sequences, T query tokens, S key tokens, H heads, D head width, C = H·D channels,
-V vocabulary.
+Shapes: B sequences, T query tokens, S key tokens, C channels, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,28 +13,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from training.errors import ModelConfigError
-from training.models.family import Cache, Dropout, LayerCache
-
-ACTIVATIONS = {
-    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-}
-"""Activations of the feed-forward layer, by their Hugging Face names."""
+from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
+from training.models.config_json import ConfigReader
+from training.models.family import Family
+from training.models.layers import ACTIVATIONS, Dropout, Linear, embedding
 
 _REFUSED = {
     "add_cross_attention": False,
     "reorder_and_upcast_attn": False,
     "scale_attn_by_inverse_layer_idx": False,
     "scale_attn_weights": True,
-    "tie_word_embeddings": True,
 }
 """Switches of Hugging Face's configuration that are supported with this value only."""
 
@@ -56,6 +46,8 @@ class Gpt2Config:
     embd_pdrop: float = 0.1
     attn_pdrop: float = 0.1
     resid_pdrop: float = 0.1
+    tie_word_embeddings: bool = True
+    """Whether the output layer is the input embedding."""
 
 
 class Attention(nnx.Module):
@@ -70,21 +62,12 @@ class Attention(nnx.Module):
         self.c_proj = _linear(width, width, spread / (2 * config.n_layer) ** 0.5, rngs)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, cache: LayerCache | None, start: Any, drop: Dropout
+        self, x: jax.Array, cache: LayerCache | None, shared: Pass
     ) -> tuple[jax.Array, LayerCache | None]:
-        """``x`` [B, T, C] and ``mask`` [B or 1, T, S] to [B, T, C]; keys go to ``cache`` rows."""
-        batch, length, width = x.shape
-        shape = (batch, length, self.heads, width // self.heads)
+        """[B, T, C] to [B, T, C]; see :func:`training.models.attention.attend`."""
+        shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
         query, key, value = (part.reshape(shape) for part in jnp.split(self.c_attn(x), 3, axis=-1))
-        if cache is not None:
-            key = jax.lax.dynamic_update_slice(cache.key, key, (0, start, 0, 0))
-            value = jax.lax.dynamic_update_slice(cache.value, value, (0, start, 0, 0))
-            cache = LayerCache(key, value)
-        scores = jnp.einsum("bthd,bshd->bhts", query, key) / shape[-1] ** 0.5
-        # A finite floor keeps rows that see no key at all (padding) free of NaN.
-        scores = jnp.where(mask[:, None], scores, np.finfo(scores.dtype).min)
-        weights = drop(jax.nn.softmax(scores, axis=-1), self.dropout)
-        mixed = jnp.einsum("bhts,bshd->bthd", weights, value).reshape(batch, length, width)
+        mixed, cache = attend(query, key, value, shared.mask, cache, shared, self.dropout)
         return self.c_proj(mixed), cache
 
 
@@ -115,24 +98,34 @@ class Block(nnx.Module):
         self.mlp = FeedForward(config, rngs)
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, cache: LayerCache | None, start: Any, drop: Dropout
+        self, x: jax.Array, cache: LayerCache | None, shared: Pass
     ) -> tuple[jax.Array, LayerCache | None]:
         """[B, T, C] to [B, T, C]; see :class:`Attention`."""
-        mixed, cache = self.attn(self.ln_1(x), mask, cache, start, drop)
-        x = x + drop(mixed, self.dropout)
-        return x + drop(self.mlp(self.ln_2(x)), self.dropout), cache
+        mixed, cache = self.attn(self.ln_1(x), cache, shared)
+        x = x + shared.drop(mixed, self.dropout)
+        return x + shared.drop(self.mlp(self.ln_2(x)), self.dropout), cache
+
+
+class Gpt2Body(nnx.Module):
+    """Everything below the output layer."""
+
+    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+        spread = config.initializer_range
+        self.wte = embedding(config.vocab_size, config.n_embd, spread, rngs)
+        self.wpe = embedding(config.n_positions, config.n_embd, spread, rngs)
+        self.h = nnx.List([Block(config, rngs) for _ in range(config.n_layer)])
+        self.ln_f = _norm(config, rngs)
 
 
 class Gpt2(nnx.Module):
-    """The language model; input and output embeddings are tied."""
+    """The language model."""
 
     def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
-        init = nnx.initializers.normal(config.initializer_range)
         self.dropout = config.embd_pdrop
-        self.wte = nnx.Embed(config.vocab_size, config.n_embd, embedding_init=init, rngs=rngs)
-        self.wpe = nnx.Embed(config.n_positions, config.n_embd, embedding_init=init, rngs=rngs)
-        self.h = nnx.List([Block(config, rngs) for _ in range(config.n_layer)])
-        self.ln_f = _norm(config, rngs)
+        self.transformer = Gpt2Body(config, rngs)
+        sizes, spread = (config.n_embd, config.vocab_size), config.initializer_range
+        tied = config.tie_word_embeddings
+        self.lm_head = None if tied else Linear(*sizes, bias=False, spread=spread, rngs=rngs)
 
     def hidden(
         self,
@@ -142,67 +135,71 @@ class Gpt2(nnx.Module):
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
+        *,
+        remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Last hidden states; arguments as in :class:`training.models.family.Decoder`."""
-        drop = Dropout(dropout_key)
-        x = drop(self.wte(jnp.asarray(tokens)) + self.wpe(jnp.asarray(positions)), self.dropout)
-        layers: list[LayerCache] = []
-        for index, block in enumerate(self.h):
-            x, layer = block(x, mask, cache[index] if cache else None, start, drop)
-            if layer is not None:
-                layers.append(layer)
-        return self.ln_f(x), tuple(layers)
+        body, shared = self.transformer, Pass(mask, start, Dropout(dropout_key))
+        x = body.wte(jnp.asarray(tokens)) + body.wpe(jnp.asarray(positions))
+        x = shared.drop(x, self.dropout)
+        x, cache = run_layers(body.h, x, cache, shared, remat=remat)
+        return body.ln_f(x), cache
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Scores of the next token: [..., C] to [..., V]."""
-        return hidden @ self.wte.embedding[...].T
+        if self.lm_head is not None:
+            return self.lm_head(hidden)
+        return hidden @ self.transformer.wte.embedding[...].T
 
 
 def parse_config(data: Mapping[str, Any]) -> Gpt2Config:
-    """Read Hugging Face's ``config.json``.
-
-    Raises :class:`training.errors.ModelConfigError` naming every key that is missing or has a
-    value this implementation does not support.
-    """
-    wrong = [
-        f"{name} must be {value}, not {data[name]}"
-        for name, value in _REFUSED.items()
-        if data.get(name, value) != value
-    ]
-    activation = data.get("activation_function", "gelu_new")
-    if activation not in ACTIVATIONS:
-        wrong.append(f"activation_function must be one of {', '.join(ACTIVATIONS)}")
-    sizes: dict[str, Any] = {}
-    for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
-        size = data.get(name)
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            wrong.append(f"{name} must be a whole number of at least 1, not {size}")
-        else:
-            sizes[name] = size
-    if not wrong and sizes["n_embd"] % sizes["n_head"]:
-        wrong.append(f"n_embd {sizes['n_embd']} must be a multiple of n_head {sizes['n_head']}")
-    if wrong:
-        raise ModelConfigError("config.json: " + "; ".join(wrong))
-    names = ("layer_norm_epsilon", "initializer_range", "embd_pdrop", "attn_pdrop", "resid_pdrop")
+    """Read ``config.json``; errors as :meth:`training.models.config_json.ConfigReader.finish`."""
+    reader = ConfigReader(data)
+    reader.fixed(_REFUSED)
+    names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
+    sizes = {name: reader.size(name) for name in names}
+    if sizes["n_embd"] % sizes["n_head"]:
+        reader.wrong(f"n_embd {sizes['n_embd']} must be a multiple of n_head {sizes['n_head']}")
     rates: dict[str, Any] = {
-        name: float(data[name]) for name in names if data.get(name) is not None
+        name: reader.number(name, 0.1, maximum=1.0)
+        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop")
     }
-    return Gpt2Config(
+    config = Gpt2Config(
         **sizes,
-        n_inner=data.get("n_inner") or 4 * sizes["n_embd"],
-        activation_function=activation,
+        n_inner=reader.size("n_inner", 4 * sizes["n_embd"]),
+        activation_function=reader.choice("activation_function", "gelu_new", ACTIVATIONS),
+        layer_norm_epsilon=reader.number("layer_norm_epsilon", 1e-5),
+        initializer_range=reader.number("initializer_range", 0.02),
+        tie_word_embeddings=reader.flag("tie_word_embeddings", True),
         **rates,
     )
+    reader.finish()
+    return config
 
 
 def dump_config(config: Gpt2Config) -> dict[str, Any]:
-    """What ``config.json`` says about this architecture beside the token ids."""
+    """What ``config.json`` says about a GPT-2 beside the token ids."""
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{name: getattr(config, name) for name in config.__dataclass_fields__},
         **_REFUSED,
     }
+
+
+FAMILY = Family(
+    model_type="gpt2",
+    parse_config=parse_config,
+    dump_config=dump_config,
+    build=Gpt2,
+    prefix="transformer.",
+    embedding="transformer.wte.weight",
+    # Old checkpoints store the causal mask.
+    buffers=(".attn.bias", ".attn.masked_bias"),
+    context=lambda config: int(config.n_positions),
+    cache_shape=lambda config: (config.n_layer, config.n_head, config.n_embd // config.n_head),
+)
+"""GPT-2, from distilgpt2 to gpt2-xl."""
 
 
 def _linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Linear:

@@ -6,19 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.errors import ModelConfigError
-from training.models import gpt2
+from training.models import gpt2, llama, mistral, qwen2, qwen3
 from training.models.family import Family, Model
 
 FAMILIES: dict[str, Family] = {
-    "gpt2": Family(
-        model_type="gpt2",
-        parse_config=gpt2.parse_config,
-        dump_config=gpt2.dump_config,
-        build=gpt2.Gpt2,
-        prefix="transformer.",
-        context=lambda config: int(config.n_positions),
-        cache_shape=lambda config: (config.n_layer, config.n_head, config.n_embd // config.n_head),
-    ),
+    module.FAMILY.model_type: module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3)
 }
 """By ``model_type``."""
 

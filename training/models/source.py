@@ -7,11 +7,15 @@ import urllib.request
 from pathlib import Path
 
 from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
+from training.models.weights import INDEX, WEIGHTS, list_weights
 
 HUB_TIMEOUT_SECONDS = 10
 """How long one request to the hub may take before it counts as unreachable."""
 
-_FILES = ["config.json", "generation_config.json", "model.safetensors", "tokenizer*", "*.jinja"]
+_FILES = [
+    *("config.json", "generation_config.json", "tokenizer*", "*.jinja"),
+    *(WEIGHTS, INDEX, "model-*.safetensors"),
+]
 _VOCABULARY = ["vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
 
 
@@ -45,7 +49,11 @@ def _cached(hub_id: str) -> Path | None:
         path = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
-    return path if (path / "model.safetensors").exists() else None
+    try:
+        list_weights(path)
+    except ModelNotFoundError:
+        return None  # An interrupted download: the hub client continues it.
+    return path
 
 
 def _fetch(hub_id: str) -> Path:
@@ -91,7 +99,7 @@ def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:
     return ModelUnreachableError(
         f"the model {hub_id!r} is not cached on this machine and the model hub cannot be reached "
         f"({why}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
-        "(`model: {preset: gpt2-nano}`); name a folder that holds the model; for a server, upload "
+        "(`model: {preset: gpt2-nano}`); give a folder that holds the model (`--model DIR`); for a server, upload "
         "that folder with `tailrace models import DIR` and name `models/{model}`; or run where "
         "the hub can be reached once, which fills the cache"
     )

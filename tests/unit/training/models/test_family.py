@@ -3,9 +3,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from training.models.family import Dropout, Model, Params
+from training.models.family import Model, Params
 
 
 def test_same_seed_same_parameters(model: Model) -> None:
@@ -43,18 +42,3 @@ def test_binding_different_parameters_changes_the_output(model: Model, params: P
     hidden = jax.jit(lambda params: model.bind(params).hidden(one, two, mask)[0])
     first, second = hidden(params), hidden({**params, "transformer.ln_f.bias": jnp.ones(16)})
     assert not np.allclose(first, second)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout_keeps_the_mean(rate: float) -> None:
-    x = jnp.ones(200_000)
-    drop = Dropout(jax.random.key(0))
-    first, second = drop(x, rate), drop(x, rate)
-    assert float((first == 0).mean()) == pytest.approx(rate, abs=0.01)
-    assert float(first.mean()) == pytest.approx(1, abs=0.01)
-    assert not np.array_equal(first, second)
-
-
-def test_no_key_no_dropout() -> None:
-    x = jnp.ones(10)
-    np.testing.assert_array_equal(Dropout(None)(x, 0.5), x)

@@ -28,7 +28,13 @@ def test_defaults_are_those_of_gpt2() -> None:
 
 
 def test_dump_is_the_inverse_of_parse() -> None:
-    changed = {**CONFIG, "n_inner": 12, "activation_function": "relu", "attn_pdrop": 0.0}
+    changed = {
+        **CONFIG,
+        "n_inner": 12,
+        "activation_function": "relu",
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": False,
+    }
     config = parse_config(changed)
     assert parse_config(dump_config(config)) == config
 
@@ -40,7 +46,8 @@ def test_dump_is_the_inverse_of_parse() -> None:
         ({"n_layer": 0, "vocab_size": "x"}, ["n_layer must be", "vocab_size must be"]),
         ({"activation_function": "magic"}, ["activation_function must be one of gelu_new"]),
         ({"scale_attn_by_inverse_layer_idx": True}, ["scale_attn_by_inverse_layer_idx must be"]),
-        ({"tie_word_embeddings": False, "n_embd": None}, ["tie_word_embeddings", "n_embd"]),
+        ({"tie_word_embeddings": 0, "n_embd": None}, ["tie_word_embeddings", "n_embd"]),
+        ({"attn_pdrop": 1.5}, ["attn_pdrop must be a number from 0 to 1, not 1.5"]),
     ],
 )
 def test_refused(changes: dict[str, Any], complaints: list[str]) -> None:
@@ -68,7 +75,8 @@ def test_dropout_follows_its_key() -> None:
     compute = jax.jit(lambda key: model.bind(params).hidden(*arguments, dropout_key=key)[0])
 
     def hidden(seed: int | None) -> jax.Array:
-        return compute(None if seed is None else jax.random.key(seed))
+        out: jax.Array = compute(None if seed is None else jax.random.key(seed))
+        return out
 
     np.testing.assert_array_equal(hidden(1), hidden(1))
     assert not np.allclose(hidden(1), hidden(2))

@@ -1,0 +1,36 @@
+"""Qwen2 (arXiv:2407.10671) and Qwen2.5: Llama with biases on queries, keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.models.config_json import ConfigReader
+from training.models.llama import llama_family
+from training.models.llama_config import (
+    LlamaConfig,
+    dump_common,
+    dump_windows,
+    read_common,
+    read_windows,
+)
+
+
+def parse_config(data: Mapping[str, Any]) -> LlamaConfig:
+    """Read ``config.json``; errors as :func:`training.models.llama_config.read_common`."""
+    reader = ConfigReader(data)
+    return read_common(reader, qkv_bias=True, **read_windows(reader))
+
+
+def dump_config(config: LlamaConfig) -> dict[str, Any]:
+    """What ``config.json`` says about a Qwen2."""
+    return {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        **dump_common(config),
+        **dump_windows(config),
+    }
+
+
+FAMILY = llama_family("qwen2", parse_config, dump_config)
+"""Qwen2 and Qwen2.5, dense."""
