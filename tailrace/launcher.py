@@ -1,12 +1,13 @@
-"""Becomes a child process that does not outlive its parent: ``launcher.py SIGNAL PARENT COMMAND…``.
+"""Becomes a child that does not outlive its parent: ``launcher.py SIGNAL PARENT CORES COMMAND…``.
 
 SIGNAL is the number that the kernel sends when the thread that spawned the process ends
-(PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent. Then COMMAND is executed
-in its place; the setting survives exec. A ``preexec_fn`` could do the same only by running Python
-between fork and exec of a process with threads, where it can deadlock.
+(PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent, CORES the CPU cores it
+is pinned to, separated by commas (`-`: those of its parent). Then COMMAND is executed in its
+place; both settings survive exec. A ``preexec_fn`` could do the same only by running Python between
+fork and exec of a process with threads, where it can deadlock.
 
 It is run by path with ``python -I -S`` and imports the standard library only. Outside Linux there
-is no such signal, and COMMAND is executed as it is.
+is neither such a signal nor pinning, and COMMAND is executed as it is.
 """
 
 from __future__ import annotations
@@ -14,26 +15,30 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterable, Sequence
 
 _PR_SET_PDEATHSIG = 1
 
 
-def command(signal_number: int, argv: list[str]) -> list[str]:
+def command(signal_number: int, argv: Sequence[str], cores: Iterable[int] = ()) -> list[str]:
     """The arguments that start ``argv`` as a child bound to this process.
 
-    Spawn it from the main thread: the signal fires when the spawning *thread* ends.
+    Without ``cores`` it is not pinned. Spawn it from the main thread: the signal fires when the
+    spawning *thread* ends.
     """
     launcher = [sys.executable, "-I", "-S", __file__, str(int(signal_number)), str(os.getpid())]
-    return [*launcher, *argv]
+    return [*launcher, ",".join(map(str, cores)) or "-", *argv]
 
 
 def main(argv: list[str]) -> None:
     """Never returns: the process is replaced, or ends with a message and status 127."""
-    signal_number, parent, child = int(argv[1]), int(argv[2]), argv[3:]
+    signal_number, parent, cores, child = int(argv[1]), int(argv[2]), argv[3], argv[4:]
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
             _fail(child, os.strerror(ctypes.get_errno()))
+        if cores != "-":
+            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     if os.getppid() != parent:
         _fail(child, "its parent ended first")
     try:

@@ -30,7 +30,13 @@ class Child:
     """
 
     def __init__(
-        self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, grace: float
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        grace: float,
+        cores: Sequence[int] = (),
     ) -> None:
         self.name = name
         """What people call it: ``control plane``."""
@@ -41,7 +47,7 @@ class Child:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
-                launcher.command(signal.SIGKILL, list(argv)),
+                launcher.command(signal.SIGKILL, argv, cores),
                 # What it writes must be in the file at once.
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
                 stdin=subprocess.DEVNULL,

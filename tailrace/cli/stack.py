@@ -6,10 +6,11 @@ import contextlib
 import fcntl
 import importlib.util
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -153,8 +154,10 @@ class Stack:
                 "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
                 "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
             }
-            name = f"worker {number}"
-            started[worker_name] = self._start(name, "workers", env, _WORKER_GRACE_SECONDS)
+            cores = shared_cores(number, self._workers)
+            started[worker_name] = self._start(
+                f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores
+            )
         with Client(self.server) as client:
             for worker_name, child in started.items():
                 wanted = f"workers/{worker_name}"
@@ -163,9 +166,16 @@ class Stack:
                     _WORKER_READY_SECONDS,
                 )
 
-    def _start(self, name: str, module: str, env: dict[str, str], grace: float) -> Child:
+    def _start(
+        self,
+        name: str,
+        module: str,
+        env: dict[str, str],
+        grace: float,
+        cores: Sequence[int] = (),
+    ) -> Child:
         argv = [sys.executable, "-m", module]
-        child = Child(name, argv, env, self._log(name), grace)
+        child = Child(name, argv, env, self._log(name), grace, cores)
         self._children.append(child)
         return child
 
@@ -198,6 +208,18 @@ class Stack:
         (self.data_dir / "stack.json").unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
+
+
+def shared_cores(number: int, workers: int) -> list[int]:
+    """The cores of worker ``number`` (from 1): equal shares, so that equal runs stay equal.
+
+    Empty where there is nothing to share: one worker, more workers than cores, or no pinning.
+    """
+    if sys.platform != "linux":
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    width = len(cores) // workers
+    return cores[(number - 1) * width : number * width] if workers > 1 else []
 
 
 def require_extras(modules: set[str]) -> None:

@@ -20,7 +20,12 @@ def up(
     listen: Annotated[
         str, typer.Option("--listen", help="host:port of the control plane; port 0: a free one.")
     ] = DEFAULT_SERVER,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of workers.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=1, help="Number of workers; they share the CPU cores equally."
+        ),
+    ] = 1,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,

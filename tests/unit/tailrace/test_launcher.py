@@ -30,6 +30,16 @@ def test_the_signal_is_set() -> None:
     assert int(done.stdout) == signal.SIGUSR1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+def test_it_is_pinned() -> None:
+    core = min(os.sched_getaffinity(0))
+    show = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+    command = launcher.command(signal.SIGTERM, show, [core])
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == (
+        f"{{{core}}}\n"
+    )
+
+
 def test_a_command_that_is_not_there() -> None:
     command = launcher.command(signal.SIGTERM, ["/no/such/program"])
     done = subprocess.run(command, capture_output=True, text=True, check=False)

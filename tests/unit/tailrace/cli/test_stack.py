@@ -16,7 +16,7 @@ import valkey
 
 from tailrace import Client
 from tailrace.cli.report import CommandError
-from tailrace.cli.stack import Stack, StackInfo, require_extras
+from tailrace.cli.stack import Stack, StackInfo, require_extras, shared_cores
 
 
 def _alive(pid: int) -> bool:
@@ -94,6 +94,14 @@ def test_up_ends_when_a_part_of_it_ends(tmp_path: Path) -> None:
         time.sleep(0.5)
         with pytest.raises(CommandError, match=r"the broker ended \(signal 9\)"):
             stack.check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
+def test_workers_get_equal_shares_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 2, 3, 5, 8})
+    assert shared_cores(1, 1) == []
+    assert [shared_cores(n, 2) for n in (1, 2)] == [[1, 2], [3, 5]]
+    assert shared_cores(6, 6) == []
 
 
 def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
