@@ -105,7 +105,6 @@ class Attempt:
                 checkpoints,
                 self._directives,
                 self._hopeless,
-                self._means.settings.grace_seconds,
             )
             return reports.deliver(delivery, outcome)
         finally:
@@ -204,5 +203,10 @@ class Attempt:
     def _hopeless(self) -> bool:
         """Whether nothing can be reported any more, or the time for it is over."""
         draining = self._directives.draining_seconds()
-        late = draining is not None and draining > self._means.settings.drain_seconds
+        if draining is None:
+            return self._directives.wish is Wish.LOST
+        # A worker that shuts down gives its uploads time, but not to a control plane that is away.
+        settings = self._means.settings
+        away = self._means.control_plane.away_seconds()
+        late = draining > settings.drain_seconds or away > settings.grace_seconds
         return late or self._directives.wish is Wish.LOST

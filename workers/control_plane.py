@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -58,6 +59,19 @@ class ControlPlane:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = stage_pb2_grpc.StageServiceStub(channel)
+        self._away_since: float | None = None
+        channel.subscribe(self._on_connectivity)
+
+    def away_seconds(self) -> float:
+        """For how long no connection could be made; 0 as far as nobody tried in vain."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _on_connectivity(self, state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.READY:
+            self._away_since = None
+        elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and self._away_since is None:
+            self._away_since = time.monotonic()
 
     def register(
         self, request: stage_pb2.RegisterWorkerRequest

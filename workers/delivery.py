@@ -71,7 +71,6 @@ class Reports:
         checkpoints: CheckpointUploader,
         directives: Directives,
         hopeless: Callable[[], bool],
-        grace: float,
     ) -> None:
         """Report with these means.
 
@@ -82,7 +81,6 @@ class Reports:
             checkpoints: Uploads checkpoints that are still waiting.
             directives: What shall happen to the attempt.
             hopeless: Whether nothing can be reported any more.
-            grace: Seconds that a worker which shuts down waits for the control plane.
         """
         self._control_plane = control_plane
         self._content = content
@@ -90,7 +88,6 @@ class Reports:
         self._checkpoints = checkpoints
         self._directives = directives
         self._hopeless = hopeless
-        self._grace = grace
 
     def deliver(self, delivery: Delivery, outcome: Outcome) -> Conclusion:
         """Report an outcome, however long the control plane is away.
@@ -151,8 +148,7 @@ class Reports:
 
     def _release(self, delivery: Delivery) -> Conclusion:
         self._checkpoints.drain(self._hopeless)
-        give_up = self._bounded_when_draining()
-        self._reporter.flush(give_up)
+        self._reporter.flush(self._hopeless)
         if self._directives.wish is Wish.CANCEL:
             reason = "CANCELLED"
         else:
@@ -163,18 +159,8 @@ class Reports:
             reason=reason,
             last_event_sequence=delivery.spool.acknowledged,
         )
-        self._control_plane.release(request, stop=give_up)
+        self._control_plane.release(request, stop=self._hopeless)
         return Conclusion("released", detail=reason)
-
-    def _bounded_when_draining(self) -> Callable[[], bool]:
-        """A worker that shuts down does not wait long for a control plane that is away."""
-        deadline = time.monotonic() + self._grace
-
-        def give_up() -> bool:
-            draining = self._directives.draining_seconds() is not None
-            return self._hopeless() or (draining and time.monotonic() > deadline)
-
-        return give_up
 
     def _fail(self, delivery: Delivery, error: run_pb2.StageError) -> Conclusion:
         deadline = time.monotonic() + _FAILED_CHECKPOINT_SECONDS

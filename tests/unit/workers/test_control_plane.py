@@ -13,6 +13,7 @@ from google.rpc import code_pb2
 from tailrace.channel import connect
 from tailrace.errors import Internal, InvalidArgument, Unavailable
 from tailrace.v1 import run_pb2, stage_pb2
+from tests.servers.node import wait_until
 from tests.unit.workers.control_plane import FakeControlPlane, refuse
 from workers.control_plane import Backoff, ControlPlane, LeaseLostError, is_transient
 
@@ -31,6 +32,18 @@ def test_a_report_waits_for_the_control_plane(
     threading.Timer(1.0, fake.start).start()
     control_plane.fail(FAIL, stop=never)
     assert fake.attempts["t"].failed == FAIL
+
+
+def test_an_absence_is_measured(fake: FakeControlPlane, control_plane: ControlPlane) -> None:
+    control_plane.confirm("task", patience=5)
+    assert control_plane.away_seconds() == 0
+    fake.stop()
+    with pytest.raises(Unavailable):
+        control_plane.confirm("task", patience=1)
+    wait_until(lambda: control_plane.away_seconds() > 0.5, "the absence", 5)
+    fake.start()
+    control_plane.confirm("task", patience=10)
+    wait_until(lambda: control_plane.away_seconds() == 0, "the return", 5)
 
 
 def test_a_lost_lease_is_an_error_of_its_own(
