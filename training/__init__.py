@@ -1,4 +1,19 @@
 """LLM post-training in JAX: data, models, training, generation, judging.
 
-It works alone, in a script or a notebook; importing this package imports no JAX.
+It works alone, in a script or a notebook, and importing this package imports no JAX::
+
+    from pathlib import Path
+    from tailrace.formats.golden import golden_v2
+    from tailrace.formats.prediction import ModelRole
+    from tailrace.formats.run_spec import InferSpec, ModelSpec, SftSpec, TrainSpec
+    from training.evalsets import load_eval_set
+    from training.evaluation import Evaluated, predict
+    from training.observer import Observer
+    from training.sft import prepare, run_sft
+
+    train = TrainSpec(sft=SftSpec(max_steps=400, batch_size=16, learning_rate=1e-3))
+    start = prepare(ModelSpec(preset="gpt2-nano"), train, golden_v2())
+    result = run_sft(start, train, Path("checkpoints"), Path("final_model"), Observer())
+    model, questions = Evaluated.open(Path("final_model")), {"eval_v1": load_eval_set("eval_v1")}
+    predictions = predict(model, questions, InferSpec(), ModelRole.TRAINED, Observer())
 """

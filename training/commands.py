@@ -17,7 +17,7 @@ from training.evalsets import load_eval_sets
 from training.observer import MetricPoint, Observer
 from training.runtime import Device, prepare_process, require_device
 
-DEFAULT_EVAL_SET = "training/evalsets/eval_v1.jsonl"
+DEFAULT_EVAL_SET = "eval_v1"
 """The eval set that the guide uses."""
 
 

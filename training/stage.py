@@ -17,6 +17,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    # Signals that come before their handlers stand wait for them, instead of killing the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+
 if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -65,6 +69,7 @@ class StopSignals:
         self.request: StopRequest | None = None
         signal.signal(signal.SIGTERM, self._cancel)
         signal.signal(signal.SIGUSR1, self._release)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
 
     def _cancel(self, *_: Any) -> None:
         self.request = StopRequest.CANCEL

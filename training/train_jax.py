@@ -19,6 +19,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tailrace.formats.prediction import ModelRole
+from tailrace.formats.run_spec import ModelSpec
 from tailrace.formats.split import Split
 from training.commands import (
     DEFAULT_EVAL_SET,
@@ -52,8 +53,8 @@ def train(options: argparse.Namespace) -> None:
     spec = config.train
     if options.seed is not None:
         spec = dataclasses.replace(spec, seed=options.seed)
-    dataset = find_dataset(options.dataset)
-    traces = load_dataset(dataset)
+    model = ModelSpec(source=options.model) if options.model else config.model
+    traces = load_dataset(find_dataset(options.dataset))
     _prepare_output(options)
     start_machine(options)
     from training.checkpoint import find_checkpoint
@@ -65,7 +66,7 @@ def train(options: argparse.Namespace) -> None:
         resume = find_checkpoint(paths.checkpoints, options.resume_from)
         logging.info("resuming from %s", resume)
     result, split = run_training(
-        config.model,
+        model,
         spec,
         traces,
         paths,
@@ -135,6 +136,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--dataset", required=True, help="a name under datasets/ (golden-v2), a file, or a folder"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for everything made")
+    parser.add_argument(
+        "--model", metavar="DIR", help="start from this model folder, not the configuration's model"
+    )
     parser.add_argument(
         "--eval_after_train", action="store_true", help="predict and judge with the final model"
     )

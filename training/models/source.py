@@ -99,7 +99,7 @@ def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:
     return ModelUnreachableError(
         f"the model {hub_id!r} is not cached on this machine and the model hub cannot be reached "
         f"({why}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
-        "(`model: {preset: gpt2-nano}`); give a folder that holds the model (`--model DIR`); for a server, upload "
-        "that folder with `tailrace models import DIR` and name `models/{model}`; or run where "
-        "the hub can be reached once, which fills the cache"
+        "(`model: {preset: gpt2-nano}`); give a folder that holds the model (`--model DIR`); for a "
+        "server, upload that folder with `tailrace models import DIR` and name `models/{model}`; "
+        "or run where the hub can be reached once, which fills the cache"
     )

@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tailrace.formats.golden import write_golden_v2
+from training.models.family import Model, Params
+from training.sft import save_folder
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -41,16 +44,18 @@ def trained(place: Path, compilation_cache: Path) -> Path:
     return output
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: object, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     # A source tree without an installation: only the file's own place leads to the packages.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    bare = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=150,
         cwd=ROOT,
-        env=environment,
+        env={**bare, **(environment or {})},
         check=False,
     )
 
@@ -118,6 +123,31 @@ def test_generate_and_judge(place: Path, trained: Path, compilation_cache: Path)
     assert done.returncode == 0, done.stderr
     assert "answer_correctness on dataset:held_out: " in done.stdout
     assert len(verdicts.read_text().splitlines()) == 13
+
+
+def test_the_guides_configuration_on_a_local_model(
+    place: Path, compilation_cache: Path, model: Model, params: Params, tokenizer: Any
+) -> None:
+    save_folder(place / "base", model, params, tokenizer)
+    command = (
+        *("training/train_jax.py", "--config", "training/configs/train_golden_v2.yaml"),
+        *("--dataset", place / "golden-v2", "--output", place / "guide", "--overwrite"),
+    )
+    done = call(*command, environment={"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(place / "hub")})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the model 'distilgpt2' is not cached on this machine")
+    assert "train_golden_v2_nano.yaml" in done.stderr
+    # The tiny model's context is 64 tokens, the guide's configuration wants 128.
+    done = call(*command, "--model", place / "base")
+    assert "max_seq_length 128 is more than the model's context of 64" in done.stderr
+    shorter = (ROOT / "training/configs/train_golden_v2.yaml").read_text()
+    (place / "short.yaml").write_text(shorter.replace("128", "64"))
+    cache = ("--smoke_steps", 2, "--cache_dir", compilation_cache)
+    command = (command[0], "--config", place / "short.yaml", *command[3:])
+    done = call(*command, "--model", place / "base", *cache)
+    assert done.returncode == 0, done.stderr
+    assert "2500 steps, 25 per epoch" in done.stdout
+    assert (place / "guide" / "final_model" / "model.safetensors").exists()
 
 
 def test_errors_are_one_message(place: Path) -> None:

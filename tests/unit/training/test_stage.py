@@ -117,7 +117,9 @@ class Stages:
         return Ended(process.returncode, seen, stderr, output)
 
 
-def launch(job: Path) -> tuple[Iterator[str], subprocess.Popen[str]]:
+def launch(
+    job: Path, environment: dict[str, str] | None = None
+) -> tuple[Iterator[str], subprocess.Popen[str]]:
     reading, writing = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", "training.stage", str(job), "--events-fd", str(writing)],
@@ -126,6 +128,7 @@ def launch(job: Path) -> tuple[Iterator[str], subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **(environment or {})},
     )
     os.close(writing)
     return os.fdopen(reading), process
@@ -181,6 +184,25 @@ def test_cancelled_while_it_starts(stages: Stages) -> None:
     ended = stages.run(StageKind.TRAIN, send=signal.SIGTERM, when=lambda _: True)
     assert (ended.status, ended.last) == (0, StoppedEvent(released=False))
     assert not ended.of(CheckpointEvent)
+
+
+def test_a_signal_before_the_handlers_stand_is_not_lost(stages: Stages, trained: Ended) -> None:
+    # A module that the process imports first sends it the signal while nothing else is loaded.
+    early = stages.root / "early"
+    early.mkdir()
+    (early / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Early:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tailrace':\n"
+        "            import os, signal\n"
+        "            os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.meta_path.insert(0, Early())\n"
+    )
+    events, process = launch(stages.root / "1.json", {"PYTHONPATH": str(early)})
+    assert [decode_event(line) for line in events] == [StoppedEvent(released=False)]
+    process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_infer_and_judge(stages: Stages, trained: Ended) -> None:
