@@ -73,7 +73,8 @@ class ArtifactServiceServicer(object):
         QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
         Writing a blob that is already there answers at once with its size.
         Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
-        dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE).
+        dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
+        STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -31,7 +31,8 @@ class ArtifactServiceStub:
     QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
     Writing a blob that is already there answers at once with its size.
     Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
-    dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE).
+    dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
+    STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
     """
 
     QueryWriteStatus: grpc.UnaryUnaryMultiCallable[
@@ -75,7 +76,8 @@ class ArtifactServiceAsyncStub:
     QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
     Writing a blob that is already there answers at once with its size.
     Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
-    dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE).
+    dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
+    STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
     """
 
     QueryWriteStatus: grpc.aio.UnaryUnaryMultiCallable[
@@ -121,7 +123,8 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
         QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
         Writing a blob that is already there answers at once with its size.
         Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
-        dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE).
+        dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
+        STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
         """
 
     @abc.abstractmethod

@@ -79,8 +79,9 @@ class DatasetServiceServicer(object):
 
         The first message holds the header, the others data. Content equal to the newest version's
         returns that version.
-        Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, at most 100 of them;
-        nothing is stored), RESOURCE_EXHAUSTED (DATASET_TOO_LARGE).
+        Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
+        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        (DATASET_TOO_LARGE, STORAGE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

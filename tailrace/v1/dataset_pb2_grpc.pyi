@@ -37,8 +37,9 @@ class DatasetServiceStub:
 
     The first message holds the header, the others data. Content equal to the newest version's
     returns that version.
-    Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, at most 100 of them;
-    nothing is stored), RESOURCE_EXHAUSTED (DATASET_TOO_LARGE).
+    Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
+    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    (DATASET_TOO_LARGE, STORAGE_FULL).
     """
 
     GetDataset: grpc.UnaryUnaryMultiCallable[
@@ -78,8 +79,9 @@ class DatasetServiceAsyncStub:
 
     The first message holds the header, the others data. Content equal to the newest version's
     returns that version.
-    Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, at most 100 of them;
-    nothing is stored), RESOURCE_EXHAUSTED (DATASET_TOO_LARGE).
+    Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
+    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    (DATASET_TOO_LARGE, STORAGE_FULL).
     """
 
     GetDataset: grpc.aio.UnaryUnaryMultiCallable[
@@ -123,8 +125,9 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
 
         The first message holds the header, the others data. Content equal to the newest version's
         returns that version.
-        Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, at most 100 of them;
-        nothing is stored), RESOURCE_EXHAUSTED (DATASET_TOO_LARGE).
+        Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
+        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        (DATASET_TOO_LARGE, STORAGE_FULL).
         """
 
     @abc.abstractmethod
