@@ -60,7 +60,11 @@ class ControlPlane:
         self.settings = settings
         self.context = Context(
             settings=settings,
-            database=Database(settings.database_url, pool_size=settings.database_pool_size),
+            database=Database(
+                settings.database_url,
+                pool_size=settings.database_pool_size,
+                statement_cache=settings.database_statement_cache,
+            ),
             blobs=FolderBlobStore(settings.data_dir),
         )
         self.metrics = Metrics()

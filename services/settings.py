@@ -18,6 +18,8 @@ class Settings(BaseSettings):
     """SQLAlchemy URL: ``sqlite+aiosqlite:///FILE`` or ``postgresql+asyncpg://…``."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections at once for reading, and on PostgreSQL for writing."""
+    database_statement_cache: bool = True
+    """Whether PostgreSQL keeps prepared statements; turn it off behind pgbouncer."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     data_dir: Path = Path("./.tailrace")

@@ -86,12 +86,19 @@ def utc_now() -> datetime:
 class Database:
     """Transactions on one database, given by its SQLAlchemy URL."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, statement_cache: bool = True) -> None:
         self.url = make_url(url)
         if self.url.get_backend_name() == "sqlite":
             self._writer, self._reader = _sqlite_engines(url, pool_size)
         elif self.url.get_backend_name() == "postgresql":
-            self._writer = create_async_engine(url, pool_size=pool_size, pool_pre_ping=True)
+            # A pooler between us and the server hands one session's statements to another's.
+            uncached = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+            self._writer = create_async_engine(
+                url,
+                pool_size=pool_size,
+                pool_pre_ping=True,
+                connect_args={} if statement_cache else uncached,
+            )
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )

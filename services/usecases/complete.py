@@ -73,7 +73,6 @@ async def complete_stage(context: Context, report: Completion) -> bool:
         attempt = await peek_lease(conn, report.token)
     if attempt.state is AttemptState.SUCCEEDED:
         return bool((attempt.answer or {})["continue"])
-    _check(report, attempt.stage_id)
     listings = [
         (made.kind, await checked_listing(context.blobs, made.files, f"artifacts[{i}].files"))
         for i, made in enumerate(report.artifacts)
@@ -83,6 +82,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
         if leased.attempt.state is AttemptState.SUCCEEDED:
             return bool((leased.attempt.answer or {})["continue"])
         leased.require_alive()
+        _check(report, leased.stage.kind)
         if report.last_event_sequence > leased.attempt.last_event:
             raise FailedPrecondition(
                 "EVENTS_MISSING",
@@ -94,8 +94,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
     return proceed
 
 
-def _check(report: Completion, stage_id: str) -> None:
-    kind = StageKind(stage_id)
+def _check(report: Completion, kind: StageKind) -> None:
     found = []
     if list(report.result) != [kind.value]:
         given = ", ".join(report.result) or "none"

@@ -20,7 +20,7 @@ from services.usecases.context import Context
 from services.usecases.view import RunView, StageView, view
 from services.wakeups import OUTBOX
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.run_spec import ModelSpec, RunSpec, StageExecution, StageKind
+from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 
 METHOD = "CreateRun"
@@ -72,9 +72,9 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
     return created
 
 
-def is_imported(model: ModelSpec) -> bool:
-    """Whether the model is one that was imported here, not a preset or one of the hub's."""
-    return model.source is not None and model.source.startswith("models/")
+def is_imported(source: str | None) -> bool:
+    """Whether a spec's model source was imported here, and is not a preset or one of the hub's."""
+    return source is not None and source.startswith("models/")
 
 
 async def repeated_request(
@@ -146,7 +146,7 @@ async def _build(
 
 async def _resolved(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
     """The spec with the dataset's version fixed; everything that it names exists."""
-    if is_imported(spec.model):
+    if is_imported(spec.model.source):
         await models.resolve(conn, project, spec.model.source or "")
     if spec.dataset is None:
         return spec

@@ -10,8 +10,7 @@ from services.domain.stage import Stage
 from services.storage import artifacts
 from services.usecases import datasets, models
 from services.usecases.create import is_imported
-from tailrace.formats.run_spec import RunSpec, StageKind
-from tailrace.formats.schema import parse
+from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
 
 
@@ -24,10 +23,9 @@ async def stage_inputs(
     dataset and the split; JUDGE the predictions and, for the expected answers, dataset and split.
     A model of the hub or a preset is no artifact: the stage process gets it by name.
     """
-    spec = parse(RunSpec, run.resolved_spec)
     found: list[Artifact] = []
-    if spec.dataset is not None:
-        dataset = await datasets.resolve(conn, run.project, spec.dataset)
+    if "dataset" in run.resolved_spec:
+        dataset = await datasets.resolve(conn, run.project, run.resolved_spec["dataset"])
         found.append(await artifacts.get(conn, run.project, dataset.artifact_digest))
     by_kind = {other.kind: other for other in stages}
     trained = by_kind.get(StageKind.TRAIN)
@@ -38,8 +36,9 @@ async def stage_inputs(
     if stage.kind is StageKind.INFER and trained is not None:
         found += await _made(conn, run, trained, ArtifactKind.MODEL)
         return found + await _made(conn, run, trained, ArtifactKind.SPLIT)
-    if is_imported(spec.model):
-        model = await models.resolve(conn, run.project, spec.model.source or "")
+    source = run.resolved_spec["model"].get("source")
+    if is_imported(source):
+        model = await models.resolve(conn, run.project, source)
         found.append(model.artifact)
     return found
 

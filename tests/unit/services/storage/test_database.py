@@ -117,6 +117,16 @@ async def test_upserts_replace_and_inserts_of_new_rows_do_not(database: Database
         assert await count(conn) == 2
 
 
+async def test_statements_need_not_be_cached(postgres_url: str) -> None:
+    database = Database(postgres_url, statement_cache=False)
+    for i in range(3):
+        async with database.write() as conn:
+            await workers.register(conn, worker(f"w{i}"))
+            prepared = await conn.execute(sa.text("SELECT count(*) FROM pg_prepared_statements"))
+            assert prepared.scalar_one() <= 1
+    await database.close()
+
+
 async def test_a_database_that_is_away_is_unavailable() -> None:
     database = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/none")
     with pytest.raises(Unavailable) as error:
