@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.servers.node import wait_until
 from workers.stage_process import StageProcess
@@ -144,28 +143,3 @@ def test_no_descriptor_and_no_zombie_is_left(tmp_path: Path) -> None:
     assert used() == before
     time.sleep(0.05)
     assert not [p for p in psutil.Process().children() if p.status() == psutil.STATUS_ZOMBIE]
-
-
-def test_the_kernels_kills_for_memory_are_counted(tmp_path: Path) -> None:
-    from workers.oom import OomCounter
-
-    proc, sys_folder = tmp_path / "proc", tmp_path / "sys"
-    (proc / "self").mkdir(parents=True)
-    (sys_folder / "a/b").mkdir(parents=True)
-    (proc / "self/cgroup").write_text("0::/a/b\n4:memory,cpu:/old\n1:name=systemd:/x\n")
-    events = sys_folder / "a/b/memory.events"
-    events.write_text("oom 9\noom_kill 2\noom_group_kill 7\n")
-    counter = OomCounter(proc, sys_folder)
-    events.write_text("oom 99\noom_kill 2\n")
-    assert not counter.rose()
-    events.write_text("oom 99\noom_kill 3\n")
-    assert counter.rose()
-
-
-@pytest.mark.parametrize("content", [None, "garbage"])
-def test_a_host_without_counters_counts_nothing(tmp_path: Path, content: str | None) -> None:
-    from workers.oom import OomCounter
-
-    if content:
-        (tmp_path / "vmstat").write_text(content)
-    assert not OomCounter(tmp_path, tmp_path).rose()

@@ -1,0 +1,102 @@
+"""The Celery application's settings, checked against what Celery makes of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from typing import Any
+
+import pytest
+import structlog
+from celery.app.defaults import DEFAULTS
+from celery.worker.consumer import Consumer
+
+from tailrace.formats.dispatch import EXCHANGE
+from workers import logs
+from workers.app import SETTINGS_KEY, StageConsumer, make_app
+from workers.settings import Settings
+
+
+def app_for(**settings: Any) -> Any:
+    return make_app(Settings(**settings), "/private/control.sock")
+
+
+def test_queues_are_those_of_the_pools_on_one_topic_exchange() -> None:
+    app = app_for(pools=("cpu", "gpu"))
+    queues = app.amqp.queues
+    assert set(queues) == {"tailrace.pool.cpu", "tailrace.pool.gpu"}
+    gpu = queues["tailrace.pool.gpu"]
+    assert (gpu.exchange.name, gpu.exchange.type, gpu.routing_key) == (
+        EXCHANGE,
+        "topic",
+        "pool.gpu",
+    )
+    assert gpu.durable
+    assert gpu.queue_arguments == {"x-queue-type": "quorum"}
+    with pytest.raises(KeyError):
+        queues["tailrace.pool.unknown"]
+
+
+def test_every_setting_is_one_that_celery_knows() -> None:
+    app = app_for()
+    assert app.conf.task_acks_late  # read, so that the changes are merged
+    own = ("tailrace_", "deprecated_settings")
+    given = {key for key in app.conf.changes if not key.startswith(own)}
+    assert len(given) > 20
+    assert given - set(DEFAULTS) == set()
+
+
+def test_hours_long_stages_are_safe_with_it() -> None:
+    conf = app_for().conf
+    assert conf.worker_pool_start_method == "spawn"
+    assert conf.worker_prefetch_multiplier == 1
+    assert conf.task_acks_late
+    assert conf.task_reject_on_worker_lost
+    assert conf.task_ignore_result
+    assert conf.accept_content == ["json"]
+    assert not conf.task_create_missing_queues
+    assert not conf.worker_cancel_long_running_tasks_on_connection_loss
+    assert conf.broker_connection_max_retries is None
+    assert conf.worker_send_task_events
+    assert conf.task_send_sent_event
+    assert conf.worker_soft_shutdown_timeout > 0
+
+
+def test_rabbitmq_confirms_and_valkey_does_not_deliver_again_in_mid_stage() -> None:
+    rabbit = app_for(broker_url="amqp://guest@host//").conf.broker_transport_options
+    assert rabbit == {"confirm_publish": True}
+    valkey = app_for(broker_url="redis://host/0").conf.broker_transport_options
+    longest_stage = 30 * 86_400
+    assert valkey["visibility_timeout"] >= longest_stage
+
+
+def test_pool_processes_get_the_settings_but_flower_no_password() -> None:
+    app = app_for(broker_url="amqp://user:secret@host//", pools=("gpu",), worker_name="w")
+    copy = pickle.loads(pickle.dumps(app))  # noqa: S301  # how Celery itself hands it over
+    settings = Settings(**copy.conf[SETTINGS_KEY])
+    assert (settings.pools, settings.worker_name) == (("gpu",), "w")
+    shown = json.dumps(app.conf.table(with_defaults=False, censored=True), default=str)
+    assert "secret" not in shown
+
+
+def test_native_delayed_delivery_is_the_only_step_left_out() -> None:
+    theirs = set(Consumer.Blueprint.default_steps)
+    left_out = theirs - set(StageConsumer.Blueprint.default_steps)
+    assert left_out == {"celery.worker.consumer.delayed_delivery:DelayedDelivery"}
+
+
+def test_all_log_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = (root.handlers, root.level)
+    try:
+        logs.configure("info")
+        structlog.get_logger("ours").bind(run_uid="u").info("done", seconds=1.5)
+        logging.getLogger("celery.theirs").warning("theirs %s", 1)
+        logging.getLogger("celery.theirs").debug("too quiet")
+    finally:
+        root.handlers, root.level = before
+        structlog.reset_defaults()
+    ours, theirs = map(json.loads, capfd.readouterr().err.splitlines())
+    assert (ours["event"], ours["run_uid"], ours["level"]) == ("done", "u", "info")
+    assert (theirs["event"], theirs["logger"]) == ("theirs 1", "celery.theirs")
