@@ -11,7 +11,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,13 +26,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from services.domain.directive import Directive, StopReason
 from services.domain.errors import FailedPrecondition, LeaseLost
 from services.domain.run import RUN_TRANSITIONS
 from services.domain.stage import STAGE_TRANSITIONS
 from services.storage import attempts, outbox
 from services.usecases import datasets
-from services.usecases.acquire import Answer, Continue, Order, Stop
+from services.usecases.acquire import Order
 from services.usecases.cancel import cancel_run
 from services.usecases.complete import complete_stage
 from services.usecases.expire import expire_attempt
@@ -41,35 +39,13 @@ from services.usecases.heartbeat import worker_heartbeat
 from services.usecases.retry import retry_run
 from services.usecases.view import RunView
 from tailrace.formats.dispatch import TaskId
+from tests.stateful.model import MAX_ATTEMPTS, STAGES, Lease, RunModel
 from tests.unit.services.driver import PROJECT, Driver, line, make_context
 
 T = TypeVar("T")
 
-MAX_ATTEMPTS = 2
-STAGES = ("train", "infer", "judge")
 
-
-@dataclass
-class StageModel:
-    state: str = "PENDING"
-    attempt: int = 1
-    failures: int = 0
-    limit: int = MAX_ATTEMPTS
-
-
-@dataclass
-class Lease:
-    """A granted lease and what its last report was answered."""
-
-    order: Order
-    acquire_id: str
-    stage: int
-    end: str = "RUNNING"
-    answer: bool = False
-    lines: list[str] = field(default_factory=list)
-
-
-class Lifecycle(RuleBasedStateMachine):
+class Lifecycle(RunModel, RuleBasedStateMachine):
     """One run; see the module's docstring."""
 
     template: Path
@@ -80,9 +56,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="lifecycle-"))
         shutil.copytree(self.template, self.folder, dirs_exist_ok=True)
         self.driver = self.run(opened(self.folder))
-        self.state = "QUEUED"
-        self.stages = [StageModel() for _ in STAGES]
-        self.leases: list[Lease] = []
+        self.begin()
         self.revision = 0
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
@@ -97,40 +71,6 @@ class Lifecycle(RuleBasedStateMachine):
     def create(self) -> None:
         retry = {"max_attempts": MAX_ATTEMPTS, "initial_backoff": 0.0}
         self.uid = self.run(self.driver.create(retry=retry)).run.uid
-        self.stages[0].state = "QUEUED"
-
-    # What the model derives.
-
-    def current(self) -> int | None:
-        """The first stage without a result."""
-        return next((i for i, s in enumerate(self.stages) if s.state != "SUCCEEDED"), None)
-
-    def task(self, stage: int) -> TaskId:
-        return TaskId(self.uid, STAGES[stage], self.stages[stage].attempt)
-
-    def pick(self, number: int) -> Lease | None:
-        return self.leases[number % len(self.leases)] if self.leases else None
-
-    def end_cancelled(self) -> None:
-        for stage in self.stages:
-            if stage.state != "SUCCEEDED":
-                stage.state = "CANCELLED"
-        self.state = "CANCELLED"
-
-    def requeue(self, stage: StageModel) -> None:
-        stage.state, stage.attempt = "QUEUED", stage.attempt + 1
-
-    def counted_failure(self, lease: Lease, *, retryable: bool) -> bool:
-        stage = self.stages[lease.stage]
-        if self.state == "CANCELLING":
-            self.end_cancelled()
-            return False
-        stage.failures += 1
-        if retryable and stage.failures < stage.limit:
-            self.requeue(stage)
-            return True
-        stage.state = self.state = "FAILED"
-        return False
 
     # What workers, clients and time do.
 
@@ -158,19 +98,6 @@ class Lifecycle(RuleBasedStateMachine):
             assert isinstance(repeated, Order)
             assert repeated.lease == answer.lease
 
-    def expected_answer(self, stage: int, behind: int) -> Answer | None:
-        """The answer to a new delivery; ``None`` for a lease."""
-        model = self.stages[stage]
-        if behind != 0:
-            return Stop(StopReason.STALE)
-        if model.state == "RUNNING":
-            return Stop(StopReason.RUNNING_ELSEWHERE)
-        if self.state in ("CANCELLING", "CANCELLED"):
-            return Stop(StopReason.CANCELLED)
-        if model.state == "SUCCEEDED" and stage < 2 and self.stages[stage + 1].state == "QUEUED":
-            return Continue(self.task(stage + 1))
-        return None if model.state == "QUEUED" else Stop(StopReason.STALE)
-
     @rule(number=st.integers(0, 99))
     def heartbeat(self, number: int) -> None:
         lease = self.pick(number)
@@ -180,11 +107,6 @@ class Lifecycle(RuleBasedStateMachine):
         )
         if lease is not None:
             assert directives == [self.expected_directive(lease)]
-
-    def expected_directive(self, lease: Lease) -> Directive:
-        if lease.end != "RUNNING":
-            return Directive.LEASE_LOST
-        return Directive.CANCEL if self.state == "CANCELLING" else Directive.CONTINUE
 
     @rule(number=st.integers(0, 99), count=st.integers(0, 3), shift=st.integers(-2, 2))
     def publish(self, number: int, count: int, shift: int) -> None:
@@ -224,16 +146,6 @@ class Lifecycle(RuleBasedStateMachine):
             self.completed(lease, chained=chained)
         assert answer is lease.answer
 
-    def completed(self, lease: Lease, *, chained: bool) -> None:
-        lease.end = self.stages[lease.stage].state = "SUCCEEDED"
-        if self.state == "CANCELLING":
-            self.end_cancelled()
-        elif lease.stage == 2:
-            self.state = "SUCCEEDED"
-        else:
-            lease.answer = chained
-            self.stages[lease.stage + 1].state = "QUEUED"
-
     @rule(number=st.integers(0, 99), retryable=st.booleans())
     def fail(self, number: int, retryable: bool) -> None:
         lease = self.pick(number)
@@ -261,14 +173,8 @@ class Lifecycle(RuleBasedStateMachine):
                 self.run(call)
             return
         self.run(call)
-        if lease.end != "RUNNING":
-            return
-        if self.state == "CANCELLING":
-            lease.end = "CANCELLED"
-            self.end_cancelled()
-        else:
-            lease.end = "RELEASED"
-            self.requeue(self.stages[lease.stage])
+        if lease.end == "RUNNING":
+            self.released(lease)
 
     @rule(number=st.integers(0, 99), beaten=st.booleans())
     def expire(self, number: int, beaten: bool) -> None:
@@ -282,8 +188,7 @@ class Lifecycle(RuleBasedStateMachine):
         expired = self.run(expire_attempt(self.driver.context, seen))
         assert expired is (lease.end == "RUNNING" and not beaten)
         if expired:
-            lease.end = "EXPIRED"
-            self.counted_failure(lease, retryable=True)
+            self.expired(lease)
 
     @rule()
     def cancel(self) -> None:
@@ -293,11 +198,7 @@ class Lifecycle(RuleBasedStateMachine):
                 self.run(call)
             return
         self.run(call)
-        if self.state in ("QUEUED", "RUNNING"):
-            if any(stage.state == "RUNNING" for stage in self.stages):
-                self.state = "CANCELLING"
-            else:
-                self.end_cancelled()
+        self.cancelled()
 
     @precondition(lambda self: self.state in ("FAILED", "CANCELLED"))
     @rule()
@@ -309,12 +210,7 @@ class Lifecycle(RuleBasedStateMachine):
                 self.run(call)
             return
         self.run(call)
-        self.state = "QUEUED"
-        for stage in self.stages[current + 1 :]:
-            stage.state = "PENDING"
-        stage = self.stages[current]
-        self.requeue(stage)
-        stage.limit = stage.failures + MAX_ATTEMPTS
+        self.retried(current)
 
     # What must hold whenever nothing is going on.
 

@@ -1,0 +1,134 @@
+"""What a run must look like after each thing that happens to it: a model without a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.domain.directive import Directive, StopReason
+from services.usecases.acquire import Answer, Continue, Order, Stop
+from tailrace.formats.dispatch import TaskId
+
+MAX_ATTEMPTS = 2
+STAGES = ("train", "infer", "judge")
+
+
+@dataclass
+class StageModel:
+    state: str = "PENDING"
+    attempt: int = 1
+    failures: int = 0
+    limit: int = MAX_ATTEMPTS
+
+
+@dataclass
+class Lease:
+    """A granted lease and what its last report was answered."""
+
+    order: Order
+    acquire_id: str
+    stage: int
+    end: str = "RUNNING"
+    answer: bool = False
+    lines: list[str] = field(default_factory=list)
+
+
+class RunModel:
+    """One run of three stages and the leases that were granted for it."""
+
+    uid: str
+    state: str
+    stages: list[StageModel]
+    leases: list[Lease]
+
+    def begin(self) -> None:
+        self.state = "QUEUED"
+        self.stages = [StageModel() for _ in STAGES]
+        self.stages[0].state = "QUEUED"
+        self.leases = []
+
+    def current(self) -> int | None:
+        """The first stage without a result."""
+        return next((i for i, s in enumerate(self.stages) if s.state != "SUCCEEDED"), None)
+
+    def task(self, stage: int) -> TaskId:
+        return TaskId(self.uid, STAGES[stage], self.stages[stage].attempt)
+
+    def pick(self, number: int) -> Lease | None:
+        return self.leases[number % len(self.leases)] if self.leases else None
+
+    def end_cancelled(self) -> None:
+        for stage in self.stages:
+            if stage.state != "SUCCEEDED":
+                stage.state = "CANCELLED"
+        self.state = "CANCELLED"
+
+    def requeue(self, stage: StageModel) -> None:
+        stage.state, stage.attempt = "QUEUED", stage.attempt + 1
+
+    def counted_failure(self, lease: Lease, *, retryable: bool) -> bool:
+        stage = self.stages[lease.stage]
+        if self.state == "CANCELLING":
+            self.end_cancelled()
+            return False
+        stage.failures += 1
+        if retryable and stage.failures < stage.limit:
+            self.requeue(stage)
+            return True
+        stage.state = self.state = "FAILED"
+        return False
+
+    def expected_answer(self, stage: int, behind: int) -> Answer | None:
+        """The answer to a new delivery; ``None`` for a lease."""
+        model = self.stages[stage]
+        if behind != 0:
+            return Stop(StopReason.STALE)
+        if model.state == "RUNNING":
+            return Stop(StopReason.RUNNING_ELSEWHERE)
+        if self.state in ("CANCELLING", "CANCELLED"):
+            return Stop(StopReason.CANCELLED)
+        if model.state == "SUCCEEDED" and stage < 2 and self.stages[stage + 1].state == "QUEUED":
+            return Continue(self.task(stage + 1))
+        return None if model.state == "QUEUED" else Stop(StopReason.STALE)
+
+    def expected_directive(self, lease: Lease) -> Directive:
+        if lease.end != "RUNNING":
+            return Directive.LEASE_LOST
+        return Directive.CANCEL if self.state == "CANCELLING" else Directive.CONTINUE
+
+    def completed(self, lease: Lease, *, chained: bool) -> None:
+        lease.end = self.stages[lease.stage].state = "SUCCEEDED"
+        if self.state == "CANCELLING":
+            self.end_cancelled()
+        elif lease.stage == 2:
+            self.state = "SUCCEEDED"
+        else:
+            lease.answer = chained
+            self.stages[lease.stage + 1].state = "QUEUED"
+
+    def expired(self, lease: Lease) -> None:
+        lease.end = "EXPIRED"
+        self.counted_failure(lease, retryable=True)
+
+    def released(self, lease: Lease) -> None:
+        if self.state == "CANCELLING":
+            lease.end = "CANCELLED"
+            self.end_cancelled()
+        else:
+            lease.end = "RELEASED"
+            self.requeue(self.stages[lease.stage])
+
+    def cancelled(self) -> None:
+        if self.state not in ("QUEUED", "RUNNING"):
+            return
+        if any(stage.state == "RUNNING" for stage in self.stages):
+            self.state = "CANCELLING"
+        else:
+            self.end_cancelled()
+
+    def retried(self, first: int) -> None:
+        self.state = "QUEUED"
+        for stage in self.stages[first + 1 :]:
+            stage.state = "PENDING"
+        stage = self.stages[first]
+        self.requeue(stage)
+        stage.limit = stage.failures + MAX_ATTEMPTS
