@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+from services.wakeups import Shutdown, Wakeups
+
+
+async def test_a_wake_up_before_the_wait_ends_it_at_once_and_only_once() -> None:
+    wakeups = Wakeups()
+    with wakeups.subscribe("run") as subscription:
+        for _ in range(1000):
+            wakeups.wake("run")
+        started = time.monotonic()
+        await subscription.wait(5)
+        assert time.monotonic() - started < 1
+        started = time.monotonic()
+        await subscription.wait(0.05)
+        assert time.monotonic() - started >= 0.04
+
+
+async def test_only_subscribers_of_the_key_wake() -> None:
+    wakeups = Wakeups()
+    with wakeups.subscribe("a") as a, wakeups.subscribe("b") as b:
+        waits = [asyncio.create_task(a.wait(5)), asyncio.create_task(b.wait(5))]
+        await asyncio.sleep(0)
+        wakeups.wake("a")
+        done, pending = await asyncio.wait(waits, timeout=0.2)
+        assert done == {waits[0]}
+        wakeups.wake_all()
+        await asyncio.wait_for(waits[1], 1)
+        assert not pending - {waits[1]}
+
+
+async def test_nothing_is_kept_of_ended_subscriptions() -> None:
+    wakeups = Wakeups()
+    with wakeups.subscribe("a", "b"):
+        pass
+    wakeups.wake("a", "b", "never")
+    assert wakeups._subscriptions == {}
+
+
+async def test_a_shutdown_ends_every_sleep() -> None:
+    shutdown = Shutdown()
+    assert not await shutdown.sleep(0.01)
+    sleeper = asyncio.create_task(shutdown.sleep(30))
+    await asyncio.sleep(0)
+    shutdown.begin()
+    assert shutdown.begun
+    assert await asyncio.wait_for(sleeper, 1)
+    await asyncio.wait_for(shutdown.wait(), 1)
