@@ -46,7 +46,7 @@ SPEC: dict[str, Any] = {
         "save_every_steps": 4,
         "steps_per_dispatch": 2,
         "log_every_steps": 2,
-        "sft": {"max_steps": 8, "batch_size": 4, "max_seq_length": 64, "learning_rate": 1e-3},
+        "sft": {"max_steps": 12, "batch_size": 4, "max_seq_length": 64, "learning_rate": 1e-3},
     },
     "infer": {"max_new_tokens": 8, "eval_sets": ["dataset:held_out"]},
     "judges": [{"name": "answer_correctness"}],
@@ -157,26 +157,36 @@ def test_train(trained: Ended) -> None:
         ArtifactKind.METRICS: "metrics",
     }
     assert all((trained.output / path).is_dir() for path in artifacts.values())
-    assert [e.step for e in trained.of(MetricEvent) if e.name == "loss"] == [1, 2, 4, 6, 8]
-    assert [e.step for e in trained.of(CheckpointEvent)] == [4, 8]
-    assert [e.done for e in trained.of(ProgressEvent)] == [0, 2, 4, 6, 8]
+    assert [e.step for e in trained.of(MetricEvent) if e.name == "loss"] == [1, 2, 4, 6, 8, 10, 12]
+    assert [e.step for e in trained.of(CheckpointEvent)] == [4, 8, 12]
+    assert [e.done for e in trained.of(ProgressEvent)] == [0, 2, 4, 6, 8, 10, 12]
     assert any("82 examples (13 prompts held out)" in e.text for e in trained.of(LogEvent))
-    assert trained.last.train.steps == 8
+    assert trained.last.train.steps == 12
     assert len(trained.of(ResultEvent)) == 1
 
 
-def test_released_and_continued_equals_undisturbed(stages: Stages, trained: Ended) -> None:
+def test_released_killed_and_continued_equals_undisturbed(stages: Stages, trained: Ended) -> None:
     released = stages.run(
         StageKind.TRAIN,
         send=signal.SIGUSR1,
         when=lambda event: isinstance(event, ProgressEvent) and event.done == 2,
     )
     assert (released.status, released.last) == (0, StoppedEvent(released=True))
-    saved = released.of(CheckpointEvent)[-1]
-    assert 2 <= saved.step < 8
-    ended = stages.run(StageKind.TRAIN, checkpoint=str(released.output / saved.path))
+    first = released.of(CheckpointEvent)[-1]
+    assert 2 <= first.step < 8
+    killed = stages.run(
+        StageKind.TRAIN,
+        send=signal.SIGKILL,
+        when=lambda event: isinstance(event, CheckpointEvent),
+        checkpoint=str(released.output / first.path),
+    )
+    assert killed.status == -signal.SIGKILL
+    second = killed.of(CheckpointEvent)[0]
+    assert first.step < second.step
+    ended = stages.run(StageKind.TRAIN, checkpoint=str(killed.output / second.path))
     assert ended.status == 0, ended.stderr
-    assert ended.last.train.resumed_from_step == saved.step
+    assert ended.last.train.resumed_from_step == second.step
+    assert ended.last.train.last_loss == trained.last.train.last_loss
     assert ended.last.train.model_digest == trained.last.train.model_digest
 
 
