@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -142,3 +143,24 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
 def test_urls_that_cannot_work_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="database_url"):
         Database(url)
+
+
+async def test_calls_that_are_cancelled_anywhere_leave_nothing_behind(database: Database) -> None:
+    async def register(number: int) -> None:
+        async with database.write() as conn:
+            await workers.register(conn, worker(f"w{number}"))
+            await workers.register(conn, worker(f"v{number}"))
+
+    for number in range(60):
+        task = asyncio.create_task(register(number))
+        await asyncio.sleep(number * 0.0003)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await asyncio.wait_for(register(1000), 10)
+    async with database.read() as conn:
+        seen = {w.worker_id for w in await workers.page(conn, after="", limit=1000)}
+    assert {"w1000", "v1000"} <= seen
+    assert {name[1:] for name in seen if name[0] == "w"} == {
+        name[1:] for name in seen if name[0] == "v"
+    }
