@@ -137,7 +137,9 @@ class Attempt:
     def _supervise(
         self, process: StageProcess, timeout: float, checkpoints: CheckpointUploader
     ) -> Outcome:
-        intake = Intake(process, self._spool, self._journal, checkpoints.offer)
+        intake = Intake(
+            process, self._spool, self._journal, checkpoints.offer, self._directives.abort
+        )
         grace = self._means.settings.grace_seconds
         ending = Supervisor(process, self._directives, timeout=timeout, grace=grace).run()
         _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
@@ -193,7 +195,8 @@ class Attempt:
 
     def _warn(self, text: str) -> None:
         _log.warning("attempt", warning=text)
-        with contextlib.suppress(SpoolClosedError):
+        # Without a spool the worker's own log has to do.
+        with contextlib.suppress(SpoolClosedError, OSError):
             self._journal.write(text, LogLevel.WARNING)
 
     def _unwanted(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from tailrace.errors import TailraceError
 from tailrace.formats.listing import path_problem
 from tailrace.formats.stage_job import CheckpointEvent
 from tailrace.v1 import artifact_pb2, stage_pb2
@@ -114,16 +112,12 @@ class CheckpointUploader:
 
     def _send(self, step: int, folder: Path) -> None:
         try:
-            files = self._upload(folder)
-        except InterruptedTransferError:
-            return
-        except (TailraceError, OSError, ValueError) as error:
-            self._on_fault(f"checkpoint {step} could not be uploaded: {error}")
-            return
-        checkpoint = stage_pb2.CheckpointSaved(step=step, files=files)
-        # A closed spool: the attempt is over, and so is its right to report.
-        with contextlib.suppress(SpoolClosedError):
+            checkpoint = stage_pb2.CheckpointSaved(step=step, files=self._upload(folder))
             self._spool.append(stage_pb2.StageEvent(checkpoint=checkpoint))
+        except (InterruptedTransferError, SpoolClosedError):
+            return  # the attempt is over, and so is its right to report
+        except Exception as error:  # noqa: BLE001  # told, and the attempt goes on without it
+            self._on_fault(f"checkpoint {step} could not be uploaded: {error}")
 
 
 def _hard_link_tree(source: Path, target: Path) -> None:

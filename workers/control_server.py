@@ -104,7 +104,11 @@ class ControlServer:
                         _send(connection, {"drain": True})
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:  # it hung up again, or there is no descriptor left
+            _log.warning("a pool process could not connect", error=str(error))
+            return
         connection.settimeout(1.0)
         self._selector.register(connection, selectors.EVENT_READ)
         self._waiting.append(connection)

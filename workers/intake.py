@@ -49,6 +49,7 @@ class Intake:
         spool: Spool,
         journal: Journal,
         on_checkpoint: Callable[[CheckpointEvent], None],
+        on_fault: Callable[[str], None],
     ) -> None:
         """Start reading.
 
@@ -57,11 +58,13 @@ class Intake:
             spool: Takes the events; when it is full reading waits.
             journal: Takes the log lines, into the same spool.
             on_checkpoint: Called in a reading thread for each checkpoint; must not block for long.
+            on_fault: Called in a reading thread that cannot go on, with the reason.
         """
         self.report = Report()
         self._spool = spool
         self._journal = journal
         self._on_checkpoint = on_checkpoint
+        self._on_fault = on_fault
         self._threads = [
             threading.Thread(target=self._read, args=(process.events, self._events), daemon=True),
             threading.Thread(target=self._read, args=(process.output, self._output), daemon=True),
@@ -79,10 +82,15 @@ class Intake:
         return True
 
     def _read(self, descriptor: int, consume: Callable[[int], None]) -> None:
-        # A closed spool means that nobody wants the rest; the writer gets SIGPIPE.
-        with contextlib.suppress(SpoolClosedError):
-            consume(descriptor)
-        os.close(descriptor)
+        try:
+            # A closed spool means that nobody wants the rest; the writer gets SIGPIPE.
+            with contextlib.suppress(SpoolClosedError):
+                consume(descriptor)
+        except BaseException as error:
+            self._on_fault(f"the stage process can no longer be read: {error}")
+            raise
+        finally:
+            os.close(descriptor)
 
     def _output(self, descriptor: int) -> None:
         for raw, cut in read_lines(descriptor, 8 * MAX_LINE_BYTES):

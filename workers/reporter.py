@@ -93,6 +93,13 @@ class Reporter:
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        except BaseException as error:
+            self._directives.abort(f"events can no longer be sent: {error}")
+            raise
+
+    def _send_all(self) -> None:
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
             stream = _Stream(self._spool, self._lease_token, self._directives, self._stop)

@@ -53,14 +53,20 @@ class Spool:
 
         Raises:
             SpoolClosedError: The spool was closed, perhaps while this waited.
+            OSError: The disk is full or broken.
         """
         body = event.SerializeToString()
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._bytes < self._max_bytes)
             if self._closed:
                 raise SpoolClosedError
+            try:
+                self._database.execute(
+                    "INSERT INTO events VALUES (?, ?)", (self.last_sequence + 1, body)
+                )
+            except sqlite3.Error as error:
+                raise OSError(f"an event cannot be kept on disk: {error}") from error
             self.last_sequence += 1
-            self._database.execute("INSERT INTO events VALUES (?, ?)", (self.last_sequence, body))
             self._bytes += len(body)
             self._changed.notify_all()
             return self.last_sequence

@@ -103,8 +103,11 @@ def test_one_that_is_not_there_is_told_and_the_rest_goes_on(rig: Rig, path: str)
     assert rig.announced() == [10]
 
 
-def test_a_refused_upload_is_told_and_the_rest_goes_on(rig: Rig) -> None:
-    rig.error = ResourceExhausted("the blob is too large")
+@pytest.mark.parametrize(
+    "error", [ResourceExhausted("the blob is too large"), OSError("the blob is too large")]
+)
+def test_a_failed_upload_is_told_and_the_rest_goes_on(rig: Rig, error: Exception) -> None:
+    rig.error = error
     rig.go.set()
     rig.uploader.offer(rig.save(10))
     assert rig.uploader.drain(never)

@@ -43,7 +43,10 @@ class Rig:
         self.journal = Journal(self.spool)
         self.checkpoints: list[CheckpointEvent] = []
         process: Any = Pipes(events, output)
-        self.intake = Intake(process, self.spool, self.journal, self.checkpoints.append)
+        self.faults: list[str] = []
+        self.intake = Intake(
+            process, self.spool, self.journal, self.checkpoints.append, self.faults.append
+        )
 
     def end(self) -> list[stage_pb2.StageEvent]:
         """Close the pipes; returns what was spooled."""
@@ -138,3 +141,18 @@ def test_the_end_of_the_attempt_frees_the_readers(rig: Rig) -> None:
 def test_joining_can_be_given_up(rig: Rig) -> None:
     assert not rig.intake.join(lambda: True)
     rig.end()
+
+
+def test_a_full_disk_is_told_and_leaves_no_reader_behind(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[object] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: reported.append(args.exc_value))
+    rig.spool._database.execute("PRAGMA max_page_count = 1")
+    os.write(rig.to_output, b"x" * 8000 + b"\n" + b"y" * 8000 + b"\n")
+    os.close(rig.to_events)
+    assert rig.intake.join(lambda: False)
+    assert len(reported) == 1
+    assert rig.faults[0].endswith("database or disk is full")
+    with pytest.raises(BrokenPipeError):
+        os.write(rig.to_output, b"x")
