@@ -14,40 +14,10 @@ from tailrace.formats.run_spec import InferSpec
 from training.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, TrainingError
 from training.evalsets import load_eval_sets
-from training.observer import MetricPoint, Observer
 from training.runtime import Device, prepare_process, require_device
 
 DEFAULT_EVAL_SET = "eval_v1"
 """The eval set that the guide uses."""
-
-
-class TerminalObserver(Observer):
-    """Prints a line for each metric point and checkpoint."""
-
-    def __init__(self) -> None:
-        self._total = 0
-
-    def metric(self, point: MetricPoint) -> None:
-        """Show the curve as numbers."""
-        logging.info(
-            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s",
-            len(str(self._total)),
-            point.step,
-            self._total,
-            point.epoch,
-            point.loss,
-            point.learning_rate,
-            f"{point.tokens_per_second:,.0f}",
-        )
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        """Remember the total."""
-        if unit == "steps":
-            self._total = total
-
-    def checkpoint(self, step: int, path: Path) -> None:
-        """Say where it is."""
-        logging.info("checkpoint of step %d: %s", step, path)
 
 
 def add_machine_flags(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,6 @@ if not __package__:
 
 from tailrace.formats.prediction import ModelRole
 from training.commands import (
-    TerminalObserver,
     add_eval_set_flags,
     add_generation_flags,
     add_machine_flags,
@@ -28,6 +27,7 @@ from training.commands import (
     run_command,
     start_machine,
 )
+from training.observer import LoggingObserver
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def generate(options: argparse.Namespace) -> None:
         ModelRole(options.model_role),
         options.output,
         predictions_path,
-        TerminalObserver(),
+        LoggingObserver(),
     )
     logging.info("traces: %s", options.output)
     logging.info("predictions: %s", predictions_path)

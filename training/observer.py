@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.formats.prediction import Prediction
 from tailrace.formats.verdict import Verdict
 from training.errors import StoppedError
+
+_log = logging.getLogger(__name__)
 
 
 class StopRequest(enum.Enum):
@@ -103,3 +106,32 @@ class Observers(Observer):
     def stop_request(self) -> StopRequest | None:
         """Ask all."""
         return next(filter(None, (each.stop_request() for each in self._observers)), None)
+
+
+class LoggingObserver(Observer):
+    """Logs a line for each metric point and checkpoint."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def metric(self, point: MetricPoint) -> None:
+        """Show the curve as numbers."""
+        _log.info(
+            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s",
+            len(str(self._total)),
+            point.step,
+            self._total,
+            point.epoch,
+            point.loss,
+            point.learning_rate,
+            f"{point.tokens_per_second:,.0f}",
+        )
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Remember the total."""
+        if unit == "steps":
+            self._total = total
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Say where it is."""
+        _log.info("checkpoint of step %d: %s", step, path)

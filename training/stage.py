@@ -44,7 +44,7 @@ from tailrace.formats.stage_job import (
 )
 from tailrace.formats.verdict import Verdict
 from training.errors import StoppedError, TrainingError
-from training.observer import MetricPoint, Observer, StopRequest
+from training.observer import LoggingObserver, MetricPoint, Observer, Observers, StopRequest
 from training.runtime import prepare_process
 
 
@@ -123,6 +123,7 @@ class EventLogHandler(logging.Handler):
 
     def __init__(self, events: EventStream) -> None:
         super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -146,7 +147,8 @@ def execute(job: StageJob, events: EventStream, signals: StopSignals) -> None:
     wanted = getattr(job.spec.execution, job.kind.value).threads
     threads = min(wanted, job.threads) if wanted else job.threads
     prepare_process(threads=threads, cache_dir=Path(job.cache_dir) if job.cache_dir else None)
-    observer = EventObserver(events, signals, Path(job.output_dir))
+    reporter = EventObserver(events, signals, Path(job.output_dir))
+    observer = Observers(reporter, LoggingObserver())
     observer.check_stop()
     if job.kind is not StageKind.JUDGE:
         from training.runtime import require_device

@@ -23,7 +23,6 @@ from tailrace.formats.run_spec import ModelSpec
 from tailrace.formats.split import Split
 from training.commands import (
     DEFAULT_EVAL_SET,
-    TerminalObserver,
     add_generation_flags,
     add_machine_flags,
     generation_spec,
@@ -36,6 +35,7 @@ from training.commands import (
 from training.config import read_config
 from training.datasets import find_dataset, load_dataset
 from training.errors import OutputError
+from training.observer import LoggingObserver
 
 _OUTPUTS = ("checkpoints", "final_model", "metrics.jsonl", "split.json", "provenance.json")
 _EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
@@ -70,7 +70,7 @@ def train(options: argparse.Namespace) -> None:
         spec,
         traces,
         paths,
-        TerminalObserver(),
+        LoggingObserver(),
         resume=resume,
         last=options.smoke_steps,
     )
@@ -95,7 +95,7 @@ def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) 
     from training.judging import judge_predictions
 
     eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
-    observer = TerminalObserver()
+    observer = LoggingObserver()
     predictions, _ = evaluate_folder(
         model,
         eval_sets,

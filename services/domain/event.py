@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any
 
 from services.domain.stage import Progress
 from tailrace.formats.canonical import canonical_json
+from tailrace.formats.digest_chain import chain
 from tailrace.formats.listing import FileEntry
 
 MAX_LINE_BYTES = 8 * 1024
@@ -123,10 +123,7 @@ Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluated
 
 def chain_digest(digest: str, records: Iterable[LogLine | MetricPoint]) -> str:
     """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
-    state = bytes.fromhex(digest)
-    for record in records:
-        state = hashlib.sha256(state + record.digested()).digest()
-    return state.hex()
+    return chain(bytes.fromhex(digest), (record.digested() for record in records)).hex()
 
 
 def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:

@@ -107,7 +107,7 @@ class PlainView:
         del exc_type, exc, traceback
 
     def run(self, run: run_pb2.Run) -> None:
-        """Print what changed state, and now and then how far a stage without a loss is."""
+        """Print what changed state, and now and then how far a stage is whose log does not say."""
         for stage in run.stages:
             waits = f" ({stage.waiting_reason})" if stage.waiting_reason else ""
             self._changed(stage.id, f"{stage_state(stage)}{waits}")
@@ -122,9 +122,8 @@ class PlainView:
         self._print(log_text(stage, attempt, line))
 
     def metric(self, stage: str, point: run_pb2.MetricPoint) -> None:
-        """Print the loss now and then."""
-        of = f"/{self._totals[stage]}" if self._totals.get(stage) else ""
-        self._advanced(stage, point.step, f"step {point.step}{of} loss {point.value:.4f}")
+        """Print nothing: the log has a line for each point."""
+        del stage, point
 
     def _changed(self, what: str, state: str) -> None:
         if self._states.get(what) != state:

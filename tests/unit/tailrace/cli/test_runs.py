@@ -73,7 +73,6 @@ def test_following_ends_with_the_runs_own_code(
         line for line in result.out.splitlines() if " line " in line
     ]
     assert sum(" line " in line for line in result.out.splitlines()) == 20
-    assert "train  step 5 loss 1.0000" in result.out
 
 
 def test_following_as_json_keeps_stdout_for_programs(served: Any, run_file: Path) -> None:

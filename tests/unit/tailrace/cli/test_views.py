@@ -56,23 +56,35 @@ def test_plain_lines() -> None:
     assert lines[1] == "run    RUNNING"
     assert lines[2].endswith("train  INFO    [bold]begin\\x1b[2J")
     assert lines[3] == "train  RUNNING"
-    losses = [line for line in lines if "loss" in line]
-    assert 15 <= len(losses) <= 25
-    assert losses[0] == "train  step 1/400 loss 4.0000"
-    assert losses[-1] == "train  step 400/400 loss 0.0100"
-    assert lines[-1] == "train  SUCCEEDED"
+    # The stage's own log has a line for each point of the loss.
+    assert lines[4:] == ["train  SUCCEEDED"]
+
+
+def _infer(done: int) -> run_pb2.Run:
+    run = _run(run_pb2.STAGE_STATE_RUNNING, done)
+    run.stages[0].id, run.stages[0].kind = "infer", run_pb2.STAGE_KIND_INFER
+    run.stages[0].progress.unit = "predictions"
+    return run
+
+
+def test_progress_is_printed_now_and_then() -> None:
+    console = _console(terminal=False)
+    view = PlainView(console)
+    for done in range(1, 401):
+        view.run(_infer(done))
+    lines = [line for line in _text(console).splitlines() if "predictions" in line]
+    assert 15 <= len(lines) <= 25
+    assert lines[0] == "infer  1/400 predictions"
+    assert lines[-1] == "infer  400/400 predictions"
 
 
 def test_a_resumed_stage_goes_back() -> None:
     console = _console(terminal=False)
     view = PlainView(console)
-    view.run(_run(run_pb2.STAGE_STATE_RUNNING, 0))
-    for step in (100, 90):
-        view.metric("train", run_pb2.MetricPoint(name="loss", step=step, value=1.0))
-    assert _text(console).splitlines()[-2:] == [
-        "train  step 100/400 loss 1.0000",
-        "train  step 90/400 loss 1.0000",
-    ]
+    for done in (100, 90):
+        view.run(_infer(done))
+    lines = [line for line in _text(console).splitlines() if "predictions" in line]
+    assert lines == ["infer  100/400 predictions", "infer  90/400 predictions"]
 
 
 def test_bars_in_a_terminal() -> None:
