@@ -16,7 +16,12 @@ from services.storage.database import BigInt, UtcDateTime, enum_type, metadata, 
 from tailrace.formats.dispatch import TaskId
 
 CHUNK_BYTES = 256 * 1024
-"""Size of a chunk's records before compression from which the next chunk begins."""
+"""Size of a chunk's records, before compression, from which the next chunk begins."""
+
+SMALL_BYTES = 16 * 1024
+"""Size of a chunk's records, before compression, below which later records join it: a stage that
+says a line a second shall not leave a row for each.
+"""
 
 chunks = sa.Table(
     "chunks",
@@ -29,6 +34,7 @@ chunks = sa.Table(
     sa.Column("first_sequence", BigInt, nullable=False),
     sa.Column("project", sa.String(63), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.ForeignKeyConstraint(
@@ -37,7 +43,7 @@ chunks = sa.Table(
     ),
 )
 """Records ``first_sequence`` to ``last_sequence`` of an attempt's channel as zstandard-compressed
-JSON, with the digest chain's value after the last of them.
+JSON, with the digest chain's value after the last of them and their size before compression.
 """
 
 Record = LogLine | MetricPoint
@@ -80,27 +86,25 @@ async def append(
 
     The caller holds the run's lock and has read ``head`` under it.
     """
+    if not records:
+        return head
+    common = {**_key(task_id, channel), "project": project, "create_time": utc_now()}
+    raw, size = await _take_small_tail(conn, task_id, channel)
     rows = []
     for part in _parts(records):
-        first = head.count + 1
         head = Head(head.count + len(part), chain_digest(head.digest, part))
-        text = json.dumps([r.record() for r in part], ensure_ascii=False, separators=(",", ":"))
-        rows.append(
-            {
-                "run_uid": task_id.run_uid,
-                "stage_id": task_id.stage,
-                "attempt": task_id.attempt,
-                "channel": channel,
-                "last_sequence": head.count,
-                "first_sequence": first,
-                "project": project,
-                "digest": head.digest,
-                "payload": zstandard.compress(text.encode()),
-                "create_time": utc_now(),
-            }
-        )
-    if rows:
-        await conn.execute(chunks.insert(), rows)
+        raw = raw + [record.record() for record in part]
+        text = json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
+        row = {
+            "first_sequence": head.count - len(raw) + 1,
+            "last_sequence": head.count,
+            "digest": head.digest,
+            "size_bytes": size + sum(len(record.digested()) for record in part),
+            "payload": zstandard.compress(text.encode()),
+        }
+        rows.append(common | row)
+        raw, size = [], 0
+    await conn.execute(chunks.insert(), rows)
     return head
 
 
@@ -110,13 +114,7 @@ async def read(
     """The next chunks, at most ``limit``, without the records up to sequence ``after``."""
     query = (
         sa.select(chunks.c.first_sequence, chunks.c.payload)
-        .where(
-            chunks.c.run_uid == task_id.run_uid,
-            chunks.c.stage_id == task_id.stage,
-            chunks.c.attempt == task_id.attempt,
-            chunks.c.channel == channel,
-            chunks.c.last_sequence > after,
-        )
+        .where(_is(task_id, channel), chunks.c.last_sequence > after)
         .order_by(chunks.c.last_sequence)
         .limit(limit)
     )
@@ -127,6 +125,40 @@ def _chunk(first: int, payload: bytes, after: int) -> Chunk:
     records = json.loads(zstandard.decompress(payload))
     seen = max(0, after + 1 - first)
     return Chunk(first + seen, records[seen:])
+
+
+async def _take_small_tail(
+    conn: AsyncConnection, task_id: TaskId, channel: Channel
+) -> tuple[list[list[Any]], int]:
+    """Remove the channel's last chunk if it is small; its records and their size."""
+    query = (
+        sa.select(chunks.c.last_sequence, chunks.c.size_bytes, chunks.c.payload)
+        .where(_is(task_id, channel))
+        .order_by(chunks.c.last_sequence.desc())
+        .limit(1)
+    )
+    last = (await conn.execute(query)).mappings().first()
+    if last is None or last["size_bytes"] >= SMALL_BYTES:
+        return [], 0
+    removed = sa.delete(chunks).where(
+        _is(task_id, channel), chunks.c.last_sequence == last["last_sequence"]
+    )
+    await conn.execute(removed)
+    return json.loads(zstandard.decompress(last["payload"])), last["size_bytes"]
+
+
+def _key(task_id: TaskId, channel: Channel) -> dict[str, Any]:
+    return {
+        "run_uid": task_id.run_uid,
+        "stage_id": task_id.stage,
+        "attempt": task_id.attempt,
+        "channel": channel,
+    }
+
+
+def _is(task_id: TaskId, channel: Channel) -> sa.ColumnElement[bool]:
+    columns = _key(task_id, channel)
+    return sa.and_(*(chunks.c[name] == value for name, value in columns.items()))
 
 
 def _parts(records: Sequence[Record]) -> Iterator[list[Record]]:

@@ -44,6 +44,16 @@ from tests.unit.services.driver import PROJECT, Driver, line, make_context
 
 T = TypeVar("T")
 
+NUMBERS = st.integers(0, 9)
+
+
+def has_leases(machine: Lifecycle) -> bool:
+    return bool(machine.leases)
+
+
+def has_queued_stage(machine: Lifecycle) -> bool:
+    return any(stage.state == "QUEUED" for stage in machine.stages)
+
 
 class Lifecycle(RunModel, RuleBasedStateMachine):
     """One run; see the module's docstring."""
@@ -75,11 +85,19 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     # What workers, clients and time do.
 
     @rule(stage=st.integers(0, 2), behind=st.integers(-1, 1), again=st.booleans())
-    def deliver(self, stage: int, behind: int, again: bool) -> None:
+    def deliver_anything(self, stage: int, behind: int, again: bool) -> None:
         """A delivery of the current attempt, an earlier or a later one, perhaps doubled."""
+        if self.stages[stage].attempt - behind >= 1:
+            self.deliver(stage, behind=behind, again=again)
+
+    @precondition(has_queued_stage)
+    @rule(again=st.booleans())
+    def deliver_what_is_queued(self, again: bool) -> None:
+        stage = next(i for i, s in enumerate(self.stages) if s.state == "QUEUED")
+        self.deliver(stage, behind=0, again=again)
+
+    def deliver(self, stage: int, *, behind: int, again: bool) -> None:
         model = self.stages[stage]
-        if model.attempt - behind < 1:
-            return
         task = TaskId(self.uid, STAGES[stage], model.attempt - behind)
         acquire_id = secrets.token_hex(16)
         expected = self.expected_answer(stage, behind)
@@ -98,22 +116,18 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             assert isinstance(repeated, Order)
             assert repeated.lease == answer.lease
 
-    @rule(number=st.integers(0, 99))
+    @precondition(has_leases)
+    @rule(number=NUMBERS)
     def heartbeat(self, number: int) -> None:
         lease = self.pick(number)
-        tokens = [] if lease is None else [str(lease.order.lease)]
-        directives, _ = self.run(
-            worker_heartbeat(self.driver.context, "w1", tokens, draining=False)
-        )
-        if lease is not None:
-            assert directives == [self.expected_directive(lease)]
+        call = worker_heartbeat(self.driver.context, "w1", [str(lease.order.lease)], draining=False)
+        assert self.run(call)[0] == [self.expected_directive(lease)]
 
-    @rule(number=st.integers(0, 99), count=st.integers(0, 3), shift=st.integers(-2, 2))
+    @precondition(has_leases)
+    @rule(number=NUMBERS, count=st.integers(0, 3), shift=st.integers(-2, 2))
     def publish(self, number: int, count: int, shift: int) -> None:
         """A batch that continues, overlaps or leaves a gap."""
         lease = self.pick(number)
-        if lease is None:
-            return
         have = len(lease.lines)
         first = max(1, have + 1 + shift)
         known = lease.lines[first - 1 : first - 1 + count]
@@ -129,11 +143,10 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         assert answer.sequence == len(lease.lines)
         assert answer.directive == self.expected_directive(lease)
 
-    @rule(number=st.integers(0, 99), chained=st.booleans())
+    @precondition(has_leases)
+    @rule(number=NUMBERS, chained=st.booleans())
     def complete(self, number: int, chained: bool) -> None:
         lease = self.pick(number)
-        if lease is None:
-            return
         report = self.run(self.driver.completion(lease.order, last_event=len(lease.lines)))
         if not chained:
             report = type(report)(**{**vars(report), "successor_task_id": ""})
@@ -146,11 +159,10 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             self.completed(lease, chained=chained)
         assert answer is lease.answer
 
-    @rule(number=st.integers(0, 99), retryable=st.booleans())
+    @precondition(has_leases)
+    @rule(number=NUMBERS, retryable=st.booleans())
     def fail(self, number: int, retryable: bool) -> None:
         lease = self.pick(number)
-        if lease is None:
-            return
         call = self.driver.fail(lease.order, retryable=retryable)
         if lease.end not in ("RUNNING", "FAILED"):
             with pytest.raises(LeaseLost):
@@ -162,11 +174,10 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             lease.answer = self.counted_failure(lease, retryable=retryable)
         assert answer is lease.answer
 
-    @rule(number=st.integers(0, 99))
+    @precondition(has_leases)
+    @rule(number=NUMBERS)
     def release(self, number: int) -> None:
         lease = self.pick(number)
-        if lease is None:
-            return
         call = self.driver.release(lease.order)
         if lease.end not in ("RUNNING", "RELEASED", "CANCELLED"):
             with pytest.raises(LeaseLost):
@@ -176,12 +187,11 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         if lease.end == "RUNNING":
             self.released(lease)
 
-    @rule(number=st.integers(0, 99), beaten=st.booleans())
+    @precondition(has_leases)
+    @rule(number=NUMBERS, beaten=st.booleans())
     def expire(self, number: int, beaten: bool) -> None:
         """A lease's heartbeats stop, or one comes just in time."""
         lease = self.pick(number)
-        if lease is None:
-            return
         seen = self.run(self.attempt(lease))
         if beaten:
             self.heartbeat(number)
@@ -292,8 +302,8 @@ def test_any_order_of_events(
     run_state_machine_as_test(
         Lifecycle,
         settings=settings(
-            max_examples=12,
-            stateful_step_count=25,
+            max_examples=25,
+            stateful_step_count=30,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),

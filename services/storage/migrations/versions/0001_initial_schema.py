@@ -438,6 +438,7 @@ def upgrade() -> None:
         ),
         sa.Column("project", sa.String(length=63), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.Integer(), nullable=False),
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(

@@ -44,3 +44,23 @@ async def test_chunks_are_cut_by_size_and_read_from_any_place(
             assert not rest or rest[0].first_sequence == after + 1
         assert await logs.read(conn, task_id, Channel.METRICS, 0, 100) == []
     await database.close()
+
+
+async def test_single_lines_join_their_chunk_until_it_is_large_enough(
+    task_id: TaskId, empty_database_url: str, tmp_path: Path
+) -> None:
+    database = make_context(empty_database_url, tmp_path / "data").database
+    lines = [line(f"{i:04d}" + "x" * 996) for i in range(40)]
+    head = logs.Head(0, "")
+    for each in lines:
+        async with database.write() as conn:
+            head = await logs.append(conn, PROJECT, task_id, Channel.LOGS, head, [each])
+    assert head == logs.Head(40, chain_digest("", lines))
+    async with database.read() as conn:
+        chunks = await logs.read(conn, task_id, Channel.LOGS, 0, 100)
+        assert [len(chunk.records) for chunk in chunks] == [17, 17, 6]
+        assert [c.first_sequence for c in chunks] == [1, 18, 35]
+        rest = await logs.read(conn, task_id, Channel.LOGS, 20, 100)
+    found = [LogLine.from_record(r) for chunk in rest for r in chunk.records]
+    assert found == lines[20:]
+    await database.close()
