@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -24,12 +24,14 @@ R = TypeVar("R", bound=Message)
 CALL_SECONDS = 15.0
 """Deadline of one try."""
 
-_AWAY = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
+_AWAY = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
 """Nobody answered, or nobody had the time: repeated for as long as the caller likes."""
 
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
@@ -88,8 +90,13 @@ class ControlPlane:
     def acquire(
         self, request: stage_pb2.AcquireStageRequest, *, patience: float, stop: Callable[[], bool]
     ) -> stage_pb2.AcquireStageResponse:
-        """AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``."""
-        return _repeat(self._stub.AcquireStage, request, stop, patience)
+        """AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``.
+
+        A worker that the control plane does not know is waited for too: its next heartbeat makes
+        it register again.
+        """
+        patient = _AWAY | {grpc.StatusCode.NOT_FOUND}
+        return _repeat(self._stub.AcquireStage, request, stop, patience, patient)
 
     def confirm(self, task_id: str, *, patience: float) -> None:
         """ConfirmDispatch, for at most ``patience`` seconds."""
@@ -151,6 +158,7 @@ def _repeat(
     request: Message,
     stop: Callable[[], bool],
     patience: float | None = None,
+    repeatable: Set[grpc.StatusCode] = _AWAY,
 ) -> R:
     faults = 0
 
@@ -161,7 +169,7 @@ def _repeat(
         if error.code in _FAULTS:
             faults += 1
             return faults < _MOST_FAULTS
-        return error.code in _AWAY
+        return error.code in repeatable
 
     tries = stamina.retry_context(
         on=again, attempts=None, timeout=patience, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5

@@ -106,6 +106,22 @@ def test_lasting_faults_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) ->
         broken.stop()
 
 
+def test_a_worker_that_was_forgotten_waits_for_its_registration(
+    fake: FakeControlPlane, control_plane: ControlPlane
+) -> None:
+    calls: list[int] = []
+
+    def forgotten(request: Any, context: Any) -> None:
+        calls.append(1)
+        if len(calls) < 3:
+            refuse(context, code_pb2.NOT_FOUND, "WORKER_UNKNOWN", "register again")
+
+    fake.before["AcquireStage"] = forgotten
+    answer = control_plane.acquire(stage_pb2.AcquireStageRequest(), patience=10, stop=never)
+    assert answer.stop.reason == "UNKNOWN"
+    assert len(calls) == 3
+
+
 def test_transient_errors_are_those_of_absence() -> None:
     assert is_transient(Unavailable("x"))
     assert not is_transient(InvalidArgument("x"))

@@ -78,6 +78,13 @@ def publish(broker_url: str, *stages: tuple[str, str], uid: str = "uid1") -> Non
     signatures[0].apply_async(chain=list(reversed(signatures[1:])), **options)
 
 
+def done_already(fake: FakeControlPlane, task_id: str, successor: str) -> None:
+    """Have the control plane answer CONTINUE."""
+    answer = stage_pb2.AcquireStageResponse()
+    getattr(answer, "continue").successor_task_id = successor
+    fake.answers[task_id] = answer
+
+
 def test_a_chain_goes_on_only_when_told_and_is_confirmed(
     fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str
 ) -> None:
@@ -100,6 +107,18 @@ def test_a_chain_goes_on_only_when_told_and_is_confirmed(
     assert [e.prediction.text for e in predicted.events if e.HasField("prediction")] == ["2"]
     assert len({request.acquire_id for request in fake.acquired}) == 3
     assert {request.slot for request in fake.acquired} == {"cpu-0"}
+
+    # A stage that is done lets its chain go on, if that goes where the control plane says.
+    done_already(fake, "uid2.train.1", "uid2.infer.1")
+    done_already(fake, "uid3.train.1", "uid3.infer.2")
+    publish(valkey_url, ("train", "cpu"), ("infer", "cpu"), uid="../../escape")
+    for uid in ("uid3", "uid2"):
+        publish(valkey_url, ("train", "cpu"), ("infer", "cpu"), uid=uid)
+    wait_until(lambda: "uid2.infer.1" in fake.confirmed, "the confirmation", 10)
+    wait_until(lambda: len(fake.acquired) == 6, "the successor's delivery", 10)
+    assert fake.confirmed[2:] == ["uid2.infer.1"]
+    later = [(request.run_uid, request.stage) for request in fake.acquired[3:]]
+    assert sorted(later) == [("uid2", "infer"), ("uid2", "train"), ("uid3", "train")]
 
 
 def test_sigterm_hands_back_with_a_checkpoint_in_seconds(
