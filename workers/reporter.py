@@ -44,6 +44,12 @@ _WINDOW = 8
 _STALL_SECONDS = 30.0
 """A stream that leaves a batch unanswered for so long is broken."""
 
+_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+"""The control plane broke over the events; it may do so again, or it may have been passing."""
+
+_MOST_FAULTS = 15
+"""Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
+
 
 @dataclass
 class _Batch:
@@ -58,7 +64,7 @@ class _Batch:
 
 
 class Reporter:
-    """Owns the sending thread of one attempt; make it after the stage process was spawned."""
+    """Owns the sending thread of one attempt."""
 
     def __init__(
         self, control_plane: ControlPlane, lease_token: str, spool: Spool, directives: Directives
@@ -68,6 +74,8 @@ class Reporter:
         self._spool = spool
         self._directives = directives
         self._stop = threading.Event()
+        self._faults = 0
+        self._acknowledged_before = 0
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
         self._thread.start()
 
@@ -121,11 +129,12 @@ class Reporter:
             # Repeating one event that is too large for a message would last for ever.
             first = self._spool.batch(self._spool.acknowledged + 1)
             return not first or len(first[0]) < MAX_BATCH_BYTES
-        return is_transient(error) or error.code in {
-            grpc.StatusCode.INTERNAL,
-            grpc.StatusCode.UNKNOWN,
-            grpc.StatusCode.CANCELLED,
-        }
+        if self._spool.acknowledged > self._acknowledged_before:
+            self._acknowledged_before, self._faults = self._spool.acknowledged, 0
+        if error.code in _FAULTS:
+            self._faults += 1
+            return self._faults < _MOST_FAULTS
+        return is_transient(error) or error.code is grpc.StatusCode.CANCELLED
 
 
 class _Stream:

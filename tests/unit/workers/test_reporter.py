@@ -176,6 +176,28 @@ def test_refused_events_abort_the_attempt_with_the_reason(
     assert not sender.reporter.flush(never)
 
 
+def test_a_lasting_fault_of_the_server_aborts_and_a_passing_one_does_not(
+    sender: Sender, fake: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.reporter._MOST_FAULTS", 3)
+    left = [1, 1]
+
+    def fault(request: stage_pb2.PublishEventsRequest, context: Any) -> None:
+        if left:
+            left.pop()
+            context.abort(grpc.StatusCode.INTERNAL, "a bug")
+
+    fake.publish_hook = fault
+    for start in (0, 10):
+        sender.lines(start, 10)
+        assert sender.reporter.flush(within(10))
+        left[:] = [1, 1]
+    left[:] = [1] * 100
+    sender.lines(20, 1)
+    assert sender.directives.wait(Wish.CANCEL, 10)
+    assert "a bug" in sender.directives.fault
+
+
 def test_an_event_too_large_for_any_message_aborts_and_a_busy_server_does_not(
     sender: Sender, fake: FakeControlPlane
 ) -> None:
