@@ -18,6 +18,7 @@ from kombu.entity import Exchange, Queue
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import Process, wait_until
+from tests.servers.valkey import Valkey
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order
 from tests.unit.workers.control_plane import FakeControlPlane
 
@@ -245,3 +246,23 @@ def test_directives_come_with_heartbeats_and_two_slots_work_at_once(
     last.directive = stage_pb2.DIRECTIVE_CANCEL
     assert worker.popen.wait(15) == 0
     assert last.released is not None
+
+
+def test_a_broker_that_comes_back_empty_is_served_again(
+    fake: FakeControlPlane, start_worker: StartWorker, valkey_node: Valkey
+) -> None:
+    order, next_order = make_order(fake, act="wait"), make_order(fake)
+    fake.orders = {"uid1.train.1": order, "uid2.train.1": next_order}
+    start_worker()
+    publish(valkey_node.url, ("train", "cpu"))
+    attempt = fake.lease(order.lease_token)
+    wait_until(lambda: "ready" in attempt.logs(), "the stage", 20)
+    valkey_node.kill()
+    time.sleep(2)
+    valkey_node.restart()
+    assert not attempt.over, "the stage goes on without a broker"
+    attempt.directive = stage_pb2.DIRECTIVE_CANCEL
+    wait_until(lambda: attempt.released is not None, "the release", 10)
+    publish(valkey_node.url, ("train", "cpu"), uid="uid2")
+    following = fake.lease(next_order.lease_token)
+    wait_until(lambda: following.completed is not None, "the next stage", 40)
