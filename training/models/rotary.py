@@ -128,15 +128,17 @@ class Rotary:
     """Base of the wavelengths."""
     scaling: Scaling | None = None
 
+    def frequencies(self, width: int) -> Frequencies:
+        """Radians per position of each pair of ``width`` channels, scaled."""
+        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+        plain: Frequencies = (1 / np.float32(self.theta) ** exponents).astype(np.float32)
+        return plain if self.scaling is None else self.scaling.scale(plain, self.theta)
+
     def waves(self, positions: ArrayLike, width: int) -> tuple[jax.Array, jax.Array]:
         """Cosines and sines, each [B or 1, T, 1, D / 2], of ``positions`` [B or 1, T]."""
-        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-        frequencies = (1 / np.float32(self.theta) ** exponents).astype(np.float32)
-        magnitude = 1.0
-        if self.scaling is not None:
-            frequencies = self.scaling.scale(frequencies, self.theta)
-            magnitude = self.scaling.magnitude
-        angles = jnp.asarray(positions)[..., None, None].astype(jnp.float32) * frequencies
+        magnitude = 1.0 if self.scaling is None else self.scaling.magnitude
+        angles = jnp.asarray(positions)[..., None, None].astype(jnp.float32)
+        angles = angles * self.frequencies(width)
         return jnp.cos(angles) * magnitude, jnp.sin(angles) * magnitude
 
 
@@ -177,11 +179,9 @@ def dump_rotary(rotary: Rotary) -> dict[str, Any]:
         kind = next(name for name, known in SCALINGS.items() if isinstance(rotary.scaling, known))
         values = dataclasses.asdict(rotary.scaling)
         scaling = {"rope_type": kind, **{k: v for k, v in values.items() if v is not None}}
-    return {
-        "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": rotary.theta},
-        "rope_theta": rotary.theta,
-        "rope_scaling": scaling,
-    }
+    present = {**(scaling or {"rope_type": "default"}), "rope_theta": rotary.theta}
+    older = {"rope_theta": rotary.theta, **({"rope_scaling": scaling} if scaling else {})}
+    return {"rope_parameters": present, **older}
 
 
 def _blend(frequencies: Frequencies, factor: float, keep: NDArray[Any]) -> Frequencies:
