@@ -61,12 +61,13 @@ def _serve(settings: Settings, slots: list[Slot]) -> int:
     try:
         if not _registered(heartbeat):
             return os.EX_OK
+        status = os.EX_OK
         if heartbeat.refusal is None:
-            _consume(settings, slots, server)
+            status = _consume(settings, slots, server)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
             return EXIT_REFUSED
-        return os.EX_OK
+        return status
     finally:
         heartbeat.close()
         server.close()
@@ -89,8 +90,8 @@ def _registered(heartbeat: Heartbeat) -> bool:
             signal.signal(number, handler)
 
 
-def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> None:
-    """Run Celery's worker in this process until it has shut down."""
+def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> int:
+    """Run Celery's worker in this process until it has shut down; returns its exit status."""
     app = make_app(settings, server.path)
 
     def drain(**_: Any) -> None:
@@ -106,6 +107,7 @@ def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> No
         quiet=True,
     )
     worker.start()
+    return int(worker.exitcode or os.EX_OK)
 
 
 def _take_no_more() -> None:

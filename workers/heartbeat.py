@@ -93,6 +93,7 @@ class Heartbeat:
                 except NotFound:
                     # It was restored from a backup or has forgotten us: introduce ourselves.
                     self._decided.clear()
+                    backoff.wait()
                 except (FailedPrecondition, InvalidArgument) as error:
                     self.refusal = error
                     self._decided.set()

@@ -27,7 +27,10 @@ def main(argv: list[str]) -> None:
         _fail(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:
         _fail("the supervisor ended before the stage process began")
-    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    try:
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    except OSError as error:
+        _fail(f"CPU cores {cores}: {error.strerror}")
     try:
         os.execvp(command[0], command)  # noqa: S606  # no shell is wanted
     except OSError as error:

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name!r} is no pool name: 1-63 of a-z, 0-9, '-', letter first")
         return value
 
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_transport(cls, value: str) -> str:
+        if not re.match(r"(amqps?|pyamqp|rediss?|redis\+socket|sentinel)://", value):
+            raise ValueError("must be an amqp:// (RabbitMQ) or redis:// (Valkey) URL")
+        return value
+
     @field_validator("server")
     @classmethod
     def _server_address(cls, value: str) -> str:

@@ -37,6 +37,7 @@ def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "WORKER_NAME": "../etc",
         "SLOTS": "-1",
         "SERVER": "http://host:1",
+        "BROKER_URL": "127.0.0.1:5672",
         "GRACE_SECONDS": "0",
         "ACCELERATOR": "abacus",
         "STAGE_COMMAND": "",

@@ -119,6 +119,13 @@ def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:
     os.close(process.events)
 
 
+def test_cores_that_are_not_there_say_so(tmp_path: Path) -> None:
+    process = StageProcess(["true"], environment={}, cores=[4095], folder=tmp_path)
+    assert wait_end(process) == 127
+    assert "CPU cores 4095" in read(process.output)
+    os.close(process.events)
+
+
 def test_signals_go_to_the_process_and_not_to_an_ended_one(tmp_path: Path) -> None:
     process = start(tmp_path, "tree")
     os.read(process.output, 100)
