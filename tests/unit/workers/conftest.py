@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tailrace.channel import connect
@@ -14,6 +15,7 @@ from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import parse
 from tailrace.protomap import spec_to_proto
 from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
+from tests.servers.node import wait_until
 from tests.unit.workers.control_plane import FakeControlPlane
 from workers.control_plane import ControlPlane
 
@@ -35,6 +37,19 @@ def control_plane(fake: FakeControlPlane) -> Iterator[ControlPlane]:
     """The worker's view of it."""
     with connect(fake.address) as channel:
         yield ControlPlane(channel)
+
+
+def wait_gone(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:
+    """Wait until none of them runs; one that only waits to be reaped runs no more."""
+
+    def running(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    left = list(processes)
+    wait_until(lambda: not any(map(running, left)), f"the end of {left}", timeout)
 
 
 def make_order(

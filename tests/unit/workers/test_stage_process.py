@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.servers.node import wait_until
+from tests.unit.workers.conftest import wait_gone
 from workers.stage_process import StageProcess
 
 SCRIPT = """
@@ -81,7 +82,7 @@ def test_a_killed_process_takes_its_tree_with_it(tmp_path: Path) -> None:
     grandchild = psutil.Process(int(line))
     os.kill(process.pid, signal.SIGKILL)
     assert wait_end(process) == -signal.SIGKILL
-    assert not psutil.wait_procs([grandchild], timeout=5)[1]
+    wait_gone([grandchild])
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         tree = psutil.Process(supervisor.pid).children(recursive=True)
         assert {stage, grandchild} <= {p.pid for p in tree}
         os.killpg(supervisor.pid, signal.SIGKILL)
-        assert not psutil.wait_procs(tree, timeout=5)[1]
+        wait_gone(tree)
 
 
 def test_a_command_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, rou
 from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import Process, wait_until
 from tests.servers.valkey import Valkey
-from tests.unit.workers.conftest import STAGE_COMMAND, make_order
+from tests.unit.workers.conftest import STAGE_COMMAND, make_order, wait_gone
 from tests.unit.workers.control_plane import FakeControlPlane
 
 StartWorker = Callable[..., Process]
@@ -169,7 +169,7 @@ def test_a_killed_pool_process_leaves_no_process_and_no_lease(
     tree = pool_process.children(recursive=True)
     assert len(tree) >= 3, "stage process, its child, the watchdog"
     pool_process.kill()
-    assert not psutil.wait_procs(tree, timeout=5)[1]
+    wait_gone(tree)
     wait_until(lambda: not fake.heartbeats[-1].lease_tokens, "the lease to be dropped", 5)
 
     # Its slot is free again, and the redelivered message finds nothing to do.
@@ -189,7 +189,7 @@ def test_a_killed_worker_leaves_no_process(
     wait_until(lambda: any("grandchild" in t for t in attempt.logs()), "the stage", 20)
     tree = psutil.Process(worker.pid).children(recursive=True)
     worker.kill_group()
-    assert not psutil.wait_procs(tree, timeout=5)[1]
+    wait_gone(tree)
 
     left = list((tmp_path / "work").iterdir())
     assert len(left) == 1
