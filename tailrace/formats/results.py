@@ -17,12 +17,24 @@ class TrainResult:
     last_loss: float = key("Mean loss over the last epoch.", unit="nats")
     examples: int = key("Examples trained on.", minimum=0)
     held_out: int = key("Prompts held out.", minimum=0)
-    parameters: int = key("Trained parameters.", minimum=0)
+    parameters: int = key(
+        "Trained parameters: the model's, or the adapter's where there is one.", minimum=0
+    )
     tokens: int = key("Non-padding tokens seen.", unit="tokens", minimum=0)
     seconds: float = key("Wall time of this attempt's steps.", unit="seconds", minimum=0)
     resumed_from_step: int = key("Step this attempt continued from; 0 if fresh.", default=0)
     overlong: int = key("Examples truncated or dropped for their length.", default=0, minimum=0)
     model_digest: str = key("sha256 of model.safetensors.", default="")
+    best_step: int | None = key(
+        "Step with the lowest evaluation loss; unset without evaluations.", default=None, minimum=0
+    )
+    best_eval_loss: float | None = key(
+        "The lowest evaluation loss; unset without evaluations.", unit="nats", default=None
+    )
+    stopped_early: bool = key(
+        "Whether training ended before its last step because the evaluation loss no longer fell.",
+        default=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -11,32 +11,41 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace.formats import catalog
-from tailrace.formats.schema import Violation, key
+from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.train_spec import (
+    AdapterSpec,
+    Dtype,
+    FinalModel,
+    LoraSpec,
+    Overlong,
+    Schedule,
+    SftSpec,
+    TrainSpec,
+)
+
+__all__ = [
+    "RESOURCE_ID",
+    "StageKind",
+    "ModelSpec",
+    "TrainSpec",
+    "SftSpec",
+    "Schedule",
+    "Overlong",
+    "Dtype",
+    "FinalModel",
+    "AdapterSpec",
+    "LoraSpec",
+    "InferSpec",
+    "JudgeSpec",
+    "StageExecution",
+    "ExecutionSpec",
+    "RetrySpec",
+    "TrainConfig",
+    "RunSpec",
+]
 
 RESOURCE_ID = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 """A resource id: 1-63 characters, the form of RFC 1034 labels (AIP-122)."""
-
-
-class Schedule(enum.StrEnum):
-    """How the learning rate moves after warm-up."""
-
-    CONSTANT = "constant"
-    """Stays at ``learning_rate``."""
-    LINEAR = "linear"
-    """Falls in a straight line to ``min_learning_rate_ratio`` of it at the last step."""
-    COSINE = "cosine"
-    """Falls along half a cosine to ``min_learning_rate_ratio`` of it at the last step."""
-
-
-class Overlong(enum.StrEnum):
-    """What happens to an example longer than ``max_seq_length``."""
-
-    REFUSE = "refuse"
-    """The run fails before training and says how many there are."""
-    TRUNCATE = "truncate"
-    """The end of the response is cut; the count is logged."""
-    DROP = "drop"
-    """The example is left out; the count is logged."""
 
 
 class StageKind(enum.StrEnum):
@@ -77,119 +86,10 @@ class ModelSpec:
 
     def violations(self, path: str) -> list[Violation]:
         """Exactly one of the two must be set."""
-        found = _exactly_one(path or "model", source=self.source, preset=self.preset)
+        found = exactly_one(path or "model", source=self.source, preset=self.preset)
         if self.preset is not None:
             found += _known(f"{path}.preset", self.preset, catalog.PRESETS)
         return found
-
-
-@dataclass(frozen=True)
-class SftSpec:
-    """Supervised fine-tuning: next-token loss on the response tokens only."""
-
-    RENAMED: ClassVar[dict[str, str]] = {
-        "num_epochs": "train.sft.epochs",
-        "lr": "train.sft.learning_rate",
-        "max_length": "train.sft.max_seq_length",
-        "seed": "train.seed",
-    }
-
-    epochs: float | None = key(
-        "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
-        default=None,
-        above=0,
-        maximum=100_000,
-    )
-    max_steps: int | None = key(
-        "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
-        default=None,
-        minimum=1,
-        maximum=100_000_000,
-    )
-    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
-    max_seq_length: int = key(
-        "Longest example in tokens, prompt and response together.",
-        default=128,
-        minimum=8,
-        maximum=1_048_576,
-    )
-    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
-    weight_decay: float = key(
-        "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
-        default=0.0,
-        minimum=0,
-        maximum=10,
-    )
-    warmup_steps: int = key(
-        "Steps over which the learning rate rises from 0.", default=0, minimum=0
-    )
-    schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
-    min_learning_rate_ratio: float = key(
-        "Where linear and cosine schedules end, as a share of `learning_rate`.",
-        default=0.0,
-        minimum=0,
-        maximum=1,
-    )
-    gradient_clip: float = key(
-        "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
-    )
-    overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
-
-    def violations(self, path: str) -> list[Violation]:
-        """Exactly one length; warm-up within max_steps."""
-        found = _exactly_one(path, epochs=self.epochs, max_steps=self.max_steps)
-        if self.max_steps is not None and self.warmup_steps > self.max_steps:
-            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
-        return found
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """The TRAIN stage: a method and what every method shares."""
-
-    RENAMED: ClassVar[dict[str, str]] = {
-        "device": "the --device flag, or execution.train.pool in a run",
-        "num_epochs": "train.sft.epochs",
-        "epochs": "train.sft.epochs",
-        "max_steps": "train.sft.max_steps",
-        "batch_size": "train.sft.batch_size",
-        "learning_rate": "train.sft.learning_rate",
-    }
-
-    sft: SftSpec | None = key("Supervised fine-tuning.", default=None)
-    seed: int = key(
-        "Seed of initial weights, data order and dropout.",
-        default=42,
-        minimum=0,
-        maximum=2**31 - 1,
-    )
-    eval_fraction: float = key(
-        "Share of distinct prompts that is held out; 0 trains on everything.",
-        default=0.0,
-        minimum=0,
-        maximum=0.9,
-    )
-    split_seed: int = key(
-        "Seed of the train/held-out split, apart from `seed`.",
-        default=42,
-        minimum=0,
-        maximum=2**31 - 1,
-    )
-    save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
-    keep_checkpoints: int = key(
-        "Checkpoints kept, newest first.", default=2, minimum=1, maximum=1000
-    )
-    log_every_steps: int = key("Steps between metric points.", default=10, minimum=1)
-    steps_per_dispatch: int = key(
-        "Optimizer steps per compiled call; boundaries are multiples of it in step numbers.",
-        default=10,
-        minimum=1,
-        maximum=1000,
-    )
-
-    def violations(self, path: str) -> list[Violation]:
-        """A method must be chosen."""
-        return _exactly_one(path or "train", sft=self.sft)
 
 
 @dataclass(frozen=True)
@@ -365,15 +265,6 @@ class RunSpec:
             StageKind.JUDGE: bool(self.judges),
         }
         return [kind for kind, there in present.items() if there]
-
-
-def _exactly_one(path: str, **options: object) -> list[Violation]:
-    given = [name for name, value in options.items() if value is not None]
-    if len(given) == 1:
-        return []
-    names = ", ".join(options)
-    found = f"has {' and '.join(given)}" if given else "has none"
-    return [Violation(path, f"needs exactly one of {names}; {found}")]
 
 
 def _known(path: str, name: str, known: tuple[str, ...]) -> list[Violation]:

@@ -81,6 +81,16 @@ def parse(schema: type[T], data: object, path: str = "") -> T:
     return typing.cast(T, value)
 
 
+def exactly_one(path: str, **options: object) -> list[Violation]:
+    """The violation of a block that holds none or several of keys of which it needs one."""
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) == 1:
+        return []
+    names = ", ".join(options)
+    found = f"has {' and '.join(given)}" if given else "has none"
+    return [Violation(path, f"needs exactly one of {names}; {found}")]
+
+
 def to_mapping(value: Any) -> Any:
     """Plain data (dict, list, str, int, float, bool) of a schema instance; unset keys left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

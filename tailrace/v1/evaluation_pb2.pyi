@@ -232,6 +232,9 @@ class TrainResult(google.protobuf.message.Message):
     SECONDS_FIELD_NUMBER: builtins.int
     RESUMED_FROM_STEP_FIELD_NUMBER: builtins.int
     MODEL_DIGEST_FIELD_NUMBER: builtins.int
+    BEST_STEP_FIELD_NUMBER: builtins.int
+    BEST_EVAL_LOSS_FIELD_NUMBER: builtins.int
+    STOPPED_EARLY_FIELD_NUMBER: builtins.int
     steps: builtins.int
     """Optimizer steps of the whole training, resumed ones included."""
     first_loss: builtins.float
@@ -245,7 +248,7 @@ class TrainResult(google.protobuf.message.Message):
     overlong: builtins.int
     """Examples truncated or dropped for their length."""
     parameters: builtins.int
-    """Trained parameters."""
+    """Trained parameters: the model's, or the adapter's where there is one."""
     tokens: builtins.int
     """Non-padding tokens seen."""
     seconds: builtins.float
@@ -254,6 +257,12 @@ class TrainResult(google.protobuf.message.Message):
     """Step the last attempt continued from; 0 if fresh."""
     model_digest: builtins.str
     """sha256 of model.safetensors."""
+    best_step: builtins.int
+    """Step with the lowest evaluation loss; unset without evaluations."""
+    best_eval_loss: builtins.float
+    """The lowest evaluation loss, in nats; unset without evaluations."""
+    stopped_early: builtins.bool
+    """Whether training ended before its last step because the evaluation loss no longer fell."""
     def __init__(
         self,
         *,
@@ -268,8 +277,16 @@ class TrainResult(google.protobuf.message.Message):
         seconds: builtins.float = ...,
         resumed_from_step: builtins.int = ...,
         model_digest: builtins.str = ...,
+        best_step: builtins.int | None = ...,
+        best_eval_loss: builtins.float | None = ...,
+        stopped_early: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["examples", b"examples", "first_loss", b"first_loss", "held_out", b"held_out", "last_loss", b"last_loss", "model_digest", b"model_digest", "overlong", b"overlong", "parameters", b"parameters", "resumed_from_step", b"resumed_from_step", "seconds", b"seconds", "steps", b"steps", "tokens", b"tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step", "examples", b"examples", "first_loss", b"first_loss", "held_out", b"held_out", "last_loss", b"last_loss", "model_digest", b"model_digest", "overlong", b"overlong", "parameters", b"parameters", "resumed_from_step", b"resumed_from_step", "seconds", b"seconds", "steps", b"steps", "stopped_early", b"stopped_early", "tokens", b"tokens"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_best_eval_loss", b"_best_eval_loss"]) -> typing.Literal["best_eval_loss"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_best_step", b"_best_step"]) -> typing.Literal["best_step"] | None: ...
 
 global___TrainResult = TrainResult
 

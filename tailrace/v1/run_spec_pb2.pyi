@@ -20,6 +20,58 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _Dtype:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _DtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Dtype.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    DTYPE_UNSPECIFIED: _Dtype.ValueType  # 0
+    """Not set: the default."""
+    DTYPE_AUTO: _Dtype.ValueType  # 1
+    """bfloat16 on accelerators, float32 on CPUs."""
+    DTYPE_FLOAT32: _Dtype.ValueType  # 2
+    """Single precision everywhere."""
+    DTYPE_BFLOAT16: _Dtype.ValueType  # 3
+    """Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
+
+class Dtype(_Dtype, metaclass=_DtypeEnumTypeWrapper):
+    """The type that a model computes in; the trained weights are float32 in any case."""
+
+DTYPE_UNSPECIFIED: Dtype.ValueType  # 0
+"""Not set: the default."""
+DTYPE_AUTO: Dtype.ValueType  # 1
+"""bfloat16 on accelerators, float32 on CPUs."""
+DTYPE_FLOAT32: Dtype.ValueType  # 2
+"""Single precision everywhere."""
+DTYPE_BFLOAT16: Dtype.ValueType  # 3
+"""Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
+global___Dtype = Dtype
+
+class _FinalModel:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _FinalModelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_FinalModel.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FINAL_MODEL_UNSPECIFIED: _FinalModel.ValueType  # 0
+    """Not set: the default."""
+    FINAL_MODEL_LAST: _FinalModel.ValueType  # 1
+    """Those of its last step."""
+    FINAL_MODEL_BEST: _FinalModel.ValueType  # 2
+    """Those with the lowest evaluation loss."""
+
+class FinalModel(_FinalModel, metaclass=_FinalModelEnumTypeWrapper):
+    """Which weights a training ends with."""
+
+FINAL_MODEL_UNSPECIFIED: FinalModel.ValueType  # 0
+"""Not set: the default."""
+FINAL_MODEL_LAST: FinalModel.ValueType  # 1
+"""Those of its last step."""
+FINAL_MODEL_BEST: FinalModel.ValueType  # 2
+"""Those with the lowest evaluation loss."""
+global___FinalModel = FinalModel
+
 class _Schedule:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -194,6 +246,13 @@ class TrainSpec(google.protobuf.message.Message):
     KEEP_CHECKPOINTS_FIELD_NUMBER: builtins.int
     LOG_EVERY_STEPS_FIELD_NUMBER: builtins.int
     STEPS_PER_DISPATCH_FIELD_NUMBER: builtins.int
+    ADAPTER_FIELD_NUMBER: builtins.int
+    DTYPE_FIELD_NUMBER: builtins.int
+    REMAT_FIELD_NUMBER: builtins.int
+    EVAL_EVERY_STEPS_FIELD_NUMBER: builtins.int
+    EARLY_STOPPING_PATIENCE_FIELD_NUMBER: builtins.int
+    EARLY_STOPPING_MIN_DELTA_FIELD_NUMBER: builtins.int
+    FINAL_MODEL_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Seed of initial weights, data order and dropout. Default 42."""
     eval_fraction: builtins.float
@@ -208,9 +267,25 @@ class TrainSpec(google.protobuf.message.Message):
     """Steps between metric points. Default 10."""
     steps_per_dispatch: builtins.int
     """Optimizer steps per compiled call. Default 10."""
+    dtype: global___Dtype.ValueType
+    """What the model computes in. Default DTYPE_AUTO."""
+    remat: builtins.bool
+    """Whether the backward pass computes the insides of layers again to save memory. Default false."""
+    eval_every_steps: builtins.int
+    """Steps between evaluations of the loss on the held-out part; 0 makes none. Default 0."""
+    early_stopping_patience: builtins.int
+    """Evaluations in a row without a lower loss after which training ends; 0 never ends it. Default 0."""
+    early_stopping_min_delta: builtins.float
+    """How much lower the loss must be to count, in nats. Default 0."""
+    final_model: global___FinalModel.ValueType
+    """Which weights are kept. Default FINAL_MODEL_LAST."""
     @property
     def sft(self) -> global___SftSpec:
         """Supervised fine-tuning."""
+
+    @property
+    def adapter(self) -> global___AdapterSpec:
+        """Trains an adapter beside frozen weights; not set, all weights are trained."""
 
     def __init__(
         self,
@@ -223,15 +298,30 @@ class TrainSpec(google.protobuf.message.Message):
         keep_checkpoints: builtins.int | None = ...,
         log_every_steps: builtins.int | None = ...,
         steps_per_dispatch: builtins.int | None = ...,
+        adapter: global___AdapterSpec | None = ...,
+        dtype: global___Dtype.ValueType = ...,
+        remat: builtins.bool | None = ...,
+        eval_every_steps: builtins.int | None = ...,
+        early_stopping_patience: builtins.int | None = ...,
+        early_stopping_min_delta: builtins.float | None = ...,
+        final_model: global___FinalModel.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta"]) -> typing.Literal["early_stopping_min_delta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_early_stopping_patience", b"_early_stopping_patience"]) -> typing.Literal["early_stopping_patience"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_eval_every_steps", b"_eval_every_steps"]) -> typing.Literal["eval_every_steps"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_eval_fraction", b"_eval_fraction"]) -> typing.Literal["eval_fraction"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_keep_checkpoints", b"_keep_checkpoints"]) -> typing.Literal["keep_checkpoints"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_log_every_steps", b"_log_every_steps"]) -> typing.Literal["log_every_steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_remat", b"_remat"]) -> typing.Literal["remat"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_save_every_steps", b"_save_every_steps"]) -> typing.Literal["save_every_steps"] | None: ...
     @typing.overload
@@ -244,6 +334,67 @@ class TrainSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft"] | None: ...
 
 global___TrainSpec = TrainSpec
+
+@typing.final
+class AdapterSpec(google.protobuf.message.Message):
+    """What is trained beside frozen weights."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LORA_FIELD_NUMBER: builtins.int
+    @property
+    def lora(self) -> global___LoraSpec:
+        """Low-rank adaptation."""
+
+    def __init__(
+        self,
+        *,
+        lora: global___LoraSpec | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["kind", b"kind", "lora", b"lora"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "lora", b"lora"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["lora"] | None: ...
+
+global___AdapterSpec = AdapterSpec
+
+@typing.final
+class LoraSpec(google.protobuf.message.Message):
+    """Low-rank adaptation: small matrices beside frozen weights."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: builtins.int
+    ALPHA_FIELD_NUMBER: builtins.int
+    DROPOUT_FIELD_NUMBER: builtins.int
+    TARGET_MODULES_FIELD_NUMBER: builtins.int
+    rank: builtins.int
+    """Rank of the matrices. Default 16."""
+    alpha: builtins.float
+    """Their product is scaled by alpha / rank. Default 32."""
+    dropout: builtins.float
+    """Probability of dropping a value of their input in training. Default 0."""
+    @property
+    def target_modules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ends of the names of the linear layers that get them; empty takes all but the output layer."""
+
+    def __init__(
+        self,
+        *,
+        rank: builtins.int | None = ...,
+        alpha: builtins.float | None = ...,
+        dropout: builtins.float | None = ...,
+        target_modules: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_dropout", b"_dropout"]) -> typing.Literal["dropout"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_rank", b"_rank"]) -> typing.Literal["rank"] | None: ...
+
+global___LoraSpec = LoraSpec
 
 @typing.final
 class SftSpec(google.protobuf.message.Message):
@@ -262,6 +413,12 @@ class SftSpec(google.protobuf.message.Message):
     MIN_LEARNING_RATE_RATIO_FIELD_NUMBER: builtins.int
     GRADIENT_CLIP_FIELD_NUMBER: builtins.int
     OVERLONG_FIELD_NUMBER: builtins.int
+    MICRO_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    PACKING_FIELD_NUMBER: builtins.int
+    GROUP_BY_LENGTH_FIELD_NUMBER: builtins.int
+    ADAM_BETA1_FIELD_NUMBER: builtins.int
+    ADAM_BETA2_FIELD_NUMBER: builtins.int
+    ADAM_EPSILON_FIELD_NUMBER: builtins.int
     epochs: builtins.float
     """Passes over the train part."""
     max_steps: builtins.int
@@ -284,6 +441,18 @@ class SftSpec(google.protobuf.message.Message):
     """Largest global gradient norm; 0 turns clipping off. Default 1."""
     overlong: global___Overlong.ValueType
     """Policy for examples longer than max_seq_length. Default OVERLONG_REFUSE."""
+    micro_batch_size: builtins.int
+    """Rows per forward and backward pass, a divisor of batch_size. Not set: all rows."""
+    packing: builtins.bool
+    """Whether a row holds several examples, each attending to itself alone. Default false."""
+    group_by_length: builtins.bool
+    """Whether examples of similar length come into the same batch. Default false."""
+    adam_beta1: builtins.float
+    """Decay of the mean of gradients. Default 0.9."""
+    adam_beta2: builtins.float
+    """Decay of the mean of squared gradients. Default 0.999."""
+    adam_epsilon: builtins.float
+    """Added to the root of that mean before it divides. Default 1e-8."""
     def __init__(
         self,
         *,
@@ -298,19 +467,37 @@ class SftSpec(google.protobuf.message.Message):
         min_learning_rate_ratio: builtins.float | None = ...,
         gradient_clip: builtins.float | None = ...,
         overlong: global___Overlong.ValueType = ...,
+        micro_batch_size: builtins.int | None = ...,
+        packing: builtins.bool | None = ...,
+        group_by_length: builtins.bool | None = ...,
+        adam_beta1: builtins.float | None = ...,
+        adam_beta2: builtins.float | None = ...,
+        adam_epsilon: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "min_learning_rate_ratio", b"min_learning_rate_ratio", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "min_learning_rate_ratio", b"min_learning_rate_ratio", "overlong", b"overlong", "schedule", b"schedule", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "overlong", b"overlong", "packing", b"packing", "schedule", b"schedule", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta2", b"_adam_beta2"]) -> typing.Literal["adam_beta2"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_epsilon", b"_adam_epsilon"]) -> typing.Literal["adam_epsilon"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_gradient_clip", b"_gradient_clip"]) -> typing.Literal["gradient_clip"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_by_length", b"_group_by_length"]) -> typing.Literal["group_by_length"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_seq_length", b"_max_seq_length"]) -> typing.Literal["max_seq_length"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_micro_batch_size", b"_micro_batch_size"]) -> typing.Literal["micro_batch_size"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_learning_rate_ratio", b"_min_learning_rate_ratio"]) -> typing.Literal["min_learning_rate_ratio"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_packing", b"_packing"]) -> typing.Literal["packing"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_warmup_steps", b"_warmup_steps"]) -> typing.Literal["warmup_steps"] | None: ...
     @typing.overload

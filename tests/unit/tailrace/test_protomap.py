@@ -34,6 +34,8 @@ TWINS = [
 ENUMS = [
     (run_spec.Schedule, run_spec_pb2.Schedule),
     (run_spec.Overlong, run_spec_pb2.Overlong),
+    (run_spec.Dtype, run_spec_pb2.Dtype),
+    (run_spec.FinalModel, run_spec_pb2.FinalModel),
     (run_spec.StageKind, run_pb2.StageKind),
     (prediction.ModelRole, evaluation_pb2.ModelRole),
     (prediction.FinishReason, evaluation_pb2.FinishReason),
