@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tailrace.formats.canonical import sha256_file
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate
+from tailrace.formats.schema import parse, to_mapping
+from training.certificate import certify
 from training.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; others are refused."""
 
 _STATE = "state.safetensors"
@@ -26,24 +30,43 @@ _META = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
+Arrays = dict[str, np.ndarray[Any, Any]]
+"""Host arrays by their path in the state."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two steps."""
+    """A training between two steps, on the host."""
 
     step: int
     """Optimizer steps done; with the identity's seed it is the data position, too."""
-    state: Any
-    """Parameters and optimizer state: a pytree of arrays."""
+    arrays: Arrays
+    """Parameters and optimizer state, see :func:`to_host`."""
     rng: list[int]
     """The root key that each step's dropout key is folded from."""
     progress: dict[str, Any]
-    """The trainer's own counters, as JSON."""
+    """The trainer's own counters, as JSON; the position in the metrics is among them."""
     identity: dict[str, Any]
     """What must be equal for the training to be the same: settings and content hashes."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Hardware, mesh and versions; a training may go on under others."""
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write ``folder/step-…`` atomically, then remove all but the newest ``keep`` checkpoints.
+def to_host(state: Any) -> Arrays:
+    """A copy of a pytree of arrays on the host, by path, gathered from all devices.
+
+    It stays as it is when the buffers of ``state`` are given away.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    for _, leaf in leaves:
+        leaf.copy_to_host_async()
+    return {jax.tree_util.keystr(path): np.array(leaf, order="C") for path, leaf in leaves}
+
+
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, keep: int, best: int | None = None
+) -> tuple[Path, Certificate]:
+    """Write ``folder/step-…`` atomically; keep the newest ``keep`` checkpoints and step ``best``.
 
     It is written beside its place, flushed to disk and renamed, so that a checkpoint is either
     whole or not there. Raises :class:`OSError`.
@@ -53,65 +76,85 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     draft = folder / f".draft-{checkpoint.step:08d}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    save_file(_named_arrays(checkpoint.state), str(draft / _STATE))
+    certificate = certify(checkpoint)
     meta = {
         "format": FORMAT,
         "step": checkpoint.step,
         "rng": checkpoint.rng,
         "progress": checkpoint.progress,
         "identity": checkpoint.identity,
-        "state_sha256": sha256_file(draft / _STATE),
     }
-    (draft / _META).write_text(json.dumps(meta, indent=1, sort_keys=True), encoding="utf-8")
-    for path in (draft / _STATE, draft / _META, draft):
+    save_file(checkpoint.arrays, str(draft / _STATE))
+    _write_json(draft / _META, meta)
+    _write_json(draft / CERTIFICATE, to_mapping(certificate))
+    for path in (*sorted(draft.iterdir()), draft):
         _flush(path)
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)
     _flush(folder)
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
-    return target
+        if best is None or old.name != f"step-{best:08d}":
+            shutil.rmtree(old)
+    return target, certificate
 
 
-def load_checkpoint(path: Path, template: Any, identity: dict[str, Any]) -> Checkpoint:
-    """Read a checkpoint; ``template`` is a pytree with the shapes of its state.
+def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    """Read a checkpoint and hold it against its certificate.
 
     Raises :class:`training.errors.CheckpointError` when it is missing, damaged, of another format,
     or of a training whose identity differs, naming what differs.
     """
     try:
-        meta = json.loads((path / _META).read_text(encoding="utf-8"))
+        meta = _read_json(path / _META)
         if meta["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {meta['format']}, not {FORMAT}")
-        if sha256_file(path / _STATE) != meta["state_sha256"]:
-            raise CheckpointError(f"{path} is damaged: {_STATE} does not have its sha256")
-        arrays = load_file(str(path / _STATE))
+        issued = parse(Certificate, _read_json(path / CERTIFICATE))
         checkpoint = Checkpoint(
             step=int(meta["step"]),
-            state=_fill(template, arrays, path),
+            arrays=load_file(str(path / _STATE)),
             rng=[int(word) for word in meta["rng"]],
             progress=dict(meta["progress"]),
             identity=dict(meta["identity"]),
+            conditions=issued.conditions,
         )
+        found = certify(checkpoint)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is no checkpoint: {error.filename} is missing") from error
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    differing = [
-        f"{name} was {checkpoint.identity.get(name)!r}, is {identity.get(name)!r}"
-        for name in sorted({*identity, *checkpoint.identity})
-        if checkpoint.identity.get(name) != identity.get(name)
-    ]
-    if differing:
-        raise CheckpointError(f"{path} is of another training: " + "; ".join(differing))
+    damaged = [name for name in PARTS if getattr(found, name) != getattr(issued, name)]
+    if damaged:
+        raise CheckpointError(
+            f"{path} is damaged: {', '.join(damaged)} do not match {CERTIFICATE}; "
+            "resume from an older checkpoint"
+        )
+    _require_same(path, checkpoint.identity, identity)
     return checkpoint
+
+
+def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
+    """The checkpoint's state as a pytree like ``template``, laid out over its devices.
+
+    The layout need not be the one that it was saved from. Raises
+    :class:`training.errors.CheckpointError` when names, shapes or types differ.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
+    arrays = checkpoint.arrays
+    if set(expected) != set(arrays):
+        raise CheckpointError(f"{path} holds the state of another model or optimizer")
+    for name, leaf in expected.items():
+        if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
+            raise CheckpointError(f"{path}: {name} is {arrays[name].shape}, not {leaf.shape}")
+    placed = [jax.device_put(arrays[name], leaf.sharding) for name, leaf in expected.items()]
+    return jax.tree_util.tree_unflatten(structure, placed)
 
 
 def checkpoint_step(path: Path) -> int:
     """The step of a checkpoint. Raises :class:`training.errors.CheckpointError`."""
     try:
-        return int(json.loads((path / _META).read_text(encoding="utf-8"))["step"])
+        return int(_read_json(path / _META)["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
 
@@ -137,21 +180,22 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
     return found[-1]
 
 
-def _named_arrays(state: Any) -> dict[str, np.ndarray[Any, Any]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf, order="C") for path, leaf in leaves}
+def _require_same(path: Path, saved: dict[str, Any], identity: dict[str, Any]) -> None:
+    differing = [
+        f"{name} was {saved.get(name)!r}, is {identity.get(name)!r}"
+        for name in sorted({*identity, *saved})
+        if saved.get(name) != identity.get(name)
+    ]
+    if differing:
+        raise CheckpointError(f"{path} is of another training: " + "; ".join(differing))
 
 
-def _fill(template: Any, arrays: dict[str, np.ndarray[Any, Any]], path: Path) -> Any:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
-    if set(expected) != set(arrays):
-        raise CheckpointError(f"{path} holds the state of another model or optimizer")
-    for name, leaf in expected.items():
-        if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
-            raise CheckpointError(f"{path}: {name} is {arrays[name].shape}, not {leaf.shape}")
-    restored = [jax.numpy.asarray(arrays[name]) for name in expected]
-    return jax.tree_util.tree_unflatten(structure, restored)
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(canonical_json(value) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _flush(path: Path) -> None:

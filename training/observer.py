@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailrace.formats.certificate import Certificate
 from tailrace.formats.prediction import Prediction
 from tailrace.formats.verdict import Verdict
 from training.errors import StoppedError
@@ -53,7 +54,10 @@ class Observer:
         """``done`` of ``total`` ``steps``, ``predictions`` or ``verdicts`` are done."""
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """A complete checkpoint lies at ``path``."""
+        """A complete checkpoint lies at ``path``; told from the thread that wrote it."""
+
+    def certificate(self, certificate: Certificate) -> None:
+        """The state after a step is certified: one that was saved, or the last one."""
 
     def prediction(self, prediction: Prediction) -> None:
         """A prediction was made."""
@@ -92,6 +96,11 @@ class Observers(Observer):
         """Tell all."""
         for observer in self._observers:
             observer.checkpoint(step, path)
+
+    def certificate(self, certificate: Certificate) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.certificate(certificate)
 
     def prediction(self, prediction: Prediction) -> None:
         """Tell all."""

@@ -20,11 +20,21 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": processor(),
         "system": sys.platform,
         "device": device_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def processor() -> str:
+    """The processor's model, which compiled programs are made for; empty where it is not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
 def write_provenance(path: Path, facts: dict[str, Any]) -> None:

@@ -15,14 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from tailrace.formats.certificate import Certificate, flatten
 from tailrace.formats.run_spec import TrainSpec
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.certificate import certify
+from training.checkpoint import Checkpoint, load_checkpoint, restore, to_host
+from training.checkpoint_writer import CheckpointWriter
 from training.data import Batch, BatchStream
 from training.errors import CheckpointError, DivergedError, StoppedError
 from training.losses import response_cross_entropy
 from training.models.family import Model, Params
 from training.observer import MetricPoint, Observer, StopRequest
 from training.optimizer import learning_rate, make_optimizer
+from training.provenance import environment
 from training.runtime import device_name
 
 State = tuple[Params, Any]
@@ -129,19 +133,22 @@ class Trainer:
         end = min(self.total, last or self.total)
         observer.progress(step, end, "steps")
         observer.check_stop()
-        begun, start = time.perf_counter(), step
-        while step < end:
-            until = min(_next_multiple(step, self._spec.steps_per_dispatch), end)
-            state = self._advance(state, step, until, end, progress, observer)
-            crossed = _next_multiple(step, self._spec.save_every_steps) <= until
-            step = until
-            observer.progress(step, end, "steps")
-            request = observer.stop_request() if step < end else None
-            if crossed or request is StopRequest.RELEASE:
-                path = self._save(checkpoints, state, step, progress)
-                observer.checkpoint(step, path)
-            if request is not None:
-                raise StoppedError(released=request is StopRequest.RELEASE)
+        begun, start, saved = time.perf_counter(), step, step
+        with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
+            while step < end:
+                until = min(_next_multiple(step, self._spec.steps_per_dispatch), end)
+                state = self._advance(state, step, until, end, progress, observer)
+                crossed = _next_multiple(step, self._spec.save_every_steps) <= until
+                step = until
+                observer.progress(step, end, "steps")
+                request = observer.stop_request() if step < end else None
+                if crossed or request is StopRequest.RELEASE:
+                    writer.save(partial(self._snapshot, state, step, progress))
+                    saved = step
+                if request is not None:
+                    raise StoppedError(released=request is StopRequest.RELEASE)
+        if saved != step:
+            observer.certificate(certify(self._snapshot(state, step, progress)))
         return Trained(state[0], step, start, progress, time.perf_counter() - begun)
 
     def _advance(
@@ -181,24 +188,24 @@ class Trainer:
             device=self._device,
         )
 
-    def _save(self, folder: Path, state: State, step: int, progress: Progress) -> Path:
-        checkpoint = Checkpoint(
+    def _snapshot(self, state: State, step: int, progress: Progress) -> Checkpoint:
+        return Checkpoint(
             step=step,
-            state=state,
+            arrays=to_host(state),
             rng=self._rng_words(),
             progress=asdict(progress),
             identity=self._identity,
+            conditions=flatten(environment()),
         )
-        return save_checkpoint(folder, checkpoint, self._spec.keep_checkpoints)
 
     def _rng_words(self) -> list[int]:
         return [int(word) for word in np.asarray(jax.random.key_data(self._rng))]
 
     def _restore(self, path: Path, template: State) -> tuple[State, int, Progress]:
-        saved = load_checkpoint(path, template, self._identity)
+        saved = load_checkpoint(path, self._identity)
         if saved.rng != self._rng_words():
             raise CheckpointError(f"{path} was made with another random number generator of JAX")
-        return saved.state, saved.step, Progress(**saved.progress)
+        return restore(saved, template, path), saved.step, Progress(**saved.progress)
 
 
 def compile_steps(
@@ -232,6 +239,14 @@ def compile_steps(
         return jax.lax.scan(one, state, (batches, keys))
 
     return many
+
+
+def _told(observer: Observer) -> Callable[[int, Path, Certificate], None]:
+    def saved(step: int, path: Path, certificate: Certificate) -> None:
+        observer.certificate(certificate)
+        observer.checkpoint(step, path)
+
+    return saved
 
 
 def _next_multiple(step: int, size: int) -> int:
