@@ -23,14 +23,19 @@ from training.runtime import Device, prepare_process
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     options = _parse(arguments)
-    return run_command(lambda: convert(options.gguf, options.output))
+    return run_command(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """What the command does; errors as :func:`convert`."""
+    prepare_process(Device.CPU)
+    convert(options.gguf, options.output)
 
 
 def convert(path: Path, output: Path) -> None:
     """Write the folder. Raises :class:`training.errors.TrainingError` and :class:`OSError`."""
     if output.exists() and any(output.iterdir()):
         raise OutputError(f"{output} is not empty: give another --output")
-    prepare_process(Device.CPU)
     from training.gguf import GgufFile, read_gguf
     from training.gguf_tokenizer import read_tokenizer
     from training.sft import save_folder

@@ -1,0 +1,51 @@
+"""The cases that are compared with transformers: one for each way that a family computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+GOLDENS = Path(__file__).parent / "goldens"
+"""What make_goldens.py wrote: a model folder for each case, and what PyTorch computes with it."""
+
+VOCABULARY = 61
+PROMPT_LENGTHS = (12, 7, 9)
+NEW_TOKENS = 14
+RESPONSE_START = 5
+
+_GPT2 = {"n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2}
+_LLAMA = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+_SCALING = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "gpt2": ("GPT2", _GPT2),
+    "gpt2_untied": ("GPT2", {**_GPT2, "tie_word_embeddings": False, "n_inner": 20}),
+    "llama": ("Llama", {**_LLAMA, "tie_word_embeddings": False}),
+    "llama_biased": ("Llama", {**_LLAMA, "attention_bias": True, "mlp_bias": True}),
+    "llama3": (
+        "Llama",
+        {**_LLAMA, "tie_word_embeddings": True, "head_dim": 8, "rope_parameters": _SCALING},
+    ),
+    "mistral": ("Mistral", {**_LLAMA, "sliding_window": 5, "head_dim": 6}),
+    "qwen2": ("Qwen2", {**_LLAMA, "tie_word_embeddings": True}),
+    "qwen2_sliding": (
+        "Qwen2",
+        {**_LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+    ),
+    "qwen3": ("Qwen3", {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
+}
+"""By name: the transformers class without its suffix, and its configuration."""

@@ -1,0 +1,59 @@
+"""Comparing a model here with what transformers computes with the same weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
+from training.generate import Generator, Sampling
+from training.losses import response_cross_entropy
+from training.models.family import Model, Params
+
+LOGITS_TOLERANCE = 1e-4
+EOS = 0
+
+Expected = dict[str, NDArray[Any]]
+"""See :func:`tests.parity.tiny_models.reference`."""
+
+
+def check_computation(model: Model, params: Params, expected: Expected) -> None:
+    """Logits, loss and the gradient of every parameter are equal."""
+    tokens = jnp.asarray(expected["tokens"], jnp.int32)
+    length = tokens.shape[1]
+    mask = jnp.tril(jnp.ones((1, length, length), bool))
+    weights = np.zeros((len(tokens), length - 1), np.float32)
+    weights[:, RESPONSE_START - 1 :] = 1
+
+    @jax.jit
+    def compute(params: Params) -> tuple[tuple[jax.Array, jax.Array], Params]:
+        def loss_of(params: Params) -> tuple[jax.Array, jax.Array]:
+            decoder = model.bind(params)
+            hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
+            logits = decoder.logits(hidden)
+            return response_cross_entropy(logits[:, :-1], tokens[:, 1:], weights), logits
+
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    (loss, logits), gradients = compute(params)
+    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=LOGITS_TOLERANCE)
+    np.testing.assert_allclose(loss, expected["loss"][0], rtol=1e-5)
+    for name, gradient in gradients.items():
+        there = expected[f"gradient.{name}"]
+        np.testing.assert_allclose(gradient, there, rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+def check_generation(model: Model, params: Params, expected: Expected) -> None:
+    """Greedy continuations are equal, token for token, prompts of all lengths in one batch."""
+    rows = range(len(PROMPT_LENGTHS))
+    prompts = [expected["tokens"][row, : PROMPT_LENGTHS[row]].tolist() for row in rows]
+    generator = Generator(model, params, eos_token_id=EOS)
+    (batch,) = generator.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS), len(prompts))
+    for generation in batch:
+        there = [int(token) for token in expected[f"generated.{generation.index}"]]
+        ended = [EOS] if generation.count > len(generation.tokens) else []
+        assert [*generation.tokens, *ended] == there

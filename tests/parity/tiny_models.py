@@ -1,0 +1,60 @@
+"""Tiny models of transformers with random weights, and what they compute; needs PyTorch."""
+
+from __future__ import annotations
+
+import torch
+import transformers
+from transformers import PreTrainedModel
+
+from tests.parity.cases import CASES, NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START, VOCABULARY
+
+
+def make_model(case: str, seed: int) -> PreTrainedModel:
+    """A model of a case. The embedding's spread makes the likeliest token a clear one."""
+    torch.manual_seed(seed)
+    name, settings = CASES[case]
+    config_class = getattr(transformers, f"{name}Config")
+    suffix = "LMHeadModel" if name == "GPT2" else "ForCausalLM"
+    config = config_class(
+        vocab_size=VOCABULARY,
+        initializer_range=0.3,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=None,
+        **settings,
+    )
+    model: PreTrainedModel = getattr(transformers, name + suffix)(config).eval()
+    for parameter in model.parameters():
+        # Fresh biases are zero and fresh norms one; only other values show that they are used.
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """What transformers computes: logits, loss, all gradients, greedy continuations.
+
+    Gradients are keyed ``gradient.`` and the parameter's name.
+    """
+    tokens = torch.randint(1, VOCABULARY, (len(PROMPT_LENGTHS), max(PROMPT_LENGTHS)))
+    labels = tokens.clone()
+    labels[:, :RESPONSE_START] = -100
+    output = model(tokens, labels=labels)
+    output.loss.backward()
+    found = {
+        "tokens": tokens,
+        "logits": output.logits.detach(),
+        "loss": output.loss.detach().reshape(1),
+    }
+    for name, parameter in model.named_parameters():
+        found[f"gradient.{name}"] = parameter.grad
+    for row, length in enumerate(PROMPT_LENGTHS):
+        prompt = tokens[row : row + 1, :length]
+        continued = model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        found[f"generated.{row}"] = continued[0, length:].contiguous()
+    return found
