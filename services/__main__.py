@@ -33,8 +33,9 @@ def main() -> int:
         settings = Settings()
     except ValidationError as error:
         for wrong in error.errors():
-            name = "_".join(str(part) for part in wrong["loc"]).upper()
-            sys.stderr.write(f"TAILRACE_{name}: {wrong['msg']}\n")
+            # A check of several settings together names them in its message.
+            names = [f"TAILRACE_{str(part).upper()}: " for part in wrong["loc"]]
+            sys.stderr.write(f"{''.join(names)}{wrong['msg']}\n")
         return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
     try:

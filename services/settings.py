@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -67,6 +68,15 @@ class Settings(BaseSettings):
         if match is None or int(match[2]) > 65_535:
             raise ValueError("must be host:port, such as 127.0.0.1:7443 or [::]:7443")
         return value
+
+    @model_validator(mode="after")
+    def _beats_fit_into_a_lease(self) -> Self:
+        if self.heartbeat_interval > self.lease_seconds / 2:
+            raise ValueError(
+                "TAILRACE_HEARTBEAT_SECONDS must be at most half of TAILRACE_LEASE_SECONDS: one "
+                "lost message would cost the lease"
+            )
+        return self
 
     @property
     def heartbeat_interval(self) -> float:

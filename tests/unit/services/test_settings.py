@@ -29,3 +29,8 @@ def test_addresses_that_are_none_are_refused(listen: str) -> None:
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::]:7443", "localhost:65535"])
 def test_addresses_are_taken(listen: str) -> None:
     assert Settings(listen=listen).listen == listen
+
+
+def test_a_lost_heartbeat_may_not_cost_the_lease() -> None:
+    with pytest.raises(ValidationError, match="at most half of TAILRACE_LEASE_SECONDS"):
+        Settings(lease_seconds=10, heartbeat_seconds=6)
