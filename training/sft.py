@@ -31,8 +31,9 @@ from training.trainer import Trained, Trainer
 
 _log = logging.getLogger(__name__)
 
-_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps"}
-"""Settings that change nothing in the weights; a resumed training may change them."""
+_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh"}
+"""Settings that change nothing in the weights; a resumed training may change them. A mesh changes
+their rounding, which the conditions of a certificate tell."""
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,28 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True)
+class MeshSpec:
+    """How the devices of a slot share the work; the product is the number of devices used."""
+
+    data: int = key(
+        "Groups of devices that each take a part of every batch; 0 takes as many as the slot has "
+        "and the batch divides into.",
+        default=0,
+        minimum=0,
+        maximum=65_536,
+    )
+    fsdp: int = key(
+        "Devices that take a part of the batch and hold a part of weights and optimizer state.",
+        default=1,
+        minimum=1,
+        maximum=65_536,
+    )
+    tensor: int = key(
+        "Devices that split every layer among them.", default=1, minimum=1, maximum=65_536
+    )
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
@@ -208,6 +230,7 @@ class TrainSpec:
         "lora": "train.adapter.lora",
         "bf16": "train.dtype",
         "gradient_checkpointing": "train.remat",
+        "fsdp": "train.mesh.fsdp",
     }
 
     sft: SftSpec | None = key("Supervised fine-tuning.", default=None)
@@ -226,6 +249,7 @@ class TrainSpec:
         "slower, with less memory.",
         default=False,
     )
+    mesh: MeshSpec = key("How the slot's devices share the work.", default=MeshSpec())
     eval_fraction: float = key(
         "Share of distinct prompts that is held out; 0 trains on everything.",
         default=0.0,

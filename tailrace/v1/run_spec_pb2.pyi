@@ -253,6 +253,7 @@ class TrainSpec(google.protobuf.message.Message):
     EARLY_STOPPING_PATIENCE_FIELD_NUMBER: builtins.int
     EARLY_STOPPING_MIN_DELTA_FIELD_NUMBER: builtins.int
     FINAL_MODEL_FIELD_NUMBER: builtins.int
+    MESH_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Seed of initial weights, data order and dropout. Default 42."""
     eval_fraction: builtins.float
@@ -287,6 +288,10 @@ class TrainSpec(google.protobuf.message.Message):
     def adapter(self) -> global___AdapterSpec:
         """Trains an adapter beside frozen weights; not set, all weights are trained."""
 
+    @property
+    def mesh(self) -> global___MeshSpec:
+        """How the slot's devices share the work."""
+
     def __init__(
         self,
         *,
@@ -305,9 +310,10 @@ class TrainSpec(google.protobuf.message.Message):
         early_stopping_patience: builtins.int | None = ...,
         early_stopping_min_delta: builtins.float | None = ...,
         final_model: global___FinalModel.ValueType = ...,
+        mesh: global___MeshSpec | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta"]) -> typing.Literal["early_stopping_min_delta"] | None: ...
     @typing.overload
@@ -334,6 +340,41 @@ class TrainSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft"] | None: ...
 
 global___TrainSpec = TrainSpec
+
+@typing.final
+class MeshSpec(google.protobuf.message.Message):
+    """How the devices of a slot share the work; the product is the number of devices used."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: builtins.int
+    FSDP_FIELD_NUMBER: builtins.int
+    TENSOR_FIELD_NUMBER: builtins.int
+    data: builtins.int
+    """Groups of devices that each take a part of every batch; 0 takes as many as the slot has and
+    the batch divides into. Default 0.
+    """
+    fsdp: builtins.int
+    """Devices that take a part of the batch and hold a part of weights and optimizer state. Default 1."""
+    tensor: builtins.int
+    """Devices that split every layer among them. Default 1."""
+    def __init__(
+        self,
+        *,
+        data: builtins.int | None = ...,
+        fsdp: builtins.int | None = ...,
+        tensor: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_data", b"_data", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "fsdp", b"fsdp", "tensor", b"tensor"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_data", b"_data", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "fsdp", b"fsdp", "tensor", b"tensor"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_data", b"_data"]) -> typing.Literal["data"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_fsdp", b"_fsdp"]) -> typing.Literal["fsdp"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tensor", b"_tensor"]) -> typing.Literal["tensor"] | None: ...
+
+global___MeshSpec = MeshSpec
 
 @typing.final
 class AdapterSpec(google.protobuf.message.Message):
