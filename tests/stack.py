@@ -29,7 +29,8 @@ class Stack:
             "TAILRACE_LISTEN": self.address,
             "TAILRACE_METRICS_PORT": "0",
             "TAILRACE_SERVER": self.address,
-            "TAILRACE_CACHE_DIR": str(folder / "cache"),
+            # Shared by the session: programs that are compiled already start sooner.
+            "TAILRACE_CACHE_DIR": str(folder.parent / "cache"),
             "HF_HUB_OFFLINE": "1",
             **{f"TAILRACE_{name.upper()}": value for name, value in settings.items()},
         }

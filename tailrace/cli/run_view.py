@@ -46,13 +46,18 @@ def train_result(run: run_pb2.Run) -> evaluation_pb2.TrainResult | None:
 
 
 def score_text(score: Score) -> str:
-    """``13/54 = 0.241 (95%: 0.146-0.371)``, with what is out of the ordinary."""
+    """``13/54 = 0.241 (95%: 0.146-0.371)``, then what is reported beside it, never in it."""
     if not score.HasField("score"):
         text = f"{score.passed}/{score.total}: nothing to score"
     else:
         interval = f"(95%: {score.interval_low:.3f}-{score.interval_high:.3f})"
         text = f"{score.passed}/{score.total} = {score.score:.3f} {interval}"
-    return text + (f", {score.errors} errors" if score.errors else "")
+    beside = [f"{score.errors} errors"] if score.errors else []
+    if score.HasField("flexible_score"):
+        beside.append(f"flexible {score.flexible_score:.3f}")
+    if score.HasField("marker_rate"):
+        beside.append(f"with marker {score.marker_rate:.3f}")
+    return ", ".join([text, *beside])
 
 
 def print_runs(runs: Iterable[run_pb2.Run]) -> None:
