@@ -50,13 +50,13 @@ def main() -> int:
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
-        return _serve(settings, slots)
+        return _serve(settings, slots, workspace)
     finally:
         workspace.close()
 
 
-def _serve(settings: Settings, slots: list[Slot]) -> int:
-    server = ControlServer([slot.id for slot in slots])
+def _serve(settings: Settings, slots: list[Slot], workspace: Workspace) -> int:
+    server = ControlServer(workspace.folder, [slot.id for slot in slots])
     heartbeat = Heartbeat(settings, slots, server, _take_no_more)
     try:
         if not _registered(heartbeat):
@@ -92,7 +92,7 @@ def _registered(heartbeat: Heartbeat) -> bool:
 
 def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> int:
     """Run Celery's worker in this process until it has shut down; returns its exit status."""
-    app = make_app(settings, server.path)
+    app = make_app(settings, str(server.path))
 
     def drain(**_: Any) -> None:
         server.drain()

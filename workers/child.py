@@ -21,7 +21,7 @@ class Child:
 
     _instance: ClassVar[Child | None] = None
 
-    def __init__(self, settings: Settings, control_socket: str) -> None:
+    def __init__(self, settings: Settings, control_socket: Path) -> None:
         """Take a slot from the parent and open the channel.
 
         Raises:
@@ -41,7 +41,7 @@ class Child:
     def get(cls, app: Any) -> Child:
         """This process's instance, configured by its Celery application."""
         if cls._instance is None:
-            cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), app.conf[CONTROL_KEY])
+            cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), Path(app.conf[CONTROL_KEY]))
         return cls._instance
 
     def _slot(self) -> Slot:

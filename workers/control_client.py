@@ -7,9 +7,10 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from workers.control_server import encode
+from workers.control_server import encode, short_address
 from workers.directives import Directives
 
 _SLOT_SECONDS = 60.0
@@ -23,7 +24,7 @@ class ControlSocketError(Exception):
 class ControlClient:
     """A pool child's end; it lives as long as the child."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         """Connect and wait for a slot.
 
         Raises:
@@ -36,7 +37,8 @@ class ControlClient:
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.settimeout(_SLOT_SECONDS)
-            self._socket.connect(path)
+            with short_address(path) as address:
+                self._socket.connect(address)
             self._lines = self._socket.makefile("r", encoding="utf-8")
             first = self._lines.readline()
             self._socket.settimeout(None)

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import selectors
-import shutil
 import socket
-import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,14 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """The parent's end; runs in a thread of its own."""
 
-    def __init__(self, slots: Sequence[str]) -> None:
-        """Listen in a new private folder.
+    def __init__(self, folder: Path, slots: Sequence[str]) -> None:
+        """Listen in a folder that nobody else may enter.
 
         Args:
+            folder: The worker's own, with mode 0700 and no control socket in it.
             slots: Ids of the slots to hand out, one per child at a time.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="tailrace-"))  # mode 0700
-        self.path = str(self._folder / "control.sock")
+        self.path = folder / "control.sock"
         """Where children connect."""
         self._free = list(slots)
         self._lock = threading.Lock()
@@ -49,7 +48,8 @@ class ControlServer:
         self._drain = threading.Event()
         self._closed = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
+        with short_address(self.path) as address:
+            self._listener.bind(address)
         self._listener.listen(128)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -81,13 +81,13 @@ class ControlServer:
                     _send(connection, {"directive": int(directive), "lease": lease})
 
     def close(self) -> None:
-        """Hang up on everyone and remove the folder."""
+        """Hang up on everyone and remove the socket."""
         self._closed.set()
         self._thread.join()
         for connection in [*self._children, *self._waiting, self._listener]:
             connection.close()
         self._selector.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.path.unlink(missing_ok=True)
 
     def _run(self) -> None:
         told_to_drain = False
@@ -162,6 +162,16 @@ class _Child:
     def messages(self, data: bytes) -> list[dict[str, Any]]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+
+@contextlib.contextmanager
+def short_address(path: Path) -> Iterator[str]:
+    """An address of a UNIX socket, whose path may be longer than the 107 bytes of unix(7)."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _send(connection: socket.socket, message: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,9 @@ SLOTS = [Slot("gpu-0", Accelerator.GPU, (0,), (0, 1)), Slot("gpu-1", Accelerator
 class Parent:
     """What a worker's parent process has."""
 
-    def __init__(self, fake: FakeControlPlane) -> None:
+    def __init__(self, fake: FakeControlPlane, folder: Path) -> None:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
-        self.server = ControlServer([slot.id for slot in SLOTS])
+        self.server = ControlServer(folder, [slot.id for slot in SLOTS])
         self.stopped: list[float] = []
         self.heartbeat = Heartbeat(
             self.settings, SLOTS, self.server, lambda: self.stopped.append(time.monotonic())
@@ -35,8 +36,8 @@ class Parent:
 
 
 @pytest.fixture
-def parent(fake: FakeControlPlane) -> Iterator[Parent]:
-    made = Parent(fake)
+def parent(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Parent]:
+    made = Parent(fake, tmp_path)
     yield made
     made.heartbeat.close()
     made.server.close()
@@ -91,9 +92,9 @@ def test_an_absence_is_survived(parent: Parent, fake: FakeControlPlane) -> None:
     assert not parent.stopped
 
 
-def test_a_refusal_stops_the_worker(fake: FakeControlPlane) -> None:
+def test_a_refusal_stops_the_worker(fake: FakeControlPlane, tmp_path: Path) -> None:
     fake.refuse_registration = "too old"
-    parent = Parent(fake)
+    parent = Parent(fake, tmp_path)
     assert parent.heartbeat.wait_registered(5)
     assert isinstance(parent.heartbeat.refusal, FailedPrecondition)
     assert parent.heartbeat.refusal.reason == "PROTOCOL_UNSUPPORTED"
@@ -114,7 +115,7 @@ def test_a_drain_from_above_stops_it_once_and_beats_go_on(
 
 
 def test_a_thread_that_breaks_stops_the_worker(
-    fake: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
+    fake: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> dict[str, str]:
         raise RuntimeError("a fault of ours")
@@ -122,7 +123,7 @@ def test_a_thread_that_breaks_stops_the_worker(
     reported: list[object] = []
     monkeypatch.setattr("threading.excepthook", lambda args: reported.append(args.exc_value))
     monkeypatch.setattr(ControlServer, "leases", broken)
-    parent = Parent(fake)
+    parent = Parent(fake, tmp_path)
     wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
     wait_until(lambda: [str(e) for e in reported] == ["a fault of ours"], "the report", 5)
     parent.heartbeat.close()

@@ -59,8 +59,9 @@ def test_a_restarted_worker_takes_its_name_over(tmp_path: Path) -> None:
     first.kill()
     first.communicate()
     assert (tmp_path / "steady/cpu-0").exists()
+    (tmp_path / "steady/control.sock").touch()
     again = Workspace(tmp_path, "steady")
-    assert not (again.folder / "cpu-0").exists()
+    assert [path.name for path in again.folder.iterdir()] == ["owner.lock"]
     again.close()
 
 
