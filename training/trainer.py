@@ -28,6 +28,7 @@ from training.observer import MetricPoint, Observer, StopRequest
 from training.optimizer import learning_rate, make_optimizer
 from training.provenance import environment
 from training.runtime import device_name
+from training.sharding import Layout, make_mesh
 
 State = tuple[Params, Any]
 """Parameters and optimizer state."""
@@ -105,7 +106,9 @@ class Trainer:
         self._identity = identity
         self._schedule = learning_rate(spec.sft, self.total)
         self._optimizer = make_optimizer(spec.sft, self._schedule)
-        self._steps = compile_steps(model, self._optimizer)
+        mesh = make_mesh(spec.mesh, rows=spec.sft.batch_size)
+        self._layout = Layout.of(model.family.model_type, mesh)
+        self._steps = compile_steps(model, self._optimizer, self._layout)
         self._rng = jax.random.key(spec.seed)
         self._device = device_name()
 
@@ -124,9 +127,7 @@ class Trainer:
         :class:`training.errors.DivergedError` when the loss is not finite,
         :class:`training.errors.CheckpointError` and :class:`OSError`.
         """
-        # A copy, because the compiled steps consume what they are given.
-        params = jax.tree.map(jnp.copy, params)
-        state: State = (params, self._optimizer.init(params))
+        state = self._place(params)
         step, progress = 0, Progress()
         if resume is not None:
             state, step, progress = self._restore(resume, state)
@@ -188,6 +189,12 @@ class Trainer:
             device=self._device,
         )
 
+    def _place(self, params: Params) -> State:
+        # A copy, because the compiled steps consume what they are given.
+        params = self._layout.place(params)
+        shardings = self._layout.shardings(jax.eval_shape(self._optimizer.init, params))
+        return params, jax.jit(self._optimizer.init, out_shardings=shardings)(params)
+
     def _snapshot(self, state: State, step: int, progress: Progress) -> Checkpoint:
         return Checkpoint(
             step=step,
@@ -195,7 +202,7 @@ class Trainer:
             rng=self._rng_words(),
             progress=asdict(progress),
             identity=self._identity,
-            conditions=flatten(environment()),
+            conditions={**flatten(environment()), "mesh": self._layout.name},
         )
 
     def _rng_words(self) -> list[int]:
@@ -209,7 +216,7 @@ class Trainer:
 
 
 def compile_steps(
-    model: Model, optimizer: optax.GradientTransformation
+    model: Model, optimizer: optax.GradientTransformation, layout: Layout
 ) -> Callable[[State, Batch, int, jax.Array], tuple[State, jax.Array]]:
     """The compiled optimizer steps.
 
@@ -230,13 +237,13 @@ def compile_steps(
         params, moments = state
         loss, gradients = jax.value_and_grad(loss_of)(params, *inputs)
         updates, moments = optimizer.update(gradients, moments, params)
-        return (optax.apply_updates(params, updates), moments), loss
+        return layout.hold((optax.apply_updates(params, updates), moments)), loss
 
     @partial(jax.jit, donate_argnums=0)
     def many(state: State, batches: Batch, first: int, root: jax.Array) -> tuple[State, jax.Array]:
         numbers = first + jnp.arange(batches.tokens.shape[0])
         keys = jax.vmap(partial(jax.random.fold_in, root))(numbers)
-        return jax.lax.scan(one, state, (batches, keys))
+        return jax.lax.scan(one, state, (layout.split(batches, rows=1), keys))
 
     return many
 

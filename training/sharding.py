@@ -1,0 +1,187 @@
+"""How devices share a training: one mesh with the axes data, fsdp and tensor.
+
+Batches are split over data and fsdp. Parameters and optimizer state are split over fsdp (as in
+ZeRO, Rajbhandari et al., arXiv:1910.02054) and over tensor (as in Megatron-LM, Shoeybi et al.,
+arXiv:1909.08053): each layer has one rule that names its axes. XLA's partitioner (GSPMD, Xu et
+al., arXiv:2105.04663) adds the communication, so the arithmetic is written once, for one device.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from tailrace.formats.run_spec import MeshSpec
+from training.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_spec: Any = PartitionSpec
+_constrain: Any = jax.lax.with_sharding_constraint
+
+DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
+
+BATCH_AXES = (DATA, FSDP)
+"""The axes that rows of a batch are split over."""
+
+Rules = Sequence[tuple[str, tuple[str | None, ...]]]
+"""Regular expressions for whole parameter names, and the axis that each dimension is split over;
+the first that matches counts, and what none matches lies whole on every device."""
+
+GPT2_RULES: Rules = (
+    # Linear layers are [inputs, outputs].
+    (r"transformer\.wte\.weight|lm_head\.weight", (TENSOR, FSDP)),
+    (r"transformer\.wpe\.weight", (None, FSDP)),
+    (r".*\.(c_attn|c_fc)\.weight", (FSDP, TENSOR)),
+    (r".*\.c_proj\.weight", (TENSOR, FSDP)),
+    (r".*\.(c_attn|c_fc)\.bias", (TENSOR,)),
+)
+"""GPT-2."""
+
+LLAMA_RULES: Rules = (
+    # Linear layers are [outputs, inputs].
+    (r"model\.embed_tokens\.weight|lm_head\.weight", (TENSOR, FSDP)),
+    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight", (TENSOR, FSDP)),
+    (r".*\.(o_proj|down_proj)\.weight", (FSDP, TENSOR)),
+    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
+)
+"""Llama and what is built like it."""
+
+RULES: dict[str, Rules] = {
+    "gpt2": GPT2_RULES,
+    "llama": LLAMA_RULES,
+    "mistral": LLAMA_RULES,
+    "qwen2": LLAMA_RULES,
+    "qwen3": LLAMA_RULES,
+}
+"""By ``model_type``."""
+
+
+def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of a slot's devices (by default all that this process sees).
+
+    ``rows`` is how many rows are computed at a time; they are split over data and fsdp. Raises
+    :class:`training.errors.ConfigError` when there are too few devices or the rows do not divide.
+    """
+    found = list(jax.devices() if devices is None else devices)
+    inner = spec.fsdp * spec.tensor
+    if inner * max(1, spec.data) > len(found):
+        raise ConfigError(
+            f"train.mesh asks for {inner * max(1, spec.data)} devices (data {max(1, spec.data)} × "
+            f"fsdp {spec.fsdp} × tensor {spec.tensor}), the slot has {len(found)}: lower one of "
+            "them, or ask for a larger pool"
+        )
+    data = spec.data or _most_data(rows, spec.fsdp, len(found) // inner)
+    if rows % (data * spec.fsdp):
+        raise ConfigError(
+            f"{rows} rows at a time cannot be split over data {data} × fsdp {spec.fsdp}: make "
+            f"train.sft.batch_size (or micro_batch_size) a multiple of {data * spec.fsdp}"
+        )
+    used = data * inner
+    if used < len(found):
+        _log.warning(
+            "%d of the slot's %d devices stay idle: %d rows at a time, mesh %s",
+            len(found) - used,
+            len(found),
+            rows,
+            f"data {data} × fsdp {spec.fsdp} × tensor {spec.tensor}",
+        )
+    return jax.make_mesh(
+        (data, spec.fsdp, spec.tensor),
+        (DATA, FSDP, TENSOR),
+        axis_types=(AxisType.Auto,) * 3,
+        devices=found[:used],
+    )
+
+
+def _most_data(rows: int, fsdp: int, most: int) -> int:
+    """The largest size of the data axis, up to ``most``, that the rows divide into."""
+    return max((n for n in range(1, most + 1) if rows % (n * fsdp) == 0), default=1)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a training lie."""
+
+    mesh: Mesh
+    rules: Rules
+
+    @classmethod
+    def of(cls, model_type: str, mesh: Mesh) -> Layout:
+        """The layout of an architecture. Raises :class:`KeyError` for one without rules."""
+        return cls(mesh, RULES[model_type])
+
+    @property
+    def name(self) -> str:
+        """The sizes of the axes, such as ``data 4 × fsdp 1 × tensor 2``."""
+        return " × ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
+
+    def parameter(self, name: str, shape: Sequence[int]) -> NamedSharding:
+        """Where a parameter lies; so do its moments.
+
+        A dimension that an axis does not divide evenly (a vocabulary of 50,257) is not split.
+        """
+        axes = next((axes for rule, axes in self.rules if re.fullmatch(rule, name)), ())
+        if len(axes) != len(shape):
+            axes = ()
+        split = [
+            axis if axis and size % self.mesh.shape[axis] == 0 else None
+            for axis, size in zip(axes, shape, strict=False)
+        ]
+        return NamedSharding(self.mesh, _spec(*split))
+
+    def batch(self, dimensions: int, rows: int) -> NamedSharding:
+        """Where an array of a batch lies: dimension number ``rows`` counts its rows."""
+        axes = [BATCH_AXES if i == rows else None for i in range(dimensions)]
+        return NamedSharding(self.mesh, _spec(*axes))
+
+    def shardings(self, state: T) -> T:
+        """The sharding of every leaf of a pytree of parameters or optimizer state.
+
+        A leaf belongs to a parameter when the last key of its path is the parameter's name; others
+        (step counts) lie whole on every device.
+        """
+
+        def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+            key = getattr(path[-1], "key", None) if path else None
+            return self.parameter(key if isinstance(key, str) else "", leaf.shape)
+
+        placed: T = jax.tree_util.tree_map_with_path(of, state)
+        return placed
+
+    def place(self, state: T) -> T:
+        """A copy of the state, laid out over the mesh."""
+        # Without the aliasing the copy may share the buffers of what it was made from.
+        placed: T = jax.device_put(state, self.shardings(state), may_alias=False)
+        return placed
+
+    def hold(self, state: T) -> T:
+        """Inside a compiled function: keep the state where :meth:`place` put it."""
+        kept: T = _constrain(state, self.shardings(state))
+        return kept
+
+    def split(self, batch: T, rows: int) -> T:
+        """Inside a compiled function: split the batch's arrays over their rows' dimension."""
+        pieces: T = jax.tree.map(lambda leaf: _constrain(leaf, self.batch(leaf.ndim, rows)), batch)
+        return pieces
+
+    def parts(self, name: str, shape: Sequence[int]) -> int:
+        """Into how many different parts a parameter is split."""
+        spec = self.parameter(name, shape).spec
+        return math.prod(self.mesh.shape[axis] for axis in spec if isinstance(axis, str))
+
+
+def bytes_per_device(layout: Layout, shapes: Mapping[str, Sequence[int]], width: int) -> int:
+    """How many bytes of parameters with ``width`` bytes a value lie on each device."""
+    return sum(
+        math.prod(shape) * width // layout.parts(name, shape) for name, shape in shapes.items()
+    )
