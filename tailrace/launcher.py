@@ -37,8 +37,11 @@ def main(argv: list[str]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
             _fail(child, os.strerror(ctypes.get_errno()))
-        if cores != "-":
-            os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+        try:
+            if cores != "-":
+                os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+        except OSError as error:
+            _fail(child, f"CPU cores {cores}: {error.strerror}")
     if os.getppid() != parent:
         _fail(child, "its parent ended first")
     try:

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tailrace import launcher
 from workers.oom import OomCounter
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
 _WATCHDOG = Path(__file__).with_name("watchdog.py")
 _BARE_PYTHON = (sys.executable, "-I", "-S")
 
@@ -47,10 +47,10 @@ class StageProcess:
         self._oom = OomCounter()
         events, events_writer = os.pipe()
         output, output_writer = os.pipe()
-        launch = [*_BARE_PYTHON, str(_LAUNCHER), str(os.getpid()), ",".join(map(str, cores))]
+        stage = [*command, "--events-fd", str(events_writer)]
         try:
             self._popen = subprocess.Popen(
-                [*launch, *command, "--events-fd", str(events_writer)],
+                launcher.command(signal.SIGKILL, stage, cores),
                 stdin=subprocess.DEVNULL,
                 stdout=output_writer,
                 stderr=output_writer,

@@ -5,7 +5,7 @@ ends, also by SIGKILL, the pipe ends with it; then everything left of the group 
 what the stage process itself had spawned, which PR_SET_PDEATHSIG does not reach.
 
 It runs in a session of its own, so that killing the worker's process group leaves it alive. Like
-the launcher it is run by path with ``python -I -S``.
+:mod:`tailrace.launcher` it is run by path with ``python -I -S``.
 """
 
 from __future__ import annotations
