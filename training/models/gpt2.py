@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
 from training.models.family import Family
-from training.models.layers import ACTIVATIONS, Dropout, Linear, embedding
+from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear
 
 _REFUSED = {
     "add_cross_attention": False,
@@ -111,8 +111,8 @@ class Gpt2Body(nnx.Module):
 
     def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
         spread = config.initializer_range
-        self.wte = embedding(config.vocab_size, config.n_embd, spread, rngs)
-        self.wpe = embedding(config.n_positions, config.n_embd, spread, rngs)
+        self.wte = Embedding(config.vocab_size, config.n_embd, spread=spread, rngs=rngs)
+        self.wpe = Embedding(config.n_positions, config.n_embd, spread=spread, rngs=rngs)
         self.h = nnx.List([Block(config, rngs) for _ in range(config.n_layer)])
         self.ln_f = _norm(config, rngs)
 
@@ -140,7 +140,7 @@ class Gpt2(nnx.Module):
     ) -> tuple[jax.Array, Cache]:
         """Last hidden states; arguments as in :class:`training.models.family.Decoder`."""
         body, shared = self.transformer, Pass(mask, start, Dropout(dropout_key))
-        x = body.wte(jnp.asarray(tokens)) + body.wpe(jnp.asarray(positions))
+        x = body.wte(tokens) + body.wpe(positions)
         x = shared.drop(x, self.dropout)
         x, cache = run_layers(body.h, x, cache, shared, remat=remat)
         return body.ln_f(x), cache
@@ -149,7 +149,7 @@ class Gpt2(nnx.Module):
         """Scores of the next token: [..., C] to [..., V]."""
         if self.lm_head is not None:
             return self.lm_head(hidden)
-        return hidden @ self.transformer.wte.embedding[...].T
+        return self.transformer.wte.scores(hidden)
 
 
 def parse_config(data: Mapping[str, Any]) -> Gpt2Config:

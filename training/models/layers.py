@@ -6,11 +6,11 @@ Attribute names follow the tensor names of Hugging Face's checkpoints, and so do
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -69,7 +69,17 @@ class RmsNorm(nnx.Module):
         return (wide * scale).astype(x.dtype) * self.weight[...]
 
 
-def embedding(vocabulary: int, width: int, spread: float, rngs: nnx.Rngs) -> nnx.Embed:
-    """An embedding table [vocabulary, width] of normally distributed values."""
-    init: Any = nnx.initializers.normal(spread)
-    return nnx.Embed(vocabulary, width, embedding_init=init, rngs=rngs)
+class Embedding(nnx.Module):
+    """A table of vectors, [vocabulary, width]."""
+
+    def __init__(self, vocabulary: int, width: int, *, spread: float, rngs: nnx.Rngs) -> None:
+        init = nnx.initializers.normal(spread)
+        self.weight = nnx.Param(init(rngs.params(), (vocabulary, width), jnp.float32))
+
+    def __call__(self, tokens: ArrayLike) -> jax.Array:
+        """[...] integers to [..., width]."""
+        return jnp.take(self.weight[...], jnp.asarray(tokens), axis=0)
+
+    def scores(self, hidden: jax.Array) -> jax.Array:
+        """The table as an output layer: [..., width] to [..., vocabulary]."""
+        return hidden @ self.weight[...].T

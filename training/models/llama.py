@@ -13,14 +13,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
 from training.models.family import Family
-from training.models.layers import ACTIVATIONS, Dropout, Linear, RmsNorm, embedding
+from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear, RmsNorm
 from training.models.llama_config import LlamaConfig, dump_common, read_common
 from training.models.rotary import rotate
 
@@ -108,8 +107,8 @@ class LlamaBody(nnx.Module):
     """Everything below the output layer."""
 
     def __init__(self, config: LlamaConfig, rngs: nnx.Rngs) -> None:
-        spread = config.initializer_range
-        self.embed_tokens = embedding(config.vocab_size, config.hidden_size, spread, rngs)
+        sizes, spread = (config.vocab_size, config.hidden_size), config.initializer_range
+        self.embed_tokens = Embedding(*sizes, spread=spread, rngs=rngs)
         self.layers = nnx.List([Block(config, i, rngs) for i in range(config.num_hidden_layers)])
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -140,7 +139,7 @@ class Llama(nnx.Module):
         shared = Pass(mask, start, Dropout(dropout_key))
         waves = self.rotary.waves(positions, self.width)
         layers = [partial(layer, waves=waves) for layer in self.model.layers]
-        x = self.model.embed_tokens(jnp.asarray(tokens))
+        x = self.model.embed_tokens(tokens)
         x, cache = run_layers(layers, x, cache, shared, remat=remat)
         return self.model.norm(x), cache
 
@@ -148,7 +147,7 @@ class Llama(nnx.Module):
         """Scores of the next token: [..., C] to [..., V]."""
         if self.lm_head is not None:
             return self.lm_head(hidden)
-        return hidden @ self.model.embed_tokens.embedding[...].T
+        return self.model.embed_tokens.scores(hidden)
 
 
 def llama_family(

@@ -162,6 +162,7 @@ def parse_rotary(reader: ConfigReader) -> Rotary:
     rope = ConfigReader({**outer, **{k: v for k, v in block.items() if v is not None}})
     kind = str(rope.data.get("rope_type") or rope.data.get("type") or "default")
     theta = rope.number("rope_theta", 10_000.0, minimum=1.0)
+    rope.fixed({"partial_rotary_factor": 1.0, "truncate": True})
     scaling = None
     if kind in SCALINGS:
         scaling = _parse_scaling(SCALINGS[kind], rope, data.get("max_position_embeddings"))
@@ -202,7 +203,6 @@ def _parse_scaling(kind: type[Scaling], rope: ConfigReader, context: Any) -> Sca
             values[name] = rope.number(name, None, minimum=1.0)
         elif rope.data.get(name) is not None:
             values[name] = rope.number(name, None)
-    rope.fixed({"partial_rotary_factor": 1.0, "truncate": True})
     for name in sorted(set(rope.data) - names - _COMMON):
         rope.wrong(f"{name} is not supported with this rope_type")
     return kind(**values)

@@ -81,3 +81,12 @@ def test_dropout_follows_its_key() -> None:
     np.testing.assert_array_equal(hidden(1), hidden(1))
     assert not np.allclose(hidden(1), hidden(2))
     assert not np.allclose(hidden(1), hidden(None))
+
+
+def test_bfloat16_parameters_compute_in_bfloat16() -> None:
+    model = model_from_config(CONFIG)
+    half = jax.tree.map(lambda value: value.astype(jnp.bfloat16), model.init(0))
+    decoder = model.bind(half)
+    arguments = (jnp.asarray([[1, 2]]), jnp.arange(2)[None], jnp.ones((1, 2, 4), bool))
+    hidden, cache = decoder.hidden(*arguments, model.empty_cache(1, 4, jnp.bfloat16))
+    assert hidden.dtype == decoder.logits(hidden).dtype == cache[0].key.dtype == jnp.bfloat16

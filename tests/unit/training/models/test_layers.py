@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from training.models.layers import Dropout, Linear, RmsNorm
+from training.models.layers import Dropout, Embedding, Linear, RmsNorm
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
@@ -51,3 +51,19 @@ def test_rms_norm_does_not_overflow_in_half_precision() -> None:
     x = jnp.full(8, 1e4, jnp.float16)
     normed = RmsNorm(8, epsilon=1e-6)(x)
     np.testing.assert_allclose(np.asarray(normed, np.float32), 1, rtol=1e-2)
+
+
+def test_embedding_looks_up_and_scores() -> None:
+    table = Embedding(5, 3, spread=0.5, rngs=nnx.Rngs(0))
+    weight = np.asarray(table.weight[...])
+    np.testing.assert_array_equal(table(np.asarray([[4, 0]])), weight[[4, 0]][None])
+    np.testing.assert_allclose(table.scores(jnp.asarray(weight[2])), weight @ weight[2], rtol=1e-6)
+
+
+def test_the_type_of_the_parameters_is_the_type_of_the_output() -> None:
+    table = Embedding(5, 4, spread=0.5, rngs=nnx.Rngs(0))
+    linear = Linear(4, 2, bias=True, spread=0.5, rngs=nnx.Rngs(0))
+    norm = RmsNorm(4, epsilon=1e-6)
+    for module in (table, linear, norm):
+        nnx.update(module, jax.tree.map(lambda x: x.astype(jnp.bfloat16), nnx.state(module)))
+    assert linear(norm(table(np.asarray([1])))).dtype == jnp.bfloat16

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from training.models.attention import LayerCache, Pass, attend, run_layers
+from training.models.layers import Dropout
+
+HEADS, WIDTH = 4, 8
+
+
+def shared(mask: Any, start: Any = 0) -> Pass:
+    return Pass(jnp.asarray(mask), start, Dropout(None))
+
+
+def random(*shape: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def plain_attention(query: Any, key: Any, value: Any, mask: Any) -> np.ndarray:
+    """Attention spelled out, one head and one query at a time."""
+    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
+    batch, length, heads, width = query.shape
+    group = heads // key.shape[2]
+    mixed = np.zeros((batch, length, heads, width))
+    for b, t, h in np.ndindex(batch, length, heads):
+        scores = key[b, :, h // group] @ query[b, t, h] / width**0.5
+        weights = np.exp(scores) * np.asarray(mask)[min(b, len(mask) - 1), t]
+        mixed[b, t, h] = weights / weights.sum() @ value[b, :, h // group]
+    return mixed.reshape(batch, length, heads * width)
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 5])
+def test_grouped_heads(key_heads: int, length: int) -> None:
+    keys = 6
+    query = random(2, length, HEADS, WIDTH)
+    key, value = random(2, 2, keys, key_heads, WIDTH, seed=1)
+    mask = np.arange(keys)[None, None] <= np.arange(length)[None, :, None] + 1
+    mixed, cache = attend(query, key, value, jnp.asarray(mask), None, shared(mask), 0.0)
+    assert cache is None
+    np.testing.assert_allclose(mixed, plain_attention(query, key, value, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_new_keys_go_to_their_rows_of_the_cache(length: int) -> None:
+    rows, start = 8, 2
+    held_key, held_value = random(2, 1, rows, 2, WIDTH, seed=2)
+    key, value = random(2, 1, length, 2, WIDTH, seed=3)
+    query = random(1, length, HEADS, WIDTH)
+    mask = np.arange(rows)[None, None] <= np.arange(start, start + length)[None, :, None]
+    mixed, cache = attend(
+        query,
+        key,
+        value,
+        jnp.asarray(mask),
+        LayerCache(held_key, held_value),
+        shared(mask, start),
+        0,
+    )
+    assert cache is not None
+    written = np.asarray(held_key).copy()
+    written[:, start : start + length] = key
+    np.testing.assert_array_equal(cache.key, written)
+    expected = plain_attention(query, cache.key, cache.value, mask)
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+
+
+def test_a_query_that_sees_nothing_gives_no_nan() -> None:
+    x = random(1, 2, HEADS, WIDTH)
+    mask = jnp.asarray([[[False, False], [True, True]]])
+    mixed, _ = attend(x, x, x, mask, None, shared(mask), 0.0)
+    assert np.isfinite(mixed).all()
+
+
+def test_half_precision_comes_back_as_such() -> None:
+    x = random(1, 2, HEADS, WIDTH).astype(jnp.bfloat16)
+    mask = jnp.ones((1, 2, 2), bool)
+    mixed, _ = attend(x, x, x, mask, None, shared(mask), 0.0)
+    assert mixed.dtype == jnp.bfloat16
+
+
+def test_dropout_is_applied_to_the_weights() -> None:
+    x = random(1, 4, HEADS, WIDTH)
+    mask = jnp.ones((1, 4, 4), bool)
+    kept = attend(x, x, x, mask, None, shared(mask), 0.5)[0]
+    dropping = Pass(mask, 0, Dropout(jax.random.key(0)))
+    assert not np.allclose(attend(x, x, x, mask, None, dropping, 0.5)[0], kept)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_the_window_holds_the_newest_keys(start: int) -> None:
+    causal = np.arange(8)[None] <= np.arange(start, start + 4)[:, None]
+    near = shared(causal[None], start).within(2)
+    for row, seen in enumerate(np.asarray(near)[0]):
+        at = start + row
+        assert np.flatnonzero(seen).tolist() == [k for k in (at - 1, at) if k >= 0]
+
+
+def test_remat_changes_the_memory_and_not_the_gradient() -> None:
+    mask = jnp.ones((1, 1, 1), bool)
+    weights = 0.1 * random(12, 64, 64)
+    # On a CPU, XLA's default order of computation is made for concurrency, not for memory.
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+    def loss(weights: jax.Array, remat: bool) -> jax.Array:
+        def layer(at: int) -> Any:
+            def run(x: jax.Array, cache: Any, shared: Pass) -> tuple[jax.Array, Any]:
+                for _ in range(6):
+                    x = jnp.tanh(x @ weights[at])
+                return x, cache
+
+            return run
+
+        x, _ = run_layers(
+            [layer(i) for i in range(12)], jnp.ones((1, 512, 64)), (), shared(mask), remat=remat
+        )
+        return jnp.square(x).mean()
+
+    gradients, sizes = {}, {}
+    for remat in (True, False):
+        compute = jax.jit(jax.grad(partial(loss, remat=remat)), compiler_options=options)
+        gradients[remat] = compute(weights)
+        analysis: Any = compute.lower(weights).compile().memory_analysis()
+        sizes[remat] = analysis.temp_size_in_bytes
+    np.testing.assert_allclose(gradients[True], gradients[False], rtol=1e-5)
+    assert np.asarray(gradients[True]).any()
+    assert sizes[True] < 0.5 * sizes[False]

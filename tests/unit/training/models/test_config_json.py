@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from training.errors import ModelConfigError
+from training.models.config_json import ConfigReader
+
+
+def test_values_and_defaults_null_counting_as_absent() -> None:
+    reader = ConfigReader({"a": 3, "b": None, "c": 0.5, "d": True, "e": "relu", "f": [7, 8]})
+    assert (reader.size("a"), reader.size("b", 2), reader.size("x", 5)) == (3, 2, 5)
+    assert (reader.number("a", None), reader.number("b", 1e-6), reader.number("c", 0)) == (
+        3.0,
+        1e-6,
+        0.5,
+    )
+    assert (reader.flag("d", False), reader.flag("b", True)) == (True, True)
+    assert (reader.choice("e", "silu", ["relu", "silu"]), reader.choice("b", "x", "x")) == (
+        "relu",
+        "x",
+    )
+    assert (reader.token("a"), reader.token("b"), reader.token("f")) == (3, None, 7)
+    reader.finish()
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    reader = ConfigReader({"a": 0, "b": "x", "c": 2, "d": 1, "e": "magic", "f": "id", "g": 3})
+    reader.size("a")
+    reader.size("missing")
+    reader.number("b", 1.0)
+    reader.number("c", 1.0, maximum=1.0)
+    reader.flag("d", False)
+    reader.choice("e", "silu", ["silu", "relu"])
+    reader.token("f")
+    reader.fixed({"g": 2, "absent": 9})
+    with pytest.raises(ModelConfigError) as caught:
+        reader.finish()
+    assert str(caught.value) == "config.json: " + "; ".join(
+        [
+            "a must be a whole number of at least 1, not 0",
+            "missing must be a whole number of at least 1, not None",
+            "b must be a number from 0 to 1.79769e+308, not 'x'",
+            "c must be a number from 0 to 1, not 2",
+            "d must be true or false, not 1",
+            "e must be one of silu, relu, not 'magic'",
+            "f must be a token id, not 'id'",
+            "g must be 2, not 3",
+        ]
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, [1.0]])
+def test_no_numbers(value: Any) -> None:
+    reader = ConfigReader({"a": value})
+    reader.number("a", 1.0)
+    with pytest.raises(ModelConfigError, match="a must be a number"):
+        reader.finish()
+
+
+@pytest.mark.parametrize("value", [2.0, True, "2"])
+def test_no_sizes(value: Any) -> None:
+    reader = ConfigReader({"a": value})
+    reader.size("a")
+    with pytest.raises(ModelConfigError, match="a must be a whole number"):
+        reader.finish()

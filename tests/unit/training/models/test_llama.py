@@ -1,0 +1,182 @@
+"""The Llama architecture and the families that set its switches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from training.errors import ModelConfigError
+from training.models.family import Model
+from training.models.registry import model_from_config
+from training.models.rotary import Rotary
+
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
+
+
+def make(family: str = "llama", **changes: Any) -> Model:
+    return model_from_config({**CONFIG, "model_type": family, **changes})
+
+
+def test_defaults_are_those_of_llama() -> None:
+    config = model_from_config({**CONFIG, "num_key_value_heads": None}).config
+    assert (config.num_key_value_heads, config.head_dim) == (4, 4)
+    assert (config.hidden_act, config.rms_norm_eps, config.rotary) == ("silu", 1e-6, Rotary())
+    assert not any((config.tie_word_embeddings, config.qkv_bias, config.mlp_bias, config.qk_norm))
+    assert config.sliding_window is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dump_is_the_inverse_of_parse(family: str) -> None:
+    changes = {
+        "head_dim": 6,
+        "tie_word_embeddings": True,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "sliding_window": 7,
+        "use_sliding_window": True,
+        "max_window_layers": 1,
+        "rope_theta": 5e5,
+        "bos_token_id": 1,
+        "pad_token_id": 3,
+        "attention_dropout": 0.1,
+    }
+    model = make(family, **changes)
+    written = model.family.dump_config(model.config)
+    assert written["model_type"] == family
+    assert model_from_config(written).config == model.config
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_parameters_of_each_family(family: str) -> None:
+    names = {name for name in make(family, head_dim=8).shapes if "layers.0" in name}
+    attention = {name.partition("self_attn.")[2] for name in names if "self_attn" in name}
+    weights = {f"{part}_proj.weight" for part in "qkvo"}
+    extra = {
+        "qwen2": {f"{part}_proj.bias" for part in "qkv"},
+        "qwen3": {"q_norm.weight", "k_norm.weight"},
+    }
+    assert attention == weights | extra.get(family, set())
+
+
+def test_tied_embeddings_have_no_output_layer() -> None:
+    tied, untied = make(tie_word_embeddings=True), make()
+    assert set(untied.shapes) - set(tied.shapes) == {"lm_head.weight"}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "window", "layers"),
+    [
+        ("mistral", {}, 4096, (True, True)),
+        ("mistral", {"sliding_window": None}, None, ()),
+        ("mistral", {"sliding_window": 8}, 8, (True, True)),
+        ("qwen2", {"sliding_window": 8}, None, ()),
+        ("qwen2", {"sliding_window": 8, "use_sliding_window": True}, 8, (False, False)),
+        (
+            "qwen3",
+            {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 0},
+            8,
+            (True, True),
+        ),
+        (
+            "qwen2",
+            {
+                "sliding_window": 8,
+                "use_sliding_window": True,
+                "layer_types": ["sliding_attention", "full_attention"],
+            },
+            8,
+            (True, False),
+        ),
+    ],
+)
+def test_sliding_windows(
+    family: str, changes: dict[str, Any], window: int | None, layers: tuple[bool, ...]
+) -> None:
+    config = make(family, **changes).config
+    assert (config.sliding_window, config.sliding_layers) == (window, layers)
+
+
+def test_a_window_hides_what_lies_before_it() -> None:
+    def last(family: str, first_token: int) -> np.ndarray:
+        model = make(family, sliding_window=3, num_hidden_layers=1)
+        params = model.init(0)
+        tokens = jnp.asarray([[first_token, 2, 3, 4, 5]])
+        mask = jnp.tril(jnp.ones((1, 5, 5), bool))
+        hidden, _ = model.bind(params).hidden(tokens, jnp.arange(5)[None], mask)
+        return np.asarray(hidden[0, -1])
+
+    np.testing.assert_array_equal(last("mistral", 1), last("mistral", 9))
+    assert not np.allclose(last("llama", 1), last("llama", 9))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_cache_gives_what_the_whole_sequence_gives(family: str) -> None:
+    model = make(family, sliding_window=2, head_dim=8)
+    params = model.init(0)
+    tokens = jnp.asarray([[5, 9, 2, 7, 1, 3]])
+    step = jax.jit(lambda *arguments: model.bind(params).hidden(*arguments))
+    whole, _ = step(tokens, jnp.arange(6)[None], jnp.tril(jnp.ones((1, 6, 6), bool)))
+    cache = model.empty_cache(1, 8)
+    parts = []
+    for start, stop in ((0, 4), (4, 5), (5, 6)):
+        mask = jnp.arange(8)[None, :] <= jnp.arange(start, stop)[:, None]
+        positions = jnp.arange(start, stop)[None]
+        hidden, cache = step(tokens[:, start:stop], positions, mask[None], cache, start)
+        parts.append(hidden)
+    np.testing.assert_allclose(jnp.concatenate(parts, axis=1), whole, atol=1e-5)
+
+
+def test_dropout_follows_its_key() -> None:
+    model = make(attention_dropout=0.5)
+    params = model.init(0)
+    arguments = (jnp.asarray([[1, 2, 3]]), jnp.arange(3)[None], jnp.ones((1, 3, 3), bool))
+    compute = jax.jit(lambda key: model.bind(params).hidden(*arguments, dropout_key=key)[0])
+    first, second = compute(jax.random.key(1)), compute(jax.random.key(2))
+    np.testing.assert_array_equal(first, compute(jax.random.key(1)))
+    assert not np.allclose(first, second)
+
+
+def test_bfloat16_parameters_compute_in_bfloat16() -> None:
+    model = make(tie_word_embeddings=True)
+    half = jax.tree.map(lambda value: value.astype(jnp.bfloat16), model.init(0))
+    decoder = model.bind(half)
+    arguments = (jnp.asarray([[1, 2]]), jnp.arange(2)[None], jnp.ones((1, 2, 4), bool))
+    hidden, cache = decoder.hidden(*arguments, model.empty_cache(1, 4, jnp.bfloat16))
+    assert hidden.dtype == decoder.logits(hidden).dtype == cache[0].key.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "complaints"),
+    [
+        ("llama", {"num_attention_heads": 3}, ["hidden_size 16 must be a multiple of 3 heads"]),
+        ("llama", {"num_key_value_heads": 3}, ["heads 4 must be a multiple of 3 key heads"]),
+        ("llama", {"head_dim": 5}, ["head_dim must be even, not 5"]),
+        ("llama", {"hidden_act": "magic", "vocab_size": 0}, ["hidden_act must", "vocab_size must"]),
+        ("llama", {"rope_scaling": {"rope_type": "x"}, "hidden_size": None}, ["rope_", "hidden_s"]),
+        ("mistral", {"sliding_window": 0}, ["sliding_window must be a whole number"]),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["linear_attention"]},
+            ["layer_types must be 2 times full_attention or sliding_attention"],
+        ),
+    ],
+)
+def test_refused(family: str, changes: dict[str, Any], complaints: list[str]) -> None:
+    with pytest.raises(ModelConfigError) as caught:
+        make(family, **changes)
+    for complaint in complaints:
+        assert complaint in str(caught.value)

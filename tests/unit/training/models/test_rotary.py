@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from training.errors import ModelConfigError
+from training.models.config_json import ConfigReader
+from training.models.rotary import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    Rotary,
+    YarnScaling,
+    dump_rotary,
+    parse_rotary,
+    rotate,
+)
+
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LENGTHS = {"original_max_position_embeddings": 8192, "max_position_embeddings": 131072}
+
+
+def parsed(data: dict[str, Any]) -> Rotary:
+    reader = ConfigReader(data)
+    rotary = parse_rotary(reader)
+    reader.finish()
+    return rotary
+
+
+def test_scores_depend_on_the_distance_only() -> None:
+    query, key = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 16))
+    rotary = Rotary()
+
+    def score(at: int, other: int) -> float:
+        first = rotate(query, rotary.waves(jnp.asarray([[at]]), 16))
+        second = rotate(key, rotary.waves(jnp.asarray([[other]]), 16))
+        return float((first * second).sum())
+
+    assert score(3, 1) == pytest.approx(score(40, 38), abs=1e-4)
+    assert score(3, 1) != pytest.approx(score(3, 2), abs=1e-3)
+
+
+def test_a_turn_keeps_lengths_and_position_zero_changes_nothing() -> None:
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 8))
+    turned = rotate(x, Rotary().waves(jnp.arange(5)[None], 8))
+    np.testing.assert_allclose(jnp.square(turned).sum(-1), jnp.square(x).sum(-1), rtol=1e-5)
+    np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+    assert not np.allclose(turned[:, 1], x[:, 1])
+
+
+def test_the_type_of_the_input_is_kept() -> None:
+    x = jnp.ones((1, 1, 1, 4), jnp.bfloat16)
+    assert rotate(x, Rotary().waves(jnp.asarray([[1]]), 4)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({}, Rotary(10_000.0)),
+        ({"rope_theta": 5e5}, Rotary(5e5)),
+        ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, Rotary(5e5)),
+        ({"rope_theta": 5e5, "rope_scaling": None}, Rotary(5e5)),
+        ({"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5}}, Rotary(5e5)),
+        (
+            {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            Rotary(5e5, LinearScaling(2.0)),
+        ),
+        (
+            {"rope_scaling": {"rope_type": "dynamic", "factor": 4}},
+            Rotary(10_000.0, DynamicScaling(4.0)),
+        ),
+        (
+            {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3, **LENGTHS}},
+            None,
+        ),
+        (
+            {
+                "rope_theta": 5e5,
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    **LLAMA3,
+                    "original_max_position_embeddings": 8192,
+                },
+            },
+            Rotary(5e5, Llama3Scaling(8.0, 8192, 1.0, 4.0)),
+        ),
+        (
+            {"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            Rotary(10_000.0, YarnScaling(4.0, 4096)),
+        ),
+    ],
+)
+def test_present_and_older_spellings(data: dict[str, Any], expected: Rotary | None) -> None:
+    if expected is None:
+        with pytest.raises(ModelConfigError, match="max_position_embeddings is not supported"):
+            parsed(data)
+    else:
+        assert parsed(data) == expected
+        assert parsed(dump_rotary(expected)) == expected
+
+
+def test_both_spellings_are_written() -> None:
+    written = dump_rotary(Rotary(5e5, LinearScaling(2.0)))
+    for spelling in ("rope_parameters", "rope_scaling"):
+        alone = {"rope_theta": 5e5, spelling: written[spelling]}
+        assert parsed(alone) == Rotary(5e5, LinearScaling(2.0))
+    assert "rope_scaling" not in dump_rotary(Rotary(5e5))
+
+
+@pytest.mark.parametrize(
+    ("block", "complaints"),
+    [
+        ({"rope_type": "longrope"}, ["rope_type must be one of default, linear, dynamic, llama3"]),
+        ({"rope_type": "linear"}, ["rope_parameters.factor must be a number from 1"]),
+        (
+            {"rope_type": "llama3", "factor": 0.5},
+            ["factor must be a number from 1", "original_max_position_embeddings must be"],
+        ),
+        ({"rope_type": "linear", "factor": 2, "mscale": 1.0}, ["mscale is not supported"]),
+        (
+            {"rope_type": "yarn", "factor": 2, "truncate": False},
+            ["truncate must be True", "original_max"],
+        ),
+        ({"rope_theta": 0}, ["rope_parameters.rope_theta must be a number from 1"]),
+        ({"partial_rotary_factor": 0.5}, ["rope_parameters.partial_rotary_factor must be 1.0"]),
+        ("yes", ["rope_parameters must be an object"]),
+    ],
+)
+def test_refused(block: Any, complaints: list[str]) -> None:
+    with pytest.raises(ModelConfigError) as caught:
+        parsed({"rope_parameters": block})
+    for complaint in complaints:
+        assert complaint in str(caught.value)
