@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tailrace.formats.run_spec import MeshSpec
@@ -159,9 +160,14 @@ class Layout:
         return placed
 
     def place(self, state: T) -> T:
-        """A copy of the state, laid out over the mesh."""
-        # Without the aliasing the copy may share the buffers of what it was made from.
-        placed: T = jax.device_put(state, self.shardings(state), may_alias=False)
+        """A copy of the state, laid out over the mesh; nothing of it is shared."""
+
+        def copy(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
+            # Copied first: a transfer may share the buffer on the device that holds it already.
+            moved: jax.Array = jax.device_put(jnp.copy(leaf), sharding)
+            return moved
+
+        placed: T = jax.tree.map(copy, state, self.shardings(state))
         return placed
 
     def hold(self, state: T) -> T:

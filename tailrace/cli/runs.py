@@ -12,6 +12,7 @@ from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.follow import follow
 from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect, connect_aio
+from tailrace.cli.verify import verify as verify_run
 from tailrace.cli.views import log_text, view_for
 from tailrace.formats.stage_job import LogLevel
 from tailrace.formats.verdict import Outcome
@@ -217,6 +218,25 @@ def download(
         output.print_json({part.value: str(path) for part, path in written.items()})
     else:
         output.print_fields((part.value, path) for part, path in written.items())
+
+
+@app.command("verify")
+def verify(
+    run: RunName,
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN2]", help="A run to compare with, such as an undisturbed one."),
+    ] = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Show the certificates of a training's states, or compare them with another run's.
+
+    The exit code is 0 when they are equal and 1 when they differ; the output says why.
+    """
+    with connect(server) as client:
+        code = verify_run(client, run, other, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command("cancel")

@@ -263,14 +263,15 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
         self.blobs: dict[str, bytes] = {}
         self.artifacts: list[artifact_pb2.Artifact] = []
 
-    def add(self, kind: Any, files: dict[str, bytes]) -> None:
-        """Record an artifact after the others."""
+    def add(self, kind: Any, files: dict[str, bytes], *, run: str = "", attempt: int = 1) -> None:
+        """Record an artifact after the others; without ``run`` every run has it."""
         entries = []
         for path, content in sorted(files.items()):
             sha256 = hashlib.sha256(content).hexdigest()
             self.blobs[sha256] = content
             entries.append(FileEntry(path, sha256, len(content)))
-        made = artifact_pb2.Artifact(name=f"artifacts/{listing_digest(entries)}", kind=kind)
+        name = f"artifacts/{listing_digest(entries)}"
+        made = artifact_pb2.Artifact(name=name, kind=kind, run=run, attempt=attempt)
         for entry in entries:
             made.files.add(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes)
         self.artifacts.append(made)
@@ -278,7 +279,8 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
     def ListArtifacts(  # noqa: N802
         self, request: Any, context: Any
     ) -> artifact_pb2.ListArtifactsResponse:
-        return artifact_pb2.ListArtifactsResponse(artifacts=self.artifacts)
+        found = [one for one in self.artifacts if one.run in ("", request.parent)]
+        return artifact_pb2.ListArtifactsResponse(artifacts=found)
 
     def Read(self, request: Any, context: Any) -> Iterator[artifact_pb2.ReadResponse]:  # noqa: N802
         content = self.blobs[request.resource_name.removeprefix("blobs/")]

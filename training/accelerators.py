@@ -1,0 +1,104 @@
+"""What the devices can do and how much memory there is."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import jax
+
+PEAK_FLOPS: dict[str, float] = {
+    # NVIDIA data sheets, dense (half of what is given "with sparsity").
+    "NVIDIA H200": 989.4e12,  # H200 data sheet, SXM
+    "NVIDIA H100 80GB HBM3": 989.4e12,  # H100 data sheet, SXM
+    "NVIDIA H100 PCIe": 756e12,  # H100 data sheet
+    "NVIDIA H100 NVL": 835e12,  # H100 data sheet, one GPU
+    "NVIDIA A100-SXM4-80GB": 312e12,  # A100 data sheet
+    "NVIDIA A100-SXM4-40GB": 312e12,  # A100 data sheet
+    "NVIDIA A100 80GB PCIe": 312e12,  # A100 data sheet
+    "NVIDIA A100-PCIE-40GB": 312e12,  # A100 data sheet
+    "NVIDIA L40S": 362e12,  # L40S data sheet
+    "NVIDIA L4": 121e12,  # L4 data sheet
+    "NVIDIA A10": 125e12,  # A10 data sheet
+    "NVIDIA GeForce RTX 4090": 165.2e12,  # Ada architecture whitepaper, float32 accumulation
+    # Google Cloud TPU documentation, system architecture, per chip.
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+}
+"""Peak bfloat16 operations per second of one device, by JAX's ``device_kind``."""
+
+
+def peak_flops(device: jax.Device) -> float | None:
+    """Peak bfloat16 operations per second; None for processors and devices that are not listed."""
+    return PEAK_FLOPS.get(device.device_kind)
+
+
+def device_memory(device: jax.Device) -> int | None:
+    """Bytes that JAX may use on a device; None where it shares the host's memory."""
+    return _statistic(device, "bytes_limit")
+
+
+def device_memory_peak() -> int | None:
+    """The most bytes in use so far on the fullest device; None where it is not counted."""
+    peaks = [_statistic(device, "peak_bytes_in_use") for device in jax.local_devices()]
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def host_memory_peak() -> int:
+    """The most resident bytes of this process so far (getrusage(2))."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def host_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take, of the machine and its control group.
+
+    None where neither is told (not Linux). ``root`` is the file system's root.
+    """
+    free = [amount for amount in (_available(root), _group_rest(root)) if amount is not None]
+    return min(free, default=None)
+
+
+def _available(root: Path) -> int | None:
+    text = _read(root / "proc/meminfo")
+    for line in (text or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _group_rest(root: Path) -> int | None:
+    """What the control group (version 2, else 1) leaves; caches that can be dropped count."""
+    for folder, limit_name, used_name, cache in (
+        ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        (
+            "sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        limit, used = (_read(root / folder / name) for name in (limit_name, used_name))
+        if limit is None or used is None or not limit.strip().isdigit():
+            continue
+        statistics = dict(
+            line.split() for line in (_read(root / folder / "memory.stat") or "").splitlines()
+        )
+        return max(0, int(limit) - int(used) + int(statistics.get(cache, 0)))
+    return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _statistic(device: jax.Device, name: str) -> int | None:
+    statistics = device.memory_stats()
+    return int(statistics[name]) if statistics and name in statistics else None
