@@ -59,7 +59,8 @@ def to_host(state: Any) -> Arrays:
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     for _, leaf in leaves:
-        leaf.copy_to_host_async()
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
     return {jax.tree_util.keystr(path): np.array(leaf, order="C") for path, leaf in leaves}
 
 
@@ -136,8 +137,8 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
 def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
     """The checkpoint's state as a pytree like ``template``, laid out over its devices.
 
-    The layout need not be the one that it was saved from. Raises
-    :class:`training.errors.CheckpointError` when names, shapes or types differ.
+    The layout need not be the one that it was saved from; what is on the host in the template
+    stays there. Raises :class:`training.errors.CheckpointError` when names, shapes or types differ.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
@@ -147,7 +148,10 @@ def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
     for name, leaf in expected.items():
         if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
             raise CheckpointError(f"{path}: {name} is {arrays[name].shape}, not {leaf.shape}")
-    placed = [jax.device_put(arrays[name], leaf.sharding) for name, leaf in expected.items()]
+    placed = [
+        jax.device_put(arrays[name], leaf.sharding) if isinstance(leaf, jax.Array) else arrays[name]
+        for name, leaf in expected.items()
+    ]
     return jax.tree_util.tree_unflatten(structure, placed)
 
 

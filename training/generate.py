@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.prediction import FinishReason
-from training.data import bucket
 from training.models.attention import Cache
 from training.models.family import Decoder, Model, Params
+from training.packing import bucket
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tailrace.formats.certificate import CERTIFICATES, Certificate
 from tailrace.formats.schema import to_mapping
-from training.observer import MetricPoint, Observer
+from training.observer import EvalPoint, MetricPoint, Observer
 from training.step_log import StepLog
 
 
@@ -21,6 +21,10 @@ class MetricsFile(Observer):
 
     def metric(self, point: MetricPoint) -> None:
         """Append one point."""
+        self._points.append(asdict(point))
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """Append one evaluation."""
         self._points.append(asdict(point))
 
     def certificate(self, certificate: Certificate) -> None:

@@ -44,11 +44,30 @@ class MetricPoint:
     """What it runs on (`cpu`, `NVIDIA H100`)."""
 
 
+@dataclass(frozen=True)
+class EvalPoint:
+    """One evaluation on the held-out part; a line of metrics.jsonl, too."""
+
+    step: int
+    """Optimizer steps done."""
+    epoch: float
+    """Passes over the data done."""
+    eval_loss: float
+    """Mean loss over the held-out response tokens, in nats."""
+    best: bool
+    """Whether it is the lowest so far."""
+    timestamp: float
+    """Seconds since the epoch."""
+
+
 class Observer:
     """Does nothing and never stops; derive from it to show or send what happens."""
 
     def metric(self, point: MetricPoint) -> None:
         """A metric point was reached."""
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """The loss on the held-out part was computed."""
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """``done`` of ``total`` ``steps``, ``predictions`` or ``verdicts`` are done."""
@@ -86,6 +105,11 @@ class Observers(Observer):
         """Tell all."""
         for observer in self._observers:
             observer.metric(point)
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """Tell all."""
+        for observer in self._observers:
+            observer.evaluation(point)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Tell all."""
@@ -135,6 +159,11 @@ class LoggingObserver(Observer):
             point.learning_rate,
             f"{point.tokens_per_second:,.0f}",
         )
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """Show the held-out loss."""
+        best = " (the lowest so far)" if point.best else ""
+        _log.info("step %d  held-out loss %.4f%s", point.step, point.eval_loss, best)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Remember the total."""

@@ -40,7 +40,15 @@ def make_optimizer(spec: SftSpec, schedule: optax.Schedule) -> optax.GradientTra
     Weight decay leaves vectors (norms and biases) alone.
     """
     clip = optax.clip_by_global_norm(spec.gradient_clip) if spec.gradient_clip else optax.identity()
-    return optax.chain(clip, optax.adamw(schedule, weight_decay=spec.weight_decay, mask=_matrices))
+    adamw = optax.adamw(
+        schedule,
+        b1=spec.adam_beta1,
+        b2=spec.adam_beta2,
+        eps=spec.adam_epsilon,
+        weight_decay=spec.weight_decay,
+        mask=_matrices,
+    )
+    return optax.chain(clip, adamw)
 
 
 def _matrices(params: Params) -> dict[str, bool]:

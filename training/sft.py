@@ -11,17 +11,21 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.canonical import sha256_file, sha256_json
+from tailrace.formats.canonical import sha256_json
 from tailrace.formats.jsonl import dump_record
 from tailrace.formats.results import TrainResult
 from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.split import EmptySplitError, Split, split_traces
 from tailrace.formats.trace import Trace
-from training.data import BatchStream, Encoded, encode_traces
+from training.adapter_folder import FOLDER as ADAPTER
+from training.adapter_folder import save_adapter
+from training.batches import BatchStream, Collator
+from training.data import Encoded, Example, encode_traces
 from training.errors import ConfigError, DataError
+from training.lora import LoraTuning
 from training.models.family import Model, Params
-from training.models.folder import WEIGHTS, load_model, save_model
+from training.models.folder import load_model, save_model, weights_digest
 from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
 from training.models.source import resolve_model
 from training.observer import Observer
@@ -45,6 +49,10 @@ class Start:
     tokenizer: PreTrainedTokenizerBase
     split: Split
     encoded: Encoded
+    held_out: list[Example]
+    """What evaluations are made on; empty where none are asked for."""
+    source: str | None
+    """What the model is known by; None for a preset."""
     identity: dict[str, Any]
     """See :class:`training.checkpoint.Checkpoint`."""
 
@@ -77,7 +85,8 @@ def prepare(
         "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
         "examples": sha256_json([e.tokens for e in encoded.examples]),
     }
-    return Start(network, params, tokenizer, split, encoded, identity)
+    held_out = _encode_held_out(train, split, tokenizer)
+    return Start(network, params, tokenizer, split, encoded, held_out, model.source, identity)
 
 
 def run_sft(
@@ -94,10 +103,13 @@ def run_sft(
     ``last`` ends the training early, at that step. Errors as
     :meth:`training.trainer.Trainer.train`.
     """
-    stream = BatchStream(start.encoded.examples, _method(train).batch_size, train.seed)
-    trainer = Trainer(start.model, stream, train, start.identity)
+    sft = _method(train)
+    together = train.steps_per_dispatch if sft.group_by_length else None
+    stream = BatchStream(start.encoded.examples, Collator.of(sft), train.seed, together)
+    trainer = Trainer(start.model, stream, train, start.identity, start.held_out)
     _log.info(
-        "training %s parameters on %d examples (%d prompts held out): %d steps, %d per epoch",
+        "training %s of %s parameters on %d examples (%d prompts held out): %d steps, %d per epoch",
+        f"{trainer.tuning.parameters:,}",
         f"{start.model.parameters:,}",
         len(start.encoded.examples),
         len({trace.prompt for trace in start.split.held_out}),
@@ -105,8 +117,11 @@ def run_sft(
         stream.steps_per_epoch,
     )
     trained = trainer.train(start.params, checkpoints, observer, resume, last)
-    save_folder(final_model, start.model, trained.params, start.tokenizer)
-    return _result(start, trained, sha256_file(final_model / WEIGHTS))
+    whole = trainer.tuning.merged(trained.params, start.params)
+    save_folder(final_model, start.model, whole, start.tokenizer)
+    if isinstance(trainer.tuning, LoraTuning):
+        save_adapter(final_model / ADAPTER, trainer.tuning, trained.params, start.source)
+    return _result(start, trained, trainer.tuning.parameters, weights_digest(final_model))
 
 
 def save_folder(
@@ -115,6 +130,16 @@ def save_folder(
     """Write a model folder with its tokenizer and chat template."""
     save_model(folder, model, params, int(tokenizer.eos_token_id))
     tokenizer.save_pretrained(folder)
+
+
+def _encode_held_out(
+    train: TrainSpec, split: Split, tokenizer: PreTrainedTokenizerBase
+) -> list[Example]:
+    if not train.eval_every_steps:
+        return []
+    sft = _method(train)
+    traces, longest = split.held_out, sft.max_seq_length
+    return encode_traces(traces, tokenizer, longest, sft.overlong, "held-out examples").examples
 
 
 def _open_model(
@@ -147,7 +172,7 @@ def _method(train: TrainSpec) -> SftSpec:
     return train.sft
 
 
-def _result(start: Start, trained: Trained, digest: str) -> TrainResult:
+def _result(start: Start, trained: Trained, parameters: int, digest: str) -> TrainResult:
     progress = trained.progress
     return TrainResult(
         steps=trained.steps,
@@ -156,9 +181,12 @@ def _result(start: Start, trained: Trained, digest: str) -> TrainResult:
         examples=len(start.encoded.examples),
         held_out=len({trace.prompt for trace in start.split.held_out}),
         overlong=start.encoded.overlong,
-        parameters=start.model.parameters,
+        parameters=parameters,
         tokens=progress.tokens,
         seconds=round(trained.seconds, 3),
         resumed_from_step=trained.start,
         model_digest=digest,
+        best_step=progress.best_step,
+        best_eval_loss=progress.best_loss,
+        stopped_early=trained.stopped_early,
     )

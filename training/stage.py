@@ -44,7 +44,14 @@ from tailrace.formats.stage_job import (
 )
 from tailrace.formats.verdict import Verdict
 from training.errors import StoppedError, TrainingError
-from training.observer import LoggingObserver, MetricPoint, Observer, Observers, StopRequest
+from training.observer import (
+    EvalPoint,
+    LoggingObserver,
+    MetricPoint,
+    Observer,
+    Observers,
+    StopRequest,
+)
 from training.runtime import prepare_process
 
 
@@ -96,6 +103,10 @@ class EventObserver(Observer):
         }
         for name, value in curves.items():
             self._events.send(MetricEvent(name, point.step, value, point.timestamp))
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """One point of the curve ``eval_loss``."""
+        self._events.send(MetricEvent("eval_loss", point.step, point.eval_loss, point.timestamp))
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Send it."""

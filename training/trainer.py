@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,58 +14,45 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from numpy.typing import NDArray
 
 from tailrace.formats.certificate import Certificate, flatten
-from tailrace.formats.run_spec import TrainSpec
+from tailrace.formats.run_spec import FinalModel, TrainSpec
+from training.batches import BatchStream
 from training.certificate import certify
 from training.checkpoint import Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoint_writer import CheckpointWriter
-from training.data import Batch, BatchStream
+from training.data import Example
 from training.errors import CheckpointError, DivergedError, StoppedError
-from training.losses import response_cross_entropy
+from training.held_out import Evaluator
 from training.models.family import Model, Params
-from training.observer import MetricPoint, Observer, StopRequest
+from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
 from training.optimizer import learning_rate, make_optimizer
+from training.progress import Progress
 from training.provenance import environment
 from training.runtime import device_name
-from training.sharding import Layout, make_mesh
+from training.sharding import DATA, FSDP, Layout, make_mesh
+from training.steps import State, compile_steps
+from training.tuning import choose_tuning
 
-State = tuple[Params, Any]
-"""Parameters and optimizer state."""
+_log = logging.getLogger(__name__)
+
+_finite = jax.jit(lambda params: jnp.stack([jnp.isfinite(v).all() for v in params.values()]).all())
+"""Whether all values are numbers."""
 
 
 @dataclass
-class Progress:
-    """The loop's counters; they are part of a checkpoint."""
+class Position:
+    """Where a training stands between two steps; all of it is in a checkpoint."""
 
-    tokens: int = 0
-    """Non-padding tokens seen."""
-    first_loss: float | None = None
-    """Loss of step 1."""
-    window: list[float] = field(default_factory=list)
-    """Losses since the last metric point."""
-    epoch: list[float] = field(default_factory=list)
-    """Losses of the last ``steps_per_epoch`` steps."""
-
-    def add(self, loss: float, per_epoch: int) -> None:
-        """Count the loss of one more step."""
-        if self.first_loss is None:
-            self.first_loss = loss
-        self.window.append(loss)
-        self.epoch.append(loss)
-        del self.epoch[:-per_epoch]
-
-    def take_window(self) -> float:
-        """The mean loss since the last call."""
-        mean = math.fsum(self.window) / len(self.window)
-        self.window.clear()
-        return mean
-
-    @property
-    def epoch_loss(self) -> float:
-        """Mean loss over the last epoch's worth of steps."""
-        return math.fsum(self.epoch) / len(self.epoch)
+    state: State
+    step: int
+    """Optimizer steps done."""
+    progress: Progress
+    best: dict[str, NDArray[Any]] | None
+    """A copy of the trained values of the best step on the host, where they are asked for."""
+    saved: int | None = None
+    """Step of the newest checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +60,7 @@ class Trained:
     """What a training ends with."""
 
     params: Params
+    """Trained values, of the last or the best step as the spec asks."""
     steps: int
     """Steps done in all."""
     start: int
@@ -79,14 +68,16 @@ class Trained:
     progress: Progress
     seconds: float
     """Wall time of the steps of this process."""
+    stopped_early: bool
+    """Whether it ended because the evaluation loss no longer fell."""
 
 
 class Trainer:
     """Trains a model on a stream of batches.
 
     Steps run in compiled calls of ``steps_per_dispatch`` steps, whose boundaries are multiples of
-    that number; saves and stops happen there. A resumed training therefore does the same
-    arithmetic, call by call, as one that was never interrupted.
+    that number; evaluations, saves and stops happen there. A resumed training therefore does the
+    same arithmetic, call by call, as one that was never interrupted.
     """
 
     def __init__(
@@ -95,20 +86,33 @@ class Trainer:
         stream: BatchStream,
         spec: TrainSpec,
         identity: dict[str, Any],
+        held_out: Sequence[Example] = (),
     ) -> None:
+        """``held_out`` is what evaluations are made on. Raises :class:`.ConfigError`."""
         if spec.sft is None:
             raise ValueError("the spec names no training method")
         epochs, per_epoch = spec.sft.epochs or 0, stream.steps_per_epoch
         self.total = spec.sft.max_steps or max(1, math.ceil(epochs * per_epoch - 1e-9))
         """Steps of the whole training; the schedule is laid out over them."""
+        self.tuning = choose_tuning(model, spec)
+        """What is trained of the model."""
         self._stream = stream
         self._spec = spec
-        self._identity = identity
+        self._identity = {**identity, "dtype": str(self.tuning.dtype)}
         self._schedule = learning_rate(spec.sft, self.total)
         self._optimizer = make_optimizer(spec.sft, self._schedule)
-        mesh = make_mesh(spec.mesh, rows=spec.sft.batch_size)
+        rows = spec.sft.micro_batch_size or spec.sft.batch_size
+        mesh = make_mesh(spec.mesh, rows)
         self._layout = Layout.of(model.family.model_type, mesh)
-        self._steps = compile_steps(model, self._optimizer, self._layout)
+        self._multiple = spec.sft.micro_batch_size or mesh.shape[DATA] * mesh.shape[FSDP]
+        self._steps = compile_steps(
+            self.tuning,
+            self._optimizer,
+            self._layout,
+            spec.sft.micro_batch_size,
+            remat=spec.remat,
+        )
+        self._evaluator = Evaluator(self.tuning, self._layout, held_out, spec.sft, self._multiple)
         self._rng = jax.random.key(spec.seed)
         self._device = device_name()
 
@@ -124,64 +128,128 @@ class Trainer:
 
         ``resume`` is a checkpoint to continue from. Raises
         :class:`training.errors.StoppedError` when the observer asks for it,
-        :class:`training.errors.DivergedError` when the loss is not finite,
+        :class:`training.errors.DivergedError` when a loss, a gradient or a weight is not finite,
         :class:`training.errors.CheckpointError` and :class:`OSError`.
         """
-        state = self._place(params)
-        step, progress = 0, Progress()
-        if resume is not None:
-            state, step, progress = self._restore(resume, state)
+        at, frozen = self._begin(params, resume)
         end = min(self.total, last or self.total)
-        observer.progress(step, end, "steps")
+        observer.progress(at.step, end, "steps")
         observer.check_stop()
-        begun, start, saved = time.perf_counter(), step, step
+        begun, start = time.perf_counter(), at.step
         with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
-            while step < end:
-                until = min(_next_multiple(step, self._spec.steps_per_dispatch), end)
-                state = self._advance(state, step, until, end, progress, observer)
-                crossed = _next_multiple(step, self._spec.save_every_steps) <= until
-                step = until
-                observer.progress(step, end, "steps")
-                request = observer.stop_request() if step < end else None
-                if crossed or request is StopRequest.RELEASE:
-                    writer.save(partial(self._snapshot, state, step, progress))
-                    saved = step
-                if request is not None:
-                    raise StoppedError(released=request is StopRequest.RELEASE)
-        if saved != step:
-            observer.certificate(certify(self._snapshot(state, step, progress)))
-        return Trained(state[0], step, start, progress, time.perf_counter() - begun)
+            while at.step < end and not self._stale(at):
+                self._go_on(at, frozen, end, observer, writer)
+        self._require_finite(at)
+        if at.saved != at.step:
+            observer.certificate(certify(self._snapshot(at)))
+        kept = self._kept(at)
+        seconds = time.perf_counter() - begun
+        return Trained(kept, at.step, start, at.progress, seconds, at.step < end)
+
+    def _begin(self, params: Params, resume: Path | None) -> tuple[Position, Params]:
+        trained, frozen = self.tuning.start(params)
+        # A copy, because the compiled steps consume what they are given.
+        trained = self._layout.place(trained)
+        shardings = self._layout.shardings(jax.eval_shape(self._optimizer.init, trained))
+        moments = jax.jit(self._optimizer.init, out_shardings=shardings)(trained)
+        best = _on_host(trained) if self._spec.final_model is FinalModel.BEST else None
+        at = Position((trained, moments), 0, Progress(), best)
+        if resume is not None:
+            self._restore(at, resume)
+        return at, jax.device_put(frozen, self._layout.shardings(frozen))
+
+    def _go_on(
+        self,
+        at: Position,
+        frozen: Params,
+        end: int,
+        observer: Observer,
+        writer: CheckpointWriter,
+    ) -> None:
+        """One compiled call, and what is due after it."""
+        until = min(_next_multiple(at.step, self._spec.steps_per_dispatch), end)
+        save = _next_multiple(at.step, self._spec.save_every_steps) <= until
+        every = self._spec.eval_every_steps
+        # The last step counts, too, but not where a training is only cut short.
+        evaluate = every > 0 and (_next_multiple(at.step, every) <= until or until == self.total)
+        self._advance(at, frozen, until, end, observer)
+        if evaluate:
+            self._evaluate(at, frozen, observer)
+        observer.progress(at.step, end, "steps")
+        ends = at.step == end or self._stale(at)
+        request = None if ends else observer.stop_request()
+        if save or request is StopRequest.RELEASE:
+            self._require_finite(at)
+            writer.save(partial(self._snapshot, at), best=at.progress.best_step)
+            at.saved = at.step
+        if request is not None:
+            raise StoppedError(released=request is StopRequest.RELEASE)
 
     def _advance(
-        self,
-        state: State,
-        step: int,
-        until: int,
-        end: int,
-        progress: Progress,
-        observer: Observer,
-    ) -> State:
-        begun = time.perf_counter()
-        batch, tokens = self._stream.batch(step, until - step)
-        state, computed = self._steps(state, batch, step, self._rng)
-        losses = [float(loss) for loss in np.asarray(computed)]
+        self, at: Position, frozen: Params, until: int, end: int, observer: Observer
+    ) -> None:
+        begun, first = time.perf_counter(), at.step
+        batch, tokens = self._stream.batch(first, until - first, self._multiple)
+        at.state, computed = self._steps(at.state, frozen, batch, first, self._rng)
+        watched = zip(*(np.asarray(values).tolist() for values in computed), strict=True)
         speed = tokens / (time.perf_counter() - begun)
-        progress.tokens += tokens
-        for number, loss in enumerate(losses, start=step + 1):
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the loss is {loss} at step {number}: lower train.sft.learning_rate, add "
-                    "warmup_steps, or set gradient_clip"
-                )
-            progress.add(loss, self._stream.steps_per_epoch)
-            if number == 1 or number == end or number % self._spec.log_every_steps == 0:
-                observer.metric(self._point(number, progress, speed))
-        return state
+        at.progress.tokens += tokens
+        for at.step, (loss, norm) in enumerate(watched, start=first + 1):
+            self._watch(at, "loss", loss)
+            self._watch(at, "gradient norm", norm)
+            at.progress.add(loss, self._stream.steps_per_epoch)
+            if at.step in (1, end) or at.step % self._spec.log_every_steps == 0:
+                observer.metric(self._point(at.step, at.progress, speed))
+
+    def _evaluate(self, at: Position, frozen: Params, observer: Observer) -> None:
+        loss = self._evaluator.loss(at.state[0], frozen)
+        self._watch(at, "evaluation loss", loss)
+        better = at.progress.evaluated(at.step, loss, self._spec.early_stopping_min_delta)
+        if better and at.best is not None:
+            at.best = _on_host(at.state[0])
+        observer.evaluation(EvalPoint(at.step, self._epoch(at.step), loss, better, time.time()))
+        if self._stale(at) and at.step < self.total:
+            _log.info(
+                "training ends at step %d: the evaluation loss has not fallen for %d evaluations; "
+                "it was lowest at step %d",
+                at.step,
+                at.progress.stale,
+                at.progress.best_step,
+            )
+
+    def _stale(self, at: Position) -> bool:
+        patience = self._spec.early_stopping_patience
+        return 0 < patience <= at.progress.stale
+
+    def _kept(self, at: Position) -> Params:
+        """The trained values that the training is for."""
+        if at.best is None or at.progress.best_step is None:
+            return at.state[0]
+        return self._layout.place({name: jnp.asarray(v) for name, v in at.best.items()})
+
+    def _watch(self, at: Position, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise self._diverged(at, f"the {what} is {value}")
+
+    def _require_finite(self, at: Position) -> None:
+        """So that no checkpoint and no model is written that cannot be used."""
+        if not bool(_finite(at.state[0])):
+            raise self._diverged(at, "a weight is not a finite number after its update")
+
+    def _diverged(self, at: Position, what: str) -> DivergedError:
+        good = "no checkpoint was saved" if at.saved is None else f"checkpoint {at.saved} is good"
+        return DivergedError(
+            f"{what} at step {at.step}; {good}: lower train.sft.learning_rate, add warmup_steps, "
+            "or set gradient_clip"
+        )
+
+    def _epoch(self, step: int) -> float:
+        return round(step / self._stream.steps_per_epoch, 4)
 
     def _point(self, step: int, progress: Progress, speed: float) -> MetricPoint:
         return MetricPoint(
             step=step,
-            epoch=round(step / self._stream.steps_per_epoch, 4),
+            epoch=self._epoch(step),
             loss=progress.take_window(),
             learning_rate=float(self._schedule(step - 1)),
             tokens_per_second=round(speed, 1),
@@ -189,18 +257,12 @@ class Trainer:
             device=self._device,
         )
 
-    def _place(self, params: Params) -> State:
-        # A copy, because the compiled steps consume what they are given.
-        params = self._layout.place(params)
-        shardings = self._layout.shardings(jax.eval_shape(self._optimizer.init, params))
-        return params, jax.jit(self._optimizer.init, out_shardings=shardings)(params)
-
-    def _snapshot(self, state: State, step: int, progress: Progress) -> Checkpoint:
+    def _snapshot(self, at: Position) -> Checkpoint:
         return Checkpoint(
-            step=step,
-            arrays=to_host(state),
+            step=at.step,
+            arrays=to_host((*at.state, at.best)),
             rng=self._rng_words(),
-            progress=asdict(progress),
+            progress=asdict(at.progress),
             identity=self._identity,
             conditions={**flatten(environment()), "mesh": self._layout.name},
         )
@@ -208,44 +270,14 @@ class Trainer:
     def _rng_words(self) -> list[int]:
         return [int(word) for word in np.asarray(jax.random.key_data(self._rng))]
 
-    def _restore(self, path: Path, template: State) -> tuple[State, int, Progress]:
+    def _restore(self, at: Position, path: Path) -> None:
         saved = load_checkpoint(path, self._identity)
         if saved.rng != self._rng_words():
             raise CheckpointError(f"{path} was made with another random number generator of JAX")
-        return restore(saved, template, path), saved.step, Progress(**saved.progress)
-
-
-def compile_steps(
-    model: Model, optimizer: optax.GradientTransformation, layout: Layout
-) -> Callable[[State, Batch, int, jax.Array], tuple[State, jax.Array]]:
-    """The compiled optimizer steps.
-
-    The function takes the state (whose buffers it reuses), K stacked batches, the number of steps
-    done before, and the root key of dropout; it returns the new state and K losses.
-    """
-
-    def loss_of(params: Params, batch: Batch, key: jax.Array) -> jax.Array:
-        decoder = model.bind(params)
-        length = batch.tokens.shape[-1]
-        # Padding is on the right, where a causal mask keeps it out of every real token's sight.
-        mask = jnp.tril(jnp.ones((length, length), bool))[None]
-        positions = jnp.arange(length)[None]
-        hidden, _ = decoder.hidden(batch.tokens, positions, mask, dropout_key=key)
-        return response_cross_entropy(decoder.logits(hidden), batch.targets, batch.weights)
-
-    def one(state: State, inputs: tuple[Batch, jax.Array]) -> tuple[State, jax.Array]:
-        params, moments = state
-        loss, gradients = jax.value_and_grad(loss_of)(params, *inputs)
-        updates, moments = optimizer.update(gradients, moments, params)
-        return layout.hold((optax.apply_updates(params, updates), moments)), loss
-
-    @partial(jax.jit, donate_argnums=0)
-    def many(state: State, batches: Batch, first: int, root: jax.Array) -> tuple[State, jax.Array]:
-        numbers = first + jnp.arange(batches.tokens.shape[0])
-        keys = jax.vmap(partial(jax.random.fold_in, root))(numbers)
-        return jax.lax.scan(one, state, (layout.split(batches, rows=1), keys))
-
-    return many
+        *state, at.best = restore(saved, (*at.state, at.best), path)
+        at.state = (state[0], state[1])
+        at.step = at.saved = saved.step
+        at.progress = Progress(**saved.progress)
 
 
 def _told(observer: Observer) -> Callable[[int, Path, Certificate], None]:
@@ -254,6 +286,10 @@ def _told(observer: Observer) -> Callable[[int, Path, Certificate], None]:
         observer.checkpoint(step, path)
 
     return saved
+
+
+def _on_host(params: Params) -> dict[str, NDArray[Any]]:
+    return {name: np.array(value) for name, value in params.items()}
 
 
 def _next_multiple(step: int, size: int) -> int:

@@ -3,14 +3,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tailrace.formats.run_spec import Overlong
 from tailrace.formats.trace import Step, Trace
-from training.data import BatchStream, Example, bucket, encode_traces
+from training.data import encode_traces
 from training.errors import DataError, OverlongError
 from training.rendering import render_prompt, render_response
 from training.tokenizer import encode
@@ -60,59 +57,3 @@ def test_dropping(tokenizer: Any) -> None:
     assert (len(encoded.examples), encoded.overlong) == (1, 1)
     with pytest.raises(DataError, match="all 1 examples were dropped"):
         encode_traces([LONG], tokenizer, 64, Overlong.DROP)
-
-
-@given(st.integers(1, 5000))
-def test_buckets(length: int) -> None:
-    size = bucket(length)
-    assert size >= length
-    assert length <= 16 or size < 2 * length
-    assert bucket(size) == size
-
-
-def test_buckets_are_few() -> None:
-    assert sorted({bucket(n) for n in range(1, 513)}) == [
-        *(16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-    ]
-
-
-def examples(count: int) -> list[Example]:
-    return [Example(tuple(range(i, i + 4 + i % 3)), 2) for i in range(count)]
-
-
-@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 5))
-def test_an_epoch_visits_every_example_once(count: int, batch: int, epoch: int) -> None:
-    made = examples(count)
-    stream = BatchStream(made, batch, seed=1)
-    first = epoch * stream.steps_per_epoch
-    seen = [e for step in range(stream.steps_per_epoch) for e in stream.rows(first + step)]
-    assert sorted(e.tokens for e in seen) == sorted(e.tokens for e in made)
-
-
-def test_order_depends_on_seed_and_epoch_alone() -> None:
-    def order(seed: int, epoch: int) -> list[Example]:
-        stream = BatchStream(examples(20), 5, seed)
-        return [e for step in range(4) for e in stream.rows(epoch * 4 + step)]
-
-    assert order(1, 3) == order(1, 3)
-    assert order(1, 3) != order(1, 4)
-    assert order(1, 3) != order(2, 3)
-
-
-def test_weights_go_by_position_and_the_last_batch_is_filled_up() -> None:
-    # The pad id, 0, occurs in the prompt and as the last token of the response.
-    stream = BatchStream([Example((7, 0, 8, 9, 0), 2)], batch_size=2, seed=0)
-    batch, tokens = stream.batch(0, 1)
-    assert batch.tokens.shape == (1, 2, 16)
-    np.testing.assert_array_equal(batch.tokens[0, 0, :4], [7, 0, 8, 9])
-    np.testing.assert_array_equal(batch.targets[0, 0, :4], [0, 8, 9, 0])
-    np.testing.assert_array_equal(batch.weights[0, 0, :4], [0, 1, 1, 1])
-    assert batch.weights[0, 0, 4:].sum() == 0
-    assert batch.weights[0, 1].sum() == 0
-    assert tokens == 5
-
-
-def test_steps_of_one_call_share_a_shape() -> None:
-    made = [Example(tuple(range(5)), 1), Example(tuple(range(40)), 1)]
-    batch, _ = BatchStream(made, batch_size=1, seed=0).batch(0, 2)
-    assert batch.tokens.shape == (2, 1, 48)

@@ -10,8 +10,9 @@ import pytest
 
 from tailrace.formats.run_spec import Overlong, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
+from training.batches import BatchStream, Collator
 from training.checkpoint import list_checkpoints
-from training.data import BatchStream, encode_traces
+from training.data import encode_traces
 from training.errors import CheckpointError, DivergedError, StoppedError
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
@@ -29,7 +30,7 @@ SPEC = TrainSpec(
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
     encoded = encode_traces(traces[:20], tokenizer, 64, Overlong.REFUSE)
-    return BatchStream(encoded.examples, 8, seed=0)
+    return BatchStream(encoded.examples, Collator(8), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -182,5 +183,5 @@ def test_divergence_is_told(
 ) -> None:
     name = "transformer.wte.weight"
     broken = {**params, name: params[name].at[0, 0].set(np.inf)}
-    with pytest.raises(DivergedError, match=r"at step 1: lower train.sft.learning_rate"):
+    with pytest.raises(DivergedError, match=r"at step 1; no checkpoint was saved: lower train"):
         trainer.train(broken, tmp_path, recorder())
