@@ -1,0 +1,81 @@
+"""LoRA here and in PEFT compute the same and look the same on disk; see make_adapters.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tailrace.formats.run_spec import LoraSpec
+from tests.parity.cases import GOLDENS
+from training.adapter_folder import save_adapter
+from training.lora import LoraTuning
+from training.models.family import Decoder, Params
+from training.models.folder import load_model
+
+ADAPTERS = Path(__file__).parent / "adapters"
+PREFIX = "base_model.model."
+
+Case = tuple[str, LoraTuning, Params, Params]
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def case(request: pytest.FixtureRequest) -> Case:
+    """A name, a tuning, and the trained and the base model's values."""
+    model, params = load_model(GOLDENS / request.param)
+    config = json.loads((ADAPTERS / request.param / "adapter_config.json").read_text())
+    spec = LoraSpec(
+        rank=config["r"], alpha=config["lora_alpha"], target_modules=config["target_modules"]
+    )
+    stored = load_file(ADAPTERS / request.param / "adapter_model.safetensors")
+    trained = {n.removeprefix(PREFIX): jnp.asarray(v) for n, v in sorted(stored.items())}
+    return request.param, LoraTuning(model, spec, jnp.float32, seed=0), trained, params
+
+
+def logits(decoder: Decoder, tokens: Any) -> jax.Array:
+    length = tokens.shape[1]
+    mask = jnp.tril(jnp.ones((length, length), bool))[None]
+    hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
+    return decoder.logits(hidden)
+
+
+def test_beside_and_merged_weights_compute_what_peft_computes(case: Case) -> None:
+    name, tuning, trained, params = case
+    expected = load_file(ADAPTERS / name / "expected.safetensors")
+    fresh, frozen = tuning.start(params)
+    assert {n: v.shape for n, v in fresh.items()} == {n: v.shape for n, v in trained.items()}
+
+    @jax.jit
+    def compute(trained: Params, params: Params) -> tuple[jax.Array, jax.Array]:
+        none = {name: jnp.zeros_like(value) for name, value in trained.items()}
+        return (
+            logits(tuning.decoder(trained, params), expected["tokens"]),
+            logits(tuning.decoder(none, tuning.merged(trained, params)), expected["tokens"]),
+        )
+
+    for computed in compute(trained, frozen):
+        np.testing.assert_allclose(computed, expected["logits"], rtol=0, atol=1e-4)
+
+
+def test_the_folder_is_as_peft_writes_it(case: Case, tmp_path: Path) -> None:
+    name, tuning, trained, _ = case
+    save_adapter(tmp_path, tuning, trained, "base")
+    ours, theirs = (
+        load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, ADAPTERS / name)
+    )
+    assert set(ours) == set(theirs)
+    for tensor, value in theirs.items():
+        np.testing.assert_array_equal(ours[tensor], value)
+    written, reference = (
+        json.loads((folder / "adapter_config.json").read_text())
+        for folder in (tmp_path, ADAPTERS / name)
+    )
+    reference["base_model_name_or_path"] = "base"
+    reference["target_modules"].sort()
+    assert written == {key: reference[key] for key in written}
