@@ -42,6 +42,11 @@ def device_memory(device: jax.Device) -> int | None:
     return _statistic(device, "bytes_limit")
 
 
+def device_memory_used(device: jax.Device) -> int:
+    """Bytes in use on a device now; 0 where it is not counted."""
+    return _statistic(device, "bytes_in_use") or 0
+
+
 def device_memory_peak() -> int | None:
     """The most bytes in use so far on the fullest device; None where it is not counted."""
     peaks = [_statistic(device, "peak_bytes_in_use") for device in jax.local_devices()]

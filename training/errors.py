@@ -67,6 +67,12 @@ class DivergedError(TrainingError):
     reason = "DIVERGED"
 
 
+class DoesNotFitError(TrainingError):
+    """The training needs more memory than there is."""
+
+    reason = "DOES_NOT_FIT"
+
+
 class DeviceError(TrainingError):
     """The asked-for accelerator is not there."""
 

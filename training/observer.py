@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from tailrace.formats.certificate import Certificate
@@ -24,8 +25,31 @@ class StopRequest(enum.Enum):
     """Save what is needed to continue at the next boundary, then end."""
 
 
-@dataclass(frozen=True)
-class MetricPoint:
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a training is and what it takes, as of a metric point."""
+
+    tokens_per_second: float
+    """Non-padding tokens per second since the point before."""
+    flops_utilization: float | None
+    """Model FLOPs utilisation (PaLM, Chowdhery et al., arXiv:2204.02311, appendix B): operations
+    that the model needs for these tokens, over the devices' bfloat16 peak. None without a peak."""
+    step_seconds_p50: float
+    """Median of the newest steps' times; steps of one compiled call have its mean."""
+    step_seconds_p90: float
+    """Their 90th percentile."""
+    step_seconds_p99: float
+    """Their 99th percentile."""
+    eta_seconds: float
+    """Time to go at the pace so far, evaluations and checkpoints included, compilation not."""
+    host_memory_peak_bytes: int
+    """The most resident bytes of this process so far."""
+    device_memory_peak_bytes: int | None
+    """The most bytes in use so far on the fullest device; None where it is not counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricPoint(Speed):
     """One line of metrics.jsonl."""
 
     step: int
@@ -36,8 +60,6 @@ class MetricPoint:
     """Mean loss since the point before, in nats per response token."""
     learning_rate: float
     """Learning rate of this step."""
-    tokens_per_second: float
-    """Non-padding tokens per second since the point before."""
     timestamp: float
     """Seconds since the epoch."""
     device: str
@@ -149,8 +171,9 @@ class LoggingObserver(Observer):
 
     def metric(self, point: MetricPoint) -> None:
         """Show the curve as numbers."""
+        used = point.flops_utilization
         _log.info(
-            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s",
+            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s  %s to go%s",
             len(str(self._total)),
             point.step,
             self._total,
@@ -158,6 +181,8 @@ class LoggingObserver(Observer):
             point.loss,
             point.learning_rate,
             f"{point.tokens_per_second:,.0f}",
+            timedelta(seconds=round(point.eta_seconds)),
+            "" if used is None else f"  {used:.1%} of peak",
         )
 
     def evaluation(self, point: EvalPoint) -> None:

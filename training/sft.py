@@ -23,6 +23,7 @@ from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
 from training.data import Encoded, Example, encode_traces
 from training.errors import ConfigError, DataError
+from training.estimate import estimate, free_memory, require_fit
 from training.lora import LoraTuning
 from training.models.family import Model, Params
 from training.models.folder import load_model, save_model, weights_digest
@@ -108,14 +109,14 @@ def run_sft(
     stream = BatchStream(start.encoded.examples, Collator.of(sft), train.seed, together)
     trainer = Trainer(start.model, stream, train, start.identity, start.held_out)
     _log.info(
-        "training %s of %s parameters on %d examples (%d prompts held out): %d steps, %d per epoch",
-        f"{trainer.tuning.parameters:,}",
-        f"{start.model.parameters:,}",
+        "training on %d examples (%d prompts held out): %d steps, %d per epoch",
         len(start.encoded.examples),
         len({trace.prompt for trace in start.split.held_out}),
         trainer.total,
         stream.steps_per_epoch,
     )
+    estimated = estimate(start.model, train, trainer, stream, start.encoded.examples)
+    require_fit(estimated, sft, free_memory(trainer.layout))
     trained = trainer.train(start.params, checkpoints, observer, resume, last)
     whole = trainer.tuning.merged(trained.params, start.params)
     save_folder(final_model, start.model, whole, start.tokenizer)

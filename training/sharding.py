@@ -126,19 +126,22 @@ class Layout:
         """The sizes of the axes, such as ``data 4 × fsdp 1 × tensor 2``."""
         return " × ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
 
-    def parameter(self, name: str, shape: Sequence[int]) -> NamedSharding:
-        """Where a parameter lies; so do its moments.
+    def axes(self, name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
+        """The axis that each dimension of a parameter is split over; none when it lies whole.
 
         A dimension that an axis does not divide evenly (a vocabulary of 50,257) is not split.
         """
         axes = next((axes for rule, axes in self.rules if re.fullmatch(rule, name)), ())
         if len(axes) != len(shape):
-            axes = ()
-        split = [
+            return ()
+        return tuple(
             axis if axis and size % self.mesh.shape[axis] == 0 else None
-            for axis, size in zip(axes, shape, strict=False)
-        ]
-        return NamedSharding(self.mesh, _spec(*split))
+            for axis, size in zip(axes, shape, strict=True)
+        )
+
+    def parameter(self, name: str, shape: Sequence[int]) -> NamedSharding:
+        """Where a parameter lies; so do its moments."""
+        return NamedSharding(self.mesh, _spec(*self.axes(name, shape)))
 
     def batch(self, dimensions: int, rows: int) -> NamedSharding:
         """Where an array of a batch lies: dimension number ``rows`` counts its rows."""
@@ -182,8 +185,7 @@ class Layout:
 
     def parts(self, name: str, shape: Sequence[int]) -> int:
         """Into how many different parts a parameter is split."""
-        spec = self.parameter(name, shape).spec
-        return math.prod(self.mesh.shape[axis] for axis in spec if isinstance(axis, str))
+        return math.prod(self.mesh.shape[axis] for axis in self.axes(name, shape) if axis)
 
 
 def bytes_per_device(layout: Layout, shapes: Mapping[str, Sequence[int]], width: int) -> int:

@@ -8,6 +8,7 @@ the signal handlers stand, so that a signal during the long import of JAX is not
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import signal
@@ -50,9 +51,13 @@ from training.observer import (
     MetricPoint,
     Observer,
     Observers,
+    Speed,
     StopRequest,
 )
 from training.runtime import prepare_process
+
+CURVES = ("loss", "learning_rate", "epoch", *(field.name for field in dataclasses.fields(Speed)))
+"""The numbers of a metric point that become curves of a run."""
 
 
 class EventStream:
@@ -95,14 +100,10 @@ class EventObserver(Observer):
 
     def metric(self, point: MetricPoint) -> None:
         """One event for each curve."""
-        curves = {
-            "loss": point.loss,
-            "learning_rate": point.learning_rate,
-            "tokens_per_second": point.tokens_per_second,
-            "epoch": point.epoch,
-        }
-        for name, value in curves.items():
-            self._events.send(MetricEvent(name, point.step, value, point.timestamp))
+        for name in CURVES:
+            value = getattr(point, name)
+            if value is not None:
+                self._events.send(MetricEvent(name, point.step, float(value), point.timestamp))
 
     def evaluation(self, point: EvalPoint) -> None:
         """One point of the curve ``eval_loss``."""

@@ -71,7 +71,10 @@ def compile_steps(
     ) -> tuple[State, Computed]:
         numbers = first + jnp.arange(batches.tokens.shape[0])
         keys = jax.vmap(partial(jax.random.fold_in, root))(numbers)
-        return jax.lax.scan(partial(one, frozen), state, (layout.split(batches, rows=1), keys))
+        inputs = (layout.split(batches, rows=1), keys)
+        state, computed = jax.lax.scan(partial(one, frozen), state, inputs)
+        # What comes out must lie where it came in, or the next call would be compiled anew.
+        return layout.hold(state), computed
 
     return many
 

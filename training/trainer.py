@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from tailrace.formats.certificate import Certificate, flatten
 from tailrace.formats.run_spec import FinalModel, TrainSpec
+from training.accelerators import peak_flops
 from training.batches import BatchStream
 from training.certificate import certify
 from training.checkpoint import Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoint_writer import CheckpointWriter
 from training.data import Example
+from training.dimensions import flops_per_token
 from training.errors import CheckpointError, DivergedError, StoppedError
 from training.held_out import Evaluator
 from training.models.family import Model, Params
@@ -33,6 +35,7 @@ from training.provenance import environment
 from training.runtime import device_name
 from training.sharding import DATA, FSDP, Layout, make_mesh
 from training.steps import State, compile_steps
+from training.throughput import Throughput
 from training.tuning import choose_tuning
 
 _log = logging.getLogger(__name__)
@@ -103,18 +106,20 @@ class Trainer:
         self._optimizer = make_optimizer(spec.sft, self._schedule)
         rows = spec.sft.micro_batch_size or spec.sft.batch_size
         mesh = make_mesh(spec.mesh, rows)
-        self._layout = Layout.of(model.family.model_type, mesh)
+        self.layout = Layout.of(model.family.model_type, mesh)
+        """Where everything lies."""
         self._multiple = spec.sft.micro_batch_size or mesh.shape[DATA] * mesh.shape[FSDP]
         self._steps = compile_steps(
             self.tuning,
             self._optimizer,
-            self._layout,
+            self.layout,
             spec.sft.micro_batch_size,
             remat=spec.remat,
         )
-        self._evaluator = Evaluator(self.tuning, self._layout, held_out, spec.sft, self._multiple)
+        self._evaluator = Evaluator(self.tuning, self.layout, held_out, spec.sft, self._multiple)
         self._rng = jax.random.key(spec.seed)
         self._device = device_name()
+        self._flops = partial(flops_per_token, model, trained=self.tuning.parameters)
 
     def train(
         self,
@@ -135,6 +140,7 @@ class Trainer:
         end = min(self.total, last or self.total)
         observer.progress(at.step, end, "steps")
         observer.check_stop()
+        self._throughput = self._stopwatch()
         begun, start = time.perf_counter(), at.step
         with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
             while at.step < end and not self._stale(at):
@@ -149,14 +155,14 @@ class Trainer:
     def _begin(self, params: Params, resume: Path | None) -> tuple[Position, Params]:
         trained, frozen = self.tuning.start(params)
         # A copy, because the compiled steps consume what they are given.
-        trained = self._layout.place(trained)
-        shardings = self._layout.shardings(jax.eval_shape(self._optimizer.init, trained))
+        trained = self.layout.place(trained)
+        shardings = self.layout.shardings(jax.eval_shape(self._optimizer.init, trained))
         moments = jax.jit(self._optimizer.init, out_shardings=shardings)(trained)
         best = _on_host(trained) if self._spec.final_model is FinalModel.BEST else None
         at = Position((trained, moments), 0, Progress(), best)
         if resume is not None:
             self._restore(at, resume)
-        return at, jax.device_put(frozen, self._layout.shardings(frozen))
+        return at, jax.device_put(frozen, self.layout.shardings(frozen))
 
     def _go_on(
         self,
@@ -192,14 +198,14 @@ class Trainer:
         batch, tokens = self._stream.batch(first, until - first, self._multiple)
         at.state, computed = self._steps(at.state, frozen, batch, first, self._rng)
         watched = zip(*(np.asarray(values).tolist() for values in computed), strict=True)
-        speed = tokens / (time.perf_counter() - begun)
+        self._throughput.add(batch.tokens.shape, time.perf_counter() - begun, tokens)
         at.progress.tokens += tokens
         for at.step, (loss, norm) in enumerate(watched, start=first + 1):
             self._watch(at, "loss", loss)
             self._watch(at, "gradient norm", norm)
             at.progress.add(loss, self._stream.steps_per_epoch)
             if at.step in (1, end) or at.step % self._spec.log_every_steps == 0:
-                observer.metric(self._point(at.step, at.progress, speed))
+                observer.metric(self._point(at.step, end, at.progress))
 
     def _evaluate(self, at: Position, frozen: Params, observer: Observer) -> None:
         loss = self._evaluator.loss(at.state[0], frozen)
@@ -225,7 +231,7 @@ class Trainer:
         """The trained values that the training is for."""
         if at.best is None or at.progress.best_step is None:
             return at.state[0]
-        return self._layout.place({name: jnp.asarray(v) for name, v in at.best.items()})
+        return self.layout.place({name: jnp.asarray(v) for name, v in at.best.items()})
 
     def _watch(self, at: Position, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -246,15 +252,20 @@ class Trainer:
     def _epoch(self, step: int) -> float:
         return round(step / self._stream.steps_per_epoch, 4)
 
-    def _point(self, step: int, progress: Progress, speed: float) -> MetricPoint:
+    def _stopwatch(self) -> Throughput:
+        devices = list(self.layout.mesh.devices.flat)
+        peak = peak_flops(devices[0])
+        return Throughput(self._flops, peak * len(devices) if peak else None)
+
+    def _point(self, step: int, end: int, progress: Progress) -> MetricPoint:
         return MetricPoint(
             step=step,
             epoch=self._epoch(step),
             loss=progress.take_window(),
             learning_rate=float(self._schedule(step - 1)),
-            tokens_per_second=round(speed, 1),
             timestamp=time.time(),
             device=self._device,
+            **asdict(self._throughput.take(end - step)),
         )
 
     def _snapshot(self, at: Position) -> Checkpoint:
@@ -264,7 +275,7 @@ class Trainer:
             rng=self._rng_words(),
             progress=asdict(at.progress),
             identity=self._identity,
-            conditions={**flatten(environment()), "mesh": self._layout.name},
+            conditions={**flatten(environment()), "mesh": self.layout.name},
         )
 
     def _rng_words(self) -> list[int]:

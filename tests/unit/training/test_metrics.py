@@ -8,7 +8,22 @@ from training.observer import MetricPoint
 
 
 def point(step: int) -> MetricPoint:
-    return MetricPoint(step, step / 4, 1.5, 0.1, 100.0, 1.0, "cpu")
+    return MetricPoint(
+        step=step,
+        epoch=step / 4,
+        loss=1.5,
+        learning_rate=0.1,
+        timestamp=1.0,
+        device="cpu",
+        tokens_per_second=100.0,
+        flops_utilization=None,
+        step_seconds_p50=0.1,
+        step_seconds_p90=0.2,
+        step_seconds_p99=0.3,
+        eta_seconds=60.0,
+        host_memory_peak_bytes=1000,
+        device_memory_peak_bytes=None,
+    )
 
 
 def steps(path: Path) -> list[int]:
@@ -27,6 +42,13 @@ def test_points_can_be_read_while_the_file_grows(tmp_path: Path) -> None:
         "tokens_per_second": 100.0,
         "timestamp": 1.0,
         "device": "cpu",
+        "flops_utilization": None,
+        "step_seconds_p50": 0.1,
+        "step_seconds_p90": 0.2,
+        "step_seconds_p99": 0.3,
+        "eta_seconds": 60.0,
+        "host_memory_peak_bytes": 1000,
+        "device_memory_peak_bytes": None,
     }
     metrics.close()
 
