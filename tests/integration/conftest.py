@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,44 +18,54 @@ STACKS = ("embedded", "production")
 MakeStack = Callable[..., Stack]
 
 
-@pytest.fixture(scope="session")
-def stack_maker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeStack]:
-    """Makes stacks of either kind, empty, and stops them at the end of the session."""
+@contextlib.contextmanager
+def stacks(request: pytest.FixtureRequest, base: pytest.TempPathFactory) -> Iterator[MakeStack]:
+    """Makes stacks of either kind, empty, and stops them at the end."""
     made: list[Stack | Valkey] = []
 
     def make(kind: str, **settings: str) -> Stack:
-        folder = tmp_path_factory.mktemp(kind)
+        folder = base.mktemp(kind)
         if kind == "embedded":
             broker = Valkey(folder)
             made.append(broker)
-            stack = Stack(
-                folder, f"sqlite+aiosqlite:///{folder}/tailrace.db", broker.url, **settings
-            )
+            database_url, broker_url = f"sqlite+aiosqlite:///{folder}/tailrace.db", broker.url
         else:
             postgres: Postgres = request.getfixturevalue("postgres")
             rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq")
             # Empty, not cloned: the server's own migration at its start is part of the test.
-            database = postgres.url(postgres.create())
-            stack = Stack(folder, database, rabbitmq.fresh_vhost(), **settings)
+            database_url, broker_url = postgres.url(postgres.create()), rabbitmq.fresh_vhost()
+        stack = Stack(folder, database_url, broker_url, **settings)
         made.append(stack)
         return stack
 
-    yield make
-    for server in reversed(made):
-        server.stop()
+    try:
+        yield make
+    finally:
+        for server in reversed(made):
+            server.stop()
+
+
+@pytest.fixture
+def stack_maker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeStack]:
+    """Makes stacks of a test's own."""
+    with stacks(request, tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session", params=STACKS)
-def stack(request: pytest.FixtureRequest, stack_maker: MakeStack) -> Stack:
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     """A running control plane with one worker, shared by the tests of a session."""
-    stack = stack_maker(request.param)
-    stack.start_server()
-    stack.start_worker()
-    with stack.client() as client:
-        client.seed_dataset("golden-v2")
-    return stack
+    with stacks(request, tmp_path_factory) as make:
+        stack = make(request.param)
+        stack.start_server()
+        stack.start_worker()
+        with stack.client() as client:
+            client.seed_dataset("golden-v2")
+        yield stack
 
 
 @pytest.hookimpl(wrapper=True)
