@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -39,6 +40,8 @@ Continuation = Callable[
     [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
 ]
 
+Reader = Callable[[Any], Any]
+
 
 if TYPE_CHECKING:
     _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
@@ -62,33 +65,38 @@ class CallInterceptor(_Interceptor):
         if handler is None or not method.startswith(_PACKAGE):
             return handler
         name = method.removeprefix(_PACKAGE)
+        read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
-            behaviour = self._stream(name, handler.stream_stream or handler.unary_stream)
+            behaviour = self._stream(name, read, handler.stream_stream or handler.unary_stream)
         else:
             make = (
                 grpc.stream_unary_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            behaviour = self._unary(name, handler.stream_unary or handler.unary_unary)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+            behaviour = self._unary(name, read, handler.stream_unary or handler.unary_unary)
+        # Without a deserializer of its own gRPC hands over bytes; it would answer UNKNOWN to those
+        # that are no message.
+        return make(behaviour, None, handler.response_serializer)
 
-    def _unary(self, name: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> Any:
+    def _unary(self, name: str, read: Reader, behaviour: Any) -> Any:
+        async def call(raw: Any, context: Any) -> Any:
+            request = read(raw)
             async with self._around(name, request, context):
-                return await behaviour(request, context)
+                return await behaviour(_sound(request), context)
 
         return call
 
-    def _stream(self, name: str, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+    def _stream(self, name: str, read: Reader, behaviour: Any) -> Any:
+        async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
+            request = read(raw)
             async with self._around(name, request, context):
-                async for response in behaviour(request, context):
+                async for response in behaviour(_sound(request), context):
                     yield response
 
         if not inspect.isasyncgenfunction(behaviour):
@@ -126,6 +134,28 @@ class CallInterceptor(_Interceptor):
         quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
         log = _log.debug if quiet else _log.info
         log("call", code=code, seconds=round(seconds, 4))
+
+
+def _reader(deserialize: Reader, *, streaming: bool) -> Reader:
+    """Turns what gRPC received into the request, or into the error that it is none."""
+
+    def message(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            return InvalidInput.field("(request)", "is not a message of this method's type")
+
+    async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield _sound(message(raw))
+
+    return messages if streaming else message
+
+
+def _sound(request: Any) -> Any:
+    if isinstance(request, InvalidInput):
+        raise request
+    return request
 
 
 def status_of(error: TailraceError) -> status_pb2.Status:
