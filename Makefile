@@ -57,9 +57,11 @@ $(BIN)/python:
 		|| { rm -rf $(VENV); echo "venv is missing: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	@echo "Installing into $(VENV); this takes a minute or two."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@echo "Installing into $(VENV), test tools included; this takes a minute or two."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.installed $@
