@@ -16,7 +16,7 @@ from training.batches import BatchStream
 from training.data import Example
 from training.dimensions import dimensions
 from training.errors import DoesNotFitError
-from training.memory import TOLERANCE, Memory, Plan, alternatives, needed
+from training.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
 from training.models.family import Model
 from training.packing import bucket
 from training.sharding import DATA, FSDP, Layout, bytes_per_device
@@ -81,6 +81,11 @@ def estimate(
     layout, trained = trainer.layout, trainer.tuning.parameters
     groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
     rows, length = _rows(spec.sft, stream, examples, groups, spec.steps_per_dispatch)
+    # XLA's compiler for processors computes bfloat16 in float32, and merges what is computed again
+    # with what was computed first.
+    on_processor = layout.mesh.devices.flat[0].platform == "cpu"
+    if spec.remat and on_processor:
+        _log.warning("train.remat saves no memory on processors, whose compiler undoes it")
     share = bytes_per_device(layout, model.shapes, 1)
     plan = Plan(
         sizes=dimensions(model),
@@ -91,8 +96,9 @@ def estimate(
         rows=-(-rows // groups),
         passes=max(1, rows // (spec.sft.micro_batch_size or rows)),
         length=length,
-        width=jnp.dtype(trainer.tuning.dtype).itemsize,
-        remat=spec.remat,
+        width=FLOAT32 if on_processor else jnp.dtype(trainer.tuning.dtype).itemsize,
+        remat=spec.remat and not on_processor,
+        can_remat=not on_processor,
         adapter=spec.adapter is not None,
         best=spec.final_model is FinalModel.BEST,
     )

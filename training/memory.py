@@ -15,8 +15,11 @@ from training.dimensions import Dimensions
 TOLERANCE = 0.15
 """How far off the formula may be, as a share."""
 
-_WIDE = 4
-"""Bytes of a float32 value: weights, gradients, moments, logits."""
+FLOAT32 = 4
+"""Bytes of a value of weights, gradients, moments and logits."""
+
+_DROPOUT_WORDS = 6
+"""Words of 4 bytes in use for each random number while they are made (threefry)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Plan:
     """Bytes of an activation."""
     remat: bool
     """Whether only the inputs of layers are kept for the backward pass."""
+    can_remat: bool
+    """Whether the compiler lets it save anything."""
     adapter: bool
     """Whether the weights are frozen."""
     best: bool
@@ -73,26 +78,29 @@ def needed(plan: Plan) -> Memory:
     layer = _layer_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
     kept = (sizes.width * plan.width if plan.remat else layer) * layers
-    forward = tokens * (kept + 2 * sizes.vocabulary * _WIDE)
+    forward = tokens * (kept + 2 * sizes.vocabulary * FLOAT32)
     if plan.remat:
         forward += tokens * layer
-    gradients = plan.trained * _WIDE
+    if sizes.dropout:
+        # Random words of one layer's scores, in the making.
+        forward += tokens * _DROPOUT_WORDS * sizes.heads * plan.length * FLOAT32
+    gradients = plan.trained * FLOAT32
     # The output layer's gradient comes first, while all activations are still there; at the end
     # all gradients are there with the activations of the lowest layer.
-    first = 0 if plan.adapter else sizes.vocabulary * sizes.width * _WIDE
+    first = 0 if plan.adapter else sizes.vocabulary * sizes.width * FLOAT32
     first = min(first, gradients)
     lowest = tokens * layer
     early, late = forward + first, gradients + lowest
     sums = gradients if plan.passes > 1 else 0
-    cast = plan.weights * plan.width if plan.width < _WIDE else 0
-    own = plan.trained * _WIDE
+    cast = plan.weights * plan.width if plan.width < FLOAT32 else 0
+    own = plan.trained * FLOAT32
     frozen = plan.weights * plan.width if plan.adapter else 0
     return Memory(
         weights=own + frozen + (0 if plan.adapter else cast),
         gradients=sums + (first if early >= late else gradients),
         moments=2 * own,
         activations=forward if early >= late else lowest,
-        host=plan.whole * _WIDE * (4 if plan.best else 3),
+        host=plan.whole * FLOAT32 * (4 if plan.best else 3),
     )
 
 
@@ -105,7 +113,7 @@ def _layer_bytes(plan: Plan) -> int:
     scores = sizes.heads * plan.length
     masks = 2 * sizes.width + scores if sizes.dropout else 0
     # Scores are float32 before the softmax, whatever the model computes in.
-    return channels * plan.width + scores * (_WIDE + 2 * plan.width) + masks
+    return channels * plan.width + scores * (FLOAT32 + 2 * plan.width) + masks
 
 
 def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
@@ -116,7 +124,7 @@ def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
     """
     found: list[tuple[str, Plan]] = []
     whole = max(micro_rows, default=1)
-    for remat in sorted({plan.remat, True}):
+    for remat in sorted({plan.remat, plan.remat or plan.can_remat}):
         prefix = "train.remat: true" if remat and not plan.remat else ""
         for micro in micro_rows:
             passes = max(plan.passes, whole // micro)
