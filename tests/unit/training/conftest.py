@@ -12,7 +12,7 @@ from tailrace.formats.golden import golden_v2
 from tailrace.formats.trace import Trace
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
-from training.observer import MetricPoint, Observer, StopRequest
+from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
 from training.rendering import render_prompt, render_response
 from training.tokenizer import train_tokenizer
 
@@ -24,6 +24,7 @@ class Recorder(Observer):
 
     def __init__(self, stop: StopRequest | None = None, at: int = 0) -> None:
         self.points: list[MetricPoint] = []
+        self.evaluations: list[EvalPoint] = []
         self.saved: list[int] = []
         self.predictions: list[Any] = []
         self.verdicts: list[Any] = []
@@ -32,6 +33,9 @@ class Recorder(Observer):
 
     def metric(self, point: MetricPoint) -> None:
         self.points.append(point)
+
+    def evaluation(self, point: EvalPoint) -> None:
+        self.evaluations.append(point)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         self.done.append((done, total, unit))

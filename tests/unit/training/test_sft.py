@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tailrace.formats.canonical import sha256_file
 from tailrace.formats.golden import golden_v2_manifest
-from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.run_spec import AdapterSpec, LoraSpec, ModelSpec, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.errors import ConfigError, DataError
 from training.models.family import Model, Params
@@ -66,6 +68,37 @@ def test_a_folder_is_fine_tuned_with_its_own_tokenizer(
     _, trained = load_model(tmp_path / "final")
     assert not np.array_equal(trained["transformer.ln_f.bias"], params["transformer.ln_f.bias"])
     load_tokenizer(tmp_path / "final")
+
+
+def test_an_adapter_lies_beside_the_model_it_is_merged_into(
+    tmp_path: Path, model: Model, params: Params, tokenizer: Any, traces: list[Trace], recorder: Any
+) -> None:
+    save_folder(tmp_path / "base", model, params, tokenizer)
+    train = spec(
+        adapter=AdapterSpec(lora=LoraSpec(rank=2, target_modules=["c_attn"])),
+        eval_fraction=0.2,
+        eval_every_steps=2,
+    )
+    start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
+    assert len(start.held_out) == len(start.split.held_out) == 18
+    seen = recorder()
+    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
+    assert result.parameters == 2 * 2 * (16 + 48)
+    assert (result.best_step, result.stopped_early) == (2, False)
+    assert result.best_eval_loss == seen.evaluations[-1].eval_loss
+    _, merged = load_model(tmp_path / "final")
+    stored = load_file(tmp_path / "final" / "adapter" / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "final" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "models/x"
+    for name, value in params.items():
+        module = f"base_model.model.{name.removesuffix('.weight')}"
+        expected = np.asarray(value)
+        if f"{module}.lora_A.weight" in stored:
+            assert name.endswith("c_attn.weight")
+            down, up = (stored[f"{module}.lora_{which}.weight"] for which in "AB")
+            assert np.abs(up).max() > 0
+            expected = expected + config["lora_alpha"] / config["r"] * (up @ down).T
+        np.testing.assert_allclose(merged[name], expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ SPEC: dict[str, Any] = {
         "save_every_steps": 4,
         "steps_per_dispatch": 2,
         "log_every_steps": 2,
+        "eval_every_steps": 6,
         "sft": {"max_steps": 12, "batch_size": 4, "max_seq_length": 64, "learning_rate": 1e-3},
     },
     "infer": {"max_new_tokens": 8, "eval_sets": ["dataset:held_out"]},
@@ -158,6 +159,9 @@ def test_train(trained: Ended) -> None:
     }
     assert all((trained.output / path).is_dir() for path in artifacts.values())
     assert [e.step for e in trained.of(MetricEvent) if e.name == "loss"] == [1, 2, 4, 6, 8, 10, 12]
+    losses = [e for e in trained.of(MetricEvent) if e.name == "eval_loss"]
+    assert [e.step for e in losses] == [6, 12]
+    assert trained.last.train.best_eval_loss == min(e.value for e in losses)
     assert [e.step for e in trained.of(CheckpointEvent)] == [4, 8, 12]
     assert [e.done for e in trained.of(ProgressEvent)] == [0, 2, 4, 6, 8, 10, 12]
     assert any("82 examples (13 prompts held out)" in e.text for e in trained.of(LogEvent))

@@ -185,3 +185,35 @@ def test_divergence_is_told(
     broken = {**params, name: params[name].at[0, 0].set(np.inf)}
     with pytest.raises(DivergedError, match=r"at step 1; no checkpoint was saved: lower train"):
         trainer.train(broken, tmp_path, recorder())
+
+
+def test_divergence_leaves_the_last_good_checkpoint(
+    model: Model,
+    stream: BatchStream,
+    trainer: Trainer,
+    params: Params,
+    whole: tuple[Trained, Any],
+    tmp_path: Path,
+    recorder: Any,
+) -> None:
+    trainer.train(params, tmp_path, recorder(), last=4)
+    (saved,) = list_checkpoints(tmp_path)
+    assert SPEC.sft is not None
+    absurd = dataclasses.replace(SPEC, sft=dataclasses.replace(SPEC.sft, learning_rate=3e38))
+    diverging = Trainer(model, stream, absurd, {"test": True})
+    with pytest.raises(DivergedError, match=r"is (nan|inf) at step 6; checkpoint 4 is good"):
+        diverging.train(params, tmp_path, recorder(), resume=saved)
+    assert list_checkpoints(tmp_path) == [saved]
+    resumed = trainer.train(params, tmp_path, recorder(), resume=saved)
+    assert equal(resumed.params, whole[0].params)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(
+    trainer: Trainer, params: Params, tmp_path: Path, recorder: Any
+) -> None:
+    # Nothing reads the last position's embedding, so that loss and gradients stay finite.
+    name = "transformer.wpe.weight"
+    broken = {**params, name: params[name].at[63].set(np.nan)}
+    with pytest.raises(DivergedError, match=r"a weight is not a finite number .* at step 4"):
+        trainer.train(broken, tmp_path, recorder())
+    assert not list_checkpoints(tmp_path)
