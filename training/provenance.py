@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.runtime import device_name
+from training.runtime import device_name, processor
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "transformers", "tokenizers", "safetensors")
 
@@ -26,15 +26,6 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "packages": {name: _version(name) for name in _PACKAGES},
     }
-
-
-def processor() -> str:
-    """The processor's model, which compiled programs are made for; empty where it is not told."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
 
 
 def write_provenance(path: Path, facts: dict[str, Any]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import logging
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -34,8 +36,8 @@ def prepare_process(
     """Choose the device, limit the CPU threads and set the compilation cache of this process.
 
     JAX reads these once, so it must not be imported yet. ``threads`` of None leaves the threads
-    as they are. Raises :class:`training.errors.ConfigError` when it is too late or there are fewer
-    cores than threads.
+    as they are. Programs are cached below ``cache_dir``, apart for each kind of host. Raises
+    :class:`training.errors.ConfigError` when it is too late or there are fewer cores than threads.
     """
     if "jax" in sys.modules:
         raise ConfigError("prepare_process must be called before anything imports jax")
@@ -44,7 +46,7 @@ def prepare_process(
     if threads is not None:
         limit_threads(threads)
     if cache_dir is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir / host_key())
         # Small programs are worth keeping, too: a nano model compiles longer than it trains.
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
@@ -52,6 +54,30 @@ def prepare_process(
         logging.getLogger(library).setLevel(logging.WARNING)
     # Its import announces that PyTorch is missing, which nobody needs here.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def host_key() -> str:
+    """Names what compiled programs are made for, so that hosts may share a folder.
+
+    Programs for a processor use its instructions, and JAX's own cache key does not tell them apart.
+    """
+    facts = [platform.machine(), processor(), *sorted(_cpu_info("flags").split())]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """The processor's model; empty where it is not told."""
+    return _cpu_info("model name") or platform.processor()
+
+
+def _cpu_info(name: str) -> str:
+    """The first value of ``name`` in Linux's /proc/cpuinfo; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in found if key.strip() == name), "")
 
 
 def limit_threads(threads: int) -> None:

@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from training.errors import ConfigError
-from training.runtime import device_name, limit_threads, prepare_process
+from training.runtime import device_name, host_key, limit_threads, prepare_process
 
 PROBE = """
 import json, os, sys
@@ -22,7 +23,7 @@ print(json.dumps({
     "device": device_name(),
     "cores": len(os.sched_getaffinity(0)),
     "omp": os.environ["OMP_NUM_THREADS"],
-    "cached": len(list(Path(sys.argv[1]).iterdir())),
+    "cached": {p.name: len(list(p.iterdir())) for p in Path(sys.argv[1]).iterdir()},
 }))
 """
 
@@ -39,7 +40,18 @@ def test_device_threads_and_cache_take_effect(tmp_path: object) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     seen = json.loads(done.stdout.splitlines()[-1])
     assert (seen["device"], seen["cores"], seen["omp"]) == ("cpu", 1, "1")
-    assert seen["cached"] > 0
+    assert list(seen["cached"]) == [host_key()]
+    assert seen["cached"][host_key()] > 0
+
+
+def test_hosts_with_other_instructions_share_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(flags: str) -> str:
+        text = f"processor : 0\nmodel name\t: EPYC\nflags\t\t: {flags}\n"
+        monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+        return host_key()
+
+    assert told("avx avx2") == told("avx2 avx")
+    assert told("avx avx2") != told("avx avx2 avx512f")
 
 
 def test_more_threads_than_cores() -> None:
