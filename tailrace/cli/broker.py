@@ -42,7 +42,7 @@ def start_broker(folder: Path, log: Path, port: int = 0) -> tuple[Child, str]:
     try:
         child.wait_for(lambda: _answers(port, password), _READY_SECONDS)
     except BaseException:
-        child.stop(at_once=True)
+        child.stop(0)
         raise
     return child, f"redis://:{password}@127.0.0.1:{port}/0"
 

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from tailrace import launcher
 from tailrace.cli import exit_codes
+from tailrace.cli.log_lines import last_words
 from tailrace.cli.report import CommandError
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
-_TAIL_LINES = 15
 _TAIL_BYTES = 16 * 1024
 
 
@@ -43,6 +43,7 @@ class Child:
         self.log = log
         """Its output, appended."""
         self._grace = grace
+        self._asked = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._log_start = output.tell()
@@ -61,14 +62,24 @@ class Child:
         """Its process id, also that of its session and group."""
         return self._process.pid
 
+    @property
+    def end(self) -> str | None:
+        """How it ended (``exit status 1``, ``killed by SIGKILL``); ``None`` while it runs."""
+        status = self._process.poll()
+        if status is None:
+            return None
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        return f"exit status {status}"
+
+    def obituary(self) -> str:
+        """That it ended and how, the end of its log as short text, and the log's path."""
+        return f"the {self.name} ended ({self.end}){self._last_words()}"
+
     def check(self) -> None:
         """Raise ``CommandError`` with its last words if it has ended."""
-        status = self._process.poll()
-        if status is not None:
-            how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            raise CommandError(
-                f"the {self.name} ended ({how}){self._last_words()}", exit_codes.FAULT
-            )
+        if self.end is not None:
+            raise CommandError(self.obituary(), exit_codes.FAULT)
 
     def wait_for(self, probe: Callable[[], T | None], seconds: float) -> T:
         """Repeat ``probe`` until it returns something.
@@ -93,16 +104,21 @@ class Child:
             return log.read().decode(errors="replace")
 
     def terminate(self) -> None:
-        """Ask it to stop; returns at once."""
-        if self._process.poll() is None:
+        """Ask it to stop, once: Celery takes a second SIGTERM for impatience. Returns at once."""
+        if not self._asked and self._process.poll() is None:
+            self._asked = True
             self._process.terminate()
 
-    def stop(self, *, at_once: bool = False) -> None:
-        """Ask it to stop, wait for its grace period, then kill it with its whole group."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask it to stop, wait ``grace`` seconds (else its own), then kill it with its whole group.
+
+        With a grace of 0 it is not asked.
+        """
+        grace = self._grace if grace is None else grace
         try:
-            if not at_once:
+            if grace > 0:
                 self.terminate()
-                self._process.wait(self._grace)
+                self._process.wait(grace)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -112,5 +128,5 @@ class Child:
             self._process.wait()
 
     def _last_words(self) -> str:
-        lines = self.output()[-_TAIL_BYTES:].splitlines()[-_TAIL_LINES:]
+        lines = last_words(self.output()[-_TAIL_BYTES:].splitlines())
         return "".join(f"\n  | {line}" for line in lines) + f"\n  its log: {self.log}"

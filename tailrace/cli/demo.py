@@ -20,7 +20,7 @@ from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.follow import follow
 from tailrace.cli.options import Json
-from tailrace.cli.stack import STOPPING, Stack, stopping_signals
+from tailrace.cli.stack import Stack, stopping_signals
 from tailrace.cli.views import view_for
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
@@ -76,7 +76,7 @@ def demo(
                 with Client(stack.server) as client:
                     _show(client, run, folder, out, as_json)
             finally:
-                out.print(STOPPING)
+                out.print(stack.farewell)
         code = exit_codes.of_run(run)
         if code != exit_codes.OK:
             raise typer.Exit(code)

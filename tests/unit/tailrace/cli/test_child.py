@@ -78,7 +78,7 @@ def test_not_ready_in_time(tmp_path: Path) -> None:
     child = _child(tmp_path, "import time; time.sleep(60)")
     with pytest.raises(CommandError, match="not ready after 0 s"):
         child.wait_for(lambda: None, 0.2)
-    child.stop(at_once=True)
+    child.stop(0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

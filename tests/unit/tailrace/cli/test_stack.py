@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import valkey
 
@@ -44,7 +46,8 @@ def test_it_starts_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert password not in "".join(log.read_text() for log in data_dir.glob("logs/*.log"))
         with pytest.raises(CommandError, match="another stack runs in"):
             Stack(data_dir, listen="127.0.0.1:0", workers=0).__enter__()
-        stack.check()
+        assert stack.tend() == []
+        assert stack.farewell == "stopping ..."
     assert not any(_alive(pid) for pid in pids)
     assert StackInfo.read(data_dir) == StackInfo()
     # What it kept is there the next time.
@@ -56,15 +59,27 @@ def test_it_starts_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_does_not_come_up_is_told_and_the_rest_is_stopped(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        stack = Stack(tmp_path, listen=listen, workers=0)
-        with pytest.raises(CommandError) as raised:
-            stack.__enter__()
-    assert "the control plane ended" in str(raised.value)
+    url = "nonsense://nowhere"
+    stack = Stack(tmp_path, listen="127.0.0.1:0", workers=0, database_url=url)
+    with pytest.raises(CommandError) as raised:
+        stack.__enter__()
+    assert "the control plane ended (exit status" in str(raised.value)
     assert "control-plane.log" in str(raised.value)
+    assert "| {" not in str(raised.value)
     assert stack.children == ()
     assert not (tmp_path / "stack.json").exists()
+
+
+def test_a_taken_port_is_told_before_anything_is_made(tmp_path: Path, tailrace: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = tailrace("up", "--listen", listen, "--data-dir", tmp_path / "data")
+    assert result.code == 4
+    assert result.err == (
+        f"error: {listen} is in use, perhaps by another `tailrace up`: stop that, or give another "
+        "address with --listen\n"
+    )
+    assert not (tmp_path / "data").exists()
 
 
 def test_up_ends_on_sigterm_with_everything_it_started(tmp_path: Path) -> None:
@@ -88,12 +103,40 @@ def test_up_ends_on_sigterm_with_everything_it_started(tmp_path: Path) -> None:
         socket.create_connection((host, int(port)), timeout=2)
 
 
-def test_up_ends_when_a_part_of_it_ends(tmp_path: Path) -> None:
+def test_the_end_of_the_control_plane_is_told_at_once_and_ends_up(tmp_path: Path) -> None:
+    arguments = ["up", "--no-worker", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tailrace.cli.main", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as up:
+        assert up.stdout is not None
+        port = int(up.stdout.readline().split(":")[1].split(";")[0])
+        (plane,) = {
+            child.pid
+            for child in psutil.Process(up.pid).children()
+            for connection in child.net_connections("tcp")
+            if connection.laddr.port == port and connection.status == "LISTEN"
+        }
+        os.kill(plane, signal.SIGKILL)
+        began = time.monotonic()
+        said = up.stdout.read()
+        assert up.wait(20) == 70
+    assert time.monotonic() - began < 10
+    assert said.index("the control plane ended (killed by SIGKILL)") < said.index("stopping ...")
+    assert "control-plane.log" in said
+    assert "{" not in said
+
+
+def test_the_end_of_the_broker_ends_the_stack(tmp_path: Path) -> None:
     with Stack(tmp_path, listen="127.0.0.1:0", workers=0) as stack:
         os.kill(stack.children[0].pid, signal.SIGKILL)
         time.sleep(0.5)
-        with pytest.raises(CommandError, match=r"the broker ended \(signal 9\)"):
-            stack.check()
+        with pytest.raises(CommandError, match=r"the broker ended \(killed by SIGKILL\)"):
+            stack.tend()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")

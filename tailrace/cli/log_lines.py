@@ -1,0 +1,53 @@
+"""Log lines of the stack's processes as people read them: JSON becomes short text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+SHOWN_LINES = 8
+"""Most lines of a log that an error quotes."""
+
+_WIDTH = 200
+_ROUTINE = ("debug", "info")
+_LEFT_OUT = ("level", "event", "timestamp", "logger", "exception")
+
+
+def short_text(line: str) -> str:
+    """One line, at most :data:`_WIDTH` characters; a JSON object as ``LEVEL event key=value …``.
+
+    Of a stack trace only its last line is kept, which names the error.
+    """
+    entry = _entry(line)
+    if entry is None:
+        return _cut(line)
+    words = [str(entry.get("level", "")).upper(), str(entry.get("event", ""))]
+    words += [f"{name}={value}" for name, value in entry.items() if name not in _LEFT_OUT]
+    trace = str(entry.get("exception") or "").strip().splitlines()
+    return _cut(" ".join(word for word in [*words, *trace[-1:]] if word))
+
+
+def last_words(lines: Iterable[str]) -> list[str]:
+    """The end of a process's log without its routine lines, each as :func:`short_text`."""
+    return [short_text(line) for line in lines if line.strip() and not _is_routine(line)][
+        -SHOWN_LINES:
+    ]
+
+
+def _is_routine(line: str) -> bool:
+    entry = _entry(line)
+    return entry is not None and entry.get("level") in _ROUTINE
+
+
+def _entry(line: str) -> dict[str, object] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
