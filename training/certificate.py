@@ -21,17 +21,22 @@ PARAMETERS = "[0]"
 """What the names of parameters begin with in a training's state; the rest is the optimizer's."""
 
 
+BOOKKEEPING = {"window"}
+"""Counters that depend on how often metrics are logged, which is no part of the training."""
+
+
 def certify(checkpoint: Checkpoint) -> Certificate:
     """The certificate of a training between two steps; it hashes all of its arrays."""
     arrays = checkpoint.arrays
     parameters = {n: a for n, a in arrays.items() if n.startswith(PARAMETERS)}
     optimizer = {n: a for n, a in arrays.items() if n not in parameters}
+    counters = {n: v for n, v in checkpoint.progress.items() if n not in BOOKKEEPING}
     return Certificate(
         step=checkpoint.step,
         parameters=digest_arrays(parameters),
         optimizer=digest_arrays(optimizer),
         rng=sha256_json(checkpoint.rng),
-        cursor=sha256_json({"step": checkpoint.step, "progress": checkpoint.progress}),
+        cursor=sha256_json({"step": checkpoint.step, "counters": counters}),
         identity=flatten(checkpoint.identity),
         conditions=dict(checkpoint.conditions),
     )
