@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.run_spec import Schedule
+from tailrace.formats.run_spec import FinalModel, LoraSpec, Schedule
 from training.config import read_config
 from training.errors import ConfigError
 
@@ -29,6 +29,18 @@ def test_the_offline_twin() -> None:
     assert (sft.learning_rate, sft.min_learning_rate_ratio) == (1e-3, 0.1)
     assert sft.schedule is Schedule.COSINE
     assert config.train.eval_fraction == 0.2
+
+
+def test_the_adapter_on_a_pretrained_model() -> None:
+    config = read_config(CONFIGS / "train_golden_v2_lora.yaml")
+    sft = config.train.sft
+    assert sft is not None
+    assert config.train.adapter is not None
+    assert config.train.adapter.lora == LoraSpec(rank=16, alpha=32.0)
+    assert config.train.final_model is FinalModel.BEST
+    assert sft.max_steps is not None
+    assert sft.max_steps <= 100
+    assert sft.packing
 
 
 def test_every_wrong_key_is_named_and_old_names_get_the_new(tmp_path: Path) -> None:
