@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from pathlib import Path
 
 import jax
+
+from training.errors import DoesNotFitError
 
 PEAK_FLOPS: dict[str, float] = {
     # NVIDIA data sheets, dense (half of what is given "with sparsity").
@@ -45,6 +48,27 @@ def device_memory(device: jax.Device) -> int | None:
 def device_memory_used(device: jax.Device) -> int:
     """Bytes in use on a device now; 0 where it is not counted."""
     return _statistic(device, "bytes_in_use") or 0
+
+
+def require_room(needed: int, what: str) -> None:
+    """Refuse what would not fit the memory that arrays go to.
+
+    Raises :class:`training.errors.DoesNotFitError`.
+    """
+    device = jax.local_devices()[0]
+    limit = device_memory(device)
+    free = host_memory() if limit is None else limit - device_memory_used(device)
+    if free is not None and needed > free:
+        raise DoesNotFitError(
+            f"{what} take {size_text(needed)} of memory, {size_text(free)} are free: ask for a "
+            "pool with more memory, or use a smaller model"
+        )
+
+
+def size_text(count: float) -> str:
+    """Bytes in decimal units with three digits, such as ``1.09 MB``."""
+    power = min(4, int(math.log10(max(1, count)) // 3))
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def device_memory_peak() -> int | None:

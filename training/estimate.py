@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from tailrace.formats.run_spec import FinalModel, SftSpec, TrainSpec
-from training.accelerators import device_memory, device_memory_used, host_memory
+from training.accelerators import device_memory, device_memory_used, host_memory, size_text
 from training.batches import BatchStream
 from training.data import Example
 from training.dimensions import dimensions
@@ -64,7 +63,7 @@ class Estimate:
         return (
             f"{self.trained:,} of {self.parameters:,} parameters, {self.steps:,} steps, about "
             f"{self.tokens:,} tokens; memory on each device: {_parts(memory)}; copies on the "
-            f"host: {_size(memory.host)}"
+            f"host: {size_text(memory.host)}"
         )
 
 
@@ -141,11 +140,11 @@ def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
     if free.device is None:
         host += memory.device * estimated.devices
     elif memory.device > free.device * (1 + tolerance):
-        found.append(f"{_parts(memory)} on each device, of which {_size(free.device)} are free")
+        found.append(f"{_parts(memory)} on each device, of which {size_text(free.device)} are free")
     if free.host is not None and host > free.host * (1 + tolerance):
-        copies = f"{_size(memory.host)} for copies of its state"
+        copies = f"{size_text(memory.host)} for copies of its state"
         what = copies if free.device is not None else f"{_parts(memory)}, and {copies}"
-        found.append(f"{what} on the host, of which {_size(free.host)} are free")
+        found.append(f"{what} on the host, of which {size_text(free.host)} are free")
     return "it needs about " + "; and ".join(found) if found else ""
 
 
@@ -183,13 +182,7 @@ def _rows(
 
 def _parts(memory: Memory) -> str:
     return (
-        f"{_size(memory.device)} (weights {_size(memory.weights)}, gradients "
-        f"{_size(memory.gradients)}, optimizer {_size(memory.moments)}, activations "
-        f"{_size(memory.activations)})"
+        f"{size_text(memory.device)} (weights {size_text(memory.weights)}, gradients "
+        f"{size_text(memory.gradients)}, optimizer {size_text(memory.moments)}, activations "
+        f"{size_text(memory.activations)})"
     )
-
-
-def _size(count: float) -> str:
-    """Bytes in decimal units with three digits."""
-    power = min(4, int(math.log10(max(1, count)) // 3))
-    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.canonical import sha256_json
@@ -21,6 +22,7 @@ from tailrace.formats.trace import Trace
 from training.adapter_folder import FOLDER as ADAPTER
 from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
+from training.certificate import digest_arrays
 from training.data import Encoded, Example, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
@@ -86,6 +88,9 @@ def prepare(
         "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
         "examples": sha256_json([e.tokens for e in encoded.examples]),
     }
+    if train.adapter is not None:
+        # The frozen weights are not in a checkpoint, so it must name them.
+        identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
     held_out = _encode_held_out(train, split, tokenizer)
     return Start(network, params, tokenizer, split, encoded, held_out, model.source, identity)
 

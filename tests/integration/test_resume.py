@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tailrace.cli.verify import issued_certificates
+from tailrace.formats.certificate import Finding, compare
 from tailrace.v1 import run_pb2
 from tests.integration.conftest import STACKS, MakeStack
 from tests.integration.follow import until_step, until_terminal
@@ -46,6 +48,13 @@ def test_killing_the_worker_in_mid_training_changes_nothing(
         assert stage.result.train.resumed_from_step >= 20
         assert stage.result.train.steps == STEPS
         assert weights(ended) == weights(undisturbed[0])
+        certified = [
+            [one.certificate for one in issued_certificates(client, name)]
+            for name in (run.name, undisturbed[0].name)
+        ]
+        compared = compare(*certified)
+        assert compared.finding is Finding.EQUAL, compared
+        assert compared.steps[-1] == STEPS
         models = list(client.list_artifacts(run.name, kind="model"))
         assert len(models) == 1
         completions = [t for t in ended.history if t.to_state == "STAGE_STATE_SUCCEEDED"]

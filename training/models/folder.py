@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from training.accelerators import require_room
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
@@ -28,9 +29,11 @@ def load_model(folder: Path) -> tuple[Model, Params]:
 
     Raises :class:`training.errors.ModelNotFoundError` when a file is missing and
     :class:`training.errors.ModelConfigError` for an unsupported architecture, pickled or damaged
-    weights, and weights that do not fit the configuration.
+    weights, and weights that do not fit the configuration;
+    :class:`training.errors.DoesNotFitError` when there is not enough memory.
     """
     model = model_from_config(read_config(folder))
+    require_room(4 * model.parameters, f"the weights of {folder}, {model.parameters:,} values,")
     return model, read_weights(folder, model)
 
 

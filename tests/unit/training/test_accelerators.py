@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from training import accelerators as module
 from training.accelerators import (
     PEAK_FLOPS,
     device_memory,
@@ -16,7 +17,10 @@ from training.accelerators import (
     host_memory,
     host_memory_peak,
     peak_flops,
+    require_room,
+    size_text,
 )
+from training.errors import DoesNotFitError
 
 
 def device(kind: str = "cpu", statistics: dict[str, int] | None = None) -> Any:
@@ -43,6 +47,22 @@ def test_memory_of_a_device_is_what_it_counts() -> None:
     assert (device_memory(device()), device_memory_used(device())) == (None, 0)
     assert device_memory_peak() is None
     assert jax.devices()[0].platform == "cpu"
+
+
+def test_what_has_no_room_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "host_memory", lambda: 10**9)
+    require_room(10**9, "the weights")
+    with pytest.raises(DoesNotFitError, match=r"the weights take 28 GB of memory, 1 GB are free"):
+        require_room(28 * 10**9, "the weights")
+    monkeypatch.setattr(module, "host_memory", lambda: None)
+    require_room(28 * 10**9, "the weights")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_090_000, "1.09 MB"), (2.5e15, "2.5e+03 TB")]
+)
+def test_sizes_are_readable(count: float, text: str) -> None:
+    assert size_text(count) == text
 
 
 def test_the_peak_of_this_process_grows_with_what_it_takes() -> None:

@@ -51,6 +51,20 @@ def test_identity_names_the_dataset_by_its_file_digest(traces: list[Trace]) -> N
     assert prepare(NANO, spec(seed=7), traces).identity != identity
 
 
+def test_an_adapter_belongs_to_the_weights_beside_it(
+    tmp_path: Path, model: Model, params: Params, tokenizer: Any, traces: list[Trace]
+) -> None:
+    changed = {**params, "transformer.ln_f.bias": params["transformer.ln_f.bias"] + 1}
+    identities = []
+    for number, each in enumerate((params, params, changed)):
+        save_folder(tmp_path / str(number), model, each, tokenizer)
+        train = spec(adapter=AdapterSpec(lora=LoraSpec()))
+        source = ModelSpec(source="models/x")
+        identities.append(prepare(source, train, traces, tmp_path / str(number)).identity)
+    assert identities[0] == identities[1]
+    assert identities[0] != identities[2]
+
+
 def test_a_folder_is_fine_tuned_with_its_own_tokenizer(
     tmp_path: Path, model: Model, params: Params, tokenizer: Any, traces: list[Trace], recorder: Any
 ) -> None:
