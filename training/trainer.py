@@ -25,7 +25,8 @@ from training.checkpoint import Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoint_writer import CheckpointWriter
 from training.data import Example
 from training.dimensions import flops_per_token
-from training.errors import CheckpointError, DivergedError, StoppedError
+from training.divergence import require_finite, require_finite_weights
+from training.errors import CheckpointError, StoppedError
 from training.held_out import Evaluator
 from training.models.family import Model, Params
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
@@ -39,9 +40,6 @@ from training.throughput import Throughput
 from training.tuning import choose_tuning
 
 _log = logging.getLogger(__name__)
-
-_finite = jax.jit(lambda params: jnp.stack([jnp.isfinite(v).all() for v in params.values()]).all())
-"""Whether all values are numbers."""
 
 
 @dataclass
@@ -145,7 +143,7 @@ class Trainer:
         with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
             while at.step < end and not self._stale(at):
                 self._go_on(at, frozen, end, observer, writer)
-        self._require_finite(at)
+        require_finite_weights(at.state[0], at.step, at.saved)
         if at.saved != at.step:
             observer.certificate(certify(self._snapshot(at)))
         kept = self._kept(at)
@@ -185,7 +183,7 @@ class Trainer:
         ends = at.step == end or self._stale(at)
         request = None if ends else observer.stop_request()
         if save or request is StopRequest.RELEASE:
-            self._require_finite(at)
+            require_finite_weights(at.state[0], at.step, at.saved)
             writer.save(partial(self._snapshot, at), best=at.progress.best_step)
             at.saved = at.step
         if request is not None:
@@ -201,15 +199,15 @@ class Trainer:
         self._throughput.add(batch.tokens.shape, time.perf_counter() - begun, tokens)
         at.progress.tokens += tokens
         for at.step, (loss, norm) in enumerate(watched, start=first + 1):
-            self._watch(at, "loss", loss)
-            self._watch(at, "gradient norm", norm)
+            require_finite("loss", loss, at.step, at.saved)
+            require_finite("gradient norm", norm, at.step, at.saved)
             at.progress.add(loss, self._stream.steps_per_epoch)
             if at.step in (1, end) or at.step % self._spec.log_every_steps == 0:
                 observer.metric(self._point(at.step, end, at.progress))
 
     def _evaluate(self, at: Position, frozen: Params, observer: Observer) -> None:
         loss = self._evaluator.loss(at.state[0], frozen)
-        self._watch(at, "evaluation loss", loss)
+        require_finite("evaluation loss", loss, at.step, at.saved)
         better = at.progress.evaluated(at.step, loss, self._spec.early_stopping_min_delta)
         if better and at.best is not None:
             at.best = _on_host(at.state[0])
@@ -232,22 +230,6 @@ class Trainer:
         if at.best is None or at.progress.best_step is None:
             return at.state[0]
         return self.layout.place({name: jnp.asarray(v) for name, v in at.best.items()})
-
-    def _watch(self, at: Position, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise self._diverged(at, f"the {what} is {value}")
-
-    def _require_finite(self, at: Position) -> None:
-        """So that no checkpoint and no model is written that cannot be used."""
-        if not bool(_finite(at.state[0])):
-            raise self._diverged(at, "a weight is not a finite number after its update")
-
-    def _diverged(self, at: Position, what: str) -> DivergedError:
-        good = "no checkpoint was saved" if at.saved is None else f"checkpoint {at.saved} is good"
-        return DivergedError(
-            f"{what} at step {at.step}; {good}: lower train.sft.learning_rate, add warmup_steps, "
-            "or set gradient_clip"
-        )
 
     def _epoch(self, step: int) -> float:
         return round(step / self._stream.steps_per_epoch, 4)
