@@ -18,6 +18,7 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from tailrace.formats.certificate import CERTIFICATES
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.run_spec import ModelSpec
 from tailrace.formats.split import Split
@@ -37,7 +38,14 @@ from training.datasets import find_dataset, load_dataset
 from training.errors import OutputError
 from training.observer import LoggingObserver
 
-_OUTPUTS = ("checkpoints", "final_model", "metrics.jsonl", "split.json", "provenance.json")
+_OUTPUTS = (
+    "checkpoints",
+    "final_model",
+    "metrics.jsonl",
+    CERTIFICATES,
+    "split.json",
+    "provenance.json",
+)
 _EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
 
 

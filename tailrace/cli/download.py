@@ -20,7 +20,7 @@ class Part(enum.StrEnum):
     MODEL = "model"
     """The trained model, a Hugging Face folder: ``final_model/``."""
     METRICS = "metrics"
-    """``metrics.jsonl``."""
+    """``metrics.jsonl``, ``certificates.jsonl`` and ``provenance.json``."""
     PREDICTIONS = "predictions"
     """``predictions.jsonl`` and ``eval_results.jsonl``."""
     VERDICTS = "verdicts"

@@ -30,6 +30,9 @@ REFUSED = 6
 RUN_CANCELLED = 7
 """A followed run ended CANCELLED."""
 
+DIFFERS = 8
+"""The runs that were compared are not equal."""
+
 FAULT = 70
 """A fault of the control plane or of this program (EX_SOFTWARE of sysexits.h)."""
 

@@ -232,7 +232,7 @@ def verify(
 ) -> None:
     """Show the certificates of a training's states, or compare them with another run's.
 
-    The exit code is 0 when they are equal and 1 when they differ; the output says why.
+    The exit code is 0 when they are equal and 8 when they differ; the output says why.
     """
     with connect(server) as client:
         code = verify_run(client, run, other, as_json=as_json)

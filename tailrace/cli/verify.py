@@ -78,14 +78,13 @@ def issued_certificates(client: Client, run: str) -> list[Issued]:
 def verify(client: Client, run: str, other: str | None, *, as_json: bool) -> int:
     """Show a run's certificates, or how they compare with another run's; the exit code.
 
-    The code is 0 when all is equal and 1 when something differs; errors as
-    :func:`issued_certificates`.
+    Errors as :func:`issued_certificates`.
     """
     ours = issued_certificates(client, run)
     split = contradictions(one.certificate for one in ours)
     if other is None:
         _show_certificates(ours, split, as_json=as_json)
-        return exit_codes.RUN_FAILED if split else exit_codes.OK
+        return exit_codes.DIFFERS if split else exit_codes.OK
     theirs = issued_certificates(client, other)
     found = compare(
         [one.certificate for one in ours],
@@ -94,7 +93,7 @@ def verify(client: Client, run: str, other: str | None, *, as_json: bool) -> int
     split += contradictions(one.certificate for one in theirs)
     _show_comparison(found, split, as_json=as_json)
     equal = found.finding is Finding.EQUAL and not split
-    return exit_codes.OK if equal else exit_codes.RUN_FAILED
+    return exit_codes.OK if equal else exit_codes.DIFFERS
 
 
 def _fetch(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> Iterator[Certificate]:

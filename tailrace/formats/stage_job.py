@@ -62,7 +62,7 @@ class ArtifactKind(enum.StrEnum):
     MODEL = "model"
     """A model folder in Hugging Face layout."""
     METRICS = "metrics"
-    """`metrics.jsonl`."""
+    """`metrics.jsonl`, `certificates.jsonl` and `provenance.json`."""
     PREDICTIONS = "predictions"
     """`predictions.jsonl` and `eval_results.jsonl`."""
     VERDICTS = "verdicts"

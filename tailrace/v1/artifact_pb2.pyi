@@ -37,7 +37,7 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     ARTIFACT_KIND_MODEL: _ArtifactKind.ValueType  # 4
     """A model folder in Hugging Face layout."""
     ARTIFACT_KIND_METRICS: _ArtifactKind.ValueType  # 5
-    """`metrics.jsonl`."""
+    """`metrics.jsonl`, `certificates.jsonl` and `provenance.json`."""
     ARTIFACT_KIND_PREDICTIONS: _ArtifactKind.ValueType  # 6
     """`predictions.jsonl` and `eval_results.jsonl`."""
     ARTIFACT_KIND_VERDICTS: _ArtifactKind.ValueType  # 7
@@ -57,7 +57,7 @@ ARTIFACT_KIND_CHECKPOINT: ArtifactKind.ValueType  # 3
 ARTIFACT_KIND_MODEL: ArtifactKind.ValueType  # 4
 """A model folder in Hugging Face layout."""
 ARTIFACT_KIND_METRICS: ArtifactKind.ValueType  # 5
-"""`metrics.jsonl`."""
+"""`metrics.jsonl`, `certificates.jsonl` and `provenance.json`."""
 ARTIFACT_KIND_PREDICTIONS: ArtifactKind.ValueType  # 6
 """`predictions.jsonl` and `eval_results.jsonl`."""
 ARTIFACT_KIND_VERDICTS: ArtifactKind.ValueType  # 7

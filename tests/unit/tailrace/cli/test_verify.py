@@ -78,7 +78,7 @@ def test_a_difference_is_told_with_its_reason(
     other = text(make(4), make(8, "q", **changes))
     plane.artifacts.add(METRICS, {"certificates.jsonl": other}, run="runs/other")
     result = runs("runs", "verify", "resumed", "other")
-    assert result.code == 1
+    assert result.code == 8
     assert said in result.out
     assert "first difference at step 8: parameters" in result.out
     found = runs("runs", "verify", "resumed", "other", "--json").json()
@@ -89,7 +89,7 @@ def test_attempts_that_disagree(runs: Any, plane: Any) -> None:
     files = {"certificates.jsonl": text(make(4, "q"))}
     plane.artifacts.add(METRICS, files, run="runs/resumed", attempt=2)
     result = runs("runs", "verify", "resumed")
-    assert result.code == 1
+    assert result.code == 8
     assert "disagree at step 4" in result.out
     assert runs("runs", "verify", "resumed", "--json").json()["contradictions"] == [4]
 
