@@ -195,12 +195,22 @@ def from_rpc(error: grpc.RpcError) -> TailraceError:
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether a failed call may be repeated as it is: nobody answered."""
-    return isinstance(error, grpc.RpcError) and _code(error) is grpc.StatusCode.UNAVAILABLE
+    if not isinstance(error, grpc.RpcError):
+        return False
+    code = _code(error)
+    # grpc.aio makes this status itself when a connection breaks between two batches of a call.
+    broke = code is grpc.StatusCode.INTERNAL and _details(error) == "Internal error from Core"
+    return broke or code is grpc.StatusCode.UNAVAILABLE
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:
     code = getattr(error, "code", None)
     return code() if callable(code) else None
+
+
+def _details(error: grpc.RpcError) -> str:
+    details = getattr(error, "details", None)
+    return str(details()) if callable(details) else ""
 
 
 def _rich_status(call: Any) -> status_pb2.Status | None:

@@ -297,6 +297,7 @@ async def seeded(folder: Path) -> None:
     await driver.context.database.close()
 
 
+@pytest.mark.timeout(420)
 def test_any_order_of_events(
     sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -305,7 +306,7 @@ def test_any_order_of_events(
     run_state_machine_as_test(
         Lifecycle,
         settings=settings(
-            max_examples=25,
+            max_examples=12,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 
 from tailrace import Client, errors
@@ -62,3 +63,17 @@ def test_violations_are_said_once() -> None:
     )
     told = errors.InvalidArgument("a.b: must be 1; c: is required", violations=wrong)
     assert str(told) == "a.b: must be 1; c: is required"
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "repeat"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "", True),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core", True),
+        (grpc.StatusCode.INTERNAL, "a fault of the server", False),
+        (grpc.StatusCode.NOT_FOUND, "", False),
+    ],
+)
+def test_what_may_be_repeated(code: grpc.StatusCode, details: str, repeat: bool) -> None:
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    assert errors.is_unavailable(error) is repeat
