@@ -30,6 +30,11 @@ def model_from_config(data: Mapping[str, Any]) -> Model:
         raise ModelConfigError(
             f"config.json: architecture {name!r} is not supported; known: {', '.join(FAMILIES)}"
         )
+    if data.get("quantization_config"):
+        raise ModelConfigError(
+            "config.json: quantized weights (quantization_config) are not supported: give the "
+            "model as it was before its quantization"
+        )
     return Model(family, family.parse_config(data))
 
 

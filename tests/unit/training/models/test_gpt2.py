@@ -85,8 +85,15 @@ def test_dropout_follows_its_key() -> None:
 
 def test_bfloat16_parameters_compute_in_bfloat16() -> None:
     model = model_from_config(CONFIG)
-    half = jax.tree.map(lambda value: value.astype(jnp.bfloat16), model.init(0))
-    decoder = model.bind(half)
-    arguments = (jnp.asarray([[1, 2]]), jnp.arange(2)[None], jnp.ones((1, 2, 4), bool))
-    hidden, cache = decoder.hidden(*arguments, model.empty_cache(1, 4, jnp.bfloat16))
-    assert hidden.dtype == decoder.logits(hidden).dtype == cache[0].key.dtype == jnp.bfloat16
+    half = {name: jnp.ones(shape, jnp.bfloat16) for name, shape in model.shapes.items()}
+    cache = model.empty_cache(1, 4, jnp.bfloat16)
+    positions, mask = np.arange(2)[None], jnp.ones((1, 2, 4), bool)
+
+    @jax.jit
+    def compute(tokens: Any) -> Any:
+        decoder = model.bind(half)
+        hidden, rows = decoder.hidden(tokens, positions, mask, cache)
+        return hidden, decoder.logits(hidden), rows[0].key
+
+    for made in compute(np.asarray([[1, 2]])):
+        assert made.dtype == jnp.bfloat16

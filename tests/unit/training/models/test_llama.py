@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from training.errors import ModelConfigError
-from training.models.family import Model
+from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.rotary import Rotary
 
@@ -29,6 +29,15 @@ FAMILIES = ["llama", "mistral", "qwen2", "qwen3"]
 
 def make(family: str = "llama", **changes: Any) -> Model:
     return model_from_config({**CONFIG, "model_type": family, **changes})
+
+
+def values(model: Model) -> Params:
+    """Parameters without a compilation for each of their shapes."""
+    generator = np.random.default_rng(0)
+    return {
+        name: jnp.asarray(generator.standard_normal(shape, np.float32) / 4)
+        for name, shape in model.shapes.items()
+    }
 
 
 def test_defaults_are_those_of_llama() -> None:
@@ -111,22 +120,23 @@ def test_sliding_windows(
 
 
 def test_a_window_hides_what_lies_before_it() -> None:
-    def last(family: str, first_token: int) -> np.ndarray:
-        model = make(family, sliding_window=3, num_hidden_layers=1)
-        params = model.init(0)
-        tokens = jnp.asarray([[first_token, 2, 3, 4, 5]])
-        mask = jnp.tril(jnp.ones((1, 5, 5), bool))
-        hidden, _ = model.bind(params).hidden(tokens, jnp.arange(5)[None], mask)
-        return np.asarray(hidden[0, -1])
+    tokens, positions = np.asarray([[0, 2, 3, 4, 5]]), np.arange(5)[None]
 
-    np.testing.assert_array_equal(last("mistral", 1), last("mistral", 9))
-    assert not np.allclose(last("llama", 1), last("llama", 9))
+    def last(family: str) -> Any:
+        model = make(family, sliding_window=3, num_hidden_layers=1)
+        params, mask = values(model), jnp.tril(jnp.ones((1, 5, 5), bool))
+        return jax.jit(lambda t: model.bind(params).hidden(t, positions, mask)[0][0, -1])
+
+    other = np.asarray([[9, 2, 3, 4, 5]])
+    mistral, llama = last("mistral"), last("llama")
+    np.testing.assert_array_equal(mistral(tokens), mistral(other))
+    assert not np.allclose(llama(tokens), llama(other))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cache_gives_what_the_whole_sequence_gives(family: str) -> None:
     model = make(family, sliding_window=2, head_dim=8)
-    params = model.init(0)
+    params = values(model)
     tokens = jnp.asarray([[5, 9, 2, 7, 1, 3]])
     step = jax.jit(lambda *arguments: model.bind(params).hidden(*arguments))
     whole, _ = step(tokens, jnp.arange(6)[None], jnp.tril(jnp.ones((1, 6, 6), bool)))
@@ -142,7 +152,7 @@ def test_cache_gives_what_the_whole_sequence_gives(family: str) -> None:
 
 def test_dropout_follows_its_key() -> None:
     model = make(attention_dropout=0.5)
-    params = model.init(0)
+    params = values(model)
     arguments = (jnp.asarray([[1, 2, 3]]), jnp.arange(3)[None], jnp.ones((1, 3, 3), bool))
     compute = jax.jit(lambda key: model.bind(params).hidden(*arguments, dropout_key=key)[0])
     first, second = compute(jax.random.key(1)), compute(jax.random.key(2))
@@ -152,11 +162,18 @@ def test_dropout_follows_its_key() -> None:
 
 def test_bfloat16_parameters_compute_in_bfloat16() -> None:
     model = make(tie_word_embeddings=True)
-    half = jax.tree.map(lambda value: value.astype(jnp.bfloat16), model.init(0))
-    decoder = model.bind(half)
-    arguments = (jnp.asarray([[1, 2]]), jnp.arange(2)[None], jnp.ones((1, 2, 4), bool))
-    hidden, cache = decoder.hidden(*arguments, model.empty_cache(1, 4, jnp.bfloat16))
-    assert hidden.dtype == decoder.logits(hidden).dtype == cache[0].key.dtype == jnp.bfloat16
+    half = {name: value.astype(jnp.bfloat16) for name, value in values(model).items()}
+    cache = model.empty_cache(1, 4, jnp.bfloat16)
+    positions, mask = np.arange(2)[None], jnp.ones((1, 2, 4), bool)
+
+    @jax.jit
+    def compute(tokens: Any) -> Any:
+        decoder = model.bind(half)
+        hidden, rows = decoder.hidden(tokens, positions, mask, cache)
+        return hidden, decoder.logits(hidden), rows[0].key
+
+    for made in compute(np.asarray([[1, 2]])):
+        assert made.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tailrace.formats import catalog
+from tailrace.formats.architectures import ARCHITECTURES, expected_shapes
 from training.errors import ModelConfigError
 from training.models.registry import (
+    FAMILIES,
     PRESET_VOCABULARY,
     PRESETS,
     model_from_config,
@@ -15,6 +19,46 @@ from training.models.registry import (
 def test_presets_are_those_that_run_specs_accept() -> None:
     assert tuple(PRESETS) == catalog.PRESETS
     assert set(PRESETS) == set(PRESET_VOCABULARY)
+
+
+def test_model_types_are_those_that_imports_accept() -> None:
+    assert tuple(FAMILIES) == catalog.MODEL_TYPES == tuple(ARCHITECTURES)
+    for name, family in FAMILIES.items():
+        known = ARCHITECTURES[name]
+        assert (known.prefix, known.embedding) == (family.prefix, family.embedding)
+        assert known.buffers == family.buffers
+
+
+GPT2 = {"vocab_size": 20, "n_positions": 8, "n_embd": 12, "n_layer": 2, "n_head": 3}
+LLAMA = {
+    "vocab_size": 20,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+    "head_dim": None,
+}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "gpt2": [{}, {"n_inner": 7}, {"tie_word_embeddings": False}, {"n_inner": None}],
+    "llama": [
+        {},
+        {"num_key_value_heads": 2, "tie_word_embeddings": True},
+        {"attention_bias": True, "mlp_bias": True, "head_dim": 6},
+    ],
+    "mistral": [{"num_key_value_heads": 1}, {"attention_bias": True, "mlp_bias": True}],
+    "qwen2": [{}, {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}],
+    "qwen3": [{}, {"attention_bias": True, "head_dim": 8, "num_key_value_heads": 2}],
+}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes"), [(name, made) for name, all_ in VARIANTS.items() for made in all_]
+)
+def test_shapes_are_known_from_the_configuration(model_type: str, changes: dict[str, Any]) -> None:
+    base = GPT2 if model_type == "gpt2" else LLAMA
+    config = {"model_type": model_type, **base, **changes}
+    assert expected_shapes(config) == model_from_config(config).shapes
 
 
 def test_nano() -> None:
@@ -29,6 +73,12 @@ def test_nano() -> None:
 def test_unknown_architecture_lists_the_known(name: object) -> None:
     with pytest.raises(ModelConfigError, match="known: gpt2, llama, mistral, qwen2, qwen3"):
         model_from_config({"model_type": name})
+
+
+def test_quantized_weights_are_refused() -> None:
+    config = {**preset_config("gpt2-nano", 384), "quantization_config": {"quant_method": "gptq"}}
+    with pytest.raises(ModelConfigError, match="before its quantization"):
+        model_from_config(config)
 
 
 def test_unknown_preset_lists_the_known() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -79,14 +80,42 @@ def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_model("org/name")
 
 
-def test_a_cached_model_needs_no_hub(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+def cached(folder: Path, *files: str) -> Path:
+    """A model in the hub's cache, with these files."""
     commit = "0" * 40
-    snapshot = empty_cache / "models--distilgpt2" / "snapshots" / commit
+    snapshot = folder / "models--distilgpt2" / "snapshots" / commit
     snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors").touch()
-    (snapshot / "config.json").write_text("{}")
-    refs = empty_cache / "models--distilgpt2" / "refs"
+    for name in files:
+        (snapshot / name).write_text("{}")
+    refs = folder / "models--distilgpt2" / "refs"
     refs.mkdir()
     (refs / "main").write_text(commit)
+    return snapshot
+
+
+SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "files", [["model.safetensors"], ["model.safetensors.index.json", *SHARDS]]
+)
+def test_a_cached_model_needs_no_hub(
+    files: list[str], empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    snapshot = cached(empty_cache, "config.json", *files)
+    index = snapshot / "model.safetensors.index.json"
+    if index.exists():
+        index.write_text(json.dumps({"weight_map": {name: name for name in SHARDS}}))
     assert resolve_model("distilgpt2") == snapshot
+
+
+def test_a_cached_model_that_lacks_a_part_is_fetched(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    snapshot = cached(empty_cache, "config.json", SHARDS[0])
+    index = {"weight_map": {name: name for name in SHARDS}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelUnreachableError):
+        resolve_model("distilgpt2")
