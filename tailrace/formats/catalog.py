@@ -1,4 +1,4 @@
-"""The names that are built in: presets, judges and eval sets.
+"""The names that are built in: presets, model types, judges and eval sets.
 
 Kept here so that a run spec is refused for an unknown name before it costs a worker. The training
 library's registries are tested to hold exactly these.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 PRESETS: tuple[str, ...] = ("gpt2-nano",)
 """Architectures that start from random weights."""
+
+MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+"""Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
 JUDGES: tuple[str, ...] = ("answer_correctness",)
 """Judges that ship with the training library."""

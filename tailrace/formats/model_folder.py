@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 CONFIG_FILE = "config.json"
@@ -9,6 +10,15 @@ CONFIG_FILE = "config.json"
 
 WEIGHTS = ".safetensors"
 """The one format of weights that is taken (it holds tensors and nothing that runs)."""
+
+WEIGHTS_FILE = "model.safetensors"
+"""Weights in one file."""
+
+WEIGHTS_INDEX = "model.safetensors.index.json"
+"""The index of weights in several files: ``weight_map``, tensor name to file name."""
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+"""The files of which a tokenizer needs one."""
 
 ALLOWED = (WEIGHTS, ".json", ".txt", ".model", ".jinja")
 """Suffixes of a model's files."""
@@ -27,3 +37,20 @@ def file_problem(path: str) -> str | None:
     if suffix not in ALLOWED:
         return f"is no file of a model; there may be: {', '.join(ALLOWED)}"
     return None
+
+
+def lacks(paths: Collection[str]) -> list[str]:
+    """What a model folder with these files lacks, each in a sentence."""
+    found = []
+    if CONFIG_FILE not in paths:
+        found.append(f"there is no {CONFIG_FILE} at the top of the folder")
+    if not {WEIGHTS_FILE, WEIGHTS_INDEX} & set(paths):
+        found.append(
+            f"there are no weights at the top of the folder: neither {WEIGHTS_FILE} nor "
+            f"{WEIGHTS_INDEX} with its files"
+        )
+    if not set(TOKENIZER_FILES) & set(paths):
+        found.append(
+            f"there is no tokenizer at the top of the folder: no {' or '.join(TOKENIZER_FILES)}"
+        )
+    return found

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailrace.formats.model_folder import file_problem
+from tailrace.formats.model_folder import file_problem, lacks
 
 
 @pytest.mark.parametrize("path", ["config.json", "a/b.safetensors", "vocab.txt", "spiece.model"])
@@ -25,3 +25,11 @@ def test_what_belongs(path: str) -> None:
 )
 def test_what_does_not(path: str, says: str) -> None:
     assert says in (file_problem(path) or "")
+
+
+def test_what_a_folder_lacks() -> None:
+    assert lacks({"config.json", "model.safetensors", "tokenizer.json"}) == []
+    assert lacks({"config.json", "model.safetensors.index.json", "vocab.json"}) == []
+    missing = " ".join(lacks({"sub/config.json", "other.safetensors", "tokenizer.model"}))
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert f"no {name}" in missing or f"neither {name}" in missing

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -9,17 +7,12 @@ import pytest
 import tailrace
 from tailrace import errors, transfer
 from tailrace.v1 import artifact_pb2
+from tests.model_folder import write
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    (tmp_path / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
-    (tmp_path / "model.safetensors").write_bytes(
-        struct.pack("<Q", len(header)) + header + b"\0" * 4
-    )
-    (tmp_path / "tokenizer.json").write_text("{}")
-    return tmp_path
+    return write(tmp_path)
 
 
 def test_a_model_goes_in_and_comes_out(
@@ -50,7 +43,7 @@ def test_pickled_weights_are_refused_with_the_reason(client: tailrace.Client, fo
 def test_a_model_whose_files_were_not_uploaded(client: tailrace.Client) -> None:
     files = [
         artifact_pb2.ArtifactFile(path=path, sha256="1" * 64, size_bytes=1)
-        for path in ("config.json", "model.safetensors")
+        for path in ("config.json", "model.safetensors", "tokenizer.json")
     ]
     with pytest.raises(errors.FailedPrecondition) as error:
         client.import_model("absent", files)

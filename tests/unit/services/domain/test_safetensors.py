@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.safetensors import MAX_HEADER_BYTES, check_header, header_length
+from services.domain.safetensors import MAX_HEADER_BYTES, header_length, read_header
+from tailrace.formats.architectures import Tensor
 
 
 def header(**tensors: Any) -> bytes:
@@ -22,7 +23,8 @@ def tensor(start: Any, end: Any) -> dict[str, Any]:
 def test_a_sound_file() -> None:
     made = header(__metadata__={"format": "pt"}, b=tensor(4, 8), a=tensor(0, 4))
     assert header_length(struct.pack("<Q", len(made)), 8 + len(made) + 8) == len(made)
-    check_header(made, 8 + len(made) + 8)
+    one = Tensor("F32", (1,))
+    assert read_header(made, 8 + len(made) + 8) == {"a": one, "b": one}
 
 
 @pytest.mark.parametrize("prefix", [b"", b"\x05\0\0", b"\0" * 8, b"\xff" * 8, b"PK\x03\x04...."])
@@ -50,16 +52,21 @@ def test_a_header_has_a_limit() -> None:
         header(a=tensor(0, 3)),
         header(a=tensor(0, True)),
         header(a={"data_offsets": [0, 4, 4]}),
+        header(a={**tensor(0, 4), "shape": [2]}),
+        header(a={**tensor(0, 4), "shape": [-1]}),
+        header(a={**tensor(0, 4), "shape": None}),
+        header(a={**tensor(0, 4), "dtype": "F31"}),
+        header(a={**tensor(0, 4), "dtype": []}),
     ],
 )
 def test_unsound_headers_are_refused(made: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        check_header(made, 8 + len(made) + 4)
+        read_header(made, 8 + len(made) + 4)
 
 
 @given(st.binary(max_size=64), st.integers(0, 1 << 62))
 def test_no_input_ends_otherwise(data: bytes, size: int) -> None:
-    for check in (header_length, check_header):
+    for check in (header_length, read_header):
         try:
             check(data, size)
         except ValueError as error:

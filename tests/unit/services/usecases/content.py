@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,6 @@ from tailrace.formats.listing import FileEntry
 def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
     made = Settings(database_url=database_url, data_dir=folder, **settings)
     return Context(made, Database(database_url), FolderBlobStore(folder))
-
-
-def safetensors(values: int = 4) -> bytes:
-    """A file with one tensor of ``values`` floats."""
-    tensor = {"dtype": "F32", "shape": [values], "data_offsets": [0, 4 * values]}
-    header = json.dumps({"__metadata__": {"format": "pt"}, "w": tensor}).encode()
-    return struct.pack("<Q", len(header)) + header + b"\0" * (4 * values)
 
 
 async def put(context: Context, path: str, content: bytes) -> FileEntry:

@@ -15,12 +15,14 @@ from services.domain.errors import (
 from services.domain.model import Model
 from services.usecases import models
 from services.usecases.context import Context
+from tailrace.formats.architectures import expected_shapes
 from tailrace.formats.listing import FileEntry
+from tests.model_folder import CONFIG, safetensors
+from tests.model_folder import files as tiny_files
 
-from .content import make_context, not_uploaded, put, safetensors
+from .content import make_context, not_uploaded, put
 
 PROJECT = "default"
-CONFIG = json.dumps({"architectures": ["GPT2LMHeadModel"], "n_layer": 1}).encode()
 
 
 @pytest.fixture
@@ -38,13 +40,12 @@ async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     await made.database.close()
 
 
-async def folder(context: Context, weights: bytes | None = None) -> list[FileEntry]:
-    return [
-        await put(context, "config.json", CONFIG),
-        await put(context, "model.safetensors", safetensors() if weights is None else weights),
-        await put(context, "tokenizer.json", b"{}"),
-        await put(context, "chat_template.jinja", b""),
-    ]
+async def folder(context: Context, **changes: bytes) -> list[FileEntry]:
+    """A whole folder's entries; ``config``, ``model`` or ``tokenizer`` replace one's content."""
+    content = {**tiny_files(), "chat_template.jinja": b""}
+    for stem, replaced in changes.items():
+        content[next(name for name in content if name.startswith(stem))] = replaced
+    return [await put(context, name, data) for name, data in content.items()]
 
 
 async def import_folder(context: Context, files: list[FileEntry], model_id: str = "mine") -> Model:
@@ -74,7 +75,7 @@ async def test_importing_again_returns_the_model_there_is(context: Context) -> N
 async def test_an_id_keeps_its_files(context: Context) -> None:
     made = await import_folder(context, await folder(context))
     with pytest.raises(AlreadyExists):
-        await import_folder(context, await folder(context, safetensors(8)))
+        await import_folder(context, await folder(context, model=safetensors(fill=b"\1")))
     assert await models.get(context, PROJECT, "models/mine") == made
 
 
@@ -95,26 +96,62 @@ async def test_every_unfit_file_is_named_with_its_reason(local: Context) -> None
     assert set(found) >= {f"files[{i}].path" for i in range(len(names))} | {"files"}
 
 
-async def test_a_folder_needs_a_config_and_weights(local: Context) -> None:
+async def test_a_folder_needs_a_config_weights_and_a_tokenizer(local: Context) -> None:
     files = await folder(local)
     assert "config.json" in (await refused(local, files[1:]))["files"]
     assert "safetensors" in (await refused(local, [files[0], files[2]]))["files"]
+    assert "no tokenizer" in (await refused(local, files[:2]))["files"]
     nested = FileEntry("sub/config.json", files[0].sha256, files[0].size_bytes)
-    assert "config.json" in (await refused(local, [nested, files[1]]))["files"]
+    assert "config.json" in (await refused(local, [nested, *files[1:]]))["files"]
 
 
 @pytest.mark.parametrize(
     "config", [b"", b"[]", b"{}", b'{"architectures": []}', b'{"architectures": ["a b"]}', b"["]
 )
 async def test_a_config_must_name_its_architecture(local: Context, config: bytes) -> None:
-    files = [await put(local, "config.json", config), *(await folder(local))[1:]]
-    assert set(await refused(local, files)) == {"files[0]"}
+    assert set(await refused(local, await folder(local, config=config))) == {"files[0]"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model_type": "mamba"}, "'mamba' is not supported; there is: gpt2, llama"),
+        ({"n_embd": None, "n_layer": "x"}, "n_embd is missing"),
+    ],
+)
+async def test_a_config_must_be_one_that_can_run(
+    local: Context, change: dict[str, object], says: str
+) -> None:
+    config = json.dumps({**CONFIG, **change}).encode()
+    assert says in (await refused(local, await folder(local, config=config)))["files[0]"]
+
+
+async def test_the_weights_must_be_those_of_the_config(local: Context) -> None:
+    config = json.dumps({**CONFIG, "vocab_size": 4}).encode()
+    found = await refused(local, await folder(local, config=config))
+    assert "transformer.wte.weight is [3, 2], not [4, 2]" in found["files"]
+
+
+async def test_weights_in_several_files(local: Context) -> None:
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    shapes = expected_shapes(CONFIG)
+    parts = [dict(list(shapes.items())[:3]), dict(list(shapes.items())[3:])]
+    places = {name: file for file, part in zip(names, parts, strict=True) for name in part}
+    whole = tiny_files()
+    files = [await put(local, name, whole[name]) for name in ("config.json", "tokenizer.json")]
+    index = json.dumps({"weight_map": places}).encode()
+    files.append(await put(local, "model.safetensors.index.json", index))
+    files += [await put(local, n, safetensors(p)) for n, p in zip(names, parts, strict=True)]
+    assert (await import_folder(local, files)).architecture == "GPT2LMHeadModel"
+    assert names[1] in (await refused(local, files[:-1]))["files[2]"]
+    files[2] = await put(local, "model.safetensors.index.json", b"[]")
+    assert "weight_map" in (await refused(local, files))["files[2]"]
 
 
 async def test_weights_must_be_safetensors_inside_too(local: Context) -> None:
     good = safetensors()
     for bad in (b"", b"\x80\x04pickle...", good[:-1], good + b"x", b"\xff" * 64):
-        found = await refused(local, await folder(local, bad))
+        found = await refused(local, await folder(local, model=bad))
         assert set(found) == {"files[1]"}, bad
 
 
