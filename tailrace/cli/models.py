@@ -10,6 +10,7 @@ import typer
 from tailrace.cli import output
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.cli.report import CommandError
+from tailrace.formats.model_folder import file_problem, lacks
 from tailrace.transfer import upload_folder
 from tailrace.v1 import model_pb2
 
@@ -26,10 +27,14 @@ def import_(
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a model folder; runs then name it `models/ID`. Hidden files are left out."""
+    """Upload a model folder; runs then name it `models/ID`.
+
+    Only files that a model may have are sent: no hidden files, pickles, code or documentation.
+    """
+    paths = _choose(folder)
     with connect(server) as client:
         try:
-            files = upload_folder(client.channel, folder, _is_visible)
+            files = upload_folder(client.channel, folder, paths.__contains__)
         except ValueError as error:
             raise CommandError(str(error)) from error
         name = model_id or folder.resolve().name
@@ -68,8 +73,35 @@ def get(
         _print(client.get_model(name), as_json)
 
 
-def _is_visible(path: str) -> bool:
-    return not any(part.startswith(".") for part in path.split("/"))
+def _choose(folder: Path) -> set[str]:
+    """The files to send, by path; says which others are left out and why.
+
+    Raises ``CommandError`` when the rest is no model.
+    """
+    if not folder.is_dir():
+        raise CommandError(f"{folder} is not a folder")
+    chosen, left_out = set(), []
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder).as_posix()
+        # A link to nothing is refused later, by name.
+        if not (file.is_file() or file.is_symlink()) or _is_hidden(path):
+            continue
+        problem = file_problem(path)
+        if problem is None:
+            chosen.add(path)
+        else:
+            left_out.append(f"left out: {path} {problem}")
+    out = output.console(stderr=True)
+    for line in left_out:
+        out.print(output.printable(line), soft_wrap=True)
+    missing = lacks(chosen)
+    if missing:
+        raise CommandError("\n  ".join([f"{folder} is no model folder:", *missing]))
+    return chosen
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _print(model: model_pb2.Model, as_json: bool) -> None:

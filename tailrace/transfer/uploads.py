@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ _Stub = artifact_pb2_grpc.ArtifactServiceStub
 CHUNK_BYTES = 1 << 20
 """Bytes of a file per message; the server takes no more."""
 
+_HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--.+")
 _NAMESPACE = uuid.UUID("2b3df2ee-4bb4-5ef0-8d3a-7b0d5c5c8f11")
 
 
@@ -46,9 +48,10 @@ def upload_folder(
     """Upload a folder's files and return their entries, sorted by path.
 
     ``include`` gets each path relative to the folder, with ``/`` between segments, and says whether
-    the file belongs to it. Links to files are followed, links to folders are not. Raises as
-    :func:`upload_file`, and ``ValueError`` for a folder without files and names that an artifact
-    cannot hold.
+    the file belongs to it. Links to folders are not followed; links to files are where they stay
+    within the folder, or within the repository of a Hugging Face cache that it is a snapshot of.
+    Raises as :func:`upload_file`, and ``ValueError`` for other links, a folder without files and
+    names that an artifact cannot hold.
     """
     paths = yield Work(lambda: _files(folder, include))
     entries = []
@@ -129,6 +132,7 @@ def _resource_name(upload: uuid.UUID, sha256: str, size: int) -> str:
 def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
+    homes = _homes(folder.resolve())
     found = []
     for parent, _, names in os.walk(folder, onerror=_raise):
         for name in names:
@@ -136,15 +140,35 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
             path = file.relative_to(folder).as_posix()
             if include is not None and not include(path):
                 continue
-            problem = path_problem(path)
-            if problem is None and not file.is_file():
-                problem = "is not a regular file"
+            problem = path_problem(path) or _file_problem(file, homes)
             if problem is not None:
                 raise ValueError(f"{str(file)!r} {problem}")
             found.append(path)
     if not found:
         raise ValueError(f"there is no file to upload in {folder}")
     return sorted(found)
+
+
+def _homes(folder: Path) -> list[Path]:
+    """Where links may lead: into the folder, and from a snapshot in a hub cache to its blobs.
+
+    The layout is ``models--ORG--NAME/{snapshots/REVISION,blobs}`` (huggingface_hub, "Understand
+    caching").
+    """
+    repository = folder.parent.parent
+    if folder.parent.name == "snapshots" and _HUB_REPOSITORY.fullmatch(repository.name):
+        return [folder, repository / "blobs"]
+    return [folder]
+
+
+def _file_problem(file: Path, homes: list[Path]) -> str | None:
+    if not file.is_file():
+        return "is a link to nothing" if file.is_symlink() else "is not a regular file"
+    target = file.resolve()
+    if file.is_symlink() and not any(target.is_relative_to(home) for home in homes):
+        # Content from elsewhere on this machine must not be uploaded unawares.
+        return "is a link that leads out of the folder: put a copy in its place, or remove it"
+    return None
 
 
 def _raise(error: OSError) -> None:

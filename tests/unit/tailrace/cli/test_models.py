@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 
 from tailrace.cli.stack import Stack
+from tests.model_folder import write
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +21,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A folder in Hugging Face layout with one tensor of one number, and a hidden file."""
-    folder = tmp_path / "tiny"
-    (folder / ".cache").mkdir(parents=True)
+    """A folder in Hugging Face layout, with a hidden file."""
+    folder = write(tmp_path / "tiny")
+    (folder / ".cache").mkdir()
     (folder / ".cache/huge.bin").write_bytes(b"x")
-    (folder / "config.json").write_text(
-        json.dumps({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"})
-    )
-    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
-    weights = struct.pack("<Q", len(header)) + header + struct.pack("<f", 1.0)
-    (folder / "model.safetensors").write_bytes(weights)
-    (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
@@ -53,15 +45,44 @@ def test_import_list_get(tailrace: Any, server: str, model: Path) -> None:
     assert "model.safetensors" in shown
 
 
-def test_every_unfit_file_is_named_once(tailrace: Any, server: str, tmp_path: Path) -> None:
+def test_unfit_files_stay_here_and_are_named(tailrace: Any, server: str, model: Path) -> None:
+    (model / "README.md").write_text("# A card")
+    (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    (model / "modeling.py").write_text("import os")
+    result = tailrace("models", "import", model, "--id", "card", "--server", server, "--json")
+    files = [file["path"] for file in result.json()["artifact"]["files"]]
+    assert files == ["config.json", "model.safetensors", "tokenizer.json"]
+    for name in ("README.md", "pytorch_model.bin", "modeling.py"):
+        assert result.err.count(name) == 1
+
+
+def test_a_folder_without_a_model(tailrace: Any, server: str, tmp_path: Path) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "pytorch_model.bin").write_bytes(b"x")
     result = tailrace("models", "import", folder, "--server", server)
     assert result.code == 2
-    assert result.err.count("pytorch_model.bin") == 1
-    assert "config.json" in result.err
-    assert "Traceback" not in result.err
+    assert "pytorch_model.bin may hold pickled objects" in result.err
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        assert name in result.err
+
+
+def test_a_link_out_of_the_folder_is_refused(
+    tailrace: Any, server: str, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("key")
+    (model / "vocab.txt").symlink_to(tmp_path / "secret.txt")
+    result = tailrace("models", "import", model, "--server", server)
+    assert result.code == 2
+    assert "vocab.txt' is a link that leads out of the folder" in result.err
+
+
+def test_what_cannot_run_is_refused(tailrace: Any, server: str, model: Path) -> None:
+    config = (model / "config.json").read_text().replace('"gpt2"', '"mamba"')
+    (model / "config.json").write_text(config)
+    result = tailrace("models", "import", model, "--server", server)
+    assert result.code == 2
+    assert "model_type 'mamba' is not supported" in result.err
 
 
 def test_a_folder_that_is_not_there(tailrace: Any, server: str) -> None:

@@ -35,9 +35,12 @@ def test_a_download_continues_after_the_connection_broke(
     blobs: Any = served.control_plane.context.blobs
     starts: list[int] = []
     read = blobs.read
-    monkeypatch.setattr(
-        blobs, "read", lambda sha, at=0, limit=0: starts.append(at) or read(sha, at, limit)
-    )
+
+    def recorded(sha256: str, offset: int = 0, limit: int = 0) -> Any:
+        starts.append(offset)
+        return read(sha256, offset, limit)
+
+    monkeypatch.setattr(blobs, "read", recorded)
     target = tmp_path / "in/copy"
 
     def some_arrived() -> bool:

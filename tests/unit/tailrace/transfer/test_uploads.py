@@ -73,12 +73,45 @@ def test_only_files_that_belong_are_taken(moves: Any, tmp_path: Path) -> None:
     ]
 
 
-def test_links_to_files_are_followed(moves: Any, tmp_path: Path) -> None:
-    write(tmp_path / "blobs/1", b"content")
-    (tmp_path / "snapshot").mkdir()
-    (tmp_path / "snapshot/model.json").symlink_to("../blobs/1")
-    (file,) = moves.upload_folder(tmp_path / "snapshot")
+def _linked(folder: Path, target: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").symlink_to(target)
+    return folder
+
+
+def test_links_within_the_folder_are_followed(moves: Any, tmp_path: Path) -> None:
+    write(tmp_path / "model/blobs/1", b"content")
+    folder = _linked(tmp_path / "model", "blobs/1")
+    inner, link = moves.upload_folder(folder)
+    assert (link.path, link.sha256) == ("model.json", hashlib.sha256(b"content").hexdigest())
+    assert inner.path == "blobs/1"
+
+
+def test_a_snapshot_of_a_hub_cache_links_to_its_blobs(moves: Any, tmp_path: Path) -> None:
+    repository = tmp_path / "models--acme--tiny"
+    write(repository / "blobs/1", b"content")
+    write(tmp_path / "models--acme--other/blobs/1", b"other")
+    (file,) = moves.upload_folder(_linked(repository / "snapshots/abc", "../../blobs/1"))
     assert (file.path, file.sha256) == ("model.json", hashlib.sha256(b"content").hexdigest())
+    # Also when the snapshot itself is reached by a link.
+    (tmp_path / "alias").symlink_to(repository / "snapshots/abc")
+    assert [f.path for f in moves.upload_folder(tmp_path / "alias")] == ["model.json"]
+    stray = _linked(repository / "snapshots/def", "../../../models--acme--other/blobs/1")
+    with pytest.raises(ValueError, match="leads out"):
+        moves.upload_folder(stray)
+
+
+def test_links_that_lead_out_are_refused_by_name(
+    moves: Any, tmp_path: Path, offsets: list[int]
+) -> None:
+    write(tmp_path / "secret", b"key")
+    write(tmp_path / "blobs/1", b"key")
+    for number, target in enumerate((str(tmp_path / "secret"), "../secret", "../blobs/1")):
+        with pytest.raises(ValueError, match=r"model\.json' is a link that leads out"):
+            moves.upload_folder(_linked(tmp_path / str(number), target))
+    with pytest.raises(ValueError, match=r"model\.json' is a link to nothing"):
+        moves.upload_folder(_linked(tmp_path / "broken", "nowhere"))
+    assert offsets == []
 
 
 def test_what_cannot_be_uploaded_is_said(moves: Any, tmp_path: Path) -> None:
