@@ -68,6 +68,7 @@ def train(place: Path, output: Path, *flags: object) -> subprocess.CompletedProc
 
 def test_everything_lies_where_the_guide_says(trained: Path) -> None:
     assert sorted(path.name for path in trained.iterdir()) == [
+        "certificates.jsonl",
         "checkpoints",
         "eval_results.jsonl",
         "final_model",
