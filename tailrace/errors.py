@@ -28,9 +28,11 @@ All derive from :class:`TailraceError`. They are decoded from ``google.rpc.Statu
 # ruff: noqa: N818 - the names are those of the gRPC codes
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -166,6 +168,16 @@ class Unauthenticated(TailraceError):
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
+# What the messages of gRPC's core hold, the most telling first.
+_PEER = re.compile(r"(?:(?:ipv4|ipv6|unix):|lookup failed for )(\S+?): ")
+_CLUES = {
+    "Connection refused": "nobody answers{at}: the connection was refused",
+    "lookup failed": "nobody answers{at}: there is no such host",
+    "failed to connect": "nobody answers{at}",
+    "Socket closed": "the connection to the control plane broke",
+    "Connection reset": "the connection to the control plane broke",
+}
+
 _CLASSES: dict[grpc.StatusCode, type[TailraceError]] = {
     cls.code: cls for cls in TailraceError.__subclasses__()
 }
@@ -179,7 +191,8 @@ def from_rpc(error: grpc.RpcError) -> TailraceError:
     cls = _CLASSES.get(code, Unknown)
     status = _rich_status(call)
     if status is None:
-        return cls(call.details() or code.name)
+        details = str(call.details() or code.name)
+        return cls(_plain(details) if code is grpc.StatusCode.UNAVAILABLE else details)
     info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
     for detail in status.details:
@@ -201,6 +214,19 @@ def is_unavailable(error: BaseException) -> bool:
     # grpc.aio makes this status itself when a connection breaks between two batches of a call.
     broke = code is grpc.StatusCode.INTERNAL and _details(error) == "Internal error from Core"
     return broke or code is grpc.StatusCode.UNAVAILABLE
+
+
+def _plain(details: str) -> str:
+    """What gRPC's core says about a connection, in words; other text as it is.
+
+    The original stays on the error's ``__cause__``.
+    """
+    peer = _PEER.search(details)
+    at = f" at {unquote(peer[1])}" if peer else ""
+    for clue, meaning in _CLUES.items():
+        if clue in details:
+            return meaning.format(at=at)
+    return details
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

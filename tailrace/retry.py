@@ -3,19 +3,28 @@
 Every call of this API may be repeated: creates carry a request id, the others change nothing the
 second time. So one rule does: UNAVAILABLE is retried with exponential backoff and jitter.
 
-stamina does it rather than a retry policy in gRPC's service config, which stops at five attempts,
-cannot resume a stream from a cursor, and is invisible to the application.
+tenacity does it rather than a retry policy in gRPC's service config, which stops at five attempts,
+cannot resume a stream from a cursor, and is invisible to the application; and rather than stamina,
+whose reports of retries are one setting for the whole application. Here each wait is one line of
+the logger ``tailrace``, which is silent until the application configures logging.
 """
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import stamina
+import grpc
+import tenacity
 
-from tailrace.errors import is_unavailable
+from tailrace.errors import from_rpc, is_unavailable
+
+_log = logging.getLogger("tailrace")
+# Without a handler of the application, logging would write warnings to stderr.
+_log.addHandler(logging.NullHandler())
 
 STANDING_SECONDS = 10.0
 """A stream that lived longer than this had reached the server."""
@@ -37,11 +46,11 @@ class RetryPolicy:
     """How long a broken stream tries to come back before it gives up; starts anew with each
     message that arrives."""
 
-    def unary(self, timeout: float) -> Any:
+    def unary(self, timeout: float) -> Attempts:
         """The attempts of one unary call, ended by its overall deadline."""
         return self._context(self.attempts, timeout)
 
-    def stream(self) -> Any:
+    def stream(self) -> Attempts:
         """The attempts to reconnect a stream."""
         return self._context(None if self.attempts > 1 else 1, self.reconnect_timeout)
 
@@ -53,12 +62,45 @@ class RetryPolicy:
         """
         return self.attempts > 1 and time.monotonic() - opened > STANDING_SECONDS
 
-    def _context(self, attempts: int | None, timeout: float) -> Any:
-        return stamina.retry_context(
-            on=is_unavailable,
-            attempts=attempts,
-            timeout=timeout,
-            wait_initial=self.initial_wait,
-            wait_max=self.max_wait,
-            wait_jitter=self.jitter,
+    def _context(self, attempts: int | None, timeout: float) -> Attempts:
+        stop: Any = tenacity.stop_after_delay(timeout)
+        if attempts is not None:
+            stop = stop | tenacity.stop_after_attempt(attempts)
+        wait = tenacity.wait_exponential(multiplier=self.initial_wait, max=self.max_wait)
+        return Attempts(
+            {
+                "retry": tenacity.retry_if_exception(is_unavailable),
+                "stop": stop,
+                "wait": wait + tenacity.wait_random(0, self.jitter),
+                "before_sleep": _tell,
+                "reraise": True,
+            }
         )
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """The attempts of one call: ``for tried in attempts: with tried: …``, or ``async for``.
+
+    An attempt that fails with UNAVAILABLE is swallowed while there is another; the last one's error
+    is raised.
+    """
+
+    options: dict[str, Any]
+    """Arguments of ``tenacity.Retrying``."""
+
+    def __iter__(self) -> Iterator[tenacity.AttemptManager]:
+        return iter(tenacity.Retrying(**self.options))
+
+    def __aiter__(self) -> AsyncIterator[tenacity.AttemptManager]:
+        return aiter(tenacity.AsyncRetrying(**self.options))
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    _log.warning(
+        "%s; attempt %d follows in %.1f s",
+        from_rpc(error) if isinstance(error, grpc.RpcError) else error,
+        state.attempt_number + 1,
+        state.upcoming_sleep,
+    )

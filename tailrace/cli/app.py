@@ -6,7 +6,6 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import stamina.instrumentation
 import typer
 
 # Run files are YAML: without it the command line is not whole.
@@ -51,8 +50,6 @@ def _options(
 
 def run() -> None:
     """Parse the arguments, carry out the command, end the process."""
-    # Retries are ours to report, if they end in an error; stdout may be read by a program.
-    stamina.instrumentation.set_on_retry_hooks([])
     try:
         app()
     except report.REPORTED as error:

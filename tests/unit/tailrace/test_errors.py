@@ -75,5 +75,33 @@ def test_violations_are_said_once() -> None:
     ],
 )
 def test_what_may_be_repeated(code: grpc.StatusCode, details: str, repeat: bool) -> None:
-    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details, "")
     assert errors.is_unavailable(error) is repeat
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7996: Failed "
+            "to connect to remote host: Connection refused",
+            "nobody answers at 127.0.0.1:7996: the connection was refused",
+        ),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv6:%5B::1%5D:7996: Failed "
+            "to connect to remote host: Timeout occurred",
+            "nobody answers at [::1]:7996",
+        ),
+        (
+            "errors resolving nowhere:1: [field:hostname lookup error:address lookup failed for "
+            "nowhere:1: Domain name not found]",
+            "nobody answers at nowhere:1: there is no such host",
+        ),
+        ("Socket closed", "the connection to the control plane broke"),
+        ("draining", "draining"),
+    ],
+)
+def test_what_grpc_says_of_connections_is_put_into_words(details: str, message: str) -> None:
+    code = grpc.StatusCode.UNAVAILABLE
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details, "")
+    assert str(errors.from_rpc(error)) == message

@@ -25,16 +25,13 @@ ALLOWED = {
     "grpc",  # grpcio
     "grpc_status",
     "google",  # protobuf, googleapis-common-protos
-    "stamina",
-    "tenacity",  # of stamina
+    "tenacity",
     "typing_extensions",  # of grpcio
-    # What grpc and stamina use where it happens to be installed.
+    # What grpc uses where it happens to be installed.
     "grpc_health",
     "grpc_reflection",
     "grpc_tools",
     "setuptools",
-    "structlog",
-    "prometheus_client",
     "tornado",
 }
 
@@ -49,5 +46,5 @@ def _imported() -> dict[str, list[str]]:
 def test_the_sdk_needs_its_own_dependencies_only() -> None:
     imported = _imported()
     assert imported["first"] == ["tailrace"], "nothing is loaded before it is used"
-    assert {"grpc", "stamina", "tailrace"} <= set(imported["third"])
+    assert {"grpc", "tenacity", "tailrace"} <= set(imported["third"])
     assert not set(imported["third"]) - ALLOWED

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import grpc
+import grpc.aio
+import pytest
+
+from tailrace.retry import RetryPolicy
+from tests.servers.node import free_port
+
+FAST = RetryPolicy(attempts=3, initial_wait=0.001, max_wait=0.002, jitter=0.0)
+
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+def _error(code: grpc.StatusCode = UNAVAILABLE) -> grpc.RpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), "draining", "")
+
+
+def _exhaust(policy: RetryPolicy, tries: list[None], code: grpc.StatusCode = UNAVAILABLE) -> None:
+    for tried in policy.stream() if policy.attempts > 3 else policy.unary(10):
+        with tried:
+            tries.append(None)
+            raise _error(code)
+
+
+async def _exhaust_aio(tries: list[None]) -> None:
+    async for tried in FAST.unary(10):
+        with tried:
+            tries.append(None)
+            raise _error()
+
+
+def test_the_last_error_is_raised_after_all_attempts(caplog: pytest.LogCaptureFixture) -> None:
+    tries: list[None] = []
+    with caplog.at_level(logging.WARNING, "tailrace"), pytest.raises(grpc.RpcError):
+        _exhaust(FAST, tries)
+    assert len(tries) == 3
+    assert [(r.name, r.getMessage()) for r in caplog.records] == [
+        ("tailrace", "draining; attempt 2 follows in 0.0 s"),
+        ("tailrace", "draining; attempt 3 follows in 0.0 s"),
+    ]
+
+
+async def test_the_same_with_asyncio() -> None:
+    tries: list[None] = []
+    with pytest.raises(grpc.RpcError):
+        await _exhaust_aio(tries)
+    assert len(tries) == 3
+
+
+def test_other_errors_are_not_repeated() -> None:
+    tries: list[None] = []
+    with pytest.raises(grpc.RpcError):
+        _exhaust(FAST, tries, grpc.StatusCode.NOT_FOUND)
+    assert len(tries) == 1
+
+
+def test_time_ends_it_too() -> None:
+    tries: list[None] = []
+    with pytest.raises(grpc.RpcError):
+        _exhaust(RetryPolicy(initial_wait=0.01, jitter=0.0, reconnect_timeout=0.1), tries)
+    assert 1 < len(tries) < 8
+
+
+def test_a_program_that_configures_nothing_hears_nothing() -> None:
+    script = (
+        "import tailrace\n"
+        "from tailrace.retry import RetryPolicy\n"
+        f"client = tailrace.Client('127.0.0.1:{free_port()}', retry=RetryPolicy(attempts=2))\n"
+        "try:\n    client.get_run('x')\n"
+        "except tailrace.errors.Unavailable as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "GRPC_VERBOSITY": "NONE"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.startswith("nobody answers at 127.0.0.1:")
