@@ -197,4 +197,4 @@ class LoggingObserver(Observer):
 
     def checkpoint(self, step: int, path: Path) -> None:
         """Say where it is."""
-        _log.info("checkpoint of step %d: %s", step, path)
+        _log.info("checkpoint of step %d: %s/%s", step, path.parent.name, path.name)
