@@ -143,6 +143,7 @@ class Trainer:
         with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
             while at.step < end and not self._stale(at):
                 self._go_on(at, frozen, end, observer, writer)
+        _log.info("the training waited %.2f s for its checkpoints", writer.stalled)
         require_finite_weights(at.state[0], at.step, at.saved)
         if at.saved != at.step:
             observer.certificate(certify(self._snapshot(at)))

@@ -33,7 +33,10 @@ class Certificate:
 
     step: int = key("Optimizer steps done.", minimum=0)
     parameters: str = key("sha256 over the trained parameters.", pattern=_SHA256)
-    optimizer: str = key("sha256 over the optimizer's state.", pattern=_SHA256)
+    optimizer: str = key(
+        "sha256 over the optimizer's state and the best weights, where they are kept.",
+        pattern=_SHA256,
+    )
     rng: str = key("sha256 of the root key of the random numbers.", pattern=_SHA256)
     cursor: str = key("sha256 of the data position and the loop's counters.", pattern=_SHA256)
     identity: dict[str, str] = key(
