@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.formats.run_spec import RESOURCE_ID, RESOURCE_ID_FORM
 from tailrace.formats.schema import Violation
 
 MAX_DESCRIPTION = 1000
@@ -15,8 +15,7 @@ def id_violations(field: str, value: str) -> list[Violation]:
     """What is wrong with a resource id (AIP-122)."""
     if re.fullmatch(RESOURCE_ID, value):
         return []
-    form = "1-63 of a-z, 0-9, '-', starting with a letter and not ending with '-'"
-    return [Violation(field, f"{value[:200]!r} is not an id: {form}")]
+    return [Violation(field, f"{value[:200]!r} is not an id: {RESOURCE_ID_FORM}")]
 
 
 def description_violations(field: str, value: str) -> list[Violation]:

@@ -6,7 +6,9 @@ Field names equal those of ``protos/tailrace/v1/run_spec.proto``.
 
 from __future__ import annotations
 
+import difflib
 import enum
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,6 +51,21 @@ __all__ = [
 RESOURCE_ID = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 """A resource id: 1-63 characters, the form of RFC 1034 labels (AIP-122)."""
 
+RESOURCE_ID_FORM = "1-63 of a-z, 0-9, '-', starting with a letter and not ending with '-'"
+"""The same in words."""
+
+# Keys of flat files, where blocks are wanted.
+_FLAT = {
+    "model_name": "model.source or model.preset",
+    "model_id": "model.source",
+    "num_epochs": "train.sft.epochs",
+    "epochs": "train.sft.epochs",
+    "max_steps": "train.sft.max_steps",
+    "batch_size": "train.sft.batch_size",
+    "learning_rate": "train.sft.learning_rate",
+    "seed": "train.seed",
+}
+
 
 class StageKind(enum.StrEnum):
     """The kinds of stage, in the order in which a run executes them."""
@@ -67,6 +84,7 @@ class ModelSpec:
 
     RENAMED: ClassVar[dict[str, str]] = {
         "model_id": "model.source",
+        "model_name": "model.source or model.preset",
         "name": "model.source or model.preset",
         "max_length": "train.sft.max_seq_length",
     }
@@ -77,13 +95,16 @@ class ModelSpec:
         minimum=1,
         max_length=256,
         pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?",
+        form=(
+            "a hub id such as 'distilgpt2' or 'org/name', nor an imported model 'models/NAME'; "
+            "a folder is imported first: tailrace models import FOLDER"
+        ),
     )
     preset: str | None = key(
         "A built-in architecture started from random weights (`gpt2-nano`).",
         default=None,
         minimum=1,
         max_length=63,
-        pattern=RESOURCE_ID,
     )
 
     def violations(self, path: str) -> list[Violation]:
@@ -111,7 +132,6 @@ class InferSpec:
         default=[],
         minimum=1,
         max_length=16,
-        pattern=r"dataset:(train|held_out)|[a-z][a-z0-9_-]{0,62}",
     )
 
     def violations(self, path: str) -> list[Violation]:
@@ -132,12 +152,7 @@ class InferSpec:
 class JudgeSpec:
     """One judge of the JUDGE stage."""
 
-    name: str = key(
-        "The judge (`answer_correctness`).",
-        minimum=1,
-        max_length=63,
-        pattern=r"[a-z][a-z0-9_]{0,62}",
-    )
+    name: str = key("The judge (`answer_correctness`).", minimum=1, max_length=63)
 
     def violations(self, path: str) -> list[Violation]:
         """The judge must exist."""
@@ -154,6 +169,7 @@ class StageExecution:
         minimum=1,
         max_length=63,
         pattern=RESOURCE_ID,
+        form=f"a pool's name: {RESOURCE_ID_FORM}",
     )
     timeout: float = key(
         "Longest execution of one attempt.",
@@ -205,6 +221,7 @@ class TrainConfig:
         "training": "train",
         "device": "the --device flag",
         "dataset": "the --dataset flag",
+        **_FLAT,
     }
 
     model: ModelSpec = key("The model to start from.")
@@ -215,7 +232,12 @@ class TrainConfig:
 class RunSpec:
     """What a run does; blocks that are left out leave their stage out."""
 
-    RENAMED: ClassVar[dict[str, str]] = {"training": "train", "evaluation": "infer"}
+    RENAMED: ClassVar[dict[str, str]] = {
+        "training": "train",
+        "evaluation": "infer",
+        "judge": "judges",
+        **_FLAT,
+    }
 
     model: ModelSpec = key("The model to start from.")
     dataset: str | None = key(
@@ -224,6 +246,7 @@ class RunSpec:
         minimum=1,
         max_length=80,
         pattern=RESOURCE_ID + r"(@[1-9][0-9]{0,8})?",
+        form=f"`name` or `name@version`; a name is {RESOURCE_ID_FORM}, a version a number from 1",
     )
     train: TrainSpec | None = key("The TRAIN stage.", default=None)
     infer: InferSpec | None = key("The INFER stage.", default=None)
@@ -272,4 +295,8 @@ class RunSpec:
 def _known(path: str, name: str, known: tuple[str, ...]) -> list[Violation]:
     if name in known:
         return []
-    return [Violation(path, f"{name!r} is not known; there is: {', '.join(known)}")]
+    # Classes are named in camel case where files are not: AnswerCorrectness.
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    near = difflib.get_close_matches(snake, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return [Violation(path, f"{name!r} is not known; {hint}there is: {', '.join(known)}")]

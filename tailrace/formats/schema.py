@@ -19,8 +19,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tailrace.formats.wording import digits, quote_hint, shown
+
 T = TypeVar("T")
 
+MAX_REPORTED = 100
+"""How many violations an error lists; further ones are only counted."""
+
+MORE = "(more)"
+"""The ``field`` of a last violation that counts those which are not listed."""
+
+_SHOWN_KEYS = 4
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -33,11 +42,23 @@ class Violation:
 
 
 class SpecError(ValueError):
-    """The input does not fit its schema; ``violations`` names every wrong field at once."""
+    """The input does not fit its schema; ``violations`` names every wrong field at once.
+
+    At most :data:`MAX_REPORTED` of them; then one whose field is :data:`MORE`.
+    """
 
     def __init__(self, violations: list[Violation]) -> None:
-        self.violations = violations
+        self.violations = capped(violations)
+        violations = self.violations
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+
+
+def capped(violations: list[Violation], count: int | None = None) -> list[Violation]:
+    """The first :data:`MAX_REPORTED` violations, and how many more there are of ``count``."""
+    rest = (len(violations) if count is None else count) - MAX_REPORTED
+    if rest <= 0:
+        return violations
+    return [*violations[:MAX_REPORTED], Violation(MORE, f"and {rest} more")]
 
 
 @dataclass(frozen=True)
@@ -51,6 +72,8 @@ class Rule:
     above: float | None = None
     max_length: int | None = None
     pattern: str | None = None
+    form: str = ""
+    """``pattern`` in words, for people: ``name or name@version``."""
     duration: bool = False
 
 
@@ -107,7 +130,9 @@ def to_mapping(value: Any) -> Any:
 
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, Mapping):
-        out.append(Violation(path or "(root)", f"must be a mapping, not {_kind(data)}"))
+        keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
+        wanted = f"must be a mapping with keys such as {keys}"
+        out.append(Violation(path or "(root)", f"{wanted}, not {shown(data)}"))
         return None
     fields = {f.name: f for f in dataclasses.fields(schema)}
     hints = typing.get_type_hints(schema)
@@ -149,7 +174,8 @@ def _unknown_keys(
         if name in renamed:
             out.append(Violation(where, f"is an old name: use {renamed[name]}"))
             continue
-        near = difflib.get_close_matches(str(name), fields, n=1)
+        # Comparing names is slow, and nobody reads so many hints.
+        near = difflib.get_close_matches(str(name), fields, n=1) if len(out) < MAX_REPORTED else []
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
         out.append(Violation(where, f"is not a known key; {hint}"))
 
@@ -167,9 +193,9 @@ def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation])
         return _dataclass(hint, data, path, out)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         choices = [str(member.value) for member in hint]
-        if data in choices:
+        if isinstance(data, str) and data in choices:
             return hint(data)
-        out.append(Violation(path, f"must be one of {', '.join(choices)}, not {data!r}"))
+        out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
         return None
     if rule.duration:
         return _range(rule, _duration(data, path, out), path, out)
@@ -178,7 +204,7 @@ def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation])
 
 def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, (list, tuple)):
-        out.append(Violation(path, f"must be a list, not {_kind(data)}"))
+        out.append(Violation(path, f"must be a list, not {shown(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
@@ -188,7 +214,7 @@ def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) 
 
 def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping of text to text, not {_kind(data)}"))
+        out.append(Violation(path, f"must be a mapping of text to text, not {shown(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
@@ -196,7 +222,9 @@ def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
         where = _join(path, str(name))
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
             out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
-        if not isinstance(value, str) or len(value) > 256 or "\0" in value:
+        if not isinstance(value, str):
+            out.append(Violation(where, f"must be text, not {shown(value)}{quote_hint(value)}"))
+        elif len(value) > 256 or "\0" in value:
             out.append(Violation(where, "values are text of at most 256 characters"))
     return dict(data)
 
@@ -204,7 +232,7 @@ def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
 def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     """A mapping of free names to single values, of users' own making."""
     if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping, not {_kind(data)}"))
+        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
@@ -212,7 +240,9 @@ def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     for name, value in data.items():
         where = _join(path, str(name))
         if not isinstance(value, (str, int, float, bool)):
-            out.append(Violation(where, f"must be text, a number or a boolean, not {_kind(value)}"))
+            out.append(
+                Violation(where, f"must be text, a number, true or false, not {shown(value)}")
+            )
         elif isinstance(value, str):
             _text(text, value, where, out)
         elif isinstance(value, float):
@@ -223,14 +253,15 @@ def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
 
 def _scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        data = float(data)
+        data = _as_float(data)
     if hint is float and isinstance(data, str):
         # YAML 1.1 reads 2e-5 as text (its floats need a dot); users mean the number.
         with contextlib.suppress(ValueError):
             data = float(data)
     if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
         wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        out.append(Violation(path, f"must be {wanted[hint]}, not {data!r}"))
+        quoting = quote_hint(data) if hint is str else ""
+        out.append(Violation(path, f"must be {wanted[hint]}, not {shown(data)}{quoting}"))
         return None
     if isinstance(data, str):
         return _text(rule, data, path, out)
@@ -249,7 +280,8 @@ def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
             Violation(path, f"has {len(data)} characters, at most {rule.max_length} allowed")
         )
     elif rule.pattern is not None and not re.fullmatch(rule.pattern, data):
-        out.append(Violation(path, f"{data!r} does not fit the form {rule.pattern}"))
+        form = f"is not {rule.form}" if rule.form else f"does not fit the form {rule.pattern}"
+        out.append(Violation(path, f"{data!r} {form}"))
     return data
 
 
@@ -259,20 +291,20 @@ def _range(rule: Rule, data: Any, path: str, out: list[Violation]) -> Any:
     if isinstance(data, float) and not math.isfinite(data):
         out.append(Violation(path, f"must be a finite number, not {data}"))
     elif rule.above is not None and data <= rule.above:
-        out.append(Violation(path, f"must be above {rule.above:g}, not {data:g}"))
+        out.append(Violation(path, f"must be above {digits(rule.above)}, not {digits(data)}"))
     elif rule.minimum is not None and data < rule.minimum:
-        out.append(Violation(path, f"must be at least {rule.minimum:g}, not {data:g}"))
+        out.append(Violation(path, f"must be at least {digits(rule.minimum)}, not {digits(data)}"))
     elif rule.maximum is not None and data > rule.maximum:
-        out.append(Violation(path, f"must be at most {rule.maximum:g}, not {data:g}"))
+        out.append(Violation(path, f"must be at most {digits(rule.maximum)}, not {digits(data)}"))
     return data
 
 
 def _duration(data: object, path: str, out: list[Violation]) -> float | None:
     if isinstance(data, (int, float)) and not isinstance(data, bool):
-        return float(data)
+        return _as_float(data)
     match = _DURATION.fullmatch(data) if isinstance(data, str) and data else None
     if match is None:
-        out.append(Violation(path, f"must be seconds or text such as '1h30m', not {data!r}"))
+        out.append(Violation(path, f"must be seconds or text such as '1h30m', not {shown(data)}"))
         return None
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -282,5 +314,9 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _kind(data: object) -> str:
-    return "nothing" if data is None else type(data).__name__
+def _as_float(number: float) -> float:
+    """As a float; one that is too large becomes infinite, which is refused."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf

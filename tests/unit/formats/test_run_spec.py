@@ -92,3 +92,44 @@ def test_old_names_are_refused_with_the_new_one(
         parse(TrainConfig, config)
     found = {v.field: v.description for v in caught.value.violations}
     assert new in found[field]
+
+
+def test_flat_and_old_names_are_told_their_place() -> None:
+    data = {"model": {"preset": "gpt2-nano"}, "infer": {"eval_sets": ["eval_v1"]}}
+    flat = {"num_epochs": 3, "batch_size": 4, "learning_rate": 1e-4, "model_name": "x", "judge": 1}
+    with pytest.raises(SpecError) as raised:
+        parse(RunSpec, {**data, **flat})
+    found = {v.field: v.description for v in raised.value.violations}
+    assert found["num_epochs"] == "is an old name: use train.sft.epochs"
+    assert found["batch_size"] == "is an old name: use train.sft.batch_size"
+    assert found["learning_rate"] == "is an old name: use train.sft.learning_rate"
+    assert found["model_name"] == "is an old name: use model.source or model.preset"
+    assert found["judge"] == "is an old name: use judges"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        (
+            {"judges": [{"name": "AnswerCorrectnessJudge"}]},
+            "judges[0].name",
+            "did you mean 'answer_correctness'? there is: answer_correctness",
+        ),
+        (
+            {"judges": ["answer_correctness"]},
+            "judges[0]",
+            "must be a mapping with keys such as name",
+        ),
+        ({"dataset": "Golden V2"}, "dataset", "is not `name` or `name@version`; a name is 1-63"),
+        ({"model": {"source": "/my/model"}}, "model.source", "tailrace models import FOLDER"),
+        ({"model": {"preset": "GPT2-Nano"}}, "model.preset", "did you mean 'gpt2-nano'?"),
+        ({"infer": {"eval_sets": ["EvalV1"]}}, "infer.eval_sets[0]", "did you mean 'eval_v1'?"),
+    ],
+)
+def test_names_are_explained_in_words(changes: dict[str, Any], field: str, says: str) -> None:
+    data = {"model": {"preset": "gpt2-nano"}, "infer": {"eval_sets": ["eval_v1"]}, **changes}
+    with pytest.raises(SpecError) as raised:
+        parse(RunSpec, data)
+    found = {v.field: v.description for v in raised.value.violations}
+    assert says in found[field]
+    assert "[a-z" not in found[field]

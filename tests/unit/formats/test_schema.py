@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 
-from tailrace.formats.schema import SpecError, Violation, key, parse, to_mapping
+from tailrace.formats.schema import (
+    MAX_REPORTED,
+    MORE,
+    SpecError,
+    Violation,
+    key,
+    parse,
+    to_mapping,
+)
 
 
 class Colour(enum.StrEnum):
@@ -119,3 +128,50 @@ def test_durations(text: object, seconds: float) -> None:
 
 def test_nul_is_refused_in_text() -> None:
     assert "NUL" in wrong({"name": "a\0"})["name"]
+
+
+def test_wrong_values_are_shown_in_the_words_of_the_file() -> None:
+    found = wrong(
+        {
+            "name": True,
+            "inner": {"size": 10**40, "ratio": 10**400},
+            "colour": ["red"],
+            "wait": {},
+            "items": "ok",
+            "labels": {"a": 3, "b": [1]},
+        }
+    )
+    assert found["name"] == "must be text, not true: put it into quotes"
+    assert found["inner.size"] == "must be at most 10, not a number above 10^30"
+    assert "finite" in found["inner.ratio"]
+    assert found["colour"] == "must be one of red, blue, not a list"
+    assert found["wait"].endswith("not a mapping")
+    assert found["items"] == "must be a list, not 'ok'"
+    assert found["labels.a"] == "must be text, not 3: put it into quotes"
+    assert found["labels.b"] == "must be text, not a list"
+    assert wrong({"name": "a", "inner": "x"}) == {
+        "inner": "must be a mapping with keys such as size, ratio, not 'x'"
+    }
+
+
+def test_a_form_in_words_is_shown_instead_of_the_pattern() -> None:
+    @dataclass(frozen=True)
+    class Named:
+        a: str = key("A.", pattern="[a-z]+")
+        b: str = key("B.", pattern="[a-z]+", form="small letters")
+
+    with pytest.raises(SpecError) as raised:
+        parse(Named, {"a": "1", "b": "2"})
+    assert [v.description for v in raised.value.violations] == [
+        "'1' does not fit the form [a-z]+",
+        "'2' is not small letters",
+    ]
+
+
+def test_violations_are_capped_and_counted() -> None:
+    began = time.monotonic()
+    with pytest.raises(SpecError) as raised:
+        parse(Outer, {"name": "a", **{f"key{i}": i for i in range(50_000)}})
+    assert time.monotonic() - began < 5
+    assert len(raised.value.violations) == MAX_REPORTED + 1
+    assert raised.value.violations[-1] == Violation(MORE, f"and {50_000 - MAX_REPORTED} more")

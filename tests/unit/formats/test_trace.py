@@ -59,7 +59,10 @@ def test_missing_ids_come_from_the_line_number() -> None:
             r"steps\[0\].content: has 20001 characters",
         ),
         ({"final_answer": "x"}, "final_answer: is an old name: use answer"),
-        ({"metadata": {"deep": {"er": 1}}}, "metadata.deep: must be text, a number or a boolean"),
+        (
+            {"metadata": {"deep": {"er": 1}}},
+            "metadata.deep: must be text, a number, true or false, not a mapping",
+        ),
         ({"metadata": {"n": None}}, "metadata.n: must be text"),
         ({"prmpt": "x"}, "prmpt: is not a known key; did you mean 'prompt'"),
     ],

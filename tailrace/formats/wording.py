@@ -1,0 +1,52 @@
+"""Wrong values in the words of the files they come from, not in Python's."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from collections.abc import Mapping
+
+_SHOWN_TEXT = 100
+_MOST_DIGITS = 30
+
+
+def shown(data: object) -> str:
+    """A wrong value in the words of YAML, not of Python."""
+    match data:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if data else "false"
+        case int() | float():
+            return digits(data)
+        case str():
+            return repr(data if len(data) <= _SHOWN_TEXT else data[: _SHOWN_TEXT - 1] + "…")
+        case list() | tuple():
+            return "a list"
+        case Mapping():
+            return "a mapping"
+        case datetime.date():
+            return f"the date {data.isoformat()}"
+    return "a value of another kind"
+
+
+def quote_hint(data: object) -> str:
+    """The way out where YAML reads a word as something else than text."""
+    if isinstance(data, (bool, int, float, datetime.date)):
+        return ": put it into quotes"
+    return ""
+
+
+def digits(number: float) -> str:
+    """A number in digits as long as it has few enough of them."""
+    size = abs(number)
+    if isinstance(number, int):
+        if size < 10**_MOST_DIGITS:
+            return str(number)
+        bound = f"10^{_MOST_DIGITS}"
+        return f"a number above {bound}" if number > 0 else f"a number below -{bound}"
+    if not math.isfinite(number) or (size and not 1e-4 <= size < 10.0**_MOST_DIGITS):
+        return f"{number:g}"
+    text = format(decimal.Decimal(repr(number)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
