@@ -24,7 +24,7 @@ import enum
 from collections.abc import Iterable
 from typing import ClassVar
 
-from tailrace.formats.schema import SpecError, Violation
+from tailrace.formats.schema import MORE, SpecError, Violation, capped
 
 DOMAIN = "tailrace"
 """``ErrorInfo.domain`` of every error."""
@@ -70,10 +70,18 @@ class InvalidInput(TailraceError):
 
     code = Code.INVALID_ARGUMENT
 
-    def __init__(self, violations: Iterable[Violation], reason: str = "INVALID_INPUT") -> None:
-        self.violations = list(violations)
-        shown = "; ".join(f"{v.field}: {v.description}" for v in self.violations[:10])
-        more = f"; and {len(self.violations) - 10} more" if len(self.violations) > 10 else ""
+    def __init__(
+        self,
+        violations: Iterable[Violation],
+        reason: str = "INVALID_INPUT",
+        count: int | None = None,
+    ) -> None:
+        """``count`` is how many there are in all, when ``violations`` are but the first of them."""
+        found = list(violations)
+        total = len(found) if count is None else count
+        self.violations = capped(found, total)
+        shown = "; ".join(f"{v.field}: {v.description}" for v in found[:10])
+        more = f"; and {total - 10} more" if total > 10 else ""
         super().__init__(reason, f"{shown}{more}")
 
     @classmethod
@@ -84,7 +92,10 @@ class InvalidInput(TailraceError):
     @classmethod
     def from_spec_error(cls, error: SpecError, prefix: str) -> InvalidInput:
         """The violations of a schema below the request field ``prefix``."""
-        return cls(Violation(f"{prefix}.{v.field}", v.description) for v in error.violations)
+        found = [v for v in error.violations if v.field != MORE]
+        return cls(
+            (Violation(f"{prefix}.{v.field}", v.description) for v in found), count=error.count
+        )
 
 
 class NotFound(TailraceError):

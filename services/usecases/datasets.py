@@ -225,4 +225,5 @@ async def _put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
 
 
 def _bad_lines(error: FormatError) -> InvalidInput:
-    return InvalidInput(Violation(f"line {bad.line}", bad.reason) for bad in error.errors)
+    found = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
+    return InvalidInput(found, count=error.count)

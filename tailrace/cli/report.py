@@ -11,7 +11,8 @@ from tailrace.cli import exit_codes
 from tailrace.cli.output import printable
 from tailrace.errors import TailraceError
 from tailrace.formats.jsonl import FormatError
-from tailrace.formats.schema import SpecError, Violation
+from tailrace.formats.schema import MORE, SpecError, Violation
+from tailrace.spec_file import SpecFileError
 
 
 class CommandError(Exception):
@@ -57,12 +58,19 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         if code in _HINTS:
             lines.append(f"  hint: {_HINTS[code]}")
         return lines, code
+    if isinstance(raised, SpecFileError):
+        return [f"error: {raised.where} {raised.problem}"], exit_codes.BAD_INPUT
     if isinstance(raised, SpecError):
         head = _count(raised.violations)
         return [f"error: {head}", *_fields(raised.violations)], exit_codes.BAD_INPUT
     if isinstance(raised, FormatError):
         lines = [f"  line {e.line}: {e.reason}" for e in raised.errors]
-        return [f"error: {raised.count} lines are wrong", *lines], exit_codes.BAD_INPUT
+        more = raised.count - len(lines)
+        lines += [f"  and {more} more"] if more else []
+        return [f"error: {_wrong(raised.count, 'line')}", *lines], exit_codes.BAD_INPUT
+    if isinstance(raised, OSError) and raised.strerror:
+        place = f"{raised.filename}: " if raised.filename is not None else ""
+        return [f"error: {place}{raised.strerror}"], exit_codes.BAD_INPUT
     code = raised.exit_code if isinstance(raised, CommandError) else exit_codes.BAD_INPUT
     return [f"error: {raised}"], code
 
@@ -74,8 +82,18 @@ def _head(raised: TailraceError) -> str:
 
 
 def _count(violations: Sequence[Violation]) -> str:
-    return "a field is wrong" if len(violations) == 1 else f"{len(violations)} fields are wrong"
+    listed = [v for v in violations if v.field != MORE]
+    noun = "line" if all(v.field.startswith("line ") for v in listed) else "field"
+    said = _wrong(len(listed), noun)
+    return said if len(listed) == len(violations) else f"more than {said}"
+
+
+def _wrong(count: int, noun: str) -> str:
+    return f"a {noun} is wrong" if count == 1 else f"{count} {noun}s are wrong"
 
 
 def _fields(violations: Sequence[Violation]) -> list[str]:
-    return [f"  {v.field}: {v.description}" for v in violations]
+    return [
+        f"  {v.description}" if v.field == MORE else f"  {v.field}: {v.description}"
+        for v in violations
+    ]

@@ -44,10 +44,12 @@ class Violation:
 class SpecError(ValueError):
     """The input does not fit its schema; ``violations`` names every wrong field at once.
 
-    At most :data:`MAX_REPORTED` of them; then one whose field is :data:`MORE`.
+    At most :data:`MAX_REPORTED` of them; then one whose field is :data:`MORE`. ``count`` is how
+    many there are in all.
     """
 
     def __init__(self, violations: list[Violation]) -> None:
+        self.count = len(violations)
         self.violations = capped(violations)
         violations = self.violations
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))

@@ -125,7 +125,9 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> N
 async def test_at_most_a_hundred_bad_lines_are_named(local: Context) -> None:
     with pytest.raises(InvalidInput) as error:
         await import_bytes(local, b"x\n" * 500)
-    assert len(error.value.violations) == 100
+    assert len(error.value.violations) == 101
+    assert error.value.violations[-1].description == "and 400 more"
+    assert "and 490 more" in str(error.value)
 
 
 async def test_an_empty_import_is_refused(local: Context) -> None:

@@ -1,0 +1,131 @@
+"""YAML and JSON files as plain data: nothing that runs, no key twice, errors in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from tailrace.formats.schema import SpecError, Violation
+from tailrace.formats.wording import shown
+
+MAX_BYTES = 1 << 20
+"""Largest file, in bytes: YAML is read at some 100 KB a second."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class SpecFileError(SpecError):
+    """The file as a whole is wrong, rather than its fields: no text, no YAML, empty."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__([Violation(where, problem)])
+        self.where = where
+        """The file."""
+        self.problem = problem
+        """What is wrong with it: ``is empty``."""
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The keys of a file: JSON (``.json``), else YAML.
+
+    Raises ``SpecFileError``, ``OSError``, and ``ImportError`` where YAML is not installed.
+    """
+    where = str(path)
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise SpecFileError(where, f"is larger than {MAX_BYTES:,} bytes: it is no run file")
+    try:
+        # utf-8-sig: editors on Windows put a byte order mark in front.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecFileError(where, f"is not UTF-8 text (byte {error.start + 1})") from error
+    try:
+        data = _json(text) if path.suffix == ".json" and text.strip() else parse_yaml(text)
+    except ValueError as error:
+        raise SpecFileError(where, str(error)) from error
+    if data is None:
+        raise SpecFileError(where, "is empty: it needs keys such as model, dataset and train")
+    if not isinstance(data, dict):
+        raise SpecFileError(where, f"holds {shown(data)}, not keys such as model and train")
+    return data
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain data of YAML text.
+
+    Raises ``ValueError`` that says what is wrong and where, and ``ImportError`` where YAML is not
+    installed.
+    """
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise ImportError('YAML run files need PyYAML: pip install "tailrace[cli]"') from error
+
+    class Loader(yaml.SafeLoader):
+        """Plain data only, and no key twice, of which YAML would silently keep the last."""
+
+        def construct_mapping(
+            self, node: yaml.MappingNode, deep: bool = False
+        ) -> dict[Hashable, Any]:
+            keys = [key for key, _ in node.value if key.tag != _MERGE]
+            for key in keys:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise ValueError(f"a key must be text {_at(key.start_mark)}")
+            _unique([(self.construct_object(key, deep=True), None) for key in keys])
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - the loader above is a safe one
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"is not YAML: {_marked(error)}") from error
+    except yaml.reader.ReaderError as error:
+        place = f"character {error.position + 1}"
+        raise ValueError(f"is not YAML: {place} is a control character") from error
+    except RecursionError as error:
+        raise ValueError("is not YAML: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"is not YAML: {_number(error)}") from error
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"is not JSON: {error.msg} ({place})") from error
+    except RecursionError as error:
+        raise ValueError("is not JSON: it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {_number(error)}") from error
+
+
+def _marked(error: Any) -> str:
+    """What a YAML error says, and where, on one line."""
+    problem = str(error.problem or error.context or "it is damaged")
+    tag = re.search(r"constructor for the tag '([^']*)'", problem)
+    if tag:
+        problem = f"the tag {tag[1]} is not allowed, plain values are"
+    mark = error.problem_mark or error.context_mark
+    return f"{problem} {_at(mark)}" if mark is not None else problem
+
+
+def _at(mark: Any) -> str:
+    return f"(line {mark.line + 1}, column {mark.column + 1})"
+
+
+def _number(error: ValueError) -> str:
+    """What a value's own parser said; Python's limit on digits is put into words."""
+    return "it holds a number with thousands of digits" if "digits" in str(error) else str(error)
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shown(twice)} is there twice")
+    return made
