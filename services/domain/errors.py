@@ -24,7 +24,7 @@ import enum
 from collections.abc import Iterable
 from typing import ClassVar
 
-from tailrace.formats.schema import MORE, SpecError, Violation, capped
+from tailrace.formats.schema import Violation, capped
 
 DOMAIN = "tailrace"
 """``ErrorInfo.domain`` of every error."""
@@ -88,14 +88,6 @@ class InvalidInput(TailraceError):
     def field(cls, field: str, description: str) -> InvalidInput:
         """One wrong field."""
         return cls([Violation(field, description)])
-
-    @classmethod
-    def from_spec_error(cls, error: SpecError, prefix: str) -> InvalidInput:
-        """The violations of a schema below the request field ``prefix``."""
-        found = [v for v in error.violations if v.field != MORE]
-        return cls(
-            (Violation(f"{prefix}.{v.field}", v.description) for v in found), count=error.count
-        )
 
 
 class NotFound(TailraceError):

@@ -117,7 +117,7 @@ def _checked(command: CreateRun) -> RunSpec:
         try:
             spec = parse(RunSpec, command.spec)
         except SpecError as error:
-            violations += InvalidInput.from_spec_error(error, "spec").violations
+            violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
     if violations or spec is None:
         raise InvalidInput(violations)
     return spec

@@ -11,7 +11,7 @@ from tailrace.cli import exit_codes
 from tailrace.cli.output import printable
 from tailrace.errors import TailraceError
 from tailrace.formats.jsonl import FormatError
-from tailrace.formats.schema import MORE, SpecError, Violation
+from tailrace.formats.schema import MORE, SpecError, Violation, capped
 from tailrace.spec_file import SpecFileError
 
 
@@ -62,7 +62,7 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         return [f"error: {raised.where} {raised.problem}"], exit_codes.BAD_INPUT
     if isinstance(raised, SpecError):
         head = _count(raised.violations)
-        return [f"error: {head}", *_fields(raised.violations)], exit_codes.BAD_INPUT
+        return [f"error: {head}", *_fields(capped(raised.violations))], exit_codes.BAD_INPUT
     if isinstance(raised, FormatError):
         lines = [f"  line {e.line}: {e.reason}" for e in raised.errors]
         more = raised.count - len(lines)

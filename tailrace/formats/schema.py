@@ -24,7 +24,7 @@ from tailrace.formats.wording import digits, quote_hint, shown
 T = TypeVar("T")
 
 MAX_REPORTED = 100
-"""How many violations an error lists; further ones are only counted."""
+"""How many violations are shown; further ones are only counted."""
 
 MORE = "(more)"
 """The ``field`` of a last violation that counts those which are not listed."""
@@ -44,15 +44,12 @@ class Violation:
 class SpecError(ValueError):
     """The input does not fit its schema; ``violations`` names every wrong field at once.
 
-    At most :data:`MAX_REPORTED` of them; then one whose field is :data:`MORE`. ``count`` is how
-    many there are in all.
+    Whoever shows them shows them :func:`capped`.
     """
 
     def __init__(self, violations: list[Violation]) -> None:
-        self.count = len(violations)
-        self.violations = capped(violations)
-        violations = self.violations
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = violations
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in capped(violations)))
 
 
 def capped(violations: list[Violation], count: int | None = None) -> list[Violation]:

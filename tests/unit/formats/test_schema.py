@@ -12,6 +12,7 @@ from tailrace.formats.schema import (
     MORE,
     SpecError,
     Violation,
+    capped,
     key,
     parse,
     to_mapping,
@@ -173,5 +174,9 @@ def test_violations_are_capped_and_counted() -> None:
     with pytest.raises(SpecError) as raised:
         parse(Outer, {"name": "a", **{f"key{i}": i for i in range(50_000)}})
     assert time.monotonic() - began < 5
-    assert len(raised.value.violations) == MAX_REPORTED + 1
-    assert raised.value.violations[-1] == Violation(MORE, f"and {50_000 - MAX_REPORTED} more")
+    assert len(raised.value.violations) == 50_000
+    shown = capped(raised.value.violations)
+    assert len(shown) == MAX_REPORTED + 1
+    assert shown[-1] == Violation(MORE, f"and {50_000 - MAX_REPORTED} more")
+    assert str(raised.value).endswith(f"{MORE}: {shown[-1].description}")
+    assert capped(shown[:-1]) == shown[:-1]

@@ -98,3 +98,12 @@ async def test_validate_only_stores_nothing(driver: Driver) -> None:
 async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) -> None:
     view = await driver.create(train=None, infer={"eval_sets": ["eval_v1"]}, judges=None)
     assert [v.stage.stage_id for v in view.stages] == ["infer"]
+
+
+async def test_at_most_a_hundred_wrong_fields_are_listed(driver: Driver) -> None:
+    bad = {**spec(), **{f"key{i}": 1 for i in range(250)}}
+    with pytest.raises(InvalidInput) as error:
+        await create_run(driver.context, PROJECT, CreateRun("r", bad, "a\n"))
+    assert len(error.value.violations) == 101
+    assert error.value.violations[-1].description == "and 151 more"
+    assert "and 241 more" in str(error.value)
