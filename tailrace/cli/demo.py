@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.follow import follow
 from tailrace.cli.options import Json
-from tailrace.cli.stack import Stack, stopping_signals
+from tailrace.cli.stack import TEND_SECONDS, Stack, stopping_signals
 from tailrace.cli.views import view_for
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
@@ -72,7 +72,7 @@ def demo(
         out.print("starting broker, control plane and worker ...")
         with Stack(kept, listen="127.0.0.1:0") as stack:
             try:
-                run = asyncio.run(_submit_and_follow(stack.server, spec, out))
+                run = asyncio.run(_run_while_tending(stack, spec, out))
                 with Client(stack.server) as client:
                     _show(client, run, folder, out, as_json)
             finally:
@@ -99,6 +99,28 @@ def _data_dir(given: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
+
+
+async def _run_while_tending(stack: Stack, spec: RunSpec, out: Console) -> run_pb2.Run:
+    """The ended run. Raises ``CommandError`` at once when the stack breaks."""
+    run = asyncio.create_task(_submit_and_follow(stack.server, spec, out))
+    tending = asyncio.create_task(_tend(stack, out))
+    try:
+        await asyncio.wait((run, tending), return_when=asyncio.FIRST_COMPLETED)
+        if tending.done():
+            tending.result()
+        return await run
+    finally:
+        for task in (run, tending):
+            task.cancel()
+        await asyncio.gather(run, tending, return_exceptions=True)
+
+
+async def _tend(stack: Stack, out: Console) -> NoReturn:
+    while True:
+        for news in stack.tend():
+            out.print(output.printable(news), soft_wrap=True)
+        await asyncio.sleep(TEND_SECONDS)
 
 
 async def _submit_and_follow(server: str, spec: RunSpec, out: Console) -> run_pb2.Run:

@@ -30,6 +30,9 @@ from tailrace.client.blocking import Client
 DEFAULT_DATA_DIR = Path(".tailrace")
 """Where ``tailrace up`` keeps database, artifacts, logs and caches."""
 
+TEND_SECONDS = 0.5
+"""How often to call :meth:`Stack.tend`."""
+
 _PLANE_READY_SECONDS = 60.0
 _WORKER_READY_SECONDS = 90.0
 _PLANE_GRACE_SECONDS = 15.0

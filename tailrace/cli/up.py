@@ -11,9 +11,7 @@ from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
 from tailrace.cli import output, report
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
 from tailrace.cli.report import CommandError
-from tailrace.cli.stack import DEFAULT_DATA_DIR, Stack, stopping_signals
-
-_CHECK_SECONDS = 0.5
+from tailrace.cli.stack import DEFAULT_DATA_DIR, TEND_SECONDS, Stack, stopping_signals
 
 
 def up(
@@ -54,7 +52,7 @@ def up(
             while True:
                 for news in stack.tend():
                     out.print(output.printable(news), soft_wrap=True)
-                time.sleep(_CHECK_SECONDS)
+                time.sleep(TEND_SECONDS)
         except CommandError as error:
             # At once: stopping the others may take a while.
             raise typer.Exit(report.error(error)) from error
