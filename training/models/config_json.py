@@ -65,10 +65,10 @@ class ConfigReader:
         """One of the known words."""
         value = self.data.get(name)
         value = default if value is None else value
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             self.wrong(f"{name} must be one of {', '.join(known)}, not {value!r}")
             return default
-        return str(value)
+        return value
 
     def token(self, name: str) -> int | None:
         """A token id, the first of a list, or nothing."""

@@ -102,7 +102,8 @@ def read_windows(reader: ConfigReader) -> dict[str, Any]:
     types = reader.data.get("layer_types")
     if types is None:
         types = [_FULL if layer < first else _SLIDING for layer in range(layers)]
-    if not isinstance(types, list) or len(types) != layers or set(types) - {_FULL, _SLIDING}:
+    known = isinstance(types, list) and all(kind in (_FULL, _SLIDING) for kind in types)
+    if not known or len(types) != layers:
         reader.wrong(f"layer_types must be {layers} times {_FULL} or {_SLIDING}, not {types!r}")
         types = []
     slides = tuple(kind == _SLIDING for kind in types)

@@ -65,3 +65,11 @@ def test_no_sizes(value: Any) -> None:
     reader.size("a")
     with pytest.raises(ModelConfigError, match="a must be a whole number"):
         reader.finish()
+
+
+@pytest.mark.parametrize("value", [["silu"], {"silu": 1}, 3, True])
+def test_no_choices(value: Any) -> None:
+    reader = ConfigReader({"a": value})
+    reader.choice("a", "silu", {"silu": None})
+    with pytest.raises(ModelConfigError, match="a must be one of silu"):
+        reader.finish()

@@ -1,4 +1,4 @@
-"""The Llama architecture and the families that set its switches."""
+"""The Llama architecture, as every family that sets its switches has it."""
 
 from __future__ import annotations
 
@@ -69,54 +69,20 @@ def test_dump_is_the_inverse_of_parse(family: str) -> None:
     assert model_from_config(written).config == model.config
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_parameters_of_each_family(family: str) -> None:
-    names = {name for name in make(family, head_dim=8).shapes if "layers.0" in name}
-    attention = {name.partition("self_attn.")[2] for name in names if "self_attn" in name}
-    weights = {f"{part}_proj.weight" for part in "qkvo"}
-    extra = {
-        "qwen2": {f"{part}_proj.bias" for part in "qkv"},
-        "qwen3": {"q_norm.weight", "k_norm.weight"},
-    }
-    assert attention == weights | extra.get(family, set())
+def test_the_names_are_those_of_hugging_face() -> None:
+    plain = {name for name in make().shapes if "layers.0" in name}
+    linear = {f"self_attn.{part}_proj" for part in "qkvo"}
+    linear |= {f"mlp.{part}_proj" for part in ("gate", "up", "down")}
+    norms = {"input_layernorm", "post_attention_layernorm"}
+    assert plain == {f"model.layers.0.{place}.weight" for place in linear | norms}
+    biased = make(attention_bias=True, mlp_bias=True)
+    extra = {name for name in biased.shapes if "layers.0" in name} - plain
+    assert extra == {f"model.layers.0.{place}.bias" for place in linear}
 
 
 def test_tied_embeddings_have_no_output_layer() -> None:
     tied, untied = make(tie_word_embeddings=True), make()
     assert set(untied.shapes) - set(tied.shapes) == {"lm_head.weight"}
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "window", "layers"),
-    [
-        ("mistral", {}, 4096, (True, True)),
-        ("mistral", {"sliding_window": None}, None, ()),
-        ("mistral", {"sliding_window": 8}, 8, (True, True)),
-        ("qwen2", {"sliding_window": 8}, None, ()),
-        ("qwen2", {"sliding_window": 8, "use_sliding_window": True}, 8, (False, False)),
-        (
-            "qwen3",
-            {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 0},
-            8,
-            (True, True),
-        ),
-        (
-            "qwen2",
-            {
-                "sliding_window": 8,
-                "use_sliding_window": True,
-                "layer_types": ["sliding_attention", "full_attention"],
-            },
-            8,
-            (True, False),
-        ),
-    ],
-)
-def test_sliding_windows(
-    family: str, changes: dict[str, Any], window: int | None, layers: tuple[bool, ...]
-) -> None:
-    config = make(family, **changes).config
-    assert (config.sliding_window, config.sliding_layers) == (window, layers)
 
 
 def test_a_window_hides_what_lies_before_it() -> None:
@@ -177,23 +143,17 @@ def test_bfloat16_parameters_compute_in_bfloat16() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "changes", "complaints"),
+    ("changes", "complaints"),
     [
-        ("llama", {"num_attention_heads": 3}, ["hidden_size 16 must be a multiple of 3 heads"]),
-        ("llama", {"num_key_value_heads": 3}, ["heads 4 must be a multiple of 3 key heads"]),
-        ("llama", {"head_dim": 5}, ["head_dim must be even, not 5"]),
-        ("llama", {"hidden_act": "magic", "vocab_size": 0}, ["hidden_act must", "vocab_size must"]),
-        ("llama", {"rope_scaling": {"rope_type": "x"}, "hidden_size": None}, ["rope_", "hidden_s"]),
-        ("mistral", {"sliding_window": 0}, ["sliding_window must be a whole number"]),
-        (
-            "qwen2",
-            {"use_sliding_window": True, "sliding_window": 4, "layer_types": ["linear_attention"]},
-            ["layer_types must be 2 times full_attention or sliding_attention"],
-        ),
+        ({"num_attention_heads": 3}, ["hidden_size 16 must be a multiple of 3 heads"]),
+        ({"num_key_value_heads": 3}, ["heads 4 must be a multiple of 3 key heads"]),
+        ({"head_dim": 5}, ["head_dim must be even, not 5"]),
+        ({"hidden_act": "magic", "vocab_size": 0}, ["hidden_act must", "vocab_size must"]),
+        ({"rope_scaling": {"rope_type": "x"}, "hidden_size": None}, ["rope_", "hidden_s"]),
     ],
 )
-def test_refused(family: str, changes: dict[str, Any], complaints: list[str]) -> None:
+def test_refused(changes: dict[str, Any], complaints: list[str]) -> None:
     with pytest.raises(ModelConfigError) as caught:
-        make(family, **changes)
+        make(**changes)
     for complaint in complaints:
         assert complaint in str(caught.value)
