@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailrace.formats.catalog import MODEL_TYPES
+
 Shapes = dict[str, tuple[int, ...]]
 """Tensor name to shape."""
 
@@ -229,7 +231,7 @@ def _architecture(config: Mapping[str, Any]) -> Architecture:
     name = config.get("model_type")
     found = ARCHITECTURES.get(name) if isinstance(name, str) else None
     if found is None:
-        known = ", ".join(ARCHITECTURES)
+        known = ", ".join(MODEL_TYPES)
         raise ValueError(f"model_type {name!r:.100} is not supported; there is: {known}")
     return found
 

@@ -130,8 +130,11 @@ def to_mapping(value: Any) -> Any:
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, Mapping):
         keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
-        wanted = f"must be a mapping with keys such as {keys}"
-        out.append(Violation(path or "(root)", f"{wanted}, not {shown(data)}"))
+        wanted = f"must be a mapping with keys such as {keys}, not {shown(data)}"
+        required = [f.name for f in dataclasses.fields(schema) if _is_required(f)]
+        if isinstance(data, str) and len(required) == 1:
+            wanted += f": write {required[0]}: {data[:100]}"
+        out.append(Violation(path or "(root)", wanted))
         return None
     fields = {f.name: f for f in dataclasses.fields(schema)}
     hints = typing.get_type_hints(schema)
@@ -141,11 +144,7 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
     for name, field in fields.items():
         where = _join(path, name)
         if data.get(name) is None:
-            required = (
-                field.default is dataclasses.MISSING
-                and field.default_factory is dataclasses.MISSING
-            )
-            if required:
+            if _is_required(field):
                 out.append(Violation(where, "is required"))
             continue
         values[name] = _value(hints[name], field.metadata["rule"], data[name], where, out)
@@ -156,6 +155,10 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
     if checks is not None:
         out.extend(checks(path))
     return made
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _unknown_keys(

@@ -118,7 +118,7 @@ def test_flat_and_old_names_are_told_their_place() -> None:
         (
             {"judges": ["answer_correctness"]},
             "judges[0]",
-            "must be a mapping with keys such as name",
+            "write name: answer_correctness",
         ),
         ({"dataset": "Golden V2"}, "dataset", "is not `name` or `name@version`; a name is 1-63"),
         ({"model": {"source": "/my/model"}}, "model.source", "tailrace models import FOLDER"),

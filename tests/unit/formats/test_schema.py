@@ -151,7 +151,7 @@ def test_wrong_values_are_shown_in_the_words_of_the_file() -> None:
     assert found["labels.a"] == "must be text, not 3: put it into quotes"
     assert found["labels.b"] == "must be text, not a list"
     assert wrong({"name": "a", "inner": "x"}) == {
-        "inner": "must be a mapping with keys such as size, ratio, not 'x'"
+        "inner": "must be a mapping with keys such as size, ratio, not 'x': write size: x"
     }
 
 

@@ -54,7 +54,9 @@ def test_a_spec_survives_the_wire() -> None:
 
 def test_scalars_that_are_not_set_take_their_default() -> None:
     message = run_spec_pb2.RunSpec(
-        dataset="d", model=run_spec_pb2.ModelSpec(preset="gpt2-nano"), train={"sft": {"epochs": 1}}
+        dataset="d",
+        model=run_spec_pb2.ModelSpec(preset="gpt2-nano"),
+        train=run_spec_pb2.TrainSpec(sft=run_spec_pb2.SftSpec(epochs=1)),
     )
     spec = protomap.spec_from_proto(message)
     assert spec.train is not None
@@ -70,7 +72,7 @@ def test_an_explicit_zero_is_not_a_default() -> None:
 
 def test_an_unknown_enum_number_is_refused_by_name() -> None:
     message = protomap.spec_to_proto(SPEC)
-    message.train.sft.schedule = 99
+    message.train.sft.schedule = 99  # type: ignore[assignment]
     with pytest.raises(SpecError, match=r"train\.sft\.schedule"):
         protomap.spec_from_proto(message)
 
