@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tailrace.formats import catalog
 from tailrace.formats.architectures import ARCHITECTURES, expected_shapes
@@ -84,3 +86,35 @@ def test_quantized_weights_are_refused() -> None:
 def test_unknown_preset_lists_the_known() -> None:
     with pytest.raises(ModelConfigError, match="known: gpt2-nano"):
         preset_config("gpt2-huge", 1)
+
+
+SIZES = ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "num_hidden_layers"]
+SIZES += ["hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings"]
+OTHERS = ["rope_parameters", "rope_scaling", "rope_theta", "layer_types", "sliding_window"]
+OTHERS += ["use_sliding_window", "max_window_layers", "hidden_act", "head_dim", "bos_token_id"]
+OTHERS += ["tie_word_embeddings", "num_key_value_heads", "activation_function", "attention_bias"]
+ROPE = ["rope_type", "type", "factor", "rope_theta", "original_max_position_embeddings"]
+
+scalars = st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=3)
+words = st.sampled_from(["yarn", "llama3", "linear", "dynamic", "default", "silu"])
+values = st.recursive(
+    scalars | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(ROPE), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(
+    sizes=st.fixed_dictionaries(dict.fromkeys(SIZES, st.sampled_from([1, 2, 4, 8]))),
+    others=st.dictionaries(st.sampled_from(SIZES + OTHERS), values),
+)
+def test_any_configuration_is_read_or_refused(
+    family: str, sizes: dict[str, Any], others: dict[str, Any]
+) -> None:
+    parser = FAMILIES[family]
+    try:
+        config = parser.parse_config({**sizes, **others})
+    except ModelConfigError:
+        return
+    assert parser.parse_config(parser.dump_config(config)) == config
