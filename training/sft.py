@@ -32,6 +32,7 @@ from training.models.folder import load_model, save_model, weights_digest
 from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
 from training.models.source import resolve_model
 from training.observer import Observer
+from training.progress import Progress
 from training.rendering import render_prompt, render_response
 from training.tokenizer import load_tokenizer, train_tokenizer
 from training.trainer import Trained, Trainer
@@ -123,11 +124,24 @@ def run_sft(
     estimated = estimate(start.model, train, trainer, stream, start.encoded.examples)
     require_fit(estimated, sft, free_memory(trainer.layout))
     trained = trainer.train(start.params, checkpoints, observer, resume, last)
+    warn_if_worse(trained.progress)
     whole = trainer.tuning.merged(trained.params, start.params)
     save_folder(final_model, start.model, whole, start.tokenizer)
     if isinstance(trainer.tuning, LoraTuning):
         save_adapter(final_model / ADAPTER, trainer.tuning, trained.params, start.source)
     return _result(start, trained, trainer.tuning.parameters, weights_digest(final_model))
+
+
+def warn_if_worse(progress: Progress) -> None:
+    """Log a finite loss that rose: no error, but hardly what was wanted."""
+    first = progress.first_loss
+    if first is not None and progress.epoch_loss > first:
+        _log.warning(
+            "the loss ended at %.4f, above the %.4f it began with: lower train.sft.learning_rate, "
+            "add warmup_steps, or set gradient_clip",
+            progress.epoch_loss,
+            first,
+        )
 
 
 def save_folder(

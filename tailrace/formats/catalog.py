@@ -6,8 +6,8 @@ library's registries are tested to hold exactly these.
 
 from __future__ import annotations
 
-PRESETS: tuple[str, ...] = ("gpt2-nano",)
-"""Architectures that start from random weights."""
+PRESETS: dict[str, int] = {"gpt2-nano": 256}
+"""Architectures that start from random weights, with their context in tokens."""
 
 MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures that can be loaded, as ``model_type`` of config.json names them."""

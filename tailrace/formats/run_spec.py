@@ -111,7 +111,7 @@ class ModelSpec:
         """Exactly one of the two must be set."""
         found = exactly_one(path or "model", source=self.source, preset=self.preset)
         if self.preset is not None:
-            found += _known(f"{path}.preset", self.preset, catalog.PRESETS)
+            found += _known(f"{path}.preset", self.preset, tuple(catalog.PRESETS))
         return found
 
 
@@ -227,6 +227,10 @@ class TrainConfig:
     model: ModelSpec = key("The model to start from.")
     train: TrainSpec = key("How it is trained.")
 
+    def violations(self, path: str) -> list[Violation]:
+        """Examples must fit into the model's context, where that is known."""
+        return _fits_context(self.model, self.train, path)
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -257,7 +261,7 @@ class RunSpec:
 
     def violations(self, path: str) -> list[Violation]:
         """The stages must be able to feed each other."""
-        found: list[Violation] = []
+        found = _fits_context(self.model, self.train, path)
         eval_sets = self.infer.eval_sets if self.infer else []
         if self.train is None and self.infer is None:
             found.append(Violation("train", "the run has no stage: give train, infer, or both"))
@@ -290,6 +294,15 @@ class RunSpec:
             StageKind.JUDGE: bool(self.judges),
         }
         return [kind for kind, there in present.items() if there]
+
+
+def _fits_context(model: ModelSpec, train: TrainSpec | None, path: str) -> list[Violation]:
+    context = catalog.PRESETS.get(model.preset or "")
+    sft = train.sft if train else None
+    if context is None or sft is None or sft.max_seq_length <= context:
+        return []
+    where = ".".join(filter(None, [path, "train.sft.max_seq_length"]))
+    return [Violation(where, f"{sft.max_seq_length} is more than the {context} of {model.preset}")]
 
 
 def _known(path: str, name: str, known: tuple[str, ...]) -> list[Violation]:

@@ -60,6 +60,10 @@ def test_stage_kinds_follow_the_blocks() -> None:
         (changed(model={}), "model"),
         (changed(model={"preset": "gpt2-nano", "source": "distilgpt2"}), "model"),
         (changed(model={"preset": "gpt9"}), "model.preset"),
+        (
+            changed(train={"sft": {"epochs": 1, "max_seq_length": 257}, "eval_fraction": 0.2}),
+            "train.sft.max_seq_length",
+        ),
         (changed(model={"source": "../../etc"}), "model.source"),
         (changed(model={"source": "/abs/path"}), "model.source"),
         (changed(judges=[{"name": "vibes"}]), "judges[0].name"),

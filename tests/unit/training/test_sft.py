@@ -15,7 +15,8 @@ from tailrace.formats.trace import Trace
 from training.errors import ConfigError, DataError
 from training.models.family import Model, Params
 from training.models.folder import load_model
-from training.sft import prepare, run_sft, save_folder
+from training.progress import Progress
+from training.sft import prepare, run_sft, save_folder, warn_if_worse
 from training.tokenizer import load_tokenizer
 
 NANO = ModelSpec(preset="gpt2-nano")
@@ -132,3 +133,13 @@ def test_refused(
 ) -> None:
     with pytest.raises(error, match=complaint):
         prepare(NANO, spec(**train), traces)
+
+
+@pytest.mark.parametrize(("last", "warns"), [(9.0, True), (1.0, False)])
+def test_a_loss_that_rose_is_said(
+    last: float, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = Progress(first_loss=5.0, epoch=[last])
+    with caplog.at_level("WARNING"):
+        warn_if_worse(progress)
+    assert ("9.0000" in caplog.text) is warns
