@@ -17,6 +17,8 @@ print(json.dumps({k: v for k, v in os.environ.items() if k.startswith("TAILRACE_
 def _worker(folder: Path, *arguments: str, **environment: str) -> dict[str, str]:
     """The settings with which the command starts ``python -m workers``."""
     (folder / "workers").mkdir()
+    # A folder without it would stand behind the installed package.
+    (folder / "workers/__init__.py").touch()
     (folder / "workers/__main__.py").write_text(SHOW)
     clean = {name: v for name, v in os.environ.items() if not name.startswith("TAILRACE_")}
     done = subprocess.run(
