@@ -74,7 +74,10 @@ class Child:
 
     def obituary(self) -> str:
         """That it ended and how, the end of its log as short text, and the log's path."""
-        return f"the {self.name} ended ({self.end}){self._last_words()}"
+        # Whoever is killed has not said why.
+        killed = -(self._process.poll() or 0) in (signal.SIGKILL, signal.SIGTERM)
+        said = f"\n  its log: {self.log}" if killed else self._last_words()
+        return f"the {self.name} ended ({self.end}){said}"
 
     def check(self) -> None:
         """Raise ``CommandError`` with its last words if it has ended."""

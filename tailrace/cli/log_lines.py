@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 SHOWN_LINES = 8
@@ -10,6 +11,7 @@ SHOWN_LINES = 8
 
 _WIDTH = 200
 _ROUTINE = ("debug", "info")
+_CELERY_ROUTINE = re.compile(r"\[[^]]*: (INFO|DEBUG)/")
 _LEFT_OUT = ("level", "event", "timestamp", "logger", "exception")
 
 
@@ -36,7 +38,9 @@ def last_words(lines: Iterable[str]) -> list[str]:
 
 def _is_routine(line: str) -> bool:
     entry = _entry(line)
-    return entry is not None and entry.get("level") in _ROUTINE
+    if entry is None:
+        return _CELERY_ROUTINE.match(line) is not None
+    return entry.get("level") in _ROUTINE
 
 
 def _entry(line: str) -> dict[str, object] | None:

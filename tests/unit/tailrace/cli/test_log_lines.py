@@ -29,6 +29,7 @@ def test_other_text_stays_and_is_cut() -> None:
 def test_routine_is_left_out_and_the_rest_is_bounded() -> None:
     routine = json.dumps({"level": "info", "event": "call"})
     warnings = [json.dumps({"level": "warning", "event": str(i)}) for i in range(20)]
-    said = last_words([routine, "", *warnings, routine, "Segmentation fault"])
+    celery = "[2026-01-01 00:00:00,000: INFO/SpawnPoolWorker-1] child process 1 calling self.run()"
+    said = last_words([routine, "", *warnings, routine, celery, "Segmentation fault"])
     assert len(said) == SHOWN_LINES
     assert said[-2:] == ["WARNING 19", "Segmentation fault"]

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import valkey
 
 from tailrace import Client
+from tailrace.cli.child import Child
+from tailrace.cli.local_worker import LocalWorker
 from tailrace.cli.report import CommandError
 from tailrace.cli.stack import Stack, StackInfo, require_extras, shared_cores
 
@@ -137,6 +140,30 @@ def test_the_end_of_the_broker_ends_the_stack(tmp_path: Path) -> None:
         time.sleep(0.5)
         with pytest.raises(CommandError, match=r"the broker ended \(killed by SIGKILL\)"):
             stack.tend()
+
+
+def test_a_second_ctrl_c_kills_what_is_left(tmp_path: Path) -> None:
+    script = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); "
+        "time.sleep(60)"
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Stack(tmp_path, listen="127.0.0.1:0", workers=0) as stack:
+            argv = [sys.executable, "-c", script]
+            stubborn = LocalWorker(lambda: Child("worker 1", argv, {}, tmp_path / "log", 60.0))
+            stack._local_workers.append(stubborn)
+            stubborn.child.wait_for(lambda: stubborn.child.output() or None, 10)
+            assert "waiting up to 60 s for workers to save their state" in stack.farewell
+            interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+            interrupt.start()
+            began = time.monotonic()
+        interrupt.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 10
+    assert stubborn.child.end == "killed by SIGKILL"
+    assert stack.children == ()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pinning is Linux's")
