@@ -61,7 +61,8 @@ class ModelServiceServicer(object):
 
         The same id with the same files returns the model there is.
         Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
-        weights, bad paths; a missing config.json), FAILED_PRECONDITION (BLOB_MISSING),
+        weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
+        not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
         ALREADY_EXISTS (the id has other files).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

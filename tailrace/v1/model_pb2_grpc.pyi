@@ -29,7 +29,8 @@ class ModelServiceStub:
 
     The same id with the same files returns the model there is.
     Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
-    weights, bad paths; a missing config.json), FAILED_PRECONDITION (BLOB_MISSING),
+    weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
+    not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
     ALREADY_EXISTS (the id has other files).
     """
 
@@ -56,7 +57,8 @@ class ModelServiceAsyncStub:
 
     The same id with the same files returns the model there is.
     Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
-    weights, bad paths; a missing config.json), FAILED_PRECONDITION (BLOB_MISSING),
+    weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
+    not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
     ALREADY_EXISTS (the id has other files).
     """
 
@@ -85,7 +87,8 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
 
         The same id with the same files returns the model there is.
         Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
-        weights, bad paths; a missing config.json), FAILED_PRECONDITION (BLOB_MISSING),
+        weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
+        not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
         ALREADY_EXISTS (the id has other files).
         """
 

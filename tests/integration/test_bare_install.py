@@ -60,7 +60,6 @@ def test_the_sdk_needs_only_its_own_dependencies(tmp_path: Path) -> None:
         "grpcio-status",
         "googleapis-common-protos",
         "protobuf",
-        "stamina",
         "tenacity",
         "typing-extensions",
     }
