@@ -265,6 +265,10 @@ class RunSpec:
         eval_sets = self.infer.eval_sets if self.infer else []
         if self.train is None and self.infer is None:
             found.append(Violation("train", "the run has no stage: give train, infer, or both"))
+        if self.train is None and self.model.preset is not None:
+            found.append(
+                Violation("model.preset", "starts from random weights: add a train block to use it")
+            )
         if self.judges and self.infer is None:
             found.append(Violation("judges", "have nothing to judge without an infer block"))
         needs_dataset = self.train is not None or any(s.startswith("dataset:") for s in eval_sets)

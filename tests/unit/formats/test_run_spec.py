@@ -42,7 +42,9 @@ def test_a_full_spec_round_trips() -> None:
 
 def test_stage_kinds_follow_the_blocks() -> None:
     assert parse(RunSpec, FULL).stage_kinds() == list(StageKind)
-    without = parse(RunSpec, changed(train=None, infer={"eval_sets": ["eval_v1"]}))
+    imported = {"source": "models/mine"}
+    spec = changed(model=imported, train=None, infer={"eval_sets": ["eval_v1"]})
+    without = parse(RunSpec, spec)
     assert without.stage_kinds() == [StageKind.INFER, StageKind.JUDGE]
 
 
@@ -50,6 +52,7 @@ def test_stage_kinds_follow_the_blocks() -> None:
     ("spec", "field"),
     [
         (changed(train=None, infer=None, judges=None), "train"),
+        (changed(train=None, infer={"eval_sets": ["eval_v1"]}), "model.preset"),
         (changed(infer=None), "judges"),
         (changed(dataset=None), "dataset"),
         (changed(train={"sft": {"epochs": 1}}), "infer.eval_sets"),

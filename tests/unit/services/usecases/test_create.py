@@ -96,7 +96,9 @@ async def test_validate_only_stores_nothing(driver: Driver) -> None:
 
 
 async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) -> None:
-    view = await driver.create(train=None, infer={"eval_sets": ["eval_v1"]}, judges=None)
+    view = await driver.create(
+        model={"source": "distilgpt2"}, train=None, infer={"eval_sets": ["eval_v1"]}, judges=None
+    )
     assert [v.stage.stage_id for v in view.stages] == ["infer"]
 
 

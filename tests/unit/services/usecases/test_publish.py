@@ -95,7 +95,9 @@ async def test_a_checkpoint_is_usable_once_its_event_is_stored(driver: Driver) -
 
 
 async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver) -> None:
-    await driver.create(train=None, infer={"eval_sets": ["eval_v1"]}, dataset=None)
+    await driver.create(
+        model={"source": "distilgpt2"}, train=None, infer={"eval_sets": ["eval_v1"]}, dataset=None
+    )
     order = await driver.start()
     await driver.publish(order, 1, prediction("a", "one"), prediction("b", "two"))
     await driver.fail(order)
