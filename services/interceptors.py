@@ -173,7 +173,7 @@ def _bad_request(error: InvalidInput) -> error_details_pb2.BadRequest:
     bad = error_details_pb2.BadRequest()
     for position, violation in enumerate(error.violations):
         if bad.ByteSize() > MAX_VIOLATION_BYTES:
-            left_out = len(error.violations) - position
+            left_out = error.total - position
             bad.field_violations.add(description=f"and {left_out} more fields are wrong")
             break
         field, description = violation.field[:200], violation.description[:_MAX_MESSAGE]

@@ -79,6 +79,8 @@ class InvalidInput(TailraceError):
         """``count`` is how many there are in all, when ``violations`` are but the first of them."""
         found = list(violations)
         total = len(found) if count is None else count
+        self.total = total
+        """Wrong fields in all; ``violations`` may name only the first of them."""
         self.violations = capped(found, total)
         shown = "; ".join(f"{v.field}: {v.description}" for v in found[:10])
         more = f"; and {total - 10} more" if total > 10 else ""

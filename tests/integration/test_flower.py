@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import STACKS, MakeStack
+from tests.integration.conftest import MakeStack
 from tests.integration.follow import until_terminal
 from tests.integration.specs import small, state
 from tests.servers.node import Process, free_port, wait_until
 
 
-@pytest.mark.parametrize("kind", STACKS)
+@pytest.mark.parametrize("kind", ["production"])
 def test_flower_lists_a_run_as_one_chain(kind: str, stack_maker: MakeStack, tmp_path: Path) -> None:
     stack = stack_maker(kind)
     stack.start_server()

@@ -44,7 +44,7 @@ def test_bad_lines_reach_the_client_as_far_as_a_status_holds_them(client: tailra
     assert len(named) >= 20
     assert [v.field for v in named] == [f"line {i + 1}" for i in range(len(named))]
     assert all("oops" in v.description for v in named)
-    assert f"{100 - len(named)} more" in rest.description
+    assert f"and {150 - len(named)} more" in rest.description
     with pytest.raises(errors.NotFound):
         client.get_dataset("bad")
 
