@@ -126,7 +126,8 @@ def test_failures_are_reported_with_reason_and_last_lines(
     assert failed.last_event_sequence == len(fake.attempts[order.lease_token].events)
     if act == "crash":
         assert failed.error.exit_code == 3
-        assert failed.error.log_tail[-1] == "about to crash"
+        # Events and output come through two pipes: their order among each other is not fixed.
+        assert "about to crash" in failed.error.log_tail
 
 
 def test_a_kill_is_reported_within_seconds(fake: FakeControlPlane, worker: Worker) -> None:
