@@ -6,10 +6,12 @@ that is a failure.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 
@@ -17,8 +19,6 @@ from tests.servers.node import MissingServerError
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.valkey import Valkey
-
-T = TypeVar("T")
 
 
 def unavailable(reason: str) -> NoReturn:
@@ -28,23 +28,41 @@ def unavailable(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def start(make: Callable[[Path], T], folder: Path) -> T:
-    """Start a server in a folder that its own user can enter."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o055)
-    try:
-        return make(folder)
-    except MissingServerError as missing:
-        unavailable(str(missing))
+class Server(Protocol):
+    """A server that a test started."""
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+S = TypeVar("S", bound=Server)
+
+
+@contextlib.contextmanager
+def running(make: Callable[[Path], S]) -> Iterator[S]:
+    """Run a server in a folder of its own that any user can enter.
+
+    It is not below pytest's folder: another pytest of the same user closes that one to others.
+    """
+    with tempfile.TemporaryDirectory(prefix="tailrace-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        try:
+            server = make(folder)
+        except MissingServerError as missing:
+            unavailable(str(missing))
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+def rabbitmq() -> Iterator[RabbitMQ]:
     """The session's RabbitMQ node."""
-    node = start(RabbitMQ, tmp_path_factory.mktemp("rabbitmq"))
-    yield node
-    node.stop()
+    with running(RabbitMQ) as node:
+        yield node
 
 
 @pytest.fixture
@@ -68,11 +86,10 @@ def valkey_url(valkey_node: Valkey) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """The session's PostgreSQL cluster."""
-    cluster = start(Postgres, tmp_path_factory.mktemp("postgres"))
-    yield cluster
-    cluster.stop()
+    with running(Postgres) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
