@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.interval import wilson_interval
 from tailrace.formats.jsonl import FormatError, read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import JudgeScore
+from tailrace.formats.statistics import wilson_interval
 from tailrace.formats.verdict import Outcome, Verdict
 from training.errors import DataError
 from training.evalsets import EvalSets

@@ -26,3 +26,9 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return low, high
+
+
+def wilson_with_errors(passed: int, failed: int, errors: int) -> tuple[float, float]:
+    """From the low end if every error were a fail, to the high end if every error were a pass."""
+    trials = passed + failed + errors
+    return wilson_interval(passed, trials)[0], wilson_interval(passed + errors, trials)[1]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.formats.interval import wilson_interval
+from tailrace.formats.statistics import wilson_interval, wilson_with_errors
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_bounds_and_symmetry(case: tuple[int, int]) -> None:
 def test_refused(successes: int, trials: int) -> None:
     with pytest.raises(ValueError):
         wilson_interval(successes, trials)
+
+
+def test_errors_widen_the_interval_to_both_sides() -> None:
+    low, high = wilson_with_errors(8, 2, 5)
+    assert low == wilson_interval(8, 15)[0]
+    assert high == wilson_interval(13, 15)[1]
+    assert wilson_with_errors(8, 2, 0) == wilson_interval(8, 10)
+    assert wilson_with_errors(0, 0, 0) == (0.0, 1.0)
