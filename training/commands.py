@@ -12,7 +12,7 @@ from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.results import JudgeScore
 from tailrace.formats.run_spec import InferSpec
 from training.datasets import find_dataset, load_dataset, load_split
-from training.errors import ConfigError, TrainingError
+from training.errors import ConfigError, OutputError, TrainingError
 from training.evalsets import load_eval_sets
 from training.runtime import Device, prepare_process, require_device
 
@@ -85,6 +85,12 @@ def start_machine(options: argparse.Namespace) -> None:
     """Settle device, threads and cache, then start JAX; errors as its two functions."""
     prepare_process(options.device, options.threads, options.cache_dir)
     require_device()
+
+
+def require_empty(folder: Path) -> None:
+    """Refuse to mix a new model's files with others. Raises :class:`.OutputError`, OSError."""
+    if folder.exists() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty: give another --output")
 
 
 def positive(text: str) -> int:

@@ -15,8 +15,7 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from training.commands import run_command
-from training.errors import OutputError
+from training.commands import require_empty, run_command
 from training.runtime import Device, prepare_process
 
 
@@ -34,8 +33,7 @@ def run(options: argparse.Namespace) -> None:
 
 def convert(path: Path, output: Path) -> None:
     """Write the folder. Raises :class:`training.errors.TrainingError` and :class:`OSError`."""
-    if output.exists() and any(output.iterdir()):
-        raise OutputError(f"{output} is not empty: give another --output")
+    require_empty(output)
     from training.gguf import GgufFile, read_gguf
     from training.gguf_tokenizer import read_tokenizer
     from training.sft import save_folder

@@ -25,9 +25,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreT
     Any text can be encoded, because all 256 bytes are tokens. The same texts in the same order
     give the same tokenizer. ``context`` is the model's longest sequence, in tokens.
     """
-    tokenizer = Tokenizer(BPE())
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = ByteLevelDecoder()
+    tokenizer = _byte_level(BPE())
     trainer = BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=[END_OF_TEXT],
@@ -35,6 +33,36 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreT
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return _with_end_of_text(tokenizer, context)
+
+
+def read_gpt2_tokenizer(vocabulary: Path, merges: Path, context: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of GPT-2's own two files, ``encoder.json`` and ``vocab.bpe``.
+
+    ``context`` is as in :func:`train_tokenizer`. Raises
+    :class:`training.errors.ModelNotFoundError` when one is missing and
+    :class:`training.errors.ModelConfigError` when they cannot be read or do not fit each other.
+    """
+    for path in (vocabulary, merges):
+        if not path.is_file():
+            raise ModelNotFoundError(f"{path}: there is no such file")
+    try:
+        pieces = BPE.from_file(str(vocabulary), str(merges))
+    except Exception as error:  # The class that tokenizers raises is Exception itself.
+        raise ModelConfigError(f"{vocabulary} with {merges}: {error}") from error
+    if pieces.token_to_id(END_OF_TEXT) is None:
+        raise ModelConfigError(f"{vocabulary} has no token {END_OF_TEXT}")
+    return _with_end_of_text(_byte_level(pieces), context)
+
+
+def _byte_level(pieces: BPE) -> Tokenizer:
+    tokenizer = Tokenizer(pieces)
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    return tokenizer
+
+
+def _with_end_of_text(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token=END_OF_TEXT,
