@@ -15,7 +15,7 @@ MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 JUDGES: tuple[str, ...] = ("answer_correctness",)
 """Judges that ship with the training library."""
 
-EVAL_SETS: tuple[str, ...] = ("eval_v1",)
+EVAL_SETS: tuple[str, ...] = ("eval_v1", "sums_43")
 """Named eval sets that ship with the training library."""
 
 DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")

@@ -1,4 +1,4 @@
-"""golden-v2: a deterministic synthetic dataset of 100 traces."""
+"""golden-v2: a deterministic synthetic dataset of 100 traces, and sums that are not in it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.formats.canonical import canonical_json
+from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.jsonl import dump_record
 from tailrace.formats.trace import Step, Trace
 
@@ -22,6 +23,12 @@ MATH_TRACES = 50
 
 TEXT_TRACES = 50
 """Traces that repeat a word."""
+
+FRESH_SEED = 43
+"""Seed of the fresh sums' generator."""
+
+FRESH_SUMS = 100
+"""Sums of the eval set ``sums_43``."""
 
 WORDS = ("apple", "banana", "cherry", "date", "elderberry")
 """The words that are repeated."""
@@ -44,6 +51,24 @@ def golden_v2() -> list[Trace]:
         *(_addition(generator, idx) for idx in range(MATH_TRACES)),
         *(_repetition(generator, MATH_TRACES + idx) for idx in range(TEXT_TRACES)),
     ]
+
+
+def fresh_sums() -> list[EvalItem]:
+    """The eval set ``sums_43``: distinct sums in golden-v2's words, none of which is in it.
+
+    A model that only memorised golden-v2 gets none of them right.
+    """
+    generator = random.Random(FRESH_SEED)
+    taken = {trace.prompt for trace in golden_v2()}
+    items: list[EvalItem] = []
+    while len(items) < FRESH_SUMS:
+        trace = _addition(generator, len(items))
+        if trace.prompt in taken:
+            continue
+        taken.add(trace.prompt)
+        name = f"sums-{FRESH_SEED}-{len(items):03d}"
+        items.append(EvalItem(name, trace.prompt, trace.answer, category="arithmetic"))
+    return items
 
 
 def golden_v2_bytes() -> bytes:

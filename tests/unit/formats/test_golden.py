@@ -5,7 +5,7 @@ import json
 import random
 from pathlib import Path
 
-from tailrace.formats.golden import golden_v2, golden_v2_bytes, write_golden_v2
+from tailrace.formats.golden import fresh_sums, golden_v2, golden_v2_bytes, write_golden_v2
 from tailrace.formats.trace import parse_traces
 
 SHA256 = "00500e65a4920ebcde88c4b5618974868ae3d6c9d07167380c9dfd717066d968"
@@ -53,3 +53,16 @@ def test_a_damaged_file_is_mended(tmp_path: Path) -> None:
     dataset.write_text("broken")
     assert write_golden_v2(tmp_path).changed
     assert dataset.read_bytes() == golden_v2_bytes()
+
+
+def test_fresh_sums_are_in_order_distinct_and_not_in_the_dataset() -> None:
+    items = fresh_sums()
+    generator = random.Random(43)
+    drawn = [(generator.randint(1, 100), generator.randint(1, 100)) for _ in range(200)]
+    answers = {f"What is {a} + {b}?": str(a + b) for a, b in drawn}
+    seen = {trace.prompt for trace in golden_v2()}
+    fresh = [prompt for prompt in answers if prompt not in seen][:100]
+    assert [(item.prompt, item.expected_answer) for item in items] == [
+        (prompt, answers[prompt]) for prompt in fresh
+    ]
+    assert len({item.id for item in items}) == len(items) == 100

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats import catalog
-from tailrace.formats.golden import golden_v2
+from tailrace.formats.golden import fresh_sums, golden_v2
 from tailrace.formats.split import split_traces
 from training.errors import DataError
 from training.evalsets import load_eval_set, load_eval_sets
@@ -28,6 +28,10 @@ def test_eval_v1() -> None:
     }
     assert set(Counter(item.difficulty for item in items)) == {"easy", "medium", "hard"}
     assert all(load_eval_set(name) for name in catalog.EVAL_SETS)
+
+
+def test_sums_43_are_the_fresh_sums() -> None:
+    assert load_eval_set("sums_43") == fresh_sums()
 
 
 def test_parts_of_a_dataset_and_files_by_their_stem(tmp_path: Path) -> None:
