@@ -2,7 +2,8 @@
 
 It differs from protobuf's own JSON mapping where people would stumble: field names stay in
 snake_case, enum values are short lower-case words (``cosine`` for ``SCHEDULE_COSINE``), 64-bit
-integers are numbers, durations are seconds. Timestamps are RFC 3339 text in UTC.
+integers are numbers, durations are seconds. Timestamps are RFC 3339 text in UTC. JSON of users'
+own making (``Struct``, ``Value``) is itself; its whole numbers are integers.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
+from tailrace.formats.json_value import json_value
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import parse
 from tailrace.formats.schema import to_mapping as schema_to_mapping
@@ -115,6 +117,8 @@ def _plain(field: Field, value: Any, defaults: bool) -> Any:
         return timestamp_text(value)
     if isinstance(value, duration_pb2.Duration):
         return value.ToTimedelta().total_seconds()
+    if isinstance(value, (struct_pb2.Struct, struct_pb2.Value)):
+        return json_value(json_format.MessageToDict(value))
     if field.message_type is not None:
         return to_mapping(value, defaults=defaults)
     if field.enum_type is not None:
@@ -134,6 +138,8 @@ def _proto(field: Field, target: Any, value: Any) -> Any:
         span = duration_pb2.Duration()
         span.FromNanoseconds(round(value * 1e9))
         return span
+    if message_type in (struct_pb2.Struct, struct_pb2.Value):
+        return json_format.ParseDict(value, message_type())
     return from_mapping(message_type, value)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.results import JudgeResult, JudgeScore
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.run_spec import InferSpec, JudgeSpec, StageKind
 from tailrace.formats.split import Split
 from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from tailrace.formats.verdict import Verdict
@@ -22,6 +22,7 @@ def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
     Raises the errors of :mod:`training.errors`, :class:`training.errors.StoppedError` when the
     observer asks for it, and :class:`OSError`.
     """
+    _refuse_unsupported(job)
     return {
         StageKind.TRAIN: run_train,
         StageKind.INFER: run_infer,
@@ -33,8 +34,8 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
     """The TRAIN stage: a model from a dataset."""
     from training.training_run import TrainingPaths, run_training
 
-    if job.spec.train is None or job.inputs.dataset is None:
-        raise ConfigError("a TRAIN stage needs a train block and a dataset")
+    if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
+        raise ConfigError("a TRAIN stage needs a model, a train block and a dataset")
     root = Path(job.output_dir)
     paths = TrainingPaths.as_artifacts(root)
     result, _ = run_training(
@@ -61,9 +62,10 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
 
     if job.spec.infer is None:
         raise ConfigError("an INFER stage needs an infer block")
-    if job.inputs.model is None and job.spec.model.source is None:
+    source = job.spec.model.source if job.spec.model else None
+    if job.inputs.model is None and source is None:
         raise ConfigError("a preset has random weights: a run that infers must train it first")
-    model = Path(job.inputs.model or resolve_model(job.spec.model.source or ""))
+    model = Path(job.inputs.model or resolve_model(source or ""))
     root = Path(job.output_dir)
     folder = root / "predictions"
     _, result = evaluate_folder(
@@ -101,6 +103,20 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         artifacts=[_artifact(ArtifactKind.VERDICTS, root / "verdicts", root)],
         judge=JudgeResult(scores=scores),
     )
+
+
+def _refuse_unsupported(job: StageJob) -> None:
+    """Raise :class:`ConfigError` for keys that nothing here honours, rather than ignore them."""
+    default = InferSpec()
+    keys = ("stop", "n_samples", "top_p", "top_k", "repetition_penalty", "logprobs", "include_base")
+    infer = job.spec.infer if job.kind is StageKind.INFER else None
+    asked = [f"infer.{k}" for k in keys if infer and getattr(infer, k) != getattr(default, k)]
+    if job.kind is StageKind.JUDGE:
+        bound = JudgeSpec("").max_error_rate
+        wanted = [judge.name for judge in job.spec.judges if judge.max_error_rate != bound]
+        asked += [f"judges.{name}.max_error_rate" for name in wanted]
+    if asked:
+        raise ConfigError(f"not supported by this worker: {', '.join(asked)}")
 
 
 def _role(job: StageJob) -> ModelRole:

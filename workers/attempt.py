@@ -163,7 +163,9 @@ class Attempt:
         order = self._order
         artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
         began = time.monotonic()
-        inputs = self._means.content.inputs(artifacts, self._folder / "inputs", self._unwanted)
+        inputs = self._means.content.inputs(
+            artifacts, self._folder / "inputs", self._unwanted, order.named_inputs
+        )
         spec = spec_from_proto(order.spec)
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         execution: StageExecution = getattr(spec.execution, kind.value)

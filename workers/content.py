@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -14,7 +14,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats.listing import FileEntry, listing_violations
 from tailrace.formats.stage_job import StageInputs
 from tailrace.transfer import download_blob, upload_folder
-from tailrace.v1 import artifact_pb2
+from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.cache import BlobCache
 from workers.control_plane import is_transient
 
@@ -39,6 +39,13 @@ _INPUTS = {
 folder."""
 
 
+_NAMED = {
+    stage_pb2.INPUT_ROLE_BASE_MODEL: "base_model",
+    stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: "baseline_predictions",
+}
+"""The input of a stage job that each role of one artifact is."""
+
+
 class InterruptedTransferError(Exception):
     """The transfer was no longer wanted."""
 
@@ -51,9 +58,15 @@ class Content:
         self._cache = cache
 
     def inputs(
-        self, artifacts: Iterable[artifact_pb2.Artifact], folder: Path, give_up: GiveUp
+        self,
+        artifacts: Iterable[artifact_pb2.Artifact],
+        folder: Path,
+        give_up: GiveUp,
+        named: Iterable[stage_pb2.NamedInput] = (),
     ) -> StageInputs:
         """Put artifacts below ``folder`` and return where each is.
+
+        Those of ``named`` are placed by what they are for, the others by their kind.
 
         Raises:
             InterruptedTransferError: ``give_up()`` came first.
@@ -61,15 +74,26 @@ class Content:
             ValueError: A listing is refused, or the stage job has no place for such an artifact.
             OSError: There is no room.
         """
-        found: dict[str, str] = {}
+        found: dict[str, Any] = {}
         for artifact in artifacts:
             if artifact.kind not in _INPUTS:
                 raise ValueError(f"{artifact.name}: no stage reads an artifact of this kind")
             name, file = _INPUTS[artifact.kind]
             self._place(artifact, folder / name, give_up)
             found[name] = str(folder / name / file) if file else str(folder / name)
+        judge_models: dict[str, str] = {}
+        for each in named:
+            if each.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
+                place = folder / "judge_models" / str(len(judge_models))
+                judge_models[each.judge] = str(place)
+            elif each.role in _NAMED:
+                place = folder / _NAMED[each.role]
+                found[_NAMED[each.role]] = str(place)
+            else:
+                raise ValueError(f"{each.artifact.name}: no stage reads an input of this role")
+            self._place(each.artifact, place, give_up)
         self._cache.trim()
-        return StageInputs(**found)
+        return StageInputs(judge_models=judge_models, **found)
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
         """Upload a folder's files and return their listing; raises as :meth:`inputs`."""

@@ -17,6 +17,7 @@ from tailrace.v1 import stage_pb2, worker_pb2
 from workers.accelerators import Accelerator, Slot
 from workers.control_plane import Backoff, ControlPlane
 from workers.control_server import ControlServer
+from workers.judges import foreign_judges
 from workers.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -110,6 +111,7 @@ class Heartbeat:
                 pools=self._settings.pools,
                 slots=[_slot_message(slot) for slot in self._slots],
                 versions=_versions(),
+                judges=foreign_judges(),
                 protocol_version=PROTOCOL_VERSION,
             )
         )

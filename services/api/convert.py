@@ -34,6 +34,7 @@ def run_to_proto(view: RunView) -> run_pb2.Run:
         start_time=timestamp(run.start_time),
         end_time=timestamp(run.end_time),
         update_time=timestamp(run.update_time),
+        gates=[from_mapping(run_pb2.GateResult, gate) for gate in run.gates or []],
         history=[_transition(transition) for transition in view.history],
     )
 
@@ -88,6 +89,7 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         pools=worker.pools,
         slots=slots,
         versions=worker.versions,
+        judges=worker.judges,
         protocol_version=worker.protocol_version,
         register_time=timestamp(worker.register_time),
         heartbeat_time=timestamp(worker.heartbeat_time),

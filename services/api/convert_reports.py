@@ -50,6 +50,7 @@ def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWor
         pools=list(request.pools),
         slots=slots,
         versions={text(name): text(value) for name, value in request.versions.items()},
+        judges={text(name): text(version) for name, version in request.judges.items()},
         protocol_version=request.protocol_version,
     )
 

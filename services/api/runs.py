@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import grpc
+
 from services.api import convert
 from services.api.plain import plain
 from services.api.rpc import Rpc
@@ -116,6 +118,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                     points=map(convert.metric_point, kept),
                     cursor=piece.cursor.encode(),
                 )
+
+    async def CompareRuns(
+        self, request: run_pb2.CompareRunsRequest, context: Rpc
+    ) -> run_pb2.CompareRunsResponse:
+        """Runs beside each other."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "CompareRuns is not served yet")
+        raise RuntimeError("abort raises")
 
     async def ListPredictions(
         self, request: run_pb2.ListPredictionsRequest, context: Rpc

@@ -74,6 +74,8 @@ class Run:
     """When it became terminal."""
     update_time: datetime
     """When it last changed."""
+    gates: list[dict[str, Any]] | None = None
+    """What became of its gates, plain data as in the API; once SUCCEEDED."""
 
     @property
     def name(self) -> str:

@@ -137,6 +137,10 @@ class Stage:
     """When its first attempt started."""
     end_time: datetime | None
     """When it became terminal."""
+    cache_key: str = ""
+    """Digest of all that its result depends on; empty where it is not known or not wanted."""
+    cached_run_uid: str = ""
+    """Uid of the run whose result was reused; empty otherwise."""
 
     @property
     def task_id(self) -> TaskId:

@@ -39,6 +39,8 @@ class Worker:
     """Its slots, plain data as in the API."""
     versions: dict[str, str]
     """Versions of what matters there."""
+    judges: dict[str, str]
+    """Judges it has beside the built-in ones, with their versions."""
     protocol_version: int
     """Version of the worker protocol it speaks."""
     heartbeats: int

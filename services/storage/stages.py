@@ -30,9 +30,12 @@ stages = sa.Table(
     sa.Column("error", sa.JSON(none_as_null=True)),
     sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("cached_from", sa.String(256), nullable=False),
+    sa.Column("cache_key", sa.String(64), nullable=False),
+    sa.Column("cached_run_uid", sa.String(32), nullable=False),
     sa.Column("queue_time", UtcDateTime),
     sa.Column("start_time", UtcDateTime),
     sa.Column("end_time", UtcDateTime),
+    sa.Index("ix_stages_cache_key", "project", "cache_key"),
 )
 """Stages, keyed by run and id; their order is ``ordinal``."""
 

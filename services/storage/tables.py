@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.storage import (
     artifacts,
     attempts,
+    baselines,
     datasets,
     evaluations,
     logs,
@@ -19,6 +20,7 @@ from services.storage.database import metadata
 __all__ = [
     "artifacts",
     "attempts",
+    "baselines",
     "datasets",
     "evaluations",
     "logs",

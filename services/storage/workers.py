@@ -28,6 +28,7 @@ workers = sa.Table(
     sa.Column("pools", sa.JSON, nullable=False),
     sa.Column("slots", sa.JSON, nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
+    sa.Column("judges", sa.JSON, nullable=False),
     sa.Column("protocol_version", sa.Integer, nullable=False),
     sa.Column("heartbeats", BigInt, nullable=False),
     sa.Column("register_time", UtcDateTime, nullable=False),

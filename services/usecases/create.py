@@ -13,15 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, InvalidInput
 from services.domain.run import Run, RunState, check_run_id, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.storage import outbox, runs, stages
+from services.storage import outbox, runs, stages, workers
 from services.storage.database import advisory_lock, utc_now
 from services.usecases import datasets, models
 from services.usecases.context import Context
 from services.usecases.view import RunView, StageView, view
 from services.wakeups import OUTBOX
+from tailrace.formats import catalog
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
+from tailrace.formats.wording import unknown_name
 
 METHOD = "CreateRun"
 """Under which request ids are remembered."""
@@ -118,6 +120,12 @@ def _checked(command: CreateRun) -> RunSpec:
             spec = parse(RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
+    if spec is not None:
+        violations += [
+            Violation(f"spec.{name}", "is not supported by this control plane yet")
+            for name in ("gates", "predictions")
+            if getattr(spec, name)
+        ]
     if violations or spec is None:
         raise InvalidInput(violations)
     return spec
@@ -146,13 +154,29 @@ async def _build(
 
 async def _resolved(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
     """The spec with the dataset's version fixed; everything that it names exists."""
-    if is_imported(spec.model.source):
-        await models.resolve(conn, project, spec.model.source or "")
+    await _check_judges(conn, spec)
+    source = spec.model.source if spec.model else None
+    if source is not None and is_imported(source):
+        await models.resolve(conn, project, source)
     if spec.dataset is None:
         return spec
     dataset = await datasets.resolve(conn, project, spec.dataset)
     _check_split(spec, dataset.content.prompt_count)
     return dataclasses.replace(spec, dataset=f"{dataset.dataset_id}@{dataset.version}")
+
+
+async def _check_judges(conn: AsyncConnection, spec: RunSpec) -> None:
+    """Every judge must be built in, or be one that a live worker has."""
+    foreign = {name for worker in await workers.live(conn) for name in worker.judges}
+    known = (*catalog.JUDGES, *sorted(foreign))
+    problems = [unknown_name(judge.name, known) for judge in spec.judges]
+    violations = [
+        Violation(f"spec.judges[{i}].name", problem)
+        for i, problem in enumerate(problems)
+        if problem
+    ]
+    if violations:
+        raise InvalidInput(violations)
 
 
 def _check_split(spec: RunSpec, prompts: int) -> None:

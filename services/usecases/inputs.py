@@ -36,7 +36,7 @@ async def stage_inputs(
     if stage.kind is StageKind.INFER and trained is not None:
         found += await _made(conn, run, trained, ArtifactKind.MODEL)
         return found + await _made(conn, run, trained, ArtifactKind.SPLIT)
-    source = run.resolved_spec["model"].get("source")
+    source = run.resolved_spec.get("model", {}).get("source")
     if is_imported(source):
         model = await models.resolve(conn, run.project, source)
         found.append(model.artifact)

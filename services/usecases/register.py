@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from services.storage import workers
 from services.storage.database import utc_now
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
+from tailrace.formats.catalog import JUDGE_NAMES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.schema import Violation
 
@@ -25,6 +27,10 @@ MAX_POOLS = 64
 """Most pools of one worker."""
 
 
+MAX_JUDGES = 256
+"""Most judges of one worker beside the built-in ones."""
+
+
 @dataclass(frozen=True)
 class RegisterWorker:
     """What a worker says of itself."""
@@ -35,6 +41,8 @@ class RegisterWorker:
     slots: list[dict[str, Any]]
     """Plain data as in the API."""
     versions: dict[str, str]
+    judges: dict[str, str]
+    """Judges beside the built-in ones, with their versions."""
     protocol_version: int
 
 
@@ -59,6 +67,7 @@ async def register_worker(context: Context, command: RegisterWorker) -> None:
         pools=command.pools,
         slots=command.slots,
         versions=command.versions,
+        judges=command.judges,
         protocol_version=command.protocol_version,
         heartbeats=0,
         register_time=now,
@@ -86,5 +95,21 @@ def _check(command: RegisterWorker) -> None:
         found += id_violations(f"slots[{i}].id", slot_id)
     if len(command.versions) > 64 or any(len(v) > 256 for v in command.versions.values()):
         found.append(Violation("versions", "at most 64 entries of at most 256 characters"))
+    found += _judge_violations(command.judges)
     if found:
         raise InvalidInput(found)
+
+
+def _judge_violations(judges: dict[str, str]) -> list[Violation]:
+    if len(judges) > MAX_JUDGES:
+        return [Violation("judges", f"has {len(judges)} entries, at most {MAX_JUDGES} allowed")]
+    found = []
+    for name, version in judges.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+            form = "is no judge's name: 1-63 of a-z, 0-9 and '_', a letter first"
+            found.append(Violation("judges", f"{name[:200]!r} {form}"))
+        elif name in JUDGE_NAMES:
+            found.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
+        if not 1 <= len(version) <= 63:
+            found.append(Violation("judges", f"the version of {name[:200]!r} has 1-63 characters"))
+    return found

@@ -12,8 +12,26 @@ PRESETS: dict[str, int] = {"gpt2-nano": 256}
 MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
-JUDGES: tuple[str, ...] = ("answer_correctness",)
-"""Judges that ship with the training library."""
+JUDGES: dict[str, str] = {"answer_correctness": "1"}
+"""Judges that ship with the training library, with their versions."""
+
+JUDGE_NAMES: tuple[str, ...] = (
+    "answer_correctness",
+    "math_equivalence",
+    "contains",
+    "regex",
+    "json_schema",
+    "token_f1",
+    "rouge_l",
+    "reasoning_quality",
+    "llm_rubric",
+    "pairwise",
+)
+"""Names that no judge from outside may take."""
+
+STAGE_VERSIONS: dict[str, str] = {"train": "1", "infer": "1", "judge": "1"}
+"""Version of each stage kind's code: goes up whenever the same inputs could give another result, so
+that results of older code are not reused."""
 
 EVAL_SETS: tuple[str, ...] = ("eval_v1", "sums_43")
 """Named eval sets that ship with the training library."""

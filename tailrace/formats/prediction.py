@@ -44,6 +44,10 @@ class Prediction:
     prompt_tokens: int = key("Length of the rendered prompt.", unit="tokens", minimum=0)
     completion_tokens: int = key("Tokens generated, EOS included.", unit="tokens", minimum=0)
     sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
+    token_ids: list[int] = key("Ids of the generated tokens.", default=[], minimum=0)
+    logprobs: list[float] = key(
+        "Their natural log-probabilities; empty unless asked for.", default=[], maximum=0
+    )
     error: str = key("Why there is no text, with finish_reason error; else empty.", default="")
 
     def violations(self, path: str) -> list[Violation]:

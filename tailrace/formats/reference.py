@@ -67,7 +67,7 @@ def _kind_text(kind: Any, rule: Rule) -> str:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return ", ".join(f"`{member.value}`" for member in kind)
     if typing.get_origin(kind) is dict:
-        return "text by name"
+        return "JSON object" if typing.get_args(kind)[1] is Any else "text by name"
     return ("duration" if rule.duration else _WORDS[kind]) + _bounds(kind, rule)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from tailrace.formats.prediction import ModelRole
@@ -48,6 +49,39 @@ class InferResult:
 
 
 @dataclass(frozen=True)
+class PassAtK:
+    """Chance that one of k samples passes (arXiv:2107.03374)."""
+
+    k: int = key("Number of samples.", minimum=1)
+    value: float = key("The chance.", minimum=0, maximum=1)
+
+
+class GroupKey(enum.StrEnum):
+    """What items are grouped by."""
+
+    CATEGORY = "category"
+    """The item's category."""
+    DIFFICULTY = "difficulty"
+    """The item's difficulty."""
+    SECTION = "section"
+    """The item's section."""
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """A judge's score on a part of an eval set."""
+
+    by: GroupKey = key("What the items share.")
+    value: str = key("Its value, such as `geometry`.")
+    passed: int = key("Verdicts that pass.", minimum=0)
+    total: int = key("Verdicts that pass or fail.", minimum=0)
+    errors: int = key("Verdicts that are errors.", default=0, minimum=0)
+    score: float | None = key("passed / total; unset when total is 0.", default=None)
+    low: float | None = key("Lower end of the 95% Wilson interval.", default=None)
+    high: float | None = key("Upper end of the 95% Wilson interval.", default=None)
+
+
+@dataclass(frozen=True)
 class JudgeScore:
     """One judge's score on one eval set and model."""
 
@@ -66,6 +100,78 @@ class JudgeScore:
         default=None,
     )
     marker_rate: float | None = key("Share of texts with an answer marker.", default=None)
+    mean_score: float | None = key(
+        "Mean of the verdicts' scores, errors left out; unset when total is 0.", default=None
+    )
+    mean_low: float | None = key(
+        "Lower end of its 95% bootstrap interval; unset where no score lies between 0 and 1.",
+        default=None,
+    )
+    mean_high: float | None = key("Upper end of that interval.", default=None)
+    error_low: float | None = key(
+        "Lower end of `score`'s interval if every error were a fail.", default=None
+    )
+    error_high: float | None = key(
+        "Upper end of `score`'s interval if every error were a pass.", default=None
+    )
+    majority_score: float | None = key(
+        "Share of items whose most frequent answer passes; unset with one sample.", default=None
+    )
+    pass_at_k: list[PassAtK] = key(
+        "Chance that one of k samples passes, up to the number of samples; empty with one.",
+        default=[],
+    )
+    groups: list[ScoreGroup] = key(
+        "The score's parts by category, difficulty and section.", default=[]
+    )
+    minimum_detectable_difference: float | None = key(
+        "Smallest difference to another run on these items that a test would find in 80% of cases.",
+        default=None,
+    )
+    leaked: int = key("Items whose prompt was trained on.", default=0, minimum=0)
+    cost_tokens: int = key(
+        "Tokens that a judging model read and wrote.", unit="tokens", default=0, minimum=0
+    )
+
+
+class ComparisonKind(enum.StrEnum):
+    """What two sets of answers to the same items differ in."""
+
+    LIFT = "lift"
+    """The trained model against the one it started from."""
+    BASELINE = "baseline"
+    """The trained model against another run's."""
+
+
+class PairedTest(enum.StrEnum):
+    """How a difference on the same items is tested."""
+
+    MCNEMAR = "mcnemar"
+    """McNemar's exact test, for verdicts that pass or fail."""
+    BOOTSTRAP = "bootstrap"
+    """Paired bootstrap, for scores between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class JudgeComparison:
+    """How one judge compares two sets of answers, item by item."""
+
+    judge: str = key("The judge's name.")
+    eval_set: str = key("The eval set.")
+    kind: ComparisonKind = key("What is compared.")
+    wins: int = key("Items on which the answer is better than the other.", minimum=0)
+    losses: int = key("Items on which it is worse.", minimum=0)
+    ties: int = key("Items on which neither is better.", minimum=0)
+    difference: float | None = key(
+        "Mean difference of the scores, -1 to 1; unset without items.", default=None
+    )
+    low: float | None = key("Lower end of its 95% interval.", default=None)
+    high: float | None = key("Upper end of its 95% interval.", default=None)
+    p_value: float | None = key(
+        "Probability of at least such a difference by chance, both sides; unset without items.",
+        default=None,
+    )
+    test: PairedTest | None = key("The test that gave it.", default=None)
 
 
 @dataclass(frozen=True)
@@ -73,3 +179,6 @@ class JudgeResult:
     """Summary of a JUDGE stage."""
 
     scores: list[JudgeScore] = key("One entry per judge, eval set and model.", default=[])
+    comparisons: list[JudgeComparison] = key(
+        "Comparisons with the untouched model or another run.", default=[]
+    )

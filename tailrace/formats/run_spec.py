@@ -6,14 +6,30 @@ Field names equal those of ``protos/tailrace/v1/run_spec.proto``.
 
 from __future__ import annotations
 
-import difflib
 import enum
-import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace.formats import catalog
-from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.execution_spec import ExecutionSpec, RetrySpec, StageExecution
+from tailrace.formats.gate_spec import (
+    JUDGED,
+    GateDirection,
+    GateMetric,
+    GateSpec,
+    SignificanceBar,
+)
+from tailrace.formats.infer_spec import InferSpec
+from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.model_spec import ModelSpec
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.resource_id import (
+    RESOURCE_ID,
+    RESOURCE_ID_FORM,
+    RUN_NAME,
+    RUN_NAME_FORM,
+)
+from tailrace.formats.schema import Violation, key
 from tailrace.formats.train_spec import (
     AdapterSpec,
     Dtype,
@@ -28,6 +44,7 @@ from tailrace.formats.train_spec import (
 
 __all__ = [
     "RESOURCE_ID",
+    "RESOURCE_ID_FORM",
     "StageKind",
     "ModelSpec",
     "TrainSpec",
@@ -41,18 +58,16 @@ __all__ = [
     "MeshSpec",
     "InferSpec",
     "JudgeSpec",
+    "GateMetric",
+    "GateDirection",
+    "SignificanceBar",
+    "GateSpec",
     "StageExecution",
     "ExecutionSpec",
     "RetrySpec",
     "TrainConfig",
     "RunSpec",
 ]
-
-RESOURCE_ID = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
-"""A resource id: 1-63 characters, the form of RFC 1034 labels (AIP-122)."""
-
-RESOURCE_ID_FORM = "1-63 of a-z, 0-9, '-', starting with a letter and not ending with '-'"
-"""The same in words."""
 
 # Keys of flat files, where blocks are wanted.
 _FLAT = {
@@ -76,141 +91,6 @@ class StageKind(enum.StrEnum):
     """Generates predictions for the eval sets."""
     JUDGE = "judge"
     """Scores the predictions."""
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """Where the model comes from: exactly one of ``source`` and ``preset``."""
-
-    RENAMED: ClassVar[dict[str, str]] = {
-        "model_id": "model.source",
-        "model_name": "model.source or model.preset",
-        "name": "model.source or model.preset",
-        "max_length": "train.sft.max_seq_length",
-    }
-
-    source: str | None = key(
-        "A Hugging Face hub id (`distilgpt2`) or an imported model (`models/{model}`).",
-        default=None,
-        minimum=1,
-        max_length=256,
-        pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?",
-        form=(
-            "a hub id such as 'distilgpt2' or 'org/name', nor an imported model 'models/NAME'; "
-            "a folder is imported first: tailrace models import FOLDER"
-        ),
-    )
-    preset: str | None = key(
-        "A built-in architecture started from random weights (`gpt2-nano`).",
-        default=None,
-        minimum=1,
-        max_length=63,
-    )
-
-    def violations(self, path: str) -> list[Violation]:
-        """Exactly one of the two must be set."""
-        found = exactly_one(path or "model", source=self.source, preset=self.preset)
-        if self.preset is not None:
-            found += _known(f"{path}.preset", self.preset, tuple(catalog.PRESETS))
-        return found
-
-
-@dataclass(frozen=True)
-class InferSpec:
-    """The INFER stage: generation over eval sets."""
-
-    max_new_tokens: int = key(
-        "Most tokens generated per prompt.", default=64, minimum=1, maximum=65_536
-    )
-    temperature: float = key(
-        "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
-    )
-    seed: int = key("Seed of sampling.", default=42, minimum=0, maximum=2**31 - 1)
-    batch_size: int = key("Prompts generated together.", default=32, minimum=1, maximum=4096)
-    eval_sets: list[str] = key(
-        "`dataset:train`, `dataset:held_out`, or a named set (`eval_v1`).",
-        default=[],
-        minimum=1,
-        max_length=16,
-    )
-
-    def violations(self, path: str) -> list[Violation]:
-        """At least one eval set, none twice."""
-        if not self.eval_sets:
-            return [Violation(f"{path}.eval_sets", "names no eval set")]
-        if len(set(self.eval_sets)) < len(self.eval_sets):
-            return [Violation(f"{path}.eval_sets", "names an eval set twice")]
-        known = catalog.DATASET_EVAL_SETS + catalog.EVAL_SETS
-        return [
-            violation
-            for i, name in enumerate(self.eval_sets)
-            for violation in _known(f"{path}.eval_sets[{i}]", name, known)
-        ]
-
-
-@dataclass(frozen=True)
-class JudgeSpec:
-    """One judge of the JUDGE stage."""
-
-    name: str = key("The judge (`answer_correctness`).", minimum=1, max_length=63)
-
-    def violations(self, path: str) -> list[Violation]:
-        """The judge must exist."""
-        return _known(f"{path}.name", self.name, catalog.JUDGES)
-
-
-@dataclass(frozen=True)
-class StageExecution:
-    """Where and for how long one stage may run."""
-
-    pool: str = key(
-        "The pool of slots it asks for.",
-        default="cpu",
-        minimum=1,
-        max_length=63,
-        pattern=RESOURCE_ID,
-        form=f"a pool's name: {RESOURCE_ID_FORM}",
-    )
-    timeout: float = key(
-        "Longest execution of one attempt.",
-        unit="seconds",
-        default=86_400.0,
-        duration=True,
-        minimum=1,
-        maximum=30 * 86_400,
-    )
-    threads: int = key(
-        "CPU threads; 0 takes all of the slot's cores.", default=0, minimum=0, maximum=1024
-    )
-
-
-@dataclass(frozen=True)
-class ExecutionSpec:
-    """Execution settings per stage kind."""
-
-    train: StageExecution = key("The TRAIN stage.", default=StageExecution())
-    infer: StageExecution = key("The INFER stage.", default=StageExecution())
-    judge: StageExecution = key("The JUDGE stage.", default=StageExecution())
-
-
-@dataclass(frozen=True)
-class RetrySpec:
-    """When a failed attempt is followed by another."""
-
-    max_attempts: int = key(
-        "Attempts per stage; released ones do not count.", default=3, minimum=1, maximum=100
-    )
-    initial_backoff: float = key(
-        "Wait before the second attempt; doubles from then on.",
-        unit="seconds",
-        default=1.0,
-        duration=True,
-        minimum=0,
-        maximum=3600,
-    )
-    max_backoff: float = key(
-        "Longest wait.", unit="seconds", default=60.0, duration=True, minimum=0, maximum=86_400
-    )
 
 
 @dataclass(frozen=True)
@@ -243,7 +123,9 @@ class RunSpec:
         **_FLAT,
     }
 
-    model: ModelSpec = key("The model to start from.")
+    model: ModelSpec | None = key(
+        "The model to start from. Required unless `predictions` are given.", default=None
+    )
     dataset: str | None = key(
         "`name` (newest version) or `name@version`.",
         default=None,
@@ -254,7 +136,23 @@ class RunSpec:
     )
     train: TrainSpec | None = key("The TRAIN stage.", default=None)
     infer: InferSpec | None = key("The INFER stage.", default=None)
+    predictions: str | None = key(
+        "The run (`runs/{run}`) whose predictions are judged, in place of making some. The run "
+        "then has a JUDGE stage alone; in its resolved spec the other blocks show how those "
+        "predictions were made.",
+        default=None,
+        minimum=1,
+        pattern=RUN_NAME,
+        form=RUN_NAME_FORM,
+    )
     judges: list[JudgeSpec] = key("The judges of the JUDGE stage.", default=[], max_length=16)
+    gates: list[GateSpec] = key(
+        "What is checked once the run has succeeded.", default=[], max_length=64
+    )
+    cache: bool = key(
+        "Whether stages reuse results of earlier stages with the same inputs: `on` or `off`.",
+        default=True,
+    )
     execution: ExecutionSpec = key("Pool, timeout and threads per stage.", default=ExecutionSpec())
     retry: RetrySpec = key("The retry policy of every stage.", default=RetrySpec())
     labels: dict[str, str] = key("Free labels to filter by.", default={}, max_length=32)
@@ -262,15 +160,33 @@ class RunSpec:
     def violations(self, path: str) -> list[Violation]:
         """The stages must be able to feed each other."""
         found = _fits_context(self.model, self.train, path)
-        eval_sets = self.infer.eval_sets if self.infer else []
+        found += self._stage_violations() + self._dataset_violations() + self._judge_violations()
+        return found + self._gate_violations()
+
+    def _stage_violations(self) -> list[Violation]:
+        if self.predictions is not None:
+            if self.judges:
+                return []
+            return [Violation("judges", "name the judges of the predictions")]
+        found: list[Violation] = []
+        if self.model is None:
+            found.append(Violation("model", "is required"))
         if self.train is None and self.infer is None:
             found.append(Violation("train", "the run has no stage: give train, infer, or both"))
-        if self.train is None and self.model.preset is not None:
+        if self.train is None and self.model is not None and self.model.preset is not None:
             found.append(
                 Violation("model.preset", "starts from random weights: add a train block to use it")
             )
         if self.judges and self.infer is None:
             found.append(Violation("judges", "have nothing to judge without an infer block"))
+        if self.infer is not None and self.infer.include_base and self.train is None:
+            only = "has no use without a train block: the untouched model is all there is"
+            found.append(Violation("infer.include_base", only))
+        return found
+
+    def _dataset_violations(self) -> list[Violation]:
+        found: list[Violation] = []
+        eval_sets = self.infer.eval_sets if self.infer else []
         needs_dataset = self.train is not None or any(s.startswith("dataset:") for s in eval_sets)
         if needs_dataset and self.dataset is None:
             found.append(Violation("dataset", "is required by train and by dataset: eval sets"))
@@ -282,16 +198,66 @@ class RunSpec:
                     "dataset:held_out is empty: it needs a train block with eval_fraction above 0",
                 )
             )
+        return found
+
+    def _judge_violations(self) -> list[Violation]:
         names = [judge.name for judge in self.judges]
-        found.extend(
+        found = [
             Violation(f"judges[{i}].name", f"{name!r} is named twice")
             for i, name in enumerate(names)
             if name in names[:i]
-        )
+        ]
+        # With predictions of another run the infer block is known to the control plane only.
+        paired = self.infer is None or self.infer.include_base
+        for i, judge in enumerate(self.judges):
+            if judge.pairwise is not None and judge.pairwise.baseline is None and not paired:
+                nothing = "has nothing to compare with: set baseline, or infer.include_base"
+                found.append(Violation(f"judges[{i}].pairwise", nothing))
         return found
+
+    def _gate_violations(self) -> list[Violation]:
+        names = [gate.name for gate in self.gates]
+        found = []
+        for i, gate in enumerate(self.gates):
+            if gate.name in names[:i]:
+                found.append(Violation(f"gates[{i}].name", f"{gate.name!r} is named twice"))
+            found += self._measurable(gate, f"gates[{i}]")
+        return found
+
+    def _measurable(self, gate: GateSpec, path: str) -> list[Violation]:
+        """What a gate measures must come out of this run."""
+        if gate.metric not in JUDGED:
+            return self._has_loss(gate, path)
+        found = []
+        if gate.judge not in {judge.name for judge in self.judges}:
+            found.append(Violation(f"{path}.judge", f"{gate.judge!r} is not one of judges"))
+        if self.infer is None:
+            return found
+        if gate.eval_set not in self.infer.eval_sets:
+            what = f"{gate.eval_set!r} is not one of infer.eval_sets"
+            found.append(Violation(f"{path}.eval_set", what))
+        if gate.metric is GateMetric.LIFT and not self.infer.include_base:
+            found.append(Violation(f"{path}.metric", "lift needs infer.include_base"))
+        roles = {ModelRole.TRAINED} if self.train else {ModelRole.BASE}
+        if self.infer.include_base:
+            roles.add(ModelRole.BASE)
+        if gate.model_role is not None and gate.model_role not in roles:
+            what = f"no {gate.model_role} model answers in this run"
+            found.append(Violation(f"{path}.model_role", what))
+        return found
+
+    def _has_loss(self, gate: GateSpec, path: str) -> list[Violation]:
+        if self.train is None or self.predictions is not None:
+            return [Violation(f"{path}.metric", f"{gate.metric} needs a train block")]
+        if gate.metric is GateMetric.EVAL_LOSS and not self.train.eval_every_steps:
+            needs = "eval_loss needs train.eval_every_steps and train.eval_fraction above 0"
+            return [Violation(f"{path}.metric", needs)]
+        return []
 
     def stage_kinds(self) -> list[StageKind]:
         """The kinds of this run's stages, in execution order."""
+        if self.predictions is not None:
+            return [StageKind.JUDGE]
         present = {
             StageKind.TRAIN: self.train is not None,
             StageKind.INFER: self.infer is not None,
@@ -300,20 +266,10 @@ class RunSpec:
         return [kind for kind, there in present.items() if there]
 
 
-def _fits_context(model: ModelSpec, train: TrainSpec | None, path: str) -> list[Violation]:
-    context = catalog.PRESETS.get(model.preset or "")
+def _fits_context(model: ModelSpec | None, train: TrainSpec | None, path: str) -> list[Violation]:
+    context = catalog.PRESETS.get(model.preset or "") if model else None
     sft = train.sft if train else None
-    if context is None or sft is None or sft.max_seq_length <= context:
+    if model is None or context is None or sft is None or sft.max_seq_length <= context:
         return []
     where = ".".join(filter(None, [path, "train.sft.max_seq_length"]))
     return [Violation(where, f"{sft.max_seq_length} is more than the {context} of {model.preset}")]
-
-
-def _known(path: str, name: str, known: tuple[str, ...]) -> list[Violation]:
-    if name in known:
-        return []
-    # Classes are named in camel case where files are not: AnswerCorrectness.
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-    near = difflib.get_close_matches(snake, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return [Violation(path, f"{name!r} is not known; {hint}there is: {', '.join(known)}")]

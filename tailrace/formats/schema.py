@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tailrace.formats.json_value import json_problems, json_value
 from tailrace.formats.wording import digits, quote_hint, shown
 
 T = TypeVar("T")
@@ -70,6 +71,8 @@ class Rule:
     maximum: float | None = None
     above: float | None = None
     max_length: int | None = None
+    item_length: int | None = None
+    """Longest text of a list or of the values of a mapping, in characters."""
     pattern: str | None = None
     form: str = ""
     """``pattern`` in words, for people: ``name or name@version``."""
@@ -189,8 +192,9 @@ def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation])
     if origin is list:
         return _list(typing.get_args(hint)[0], rule, data, path, out)
     if origin is dict:
-        labels = typing.get_args(hint)[1] is str
-        return (_labels if labels else _metadata)(rule, data, path, out)
+        values = typing.get_args(hint)[1]
+        read = {str: _labels, Any: _json}.get(values, _metadata)
+        return read(rule, data, path, out)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _dataclass(hint, data, path, out)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -210,7 +214,7 @@ def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) 
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
-    item_rule = dataclasses.replace(rule, max_length=None)
+    item_rule = dataclasses.replace(rule, max_length=rule.item_length)
     return [_value(hint, item_rule, item, f"{path}[{i}]", out) for i, item in enumerate(data)]
 
 
@@ -226,9 +230,24 @@ def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
             out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
         if not isinstance(value, str):
             out.append(Violation(where, f"must be text, not {shown(value)}{quote_hint(value)}"))
-        elif len(value) > 256 or "\0" in value:
-            out.append(Violation(where, "values are text of at most 256 characters"))
+        elif len(value) > (rule.item_length or 256) or "\0" in value:
+            most = rule.item_length or 256
+            out.append(Violation(where, f"values are text of at most {most} characters"))
     return dict(data)
+
+
+def _json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    """A mapping that holds any JSON, of users' own making."""
+    if not isinstance(data, Mapping):
+        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
+        return None
+    if not data and rule.minimum:
+        out.append(Violation(path, "must not be empty"))
+    if rule.max_length is not None and len(data) > rule.max_length:
+        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+    problems = list(json_problems(data, path))
+    out += [Violation(where, problem) for where, problem in problems]
+    return None if problems else json_value(data)
 
 
 def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:

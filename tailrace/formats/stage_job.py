@@ -33,6 +33,23 @@ class StageInputs:
         "Folder with `predictions.jsonl`, written by INFER.", default=None
     )
     checkpoint: str | None = key("Checkpoint folder to resume from.", default=None)
+    base_model: str | None = key(
+        "Folder of the untouched model, for `include_base`; left out where the spec's own source "
+        "names it.",
+        default=None,
+    )
+    stored_predictions: str | None = key(
+        "JSON lines with the predictions of earlier attempts of this INFER stage.", default=None
+    )
+    judge_models: dict[str, str] = key(
+        "Folders of imported models that judge, by the judge's name.",
+        default={},
+        max_length=16,
+        item_length=4096,
+    )
+    baseline_predictions: str | None = key(
+        "Folder with `predictions.jsonl` of the run that `pairwise` compares with.", default=None
+    )
 
 
 @dataclass(frozen=True)

@@ -38,3 +38,11 @@ class Verdict:
         "Score of the prediction, 0-1; 0 with outcome error.", default=0.0, minimum=0, maximum=1
     )
     extracted: str = key("The answer found in the text; empty for none.", default="")
+    evidence: str = key(
+        "Where `extracted` was found (`line Answer:`, `\\boxed`); empty for nowhere.",
+        default="",
+        max_length=256,
+    )
+    cost_tokens: int = key(
+        "Tokens that a judging model read and wrote.", unit="tokens", default=0, minimum=0
+    )

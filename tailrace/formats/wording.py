@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import difflib
 import math
+import re
 from collections.abc import Mapping
 
 _SHOWN_TEXT = 100
@@ -36,6 +38,17 @@ def quote_hint(data: object) -> str:
     if isinstance(data, (bool, int, float, datetime.date)):
         return ": put it into quotes"
     return ""
+
+
+def unknown_name(name: str, known: tuple[str, ...]) -> str:
+    """What is wrong with a name that is none of those; empty for one of them."""
+    if name in known:
+        return ""
+    # Classes are named in camel case where files are not: AnswerCorrectness.
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    near = difflib.get_close_matches(snake, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name!r} is not known; {hint}there is: {', '.join(known)}"
 
 
 def digits(number: float) -> str:

@@ -103,6 +103,82 @@ OUTCOME_ERROR: Outcome.ValueType  # 3
 """There was nothing to judge, or the judge broke: never counted as wrong."""
 global___Outcome = Outcome
 
+class _GroupKey:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GroupKeyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GroupKey.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GROUP_KEY_UNSPECIFIED: _GroupKey.ValueType  # 0
+    """Not set."""
+    GROUP_KEY_CATEGORY: _GroupKey.ValueType  # 1
+    """The item's category."""
+    GROUP_KEY_DIFFICULTY: _GroupKey.ValueType  # 2
+    """The item's difficulty."""
+    GROUP_KEY_SECTION: _GroupKey.ValueType  # 3
+    """The item's section."""
+
+class GroupKey(_GroupKey, metaclass=_GroupKeyEnumTypeWrapper):
+    """What items are grouped by."""
+
+GROUP_KEY_UNSPECIFIED: GroupKey.ValueType  # 0
+"""Not set."""
+GROUP_KEY_CATEGORY: GroupKey.ValueType  # 1
+"""The item's category."""
+GROUP_KEY_DIFFICULTY: GroupKey.ValueType  # 2
+"""The item's difficulty."""
+GROUP_KEY_SECTION: GroupKey.ValueType  # 3
+"""The item's section."""
+global___GroupKey = GroupKey
+
+class _ComparisonKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ComparisonKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ComparisonKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    COMPARISON_KIND_UNSPECIFIED: _ComparisonKind.ValueType  # 0
+    """Not set."""
+    COMPARISON_KIND_LIFT: _ComparisonKind.ValueType  # 1
+    """The trained model against the one it started from."""
+    COMPARISON_KIND_BASELINE: _ComparisonKind.ValueType  # 2
+    """The trained model against another run's."""
+
+class ComparisonKind(_ComparisonKind, metaclass=_ComparisonKindEnumTypeWrapper):
+    """What two sets of answers to the same items differ in."""
+
+COMPARISON_KIND_UNSPECIFIED: ComparisonKind.ValueType  # 0
+"""Not set."""
+COMPARISON_KIND_LIFT: ComparisonKind.ValueType  # 1
+"""The trained model against the one it started from."""
+COMPARISON_KIND_BASELINE: ComparisonKind.ValueType  # 2
+"""The trained model against another run's."""
+global___ComparisonKind = ComparisonKind
+
+class _PairedTest:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PairedTestEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PairedTest.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PAIRED_TEST_UNSPECIFIED: _PairedTest.ValueType  # 0
+    """Not set."""
+    PAIRED_TEST_MCNEMAR: _PairedTest.ValueType  # 1
+    """McNemar's exact test, for verdicts that pass or fail."""
+    PAIRED_TEST_BOOTSTRAP: _PairedTest.ValueType  # 2
+    """Paired bootstrap, for scores between 0 and 1."""
+
+class PairedTest(_PairedTest, metaclass=_PairedTestEnumTypeWrapper):
+    """How a difference on the same items is tested."""
+
+PAIRED_TEST_UNSPECIFIED: PairedTest.ValueType  # 0
+"""Not set."""
+PAIRED_TEST_MCNEMAR: PairedTest.ValueType  # 1
+"""McNemar's exact test, for verdicts that pass or fail."""
+PAIRED_TEST_BOOTSTRAP: PairedTest.ValueType  # 2
+"""Paired bootstrap, for scores between 0 and 1."""
+global___PairedTest = PairedTest
+
 @typing.final
 class Prediction(google.protobuf.message.Message):
     """One generated answer."""
@@ -119,6 +195,8 @@ class Prediction(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: builtins.int
+    TOKEN_IDS_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
     eval_set: builtins.str
     """The eval set the item belongs to."""
     example_id: builtins.str
@@ -139,6 +217,14 @@ class Prediction(google.protobuf.message.Message):
     """Length of the rendered prompt in tokens."""
     completion_tokens: builtins.int
     """Generated tokens, end of sequence included."""
+    @property
+    def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Ids of the generated tokens."""
+
+    @property
+    def logprobs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Their natural log-probabilities; empty unless asked for."""
+
     def __init__(
         self,
         *,
@@ -152,8 +238,10 @@ class Prediction(google.protobuf.message.Message):
         error: builtins.str = ...,
         prompt_tokens: builtins.int = ...,
         completion_tokens: builtins.int = ...,
+        token_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        logprobs: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["completion_tokens", b"completion_tokens", "error", b"error", "eval_set", b"eval_set", "example_id", b"example_id", "finish_reason", b"finish_reason", "model_role", b"model_role", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "sample", b"sample", "text", b"text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["completion_tokens", b"completion_tokens", "error", b"error", "eval_set", b"eval_set", "example_id", b"example_id", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "model_role", b"model_role", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "sample", b"sample", "text", b"text", "token_ids", b"token_ids"]) -> None: ...
 
 global___Prediction = Prediction
 
@@ -174,6 +262,8 @@ class Verdict(google.protobuf.message.Message):
     EXPECTED_FIELD_NUMBER: builtins.int
     EXTRACTED_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    COST_TOKENS_FIELD_NUMBER: builtins.int
     eval_set: builtins.str
     """The eval set the item belongs to."""
     example_id: builtins.str
@@ -196,6 +286,10 @@ class Verdict(google.protobuf.message.Message):
     """The answer found in the text."""
     reason: builtins.str
     """Why, in one sentence."""
+    evidence: builtins.str
+    """Where extracted was found (`line Answer:`, `\\boxed`); empty for nowhere."""
+    cost_tokens: builtins.int
+    """Tokens that a judging model read and wrote."""
     def __init__(
         self,
         *,
@@ -210,8 +304,10 @@ class Verdict(google.protobuf.message.Message):
         expected: builtins.str = ...,
         extracted: builtins.str = ...,
         reason: builtins.str = ...,
+        evidence: builtins.str = ...,
+        cost_tokens: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["eval_set", b"eval_set", "example_id", b"example_id", "expected", b"expected", "extracted", b"extracted", "judge", b"judge", "model_role", b"model_role", "outcome", b"outcome", "reason", b"reason", "sample", b"sample", "score", b"score", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cost_tokens", b"cost_tokens", "eval_set", b"eval_set", "evidence", b"evidence", "example_id", b"example_id", "expected", b"expected", "extracted", b"extracted", "judge", b"judge", "model_role", b"model_role", "outcome", b"outcome", "reason", b"reason", "sample", b"sample", "score", b"score", "version", b"version"]) -> None: ...
 
 global___Verdict = Verdict
 
@@ -338,6 +434,17 @@ class JudgeScore(google.protobuf.message.Message):
     INTERVAL_HIGH_FIELD_NUMBER: builtins.int
     FLEXIBLE_SCORE_FIELD_NUMBER: builtins.int
     MARKER_RATE_FIELD_NUMBER: builtins.int
+    MEAN_SCORE_FIELD_NUMBER: builtins.int
+    MEAN_LOW_FIELD_NUMBER: builtins.int
+    MEAN_HIGH_FIELD_NUMBER: builtins.int
+    ERROR_LOW_FIELD_NUMBER: builtins.int
+    ERROR_HIGH_FIELD_NUMBER: builtins.int
+    MAJORITY_SCORE_FIELD_NUMBER: builtins.int
+    PASS_AT_K_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    MINIMUM_DETECTABLE_DIFFERENCE_FIELD_NUMBER: builtins.int
+    LEAKED_FIELD_NUMBER: builtins.int
+    COST_TOKENS_FIELD_NUMBER: builtins.int
     judge: builtins.str
     """The judge's name."""
     version: builtins.str
@@ -362,6 +469,32 @@ class JudgeScore(google.protobuf.message.Message):
     """Score when the last number or phrase counts as the answer; never mixed into score."""
     marker_rate: builtins.float
     """Share of texts with an answer marker."""
+    mean_score: builtins.float
+    """Mean of the verdicts' scores, errors left out; unset when total is 0."""
+    mean_low: builtins.float
+    """Lower end of its 95% bootstrap interval; unset where verdicts have no scores between 0 and 1."""
+    mean_high: builtins.float
+    """Upper end of that interval."""
+    error_low: builtins.float
+    """Lower end of score's interval if every error were a fail."""
+    error_high: builtins.float
+    """Upper end of score's interval if every error were a pass."""
+    majority_score: builtins.float
+    """Share of items whose most frequent answer passes; unset with one sample."""
+    minimum_detectable_difference: builtins.float
+    """Smallest difference to another run on these items that a test would find in 80% of cases."""
+    leaked: builtins.int
+    """Items whose prompt was trained on."""
+    cost_tokens: builtins.int
+    """Tokens that a judging model read and wrote."""
+    @property
+    def pass_at_k(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PassAtK]:
+        """Chance that one of k samples passes, for k up to the number of samples; empty with one."""
+
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ScoreGroup]:
+        """The score's parts by category, difficulty and section."""
+
     def __init__(
         self,
         *,
@@ -377,9 +510,24 @@ class JudgeScore(google.protobuf.message.Message):
         interval_high: builtins.float | None = ...,
         flexible_score: builtins.float | None = ...,
         marker_rate: builtins.float | None = ...,
+        mean_score: builtins.float | None = ...,
+        mean_low: builtins.float | None = ...,
+        mean_high: builtins.float | None = ...,
+        error_low: builtins.float | None = ...,
+        error_high: builtins.float | None = ...,
+        majority_score: builtins.float | None = ...,
+        pass_at_k: collections.abc.Iterable[global___PassAtK] | None = ...,
+        groups: collections.abc.Iterable[global___ScoreGroup] | None = ...,
+        minimum_detectable_difference: builtins.float | None = ...,
+        leaked: builtins.int = ...,
+        cost_tokens: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_flexible_score", b"_flexible_score", "_interval_high", b"_interval_high", "_interval_low", b"_interval_low", "_marker_rate", b"_marker_rate", "_score", b"_score", "flexible_score", b"flexible_score", "interval_high", b"interval_high", "interval_low", b"interval_low", "marker_rate", b"marker_rate", "score", b"score"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_flexible_score", b"_flexible_score", "_interval_high", b"_interval_high", "_interval_low", b"_interval_low", "_marker_rate", b"_marker_rate", "_score", b"_score", "errors", b"errors", "eval_set", b"eval_set", "flexible_score", b"flexible_score", "interval_high", b"interval_high", "interval_low", b"interval_low", "judge", b"judge", "marker_rate", b"marker_rate", "model_role", b"model_role", "passed", b"passed", "score", b"score", "total", b"total", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_error_high", b"_error_high", "_error_low", b"_error_low", "_flexible_score", b"_flexible_score", "_interval_high", b"_interval_high", "_interval_low", b"_interval_low", "_majority_score", b"_majority_score", "_marker_rate", b"_marker_rate", "_mean_high", b"_mean_high", "_mean_low", b"_mean_low", "_mean_score", b"_mean_score", "_minimum_detectable_difference", b"_minimum_detectable_difference", "_score", b"_score", "error_high", b"error_high", "error_low", b"error_low", "flexible_score", b"flexible_score", "interval_high", b"interval_high", "interval_low", b"interval_low", "majority_score", b"majority_score", "marker_rate", b"marker_rate", "mean_high", b"mean_high", "mean_low", b"mean_low", "mean_score", b"mean_score", "minimum_detectable_difference", b"minimum_detectable_difference", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_error_high", b"_error_high", "_error_low", b"_error_low", "_flexible_score", b"_flexible_score", "_interval_high", b"_interval_high", "_interval_low", b"_interval_low", "_majority_score", b"_majority_score", "_marker_rate", b"_marker_rate", "_mean_high", b"_mean_high", "_mean_low", b"_mean_low", "_mean_score", b"_mean_score", "_minimum_detectable_difference", b"_minimum_detectable_difference", "_score", b"_score", "cost_tokens", b"cost_tokens", "error_high", b"error_high", "error_low", b"error_low", "errors", b"errors", "eval_set", b"eval_set", "flexible_score", b"flexible_score", "groups", b"groups", "interval_high", b"interval_high", "interval_low", b"interval_low", "judge", b"judge", "leaked", b"leaked", "majority_score", b"majority_score", "marker_rate", b"marker_rate", "mean_high", b"mean_high", "mean_low", b"mean_low", "mean_score", b"mean_score", "minimum_detectable_difference", b"minimum_detectable_difference", "model_role", b"model_role", "pass_at_k", b"pass_at_k", "passed", b"passed", "score", b"score", "total", b"total", "version", b"version"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_error_high", b"_error_high"]) -> typing.Literal["error_high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_error_low", b"_error_low"]) -> typing.Literal["error_low"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_flexible_score", b"_flexible_score"]) -> typing.Literal["flexible_score"] | None: ...
     @typing.overload
@@ -387,11 +535,163 @@ class JudgeScore(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_interval_low", b"_interval_low"]) -> typing.Literal["interval_low"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_majority_score", b"_majority_score"]) -> typing.Literal["majority_score"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_marker_rate", b"_marker_rate"]) -> typing.Literal["marker_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mean_high", b"_mean_high"]) -> typing.Literal["mean_high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mean_low", b"_mean_low"]) -> typing.Literal["mean_low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mean_score", b"_mean_score"]) -> typing.Literal["mean_score"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_minimum_detectable_difference", b"_minimum_detectable_difference"]) -> typing.Literal["minimum_detectable_difference"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
 
 global___JudgeScore = JudgeScore
+
+@typing.final
+class PassAtK(google.protobuf.message.Message):
+    """Chance that one of k samples passes (arXiv:2107.03374)."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    K_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    k: builtins.int
+    """Number of samples."""
+    value: builtins.float
+    """The chance, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        k: builtins.int = ...,
+        value: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["k", b"k", "value", b"value"]) -> None: ...
+
+global___PassAtK = PassAtK
+
+@typing.final
+class ScoreGroup(google.protobuf.message.Message):
+    """A judge's score on a part of an eval set."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BY_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    PASSED_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    by: global___GroupKey.ValueType
+    """What the items share."""
+    value: builtins.str
+    """Its value, such as `geometry`."""
+    passed: builtins.int
+    """Verdicts that pass."""
+    total: builtins.int
+    """Verdicts that pass or fail."""
+    errors: builtins.int
+    """Verdicts that are errors."""
+    score: builtins.float
+    """passed / total; unset when total is 0."""
+    low: builtins.float
+    """Lower end of the 95% Wilson interval."""
+    high: builtins.float
+    """Upper end of the 95% Wilson interval."""
+    def __init__(
+        self,
+        *,
+        by: global___GroupKey.ValueType = ...,
+        value: builtins.str = ...,
+        passed: builtins.int = ...,
+        total: builtins.int = ...,
+        errors: builtins.int = ...,
+        score: builtins.float | None = ...,
+        low: builtins.float | None = ...,
+        high: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_high", b"_high", "_low", b"_low", "_score", b"_score", "high", b"high", "low", b"low", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_high", b"_high", "_low", b"_low", "_score", b"_score", "by", b"by", "errors", b"errors", "high", b"high", "low", b"low", "passed", b"passed", "score", b"score", "total", b"total", "value", b"value"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_high", b"_high"]) -> typing.Literal["high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_low", b"_low"]) -> typing.Literal["low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
+
+global___ScoreGroup = ScoreGroup
+
+@typing.final
+class JudgeComparison(google.protobuf.message.Message):
+    """How one judge compares two sets of answers, item by item."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    JUDGE_FIELD_NUMBER: builtins.int
+    EVAL_SET_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    WINS_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
+    TIES_FIELD_NUMBER: builtins.int
+    DIFFERENCE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    P_VALUE_FIELD_NUMBER: builtins.int
+    TEST_FIELD_NUMBER: builtins.int
+    judge: builtins.str
+    """The judge's name."""
+    eval_set: builtins.str
+    """The eval set."""
+    kind: global___ComparisonKind.ValueType
+    """What is compared."""
+    wins: builtins.int
+    """Items on which the answer is better than the other."""
+    losses: builtins.int
+    """Items on which it is worse."""
+    ties: builtins.int
+    """Items on which neither is better."""
+    difference: builtins.float
+    """Mean difference of the scores, -1 to 1; unset without items."""
+    low: builtins.float
+    """Lower end of its 95% interval."""
+    high: builtins.float
+    """Upper end of its 95% interval."""
+    p_value: builtins.float
+    """Probability of at least such a difference by chance, both sides; unset without items."""
+    test: global___PairedTest.ValueType
+    """The test that gave it."""
+    def __init__(
+        self,
+        *,
+        judge: builtins.str = ...,
+        eval_set: builtins.str = ...,
+        kind: global___ComparisonKind.ValueType = ...,
+        wins: builtins.int = ...,
+        losses: builtins.int = ...,
+        ties: builtins.int = ...,
+        difference: builtins.float | None = ...,
+        low: builtins.float | None = ...,
+        high: builtins.float | None = ...,
+        p_value: builtins.float | None = ...,
+        test: global___PairedTest.ValueType = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_difference", b"_difference", "_high", b"_high", "_low", b"_low", "_p_value", b"_p_value", "difference", b"difference", "high", b"high", "low", b"low", "p_value", b"p_value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_difference", b"_difference", "_high", b"_high", "_low", b"_low", "_p_value", b"_p_value", "difference", b"difference", "eval_set", b"eval_set", "high", b"high", "judge", b"judge", "kind", b"kind", "losses", b"losses", "low", b"low", "p_value", b"p_value", "test", b"test", "ties", b"ties", "wins", b"wins"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_difference", b"_difference"]) -> typing.Literal["difference"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_high", b"_high"]) -> typing.Literal["high"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_low", b"_low"]) -> typing.Literal["low"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_p_value", b"_p_value"]) -> typing.Literal["p_value"] | None: ...
+
+global___JudgeComparison = JudgeComparison
 
 @typing.final
 class JudgeResult(google.protobuf.message.Message):
@@ -400,16 +700,22 @@ class JudgeResult(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SCORES_FIELD_NUMBER: builtins.int
+    COMPARISONS_FIELD_NUMBER: builtins.int
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeScore]:
         """One entry per judge, eval set and model."""
+
+    @property
+    def comparisons(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeComparison]:
+        """Comparisons with the untouched model or another run."""
 
     def __init__(
         self,
         *,
         scores: collections.abc.Iterable[global___JudgeScore] | None = ...,
+        comparisons: collections.abc.Iterable[global___JudgeComparison] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["scores", b"scores"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["comparisons", b"comparisons", "scores", b"scores"]) -> None: ...
 
 global___JudgeResult = JudgeResult
 

@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.struct_pb2
 import google.protobuf.timestamp_pb2
 import sys
 import tailrace.v1.evaluation_pb2
@@ -206,6 +207,34 @@ LOG_LEVEL_ERROR: LogLevel.ValueType  # 4
 """Why the stage fails."""
 global___LogLevel = LogLevel
 
+class _GateOutcome:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GateOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GateOutcome.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GATE_OUTCOME_UNSPECIFIED: _GateOutcome.ValueType  # 0
+    """Not set."""
+    GATE_OUTCOME_PASSED: _GateOutcome.ValueType  # 1
+    """It holds."""
+    GATE_OUTCOME_FAILED: _GateOutcome.ValueType  # 2
+    """It does not hold."""
+    GATE_OUTCOME_ERROR: _GateOutcome.ValueType  # 3
+    """A value that it needs is missing; counts as not held."""
+
+class GateOutcome(_GateOutcome, metaclass=_GateOutcomeEnumTypeWrapper):
+    """What became of a gate."""
+
+GATE_OUTCOME_UNSPECIFIED: GateOutcome.ValueType  # 0
+"""Not set."""
+GATE_OUTCOME_PASSED: GateOutcome.ValueType  # 1
+"""It holds."""
+GATE_OUTCOME_FAILED: GateOutcome.ValueType  # 2
+"""It does not hold."""
+GATE_OUTCOME_ERROR: GateOutcome.ValueType  # 3
+"""A value that it needs is missing; counts as not held."""
+global___GateOutcome = GateOutcome
+
 @typing.final
 class Run(google.protobuf.message.Message):
     """One request, its spec, its stages, its results."""
@@ -225,6 +254,7 @@ class Run(google.protobuf.message.Message):
     END_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
     HISTORY_FIELD_NUMBER: builtins.int
+    GATES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`runs/{run}`."""
     uid: builtins.str
@@ -269,6 +299,10 @@ class Run(google.protobuf.message.Message):
     def history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Transition]:
         """Its transitions, oldest first; in GetRun only."""
 
+    @property
+    def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GateResult]:
+        """What became of the spec's gates, in its order; once SUCCEEDED."""
+
     def __init__(
         self,
         *,
@@ -285,11 +319,55 @@ class Run(google.protobuf.message.Message):
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         update_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         history: collections.abc.Iterable[global___Transition] | None = ...,
+        gates: collections.abc.Iterable[global___GateResult] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "resolved_spec", b"resolved_spec", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "history", b"history", "name", b"name", "resolved_spec", b"resolved_spec", "revision", b"revision", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "gates", b"gates", "history", b"history", "name", b"name", "resolved_spec", b"resolved_spec", "revision", b"revision", "spec", b"spec", "stages", b"stages", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]) -> None: ...
 
 global___Run = Run
+
+@typing.final
+class GateResult(google.protobuf.message.Message):
+    """What became of one gate."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    BASELINE_VALUE_FIELD_NUMBER: builtins.int
+    BASELINE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The gate's name."""
+    outcome: global___GateOutcome.ValueType
+    """Whether it holds."""
+    value: builtins.float
+    """What was measured; unset where it is missing."""
+    baseline_value: builtins.float
+    """The baseline's value; unset without one."""
+    baseline: builtins.str
+    """The run it was compared with, `runs/{run}`; empty without one."""
+    reason: builtins.str
+    """Why, in one sentence."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        outcome: global___GateOutcome.ValueType = ...,
+        value: builtins.float | None = ...,
+        baseline_value: builtins.float | None = ...,
+        baseline: builtins.str = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_baseline_value", b"_baseline_value", "_value", b"_value", "baseline_value", b"baseline_value", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_baseline_value", b"_baseline_value", "_value", b"_value", "baseline", b"baseline", "baseline_value", b"baseline_value", "name", b"name", "outcome", b"outcome", "reason", b"reason", "value", b"value"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_baseline_value", b"_baseline_value"]) -> typing.Literal["baseline_value"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_value", b"_value"]) -> typing.Literal["value"] | None: ...
+
+global___GateResult = GateResult
 
 @typing.final
 class Transition(google.protobuf.message.Message):
@@ -1078,3 +1156,228 @@ class ListVerdictsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "verdicts", b"verdicts"]) -> None: ...
 
 global___ListVerdictsResponse = ListVerdictsResponse
+
+@typing.final
+class CompareRunsRequest(google.protobuf.message.Message):
+    """Request of CompareRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """`runs/{run}`, 2 to 10 of them; the others are compared with the first."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
+
+global___CompareRunsRequest = CompareRunsRequest
+
+@typing.final
+class CompareRunsResponse(google.protobuf.message.Message):
+    """Response of CompareRuns."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    SPEC_DIFFERENCES_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    CURVES_FIELD_NUMBER: builtins.int
+    VERDICTS_FIELD_NUMBER: builtins.int
+    @property
+    def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
+        """The runs, in the request's order."""
+
+    @property
+    def spec_differences(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpecDifference]:
+        """Where the resolved specs differ, by path; labels, execution, retry and cache are left out."""
+
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricComparison]:
+        """Final numbers, by name."""
+
+    @property
+    def curves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricCurve]:
+        """Curves to lay over each other."""
+
+    @property
+    def verdicts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___VerdictComparison]:
+        """Verdicts item by item, per run, judge, eval set and model."""
+
+    def __init__(
+        self,
+        *,
+        runs: collections.abc.Iterable[global___Run] | None = ...,
+        spec_differences: collections.abc.Iterable[global___SpecDifference] | None = ...,
+        metrics: collections.abc.Iterable[global___MetricComparison] | None = ...,
+        curves: collections.abc.Iterable[global___MetricCurve] | None = ...,
+        verdicts: collections.abc.Iterable[global___VerdictComparison] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["curves", b"curves", "metrics", b"metrics", "runs", b"runs", "spec_differences", b"spec_differences", "verdicts", b"verdicts"]) -> None: ...
+
+global___CompareRunsResponse = CompareRunsResponse
+
+@typing.final
+class SpecDifference(google.protobuf.message.Message):
+    """A key in which resolved specs differ."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    path: builtins.str
+    """Its path, such as `train.sft.learning_rate`."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.struct_pb2.Value]:
+        """Its value per run, in the order of runs; null where it is not set."""
+
+    def __init__(
+        self,
+        *,
+        path: builtins.str = ...,
+        values: collections.abc.Iterable[google.protobuf.struct_pb2.Value] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["path", b"path", "values", b"values"]) -> None: ...
+
+global___SpecDifference = SpecDifference
+
+@typing.final
+class MetricComparison(google.protobuf.message.Message):
+    """A final number of several runs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Such as `train.last_loss`."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.struct_pb2.Value]:
+        """Per run, in the order of runs; null where there is none."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        values: collections.abc.Iterable[google.protobuf.struct_pb2.Value] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "values", b"values"]) -> None: ...
+
+global___MetricComparison = MetricComparison
+
+@typing.final
+class MetricCurve(google.protobuf.message.Message):
+    """One run's curve of one metric."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    POINTS_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """`runs/{run}`."""
+    name: builtins.str
+    """Such as `loss`."""
+    @property
+    def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricPoint]:
+        """Its points by step, at most 500, evenly chosen, the first and the last among them."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        name: builtins.str = ...,
+        points: collections.abc.Iterable[global___MetricPoint] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "points", b"points", "run", b"run"]) -> None: ...
+
+global___MetricCurve = MetricCurve
+
+@typing.final
+class VerdictComparison(google.protobuf.message.Message):
+    """Verdicts of one run against those of the first, on the items that both have."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    MODEL_ROLE_FIELD_NUMBER: builtins.int
+    COMPARISON_FIELD_NUMBER: builtins.int
+    SHARED_FIELD_NUMBER: builtins.int
+    NOT_SHARED_FIRST_FIELD_NUMBER: builtins.int
+    NOT_SHARED_FIELD_NUMBER: builtins.int
+    VERSION_FIRST_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    CHANGES_FIELD_NUMBER: builtins.int
+    CHANGES_LEFT_OUT_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """The run, `runs/{run}`."""
+    model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType
+    """Which model answered."""
+    shared: builtins.int
+    """Items that both have a verdict on that is no error."""
+    not_shared_first: builtins.int
+    """Items of the first run that are not shared."""
+    not_shared: builtins.int
+    """Items of this run that are not shared."""
+    version_first: builtins.str
+    """The judge's version in the first run; scores of different ones do not compare."""
+    version: builtins.str
+    """The judge's version in this run."""
+    changes_left_out: builtins.int
+    """Won and lost items that are not in changes."""
+    @property
+    def comparison(self) -> tailrace.v1.evaluation_pb2.JudgeComparison:
+        """Wins, losses and the test, seen from this run; kind is BASELINE."""
+
+    @property
+    def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemChange]:
+        """Items won and lost, by id; at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType = ...,
+        comparison: tailrace.v1.evaluation_pb2.JudgeComparison | None = ...,
+        shared: builtins.int = ...,
+        not_shared_first: builtins.int = ...,
+        not_shared: builtins.int = ...,
+        version_first: builtins.str = ...,
+        version: builtins.str = ...,
+        changes: collections.abc.Iterable[global___ItemChange] | None = ...,
+        changes_left_out: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["comparison", b"comparison"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["changes", b"changes", "changes_left_out", b"changes_left_out", "comparison", b"comparison", "model_role", b"model_role", "not_shared", b"not_shared", "not_shared_first", b"not_shared_first", "run", b"run", "shared", b"shared", "version", b"version", "version_first", b"version_first"]) -> None: ...
+
+global___VerdictComparison = VerdictComparison
+
+@typing.final
+class ItemChange(google.protobuf.message.Message):
+    """An item on which two runs' verdicts differ."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXAMPLE_ID_FIELD_NUMBER: builtins.int
+    SCORE_FIRST_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    example_id: builtins.str
+    """The item's id in its eval set."""
+    score_first: builtins.float
+    """Mean score of the first run's samples."""
+    score: builtins.float
+    """Mean score of this run's samples."""
+    def __init__(
+        self,
+        *,
+        example_id: builtins.str = ...,
+        score_first: builtins.float = ...,
+        score: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["example_id", b"example_id", "score", b"score", "score_first", b"score_first"]) -> None: ...
+
+global___ItemChange = ItemChange

@@ -85,6 +85,11 @@ class RunServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_run__pb2.ListVerdictsRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_run__pb2.ListVerdictsResponse.FromString,
                 _registered_method=True)
+        self.CompareRuns = channel.unary_unary(
+                '/tailrace.v1.RunService/CompareRuns',
+                request_serializer=tailrace_dot_v1_dot_run__pb2.CompareRunsRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_run__pb2.CompareRunsResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -95,7 +100,8 @@ class RunServiceServicer(object):
         """Accepts a run durably.
 
         The same request_id with the same payload returns the run there is.
-        Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model),
+        Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
+        baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
         ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -174,6 +180,14 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareRuns(self, request, context):
+        """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -226,6 +240,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListVerdicts,
                     request_deserializer=tailrace_dot_v1_dot_run__pb2.ListVerdictsRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_run__pb2.ListVerdictsResponse.SerializeToString,
+            ),
+            'CompareRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRuns,
+                    request_deserializer=tailrace_dot_v1_dot_run__pb2.CompareRunsRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_run__pb2.CompareRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -499,6 +518,33 @@ class RunService(object):
             '/tailrace.v1.RunService/ListVerdicts',
             tailrace_dot_v1_dot_run__pb2.ListVerdictsRequest.SerializeToString,
             tailrace_dot_v1_dot_run__pb2.ListVerdictsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.RunService/CompareRuns',
+            tailrace_dot_v1_dot_run__pb2.CompareRunsRequest.SerializeToString,
+            tailrace_dot_v1_dot_run__pb2.CompareRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,8 @@ class RunServiceStub:
     """Accepts a run durably.
 
     The same request_id with the same payload returns the run there is.
-    Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model),
+    Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
+    baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
     ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
     """
 
@@ -101,6 +102,14 @@ class RunServiceStub:
     ]
     """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
+    CompareRuns: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.run_pb2.CompareRunsRequest,
+        tailrace.v1.run_pb2.CompareRunsResponse,
+    ]
+    """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+    """
+
 class RunServiceAsyncStub:
     """Runs: submit, follow, read results."""
 
@@ -111,7 +120,8 @@ class RunServiceAsyncStub:
     """Accepts a run durably.
 
     The same request_id with the same payload returns the run there is.
-    Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model),
+    Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
+    baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
     ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
     """
 
@@ -184,6 +194,14 @@ class RunServiceAsyncStub:
     ]
     """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
+    CompareRuns: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.run_pb2.CompareRunsRequest,
+        tailrace.v1.run_pb2.CompareRunsResponse,
+    ]
+    """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+    """
+
 class RunServiceServicer(metaclass=abc.ABCMeta):
     """Runs: submit, follow, read results."""
 
@@ -196,7 +214,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         """Accepts a run durably.
 
         The same request_id with the same payload returns the run there is.
-        Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model),
+        Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
+        baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
         ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
         """
 
@@ -286,5 +305,15 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.ListVerdictsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListVerdictsResponse]]:
         """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+
+    @abc.abstractmethod
+    def CompareRuns(
+        self,
+        request: tailrace.v1.run_pb2.CompareRunsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.run_pb2.CompareRunsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.CompareRunsResponse]]:
+        """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+        """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -10,7 +10,9 @@ import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.struct_pb2
 import sys
+import tailrace.v1.evaluation_pb2
 import typing
 
 if sys.version_info >= (3, 10):
@@ -128,6 +130,62 @@ OVERLONG_DROP: Overlong.ValueType  # 3
 """The example is left out; the count is logged."""
 global___Overlong = Overlong
 
+class _GateMetric:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GateMetricEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GateMetric.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GATE_METRIC_UNSPECIFIED: _GateMetric.ValueType  # 0
+    """Not set."""
+    GATE_METRIC_SCORE: _GateMetric.ValueType  # 1
+    """A judge's score on an eval set."""
+    GATE_METRIC_LIFT: _GateMetric.ValueType  # 2
+    """What the trained model gained over the untouched one."""
+    GATE_METRIC_EVAL_LOSS: _GateMetric.ValueType  # 3
+    """The lowest loss on the held-out part."""
+    GATE_METRIC_LAST_LOSS: _GateMetric.ValueType  # 4
+    """The mean loss of the last epoch."""
+
+class GateMetric(_GateMetric, metaclass=_GateMetricEnumTypeWrapper):
+    """What a gate measures."""
+
+GATE_METRIC_UNSPECIFIED: GateMetric.ValueType  # 0
+"""Not set."""
+GATE_METRIC_SCORE: GateMetric.ValueType  # 1
+"""A judge's score on an eval set."""
+GATE_METRIC_LIFT: GateMetric.ValueType  # 2
+"""What the trained model gained over the untouched one."""
+GATE_METRIC_EVAL_LOSS: GateMetric.ValueType  # 3
+"""The lowest loss on the held-out part."""
+GATE_METRIC_LAST_LOSS: GateMetric.ValueType  # 4
+"""The mean loss of the last epoch."""
+global___GateMetric = GateMetric
+
+class _GateDirection:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GateDirectionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GateDirection.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GATE_DIRECTION_UNSPECIFIED: _GateDirection.ValueType  # 0
+    """Not set: the metric's own."""
+    GATE_DIRECTION_HIGHER: _GateDirection.ValueType  # 1
+    """More is better."""
+    GATE_DIRECTION_LOWER: _GateDirection.ValueType  # 2
+    """Less is better."""
+
+class GateDirection(_GateDirection, metaclass=_GateDirectionEnumTypeWrapper):
+    """Which way of a metric is better."""
+
+GATE_DIRECTION_UNSPECIFIED: GateDirection.ValueType  # 0
+"""Not set: the metric's own."""
+GATE_DIRECTION_HIGHER: GateDirection.ValueType  # 1
+"""More is better."""
+GATE_DIRECTION_LOWER: GateDirection.ValueType  # 2
+"""Less is better."""
+global___GateDirection = GateDirection
+
 @typing.final
 class RunSpec(google.protobuf.message.Message):
     """What a run does. Field names, defaults and bounds are those of the YAML run file; a scalar that
@@ -160,11 +218,20 @@ class RunSpec(google.protobuf.message.Message):
     EXECUTION_FIELD_NUMBER: builtins.int
     RETRY_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    CACHE_FIELD_NUMBER: builtins.int
+    GATES_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     """The dataset: `name` (newest version) or `name@version`. Required by train and dataset eval sets."""
+    cache: builtins.bool
+    """Whether stages reuse results of earlier stages with the same inputs. Default true."""
+    predictions: builtins.str
+    """The run (`runs/{run}`) whose predictions are judged, in place of making some: then the run has
+    a JUDGE stage alone, and Run.resolved_spec shows how those predictions were made.
+    """
     @property
     def model(self) -> global___ModelSpec:
-        """The model to start from. Required."""
+        """The model to start from. Required unless predictions are given."""
 
     @property
     def train(self) -> global___TrainSpec:
@@ -190,6 +257,10 @@ class RunSpec(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Free labels to filter by: at most 32, names of a-z, 0-9, '_', '.', '-'."""
 
+    @property
+    def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GateSpec]:
+        """What is checked once the run has succeeded."""
+
     def __init__(
         self,
         *,
@@ -201,10 +272,18 @@ class RunSpec(google.protobuf.message.Message):
         execution: global___ExecutionSpec | None = ...,
         retry: global___RetrySpec | None = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        cache: builtins.bool | None = ...,
+        gates: collections.abc.Iterable[global___GateSpec] | None = ...,
+        predictions: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_dataset", b"_dataset", "dataset", b"dataset", "execution", b"execution", "infer", b"infer", "model", b"model", "retry", b"retry", "train", b"train"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_dataset", b"_dataset", "dataset", b"dataset", "execution", b"execution", "infer", b"infer", "judges", b"judges", "labels", b"labels", "model", b"model", "retry", b"retry", "train", b"train"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "infer", b"infer", "model", b"model", "predictions", b"predictions", "retry", b"retry", "train", b"train"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "gates", b"gates", "infer", b"infer", "judges", b"judges", "labels", b"labels", "model", b"model", "predictions", b"predictions", "retry", b"retry", "train", b"train"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cache", b"_cache"]) -> typing.Literal["cache"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_dataset", b"_dataset"]) -> typing.Literal["dataset"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_predictions", b"_predictions"]) -> typing.Literal["predictions"] | None: ...
 
 global___RunSpec = RunSpec
 
@@ -559,6 +638,13 @@ class InferSpec(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     EVAL_SETS_FIELD_NUMBER: builtins.int
+    STOP_FIELD_NUMBER: builtins.int
+    N_SAMPLES_FIELD_NUMBER: builtins.int
+    TOP_P_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: builtins.int
+    LOGPROBS_FIELD_NUMBER: builtins.int
+    INCLUDE_BASE_FIELD_NUMBER: builtins.int
     max_new_tokens: builtins.int
     """Most tokens generated per prompt. Default 64."""
     temperature: builtins.float
@@ -567,9 +653,25 @@ class InferSpec(google.protobuf.message.Message):
     """Seed of sampling. Default 42."""
     batch_size: builtins.int
     """Prompts generated together. Default 32."""
+    n_samples: builtins.int
+    """Samples per prompt; above 1 needs a temperature above 0. Default 1."""
+    top_p: builtins.float
+    """Smallest set of likeliest tokens with this probability that sampling draws from. Default 1."""
+    top_k: builtins.int
+    """Number of likeliest tokens that sampling draws from; 0 takes all. Default 0."""
+    repetition_penalty: builtins.float
+    """Divides the score of tokens that were seen already; 1 changes nothing. Default 1."""
+    logprobs: builtins.bool
+    """Whether predictions carry their tokens' log-probabilities. Default false."""
+    include_base: builtins.bool
+    """Whether the untouched model predicts as well, to measure what training gained. Default false."""
     @property
     def eval_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """`dataset:train`, `dataset:held_out`, or a named set (`eval_v1`). At least one."""
+
+    @property
+    def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Texts at whose appearance a generation ends; they are cut off. At most 16."""
 
     def __init__(
         self,
@@ -579,17 +681,36 @@ class InferSpec(google.protobuf.message.Message):
         seed: builtins.int | None = ...,
         batch_size: builtins.int | None = ...,
         eval_sets: collections.abc.Iterable[builtins.str] | None = ...,
+        stop: collections.abc.Iterable[builtins.str] | None = ...,
+        n_samples: builtins.int | None = ...,
+        top_p: builtins.float | None = ...,
+        top_k: builtins.int | None = ...,
+        repetition_penalty: builtins.float | None = ...,
+        logprobs: builtins.bool | None = ...,
+        include_base: builtins.bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_max_new_tokens", b"_max_new_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "batch_size", b"batch_size", "max_new_tokens", b"max_new_tokens", "seed", b"seed", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_max_new_tokens", b"_max_new_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "batch_size", b"batch_size", "eval_sets", b"eval_sets", "max_new_tokens", b"max_new_tokens", "seed", b"seed", "temperature", b"temperature"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_include_base", b"_include_base", "_logprobs", b"_logprobs", "_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "batch_size", b"batch_size", "include_base", b"include_base", "logprobs", b"logprobs", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_include_base", b"_include_base", "_logprobs", b"_logprobs", "_max_new_tokens", b"_max_new_tokens", "_n_samples", b"_n_samples", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "batch_size", b"batch_size", "eval_sets", b"eval_sets", "include_base", b"include_base", "logprobs", b"logprobs", "max_new_tokens", b"max_new_tokens", "n_samples", b"n_samples", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_include_base", b"_include_base"]) -> typing.Literal["include_base"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_logprobs", b"_logprobs"]) -> typing.Literal["logprobs"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_new_tokens", b"_max_new_tokens"]) -> typing.Literal["max_new_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_n_samples", b"_n_samples"]) -> typing.Literal["n_samples"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_repetition_penalty", b"_repetition_penalty"]) -> typing.Literal["repetition_penalty"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_temperature", b"_temperature"]) -> typing.Literal["temperature"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_top_p", b"_top_p"]) -> typing.Literal["top_p"] | None: ...
 
 global___InferSpec = InferSpec
 
@@ -600,16 +721,429 @@ class JudgeSpec(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    MAX_ERROR_RATE_FIELD_NUMBER: builtins.int
+    CONTAINS_FIELD_NUMBER: builtins.int
+    REGEX_FIELD_NUMBER: builtins.int
+    JSON_SCHEMA_FIELD_NUMBER: builtins.int
+    TOKEN_F1_FIELD_NUMBER: builtins.int
+    ROUGE_L_FIELD_NUMBER: builtins.int
+    LLM_RUBRIC_FIELD_NUMBER: builtins.int
+    PAIRWISE_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The judge (`answer_correctness`). Required."""
+    max_error_rate: builtins.float
+    """Largest share of verdicts that may be errors before the stage fails. Default 0.1."""
+    @property
+    def contains(self) -> global___ContainsOptions:
+        """Of `contains`."""
+
+    @property
+    def regex(self) -> global___RegexOptions:
+        """Of `regex`."""
+
+    @property
+    def json_schema(self) -> global___JsonSchemaOptions:
+        """Of `json_schema`."""
+
+    @property
+    def token_f1(self) -> global___TokenF1Options:
+        """Of `token_f1`."""
+
+    @property
+    def rouge_l(self) -> global___RougeLOptions:
+        """Of `rouge_l`."""
+
+    @property
+    def llm_rubric(self) -> global___RubricOptions:
+        """Of `llm_rubric`."""
+
+    @property
+    def pairwise(self) -> global___PairwiseOptions:
+        """Of `pairwise`."""
+
+    @property
+    def parameters(self) -> google.protobuf.struct_pb2.Struct:
+        """Options of a judge that is not built in."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
+        max_error_rate: builtins.float | None = ...,
+        contains: global___ContainsOptions | None = ...,
+        regex: global___RegexOptions | None = ...,
+        json_schema: global___JsonSchemaOptions | None = ...,
+        token_f1: global___TokenF1Options | None = ...,
+        rouge_l: global___RougeLOptions | None = ...,
+        llm_rubric: global___RubricOptions | None = ...,
+        pairwise: global___PairwiseOptions | None = ...,
+        parameters: google.protobuf.struct_pb2.Struct | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_error_rate", b"_max_error_rate", "contains", b"contains", "json_schema", b"json_schema", "llm_rubric", b"llm_rubric", "max_error_rate", b"max_error_rate", "options", b"options", "pairwise", b"pairwise", "parameters", b"parameters", "regex", b"regex", "rouge_l", b"rouge_l", "token_f1", b"token_f1"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_error_rate", b"_max_error_rate", "contains", b"contains", "json_schema", b"json_schema", "llm_rubric", b"llm_rubric", "max_error_rate", b"max_error_rate", "name", b"name", "options", b"options", "pairwise", b"pairwise", "parameters", b"parameters", "regex", b"regex", "rouge_l", b"rouge_l", "token_f1", b"token_f1"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_error_rate", b"_max_error_rate"]) -> typing.Literal["max_error_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["options", b"options"]) -> typing.Literal["contains", "regex", "json_schema", "token_f1", "rouge_l", "llm_rubric", "pairwise"] | None: ...
 
 global___JudgeSpec = JudgeSpec
+
+@typing.final
+class ContainsOptions(google.protobuf.message.Message):
+    """Options of the judge `contains`: texts that must occur."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    ALL_FIELD_NUMBER: builtins.int
+    IGNORE_CASE_FIELD_NUMBER: builtins.int
+    all: builtins.bool
+    """Whether all of them must occur, not one. Default false."""
+    ignore_case: builtins.bool
+    """Whether case does not matter. Default true."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The texts; empty takes the item's expected and accepted answers."""
+
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+        all: builtins.bool | None = ...,
+        ignore_case: builtins.bool | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_all", b"_all", "_ignore_case", b"_ignore_case", "all", b"all", "ignore_case", b"ignore_case"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_all", b"_all", "_ignore_case", b"_ignore_case", "all", b"all", "ignore_case", b"ignore_case", "values", b"values"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_all", b"_all"]) -> typing.Literal["all"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_ignore_case", b"_ignore_case"]) -> typing.Literal["ignore_case"] | None: ...
+
+global___ContainsOptions = ContainsOptions
+
+@typing.final
+class RegexOptions(google.protobuf.message.Message):
+    """Options of the judge `regex`: a pattern that must match."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATTERN_FIELD_NUMBER: builtins.int
+    FULL_MATCH_FIELD_NUMBER: builtins.int
+    pattern: builtins.str
+    """The pattern; not set, the item's expected answer."""
+    full_match: builtins.bool
+    """Whether it must match the whole text, not a part. Default false."""
+    def __init__(
+        self,
+        *,
+        pattern: builtins.str | None = ...,
+        full_match: builtins.bool | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_full_match", b"_full_match", "_pattern", b"_pattern", "full_match", b"full_match", "pattern", b"pattern"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_full_match", b"_full_match", "_pattern", b"_pattern", "full_match", b"full_match", "pattern", b"pattern"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_full_match", b"_full_match"]) -> typing.Literal["full_match"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_pattern", b"_pattern"]) -> typing.Literal["pattern"] | None: ...
+
+global___RegexOptions = RegexOptions
+
+@typing.final
+class JsonSchemaOptions(google.protobuf.message.Message):
+    """Options of the judge `json_schema`: JSON of a given form."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SCHEMA_FIELD_NUMBER: builtins.int
+    @property
+    def schema(self) -> google.protobuf.struct_pb2.Struct:
+        """The JSON Schema. Required."""
+
+    def __init__(
+        self,
+        *,
+        schema: google.protobuf.struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["schema", b"schema"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["schema", b"schema"]) -> None: ...
+
+global___JsonSchemaOptions = JsonSchemaOptions
+
+@typing.final
+class TokenF1Options(google.protobuf.message.Message):
+    """Options of the judge `token_f1`: overlap of words."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    threshold: builtins.float
+    """Lowest score that passes. Default 0.5."""
+    def __init__(
+        self,
+        *,
+        threshold: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_threshold", b"_threshold"]) -> typing.Literal["threshold"] | None: ...
+
+global___TokenF1Options = TokenF1Options
+
+@typing.final
+class RougeLOptions(google.protobuf.message.Message):
+    """Options of the judge `rouge_l`: longest common subsequence of words."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: builtins.int
+    threshold: builtins.float
+    """Lowest score that passes. Default 0.5."""
+    def __init__(
+        self,
+        *,
+        threshold: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_threshold", b"_threshold"]) -> typing.Literal["threshold"] | None: ...
+
+global___RougeLOptions = RougeLOptions
+
+@typing.final
+class RubricOptions(google.protobuf.message.Message):
+    """Options of the judge `llm_rubric`: a model that scores by a rubric."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUBRIC_FIELD_NUMBER: builtins.int
+    PASS_SCORE_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
+    rubric: builtins.str
+    """What makes an answer good, in words. Required."""
+    pass_score: builtins.float
+    """Lowest score, 0 to 1, that passes. Default 0.5."""
+    @property
+    def backend(self) -> global___JudgeBackend:
+        """The model that judges. Required."""
+
+    def __init__(
+        self,
+        *,
+        rubric: builtins.str = ...,
+        pass_score: builtins.float | None = ...,
+        backend: global___JudgeBackend | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_pass_score", b"_pass_score", "backend", b"backend", "pass_score", b"pass_score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_pass_score", b"_pass_score", "backend", b"backend", "pass_score", b"pass_score", "rubric", b"rubric"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_pass_score", b"_pass_score"]) -> typing.Literal["pass_score"] | None: ...
+
+global___RubricOptions = RubricOptions
+
+@typing.final
+class PairwiseOptions(google.protobuf.message.Message):
+    """Options of the judge `pairwise`: a model that prefers one of two answers."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CRITERIA_FIELD_NUMBER: builtins.int
+    BASELINE_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
+    criteria: builtins.str
+    """What makes an answer better, in words. Required."""
+    baseline: builtins.str
+    """The run (`runs/{run}`) whose predictions are the other answers; not set, those of the run's own
+    untouched model (include_base).
+    """
+    @property
+    def backend(self) -> global___JudgeBackend:
+        """The model that judges. Required."""
+
+    def __init__(
+        self,
+        *,
+        criteria: builtins.str = ...,
+        baseline: builtins.str | None = ...,
+        backend: global___JudgeBackend | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_baseline", b"_baseline", "backend", b"backend", "baseline", b"baseline"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_baseline", b"_baseline", "backend", b"backend", "baseline", b"baseline", "criteria", b"criteria"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_baseline", b"_baseline"]) -> typing.Literal["baseline"] | None: ...
+
+global___PairwiseOptions = PairwiseOptions
+
+@typing.final
+class JudgeBackend(google.protobuf.message.Message):
+    """A model that judges."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    ENDPOINT_FIELD_NUMBER: builtins.int
+    MAX_NEW_TOKENS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """A hub id or an imported model (`models/{model}`), run by the worker."""
+    max_new_tokens: builtins.int
+    """Most tokens of one judgement. Default 512."""
+    @property
+    def endpoint(self) -> global___JudgeEndpoint:
+        """A server that speaks OpenAI's chat completions."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        endpoint: global___JudgeEndpoint | None = ...,
+        max_new_tokens: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_new_tokens", b"_max_new_tokens", "endpoint", b"endpoint", "from", b"from", "max_new_tokens", b"max_new_tokens", "model", b"model"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_new_tokens", b"_max_new_tokens", "endpoint", b"endpoint", "from", b"from", "max_new_tokens", b"max_new_tokens", "model", b"model"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_new_tokens", b"_max_new_tokens"]) -> typing.Literal["max_new_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["from", b"from"]) -> typing.Literal["model", "endpoint"] | None: ...
+
+global___JudgeBackend = JudgeBackend
+
+@typing.final
+class JudgeEndpoint(google.protobuf.message.Message):
+    """A server that speaks OpenAI's chat completions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    URL_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    API_KEY_ENV_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    MAX_RETRIES_FIELD_NUMBER: builtins.int
+    CONCURRENCY_FIELD_NUMBER: builtins.int
+    url: builtins.str
+    """Its base URL, `https://host/v1`; no user or password in it. Required."""
+    model: builtins.str
+    """The model's name there. Required."""
+    api_key_env: builtins.str
+    """Environment variable on the worker that holds the key: TAILRACE_JUDGE_KEY_…; not set, no key."""
+    max_retries: builtins.int
+    """Further tries after a failure that may pass. Default 4."""
+    concurrency: builtins.int
+    """Requests at a time. Default 4."""
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest wait for one answer. Default 60 s."""
+
+    def __init__(
+        self,
+        *,
+        url: builtins.str = ...,
+        model: builtins.str = ...,
+        api_key_env: builtins.str | None = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        max_retries: builtins.int | None = ...,
+        concurrency: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_api_key_env", b"_api_key_env", "_concurrency", b"_concurrency", "_max_retries", b"_max_retries", "api_key_env", b"api_key_env", "concurrency", b"concurrency", "max_retries", b"max_retries", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_api_key_env", b"_api_key_env", "_concurrency", b"_concurrency", "_max_retries", b"_max_retries", "api_key_env", b"api_key_env", "concurrency", b"concurrency", "max_retries", b"max_retries", "model", b"model", "timeout", b"timeout", "url", b"url"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_api_key_env", b"_api_key_env"]) -> typing.Literal["api_key_env"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_concurrency", b"_concurrency"]) -> typing.Literal["concurrency"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_retries", b"_max_retries"]) -> typing.Literal["max_retries"] | None: ...
+
+global___JudgeEndpoint = JudgeEndpoint
+
+@typing.final
+class GateSpec(google.protobuf.message.Message):
+    """What must hold once the run has succeeded; the run's state does not depend on it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    JUDGE_FIELD_NUMBER: builtins.int
+    EVAL_SET_FIELD_NUMBER: builtins.int
+    MODEL_ROLE_FIELD_NUMBER: builtins.int
+    BASELINE_FIELD_NUMBER: builtins.int
+    DIRECTION_FIELD_NUMBER: builtins.int
+    MINIMUM_FIELD_NUMBER: builtins.int
+    MAXIMUM_FIELD_NUMBER: builtins.int
+    MAX_DROP_FIELD_NUMBER: builtins.int
+    MAX_RELATIVE_DROP_FIELD_NUMBER: builtins.int
+    NOT_SIGNIFICANTLY_WORSE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, unique in the run: 1-63 of a-z, 0-9, '-', letter first. Required."""
+    metric: global___GateMetric.ValueType
+    """What is measured. Required."""
+    judge: builtins.str
+    """The judge of a score or lift."""
+    eval_set: builtins.str
+    """The eval set of a score or lift."""
+    model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType
+    """Whose score. Default the trained model's, or the only one's."""
+    baseline: builtins.str
+    """What it is compared with: `baselines/{baseline}` or `runs/{run}`."""
+    direction: global___GateDirection.ValueType
+    """Which way is better. Default higher for score and lift, lower for losses."""
+    minimum: builtins.float
+    """Lowest value that passes."""
+    maximum: builtins.float
+    """Highest value that passes."""
+    max_drop: builtins.float
+    """How much worse than the baseline it may be."""
+    max_relative_drop: builtins.float
+    """How much worse than the baseline it may be, as a share of the baseline's value."""
+    @property
+    def not_significantly_worse(self) -> global___SignificanceBar:
+        """Not worse than the baseline by a paired test over the items that both have."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        metric: global___GateMetric.ValueType = ...,
+        judge: builtins.str | None = ...,
+        eval_set: builtins.str | None = ...,
+        model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType = ...,
+        baseline: builtins.str | None = ...,
+        direction: global___GateDirection.ValueType = ...,
+        minimum: builtins.float = ...,
+        maximum: builtins.float = ...,
+        max_drop: builtins.float = ...,
+        max_relative_drop: builtins.float = ...,
+        not_significantly_worse: global___SignificanceBar | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_baseline", b"_baseline", "_eval_set", b"_eval_set", "_judge", b"_judge", "bar", b"bar", "baseline", b"baseline", "eval_set", b"eval_set", "judge", b"judge", "max_drop", b"max_drop", "max_relative_drop", b"max_relative_drop", "maximum", b"maximum", "minimum", b"minimum", "not_significantly_worse", b"not_significantly_worse"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_baseline", b"_baseline", "_eval_set", b"_eval_set", "_judge", b"_judge", "bar", b"bar", "baseline", b"baseline", "direction", b"direction", "eval_set", b"eval_set", "judge", b"judge", "max_drop", b"max_drop", "max_relative_drop", b"max_relative_drop", "maximum", b"maximum", "metric", b"metric", "minimum", b"minimum", "model_role", b"model_role", "name", b"name", "not_significantly_worse", b"not_significantly_worse"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_baseline", b"_baseline"]) -> typing.Literal["baseline"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_eval_set", b"_eval_set"]) -> typing.Literal["eval_set"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_judge", b"_judge"]) -> typing.Literal["judge"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["bar", b"bar"]) -> typing.Literal["minimum", "maximum", "max_drop", "max_relative_drop", "not_significantly_worse"] | None: ...
+
+global___GateSpec = GateSpec
+
+@typing.final
+class SignificanceBar(google.protobuf.message.Message):
+    """A bar that a paired test sets."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ALPHA_FIELD_NUMBER: builtins.int
+    alpha: builtins.float
+    """Probability of failing a run that is as good as the baseline. Default 0.05."""
+    def __init__(
+        self,
+        *,
+        alpha: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "alpha", b"alpha"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
+
+global___SignificanceBar = SignificanceBar
 
 @typing.final
 class ExecutionSpec(google.protobuf.message.Message):

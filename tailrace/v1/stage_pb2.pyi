@@ -86,6 +86,34 @@ CHAIN_DECISION_STOP: ChainDecision.ValueType  # 2
 """Send nothing (`self.request.chain = None`)."""
 global___ChainDecision = ChainDecision
 
+class _InputRole:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _InputRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_InputRole.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    INPUT_ROLE_UNSPECIFIED: _InputRole.ValueType  # 0
+    """Not set."""
+    INPUT_ROLE_BASE_MODEL: _InputRole.ValueType  # 1
+    """The untouched model of an INFER stage with include_base."""
+    INPUT_ROLE_JUDGE_MODEL: _InputRole.ValueType  # 2
+    """The model that a judge of a JUDGE stage asks."""
+    INPUT_ROLE_BASELINE_PREDICTIONS: _InputRole.ValueType  # 3
+    """Another run's predictions that a judge of a JUDGE stage compares with."""
+
+class InputRole(_InputRole, metaclass=_InputRoleEnumTypeWrapper):
+    """What an artifact is for, where its kind does not say it."""
+
+INPUT_ROLE_UNSPECIFIED: InputRole.ValueType  # 0
+"""Not set."""
+INPUT_ROLE_BASE_MODEL: InputRole.ValueType  # 1
+"""The untouched model of an INFER stage with include_base."""
+INPUT_ROLE_JUDGE_MODEL: InputRole.ValueType  # 2
+"""The model that a judge of a JUDGE stage asks."""
+INPUT_ROLE_BASELINE_PREDICTIONS: InputRole.ValueType  # 3
+"""Another run's predictions that a judge of a JUDGE stage compares with."""
+global___InputRole = InputRole
+
 @typing.final
 class RegisterWorkerRequest(google.protobuf.message.Message):
     """Request of RegisterWorker."""
@@ -108,12 +136,29 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class JudgesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     WORKER_ID_FIELD_NUMBER: builtins.int
     HOSTNAME_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
     SLOTS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: builtins.int
+    JUDGES_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Id: 1-63 of a-z, 0-9, '-', letter first; unique per worker process."""
     hostname: builtins.str
@@ -132,6 +177,10 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """Versions of what matters there."""
 
+    @property
+    def judges(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Judges it has beside the built-in ones: name to version."""
+
     def __init__(
         self,
         *,
@@ -141,8 +190,9 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
         slots: collections.abc.Iterable[tailrace.v1.worker_pb2.Slot] | None = ...,
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         protocol_version: builtins.int = ...,
+        judges: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["hostname", b"hostname", "pools", b"pools", "protocol_version", b"protocol_version", "slots", b"slots", "versions", b"versions", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hostname", b"hostname", "judges", b"judges", "pools", b"pools", "protocol_version", b"protocol_version", "slots", b"slots", "versions", b"versions", "worker_id", b"worker_id"]) -> None: ...
 
 global___RegisterWorkerRequest = RegisterWorkerRequest
 
@@ -310,6 +360,7 @@ class StageOrder(google.protobuf.message.Message):
     INPUTS_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     SUCCESSOR_TASK_ID_FIELD_NUMBER: builtins.int
+    NAMED_INPUTS_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
     """Secret; goes with every report."""
     run: builtins.str
@@ -334,6 +385,10 @@ class StageOrder(google.protobuf.message.Message):
     def checkpoint(self) -> tailrace.v1.artifact_pb2.Artifact:
         """The newest usable checkpoint of any attempt; unset for a fresh start."""
 
+    @property
+    def named_inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NamedInput]:
+        """What it reads beside inputs, under the name of what it is for."""
+
     def __init__(
         self,
         *,
@@ -345,11 +400,41 @@ class StageOrder(google.protobuf.message.Message):
         inputs: collections.abc.Iterable[tailrace.v1.artifact_pb2.Artifact] | None = ...,
         checkpoint: tailrace.v1.artifact_pb2.Artifact | None = ...,
         successor_task_id: builtins.str = ...,
+        named_inputs: collections.abc.Iterable[global___NamedInput] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "lease_duration", b"lease_duration", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "inputs", b"inputs", "kind", b"kind", "lease_duration", b"lease_duration", "lease_token", b"lease_token", "run", b"run", "spec", b"spec", "successor_task_id", b"successor_task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "inputs", b"inputs", "kind", b"kind", "lease_duration", b"lease_duration", "lease_token", b"lease_token", "named_inputs", b"named_inputs", "run", b"run", "spec", b"spec", "successor_task_id", b"successor_task_id"]) -> None: ...
 
 global___StageOrder = StageOrder
+
+@typing.final
+class NamedInput(google.protobuf.message.Message):
+    """An input under the name of what it is for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: builtins.int
+    JUDGE_FIELD_NUMBER: builtins.int
+    ARTIFACT_FIELD_NUMBER: builtins.int
+    role: global___InputRole.ValueType
+    """What it is for."""
+    judge: builtins.str
+    """The judge that needs it; empty for INPUT_ROLE_BASE_MODEL."""
+    @property
+    def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
+        """The input."""
+
+    def __init__(
+        self,
+        *,
+        role: global___InputRole.ValueType = ...,
+        judge: builtins.str = ...,
+        artifact: tailrace.v1.artifact_pb2.Artifact | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "judge", b"judge", "role", b"role"]) -> None: ...
+
+global___NamedInput = NamedInput
 
 @typing.final
 class ChainContinue(google.protobuf.message.Message):

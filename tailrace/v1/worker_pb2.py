@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tailrace/v1/worker.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe9\x02\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tailrace.v1.WorkerState\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\r\n\x05pools\x18\x04 \x03(\t\x12 \n\x05slots\x18\x05 \x03(\x0b\x32\x11.tailrace.v1.Slot\x12\x33\n\x08versions\x18\x06 \x03(\x0b\x32!.tailrace.v1.Worker.VersionsEntry\x12\x18\n\x10protocol_version\x18\x07 \x01(\x05\x12\x31\n\rregister_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\x04Slot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x0b\x61\x63\x63\x65lerator\x18\x02 \x01(\x0e\x32\x1c.tailrace.v1.AcceleratorType\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x05\x12\r\n\x05\x63ores\x18\x04 \x03(\x05\x12\r\n\x05stage\x18\x05 \x01(\t\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.tailrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*y\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ONLINE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03*\x81\x01\n\x0f\x41\x63\x63\x65leratorType\x12 \n\x1c\x41\x43\x43\x45LERATOR_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_CPU\x10\x01\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_GPU\x10\x02\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_TPU\x10\x03\x32`\n\x0c\x46leetService\x12P\n\x0bListWorkers\x12\x1f.tailrace.v1.ListWorkersRequest\x1a .tailrace.v1.ListWorkersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tailrace/v1/worker.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc9\x03\n\x06Worker\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.tailrace.v1.WorkerState\x12\x10\n\x08hostname\x18\x03 \x01(\t\x12\r\n\x05pools\x18\x04 \x03(\t\x12 \n\x05slots\x18\x05 \x03(\x0b\x32\x11.tailrace.v1.Slot\x12\x33\n\x08versions\x18\x06 \x03(\x0b\x32!.tailrace.v1.Worker.VersionsEntry\x12\x18\n\x10protocol_version\x18\x07 \x01(\x05\x12\x31\n\rregister_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x06judges\x18\n \x03(\x0b\x32\x1f.tailrace.v1.Worker.JudgesEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bJudgesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"t\n\x04Slot\x12\n\n\x02id\x18\x01 \x01(\t\x12\x31\n\x0b\x61\x63\x63\x65lerator\x18\x02 \x01(\x0e\x32\x1c.tailrace.v1.AcceleratorType\x12\x0f\n\x07\x64\x65vices\x18\x03 \x03(\x05\x12\r\n\x05\x63ores\x18\x04 \x03(\x05\x12\r\n\x05stage\x18\x05 \x01(\t\";\n\x12ListWorkersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x13ListWorkersResponse\x12$\n\x07workers\x18\x01 \x03(\x0b\x32\x13.tailrace.v1.Worker\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*y\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13WORKER_STATE_ONLINE\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03*\x81\x01\n\x0f\x41\x63\x63\x65leratorType\x12 \n\x1c\x41\x43\x43\x45LERATOR_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_CPU\x10\x01\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_GPU\x10\x02\x12\x18\n\x14\x41\x43\x43\x45LERATOR_TYPE_TPU\x10\x03\x32`\n\x0c\x46leetService\x12P\n\x0bListWorkers\x12\x1f.tailrace.v1.ListWorkersRequest\x1a .tailrace.v1.ListWorkersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKER_VERSIONSENTRY']._loaded_options = None
   _globals['_WORKER_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=703
-  _globals['_WORKERSTATE']._serialized_end=824
-  _globals['_ACCELERATORTYPE']._serialized_start=827
-  _globals['_ACCELERATORTYPE']._serialized_end=956
+  _globals['_WORKER_JUDGESENTRY']._loaded_options = None
+  _globals['_WORKER_JUDGESENTRY']._serialized_options = b'8\001'
+  _globals['_WORKERSTATE']._serialized_start=799
+  _globals['_WORKERSTATE']._serialized_end=920
+  _globals['_ACCELERATORTYPE']._serialized_start=923
+  _globals['_ACCELERATORTYPE']._serialized_end=1052
   _globals['_WORKER']._serialized_start=75
-  _globals['_WORKER']._serialized_end=436
-  _globals['_WORKER_VERSIONSENTRY']._serialized_start=389
-  _globals['_WORKER_VERSIONSENTRY']._serialized_end=436
-  _globals['_SLOT']._serialized_start=438
-  _globals['_SLOT']._serialized_end=554
-  _globals['_LISTWORKERSREQUEST']._serialized_start=556
-  _globals['_LISTWORKERSREQUEST']._serialized_end=615
-  _globals['_LISTWORKERSRESPONSE']._serialized_start=617
-  _globals['_LISTWORKERSRESPONSE']._serialized_end=701
-  _globals['_FLEETSERVICE']._serialized_start=958
-  _globals['_FLEETSERVICE']._serialized_end=1054
+  _globals['_WORKER']._serialized_end=532
+  _globals['_WORKER_VERSIONSENTRY']._serialized_start=438
+  _globals['_WORKER_VERSIONSENTRY']._serialized_end=485
+  _globals['_WORKER_JUDGESENTRY']._serialized_start=487
+  _globals['_WORKER_JUDGESENTRY']._serialized_end=532
+  _globals['_SLOT']._serialized_start=534
+  _globals['_SLOT']._serialized_end=650
+  _globals['_LISTWORKERSREQUEST']._serialized_start=652
+  _globals['_LISTWORKERSREQUEST']._serialized_end=711
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=713
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=797
+  _globals['_FLEETSERVICE']._serialized_start=1054
+  _globals['_FLEETSERVICE']._serialized_end=1150
 # @@protoc_insertion_point(module_scope)

@@ -98,6 +98,22 @@ class Worker(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class JudgesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     HOSTNAME_FIELD_NUMBER: builtins.int
@@ -107,6 +123,7 @@ class Worker(google.protobuf.message.Message):
     PROTOCOL_VERSION_FIELD_NUMBER: builtins.int
     REGISTER_TIME_FIELD_NUMBER: builtins.int
     HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
+    JUDGES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`workers/{worker}`."""
     state: global___WorkerState.ValueType
@@ -135,6 +152,10 @@ class Worker(google.protobuf.message.Message):
     def heartbeat_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When its last heartbeat arrived."""
 
+    @property
+    def judges(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Judges it has beside the built-in ones: name to version."""
+
     def __init__(
         self,
         *,
@@ -147,9 +168,10 @@ class Worker(google.protobuf.message.Message):
         protocol_version: builtins.int = ...,
         register_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         heartbeat_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        judges: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "register_time", b"register_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "judges", b"judges", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
 
 global___Worker = Worker
 

@@ -69,7 +69,7 @@ def test_stage_kinds_follow_the_blocks() -> None:
         ),
         (changed(model={"source": "../../etc"}), "model.source"),
         (changed(model={"source": "/abs/path"}), "model.source"),
-        (changed(judges=[{"name": "vibes"}]), "judges[0].name"),
+        (changed(judges=[{"name": "no judge"}]), "judges[0].name"),
         (changed(judges=[{"name": "answer_correctness"}] * 2), "judges[1].name"),
         (changed(infer={"eval_sets": ["eval_v9"]}), "infer.eval_sets[0]"),
         (changed(infer={"eval_sets": []}), "infer.eval_sets"),

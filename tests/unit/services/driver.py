@@ -85,6 +85,7 @@ class Driver:
             pools=list(pools),
             slots=[{"id": f"cpu-{i}", "accelerator": "cpu"} for i in range(slots)],
             versions={"tailrace": "0"},
+            judges={},
             protocol_version=PROTOCOL_VERSION,
         )
         await register_worker(self.context, command)

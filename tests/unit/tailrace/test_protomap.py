@@ -7,7 +7,7 @@ import typing
 import pytest
 
 from tailrace import protomap
-from tailrace.formats import prediction, results, run_spec, stage_job, verdict
+from tailrace.formats import gate_spec, prediction, results, run_spec, stage_job, verdict
 from tailrace.formats.schema import SpecError, parse
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, run_spec_pb2
 
@@ -36,6 +36,11 @@ ENUMS = [
     (run_spec.Overlong, run_spec_pb2.Overlong),
     (run_spec.Dtype, run_spec_pb2.Dtype),
     (run_spec.FinalModel, run_spec_pb2.FinalModel),
+    (gate_spec.GateMetric, run_spec_pb2.GateMetric),
+    (gate_spec.GateDirection, run_spec_pb2.GateDirection),
+    (results.GroupKey, evaluation_pb2.GroupKey),
+    (results.ComparisonKind, evaluation_pb2.ComparisonKind),
+    (results.PairedTest, evaluation_pb2.PairedTest),
     (run_spec.StageKind, run_pb2.StageKind),
     (prediction.ModelRole, evaluation_pb2.ModelRole),
     (prediction.FinishReason, evaluation_pb2.FinishReason),

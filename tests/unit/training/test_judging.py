@@ -43,7 +43,7 @@ def run(predictions: list[Prediction], observer: Observer | None = None) -> Judg
 
 
 def test_names_are_those_that_run_specs_accept() -> None:
-    assert tuple(JUDGES) == catalog.JUDGES
+    assert {name: judge.version for name, judge in JUDGES.items()} == catalog.JUDGES
     with pytest.raises(ConfigError, match="known: answer_correctness"):
         find_judge("vibes")
 

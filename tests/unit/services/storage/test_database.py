@@ -21,7 +21,7 @@ MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 def worker(worker_id: str = "w", heartbeats: int = 0) -> Worker:
     state = WorkerState.ONLINE
-    return Worker(worker_id, state, "h", ["cpu"], [], {}, 1, heartbeats, MOMENT, MOMENT)
+    return Worker(worker_id, state, "h", ["cpu"], [], {}, {}, 1, heartbeats, MOMENT, MOMENT)
 
 
 @pytest.fixture

@@ -96,8 +96,10 @@ async def test_workers_show_what_they_run(driver: Driver) -> None:
 async def test_a_worker_that_speaks_another_protocol_is_refused(driver: Driver) -> None:
     slots = [{"id": "cpu-0"}]
     with pytest.raises(FailedPrecondition, match="speaks protocol 99") as error:
-        await register_worker(driver.context, RegisterWorker("w9", "host", ["cpu"], slots, {}, 99))
+        await register_worker(
+            driver.context, RegisterWorker("w9", "host", ["cpu"], slots, {}, {}, 99)
+        )
     assert error.value.reason == "PROTOCOL_UNSUPPORTED"
     with pytest.raises(InvalidInput) as wrong:
-        await register_worker(driver.context, RegisterWorker("W", "host", [], slots * 2, {}, 1))
+        await register_worker(driver.context, RegisterWorker("W", "host", [], slots * 2, {}, {}, 1))
     assert {v.field for v in wrong.value.violations} == {"worker_id", "pools", "slots[1].id"}

@@ -1,0 +1,72 @@
+"""JSON of users' own making inside a spec: any form, within bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from tailrace.formats.wording import shown
+
+MAX_DEPTH = 32
+"""How deep mappings and lists may be nested."""
+
+MAX_VALUES = 10_000
+"""Most values in all."""
+
+MAX_TEXT = 20_000
+"""Longest text, in characters."""
+
+MAX_NUMBER = 2**53
+"""Largest whole number: numbers travel as doubles, which hold larger ones inexactly."""
+
+
+def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[str, str]]:
+    """Where JSON does not fit, and why; nothing where it does."""
+    count = 0
+    todo: list[tuple[object, str, int]] = [(data, path, 1)]
+    while todo:
+        value, where, depth = todo.pop()
+        count += 1
+        if count > MAX_VALUES:
+            yield path, f"has more than {MAX_VALUES:,} values"
+            return
+        if depth > MAX_DEPTH:
+            yield where, f"is nested more than {MAX_DEPTH} levels deep"
+        elif isinstance(value, Mapping):
+            for name, inner in value.items():
+                problem = _problem(name) if isinstance(name, str) else "a key must be text"
+                if problem:
+                    yield f"{where}.{shown(name)}", problem
+                todo.append((inner, f"{where}.{name}", depth + 1))
+        elif isinstance(value, (list, tuple)):
+            todo += [(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
+        elif problem := _problem(value):
+            yield where, problem
+
+
+def json_value(data: object) -> object:
+    """JSON as plain data; whole numbers are integers, as they come back from the wire."""
+    if isinstance(data, Mapping):
+        return {str(name): json_value(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [json_value(value) for value in data]
+    if isinstance(data, float) and data.is_integer():
+        return int(data)
+    return data
+
+
+def _problem(value: object) -> str:
+    """What is wrong with a single value."""
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            return f"has {len(value)} characters, at most {MAX_TEXT} allowed"
+        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            return "contains a character that cannot be stored"
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            return "must be a finite number"
+        if abs(value) > MAX_NUMBER:
+            return "is a number too large to be exact"
+    elif value is not None and not isinstance(value, bool):
+        return f"must be JSON, not {shown(value)}"
+    return ""
