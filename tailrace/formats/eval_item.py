@@ -32,8 +32,14 @@ class EvalItem:
         minimum=1,
         max_length=1000,
     )
+    ordered: bool = key(
+        "Whether the order of a list counts; otherwise a list is right in any order.", default=False
+    )
     category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
     difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
+    section: str | None = key(
+        "The part of the set it belongs to (`edge_case`).", default=None, minimum=1, max_length=64
+    )
 
     def violations(self, path: str) -> list[Violation]:
         """A required unit must be named; the expected answer is one of the choices."""
