@@ -33,7 +33,7 @@ STAGE_VERSIONS: dict[str, str] = {"train": "1", "infer": "1", "judge": "1"}
 """Version of each stage kind's code: goes up whenever the same inputs could give another result, so
 that results of older code are not reused."""
 
-EVAL_SETS: tuple[str, ...] = ("eval_v1", "sums_43")
+EVAL_SETS: tuple[str, ...] = ("eval_v1", "eval_v2", "sums_43")
 """Named eval sets that ship with the training library."""
 
 DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")

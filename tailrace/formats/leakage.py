@@ -41,7 +41,7 @@ def prompt_words(prompt: str) -> Words:
 
 
 def leaked_ids(items: Iterable[EvalItem], training_prompts: Iterable[str]) -> set[str]:
-    """The ids of the items that are leaked; all of them where the prompts are the eval set's own."""
+    """The ids of the items that are leaked; all of them where the eval set is of those prompts."""
     questions = {item.id: prompt_words(item.prompt) for item in items}
     whole = set(questions.values())
     wanted = {run for words in questions.values() for run in _runs(words)}

@@ -7,6 +7,7 @@ import pytest
 
 from tailrace.formats import catalog
 from tailrace.formats.golden import fresh_sums, golden_v2
+from tailrace.formats.leakage import leaked_ids, prompt_words
 from tailrace.formats.split import split_traces
 from training.errors import DataError
 from training.evalsets import load_eval_set, load_eval_sets
@@ -28,6 +29,31 @@ def test_eval_v1() -> None:
     }
     assert set(Counter(item.difficulty for item in items)) == {"easy", "medium", "hard"}
     assert all(load_eval_set(name) for name in catalog.EVAL_SETS)
+
+
+def test_eval_v2() -> None:
+    items = load_eval_set("eval_v2")
+    assert Counter(item.section for item in items) == {
+        "core": 50,
+        "trace_sensitive": 30,
+        "edge_case": 20,
+    }
+    assert set(Counter(item.difficulty for item in items)) == {"easy", "medium", "hard"}
+    assert all(item.category for item in items)
+
+
+def test_no_question_is_in_two_shipped_sets_nor_twice_in_one() -> None:
+    sets = {name: load_eval_set(name) for name in catalog.EVAL_SETS}
+    ids = Counter(item.id for items in sets.values() for item in items)
+    prompts = Counter(prompt_words(item.prompt) for items in sets.values() for item in items)
+    assert [name for name, count in ids.items() if count > 1] == []
+    assert [words for words, count in prompts.items() if count > 1] == []
+    assert leaked_ids(sets["eval_v2"], [item.prompt for item in sets["eval_v1"]]) == set()
+
+
+@pytest.mark.parametrize("name", catalog.EVAL_SETS)
+def test_no_shipped_question_leaks_into_golden_v2(name: str) -> None:
+    assert leaked_ids(load_eval_set(name), [trace.prompt for trace in golden_v2()]) == set()
 
 
 def test_sums_43_are_the_fresh_sums() -> None:
