@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.api.artifacts import ArtifactServicer
+from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
 from services.api.models import ModelServicer
 from services.api.runs import RunServicer
@@ -31,6 +32,8 @@ from services.usecases.context import Context
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
+    baseline_pb2,
+    baseline_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
     model_pb2,
@@ -47,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 SERVICES = tuple(
     service.full_name
-    for file in (artifact_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2)
+    for file in (artifact_pb2, baseline_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 """Full names of the services that are offered."""
@@ -140,6 +143,9 @@ class ControlPlane:
         )
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(self.context), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.context), server)
+        baseline_pb2_grpc.add_BaselineServiceServicer_to_server(
+            BaselineServicer(self.context), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,10 @@ class Attempt:
         )
         spec = spec_from_proto(order.spec)
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
+        if kind is StageKind.INFER and self._task.attempt > 1:
+            stored = self._folder / "inputs" / "stored_predictions.jsonl"
+            made = self._means.content.stored_predictions(order.run, stored, self._unwanted)
+            inputs = dataclasses.replace(inputs, stored_predictions=made)
         execution: StageExecution = getattr(spec.execution, kind.value)
         threads = self._threads(execution)
         job = StageJob(

@@ -17,6 +17,7 @@ from tailrace.transfer import download_blob, upload_folder
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.cache import BlobCache
 from workers.control_plane import is_transient
+from workers.stored import write_stored_predictions
 
 T = TypeVar("T")
 
@@ -94,6 +95,11 @@ class Content:
             self._place(each.artifact, place, give_up)
         self._cache.trim()
         return StageInputs(judge_models=judge_models, **found)
+
+    def stored_predictions(self, run: str, path: Path, give_up: GiveUp) -> str:
+        """Write what earlier attempts predicted to ``path`` and return it; raises as above."""
+        _persist(lambda: write_stored_predictions(self._channel, run, path), give_up)
+        return str(path)
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
         """Upload a folder's files and return their listing; raises as :meth:`inputs`."""

@@ -12,6 +12,7 @@ import structlog
 
 from tailrace.channel import connect
 from tailrace.errors import FailedPrecondition, InvalidArgument, NotFound, TailraceError
+from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.v1 import stage_pb2, worker_pb2
 from workers.accelerators import Accelerator, Slot
@@ -156,7 +157,7 @@ def _slot_message(slot: Slot) -> worker_pb2.Slot:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "stages": stage_versions_text()}
     for name in ("tailrace", "jax", "jaxlib", "celery"):
         try:
             found[name] = importlib.metadata.version(name)

@@ -62,11 +62,11 @@ def log_lines(first_sequence: int, lines: Iterable[LogLine]) -> list[run_pb2.Log
     ]
 
 
-def log_end(head: Head | None) -> run_pb2.LogEnd | None:
+def log_end(head: Head | None, cached_from: str) -> run_pb2.LogEnd | None:
     """The end marker of a log, if it has ended."""
     if head is None:
         return None
-    return run_pb2.LogEnd(line_count=head.count, digest=head.digest)
+    return run_pb2.LogEnd(line_count=head.count, digest=head.digest, cached_from=cached_from)
 
 
 def metric_point(point: MetricPoint) -> run_pb2.MetricPoint:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
-
 from services.api import convert
+from services.api.convert_comparison import comparison_to_proto
 from services.api.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, LogLine, MetricPoint
 from services.domain.run import parse_run_name
 from services.storage.database import DEFAULT_PROJECT
-from services.usecases import cancel, create, follow, read, retry, watch
+from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
@@ -98,7 +97,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                     attempt=piece.attempt,
                     lines=lines,
                     cursor=piece.cursor.encode(),
-                    end=convert.log_end(piece.end),
+                    end=convert.log_end(piece.end, piece.cached_from),
                 )
 
     async def StreamMetrics(
@@ -123,8 +122,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: run_pb2.CompareRunsRequest, context: Rpc
     ) -> run_pb2.CompareRunsResponse:
         """Runs beside each other."""
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "CompareRuns is not served yet")
-        raise RuntimeError("abort raises")
+        run_ids = [parse_run_name(name, f"names[{i}]") for i, name in enumerate(request.names)]
+        compared = await compare.compare_runs(self._context, DEFAULT_PROJECT, run_ids)
+        return comparison_to_proto(compared)
 
     async def ListPredictions(
         self, request: run_pb2.ListPredictionsRequest, context: Rpc

@@ -25,6 +25,7 @@ from services.usecases.confirm import confirm_dispatch
 from services.usecases.context import Context
 from services.usecases.fail import fail_stage
 from services.usecases.heartbeat import worker_heartbeat
+from services.usecases.inputs import NamedInput
 from services.usecases.publish import publish_events
 from services.usecases.register import register_worker
 from services.usecases.release import release_stage
@@ -132,7 +133,8 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             run=order.run.name,
             kind=run_pb2.StageKind.Value(kind_name(order.stage)),
             spec=from_mapping(run_spec_pb2.RunSpec, order.run.resolved_spec),
-            inputs=map(artifact_to_proto, order.inputs),
+            inputs=map(artifact_to_proto, order.inputs.artifacts),
+            named_inputs=map(_named, order.inputs.named),
             checkpoint=None if order.checkpoint is None else artifact_to_proto(order.checkpoint),
             successor_task_id="" if order.successor is None else str(order.successor),
         )
@@ -156,6 +158,14 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         finally:
             shutdown.cancel()
             message.cancel()
+
+
+def _named(named: NamedInput) -> stage_pb2.NamedInput:
+    return stage_pb2.NamedInput(
+        role=stage_pb2.InputRole.Value(f"INPUT_ROLE_{named.role}"),
+        judge=named.judge,
+        artifact=artifact_to_proto(named.artifact),
+    )
 
 
 def _directive(directive: Directive) -> stage_pb2.Directive.ValueType:

@@ -33,7 +33,7 @@ class RunState(enum.StrEnum):
 
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
-    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.CANCELLED}),
+    RunState.QUEUED: frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.CANCELLED}),
     RunState.RUNNING: frozenset(
         {RunState.CANCELLING, RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
     ),

@@ -205,5 +205,8 @@ def next_unfinished(stages: list[Stage]) -> Stage | None:
 
 
 def successor(stages: list[Stage], stage: Stage) -> Stage | None:
-    """The stage that a chain sends after ``stage``: the next one without a result."""
-    return next_unfinished([other for other in stages if other.ordinal > stage.ordinal])
+    """The stage that a chain sends after ``stage``: the next one in order of execution.
+
+    A chain is frozen when it is published, and then no later stage has a result.
+    """
+    return next((other for other in stages if other.ordinal == stage.ordinal + 1), None)

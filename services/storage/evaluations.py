@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.comparison import Judged, VerdictRow
+from services.domain.errors import ResourceExhausted
 from services.domain.event import Evaluated
 from services.domain.run import Run
 from services.storage.database import BigInt, metadata, upsert
@@ -43,6 +45,9 @@ verdicts = sa.Table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 """Verdicts, one per judge and prediction."""
+
+MAX_COMPARED = 200_000
+"""Most verdicts of a run that are compared with another's."""
 
 Position = tuple[str | int, ...]
 
@@ -83,6 +88,26 @@ async def page_verdicts(
     """Verdicts by eval set and item after a position, each with its own."""
     wanted = {"eval_set": eval_set, "outcome": outcome}
     return await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+
+
+async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
+    """All verdicts of a run, as far as comparisons need them.
+
+    Raises ``ResourceExhausted`` (TOO_MANY_VERDICTS) for more than :data:`MAX_COMPARED`.
+    """
+    v = verdicts.c
+    version, score = v.body["version"].as_string(), v.body["score"].as_float()
+    columns = (v.judge, v.eval_set, v.model_role, v.example_id, v.outcome, score, version)
+    query = sa.select(*columns).where(v.run_uid == run_uid).limit(MAX_COMPARED + 1)
+    rows = (await conn.execute(query)).all()
+    if len(rows) > MAX_COMPARED:
+        raise ResourceExhausted(
+            "TOO_MANY_VERDICTS", f"the run has more than the {MAX_COMPARED} verdicts compared"
+        )
+    # Messages leave out a score of 0.
+    return [
+        VerdictRow(Judged(*row[:3]), row[3], row[4], row[5] or 0.0, row[6] or "") for row in rows
+    ]
 
 
 async def _page(

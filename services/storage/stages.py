@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import STAGE_TRANSITIONS, Progress, Stage, StageError, StageState
 from services.storage.database import UtcDateTime, enum_type, metadata
+from services.storage.runs import runs
 from tailrace.formats.run_spec import StageKind
 
 stages = sa.Table(
@@ -61,6 +63,29 @@ async def of_runs(conn: AsyncConnection, run_uids: list[str]) -> dict[str, list[
     return found
 
 
+@dataclass(frozen=True)
+class Source:
+    """A stage whose result may be reused."""
+
+    stage: Stage
+    run_id: str
+    """The id of its run."""
+
+
+async def with_key(conn: AsyncConnection, project: str, key: str, limit: int) -> list[Source]:
+    """The stages with a result of their own under a cache key, newest first."""
+    query = (
+        sa.select(stages, runs.c.run_id)
+        .join(runs, runs.c.uid == stages.c.run_uid)
+        .where(stages.c.project == project, stages.c.cache_key == key)
+        .where(stages.c.state == StageState.SUCCEEDED)
+        .order_by(stages.c.end_time.desc())
+        .limit(limit)
+    )
+    rows = (await conn.execute(query)).mappings()
+    return [Source(_stage(row), row["run_id"]) for row in rows]
+
+
 async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: Any) -> Stage:
     """Change the state of a stage whose run this transaction has locked.
 
@@ -93,7 +118,7 @@ def _row(stage: Stage) -> dict[str, Any]:
 
 
 def _stage(row: sa.RowMapping) -> Stage:
-    values = {name: value for name, value in row.items() if name != "project"}
+    values = {name: row[name] for name in Stage.__dataclass_fields__}
     values["progress"] = None if row["progress"] is None else Progress(**row["progress"])
     values["error"] = None if row["error"] is None else StageError(**row["error"])
     return Stage(**values)

@@ -24,7 +24,7 @@ from services.domain.worker import WorkerState, worker_name
 from services.storage import artifacts, attempts, outbox, workers
 from services.storage.database import utc_now
 from services.usecases.context import Context
-from services.usecases.inputs import stage_inputs
+from services.usecases.inputs import Inputs, stage_inputs
 from services.usecases.lifecycle import Held, hold, move_run, move_stage
 from tailrace.formats.dispatch import TaskId
 
@@ -49,7 +49,7 @@ class Order:
     lease: LeaseToken
     run: Run
     stage: Stage
-    inputs: list[Artifact]
+    inputs: Inputs
     checkpoint: Artifact | None
     successor: TaskId | None
     """The next stage's task as it stands."""

@@ -11,20 +11,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.artifact import Listing, Producer
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
-from services.domain.stage import AttemptState, StageState, next_unfinished
+from services.domain.stage import AttemptState, StageState
 from services.storage import artifacts, attempts
 from services.storage.database import utc_now
+from services.usecases.advance import advance
 from services.usecases.artifacts import checked_listing
+from services.usecases.cache import kept_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import (
-    Held,
     Leased,
     end_cancelled,
-    move_run,
     move_stage,
     open_lease,
     peek_lease,
-    queue_stage,
 )
 from services.wakeups import OUTBOX
 from tailrace.formats.listing import FileEntry
@@ -118,31 +117,22 @@ async def _complete(
     for kind, listing in listings:
         await artifacts.record(conn, run.project, listing, kind, producer=producer)
     now = utc_now()
-    done = {"result": report.result, "error": None, "end_time": now}
+    key = await kept_key(conn, stage, attempt, report.result)
+    done = {"result": report.result, "error": None, "end_time": now, "cache_key": key}
     held = await move_stage(conn, held, stage, StageState.SUCCEEDED, "completed", **done)
-    held, proceed = await _go_on(conn, context, held, report)
+    if held.run.state is RunState.CANCELLING:
+        held, proceed = await end_cancelled(conn, held, "cancelled"), False
+    else:
+        held, proceed = await advance(
+            conn,
+            context,
+            held,
+            "its inputs are there",
+            successor_task_id=report.successor_task_id,
+        )
     ended = await attempts.end(
         conn, attempt, AttemptState.SUCCEEDED, end_time=now, answer={"continue": proceed}
     )
     if not ended:
         raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
     return proceed
-
-
-async def _go_on(
-    conn: AsyncConnection, context: Context, held: Held, report: Completion
-) -> tuple[Held, bool]:
-    """Queue the next stage or end the run; whether the worker's chain carries it on."""
-    if held.run.state is RunState.CANCELLING:
-        return await end_cancelled(conn, held, "cancelled"), False
-    following = next_unfinished(held.stages)
-    if following is None:
-        held = await move_run(
-            conn, held, RunState.SUCCEEDED, "every stage is done", end_time=utc_now()
-        )
-        return held, False
-    proceed = report.successor_task_id == str(following.task_id)
-    # The worker's chain gets a while to publish the successor before the relay does.
-    delay = context.settings.dispatch_grace_seconds if proceed else 0.0
-    held = await queue_stage(conn, held, following, "its inputs are there", delay=delay)
-    return held, proceed

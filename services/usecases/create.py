@@ -13,17 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, InvalidInput
 from services.domain.run import Run, RunState, check_run_id, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.storage import outbox, runs, stages, workers
+from services.storage import outbox, runs, stages
 from services.storage.database import advisory_lock, utc_now
-from services.usecases import datasets, models
+from services.usecases.advance import advance
+from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
+from services.usecases.lifecycle import Held
+from services.usecases.resolve import resolve_spec
 from services.usecases.view import RunView, StageView, view
 from services.wakeups import OUTBOX
-from tailrace.formats import catalog
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
-from tailrace.formats.wording import unknown_name
 
 METHOD = "CreateRun"
 """Under which request ids are remembered."""
@@ -64,19 +65,30 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
         run, new_stages = await _build(conn, project, command, spec, sent)
         if not await runs.add(conn, run, spec.labels):
             raise AlreadyExists("RUN_EXISTS", f"{run.name} exists: choose another run_id")
-        await stages.add(conn, project, new_stages)
-        await outbox.add(conn, project, new_stages[0], run.create_time, first=True)
+        await _begin(conn, context, run, new_stages)
         if command.request_id:
             request = runs.Request(digest, run.uid)
             await runs.add_request(conn, project, METHOD, command.request_id, request)
-        created = await view(conn, run)
+        created = await view(conn, await runs.get(conn, project, run.run_id))
     context.wakeups.wake(OUTBOX)
     return created
 
 
-def is_imported(source: str | None) -> bool:
-    """Whether a spec's model source was imported here, and is not a preset or one of the hub's."""
-    return source is not None and source.startswith("models/")
+async def _begin(
+    conn: AsyncConnection, context: Context, run: Run, new_stages: list[Stage]
+) -> None:
+    """Store the stages and queue the first, unless its result is known."""
+    first = new_stages[0]
+    pending = dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
+    held = Held(run, [pending, *new_stages[1:]])
+    key = await stage_key(conn, held, first)
+    if await find_result(conn, context.blobs, run, key) is None:
+        queued = dataclasses.replace(first, cache_key=key)
+        await stages.add(conn, run.project, [queued, *new_stages[1:]])
+        await outbox.add(conn, run.project, queued, run.create_time, first=True)
+        return
+    await stages.add(conn, run.project, held.stages)
+    await advance(conn, context, held, "its inputs are there", first=True)
 
 
 async def repeated_request(
@@ -120,12 +132,6 @@ def _checked(command: CreateRun) -> RunSpec:
             spec = parse(RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
-    if spec is not None:
-        violations += [
-            Violation(f"spec.{name}", "is not supported by this control plane yet")
-            for name in ("gates", "predictions")
-            if getattr(spec, name)
-        ]
     if violations or spec is None:
         raise InvalidInput(violations)
     return spec
@@ -134,7 +140,7 @@ def _checked(command: CreateRun) -> RunSpec:
 async def _build(
     conn: AsyncConnection, project: str, command: CreateRun, spec: RunSpec, sent: dict[str, Any]
 ) -> tuple[Run, list[Stage]]:
-    spec = await _resolved(conn, project, spec)
+    spec = await resolve_spec(conn, project, spec)
     now = utc_now()
     run = Run(
         uid=new_run_uid(),
@@ -150,46 +156,6 @@ async def _build(
         update_time=now,
     )
     return run, [_stage(run, spec, i, kind) for i, kind in enumerate(spec.stage_kinds())]
-
-
-async def _resolved(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
-    """The spec with the dataset's version fixed; everything that it names exists."""
-    await _check_judges(conn, spec)
-    source = spec.model.source if spec.model else None
-    if source is not None and is_imported(source):
-        await models.resolve(conn, project, source)
-    if spec.dataset is None:
-        return spec
-    dataset = await datasets.resolve(conn, project, spec.dataset)
-    _check_split(spec, dataset.content.prompt_count)
-    return dataclasses.replace(spec, dataset=f"{dataset.dataset_id}@{dataset.version}")
-
-
-async def _check_judges(conn: AsyncConnection, spec: RunSpec) -> None:
-    """Every judge must be built in, or be one that a live worker has."""
-    foreign = {name for worker in await workers.live(conn) for name in worker.judges}
-    known = (*catalog.JUDGES, *sorted(foreign))
-    problems = [unknown_name(judge.name, known) for judge in spec.judges]
-    violations = [
-        Violation(f"spec.judges[{i}].name", problem)
-        for i, problem in enumerate(problems)
-        if problem
-    ]
-    if violations:
-        raise InvalidInput(violations)
-
-
-def _check_split(spec: RunSpec, prompts: int) -> None:
-    if spec.train is None or spec.train.eval_fraction == 0:
-        return
-    held_out = round(spec.train.eval_fraction * prompts)
-    if 0 < held_out < prompts:
-        return
-    part = "held-out" if held_out == 0 else "train"
-    raise InvalidInput.field(
-        "spec.train.eval_fraction",
-        f"leaves the {part} part empty: {spec.dataset} has {prompts} distinct prompts",
-    )
 
 
 def _stage(run: Run, spec: RunSpec, ordinal: int, kind: StageKind) -> Stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from services.domain.cursor import Cursor, decode_cursor
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel
 from services.domain.run import RUN_TERMINAL, Run
-from services.domain.stage import Attempt, AttemptState
+from services.domain.stage import Attempt, AttemptState, Stage
 from services.storage import attempts, logs, runs, stages
 from services.usecases.context import Context
 from services.usecases.watch import draining
@@ -49,6 +50,8 @@ class Piece:
     """The place after them."""
     end: logs.Head | None = None
     """Set when the attempt's channel is complete."""
+    cached_from: str = ""
+    """The stage whose result was reused, where that is why nothing ran; with attempt 0."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,42 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
     """The next pieces, of one attempt at a time, within one state of the database."""
     now = await runs.by_uid(conn, run.uid)
     ended = now is None or now.state in RUN_TERMINAL
-    for attempt in await attempts.of_run(conn, run.uid):
-        place = Cursor(attempt.ordinal, attempt.number)
-        if (command.stage and attempt.stage_id != command.stage) or place.past() <= cursor:
+    of_run = await stages.of_run(conn, run.uid)
+    tried = await attempts.of_run(conn, run.uid)
+    for stage in of_run:
+        if command.stage and stage.stage_id != command.stage:
             continue
-        pieces = await _read(conn, attempt, command.channel, max(place, cursor))
-        if pieces:
-            return _Step(pieces, caught_up=False, ended=ended)
+        if stage.cached_from and command.channel is Channel.LOGS:
+            place = Cursor(stage.ordinal)
+            if place.past() > cursor:
+                return _Step([_reused(stage, place)], caught_up=False, ended=ended)
+            continue
+        for attempt in await _attempts(conn, stage, tried):
+            place = Cursor(attempt.ordinal, attempt.number)
+            if place.past() <= cursor:
+                continue
+            pieces = await _read(conn, attempt, command.channel, max(place, cursor))
+            if pieces:
+                return _Step(pieces, caught_up=False, ended=ended)
     return _Step([], caught_up=True, ended=ended)
+
+
+def _reused(stage: Stage, place: Cursor) -> Piece:
+    """The end marker of a log that is empty because nothing ran."""
+    return Piece(
+        stage.stage_id, 0, 1, [], place.past(), logs.Head(0, ""), cached_from=stage.cached_from
+    )
+
+
+async def _attempts(conn: AsyncConnection, stage: Stage, tried: list[Attempt]) -> list[Attempt]:
+    """A stage's attempts; those of the stage whose result it reuses, in its own place."""
+    if not stage.cached_from:
+        return [attempt for attempt in tried if attempt.stage_id == stage.stage_id]
+    return [
+        dataclasses.replace(attempt, ordinal=stage.ordinal)
+        for attempt in await attempts.of_run(conn, stage.cached_run_uid)
+        if attempt.stage_id == stage.stage_id
+    ]
 
 
 async def _read(

@@ -2,45 +2,123 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.artifact import Artifact
 from services.domain.run import Run
 from services.domain.stage import Stage
 from services.storage import artifacts
+from services.storage import stages as stage_store
 from services.usecases import datasets, models
-from services.usecases.create import is_imported
+from services.usecases.origin import predicted
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
 
 
+class InputRole(enum.StrEnum):
+    """What an artifact is for, where its kind does not say it; names as in the API."""
+
+    BASE_MODEL = "BASE_MODEL"
+    """The untouched model."""
+    JUDGE_MODEL = "JUDGE_MODEL"
+    """The model that a judge asks."""
+    BASELINE_PREDICTIONS = "BASELINE_PREDICTIONS"
+    """Another run's predictions that a judge compares with."""
+
+
+@dataclass(frozen=True)
+class NamedInput:
+    """An artifact and what it is for."""
+
+    role: InputRole
+    judge: str
+    """The judge that needs it; empty for the base model."""
+    artifact: Artifact
+
+
+@dataclass
+class Inputs:
+    """All that a stage reads."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    """What each is for is its kind."""
+    named: list[NamedInput] = field(default_factory=list)
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """What each artifact is for, and its digest."""
+        for artifact in self.artifacts:
+            yield artifact.kind.value, artifact.listing.digest
+        for each in self.named:
+            yield f"{each.role}:{each.judge}", each.artifact.listing.digest
+
+
 async def stage_inputs(
     conn: AsyncConnection, run: Run, stages: list[Stage], stage: Stage
-) -> list[Artifact]:
+) -> Inputs:
     """The inputs of a stage.
 
     TRAIN reads the dataset and an imported start model; INFER the trained or imported model, the
-    dataset and the split; JUDGE the predictions and, for the expected answers, dataset and split.
-    A model of the hub or a preset is no artifact: the stage process gets it by name.
+    dataset and the split; JUDGE the predictions and, for the expected answers, dataset and split,
+    which a run of predictions takes from the run that made them. A model of the hub or a preset is
+    no artifact: the stage process gets it by name.
     """
-    found: list[Artifact] = []
+    found = Inputs()
     if "dataset" in run.resolved_spec:
         dataset = await datasets.resolve(conn, run.project, run.resolved_spec["dataset"])
-        found.append(await artifacts.get(conn, run.project, dataset.artifact_digest))
+        found.artifacts.append(await artifacts.get(conn, run.project, dataset.artifact_digest))
     by_kind = {other.kind: other for other in stages}
-    trained = by_kind.get(StageKind.TRAIN)
     if stage.kind is StageKind.JUDGE:
-        inferred = by_kind.get(StageKind.INFER)
-        found += await _made(conn, run, inferred, ArtifactKind.PREDICTIONS)
-        return found + await _made(conn, run, trained, ArtifactKind.SPLIT)
+        await _add_judged(conn, run, by_kind, found)
+        return found
+    trained = by_kind.get(StageKind.TRAIN)
+    imported = await _imported(conn, run, run.resolved_spec["model"].get("source"))
     if stage.kind is StageKind.INFER and trained is not None:
-        found += await _made(conn, run, trained, ArtifactKind.MODEL)
-        return found + await _made(conn, run, trained, ArtifactKind.SPLIT)
-    source = run.resolved_spec.get("model", {}).get("source")
-    if is_imported(source):
-        model = await models.resolve(conn, run.project, source)
-        found.append(model.artifact)
+        found.artifacts += await _made(conn, run, trained, ArtifactKind.MODEL)
+        found.artifacts += await _made(conn, run, trained, ArtifactKind.SPLIT)
+        if run.resolved_spec["infer"].get("include_base"):
+            found.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
+        return found
+    found.artifacts += imported
     return found
+
+
+async def _add_judged(
+    conn: AsyncConnection, run: Run, by_kind: dict[StageKind, Stage], found: Inputs
+) -> None:
+    made_by = run
+    if run.resolved_spec.get("predictions"):
+        made_by, _ = await predicted(conn, run.project, run.resolved_spec["predictions"])
+        of_run = await stage_store.of_run(conn, made_by.uid)
+        by_kind = {other.kind: other for other in of_run}
+    inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
+    found.artifacts += await _made(conn, made_by, inferred, ArtifactKind.PREDICTIONS)
+    found.artifacts += await _made(conn, made_by, trained, ArtifactKind.SPLIT)
+    for judge in run.resolved_spec["judges"]:
+        options = judge.get("llm_rubric") or judge.get("pairwise") or {}
+        await _add_options(conn, run, judge["name"], options, found)
+
+
+async def _add_options(
+    conn: AsyncConnection, run: Run, judge: str, options: dict[str, Any], found: Inputs
+) -> None:
+    for model in await _imported(conn, run, options.get("backend", {}).get("model")):
+        found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge, model))
+    if options.get("baseline"):
+        other, stage = await predicted(conn, run.project, options["baseline"])
+        for artifact in await _made(conn, other, stage, ArtifactKind.PREDICTIONS):
+            found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge, artifact))
+
+
+async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:
+    """The artifact of a model that was imported here; none for one of the hub's or a preset."""
+    if not models.is_imported(source):
+        return []
+    return [(await models.resolve(conn, run.project, source or "")).artifact]
 
 
 async def _made(

@@ -75,6 +75,11 @@ async def get(context: Context, project: str, name: str) -> Model:
         return await store.get(conn, project, model_id)
 
 
+def is_imported(source: str | None) -> bool:
+    """Whether a spec's model source was imported here, and is not a preset or one of the hub's."""
+    return source is not None and source.startswith("models/")
+
+
 async def resolve(
     conn: AsyncConnection, project: str, source: str, field: str = "spec.model.source"
 ) -> Model:

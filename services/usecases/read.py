@@ -13,7 +13,9 @@ from services.domain.pagination import decode_page_token, encode_page_token, pag
 from services.storage import evaluations, runs, stages
 from services.storage.evaluations import Position
 from services.usecases.context import Context
+from services.usecases.origin import content_uid
 from services.usecases.view import RunView, StageView, view
+from tailrace.formats.run_spec import StageKind
 
 T = TypeVar("T")
 
@@ -91,8 +93,9 @@ async def list_predictions(
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
         run = await runs.get(conn, project, run_id)
+        uid = await content_uid(conn, run, StageKind.INFER)
         rows = await evaluations.page_predictions(
-            conn, run.uid, eval_set=eval_set, after=_position(after), limit=limit + 1
+            conn, uid, eval_set=eval_set, after=_position(after), limit=limit + 1
         )
     return _page(rows, limit, query)
 
@@ -120,7 +123,7 @@ async def list_verdicts(
         run = await runs.get(conn, project, run_id)
         rows = await evaluations.page_verdicts(
             conn,
-            run.uid,
+            await content_uid(conn, run, StageKind.JUDGE),
             eval_set=eval_set,
             outcome=outcome,
             after=_position(after),

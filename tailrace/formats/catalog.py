@@ -38,3 +38,8 @@ EVAL_SETS: tuple[str, ...] = ("eval_v1", "eval_v2", "sums_43")
 
 DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 """Eval sets that are taken from the run's own dataset."""
+
+
+def stage_versions_text() -> str:
+    """:data:`STAGE_VERSIONS` as workers state them: ``train 1, infer 1, judge 1``."""
+    return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())

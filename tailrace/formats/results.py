@@ -148,7 +148,7 @@ class PairedTest(enum.StrEnum):
 
     MCNEMAR = "mcnemar"
     """McNemar's exact test, for verdicts that pass or fail."""
-    BOOTSTRAP = "bootstrap"
+    PAIRED_BOOTSTRAP = "paired_bootstrap"
     """Paired bootstrap, for scores between 0 and 1."""
 
 

@@ -165,7 +165,7 @@ class _PairedTestEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Not set."""
     PAIRED_TEST_MCNEMAR: _PairedTest.ValueType  # 1
     """McNemar's exact test, for verdicts that pass or fail."""
-    PAIRED_TEST_BOOTSTRAP: _PairedTest.ValueType  # 2
+    PAIRED_TEST_PAIRED_BOOTSTRAP: _PairedTest.ValueType  # 2
     """Paired bootstrap, for scores between 0 and 1."""
 
 class PairedTest(_PairedTest, metaclass=_PairedTestEnumTypeWrapper):
@@ -175,7 +175,7 @@ PAIRED_TEST_UNSPECIFIED: PairedTest.ValueType  # 0
 """Not set."""
 PAIRED_TEST_MCNEMAR: PairedTest.ValueType  # 1
 """McNemar's exact test, for verdicts that pass or fail."""
-PAIRED_TEST_BOOTSTRAP: PairedTest.ValueType  # 2
+PAIRED_TEST_PAIRED_BOOTSTRAP: PairedTest.ValueType  # 2
 """Paired bootstrap, for scores between 0 and 1."""
 global___PairedTest = PairedTest
 

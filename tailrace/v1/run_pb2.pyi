@@ -868,7 +868,7 @@ class StreamLogsResponse(google.protobuf.message.Message):
     stage: builtins.str
     """The stage."""
     attempt: builtins.int
-    """The attempt's number."""
+    """The attempt's number; 0 where an earlier result was reused."""
     cursor: builtins.str
     """Where to continue after this message."""
     @property
@@ -934,17 +934,23 @@ class LogEnd(google.protobuf.message.Message):
 
     LINE_COUNT_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
+    CACHED_FROM_FIELD_NUMBER: builtins.int
     line_count: builtins.int
     """Lines in all, filters not applied."""
     digest: builtins.str
     """Attempt.log_digest of the whole log."""
+    cached_from: builtins.str
+    """The stage (`runs/{run}/stages/{stage}`) whose result was reused, so that nothing ran here: the
+    lines are there. Empty otherwise.
+    """
     def __init__(
         self,
         *,
         line_count: builtins.int = ...,
         digest: builtins.str = ...,
+        cached_from: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "line_count", b"line_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cached_from", b"cached_from", "digest", b"digest", "line_count", b"line_count"]) -> None: ...
 
 global___LogEnd = LogEnd
 
@@ -993,7 +999,9 @@ class StreamMetricsResponse(google.protobuf.message.Message):
     stage: builtins.str
     """The stage."""
     attempt: builtins.int
-    """The attempt's number. A later attempt that resumes repeats no step it did not run again."""
+    """The attempt's number. A later attempt that resumes repeats no step it did not run again. Where
+    an earlier result was reused, the attempts are those that made it.
+    """
     cursor: builtins.str
     """Where to continue after this message."""
     @property

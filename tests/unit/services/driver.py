@@ -24,6 +24,7 @@ from services.usecases.read import get_run
 from services.usecases.register import RegisterWorker, register_worker
 from services.usecases.release import release_stage
 from services.usecases.view import RunView
+from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
@@ -84,7 +85,7 @@ class Driver:
             hostname="host",
             pools=list(pools),
             slots=[{"id": f"cpu-{i}", "accelerator": "cpu"} for i in range(slots)],
-            versions={"tailrace": "0"},
+            versions={"tailrace": "0", "stages": stage_versions_text()},
             judges={},
             protocol_version=PROTOCOL_VERSION,
         )

@@ -33,15 +33,15 @@ async def test_a_run_succeeds_stage_by_stage(driver: Driver) -> None:
     assert states(created) == ("QUEUED", "QUEUED", "PENDING", "PENDING")
     assert created.run.resolved_spec["dataset"] == "golden-v2@1"
     train = await driver.start()
-    assert [a.kind for a in train.inputs] == [ArtifactKind.DATASET]
+    assert [a.kind for a in train.inputs.artifacts] == [ArtifactKind.DATASET]
     assert await driver.complete(train)
     infer = await driver.start()
-    kinds = {a.kind for a in infer.inputs}
+    kinds = {a.kind for a in infer.inputs.artifacts}
     assert kinds == {ArtifactKind.DATASET, ArtifactKind.MODEL, ArtifactKind.SPLIT}
     assert infer.successor == (await driver.get()).stages[2].stage.task_id
     assert await driver.complete(infer)
     judge = await driver.start()
-    kinds = {a.kind for a in judge.inputs}
+    kinds = {a.kind for a in judge.inputs.artifacts}
     assert kinds == {ArtifactKind.DATASET, ArtifactKind.PREDICTIONS, ArtifactKind.SPLIT}
     assert judge.successor is None
     assert not await driver.complete(judge)

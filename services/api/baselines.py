@@ -1,0 +1,69 @@
+"""BaselineService."""
+
+from __future__ import annotations
+
+from services.api.plain import timestamp
+from services.api.rpc import Rpc
+from services.domain.baseline import Baseline, parse_baseline_name
+from services.domain.run import parse_run_name
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import baselines
+from services.usecases.context import Context
+from tailrace.v1 import baseline_pb2, baseline_pb2_grpc
+
+
+class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
+    """See ``protos/tailrace/v1/baseline.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def SetBaseline(
+        self, request: baseline_pb2.SetBaselineRequest, context: Rpc
+    ) -> baseline_pb2.Baseline:
+        """Let a name point to a run."""
+        return _message(
+            await baselines.set_baseline(
+                self._context,
+                DEFAULT_PROJECT,
+                parse_baseline_name(request.name),
+                parse_run_name(request.run, "run"),
+                request.description,
+            )
+        )
+
+    async def GetBaseline(
+        self, request: baseline_pb2.GetBaselineRequest, context: Rpc
+    ) -> baseline_pb2.Baseline:
+        """A baseline."""
+        baseline_id = parse_baseline_name(request.name)
+        return _message(await baselines.get_baseline(self._context, DEFAULT_PROJECT, baseline_id))
+
+    async def ListBaselines(
+        self, request: baseline_pb2.ListBaselinesRequest, context: Rpc
+    ) -> baseline_pb2.ListBaselinesResponse:
+        """Baselines, by name."""
+        found, token = await baselines.list_baselines(
+            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+        )
+        return baseline_pb2.ListBaselinesResponse(
+            baselines=map(_message, found), next_page_token=token
+        )
+
+    async def DeleteBaseline(
+        self, request: baseline_pb2.DeleteBaselineRequest, context: Rpc
+    ) -> baseline_pb2.DeleteBaselineResponse:
+        """Forget a name."""
+        baseline_id = parse_baseline_name(request.name)
+        await baselines.delete_baseline(self._context, DEFAULT_PROJECT, baseline_id)
+        return baseline_pb2.DeleteBaselineResponse()
+
+
+def _message(baseline: Baseline) -> baseline_pb2.Baseline:
+    return baseline_pb2.Baseline(
+        name=baseline.name,
+        run=baseline.run,
+        description=baseline.description,
+        create_time=timestamp(baseline.create_time),
+        update_time=timestamp(baseline.update_time),
+    )

@@ -1,0 +1,147 @@
+"""Gates: what must hold once a run has succeeded."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+from tailrace.formats.gate_spec import GateMetric, GateSpec
+
+
+class GateOutcome(enum.StrEnum):
+    """What became of a gate; words as in the API."""
+
+    PASSED = "passed"
+    """It holds."""
+    FAILED = "failed"
+    """It does not hold."""
+    ERROR = "error"
+    """A value that it needs is missing; counts as not held."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A gate's metric in one run."""
+
+    value: float
+    version: str = ""
+    """The judge's version; empty for losses."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired comparison of a run with what it is measured against."""
+
+    items: int
+    """Items that both have."""
+    difference: float
+    """Mean difference of the scores."""
+    p_value: float
+    """Two-sided."""
+
+
+class MissingValueError(Exception):
+    """A value that a gate needs is not there; the text says which."""
+
+
+Results = dict[str, dict[str, Any]]
+"""The results of a run's stages by kind, plain data."""
+
+
+def measure(gate: GateSpec, results: Results, run: str) -> Measured:
+    """The gate's metric in a run. Raises :class:`MissingValueError`."""
+    if gate.metric is GateMetric.SCORE:
+        return _score(gate, results, run, gate.model_role)
+    if gate.metric is GateMetric.LIFT:
+        lift = lift_of(gate, results, run)
+        return Measured(lift.difference, _score(gate, results, run, "trained").version)
+    name = "best_eval_loss" if gate.metric is GateMetric.EVAL_LOSS else "last_loss"
+    value = results.get("train", {}).get(name)
+    if value is None:
+        raise MissingValueError(f"{run} has no {gate.metric}")
+    return Measured(value)
+
+
+def lift_of(gate: GateSpec, results: Results, run: str) -> Paired:
+    """What the trained model gained. Raises :class:`MissingValueError`."""
+    for each in results.get("judge", {}).get("comparisons", []):
+        of_gate = (each.get("judge"), each.get("eval_set")) == (gate.judge, gate.eval_set)
+        if of_gate and each.get("kind") == "lift" and "difference" in each:
+            items = sum(each.get(name, 0) for name in ("wins", "losses", "ties"))
+            return Paired(items, each["difference"], each.get("p_value", 1.0))
+    raise MissingValueError(f"{run} has no lift of {gate.judge} on {gate.eval_set}")
+
+
+def judged_gate(
+    gate: GateSpec, value: Measured, baseline: Measured | None, paired: Paired | None
+) -> tuple[GateOutcome, str]:
+    """Whether the gate holds, and why in one sentence.
+
+    ``baseline`` is there where the bar is measured against one, ``paired`` where a test sets it.
+    """
+    if baseline is not None and baseline.version != value.version:
+        reason = (
+            f"{gate.judge} is version {value.version} here and {baseline.version} in the baseline: "
+            "their scores do not compare; judge the baseline's predictions again"
+        )
+        return GateOutcome.ERROR, reason
+    if gate.not_significantly_worse is not None and paired is not None:
+        return _significance(gate, paired, gate.not_significantly_worse.alpha)
+    if baseline is not None:
+        return _drop(gate, value.value, baseline.value)
+    if gate.minimum is not None:
+        holds = value.value >= gate.minimum
+        word = "at least" if holds else "below"
+        return _outcome(holds), f"{gate.metric} {value.value:.4g} is {word} {gate.minimum:g}"
+    bar = gate.maximum or 0.0
+    holds = value.value <= bar
+    word = "at most" if holds else "above"
+    return _outcome(holds), f"{gate.metric} {value.value:.4g} is {word} {bar:g}"
+
+
+def _score(gate: GateSpec, results: Results, run: str, role: str | None) -> Measured:
+    scores = [
+        score
+        for score in results.get("judge", {}).get("scores", [])
+        if (score.get("judge"), score.get("eval_set")) == (gate.judge, gate.eval_set)
+    ]
+    roles = [role] if role else ["trained", "base"]
+    for wanted in roles:
+        for score in scores:
+            if score.get("model_role") == wanted and score.get("score") is not None:
+                return Measured(score["score"], score.get("version", ""))
+    whose = f" of the {role} model" if role else ""
+    raise MissingValueError(f"{run} has no score{whose} by {gate.judge} on {gate.eval_set}")
+
+
+def _drop(gate: GateSpec, value: float, baseline: float) -> tuple[GateOutcome, str]:
+    worse = baseline - value if gate.higher_is_better() else value - baseline
+    if gate.max_drop is not None:
+        allowed, shown = gate.max_drop, f"{gate.max_drop:g}"
+    else:
+        share = gate.max_relative_drop or 0.0
+        allowed, shown = share * abs(baseline), f"{share:.4g} of it"
+    # A drop of exactly the bar holds, whatever binary fractions make of it.
+    holds = worse <= allowed + 1e-12
+    what = f"{gate.metric} {value:.4g} against {baseline:.4g}"
+    if worse <= 0:
+        return _outcome(holds), f"{what} is no worse"
+    word = "within" if holds else "more than"
+    return _outcome(holds), f"{what} is {worse:.4g} worse, {word} the {shown} allowed"
+
+
+def _significance(gate: GateSpec, paired: Paired, alpha: float) -> tuple[GateOutcome, str]:
+    if not paired.items:
+        return GateOutcome.ERROR, "no item was judged in both"
+    worse = -paired.difference if gate.higher_is_better() else paired.difference
+    # One-sided: only being worse counts.
+    chance = paired.p_value / 2 if worse > 0 else 1 - paired.p_value / 2
+    holds = chance >= alpha
+    word = "not significantly worse" if holds else "significantly worse"
+    shown = f"difference {paired.difference:+.4g} on {paired.items} items, one-sided p {chance:.3g}"
+    return _outcome(holds), f"{word}: {shown}, alpha {alpha:g}"
+
+
+def _outcome(holds: bool) -> GateOutcome:
+    return GateOutcome.PASSED if holds else GateOutcome.FAILED

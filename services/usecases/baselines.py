@@ -1,0 +1,69 @@
+"""Baselines: name a run that others are measured against."""
+
+from __future__ import annotations
+
+from services.domain.baseline import Baseline
+from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
+from services.domain.names import description_violations
+from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.domain.run import RunState
+from services.storage import baselines as store
+from services.storage import runs
+from services.storage.database import advisory_lock, utc_now
+from services.usecases.context import Context
+
+DEFAULT_PAGE = 100
+"""Entries of a page when the request does not say."""
+
+
+async def set_baseline(
+    context: Context, project: str, baseline_id: str, run_id: str, description: str
+) -> Baseline:
+    """Let a name point to a run; repeating it changes nothing.
+
+    Raises ``InvalidInput``, ``NotFound`` (the run) and ``FailedPrecondition`` (RUN_NOT_SUCCEEDED).
+    """
+    if violations := description_violations("description", description):
+        raise InvalidInput(violations)
+    async with context.database.write() as conn:
+        await advisory_lock(conn, f"baseline:{project}:{baseline_id}")
+        run = await runs.get(conn, project, run_id)
+        if run.state is not RunState.SUCCEEDED:
+            raise FailedPrecondition(
+                "RUN_NOT_SUCCEEDED", f"{run.name} is {run.state}: a baseline has SUCCEEDED"
+            )
+        now = utc_now()
+        before = await store.find(conn, project, baseline_id)
+        if before is not None and (before.run_uid, before.description) == (run.uid, description):
+            return before
+        created = now if before is None else before.create_time
+        baseline = Baseline(baseline_id, run.uid, run.run_id, description, created, now)
+        await store.put(conn, project, baseline)
+    return baseline
+
+
+async def get_baseline(context: Context, project: str, baseline_id: str) -> Baseline:
+    """A baseline. Raises ``NotFound``."""
+    async with context.database.read() as conn:
+        return await store.get(conn, project, baseline_id)
+
+
+async def list_baselines(
+    context: Context, project: str, *, size: int, token: str
+) -> tuple[list[Baseline], str]:
+    """A page of baselines by id, and the next page's token. Raises ``InvalidInput``."""
+    position = decode_page_token(token, "baselines", [str])
+    limit = page_size(size, default=DEFAULT_PAGE)
+    after = position[0] if position else ""
+    async with context.database.read() as conn:
+        rows = await store.page(conn, project, after=after, limit=limit + 1)
+    found = rows[:limit]
+    more = len(rows) > limit
+    return found, encode_page_token([found[-1].baseline_id], "baselines") if more else ""
+
+
+async def delete_baseline(context: Context, project: str, baseline_id: str) -> None:
+    """Forget a baseline; the run stays. Raises ``NotFound``."""
+    async with context.database.write() as conn:
+        if not await store.remove(conn, project, baseline_id):
+            raise NotFound("BASELINE_NOT_FOUND", f"baselines/{baseline_id} does not exist")

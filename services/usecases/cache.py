@@ -1,0 +1,119 @@
+"""The stage cache: results of earlier stages with the same inputs, reused without a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.artifact import Artifact, Producer
+from services.domain.cache_key import cache_key
+from services.domain.run import Run, run_name
+from services.domain.stage import Attempt, Stage, StageState
+from services.storage import artifacts, stages, workers
+from services.storage.blobs import BlobStore
+from services.storage.database import utc_now
+from services.storage.stages import Source
+from services.usecases.inputs import stage_inputs
+from services.usecases.lifecycle import Held, move_stage
+from tailrace.formats import catalog
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.stage_job import ArtifactKind
+
+CANDIDATES = 5
+"""Earlier results that are looked at, newest first, for one whose content is still there."""
+
+
+async def stage_key(conn: AsyncConnection, held: Held, stage: Stage) -> str:
+    """The key of a stage whose inputs are there; empty where its run wants no cache.
+
+    Also empty where a judge's version is not known: no live worker has it, or workers differ.
+    """
+    spec = held.run.resolved_spec
+    if not spec.get("cache", True):
+        return ""
+    judges: dict[str, str] = {}
+    if stage.kind is StageKind.JUDGE:
+        known = await _judge_versions(conn)
+        names = [judge["name"] for judge in spec["judges"]]
+        judges = {name: known[name] for name in names if name in known}
+        if len(judges) < len(names):
+            return ""
+    inputs = await stage_inputs(conn, held.run, held.stages, stage)
+    return cache_key(stage.kind, spec, inputs.digests(), judges)
+
+
+async def find_result(
+    conn: AsyncConnection, blobs: BlobStore, run: Run, key: str
+) -> tuple[Source, list[Artifact]] | None:
+    """The newest result under a key, with its artifacts, whose content is whole in the store."""
+    if not key:
+        return None
+    for source in await stages.with_key(conn, run.project, key, CANDIDATES):
+        stage = source.stage
+        made = await artifacts.for_run(
+            conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt
+        )
+        kept = [artifact for artifact in made if artifact.kind is not ArtifactKind.CHECKPOINT]
+        files = {file.sha256: file.size_bytes for each in kept for file in each.listing.files}
+        # Sizes of a few files: the store may be asked while the run is locked.
+        if kept and await blobs.sizes(files) == files:
+            return source, kept
+    return None
+
+
+async def reuse(
+    conn: AsyncConnection, held: Held, stage: Stage, found: tuple[Source, list[Artifact]]
+) -> Held:
+    """Give a stage that never ran an earlier stage's result."""
+    source, made = found
+    run = held.run
+    producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
+    for artifact in made:
+        await artifacts.record(
+            conn, run.project, artifact.listing, artifact.kind, producer=producer
+        )
+    name = f"{run_name(source.run_id)}/stages/{source.stage.stage_id}"
+    return await move_stage(
+        conn,
+        held,
+        stage,
+        StageState.SKIPPED,
+        f"same inputs as {name}",
+        result=source.stage.result,
+        cached_from=name,
+        cached_run_uid=source.stage.run_uid,
+        cache_key=source.stage.cache_key,
+        end_time=utc_now(),
+    )
+
+
+async def kept_key(
+    conn: AsyncConnection, stage: Stage, attempt: Attempt, result: dict[str, Any]
+) -> str:
+    """The key under which a result may be reused; empty where it is not what the key says.
+
+    A worker of another release may run other code or judges, and what a judging model could not
+    answer it may answer the next time.
+    """
+    worker = await workers.get(conn, attempt.worker_id)
+    if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
+        return ""
+    asking = {"llm_rubric", "pairwise"}
+    for score in result.get("judge", {}).get("scores", []):
+        judge = score.get("judge", "")
+        if score.get("version", "") != catalog.JUDGES.get(judge, score.get("version", "")):
+            return ""
+        if score.get("errors", 0) and judge in asking:
+            return ""
+    return stage.cache_key
+
+
+async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
+    """Versions of the judges by name, without those of which live workers have several."""
+    found: dict[str, set[str]] = {}
+    for worker in await workers.live(conn):
+        for name, version in worker.judges.items():
+            found.setdefault(name, set()).add(version)
+    foreign = {name: min(versions) for name, versions in found.items() if len(versions) == 1}
+    return foreign | catalog.JUDGES

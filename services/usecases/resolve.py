@@ -1,0 +1,109 @@
+"""What a run spec names, looked up: versions are fixed and everything exists."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.baseline import parse_baseline_name
+from services.domain.errors import InvalidInput
+from services.domain.run import parse_run_name
+from services.storage import baselines, runs, workers
+from services.usecases import datasets, models
+from services.usecases.origin import predicted
+from tailrace.formats import catalog
+from tailrace.formats.run_spec import GateSpec, RunSpec
+from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
+from tailrace.formats.wording import unknown_name
+
+_OF_PREDICTIONS = ("dataset", "model", "train", "infer")
+"""Blocks that a run of predictions takes from the run that made them."""
+
+
+async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
+    """The spec with the dataset's version, baselines and the origin of predictions fixed.
+
+    Raises ``InvalidInput``, ``NotFound`` (dataset, model, run, baseline) and ``FailedPrecondition``
+    (NO_PREDICTIONS).
+    """
+    await _check_judges(conn, spec)
+    if spec.predictions is not None:
+        spec = await _with_origin(conn, project, spec, spec.predictions)
+    for i, judge in enumerate(spec.judges):
+        backend = judge.backend()
+        if backend is not None and backend.model and models.is_imported(backend.model):
+            field = f"spec.judges[{i}].{judge.name}.backend.model"
+            await models.resolve(conn, project, backend.model, field)
+        if judge.pairwise is not None and judge.pairwise.baseline is not None:
+            field = f"spec.judges[{i}].pairwise.baseline"
+            await predicted(conn, project, judge.pairwise.baseline, field)
+    gates = [
+        await _with_run(conn, project, gate, f"spec.gates[{i}].baseline")
+        for i, gate in enumerate(spec.gates)
+    ]
+    spec = dataclasses.replace(spec, gates=gates)
+    source = spec.model.source if spec.model else None
+    if source is not None and models.is_imported(source):
+        await models.resolve(conn, project, source)
+    if spec.dataset is None:
+        return spec
+    dataset = await datasets.resolve(conn, project, spec.dataset)
+    _check_split(spec, dataset.content.prompt_count)
+    return dataclasses.replace(spec, dataset=f"{dataset.dataset_id}@{dataset.version}")
+
+
+async def _check_judges(conn: AsyncConnection, spec: RunSpec) -> None:
+    """Every judge must be built in, or be one that a live worker has."""
+    foreign = {name for worker in await workers.live(conn) for name in worker.judges}
+    known = (*catalog.JUDGES, *sorted(foreign))
+    problems = [unknown_name(judge.name, known) for judge in spec.judges]
+    violations = [
+        Violation(f"spec.judges[{i}].name", problem)
+        for i, problem in enumerate(problems)
+        if problem
+    ]
+    if violations:
+        raise InvalidInput(violations)
+
+
+async def _with_origin(
+    conn: AsyncConnection, project: str, spec: RunSpec, predictions: str
+) -> RunSpec:
+    """The spec with the blocks that say how the predictions were made."""
+    given = [name for name in _OF_PREDICTIONS if getattr(spec, name) is not None]
+    if given:
+        comes = "comes from the run of predictions: leave it out"
+        raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
+    run, _ = await predicted(conn, project, predictions)
+    origin = {name: run.resolved_spec.get(name) for name in _OF_PREDICTIONS}
+    try:
+        return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})
+    except SpecError as error:
+        found = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
+        raise InvalidInput(found) from error
+
+
+async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: str) -> GateSpec:
+    """The gate with the run that its baseline names now."""
+    if gate.baseline is None:
+        return gate
+    if gate.baseline.startswith("runs/"):
+        run = await runs.get(conn, project, parse_run_name(gate.baseline, field))
+        return dataclasses.replace(gate, baseline=run.name)
+    baseline_id = parse_baseline_name(gate.baseline, field)
+    found = await baselines.get(conn, project, baseline_id)
+    return dataclasses.replace(gate, baseline=found.run)
+
+
+def _check_split(spec: RunSpec, prompts: int) -> None:
+    if spec.train is None or spec.train.eval_fraction == 0:
+        return
+    held_out = round(spec.train.eval_fraction * prompts)
+    if 0 < held_out < prompts:
+        return
+    part = "held-out" if held_out == 0 else "train"
+    raise InvalidInput.field(
+        "spec.train.eval_fraction",
+        f"leaves the {part} part empty: {spec.dataset} has {prompts} distinct prompts",
+    )

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from services.domain import cache_key as module
+from services.domain.cache_key import cache_key
+from tailrace.formats.run_spec import RunSpec, StageKind
+from tailrace.formats.schema import parse, to_mapping
+
+SPEC: dict[str, Any] = to_mapping(
+    parse(
+        RunSpec,
+        {
+            "dataset": "golden-v2@1",
+            "model": {"source": "org/name"},
+            "train": {"sft": {"max_steps": 10}, "eval_fraction": 0.2},
+            "infer": {"eval_sets": ["eval_v1"]},
+            "judges": [{"name": "answer_correctness"}],
+        },
+    )
+)
+INPUTS = [("dataset", "aa"), ("model", "bb")]
+JUDGES = {"answer_correctness": "1"}
+TRAIN, INFER, JUDGE = StageKind.TRAIN, StageKind.INFER, StageKind.JUDGE
+
+
+def keys(spec: dict[str, Any]) -> dict[StageKind, str]:
+    return {kind: cache_key(kind, spec, INPUTS, JUDGES) for kind in StageKind}
+
+
+def changed(path: str, value: Any) -> set[StageKind]:
+    """The kinds of stage whose key another value changes."""
+    spec = copy.deepcopy(SPEC)
+    *outer, name = path.split(".")
+    block = spec
+    for each in outer:
+        block = block[each]
+    block[name] = value
+    before, after = keys(SPEC), keys(spec)
+    return {kind for kind in StageKind if before[kind] != after[kind]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kinds"),
+    [
+        ("train.seed", 7, {TRAIN}),
+        ("train.sft.max_steps", 11, {TRAIN}),
+        ("train.eval_fraction", 0.3, {TRAIN}),
+        ("train.save_every_steps", 7, set()),
+        ("model.source", "org/other", {TRAIN}),
+        ("infer.seed", 7, {INFER}),
+        ("infer.temperature", 1.0, {INFER}),
+        ("infer.eval_sets", ["dataset:train"], {INFER, JUDGE}),
+        ("infer.include_base", True, {INFER, JUDGE}),
+        ("judges", [{"name": "answer_correctness", "max_error_rate": 0.5}], {JUDGE}),
+        ("execution.train.timeout", 5.0, set()),
+        ("execution.infer.pool", "gpu", set()),
+        ("retry.max_attempts", 1, set()),
+        ("labels", {"a": "b"}, set()),
+        ("cache", False, set()),
+    ],
+)
+def test_a_key_depends_on_what_the_stage_reads_alone(
+    path: str, value: Any, kinds: set[StageKind]
+) -> None:
+    assert changed(path, value) == kinds
+
+
+def test_kinds_never_share_a_key() -> None:
+    assert len(set(keys(SPEC).values())) == 3
+
+
+def test_inputs_count_by_digest_and_by_what_they_are_for_in_any_order() -> None:
+    def key(inputs: list[tuple[str, str]]) -> str:
+        return cache_key(INFER, SPEC, inputs, JUDGES)
+
+    assert key(INPUTS) == key(INPUTS[::-1])
+    assert len({key(INPUTS), key([("dataset", "aa"), ("model", "cc")]), key(INPUTS[:1])}) == 3
+    assert key([("dataset", "bb"), ("model", "aa")]) != key(INPUTS)
+
+
+def test_a_judges_version_invalidates_judging_alone() -> None:
+    newer = {"answer_correctness": "2"}
+    after = {kind: cache_key(kind, SPEC, INPUTS, newer) for kind in StageKind}
+    assert {kind for kind in StageKind if after[kind] != keys(SPEC)[kind]} == {JUDGE}
+
+
+def test_newer_code_invalidates_its_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(SPEC)
+    monkeypatch.setattr(module, "STAGE_VERSIONS", module.STAGE_VERSIONS | {"infer": "next"})
+    assert {kind for kind in StageKind if keys(SPEC)[kind] != before[kind]} == {INFER}
+
+
+def test_an_imported_model_counts_by_its_content_and_not_by_its_name() -> None:
+    named = copy.deepcopy(SPEC)
+    named["model"] = {"source": "models/a"}
+    renamed = copy.deepcopy(SPEC)
+    renamed["model"] = {"source": "models/b"}
+    assert keys(named) == keys(renamed)
+
+
+def test_the_untouched_model_counts_where_it_answers_too() -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["infer"]["include_base"] = True
+    other = copy.deepcopy(spec)
+    other["model"] = {"source": "org/other"}
+    assert keys(spec)[INFER] != keys(other)[INFER]
