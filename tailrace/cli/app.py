@@ -11,7 +11,7 @@ import typer
 # Run files are YAML: without it the command line is not whole.
 import yaml  # noqa: F401
 
-from tailrace.cli import datasets, demo, models, report, runs, up, worker, workers
+from tailrace.cli import baselines, datasets, demo, models, report, runs, up, worker, workers
 
 app = typer.Typer(
     name="tailrace",
@@ -20,13 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog=(
         "Exit codes: 0 ok, 1 run failed, 2 bad input, 3 not found, 4 conflict, 5 no answer, "
-        "6 refused, 7 run cancelled, 70 fault, 130 interrupted."
+        "6 refused, 7 run cancelled, 8 runs differ, 9 gate failed, 70 fault, 130 interrupted."
     ),
 )
 app.command("up")(up.up)
 app.command("demo")(demo.demo)
 app.command("worker")(worker.worker)
 app.add_typer(runs.app, name="runs")
+app.add_typer(baselines.app, name="baselines")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(workers.app, name="workers")

@@ -33,6 +33,9 @@ RUN_CANCELLED = 7
 DIFFERS = 8
 """The runs that were compared are not equal."""
 
+GATE_FAILED = 9
+"""A run ended SUCCEEDED, but one of its gates does not hold."""
+
 FAULT = 70
 """A fault of the control plane or of this program (EX_SOFTWARE of sysexits.h)."""
 
@@ -66,4 +69,5 @@ def of_error(error: TailraceError) -> int:
 
 def of_run(run: run_pb2.Run) -> int:
     """The exit code of a command that followed a run to its end."""
-    return _OF_RUN.get(run.state, RUN_FAILED)
+    held = all(gate.outcome == run_pb2.GATE_OUTCOME_PASSED for gate in run.gates)
+    return _OF_RUN.get(run.state, RUN_FAILED) if held else GATE_FAILED

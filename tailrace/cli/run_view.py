@@ -10,6 +10,10 @@ from tailrace.v1 import evaluation_pb2, run_pb2
 
 Score = evaluation_pb2.JudgeScore
 
+_GATE = run_pb2.GateOutcome.DESCRIPTOR
+_KIND = evaluation_pb2.ComparisonKind.DESCRIPTOR
+_ROLE = evaluation_pb2.ModelRole.DESCRIPTOR
+
 
 def run_id(run: run_pb2.Run) -> str:
     """The id in ``runs/{run}``."""
@@ -28,7 +32,7 @@ def stage_state(stage: run_pb2.Stage) -> str:
 
 def model_text(run: run_pb2.Run) -> str:
     """The model that the run starts from."""
-    model = run.spec.model
+    model = (run.resolved_spec if run.spec.predictions else run.spec).model
     return str(getattr(model, model.WhichOneof("from") or "source"))
 
 
@@ -60,6 +64,20 @@ def score_text(score: Score) -> str:
     return ", ".join([text, *beside])
 
 
+def comparison_text(each: evaluation_pb2.JudgeComparison) -> str:
+    """``+0.250 (95%: +0.120 to +0.380), 30 wins, 5 losses, 19 ties, p 0.0001``."""
+    counts = f"{each.wins} wins, {each.losses} losses, {each.ties} ties"
+    if not each.HasField("difference"):
+        return counts
+    interval = f"(95%: {each.low:+.3f} to {each.high:+.3f})"
+    return f"{each.difference:+.3f} {interval}, {counts}, p {each.p_value:.3g}"
+
+
+def _score_name(score: Score, several: bool) -> str:
+    role = f" {enum_word(_ROLE, score.model_role)}" if several else ""
+    return f"{score.judge} {score.eval_set}{role}"
+
+
 def print_runs(runs: Iterable[run_pb2.Run]) -> None:
     """A line per run."""
     rows = [
@@ -88,6 +106,7 @@ def print_run(run: run_pb2.Run) -> None:
             ("state", run_state(run)),
             ("model", model_text(run)),
             ("dataset", spec.dataset),
+            ("predictions", run.spec.predictions),
             ("labels", labels),
             ("created", output.moment(run.create_time)),
             ("started", output.moment(run.start_time)),
@@ -109,10 +128,21 @@ def print_result(run: run_pb2.Run) -> None:
     if trained is not None:
         fields.append(("loss", f"{trained.first_loss:.4f} -> {trained.last_loss:.4f}"))
         fields.append(("training", f"{trained.steps} steps, {trained.seconds:.1f} s"))
-    fields += [(f"{s.judge} {s.eval_set}", score_text(s)) for s in scores(run)]
+    judged = scores(run)
+    several = len({score.model_role for score in judged}) > 1
+    fields += [(_score_name(score, several), score_text(score)) for score in judged]
+    fields += [
+        (f"{c.judge} {c.eval_set} {enum_word(_KIND, c.kind)}", comparison_text(c))
+        for stage in run.stages
+        for c in stage.result.judge.comparisons
+    ]
     if fields:
         output.console().print()
         output.print_fields(fields)
+    if run.gates:
+        output.console().print()
+        rows = [(g.name, enum_word(_GATE, g.outcome), g.baseline, g.reason) for g in run.gates]
+        output.print_table(["GATE", "OUTCOME", "AGAINST", "REASON"], rows)
 
 
 def print_error(error: run_pb2.StageError) -> None:
@@ -142,3 +172,4 @@ def _print_stages(stages: Sequence[run_pb2.Stage]) -> None:
     columns = ["STAGE", "STATE", "PROGRESS", "POOL", "WORKER", "ATTEMPT", "TOOK"]
     output.print_table(columns, rows)
     output.print_fields((f"{s.id} waits", s.waiting_reason) for s in stages)
+    output.print_fields((f"{s.id} reuses", s.cached_from) for s in stages)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.comparison import compare
 from tailrace.cli.download import Part, download_run
-from tailrace.cli.follow import follow
-from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect, connect_aio
+from tailrace.cli.judging import judge
+from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect
+from tailrace.cli.submit import follow_run, print_run, submit
 from tailrace.cli.verify import verify as verify_run
-from tailrace.cli.views import log_text, view_for
+from tailrace.cli.views import log_text
+from tailrace.client.runs import TERMINAL_STATES
 from tailrace.formats.stage_job import LogLevel
 from tailrace.formats.verdict import Outcome
 from tailrace.protomap import enum_word
@@ -21,6 +23,9 @@ from tailrace.spec import load_spec
 from tailrace.v1 import evaluation_pb2, run_pb2
 
 app = typer.Typer(help="Submit runs, follow them, read their results.", no_args_is_help=True)
+
+app.command("compare")(compare)
+app.command("judge")(judge)
 
 EvalSet = Annotated[str, typer.Option("--eval-set", help="Only this eval set.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
@@ -47,26 +52,36 @@ def create(
 ) -> None:
     """Submit a run. With --follow the exit code tells how it ended."""
     spec = load_spec(file, overrides=overrides or ())
+    if not validate_only:
+        submit(spec, run_id, server, follow_it=follow_it, as_json=as_json)
+        return
     with connect(server) as client:
-        run = client.create_run(spec, run_id=run_id, validate_only=validate_only)
-    if validate_only:
-        if as_json:
-            output.print_json(output.plain(run))
-        else:
-            output.console().print(f"{file} is a valid run of {len(run.stages)} stages")
-        return
-    if not follow_it:
-        _print(run, as_json) if as_json else output.console().print(run.name)
-        return
-    output.console(stderr=True).print(f"{run.name} accepted")
-    raise typer.Exit(_follow(run.name, server, as_json))
+        run = client.create_run(spec, run_id=run_id, validate_only=True)
+    if as_json:
+        output.print_json(output.plain(run))
+    else:
+        output.console().print(f"{file} is a valid run of {len(run.stages)} stages")
 
 
 @app.command("get")
-def get(run: RunName, server: Server = None, as_json: Json = False) -> None:
-    """Show a run: state, stages, result."""
+def get(
+    run: RunName,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code", help="Let the exit code tell how it ended; 4 while it has not ended."
+        ),
+    ] = False,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run: state, stages, result, gates."""
     with connect(server) as client:
-        _print(client.get_run(run), as_json)
+        found = client.get_run(run)
+    print_run(found, as_json)
+    if exit_code:
+        ended = found.state in TERMINAL_STATES
+        raise typer.Exit(exit_codes.of_run(found) if ended else exit_codes.CONFLICT)
 
 
 @app.command("list")
@@ -94,7 +109,7 @@ def list_(
 def watch(run: RunName, server: Server = None, as_json: Json = False) -> None:
     """Follow a run live until it has ended; the exit code tells how."""
     if not as_json:
-        raise typer.Exit(_follow(run, server, as_json))
+        raise typer.Exit(follow_run(run, server, as_json))
     with connect(server) as client:
         code = exit_codes.RUN_FAILED
         for snapshot in client.watch_run(run):
@@ -251,32 +266,6 @@ def retry(run: RunName, server: Server = None, as_json: Json = False) -> None:
     """Queue a failed or cancelled run again from its first unfinished stage."""
     with connect(server) as client:
         _print_state(client.retry_run(run), as_json)
-
-
-def _follow(name: str, server: str | None, as_json: bool) -> int:
-    """Show a run until its end, then its result; the exit code that tells how it ended."""
-    out = output.console(stderr=as_json)
-
-    async def show() -> run_pb2.Run:
-        async with connect_aio(server) as client:
-            with view_for(out) as view:
-                return await follow(client, name, view)
-
-    try:
-        run = asyncio.run(show())
-    except KeyboardInterrupt:
-        hint = f"{name} goes on; stop it with: tailrace runs cancel {name}"
-        output.console(stderr=True).print(hint)
-        raise
-    _print(run, as_json)
-    return exit_codes.of_run(run)
-
-
-def _print(run: run_pb2.Run, as_json: bool) -> None:
-    if as_json:
-        output.print_json(output.plain(run))
-    else:
-        run_view.print_run(run)
 
 
 def _print_state(run: run_pb2.Run, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from tailrace.channel import connect_aio, server_address
-from tailrace.client import artifacts, datasets, models, runs, workers
+from tailrace.client import artifacts, baselines, datasets, models, runs, workers
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     TRANSFER_TIMEOUT,
@@ -103,6 +103,12 @@ class AsyncClient:
     stream_metrics = _stream(runs.stream_metrics)
     list_predictions = _paged(runs.list_predictions)
     list_verdicts = _paged(runs.list_verdicts)
+    compare_runs = _unary(runs.compare_runs)
+
+    set_baseline = _unary(baselines.set_baseline)
+    get_baseline = _unary(baselines.get_baseline)
+    list_baselines = _paged(baselines.list_baselines)
+    delete_baseline = _unary(baselines.delete_baseline)
     seed_dataset = _unary(datasets.seed_dataset)
     import_dataset = _upload(datasets.import_dataset)
     get_dataset = _unary(datasets.get_dataset)

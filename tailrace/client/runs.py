@@ -182,6 +182,15 @@ def list_verdicts(
     )
 
 
+def compare_runs(names: Sequence[str]) -> Unary[run_pb2.CompareRunsResponse]:
+    """Runs beside the first of them: specs, final numbers, verdicts on the items they share.
+
+    Raises ``NotFound``, ``InvalidArgument`` (fewer than 2 or more than 10, one twice).
+    """
+    request = run_pb2.CompareRunsRequest(names=[resource("runs", name) for name in names])
+    return Unary(lambda channel: _Stub(channel).CompareRuns, request)
+
+
 def _advance_watch(
     request: run_pb2.WatchRunRequest, response: run_pb2.WatchRunResponse
 ) -> list[run_pb2.Run]:

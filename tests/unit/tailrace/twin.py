@@ -19,6 +19,8 @@ from tailrace.formats.listing import FileEntry, listing_digest
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
+    baseline_pb2,
+    baseline_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
     evaluation_pb2,
@@ -79,6 +81,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.by_request: dict[str, str] = {}
         self.log = [f"line {n}" for n in range(1, 21)]
         self.recorded: list[str] | None = None
+        self.comparison = run_pb2.CompareRunsResponse()
         self.states = [
             run_pb2.RUN_STATE_QUEUED,
             run_pb2.RUN_STATE_RUNNING,
@@ -202,6 +205,50 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.faults.enter("RetryRun", request, context)
         return self.runs[request.name]
 
+    def CompareRuns(  # noqa: N802
+        self, request: run_pb2.CompareRunsRequest, context: Any
+    ) -> run_pb2.CompareRunsResponse:
+        self.faults.enter("CompareRuns", request, context)
+        self.comparison.ClearField("runs")
+        self.comparison.runs.extend(run_pb2.Run(name=name) for name in request.names)
+        return self.comparison
+
+
+class Baselines(baseline_pb2_grpc.BaselineServiceServicer):
+    """BaselineService in memory."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.baselines: dict[str, baseline_pb2.Baseline] = {}
+
+    def SetBaseline(self, request: Any, context: Any) -> baseline_pb2.Baseline:  # noqa: N802
+        self.faults.enter("SetBaseline", request, context)
+        made = baseline_pb2.Baseline(
+            name=request.name, run=request.run, description=request.description
+        )
+        self.baselines[request.name] = made
+        return made
+
+    def GetBaseline(self, request: Any, context: Any) -> baseline_pb2.Baseline:  # noqa: N802
+        self.faults.enter("GetBaseline", request, context)
+        if request.name not in self.baselines:
+            info = error_details_pb2.ErrorInfo(reason="BASELINE_NOT_FOUND", domain="tailrace")
+            abort_rich(context, 5, f"{request.name} does not exist", info)
+        return self.baselines[request.name]
+
+    def ListBaselines(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> baseline_pb2.ListBaselinesResponse:
+        self.faults.enter("ListBaselines", request, context)
+        return baseline_pb2.ListBaselinesResponse(baselines=self.baselines.values())
+
+    def DeleteBaseline(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> baseline_pb2.DeleteBaselineResponse:
+        self.faults.enter("DeleteBaseline", request, context)
+        del self.baselines[request.name]
+        return baseline_pb2.DeleteBaselineResponse()
+
 
 class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
     """DatasetService in memory: content by id."""
@@ -313,6 +360,7 @@ class ControlPlaneTwin:
         self.faults = Faults()
         self.runs = Runs(self.faults)
         self.datasets = Datasets(self.faults)
+        self.baselines = Baselines(self.faults)
         self.artifacts = Artifacts()
         self.port = 0
         self.start()
@@ -324,6 +372,7 @@ class ControlPlaneTwin:
     def start(self) -> None:
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self.server)
+        baseline_pb2_grpc.add_BaselineServiceServicer_to_server(self.baselines, self.server)
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self.server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self.artifacts, self.server)
         worker_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(), self.server)

@@ -75,6 +75,48 @@ def test_following_ends_with_the_runs_own_code(
     assert sum(" line " in line for line in result.out.splitlines()) == 20
 
 
+@pytest.mark.parametrize("outcome", ["PASSED", "FAILED", "ERROR"])
+def test_a_gate_that_does_not_hold_has_its_own_code(
+    served: Any, plane: Any, run_file: Path, outcome: str
+) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    run = plane.runs.runs["runs/mine"]
+    run.gates.add(name="bar", outcome=f"GATE_OUTCOME_{outcome}", reason="score 0.4 and a bar")
+    plane.runs.states = [run_pb2.RUN_STATE_RUNNING]
+    assert served("runs", "get", "mine", "--exit-code").code == 4
+    run.state = run_pb2.RUN_STATE_SUCCEEDED
+    code = 0 if outcome == "PASSED" else 9
+    result = served("runs", "get", "mine", "--exit-code")
+    assert result.code == code
+    assert f"bar   {outcome.lower()}" in result.out
+    assert "score 0.4 and a bar" in result.out
+    assert served("runs", "get", "mine").code == 0
+    assert served("runs", "watch", "mine").code == code
+
+
+def test_a_reused_stage_names_its_source(served: Any, plane: Any, run_file: Path) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    stage = plane.runs.runs["runs/mine"].stages.add(id="train")
+    stage.state, stage.cached_from = run_pb2.STAGE_STATE_SKIPPED, "runs/a/stages/train"
+    out = served("runs", "get", "mine").out
+    assert "SKIPPED" in out
+    assert "train reuses: runs/a/stages/train" in out
+
+
+def test_lift_is_shown_beside_the_scores(served: Any, plane: Any, run_file: Path) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    judge = plane.runs.runs["runs/mine"].stages.add(id="judge").result.judge
+    for role in ("TRAINED", "BASE"):
+        judge.scores.add(judge="j", eval_set="s", model_role=f"MODEL_ROLE_{role}", total=4)
+    lift = judge.comparisons.add(judge="j", eval_set="s", kind="COMPARISON_KIND_LIFT")
+    lift.wins, lift.losses, lift.ties = 3, 1, 0
+    lift.difference, lift.low, lift.high, lift.p_value = 0.5, -0.1, 0.9, 0.625
+    out = served("runs", "get", "mine").out
+    assert "j s trained:" in out
+    assert "j s base:" in out
+    assert "+0.500 (95%: -0.100 to +0.900), 3 wins, 1 losses, 0 ties, p 0.625" in out
+
+
 def test_following_as_json_keeps_stdout_for_programs(served: Any, run_file: Path) -> None:
     result = served("runs", "create", "-f", run_file, "--follow", "--json")
     assert result.json()["state"] == "succeeded"

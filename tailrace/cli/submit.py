@@ -1,0 +1,54 @@
+"""Submitting and following a run, for the commands that do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.follow import follow
+from tailrace.cli.options import connect, connect_aio
+from tailrace.cli.views import view_for
+from tailrace.formats.run_spec import RunSpec
+from tailrace.v1 import run_pb2
+
+
+def submit(
+    spec: RunSpec, run_id: str, server: str | None, *, follow_it: bool, as_json: bool
+) -> None:
+    """Create a run and print its name; with ``follow_it`` show it and end with its exit code."""
+    with connect(server) as client:
+        run = client.create_run(spec, run_id=run_id)
+    if not follow_it:
+        print_run(run, as_json) if as_json else output.console().print(run.name)
+        return
+    output.console(stderr=True).print(f"{run.name} accepted")
+    raise typer.Exit(follow_run(run.name, server, as_json))
+
+
+def follow_run(name: str, server: str | None, as_json: bool) -> int:
+    """Show a run until its end, then its result; the exit code that tells how it ended."""
+    out = output.console(stderr=as_json)
+
+    async def show() -> run_pb2.Run:
+        async with connect_aio(server) as client:
+            with view_for(out) as view:
+                return await follow(client, name, view)
+
+    try:
+        run = asyncio.run(show())
+    except KeyboardInterrupt:
+        hint = f"{name} goes on; stop it with: tailrace runs cancel {name}"
+        output.console(stderr=True).print(hint)
+        raise
+    print_run(run, as_json)
+    return exit_codes.of_run(run)
+
+
+def print_run(run: run_pb2.Run, as_json: bool) -> None:
+    """A run for programs or for people."""
+    if as_json:
+        output.print_json(output.plain(run))
+    else:
+        run_view.print_run(run)

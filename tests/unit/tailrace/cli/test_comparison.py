@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tailrace.v1 import run_pb2
+
+
+@pytest.fixture
+def comparison(plane: Any) -> run_pb2.CompareRunsResponse:
+    """Run b against run a: another learning rate, 12 items won, 3 of a not shared."""
+    found: run_pb2.CompareRunsResponse = plane.runs.comparison
+    difference = found.spec_differences.add(path="train.sft.learning_rate")
+    difference.values.add(number_value=2e-5)
+    difference.values.add(null_value=0)
+    loss = found.metrics.add(name="train.last_loss")
+    loss.values.add(number_value=0.5)
+    loss.values.add(number_value=0.25)
+    verdicts = found.verdicts.add(run="runs/b", model_role="MODEL_ROLE_TRAINED", shared=50)
+    verdicts.not_shared_first, verdicts.version, verdicts.version_first = 3, "2", "1"
+    compared = verdicts.comparison
+    compared.judge, compared.eval_set = "answer_correctness", "eval_v1"
+    compared.wins, compared.losses, compared.ties = 12, 1, 37
+    compared.difference, compared.low, compared.high = 0.22, 0.1, 0.34
+    compared.p_value, compared.test = 0.0034, "PAIRED_TEST_MCNEMAR"
+    for i in range(13):
+        verdicts.changes.add(example_id=f"item-{i}", score=float(i != 0), score_first=float(i == 0))
+    return found
+
+
+def test_runs_beside_each_other(served: Any, comparison: run_pb2.CompareRunsResponse) -> None:
+    result = served("runs", "compare", "a", "b")
+    assert result.code == 0
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert "KEY A B" in lines
+    assert "train.sft.learning_rate 2e-05 -" in lines
+    assert "train.last_loss 0.5 0.25" in lines
+    assert (
+        "b answer_correctness eval_v1 trained 12 1 37 +0.220 (+0.100 to +0.340) 0.0034 mcnemar"
+        in lines
+    )
+    assert "3 of a, 0 of this run" in result.out
+    assert "judged by version 2, a by 1: these scores do not compare" in result.out
+    assert "item-0 lost 1 -> 0" in lines
+    assert "item-9 won 0 -> 1" in lines
+    assert "and 3 more" in lines
+    assert "item-12" not in result.out
+
+
+def test_all_items_on_request(served: Any, comparison: run_pb2.CompareRunsResponse) -> None:
+    out = served("runs", "compare", "a", "b", "--items").out
+    assert "item-12" in out
+    assert "more" not in out
+
+
+def test_as_json(served: Any, plane: Any, comparison: run_pb2.CompareRunsResponse) -> None:
+    found = served("runs", "compare", "a", "runs/b", "--json").json()
+    assert [run["name"] for run in found["runs"]] == ["runs/a", "runs/b"]
+    assert found["spec_differences"][0]["values"] == [2e-5, None]
+    assert found["verdicts"][0]["comparison"]["wins"] == 12
+    request = plane.faults.calls[-1][1]
+    assert list(request.names) == ["runs/a", "runs/b"]
+
+
+def test_equal_runs_have_nothing_to_show(served: Any) -> None:
+    assert served("runs", "compare", "a", "b").out.count("nothing") == 3
