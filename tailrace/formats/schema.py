@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import difflib
 import enum
+import functools
 import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,7 +141,7 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
         out.append(Violation(path or "(root)", wanted))
         return None
     fields = {f.name: f for f in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
+    hints = _hints(typing.cast(Hashable, schema))
     before = len(out)
     _unknown_keys(schema, data, fields, path, out)
     values: dict[str, Any] = {}
@@ -158,6 +159,12 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
     if checks is not None:
         out.extend(checks(path))
     return made
+
+
+@functools.cache
+def _hints(schema: Hashable) -> dict[str, Any]:
+    """The types of a schema's fields; evaluating their annotations is slow."""
+    return typing.get_type_hints(schema)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
