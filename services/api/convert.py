@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from services.api.plain import timestamp
-from services.domain.event import LogLine, MetricPoint
+from services.domain.event import MetricPoint
 from services.domain.run import RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
 from services.domain.worker import worker_name
@@ -49,16 +51,19 @@ def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
     return from_mapping(evaluation_pb2.Verdict, body)
 
 
-def log_lines(first_sequence: int, lines: Iterable[LogLine]) -> list[run_pb2.LogLine]:
-    """Consecutive log lines."""
+def log_lines(
+    first_sequence: int, records: Iterable[list[Any]], *, min_level: int = 0, contains: str = ""
+) -> list[run_pb2.LogLine]:
+    """Consecutive log lines, from their records, as far as level and text are asked for."""
     return [
         run_pb2.LogLine(
             sequence=sequence,
-            time=timestamp(line.time),
-            level=run_pb2.LogLevel.Value(f"LOG_LEVEL_{line.level.name}"),
-            text=line.text,
+            time=Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000),
+            level=level,
+            text=text,
         )
-        for sequence, line in enumerate(lines, start=first_sequence)
+        for sequence, (micros, level, text) in enumerate(records, start=first_sequence)
+        if level >= min_level and contains in text
     ]
 
 

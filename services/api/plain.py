@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.message import Message
@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.domain.errors import InvalidInput
 from tailrace.formats.schema import Violation
 from tailrace.protomap import to_mapping
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plain(message: Message, field: str) -> dict[str, Any]:
@@ -38,8 +40,12 @@ def text(value: str) -> str:
 
 def time(message: Timestamp, field: str) -> datetime:
     """The time; raises ``InvalidInput`` at ``field`` when it lies outside the years 1 to 9999."""
+    nanos = message.nanos
     try:
-        return message.ToDatetime(UTC)
+        if not 0 <= nanos < 1_000_000_000:
+            return message.ToDatetime(UTC)
+        # As ToDatetime does it, at a third of its cost: each log line has a time.
+        return _EPOCH + timedelta(seconds=message.seconds, microseconds=nanos // 1000)
     except (OverflowError, ValueError):
         raise InvalidInput.field(field, "is outside the years 1 to 9999") from None
 

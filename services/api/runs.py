@@ -8,7 +8,7 @@ from services.api import convert
 from services.api.convert_comparison import comparison_to_proto
 from services.api.plain import plain
 from services.api.rpc import Rpc
-from services.domain.event import Channel, LogLine, MetricPoint
+from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
 from services.storage.database import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
@@ -83,14 +83,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         command = follow.Follow(Channel.LOGS, request.cursor, request.follow, request.stage)
         run_id = parse_run_name(request.name)
         async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
-            numbered = convert.log_lines(
-                piece.first_sequence, map(LogLine.from_record, piece.records)
+            lines = convert.log_lines(
+                piece.first_sequence,
+                piece.records,
+                min_level=request.min_level,
+                contains=request.contains,
             )
-            lines = [
-                line
-                for line in numbered
-                if line.level >= request.min_level and request.contains in line.text
-            ]
             if lines or piece.end is not None:
                 yield run_pb2.StreamLogsResponse(
                     stage=piece.stage_id,

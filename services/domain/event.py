@@ -128,6 +128,8 @@ def chain_digest(digest: str, records: Iterable[LogLine | MetricPoint]) -> str:
 
 def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
     """Text as it is stored: NUL replaced, cut to ``limit`` bytes of UTF-8 between characters."""
+    if len(text) <= limit and text.isascii() and "\0" not in text:
+        return text
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= limit:

@@ -96,7 +96,8 @@ async def _store(
     attempt, run = leased.attempt, leased.held.run
     task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
     lines = [event for event in fresh if isinstance(event, LogLine)]
-    points = [event for event in fresh if isinstance(event, MetricPoint)]
+    others = [event for event in fresh if not isinstance(event, LogLine)]
+    points = [event for event in others if isinstance(event, MetricPoint)]
     log_head = logs.Head(attempt.log_lines, attempt.log_digest)
     metric_head = logs.Head(attempt.metric_points, attempt.metric_digest)
     log_head = await logs.append(conn, run.project, task_id, Channel.LOGS, log_head, lines)
@@ -110,9 +111,9 @@ async def _store(
         "metric_points": metric_head.count,
         "metric_digest": metric_head.digest,
     }
-    evaluated = [event for event in fresh if isinstance(event, Evaluated)]
+    evaluated = [event for event in others if isinstance(event, Evaluated)]
     await evaluations.store(conn, run, attempt.number, evaluated)
-    saved = [event for event in fresh if isinstance(event, CheckpointSaved)]
+    saved = [event for event in others if isinstance(event, CheckpointSaved)]
     producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)
     for event in saved:
         await artifacts.record(
@@ -124,7 +125,7 @@ async def _store(
             step=event.step,
         )
         changed["checkpoint_step"] = event.step
-    progress = [event for event in fresh if isinstance(event, Progress)]
+    progress = [event for event in others if isinstance(event, Progress)]
     if progress:
         await stages.set_progress(conn, leased.stage, progress[-1])
     if progress or saved:
