@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from tailrace.formats.run_spec import StageKind
 
 # kombu declares itself typed, but its classes are not.
 _kombu: Any = kombu
+
+DECLARED_SECONDS = 5.0
+"""How long a declared queue is taken to be there. A broker that lost it within that time loses one
+publication, which is repeated.
+"""
 
 
 class BrokerError(Exception):
@@ -60,10 +66,16 @@ class Broker:
         )
         self._exchange = _kombu.Exchange(EXCHANGE, type="topic", durable=True)
         self._connection: Any = None
+        self._declared: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
-    async def publish(self, run_uid: str, tasks: Sequence[StageTask]) -> None:
+    async def publish(
+        self, run_uid: str, tasks: Sequence[StageTask], *, declare_anew: bool = False
+    ) -> None:
         """Publish tasks as one Celery chain and wait for the broker's confirmation.
+
+        The pool's queue is declared first, unless this connection did so within the last
+        :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
 
         Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
         does not take it in time; the next call then connects afresh.
@@ -72,7 +84,9 @@ class Broker:
         try:
             # Connecting and confirming have a limit each.
             async with asyncio.timeout(2 * self._timeout):
-                await loop.run_in_executor(self._thread, self._publish, run_uid, tasks)
+                await loop.run_in_executor(
+                    self._thread, self._publish, run_uid, tasks, declare_anew
+                )
         except TimeoutError:
             raise BrokerError(f"no confirmation within {2 * self._timeout:g} s") from None
 
@@ -85,10 +99,12 @@ class Broker:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._app.close()
 
-    def _publish(self, run_uid: str, tasks: Sequence[StageTask]) -> None:
+    def _publish(self, run_uid: str, tasks: Sequence[StageTask], declare_anew: bool) -> None:
         try:
             connection = self._connected()
-            self._declare(connection, tasks[0].pool)
+            pool = tasks[0].pool
+            if declare_anew or time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
+                self._declare(connection, pool)
             chain(self._signature(task) for task in tasks).apply_async(
                 root_id=run_uid, connection=connection, confirm_timeout=self._timeout
             )
@@ -128,6 +144,7 @@ class Broker:
             queue_arguments=QUEUE_ARGUMENTS,
         )
         queue(connection.default_channel).declare()
+        self._declared[pool] = time.monotonic()
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -141,6 +158,7 @@ class Broker:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._declared.clear()
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.release()

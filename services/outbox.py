@@ -17,7 +17,6 @@ from services.broker import Broker, BrokerError, StageTask
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, StageState, backoff
-from services.domain.worker import slots_by_pool
 from services.storage import outbox, runs, stages, workers
 from services.storage.database import utc_now
 from services.storage.outbox import Entry
@@ -32,6 +31,12 @@ BATCH = 100
 
 _MAX_FAILURE_DELAY = 30.0
 """Longest wait, in seconds, before a broker that did not answer is tried again."""
+
+_IDLE_PAUSE = 0.05
+"""Pause, in seconds, after a pass that found nothing to publish, however often it is woken."""
+
+Chain = tuple[Entry, list[StageTask]]
+"""A claimed row and what to publish for it."""
 
 
 class Relay:
@@ -51,17 +56,18 @@ class Relay:
                 except Unavailable as error:
                     _log.warning("relay waits for the database", error=error.message)
                     claimed = 0
+                if claimed == 0:
+                    # Each accepted run wakes us, also those that admission lets wait.
+                    await self._context.shutdown.sleep(_IDLE_PAUSE)
                 if claimed < BATCH:
                     await subscription.wait(settings.poll_seconds)
 
     async def relay_once(self) -> int:
         """Publish what is due now; how many rows were claimed."""
         entries = await self._claim()
-        for position, entry in enumerate(entries):
-            tasks = await self._tasks(entry)
-            if not tasks:
-                # The stage was claimed or ended since; its row is gone with it.
-                continue
+        # A stage that was claimed or ended since has no tasks; its row is gone with it.
+        chains = await self._chains(entries) if entries else []
+        for position, (entry, tasks) in enumerate(chains):
             try:
                 await self._publish(entry, tasks)
             except BrokerError as error:
@@ -71,16 +77,17 @@ class Relay:
                     task_id=str(entry.task_id),
                     error=str(error),
                 )
-                await self._give_back(entries[position:])
+                await self._settle(chains[:position], chains[position:])
                 break
+        else:
+            await self._settle(chains, [])
         return len(entries)
 
     async def _claim(self) -> list[Entry]:
         settings = self._context.settings
-        async with self._context.database.read() as conn:
-            slots = slots_by_pool(await workers.live(conn))
         floor = settings.admission_floor
         async with self._context.database.write() as conn:
+            slots = await workers.slots_served(conn)
             return await outbox.claim(
                 conn,
                 uuid.uuid4().hex,
@@ -91,26 +98,26 @@ class Relay:
                 limit=BATCH,
             )
 
-    async def _tasks(self, entry: Entry) -> list[StageTask]:
-        """The chain: the queued stage and all later ones without a result."""
+    async def _chains(self, entries: list[Entry]) -> list[Chain]:
+        """The chains that are still wanted: a queued stage and all later ones without a result."""
+        uids = [entry.task_id.run_uid for entry in entries]
         async with self._context.database.read() as conn:
-            run = await runs.by_uid(conn, entry.task_id.run_uid)
-            of_run = await stages.of_run(conn, entry.task_id.run_uid)
-        pending = [stage for stage in of_run if stage.state not in STAGE_DONE]
-        if run is None or run.state not in (RunState.QUEUED, RunState.RUNNING) or not pending:
-            return []
-        if pending[0].state is not StageState.QUEUED or pending[0].task_id != entry.task_id:
-            return []
-        return [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
+            states = await runs.states(conn, uids)
+            of_runs = await stages.of_runs(conn, uids)
+        chains = []
+        for entry in entries:
+            uid = entry.task_id.run_uid
+            pending = [stage for stage in of_runs[uid] if stage.state not in STAGE_DONE]
+            if states.get(uid) not in (RunState.QUEUED, RunState.RUNNING) or not pending:
+                continue
+            if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:
+                tasks = [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
+                chains.append((entry, tasks))
+        return chains
 
     async def _publish(self, entry: Entry, tasks: list[StageTask]) -> None:
-        settings = self._context.settings
-        await self._broker.publish(entry.task_id.run_uid, tasks)
-        delay = backoff(
-            entry.publications + 1, settings.republish_seconds, settings.republish_max_seconds
-        )
-        async with self._context.database.write() as conn:
-            await outbox.mark_sent(conn, entry, utc_now() + timedelta(seconds=delay))
+        repeated = entry.publications > 0
+        await self._broker.publish(entry.task_id.run_uid, tasks, declare_anew=repeated)
         log = _log.info if entry.publications == 0 else _log.debug
         log(
             "published",
@@ -119,12 +126,21 @@ class Relay:
             publication=entry.publications + 1,
         )
 
-    async def _give_back(self, entries: list[Entry]) -> None:
-        """Let the rest of the pass wait until the broker may be back."""
+    async def _settle(self, sent: list[Chain], failed: list[Chain]) -> None:
+        """Note what was published, and let the rest wait until the broker may be back."""
+        settings = self._context.settings
+        now = utc_now()
         async with self._context.database.write() as conn:
-            for entry in entries:
+            for entry, _ in sent:
+                delay = backoff(
+                    entry.publications + 1,
+                    settings.republish_seconds,
+                    settings.republish_max_seconds,
+                )
+                await outbox.mark_sent(conn, entry, now + timedelta(seconds=delay))
+            for entry, _ in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
-                await outbox.mark_failed(conn, entry, utc_now() + timedelta(seconds=delay))
+                await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay))
 
 
 def _short(task_id: TaskId) -> str:

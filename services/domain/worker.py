@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -62,13 +61,3 @@ def parse_worker_name(name: str, field: str = "worker") -> str:
     if collection != "workers" or id_violations(field, worker_id):
         raise InvalidInput.field(field, f"{name[:200]!r} is not of the form workers/{{worker}}")
     return worker_id
-
-
-def slots_by_pool(workers: Iterable[Worker]) -> dict[str, int]:
-    """How many slots of live workers serve each pool."""
-    slots: dict[str, int] = {}
-    for worker in workers:
-        if worker.state is WorkerState.ONLINE:
-            for pool in worker.pools:
-                slots[pool] = slots.get(pool, 0) + len(worker.slots)
-    return slots

@@ -81,6 +81,12 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]
 
 
+async def count_running(conn: AsyncConnection) -> int:
+    """How many attempts have a lease that is alive."""
+    query = sa.select(sa.func.count()).select_from(attempts).where(_RUNNING)
+    return int((await conn.execute(query)).scalar_one())
+
+
 async def beat(conn: AsyncConnection, task_id: TaskId, lease_digest: str) -> bool:
     """Count a heartbeat; whether the lease is alive."""
     statement = (

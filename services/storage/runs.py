@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.errors import NotFound
+from services.domain.errors import AlreadyExists, NotFound
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
 from services.domain.run import RUN_TRANSITIONS, Run, RunState, Transition, run_name
 from services.storage.database import BigInt, UtcDateTime, enum_type, insert_new, metadata, utc_now
@@ -43,9 +43,14 @@ run_labels = sa.Table(
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("project", sa.String(63), nullable=False),
     sa.Column("value", sa.String(256), nullable=False),
-    sa.Index("ix_run_labels_value", "project", "name", "value", "run_uid"),
+    sa.Column("state", enum_type(RunState, "run_label_state"), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Index("ix_run_labels_newest", "project", "name", "value", "create_time", "run_uid"),
+    sa.Index("ix_run_labels_state", "project", "name", "value", "state", "create_time", "run_uid"),
 )
-"""Labels of the runs' specs, again, to filter by."""
+"""Labels of the runs' specs, again, to filter by; with the run's state and time, so that an index
+leads to the newest runs of a label in a state, however many others there are.
+"""
 
 transitions = sa.Table(
     "transitions",
@@ -74,6 +79,9 @@ requests = sa.Table(
 )
 """Request ids (AIP-155) with the digest of what was asked and the run that came of it."""
 
+_COUNTED = 5000
+"""Runs of a label that are counted to find the most selective one."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -91,10 +99,9 @@ async def add(conn: AsyncConnection, run: Run, labels: dict[str, str]) -> bool:
     if not await insert_new(conn, runs, row, ("project", "run_id")):
         return False
     if labels:
-        rows = [
-            {"run_uid": run.uid, "project": run.project, "name": name, "value": value}
-            for name, value in labels.items()
-        ]
+        common: dict[str, Any] = {"run_uid": run.uid, "project": run.project}
+        common |= {"state": run.state, "create_time": run.create_time}
+        rows = [{**common, "name": name, "value": value} for name, value in labels.items()]
         await conn.execute(run_labels.insert(), rows)
     await _record(conn, run, "", "", run.state, "created")
     return True
@@ -117,6 +124,12 @@ async def by_uid(conn: AsyncConnection, uid: str, *, lock: bool = False) -> Run 
     return None if row is None else Run(**row)
 
 
+async def states(conn: AsyncConnection, uids: Sequence[str]) -> dict[str, RunState]:
+    """The states of those of the runs that there are, by uid."""
+    query = sa.select(runs.c.uid, runs.c.state).where(runs.c.uid.in_(uids))
+    return {row.uid: row.state for row in await conn.execute(query)}
+
+
 async def move(conn: AsyncConnection, run: Run, to: RunState, reason: str, **columns: Any) -> Run:
     """Change the state of a run that this transaction has locked; other columns along with it.
 
@@ -129,6 +142,9 @@ async def move(conn: AsyncConnection, run: Run, to: RunState, reason: str, **col
     result = await conn.execute(statement.values(**changed))
     if result.rowcount != 1:
         raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
+    if run.spec.get("labels"):
+        labels = sa.update(run_labels).where(run_labels.c.run_uid == run.uid)
+        await conn.execute(labels.values(state=to))
     await _record(conn, run, "", run.state, to, reason)
     return replace(run, **changed)
 
@@ -169,8 +185,21 @@ async def page(
     limit: int,
 ) -> list[Run]:
     """Runs in order of creation that fulfil all conditions, after the one at ``after``."""
-    query = sa.select(runs).where(runs.c.project == project, *map(_clause, conditions))
-    order: list[sa.ColumnElement[Any]] = [runs.c.create_time, runs.c.uid]
+    labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
+    if labels:
+        led = await _most_selective(conn, project, labels)
+        query, columns = _by_label(led), run_labels.c
+        order: list[sa.ColumnElement[Any]] = [columns.create_time, columns.run_uid]
+        others = [_has(label) for label in labels if label != led]
+    else:
+        query, columns, others = sa.select(runs), runs.c, []
+        order = [columns.create_time, columns.uid]
+    query = query.where(columns.project == project, *others)
+    for condition in conditions:
+        if isinstance(condition, StateIs):
+            query = query.where(columns.state == condition.state)
+        elif isinstance(condition, CreatedAt):
+            query = query.where(OPERATORS[condition.operator](columns.create_time, condition.time))
     if after is not None:
         position = sa.tuple_(*order)
         limit_at = sa.tuple_(sa.literal(after[0], UtcDateTime()), sa.literal(after[1]))
@@ -203,10 +232,11 @@ async def find_request(
 async def add_request(
     conn: AsyncConnection, project: str, method: str, request_id: str, request: Request
 ) -> None:
-    """Remember a request id; the caller has looked for it under :func:`advisory_lock`."""
-    row = {"project": project, "method": method, "request_id": request_id}
-    row |= {"digest": request.digest, "run_uid": request.run_uid}
-    await conn.execute(requests.insert().values(**row, create_time=utc_now()))
+    """Remember a request id. Raises ``AlreadyExists`` (REQUEST_ID_REUSED) when it was used."""
+    row: dict[str, Any] = {"project": project, "method": method, "request_id": request_id}
+    row |= {"digest": request.digest, "run_uid": request.run_uid, "create_time": utc_now()}
+    if not await insert_new(conn, requests, row, ("project", "method", "request_id")):
+        raise AlreadyExists("REQUEST_ID_REUSED", f"request_id {request_id!r} was used before")
 
 
 async def _record(
@@ -217,17 +247,37 @@ async def _record(
     await conn.execute(transitions.insert().values(**row))
 
 
-def _clause(condition: Condition) -> sa.ColumnElement[bool]:
-    match condition:
-        case StateIs(state):
-            return runs.c.state == state
-        case CreatedAt(sign, time):
-            clause: sa.ColumnElement[bool] = OPERATORS[sign](runs.c.create_time, time)
-            return clause
-        case LabelIs(name, value):
-            return sa.exists().where(
-                run_labels.c.project == runs.c.project,
-                run_labels.c.run_uid == runs.c.uid,
-                run_labels.c.name == name,
-                run_labels.c.value == value,
-            )
+def _by_label(label: LabelIs) -> sa.Select[Any]:
+    """The runs that carry a label, found through its index."""
+    carries = sa.and_(run_labels.c.name == label.name, run_labels.c.value == label.value)
+    return sa.select(runs).join(run_labels, run_labels.c.run_uid == runs.c.uid).where(carries)
+
+
+def _has(label: LabelIs) -> sa.ColumnElement[bool]:
+    """Whether a run that was found through one label carries another as well."""
+    other = run_labels.alias()
+    return sa.exists().where(
+        other.c.run_uid == run_labels.c.run_uid,
+        other.c.name == label.name,
+        other.c.value == label.value,
+    )
+
+
+async def _most_selective(
+    conn: AsyncConnection, project: str, labels: Sequence[LabelIs]
+) -> LabelIs:
+    """Of several labels the one that the fewest runs carry; counting ends at a few thousand."""
+    if len(labels) == 1:
+        return labels[0]
+    counts = []
+    for label in labels:
+        some = (
+            sa.select(sa.literal(1))
+            .where(run_labels.c.project == project)
+            .where(run_labels.c.name == label.name, run_labels.c.value == label.value)
+            .limit(_COUNTED)
+            .subquery()
+        )
+        query = sa.select(sa.func.count()).select_from(some)
+        counts.append(int((await conn.execute(query)).scalar_one()))
+    return labels[counts.index(min(counts))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,6 +74,21 @@ async def live(conn: AsyncConnection) -> list[Worker]:
         workers.c.project == DEFAULT_PROJECT, workers.c.state != WorkerState.OFFLINE
     )
     return [Worker(**row) for row in (await conn.execute(query)).mappings()]
+
+
+async def slots_served(conn: AsyncConnection) -> dict[str, int]:
+    """How many slots of live workers serve each pool; counted by the database, fleets are large."""
+    pools = sa.cast(workers.c.pools, sa.Text)
+    query = (
+        sa.select(pools, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
+        .where(workers.c.project == DEFAULT_PROJECT, workers.c.state == WorkerState.ONLINE)
+        .group_by(pools)
+    )
+    served: dict[str, int] = {}
+    for names, slots in await conn.execute(query):
+        for pool in json.loads(names):
+            served[pool] = served.get(pool, 0) + int(slots)
+    return served
 
 
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.errors import AlreadyExists, InvalidInput
+from services.domain.errors import AlreadyExists, InvalidInput, TailraceError
 from services.domain.run import Run, RunState, check_run_id, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.storage import outbox, runs, stages
@@ -20,7 +20,7 @@ from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import Held
 from services.usecases.resolve import resolve_spec
-from services.usecases.view import RunView, StageView, view
+from services.usecases.view import RunView, StageView, view, view_of_new
 from services.wakeups import OUTBOX
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
@@ -57,27 +57,29 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
         async with context.database.read() as conn:
             run, new_stages = await _build(conn, project, command, spec, sent)
         return RunView(run, [StageView(stage, [], "") for stage in new_stages], [])
-    async with context.database.write() as conn:
-        if command.request_id:
-            repeated = await repeated_request(conn, project, METHOD, command.request_id, digest)
-            if repeated is not None:
-                return await view(conn, repeated)
-        run, new_stages = await _build(conn, project, command, spec, sent)
-        if not await runs.add(conn, run, spec.labels):
-            raise AlreadyExists("RUN_EXISTS", f"{run.name} exists: choose another run_id")
-        await _begin(conn, context, run, new_stages)
-        if command.request_id:
-            request = runs.Request(digest, run.uid)
-            await runs.add_request(conn, project, METHOD, command.request_id, request)
-        created = await view(conn, await runs.get(conn, project, run.run_id))
+    try:
+        async with context.database.write() as conn:
+            run, new_stages = await _build(conn, project, command, spec, sent)
+            if not await runs.add(conn, run, spec.labels):
+                raise AlreadyExists("RUN_EXISTS", f"{run.name} exists: choose another run_id")
+            created = await _begin(conn, context, run, new_stages)
+            if command.request_id:
+                request = runs.Request(digest, run.uid)
+                await runs.add_request(conn, project, METHOD, command.request_id, request)
+    except TailraceError:
+        # Looking for the request id first would cost every call what only repeated ones need.
+        repeated = await _repeated(context, project, command.request_id, digest)
+        if repeated is None:
+            raise
+        return repeated
     context.wakeups.wake(OUTBOX)
     return created
 
 
 async def _begin(
     conn: AsyncConnection, context: Context, run: Run, new_stages: list[Stage]
-) -> None:
-    """Store the stages and queue the first, unless its result is known."""
+) -> RunView:
+    """Store the stages and queue the first, unless its result is known; the run as it then is."""
     first = new_stages[0]
     pending = dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
     held = Held(run, [pending, *new_stages[1:]])
@@ -86,9 +88,19 @@ async def _begin(
         queued = dataclasses.replace(first, cache_key=key)
         await stages.add(conn, run.project, [queued, *new_stages[1:]])
         await outbox.add(conn, run.project, queued, run.create_time, first=True)
-        return
+        return await view_of_new(conn, run, [queued, *new_stages[1:]])
     await stages.add(conn, run.project, held.stages)
-    await advance(conn, context, held, "its inputs are there", first=True)
+    held, _ = await advance(conn, context, held, "its inputs are there", first=True)
+    return await view(conn, held.run)
+
+
+async def _repeated(context: Context, project: str, request_id: str, digest: str) -> RunView | None:
+    """The run that an earlier call with this request id made; ``None`` if there was none."""
+    if not request_id:
+        return None
+    async with context.database.write() as conn:
+        run = await repeated_request(conn, project, METHOD, request_id, digest)
+        return None if run is None else await view(conn, run)
 
 
 async def repeated_request(

@@ -55,6 +55,8 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
 
 async def _check_judges(conn: AsyncConnection, spec: RunSpec) -> None:
     """Every judge must be built in, or be one that a live worker has."""
+    if all(judge.name in catalog.JUDGES for judge in spec.judges):
+        return
     foreign = {name for worker in await workers.live(conn) for name in worker.judges}
     known = (*catalog.JUDGES, *sorted(foreign))
     problems = [unknown_name(judge.name, known) for judge in spec.judges]

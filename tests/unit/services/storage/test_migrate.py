@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from services.storage.database import Database
-from services.storage.migrate import migrate_database
+from services.storage.migrate import alembic_config, migrate_database
+from services.storage.runs import run_labels, runs
 from services.storage.tables import metadata
 from tests.servers.postgres import Postgres
 
@@ -52,6 +54,30 @@ async def test_two_replicas_may_migrate_at_once(blank_url: str) -> None:
     assert len(versions) == 1
     for replica in replicas:
         await replica.close()
+
+
+async def test_labels_of_earlier_runs_get_their_state_and_time(blank_url: str) -> None:
+    database = Database(blank_url)
+
+    def upgrade(connection: sa.Connection, revision: str) -> None:
+        command.upgrade(alembic_config(connection), revision)
+
+    async with database.write() as conn:
+        await conn.run_sync(upgrade, "0002")
+        await conn.execute(
+            sa.text(
+                "INSERT INTO runs (uid, project, run_id, spec, resolved_spec, state, revision,"
+                " create_time, update_time) VALUES ('u', 'p', 'r', '{}', '{}', 'FAILED', 1,"
+                " '2026-01-02 03:04:05', '2026-01-02 03:04:05')"
+            )
+        )
+        await conn.execute(sa.text("INSERT INTO run_labels VALUES ('u', 'team', 'p', 'x')"))
+    await migrate_database(database)
+    async with database.read() as conn:
+        query = sa.select(run_labels.c.state, run_labels.c.create_time == runs.c.create_time)
+        rows = (await conn.execute(query.join(runs, runs.c.uid == run_labels.c.run_uid))).all()
+    assert rows == [("FAILED", True)]
+    await database.close()
 
 
 async def test_constraints_guard_the_states(empty_database_url: str) -> None:

@@ -44,8 +44,24 @@ async def test_runs_are_filtered(driver: Driver) -> None:
     assert await names(driver, "state = RUNNING") == ["b"]
     assert await names(driver, 'state = QUEUED AND labels.tier = "1"') == ["a"]
     assert await names(driver, 'create_time > "2020-01-01T00:00:00Z"') == ["c", "b", "a"]
+    assert await names(driver, 'state = RUNNING AND labels.team = "y"') == ["b"]
+    assert await names(driver, 'state = QUEUED AND labels.team = "y"') == []
+    assert await names(driver, 'labels.tier = "1" AND labels.team = "x"') == ["a"]
+    assert await names(driver, 'labels.tier = "1" AND labels.team = "y"') == []
     created = (await driver.get("b")).run.create_time.isoformat()
     assert await names(driver, f'create_time <= "{created}"') == ["b", "a"]
+    assert await names(driver, f'create_time < "{created}" AND labels.team = "x"') == ["a"]
+
+
+async def test_pages_of_a_label_continue_where_the_last_one_ended(driver: Driver) -> None:
+    for i in range(5):
+        await driver.create(f"r{i}", labels={"team": "x", "odd": str(i % 2)})
+    query = 'labels.team = "x" AND labels.odd = "0"'
+    command = ListRuns(query, "", 2, "")
+    views, token = await list_runs(driver.context, PROJECT, command)
+    assert [view.run.run_id for view in views] == ["r4", "r2"]
+    views, token = await list_runs(driver.context, PROJECT, ListRuns(query, "", 2, token))
+    assert ([view.run.run_id for view in views], token) == (["r0"], "")
 
 
 async def test_wrong_listings_are_refused(driver: Driver) -> None:
