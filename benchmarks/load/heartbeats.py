@@ -1,0 +1,128 @@
+"""A fleet of simulated workers and a long queue: what the control plane's own process costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import psutil
+
+from benchmarks.load.lease import acquire, register
+from benchmarks.load.machine import BACKENDS, Machine, server_process
+from benchmarks.load.row import Row, at_most
+from benchmarks.load.scale import Scale
+from benchmarks.load.spec import spec_message
+from tailrace.channel import connect_aio
+from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2, stage_pb2_grpc
+
+BEAT_SECONDS = 10.0
+LEASED = 0.5
+"""Share of the workers that hold a lease; the others are idle."""
+
+FLAT_MIB = 16.0
+"""Growth of resident memory, in MiB, that still counts as flat."""
+
+QUEUED = {"train": {"pool": "busy"}}
+"""Where the queued runs wait: nobody serves that pool."""
+
+SUBMITTERS = 32
+
+
+def measure(machine: Machine, scale: Scale) -> list[Row]:
+    """A row per database."""
+    return [
+        measure_fleet(machine, scale, backend, scale.workers, scale.queued_runs)
+        for backend in BACKENDS
+    ]
+
+
+def measure_fleet(machine: Machine, scale: Scale, backend: str, workers: int, queued: int) -> Row:
+    """CPU and memory of a control plane with so many workers and queued runs."""
+    with machine.stack(backend, lease_seconds="60") as stack:
+        process = server_process(stack)
+        share, growth, beats = asyncio.run(
+            _watch(stack.address, process, workers, queued, scale.watch_seconds)
+        )
+        resident = process.memory_info().rss / 2**20
+    return Row(
+        f"{workers:,} workers beating every {BEAT_SECONDS:g} s, {queued:,} queued runs, "
+        f"{scale.watch_seconds:,.0f} s",
+        backend,
+        f"{share:.0%} of a core, {resident:.0f} MiB, {growth:+.1f} MiB, {beats:.0f} beats/s",
+        "",
+        [
+            at_most(share * 100, 50 * scale.slack, "% of a core"),
+            at_most(growth, FLAT_MIB * scale.slack, " MiB growth"),
+        ],
+    )
+
+
+async def _watch(
+    address: str, process: psutil.Process, workers: int, queued: int, seconds: float
+) -> tuple[float, float, float]:
+    """Share of a core, growth of memory in MiB over the second half, heartbeats per second."""
+    channel = connect_aio(address)
+    runs: Any = run_pb2_grpc.RunServiceStub(channel)
+    stages: Any = stage_pb2_grpc.StageServiceStub(channel)
+    tokens = await _fill(runs, stages, workers, queued)
+    beats = 0
+
+    async def beat(number: int) -> None:
+        nonlocal beats
+        request = stage_pb2.WorkerHeartbeatRequest(
+            worker=f"workers/w{number}", lease_tokens=tokens.get(number, [])
+        )
+        await asyncio.sleep(BEAT_SECONDS * number / workers)
+        while True:
+            answer = await stages.WorkerHeartbeat(request, timeout=60)
+            if stage_pb2.DIRECTIVE_LEASE_LOST in answer.lease_directives:
+                raise RuntimeError(f"worker w{number} lost its lease")
+            beats += 1
+            await asyncio.sleep(BEAT_SECONDS)
+
+    beating = asyncio.gather(*(beat(number) for number in range(workers)))
+    await _sleep(BEAT_SECONDS, beating)
+    before, beats, started = _cpu(process), 0, time.monotonic()
+    await _sleep(seconds / 2, beating)
+    memory = process.memory_info().rss
+    await _sleep(seconds / 2, beating)
+    took = time.monotonic() - started
+    share = (_cpu(process) - before) / took
+    growth = (process.memory_info().rss - memory) / 2**20
+    beating.cancel()
+    await channel.close()
+    return share, growth, beats / took
+
+
+async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, list[str]]:
+    """Register the workers, give some of them leases and queue the rest; leases by worker."""
+    await asyncio.gather(*(register(stages, f"w{number}") for number in range(workers)))
+    spec = spec_message()
+
+    async def lease(number: int) -> tuple[int, list[str]]:
+        run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec), timeout=300)
+        return number, [await acquire(stages, f"w{number}", run)]
+
+    held = dict(await asyncio.gather(*(lease(n) for n in range(int(LEASED * workers)))))
+    waiting = run_pb2.CreateRunRequest(spec=spec_message(execution=QUEUED))
+    left = iter(range(queued))
+
+    async def submit() -> None:
+        for _ in left:
+            await runs.CreateRun(waiting, timeout=300)
+
+    await asyncio.gather(*(submit() for _ in range(SUBMITTERS)))
+    return held
+
+
+async def _sleep(seconds: float, beating: asyncio.Future[Any]) -> None:
+    """Wait, unless a heartbeat fails, which is raised."""
+    await asyncio.wait([beating], timeout=seconds)
+    if beating.done():
+        beating.result()
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system

@@ -1,0 +1,92 @@
+"""Log lines accepted durably, beside the same stream into a server without storage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.load.lease import acquire, register
+from benchmarks.load.log_stream import LogStream
+from benchmarks.load.machine import BACKENDS, Machine
+from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
+from benchmarks.load.scale import Scale
+from benchmarks.load.spec import spec_message
+from tailrace.channel import connect_aio
+from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2_grpc
+
+ATTEMPTS = (1, 16)
+LINES_PER_SECOND = 50_000.0
+
+
+def measure(machine: Machine, scale: Scale) -> list[Row]:
+    """A row per database and number of attempts."""
+    rows = []
+    for backend in BACKENDS:
+        with machine.stack(backend) as stack, _raw_server() as raw:
+            rows += [
+                asyncio.run(_measure(scale, backend, stack.address, raw, attempts))
+                for attempts in ATTEMPTS
+            ]
+    return rows
+
+
+async def _measure(scale: Scale, backend: str, address: str, raw: str, attempts: int) -> Row:
+    rates, raw_rates = [], []
+    for _ in range(scale.rounds):
+        tokens = await leases(address, attempts)
+        rates.append(await _rate(address, tokens, scale.seconds))
+        raw_rates.append(await _rate(raw, tokens, scale.seconds))
+    what = "one attempt" if attempts == 1 else f"{attempts} attempts"
+    rate = quantile(rates, 0.5)
+    return Row(
+        f"Log lines accepted durably, {what}",
+        backend,
+        f"{rate:,.0f} lines/s",
+        f"{quantile(raw_rates, 0.5):,.0f} lines/s without storage",
+        [
+            at_least(ratio_of_medians(rates, raw_rates), 0.4 / scale.slack),
+            at_least(rate, LINES_PER_SECOND / scale.slack**2, " lines/s"),
+        ],
+    )
+
+
+async def leases(address: str, count: int) -> list[str]:
+    """Leases of new runs, held by a simulated worker."""
+    channel = connect_aio(address)
+    runs: Any = run_pb2_grpc.RunServiceStub(channel)
+    stages: Any = stage_pb2_grpc.StageServiceStub(channel)
+    await register(stages, "writer")
+    request = run_pb2.CreateRunRequest(spec=spec_message())
+    made = [await runs.CreateRun(request, timeout=60) for _ in range(count)]
+    tokens = [await acquire(stages, "writer", run) for run in made]
+    await channel.close()
+    return tokens
+
+
+async def _rate(address: str, tokens: list[str], seconds: float) -> float:
+    """Lines per second from the first to the last acknowledgement, all attempts together."""
+    channel = connect_aio(address)
+    stub: Any = stage_pb2_grpc.StageServiceStub(channel)
+    streams = [LogStream(stub, token) for token in tokens]
+    started = time.monotonic()
+    await asyncio.gather(*(stream.run(seconds) for stream in streams))
+    took = time.monotonic() - started
+    await channel.close()
+    return sum(stream.acknowledged for stream in streams) / took
+
+
+@contextlib.contextmanager
+def _raw_server() -> Iterator[str]:
+    argv = [sys.executable, "-m", "benchmarks.load.raw_stream"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
+        if server.stdout is None:
+            raise RuntimeError("the yardstick's output was not opened")
+        try:
+            yield f"127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.kill()
