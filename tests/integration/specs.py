@@ -13,7 +13,10 @@ TERMINAL = {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_S
 
 
 def small(steps: int = 20, **changes: Any) -> run_spec_pb2.RunSpec:
-    """A nano run over golden-v2: train, infer on a few items, judge."""
+    """A nano run over golden-v2: train, infer on a few items, judge.
+
+    It runs whatever ran before: reusing results has tests of its own.
+    """
     spec: dict[str, Any] = {
         "dataset": "golden-v2",
         "model": {"preset": "gpt2-nano"},
@@ -26,6 +29,7 @@ def small(steps: int = 20, **changes: Any) -> run_spec_pb2.RunSpec:
         "infer": {"max_new_tokens": 8, "eval_sets": ["dataset:held_out"]},
         "judges": [{"name": "answer_correctness"}],
         "retry": {"initial_backoff": 0.1},
+        "cache": False,
     }
     for name, value in changes.items():
         if value is None:

@@ -10,6 +10,7 @@ from tailrace.formats.dispatch import TaskId
 
 MAX_ATTEMPTS = 2
 STAGES = ("train", "infer", "judge")
+DONE = ("SUCCEEDED", "SKIPPED")
 
 
 @dataclass
@@ -33,22 +34,35 @@ class Lease:
 
 
 class RunModel:
-    """One run of three stages and the leases that were granted for it."""
+    """One run of three stages, the leases that were granted for it, and what is known before."""
 
     uid: str
     state: str
     stages: list[StageModel]
     leases: list[Lease]
+    known: frozenset[int]
 
-    def begin(self) -> None:
+    def begin(self, known: frozenset[int]) -> None:
+        """A new run; the results of the stages ``known`` are those of an earlier one."""
         self.state = "QUEUED"
         self.stages = [StageModel() for _ in STAGES]
-        self.stages[0].state = "QUEUED"
         self.leases = []
+        self.known = known
+        self.advance(0)
+
+    def advance(self, stage: int) -> None:
+        """Skip what is known from ``stage`` on, queue the next one or end the run."""
+        while stage in self.known:
+            self.stages[stage].state = "SKIPPED"
+            stage += 1
+        if stage == len(STAGES):
+            self.state = "SUCCEEDED"
+        else:
+            self.stages[stage].state = "QUEUED"
 
     def current(self) -> int | None:
         """The first stage without a result."""
-        return next((i for i, s in enumerate(self.stages) if s.state != "SUCCEEDED"), None)
+        return next((i for i, s in enumerate(self.stages) if s.state not in DONE), None)
 
     def task(self, stage: int) -> TaskId:
         return TaskId(self.uid, STAGES[stage], self.stages[stage].attempt)
@@ -59,7 +73,7 @@ class RunModel:
 
     def end_cancelled(self) -> None:
         for stage in self.stages:
-            if stage.state != "SUCCEEDED":
+            if stage.state not in DONE:
                 stage.state = "CANCELLED"
         self.state = "CANCELLED"
 
@@ -87,7 +101,7 @@ class RunModel:
             return Stop(StopReason.RUNNING_ELSEWHERE)
         if self.state in ("CANCELLING", "CANCELLED"):
             return Stop(StopReason.CANCELLED)
-        if model.state == "SUCCEEDED" and stage < 2 and self.stages[stage + 1].state == "QUEUED":
+        if model.state in DONE and stage < 2 and self.stages[stage + 1].state == "QUEUED":
             return Continue(self.task(stage + 1))
         return None if model.state == "QUEUED" else Stop(StopReason.STALE)
 
@@ -100,11 +114,11 @@ class RunModel:
         lease.end = self.stages[lease.stage].state = "SUCCEEDED"
         if self.state == "CANCELLING":
             self.end_cancelled()
-        elif lease.stage == 2:
-            self.state = "SUCCEEDED"
         else:
-            lease.answer = chained
-            self.stages[lease.stage + 1].state = "QUEUED"
+            self.advance(lease.stage + 1)
+            # Only to the stage right after: the chain knows of no other.
+            following = self.stages[lease.stage + 1 : lease.stage + 2]
+            lease.answer = chained and [s.state for s in following] == ["QUEUED"]
 
     def expired(self, lease: Lease) -> None:
         lease.end = "EXPIRED"

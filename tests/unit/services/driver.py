@@ -79,14 +79,19 @@ class Driver:
         self.context = context
         self.worker_id = worker_id
 
-    async def register(self, pools: tuple[str, ...] = ("cpu",), slots: int = 1) -> None:
+    async def register(
+        self,
+        pools: tuple[str, ...] = ("cpu",),
+        slots: int = 1,
+        judges: dict[str, str] | None = None,
+    ) -> None:
         command = RegisterWorker(
             worker_id=self.worker_id,
             hostname="host",
             pools=list(pools),
             slots=[{"id": f"cpu-{i}", "accelerator": "cpu"} for i in range(slots)],
             versions={"tailrace": "0", "stages": stage_versions_text()},
-            judges={},
+            judges=judges or {},
             protocol_version=PROTOCOL_VERSION,
         )
         await register_worker(self.context, command)

@@ -15,7 +15,14 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from tailrace.formats.listing import FileEntry, listing_digest
-from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, stage_pb2, stage_pb2_grpc
+from tailrace.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    evaluation_pb2,
+    run_pb2,
+    stage_pb2,
+    stage_pb2_grpc,
+)
 
 
 def refuse(context: Any, code: int, reason: str, message: str) -> None:
@@ -56,7 +63,7 @@ class Attempt:
 class FakeControlPlane(
     stage_pb2_grpc.StageServiceServicer, artifact_pb2_grpc.ArtifactServiceServicer
 ):
-    """StageService and ArtifactService over dictionaries."""
+    """StageService, ArtifactService and ListPredictions over dictionaries."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -64,6 +71,7 @@ class FakeControlPlane(
         self.answers: dict[str, stage_pb2.AcquireStageResponse] = {}
         self.attempts: dict[str, Attempt] = {}
         self.blobs: dict[str, bytes] = {}
+        self.predictions: list[evaluation_pb2.Prediction] = []
         self.uploads: dict[str, bytes] = {}
         self.registered: list[stage_pb2.RegisterWorkerRequest] = []
         self.heartbeats: list[stage_pb2.WorkerHeartbeatRequest] = []
@@ -86,6 +94,16 @@ class FakeControlPlane(
         )
         stage_pb2_grpc.add_StageServiceServicer_to_server(self, self._server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self, self._server)
+        # Of RunService only what a worker calls.
+        listing = grpc.unary_unary_rpc_method_handler(
+            self.list_predictions,
+            request_deserializer=run_pb2.ListPredictionsRequest.FromString,
+            response_serializer=run_pb2.ListPredictionsResponse.SerializeToString,
+        )
+        handler = grpc.method_handlers_generic_handler(
+            "tailrace.v1.RunService", {"ListPredictions": listing}
+        )
+        self._server.add_generic_rpc_handlers((handler,))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
         return self.address
@@ -122,6 +140,16 @@ class FakeControlPlane(
     def lease(self, token: str) -> Attempt:
         """Make an attempt with this lease."""
         return self.attempts.setdefault(token, Attempt(token))
+
+    # RunService
+
+    def list_predictions(self, request: Any, context: Any) -> Any:
+        """Two to a page, so that there is more than one."""
+        start = int(request.page_token or 0)
+        token = str(start + 2) if start + 2 < len(self.predictions) else ""
+        return run_pb2.ListPredictionsResponse(
+            predictions=self.predictions[start : start + 2], next_page_token=token
+        )
 
     # StageService
 

@@ -16,7 +16,10 @@ from google.rpc import code_pb2
 
 from tailrace.channel import connect
 from tailrace.formats.dispatch import TaskId
-from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
+from tailrace.formats.jsonl import read_records
+from tailrace.formats.prediction import Prediction
+from tailrace.formats.stage_job import decode_job
+from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, stage_pb2
 from tests.servers.node import wait_until
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order
 from tests.unit.workers.control_plane import Attempt as Known
@@ -97,6 +100,37 @@ def test_a_success_is_reported_with_all_it_made(fake: FakeControlPlane, worker: 
     assert {"log", "metric", "progress", "checkpoint"} == set(kinds)
     assert "hello from stdout" in known.logs()
     assert not (worker.folder / "inputs/checkpoint/state").stat().st_mode & 0o222
+
+
+@pytest.mark.parametrize(("number", "stored"), [(1, None), (2, ["a", "b", "c"])])
+def test_a_later_attempt_at_predicting_gets_what_is_stored(
+    fake: FakeControlPlane, worker: Worker, number: int, stored: list[str] | None
+) -> None:
+    fake.predictions = [
+        evaluation_pb2.Prediction(
+            eval_set="s",
+            example_id=example,
+            model_role="MODEL_ROLE_TRAINED",
+            prompt="p",
+            finish_reason="FINISH_REASON_EOS",
+            token_ids=[1, 0],
+        )
+        for example in "abc"
+    ]
+    order = make_order(fake, run_pb2.STAGE_KIND_INFER)
+    fake.lease(order.lease_token)
+    task = TaskId("uid", "infer", number)
+    attempt = Attempt(worker.means, task, order, worker.directives, worker.folder)
+    assert attempt.run("").outcome == "succeeded"
+    job = decode_job((worker.folder / "job.json").read_text())
+    path = job.inputs.stored_predictions
+    if stored is None:
+        assert path is None
+        return
+    assert path is not None
+    found = read_records(Prediction, Path(path))
+    assert [each.example_id for each in found] == stored
+    assert all(each.text == "" and each.token_ids == [1, 0] for each in found)
 
 
 def test_a_chain_stops_when_told_so(fake: FakeControlPlane, worker: Worker) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.channel import connect
 from tailrace.errors import NotFound
-from tailrace.v1 import artifact_pb2
+from tailrace.v1 import artifact_pb2, stage_pb2
 from tests.unit.workers.control_plane import FakeControlPlane
 from workers.cache import BlobCache
 from workers.content import Content, InterruptedTransferError
@@ -51,6 +51,38 @@ def test_every_kind_of_input_gets_its_place(
     ):
         assert folder is not None
         assert (Path(folder) / name).is_file()
+
+
+def test_inputs_are_placed_by_what_they_are_for(
+    fake: FakeControlPlane, content: Content, tmp_path: Path
+) -> None:
+    model, predictions = (
+        fake.artifact(artifact_pb2.ARTIFACT_KIND_MODEL, config__json=b"{}"),
+        fake.artifact(artifact_pb2.ARTIFACT_KIND_PREDICTIONS, predictions__jsonl=b"theirs"),
+    )
+    ours = fake.artifact(artifact_pb2.ARTIFACT_KIND_PREDICTIONS, predictions__jsonl=b"ours")
+    named = [
+        stage_pb2.NamedInput(role="INPUT_ROLE_BASE_MODEL", artifact=model),
+        stage_pb2.NamedInput(role="INPUT_ROLE_JUDGE_MODEL", judge="llm_rubric", artifact=model),
+        stage_pb2.NamedInput(role="INPUT_ROLE_JUDGE_MODEL", judge="pairwise", artifact=model),
+        stage_pb2.NamedInput(
+            role="INPUT_ROLE_BASELINE_PREDICTIONS", judge="pairwise", artifact=predictions
+        ),
+    ]
+    inputs = content.inputs([ours], tmp_path / "in", never, named)
+    assert inputs.model is None
+    assert inputs.base_model is not None
+    assert set(inputs.judge_models) == {"llm_rubric", "pairwise"}
+    folders = [inputs.base_model, *inputs.judge_models.values()]
+    assert len({Path(folder) for folder in folders}) == 3
+    assert all((Path(folder) / "config.json").is_file() for folder in folders)
+    assert inputs.predictions is not None
+    assert inputs.baseline_predictions is not None
+    pairs = ((inputs.predictions, b"ours"), (inputs.baseline_predictions, b"theirs"))
+    assert all((Path(where) / "predictions.jsonl").read_bytes() == body for where, body in pairs)
+    unknown = stage_pb2.NamedInput(artifact=model)
+    with pytest.raises(ValueError, match="no stage reads an input of this role"):
+        content.inputs([], tmp_path / "other", never, [unknown])
 
 
 @pytest.mark.parametrize("path", ["../escape", "/etc/x", "a/../../b", ""])
