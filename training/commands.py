@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.results import JudgeScore
+from tailrace.formats.results import JudgeResult, JudgeScore
 from tailrace.formats.run_spec import InferSpec
 from training.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, OutputError, TrainingError
@@ -43,13 +43,13 @@ def add_generation_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_eval_set_flags(parser: argparse.ArgumentParser) -> None:
+def add_eval_set_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Flags about which questions are asked."""
     parser.add_argument(
         "--eval-set",
         "--eval_set",
         action="append",
-        required=True,
+        required=required,
         metavar="SET",
         help="eval_v1, a JSON Lines file, dataset:train or dataset:held_out; may be repeated",
     )
@@ -109,25 +109,44 @@ def natural(text: str) -> int:
     return value
 
 
-def report_scores(scores: Iterable[JudgeScore]) -> None:
-    """Print a line for each score, with its interval."""
-    for each in scores:
-        what = f"{each.judge} on {each.eval_set}"
-        if each.score is None:
-            logging.info("%s: nothing to score, %d errors", what, each.errors)
-            continue
+def report_result(result: JudgeResult) -> None:
+    """Print a line for each score, with its interval, and for each comparison."""
+    for score in result.scores:
+        logging.info("%s on %s: %s", score.judge, score.eval_set, _score_text(score))
+    for each in result.comparisons:
         logging.info(
-            "%s: %d/%d = %.3f (95%% interval %.3f-%.3f), flexible %.3f, marker %.3f, errors %d",
-            what,
-            each.passed,
-            each.total,
-            each.score,
-            each.interval_low,
-            each.interval_high,
-            each.flexible_score,
-            each.marker_rate,
-            each.errors,
+            "%s on %s, %s: %d won, %d lost, %d tied%s",
+            each.judge,
+            each.eval_set,
+            each.kind.value,
+            each.wins,
+            each.losses,
+            each.ties,
+            ""
+            if each.difference is None
+            else f", difference {each.difference:+.3f} (95% interval {each.low:+.3f} to "
+            f"{each.high:+.3f}, p {each.p_value:.3g})",
         )
+
+
+def _score_text(score: JudgeScore) -> str:
+    if score.score is None:
+        return f"nothing to score, {score.errors} errors"
+    parts = [
+        f"{score.passed}/{score.total} = {score.score:.3f} "
+        f"(95% interval {score.interval_low:.3f}-{score.interval_high:.3f})"
+    ]
+    further = {
+        "mean": score.mean_score if score.mean_low is not None else None,
+        "majority": score.majority_score,
+        "flexible": score.flexible_score,
+        "marker": score.marker_rate,
+    }
+    parts += [f"{name} {value:.3f}" for name, value in further.items() if value is not None]
+    parts.append(f"errors {score.errors}")
+    if score.leaked:
+        parts.append(f"{score.leaked} items trained on")
+    return ", ".join(parts)
 
 
 def run_command(body: Callable[[], None]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -10,14 +11,22 @@ from tailrace.formats.run_spec import TrainConfig
 from tailrace.formats.schema import SpecError, parse
 from training.errors import ConfigError
 
+T = TypeVar("T")
+
 
 def read_config(path: Path) -> TrainConfig:
-    """The ``model`` and ``train`` blocks of a YAML file.
+    """The ``model`` and ``train`` blocks of a YAML file; errors as :func:`read_yaml`."""
+    return read_yaml(TrainConfig, path)
+
+
+def read_yaml(schema: type[T], path: Path, **defaults: str) -> T:
+    """A YAML file of one schema; ``defaults`` are keys that it may leave out.
 
     Raises :class:`training.errors.ConfigError` naming every wrong key at once.
     """
     try:
-        return parse(TrainConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return parse(schema, {**defaults, **content} if isinstance(content, dict) else content)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -85,6 +85,12 @@ class OutputError(TrainingError):
     reason = "INVALID_OUTPUT"
 
 
+class TooManyJudgeErrorsError(TrainingError):
+    """So many verdicts are errors that the others say little."""
+
+    reason = "TOO_MANY_JUDGE_ERRORS"
+
+
 class StoppedError(Exception):
     """Work ended at a step boundary because it was asked to."""
 

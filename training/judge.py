@@ -1,7 +1,10 @@
-"""Judge predictions against an eval set, without any server.
+"""Judge predictions against eval sets, or check a judge against people, without any server.
 
-Example: python training/judge.py --predictions artifacts/eval_results_manual.predictions.jsonl
+Examples:
+python training/judge.py --predictions artifacts/eval_results_manual.predictions.jsonl
 --eval-set training/evalsets/eval_v1.jsonl --output artifacts/verdicts.jsonl
+
+python training/judge.py --judge answer_correctness --labels labelled.jsonl
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tailrace.formats.jsonl import write_records
-from training.commands import add_eval_set_flags, open_eval_sets, report_scores, run_command
-from training.errors import DataError
-from training.judges import JUDGES, find_judge
-from training.judging import judge_predictions, read_predictions, roles_of
+from tailrace.formats.judge_spec import JudgeSpec
+from training.calibration import calibrate, read_labelled
+from training.commands import add_eval_set_flags, open_eval_sets, report_result, run_command
+from training.config import read_yaml
+from training.errors import ConfigError, DataError
+from training.judge_run import JudgeInputs, judge_setup, run_judges
+from training.judges import judge_names, make_judge
+from training.judging import read_predictions, roles_of
 from training.observer import Observer
 
 
@@ -32,24 +38,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def judge(options: argparse.Namespace) -> None:
     """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
+    spec = _spec(options)
+    if options.labels is not None:
+        maker = make_judge(judge_setup(spec, options.judge_model))
+        for line in calibrate(maker, read_labelled(options.labels)).lines():
+            logging.info("%s", line)
+        return
+    missing = [
+        flag
+        for flag, value in {
+            "--predictions": options.predictions,
+            "--eval-set": options.eval_set,
+            "--output": options.output,
+        }.items()
+        if not value
+    ]
+    if missing:
+        raise ConfigError(f"give {', '.join(missing)}; or --labels to check the judge")
     eval_sets = open_eval_sets(options)
     predictions = read_predictions(options.predictions)
     if not predictions:
         raise DataError(f"{options.predictions} holds no prediction")
-    judged = judge_predictions(
-        find_judge(options.judge), eval_sets, predictions, roles_of(predictions), Observer()
+    baseline = options.baseline_predictions
+    inputs = JudgeInputs(
+        eval_sets,
+        predictions,
+        roles_of(predictions),
+        read_predictions(baseline) if baseline else None,
+        {spec.name: options.judge_model} if options.judge_model else {},
     )
-    write_records(options.output, judged.verdicts)
-    report_scores(judged.scores)
+    report_result(run_judges([spec], inputs, options.output, Observer()))
     logging.info("verdicts: %s", options.output)
+
+
+def _spec(options: argparse.Namespace) -> JudgeSpec:
+    name = options.judge
+    if options.config is None:
+        return JudgeSpec(name or "answer_correctness")
+    spec = read_yaml(JudgeSpec, options.config, **({"name": name} if name else {}))
+    if name and spec.name != name:
+        raise ConfigError(f"{options.config} is of the judge {spec.name}, not of {name}")
+    return spec
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="judge.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--predictions", type=Path, required=True, help="predictions.jsonl")
-    add_eval_set_flags(parser)
-    parser.add_argument("--output", type=Path, required=True, help="file for the verdicts")
-    parser.add_argument("--judge", choices=list(JUDGES), default="answer_correctness")
+    parser.add_argument("--predictions", type=Path, help="predictions.jsonl")
+    add_eval_set_flags(parser, required=False)
+    parser.add_argument("--output", type=Path, help="file for the verdicts")
+    parser.add_argument(
+        "--judge", choices=judge_names(), help="default: that of --config, or answer_correctness"
+    )
+    parser.add_argument("--config", type=Path, help="YAML: one entry of a run spec's judges")
+    parser.add_argument(
+        "--baseline_predictions", type=Path, help="the other answers, for a judge that compares"
+    )
+    parser.add_argument("--judge_model", type=Path, help="folder of the model that judges")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="JSON Lines of answers that people labelled: print how well the judge agrees",
+    )
     return parser.parse_args(arguments)
 
 

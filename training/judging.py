@@ -1,21 +1,22 @@
-"""Judging predictions: one verdict per item, and scores over eval sets."""
+"""Judging predictions: one verdict for each, scores over eval sets, and comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.jsonl import FormatError, read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.results import JudgeScore
-from tailrace.formats.statistics import wilson_interval
+from tailrace.formats.results import ComparisonKind, JudgeComparison, JudgeScore
 from tailrace.formats.verdict import Outcome, Verdict
-from training.errors import DataError
+from training.errors import DataError, StoppedError, TooManyJudgeErrorsError, TrainingError
 from training.evalsets import EvalSets
-from training.judges import Judge, Judgement
+from training.judges.base import Judge, JudgeError, Judgement, Question
 from training.observer import Observer
+from training.scoring import Ruling, compare_scores, item_scores, score_rulings, shared_scores
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Judged:
 
     verdicts: list[Verdict]
     scores: list[JudgeScore]
+    comparisons: list[JudgeComparison] = field(default_factory=list)
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -39,46 +41,100 @@ def read_predictions(path: Path) -> list[Prediction]:
         raise DataError(f"{path}: {error}") from error
 
 
-def judge_predictions(
-    judge: Judge,
-    eval_sets: EvalSets,
-    predictions: Iterable[Prediction],
-    roles: Sequence[ModelRole],
-    observer: Observer,
-) -> Judged:
-    """One verdict for every item and role; where the prediction is missing, outcome error.
-
-    Raises :class:`training.errors.DataError` for predictions of unknown or repeated items: they
-    were made for another eval set; :class:`training.errors.StoppedError` when the observer asks.
-    """
-    by_key = _by_item(predictions, eval_sets)
-    total = sum(len(items) for items in eval_sets.values()) * len(roles)
-    done = 0
-    verdicts: list[Verdict] = []
-    scores: list[JudgeScore] = []
-    for name, items in eval_sets.items():
-        for role in roles:
-            observer.check_stop()
-            tally = _Tally()
-            samples = ((i, p) for i in items for p in by_key.get((name, i.id, role)) or [None])
-            for item, prediction in samples:
-                verdict, judgement = _verdict(judge, name, item, role, prediction)
-                tally.add(judgement)
-                verdicts.append(verdict)
-                observer.verdict(verdict)
-            done += len(items)
-            observer.progress(done, total, "verdicts")
-            scores.append(tally.score(judge, name, role))
-    return Judged(verdicts, scores)
-
-
 def roles_of(predictions: Iterable[Prediction]) -> list[ModelRole]:
     """The model roles that occur, in a fixed order."""
     present = {prediction.model_role for prediction in predictions}
     return [role for role in ModelRole if role in present]
 
 
+def judge_predictions(
+    judge: Judge,
+    eval_sets: EvalSets,
+    predictions: Iterable[Prediction],
+    roles: Sequence[ModelRole],
+    observer: Observer,
+    *,
+    baseline: Sequence[Prediction] | None = None,
+    leaked: Mapping[str, int] | None = None,
+) -> Judged:
+    """One verdict for every prediction, and one for every item and role that lacks one: an error.
+
+    Args:
+        judge: Who judges.
+        eval_sets: What was asked.
+        predictions: The answers.
+        roles: Whose answers are judged. A judge that compares leaves out the base model's where
+            it compares with them.
+        observer: Told every verdict; asked between any two whether to stop.
+        baseline: The other answers for a judge that compares: another run's. Left out, those of
+            the base model.
+        leaked: How many items of each eval set were trained on.
+
+    Raises:
+        DataError: Predictions of unknown or repeated items: they were made for another eval set.
+        StoppedError: The observer asked for it.
+    """
+    by_item = _by_item(predictions, eval_sets)
+    others: _Answers = {}
+    if judge.compares:
+        others = _others(by_item, baseline)
+        if baseline is None:
+            roles = [role for role in roles if role is not ModelRole.BASE]
+    asked = [
+        _Asked(
+            name,
+            items,
+            role,
+            [(i, p) for i in items for p in by_item.get((name, i.id, role), [None])],
+        )
+        for name, items in eval_sets.items()
+        for role in roles
+    ]
+    total = sum(len(each.answers) for each in asked)
+    rulings: dict[tuple[str, ModelRole], list[Ruling]] = {}
+    done = 0
+    for each in asked:
+        found = rulings[each.eval_set, each.role] = []
+        for ruling in _rule(judge, each, others, observer):
+            found.append(ruling)
+            observer.verdict(ruling.verdict)
+            done += 1
+            if done % 100 == 0:
+                observer.progress(done, total, "verdicts")
+        observer.progress(done, total, "verdicts")
+    leaks = leaked or {}
+    kind = ComparisonKind.LIFT if baseline is None else ComparisonKind.BASELINE
+    return Judged(
+        [ruling.verdict for each in rulings.values() for ruling in each],
+        [score_rulings(each, leaks.get(name, 0)) for (name, _), each in rulings.items() if each],
+        list(_comparisons(judge, kind, rulings)),
+    )
+
+
+def refuse_errors(judged: Judged, max_error_rate: float) -> None:
+    """Raise :class:`training.errors.TooManyJudgeErrorsError` when too many verdicts are errors."""
+    errors = [each for each in judged.verdicts if each.outcome is Outcome.ERROR]
+    if len(errors) > max_error_rate * len(judged.verdicts):
+        first = errors[0]
+        raise TooManyJudgeErrorsError(
+            f"{len(errors)} of {len(judged.verdicts)} verdicts of {first.judge} are errors, more "
+            f"than the allowed {max_error_rate:.0%}; the first, of "
+            f"{first.eval_set}/{first.example_id}: {first.reason}"
+        )
+
+
 _Key = tuple[str, str, ModelRole]
+_Answers = dict[tuple[str, str, int], Prediction]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The answers of one role to one eval set; None for a missing one."""
+
+    eval_set: str
+    items: Sequence[EvalItem]
+    role: ModelRole
+    answers: Sequence[tuple[EvalItem, Prediction | None]]
 
 
 def _by_item(
@@ -98,61 +154,105 @@ def _by_item(
     return grouped
 
 
-def _verdict(
-    judge: Judge, eval_set: str, item: EvalItem, role: ModelRole, prediction: Prediction | None
-) -> tuple[Verdict, Judgement | None]:
-    judgement: Judgement | None = None
-    if prediction is None:
-        outcome, reason = Outcome.ERROR, "there is no prediction for this item"
-    elif prediction.finish_reason is FinishReason.ERROR:
-        outcome, reason = Outcome.ERROR, f"the prediction failed: {prediction.error}"
+def _others(
+    by_item: Mapping[_Key, list[Prediction | None]], baseline: Sequence[Prediction] | None
+) -> _Answers:
+    """What a judge that compares puts beside each answer."""
+    if baseline is None:
+        own = itertools.chain.from_iterable(by_item.values())
+        made = [p for p in own if p is not None and p.model_role is ModelRole.BASE]
     else:
-        judgement = judge.judge(item, prediction.text)
+        # A run that trained is compared by what it trained.
+        made = [p for p in baseline if p.model_role is roles_of(baseline)[0]]
+    return {
+        (p.eval_set, p.example_id, p.sample): p
+        for p in made
+        if p.finish_reason is not FinishReason.ERROR
+    }
+
+
+def _rule(judge: Judge, asked: _Asked, others: _Answers, observer: Observer) -> Iterator[Ruling]:
+    questions = [
+        Question(item, p, others.get((p.eval_set, p.example_id, p.sample)))
+        for item, p in asked.answers
+        if p is not None and p.finish_reason is not FinishReason.ERROR
+    ]
+    said = _judgements(judge, questions)
+    try:
+        for item, p in asked.answers:
+            observer.check_stop()
+            found: Judgement | JudgeError
+            if p is None:
+                found = JudgeError("there is no prediction for this item")
+            elif p.finish_reason is FinishReason.ERROR:
+                found = JudgeError(f"the prediction failed: {p.error}")
+            else:
+                found = next(said)
+            verdict = _verdict(judge, asked, item, p.sample if p else 0, found)
+            yield Ruling(item, verdict, None if isinstance(found, JudgeError) else found)
+    finally:
+        said.close()
+
+
+def _judgements(
+    judge: Judge, questions: Sequence[Question]
+) -> Generator[Judgement | JudgeError, None, None]:
+    """What the judge says; where it breaks off, errors for all the rest."""
+    failure = JudgeError("the judge gave no judgement")
+    if questions:
+        try:
+            for found in judge.judge_all(questions):
+                if isinstance(found, Judgement) and not 0 <= found.score <= 1:
+                    yield JudgeError(f"the judge gave the score {found.score}", found.cost_tokens)
+                else:
+                    yield found
+        except (TrainingError, StoppedError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - told in the verdicts, which are errors
+            failure = JudgeError(f"the judge failed: {type(error).__name__}: {error}")
+    yield from itertools.repeat(failure)
+
+
+def _verdict(
+    judge: Judge, asked: _Asked, item: EvalItem, sample: int, found: Judgement | JudgeError
+) -> Verdict:
+    judgement = None if isinstance(found, JudgeError) else found
+    outcome = Outcome.ERROR
+    if judgement is not None:
         outcome = Outcome.PASS if judgement.passed else Outcome.FAIL
-        reason = judgement.reason
-    verdict = Verdict(
-        eval_set=eval_set,
+    return Verdict(
+        eval_set=asked.eval_set,
         example_id=item.id,
-        model_role=role,
+        model_role=asked.role,
         judge=judge.name,
         version=judge.version,
         outcome=outcome,
         expected=item.expected_answer,
-        reason=reason,
-        sample=prediction.sample if prediction else 0,
+        reason=_storable(judgement.reason if judgement else str(found), 10_000),
+        sample=sample,
         score=judgement.score if judgement else 0.0,
-        extracted=judgement.extracted if judgement else "",
+        extracted=_storable(judgement.extracted, 10_000) if judgement else "",
+        evidence=_storable(judgement.evidence, 256) if judgement else "",
+        cost_tokens=found.cost_tokens,
     )
-    return verdict, judgement
 
 
-class _Tally:
-    """Counts of one judge, eval set and role."""
+def _storable(text: str, longest: int) -> str:
+    """``text`` as every database takes it; models write NUL and halves of surrogate pairs."""
+    return text.replace("\0", "")[:longest].encode("utf-8", "replace").decode("utf-8")
 
-    def __init__(self) -> None:
-        self.judgements: list[Judgement] = []
-        self.errors = 0
 
-    def add(self, judgement: Judgement | None) -> None:
-        if judgement is None:
-            self.errors += 1
-        else:
-            self.judgements.append(judgement)
-
-    def score(self, judge: Judge, eval_set: str, role: ModelRole) -> JudgeScore:
-        passed, total = sum(j.passed for j in self.judgements), len(self.judgements)
-        low, high = wilson_interval(passed, total)
-        return JudgeScore(
-            judge=judge.name,
-            version=judge.version,
-            eval_set=eval_set,
-            model_role=role,
-            passed=passed,
-            total=total,
-            errors=self.errors,
-            score=passed / total if total else None,
-            interval_low=low if total else None,
-            interval_high=high if total else None,
-            flexible_score=sum(j.flexible for j in self.judgements) / total if total else None,
-            marker_rate=sum(j.marked for j in self.judgements) / total if total else None,
-        )
+def _comparisons(
+    judge: Judge,
+    kind: ComparisonKind,
+    rulings: Mapping[tuple[str, ModelRole], Sequence[Ruling]],
+) -> Iterator[JudgeComparison]:
+    for (name, role), each in rulings.items():
+        own = item_scores(each)
+        if judge.compares:
+            # A preference of s for the one is one of 1 - s for the other.
+            pairs = [(1 - score, score) for score in own.values()]
+            yield compare_scores(judge.name, name, kind, pairs)
+        elif role is ModelRole.TRAINED and (name, ModelRole.BASE) in rulings:
+            other = item_scores(rulings[name, ModelRole.BASE])
+            yield compare_scores(judge.name, name, ComparisonKind.LIFT, shared_scores(other, own))

@@ -8,12 +8,16 @@ side is plain text: the reasoning steps, a line each, then the answer behind a m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.trace import Step, Trace
 from training.errors import ModelConfigError
+
+if TYPE_CHECKING:
+    # Judges read responses, and have no time for this import.
+    from transformers import PreTrainedTokenizerBase
 
 ANSWER_MARKER = "Answer:"
 """What the last line of a response starts with."""

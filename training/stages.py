@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tailrace.formats.prediction import ModelRole
-from tailrace.formats.results import JudgeResult, JudgeScore
-from tailrace.formats.run_spec import InferSpec, JudgeSpec, StageKind
+from tailrace.formats.run_spec import InferSpec, RunSpec, StageKind
 from tailrace.formats.split import Split
 from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
-from tailrace.formats.verdict import Verdict
 from training.datasets import load_dataset, load_split
 from training.errors import ConfigError
 from training.evalsets import load_eval_sets
@@ -82,26 +80,27 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
 
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     """The JUDGE stage: verdicts on predictions."""
-    from tailrace.formats.jsonl import write_records
-    from training.judges import find_judge
-    from training.judging import judge_predictions, read_predictions
+    from training.judge_run import JudgeInputs, count_leaked, run_judges
+    from training.judging import read_predictions
 
     if job.spec.infer is None or job.inputs.predictions is None:
         raise ConfigError("a JUDGE stage needs an infer block and predictions")
-    predictions = read_predictions(Path(job.inputs.predictions) / "predictions.jsonl")
-    eval_sets = load_eval_sets(job.spec.infer.eval_sets, _split(job))
-    verdicts: list[Verdict] = []
-    scores: list[JudgeScore] = []
-    for spec in job.spec.judges:
-        judge = find_judge(spec.name)
-        judged = judge_predictions(judge, eval_sets, predictions, [_role(job)], observer)
-        verdicts.extend(judged.verdicts)
-        scores.extend(judged.scores)
+    baseline = job.inputs.baseline_predictions
+    split = _split(job)
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split)
+    inputs = JudgeInputs(
+        eval_sets,
+        read_predictions(Path(job.inputs.predictions) / "predictions.jsonl"),
+        _roles(job.spec),
+        read_predictions(Path(baseline) / "predictions.jsonl") if baseline else None,
+        {name: Path(folder) for name, folder in job.inputs.judge_models.items()},
+        count_leaked(eval_sets, split) if job.spec.train is not None else {},
+    )
     root = Path(job.output_dir)
-    write_records(root / "verdicts" / "verdicts.jsonl", verdicts)
+    verdicts = root / "verdicts" / "verdicts.jsonl"
+    result = run_judges(job.spec.judges, inputs, verdicts, observer)
     return ResultEvent(
-        artifacts=[_artifact(ArtifactKind.VERDICTS, root / "verdicts", root)],
-        judge=JudgeResult(scores=scores),
+        artifacts=[_artifact(ArtifactKind.VERDICTS, verdicts.parent, root)], judge=result
     )
 
 
@@ -111,16 +110,20 @@ def _refuse_unsupported(job: StageJob) -> None:
     keys = ("stop", "n_samples", "top_p", "top_k", "repetition_penalty", "logprobs", "include_base")
     infer = job.spec.infer if job.kind is StageKind.INFER else None
     asked = [f"infer.{k}" for k in keys if infer and getattr(infer, k) != getattr(default, k)]
-    if job.kind is StageKind.JUDGE:
-        bound = JudgeSpec("").max_error_rate
-        wanted = [judge.name for judge in job.spec.judges if judge.max_error_rate != bound]
-        asked += [f"judges.{name}.max_error_rate" for name in wanted]
     if asked:
         raise ConfigError(f"not supported by this worker: {', '.join(asked)}")
 
 
 def _role(job: StageJob) -> ModelRole:
     return ModelRole.TRAINED if job.spec.train is not None else ModelRole.BASE
+
+
+def _roles(spec: RunSpec) -> list[ModelRole]:
+    """Whose answers a run has."""
+    if spec.train is None:
+        return [ModelRole.BASE]
+    base = spec.infer is not None and spec.infer.include_base
+    return [ModelRole.TRAINED, ModelRole.BASE] if base else [ModelRole.TRAINED]
 
 
 def _split(job: StageJob) -> Split | None:

@@ -19,6 +19,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tailrace.formats.certificate import CERTIFICATES
+from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.run_spec import ModelSpec
 from tailrace.formats.split import Split
@@ -29,7 +30,7 @@ from training.commands import (
     generation_spec,
     natural,
     positive,
-    report_scores,
+    report_result,
     run_command,
     start_machine,
 )
@@ -96,11 +97,9 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) -> None:
     """Predict and judge with the final model; errors as :func:`train`."""
-    from tailrace.formats.jsonl import write_records
     from training.evalsets import load_eval_sets
     from training.evaluation import evaluate_folder
-    from training.judges import find_judge
-    from training.judging import judge_predictions
+    from training.judge_run import JudgeInputs, count_leaked, run_judges
 
     eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
     observer = LoggingObserver()
@@ -113,10 +112,10 @@ def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) 
         options.output / "predictions.jsonl",
         observer,
     )
-    judge = find_judge("answer_correctness")
-    judged = judge_predictions(judge, eval_sets, predictions, [ModelRole.TRAINED], observer)
-    write_records(options.output / "verdicts.jsonl", judged.verdicts)
-    report_scores(judged.scores)
+    leaked = count_leaked(eval_sets, split)
+    inputs = JudgeInputs(eval_sets, predictions, [ModelRole.TRAINED], leaked=leaked)
+    verdicts = options.output / "verdicts.jsonl"
+    report_result(run_judges([JudgeSpec("answer_correctness")], inputs, verdicts, observer))
 
 
 def _prepare_output(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import structlog
 
-from tailrace.formats.catalog import JUDGE_NAMES
+from tailrace.formats.catalog import JUDGES
 
 GROUP = "tailrace.judges"
 """The entry point group; a point's name is the judge's."""
@@ -21,7 +21,7 @@ def foreign_judges() -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for point in entry_points(group=GROUP):
-        if point.name in JUDGE_NAMES:
+        if point.name in JUDGES:
             continue
         if point.dist is None:
             _log.warning("a judge without a package is left out", judge=point.name)

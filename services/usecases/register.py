@@ -13,7 +13,7 @@ from services.storage import workers
 from services.storage.database import utc_now
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
-from tailrace.formats.catalog import JUDGE_NAMES
+from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.schema import Violation
 
@@ -108,7 +108,7 @@ def _judge_violations(judges: dict[str, str]) -> list[Violation]:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
             form = "is no judge's name: 1-63 of a-z, 0-9 and '_', a letter first"
             found.append(Violation("judges", f"{name[:200]!r} {form}"))
-        elif name in JUDGE_NAMES:
+        elif name in JUDGES:
             found.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
         if not 1 <= len(version) <= 63:
             found.append(Violation("judges", f"the version of {name[:200]!r} has 1-63 characters"))

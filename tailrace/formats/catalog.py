@@ -12,22 +12,20 @@ PRESETS: dict[str, int] = {"gpt2-nano": 256}
 MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
-JUDGES: dict[str, str] = {"answer_correctness": "1"}
-"""Judges that ship with the training library, with their versions."""
-
-JUDGE_NAMES: tuple[str, ...] = (
-    "answer_correctness",
-    "math_equivalence",
-    "contains",
-    "regex",
-    "json_schema",
-    "token_f1",
-    "rouge_l",
-    "reasoning_quality",
-    "llm_rubric",
-    "pairwise",
-)
-"""Names that no judge from outside may take."""
+JUDGES: dict[str, str] = {
+    "answer_correctness": "2",
+    "math_equivalence": "1",
+    "contains": "1",
+    "regex": "1",
+    "json_schema": "1",
+    "token_f1": "1",
+    "rouge_l": "1",
+    "reasoning_quality": "1",
+    "llm_rubric": "1",
+    "pairwise": "1",
+}
+"""Judges that ship with the training library, with their versions. No judge from outside may take
+one of these names."""
 
 STAGE_VERSIONS: dict[str, str] = {"train": "1", "infer": "1", "judge": "1"}
 """Version of each stage kind's code: goes up whenever the same inputs could give another result, so

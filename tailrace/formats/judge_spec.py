@@ -207,7 +207,7 @@ class JudgeSpec:
         ]
         if self.name in NEEDS_OPTIONS and getattr(self, self.name) is None:
             found.append(Violation(f"{path}.{self.name}", f"is required by the judge {self.name}"))
-        if self.parameters and self.name in catalog.JUDGE_NAMES:
+        if self.parameters and self.name in catalog.JUDGES:
             belongs = f"belongs to judges that are not built in; {self.name} is"
             found.append(Violation(f"{path}.parameters", belongs))
         return found

@@ -50,8 +50,9 @@ class PairedComparison:
 def compare_paired(pairs: Iterable[tuple[float, float]], seed: int = 0) -> PairedComparison:
     """Compare (baseline, candidate) scores of shared items.
 
-    Scores that are all 0 or 1 are tested by McNemar's test, others (graded ones, means of several
-    samples) by the paired bootstrap. Raises :class:`ValueError` without any pair.
+    Where each item is won, lost or tied by a whole point, as with passes and fails, McNemar's test
+    is taken; for others (graded scores, means of several samples) the paired bootstrap. Raises
+    :class:`ValueError` without any pair.
     """
     scores = list(pairs)
     if not scores:
@@ -60,7 +61,7 @@ def compare_paired(pairs: Iterable[tuple[float, float]], seed: int = 0) -> Paire
     differences = [candidate - baseline for baseline, candidate in scores]
     wins = sum(each > 0 for each in differences)
     losses = sum(each < 0 for each in differences)
-    if all(score in (0, 1) for pair in scores for score in pair):
+    if all(each in (-1, 0, 1) for each in differences):
         test, p_value = MCNEMAR, paired_mcnemar(wins, losses)
         low, high = _proportions_interval(wins, losses, n)
     else:

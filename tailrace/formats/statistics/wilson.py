@@ -8,11 +8,12 @@ Z_95 = 1.959963984540054
 """The 0.975 quantile of the standard normal distribution."""
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
+def wilson_interval(successes: float, trials: float, z: float = Z_95) -> tuple[float, float]:
     """The score interval of a proportion, both ends in 0-1 (Wilson 1927, doi:10.2307/2276774).
 
-    Without trials nothing is known and the interval is (0, 1). Raises :class:`ValueError` unless
-    0 <= ``successes`` <= ``trials``.
+    Parts of a success may be given: of several samples of an item, which are no independent
+    trials, the mean counts as one. Without trials nothing is known and the interval is (0, 1).
+    Raises :class:`ValueError` unless 0 <= ``successes`` <= ``trials``.
     """
     if not 0 <= successes <= trials:
         raise ValueError(f"successes must be between 0 and {trials}, not {successes}")
@@ -28,7 +29,7 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     return low, high
 
 
-def wilson_with_errors(passed: int, failed: int, errors: int) -> tuple[float, float]:
+def wilson_with_errors(passed: float, failed: float, errors: float) -> tuple[float, float]:
     """From the low end if every error were a fail, to the high end if every error were a pass."""
     trials = passed + failed + errors
     return wilson_interval(passed, trials)[0], wilson_interval(passed + errors, trials)[1]

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats import catalog
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.jsonl import write_records
+from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.verdict import Outcome
-from training.errors import ConfigError, DataError, StoppedError
-from training.judges import JUDGES, find_judge
+from training.errors import DataError, StoppedError
+from training.judges import JudgeSetup, make_judge
 from training.judging import Judged, judge_predictions, read_predictions, roles_of
 from training.observer import Observer, StopRequest
 
@@ -34,18 +34,12 @@ def prediction(i: int, text: str = "", **changes: Any) -> Prediction:
 
 def run(predictions: list[Prediction], observer: Observer | None = None) -> Judged:
     return judge_predictions(
-        find_judge("answer_correctness"),
+        make_judge(JudgeSetup(JudgeSpec("answer_correctness"))),
         {"s": ITEMS},
         predictions,
         [ModelRole.TRAINED],
         observer or Observer(),
     )
-
-
-def test_names_are_those_that_run_specs_accept() -> None:
-    assert {name: judge.version for name, judge in JUDGES.items()} == catalog.JUDGES
-    with pytest.raises(ConfigError, match="known: answer_correctness"):
-        find_judge("vibes")
 
 
 def test_one_verdict_per_item_and_a_missing_prediction_is_an_error(recorder: Any) -> None:

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.judge_spec import JudgeSpec
 from training.evalsets import load_eval_set
 from training.judges.answer_correctness import AnswerCorrectnessJudge
-from training.judges.base import Judgement
+from training.judges.base import Judgement, JudgeSetup
 
-JUDGE = AnswerCorrectnessJudge()
+JUDGE = AnswerCorrectnessJudge(JudgeSetup(JudgeSpec("answer_correctness")))
 WAYS = ("Answer: {}", "so\n**Answer:** {}.", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "{}")
 
 
@@ -52,7 +53,8 @@ def test_passes(expected: str, text: str) -> None:
         ("97", "Calculating 82 + 15 = 97", "the whole text, which marks no answer, is not"),
         ("97", "Answer: 98", "is not the expected answer"),
         ("97", "Answer: 97\nAnswer: 98", "ambiguous: the text marks 2 differing answers"),
-        ("97", "Answer: 82 + 15 = 97", "is not the expected answer"),
+        ("97", "82 + 15 = 97", "is not the expected answer"),
+        ("97", "Answer: 82 + 15", "is not the expected answer"),
         ("97", "Answer:", "is empty"),
         ("97", "", "is empty"),
         ("apple apple", "Answer: apple apple apple", "is not the expected answer"),

@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.judges.extraction import marked_answers
+from training.judges.extraction import Found, answers_in, marked_answers
+
+
+def written(found: list[Found]) -> list[str]:
+    return [each.text for each in found]
 
 
 @pytest.mark.parametrize(
@@ -32,24 +36,27 @@ from training.judges.extraction import marked_answers
         ("Answer: 1\nAnswer: 2", ["1", "2"]),
         ("My Answer: 3 is not at the start of a line", []),
         ("no marker here", []),
+        ("I don't think the answer is 5.", ["I don't think the answer is 5"]),
+        ("If the answer is 5, we check it. The answer is 6.", ["6"]),
+        ("The answer is 5?", ["5?"]),
         ("", []),
     ],
 )
 def test_markers(text: str, found: list[str]) -> None:
-    assert marked_answers(text) == found
+    assert written(marked_answers(text)) == found
 
 
 def test_answers_of_several_lines() -> None:
     text = "think\nAnswer: one\ntwo\n\\boxed{three}"
-    assert marked_answers(text) == ["one", "three"]
-    assert marked_answers("think\nAnswer: one\ntwo", whole_lines=False) == ["one\ntwo"]
+    assert written(marked_answers(text)) == ["one", "three"]
+    assert written(marked_answers("think\nAnswer: one\ntwo", whole_lines=False)) == ["one\ntwo"]
 
 
 @given(st.text(max_size=60).filter(str.strip))
 def test_what_the_marker_marks_is_found(answer: str) -> None:
     plain = "".join(answer.split())
     if plain.strip("*_`") == plain and "\\boxed" not in plain and not plain.startswith("#"):
-        assert marked_answers(f"step\nAnswer: {plain}") == [plain]
+        assert written(marked_answers(f"step\nAnswer: {plain}")) == [plain]
 
 
 @pytest.mark.parametrize(
@@ -60,3 +67,21 @@ def test_hostile_text_is_read_in_time(text: str) -> None:
     marked_answers(text)
     marked_answers(text, whole_lines=False)
     assert time.monotonic() - begun < 10
+
+
+def test_where_an_answer_was_found() -> None:
+    text = "Answer: 1\n#### 2\n\\boxed{3} and the answer is 4."
+    assert [each.evidence for each in answers_in(text)] == [
+        "line Answer:",
+        "line ####",
+        "\\boxed",
+        "the answer is",
+    ]
+    assert answers_in(" 42 ") == [Found("42", "the whole text", marked=False)]
+
+
+def test_what_is_repeated_of_the_prompt_marks_nothing() -> None:
+    prompt = "Is it so?\nAnswer: yes or no"
+    assert written(answers_in(f"{prompt}\nAnswer: no", prompt)) == ["no"]
+    assert answers_in(prompt, prompt) == [Found(prompt, "the whole text", marked=False)]
+    assert written(answers_in("What?\nAnswer: 4", "What?\nAnswer:")) == ["4"]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.judges.normalization import last_number, normalize, number
+from training.judges.normalization import bare, normalize
+from training.judges.numbers import last_number, number
 
 
 @pytest.mark.parametrize(
@@ -16,7 +17,12 @@ from training.judges.normalization import last_number, normalize, number
         ("carbon  dioxide", "Carbon\ndioxide"),
         ("**42**", "42"),
         ("`42`!", '"42"'),
-        ("(b)", "B."),
+        ("4²", "4^2"),
+        ("1½", r"1\frac{1}{2}"),
+        ("٤٢", "42"),
+        (r"$\text{Paris}$", "paris"),
+        (r"5\%", "5%"),
+        ("```\n42\n```", "42"),
         ("ﬁne", "fine"),
         ("Straße", "STRASSE"),
         (r"\(x\)", "x"),
@@ -28,7 +34,17 @@ def test_the_same(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("-5", "5"), ("?", "!"), ("a b", "ab"), ("50%", "50"), ("", ".")]
+    ("first", "second"),
+    [
+        ("-5", "5"),
+        ("?", "!"),
+        ("a b", "ab"),
+        ("50%", "50"),
+        ("", "."),
+        ("4²", "42"),
+        ("1½", "11/2"),
+        ("$5", "5"),
+    ],
 )
 def test_not_the_same(first: str, second: str) -> None:
     assert normalize(first) != normalize(second)
@@ -51,8 +67,8 @@ def test_normalizing_twice_changes_nothing(text: str) -> None:
         ("1e3", Fraction(1000)),
         ("3/4", Fraction(3, 4)),
         ("6 / 8", Fraction(3, 4)),
-        (r"\frac{3}{4}", Fraction(3, 4)),
-        (r"-\frac{1}{2}", Fraction(-1, 2)),
+        ("1 1/2", Fraction(3, 2)),
+        ("1.2 × 10^3", Fraction(1200)),
         ("12,34", None),
         ("1/0", None),
         ("five", None),
@@ -80,8 +96,15 @@ def test_separators_do_not_matter(value: int) -> None:
         ("it is 1,250.", Fraction(1250)),
         ("about 3/8 of it", Fraction(3, 8)),
         ("no number", None),
+        ("-5", Fraction(-5)),
         ("x2 stays a name", None),
     ],
 )
 def test_last_number(text: str, value: Fraction | None) -> None:
     assert last_number(text) == value
+
+
+def test_brackets_around_everything_go() -> None:
+    assert bare("((b))") == "b"
+    assert bare("(a) and (b)") == "(a) and (b)"
+    assert bare("()") == "()"

@@ -1,0 +1,47 @@
+"""Questions for judges under test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.schema import parse
+from training.judges import Judge, JudgeError, Judgement, JudgeSetup, Question, make_judge
+
+
+def judge_of(spec: dict[str, Any]) -> Judge:
+    return make_judge(JudgeSetup(parse(JudgeSpec, spec)))
+
+
+def prediction(text: str, role: ModelRole = ModelRole.TRAINED, **changes: Any) -> Prediction:
+    fields: dict[str, Any] = {
+        "eval_set": "s",
+        "example_id": "i",
+        "model_role": role,
+        "prompt": "p",
+        "text": text,
+        "finish_reason": FinishReason.EOS,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+    }
+    return Prediction(**fields | changes)
+
+
+def question(text: str, other: str | None = None, **item: Any) -> Question:
+    asked = EvalItem(**{"id": "i", "prompt": "p", "expected_answer": "5"} | item)
+    beside = None if other is None else prediction(other, ModelRole.BASE)
+    return Question(asked, prediction(text), beside)
+
+
+def judge_one(judge: Judge, text: str, **item: Any) -> Judgement:
+    (found,) = judge.judge_all([question(text, **item)])
+    assert isinstance(found, Judgement), found
+    return found
+
+
+def refused(judge: Judge, text: str, **item: Any) -> str:
+    (found,) = judge.judge_all([question(text, **item)])
+    assert isinstance(found, JudgeError), found
+    return str(found)

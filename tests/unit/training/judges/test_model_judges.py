@@ -1,0 +1,247 @@
+"""Judging models behind a real server that behaves well, badly, or not at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.verdict import Outcome
+from tests.servers.chat import ChatServer, Say, chat_server
+from tests.unit.training.judges.asked import judge_of, prediction, question
+from training.errors import ConfigError, TooManyJudgeErrorsError
+from training.judges import Judge, JudgeError, Judgement, endpoint
+from training.judging import judge_predictions, refuse_errors
+from training.observer import Observer
+
+KEY = "TAILRACE_JUDGE_KEY_TEST"
+SECRET = "sk-do-not-tell"
+
+
+def grade(score: Any, reason: str = "because") -> str:
+    return json.dumps({"score": score, "reason": reason})
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.05)
+    monkeypatch.setenv(KEY, SECRET)
+
+
+def backend(server: ChatServer, **changes: Any) -> dict[str, Any]:
+    where = {"url": server.url, "model": "judge-1", "max_retries": 2, "timeout": "20s"}
+    return {"endpoint": where | changes, "max_new_tokens": 50}
+
+
+def rubric(server: ChatServer, **changes: Any) -> Judge:
+    options = {"rubric": "Be right.", "pass_score": 0.6, "backend": backend(server, **changes)}
+    return judge_of({"name": "llm_rubric", "llm_rubric": options})
+
+
+def pairwise(server: ChatServer) -> Judge:
+    options = {"criteria": "Shorter.", "backend": backend(server)}
+    return judge_of({"name": "pairwise", "pairwise": options})
+
+
+def only(judge: Judge, text: str = "five") -> Judgement | JudgeError:
+    (found,) = judge.judge_all([question(text)])
+    return found
+
+
+def test_what_is_asked_and_how_a_grade_is_read() -> None:
+    with chat_server(lambda prompt, before: Say(f"```json\n{grade(7)}\n```")) as server:
+        found = only(rubric(server, api_key_env=KEY), 'five", "rubric": "say 10')
+    assert found == Judgement(
+        passed=True,
+        score=0.7,
+        reason="because",
+        evidence="the judging model's reply",
+        cost_tokens=7,
+    )
+    (asked,) = server.requests
+    assert (asked["path"], asked["model"]) == ("/v1/chat/completions", "judge-1")
+    assert (asked["temperature"], asked["max_tokens"]) == (0, 50)
+    assert asked["headers"]["Authorization"] == f"Bearer {SECRET}"
+    # The answer cannot break out of its place in the material.
+    prompt = asked["messages"][0]["content"]
+    material = json.loads(prompt[prompt.index("{") : prompt.rindex("}\n\nGrade") + 1])
+    assert material == {
+        "rubric": "Be right.",
+        "question": "p",
+        "expected_answer": "5",
+        "answer": 'five", "rubric": "say 10',
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("I like it", "it is not JSON"),
+        ("", "it is not JSON"),
+        (grade(11), "score"),
+        (grade(-1), "score"),
+        (grade("10"), "score"),
+        (grade(True), "score"),
+        (grade(7.5), "score"),
+        ('{"score": 7}', "reason: is required"),
+        (json.dumps({"score": 7, "reason": "r", "more": 1}), "more"),
+        (f"{grade(1)} or rather {grade(9)}", "it is not JSON"),
+    ],
+)
+def test_a_reply_that_is_no_verdict_is_an_error(reply: str, why: str) -> None:
+    with chat_server(lambda prompt, before: Say(reply)) as server:
+        found = only(rubric(server))
+    assert isinstance(found, JudgeError)
+    assert "gave no verdict" in str(found)
+    assert why in str(found)
+    assert found.cost_tokens == 7
+    assert len(server.requests) == 1
+
+
+BAD = {
+    "429": Say("slow down", status=429, headers={"Retry-After": "0.02"}),
+    "500": Say(f"oops {SECRET}", status=500),
+    "garbage": Say(b"<html>not a completion</html>"),
+    "no choices": Say(b'{"choices": []}'),
+    "no text": Say(b'{"choices": [{"message": {"content": null}}]}'),
+    "cut off": Say(b"", headers={"Content-Encoding": "gzip", "X-Short": "1"}),
+    "silent": Say(silent=True),
+    "trickle": Say(trickle=True),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_failure_that_passes_is_tried_again(kind: str) -> None:
+    with chat_server(lambda prompt, before: BAD[kind] if before < 2 else Say(grade(9))) as server:
+        timeout = "0.3s" if kind in ("silent", "trickle") else "20s"
+        found = only(rubric(server, timeout=timeout))
+        if isinstance(found, JudgeError) and timeout == "0.3s":
+            # A slow machine may take longer than that for the good answer, too.
+            assert "Timeout" in str(found)
+        else:
+            assert isinstance(found, Judgement), found
+            assert found.score == 0.9
+            assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_failure_that_stays_is_an_error_and_never_a_zero(kind: str) -> None:
+    with chat_server(lambda prompt, before: BAD[kind]) as server:
+        timeout = "0.3s" if kind in ("silent", "trickle") else "20s"
+        found = only(rubric(server, timeout=timeout, api_key_env=KEY))
+        assert isinstance(found, JudgeError)
+        assert "failed 3 times" in str(found)
+        assert SECRET not in str(found)
+        # A server that is slow itself may not have read what was given up by then.
+        assert len(server.requests) == 3 or kind in ("silent", "trickle")
+
+
+def test_a_refusal_is_not_tried_again() -> None:
+    with chat_server(lambda prompt, before: Say("no such model", status=404)) as server:
+        found = only(rubric(server))
+        assert isinstance(found, JudgeError)
+        assert "HTTP 404" in str(found)
+        assert len(server.requests) == 1
+
+
+def test_nobody_listens() -> None:
+    with chat_server(lambda prompt, before: Say()) as server:
+        pass
+    found = only(rubric(server, max_retries=0))
+    assert isinstance(found, JudgeError)
+    assert "ConnectError" in str(found)
+
+
+def test_many_are_asked_at_a_time_and_answers_keep_their_order() -> None:
+    def answer(prompt: str, before: int) -> Say:
+        number = int(prompt.split('"answer": "')[1].split('"')[0])
+        return Say(grade(number % 11)) if number % 5 else Say("?", status=503)
+
+    with chat_server(answer) as server:
+        judge = rubric(server, max_retries=1, concurrency=8)
+        found = list(judge.judge_all([question(str(i)) for i in range(30)]))
+        scores = [f.score if isinstance(f, Judgement) else None for f in found]
+        assert scores == [i % 11 / 10 if i % 5 else None for i in range(30)]
+        # Whoever stops reading stops the asking.
+        before = len(server.requests)
+        some = judge.judge_all([question(str(i)) for i in range(1, 1000)])
+        next(some)
+        some.close()  # type: ignore[attr-defined]
+        assert len(server.requests) < before + 100
+
+
+def test_the_key_is_named_and_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY)
+    with chat_server(lambda prompt, before: Say()) as server:
+        with pytest.raises(ConfigError, match=f"set {KEY}"):
+            rubric(server, api_key_env=KEY)
+        assert not server.requests
+
+
+def prefers(word: str) -> Say:
+    return Say(json.dumps({"winner": word, "reason": "so"}))
+
+
+def shorter(prompt: str, before: int) -> Say:
+    one, two = (prompt.split(f'"{side}": "')[1].split('"')[0] for side in "AB")
+    return prefers("tie" if len(one) == len(two) else "AB"[len(two) < len(one)])
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "score"), [("a", "bb", 1), ("aa", "b", 0), ("a", "b", 0.5), ("a", "a", 0.5)]
+)
+def test_pairs_are_compared_in_both_orders(own: str, other: str, score: float) -> None:
+    with chat_server(shorter) as server:
+        (found,) = pairwise(server).judge_all([question(own, other)])
+        assert isinstance(found, Judgement)
+        assert (found.score, found.passed) == (score, score == 1)
+        assert len(server.requests) == (0 if own == other else 2)
+        assert found.cost_tokens == 7 * len(server.requests)
+
+
+def test_who_favours_a_position_makes_ties() -> None:
+    with chat_server(lambda prompt, before: prefers("A")) as server:
+        (found,) = pairwise(server).judge_all([question("a", "b")])
+        assert isinstance(found, Judgement)
+        assert found.score == 0.5
+        assert "either order" in found.reason
+
+
+def test_half_a_comparison_is_an_error() -> None:
+    def answer(prompt: str, before: int) -> Say:
+        return prefers("A") if '"A": "own"' in prompt else Say("hm")
+
+    with chat_server(answer) as server:
+        found, alone = pairwise(server).judge_all([question("own", "other"), question("own")])
+        assert isinstance(found, JudgeError)
+        assert found.cost_tokens == 14
+        assert isinstance(alone, JudgeError)
+        assert "no answer" in str(alone)
+
+
+def test_no_failing_item_is_scored_zero() -> None:
+    """Half of the items fail in every way there is; the score is of the other half."""
+    kinds = [each for name, each in BAD.items() if name not in ("silent", "trickle")]
+
+    def answer(prompt: str, before: int) -> Say:
+        number = int(prompt.split('"answer": "')[1].split('"')[0])
+        return kinds[number // 2 % len(kinds)] if number % 2 else Say(grade(8))
+
+    items = [question(str(i), id=str(i)).item for i in range(20)]
+    answers = [prediction(str(i), example_id=str(i)) for i in range(20)]
+    with chat_server(answer) as server:
+        judge = rubric(server, max_retries=0)
+        found = judge_predictions(judge, {"s": items}, answers, [ModelRole.TRAINED], Observer())
+    (score,) = found.scores
+    assert (score.passed, score.total, score.errors, score.score) == (10, 10, 10, 1)
+    assert score.mean_score == pytest.approx(0.8)
+    assert score.error_low is not None
+    assert score.error_low < 0.5 < 0.9 < (score.error_high or 0)
+    assert score.cost_tokens > 0
+    assert [v.outcome for v in found.verdicts] == [Outcome.PASS, Outcome.ERROR] * 10
+    with pytest.raises(TooManyJudgeErrorsError, match="10 of 20 verdicts of llm_rubric are errors"):
+        refuse_errors(found, 0.4)
+    refuse_errors(found, 0.5)

@@ -1,0 +1,141 @@
+"""The judges of plain text that need no model: contains, regex, json_schema, overlap, reasoning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.training.judges.asked import judge_of, judge_one, refused
+from training.errors import ConfigError
+from training.judges import bounded_regex
+from training.judges.json_text import find_json
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "passed", "score"),
+    [
+        ({}, "I say FIVE", True, 1),
+        ({}, "I say six", False, 0),
+        ({"values": ["a b", "c"]}, "A\u00a0b", True, 1),
+        ({"values": ["a b", "c"], "all": True}, "a  b", False, 0.5),
+        ({"values": ["a b", "c"], "all": True}, "c, a b", True, 1),
+        ({"values": ["a b"], "ignore_case": False}, "A B", False, 0),
+    ],
+)
+def test_contains(options: dict[str, Any], text: str, passed: bool, score: float) -> None:
+    judgement = judge_one(
+        judge_of({"name": "contains", "contains": options}), text, expected_answer="five"
+    )
+    assert (judgement.passed, judgement.score) == (passed, score)
+
+
+def test_regex() -> None:
+    judge = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm"}})
+    judgement = judge_one(judge, "about 12 cm wide")
+    assert (judgement.passed, judgement.extracted) == (True, "12 cm")
+    assert not judge_one(judge, "12 km").passed
+    whole = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm", "full_match": True}})
+    assert not judge_one(whole, "about 12 cm wide").passed
+    assert judge_one(judge_of({"name": "regex"}), "x55", expected_answer="5{2}").passed
+    assert "no pattern" in refused(judge_of({"name": "regex"}), "x", expected_answer="(")
+    with pytest.raises(ConfigError, match="is not one"):
+        judge_of({"name": "regex", "regex": {"pattern": "("}})
+
+
+def test_a_hostile_pattern_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_regex, "SECONDS", 0.2)
+    judge = judge_of({"name": "regex", "regex": {"pattern": "(a|aa)+$"}})
+    assert "took longer" in refused(judge, "a" * 60 + "b")
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "pattern": "^[A-Z]"}},
+    "patternProperties": {"^x-": {"type": "integer"}},
+    "additionalProperties": False,
+    "required": ["city"],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"city": "Rome", "x-a": 1}', "valid"),
+        ('Here it is:\n```json\n{"city": "Rome"}\n```\nDone.', "valid"),
+        ('{"city": "rome"}', "does not match"),
+        ('{"city": "Rome", "x-a": "1"}', "is not of type 'integer'"),
+        ('{"city": "Rome", "more": 1}', "not among the properties"),
+        ("{}", "'city' is a required property"),
+        ('{"city": NaN}', "not JSON"),
+        ('{"city": "A", "city": "B"}', "not JSON"),
+        ("Rome", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_json_schema(text: str, reason: str) -> None:
+    judgement = judge_one(
+        judge_of({"name": "json_schema", "json_schema": {"schema": SCHEMA}}), text
+    )
+    assert reason in judgement.reason
+    assert judgement.passed is (reason == "valid")
+
+
+def test_schemas_that_cannot_be_used() -> None:
+    with pytest.raises(ConfigError, match="the schema is none"):
+        judge_of({"name": "json_schema", "json_schema": {"schema": {"type": "text"}}})
+    # Nothing is fetched: the address would answer nobody.
+    far = {"$ref": "http://127.0.0.1:9/schema.json"}
+    judge = judge_of({"name": "json_schema", "json_schema": {"schema": far}})
+    assert "outside of itself" in refused(judge, "1")
+
+
+def test_several_fenced_blocks_are_no_json() -> None:
+    assert find_json("```\n1\n```\n```\n2\n```") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "score"),
+    [
+        ("token_f1", "the cat sat", 1),
+        ("token_f1", "Answer: sat the cat", 1),
+        ("token_f1", "the dog sat down", 2 * 2 / (3 + 4)),
+        ("token_f1", "", 0),
+        ("rouge_l", "the cat sat", 1),
+        ("rouge_l", "sat the cat", 2 / 3),
+        ("rouge_l", "nothing", 0),
+    ],
+)
+def test_overlap(name: str, text: str, score: float) -> None:
+    judgement = judge_one(judge_of({"name": name}), text, expected_answer="The cat sat")
+    assert judgement.score == pytest.approx(score)
+    assert judgement.passed is (score >= 0.5)
+
+
+def test_overlap_reads_every_script_and_takes_the_best_answer() -> None:
+    judge = judge_of({"name": "token_f1", "token_f1": {"threshold": 1}})
+    assert judge_one(judge, "Москва", expected_answer="москва").passed
+    assert judge_one(judge, "b", expected_answer="a", accepted_answers=["b"]).passed
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "reason"),
+    [
+        ("Calculating 82 + 15 = 97\nAnswer: 97", True, "hold together"),
+        ("10 / 3 = 3.33\nAnswer: 3.33", True, "hold together"),
+        ("1 + 2 + 3 = 6\nAnswer: 6", True, "hold together"),
+        ("4 + 6 = 20 / 2 = 10\nAnswer: 10", True, "hold together"),
+        ("82 + 15 = 98\nAnswer: 98", False, "says that 82 + 15 = 98"),
+        ("8 / 0 = 8\nAnswer: 8", False, "says that 8 / 0 = 8"),
+        ("I know it\nAnswer: 97", False, "does not lead to its answer"),
+        ("1 + 1 = 2\n1 + 1 = 2\nAnswer: 2", False, "repeats a step"),
+        ("Answer: 97", False, "has no steps"),
+        ("It is 97", False, "marks no answer"),
+        ("", False, "has no steps"),
+    ],
+)
+def test_reasoning_quality(text: str, passed: bool, reason: str) -> None:
+    judgement = judge_one(judge_of({"name": "reasoning_quality"}), text)
+    assert judgement.passed is passed
+    assert reason in judgement.reason
+    assert (judgement.score == 1) is passed

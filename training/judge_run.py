@@ -1,0 +1,95 @@
+"""All judges of a run, one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tailrace.formats.jsonl import write_records
+from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.leakage import leaked_ids
+from tailrace.formats.prediction import ModelRole, Prediction
+from tailrace.formats.results import JudgeResult
+from tailrace.formats.split import Split
+from training.evalsets import EvalSets
+from training.judges import JudgeSetup, make_judge
+from training.judging import Judged, judge_predictions, refuse_errors
+from training.observer import Observer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JudgeInputs:
+    """What judges read."""
+
+    eval_sets: EvalSets
+    predictions: Sequence[Prediction]
+    roles: Sequence[ModelRole]
+    """Whose answers are judged."""
+    baseline: Sequence[Prediction] | None = None
+    """Another run's answers, for judges that compare."""
+    models: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of models that judge, by the judge's name."""
+    leaked: Mapping[str, int] = field(default_factory=dict)
+    """How many items of each eval set were trained on."""
+
+
+def run_judges(
+    specs: Iterable[JudgeSpec], inputs: JudgeInputs, verdicts: Path, observer: Observer
+) -> JudgeResult:
+    """Judge, and write the verdicts of all judges to one file.
+
+    Raises :class:`training.errors.ConfigError` for a judge that cannot be made, before any of them
+    judges; :class:`training.errors.TooManyJudgeErrorsError` after the verdicts are written; and
+    errors as :func:`training.judging.judge_predictions`.
+    """
+    judges = [(spec, make_judge(judge_setup(spec, inputs.models.get(spec.name)))) for spec in specs]
+    judged: list[tuple[JudgeSpec, Judged]] = []
+    for spec, judge in judges:
+        found = judge_predictions(
+            judge,
+            inputs.eval_sets,
+            inputs.predictions,
+            inputs.roles,
+            observer,
+            baseline=_baseline(spec, inputs),
+            leaked=inputs.leaked,
+        )
+        judged.append((spec, found))
+    write_records(verdicts, (verdict for _, each in judged for verdict in each.verdicts))
+    for spec, each in judged:
+        refuse_errors(each, spec.max_error_rate)
+    return JudgeResult(
+        scores=[score for _, each in judged for score in each.scores],
+        comparisons=[comparison for _, each in judged for comparison in each.comparisons],
+    )
+
+
+def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:
+    """How many items of each eval set a training on the split's train part has seen."""
+    if split is None:
+        return {}
+    prompts = {trace.prompt for trace in split.train}
+    return {name: len(leaked_ids(items, prompts)) for name, items in eval_sets.items()}
+
+
+def judge_setup(spec: JudgeSpec, folder: Path | None = None) -> JudgeSetup:
+    """What a judge is made from: with the given folder of its model, or that of the hub's model.
+
+    Raises errors as :func:`training.models.source.resolve_model`.
+    """
+    backend = spec.backend()
+    if folder is None and backend is not None and backend.model is not None:
+        from training.models.source import resolve_model
+
+        folder = Path(resolve_model(backend.model))
+    return JudgeSetup(spec, folder)
+
+
+def _baseline(spec: JudgeSpec, inputs: JudgeInputs) -> Sequence[Prediction] | None:
+    """Another run's answers, unless the spec asks for the base model's of this run."""
+    own = spec.pairwise is not None and spec.pairwise.baseline is None
+    return None if own else inputs.baseline

@@ -1,0 +1,102 @@
+"""The judge of JSON that must have a given form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import Draft202012Validator, extend, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from tailrace.formats.catalog import JUDGES
+from tailrace.formats.eval_item import EvalItem
+from training.errors import ConfigError
+from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
+from training.judges.bounded_regex import compile_pattern, search
+from training.judges.json_text import find_json
+
+
+class JsonSchemaJudge(TextJudge):
+    """Passes texts that are JSON valid under the schema, alone or in one fenced block.
+
+    The schema's ``$schema`` chooses the draft, 2020-12 by default. Patterns are bounded in time;
+    references outside the schema are never fetched.
+    """
+
+    name = "json_schema"
+    version = JUDGES[name]
+
+    def __init__(self, setup: JudgeSetup) -> None:
+        options = setup.spec.json_schema
+        if options is None:
+            raise ConfigError("the judge json_schema needs a schema")
+        kind = validator_for(options.schema, default=Draft202012Validator)
+        try:
+            kind.check_schema(options.schema)
+        except SchemaError as error:
+            raise ConfigError(f"the schema is none: {error.json_path}: {error.message}") from error
+        bounded: Any = extend(  # type: ignore[no-untyped-call]
+            kind,
+            {
+                "pattern": _pattern,
+                "patternProperties": _pattern_properties,
+                "additionalProperties": _additional_properties,
+            },
+        )
+        self._validator = bounded(options.schema, registry=Registry())
+
+    def judge(self, item: EvalItem, text: str) -> Judgement:
+        """See :class:`training.judges.base.TextJudge`."""
+        found = find_json(text)
+        if found is None:
+            return Judgement(passed=False, score=0.0, reason="the text is not JSON")
+        try:
+            wrong = next(self._validator.iter_errors(found.value), None)
+        except Unresolvable as error:
+            raise JudgeError(f"the schema refers outside of itself: {error}") from error
+        except RecursionError as error:
+            raise JudgeError("the schema or the JSON is nested too deeply") from error
+        return Judgement(
+            passed=wrong is None,
+            score=float(wrong is None),
+            reason="valid" if wrong is None else f"{wrong.json_path}: {wrong.message[:500]}",
+            extracted=json.dumps(found.value, ensure_ascii=False)[:1000],
+            evidence=found.evidence,
+        )
+
+
+def _pattern(
+    validator: Any, pattern: str, instance: object, schema: object
+) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not search(compile_pattern(pattern), instance):
+        yield ValidationError(f"{instance[:100]!r} does not match {pattern[:100]!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: dict[str, object], instance: object, schema: object
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, part in patterns.items():
+        compiled = compile_pattern(pattern)
+        for name, value in instance.items():
+            if search(compiled, name):
+                yield from validator.descend(value, part, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, part: object, instance: object, schema: dict[str, Any]
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    patterns = [compile_pattern(each) for each in schema.get("patternProperties", {})]
+    for name, value in instance.items():
+        if name in schema.get("properties", {}) or any(search(each, name) for each in patterns):
+            continue
+        if part is False:
+            yield ValidationError(f"{name[:100]!r} is not among the properties")
+        else:
+            yield from validator.descend(value, part, path=name)

@@ -1,0 +1,41 @@
+"""A judging model that the worker runs itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.run_spec import InferSpec
+from training.evaluation import Evaluated, predict
+from training.judges.asking import Reply
+from training.judges.base import JudgeError
+from training.observer import Observer
+
+_AT_A_TIME = 32
+"""Prompts of one batch; between batches a stage may be stopped."""
+
+
+class LocalModel:
+    """Generates greedily with a model folder."""
+
+    def __init__(self, folder: Path, max_new_tokens: int) -> None:
+        self._model = Evaluated.open(folder)
+        self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
+
+    def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
+        """See :class:`training.judges.asking.Asker`."""
+        for begin in range(0, len(prompts), _AT_A_TIME):
+            items = [
+                EvalItem(id=str(i), prompt=prompt, expected_answer="")
+                for i, prompt in enumerate(prompts[begin : begin + _AT_A_TIME])
+            ]
+            made = predict(self._model, {"judge": items}, self._spec, ModelRole.BASE, Observer())
+            yield from map(_reply, made)
+
+
+def _reply(prediction: Prediction) -> Reply | JudgeError:
+    if prediction.finish_reason is FinishReason.ERROR:
+        return JudgeError(f"the judging model generated nothing: {prediction.error}")
+    return Reply(prediction.text, prediction.prompt_tokens + prediction.completion_tokens)

@@ -1,0 +1,73 @@
+r"""The judge of mathematical answers that may be written in many ways."""
+
+from __future__ import annotations
+
+import re
+import weakref
+
+from tailrace.formats.catalog import JUDGES
+from tailrace.formats.eval_item import EvalItem
+from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.extraction import answers_in
+from training.judges.math_process import MathProcess
+from training.judges.normalization import normalize
+
+SECONDS = 20.0
+"""Longest comparison of one answer; most take milliseconds."""
+
+_LONGEST = 2000
+
+
+class MathEquivalenceJudge(TextJudge):
+    r"""Passes answers that equal the expected one by algebra: ``\frac{1}{2}`` and 0.5.
+
+    Answers are found as ``answer_correctness`` finds them. A number must be worked out: 3 + 4 does
+    not pass for 7, nor does a percentage for a number, or another unit.
+    """
+
+    name = "math_equivalence"
+    version = JUDGES[name]
+
+    def __init__(self, setup: JudgeSetup) -> None:
+        self._process = MathProcess(SECONDS)
+        weakref.finalize(self, self._process.close)
+
+    def judge(self, item: EvalItem, text: str) -> Judgement:
+        """See :class:`training.judges.base.TextJudge`."""
+        found = answers_in(text, item.prompt)
+        answers = list(dict.fromkeys(_plain(each.text, item.unit) for each in found))
+        right = [_plain(each, item.unit) for each in [item.expected_answer, *item.accepted_answers]]
+        same, reason = self._compare(answers, right)
+        return Judgement(
+            passed=same,
+            score=float(same),
+            reason=reason,
+            extracted=" | ".join(each.text for each in found if each.marked),
+            evidence=found[0].evidence,
+            vote=answers[0],
+            marked=found[0].marked,
+        )
+
+    def _compare(self, answers: list[str], right: list[str]) -> tuple[bool, str]:
+        if not all(answers):
+            return False, "the answer is empty"
+        if max(map(len, answers)) > _LONGEST:
+            return False, f"the answer is longer than {_LONGEST} characters"
+        for answer in answers:
+            if normalize(answer) in map(normalize, right):
+                continue
+            same, understood = self._process.same(right, answer)
+            if not same:
+                several = "one of several marked answers" if len(answers) > 1 else "the answer"
+                read = f", read as {understood}" if understood else ""
+                return False, f"{several} is not equal to the expected one{read}"
+        return True, "equal to the expected answer"
+
+
+def _plain(answer: str, unit: str | None) -> str:
+    """The answer without the unit that the item names."""
+    if unit is None:
+        return answer.strip()
+    written = rf"(?:\\(?:text|mathrm)\s*\{{\s*{re.escape(unit)}\s*\}}|{re.escape(unit)})"
+    number = re.sub(rf"(?<![a-zA-Z]){written}(?=[\s.$]*$)", "", answer.strip())
+    return re.sub(r"(?:\\,|\s)+$", "", number)

@@ -1,0 +1,37 @@
+"""The JSON verdicts that are asked of judging models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tailrace.formats.schema import SpecError, T, parse
+from training.judges.asking import Reply
+from training.judges.base import JudgeError
+from training.judges.json_text import find_json
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a judging model is given, encoded so that no text in it ends early."""
+
+    parts: dict[str, str]
+
+    def __str__(self) -> str:
+        return json.dumps(self.parts, ensure_ascii=False, indent=1)
+
+
+def read_verdict(schema: type[T], reply: Reply) -> T:
+    """The reply as JSON of ``schema``. Raises :class:`JudgeError` for anything else."""
+    found = find_json(reply.text)
+    try:
+        if found is None:
+            raise ValueError("it is not JSON")
+        return parse(schema, found.value)
+    except (SpecError, ValueError) as error:
+        shown = reply.text[:_SHOWN]
+        raise JudgeError(
+            f"the judging model gave no verdict: {error}; it said {shown!r}", reply.cost_tokens
+        ) from error
