@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from services.api.artifacts import ArtifactServicer
 from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
+from services.api.eval_sets import EvalSetServicer
 from services.api.models import ModelServicer
 from services.api.runs import RunServicer
 from services.api.stages import StageServicer
@@ -36,6 +37,8 @@ from tailrace.v1 import (
     baseline_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
+    evalset_pb2,
+    evalset_pb2_grpc,
     model_pb2,
     model_pb2_grpc,
     run_pb2,
@@ -50,7 +53,16 @@ _log = structlog.get_logger(__name__)
 
 SERVICES = tuple(
     service.full_name
-    for file in (artifact_pb2, baseline_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2)
+    for file in (
+        artifact_pb2,
+        baseline_pb2,
+        dataset_pb2,
+        evalset_pb2,
+        model_pb2,
+        run_pb2,
+        stage_pb2,
+        worker_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 """Full names of the services that are offered."""
@@ -142,6 +154,7 @@ class ControlPlane:
             ArtifactServicer(self.context), server
         )
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(self.context), server)
+        evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(EvalSetServicer(self.context), server)
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.context), server)
         baseline_pb2_grpc.add_BaselineServiceServicer_to_server(
             BaselineServicer(self.context), server

@@ -1,4 +1,4 @@
-"""Messages of artifacts, datasets and models from and to the domain."""
+"""Messages of artifacts, datasets, eval sets and models from and to the domain."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.domain.artifact import Artifact
 from services.domain.dataset import Dataset
 from services.domain.errors import InvalidInput
+from services.domain.eval_set import EvalSet
 from services.domain.model import Model
 from services.domain.run import run_name
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.stage_job import ArtifactKind
 from tailrace.protomap import enum_number, enum_word
-from tailrace.v1 import artifact_pb2, dataset_pb2, model_pb2
+from tailrace.v1 import artifact_pb2, dataset_pb2, evalset_pb2, model_pb2
 
 _KIND = artifact_pb2.ArtifactKind.DESCRIPTOR
 
@@ -74,6 +75,22 @@ def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
         sha256=dataset.content.sha256,
         artifact=f"artifacts/{dataset.artifact_digest}",
         create_time=_timestamp(dataset.create_time),
+    )
+
+
+def eval_set_to_proto(eval_set: EvalSet) -> evalset_pb2.EvalSet:
+    """The message of an eval set's version."""
+    return evalset_pb2.EvalSet(
+        name=eval_set.name,
+        eval_set_id=eval_set.eval_set_id,
+        version=eval_set.version,
+        description=eval_set.description,
+        item_count=eval_set.content.item_count,
+        prompt_count=eval_set.content.prompt_count,
+        size_bytes=eval_set.content.size_bytes,
+        sha256=eval_set.content.sha256,
+        artifact=f"artifacts/{eval_set.artifact_digest}",
+        create_time=_timestamp(eval_set.create_time),
     )
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert_content import dataset_to_proto
-from services.api.rpc import Rpc, prompt_messages
+from services.api.rpc import Rpc, prompt_messages, upload_data
 from services.domain.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
-from services.storage.blobs import CHUNK_BYTES
 from services.storage.database import DEFAULT_PROJECT
 from services.usecases import datasets
 from services.usecases.context import Context
@@ -41,7 +40,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             raise InvalidInput.field("header", "must be the first message")
         header = DatasetHeader(first.header.dataset_id, first.header.description)
         dataset = await datasets.import_lines(
-            self._context, DEFAULT_PROJECT, header, _data(requests)
+            self._context, DEFAULT_PROJECT, header, upload_data(requests)
         )
         return dataset_to_proto(dataset)
 
@@ -68,14 +67,3 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         """A version's JSON lines, byte for byte as stored."""
         async for data in datasets.export(self._context, DEFAULT_PROJECT, request.name):
             yield dataset_pb2.ExportDatasetResponse(data=data)
-
-
-async def _data(requests: AsyncIterator[dataset_pb2.ImportDatasetRequest]) -> AsyncIterator[bytes]:
-    async for request in requests:
-        if request.WhichOneof("payload") == "header":
-            raise InvalidInput.field("header", "came twice; only the first message has it")
-        if len(request.data) > CHUNK_BYTES:
-            raise InvalidInput.field(
-                "data", f"has {len(request.data)} bytes, at most {CHUNK_BYTES} in one message"
-            )
-        yield request.data

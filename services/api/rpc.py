@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc.aio
 
-from services.domain.errors import Unavailable
+from services.domain.errors import InvalidInput, Unavailable
+from services.storage.blobs import CHUNK_BYTES
 
 T = TypeVar("T")
 
@@ -38,3 +39,26 @@ async def prompt_messages(
                 "STREAM_IDLE", f"no message came for {idle_seconds:g} seconds: start again"
             ) from None
         yield message
+
+
+class UploadMessage(Protocol):
+    """A message of an import: its ``payload`` is a header or data."""
+
+    @property
+    def data(self) -> bytes:
+        """The next bytes."""
+
+    def WhichOneof(self, oneof_group: Any) -> Any:
+        """The field of ``payload`` that is set."""
+
+
+async def upload_data(requests: AsyncIterator[UploadMessage]) -> AsyncIterator[bytes]:
+    """The data after an import's header; raises ``InvalidInput`` for a message that is not data."""
+    async for request in requests:
+        if request.WhichOneof("payload") == "header":
+            raise InvalidInput.field("header", "came twice; only the first message has it")
+        if len(request.data) > CHUNK_BYTES:
+            raise InvalidInput.field(
+                "data", f"has {len(request.data)} bytes, at most {CHUNK_BYTES} in one message"
+            )
+        yield request.data

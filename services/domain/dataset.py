@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from services.domain.errors import InvalidInput
 from services.domain.names import description_violations, id_violations
-from tailrace.formats.run_spec import RESOURCE_ID
+from services.domain.version import VersionReference
 
 DATASET_FILE = "dataset.jsonl"
 """The file of a dataset's artifact that holds the traces."""
@@ -16,40 +16,13 @@ DATASET_FILE = "dataset.jsonl"
 MANIFEST_FILE = "manifest.json"
 """The file of a dataset's artifact that says what it is."""
 
-_REFERENCE = re.compile(rf"({RESOURCE_ID})(?:@([1-9][0-9]{{0,8}}))?")
-
 
 @dataclass(frozen=True)
-class DatasetReference:
+class DatasetReference(VersionReference):
     """What a run spec or a resource name says: an id and perhaps a version."""
 
-    dataset_id: str
-    """The dataset's id."""
-    version: int | None
-    """The version; ``None`` for the newest."""
-
-    @classmethod
-    def parse(cls, text: str, field: str) -> DatasetReference:
-        """Read ``name`` or ``name@version``; raises :class:`InvalidInput` at ``field``."""
-        match = _REFERENCE.fullmatch(text)
-        if match is None:
-            raise InvalidInput.field(
-                field, f"{text[:200]!r} is not a dataset: use 'name' or 'name@version'"
-            )
-        # The id's own pattern holds a group.
-        return cls(match[1], int(match[3]) if match[3] else None)
-
-    @classmethod
-    def parse_name(cls, name: str) -> DatasetReference:
-        """Read ``datasets/{dataset}[@{version}]``; raises :class:`InvalidInput` at ``name``."""
-        if not name.startswith("datasets/"):
-            raise InvalidInput.field(
-                "name", f"{name[:200]!r} is not of the form datasets/{{dataset}}[@{{version}}]"
-            )
-        return cls.parse(name.removeprefix("datasets/"), "name")
-
-    def __str__(self) -> str:
-        return self.dataset_id if self.version is None else f"{self.dataset_id}@{self.version}"
+    NOUN: ClassVar[str] = "a dataset"
+    COLLECTION: ClassVar[str] = "datasets"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.artifact import Listing
 from services.domain.dataset import Dataset, DatasetContent, DatasetHeader, DatasetReference
 from services.domain.errors import NotFound
-from services.storage import artifacts
+from services.storage import artifacts, versions
 from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata
 from tailrace.formats.stage_job import ArtifactKind
 
@@ -85,37 +85,12 @@ async def page(
     conn: AsyncConnection, project: str, *, after: str = "", limit: int
 ) -> list[Dataset]:
     """The newest version of each dataset whose id sorts after ``after``, by id."""
-    newest = (
-        sa.select(datasets.c.dataset_id, sa.func.max(datasets.c.version).label("version"))
-        .where(datasets.c.project == project, datasets.c.dataset_id > after)
-        .group_by(datasets.c.dataset_id)
-        .order_by(datasets.c.dataset_id)
-        .limit(limit)
-        .subquery()
-    )
-    query = (
-        sa.select(datasets)
-        .join(
-            newest,
-            sa.and_(
-                datasets.c.dataset_id == newest.c.dataset_id,
-                datasets.c.version == newest.c.version,
-            ),
-        )
-        .where(datasets.c.project == project)
-        .order_by(datasets.c.dataset_id)
-    )
-    return [_dataset(row) for row in (await conn.execute(query)).mappings()]
+    rows = await versions.page(conn, datasets, "dataset_id", project, after=after, limit=limit)
+    return [_dataset(row) for row in rows]
 
 
 async def _find(conn: AsyncConnection, project: str, reference: DatasetReference) -> Dataset | None:
-    query = sa.select(datasets).where(
-        datasets.c.project == project, datasets.c.dataset_id == reference.dataset_id
-    )
-    if reference.version is not None:
-        query = query.where(datasets.c.version == reference.version)
-    query = query.order_by(datasets.c.version.desc()).limit(1)
-    row = (await conn.execute(query)).mappings().first()
+    row = await versions.find(conn, datasets, "dataset_id", project, reference)
     return None if row is None else _dataset(row)
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
-import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,17 +19,14 @@ from services.domain.dataset import (
     DatasetHeader,
     DatasetReference,
 )
-from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
+from services.domain.errors import NotFound, ResourceExhausted
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import datasets as store
-from services.storage.blobs import BlobStore
-from services.storage.partial_upload import storage_errors
 from services.usecases.context import Context
+from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats import golden
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
-from tailrace.formats.listing import FileEntry
-from tailrace.formats.schema import Violation
+from tailrace.formats.jsonl import FormatError, LineErrors
 from tailrace.formats.trace import scan_traces
 
 DEFAULT_PAGE = 100
@@ -70,12 +63,13 @@ async def import_lines(
     Raises ``InvalidInput`` (each bad line as ``line N``, at most 100 of them) and
     ``ResourceExhausted`` (DATASET_TOO_LARGE).
     """
-    async with _spooled(context, data) as spool:
+    limit = context.settings.max_dataset_bytes
+    async with spooled(context, data, limit, _too_large(f"{limit} bytes")) as spool:
         stop = threading.Event()
         try:
             content = await asyncio.to_thread(_scan, spool, stop)
         except FormatError as error:
-            raise _bad_lines(error) from error
+            raise bad_lines(error) from error
         finally:
             # A cancelled call leaves the thread behind, which shall not read on for minutes.
             stop.set()
@@ -87,7 +81,7 @@ async def import_lines(
             "traces": content.trace_count,
             "distinct_prompts": content.prompt_count,
         }
-        await asyncio.to_thread(_rewind, spool)
+        await rewind(spool)
         return await _store(context, project, header, content, spool, manifest)
 
 
@@ -133,68 +127,23 @@ async def export(context: Context, project: str, name: str) -> AsyncIterator[byt
         yield chunk
 
 
-@asynccontextmanager
-async def _spooled(context: Context, data: AsyncIterator[bytes]) -> AsyncIterator[BinaryIO]:
-    """A file without a name that holds everything that ``data`` yields, at its start."""
-    folder = context.settings.data_dir / "spool"
-    limit = context.settings.max_dataset_bytes
-    spool = await asyncio.to_thread(_open_spool, folder)
-    try:
-        size = 0
-        async for chunk in data:
-            size += len(chunk)
-            if size > limit:
-                raise ResourceExhausted(
-                    "DATASET_TOO_LARGE", f"the dataset has more than the {limit} bytes allowed"
-                )
-            await asyncio.to_thread(_append, spool, chunk)
-        await asyncio.to_thread(_rewind, spool)
-        yield spool
-    finally:
-        await asyncio.to_thread(spool.close)
-
-
-def _open_spool(folder: Path) -> BinaryIO:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
-
-
-def _append(spool: BinaryIO, chunk: bytes) -> None:
-    with storage_errors():
-        spool.write(chunk)
-
-
-def _rewind(spool: BinaryIO) -> None:
-    # Writes out what is still buffered, so a full disk may show only here.
-    with storage_errors():
-        spool.seek(0)
-
-
 def _scan(file: BinaryIO, stop: threading.Event) -> DatasetContent:
     """Check and count a dataset's lines. Raises ``FormatError`` and ``ResourceExhausted``."""
-    digest, size = hashlib.sha256(), 0
-
-    def lines() -> Iterator[bytes]:
-        nonlocal size
-        for line in bounded_lines(file):
-            if stop.is_set():
-                raise InterruptedError("the import was cancelled")
-            digest.update(line)
-            size += len(line)
-            yield line
-
-    errors = LineErrors()
-    prompts: set[bytes] = set()
+    lines, errors, prompts = CountedLines(file, stop), LineErrors(), Prompts()
     traces = 0
-    for trace in scan_traces(lines(), errors):
+    for trace in scan_traces(lines, errors):
         traces += 1
         if traces > MAX_TRACES:
-            raise ResourceExhausted(
-                "DATASET_TOO_LARGE", f"the dataset has more than the {MAX_TRACES} traces allowed"
-            )
-        prompts.add(hashlib.sha256(trace.prompt.encode()).digest()[:16])
+            raise _too_large(f"{MAX_TRACES} traces")
+        prompts.add(trace.prompt)
     errors.raise_any()
-    return DatasetContent(digest.hexdigest(), size, traces, len(prompts))
+    return DatasetContent(lines.sha256, lines.size_bytes, traces, len(prompts))
+
+
+def _too_large(allowed: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        "DATASET_TOO_LARGE", f"the dataset has more than the {allowed} allowed"
+    )
 
 
 async def _store(
@@ -207,8 +156,8 @@ async def _store(
 ) -> Dataset:
     listing = Listing.of(
         [
-            await _put(context.blobs, DATASET_FILE, data),
-            await _put(
+            await put(context.blobs, DATASET_FILE, data),
+            await put(
                 context.blobs,
                 MANIFEST_FILE,
                 io.BytesIO(f"{canonical_json(manifest)}\n".encode()),
@@ -217,13 +166,3 @@ async def _store(
     )
     async with context.database.write() as conn:
         return await store.add_version(conn, project, header, content, listing)
-
-
-async def _put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
-    blob = await blobs.put(source)
-    return FileEntry(path, blob.sha256, blob.size_bytes)
-
-
-def _bad_lines(error: FormatError) -> InvalidInput:
-    found = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
-    return InvalidInput(found, count=error.count)

@@ -11,7 +11,18 @@ import typer
 # Run files are YAML: without it the command line is not whole.
 import yaml  # noqa: F401
 
-from tailrace.cli import baselines, datasets, demo, models, report, runs, up, worker, workers
+from tailrace.cli import (
+    baselines,
+    datasets,
+    demo,
+    evalsets,
+    models,
+    report,
+    runs,
+    up,
+    worker,
+    workers,
+)
 
 app = typer.Typer(
     name="tailrace",
@@ -29,6 +40,7 @@ app.command("worker")(worker.worker)
 app.add_typer(runs.app, name="runs")
 app.add_typer(baselines.app, name="baselines")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(evalsets.app, name="evalsets")
 app.add_typer(models.app, name="models")
 app.add_typer(workers.app, name="workers")
 

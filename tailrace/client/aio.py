@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 
 from tailrace.channel import connect_aio, server_address
-from tailrace.client import artifacts, baselines, datasets, models, runs, workers
+from tailrace.client import artifacts, baselines, datasets, evalsets, models, runs, workers
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     TRANSFER_TIMEOUT,
@@ -114,6 +114,9 @@ class AsyncClient:
     get_dataset = _unary(datasets.get_dataset)
     list_datasets = _paged(datasets.list_datasets)
     export_dataset = _stream(datasets.export_dataset)
+    import_eval_set = _upload(evalsets.import_eval_set)
+    get_eval_set = _unary(evalsets.get_eval_set)
+    list_eval_sets = _paged(evalsets.list_eval_sets)
     get_artifact = _unary(artifacts.get_artifact)
     list_artifacts = _paged(artifacts.list_artifacts)
     import_model = _unary(models.import_model)

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from tailrace.channel import connect, server_address
-from tailrace.client import artifacts, baselines, datasets, models, runs, workers
+from tailrace.client import artifacts, baselines, datasets, evalsets, models, runs, workers
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     TRANSFER_TIMEOUT,
@@ -112,6 +112,9 @@ class Client:
     get_dataset = _unary(datasets.get_dataset)
     list_datasets = _paged(datasets.list_datasets)
     export_dataset = _stream(datasets.export_dataset)
+    import_eval_set = _upload(evalsets.import_eval_set)
+    get_eval_set = _unary(evalsets.get_eval_set)
+    list_eval_sets = _paged(evalsets.list_eval_sets)
     get_artifact = _unary(artifacts.get_artifact)
     list_artifacts = _paged(artifacts.list_artifacts)
     import_model = _unary(models.import_model)

@@ -7,10 +7,12 @@ A call knows its stub method and builds its requests; :mod:`tailrace.client.bloc
 from __future__ import annotations
 
 import inspect
+import io
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, ParamSpec, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -25,6 +27,9 @@ DEFAULT_TIMEOUT = 30.0
 
 TRANSFER_TIMEOUT = 3600.0
 """Seconds that an upload may take with all its retries."""
+
+CHUNK_BYTES = 256 * 1024
+"""Bytes of an upload's content in one message."""
 
 Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 
@@ -88,6 +93,11 @@ class Upload(Generic[Response]):
 
     method: Callable[[Channel], grpc.StreamUnaryMultiCallable[Any, Response]]
     requests: Callable[[], Iterator[Any]]
+
+
+def opened(source: Path | bytes) -> BinaryIO:
+    """What is uploaded, as an open file. Raises :class:`OSError`."""
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 class Restartable(Generic[T]):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from tailrace.client.call import Paged, Stream, Unary, Upload, resource
+from tailrace.client.call import CHUNK_BYTES, Paged, Stream, Unary, Upload, opened, resource
 from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 
 _Stub = dataset_pb2_grpc.DatasetServiceStub
-
-_CHUNK_BYTES = 256 * 1024
 
 
 def seed_dataset(dataset_id: str) -> Unary[dataset_pb2.Dataset]:
@@ -31,9 +28,9 @@ def import_dataset(
     header = dataset_pb2.ImportDatasetHeader(dataset_id=dataset_id, description=description)
 
     def requests() -> Iterator[dataset_pb2.ImportDatasetRequest]:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        with opened(source) as file:
             yield dataset_pb2.ImportDatasetRequest(header=header)
-            while chunk := file.read(_CHUNK_BYTES):
+            while chunk := file.read(CHUNK_BYTES):
                 yield dataset_pb2.ImportDatasetRequest(data=chunk)
 
     return Upload(lambda channel: _Stub(channel).ImportDataset, requests)

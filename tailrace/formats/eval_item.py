@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,23 +52,31 @@ class EvalItem:
         return found
 
 
-def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
-    """The items of an eval set file.
+def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:
+    """Yield the items of an eval set file one by one; wrong lines go to ``errors``.
 
-    Raises :class:`tailrace.formats.jsonl.FormatError` naming every wrong line: not JSON, not an
-    item, an id that an earlier line has; and for input without any item.
+    Wrong is a line that is not JSON, not an item or has an id that an earlier line has, and input
+    without any item.
     """
-    errors = LineErrors()
-    items: list[EvalItem] = []
     first_line: dict[str, int] = {}
     for number, item in parse_records(EvalItem, lines, errors):
         if item.id in first_line:
             errors.add(number, f"id: {item.id!r} is taken by line {first_line[item.id]}")
             continue
         first_line[item.id] = number
-        items.append(item)
-    if not items and not errors.count:
+        yield item
+    if not first_line and not errors.count:
         errors.add(1, "there is no eval item in the input")
+
+
+def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
+    """The items of an eval set file.
+
+    Raises :class:`tailrace.formats.jsonl.FormatError` naming every wrong line; see
+    :func:`scan_eval_items`.
+    """
+    errors = LineErrors()
+    items = list(scan_eval_items(lines, errors))
     errors.raise_any()
     return items
 

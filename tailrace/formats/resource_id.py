@@ -8,6 +8,9 @@ RESOURCE_ID = r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 RESOURCE_ID_FORM = "1-63 of a-z, 0-9, '-', starting with a letter and not ending with '-'"
 """The same in words."""
 
+VERSIONED_ID = f"{RESOURCE_ID}(@[1-9][0-9]{{0,8}})?"
+"""``name`` or ``name@version``."""
+
 MODEL_SOURCE = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
 """A hub id or the name of an imported model."""
 

@@ -71,7 +71,7 @@ class ArtifactKind(enum.StrEnum):
     """What an artifact holds."""
 
     DATASET = "dataset"
-    """`dataset.jsonl` and its `manifest.json`."""
+    """`dataset.jsonl` and its `manifest.json`, or `eval_set.jsonl`."""
     SPLIT = "split"
     """`split.json`: the held-out prompts."""
     CHECKPOINT = "checkpoint"

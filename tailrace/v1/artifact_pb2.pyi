@@ -29,7 +29,7 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     ARTIFACT_KIND_UNSPECIFIED: _ArtifactKind.ValueType  # 0
     """Not set."""
     ARTIFACT_KIND_DATASET: _ArtifactKind.ValueType  # 1
-    """`dataset.jsonl` and its `manifest.json`."""
+    """`dataset.jsonl` and its `manifest.json`, or `eval_set.jsonl`."""
     ARTIFACT_KIND_SPLIT: _ArtifactKind.ValueType  # 2
     """`split.json`: the held-out prompts."""
     ARTIFACT_KIND_CHECKPOINT: _ArtifactKind.ValueType  # 3
@@ -49,7 +49,7 @@ class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
 ARTIFACT_KIND_UNSPECIFIED: ArtifactKind.ValueType  # 0
 """Not set."""
 ARTIFACT_KIND_DATASET: ArtifactKind.ValueType  # 1
-"""`dataset.jsonl` and its `manifest.json`."""
+"""`dataset.jsonl` and its `manifest.json`, or `eval_set.jsonl`."""
 ARTIFACT_KIND_SPLIT: ArtifactKind.ValueType  # 2
 """`split.json`: the held-out prompts."""
 ARTIFACT_KIND_CHECKPOINT: ArtifactKind.ValueType  # 3

@@ -23,6 +23,8 @@ from tailrace.v1 import (
     baseline_pb2_grpc,
     dataset_pb2,
     dataset_pb2_grpc,
+    evalset_pb2,
+    evalset_pb2_grpc,
     evaluation_pb2,
     run_pb2,
     run_pb2_grpc,
@@ -303,6 +305,32 @@ class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
         )
 
 
+class EvalSets(evalset_pb2_grpc.EvalSetServiceServicer):
+    """EvalSetService in memory: content by id."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    def ImportEvalSet(self, requests: Any, context: Any) -> evalset_pb2.EvalSet:  # noqa: N802
+        name = next(requests).header.eval_set_id
+        self.content[name] = b"".join(request.data for request in requests)
+        return self._eval_set(name)
+
+    def ListEvalSets(  # noqa: N802
+        self, request: Any, context: Any
+    ) -> evalset_pb2.ListEvalSetsResponse:
+        return evalset_pb2.ListEvalSetsResponse(eval_sets=map(self._eval_set, self.content))
+
+    def GetEvalSet(self, request: Any, context: Any) -> evalset_pb2.EvalSet:  # noqa: N802
+        return self._eval_set(request.name.removeprefix("evalsets/").partition("@")[0])
+
+    def _eval_set(self, name: str) -> evalset_pb2.EvalSet:
+        size = len(self.content[name])
+        return evalset_pb2.EvalSet(
+            name=f"evalsets/{name}@1", eval_set_id=name, version=1, size_bytes=size
+        )
+
+
 class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
     """ArtifactService for reading: blobs by digest, artifacts of one run."""
 
@@ -361,6 +389,7 @@ class ControlPlaneTwin:
         self.runs = Runs(self.faults)
         self.datasets = Datasets(self.faults)
         self.baselines = Baselines(self.faults)
+        self.eval_sets = EvalSets()
         self.artifacts = Artifacts()
         self.port = 0
         self.start()
@@ -374,6 +403,7 @@ class ControlPlaneTwin:
         run_pb2_grpc.add_RunServiceServicer_to_server(self.runs, self.server)
         baseline_pb2_grpc.add_BaselineServiceServicer_to_server(self.baselines, self.server)
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self.server)
+        evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(self.eval_sets, self.server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self.artifacts, self.server)
         worker_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(), self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")

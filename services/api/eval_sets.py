@@ -1,0 +1,54 @@
+"""EvalSetService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from services.api.convert_content import eval_set_to_proto
+from services.api.rpc import Rpc, prompt_messages, upload_data
+from services.domain.errors import InvalidInput
+from services.domain.eval_set import EvalSetHeader
+from services.storage.database import DEFAULT_PROJECT
+from services.usecases import eval_sets
+from services.usecases.context import Context
+from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
+
+
+class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
+    """See ``protos/tailrace/v1/evalset.proto``."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def ImportEvalSet(
+        self,
+        request_iterator: AsyncIterator[evalset_pb2.ImportEvalSetRequest],
+        context: Rpc,
+    ) -> evalset_pb2.EvalSet:
+        """Import eval items from JSON lines, all or nothing."""
+        requests = prompt_messages(request_iterator)
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("payload") != "header":
+            raise InvalidInput.field("header", "must be the first message")
+        header = EvalSetHeader(first.header.eval_set_id, first.header.description)
+        made = await eval_sets.import_lines(
+            self._context, DEFAULT_PROJECT, header, upload_data(requests)
+        )
+        return eval_set_to_proto(made)
+
+    async def GetEvalSet(
+        self, request: evalset_pb2.GetEvalSetRequest, context: Rpc
+    ) -> evalset_pb2.EvalSet:
+        """An eval set's version."""
+        return eval_set_to_proto(await eval_sets.get(self._context, DEFAULT_PROJECT, request.name))
+
+    async def ListEvalSets(
+        self, request: evalset_pb2.ListEvalSetsRequest, context: Rpc
+    ) -> evalset_pb2.ListEvalSetsResponse:
+        """The newest version of every imported eval set."""
+        found, token = await eval_sets.list_newest(
+            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+        )
+        return evalset_pb2.ListEvalSetsResponse(
+            eval_sets=[eval_set_to_proto(each) for each in found], next_page_token=token
+        )

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tailrace.formats import golden
+
+
+def write(path: Path, *prompts: str, **fields: Any) -> None:
+    items = [
+        {"id": f"q{number}", "prompt": prompt, "expected_answer": "4", **fields}
+        for number, prompt in enumerate(prompts, start=1)
+    ]
+    path.write_text("".join(json.dumps(item) + "\n" for item in items))
+
+
+def test_a_file_is_checked_without_a_server(tailrace: Any, tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", "2 + 2?", "3 + 1?", "2+2 ?", section="core")
+    found = tailrace("evalsets", "validate", "e.jsonl", "--json").json()
+    assert found == {
+        "items": 3,
+        "repeated": [["q1", "q3"]],
+        "leaked": None,
+        "sections": {"core": 3},
+        "categories": {},
+        "difficulties": {},
+    }
+    shown = tailrace("evalsets", "validate", "e.jsonl").out
+    assert "core (3)" in shown
+    assert "asked more than once: q1, q3" in shown
+
+
+def test_leaked_questions_are_named(tailrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(golden.golden_v2_bytes())
+    write(tmp_path / "e.jsonl", "Who was it?", golden.golden_v2()[0].prompt)
+    call = ("evalsets", "validate", "e.jsonl", "--against", "d.jsonl")
+    assert tailrace(*call, "--json").json()["leaked"] == ["q2"]
+    assert "1 of 2 leaked into d.jsonl: q2" in tailrace(*call).out
+
+
+def test_wrong_lines_are_named(tailrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "e.jsonl").write_bytes(b'{"id": "a"}\nnot json\n')
+    result = tailrace("evalsets", "validate", "e.jsonl")
+    assert result.code == 2
+    assert "line 1: " in result.err
+    assert "line 2: is not JSON" in result.err
+    assert tailrace("evalsets", "validate", "none.jsonl").code == 2
+
+
+def test_import_and_list(served: Any, tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", "2 + 2?")
+    made = served("evalsets", "import", "e.jsonl", "--name", "mine", "--json").json()
+    assert made["name"] == "evalsets/mine@1"
+    assert "evalsets/mine@1" in served("evalsets", "import", "e.jsonl", "--name", "mine").out
+    shown = served("evalsets", "list").out
+    assert "mine@1" in shown
+    assert "eval_v2" in shown
+    listed = served("evalsets", "list", "--json").json()
+    assert [each["eval_set_id"] for each in listed["imported"]] == ["mine"]
+    assert "eval_v1" in listed["built_in"]
