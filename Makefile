@@ -7,7 +7,7 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random clean
+.PHONY: help demo test lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random bench-training clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ bench-load: $(VENV)/.installed-dev ## Measures the control plane under load besi
 bench-load-short: $(VENV)/.installed-dev ## The same in two minutes, with bars that a busy machine does not trip.
 	$(BIN)/python -m benchmarks.load --short $(ARGS)
 
+bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fails when a bar is not held.
+	$(BIN)/python -m benchmarks.training $(ARGS)
+
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md
 
@@ -82,3 +85,7 @@ $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), test tools included; this takes a minute or two."
 	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
+	@touch $@

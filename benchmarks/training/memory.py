@@ -1,0 +1,39 @@
+"""Peak memory: ``python -m benchmarks.training.memory SHAPE full|lora``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from benchmarks.training.child import tell
+from benchmarks.training.laps import make_trainer
+from benchmarks.training.shapes import SHAPES
+from benchmarks.training.subject import Subject
+from tailrace.formats.run_spec import AdapterSpec, LoraSpec
+from training.accelerators import host_memory_peak
+from training.estimate import estimate
+
+
+def main(name: str, method: str) -> None:
+    """Print bytes: as computed, by XLA's buffer assignment, and resident after real steps."""
+    shape = SHAPES[name]
+    adapter = AdapterSpec(lora=LoraSpec(rank=16, alpha=32)) if method == "lora" else None
+    subject = Subject(shape, adapter)
+    made = make_trainer(subject.model, shape, adapter=adapter)
+    computed = estimate(subject.model, made.spec, made.trainer, made.stream, made.examples).memory
+    steps: Any = subject.steps
+    lowered = steps.lower(subject.state, subject.frozen, subject.batch, 0, subject.key)
+    analysis = lowered.compile().memory_analysis()
+    subject.call()
+    subject.call()
+    tell(
+        {
+            "computed": computed.device,
+            "assigned": analysis.argument_size_in_bytes + analysis.temp_size_in_bytes,
+            "resident": host_memory_peak(),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,58 @@
+"""golden-v2 in packed rows and in rows padded to 128: ``python -m benchmarks.training.packing``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+
+from benchmarks.training.child import tell
+from benchmarks.training.shapes import LENGTH, SHAPES
+from benchmarks.training.subject import Subject
+from tailrace.formats.golden import golden_v2
+from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from training.batches import Batch, Collator
+from training.sft import prepare
+
+EXAMPLES = 16
+"""Examples of a step."""
+
+
+def main(name: str, rounds: int) -> None:
+    """Print the medians of both, in seconds a step; they take turns with the same examples."""
+    shape = replace(SHAPES[name], rows=EXAMPLES, steps=1)
+    spec = TrainSpec(sft=SftSpec(max_steps=1, batch_size=EXAMPLES), eval_fraction=0.0)
+    # The preset's tokenizer needs no download; it makes longer examples than GPT-2's own, which
+    # leaves less to gain.
+    examples = prepare(ModelSpec(preset="gpt2-nano"), spec, golden_v2()).encoded.examples
+    chosen = [examples[: EXAMPLES // 2] + examples[-EXAMPLES // 2 :]]
+    batches = {
+        "padded": _pad(Collator(EXAMPLES).collate(chosen)),
+        "packed": Collator(EXAMPLES, LENGTH + 1).collate(chosen),
+    }
+    subject = Subject(shape)
+    seconds: dict[str, list[float]] = {kind: [] for kind in batches}
+    for number in range(rounds + 1):
+        for kind, subject.batch in batches.items():
+            begun = time.perf_counter()
+            subject.call()
+            if number:
+                seconds[kind].append(time.perf_counter() - begun)
+    tokens = sum(len(example.tokens) for example in chosen[0])
+    tell({"tokens": tokens, **{kind: median(times) for kind, times in seconds.items()}})
+
+
+def _pad(batch: Batch) -> Batch:
+    """The same rows, each ``LENGTH`` long."""
+
+    def fill(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, ((0, 0), (0, 0), (0, LENGTH - values.shape[-1])))
+
+    return Batch(fill(batch.tokens), fill(batch.targets), fill(batch.weights))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,48 @@
+"""The peer's side of a race: ``python -m benchmarks.training.pytorch SHAPE [fused]``.
+
+The step that a user of transformers writes: the model's own loss, gradients clipped by their norm,
+torch.optim.AdamW.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.training.racer import serve
+from benchmarks.training.shapes import LENGTH, SHAPES
+
+LIBRARY: Any = transformers
+CONFIGS = {"gpt2": LIBRARY.GPT2Config, "llama": LIBRARY.LlamaConfig}
+
+
+def main(name: str, *, fused: bool) -> None:
+    """Serve steps of the shape ``name``."""
+    shape = SHAPES[name]
+    LIBRARY.logging.set_verbosity_error()
+    settings = {key: value for key, value in shape.config.items() if key != "model_type"}
+    config = CONFIGS[shape.config["model_type"]](
+        **settings, use_cache=False, bos_token_id=None, eos_token_id=None
+    )
+    torch.manual_seed(0)
+    model = LIBRARY.AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused or None)
+    tokens = torch.randint(0, config.vocab_size, (shape.rows, LENGTH))
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = model(input_ids=tokens, labels=tokens).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            loss.item()
+
+    serve(steps)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], fused="fused" in sys.argv[2:])

@@ -1,0 +1,51 @@
+"""A trainer with its compiled steps, bare: what a side of a race calls."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from benchmarks.training.shapes import LENGTH, Shape
+from tailrace.formats.run_spec import AdapterSpec, MeshSpec, SftSpec, TrainSpec
+from training.batches import Batch
+from training.models.registry import model_from_config
+from training.optimizer import learning_rate, make_optimizer
+from training.sharding import Layout, make_mesh
+from training.steps import compile_steps
+from training.tuning import choose_tuning
+
+
+class Subject:
+    """Compiled steps of a shape with everything that they are called with."""
+
+    def __init__(self, shape: Shape, adapter: AdapterSpec | None = None) -> None:
+        sft = SftSpec(
+            max_steps=1_000_000,
+            batch_size=shape.rows,
+            max_seq_length=LENGTH,
+            learning_rate=1e-4,
+            gradient_clip=1.0,
+        )
+        self.model = model_from_config(shape.config)
+        self.tuning = choose_tuning(self.model, TrainSpec(sft=sft, adapter=adapter))
+        optimizer = make_optimizer(sft, learning_rate(sft, 1_000_000))
+        layout = Layout.of(self.model.family.model_type, make_mesh(MeshSpec(), shape.rows))
+        self.steps = compile_steps(self.tuning, optimizer, layout)
+        trained, self.frozen = self.tuning.start(layout.place(self.model.init(0)))
+        self.state = (trained, jax.jit(optimizer.init)(trained))
+        self.batch = random_batch(shape, shape.config["vocab_size"])
+        self.key = jax.random.key(0)
+        self.done = 0
+
+    def call(self) -> None:
+        """One compiled call, waited for as the training loop does."""
+        self.state, computed = self.steps(self.state, self.frozen, self.batch, self.done, self.key)
+        self.done += self.batch.tokens.shape[0]
+        np.asarray(computed.losses)
+
+
+def random_batch(shape: Shape, vocabulary: int) -> Batch:
+    """A call's rows, full of tokens that all count."""
+    size = (shape.steps, shape.rows, LENGTH)
+    tokens = np.random.default_rng(0).integers(0, vocabulary, size, np.int32)
+    return Batch(tokens, np.roll(tokens, -1, axis=-1), np.ones(size, np.float32))
