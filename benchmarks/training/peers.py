@@ -29,7 +29,8 @@ def race(name: str, limit: float, steps: int, rounds: int, *, fused: bool = Fals
     medians = {side: median(measured) for side, measured in rates.items()}
     ours = medians.pop("tailrace")
     peer = max(medians, key=lambda side: medians[side])
-    detail = f"{ours:,.0f} tokens/s; " + ", ".join(f"{s} {r:,.0f}" for s, r in medians.items())
+    told = (f"{side} {r:,.0f} (best {max(rates[side]):,.0f})" for side, r in medians.items())
+    detail = f"{ours:,.0f} tokens/s (best {max(rates['tailrace']):,.0f}); " + ", ".join(told)
     return Bar(
         f"{name} {SHAPES[name].rows}×{LENGTH} fp32, over {peer}",
         ours / medians[peer],
