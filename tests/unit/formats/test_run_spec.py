@@ -19,6 +19,21 @@ FULL: dict[str, Any] = {
 }
 
 
+SETS: dict[str, Any] = {"eval_sets": ["eval_v1"]}
+JUDGES: list[dict[str, Any]] = [{"name": "answer_correctness"}]
+GATE: dict[str, Any] = {
+    "name": "g",
+    "metric": "score",
+    "judge": "answer_correctness",
+    "eval_set": "eval_v1",
+    "minimum": 0.5,
+}
+PAIRS: dict[str, Any] = {
+    "name": "pairwise",
+    "pairwise": {"criteria": "c", "backend": {"model": "models/judge"}},
+}
+
+
 def changed(**blocks: Any) -> dict[str, Any]:
     spec = copy.deepcopy(FULL)
     spec.update(blocks)
@@ -48,6 +63,22 @@ def test_stage_kinds_follow_the_blocks() -> None:
     assert without.stage_kinds() == [StageKind.INFER, StageKind.JUDGE]
 
 
+def test_predictions_of_another_run_are_judged_alone() -> None:
+    spec = parse(RunSpec, {"predictions": "runs/a", "judges": [*JUDGES, PAIRS], "cache": False})
+    assert spec.stage_kinds() == [StageKind.JUDGE]
+    assert parse(RunSpec, to_mapping(spec)) == spec
+    # As the control plane resolves it, with how they were made.
+    resolved = parse(RunSpec, {**changed(judges=JUDGES), "predictions": "runs/a"})
+    assert resolved.stage_kinds() == [StageKind.JUDGE]
+
+
+def test_everything_that_judging_takes_round_trips() -> None:
+    infer = SETS | {"temperature": 1, "n_samples": 4, "stop": ["\n"], "include_base": True}
+    lift = {**GATE, "name": "lift", "metric": "lift"}
+    spec = parse(RunSpec, changed(infer=infer, judges=[*JUDGES, PAIRS], gates=[GATE, lift]))
+    assert parse(RunSpec, to_mapping(spec)) == spec
+
+
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
@@ -73,6 +104,27 @@ def test_stage_kinds_follow_the_blocks() -> None:
         (changed(judges=[{"name": "answer_correctness"}] * 2), "judges[1].name"),
         (changed(infer={"eval_sets": ["eval_v9"]}), "infer.eval_sets[0]"),
         (changed(infer={"eval_sets": []}), "infer.eval_sets"),
+        (changed(infer=SETS | {"n_samples": 2}), "infer.n_samples"),
+        (changed(infer=SETS | {"n_samples": 65, "temperature": 1}), "infer.n_samples"),
+        (changed(infer=SETS | {"top_p": 0}), "infer.top_p"),
+        (changed(infer=SETS | {"repetition_penalty": 0}), "infer.repetition_penalty"),
+        (changed(infer=SETS | {"stop": ["a", "a"]}), "infer.stop"),
+        (changed(infer=SETS | {"stop": ["a" * 257]}), "infer.stop[0]"),
+        (changed(infer=SETS | {"stop": [str(i) for i in range(17)]}), "infer.stop"),
+        (
+            changed(train=None, model={"source": "a"}, infer={**SETS, "include_base": True}),
+            "infer.include_base",
+        ),
+        (changed(judges=[PAIRS]), "judges[0].pairwise"),
+        (changed(gates=[GATE | {"judge": "contains"}]), "gates[0].judge"),
+        (changed(gates=[GATE | {"eval_set": "eval_v2"}]), "gates[0].eval_set"),
+        (changed(gates=[GATE | {"metric": "lift"}]), "gates[0].metric"),
+        (changed(gates=[GATE | {"model_role": "base"}]), "gates[0].model_role"),
+        (changed(gates=[GATE, GATE]), "gates[1].name"),
+        (changed(gates=[{"name": "g", "metric": "eval_loss", "maximum": 1}]), "gates[0].metric"),
+        (changed(model=None), "model"),
+        ({"predictions": "runs/a"}, "judges"),
+        ({"predictions": "a", "judges": JUDGES}, "predictions"),
         (changed(infer={"eval_sets": ["eval_v1", "eval_v1"]}), "infer.eval_sets"),
         (changed(dataset="Golden"), "dataset"),
         (changed(dataset="golden-v2@0"), "dataset"),

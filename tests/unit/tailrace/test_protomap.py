@@ -8,7 +8,7 @@ import pytest
 
 from tailrace import protomap
 from tailrace.formats import gate_spec, prediction, results, run_spec, stage_job, verdict
-from tailrace.formats.schema import SpecError, parse
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, run_spec_pb2
 
 SPEC = parse(
@@ -55,6 +55,28 @@ def test_a_spec_survives_the_wire() -> None:
     assert message.train.sft.schedule == run_spec_pb2.SCHEDULE_COSINE
     assert message.train.sft.gradient_clip == 0
     assert protomap.spec_from_proto(type(message).FromString(message.SerializeToString())) == SPEC
+
+
+def test_json_of_users_survives_the_wire() -> None:
+    schema = {"type": "object", "n": [1, 2.5, None, {"deep": True}]}
+    infer = {"eval_sets": ["eval_v1"], "stop": ["a"], "include_base": True}
+    judges = [
+        {"name": "json_schema", "json_schema": {"schema": schema}},
+        {"name": "mine", "parameters": {"limit": 3}},
+        {"name": "regex", "regex": {}},
+    ]
+    gate = {"name": "g", "metric": "last_loss", "maximum": 0.0}
+    spec = parse(
+        run_spec.RunSpec,
+        to_mapping(SPEC) | {"infer": infer, "judges": judges, "gates": [gate]},
+    )
+    message = protomap.spec_to_proto(spec)
+    assert message.judges[2].WhichOneof("options") == "regex"
+    assert message.gates[0].WhichOneof("bar") == "maximum"
+    back = protomap.spec_from_proto(type(message).FromString(message.SerializeToString()))
+    assert back == spec
+    assert back.judges[0].json_schema is not None
+    assert isinstance(back.judges[0].json_schema.schema["n"][0], int)
 
 
 def test_scalars_that_are_not_set_take_their_default() -> None:
