@@ -63,7 +63,7 @@ def _problem(value: object) -> str:
         if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
             return "contains a character that cannot be stored"
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return "must be a finite number"
         if abs(value) > MAX_NUMBER:
             return "is a number too large to be exact"
