@@ -22,7 +22,9 @@ from services.storage.database import utc_now
 from services.storage.outbox import Entry
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
+from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
 
 _log = structlog.get_logger(__name__)
 
@@ -117,7 +119,9 @@ class Relay:
 
     async def _publish(self, entry: Entry, tasks: list[StageTask]) -> None:
         repeated = entry.publications > 0
+        faults.before(Moment.PUBLISH)
         await self._broker.publish(entry.task_id.run_uid, tasks, declare_anew=repeated)
+        faults.after(Moment.PUBLISH)
         log = _log.info if entry.publications == 0 else _log.debug
         log(
             "published",
@@ -130,6 +134,8 @@ class Relay:
         """Note what was published, and let the rest wait until the broker may be back."""
         settings = self._context.settings
         now = utc_now()
+        if sent:
+            faults.before(Moment.MARK_SENT)
         async with self._context.database.write() as conn:
             for entry, _ in sent:
                 delay = backoff(
@@ -141,6 +147,8 @@ class Relay:
             for entry, _ in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
                 await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay))
+        if sent:
+            faults.after(Moment.MARK_SENT)
 
 
 def _short(task_id: TaskId) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tailrace.formats import faults
 from tailrace.formats.certificate import Certificate
+from tailrace.formats.faults import Moment
 from training.checkpoint import Checkpoint, save_checkpoint
 
 _log = logging.getLogger(__name__)
@@ -82,5 +84,7 @@ class CheckpointWriter:
             flight.result()
 
     def _write(self, checkpoint: Checkpoint, best: int | None) -> None:
+        faults.before(Moment.CHECKPOINT)
         path, certificate = save_checkpoint(self._folder, checkpoint, self._keep, best)
+        faults.after(Moment.CHECKPOINT)
         self._saved(checkpoint.step, path, certificate)

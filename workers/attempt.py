@@ -11,7 +11,9 @@ from pathlib import Path
 import structlog
 
 from tailrace.errors import TailraceError
+from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
 from tailrace.formats.run_spec import StageExecution, StageKind
 from tailrace.formats.stage_job import LogLevel, StageJob, encode_job
 from tailrace.protomap import enum_word, spec_from_proto
@@ -123,6 +125,7 @@ class Attempt:
             return Abandoned() if self._hopeless() else Stopped()
         except (TailraceError, ValueError, OSError) as error:
             return worker_fault(f"the stage's inputs cannot be had: {error}")
+        faults.before(Moment.SPAWN)
         try:
             process = StageProcess(
                 plan.command,
@@ -133,6 +136,7 @@ class Attempt:
         except OSError as error:
             return worker_fault(f"the stage process cannot be started: {error}")
         with process:
+            faults.after(Moment.SPAWN)
             return self._supervise(process, plan.execution.timeout, checkpoints)
 
     def _supervise(

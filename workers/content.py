@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import grpc
 
 from tailrace.errors import TailraceError
+from tailrace.formats import faults
+from tailrace.formats.faults import Moment
 from tailrace.formats.listing import FileEntry, listing_violations
 from tailrace.formats.stage_job import StageInputs
 from tailrace.transfer import download_blob, upload_folder
@@ -103,7 +105,10 @@ class Content:
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
         """Upload a folder's files and return their listing; raises as :meth:`inputs`."""
-        return _persist(lambda: upload_folder(self._channel, folder), give_up)
+        faults.before(Moment.UPLOAD)
+        files = _persist(lambda: upload_folder(self._channel, folder), give_up)
+        faults.after(Moment.UPLOAD)
+        return files
 
     def _place(self, artifact: artifact_pb2.Artifact, folder: Path, give_up: GiveUp) -> None:
         entries = [FileEntry(f.path, f.sha256, f.size_bytes) for f in artifact.files]

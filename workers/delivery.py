@@ -10,6 +10,8 @@ from pathlib import Path
 import structlog
 
 from tailrace.errors import TailraceError
+from tailrace.formats import faults
+from tailrace.formats.faults import Moment
 from tailrace.formats.listing import path_problem
 from tailrace.formats.stage_job import OutputArtifact
 from tailrace.protomap import from_mapping
@@ -132,12 +134,14 @@ class Reports:
             last_event_sequence=delivery.spool.acknowledged,
             successor_task_id=delivery.successor,
         )
+        faults.before(Moment.COMPLETE)
         try:
             answer = self._control_plane.complete(request, stop=self._hopeless)
         except TailraceError as error:
             if self._hopeless():
                 raise
             return worker_fault(f"the control plane refused the result: {error}")
+        faults.after(Moment.COMPLETE)
         goes_on = answer.decision == stage_pb2.CHAIN_DECISION_CONTINUE
         return Conclusion("succeeded", chain_goes_on=goes_on)
 

@@ -12,8 +12,10 @@ import structlog
 
 from tailrace.channel import connect
 from tailrace.errors import FailedPrecondition, InvalidArgument, NotFound, TailraceError
+from tailrace.formats import faults
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2, worker_pb2
 from workers.accelerators import Accelerator, Slot
 from workers.control_plane import Backoff, ControlPlane
@@ -128,6 +130,8 @@ class Heartbeat:
 
     def _beat(self, control_plane: ControlPlane) -> None:
         leases = self._server.leases()
+        if leases:
+            faults.before(Moment.HEARTBEAT)
         answer = control_plane.heartbeat(
             stage_pb2.WorkerHeartbeatRequest(
                 worker=self._settings.resource_name,
@@ -135,6 +139,8 @@ class Heartbeat:
                 draining=self._server.draining,
             )
         )
+        if leases:
+            faults.after(Moment.HEARTBEAT)
         for lease, directive in zip(leases, answer.lease_directives, strict=True):
             if directive != stage_pb2.DIRECTIVE_CONTINUE:
                 self._server.direct(lease, directive)

@@ -18,6 +18,8 @@ import grpc
 import structlog
 
 from tailrace.errors import ResourceExhausted, TailraceError
+from tailrace.formats import faults
+from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2
 from workers.control_plane import (
     Backoff,
@@ -188,6 +190,7 @@ class _Stream:
                     continue
                 self._sent += len(bodies)
                 self._under_way.append(_Batch(self._sent, self._rewinds))
+            faults.before(Moment.EVENTS)
             events = [stage_pb2.StageEvent.FromString(body) for body in bodies]
             yield stage_pb2.PublishEventsRequest(
                 lease_token=self._lease_token, first_sequence=first, events=events
@@ -201,6 +204,7 @@ class _Stream:
         return self._over.is_set() or self._stop.is_set()
 
     def _take(self, response: stage_pb2.PublishEventsResponse) -> None:
+        faults.after(Moment.EVENTS)
         acknowledged = response.acknowledged_sequence
         with self._lock:
             batch = self._under_way.popleft() if self._under_way else None

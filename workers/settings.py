@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
+from tailrace.formats import faults
 from tailrace.formats.run_spec import RESOURCE_ID
 
 _GIB = 1024**3
@@ -112,7 +113,11 @@ class Settings(BaseSettings):
 
 def inherited_environment() -> dict[str, str]:
     """This process's variables for the stage process, without our own, which hold passwords."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(_PREFIX)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_PREFIX) or name == faults.VARIABLE
+    }
 
 
 def _unique_name() -> str:

@@ -68,7 +68,7 @@ class StageProcess:
             os.close(output_writer)
         self.events = events
         self.output = output
-        self._watchdog = self._watch()
+        self._watchdog = self._watch(folder)
 
     def __enter__(self) -> StageProcess:
         return self
@@ -111,7 +111,7 @@ class StageProcess:
         """Whether the kernel killed for memory in our control group since the process began."""
         return self._oom.rose()
 
-    def _watch(self) -> subprocess.Popen[bytes]:
+    def _watch(self, folder: Path) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(
                 [*_BARE_PYTHON, str(_WATCHDOG), str(self.pid)],
@@ -119,6 +119,7 @@ class StageProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={},
+                cwd=folder,  # tells whose it is
                 start_new_session=True,
             )
         except OSError:

@@ -15,7 +15,9 @@ import structlog
 from celery import Task, shared_task
 
 from tailrace.errors import TailraceError
+from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId, task_name
+from tailrace.formats.faults import Moment
 from tailrace.formats.run_spec import RESOURCE_ID, StageKind
 from tailrace.v1 import stage_pb2
 from workers.app import CONFIRM_SECONDS
@@ -46,11 +48,13 @@ class StageTask(Task):  # type: ignore[misc]  # celery has no types
     def apply_async(self, *args: Any, **options: Any) -> Any:
         """Publish; used by Celery for the chain's next message, which shall be confirmed."""
         options.setdefault("confirm_timeout", CONFIRM_SECONDS)
+        faults.before(Moment.CHAIN)
         return super().apply_async(*args, **options)
 
     def on_success(self, retval: dict[str, str], task_id: str, args: Any, kwargs: Any) -> None:
         """Confirm the successor: Celery calls this after it has sent the chain's next message."""
         if self.request.chain and retval.get("confirm"):
+            faults.after(Moment.CHAIN)
             try:
                 Child.get(self.app).control_plane.confirm(
                     retval["confirm"], patience=_CONFIRM_PATIENCE_SECONDS
@@ -82,6 +86,7 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         worker=child.settings.resource_name,
         slot=child.slot.id,
     )
+    faults.before(Moment.ACQUIRE)
     try:
         answer = child.control_plane.acquire(
             request, patience=child.settings.acquire_seconds, stop=lambda: child.control.draining
@@ -90,6 +95,7 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         # The stage stays QUEUED, or its lease expires: either way it is published again.
         _log.error("no lease", error=str(error), code=error.code.name)
         return _stop(task, "NO_ANSWER")
+    faults.after(Moment.ACQUIRE)
     if answer.HasField("run"):
         return _run(task, child, task_id, answer.run)
     if answer.HasField("continue"):

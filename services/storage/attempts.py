@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Attempt, AttemptState, StageError
 from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
+from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
 
 _RUNNING = sa.text("state = 'RUNNING'")
 
@@ -128,7 +130,10 @@ async def end(
     if unbeaten:
         statement = statement.where(attempts.c.heartbeats == attempt.heartbeats)
     values = {name: changed[name] for name in ("state", *columns)}
-    return (await conn.execute(statement.values(**values))).rowcount == 1
+    faults.before(Moment.LOG_END)
+    ended = (await conn.execute(statement.values(**values))).rowcount == 1
+    faults.after(Moment.LOG_END)
+    return ended
 
 
 def _task_id(attempt: Attempt) -> TaskId:

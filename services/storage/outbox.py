@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Stage
 from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata, utc_now
+from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
 
 outbox = sa.Table(
     "outbox",
@@ -65,6 +67,7 @@ async def add(
     conn: AsyncConnection, project: str, stage: Stage, due_time: datetime, *, first: bool = False
 ) -> None:
     """Queue the stage's current attempt, to be published at ``due_time``."""
+    faults.before(Moment.OUTBOX_INSERT)
     await conn.execute(
         outbox.insert().values(
             project=project,
@@ -80,6 +83,7 @@ async def add(
             claim_end=None,
         )
     )
+    faults.after(Moment.OUTBOX_INSERT)
 
 
 async def remove(conn: AsyncConnection, run_uid: str) -> None:
