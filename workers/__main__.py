@@ -17,7 +17,7 @@ from celery.worker import state
 from pydantic import ValidationError
 
 from workers import logs
-from workers.accelerators import AcceleratorError, Slot, detect, make_slots
+from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
 from workers.app import make_app
 from workers.control_server import ControlServer
 from workers.heartbeat import Heartbeat
@@ -45,18 +45,21 @@ def main() -> int:
     logs.configure(settings.log_level)
     try:
         slots = make_slots(detect(), settings.accelerator, settings.slots)
+        memory = memory_by_slot(slots)
         workspace = Workspace(settings.work_dir, settings.worker_name)
     except (AcceleratorError, WorkspaceError) as error:
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
-        return _serve(settings, slots, workspace)
+        return _serve(settings, slots, memory, workspace)
     finally:
         workspace.close()
 
 
-def _serve(settings: Settings, slots: list[Slot], workspace: Workspace) -> int:
-    server = ControlServer(workspace.folder, [slot.id for slot in slots])
+def _serve(
+    settings: Settings, slots: list[Slot], memory: dict[str, int], workspace: Workspace
+) -> int:
+    server = ControlServer(workspace.folder, memory)
     heartbeat = Heartbeat(settings, slots, server, _take_no_more)
     try:
         if not _registered(heartbeat):

@@ -10,7 +10,7 @@ import enum
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,23 +160,44 @@ def _shares(items: Sequence[int], count: int) -> list[tuple[int, ...]]:
     return [tuple(items[i * width : (i + 1) * width]) for i in range(count)]
 
 
+def memory_by_slot(slots: Iterable[Slot]) -> dict[str, int]:
+    """Memory in MiB that each slot's GPUs use now; 0 for other slots.
+
+    Raises :class:`AcceleratorError` when ``nvidia-smi`` does not say it.
+    """
+    return {
+        slot.id: memory_mib(slot.devices) if slot.accelerator is Accelerator.GPU else 0
+        for slot in slots
+    }
+
+
+def memory_mib(devices: Sequence[int]) -> int:
+    """Memory in MiB that GPUs use together; raises :class:`AcceleratorError` as above."""
+    query = [f"--id={','.join(map(str, devices))}", "--query-gpu=memory.used"]
+    return sum(_ask_nvidia_smi([*query, "--format=csv,noheader,nounits"]))
+
+
 def _gpus() -> tuple[int, ...]:
-    binary = shutil.which("nvidia-smi")
-    if binary is None:
+    if shutil.which("nvidia-smi") is None:
         return ()
+    return tuple(_ask_nvidia_smi(["--query-gpu=index", "--format=csv,noheader"]))
+
+
+def _ask_nvidia_smi(query: list[str]) -> list[int]:
+    """A number per GPU; none where there is a driver and no GPU."""
     try:
         done = subprocess.run(
-            [binary, "--query-gpu=index", "--format=csv,noheader"],
+            ["nvidia-smi", *query],
             capture_output=True,
             text=True,
             timeout=_NVIDIA_SMI_SECONDS,
             check=True,
         )
-        return tuple(int(line) for line in done.stdout.split())
+        return [int(line) for line in done.stdout.split()]
     except subprocess.CalledProcessError as error:
         detail = (error.stdout + error.stderr).strip()
         if "No devices were found" in detail:
-            return ()
+            return []
         raise AcceleratorError(f"nvidia-smi failed: {detail or error}") from error
     except (subprocess.TimeoutExpired, OSError, ValueError) as error:
         raise AcceleratorError(f"nvidia-smi gave no usable answer: {error}") from error

@@ -74,7 +74,7 @@ class Attempt:
         self._directives = directives
         self._folder = folder
         self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
-        self._journal = Journal(self._spool)
+        self._journal = Journal(self._spool, means.settings.log_lines_per_second)
         self._over = False
 
     def run(self, successor: str) -> Conclusion:
@@ -150,6 +150,8 @@ class Attempt:
         _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
         if not intake.join(self._hopeless):
             return Abandoned()
+        with contextlib.suppress(SpoolClosedError, OSError):
+            self._journal.close()
         return judge(
             ending,
             intake.report,

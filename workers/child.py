@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tailrace.channel import connect
-from workers.accelerators import Slot, detect, make_slots
+from workers.accelerators import Accelerator, Slot, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
 from workers.attempt import Means
 from workers.cache import BlobCache
+from workers.cleanliness import CleanSlot
 from workers.content import Content
 from workers.control_client import ControlClient
 from workers.control_plane import ControlPlane
@@ -32,6 +33,11 @@ class Child:
         self.control = ControlClient(control_socket)
         self.slot = self._slot()
         self.workspace: Path = settings.work_dir.absolute() / settings.worker_name
+        self.clean_slot = CleanSlot(
+            self.workspace / self.slot.id,
+            self.slot.devices if self.slot.accelerator is Accelerator.GPU else (),
+            self.control.memory_mib,
+        )
         channel = connect(settings.server)
         self.control_plane = ControlPlane(channel)
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)

@@ -49,8 +49,11 @@ class ControlClient:
             ) from error
         if not first:
             raise ControlSocketError("the worker's parent process hung up")
-        self.slot: str = json.loads(first)["slot"]
+        given = json.loads(first)
+        self.slot: str = given["slot"]
         """Id of the slot that is this child's."""
+        self.memory_mib: int = given["memory_mib"]
+        """Memory that the slot's accelerators use without a stage."""
         threading.Thread(target=self._listen, name="control-socket", daemon=True).start()
 
     @property
@@ -65,13 +68,17 @@ class ControlClient:
             self._lease, self._directives = token, directives
             if self._draining:
                 directives.drain()
-        self._tell(token)
+        self._tell({"lease": token})
         try:
             yield
         finally:
             with self._lock:
                 self._lease, self._directives = None, None
-            self._tell(None)
+            self._tell({"lease": None})
+
+    def quarantine(self, reason: str) -> None:
+        """Say why the slot takes no stage; an empty text when it does again."""
+        self._tell({"quarantine": reason})
 
     def close(self) -> None:
         """Hang up: the slot is free."""
@@ -79,9 +86,9 @@ class ControlClient:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _tell(self, token: str | None) -> None:
+    def _tell(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # without its parent this process is about to end
-            self._socket.sendall(encode({"lease": token}))
+            self._socket.sendall(encode(message))
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError, ValueError):

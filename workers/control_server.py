@@ -5,9 +5,9 @@ speaks for all of them. A connection lasts as long as its child: when a child di
 dies, the kernel closes it, and its slot is free and its lease is no longer kept alive. Files
 under locks would do, but would have to be polled on both sides and cleaned up.
 
-Messages are JSON objects, one a line. To the child: ``{"slot": id}`` once, then
-``{"directive": number, "lease": token}`` and ``{"drain": true}``. To the parent:
-``{"lease": token}`` or ``{"lease": null}``.
+Messages are JSON objects, one a line. To the child: ``{"slot": id, "memory_mib": number}`` once,
+then ``{"directive": number, "lease": token}`` and ``{"drain": true}``. To the parent:
+``{"lease": token}`` or ``{"lease": null}``, and ``{"quarantine": why}``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import selectors
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,18 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """The parent's end; runs in a thread of its own."""
 
-    def __init__(self, folder: Path, slots: Sequence[str]) -> None:
+    def __init__(self, folder: Path, slots: Mapping[str, int]) -> None:
         """Listen in a folder that nobody else may enter.
 
         Args:
             folder: The worker's own, with mode 0700 and no control socket in it.
-            slots: Ids of the slots to hand out, one per child at a time.
+            slots: Ids of the slots to hand out, one per child at a time, each with the memory in
+                MiB that its accelerators use without a stage.
         """
         self.path = folder / "control.sock"
         """Where children connect."""
         self._free = list(slots)
+        self._memory_mib = dict(slots)
         self._lock = threading.Lock()
         self._children: dict[socket.socket, _Child] = {}
         self._waiting: list[socket.socket] = []
@@ -72,6 +74,12 @@ class ControlServer:
         """Tokens of all leases that living children hold."""
         with self._lock:
             return [child.lease for child in self._children.values() if child.lease]
+
+    def quarantine(self) -> dict[str, str]:
+        """Why which slots take no stage."""
+        with self._lock:
+            children = self._children.values()
+            return {child.slot: child.quarantine for child in children if child.quarantine}
 
     def direct(self, lease: str, directive: stage_pb2.Directive.ValueType) -> None:
         """Pass a directive on to the child that holds the lease, if there is one still."""
@@ -119,7 +127,7 @@ class ControlServer:
             while self._waiting and self._free:
                 connection, slot = self._waiting.pop(0), self._free.pop(0)
                 self._children[connection] = _Child(slot)
-                _send(connection, {"slot": slot})
+                _send(connection, {"slot": slot, "memory_mib": self._memory_mib[slot]})
                 if self._drain.is_set():
                     _send(connection, {"drain": True})
 
@@ -135,7 +143,7 @@ class ControlServer:
         if child is not None:
             for message in child.messages(data):
                 with self._lock:
-                    child.lease = message["lease"]
+                    child.take(message)
 
     def _hang_up(self, connection: socket.socket) -> None:
         self._selector.unregister(connection)
@@ -157,11 +165,17 @@ class _Child:
     def __init__(self, slot: str) -> None:
         self.slot = slot
         self.lease: str | None = None
+        self.quarantine = ""
         self._rest = b""
 
     def messages(self, data: bytes) -> list[dict[str, Any]]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Note what it says of itself."""
+        self.lease = message.get("lease", self.lease)
+        self.quarantine = message.get("quarantine", self.quarantine)
 
 
 @contextlib.contextmanager

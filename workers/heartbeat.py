@@ -137,6 +137,7 @@ class Heartbeat:
                 worker=self._settings.resource_name,
                 lease_tokens=leases,
                 draining=self._server.draining,
+                quarantine=self._server.quarantine(),
             )
         )
         if leases:

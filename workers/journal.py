@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 
 from tailrace.formats.stage_job import LogLevel
@@ -13,12 +15,25 @@ TAIL_LINES = 20
 """Log lines kept for the error of a failed stage (StageError.log_tail)."""
 
 
-class Journal:
-    """Takes log lines from the stage process and from the worker itself. Thread-safe."""
+BURST_SECONDS = 10.0
+"""How long a log may be silent and then catch up."""
 
-    def __init__(self, spool: Spool) -> None:
+
+class Journal:
+    """Takes log lines from the stage process and from the worker itself. Thread-safe.
+
+    Lines beyond the rate are counted, and the count is a line of the log in their place.
+    """
+
+    def __init__(self, spool: Spool, lines_per_second: float) -> None:
+        """Write to a spool, at most so many lines a second, ten seconds' worth at once."""
         self._spool = spool
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._lock = threading.Lock()
+        self._rate = lines_per_second
+        self._room = lines_per_second * BURST_SECONDS
+        self._looked_at = time.monotonic()
+        self._dropped = 0
 
     @property
     def tail(self) -> list[str]:
@@ -38,4 +53,30 @@ class Journal:
         """Add one line as it was read, ``cut`` when there was more of it; as :meth:`write`."""
         stored = printable(line, cut=cut)
         self._tail.append(stored)
-        self._spool.append(log_record(stored, level))
+        with self._lock:
+            if self._has_room():
+                self._tell_dropped()
+                self._spool.append(log_record(stored, level))
+            else:
+                self._dropped += 1
+
+    def close(self) -> None:
+        """Say what was dropped since the last line; as :meth:`write`."""
+        with self._lock:
+            self._tell_dropped()
+
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        earned = (now - self._looked_at) * self._rate
+        self._room = min(self._room + earned, self._rate * BURST_SECONDS)
+        self._looked_at = now
+        if self._room < 1.0:
+            return False
+        self._room -= 1.0
+        return True
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            text = f"{self._dropped} log lines were dropped here: more than {self._rate:g} a second"
+            self._dropped = 0
+            self._spool.append(log_record(text, LogLevel.WARNING))

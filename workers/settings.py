@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     spool_max_bytes: int = Field(default=_GIB, ge=1024 * 1024)
     """Unacknowledged events of one attempt on disk; beyond it the stage process has to wait."""
 
+    log_lines_per_second: float = Field(default=2000.0, gt=0)
+    """Log lines of one attempt that are kept; ten seconds' worth may come at once."""
+
     grace_seconds: float = Field(default=30.0, gt=0)
     """How long a stage process may take to stop before it is killed."""
     drain_seconds: float = Field(default=120.0, gt=0)

@@ -78,6 +78,10 @@ def _execute(task: Any, run_uid: str, stage: str, attempt: int) -> dict[str, str
 
 def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
     child = Child.get(task.app)
+    if not child.clean_slot.wait(child.control.quarantine, lambda: child.control.draining):
+        # Nothing was acquired: the control plane offers the stage again, perhaps elsewhere.
+        _log.error("the slot is not clean", slot=child.slot.id)
+        return _stop(task, "SLOT_QUARANTINED")
     request = stage_pb2.AcquireStageRequest(
         run_uid=task_id.run_uid,
         stage=task_id.stage,

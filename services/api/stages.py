@@ -62,6 +62,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             parse_worker_name(request.worker),
             list(request.lease_tokens),
             draining=request.draining,
+            quarantine=request.quarantine,
         )
         return stage_pb2.WorkerHeartbeatResponse(
             lease_directives=map(_directive, leases), worker_directive=_directive(worker)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from services.api.convert import worker_to_proto
 from services.api.rpc import Rpc
+from services.domain.worker import parse_worker_name
 from services.usecases import fleet
 from services.usecases.context import Context
 from tailrace.v1 import worker_pb2, worker_pb2_grpc
@@ -25,3 +28,25 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         return worker_pb2.ListWorkersResponse(
             workers=map(worker_to_proto, found), next_page_token=token
         )
+
+    async def GetWorker(
+        self, request: worker_pb2.GetWorkerRequest, context: Rpc
+    ) -> worker_pb2.Worker:
+        """A worker."""
+        worker_id = parse_worker_name(request.name, "name")
+        return worker_to_proto(await fleet.get_worker(self._context, worker_id))
+
+    async def DrainWorker(
+        self, request: worker_pb2.DrainWorkerRequest, context: Rpc
+    ) -> worker_pb2.Worker:
+        """Let a worker finish what it runs and take no more."""
+        worker_id = parse_worker_name(request.name, "name")
+        return worker_to_proto(await fleet.drain_worker(self._context, worker_id))
+
+    async def ListPools(
+        self, request: worker_pb2.ListPoolsRequest, context: Rpc
+    ) -> worker_pb2.ListPoolsResponse:
+        """The pools, by name."""
+        found = await fleet.list_pools(self._context)
+        pools = [worker_pb2.Pool(**dataclasses.asdict(pool)) for pool in found]
+        return worker_pb2.ListPoolsResponse(pools=pools)

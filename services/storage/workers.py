@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,12 +50,34 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     return None if row is None else Worker(**row)
 
 
-async def beat(conn: AsyncConnection, worker_id: str, state: WorkerState) -> bool:
-    """Count a heartbeat and note the state it came with; whether the worker is known."""
-    values: dict[str, Any] = {"state": state, "heartbeat_time": utc_now()}
-    statement = sa.update(workers).where(_is(worker_id))
-    result = await conn.execute(statement.values(heartbeats=workers.c.heartbeats + 1, **values))
-    return result.rowcount == 1
+async def beat(conn: AsyncConnection, worker_id: str, *, draining: bool) -> Worker | None:
+    """Count a heartbeat; the worker as it is then, if it is known.
+
+    One that drains goes on to do so, whatever its next heartbeats say.
+    """
+    drains = sa.or_(sa.literal(draining), workers.c.state == WorkerState.DRAINING)
+    state = sa.case((drains, WorkerState.DRAINING), else_=WorkerState.ONLINE)
+    statement = (
+        sa.update(workers)
+        .where(_is(worker_id))
+        .values(heartbeats=workers.c.heartbeats + 1, state=state, heartbeat_time=utc_now())
+        .returning(*_SELECT.selected_columns)
+    )
+    row = (await conn.execute(statement)).mappings().first()
+    return None if row is None else Worker(**row)
+
+
+async def drain(conn: AsyncConnection, worker_id: str) -> bool:
+    """Have a worker take no more; whether it is there to hear of it."""
+    statement = sa.update(workers).where(_is(worker_id), workers.c.state != WorkerState.OFFLINE)
+    return (await conn.execute(statement.values(state=WorkerState.DRAINING))).rowcount == 1
+
+
+async def quarantine(conn: AsyncConnection, worker: Worker, reasons: Mapping[str, str]) -> None:
+    """Note why which of a worker's slots take no stage."""
+    slots = [{**slot, "quarantine": reasons.get(slot["id"], "")} for slot in worker.slots]
+    if slots != [{"quarantine": "", **slot} for slot in worker.slots]:
+        await conn.execute(sa.update(workers).where(_is(worker.worker_id)).values(slots=slots))
 
 
 async def expire(conn: AsyncConnection, worker: Worker) -> bool:

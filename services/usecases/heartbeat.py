@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.directive import Directive
@@ -15,25 +17,42 @@ from services.usecases.context import Context
 from services.usecases.lifecycle import peek_lease
 from services.usecases.register import MAX_SLOTS
 
+MAX_REASON = 500
+"""Characters that are kept of why a slot is in quarantine."""
+
 
 async def worker_heartbeat(
-    context: Context, worker_id: str, tokens: list[str], *, draining: bool
+    context: Context,
+    worker_id: str,
+    tokens: list[str],
+    *,
+    draining: bool,
+    quarantine: Mapping[str, str] | None = None,
 ) -> tuple[list[Directive], Directive]:
-    """Count a heartbeat for the worker and each lease.
+    """Count a heartbeat for the worker and each lease; ``quarantine`` has reasons by slot.
 
     Returns a directive per token, in order, and one for the worker. Raises ``InvalidInput`` and
     ``NotFound`` (WORKER_UNKNOWN).
     """
     if len(tokens) > MAX_SLOTS:
         raise InvalidInput.field("lease_tokens", f"has {len(tokens)} entries, at most {MAX_SLOTS}")
-    state = WorkerState.DRAINING if draining else WorkerState.ONLINE
     async with context.database.write() as conn:
-        if not await workers.beat(conn, worker_id, state):
+        worker = await workers.beat(conn, worker_id, draining=draining)
+        if worker is None:
             raise unknown_worker(worker_id)
+        await workers.quarantine(conn, worker, checked_quarantine(quarantine or {}))
         # Rows are always locked in one order, or two workers' messages could block each other.
         directives = {token: await _beat(conn, token) for token in sorted(set(tokens))}
-    worker = Directive.DRAIN if draining else Directive.CONTINUE
-    return [directives[token] for token in tokens], worker
+    drains = worker.state is WorkerState.DRAINING
+    of_worker = Directive.DRAIN if drains else Directive.CONTINUE
+    return [directives[token] for token in tokens], of_worker
+
+
+def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by slot, cut to what is shown. Raises ``InvalidInput`` for too many."""
+    if len(reasons) > MAX_SLOTS:
+        raise InvalidInput.field("quarantine", f"has {len(reasons)} entries, at most {MAX_SLOTS}")
+    return {slot: reason[:MAX_REASON] for slot, reason in reasons.items()}
 
 
 async def _beat(conn: AsyncConnection, token: str) -> Directive:

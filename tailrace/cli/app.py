@@ -17,6 +17,7 @@ from tailrace.cli import (
     demo,
     evalsets,
     models,
+    pools,
     report,
     runs,
     up,
@@ -43,6 +44,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(evalsets.app, name="evalsets")
 app.add_typer(models.app, name="models")
 app.add_typer(workers.app, name="workers")
+app.add_typer(pools.app, name="pools")
 
 
 def _show_version(wanted: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from tailrace.cli import output
@@ -11,10 +13,7 @@ from tailrace.v1 import worker_pb2
 
 app = typer.Typer(help="The fleet.", no_args_is_help=True)
 
-
-# With a single command typer would make the group that command.
-@app.callback()
-def _group() -> None: ...
+Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name of the worker.")]
 
 
 @app.command("list")
@@ -25,15 +24,14 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
     if as_json:
         output.print_messages(found)
         return
-    states = worker_pb2.WorkerState.DESCRIPTOR
     rows = [
         (
             w.name.removeprefix("workers/"),
-            enum_word(states, w.state).upper(),
+            _state(w),
             w.hostname,
             ",".join(w.pools),
             f"{sum(bool(slot.stage) for slot in w.slots)}/{len(w.slots)}",
-            " ".join(slot.stage for slot in w.slots if slot.stage),
+            " ".join(_use(slot) for slot in w.slots if slot.stage or slot.quarantine),
             output.moment(w.heartbeat_time),
         )
         for w in found
@@ -41,3 +39,43 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
     output.print_table(
         ["WORKER", "STATE", "HOST", "POOLS", "BUSY", "STAGES", "LAST HEARTBEAT"], rows
     )
+
+
+@app.command("get")
+def get(worker: Name, server: Server = None, as_json: Json = False) -> None:
+    """Show a worker, its slots and versions."""
+    with connect(server) as client:
+        _print(client.get_worker(worker), as_json)
+
+
+@app.command("drain")
+def drain(worker: Name, server: Server = None, as_json: Json = False) -> None:
+    """Let a worker finish what it runs and take no more; it then ends."""
+    with connect(server) as client:
+        _print(client.drain_worker(worker), as_json)
+
+
+def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(worker))
+        return
+    output.print_fields(
+        [
+            ("worker", worker.name),
+            ("state", _state(worker)),
+            ("host", worker.hostname),
+            ("pools", ", ".join(worker.pools)),
+            *((f"slot {slot.id}", _use(slot) or "idle") for slot in worker.slots),
+            ("versions", ", ".join(f"{k} {v}" for k, v in sorted(worker.versions.items()))),
+            ("registered", output.moment(worker.register_time)),
+            ("last heartbeat", output.moment(worker.heartbeat_time)),
+        ]
+    )
+
+
+def _state(worker: worker_pb2.Worker) -> str:
+    return enum_word(worker_pb2.WorkerState.DESCRIPTOR, worker.state).upper()
+
+
+def _use(slot: worker_pb2.Slot) -> str:
+    return f"{slot.id} in quarantine: {slot.quarantine}" if slot.quarantine else slot.stage

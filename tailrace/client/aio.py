@@ -123,6 +123,9 @@ class AsyncClient:
     get_model = _unary(models.get_model)
     list_models = _paged(models.list_models)
     list_workers = _paged(workers.list_workers)
+    get_worker = _unary(workers.get_worker)
+    drain_worker = _unary(workers.drain_worker)
+    list_pools = _unary(workers.list_pools)
 
     @cached_property
     def channel(self) -> grpc.aio.Channel:

@@ -121,6 +121,9 @@ class Client:
     get_model = _unary(models.get_model)
     list_models = _paged(models.list_models)
     list_workers = _paged(workers.list_workers)
+    get_worker = _unary(workers.get_worker)
+    drain_worker = _unary(workers.drain_worker)
+    list_pools = _unary(workers.list_pools)
 
     def close(self) -> None:
         """Close the connection; calls that still run are cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailrace.client.call import Paged
+from tailrace.client.call import Paged, Unary, resource
 from tailrace.v1 import worker_pb2, worker_pb2_grpc
 
 _Stub = worker_pb2_grpc.FleetServiceStub
@@ -16,3 +16,23 @@ def list_workers(
     return Paged(
         lambda channel: _Stub(channel).ListWorkers, request, lambda page: page.workers, limit
     )
+
+
+def get_worker(name: str) -> Unary[worker_pb2.Worker]:
+    """A worker with its slots. Raises ``NotFound``."""
+    request = worker_pb2.GetWorkerRequest(name=resource("workers", name))
+    return Unary(lambda channel: _Stub(channel).GetWorker, request)
+
+
+def drain_worker(name: str) -> Unary[worker_pb2.Worker]:
+    """Let a worker finish what it runs and take no more; it then ends.
+
+    Raises ``NotFound`` and ``FailedPrecondition`` (WORKER_OFFLINE).
+    """
+    request = worker_pb2.DrainWorkerRequest(name=resource("workers", name))
+    return Unary(lambda channel: _Stub(channel).DrainWorker, request)
+
+
+def list_pools() -> Unary[worker_pb2.ListPoolsResponse]:
+    """The pools that a worker serves or a stage waits for, by name."""
+    return Unary(lambda channel: _Stub(channel).ListPools, worker_pb2.ListPoolsRequest())

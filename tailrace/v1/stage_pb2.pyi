@@ -233,9 +233,26 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class QuarantineEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     WORKER_FIELD_NUMBER: builtins.int
     LEASE_TOKENS_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
+    QUARANTINE_FIELD_NUMBER: builtins.int
     worker: builtins.str
     """`workers/{worker}`."""
     draining: builtins.bool
@@ -244,14 +261,19 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     def lease_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tokens of all leases it holds."""
 
+    @property
+    def quarantine(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Slots that take no stage, each with the reason."""
+
     def __init__(
         self,
         *,
         worker: builtins.str = ...,
         lease_tokens: collections.abc.Iterable[builtins.str] | None = ...,
         draining: builtins.bool = ...,
+        quarantine: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["draining", b"draining", "lease_tokens", b"lease_tokens", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["draining", b"draining", "lease_tokens", b"lease_tokens", "quarantine", b"quarantine", "worker", b"worker"]) -> None: ...
 
 global___WorkerHeartbeatRequest = WorkerHeartbeatRequest
 

@@ -186,12 +186,15 @@ class Slot(google.protobuf.message.Message):
     DEVICES_FIELD_NUMBER: builtins.int
     CORES_FIELD_NUMBER: builtins.int
     STAGE_FIELD_NUMBER: builtins.int
+    QUARANTINE_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Id on its worker, such as `cpu-0` or `gpu-0`."""
     accelerator: global___AcceleratorType.ValueType
     """What it is made of."""
     stage: builtins.str
     """The stage it runs, `runs/{run}/stages/{stage}`; empty when idle. Output only."""
+    quarantine: builtins.str
+    """Why it takes no stage: something of its last one is still there. Empty when it is clean."""
     @property
     def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Indices of its devices; empty for CPU slots."""
@@ -208,10 +211,113 @@ class Slot(google.protobuf.message.Message):
         devices: collections.abc.Iterable[builtins.int] | None = ...,
         cores: collections.abc.Iterable[builtins.int] | None = ...,
         stage: builtins.str = ...,
+        quarantine: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accelerator", b"accelerator", "cores", b"cores", "devices", b"devices", "id", b"id", "stage", b"stage"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accelerator", b"accelerator", "cores", b"cores", "devices", b"devices", "id", b"id", "quarantine", b"quarantine", "stage", b"stage"]) -> None: ...
 
 global___Slot = Slot
+
+@typing.final
+class Pool(google.protobuf.message.Message):
+    """A class of slots, as it stands."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    WORKERS_FIELD_NUMBER: builtins.int
+    SLOTS_FIELD_NUMBER: builtins.int
+    BUSY_SLOTS_FIELD_NUMBER: builtins.int
+    QUEUED_STAGES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, which `execution.*.pool` of a run asks for."""
+    workers: builtins.int
+    """Workers that are online and serve it."""
+    slots: builtins.int
+    """Their slots, those in quarantine left out; a worker that serves several pools counts in each."""
+    busy_slots: builtins.int
+    """Of these, how many run a stage."""
+    queued_stages: builtins.int
+    """Attempts that are queued for it."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        workers: builtins.int = ...,
+        slots: builtins.int = ...,
+        busy_slots: builtins.int = ...,
+        queued_stages: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy_slots", b"busy_slots", "name", b"name", "queued_stages", b"queued_stages", "slots", b"slots", "workers", b"workers"]) -> None: ...
+
+global___Pool = Pool
+
+@typing.final
+class GetWorkerRequest(google.protobuf.message.Message):
+    """Request of GetWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`workers/{worker}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___GetWorkerRequest = GetWorkerRequest
+
+@typing.final
+class DrainWorkerRequest(google.protobuf.message.Message):
+    """Request of DrainWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`workers/{worker}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___DrainWorkerRequest = DrainWorkerRequest
+
+@typing.final
+class ListPoolsRequest(google.protobuf.message.Message):
+    """Request of ListPools."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListPoolsRequest = ListPoolsRequest
+
+@typing.final
+class ListPoolsResponse(google.protobuf.message.Message):
+    """Response of ListPools."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    POOLS_FIELD_NUMBER: builtins.int
+    @property
+    def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Pool]:
+        """The pools; there are few."""
+
+    def __init__(
+        self,
+        *,
+        pools: collections.abc.Iterable[global___Pool] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["pools", b"pools"]) -> None: ...
+
+global___ListPoolsResponse = ListPoolsResponse
 
 @typing.final
 class ListWorkersRequest(google.protobuf.message.Message):

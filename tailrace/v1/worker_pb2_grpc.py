@@ -40,6 +40,21 @@ class FleetServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_worker__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_worker__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.GetWorker = channel.unary_unary(
+                '/tailrace.v1.FleetService/GetWorker',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.GetWorkerRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+                _registered_method=True)
+        self.DrainWorker = channel.unary_unary(
+                '/tailrace.v1.FleetService/DrainWorker',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+                _registered_method=True)
+        self.ListPools = channel.unary_unary(
+                '/tailrace.v1.FleetService/ListPools',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -53,6 +68,29 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetWorker(self, request, context):
+        """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainWorker(self, request, context):
+        """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
+        heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
+        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPools(self, request, context):
+        """Lists the pools that a worker serves or a stage waits for, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +98,21 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=tailrace_dot_v1_dot_worker__pb2.ListWorkersRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_worker__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'GetWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWorker,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.GetWorkerRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.Worker.SerializeToString,
+            ),
+            'DrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainWorker,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.Worker.SerializeToString,
+            ),
+            'ListPools': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPools,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +143,87 @@ class FleetService(object):
             '/tailrace.v1.FleetService/ListWorkers',
             tailrace_dot_v1_dot_worker__pb2.ListWorkersRequest.SerializeToString,
             tailrace_dot_v1_dot_worker__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/GetWorker',
+            tailrace_dot_v1_dot_worker__pb2.GetWorkerRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/DrainWorker',
+            tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPools(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/ListPools',
+            tailrace_dot_v1_dot_worker__pb2.ListPoolsRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.ListPoolsResponse.FromString,
             options,
             channel_credentials,
             insecure,

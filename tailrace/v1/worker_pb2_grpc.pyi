@@ -27,6 +27,27 @@ class FleetServiceStub:
     ]
     """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
 
+    GetWorker: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.GetWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+
+    DrainWorker: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.DrainWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
+    heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
+    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+    """
+
+    ListPools: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.ListPoolsRequest,
+        tailrace.v1.worker_pb2.ListPoolsResponse,
+    ]
+    """Lists the pools that a worker serves or a stage waits for, by name."""
+
 class FleetServiceAsyncStub:
     """The workers, as operators see them."""
 
@@ -35,6 +56,27 @@ class FleetServiceAsyncStub:
         tailrace.v1.worker_pb2.ListWorkersResponse,
     ]
     """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
+
+    GetWorker: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.GetWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+
+    DrainWorker: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.DrainWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
+    heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
+    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+    """
+
+    ListPools: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.ListPoolsRequest,
+        tailrace.v1.worker_pb2.ListPoolsResponse,
+    ]
+    """Lists the pools that a worker serves or a stage waits for, by name."""
 
 class FleetServiceServicer(metaclass=abc.ABCMeta):
     """The workers, as operators see them."""
@@ -46,5 +88,32 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.ListWorkersResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ListWorkersResponse]]:
         """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
+
+    @abc.abstractmethod
+    def GetWorker(
+        self,
+        request: tailrace.v1.worker_pb2.GetWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
+        """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+
+    @abc.abstractmethod
+    def DrainWorker(
+        self,
+        request: tailrace.v1.worker_pb2.DrainWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
+        """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
+        heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
+        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+        """
+
+    @abc.abstractmethod
+    def ListPools(
+        self,
+        request: tailrace.v1.worker_pb2.ListPoolsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.ListPoolsResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ListPoolsResponse]]:
+        """Lists the pools that a worker serves or a stage waits for, by name."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -372,13 +372,34 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
 
 
 class Fleet(worker_pb2_grpc.FleetServiceServicer):
-    """FleetService with one worker."""
+    """FleetService with one worker, one of whose slots is in quarantine."""
+
+    def __init__(self) -> None:
+        self.worker = worker_pb2.Worker(
+            name="workers/w1",
+            state=worker_pb2.WORKER_STATE_ONLINE,
+            pools=["cpu"],
+            slots=[
+                worker_pb2.Slot(id="cpu-0", stage="runs/r/stages/train"),
+                worker_pb2.Slot(id="cpu-1", quarantine="a process is left"),
+            ],
+        )
 
     def ListWorkers(self, request: Any, context: Any) -> worker_pb2.ListWorkersResponse:  # noqa: N802
-        worker = worker_pb2.Worker(
-            name="workers/w1", state=worker_pb2.WORKER_STATE_ONLINE, pools=["cpu"]
-        )
-        return worker_pb2.ListWorkersResponse(workers=[worker])
+        return worker_pb2.ListWorkersResponse(workers=[self.worker])
+
+    def GetWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
+        if request.name != self.worker.name:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such worker")
+        return self.worker
+
+    def DrainWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
+        self.worker.state = worker_pb2.WORKER_STATE_DRAINING
+        return self.GetWorker(request, context)
+
+    def ListPools(self, request: Any, context: Any) -> worker_pb2.ListPoolsResponse:  # noqa: N802
+        pool = worker_pb2.Pool(name="cpu", workers=1, slots=1, busy_slots=1, queued_stages=3)
+        return worker_pb2.ListPoolsResponse(pools=[pool])
 
 
 class ControlPlaneTwin:

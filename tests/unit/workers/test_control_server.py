@@ -23,7 +23,7 @@ from workers.directives import Directives, Wish
 def server(tmp_path: Path) -> Iterator[ControlServer]:
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
-    made = ControlServer(folder, ["cpu-0", "cpu-1"])
+    made = ControlServer(folder, {"cpu-0": 7, "cpu-1": 7})
     yield made
     made.close()
 
@@ -117,3 +117,16 @@ def test_a_parent_that_is_gone_is_an_error(server: ControlServer, tmp_path: Path
     with pytest.raises(ControlSocketError, match="hung up"):
         ControlClient(tmp_path / "s")
     listener.close()
+
+
+def test_a_quarantine_lasts_until_it_is_lifted_or_its_child_is_gone(server: ControlServer) -> None:
+    one, two = ControlClient(server.path), ControlClient(server.path)
+    assert one.memory_mib == 7
+    one.quarantine("a process is left")
+    two.quarantine("memory is left")
+    both = {one.slot: "a process is left", two.slot: "memory is left"}
+    wait_until(lambda: server.quarantine() == both, "both", 20)
+    one.quarantine("")
+    wait_until(lambda: server.quarantine() == {two.slot: "memory is left"}, "the other", 20)
+    two.close()
+    wait_until(lambda: server.quarantine() == {}, "none", 20)

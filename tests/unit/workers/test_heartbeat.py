@@ -28,7 +28,7 @@ class Parent:
 
     def __init__(self, fake: FakeControlPlane, folder: Path) -> None:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
-        self.server = ControlServer(folder, [slot.id for slot in SLOTS])
+        self.server = ControlServer(folder, dict.fromkeys((slot.id for slot in SLOTS), 0))
         self.stopped: list[float] = []
         self.heartbeat = Heartbeat(
             self.settings, SLOTS, self.server, lambda: self.stopped.append(time.monotonic())
@@ -128,3 +128,16 @@ def test_a_thread_that_breaks_stops_the_worker(
     wait_until(lambda: [str(e) for e in reported] == ["a fault of ours"], "the report", 5)
     parent.heartbeat.close()
     parent.server.close()
+
+
+def test_slots_in_quarantine_are_told(parent: Parent, fake: FakeControlPlane) -> None:
+    child = ControlClient(parent.server.path)
+    child.quarantine("a process is left")
+    wait_until(
+        lambda: any(
+            dict(beat.quarantine) == {child.slot: "a process is left"} for beat in fake.heartbeats
+        ),
+        "a heartbeat that says so",
+        20,
+    )
+    child.close()

@@ -40,7 +40,7 @@ class Rig:
         events, self.to_events = os.pipe()
         output, self.to_output = os.pipe()
         self.spool = Spool(folder / "spool.db", 10**6)
-        self.journal = Journal(self.spool)
+        self.journal = Journal(self.spool, 1000.0)
         self.checkpoints: list[CheckpointEvent] = []
         process: Any = Pipes(events, output)
         self.faults: list[str] = []

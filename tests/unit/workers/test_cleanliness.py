@@ -1,0 +1,85 @@
+"""A slot takes its next stage only when nothing of the last one is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.workers.test_accelerators import smi
+from workers import cleanliness
+from workers.cleanliness import TOLERANCE_MIB, CleanSlot
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "cpu-0"
+    made.mkdir()
+    return made
+
+
+def sleeper(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that left its group but works in the slot's folder."""
+    work = folder / "attempt"
+    work.mkdir()
+    argv = [sys.executable, "-c", "input()"]
+    process = subprocess.Popen(argv, cwd=work, stdin=subprocess.PIPE, start_new_session=True)
+    work.rmdir()
+    return process
+
+
+def test_a_process_that_is_left_is_waited_for(folder: Path) -> None:
+    slot = CleanSlot(folder, (), 0)
+    assert slot.problem() == ""
+    process = sleeper(folder)
+    assert str(process.pid) in slot.problem()
+    told: list[str] = []
+    asked: list[bool] = []
+
+    def give_up() -> bool:
+        asked.append(True)
+        if len(asked) == 2:
+            process.kill()
+            process.communicate()
+        return False
+
+    assert slot.wait(told.append, give_up)
+    assert told == []
+
+
+def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanliness, "SETTLE_SECONDS", 0.0)
+    slot = CleanSlot(folder, (), 0)
+    process = sleeper(folder)
+    told: list[str] = []
+    try:
+        monkeypatch.setattr(cleanliness, "HOLD_SECONDS", 0.0)
+        assert not slot.wait(told.append, lambda: False)
+        assert str(process.pid) in told[-1]
+        monkeypatch.setattr(cleanliness, "HOLD_SECONDS", 60.0)
+        assert not slot.wait(told.append, lambda: True)
+
+        def let_it_end() -> bool:
+            process.kill()
+            process.communicate()
+            return False
+
+        assert slot.wait(told.append, let_it_end)
+        assert told[-1] == ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_memory_that_is_left_on_a_gpu_counts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi(tmp_path, f"printf '1000\\n{500 + TOLERANCE_MIB}\\n'", monkeypatch)
+    assert CleanSlot(folder, (0, 1), 1500).problem() == ""
+    assert f"{TOLERANCE_MIB + 1} more" in CleanSlot(folder, (0, 1), 1499).problem()
+    smi(tmp_path, "echo 'GPU is lost' >&2; exit 15", monkeypatch)
+    assert "GPU is lost" in CleanSlot(folder, (0, 1), 1500).problem()
