@@ -1,0 +1,109 @@
+"""``make chaos``: the whole matrix, then a seeded walk over random faults; counts at the end."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.chaos.audit import Findings
+from tests.chaos.clusters import clusters
+from tests.chaos.experiment import Experiments
+from tests.chaos.matrix import Fault, Kind, Target, cover
+from tests.chaos.strike import NoTargetError
+
+Experiment = tuple[str, Callable[[Experiments], Findings]]
+"""What it is, and how it is done."""
+
+
+def main() -> int:
+    """Do what the arguments say; 1 when a promise was broken or an experiment was in vain."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--rounds", type=int, default=0, help="random faults, on both stacks")
+    parser.add_argument("--cells", default="0/1", help="part of the matrix: I/N, or none")
+    parser.add_argument("--kind", choices=list(Kind), type=Kind, help="one stack only")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing later")
+    options = parser.parse_args()
+    counts: Counter[str] = Counter()
+    deadline = time.monotonic() + options.seconds
+    for kind in [options.kind] if options.kind else list(Kind):
+        todo = [*_cells(kind, options.cells), *_walk(kind, options.seed, options.rounds)]
+        if todo:
+            with tempfile.TemporaryDirectory(prefix="tailrace-chaos-") as name:
+                _on_one_cluster(kind, Path(name), todo, counts, deadline)
+    print(
+        f"seed {options.seed}: {counts['done']} faults: {counts['lost']} lost, "
+        f"{counts['double']} double, {counts['gaps']} gaps, {counts['left']} left behind, "
+        f"{counts['failed']} failed, {counts['in vain']} in vain, {counts['skipped']} skipped"
+    )
+    return 1 if sum(counts.values()) > counts["done"] else 0
+
+
+def _on_one_cluster(
+    kind: Kind, base: Path, todo: Iterable[Experiment], counts: Counter[str], deadline: float
+) -> None:
+    folder = base / kind
+    folder.mkdir()
+    with clusters(kind, folder) as cluster:
+        experiments = Experiments(cluster)
+        for name, do in todo:
+            if time.monotonic() > deadline:
+                counts["skipped"] += 1
+                continue
+            began = time.monotonic()
+            problems: list[str] = []
+            counts["done"] += 1
+            try:
+                findings = do(experiments)
+                counts.update({what: len(texts) for what, texts in vars(findings).items()})
+                problems = findings.all()
+            except NoTargetError as error:
+                counts["in vain"] += 1
+                problems = [f"in vain: {error}"]
+            except Exception:  # noqa: BLE001 - counted, shown, and the others go on
+                counts["failed"] += 1
+                problems = [traceback.format_exc(), cluster.logs()]
+            print(f"{time.monotonic() - began:6.1f} s  {name}", flush=True)
+            for problem in problems:
+                print(f"          {problem}", flush=True)
+
+
+def _cells(kind: Kind, part: str) -> list[Experiment]:
+    if part == "none":
+        return []
+    index, count = map(int, part.split("/"))
+    cells = [cell for cell in cover() if cell.kind is kind][index::count]
+    return [(str(cell), lambda each, cell=cell: each.cell(cell)) for cell in cells]  # type: ignore[misc]
+
+
+def _walk(kind: Kind, seed: int, rounds: int) -> list[Experiment]:
+    """This stack's half of the rounds."""
+    chance = random.Random(f"{seed}.{kind}")
+    half = rounds // 2 if kind is Kind.EMBEDDED else rounds - rounds // 2
+    hits = sorted({(c.target, c.fault) for c in cover() if c.kind is kind or _any_kind(c.target)})
+    found: list[Experiment] = []
+    for number in range(half):
+        target, fault = chance.choice(hits)
+        delay = chance.uniform(0.0, 12.0)
+        name = f"{kind} round {number + 1}: {fault} of {target} after {delay:.2f} s"
+        found.append((name, _random(target, fault, delay)))
+    return found
+
+
+def _any_kind(target: Target) -> bool:
+    return target not in (Target.VALKEY, Target.RABBITMQ, Target.POSTGRES)
+
+
+def _random(target: Target, fault: Fault, delay: float) -> Callable[[Experiments], Findings]:
+    return lambda experiments: experiments.at_random(target, fault, delay)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

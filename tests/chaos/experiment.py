@@ -1,0 +1,145 @@
+"""One experiment: submit a run, break something at a moment of it, mend it, audit the end."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import tailrace
+from tailrace.errors import DeadlineExceeded, Unavailable
+from tailrace.v1 import run_pb2
+from tests.chaos.audit import Findings, Outcome, audit, outcome
+from tests.chaos.cluster import Cluster
+from tests.chaos.matrix import Cell, Fault, Target
+from tests.chaos.strike import NoTargetError, strike
+from tests.integration.specs import TERMINAL, small, stage_states, state
+
+STEPS = 30
+
+MOMENT_SECONDS = 60.0
+"""How long a run may take to come to the moment."""
+
+RUN_SECONDS = 150.0
+"""How long a run may take after it was mended."""
+
+
+class Experiments:
+    """Experiments on one cluster, each with a run of its own."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Do a run that nothing disturbs, to compare the others with."""
+        self._cluster = cluster
+        self._count = 0
+        with cluster.client() as client:
+            client.seed_dataset("golden-v2")
+            run = self._until_terminal(client, self._submit().result())
+            assert state(run) == "succeeded", run
+            self._sound = outcome(client, run)
+            assert_clean = audit(cluster, client, run, self._sound).all()
+            assert not assert_clean, assert_clean
+
+    @property
+    def sound(self) -> Outcome:
+        """What the undisturbed run made."""
+        return self._sound
+
+    def cell(self, cell: Cell) -> Findings:
+        """Do one cell of the matrix.
+
+        Raises ``NoTargetError`` when it could not be done, so that it proves nothing.
+        """
+        disk = cell.fault is Fault.DISK
+        if disk and not self._cluster.data_disk.own:
+            raise NoTargetError("file systems cannot be mounted here")
+        with self._armed(f"{cell.moment}.{cell.side}") as moment:
+            submitted = self._submit()
+            deadline = time.monotonic() + MOMENT_SECONDS
+            while (reached := _reached(moment)) is None:
+                self._cluster.tend()
+                if time.monotonic() > deadline:
+                    raise NoTargetError(f"{cell} was not reached")
+                time.sleep(0.01)
+            pid = int(reached.name.rpartition(".")[2])
+            try:
+                mend = strike(self._cluster, cell.target, cell.fault, pid)
+            finally:
+                reached.unlink(missing_ok=True)
+        mend()
+        return self._conclude(submitted)
+
+    def at_random(self, target: Target, fault: Fault, delay: float) -> Findings:
+        """Hit a target ``delay`` seconds after a run was submitted, wherever it is by then."""
+        submitted = self._submit()
+        time.sleep(delay)
+        with contextlib.suppress(NoTargetError):
+            strike(self._cluster, target, fault, None)()
+        return self._conclude(submitted)
+
+    def _conclude(self, submitted: Future[str]) -> Findings:
+        deadline = time.monotonic() + MOMENT_SECONDS
+        while not submitted.done() and time.monotonic() < deadline:
+            self._cluster.tend()
+            time.sleep(0.05)
+        name = submitted.result(0)
+        with self._cluster.client() as client:
+            run = self._until_terminal(client, name)
+            return audit(self._cluster, client, run, self._sound)
+
+    def _submit(self) -> Future[str]:
+        """Create a run until it is accepted, however long that takes; its name."""
+        self._count += 1
+        run_id = f"experiment-{self._count}"
+        # Many attempts: on a machine that is this busy a lease of two seconds gets lost as well.
+        spec = small(
+            STEPS,
+            cache=False,
+            retry={"max_attempts": 20, "initial_backoff": 0.1},
+            execution={kind: {"threads": 1} for kind in ("train", "infer", "judge")},
+        )
+
+        def create() -> str:
+            deadline = time.monotonic() + MOMENT_SECONDS
+            with self._cluster.client() as client:
+                while True:
+                    try:
+                        run = client.create_run(spec, run_id=run_id, request_id=run_id)
+                        return str(run.name)
+                    except (Unavailable, DeadlineExceeded):
+                        if time.monotonic() > deadline:
+                            raise
+
+        pool = ThreadPoolExecutor(1)
+        submitted = pool.submit(create)
+        pool.shutdown(wait=False)
+        return submitted
+
+    def _until_terminal(self, client: tailrace.Client, name: str) -> run_pb2.Run:
+        deadline = time.monotonic() + RUN_SECONDS
+        run = None
+        while time.monotonic() < deadline:
+            self._cluster.tend()
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                run = client.get_run(name)
+                if run.state in TERMINAL:
+                    return run
+            time.sleep(0.1)
+        assert run is not None, f"{name} cannot be had"
+        raise TimeoutError(f"{name} is {state(run)} with {stage_states(run)}:\n{run}")
+
+    @contextlib.contextmanager
+    def _armed(self, moment: str) -> Iterator[Path]:
+        folder = self._cluster.faults
+        armed = folder / f"{moment}.armed"
+        armed.touch()
+        try:
+            yield folder / moment
+        finally:
+            for path in folder.iterdir():
+                path.unlink(missing_ok=True)
+
+
+def _reached(moment: Path) -> Path | None:
+    return next(moment.parent.glob(f"{moment.name}.reached.*"), None)
