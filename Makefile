@@ -7,7 +7,11 @@ STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random bench-training clean
+SEED ?= $(shell date +%s)
+ROUNDS ?= 200
+CELLS ?= 0/1
+
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random bench-training clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +21,9 @@ demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with n
 
 test: $(VENV)/.installed-dev ## Runs every test.
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## The whole fault matrix and ROUNDS random faults of a SEED, audited; takes hours.
+	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
 
 lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.
 	$(BIN)/ruff format --check .

@@ -80,7 +80,7 @@ def _cells(kind: Kind, part: str) -> list[Experiment]:
         return []
     index, count = map(int, part.split("/"))
     cells = [cell for cell in cover() if cell.kind is kind][index::count]
-    return [(str(cell), lambda each, cell=cell: each.cell(cell)) for cell in cells]  # type: ignore[misc]
+    return [(str(cell), lambda each, cell=cell: each.cells(cell)) for cell in cells]  # type: ignore[misc]
 
 
 def _walk(kind: Kind, seed: int, rounds: int) -> list[Experiment]:

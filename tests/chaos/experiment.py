@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,29 +46,34 @@ class Experiments:
         """What the undisturbed run made."""
         return self._sound
 
-    def cell(self, cell: Cell) -> Findings:
-        """Do one cell of the matrix.
+    def cells(self, *cells: Cell) -> Findings:
+        """Do cells of the matrix in one run, each when its moment comes, then audit.
 
-        Raises ``NoTargetError`` when it could not be done, so that it proves nothing.
+        Raises ``NoTargetError`` when one could not be done, so that it proves nothing.
         """
-        disk = cell.fault is Fault.DISK
-        if disk and not self._cluster.data_disk.own:
+        if any(cell.fault is Fault.DISK for cell in cells) and not self._cluster.data_disk.own:
             raise NoTargetError("file systems cannot be mounted here")
-        with self._armed(f"{cell.moment}.{cell.side}") as moment:
+        waiting = {f"{cell.moment}.{cell.side}": cell for cell in cells}
+        with self._armed(waiting):
             submitted = self._submit()
-            deadline = time.monotonic() + MOMENT_SECONDS
-            while (reached := _reached(moment)) is None:
+            deadline = time.monotonic() + MOMENT_SECONDS * len(cells)
+            while waiting:
                 self._cluster.tend()
+                for reached in self._cluster.faults.glob("*.reached.*"):
+                    cell = waiting.pop(reached.name.partition(".reached.")[0])
+                    self._strike(cell, reached)
                 if time.monotonic() > deadline:
-                    raise NoTargetError(f"{cell} was not reached")
+                    raise NoTargetError(f"not reached: {', '.join(waiting)}")
                 time.sleep(0.01)
-            pid = int(reached.name.rpartition(".")[2])
-            try:
-                mend = strike(self._cluster, cell.target, cell.fault, pid)
-            finally:
-                reached.unlink(missing_ok=True)
-        mend()
         return self._conclude(submitted)
+
+    def _strike(self, cell: Cell, reached: Path) -> None:
+        pid = int(reached.name.rpartition(".")[2])
+        try:
+            mend = strike(self._cluster, cell.target, cell.fault, pid)
+        finally:
+            reached.unlink(missing_ok=True)
+        mend()
 
     def at_random(self, target: Target, fault: Fault, delay: float) -> Findings:
         """Hit a target ``delay`` seconds after a run was submitted, wherever it is by then."""
@@ -130,16 +135,12 @@ class Experiments:
         raise TimeoutError(f"{name} is {state(run)} with {stage_states(run)}:\n{run}")
 
     @contextlib.contextmanager
-    def _armed(self, moment: str) -> Iterator[Path]:
+    def _armed(self, moments: Iterable[str]) -> Iterator[None]:
         folder = self._cluster.faults
-        armed = folder / f"{moment}.armed"
-        armed.touch()
+        for moment in moments:
+            (folder / f"{moment}.armed").touch()
         try:
-            yield folder / moment
+            yield
         finally:
             for path in folder.iterdir():
                 path.unlink(missing_ok=True)
-
-
-def _reached(moment: Path) -> Path | None:
-    return next(moment.parent.glob(f"{moment.name}.reached.*"), None)
