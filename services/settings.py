@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -58,6 +58,14 @@ class Settings(BaseSettings):
     """Largest file of an artifact."""
     max_dataset_bytes: int = Field(default=16 * 1024**3, ge=1)
     """Largest dataset that is imported."""
+    max_artifact_bytes: int = Field(default=1024**4, ge=1)
+    """Largest artifact, all its files together."""
+    max_unfinished_runs: int | None = Field(default=None, ge=1)
+    """Most runs of one caller that are queued or running; unset for any number."""
+    max_runs_per_label: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Most unfinished runs with one value of a label, as JSON: ``{"team": 20}``."""
+    max_open_streams: int = Field(default=2000, ge=1)
+    """Most StreamLogs, StreamMetrics and WatchRun calls that are open at once."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 

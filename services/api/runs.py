@@ -13,6 +13,7 @@ from services.domain.run import parse_run_name
 from services.storage.database import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
+from services.usecases.quota import OpenStreams
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
 
@@ -22,6 +23,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._streams = OpenStreams(context.settings.max_open_streams)
 
     async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Rpc) -> run_pb2.Run:
         """Accept a run durably."""
@@ -73,8 +75,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             parse_run_name(request.name),
             after_revision=request.after_revision,
         )
-        async for view in views:
-            yield run_pb2.WatchRunResponse(run=convert.run_to_proto(view))
+        with self._streams.one_more():
+            async for view in views:
+                yield run_pb2.WatchRunResponse(run=convert.run_to_proto(view))
 
     async def StreamLogs(
         self, request: run_pb2.StreamLogsRequest, context: Rpc
@@ -82,7 +85,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Log lines in order, each exactly once per cursor."""
         command = follow.Follow(Channel.LOGS, request.cursor, request.follow, request.stage)
         run_id = parse_run_name(request.name)
-        async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+        async for piece in self._follow(run_id, command):
             lines = convert.log_lines(
                 piece.first_sequence,
                 piece.records,
@@ -105,7 +108,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         command = follow.Follow(Channel.METRICS, request.cursor, request.follow)
         run_id = parse_run_name(request.name)
         names = set(request.metric_names)
-        async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+        async for piece in self._follow(run_id, command):
             points = [MetricPoint.from_record(record) for record in piece.records]
             kept = [point for point in points if not names or point.name in names]
             if kept:
@@ -157,3 +160,8 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return run_pb2.ListVerdictsResponse(
             verdicts=map(convert.verdict_to_proto, bodies), next_page_token=token
         )
+
+    async def _follow(self, run_id: str, command: follow.Follow) -> AsyncIterator[follow.Piece]:
+        with self._streams.one_more():
+            async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+                yield piece

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
-from services.domain.run import RUN_TRANSITIONS, Run, RunState, Transition, run_name
+from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, Transition, run_name
 from services.storage.database import BigInt, UtcDateTime, enum_type, insert_new, metadata, utc_now
 
 runs = sa.Table(
@@ -214,6 +214,18 @@ async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
     """How many runs are in each state, all projects together."""
     query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
     return {state: int(count) for state, count in await conn.execute(query)}
+
+
+async def count_unfinished(
+    conn: AsyncConnection, project: str, *, label: tuple[str, str] | None = None
+) -> int:
+    """How many runs of a project are not terminal; only those with a label where given."""
+    query = sa.select(sa.func.count()).where(
+        runs.c.project == project, runs.c.state.not_in(RUN_TERMINAL)
+    )
+    if label is not None:
+        query = query.where(_clause(LabelIs(*label)))
+    return int(await conn.scalar(query) or 0)
 
 
 async def find_request(

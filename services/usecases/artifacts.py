@@ -15,7 +15,7 @@ from services.domain.errors import (
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import artifacts as store
 from services.storage import runs
-from services.storage.blobs import CHUNK_BYTES, BlobStore, UploadStatus
+from services.storage.blobs import CHUNK_BYTES, UploadStatus
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation
@@ -78,9 +78,9 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
 
 
 async def checked_listing(
-    blobs: BlobStore, files: Sequence[FileEntry], field: str = "files"
+    context: Context, files: Sequence[FileEntry], field: str = "files"
 ) -> Listing:
-    """A listing that obeys the path rules and whose blobs are all there.
+    """A listing that obeys the rules of paths and size and whose blobs are all there.
 
     Call it before the transaction that records the listing: the store may be slow.
 
@@ -89,7 +89,8 @@ async def checked_listing(
     """
     # Ten thousand paths and their digest take long enough to be noticed.
     listing = await asyncio.to_thread(Listing.of, files, field)
-    sizes = await blobs.sizes(file.sha256 for file in listing.files)
+    _check_size(listing, context.settings.max_artifact_bytes, field)
+    sizes = await context.blobs.sizes(file.sha256 for file in listing.files)
     missing = [file for file in listing.files if file.sha256 not in sizes]
     if missing:
         shown = ", ".join(f"{file.path} (blobs/{file.sha256})" for file in missing[:MISSING_SHOWN])
@@ -109,6 +110,13 @@ async def checked_listing(
     if violations:
         raise InvalidInput(violations)
     return listing
+
+
+def _check_size(listing: Listing, most: int, field: str) -> None:
+    if listing.size_bytes > most:
+        raise InvalidInput.field(
+            field, f"has {listing.size_bytes} bytes in all; an artifact has at most {most} here"
+        )
 
 
 async def get(context: Context, project: str, name: str) -> Artifact:

@@ -73,7 +73,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
     if attempt.state is AttemptState.SUCCEEDED:
         return bool((attempt.answer or {})["continue"])
     listings = [
-        (made.kind, await checked_listing(context.blobs, made.files, f"artifacts[{i}].files"))
+        (made.kind, await checked_listing(context, made.files, f"artifacts[{i}].files"))
         for i, made in enumerate(report.artifacts)
     ]
     async with context.database.write() as conn:

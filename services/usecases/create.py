@@ -19,6 +19,7 @@ from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import Held
+from services.usecases.quota import check_runs
 from services.usecases.resolve import resolve_spec
 from services.usecases.view import RunView, StageView, view, view_of_new
 from services.wakeups import OUTBOX
@@ -60,6 +61,7 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
     try:
         async with context.database.write() as conn:
             run, new_stages = await _build(conn, project, command, spec, sent)
+            await check_runs(conn, context.settings, project, spec.labels)
             if not await runs.add(conn, run, spec.labels):
                 raise AlreadyExists("RUN_EXISTS", f"{run.name} exists: choose another run_id")
             created = await _begin(conn, context, run, new_stages)

@@ -61,7 +61,7 @@ async def import_folder(
     ]
     if violations:
         raise InvalidInput(violations)
-    listing = await checked_listing(context.blobs, files)
+    listing = await checked_listing(context, files)
     config_class = await _check_content(context.blobs, files)
     async with context.database.write() as conn:
         artifact = await artifacts.record(conn, project, listing, ArtifactKind.MODEL)

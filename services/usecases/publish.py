@@ -85,7 +85,7 @@ async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
     async with context.database.read() as conn:
         await peek_lease(conn, batch.token)
     return {
-        event.step: await checked_listing(context.blobs, event.files, "checkpoint.files")
+        event.step: await checked_listing(context, event.files, "checkpoint.files")
         for event in saved
     }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,9 +14,11 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.server import ControlPlane
+from services.settings import Settings
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.protomap import from_mapping
 from tailrace.v1 import (
+    dataset_pb2,
     dataset_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
@@ -23,6 +28,7 @@ from tailrace.v1 import (
     worker_pb2,
     worker_pb2_grpc,
 )
+from tests.servers.node import free_port
 from tests.unit.services.driver import spec
 
 
@@ -71,6 +77,29 @@ class Caller:
         assert answer.WhichOneof("answer") == "run"
         order: stage_pb2.StageOrder = answer.run
         return order
+
+
+@asynccontextmanager
+async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[Caller]:
+    """A control plane that has golden-v2, and a client of it; its broker is not there."""
+    values: dict[str, Any] = {
+        "database_url": database_url,
+        "broker_url": f"redis://127.0.0.1:{free_port()}/0",
+        "data_dir": folder,
+        "listen": "127.0.0.1:0",
+        "metrics_port": 0,
+        "shutdown_grace_seconds": 2,
+        "publish_timeout_seconds": 1,
+        "max_message_bytes": 1024 * 1024,
+    }
+    plane = ControlPlane(Settings(**{**values, **settings}))
+    made = Caller(plane, await plane.start())
+    try:
+        await made.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
+        yield made
+    finally:
+        await made.channel.close()
+        await plane.stop()
 
 
 def decoded(error: Any) -> tuple[str, dict[str, str]]:

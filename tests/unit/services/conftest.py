@@ -6,13 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.server import ControlPlane
-from services.settings import Settings
 from services.storage.tables import metadata
-from tailrace.v1 import dataset_pb2
-from tests.servers.node import free_port
 from tests.servers.postgres import Postgres
-from tests.unit.services.caller import Caller
+from tests.unit.services.caller import Caller, serving
 
 
 @pytest.fixture(scope="session")
@@ -38,19 +34,5 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
-    settings = Settings(
-        database_url=sqlite_url,
-        broker_url=f"redis://127.0.0.1:{free_port()}/0",
-        data_dir=tmp_path / "data",
-        listen="127.0.0.1:0",
-        metrics_port=0,
-        shutdown_grace_seconds=2,
-        publish_timeout_seconds=1,
-        max_message_bytes=1024 * 1024,
-    )
-    plane = ControlPlane(settings)
-    made = Caller(plane, await plane.start())
-    await made.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
-    yield made
-    await made.channel.close()
-    await plane.stop()
+    async with serving(sqlite_url, tmp_path / "data") as made:
+        yield made

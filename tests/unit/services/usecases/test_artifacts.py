@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,12 +109,12 @@ async def test_a_listing_needs_its_blobs(context: Context) -> None:
     there = await put(context, "a.json", b"{}")
     missing = not_uploaded("b.json")
     with pytest.raises(FailedPrecondition) as error:
-        await artifacts.checked_listing(context.blobs, [there, missing])
+        await artifacts.checked_listing(context, [there, missing])
     assert error.value.reason == "BLOB_MISSING"
     assert "b.json" in error.value.message
     assert missing.sha256 in error.value.message
     assert "a.json" not in error.value.message
-    listing = await artifacts.checked_listing(context.blobs, [there])
+    listing = await artifacts.checked_listing(context, [there])
     assert listing.files == (there,)
 
 
@@ -121,9 +122,19 @@ async def test_a_listing_must_say_the_right_sizes(context: Context) -> None:
     there = await put(context, "a.json", b"{}")
     with pytest.raises(InvalidInput) as error:
         await artifacts.checked_listing(
-            context.blobs, [FileEntry("a.json", there.sha256, 3)], "artifacts[0].files"
+            context, [FileEntry("a.json", there.sha256, 3)], "artifacts[0].files"
         )
     assert [v.field for v in error.value.violations] == ["artifacts[0].files[0].size_bytes"]
+
+
+async def test_an_artifact_is_bounded(context: Context) -> None:
+    settings = context.settings.model_copy(update={"max_artifact_bytes": 10})
+    small = replace(context, settings=settings)
+    files = [await put(context, "a.json", b"12345"), await put(context, "b.json", b"54321")]
+    assert (await artifacts.checked_listing(small, files)).size_bytes == 10
+    files.append(await put(context, "c.json", b"1"))
+    with pytest.raises(InvalidInput, match="11 bytes in all"):
+        await artifacts.checked_listing(small, files)
 
 
 async def test_an_unknown_artifact_or_run_is_not_found(context: Context) -> None:

@@ -1,0 +1,66 @@
+"""How much of the control plane one caller may take: unfinished runs, open streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.errors import ResourceExhausted
+from services.settings import Settings
+from services.storage import runs
+from services.storage.database import advisory_lock
+
+
+async def check_runs(
+    conn: AsyncConnection, settings: Settings, project: str, labels: Mapping[str, str]
+) -> None:
+    """Refuse one more run where its caller, or the value of a label, has as many as it may.
+
+    Raises ``ResourceExhausted`` (TOO_MANY_RUNS).
+    """
+    by_label = {n: m for n, m in settings.max_runs_per_label.items() if n in labels}
+    if settings.max_unfinished_runs is None and not by_label:
+        return
+    # Counting and storing must not interleave with another call's, or both fit in.
+    await advisory_lock(conn, f"quota:{project}")
+    if settings.max_unfinished_runs is not None:
+        found = await runs.count_unfinished(conn, project)
+        _check("this caller", found, settings.max_unfinished_runs)
+    for name, most in by_label.items():
+        value = labels[name]
+        found = await runs.count_unfinished(conn, project, label=(name, value))
+        _check(f"labels.{name} = {value!r}", found, most)
+
+
+def _check(whose: str, found: int, most: int) -> None:
+    if found >= most:
+        raise ResourceExhausted(
+            "TOO_MANY_RUNS",
+            f"{whose} has {found} unfinished runs, at most {most} are allowed: wait for one to "
+            "end, or cancel one",
+        )
+
+
+class OpenStreams:
+    """Counts the streams that this process serves to followers."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count a stream for as long as the block; raises ``ResourceExhausted`` when too many."""
+        if self._open >= self._most:
+            raise ResourceExhausted(
+                "TOO_MANY_STREAMS",
+                f"{self._open} streams are followed here, at most {self._most} are allowed: end "
+                "one, or try again later",
+            )
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1

@@ -1,0 +1,120 @@
+"""What one caller cannot take from the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from services.storage import logs
+from tailrace.v1 import run_pb2, stage_pb2
+from tests.unit.services.caller import Caller, decoded, serving
+
+LINE = "x" * 8000
+BATCHES = 40
+PER_BATCH = 100
+
+
+@pytest.fixture
+async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
+    limits: dict[str, Any] = {
+        "max_unfinished_runs": 3,
+        "max_runs_per_label": {"team": 1},
+        "max_open_streams": 2,
+    }
+    async with serving(sqlite_url, tmp_path / "data", **limits) as made:
+        yield made
+
+
+async def test_unfinished_runs_are_bounded_per_label_and_caller(caller: Caller) -> None:
+    await caller.create("r1", labels={"team": "a"})
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.create("r2", labels={"team": "a"})
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert decoded(refused.value)[0] == "TOO_MANY_RUNS"
+    assert "labels.team = 'a'" in str(refused.value.details())
+    await caller.create("r2", labels={"team": "b"})
+    await caller.create("r3")
+    with pytest.raises(grpc.aio.AioRpcError, match="this caller has 3 unfinished"):
+        await caller.create("r4")
+    # A run that ended makes room.
+    await caller.runs.CancelRun(run_pb2.CancelRunRequest(name="runs/r1"))
+    await caller.create("r4", labels={"team": "a"})
+
+
+async def test_open_streams_are_bounded_and_ended_ones_make_room(caller: Caller) -> None:
+    await caller.create("r")
+    request = run_pb2.WatchRunRequest(name="runs/r")
+    open_ones = [caller.runs.WatchRun(request) for _ in range(2)]
+    for each in open_ones:
+        await each.read()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True)).read()
+    assert decoded(refused.value)[0] == "TOO_MANY_STREAMS"
+    open_ones[0].cancel()
+    async with asyncio.timeout(30):
+        while not await _served(caller.runs.WatchRun(request)):  # noqa: ASYNC110 - theirs to end
+            await asyncio.sleep(0.05)
+
+
+async def _served(call: Any) -> bool:
+    try:
+        await call.read()
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return False
+        raise
+    return True
+
+
+async def test_a_reader_that_does_not_read_holds_little_and_hinders_nobody(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await caller.create("r")
+    await caller.register()
+    await _write_log(caller, (await caller.acquire(run)).lease_token)
+    held = 0
+    read = logs.read
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal held
+        found = await read(*arguments)
+        held += sum(len(chunk.records) for chunk in found)
+        return found
+
+    monkeypatch.setattr(logs, "read", counted)
+    slow = aiter(caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r")))
+    first = await anext(slow)
+    # It reads no more; what the server has taken for it stops growing, far from the whole log.
+    before = -1
+    while before != held:
+        before = held
+        await asyncio.sleep(0.5)
+    assert held < BATCHES * PER_BATCH / 2
+    # Another reader gets everything meanwhile, and the slow one in the end.
+    assert await _lines(caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r"))) == (
+        BATCHES * PER_BATCH
+    )
+    assert len(first.lines) + await _lines(slow) == BATCHES * PER_BATCH
+
+
+async def _write_log(caller: Caller, token: str) -> None:
+    line = stage_pb2.StageEvent(log=stage_pb2.LogRecord(level=run_pb2.LOG_LEVEL_INFO, text=LINE))
+
+    async def batches() -> AsyncIterator[stage_pb2.PublishEventsRequest]:
+        for i in range(BATCHES):
+            yield stage_pb2.PublishEventsRequest(
+                lease_token=token, first_sequence=i * PER_BATCH + 1, events=[line] * PER_BATCH
+            )
+
+    answers = [answer async for answer in caller.stages.PublishEvents(batches())]
+    assert answers[-1].acknowledged_sequence == BATCHES * PER_BATCH
+
+
+async def _lines(stream: Any) -> int:
+    return sum([len(batch.lines) async for batch in stream])
