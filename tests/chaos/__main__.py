@@ -30,14 +30,14 @@ def main() -> int:
     parser.add_argument("--cells", default="0/1", help="part of the matrix: I/N, or none")
     parser.add_argument("--kind", choices=list(Kind), type=Kind, help="one stack only")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing later")
+    parser.add_argument("--verbose", action="store_true", help="show logs of what failed")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
-    deadline = time.monotonic() + options.seconds
     for kind in [options.kind] if options.kind else list(Kind):
         todo = [*_cells(kind, options.cells), *_walk(kind, options.seed, options.rounds)]
         if todo:
             with tempfile.TemporaryDirectory(prefix="tailrace-chaos-") as name:
-                _on_one_cluster(kind, Path(name), todo, counts, deadline)
+                _on_one_cluster(kind, Path(name), todo, counts, options)
     print(
         f"seed {options.seed}: {counts['done']} faults: {counts['lost']} lost, "
         f"{counts['double']} double, {counts['gaps']} gaps, {counts['left']} left behind, "
@@ -47,8 +47,13 @@ def main() -> int:
 
 
 def _on_one_cluster(
-    kind: Kind, base: Path, todo: Iterable[Experiment], counts: Counter[str], deadline: float
+    kind: Kind,
+    base: Path,
+    todo: Iterable[Experiment],
+    counts: Counter[str],
+    options: argparse.Namespace,
 ) -> None:
+    deadline = time.monotonic() + options.seconds
     folder = base / kind
     folder.mkdir()
     with clusters(kind, folder) as cluster:
@@ -69,7 +74,9 @@ def _on_one_cluster(
                 problems = [f"in vain: {error}"]
             except Exception:  # noqa: BLE001 - counted, shown, and the others go on
                 counts["failed"] += 1
-                problems = [traceback.format_exc(), cluster.logs()]
+                problems = [traceback.format_exc(limit=-2)]
+                if options.verbose:
+                    problems.append(cluster.logs())
             print(f"{time.monotonic() - began:6.1f} s  {name}", flush=True)
             for problem in problems:
                 print(f"          {problem}", flush=True)

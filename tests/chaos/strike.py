@@ -47,6 +47,8 @@ def strike(cluster: Cluster, target: Target, fault: Fault, pid: int | None) -> M
         return lambda: _go_on(stopped)
     # A restart and SIGTERM begin alike; a restart is over only once the target has ended.
     _signal(victims, signal.SIGTERM)
+    if target is Target.POSTGRES:
+        return lambda: _insist(victims)
     return (lambda: _await_end(victims)) if fault is Fault.RESTART else (lambda: None)
 
 
@@ -132,6 +134,13 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             os.kill(process.pid, number)
+
+
+def _insist(victims: list[psutil.Process]) -> None:
+    """PostgreSQL waits at SIGTERM until its clients hang up, and at SIGINT for nobody."""
+    time.sleep(LONG_SECONDS)
+    _signal(victims, signal.SIGINT)
+    _await_end(victims)
 
 
 def _go_on(stopped: list[psutil.Process]) -> None:

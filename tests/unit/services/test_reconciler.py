@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from services.domain.stage import Attempt
 from services.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
+from services.storage import attempts, outbox
 from services.usecases import datasets
+from services.usecases.expire import expire_attempt
 from services.usecases.heartbeat import worker_heartbeat
 from tests.unit.services.driver import PROJECT, Driver, make_context, states
 
@@ -96,3 +99,27 @@ async def test_two_reconcilers_expire_an_attempt_once(driver: Driver) -> None:
     view = await driver.get()
     assert view.stages[0].stage.attempt == 2
     assert view.stages[0].stage.failures == 1
+
+
+async def test_a_run_that_kills_its_worker_every_time_ends_and_hurts_no_other(
+    driver: Driver,
+) -> None:
+    await driver.create("deadly", retry={"max_attempts": 3, "initial_backoff": 0.0})
+    await driver.create("sound")
+    for number in range(1, 4):
+        assert (await driver.start("deadly")).stage.attempt == number
+        (attempt,) = await _running(driver)
+        assert await expire_attempt(driver.context, attempt)
+    ended = await driver.get("deadly")
+    assert states(ended) == ("FAILED", "FAILED", "PENDING", "PENDING")
+    assert ended.error is not None
+    assert ended.error.reason == "LEASE_EXPIRED"
+    assert [a.state.value for a in ended.stages[0].attempts] == ["EXPIRED"] * 3
+    async with driver.context.database.read() as conn:
+        assert await outbox.depth(conn) == {"cpu": 1}
+    assert await driver.complete(await driver.start("sound"))
+
+
+async def _running(driver: Driver) -> list[Attempt]:
+    async with driver.context.database.read() as conn:
+        return await attempts.running(conn)

@@ -106,6 +106,8 @@ async def test_a_draining_worker_gets_nothing(driver: Driver) -> None:
     await driver.create()
     assert (await worker_heartbeat(driver.context, "w1", [], draining=True))[1] is Directive.DRAIN
     assert await driver.deliver(await driver.queued_task()) == Stop(StopReason.DRAINING)
+    # Its next process takes stages again.
+    await driver.register()
     assert (await worker_heartbeat(driver.context, "w1", [], draining=False)) == (
         [],
         Directive.CONTINUE,
