@@ -220,11 +220,12 @@ async def count_unfinished(
     conn: AsyncConnection, project: str, *, label: tuple[str, str] | None = None
 ) -> int:
     """How many runs of a project are not terminal; only those with a label where given."""
+    of = runs if label is None else run_labels
     query = sa.select(sa.func.count()).where(
-        runs.c.project == project, runs.c.state.not_in(RUN_TERMINAL)
+        of.c.project == project, of.c.state.not_in(RUN_TERMINAL)
     )
     if label is not None:
-        query = query.where(_clause(LabelIs(*label)))
+        query = query.where(run_labels.c.name == label[0], run_labels.c.value == label[1])
     return int(await conn.scalar(query) or 0)
 
 
