@@ -26,6 +26,9 @@ class CommandError(Exception):
 REPORTED = (TailraceError, SpecError, FormatError, CommandError, OSError)
 """What a command may raise for its user; anything else is a fault of this program."""
 
+_BEGINNING = 200
+"""Characters of a description that are enough to know it again."""
+
 _HINTS = {
     exit_codes.UNAVAILABLE: (
         f"is the control plane running? `tailrace up` starts one; --server or {SERVER_VARIABLE} "
@@ -77,7 +80,8 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
 
 def _head(raised: TailraceError) -> str:
     """The message, unless it only says what the fields below it say."""
-    told = any(v.description in raised.message for v in raised.violations)
+    # A long description is cut in one place or the other, so its beginning must do.
+    told = any(v.description[:_BEGINNING] in raised.message for v in raised.violations)
     return _count(raised.violations) if told else raised.message
 
 

@@ -65,3 +65,10 @@ def test_a_file_that_is_not_there(tailrace: object, tmp_path: Path) -> None:
     result = tailrace("runs", "create", "-f", tmp_path / "none.yaml")  # type: ignore[operator]
     assert result.code == 2
     assert "Errno" not in result.err
+
+
+def test_what_a_server_says_at_length_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "the weights do not fit: " + "x" * 500
+    raised = InvalidArgument(f"files: {long}", violations=[Violation("files", long[:400] + "…")])
+    report.error(raised)
+    assert capsys.readouterr().err == f"error: a field is wrong\n  files: {long[:400]}…\n"
