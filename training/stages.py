@@ -68,7 +68,7 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
     folder = root / "predictions"
     _, result = evaluate_folder(
         model,
-        load_eval_sets(job.spec.infer.eval_sets, _split(job)),
+        load_eval_sets(job.spec.infer.eval_sets, _split(job), job.inputs.eval_sets),
         job.spec.infer,
         _role(job),
         folder / "eval_results.jsonl",
@@ -87,7 +87,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         raise ConfigError("a JUDGE stage needs an infer block and predictions")
     baseline = job.inputs.baseline_predictions
     split = _split(job)
-    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split)
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split, job.inputs.eval_sets)
     inputs = JudgeInputs(
         eval_sets,
         read_predictions(Path(job.inputs.predictions) / "predictions.jsonl"),

@@ -48,6 +48,8 @@ _NAMED = {
 }
 """The input of a stage job that each role of one artifact is."""
 
+_EVAL_SET_FILE = "eval_set.jsonl"
+
 
 class InterruptedTransferError(Exception):
     """The transfer was no longer wanted."""
@@ -85,10 +87,14 @@ class Content:
             self._place(artifact, folder / name, give_up)
             found[name] = str(folder / name / file) if file else str(folder / name)
         judge_models: dict[str, str] = {}
+        eval_sets: dict[str, str] = {}
         for each in named:
             if each.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
                 place = folder / "judge_models" / str(len(judge_models))
                 judge_models[each.judge] = str(place)
+            elif each.role == stage_pb2.INPUT_ROLE_EVAL_SET:
+                place = folder / "eval_sets" / str(len(eval_sets))
+                eval_sets[each.eval_set] = str(place / _EVAL_SET_FILE)
             elif each.role in _NAMED:
                 place = folder / _NAMED[each.role]
                 found[_NAMED[each.role]] = str(place)
@@ -96,7 +102,7 @@ class Content:
                 raise ValueError(f"{each.artifact.name}: no stage reads an input of this role")
             self._place(each.artifact, place, give_up)
         self._cache.trim()
-        return StageInputs(judge_models=judge_models, **found)
+        return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **found)
 
     def stored_predictions(self, run: str, path: Path, give_up: GiveUp) -> str:
         """Write what earlier attempts predicted to ``path`` and return it; raises as above."""

@@ -166,6 +166,7 @@ def _named(named: NamedInput) -> stage_pb2.NamedInput:
         role=stage_pb2.InputRole.Value(f"INPUT_ROLE_{named.role}"),
         judge=named.judge,
         artifact=artifact_to_proto(named.artifact),
+        eval_set=named.eval_set,
     )
 
 

@@ -59,7 +59,7 @@ class EvalSet:
     """One version of an eval set; its content never changes."""
 
     eval_set_id: str
-    """The id."""
+    """The id, as run specs name it."""
     version: int
     """From 1."""
     description: str
@@ -73,7 +73,7 @@ class EvalSet:
 
     @property
     def reference(self) -> str:
-        """``name@version``."""
+        """``name@version``, as resolved run specs name it."""
         return f"{self.eval_set_id}@{self.version}"
 
     @property

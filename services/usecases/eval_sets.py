@@ -71,7 +71,9 @@ async def get(context: Context, project: str, name: str) -> EvalSet:
         return await store.get(conn, project, reference)
 
 
-async def resolve(conn: AsyncConnection, project: str, reference: str, field: str) -> EvalSet:
+async def resolve(
+    conn: AsyncConnection, project: str, reference: str, field: str = "spec.infer.eval_sets"
+) -> EvalSet:
     """The version that a run spec's ``name`` or ``name@version`` means now.
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.

@@ -14,8 +14,9 @@ from services.domain.run import Run
 from services.domain.stage import Stage
 from services.storage import artifacts
 from services.storage import stages as stage_store
-from services.usecases import datasets, models
+from services.usecases import datasets, eval_sets, models
 from services.usecases.origin import predicted
+from tailrace.formats.infer_spec import is_imported
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
 
@@ -29,6 +30,8 @@ class InputRole(enum.StrEnum):
     """The model that a judge asks."""
     BASELINE_PREDICTIONS = "BASELINE_PREDICTIONS"
     """Another run's predictions that a judge compares with."""
+    EVAL_SET = "EVAL_SET"
+    """An imported eval set."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ class NamedInput:
 
     role: InputRole
     judge: str
-    """The judge that needs it; empty for the base model."""
+    """The judge that needs it; empty where none does."""
     artifact: Artifact
+    eval_set: str = ""
+    """The eval set's name in the spec, for EVAL_SET."""
 
 
 @dataclass
@@ -54,7 +59,7 @@ class Inputs:
         for artifact in self.artifacts:
             yield artifact.kind.value, artifact.listing.digest
         for each in self.named:
-            yield f"{each.role}:{each.judge}", each.artifact.listing.digest
+            yield f"{each.role}:{each.judge or each.eval_set}", each.artifact.listing.digest
 
 
 async def stage_inputs(
@@ -63,14 +68,16 @@ async def stage_inputs(
     """The inputs of a stage.
 
     TRAIN reads the dataset and an imported start model; INFER the trained or imported model, the
-    dataset and the split; JUDGE the predictions and, for the expected answers, dataset and split,
-    which a run of predictions takes from the run that made them. A model of the hub or a preset is
-    no artifact: the stage process gets it by name.
+    dataset, the split and imported eval sets; JUDGE the predictions and, for the expected answers,
+    dataset, split and eval sets, which a run of predictions takes from the run that made them. A
+    model of the hub or a preset is no artifact: the stage process gets it by name.
     """
     found = Inputs()
     if "dataset" in run.resolved_spec:
         dataset = await datasets.resolve(conn, run.project, run.resolved_spec["dataset"])
         found.artifacts.append(await artifacts.get(conn, run.project, dataset.artifact_digest))
+    if stage.kind is not StageKind.TRAIN:
+        await _add_eval_sets(conn, run, found)
     by_kind = {other.kind: other for other in stages}
     if stage.kind is StageKind.JUDGE:
         await _add_judged(conn, run, by_kind, found)
@@ -85,6 +92,13 @@ async def stage_inputs(
         return found
     found.artifacts += imported
     return found
+
+
+async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
+    for name in filter(is_imported, run.resolved_spec["infer"]["eval_sets"]):
+        eval_set = await eval_sets.resolve(conn, run.project, name)
+        artifact = await artifacts.get(conn, run.project, eval_set.artifact_digest)
+        found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
 
 
 async def _add_judged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,9 +11,10 @@ from services.domain.baseline import parse_baseline_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
 from services.storage import baselines, runs, workers
-from services.usecases import datasets, models
+from services.usecases import datasets, eval_sets, models
 from services.usecases.origin import predicted
 from tailrace.formats import catalog
+from tailrace.formats.infer_spec import is_imported
 from tailrace.formats.run_spec import GateSpec, RunSpec
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.wording import unknown_name
@@ -22,14 +24,15 @@ _OF_PREDICTIONS = ("dataset", "model", "train", "infer")
 
 
 async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
-    """The spec with the dataset's version, baselines and the origin of predictions fixed.
+    """The spec with versions, baselines and the origin of predictions fixed.
 
-    Raises ``InvalidInput``, ``NotFound`` (dataset, model, run, baseline) and ``FailedPrecondition``
-    (NO_PREDICTIONS).
+    Raises ``InvalidInput``, ``NotFound`` (dataset, eval set, model, run, baseline) and
+    ``FailedPrecondition`` (NO_PREDICTIONS).
     """
     await _check_judges(conn, spec)
     if spec.predictions is not None:
         spec = await _with_origin(conn, project, spec, spec.predictions)
+    spec = await _with_eval_sets(conn, project, spec)
     for i, judge in enumerate(spec.judges):
         backend = judge.backend()
         if backend is not None and backend.model and models.is_imported(backend.model):
@@ -79,11 +82,41 @@ async def _with_origin(
         raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
     run, _ = await predicted(conn, project, predictions)
     origin = {name: run.resolved_spec.get(name) for name in _OF_PREDICTIONS}
+    imported = filter(is_imported, run.resolved_spec["infer"]["eval_sets"])
+    spec = _gated(spec, {name.partition("@")[0]: name for name in imported})
     try:
         return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})
     except SpecError as error:
         found = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
         raise InvalidInput(found) from error
+
+
+async def _with_eval_sets(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
+    """The spec with the versions of imported eval sets fixed, in its gates too."""
+    if spec.infer is None:
+        return spec
+    fixed: dict[str, str] = {}
+    for i, name in enumerate(spec.infer.eval_sets):
+        field = f"spec.infer.eval_sets[{i}]"
+        imported = is_imported(name)
+        found = await eval_sets.resolve(conn, project, name, field) if imported else None
+        reference = name if found is None else found.reference
+        if reference in fixed.values():
+            raise InvalidInput.field(field, f"{reference} is named twice")
+        fixed[name] = reference
+    infer = dataclasses.replace(spec.infer, eval_sets=[*fixed.values()])
+    return dataclasses.replace(_gated(spec, fixed), infer=infer)
+
+
+def _gated(spec: RunSpec, names: Mapping[str, str]) -> RunSpec:
+    """The spec with the eval sets of its gates under other names."""
+    gates = [
+        dataclasses.replace(gate, eval_set=names.get(gate.eval_set, gate.eval_set))
+        if gate.eval_set is not None
+        else gate
+        for gate in spec.gates
+    ]
+    return dataclasses.replace(spec, gates=gates)
 
 
 async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: str) -> GateSpec:

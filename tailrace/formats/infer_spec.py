@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace.formats import catalog
+from tailrace.formats.resource_id import VERSIONED_ID
 from tailrace.formats.schema import Violation, key
 from tailrace.formats.wording import unknown_name
 
@@ -70,7 +72,8 @@ class InferSpec:
         default=False,
     )
     eval_sets: list[str] = key(
-        "`dataset:train`, `dataset:held_out`, or a named set (`eval_v1`).",
+        "`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one "
+        "(`name` or `name@version`).",
         default=[],
         minimum=1,
         max_length=16,
@@ -92,5 +95,13 @@ class InferSpec:
         if len(set(self.eval_sets)) < len(self.eval_sets):
             return [Violation(path, "names an eval set twice")]
         known = catalog.DATASET_EVAL_SETS + catalog.EVAL_SETS
-        problems = ((i, unknown_name(name, known)) for i, name in enumerate(self.eval_sets))
-        return [Violation(f"{path}[{i}]", problem) for i, problem in problems if problem]
+        return [
+            Violation(f"{path}[{i}]", unknown_name(name, known))
+            for i, name in enumerate(self.eval_sets)
+            if name not in known and not is_imported(name)
+        ]
+
+
+def is_imported(eval_set: str) -> bool:
+    """Whether a name can only be that of an imported eval set: no other name is an id."""
+    return re.fullmatch(VERSIONED_ID, eval_set) is not None

@@ -47,6 +47,12 @@ class StageInputs:
         max_length=16,
         item_length=4096,
     )
+    eval_sets: dict[str, str] = key(
+        "JSON lines of imported eval sets, by their names in the spec.",
+        default={},
+        max_length=16,
+        item_length=4096,
+    )
     baseline_predictions: str | None = key(
         "Folder with `predictions.jsonl` of the run that `pairwise` compares with.", default=None
     )

@@ -32,7 +32,7 @@ class EvalSet(google.protobuf.message.Message):
     name: builtins.str
     """`evalsets/{evalset}@{version}`."""
     eval_set_id: builtins.str
-    """The id."""
+    """The id, as run specs name it."""
     version: builtins.int
     """From 1."""
     description: builtins.str

@@ -667,7 +667,9 @@ class InferSpec(google.protobuf.message.Message):
     """Whether the untouched model predicts as well, to measure what training gained. Default false."""
     @property
     def eval_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """`dataset:train`, `dataset:held_out`, or a named set (`eval_v1`). At least one."""
+        """`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one (`name` or
+        `name@version`). At least one.
+        """
 
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

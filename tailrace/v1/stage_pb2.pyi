@@ -100,6 +100,8 @@ class _InputRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The model that a judge of a JUDGE stage asks."""
     INPUT_ROLE_BASELINE_PREDICTIONS: _InputRole.ValueType  # 3
     """Another run's predictions that a judge of a JUDGE stage compares with."""
+    INPUT_ROLE_EVAL_SET: _InputRole.ValueType  # 4
+    """An imported eval set of the spec."""
 
 class InputRole(_InputRole, metaclass=_InputRoleEnumTypeWrapper):
     """What an artifact is for, where its kind does not say it."""
@@ -112,6 +114,8 @@ INPUT_ROLE_JUDGE_MODEL: InputRole.ValueType  # 2
 """The model that a judge of a JUDGE stage asks."""
 INPUT_ROLE_BASELINE_PREDICTIONS: InputRole.ValueType  # 3
 """Another run's predictions that a judge of a JUDGE stage compares with."""
+INPUT_ROLE_EVAL_SET: InputRole.ValueType  # 4
+"""An imported eval set of the spec."""
 global___InputRole = InputRole
 
 @typing.final
@@ -438,10 +442,13 @@ class NamedInput(google.protobuf.message.Message):
     ROLE_FIELD_NUMBER: builtins.int
     JUDGE_FIELD_NUMBER: builtins.int
     ARTIFACT_FIELD_NUMBER: builtins.int
+    EVAL_SET_FIELD_NUMBER: builtins.int
     role: global___InputRole.ValueType
     """What it is for."""
     judge: builtins.str
-    """The judge that needs it; empty for INPUT_ROLE_BASE_MODEL."""
+    """The judge that needs it; empty where none does."""
+    eval_set: builtins.str
+    """The eval set's name in the spec, for INPUT_ROLE_EVAL_SET."""
     @property
     def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
         """The input."""
@@ -452,9 +459,10 @@ class NamedInput(google.protobuf.message.Message):
         role: global___InputRole.ValueType = ...,
         judge: builtins.str = ...,
         artifact: tailrace.v1.artifact_pb2.Artifact | None = ...,
+        eval_set: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["artifact", b"artifact"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "judge", b"judge", "role", b"role"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "eval_set", b"eval_set", "judge", b"judge", "role", b"role"]) -> None: ...
 
 global___NamedInput = NamedInput
 

@@ -17,7 +17,7 @@ def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
     spec = small()
     spec.train.sft.batch_size = 0
     spec.train.sft.learning_rate = -1
-    spec.infer.eval_sets.append("nothing-like-it")
+    spec.infer.eval_sets.append("eval_v9")
     spec.judges.add(name="vibes")
     with stack.client() as client, pytest.raises(errors.InvalidArgument) as caught:
         client.create_run(spec)

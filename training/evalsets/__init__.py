@@ -39,17 +39,21 @@ def load_eval_set(name: str, split: Split | None = None) -> list[EvalItem]:
         raise DataError(f"{path}: {error}") from error
 
 
-def load_eval_sets(names: Iterable[str], split: Split | None = None) -> dict[str, list[EvalItem]]:
+def load_eval_sets(
+    names: Iterable[str], split: Split | None = None, imported: Mapping[str, str] | None = None
+) -> dict[str, list[EvalItem]]:
     """Several eval sets by the name that predictions carry: a file goes by its stem.
 
-    Errors as :func:`load_eval_set`, and for two sets of one name.
+    ``imported`` has the files of those that are known by another name. Errors as
+    :func:`load_eval_set`, and for two sets of one name.
     """
+    files = imported or {}
     sets: dict[str, list[EvalItem]] = {}
     for name in names:
-        label = name if name in (TRAIN, HELD_OUT) else Path(name).stem
+        label = name if name in (TRAIN, HELD_OUT) or name in files else Path(name).stem
         if label in sets:
             raise DataError(f"two eval sets are called {label!r}")
-        sets[label] = load_eval_set(name, split)
+        sets[label] = load_eval_set(files.get(name, name), split)
     return sets
 
 

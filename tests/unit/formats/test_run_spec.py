@@ -103,6 +103,8 @@ def test_everything_that_judging_takes_round_trips() -> None:
         (changed(judges=[{"name": "no judge"}]), "judges[0].name"),
         (changed(judges=[{"name": "answer_correctness"}] * 2), "judges[1].name"),
         (changed(infer={"eval_sets": ["eval_v9"]}), "infer.eval_sets[0]"),
+        (changed(infer={"eval_sets": ["eval_v1", "mine@0"]}), "infer.eval_sets[1]"),
+        (changed(infer={"eval_sets": ["mine", "Mine"]}), "infer.eval_sets[1]"),
         (changed(infer={"eval_sets": []}), "infer.eval_sets"),
         (changed(infer=SETS | {"n_samples": 2}), "infer.n_samples"),
         (changed(infer=SETS | {"n_samples": 65, "temperature": 1}), "infer.n_samples"),

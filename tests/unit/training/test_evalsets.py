@@ -71,6 +71,15 @@ def test_parts_of_a_dataset_and_files_by_their_stem(tmp_path: Path) -> None:
     }
 
 
+def test_imported_sets_keep_the_name_that_the_spec_has(tmp_path: Path) -> None:
+    path = tmp_path / "eval_set.jsonl"
+    path.write_text('{"id": "a", "prompt": "p", "expected_answer": "x"}\n')
+    sets = load_eval_sets(["mine@2", "eval_v1"], imported={"mine@2": str(path)})
+    assert {name: len(items) for name, items in sets.items()} == {"mine@2": 1, "eval_v1": 25}
+    with pytest.raises(DataError, match="no eval set 'mine@3'"):
+        load_eval_sets(["mine@3"], imported={"mine@2": str(path)})
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [

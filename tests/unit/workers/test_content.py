@@ -68,6 +68,14 @@ def test_inputs_are_placed_by_what_they_are_for(
         stage_pb2.NamedInput(
             role="INPUT_ROLE_BASELINE_PREDICTIONS", judge="pairwise", artifact=predictions
         ),
+        *(
+            stage_pb2.NamedInput(
+                role="INPUT_ROLE_EVAL_SET",
+                eval_set=name,
+                artifact=fake.artifact(DATASET, eval_set__jsonl=name.encode()),
+            )
+            for name in ("mine@1", "mine@2")
+        ),
     ]
     inputs = content.inputs([ours], tmp_path / "in", never, named)
     assert inputs.model is None
@@ -76,6 +84,9 @@ def test_inputs_are_placed_by_what_they_are_for(
     folders = [inputs.base_model, *inputs.judge_models.values()]
     assert len({Path(folder) for folder in folders}) == 3
     assert all((Path(folder) / "config.json").is_file() for folder in folders)
+    read = {name: Path(file).read_bytes() for name, file in inputs.eval_sets.items()}
+    assert read == {"mine@1": b"mine@1", "mine@2": b"mine@2"}
+    assert inputs.dataset is None
     assert inputs.predictions is not None
     assert inputs.baseline_predictions is not None
     pairs = ((inputs.predictions, b"ours"), (inputs.baseline_predictions, b"theirs"))
