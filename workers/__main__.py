@@ -59,7 +59,7 @@ def main() -> int:
 def _serve(
     settings: Settings, slots: list[Slot], memory: dict[str, int], workspace: Workspace
 ) -> int:
-    server = ControlServer(workspace.folder, memory)
+    server = ControlServer(workspace.folder, memory, workspace.clear_slot)
     heartbeat = Heartbeat(settings, slots, server, _take_no_more)
     try:
         if not _registered(heartbeat):

@@ -18,7 +18,7 @@ import os
 import selectors
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,22 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """The parent's end; runs in a thread of its own."""
 
-    def __init__(self, folder: Path, slots: Mapping[str, int]) -> None:
+    def __init__(
+        self, folder: Path, slots: Mapping[str, int], vacated: Callable[[str], None]
+    ) -> None:
         """Listen in a folder that nobody else may enter.
 
         Args:
             folder: The worker's own, with mode 0700 and no control socket in it.
             slots: Ids of the slots to hand out, one per child at a time, each with the memory in
                 MiB that its accelerators use without a stage.
+            vacated: Called with a slot whose child is gone, before another one gets it.
         """
         self.path = folder / "control.sock"
         """Where children connect."""
         self._free = list(slots)
         self._memory_mib = dict(slots)
+        self._vacated = vacated
         self._lock = threading.Lock()
         self._children: dict[socket.socket, _Child] = {}
         self._waiting: list[socket.socket] = []
@@ -152,10 +156,12 @@ class ControlServer:
             child = self._children.pop(connection, None)
             if connection in self._waiting:
                 self._waiting.remove(connection)
-            if child is not None:
+        if child is not None:
+            if child.lease:
+                _log.warning("a pool process ended while it held a lease", slot=child.slot)
+            self._vacated(child.slot)
+            with self._lock:
                 self._free.append(child.slot)
-                if child.lease:
-                    _log.warning("a pool process ended while it held a lease", slot=child.slot)
         self._hand_out()
 
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from tailrace.formats.dispatch import TaskId
 _log = structlog.get_logger(__name__)
 
 _LOCK = "owner.lock"
+
+_CLEAR_GOES = 5
+_CLEAR_PAUSE_SECONDS = 0.05
 
 
 class WorkspaceError(Exception):
@@ -48,6 +52,18 @@ class Workspace:
         for other in work_dir.absolute().iterdir():
             if other != self.folder and (other / _LOCK).is_file():
                 _clear_if_dead(other)
+
+    def clear_slot(self, slot: str) -> None:
+        """Remove what a pool process that died left of its attempt; never raises.
+
+        Its stage process is being killed meanwhile and may still write, so it may take two goes.
+        What resists goes with the slot's next attempt.
+        """
+        for _ in range(_CLEAR_GOES):
+            shutil.rmtree(self.folder / slot, ignore_errors=True)
+            if not (self.folder / slot).exists():
+                return
+            time.sleep(_CLEAR_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Remove the folder and give up the lock."""

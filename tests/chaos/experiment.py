@@ -17,12 +17,12 @@ from tests.chaos.matrix import Cell, Fault, Target
 from tests.chaos.strike import NoTargetError, strike
 from tests.integration.specs import TERMINAL, small, stage_states, state
 
-STEPS = 30
+STEPS = 60
 
 MOMENT_SECONDS = 60.0
 """How long a run may take to come to the moment."""
 
-RUN_SECONDS = 150.0
+RUN_SECONDS = 240.0
 """How long a run may take after it was mended."""
 
 

@@ -17,6 +17,9 @@ from tests.chaos.matrix import Fault, Target
 LONG_SECONDS = LEASE_SECONDS + 1.0
 """Longer than the lease."""
 
+START_SECONDS = 20.0
+"""Longest wait for a stage process to start."""
+
 END_SECONDS = 60.0
 """Longest wait for something that was asked to end."""
 
@@ -76,13 +79,14 @@ def _worker(cluster: Cluster, pid: int | None) -> str:
 
 
 def _stage_process(cluster: Cluster, pid: int | None) -> psutil.Process:
-    mine = cluster.worker_of(pid) if pid is not None else None
-    for process in cluster.inhabitants():
-        with contextlib.suppress(psutil.Error):
-            if "training.stage" not in process.cmdline():
-                continue
-            if mine is None or cluster.worker_of(process.pid) == mine:
-                return process
+    """A stage process; the worker may be about to start it."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        for process in cluster.inhabitants():
+            with contextlib.suppress(psutil.Error):
+                if process.pid == pid or "training.stage" in process.cmdline():
+                    return process
+        time.sleep(0.02)
     raise NoTargetError("no stage process is there")
 
 

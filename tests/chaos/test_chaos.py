@@ -32,7 +32,7 @@ HITS = {
 }
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_run_that_everything_happens_to_is_the_undisturbed_run(
     kind: Kind, tmp_path: Path

@@ -18,12 +18,15 @@ from workers.control_client import ControlClient, ControlSocketError
 from workers.control_server import ControlServer
 from workers.directives import Directives, Wish
 
+VACATED: list[str] = []
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ControlServer]:
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
-    made = ControlServer(folder, {"cpu-0": 7, "cpu-1": 7})
+    made = ControlServer(folder, {"cpu-0": 7, "cpu-1": 7}, VACATED.append)
+    VACATED.clear()
     yield made
     made.close()
 
@@ -40,6 +43,7 @@ def test_each_child_gets_a_slot_of_its_own(server: ControlServer) -> None:
     one.close()
     thread.join(5)
     assert third == [freed]
+    assert [freed] == VACATED
 
 
 def test_leases_live_as_long_as_their_block(server: ControlServer) -> None:

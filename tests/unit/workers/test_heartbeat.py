@@ -28,7 +28,7 @@ class Parent:
 
     def __init__(self, fake: FakeControlPlane, folder: Path) -> None:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
-        self.server = ControlServer(folder, dict.fromkeys((slot.id for slot in SLOTS), 0))
+        self.server = ControlServer(folder, dict.fromkeys((s.id for s in SLOTS), 0), print)
         self.stopped: list[float] = []
         self.heartbeat = Heartbeat(
             self.settings, SLOTS, self.server, lambda: self.stopped.append(time.monotonic())

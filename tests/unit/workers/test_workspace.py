@@ -83,6 +83,17 @@ def test_attempts_start_empty_and_leave_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "cpu-0").exists()
 
 
+def test_a_slot_is_cleared_of_what_a_dead_process_left(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "w-1")
+    left = workspace.folder / "cpu-0" / "uid1.train.1.0123" / "output"
+    left.mkdir(parents=True)
+    (left / "weights").write_bytes(b"w")
+    workspace.clear_slot("cpu-0")
+    workspace.clear_slot("cpu-1")
+    assert not (workspace.folder / "cpu-0").exists()
+    workspace.close()
+
+
 def test_a_failed_attempt_leaves_nothing_either(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), attempt_folder(tmp_path, "cpu-0", TASK):
         raise RuntimeError
