@@ -13,6 +13,9 @@ from tailrace.formats.statistics import compare_paired
 MAX_CHANGES = 1000
 """Won and lost items that a comparison names."""
 
+MAX_CHANGES_TOGETHER = 20_000
+"""Won and lost items that all comparisons of one answer name, which is one message."""
+
 
 @dataclass(frozen=True, order=True)
 class Judged:
@@ -77,10 +80,28 @@ def compare_items(
     return found | vars(paired)
 
 
-def verdict_comparison(
-    run: str, judged: Judged, first: ItemScores, other: ItemScores
+def verdict_comparisons(
+    first: dict[Judged, ItemScores], others: dict[str, dict[Judged, ItemScores]]
+) -> list[dict[str, Any]]:
+    """The comparisons ``VerdictComparison`` of other runs, by name, with the first one.
+
+    Takes seconds for large eval sets.
+    """
+    pairs = [
+        (run, judged)
+        for run, scores in others.items()
+        for judged in sorted(first.keys() & scores.keys())
+    ]
+    limit = min(MAX_CHANGES, MAX_CHANGES_TOGETHER // max(1, len(pairs)))
+    return [
+        _verdict_comparison(run, judged, first[judged], others[run][judged], limit)
+        for run, judged in pairs
+    ]
+
+
+def _verdict_comparison(
+    run: str, judged: Judged, first: ItemScores, other: ItemScores, limit: int
 ) -> dict[str, Any]:
-    """The comparison ``VerdictComparison`` of ``run`` with the first run."""
     shared = first.scores.keys() & other.scores.keys()
     changed = sorted(item for item in shared if first.scores[item] != other.scores[item])
     return {
@@ -94,9 +115,9 @@ def verdict_comparison(
         "version": other.version,
         "changes": [
             {"example_id": item, "score_first": first.scores[item], "score": other.scores[item]}
-            for item in changed[:MAX_CHANGES]
+            for item in changed[:limit]
         ],
-        "changes_left_out": max(0, len(changed) - MAX_CHANGES),
+        "changes_left_out": max(0, len(changed) - limit),
     }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from services.domain.comparison import differences, verdict_comparison
+from services.domain.comparison import differences, verdict_comparisons
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import run_name
@@ -55,12 +56,9 @@ async def compare_runs(context: Context, project: str, run_ids: list[str]) -> Co
     async with context.database.read() as conn:
         views = [await view(conn, await runs.get(conn, project, run_id)) for run_id in run_ids]
         scores = [await scores_of(conn, each.run) for each in views]
-    first = scores[0]
-    verdicts = [
-        verdict_comparison(each.run.name, judged, first[judged], of_run[judged])
-        for each, of_run in zip(views[1:], scores[1:], strict=True)
-        for judged in sorted(first.keys() & of_run.keys())
-    ]
+    others = {each.run.name: of_run for each, of_run in zip(views, scores, strict=True)}
+    first = others.pop(views[0].run.name)
+    verdicts = await asyncio.to_thread(verdict_comparisons, first, others)
     specs = [
         {name: block for name, block in each.run.resolved_spec.items() if name not in _BESIDE}
         for each in views

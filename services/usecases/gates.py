@@ -82,7 +82,7 @@ async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -
     base = next((theirs[key] for key in keys if key in theirs), None)
     if mine is None or base is None:
         raise MissingValueError(f"there are no verdicts of {gate.judge} on {gate.eval_set} in both")
-    found = compare_items(keys[0], base, mine, ComparisonKind.BASELINE)
+    found = await asyncio.to_thread(compare_items, keys[0], base, mine, ComparisonKind.BASELINE)
     items = sum(found.get(name, 0) for name in ("wins", "losses", "ties"))
     return Paired(items, found.get("difference", 0.0), found.get("p_value", 1.0))
 

@@ -1343,7 +1343,7 @@ class VerdictComparison(google.protobuf.message.Message):
 
     @property
     def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemChange]:
-        """Items won and lost, by id; at most 1000."""
+        """Items won and lost, by id; at most 1000, and 20,000 in all comparisons together."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from services.domain.comparison import (
     VerdictRow,
     differences,
     item_scores,
-    verdict_comparison,
+    verdict_comparisons,
 )
 
 KEY = Judged("j", "s", "trained")
@@ -26,7 +26,7 @@ def test_only_items_that_both_have_count_and_the_others_are_told() -> None:
             row("z", "pass"),
         ]
     )
-    found = verdict_comparison("runs/b", KEY, first[KEY], other[KEY])
+    [found] = verdict_comparisons(first, {"runs/b": other})
     compared = found["comparison"]
     assert (compared["wins"], compared["losses"], compared["ties"]) == (1, 1, 1)
     assert compared["test"] == "mcnemar"
@@ -45,7 +45,7 @@ def test_samples_of_an_item_are_averaged_without_errors() -> None:
 
 def test_nothing_shared_is_no_comparison_but_no_error() -> None:
     first, other = item_scores([row("a", "error")]), item_scores([row("b", "pass")])
-    found = verdict_comparison("runs/b", KEY, first[KEY], other[KEY])
+    [found] = verdict_comparisons(first, {"runs/b": other})
     assert found["shared"] == 0
     assert "difference" not in found["comparison"]
 
@@ -57,3 +57,12 @@ def test_where_specs_differ() -> None:
         "a.c": [2, 3, None],
         "l": [[1], [1], [1, 2]],
     }
+
+
+def test_many_comparisons_share_what_one_message_holds() -> None:
+    first = item_scores([row(f"i{i:04}", "pass") for i in range(1200)])
+    other = item_scores([row(f"i{i:04}", "fail") for i in range(1200)])
+    [alone] = verdict_comparisons(first, {"runs/b": other})
+    assert (len(alone["changes"]), alone["changes_left_out"]) == (1000, 200)
+    together = verdict_comparisons(first, {f"runs/r{i}": other for i in range(40)})
+    assert {(len(each["changes"]), each["changes_left_out"]) for each in together} == {(500, 700)}
