@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -41,16 +40,12 @@ class Cluster(Stack):
         self.broker_proxy = Proxy(broker.port)
         broker_url = url.replace(f":{broker.port}/", f":{self.broker_proxy.port}/")
         self.database_proxy: Proxy | None = None
-        database_url = f"sqlite+aiosqlite:///{folder}/tailrace.db"
+        self.direct_database_url = database_url = f"sqlite+aiosqlite:///{folder}/tailrace.db"
         if postgres is not None:
             self.database_proxy = Proxy(postgres.port)
-            database_url = postgres.url(postgres.create())
-            self.direct_database_url = database_url
-            database_url = database_url.replace(
-                f":{postgres.port}/", f":{self.database_proxy.port}/"
-            )
-        else:
-            self.direct_database_url = database_url
+            self.direct_database_url = postgres.url(postgres.create())
+            ports = (f":{postgres.port}/", f":{self.database_proxy.port}/")
+            database_url = self.direct_database_url.replace(*ports)
         self.faults = folder / "faults"
         self.faults.mkdir()
         self.data_disk = Disk(folder / "data")
@@ -164,10 +159,3 @@ def offspring(pid: int) -> list[psutil.Process]:
         found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
         return found
     return []
-
-
-def database_port(url: str) -> int:
-    """The port of a database URL."""
-    port = urlsplit(url).port
-    assert port is not None
-    return port

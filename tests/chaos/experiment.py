@@ -11,7 +11,7 @@ from pathlib import Path
 import tailrace
 from tailrace.errors import DeadlineExceeded, Unavailable
 from tailrace.v1 import run_pb2
-from tests.chaos.audit import Findings, Outcome, audit, outcome
+from tests.chaos.audit import Findings, audit, outcome
 from tests.chaos.cluster import Cluster
 from tests.chaos.matrix import Cell, Fault, Target
 from tests.chaos.strike import NoTargetError, strike
@@ -38,13 +38,8 @@ class Experiments:
             run = self._until_terminal(client, self._submit().result())
             assert state(run) == "succeeded", run
             self._sound = outcome(client, run)
-            assert_clean = audit(cluster, client, run, self._sound).all()
-            assert not assert_clean, assert_clean
-
-    @property
-    def sound(self) -> Outcome:
-        """What the undisturbed run made."""
-        return self._sound
+            problems = audit(cluster, client, run, self._sound).all()
+            assert not problems, problems
 
     def cells(self, *cells: Cell) -> Findings:
         """Do cells of the matrix in one run, each when its moment comes, then audit.
