@@ -187,7 +187,8 @@ async def _rows(cluster: Cluster, run_uid: str) -> list[str]:
 
 
 def _processes(cluster: Cluster) -> list[str]:
-    return [f"process {p.pid}" for p in cluster.inhabitants()]
+    left = {process.pid for process in (*cluster.inhabitants(), *cluster.orphans())}
+    return [f"process {pid}" for pid in left]
 
 
 def _files(cluster: Cluster) -> list[str]:

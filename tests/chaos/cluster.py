@@ -114,12 +114,23 @@ class Cluster(Stack):
         raise LookupError(f"process {pid} belongs to no worker")
 
     def inhabitants(self) -> Iterator[psutil.Process]:
-        """Stage processes, watchdogs and what they left behind: they work in a worker's folder."""
+        """Who works in an attempt's folder: stage processes, watchdogs, and what they left."""
+        return (process for process, depth in self._tenants() if depth > 1)
+
+    def orphans(self) -> Iterator[psutil.Process]:
+        """Who works in a worker's folder and has no living worker above it."""
+        family = {child.pid for worker in self.fleet.values() for child in offspring(worker.pid)}
+        return (process for process, _ in self._tenants() if process.pid not in family)
+
+    def _tenants(self) -> Iterator[tuple[psutil.Process, int]]:
+        """Processes that work on a worker's disk, and how far below the worker's own folder."""
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 cwd = Path(process.cwd().removesuffix(" (deleted)"))
-                if any(cwd.is_relative_to(disk.folder) for disk in self.disks.values()):
-                    yield process
+                for name, disk in self.disks.items():
+                    own = disk.folder / name
+                    if cwd.is_relative_to(own):
+                        yield process, len(cwd.relative_to(own).parts)
 
     def stop(self) -> None:
         """End everything and unmount the disks; the broker and the database are their maker's."""
