@@ -20,7 +20,7 @@ from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import Held
 from services.usecases.quota import check_runs
-from services.usecases.resolve import resolve_spec
+from services.usecases.resolve import resolve_spec, unknown_judges
 from services.usecases.view import RunView, StageView, view, view_of_new
 from services.wakeups import OUTBOX
 from tailrace.formats.canonical import sha256_json
@@ -51,8 +51,8 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
     Raises ``InvalidInput`` with every wrong field, ``NotFound`` (dataset, model) and
     ``AlreadyExists`` (RUN_EXISTS, REQUEST_ID_REUSED).
     """
-    spec = _checked(command)
     sent = dict(command.spec or {})
+    spec = await _checked(context, command)
     digest = sha256_json({"run_id": command.run_id, "spec": sent})
     if command.validate_only:
         async with context.database.read() as conn:
@@ -131,7 +131,7 @@ def request_id_violations(request_id: str) -> list[Violation]:
     return [Violation("request_id", "must be at most 128 printable ASCII characters")]
 
 
-def _checked(command: CreateRun) -> RunSpec:
+async def _checked(context: Context, command: CreateRun) -> RunSpec:
     violations = request_id_violations(command.request_id)
     if command.run_id:
         try:
@@ -147,8 +147,19 @@ def _checked(command: CreateRun) -> RunSpec:
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
     if violations or spec is None:
+        async with context.database.read() as conn:
+            violations += await unknown_judges(conn, _judge_names(command.spec))
         raise InvalidInput(violations)
     return spec
+
+
+def _judge_names(spec: Mapping[str, Any] | None) -> list[str]:
+    """The judges that a wrong spec names; none if they cannot be read."""
+    judges = (spec or {}).get("judges")
+    if not isinstance(judges, list) or not all(isinstance(judge, Mapping) for judge in judges):
+        return []
+    names = [judge.get("name") for judge in judges]
+    return names if all(isinstance(name, str) and name for name in names) else []
 
 
 async def _build(

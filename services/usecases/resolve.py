@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,7 +29,9 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     Raises ``InvalidInput``, ``NotFound`` (dataset, eval set, model, run, baseline) and
     ``FailedPrecondition`` (NO_PREDICTIONS).
     """
-    await _check_judges(conn, spec)
+    violations = await unknown_judges(conn, [judge.name for judge in spec.judges])
+    if violations:
+        raise InvalidInput(violations)
     if spec.predictions is not None:
         spec = await _with_origin(conn, project, spec, spec.predictions)
     spec = await _with_eval_sets(conn, project, spec)
@@ -56,20 +58,18 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     return dataclasses.replace(spec, dataset=f"{dataset.dataset_id}@{dataset.version}")
 
 
-async def _check_judges(conn: AsyncConnection, spec: RunSpec) -> None:
-    """Every judge must be built in, or be one that a live worker has."""
-    if all(judge.name in catalog.JUDGES for judge in spec.judges):
-        return
+async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
+    """What is wrong with judges' names: each must be built in, or one that a live worker has."""
+    if all(name in catalog.JUDGES for name in names):
+        return []
     foreign = {name for worker in await workers.live(conn) for name in worker.judges}
     known = (*catalog.JUDGES, *sorted(foreign))
-    problems = [unknown_name(judge.name, known) for judge in spec.judges]
-    violations = [
+    problems = [unknown_name(name, known) for name in names]
+    return [
         Violation(f"spec.judges[{i}].name", problem)
         for i, problem in enumerate(problems)
         if problem
     ]
-    if violations:
-        raise InvalidInput(violations)
 
 
 async def _with_origin(

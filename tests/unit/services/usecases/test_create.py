@@ -20,6 +20,7 @@ async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
         model={"preset": "gpt9"},
         train={"sft": {"max_steps": 10, "learning_rate": -1.0, "num_epochs": 3}},
         infer={"eval_sets": ["dataset:held_out"], "temperature": float("nan")},
+        judges=[{"name": "answer_correctness"}, {"name": "vibes"}],
     )
     with pytest.raises(InvalidInput) as error:
         await create_run(driver.context, PROJECT, CreateRun("-x", bad, "a\n"))
@@ -30,6 +31,7 @@ async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
         "spec.train.sft.learning_rate",
         "spec.train.sft.num_epochs",
         "spec.infer.temperature",
+        "spec.judges[1].name",
     }
 
 
