@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with n
 	$(BIN)/tailrace demo
 
 test: $(VENV)/.installed-dev ## Runs every test.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## The whole fault matrix and ROUNDS random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
