@@ -37,9 +37,14 @@ class Spool:
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
+        """Make the file ``path``; raises ``OSError`` when the disk is full or broken."""
         self._changed = threading.Condition()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.executescript(_SCHEMA)
+        try:
+            self._database.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            self._database.close()
+            raise OSError(f"events cannot be kept on disk: {error}") from error
         self._max_bytes = max_bytes
         self._bytes = 0
         self._closed = False

@@ -23,8 +23,10 @@ from tailrace.v1 import stage_pb2
 from workers.app import CONFIRM_SECONDS
 from workers.attempt import Attempt
 from workers.child import Child
+from workers.control_plane import LeaseLostError
 from workers.delivery import Conclusion, DeliveryError
-from workers.directives import Directives
+from workers.directives import Directives, Wish
+from workers.outcome import worker_fault
 from workers.workspace import attempt_folder
 
 _log = structlog.get_logger(__name__)
@@ -120,16 +122,18 @@ def _continue(task: Any, successor: str) -> dict[str, str]:
 def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) -> dict[str, str]:
     successor = _successor(task)
     directives = Directives()
-    with (
-        child.control.lease(order.lease_token, directives),
-        attempt_folder(child.workspace, child.slot.id, task_id) as folder,
-    ):
+    with child.control.lease(order.lease_token, directives):
         _log.info("stage acquired", run=order.run, slot=child.slot.id)
         try:
-            conclusion = Attempt(child.means, task_id, order, directives, folder).run(successor)
+            with attempt_folder(child.workspace, child.slot.id, task_id) as folder:
+                attempt = Attempt(child.means, task_id, order, directives, folder)
+                conclusion = attempt.run(successor)
         except DeliveryError as error:
             _log.error("the control plane took no report", error=str(error))
             conclusion = Conclusion("undelivered")
+        except OSError as error:
+            _log.exception("the attempt has no place on this worker")
+            conclusion = _report_unfit(child, order, directives, error)
     _log.info("stage ended", outcome=conclusion.outcome, detail=conclusion.detail)
     if conclusion.chain_goes_on:
         return {"outcome": conclusion.outcome, "confirm": successor}
@@ -137,6 +141,22 @@ def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) 
     if conclusion.outcome == "failed":
         raise StageFailedError(conclusion.detail)
     return result
+
+
+def _report_unfit(
+    child: Child, order: stage_pb2.StageOrder, directives: Directives, error: OSError
+) -> Conclusion:
+    """FailStage for an attempt that could not even begin, as on a full disk."""
+    failed = worker_fault(f"the worker cannot keep the attempt's files: {error}")
+    request = stage_pb2.FailStageRequest(lease_token=order.lease_token, error=failed.error)
+    try:
+        child.control_plane.fail(
+            request, stop=lambda: child.control.draining or directives.wish is Wish.LOST
+        )
+    except (LeaseLostError, TailraceError) as refusal:
+        _log.error("the control plane took no report", error=str(refusal))
+        return Conclusion("abandoned")
+    return Conclusion("failed", detail=failed.error.reason)
 
 
 def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:

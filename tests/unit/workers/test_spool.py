@@ -83,3 +83,9 @@ def test_closing_frees_whoever_waits(tmp_path: Path) -> None:
     assert spool.batch(1) == []
     with pytest.raises(SpoolClosedError):
         spool.append(log_record("z"))
+
+
+def test_a_disk_that_takes_nothing_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(OSError, match="cannot be kept"):
+        Spool(tmp_path / "spool.db", 1000)

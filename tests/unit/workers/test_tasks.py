@@ -152,6 +152,23 @@ def test_a_refused_worker_ends_with_the_reason(
     assert "7 and 8 are" in worker.tail()
 
 
+def test_a_worker_that_cannot_keep_an_attempt_says_so(
+    fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str, tmp_path: Path
+) -> None:
+    order = make_order(fake)
+    fake.orders = {"uid1.train.1": order}
+    start_worker(worker_name="w-1")
+    wait_until((tmp_path / "work" / "w-1" / "control.sock").exists, "the worker", 30)
+    (tmp_path / "work" / "w-1" / "cpu-0").write_text("stands in the way of the slot's folder")
+    publish(valkey_url, ("train", "cpu"))
+    attempt = fake.lease(order.lease_token)
+    wait_until(lambda: attempt.failed is not None, "the report", 30)
+    assert attempt.failed is not None
+    assert attempt.failed.error.reason == "WORKER_FAULT"
+    assert attempt.failed.error.retryable
+    assert "cpu-0" in attempt.failed.error.message
+
+
 def test_a_killed_pool_process_leaves_no_process_and_no_lease(
     fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str
 ) -> None:
