@@ -1,8 +1,9 @@
 """The stage process: executes one job for a worker and reports events on a descriptor.
 
-``python -m training.stage JOB --events-fd N``; the contract is in
-:mod:`tailrace.formats.stage_job`. Only the standard library and the formats are imported before
-the signal handlers stand, so that a signal during the long import of JAX is not lost.
+``python -m training.stage JOB --events-fd N``, with ``-`` for a job that is told later; the
+contract is in :mod:`tailrace.formats.stage_job`. Only the standard library and the formats are
+imported before the signal handlers stand, so that a signal during the long import of JAX is not
+lost.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from tailrace.formats.stage_job import (
     encode_event,
 )
 from tailrace.formats.verdict import Verdict
-from training.errors import StoppedError, TrainingError
+from training.errors import ConfigError, StoppedError, TrainingError
 from training.observer import (
     EvalPoint,
     LoggingObserver,
@@ -54,7 +55,7 @@ from training.observer import (
     Speed,
     StopRequest,
 )
-from training.runtime import prepare_process
+from training.waiting import Machine, await_job
 
 CURVES = ("loss", "learning_rate", "epoch", *(field.name for field in dataclasses.fields(Speed)))
 """The numbers of a metric point that become curves of a run."""
@@ -150,15 +151,19 @@ class EventLogHandler(logging.Handler):
             self.handleError(record)
 
 
-def execute(job: StageJob, events: EventStream, signals: StopSignals) -> None:
-    """Run the job's stage and send its result.
+def execute(
+    job: StageJob, events: EventStream, signals: StopSignals, settled: Machine | None = None
+) -> None:
+    """Run the job's stage and send its result; ``settled`` is what this process settled already.
 
     Raises :class:`training.errors.StoppedError` and whatever :func:`training.stages.run_stage`
     raises.
     """
-    wanted = getattr(job.spec.execution, job.kind.value).threads
-    threads = min(wanted, job.threads) if wanted else job.threads
-    prepare_process(threads=threads, cache_dir=Path(job.cache_dir) if job.cache_dir else None)
+    machine = Machine.of(job)
+    if settled is None:
+        machine.settle()
+    elif settled != machine:
+        raise ConfigError(f"this process was prepared for {settled}, but the job wants {machine}")
     reporter = EventObserver(events, signals, Path(job.output_dir))
     observer = Observers(reporter, LoggingObserver())
     observer.check_stop()
@@ -190,19 +195,34 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status that the contract names."""
     signals = StopSignals()
     parser = argparse.ArgumentParser(prog="python -m training.stage", description=__doc__)
-    parser.add_argument("job", type=Path, help="the job file")
+    parser.add_argument("job", type=Path, help="the job file; -: told later on standard input")
     parser.add_argument("--events-fd", type=int, default=1, help="descriptor for event lines")
+    parser.add_argument("--threads", type=int, default=1, help="with -: threads of the job to come")
+    parser.add_argument(
+        "--cache-dir", type=Path, help="with -: compilation cache of the job to come"
+    )
     options = parser.parse_args(arguments)
     events = EventStream(options.events_fd)
     logging.basicConfig(level=logging.INFO, handlers=[EventLogHandler(events)], force=True)
     logging.captureWarnings(True)
+    path, settled = options.job, None
+    if str(path) == "-":
+        settled = Machine(options.threads, options.cache_dir)
+        path = await_job(settled)
+        if path is None:
+            return 0
+    return run(path, events, signals, settled)
+
+
+def run(path: Path, events: EventStream, signals: StopSignals, settled: Machine | None) -> int:
+    """Execute a job file and report how it ended; returns the exit status."""
     try:
-        job = decode_job(options.job.read_text(encoding="utf-8"))
+        job = decode_job(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        events.send(ErrorEvent("INVALID_JOB", f"{options.job}: {error}"))
+        events.send(ErrorEvent("INVALID_JOB", f"{path}: {error}"))
         return 1
     try:
-        execute(job, events, signals)
+        execute(job, events, signals, settled)
     except StoppedError as stop:
         events.send(StoppedEvent(released=stop.released))
     except Exception as error:  # noqa: BLE001 - reported to the worker, with the trace in the log

@@ -14,6 +14,12 @@ from training.evalsets import load_eval_sets
 from training.observer import Observer
 
 
+def preload() -> None:
+    """Import all that TRAIN and INFER need, without starting JAX's backend."""
+    import training.evaluation
+    import training.training_run  # noqa: F401
+
+
 def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
     """Execute a job.
 

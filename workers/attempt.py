@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -28,12 +30,16 @@ from workers.intake import Intake
 from workers.journal import Journal
 from workers.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
 from workers.reporter import Reporter
+from workers.reserve import REFILL_SECONDS, Launch, Reserve
 from workers.settings import Settings, inherited_environment
 from workers.spool import Spool, SpoolClosedError
 from workers.stage_process import StageProcess
 from workers.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
+
+_BARE_KINDS = {StageKind.JUDGE}
+"""What needs no JAX, and starts sooner fresh than in a process that may still be importing it."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,27 @@ class Means:
     """StageService."""
     content: Content
     """The artifact store."""
+    reserve: Reserve
+    """The slot's stage process in waiting."""
+
+    def launch(self, threads: int) -> Launch:
+        """How a stage process with ``threads`` threads is started in this slot."""
+        # The attempt's folder holds content from outside, which must not be imported.
+        python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        return Launch(
+            command=self.settings.stage_command,
+            environment=inherited_environment() | stage_environment(self.slot, threads) | python,
+            cores=self.slot.cores[:threads],
+            cache_dir=self.settings.cache_dir.absolute() / "xla",
+        )
 
 
 @dataclass(frozen=True)
 class _Plan:
-    command: list[str]
+    job: Path
+    kind: StageKind
     execution: StageExecution
-    threads: int
+    launch: Launch
 
 
 class Attempt:
@@ -127,26 +147,37 @@ class Attempt:
             return worker_fault(f"the stage's inputs cannot be had: {error}")
         faults.before(Moment.SPAWN)
         try:
-            process = StageProcess(
-                plan.command,
-                environment=self._environment(plan.threads),
-                cores=self._means.slot.cores[: plan.threads],
-                folder=self._folder,
-            )
+            process = self._start(plan)
         except OSError as error:
             return worker_fault(f"the stage process cannot be started: {error}")
         with process:
             faults.after(Moment.SPAWN)
-            return self._supervise(process, plan.execution.timeout, checkpoints)
+            return self._supervise(process, plan, checkpoints)
+
+    def _start(self, plan: _Plan) -> StageProcess:
+        if plan.kind in _BARE_KINDS:
+            return plan.launch.start(plan.job)
+        return self._means.reserve.start(plan.launch, plan.job)
+
+    def _refill(self, plan: _Plan, seconds: float = math.inf) -> None:
+        if plan.kind not in _BARE_KINDS and seconds >= REFILL_SECONDS:
+            self._means.reserve.refill(plan.launch)
 
     def _supervise(
-        self, process: StageProcess, timeout: float, checkpoints: CheckpointUploader
+        self, process: StageProcess, plan: _Plan, checkpoints: CheckpointUploader
     ) -> Outcome:
         intake = Intake(
             process, self._spool, self._journal, checkpoints.offer, self._directives.abort
         )
-        grace = self._means.settings.grace_seconds
-        ending = Supervisor(process, self._directives, timeout=timeout, grace=grace).run()
+        timeout = plan.execution.timeout
+        ending = Supervisor(
+            process,
+            self._directives,
+            timeout=timeout,
+            grace=self._means.settings.grace_seconds,
+            meanwhile=partial(self._refill, plan),
+        ).run()
+        self._refill(plan)
         _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
         if not intake.join(self._hopeless):
             return Abandoned()
@@ -159,11 +190,6 @@ class Attempt:
             fault=self._directives.fault,
             timeout=timeout,
         )
-
-    def _environment(self, threads: int) -> dict[str, str]:
-        # The attempt's folder holds content from outside, which must not be imported.
-        python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-        return inherited_environment() | stage_environment(self._means.slot, threads) | python
 
     def _prepare(self, output: Path) -> _Plan:
         """Fetch the inputs and write the job file; raises as :meth:`Content.inputs`."""
@@ -180,7 +206,7 @@ class Attempt:
             made = self._means.content.stored_predictions(order.run, stored, self._unwanted)
             inputs = dataclasses.replace(inputs, stored_predictions=made)
         execution: StageExecution = getattr(spec.execution, kind.value)
-        threads = self._threads(execution)
+        launch = self._means.launch(self._threads(execution))
         job = StageJob(
             run=order.run,
             stage=self._task.stage,
@@ -189,13 +215,13 @@ class Attempt:
             spec=spec,
             inputs=inputs,
             output_dir=str(output),
-            threads=threads,
-            cache_dir=str(self._means.settings.cache_dir.absolute() / "xla"),
+            threads=len(launch.cores),
+            cache_dir=str(launch.cache_dir),
         )
         path = self._folder / "job.json"
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
-        return _Plan([*self._means.settings.stage_command, str(path)], execution, threads)
+        return _Plan(path, kind, execution, launch)
 
     def _threads(self, execution: StageExecution) -> int:
         width = len(self._means.slot.cores)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+from celery import current_app, signals
+
 from tailrace.channel import connect
 from workers.accelerators import Accelerator, Slot, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
@@ -14,11 +16,12 @@ from workers.cleanliness import CleanSlot
 from workers.content import Content
 from workers.control_client import ControlClient
 from workers.control_plane import ControlPlane
+from workers.reserve import Reserve
 from workers.settings import Settings
 
 
 class Child:
-    """Made at the first task, so after the pool process was spawned."""
+    """Made at the pool process's beginning, so after it was spawned, or else at its first task."""
 
     _instance: ClassVar[Child | None] = None
 
@@ -41,7 +44,12 @@ class Child:
         channel = connect(settings.server)
         self.control_plane = ControlPlane(channel)
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
-        self.means = Means(settings, self.slot, self.control_plane, Content(channel, cache))
+        # The workspace, not the slot's own folder, which each attempt clears away.
+        reserve = Reserve(self.workspace, enabled=settings.warm_start)
+        content = Content(channel, cache)
+        self.means = Means(settings, self.slot, self.control_plane, content, reserve)
+        # A stage has all cores of its slot unless it asks for fewer.
+        reserve.refill(self.means.launch(len(self.slot.cores)))
 
     @classmethod
     def get(cls, app: Any) -> Child:
@@ -53,3 +61,11 @@ class Child:
     def _slot(self) -> Slot:
         slots = make_slots(detect(), self.settings.accelerator, self.settings.slots)
         return next(slot for slot in slots if slot.id == self.control.slot)
+
+
+def _begin(**_: Any) -> None:
+    """So that a stage process is in waiting when the first task comes."""
+    Child.get(current_app)
+
+
+signals.worker_process_init.connect(_begin, weak=False)

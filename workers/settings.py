@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         default=(sys.executable, "-m", "training.stage"), min_length=1
     )
     """The stage process; job file and events descriptor are appended. Quoted as in a shell."""
+    warm_start: bool = True
+    """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
+    INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
+    ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_job`)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the worker's own log."""
 

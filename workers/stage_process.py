@@ -32,6 +32,7 @@ class StageProcess:
         environment: Mapping[str, str],
         cores: Sequence[int],
         folder: Path,
+        waiting: bool = False,
     ) -> None:
         """Spawn ``command`` with ``--events-fd N`` appended.
 
@@ -40,6 +41,7 @@ class StageProcess:
             environment: Its whole environment.
             cores: CPU cores it is pinned to.
             folder: Its working folder.
+            waiting: Whether the job file is given later, by :meth:`give`, instead of ``-``.
 
         Raises:
             OSError: The kernel refused (no memory, no descriptors, no processes left).
@@ -51,7 +53,7 @@ class StageProcess:
         try:
             self._popen = subprocess.Popen(
                 launcher.command(signal.SIGKILL, stage, cores),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if waiting else subprocess.DEVNULL,
                 stdout=output_writer,
                 stderr=output_writer,
                 pass_fds=(events_writer,),
@@ -81,6 +83,18 @@ class StageProcess:
         """Process id, which is also the group's and the session's."""
         return self._popen.pid
 
+    def give(self, job: Path) -> None:
+        """Tell a waiting process its job file, once.
+
+        Raises:
+            OSError: It has ended.
+        """
+        if self._popen.stdin is None:
+            raise ValueError("the process was started with its job")
+        self._oom = OomCounter()
+        with self._popen.stdin as pipe:
+            pipe.write(os.fsencode(job) + b"\n")
+
     def ended(self) -> bool:
         """Whether the process has ended; it stays unreaped, so that its ids stay taken."""
         if self._popen.returncode is not None:
@@ -105,6 +119,8 @@ class StageProcess:
             self._watchdog.kill()
             self._watchdog.communicate()
             self._popen.wait()
+            if self._popen.stdin is not None:
+                self._popen.stdin.close()
         return int(self._popen.returncode)
 
     def ran_out_of_memory(self) -> bool:

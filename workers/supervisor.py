@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.directives import Directives, Wish
@@ -39,7 +40,13 @@ class Supervisor:
     """Watches one stage process from the thread that spawned it."""
 
     def __init__(
-        self, process: StageProcess, directives: Directives, *, timeout: float, grace: float
+        self,
+        process: StageProcess,
+        directives: Directives,
+        *,
+        timeout: float,
+        grace: float,
+        meanwhile: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Watch a process that was just spawned.
 
@@ -48,10 +55,12 @@ class Supervisor:
             directives: What shall happen to it.
             timeout: Longest execution in seconds.
             grace: Seconds between asking it to stop and killing its group.
+            meanwhile: Called at each look with the seconds so far; must not block for long.
         """
         self._process = process
         self._directives = directives
         self._grace = grace
+        self._meanwhile = meanwhile
         self._began = time.monotonic()
         self._timeout_at = self._began + timeout
         self._kill_at: float | None = None
@@ -64,6 +73,7 @@ class Supervisor:
             while not self._process.ended():
                 if self._overdue():
                     break
+                self._meanwhile(time.monotonic() - self._began)
                 self._directives.wait(self._followed, POLL_SECONDS)
         finally:
             # Also when this thread is interrupted: nothing may outlive its supervisor.

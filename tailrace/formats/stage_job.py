@@ -4,6 +4,12 @@ The worker writes one JSON job file and runs ``python -m training.stage JOB --ev
 process writes one JSON object per line to descriptor N (:func:`encode_event`); whatever it prints
 to stdout and stderr becomes log lines. It writes files below ``output_dir`` only.
 
+A process may be started before there is a job, with ``- --threads N --cache-dir DIR`` in place of
+JOB: it imports what stages need without starting an accelerator's backend, waits for one line with
+the job file's path on standard input, moves to that file's folder, and goes on as if it had been
+started there with it. The job must want those threads and that folder. Standard input that ends
+without a line ends the process with status 0 and no event.
+
 Signals: SIGTERM asks it to stop at the next step boundary (cancel), SIGUSR1 to save a checkpoint
 at the next step boundary and stop (release). It ends with exit status 0 after exactly one of
 :class:`ResultEvent` and :class:`StoppedEvent`; with :class:`ErrorEvent` and status 1 when it fails.

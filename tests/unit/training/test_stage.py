@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -32,10 +32,12 @@ from tailrace.formats.stage_job import (
     StoppedEvent,
     VerdictEvent,
     decode_event,
+    decode_job,
     encode_job,
 )
-from training.errors import CheckpointError
-from training.stage import describe_failure
+from training.errors import CheckpointError, ConfigError
+from training.stage import describe_failure, execute
+from training.waiting import Machine
 
 ROOT = Path(__file__).parents[3]
 SPEC: dict[str, Any] = {
@@ -86,9 +88,13 @@ class Stages:
         spec: dict[str, Any] = SPEC,
         when: Callable[[Event], bool] | None = None,
         send: signal.Signals | None = None,
+        waiting: bool = False,
         **inputs: str,
     ) -> Ended:
-        """Run a job to its end; ``send`` a signal at the first event that ``when`` wants."""
+        """Run a job to its end; ``send`` a signal at the first event that ``when`` wants.
+
+        A ``waiting`` process is told the job after its start.
+        """
         self.count += 1
         output = self.root / f"{self.count}-{kind.value}"
         output.mkdir()
@@ -107,7 +113,7 @@ class Stages:
         )
         path = self.root / f"{self.count}.json"
         path.write_text(encode_job(job))
-        events, process = launch(path)
+        events, process = self.wait_for(path) if waiting else launch(path)
         seen: list[Event] = []
         for line in events:
             seen.append(decode_event(line))
@@ -117,14 +123,25 @@ class Stages:
         _, stderr = process.communicate(timeout=60)
         return Ended(process.returncode, seen, stderr, output)
 
+    def wait_for(self, job: Path) -> tuple[Iterator[str], subprocess.Popen[str]]:
+        """A process that waits, and is told the job."""
+        threads = str(len(os.sched_getaffinity(0)))
+        settled = ["--threads", threads, "--cache-dir", str(self.cache)]
+        events, process = launch("-", *settled)
+        assert process.stdin is not None
+        process.stdin.write(f"{job}\n")
+        process.stdin.flush()
+        return events, process
+
 
 def launch(
-    job: Path, environment: dict[str, str] | None = None
+    *job: str | Path, environment: dict[str, str] | None = None
 ) -> tuple[Iterator[str], subprocess.Popen[str]]:
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "training.stage", str(job), "--events-fd", str(writing)],
+        [sys.executable, "-m", "training.stage", *map(str, job), "--events-fd", str(writing)],
         pass_fds=[writing],
+        stdin=subprocess.PIPE,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -167,6 +184,32 @@ def test_train(trained: Ended) -> None:
     assert any("82 examples (13 prompts held out)" in e.text for e in trained.of(LogEvent))
     assert trained.last.train.steps == 12
     assert len(trained.of(ResultEvent)) == 1
+
+
+def test_a_process_that_waited_trains_the_same(stages: Stages, trained: Ended) -> None:
+    ended = stages.run(StageKind.TRAIN, waiting=True)
+    assert ended.status == 0, ended.stderr
+    assert ended.last.train.model_digest == trained.last.train.model_digest
+
+
+def test_a_process_that_waits_has_no_backend_and_ends_with_its_standard_input() -> None:
+    code = (
+        "import sys; from training.waiting import Machine, await_job; "
+        "print(await_job(Machine(1, None)), "
+        "sys.modules['jax._src.xla_bridge'].backends_are_initialized(), "
+        "{'training.trainer', 'training.generate'} <= set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="", capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == "None False True\n"
+
+
+def test_a_job_for_other_threads_is_refused(stages: Stages, trained: Ended) -> None:
+    job = decode_job((stages.root / "1.json").read_text())
+    other = replace(Machine.of(job), threads=1000)
+    with pytest.raises(ConfigError, match=r"prepared for .*threads=1000"):
+        execute(job, cast("Any", None), cast("Any", None), other)
 
 
 def test_released_killed_and_continued_equals_undisturbed(stages: Stages, trained: Ended) -> None:
@@ -213,7 +256,7 @@ def test_a_signal_before_the_handlers_stand_is_not_lost(stages: Stages, trained:
         "            os.kill(os.getpid(), signal.SIGTERM)\n"
         "sys.meta_path.insert(0, Early())\n"
     )
-    events, process = launch(stages.root / "1.json", {"PYTHONPATH": str(early)})
+    events, process = launch(stages.root / "1.json", environment={"PYTHONPATH": str(early)})
     assert [decode_event(line) for line in events] == [StoppedEvent(released=False)]
     process.communicate(timeout=60)
     assert process.returncode == 0

@@ -45,8 +45,10 @@ class Stop(BaseException):
 
 
 def main() -> int:
-    job = decode_job(Path(sys.argv[1]).read_text())
-    with os.fdopen(int(sys.argv[3]), "w", buffering=1) as events:
+    path = Path(sys.argv[1] if sys.argv[1] != "-" else input())
+    os.chdir(path.parent)
+    job = decode_job(path.read_text())
+    with os.fdopen(int(sys.argv[-1]), "w", buffering=1) as events:
 
         def send(event: Event) -> None:
             events.write(encode_event(event) + "\n")
@@ -86,7 +88,7 @@ def _act(act: str, job: StageJob, send: Any) -> int:
         send(ErrorEvent("OVERLONG", "3 examples are too long", retryable=False))
         return 1
     if act == "garbage":
-        os.write(int(sys.argv[3]), b"{not json\n")
+        os.write(int(sys.argv[-1]), b"{not json\n")
         send(ResultEvent(train=_train()))
         return 0
     if act == "nothing":

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from workers.content import Content
 from workers.control_plane import ControlPlane
 from workers.delivery import Conclusion, DeliveryError
 from workers.directives import Directives
+from workers.reserve import Reserve
 from workers.settings import Settings
 
 TASK = TaskId("uid", "train", 2)
@@ -56,6 +58,7 @@ class Worker:
             Slot("cpu-0", Accelerator.CPU, (), CORES),
             ControlPlane(channel),
             Content(channel, BlobCache(folder / "cache", 10**9)),
+            Reserve(folder),
         )
         self.directives = Directives()
 
@@ -77,10 +80,16 @@ class Worker:
         return int((self.folder / "output/pid").read_text())
 
 
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
 @pytest.fixture
 def worker(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Worker]:
     with connect(fake.address) as channel:
-        yield Worker(fake, tmp_path, channel)
+        made = Worker(fake, tmp_path, channel)
+        yield made
+        made.means.reserve.close()
 
 
 def test_a_success_is_reported_with_all_it_made(fake: FakeControlPlane, worker: Worker) -> None:
@@ -131,6 +140,22 @@ def test_a_later_attempt_at_predicting_gets_what_is_stored(
     found = read_records(Prediction, Path(path))
     assert [each.example_id for each in found] == stored
     assert all(each.text == "" and each.token_ids == [1, 0] for each in found)
+
+
+def test_a_stage_gets_the_process_in_waiting_and_leaves_another(
+    fake: FakeControlPlane, worker: Worker
+) -> None:
+    worker.means.reserve.refill(worker.means.launch(len(CORES)))
+    waiting = children()
+    order = make_order(fake)
+    assert worker.run(order).outcome == "succeeded"
+    assert worker.stage_pid() in waiting
+    assert "hello from stdout" in fake.attempts[order.lease_token].logs()
+    following = children()
+    assert len(following) == len(waiting)
+    assert not following & waiting, "a process has one job in its life"
+    worker.means.reserve.close()
+    assert not children()
 
 
 def test_a_chain_stops_when_told_so(fake: FakeControlPlane, worker: Worker) -> None:
@@ -263,9 +288,7 @@ def test_a_stage_command_that_is_missing_fails_the_stage(
     fake: FakeControlPlane, worker: Worker
 ) -> None:
     settings = worker.means.settings.model_copy(update={"stage_command": ("/no/such",)})
-    worker.means = Means(
-        settings, worker.means.slot, worker.means.control_plane, worker.means.content
-    )
+    worker.means = replace(worker.means, settings=settings)
     order = make_order(fake)
     assert worker.run(order).detail == "STAGE_CRASHED"
     failed = fake.attempts[order.lease_token].failed
