@@ -11,7 +11,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 200
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short docs smollm2 distilgpt2-random bench-training clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-start docs smollm2 distilgpt2-random bench-training clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ bench-load: $(VENV)/.installed-dev ## Measures the control plane under load besi
 
 bench-load-short: $(VENV)/.installed-dev ## The same in two minutes, with bars that a busy machine does not trip.
 	$(BIN)/python -m benchmarks.load --short $(ARGS)
+
+bench-start: $(VENV)/.installed-dev ## Measures how long a stage takes to its first step, cold and warm.
+	$(BIN)/python -m benchmarks.start $(ARGS)
 
 bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.training $(ARGS)

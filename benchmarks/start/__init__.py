@@ -1,0 +1,1 @@
+"""How long a stage's start takes, cold and warm."""
