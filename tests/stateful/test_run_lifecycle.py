@@ -108,6 +108,13 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         stage = next(i for i, s in enumerate(self.stages) if s.state == "QUEUED")
         self.deliver(stage, behind=0, again=again)
 
+    @precondition(has_queued_stage)
+    @rule(chained=st.booleans())
+    def do_what_is_queued(self, chained: bool) -> None:
+        """Undisturbed, or runs would hardly get anywhere."""
+        self.deliver_what_is_queued(again=False)
+        self.complete(number=0, chained=chained)
+
     def deliver(self, stage: int, *, behind: int, again: bool) -> None:
         model = self.stages[stage]
         task = TaskId(self.uid, STAGES[stage], model.attempt - behind)

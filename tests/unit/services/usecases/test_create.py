@@ -111,3 +111,19 @@ async def test_at_most_a_hundred_wrong_fields_are_listed(driver: Driver) -> None
     assert len(error.value.violations) == 101
     assert error.value.violations[-1].description == "and 151 more"
     assert "and 241 more" in str(error.value)
+
+
+async def test_a_judge_must_be_built_in_or_be_one_that_a_live_worker_has(driver: Driver) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await driver.create(judges=[{"name": "haiku"}])
+    [violation] = error.value.violations
+    assert violation.field == "spec.judges[0].name"
+    assert "answer_correctness" in violation.description
+    await driver.register(judges={"haiku": "haiku 2.1"})
+    assert (await driver.create(judges=[{"name": "haiku"}])).run.state == "QUEUED"
+
+
+async def test_a_worker_cannot_bring_a_judge_of_a_built_in_name(driver: Driver) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await driver.register(judges={"regex": "1", "Bad Name": "1", "fine": ""})
+    assert [v.field for v in error.value.violations] == ["judges"] * 3
