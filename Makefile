@@ -11,7 +11,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 200
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-start docs smollm2 distilgpt2-random bench-training clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-start docs smollm2 distilgpt2-random bench-training clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ distilgpt2-random: $(VENV)/.installed-dev ## Makes models/distilgpt2-random: its
 
 bench-load: $(VENV)/.installed-dev ## Measures the control plane under load beside its yardsticks.
 	$(BIN)/python -m benchmarks.load $(ARGS)
+
+bench-judging: $(VENV)/.installed-dev ## Judges 10,000 predictions and says whether that stays under two seconds.
+	$(BIN)/python -m benchmarks.judging
 
 bench-load-short: $(VENV)/.installed-dev ## The same in two minutes, with bars that a busy machine does not trip.
 	$(BIN)/python -m benchmarks.load --short $(ARGS)
