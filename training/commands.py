@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.prediction import ModelRole
 from tailrace.formats.results import JudgeResult, JudgeScore
 from tailrace.formats.run_spec import InferSpec
 from training.datasets import find_dataset, load_dataset, load_split
@@ -112,7 +113,8 @@ def natural(text: str) -> int:
 def report_result(result: JudgeResult) -> None:
     """Print a line for each score, with its interval, and for each comparison."""
     for score in result.scores:
-        logging.info("%s on %s: %s", score.judge, score.eval_set, _score_text(score))
+        who = "" if score.model_role is ModelRole.TRAINED else f" ({score.model_role})"
+        logging.info("%s on %s%s: %s", score.judge, score.eval_set, who, _score_text(score))
     for each in result.comparisons:
         logging.info(
             "%s on %s, %s: %d won, %d lost, %d tied%s",

@@ -15,6 +15,7 @@ from training.judges.numbers import last_number
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000
+_LONGEST_END = 1000
 
 
 class AnswerCorrectnessJudge(TextJudge):
@@ -74,11 +75,11 @@ def _decide(found: Sequence[Found], targets: Sequence[Target]) -> tuple[bool, st
 def _last_phrase(text: str) -> str:
     """The last line, from its last colon, equals sign or "is" on."""
     lines = text.strip().splitlines()
-    return normalize(_PHRASE_START.split(lines[-1])[-1]) if lines else ""
+    return normalize(_PHRASE_START.split(lines[-1][-_LONGEST_END:])[-1]) if lines else ""
 
 
 def _flexible(text: str, targets: Sequence[Target]) -> bool:
-    last = last_number(plain(text[-10_000:]))
+    last = last_number(plain(text[-_LONGEST_END:]))
     phrase = _last_phrase(text)
     for target in targets:
         quantity = target.answer.quantity

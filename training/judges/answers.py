@@ -15,16 +15,28 @@ from training.judges.normalization import bare, normalize, plain
 from training.judges.quantities import Quantity, amount_in, is_percentage, read_quantity
 from training.judges.units import PERCENT, SYMBOLS, unit_name
 
-LONGEST = 5000
-"""Longer answers are compared as text only, in characters."""
+LONGEST = 300
+"""Characters of an answer that may be a number, a date or several things; longer ones are text."""
+
+_LONGEST_LIST = 3000
 
 _ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
 _OPERATOR_SPACE = re.compile(r"\s*([-+*/=^×·÷<>≤≥≈±(),])\s*")
 _ASSIGNED = re.compile(r"[^\W\d_][\w']{0,15}(?:\([^\W\d_]\))?\s*=\s*(?=[^=])")
-_CALCULATION = re.compile(r"[-+*/×÷·^(). \d,]*\d[-+*/×÷·^(). \d,]*=\s*(?=[^=]+\Z)")
-_REASON = re.compile(r",?\s+(?:because|since)\b", re.IGNORECASE)
+_CALCULATION = re.compile(r"[(\d][-+*/×÷·^(). \d,]*[-+*/×÷·^][-+*/×÷·^(). \d,]*=\s*(?=[^=]+\Z)")
+_REASON = re.compile(
+    r",?\s+(?:because|since)\b|(?<=\byes)[,.;:]\s|(?<=\bno)[,.;:]\s", re.IGNORECASE
+)
+_HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
+_INDEX = re.compile(r"(?<=[^\W\d_])_(?=\d)")
 _DOUBT = re.compile(r"n['’]t\b|\b(?:not|no|maybe|perhaps|but|however|wrong|or)\b", re.IGNORECASE)
+_DOUBT_OF_NO = re.compile(r"\b(?:yes|maybe|perhaps|but|however|wrong|or)\b", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
+_MONEY = re.compile(
+    r"\b(?:costs?|price|pays?|paid|money|spen[dt]|earn(?:s|ed)?|worth|sold|sells?|buys?|bill|change|"
+    r"dollars?|euros?|pounds?|cents?|yen|rupees?|usd|eur|gbp|jpy|inr)\b",
+    re.IGNORECASE,
+)
 _NUMBER_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?")
 
 
@@ -39,22 +51,31 @@ class Answer:
     @cached_property
     def words(self) -> str:
         """Text that differs from others only in what matters to text."""
-        return _OPERATOR_SPACE.sub(r"\1", _ARTICLE.sub("", self.text, count=1))
+        text = _INDEX.sub("", _HYPHEN.sub(" ", _ARTICLE.sub("", self.text, count=1)))
+        return _OPERATOR_SPACE.sub(r"\1", text)
 
     @cached_property
     def quantity(self) -> Quantity | None:
         """The number that it is, if it is one; of a marked ``x = 5`` or ``2 + 3 = 5`` the 5."""
-        text = plain(self.written).lstrip("\"'“”*_` ").rstrip(".,;:!\"'“”*_` ")
+        if len(self.written) > LONGEST:
+            return None
+        text = plain(self.written).lstrip('"“”*_` ').rstrip('.,;:!"“”*_` ')
+        if text[:1] == text[-1:] == "'":
+            text = text[1:-1]
         if self._marked:
             text = _CALCULATION.sub("", _ASSIGNED.sub("", text, count=1), count=1)
         return read_quantity(bare(text))
 
     def without_reason(self) -> Answer | None:
         """The answer before a ``because``, if there is one."""
-        match = _REASON.search(self.written) if self._marked else None
-        if not match or _DOUBT.search(self.written, match.end()):
+        short = self._marked and len(self.written) <= LONGEST
+        match = _REASON.search(self.written) if short else None
+        if not match:
             return None
-        return Answer(self.written[: match.start()])
+        head, reason = self.written[: match.start()], self.written[match.end() :]
+        # "No, it is not." says it twice; "Yes, but not always." takes it back.
+        doubt = _DOUBT_OF_NO if normalize(head) == "no" else _DOUBT
+        return None if doubt.search(reason) else Answer(head)
 
     @cached_property
     def day(self) -> Day | None:
@@ -91,10 +112,10 @@ class Target:
             # "5 MW" and "5 mW" are equal as text, but not as quantities.
             if given.quantity is not None:
                 return self._equals(given.quantity)
-            return given.text == self.answer.text
+            return False
         if _same_text(given, self.answer):
             return True
-        if len(given.text) > LONGEST or self._repeats_prompt(given):
+        if len(given.text) > _LONGEST_LIST or self._repeats_prompt(given):
             return False
         if self.answer.day is not None:
             return given.day == self.answer.day
@@ -155,9 +176,10 @@ class Target:
         if is_percentage(given):
             return False
         prompt = plain(self.item.prompt)
+        if given.unit in SYMBOLS and not any(each in prompt for each in SYMBOLS):
+            return _MONEY.search(prompt) is not None
         if given.unit in SYMBOLS:
-            others = [each for each in SYMBOLS if each in prompt and each != given.unit]
-            return not others
+            return given.unit in prompt
         asked = {unit_name(word) for word in _candidates(prompt)}
         return any(_same_unit(given, each) for each in asked)
 
@@ -171,6 +193,10 @@ class Target:
     def _same_list(self, given: Answer) -> bool:
         right, said = self.answer.parts, given.parts
         if len(right) < 2 or len(right) != len(said):
+            return False
+        ends = {self.answer.text[0] + self.answer.text[-1], given.text[0] + given.text[-1]}
+        if len(right) == 2 and ends <= {"()", "[]", "(]", "[)"} and len(ends) > 1:
+            # They are different intervals.
             return False
         targets = [Target(Answer(each), self.item) for each in right]
         answers = [Answer(each) for each in said]

@@ -23,7 +23,11 @@ _BOXED = re.compile(r"\\boxed[ \t]*\{")
 _BRACE = re.compile(r"[{}]")
 _LONGEST_SENTENCE = 1000
 _LONGEST_CLAUSE = 100
-_DENIED = re.compile(r"n['’]t\b|\b(?:not|never|cannot|doubt|false|wrong)\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"n['’]t\b|\b(?:not|never|cannot|doubt|false|wrong|incorrect|mistaken|nobody|none|neither|nor|"
+    r"hardly|unlikely|no (?:one|way))\b",
+    re.IGNORECASE,
+)
 _SUPPOSED = re.compile(r"\b(?:if|whether|unless|suppose|assume|when|say)\b", re.IGNORECASE)
 _LINE_EVIDENCE = "line Answer:"
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")

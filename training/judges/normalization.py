@@ -65,6 +65,9 @@ _COMMAND = re.compile(
 _FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 _PAIRS = ("**", "__", "`")
 
+LONGEST = 5000
+"""Characters of a text from which on its markup is left alone."""
+
 _QUOTES = "\"'“”‘’«» "
 _TRAILING = ".,;:! "
 
@@ -91,9 +94,11 @@ def plain(text: str) -> str:
 def normalize(text: str) -> str:
     """:func:`plain` text without case, surrounding quotes and trailing punctuation.
 
-    These stay where nothing else is there.
+    These stay where nothing else is there. Of texts longer than :data:`LONGEST` only case and
+    space are unified, which takes no longer than reading them.
     """
-    text = plain(text).casefold()
+    text = plain(text) if len(text) <= LONGEST else " ".join(text.split())
+    text = text.casefold()
     return text.lstrip(_QUOTES + "*_").rstrip(_QUOTES + _TRAILING + "*_") or text
 
 

@@ -17,6 +17,8 @@ _LITERAL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _LAST = re.compile(rf"(?<![\w.])-?(?:\d{{1,40}}\s?/\s?\d{{1,40}}|{_DECIMAL})(?![\d%])", re.ASCII)
+_LARGE = re.compile(r" (thousand|million|billion|trillion)\b", re.IGNORECASE)
+_THOUSANDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,8}", re.ASCII | re.IGNORECASE)
 
 
@@ -61,6 +63,10 @@ def read_number(text: str, start: int = 0) -> Number | None:
         value = Fraction(int(match["above"]), int(match["below"]))
         return Number(value, Form.FRACTION, match.end())
     digits = re.sub(r"[,'_]", "", match["decimal"])
+    large = _LARGE.match(text, match.end())
+    if large:
+        value = Fraction(digits) * _THOUSANDS[large[1].lower()]
+        return Number(value, Form.WORDS, large.end())
     form = Form.DECIMAL if "." in digits else Form.INTEGER
     exponent = match["e"] or match["p"]
     if exponent:

@@ -13,7 +13,7 @@ from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import marked_answers
 
 _WORD = re.compile(r"\w+")
-_LONGEST = 4000
+_LONGEST = 2000
 """Words of an answer that are compared: the longest common subsequence takes their product."""
 
 

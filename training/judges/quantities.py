@@ -11,14 +11,15 @@ from training.judges.units import PERCENT, SYMBOLS, conversion, unit_name
 
 _LONGEST = 200
 _START = re.compile(
-    rf"(?P<sign>[+-]?)\s?(?P<money>(?:us)?[{SYMBOLS}])?\s?(?P<inner>[+-]?)\s?", re.I
+    rf"(?P<sign>[+-]|minus |negative |)\s?(?P<money>(?:us)?[{SYMBOLS}])?\s?(?P<inner>[+-]?)\s?",
+    re.I,
 )
 _UNIT = re.compile(
     rf"(?:[%°{SYMBOLS}]|[^\W\d_])(?:[^\W\d_]|[%°/^ .*·()-]|(?<=\^-)\d|(?<=[\^a-zA-Zμ])\d){{0,60}}"
 )
 _JOINING = re.compile(
     r"\b(?:or|and|to|not|no|but|maybe|perhaps|is|are|if|plus|minus|times|than|more|less|at|least|"
-    r"most|approximately|about|wrong|correct|thousand|million|billion|dozen|hundred)\b",
+    r"most|approximately|about|wrong|correct|dozen|hundred)\b",
     re.IGNORECASE,
 )
 
@@ -47,7 +48,11 @@ def read_quantity(text: str) -> Quantity | None:
     unit = _read_unit(start["money"], text[found.end :])
     if unit is None:
         return None
-    negative = "-" in (start["sign"], start["inner"])
+    negative = start["inner"] == "-" or start["sign"].strip().casefold() in (
+        "-",
+        "minus",
+        "negative",
+    )
     value = -found.value if negative else found.value
     return Quantity(value, unit, found.form, text[begin : found.end])
 

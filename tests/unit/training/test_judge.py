@@ -1,0 +1,104 @@
+"""The command that judges, in this process; as a file it runs in test_commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.jsonl import read_records, write_records
+from tailrace.formats.labelled_answer import Label, LabelledAnswer
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.verdict import Verdict
+from tests.unit.training.judges.asked import prediction
+from training.judge import main
+
+ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(3)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write_records(tmp_path / "s.jsonl", ITEMS)
+    answers = [prediction(f"I say {i}", example_id=str(i)) for i in range(3)]
+    base = [prediction("1", ModelRole.BASE, example_id=str(i)) for i in range(3)]
+    write_records(tmp_path / "predictions.jsonl", [*answers, *base])
+    (tmp_path / "judge.yaml").write_text(
+        "name: contains\ncontains: {values: [say, I], all: true}\n"
+    )
+    return tmp_path
+
+
+def judge(files: Path, *flags: str) -> int:
+    return main(
+        [
+            *("--predictions", str(files / "predictions.jsonl")),
+            *("--eval-set", str(files / "s.jsonl")),
+            *("--output", str(files / "verdicts.jsonl")),
+            *flags,
+        ]
+    )
+
+
+def test_options_come_from_a_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge(files, "--config", str(files / "judge.yaml")) == 0
+    said = capsys.readouterr().out
+    assert "contains on s: 3/3 = 1.000 (95% interval 0.439-1.000)" in said
+    assert "contains on s (base): 0/3" in said
+    assert "contains on s, lift: 3 won, 0 lost, 0 tied, difference +1.000" in said
+    assert len(read_records(Verdict, files / "verdicts.jsonl")) == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--judge", "json_schema"], "json_schema needs a schema"),
+        (["--judge", "regex", "--config", "judge.yaml"], "is of the judge contains, not of regex"),
+        (["--config", "wrong.yaml"], "token_f1: belongs to the judge token_f1, not to regex"),
+        (
+            ["--judge", "answer_correctness", "--config", "strict.yaml"],
+            "strictness: is not a known key",
+        ),
+    ],
+)
+def test_wrong_options(
+    files: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "wrong.yaml").write_text("name: regex\ntoken_f1: {threshold: 0.5}\n")
+    (files / "strict.yaml").write_text("strictness: 5\n")
+    flags = [str(files / flag) if flag.endswith(".yaml") else flag for flag in flags]
+    assert judge(files, *flags) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_too_many_errors_end_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(files / "predictions.jsonl", [prediction("0", example_id="0")])
+    assert judge(files) == 1
+    assert "2 of 3 verdicts of answer_correctness are errors" in capsys.readouterr().err
+    (files / "lenient.yaml").write_text("max_error_rate: 1\n")
+    flags = ["--judge", "answer_correctness", "--config", str(files / "lenient.yaml")]
+    assert judge(files, *flags) == 0
+
+
+def test_agreement_with_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "labels.jsonl"
+    labels = [("Answer: 0", Label.PASS), ("Answer: 9", Label.FAIL), ("Answer: 2", Label.FAIL)]
+    write_records(
+        path,
+        [
+            LabelledAnswer(id=item.id, item=item, text=text, label=label)
+            for item, (text, label) in zip(ITEMS, labels, strict=True)
+        ],
+    )
+    assert main(["--labels", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "agrees on 2/3 = 0.667" in said
+    assert "Cohen's kappa 0.400, 1 wrong answers pass, 0 errors" in said
+    assert "2: person fail, judge pass: the marked answer is the expected answer" in said
+
+
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    assert "give --predictions, --eval-set, --output; or --labels" in capsys.readouterr().err
+    assert main(["--labels", "nowhere.jsonl"]) == 1
+    assert "there is no file nowhere.jsonl" in capsys.readouterr().err
