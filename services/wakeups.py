@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 OUTBOX = "outbox"
 """The key under which the outbox relay is woken; runs are woken under their uid."""
@@ -59,33 +62,67 @@ class Subscription:
         self._event.clear()
 
 
+class _Key:
+    """Who waits for a key, and how often they were woken."""
+
+    def __init__(self) -> None:
+        self.waiting: set[Subscription] = set()
+        self.wakes = 0
+
+
 class Wakeups:
     """Subscriptions by key: a run's uid, or :data:`OUTBOX`."""
 
     def __init__(self) -> None:
-        self._subscriptions: dict[str, set[Subscription]] = {}
+        self._keys: dict[str, _Key] = {}
 
     @contextmanager
     def subscribe(self, *keys: str) -> Iterator[Subscription]:
         """A subscription to all of ``keys`` for the length of the block."""
         subscription = Subscription()
         for key in keys:
-            self._subscriptions.setdefault(key, set()).add(subscription)
+            self._keys.setdefault(key, _Key()).waiting.add(subscription)
         try:
             yield subscription
         finally:
             for key in keys:
-                waiting = self._subscriptions[key]
-                waiting.discard(subscription)
-                if not waiting:
-                    del self._subscriptions[key]
+                self._keys[key].waiting.discard(subscription)
+                if not self._keys[key].waiting:
+                    del self._keys[key]
 
     def wake(self, *keys: str) -> None:
         """Wake all subscriptions to any of ``keys``; call it after the commit."""
         for key in keys:
-            for subscription in self._subscriptions.get(key, ()):
-                subscription.wake()
+            if key in self._keys:
+                self._keys[key].wakes += 1
+                for subscription in self._keys[key].waiting:
+                    subscription.wake()
+
+    def wakes(self, key: str) -> int:
+        """How often the subscriptions to ``key`` were woken, as long as there are any."""
+        return self._keys[key].wakes if key in self._keys else 0
 
     def wake_all(self) -> None:
         """Wake everybody, so that they notice the shutdown."""
-        self.wake(*self._subscriptions)
+        self.wake(*self._keys)
+
+
+class SharedReads:
+    """Readers that want the same at the same time read it once."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+
+    async def read(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What ``make`` returns, or an earlier reader's that is still under way, for ``key``.
+
+        The key must tell apart what was read before and after a wake-up.
+        """
+        task = self._under_way.get(key)
+        if task is None:
+            task = asyncio.create_task(make())
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        # A reader that goes away must not take the others' read along.
+        found: T = await asyncio.shield(task)
+        return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from weakref import WeakKeyDictionary
 
 from services.api import convert
 from services.api.convert_comparison import comparison_to_proto
@@ -24,6 +25,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._streams = OpenStreams(context.settings.max_open_streams)
+        self._responses: WeakKeyDictionary[follow.Piece, run_pb2.StreamLogsResponse] = (
+            WeakKeyDictionary()
+        )
 
     async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Rpc) -> run_pb2.Run:
         """Accept a run durably."""
@@ -86,20 +90,32 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         command = follow.Follow(Channel.LOGS, request.cursor, request.follow, request.stage)
         run_id = parse_run_name(request.name)
         async for piece in self._follow(run_id, command):
-            lines = convert.log_lines(
-                piece.first_sequence,
-                piece.records,
-                min_level=request.min_level,
-                contains=request.contains,
+            response = self._log_response(piece, request)
+            if response.lines or piece.end is not None:
+                yield response
+
+    def _log_response(
+        self, piece: follow.Piece, request: run_pb2.StreamLogsRequest
+    ) -> run_pb2.StreamLogsResponse:
+        """The message of a piece; those who follow a whole log together get the same one."""
+        unfiltered = not request.min_level and not request.contains
+        response = self._responses.get(piece) if unfiltered else None
+        if response is None:
+            response = run_pb2.StreamLogsResponse(
+                stage=piece.stage_id,
+                attempt=piece.attempt,
+                lines=convert.log_lines(
+                    piece.first_sequence,
+                    piece.records,
+                    min_level=request.min_level,
+                    contains=request.contains,
+                ),
+                cursor=piece.cursor.encode(),
+                end=convert.log_end(piece.end, piece.cached_from),
             )
-            if lines or piece.end is not None:
-                yield run_pb2.StreamLogsResponse(
-                    stage=piece.stage_id,
-                    attempt=piece.attempt,
-                    lines=lines,
-                    cursor=piece.cursor.encode(),
-                    end=convert.log_end(piece.end, piece.cached_from),
-                )
+        if unfiltered:
+            self._responses[piece] = response
+        return response
 
     async def StreamMetrics(
         self, request: run_pb2.StreamMetricsRequest, context: Rpc

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.lease import LeaseToken
+from services.domain.run import RunState
 from services.domain.stage import Attempt, AttemptState, StageError
 from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
+from services.storage.runs import runs
+from services.storage.workers import IS_ONLINE, by_pool, workers
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
+
+_AT_ONCE = 1000
+"""Leases named by one statement."""
 
 _RUNNING = sa.text("state = 'RUNNING'")
 
@@ -83,21 +91,49 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]
 
 
-async def count_running(conn: AsyncConnection) -> int:
-    """How many attempts have a lease that is alive."""
-    query = sa.select(sa.func.count()).select_from(attempts).where(_RUNNING)
-    return int((await conn.execute(query)).scalar_one())
-
-
-async def beat(conn: AsyncConnection, task_id: TaskId, lease_digest: str) -> bool:
-    """Count a heartbeat; whether the lease is alive."""
-    statement = (
-        sa.update(attempts)
-        .where(_is(task_id), attempts.c.state == AttemptState.RUNNING)
-        .where(attempts.c.lease_digest == lease_digest)
-        .values(heartbeats=attempts.c.heartbeats + 1)
+async def slots_busy(conn: AsyncConnection) -> dict[str, int]:
+    """How many slots of live workers run something, by pool; counted by the database."""
+    pools = sa.cast(workers.c.pools, sa.Text)
+    slot = attempts.c.worker_id + "/" + attempts.c.slot
+    query = (
+        sa.select(pools, sa.func.count(slot.distinct()))
+        .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
+        .where(sa.text("attempts.state = 'RUNNING'"))
+        .group_by(pools)
     )
-    return (await conn.execute(statement)).rowcount == 1
+    return by_pool(await conn.execute(query))
+
+
+async def beat_all(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:
+    """Count a heartbeat of each lease that is alive; the states of their runs by token."""
+    alive: dict[str, RunState] = {}
+    for start in range(0, len(leases), _AT_ONCE):
+        alive |= await _beat(conn, leases[start : start + _AT_ONCE])
+    return alive
+
+
+async def _beat(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:
+    key = (attempts.c.run_uid, attempts.c.stage_id, attempts.c.number)
+    query = (
+        sa.select(*key, attempts.c.lease_digest, runs.c.state)
+        .join(runs, runs.c.uid == attempts.c.run_uid)
+        .where(attempts.c.run_uid.in_({lease.task_id.run_uid for lease in leases}))
+        .where(attempts.c.state == AttemptState.RUNNING)
+        # Rows are always locked in one order, or two replicas could block each other.
+        .order_by(*key)
+        .with_for_update(of=attempts)
+    )
+    running = {TaskId(*row[:3]): row for row in await conn.execute(query)}
+    opened = [
+        lease
+        for lease in leases
+        if lease.task_id in running and lease.opens(running[lease.task_id].lease_digest)
+    ]
+    if opened:
+        rows = [(x.task_id.run_uid, x.task_id.stage, x.task_id.attempt) for x in opened]
+        statement = sa.update(attempts).where(sa.tuple_(*key).in_(rows))
+        await conn.execute(statement.values(heartbeats=attempts.c.heartbeats + 1))
+    return {str(lease): running[lease.task_id].state for lease in opened}
 
 
 async def advance(conn: AsyncConnection, attempt: Attempt, **columns: Any) -> bool:

@@ -156,6 +156,21 @@ async def insert_new(
     return result.rowcount == 1
 
 
+async def insert_all_new(
+    conn: AsyncConnection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    key: Sequence[str],
+    identity: sa.Column[Any],
+) -> set[Any]:
+    """Insert those rows whose ``key`` columns do not exist yet; their values of ``identity``."""
+    if not rows:
+        return set()
+    statement = _dialect_insert(conn, table).on_conflict_do_nothing(index_elements=key)
+    inserted = await conn.execute(statement.returning(identity), rows)
+    return set(inserted.scalars())
+
+
 async def advisory_lock(conn: AsyncConnection, name: str) -> None:
     """Wait until no other transaction holds ``name``; held until the transaction ends.
 

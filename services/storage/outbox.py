@@ -6,7 +6,7 @@ attempt and deleted in the one that grants or ends it, so whatever is in here is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,23 +67,37 @@ async def add(
     conn: AsyncConnection, project: str, stage: Stage, due_time: datetime, *, first: bool = False
 ) -> None:
     """Queue the stage's current attempt, to be published at ``due_time``."""
-    faults.before(Moment.OUTBOX_INSERT)
-    await conn.execute(
-        outbox.insert().values(
-            project=project,
-            run_uid=stage.run_uid,
-            stage_id=stage.stage_id,
-            attempt=stage.attempt,
-            pool=stage.pool,
-            first=first,
-            due_time=due_time,
-            publications=0,
-            failures=0,
-            claim="",
-            claim_end=None,
-        )
-    )
-    faults.after(Moment.OUTBOX_INSERT)
+    await add_all(conn, [(project, stage)], due_time, first=first)
+
+
+async def add_all(
+    conn: AsyncConnection,
+    queued: Iterable[tuple[str, Stage]],
+    due_time: datetime,
+    *,
+    first: bool = False,
+) -> None:
+    """Queue several stages' current attempts, each with its project."""
+    rows = [
+        {
+            "project": project,
+            "run_uid": stage.run_uid,
+            "stage_id": stage.stage_id,
+            "attempt": stage.attempt,
+            "pool": stage.pool,
+            "first": first,
+            "due_time": due_time,
+            "publications": 0,
+            "failures": 0,
+            "claim": "",
+            "claim_end": None,
+        }
+        for project, stage in queued
+    ]
+    if rows:
+        faults.before(Moment.OUTBOX_INSERT)
+        await conn.execute(outbox.insert(), rows)
+        faults.after(Moment.OUTBOX_INSERT)
 
 
 async def remove(conn: AsyncConnection, run_uid: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.errors import AlreadyExists, NotFound
+from services.domain.errors import NotFound
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
 from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, Transition, run_name
-from services.storage.database import BigInt, UtcDateTime, enum_type, insert_new, metadata, utc_now
+from services.storage.database import (
+    BigInt,
+    UtcDateTime,
+    enum_type,
+    insert_all_new,
+    metadata,
+    utc_now,
+)
 
 runs = sa.Table(
     "runs",
@@ -93,18 +100,29 @@ class Request:
     """The run that it made or changed."""
 
 
-async def add(conn: AsyncConnection, run: Run, labels: dict[str, str]) -> bool:
-    """Store a new run; whether its id was free."""
-    row = {field: getattr(run, field) for field in run.__dataclass_fields__}
-    if not await insert_new(conn, runs, row, ("project", "run_id")):
-        return False
-    if labels:
-        common: dict[str, Any] = {"run_uid": run.uid, "project": run.project}
-        common |= {"state": run.state, "create_time": run.create_time}
-        rows = [{**common, "name": name, "value": value} for name, value in labels.items()]
-        await conn.execute(run_labels.insert(), rows)
-    await _record(conn, run, "", "", run.state, "created")
-    return True
+async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]]]) -> set[str]:
+    """Store new runs with their labels; the uids of those whose ids were free."""
+    rows = [{field: getattr(run, field) for field in run.__dataclass_fields__} for run, _ in new]
+    free = await insert_all_new(conn, runs, rows, ("project", "run_id"), runs.c.uid)
+    stored = [(run, labels) for run, labels in new if run.uid in free]
+    labelled = [
+        {
+            "run_uid": run.uid,
+            "name": name,
+            "project": run.project,
+            "value": value,
+            "state": run.state,
+            "create_time": run.create_time,
+        }
+        for run, labels in stored
+        for name, value in labels.items()
+    ]
+    if labelled:
+        await conn.execute(run_labels.insert(), labelled)
+    if stored:
+        made = [_transition(run, "", "", run.state, "created") for run, _ in stored]
+        await conn.execute(transitions.insert(), made)
+    return free
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
@@ -245,19 +263,59 @@ async def find_request(
 async def add_request(
     conn: AsyncConnection, project: str, method: str, request_id: str, request: Request
 ) -> None:
-    """Remember a request id. Raises ``AlreadyExists`` (REQUEST_ID_REUSED) when it was used."""
-    row: dict[str, Any] = {"project": project, "method": method, "request_id": request_id}
-    row |= {"digest": request.digest, "run_uid": request.run_uid, "create_time": utc_now()}
-    if not await insert_new(conn, requests, row, ("project", "method", "request_id")):
-        raise AlreadyExists("REQUEST_ID_REUSED", f"request_id {request_id!r} was used before")
+    """Remember a request id; the caller has looked for it under :func:`advisory_lock`."""
+    if not await add_requests(conn, method, {(project, request_id): request}):
+        raise RuntimeError(f"request id {request_id!r} was used under its lock")
+
+
+async def find_requests(
+    conn: AsyncConnection, method: str, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Request]:
+    """What request ids, each with its project, were used for, as far as they were."""
+    if not keys:
+        return {}
+    c = requests.c
+    query = sa.select(c.project, c.request_id, c.digest, c.run_uid).where(
+        c.project.in_({project for project, _ in keys}),
+        c.method == method,
+        c.request_id.in_([request_id for _, request_id in keys]),
+    )
+    rows = await conn.execute(query)
+    return {(row.project, row.request_id): Request(row.digest, row.run_uid) for row in rows}
+
+
+async def add_requests(
+    conn: AsyncConnection, method: str, new: Mapping[tuple[str, str], Request]
+) -> bool:
+    """Remember request ids, each with its project; whether none of them was used before."""
+    now = utc_now()
+    rows = [
+        {
+            "project": project,
+            "method": method,
+            "request_id": request_id,
+            "digest": request.digest,
+            "run_uid": request.run_uid,
+            "create_time": now,
+        }
+        for (project, request_id), request in new.items()
+    ]
+    key = ("project", "method", "request_id")
+    return len(await insert_all_new(conn, requests, rows, key, requests.c.run_uid)) == len(rows)
 
 
 async def _record(
     conn: AsyncConnection, run: Run, stage_id: str, from_state: str, to_state: str, reason: str
 ) -> None:
-    row = {"project": run.project, "run_uid": run.uid, "time": utc_now(), "stage_id": stage_id}
-    row |= {"from_state": str(from_state), "to_state": str(to_state), "reason": reason[:256]}
+    row = _transition(run, stage_id, from_state, to_state, reason)
     await conn.execute(transitions.insert().values(**row))
+
+
+def _transition(
+    run: Run, stage_id: str, from_state: str, to_state: str, reason: str
+) -> dict[str, Any]:
+    row = {"project": run.project, "run_uid": run.uid, "time": utc_now(), "stage_id": stage_id}
+    return row | {"from_state": str(from_state), "to_state": str(to_state), "reason": reason[:256]}
 
 
 def _by_label(label: LabelIs) -> sa.Select[Any]:

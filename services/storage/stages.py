@@ -42,9 +42,11 @@ stages = sa.Table(
 """Stages, keyed by run and id; their order is ``ordinal``."""
 
 
-async def add(conn: AsyncConnection, project: str, new: Iterable[Stage]) -> None:
-    """Store the stages of a new run."""
-    await conn.execute(stages.insert(), [{"project": project, **_row(stage)} for stage in new])
+async def add_all(conn: AsyncConnection, new: Iterable[tuple[str, Stage]]) -> None:
+    """Store the stages of new runs, each with its project."""
+    rows = [{"project": project, **_row(stage)} for project, stage in new]
+    if rows:
+        await conn.execute(stages.insert(), rows)
 
 
 async def of_run(conn: AsyncConnection, run_uid: str, *, lock: bool = False) -> list[Stage]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,6 +39,9 @@ workers = sa.Table(
 )
 """Worker processes that ever registered; one that serves all projects is in ``default``."""
 
+IS_ONLINE = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.state == WorkerState.ONLINE)
+"""Whether a worker takes stages."""
+
 
 async def register(conn: AsyncConnection, worker: Worker) -> None:
     """Store a worker in place of an earlier one of the same id."""
@@ -50,21 +55,29 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     return None if row is None else Worker(**row)
 
 
-async def beat(conn: AsyncConnection, worker_id: str, *, draining: bool) -> Worker | None:
-    """Count a heartbeat; the worker as it is then, if it is known.
+async def beat_all(conn: AsyncConnection, draining: Mapping[str, bool]) -> dict[str, Worker]:
+    """Count a heartbeat of each worker; the known ones by id, as they are then.
 
     One that drains goes on to do so, whatever its next heartbeats say.
     """
-    drains = sa.or_(sa.literal(draining), workers.c.state == WorkerState.DRAINING)
-    state = sa.case((drains, WorkerState.DRAINING), else_=WorkerState.ONLINE)
-    statement = (
-        sa.update(workers)
-        .where(_is(worker_id))
-        .values(heartbeats=workers.c.heartbeats + 1, state=state, heartbeat_time=utc_now())
-        .returning(*_SELECT.selected_columns)
-    )
-    row = (await conn.execute(statement)).mappings().first()
-    return None if row is None else Worker(**row)
+    in_fleet = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(draining))
+    # Rows are always locked in one order, or two replicas could block each other.
+    lock = _SELECT.where(in_fleet).order_by(workers.c.worker_id).with_for_update()
+    now = utc_now()
+    known = {}
+    for row in (await conn.execute(lock)).mappings():
+        before = Worker(**row)
+        drains = draining[before.worker_id] or before.state is WorkerState.DRAINING
+        state = WorkerState.DRAINING if drains else WorkerState.ONLINE
+        known[before.worker_id] = dataclasses.replace(before, state=state, heartbeat_time=now)
+    for state in {worker.state for worker in known.values()}:
+        ids = [worker_id for worker_id, worker in known.items() if worker.state is state]
+        values: dict[str, Any] = {"state": state, "heartbeat_time": now}
+        statement = sa.update(workers).where(
+            workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(ids)
+        )
+        await conn.execute(statement.values(heartbeats=workers.c.heartbeats + 1, **values))
+    return known
 
 
 async def drain(conn: AsyncConnection, worker_id: str) -> bool:
@@ -99,18 +112,19 @@ async def live(conn: AsyncConnection) -> list[Worker]:
 
 
 async def slots_served(conn: AsyncConnection) -> dict[str, int]:
-    """How many slots of live workers serve each pool; counted by the database, fleets are large."""
+    """How many slots of live workers serve each pool; counted by the database."""
     pools = sa.cast(workers.c.pools, sa.Text)
-    query = (
-        sa.select(pools, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
-        .where(workers.c.project == DEFAULT_PROJECT, workers.c.state == WorkerState.ONLINE)
-        .group_by(pools)
-    )
-    served: dict[str, int] = {}
-    for names, slots in await conn.execute(query):
+    slots = sa.func.sum(sa.func.json_array_length(workers.c.slots))
+    return by_pool(await conn.execute(sa.select(pools, slots).where(IS_ONLINE).group_by(pools)))
+
+
+def by_pool(counts: Iterable[Any]) -> dict[str, int]:
+    """Sums by pool of counts by lists of pools, which are JSON."""
+    sums: dict[str, int] = {}
+    for names, count in counts:
         for pool in json.loads(names):
-            served[pool] = served.get(pool, 0) + int(slots)
-    return served
+            sums[pool] = sums.get(pool, 0) + int(count)
+    return sums
 
 
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:

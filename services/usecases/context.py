@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.groups import Groups
 from services.settings import Settings
 from services.storage.blobs import BlobStore
 from services.storage.database import Database
-from services.wakeups import Shutdown, Wakeups
+from services.wakeups import SharedReads, Shutdown, Wakeups
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,5 @@ class Context:
     blobs: BlobStore
     wakeups: Wakeups = field(default_factory=Wakeups)
     shutdown: Shutdown = field(default_factory=Shutdown)
+    reads: SharedReads = field(default_factory=SharedReads)
+    groups: Groups = field(default_factory=Groups)

@@ -36,9 +36,9 @@ class Follow:
     """Only this stage; empty for all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Piece:
-    """Consecutive records of one attempt, or its end, or both."""
+    """Consecutive records of one attempt, or its end, or both; shared among who follows."""
 
     stage_id: str
     attempt: int
@@ -83,8 +83,7 @@ async def follow(
         )
     with context.wakeups.subscribe(run.uid) as subscription:
         while True:
-            async with context.database.read() as conn:
-                step = await _look(conn, run, command, cursor)
+            step = await _shared_look(context, run, command, cursor)
             for piece in step.pieces:
                 cursor = piece.cursor
                 yield piece
@@ -94,6 +93,18 @@ async def follow(
                 raise draining()
             if step.caught_up:
                 await subscription.wait(context.settings.poll_seconds)
+
+
+async def _shared_look(context: Context, run: Run, command: Follow, cursor: Cursor) -> _Step:
+    """One look for all who follow the run from the same place and were woken as often."""
+
+    async def look() -> _Step:
+        async with context.database.read() as conn:
+            return await _look(conn, run, command, cursor)
+
+    woken = context.wakeups.wakes(run.uid)
+    key = (run.uid, woken, command.channel, command.stage, cursor)
+    return await context.reads.read(key, look)
 
 
 async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor) -> _Step:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from services.domain.directive import Directive
-from services.domain.errors import InvalidInput, LeaseLost
+from services.domain.errors import InvalidInput, TailraceError
 from services.domain.lease import parse_token
 from services.domain.run import RunState
 from services.domain.worker import WorkerState
-from services.storage import attempts, runs, workers
+from services.storage import attempts, workers
 from services.usecases.acquire import unknown_worker
 from services.usecases.context import Context
-from services.usecases.lifecycle import peek_lease
 from services.usecases.register import MAX_SLOTS
 
 MAX_REASON = 500
 """Characters that are kept of why a slot is in quarantine."""
+
+GATHER_SECONDS = 0.05
+"""How long heartbeats wait for others: nobody waits for their answer, and a fleet's messages come
+by the hundred a second."""
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """One message."""
+
+    worker_id: str
+    tokens: list[str]
+    """Its leases."""
+    draining: bool
+    quarantine: Mapping[str, str]
+    """Why which slots take no stage."""
+
+
+Directives = tuple[list[Directive], Directive]
+"""One per token, in order, and one for the worker."""
 
 
 async def worker_heartbeat(
@@ -28,7 +46,7 @@ async def worker_heartbeat(
     *,
     draining: bool,
     quarantine: Mapping[str, str] | None = None,
-) -> tuple[list[Directive], Directive]:
+) -> Directives:
     """Count a heartbeat for the worker and each lease; ``quarantine`` has reasons by slot.
 
     Returns a directive per token, in order, and one for the worker. Raises ``InvalidInput`` and
@@ -36,16 +54,35 @@ async def worker_heartbeat(
     """
     if len(tokens) > MAX_SLOTS:
         raise InvalidInput.field("lease_tokens", f"has {len(tokens)} entries, at most {MAX_SLOTS}")
+    heartbeat = Heartbeat(worker_id, tokens, draining, checked_quarantine(quarantine or {}))
+    answer: Directives = await context.groups.submit(
+        context, count, heartbeat, gather_seconds=GATHER_SECONDS
+    )
+    return answer
+
+
+async def count(
+    context: Context, heartbeats: Sequence[Heartbeat]
+) -> list[Directives | TailraceError]:
+    """Count the heartbeats of several workers in one transaction."""
+    draining = {beat.worker_id: beat.draining for beat in heartbeats}
     async with context.database.write() as conn:
-        worker = await workers.beat(conn, worker_id, draining=draining)
+        known = await workers.beat_all(conn, draining)
+        heard = [beat for beat in heartbeats if beat.worker_id in known]
+        for beat in heard:
+            await workers.quarantine(conn, known[beat.worker_id], beat.quarantine)
+        leases = {token: parse_token(token) for beat in heard for token in beat.tokens}
+        alive = await attempts.beat_all(conn, [lease for lease in leases.values() if lease])
+    answers: list[Directives | TailraceError] = []
+    for beat in heartbeats:
+        worker = known.get(beat.worker_id)
         if worker is None:
-            raise unknown_worker(worker_id)
-        await workers.quarantine(conn, worker, checked_quarantine(quarantine or {}))
-        # Rows are always locked in one order, or two workers' messages could block each other.
-        directives = {token: await _beat(conn, token) for token in sorted(set(tokens))}
-    drains = worker.state is WorkerState.DRAINING
-    of_worker = Directive.DRAIN if drains else Directive.CONTINUE
-    return [directives[token] for token in tokens], of_worker
+            answers.append(unknown_worker(beat.worker_id))
+            continue
+        directives = [_directive(alive.get(token)) for token in beat.tokens]
+        drains = worker.state is WorkerState.DRAINING
+        answers.append((directives, Directive.DRAIN if drains else Directive.CONTINUE))
+    return answers
 
 
 def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
@@ -55,14 +92,8 @@ def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
     return {slot: reason[:MAX_REASON] for slot, reason in reasons.items()}
 
 
-async def _beat(conn: AsyncConnection, token: str) -> Directive:
-    try:
-        attempt = await peek_lease(conn, token)
-    except LeaseLost:
+def _directive(state: RunState | None) -> Directive:
+    """What to do with a lease, from the state of its run; ``None`` for a lease that is lost."""
+    if state is None:
         return Directive.LEASE_LOST
-    lease = parse_token(token)
-    if lease is None or not await attempts.beat(conn, lease.task_id, attempt.lease_digest):
-        return Directive.LEASE_LOST
-    run = await runs.by_uid(conn, attempt.run_uid)
-    cancelling = run is not None and run.state is RunState.CANCELLING
-    return Directive.CANCEL if cancelling else Directive.CONTINUE
+    return Directive.CANCEL if state is RunState.CANCELLING else Directive.CONTINUE

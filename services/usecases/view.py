@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
-from services.domain.worker import WorkerState
 from services.storage import attempts, outbox, runs, stages, workers
 from services.storage.database import utc_now
 
@@ -43,6 +42,16 @@ class RunView:
         return failed[0] if failed else None
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """Slots of live workers by pool."""
+
+    served: Mapping[str, int]
+    """All of them."""
+    busy: Mapping[str, int]
+    """Those that run something."""
+
+
 async def view(conn: AsyncConnection, run: Run, *, history: bool = False) -> RunView:
     """A run with its stages and attempts, and its history if asked for."""
     of_run = await stages.of_run(conn, run.uid)
@@ -59,20 +68,20 @@ async def view(conn: AsyncConnection, run: Run, *, history: bool = False) -> Run
     return RunView(run, views, await runs.history(conn, run) if history else [])
 
 
-async def view_of_new(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> RunView:
+def view_of_new(run: Run, of_run: list[Stage], capacity: Capacity) -> RunView:
     """A run that this transaction has made, with its stages."""
-    served = await workers.slots_served(conn)
     views = [
-        StageView(
-            stage,
-            [],
-            await _waiting_reason(conn, stage, None, served)
-            if stage.state is StageState.QUEUED
-            else "",
-        )
+        StageView(stage, [], waiting_reason(stage, None, capacity))
+        if stage.state is StageState.QUEUED
+        else StageView(stage, [], "")
         for stage in of_run
     ]
     return RunView(run, views, [])
+
+
+async def capacity_of(conn: AsyncConnection) -> Capacity:
+    """The slots of each pool; counted by the database, since fleets are large."""
+    return Capacity(await workers.slots_served(conn), await attempts.slots_busy(conn))
 
 
 async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
@@ -80,45 +89,26 @@ async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage])
     if not queued:
         return {}
     due = await outbox.due_times(conn, run.uid)
-    served = await workers.slots_served(conn)
+    capacity = await capacity_of(conn)
     return {
-        stage.stage_id: await _waiting_reason(conn, stage, due.get(stage.stage_id), served)
-        for stage in queued
+        stage.stage_id: waiting_reason(stage, due.get(stage.stage_id), capacity) for stage in queued
     }
 
 
-async def _waiting_reason(
-    conn: AsyncConnection,
-    stage: Stage,
-    entry: tuple[datetime, int] | None,
-    served: Mapping[str, int],
-) -> str:
+def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, capacity: Capacity) -> str:
     """Why a queued stage does not run.
 
-    ``entry`` is when its outbox entry is due and how often it was published, ``served`` how many
-    slots each pool has.
+    ``entry`` is when its outbox entry is due and how often it was published.
     """
-    slots = served.get(stage.pool, 0)
+    slots = capacity.served.get(stage.pool, 0)
     if not slots:
-        others = ", ".join(sorted(served)) or "none"
+        others = ", ".join(sorted(capacity.served)) or "none"
         return (
             f"no live worker serves pool {stage.pool!r}: start one that does, or name another "
             f"pool in execution.{stage.kind}.pool (served now: {others})"
         )
     if entry is not None and entry[1] == 0 and entry[0] > utc_now() and stage.failures:
         return f"attempt {stage.attempt} is due at {entry[0]:%Y-%m-%dT%H:%M:%SZ}, after a failure"
-    # Counting all leases is cheap, finding out whose they are is not, in a large fleet.
-    if await attempts.count_running(conn) >= slots and await _all_busy(conn, stage.pool):
+    if capacity.busy.get(stage.pool, 0) >= slots:
         return f"all {slots} slots of pool {stage.pool!r} are busy"
     return ""
-
-
-async def _all_busy(conn: AsyncConnection, pool: str) -> bool:
-    """Whether every slot of the live workers that serve a pool runs something."""
-    serving = [
-        worker
-        for worker in await workers.live(conn)
-        if worker.state is WorkerState.ONLINE and pool in worker.pools
-    ]
-    slots = {(worker.worker_id, slot["id"]) for worker in serving for slot in worker.slots}
-    return slots <= {(a.worker_id, a.slot) for a in await attempts.running(conn)}

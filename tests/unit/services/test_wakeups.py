@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from services.wakeups import Shutdown, Wakeups
+from services.wakeups import SharedReads, Shutdown, Wakeups
 
 
 async def test_a_wake_up_before_the_wait_ends_it_at_once_and_only_once() -> None:
@@ -37,7 +37,7 @@ async def test_nothing_is_kept_of_ended_subscriptions() -> None:
     with wakeups.subscribe("a", "b"):
         pass
     wakeups.wake("a", "b", "never")
-    assert wakeups._subscriptions == {}
+    assert wakeups._keys == {}
 
 
 async def test_a_shutdown_ends_every_sleep() -> None:
@@ -49,3 +49,33 @@ async def test_a_shutdown_ends_every_sleep() -> None:
     assert shutdown.begun
     assert await asyncio.wait_for(sleeper, 1)
     await asyncio.wait_for(shutdown.wait(), 1)
+
+
+async def test_readers_share_a_read_that_is_under_way() -> None:
+    reads, made, both, go = SharedReads(), [], asyncio.Event(), asyncio.Event()
+
+    async def read() -> int:
+        made.append(1)
+        if len(made) == 2:
+            both.set()
+        await go.wait()
+        return len(made)
+
+    first = [asyncio.create_task(reads.read("same", read)) for _ in range(3)]
+    other = asyncio.create_task(reads.read("other", read))
+    await both.wait()
+    # Who made the read goes away; the others still get it.
+    first[0].cancel()
+    await asyncio.sleep(0)
+    go.set()
+    assert await asyncio.gather(*first[1:], other) == [2, 2, 2]
+    assert await reads.read("same", read) == 3
+
+
+async def test_wakes_are_counted_while_somebody_waits() -> None:
+    wakeups = Wakeups()
+    wakeups.wake("a")
+    with wakeups.subscribe("a"):
+        assert wakeups.wakes("a") == 0
+        wakeups.wake("a", "b")
+        assert (wakeups.wakes("a"), wakeups.wakes("b")) == (1, 0)

@@ -79,6 +79,18 @@ async def test_concurrent_calls_with_one_request_id_make_one_run(driver: Driver)
     assert len({view.run.uid for view in made}) == 1
 
 
+async def test_of_calls_that_wait_together_a_wrong_one_fails_alone(driver: Driver) -> None:
+    calls = [driver.create(f"r{i}") for i in range(6)]
+    calls += [driver.create("lost", dataset="nowhere"), driver.create("r3")]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sorted(type(each).__name__ for each in done) == [
+        "AlreadyExists",
+        "NotFound",
+        *["RunView"] * 6,
+    ]
+    assert {(await driver.get(f"r{i}")).run.state for i in range(6)} == {"QUEUED"}
+
+
 async def test_a_run_id_is_given_away_once(driver: Driver) -> None:
     await driver.create("mine")
     with pytest.raises(AlreadyExists) as error:
