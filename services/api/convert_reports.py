@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from services.api.convert_content import files_from_proto, kind_from_proto
-from services.api.plain import plain, text, time
+from services.api.plain import micros, plain, text, time
 from services.domain.errors import InvalidInput
 from services.domain.event import (
     MAX_TAIL_LINES,
@@ -24,7 +24,7 @@ from services.domain.stage import Progress, StageError
 from services.domain.worker import parse_worker_name
 from services.usecases.acquire import Acquire
 from services.usecases.complete import Completion, Made
-from services.usecases.publish import Batch
+from services.usecases.publish import MAX_EVENTS, Batch
 from services.usecases.register import RegisterWorker
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.schema import Violation
@@ -35,9 +35,6 @@ MAX_MESSAGE = 16 * 1024
 
 MAX_TAIL_LINE = 512
 """Longest line of a stage error's log tail, in bytes; the log has it whole."""
-
-_LEVELS: dict[int, LogLevel] = {int(level): level for level in LogLevel}
-"""Severities by their number; a level that this server does not know counts as INFO."""
 
 _KEY_LENGTHS = {"eval_set": 128, "example_id": 128, "judge": 63, "version": 63}
 
@@ -75,6 +72,8 @@ def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
 
 def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
     """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
+    if len(request.events) > MAX_EVENTS:
+        raise InvalidInput.field("events", f"has {len(request.events)}, at most {MAX_EVENTS}")
     events = [_event(event, i) for i, event in enumerate(request.events)]
     return Batch(request.lease_token, request.first_sequence, events)
 
@@ -143,8 +142,10 @@ def _event(event: stage_pb2.StageEvent, number: int) -> Event:
 
 
 def _log(record: stage_pb2.LogRecord, number: int) -> LogLine:
-    level = _LEVELS.get(record.level, LogLevel.INFO)
-    return LogLine(time(record.time, f"events[{number}].log.time"), level, clean_line(record.text))
+    known = LogLevel.DEBUG <= record.level <= LogLevel.ERROR
+    level = int(record.level) if known else int(LogLevel.INFO)
+    read_at = micros(record.time, f"events[{number}].log.time")
+    return LogLine(read_at, level, clean_line(record.text))
 
 
 def _metric(point: run_pb2.MetricPoint, field: str) -> MetricPoint:

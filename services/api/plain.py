@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -13,7 +13,8 @@ from services.domain.errors import InvalidInput
 from tailrace.formats.schema import Violation
 from tailrace.protomap import to_mapping
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+"""Of the years 1 to 9999, counted from 1970."""
 
 
 def plain(message: Message, field: str) -> dict[str, Any]:
@@ -40,14 +41,18 @@ def text(value: str) -> str:
 
 def time(message: Timestamp, field: str) -> datetime:
     """The time; raises ``InvalidInput`` at ``field`` when it lies outside the years 1 to 9999."""
-    nanos = message.nanos
     try:
-        if not 0 <= nanos < 1_000_000_000:
-            return message.ToDatetime(UTC)
-        # As ToDatetime does it, at a third of its cost: each log line has a time.
-        return _EPOCH + timedelta(seconds=message.seconds, microseconds=nanos // 1000)
+        return message.ToDatetime(UTC)
     except (OverflowError, ValueError):
         raise InvalidInput.field(field, "is outside the years 1 to 9999") from None
+
+
+def micros(message: Timestamp, field: str) -> int:
+    """Microseconds since 1970; refuses what :func:`time` refuses, at a tenth of its cost."""
+    seconds, nanos = message.seconds, message.nanos
+    if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
+        raise InvalidInput.field(field, "is outside the years 1 to 9999")
+    return seconds * 1_000_000 + nanos // 1000
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

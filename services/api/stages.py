@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -18,6 +18,7 @@ from services.api.convert_reports import (
 )
 from services.api.rpc import Rpc
 from services.domain.directive import Directive
+from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
 from services.usecases.acquire import Continue, Order, Stop, acquire_stage
 from services.usecases.complete import complete_stage
@@ -26,7 +27,7 @@ from services.usecases.context import Context
 from services.usecases.fail import fail_stage
 from services.usecases.heartbeat import worker_heartbeat
 from services.usecases.inputs import NamedInput
-from services.usecases.publish import publish_events
+from services.usecases.publish import MAX_MESSAGES, Batch, publish_events
 from services.usecases.register import register_worker
 from services.usecases.release import release_stage
 from services.usecases.watch import draining
@@ -91,11 +92,14 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         context: Rpc,
     ) -> AsyncIterator[stage_pb2.PublishEventsResponse]:
         """Store events batch by batch and acknowledge what is durable."""
-        async for request in self._until_shutdown(request_iterator):
-            answer = await publish_events(self._context, batch_from_proto(request))
-            yield stage_pb2.PublishEventsResponse(
-                acknowledged_sequence=answer.sequence, directive=_directive(answer.directive)
-            )
+        async for requests in self._gathered(request_iterator):
+            for batch, messages in _joined(requests):
+                answer = await publish_events(self._context, batch)
+                for _ in range(messages):
+                    yield stage_pb2.PublishEventsResponse(
+                        acknowledged_sequence=answer.sequence,
+                        directive=_directive(answer.directive),
+                    )
 
     async def ConfirmDispatch(
         self, request: stage_pb2.ConfirmDispatchRequest, context: Rpc
@@ -140,25 +144,67 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             successor_task_id="" if order.successor is None else str(order.successor),
         )
 
-    async def _until_shutdown(
+    async def _gathered(
         self, requests: AsyncIterator[stage_pb2.PublishEventsRequest]
-    ) -> AsyncIterator[stage_pb2.PublishEventsRequest]:
-        """The messages of a stream that may be silent for long; raises when the server drains."""
-        shutdown = asyncio.ensure_future(self._context.shutdown.wait())
-        message = asyncio.ensure_future(anext(requests, None))
+    ) -> AsyncIterator[list[stage_pb2.PublishEventsRequest]]:
+        """The messages of a stream that may be silent for long, as many at once as have come.
+
+        Raises when the server drains.
+        """
+        arrived: asyncio.Queue[stage_pb2.PublishEventsRequest] = asyncio.Queue(MAX_MESSAGES)
+        reading = asyncio.create_task(_read(requests, arrived))
+        shutdown = asyncio.create_task(self._context.shutdown.wait())
+        first = asyncio.create_task(arrived.get())
         try:
             while True:
-                await asyncio.wait({message, shutdown}, return_when=asyncio.FIRST_COMPLETED)
-                if not message.done():
-                    raise draining()
-                request = message.result()
-                if request is None:
+                await asyncio.wait({first, reading, shutdown}, return_when=asyncio.FIRST_COMPLETED)
+                if not first.done() and arrived.empty():
+                    if not reading.done():
+                        raise draining()
+                    # Raises what broke the stream, if anything did.
+                    await reading
                     return
-                yield request
-                message = asyncio.ensure_future(anext(requests, None))
+                taken = [await first]
+                while len(taken) < MAX_MESSAGES and not arrived.empty():
+                    taken.append(arrived.get_nowait())
+                first = asyncio.create_task(arrived.get())
+                yield taken
         finally:
-            shutdown.cancel()
-            message.cancel()
+            for task in (first, reading, shutdown):
+                task.cancel()
+
+
+async def _read(
+    requests: AsyncIterator[stage_pb2.PublishEventsRequest],
+    arrived: asyncio.Queue[stage_pb2.PublishEventsRequest],
+) -> None:
+    """Queue the messages of a stream until it ends."""
+    async for request in requests:
+        await arrived.put(request)
+
+
+def _joined(requests: list[stage_pb2.PublishEventsRequest]) -> Iterator[tuple[Batch, int]]:
+    """Batches that follow each other in one, with the number of messages that each was.
+
+    Raises ``InvalidInput`` for a wrong message after what came before it.
+    """
+    joined: Batch | None = None
+    messages = 0
+    for request in requests:
+        try:
+            batch = batch_from_proto(request)
+        except InvalidInput:
+            if joined is not None:
+                yield joined, messages
+            raise
+        if joined is not None and joined.followed_by(batch):
+            joined, messages = joined.with_(batch), messages + 1
+            continue
+        if joined is not None:
+            yield joined, messages
+        joined, messages = batch, 1
+    if joined is not None:
+        yield joined, messages
 
 
 def _named(named: NamedInput) -> stage_pb2.NamedInput:

@@ -129,7 +129,7 @@ def _chunk(first: int, payload: bytes, after: int) -> Chunk:
 
 async def _take_small_tail(
     conn: AsyncConnection, task_id: TaskId, channel: Channel
-) -> tuple[list[list[Any]], int]:
+) -> tuple[list[Sequence[Any]], int]:
     """Remove the channel's last chunk if it is small; its records and their size."""
     query = (
         sa.select(chunks.c.last_sequence, chunks.c.size_bytes, chunks.c.payload)

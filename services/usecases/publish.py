@@ -29,7 +29,10 @@ from tailrace.formats.dispatch import TaskId
 from tailrace.formats.stage_job import ArtifactKind
 
 MAX_EVENTS = 1000
-"""Most events of one batch."""
+"""Most events of one message."""
+
+MAX_MESSAGES = 8
+"""Messages that may be stored together; as many as a worker sends without an acknowledgement."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class Batch:
     """Sequence of the first event, from 1."""
     events: Sequence[Event]
 
+    def followed_by(self, other: Batch) -> bool:
+        """Whether ``other`` continues it under the same lease."""
+        return self.token == other.token and (
+            self.first_sequence + len(self.events) == other.first_sequence
+        )
+
+    def with_(self, other: Batch) -> Batch:
+        """Both in one; ``other`` follows."""
+        return Batch(self.token, self.first_sequence, [*self.events, *other.events])
+
 
 async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     """Store the events that are not stored yet, in one transaction.
@@ -59,8 +72,9 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     A batch that leaves a gap stores nothing; its acknowledgement says where to rewind to. Raises
     ``LeaseLost``, ``InvalidInput`` and ``FailedPrecondition`` (BLOB_MISSING).
     """
-    if len(batch.events) > MAX_EVENTS:
-        raise InvalidInput.field("events", f"has {len(batch.events)}, at most {MAX_EVENTS}")
+    most = MAX_EVENTS * MAX_MESSAGES
+    if len(batch.events) > most:
+        raise InvalidInput.field("events", f"has {len(batch.events)}, at most {most}")
     if batch.first_sequence < 1:
         raise InvalidInput.field("first_sequence", "counts from 1")
     listings = await _listings(context, batch)

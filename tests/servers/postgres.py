@@ -21,7 +21,7 @@ class Postgres:
     """One cluster on a free port; initdb refuses root, so then it runs as another user."""
 
     def __init__(self, folder: Path) -> None:
-        self.bin = _binaries()
+        self.bin = binaries()
         self.user = "postgres" if os.geteuid() == 0 else None
         self.folder = folder
         self.data = folder / "data"
@@ -87,7 +87,8 @@ class Postgres:
         return True
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs, the newest release's where there are several."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
     if found:
         return found[0].parent

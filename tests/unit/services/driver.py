@@ -31,6 +31,8 @@ from tailrace.formats.stage_job import ArtifactKind
 
 PROJECT = "default"
 
+MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
 SPEC: dict[str, Any] = {
     "dataset": "golden-v2",
     "model": {"preset": "gpt2-nano"},
@@ -65,7 +67,7 @@ def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
 
 
 def line(text: str, level: LogLevel = LogLevel.INFO) -> LogLine:
-    return LogLine(datetime(2026, 1, 1, tzinfo=UTC), level, text)
+    return LogLine(int(MOMENT.timestamp() * 1_000_000), level, text)
 
 
 def error(*, retryable: bool = True, reason: str = "STAGE_CRASHED") -> StageError:

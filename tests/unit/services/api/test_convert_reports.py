@@ -45,7 +45,7 @@ def test_every_kind_of_event_is_understood() -> None:
         event(verdict=verdict(sample=1)),
     )
     assert isinstance(log, LogLine)
-    assert log.level is LogLevel.ERROR
+    assert log.level == LogLevel.ERROR
     assert progress == Progress(1, 2, "steps")
     assert isinstance(checkpoint, CheckpointSaved)
     assert isinstance(judged, Evaluated)
@@ -54,9 +54,9 @@ def test_every_kind_of_event_is_understood() -> None:
 
 def test_a_level_that_nobody_knows_is_info() -> None:
     record = stage_pb2.LogRecord(text="x")
-    assert batch(event(log=record))[0].level is LogLevel.INFO
+    assert batch(event(log=record))[0].level == LogLevel.INFO
     record.level = run_pb2.LogLevel.ValueType(77)
-    assert batch(event(log=record))[0].level is LogLevel.INFO
+    assert batch(event(log=record))[0].level == LogLevel.INFO
 
 
 @pytest.mark.parametrize(

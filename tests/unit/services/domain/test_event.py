@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+import json
+from datetime import UTC
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +19,9 @@ from services.domain.event import (
 TIMES = st.datetimes(timezones=st.just(UTC))
 
 
-@given(st.builds(LogLine, TIMES, st.sampled_from(LogLevel), st.text()))
+@given(st.builds(LogLine, st.integers(), st.sampled_from(LogLevel), st.text()))
 def test_lines_survive_their_record(line: LogLine) -> None:
-    assert LogLine.from_record(line.record()) == line
+    assert LogLine.from_record(json.loads(json.dumps(line.record()))) == line
 
 
 @given(
@@ -34,7 +35,7 @@ def test_points_survive_their_record(point: MetricPoint) -> None:
 def test_the_digest_chain_does_not_depend_on_where_batches_are_cut(
     texts: list[str], cut: int
 ) -> None:
-    lines = [LogLine(datetime(2026, 1, 1, tzinfo=UTC), LogLevel.INFO, text) for text in texts]
+    lines = [LogLine(1, LogLevel.INFO, text) for text in texts]
     expected = b""
     for text in texts:
         expected = hashlib.sha256(expected + text.encode()).digest()

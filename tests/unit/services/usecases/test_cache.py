@@ -19,7 +19,7 @@ from services.usecases.retry import retry_run
 from services.usecases.view import RunView
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
-from tests.unit.services.driver import PROJECT, RESULTS, Driver, line
+from tests.unit.services.driver import MOMENT, PROJECT, RESULTS, Driver, line
 
 STAGES = ["train", "infer", "judge"]
 TWO_JUDGES = [{"name": "answer_correctness"}, {"name": "mine"}]
@@ -35,7 +35,7 @@ async def run_through(driver: Driver, run_id: str) -> None:
     """Every stage of a run that is queued, with a log line, a metric and records of each."""
     for stage in (await driver.get(run_id)).stages:
         order = await driver.start(run_id)
-        point = MetricPoint("loss", 1, 0.5, line("x").time)
+        point = MetricPoint("loss", 1, 0.5, MOMENT)
         kind = order.stage.stage_id
         events = {
             "train": [line("trains"), point],

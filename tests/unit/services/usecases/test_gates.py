@@ -12,7 +12,7 @@ from services.domain.event import Evaluated, MetricPoint
 from services.usecases import baselines
 from services.usecases.compare import compare_runs
 from services.usecases.complete import complete_stage
-from tests.unit.services.driver import PROJECT, Driver, line
+from tests.unit.services.driver import MOMENT, PROJECT, Driver
 
 JUDGE = "answer_correctness"
 SET = "dataset:train"
@@ -31,7 +31,7 @@ async def judged(driver: Driver, run_id: str, right: int, total: int = 40, **spe
     """A run whose judge passes the first ``right`` of ``total`` items."""
     await driver.create(run_id, cache=False, **spec)
     order = await driver.start(run_id)
-    points = [MetricPoint("loss", i, 1.0 / i, line("").time) for i in range(1, 1001)]
+    points = [MetricPoint("loss", i, 1.0 / i, MOMENT) for i in range(1, 1001)]
     await driver.publish(order, 1, *points)
     await driver.complete(order, last_event=1000)
     await driver.complete(await driver.start(run_id))

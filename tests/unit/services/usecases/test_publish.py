@@ -9,7 +9,7 @@ from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
 from services.domain.event import CheckpointSaved, Evaluated, Event, MetricPoint
 from services.domain.stage import Progress
 from services.storage import artifacts
-from services.usecases.publish import MAX_EVENTS
+from services.usecases.publish import MAX_EVENTS, MAX_MESSAGES
 from services.usecases.read import list_predictions, list_verdicts
 from tests.unit.services.driver import PROJECT, Driver, line
 
@@ -122,7 +122,8 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
 async def test_batches_have_bounds(driver: Driver) -> None:
     await driver.create()
     order = await driver.start()
-    with pytest.raises(InvalidInput, match="at most 1000"):
-        await driver.publish(order, 1, *[line("x")] * (MAX_EVENTS + 1))
+    most = MAX_EVENTS * MAX_MESSAGES
+    with pytest.raises(InvalidInput, match=f"at most {most}"):
+        await driver.publish(order, 1, *[line("x")] * (most + 1))
     with pytest.raises(InvalidInput, match="counts from 1"):
         await driver.publish(order, 0, line("x"))
