@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 
-from benchmarks.load import create, dispatch, expiry, follow, heartbeats, lists, publish
+from benchmarks.load import (
+    create,
+    dispatch,
+    expiry,
+    follow,
+    growth,
+    heartbeats,
+    lists,
+    peer_rows,
+    publish,
+)
+from benchmarks.load.environment import environment
 from benchmarks.load.machine import Machine
 from benchmarks.load.row import Row
 from benchmarks.load.scale import FULL, SHORT
@@ -19,6 +33,7 @@ MEASUREMENTS = {
     "lists": lists.measure,
     "heartbeats": heartbeats.measure,
     "expiry": expiry.measure,
+    "peers": peer_rows.measure,
 }
 
 
@@ -26,9 +41,13 @@ def main() -> int:
     """Measure what the arguments say; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--short", action="store_true", help="two minutes, generous bars")
+    parser.add_argument("--watch", type=float, help="seconds to watch CPU and memory for")
+    parser.add_argument("--plot", type=Path, help="draw how costs grow into this file (SVG)")
     parser.add_argument("--only", choices=MEASUREMENTS, action="append", help="only this one")
     arguments = parser.parse_args()
     scale = SHORT if arguments.short else FULL
+    if arguments.watch:
+        scale = dataclasses.replace(scale, watch_seconds=arguments.watch)
     rows: list[Row] = []
     with Machine() as machine:
         for name in arguments.only or MEASUREMENTS:
@@ -38,6 +57,11 @@ def main() -> int:
                 print(_line(row), flush=True)
             print(f"  {name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
             rows += measured
+        if arguments.plot:
+            curves = growth.measure(machine, scale)
+            growth.plot(curves, arguments.plot)
+            print("\n".join(growth.table(part) for part in curves))
+    print(_table(rows))
     return 0 if all(row.holds for row in rows) else 1
 
 
@@ -45,6 +69,18 @@ def _line(row: Row) -> str:
     checks = ", ".join(check.text for check in row.checks)
     beside = f" beside {row.yardstick}" if row.yardstick else ""
     return f"{row.verdict:5}  {row.what} · {row.backend}: {row.figure}{beside}; {checks}"
+
+
+def _table(rows: list[Row]) -> str:
+    """The rows as a Markdown table, with what they were measured on."""
+    head = f"\n{datetime.now(UTC):%Y-%m-%d}, {environment()}\n\n"
+    head += "| what | on | figure | yardstick | bar | |\n|---|---|---|---|---|---|\n"
+    lines = [
+        f"| {row.what} | {row.backend} | {row.figure} | {row.yardstick} | "
+        f"{'; '.join(check.text for check in row.checks)} | {row.verdict} |\n"
+        for row in rows
+    ]
+    return head + "".join(lines)
 
 
 if __name__ == "__main__":

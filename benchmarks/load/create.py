@@ -60,7 +60,7 @@ async def _measure(scale: Scale, backend: str, url: str, address: str) -> Row:
         raw_rates.append(raw_rate)
         await _empty_outbox(database)
     await database.close()
-    await channel.close()
+    await channel.close(None)
     ratio = ratio_of_medians(rates, raw_rates)
     p99 = quantile(latencies, 0.99) * 1000
     return Row(
@@ -95,7 +95,7 @@ async def _rows_of_a_run(database: Database) -> dict[str, list[dict[str, Any]]]:
         found = {}
         for table in _TABLES:
             rows = (await conn.execute(sa.select(table))).mappings()
-            found[table.name] = [_without_serial(table, row) for row in rows]
+            found[table.name] = [_without_serial(table, dict(row)) for row in rows]
         return found
 
 

@@ -75,7 +75,7 @@ async def _hold(stack: Stack, runs: list[run_pb2.Run]) -> float:
     started.result()
     await stub.WorkerHeartbeat(beat, timeout=60)
     lost_at = time.time()
-    await channel.close()
+    await channel.close(None)
     return lost_at
 
 

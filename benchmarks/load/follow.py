@@ -65,7 +65,7 @@ async def _lease(address: str) -> tuple[run_pb2.Run, str]:
     await register(stages, "writer")
     run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec_message()), timeout=60)
     token = await acquire(stages, "writer", run)
-    await channel.close()
+    await channel.close(None)
     return run, token
 
 
@@ -90,7 +90,7 @@ async def _publish(address: str, token: str, lines: int) -> float:
     if acknowledged != lines:
         raise RuntimeError(f"{acknowledged} of {lines} lines were acknowledged")
     rate = lines / (time.monotonic() - started)
-    await channel.close()
+    await channel.close(None)
     return rate
 
 
@@ -122,5 +122,5 @@ async def _followers(address: str, run: str, lines: int) -> list[float]:
                 return
 
     await asyncio.gather(*(follow() for _ in range(FOLLOWERS)))
-    await channel.close()
+    await channel.close(None)
     return latencies

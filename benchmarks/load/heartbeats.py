@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -31,37 +32,49 @@ SUBMITTERS = 32
 
 def measure(machine: Machine, scale: Scale) -> list[Row]:
     """A row per database."""
-    return [
-        measure_fleet(machine, scale, backend, scale.workers, scale.queued_runs)
-        for backend in BACKENDS
-    ]
+    return [_row(machine, scale, backend) for backend in BACKENDS]
 
 
-def measure_fleet(machine: Machine, scale: Scale, backend: str, workers: int, queued: int) -> Row:
-    """CPU and memory of a control plane with so many workers and queued runs."""
-    with machine.stack(backend, lease_seconds="60") as stack:
-        process = server_process(stack)
-        share, growth, beats = asyncio.run(
-            _watch(stack.address, process, workers, queued, scale.watch_seconds)
-        )
-        resident = process.memory_info().rss / 2**20
+def _row(machine: Machine, scale: Scale, backend: str) -> Row:
+    cost = fleet_cost(machine, backend, scale.workers, scale.queued_runs, scale.watch_seconds)
     return Row(
-        f"{workers:,} workers beating every {BEAT_SECONDS:g} s, {queued:,} queued runs, "
-        f"{scale.watch_seconds:,.0f} s",
+        f"{scale.workers:,} workers beating every {BEAT_SECONDS:g} s, {scale.queued_runs:,} queued "
+        f"runs, {scale.watch_seconds:,.0f} s",
         backend,
-        f"{share:.0%} of a core, {resident:.0f} MiB, {growth:+.1f} MiB, {beats:.0f} beats/s",
+        f"{cost.share:.0%} of a core, {cost.resident:.0f} MiB, {cost.growth:+.1f} MiB in the "
+        f"second half, {cost.beats:.0f} beats/s",
         "",
         [
-            at_most(share * 100, 50 * scale.slack, "% of a core"),
-            at_most(growth, FLAT_MIB * scale.slack, " MiB growth"),
+            at_most(cost.share * 100, 50 * scale.slack, "% of a core"),
+            at_most(cost.growth, FLAT_MIB * scale.slack, " MiB growth"),
         ],
     )
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What the control plane's process used."""
+
+    share: float
+    """CPU, as a share of one core."""
+    growth: float
+    """Resident memory gained over the second half, in MiB."""
+    resident: float
+    """Resident memory at the end, in MiB."""
+    beats: float
+    """Heartbeats answered, per second."""
+
+
+def fleet_cost(machine: Machine, backend: str, workers: int, queued: int, seconds: float) -> Cost:
+    """Watch a control plane with so many workers and queued runs."""
+    with machine.stack(backend, lease_seconds="60") as stack:
+        process = server_process(stack)
+        return asyncio.run(_watch(stack.address, process, workers, queued, seconds))
+
+
 async def _watch(
     address: str, process: psutil.Process, workers: int, queued: int, seconds: float
-) -> tuple[float, float, float]:
-    """Share of a core, growth of memory in MiB over the second half, heartbeats per second."""
+) -> Cost:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
     stages: Any = stage_pb2_grpc.StageServiceStub(channel)
@@ -89,10 +102,11 @@ async def _watch(
     await _sleep(seconds / 2, beating)
     took = time.monotonic() - started
     share = (_cpu(process) - before) / took
-    growth = (process.memory_info().rss - memory) / 2**20
+    resident = process.memory_info().rss
     beating.cancel()
-    await channel.close()
-    return share, growth, beats / took
+    await channel.close(None)
+    mib = 2**20
+    return Cost(share, (resident - memory) / mib, resident / mib, beats / took)
 
 
 async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, list[str]]:

@@ -89,7 +89,7 @@ async def _measure(address: str, count: int) -> Latencies:
     for _ in range(ROUNDS):
         for name, make in FILTERS.items():
             pages.setdefault(name, []).append(await _page(stub, make(chance, count)))
-    await channel.close()
+    await channel.close(None)
     slowest = max(pages, key=lambda name: quantile(pages[name], 0.99))
     everything = [seconds for taken in pages.values() for seconds in taken]
     return Latencies(quantile(got, 0.99) * 1000, quantile(everything, 0.99) * 1000, slowest)

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tailrace.v1 import stage_pb2
+from tailrace.v1 import run_pb2, stage_pb2
 
 BATCH = 1000
 """Lines of a batch: what a worker sends once lines wait (the contract's maximum)."""
@@ -22,7 +22,7 @@ def batch(token: str, first: int, size: int) -> stage_pb2.PublishEventsRequest:
     request = stage_pb2.PublishEventsRequest(lease_token=token, first_sequence=first)
     for number in range(first, first + size):
         record = request.events.add().log
-        record.level = stage_pb2.run__pb2.LOG_LEVEL_INFO
+        record.level = run_pb2.LOG_LEVEL_INFO
         record.text = (
             f"step {number:8d} loss {7.3 / number:.6f} lr 3.0e-04 grad_norm {number % 97 / 9:.4f} "
             f"tokens/s {9000 + number % 811}"

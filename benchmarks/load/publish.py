@@ -64,7 +64,7 @@ async def leases(address: str, count: int) -> list[str]:
     request = run_pb2.CreateRunRequest(spec=spec_message())
     made = [await runs.CreateRun(request, timeout=60) for _ in range(count)]
     tokens = [await acquire(stages, "writer", run) for run in made]
-    await channel.close()
+    await channel.close(None)
     return tokens
 
 
@@ -76,7 +76,7 @@ async def _rate(address: str, tokens: list[str], seconds: float) -> float:
     started = time.monotonic()
     await asyncio.gather(*(stream.run(seconds) for stream in streams))
     took = time.monotonic() - started
-    await channel.close()
+    await channel.close(None)
     return sum(stream.acknowledged for stream in streams) / took
 
 

@@ -9,27 +9,33 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 import grpc.aio
 
-from tailrace.v1 import stage_pb2, stage_pb2_grpc
+from tailrace.v1 import stage_pb2
+
+SERVICE = stage_pb2.DESCRIPTOR.services_by_name["StageService"].full_name
 
 
-class RawStream(stage_pb2_grpc.StageServiceServicer):
-    """Acknowledges each batch as soon as it is read."""
-
-    async def PublishEvents(  # noqa: N802  # gRPC names it
-        self, request_iterator: AsyncIterator[stage_pb2.PublishEventsRequest], context: Any
-    ) -> AsyncIterator[stage_pb2.PublishEventsResponse]:
-        """Nothing is durable."""
-        async for request in request_iterator:
-            last = request.first_sequence + len(request.events) - 1
-            yield stage_pb2.PublishEventsResponse(acknowledged_sequence=last)
+async def publish_events(
+    requests: AsyncIterator[stage_pb2.PublishEventsRequest], _context: Any
+) -> AsyncIterator[stage_pb2.PublishEventsResponse]:
+    """Acknowledge each batch as soon as it is read; nothing is durable."""
+    async for request in requests:
+        last = request.first_sequence + len(request.events) - 1
+        yield stage_pb2.PublishEventsResponse(acknowledged_sequence=last)
 
 
 async def main() -> None:
     """Serve."""
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)])
-    stage_pb2_grpc.add_StageServiceServicer_to_server(RawStream(), server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        publish_events,
+        stage_pb2.PublishEventsRequest.FromString,
+        stage_pb2.PublishEventsResponse.SerializeToString,
+    )
+    methods = grpc.method_handlers_generic_handler(SERVICE, {"PublishEvents": handler})
+    server.add_generic_rpc_handlers((methods,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
