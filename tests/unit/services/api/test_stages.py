@@ -7,13 +7,13 @@ from services.domain.errors import InvalidInput
 from tailrace.v1 import stage_pb2
 
 
-def message(first: int, *texts: str, token: str = "t") -> stage_pb2.PublishEventsRequest:
+def message(first: int, *texts: str, lease: str = "t") -> stage_pb2.PublishEventsRequest:
     events = [stage_pb2.StageEvent(log=stage_pb2.LogRecord(text=text)) for text in texts]
-    return stage_pb2.PublishEventsRequest(lease_token=token, first_sequence=first, events=events)
+    return stage_pb2.PublishEventsRequest(lease_token=lease, first_sequence=first, events=events)
 
 
 def test_messages_that_follow_each_other_are_stored_together() -> None:
-    requests = [message(1, "a", "b"), message(3, "c"), message(9, "x"), message(10, "y", token="u")]
+    requests = [message(1, "a", "b"), message(3, "c"), message(9, "x"), message(10, "y", lease="u")]
     joined = list(_joined(requests))
     assert [(b.first_sequence, len(b.events), b.token, n) for b, n in joined] == [
         (1, 3, "t", 2),
