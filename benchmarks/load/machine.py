@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ class Machine:
 
     def folder(self) -> Path:
         """An empty folder that any user can enter."""
-        made = tempfile.TemporaryDirectory(prefix="tailrace-load-", ignore_cleanup_errors=True)
+        made = tempfile.TemporaryDirectory(prefix="load-bench-", ignore_cleanup_errors=True)
         folder = Path(self._open.enter_context(made))
         folder.chmod(0o755)
         return folder
@@ -88,10 +89,15 @@ class Machine:
             url = database_url or self.database_url(backend)
             stack = Stack(folder, url, broker_url, **settings)
             servers.callback(stack.stop)
-            stack.start_server()
-            with stack.client() as client:
-                client.seed_dataset("golden-v2")
-            yield stack
+            try:
+                stack.start_server()
+                with stack.client() as client:
+                    client.seed_dataset("golden-v2")
+                yield stack
+            except BaseException:
+                # The folder goes with the machine; what the processes said goes with the error.
+                sys.stderr.write(stack.logs())
+                raise
 
 
 def server_process(stack: Stack) -> psutil.Process:

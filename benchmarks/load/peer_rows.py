@@ -18,7 +18,7 @@ from benchmarks.load.dispatch import STAGE_COMMAND, run_to_the_end
 from benchmarks.load.machine import EMBEDDED, Machine
 from benchmarks.load.row import Row
 from benchmarks.load.scale import Scale
-from tests.servers.node import Process, free_port
+from tests.servers.node import Process, free_port, port_open, wait_until
 
 SAMPLES = 20
 VENV = Path("build/peers")
@@ -94,6 +94,7 @@ def _prefect(folder: Path, samples: int) -> list[float]:
     server = Process(argv, log=folder / "prefect.log", env=environment)
     with contextlib.ExitStack() as servers:
         servers.callback(server.stop)
+        wait_until(lambda: port_open(port), "Prefect's server", 180)
         return _script("prefect_flow.py", folder, samples, environment=environment)
 
 
