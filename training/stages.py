@@ -74,7 +74,7 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
     folder = root / "predictions"
     _, result = evaluate_folder(
         model,
-        load_eval_sets(job.spec.infer.eval_sets, _split(job), job.inputs.eval_sets),
+        load_eval_sets(job.spec.infer.eval_sets, _split(job), _imported(job)),
         job.spec.infer,
         _role(job),
         folder / "eval_results.jsonl",
@@ -93,7 +93,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         raise ConfigError("a JUDGE stage needs an infer block and predictions")
     baseline = job.inputs.baseline_predictions
     split = _split(job)
-    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split, job.inputs.eval_sets)
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split, _imported(job))
     inputs = JudgeInputs(
         eval_sets,
         read_predictions(Path(job.inputs.predictions) / "predictions.jsonl"),
@@ -130,6 +130,11 @@ def _roles(spec: RunSpec) -> list[ModelRole]:
         return [ModelRole.BASE]
     base = spec.infer is not None and spec.infer.include_base
     return [ModelRole.TRAINED, ModelRole.BASE] if base else [ModelRole.TRAINED]
+
+
+def _imported(job: StageJob) -> dict[str, str]:
+    """The files of imported eval sets, by their names in the spec."""
+    return {each.name: each.file for each in job.inputs.eval_sets}
 
 
 def _split(job: StageJob) -> Split | None:

@@ -14,7 +14,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.formats.listing import FileEntry, listing_violations
-from tailrace.formats.stage_job import StageInputs
+from tailrace.formats.stage_job import EvalSetInput, StageInputs
 from tailrace.transfer import download_blob, upload_folder
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.cache import BlobCache
@@ -87,14 +87,14 @@ class Content:
             self._place(artifact, folder / name, give_up)
             found[name] = str(folder / name / file) if file else str(folder / name)
         judge_models: dict[str, str] = {}
-        eval_sets: dict[str, str] = {}
+        eval_sets: list[EvalSetInput] = []
         for each in named:
             if each.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
                 place = folder / "judge_models" / str(len(judge_models))
                 judge_models[each.judge] = str(place)
             elif each.role == stage_pb2.INPUT_ROLE_EVAL_SET:
                 place = folder / "eval_sets" / str(len(eval_sets))
-                eval_sets[each.eval_set] = str(place / _EVAL_SET_FILE)
+                eval_sets.append(EvalSetInput(each.eval_set, str(place / _EVAL_SET_FILE)))
             elif each.role in _NAMED:
                 place = folder / _NAMED[each.role]
                 found[_NAMED[each.role]] = str(place)

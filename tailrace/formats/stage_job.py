@@ -29,6 +29,14 @@ from tailrace.formats.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class EvalSetInput:
+    """Where an imported eval set is."""
+
+    name: str = key("Its name in the spec (`mine@2`).")
+    file: str = key("`eval_set.jsonl`: one eval item a line.")
+
+
+@dataclass(frozen=True)
 class StageInputs:
     """Local paths of what a stage reads; unset where its kind does not need it."""
 
@@ -53,12 +61,7 @@ class StageInputs:
         max_length=16,
         item_length=4096,
     )
-    eval_sets: dict[str, str] = key(
-        "JSON lines of imported eval sets, by their names in the spec.",
-        default={},
-        max_length=16,
-        item_length=4096,
-    )
+    eval_sets: list[EvalSetInput] = key("Imported eval sets.", default=[], max_length=16)
     baseline_predictions: str | None = key(
         "Folder with `predictions.jsonl` of the run that `pairwise` compares with.", default=None
     )
