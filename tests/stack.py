@@ -46,7 +46,7 @@ class Stack:
                 raise RuntimeError(f"the control plane ended:\n{server.tail()}")
             return self._answers()
 
-        wait_until(ready, "the control plane", 60)
+        wait_until(ready, "the control plane", 120)
         return server
 
     def start_worker(self, **settings: str) -> Process:

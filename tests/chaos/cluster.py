@@ -75,7 +75,7 @@ class Cluster(Stack):
         self.start_server()
         self.tend()
         with self.client() as client:
-            wait_until(lambda: len(list(client.list_workers())) == 2, "the workers", 90)
+            wait_until(lambda: len(list(client.list_workers())) == 2, "the workers", 120)
 
     def tend(self) -> None:
         """Start again what has ended, without waiting for it; as systemd would."""
