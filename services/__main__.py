@@ -26,6 +26,11 @@ EXIT_UNAVAILABLE = 69
 EXIT_BROKEN = 70
 """A loop of the control plane broke (EX_SOFTWARE)."""
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while another wants it. SQLite's statements run in a
+thread, and with Python's 5 ms each of them waits that long for a busy event loop.
+"""
+
 
 def main() -> int:
     """Run until told to stop; the exit status."""
@@ -38,6 +43,7 @@ def main() -> int:
             sys.stderr.write(f"{''.join(names)}{wrong['msg']}\n")
         return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return asyncio.run(_serve(settings))
     except ValueError as error:

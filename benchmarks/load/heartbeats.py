@@ -45,7 +45,7 @@ def _row(machine: Machine, scale: Scale, backend: str) -> Row:
         f"second half, {cost.beats:.0f} beats/s",
         "",
         [
-            at_most(cost.share * 100, 50 * scale.slack, "% of a core"),
+            at_most(cost.share * 100, min(95.0, 50 * scale.slack), "% of a core"),
             at_most(cost.growth, FLAT_MIB * scale.slack, " MiB growth"),
         ],
     )
