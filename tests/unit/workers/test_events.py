@@ -42,8 +42,13 @@ def test_metrics_keep_their_time_and_progress_its_unit() -> None:
 
 def test_predictions_and_verdicts_keep_every_field() -> None:
     prediction = Prediction(
-        "eval_v1", "7", ModelRole.BASE, "p", "", FinishReason.ERROR, 3, 0, 2, "too long"
+        "eval_v1", "7", ModelRole.BASE, "p", "", FinishReason.ERROR, 3, 0, 2, error="too long"
     )
+    answer = Prediction(
+        "eval_v1", "7", ModelRole.BASE, "p", "ok", FinishReason.EOS, 3, 2, 0, [5, 0], [-0.5, -1.25]
+    )
+    sent = to_message(PredictionEvent(answer)).prediction
+    assert (list(sent.token_ids), list(sent.logprobs)) == ([5, 0], [-0.5, -1.25])
     assert to_message(PredictionEvent(prediction)).prediction == evaluation_pb2.Prediction(
         eval_set="eval_v1",
         example_id="7",

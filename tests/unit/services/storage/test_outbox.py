@@ -104,13 +104,13 @@ async def test_repeats_and_later_stages_need_no_admission(driver: Driver) -> Non
     await driver.create("a")
     await driver.complete(await driver.start("a"))
     for i in range(2):
-        await driver.create(f"r{i}")
+        await driver.create(f"r{i}", cache=False)
     entries = await claim(driver)
     assert len(entries) == 2, "the successor of a chain that goes on is due after the grace"
     async with driver.context.database.write() as conn:
         for entry in entries:
             await outbox.mark_sent(conn, entry, LONG_AGO)
-    await driver.create("waits")
+    await driver.create("waits", cache=False)
     await driver.fail(await driver.start("a"))
     stages = [entry.task_id.stage for entry in await claim(driver)]
     assert sorted(stages) == ["infer", "train", "train"]
