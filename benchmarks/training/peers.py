@@ -21,7 +21,7 @@ def race(name: str, limit: float, steps: int, rounds: int, *, fused: bool = Fals
     rates: dict[str, list[float]] = {side: [] for side in sides}
     with ExitStack() as stack:
         racers = {side: stack.enter_context(Racer(*call)) for side, call in sides.items()}
-        for racer in racers.values():
+        for racer in [*racers.values()] * 2:
             racer.run(steps)
         for _ in range(rounds):
             for side, racer in racers.items():

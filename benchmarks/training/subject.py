@@ -31,8 +31,12 @@ class Subject:
         optimizer = make_optimizer(sft, learning_rate(sft, 1_000_000))
         layout = Layout.of(self.model.family.model_type, make_mesh(MeshSpec(), shape.rows))
         self.steps = compile_steps(self.tuning, optimizer, layout)
-        trained, self.frozen = self.tuning.start(layout.place(self.model.init(0)))
-        self.state = (trained, jax.jit(optimizer.init)(trained))
+        trained, frozen = self.tuning.start(self.model.init(0))
+        trained = layout.place(trained)
+        # As the trainer does: state that lies elsewhere would be compiled for a second time.
+        shardings = layout.shardings(jax.eval_shape(optimizer.init, trained))
+        self.state = (trained, jax.jit(optimizer.init, out_shardings=shardings)(trained))
+        self.frozen = jax.device_put(frozen, layout.shardings(frozen))
         self.batch = random_batch(shape, shape.config["vocab_size"])
         self.key = jax.random.key(0)
         self.done = 0
