@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ FLAT_MIB = 16.0
 QUEUED = {"train": {"pool": "busy"}}
 """Where the queued runs wait: nobody serves that pool."""
 
-SUBMITTERS = 32
+AT_ONCE = 32
+"""Calls under way while the database is filled."""
 
 
 def measure(machine: Machine, scale: Scale) -> list[Row]:
@@ -104,6 +106,7 @@ async def _watch(
     share = (_cpu(process) - before) / took
     resident = process.memory_info().rss
     beating.cancel()
+    await asyncio.wait([beating])
     await channel.close(None)
     mib = 2**20
     return Cost(share, (resident - memory) / mib, resident / mib, beats / took)
@@ -111,23 +114,33 @@ async def _watch(
 
 async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, list[str]]:
     """Register the workers, give some of them leases and queue the rest; leases by worker."""
-    await asyncio.gather(*(register(stages, f"w{number}") for number in range(workers)))
-    spec = spec_message()
-
-    async def lease(number: int) -> tuple[int, list[str]]:
-        run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec), timeout=300)
-        return number, [await acquire(stages, f"w{number}", run)]
-
-    held = dict(await asyncio.gather(*(lease(n) for n in range(int(LEASED * workers)))))
+    held: dict[int, list[str]] = {}
+    leased = run_pb2.CreateRunRequest(spec=spec_message())
     waiting = run_pb2.CreateRunRequest(spec=spec_message(execution=QUEUED))
-    left = iter(range(queued))
 
-    async def submit() -> None:
-        for _ in left:
-            await runs.CreateRun(waiting, timeout=300)
+    async def join(number: int) -> None:
+        await register(stages, f"w{number}")
+        if number < LEASED * workers:
+            run = await runs.CreateRun(leased, timeout=300)
+            held[number] = [await acquire(stages, f"w{number}", run)]
 
-    await asyncio.gather(*(submit() for _ in range(SUBMITTERS)))
+    async def submit(_: int) -> None:
+        await runs.CreateRun(waiting, timeout=300)
+
+    await _for_each(workers, join)
+    await _for_each(queued, submit)
     return held
+
+
+async def _for_each(count: int, work: Callable[[int], Awaitable[None]]) -> None:
+    """Do something ``count`` times, a few at a time."""
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        for number in numbers:
+            await work(number)
+
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
 async def _sleep(seconds: float, beating: asyncio.Future[Any]) -> None:
