@@ -12,6 +12,7 @@ from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.results import JudgeResult, JudgeScore
 from tailrace.formats.run_spec import InferSpec
+from tailrace.formats.schema import SpecError, parse
 from training.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, OutputError, TrainingError
 from training.evalsets import load_eval_sets
@@ -38,6 +39,22 @@ def add_generation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max_new_tokens", type=positive, default=spec.max_new_tokens)
     parser.add_argument(
         "--temperature", type=float, default=spec.temperature, help="0 (default) is greedy"
+    )
+    parser.add_argument(
+        "--top_p", type=float, default=spec.top_p, help="share of the likeliest to draw from"
+    )
+    parser.add_argument(
+        "--top_k", type=int, default=spec.top_k, help="number of the likeliest; 0 (default): all"
+    )
+    parser.add_argument("--repetition_penalty", type=float, default=spec.repetition_penalty)
+    parser.add_argument(
+        "--n_samples", type=positive, default=spec.n_samples, help="answers per prompt"
+    )
+    parser.add_argument(
+        "--stop", action="append", default=[], help="text that ends an answer; may be repeated"
+    )
+    parser.add_argument(
+        "--logprobs", action="store_true", help="keep the tokens' log-probabilities"
     )
     parser.add_argument(
         "--eval_batch_size", type=positive, default=spec.batch_size, help="prompts at a time"
@@ -72,14 +89,25 @@ def open_eval_sets(options: argparse.Namespace) -> dict[str, list[EvalItem]]:
 
 def generation_spec(options: argparse.Namespace, seed: int) -> InferSpec:
     """The flags as an infer block. Raises :class:`training.errors.ConfigError`."""
-    if not 0 <= options.temperature <= 10:
-        raise ConfigError(f"--temperature must be from 0 to 10, not {options.temperature}")
-    return InferSpec(
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-        seed=seed,
-        batch_size=options.eval_batch_size,
-    )
+    fields = {
+        "max_new_tokens": options.max_new_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "repetition_penalty": options.repetition_penalty,
+        "n_samples": options.n_samples,
+        "stop": options.stop,
+        "logprobs": options.logprobs,
+        "seed": seed,
+        "batch_size": options.eval_batch_size,
+        # The commands' own flag names the sets: files, too, which a run spec does not have.
+        "eval_sets": [DEFAULT_EVAL_SET],
+    }
+    try:
+        return parse(InferSpec, fields, "")
+    except SpecError as error:
+        wrong = (f"--{v.field.lstrip('.')}: {v.description}" for v in error.violations)
+        raise ConfigError("; ".join(wrong)) from error
 
 
 def start_machine(options: argparse.Namespace) -> None:

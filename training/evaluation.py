@@ -1,28 +1,28 @@
-"""Evaluation: predictions for eval sets, and the traces read out of them."""
+"""Evaluation: what models answer to eval sets."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.canonical import canonical_json
 from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import write_records
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.prediction import ModelRole, Prediction
 from tailrace.formats.results import InferResult
-from tailrace.formats.run_spec import InferSpec
-from tailrace.formats.schema import to_mapping
+from tailrace.formats.run_spec import InferSpec, MeshSpec
+from training.eval_output import summarize, write_eval_traces, write_predictions
 from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
+from training.generate.placement import generation_layout
 from training.models.family import Model, Params
 from training.models.folder import load_model
 from training.observer import Observer
-from training.rendering import parse_response, render_prompt
+from training.rendering import render_prompt
 from training.tokenizer import encode, load_tokenizer
 
 _log = logging.getLogger(__name__)
@@ -35,12 +35,52 @@ class Evaluated:
     model: Model
     params: Params
     tokenizer: PreTrainedTokenizerBase
+    _generators: dict[MeshSpec, Generator] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`."""
         model, params = load_model(folder)
         return cls(model, params, load_tokenizer(folder))
+
+    def generator(self, mesh: MeshSpec) -> Generator:
+        """What asks the model, with its compiled programs; the same one each time."""
+        if mesh not in self._generators:
+            self._generators[mesh] = Generator(
+                self.model,
+                self.params,
+                int(self.tokenizer.eos_token_id),
+                self.text,
+                generation_layout(self.model, mesh),
+            )
+        return self._generators[mesh]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What the tokens say, without special ones."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One item as it is put to a model."""
+
+    eval_set: str
+    number: int
+    """Its place in the eval set, which sampling's random stream belongs to."""
+    item: EvalItem
+    prompt: list[int]
+    """The rendered prompt's tokens."""
+
+
+class _Tally:
+    """Counts predictions over all models and tells how far it is."""
+
+    def __init__(self, observer: Observer, total: int) -> None:
+        self._observer, self._total, self._done = observer, total, 0
+
+    def add(self, number: int) -> None:
+        self._done += number
+        self._observer.progress(self._done, self._total, "predictions")
 
 
 def predict(
@@ -49,116 +89,136 @@ def predict(
     spec: InferSpec,
     role: ModelRole,
     observer: Observer,
+    *,
+    mesh: MeshSpec | None = None,
+    stored: Sequence[Prediction] = (),
 ) -> list[Prediction]:
     """Ask the model every item of every eval set; predictions come back in the items' order.
 
-    Raises :class:`training.errors.StoppedError` between batches when the observer asks for it.
+    What is in ``stored`` is not asked again. ``mesh`` says how the slot's devices share the work.
+    Raises :class:`training.errors.StoppedError` every few tokens when the observer asks for it,
+    and :class:`training.errors.ConfigError` for a mesh that does not fit the devices.
     """
-    total = sum(len(items) for items in eval_sets.values())
-    tokenizer = evaluated.tokenizer
-    generator = Generator(evaluated.model, evaluated.params, int(tokenizer.eos_token_id))
-    predictions: list[Prediction] = []
-    observer.progress(0, total, "predictions")
-    for name, items in eval_sets.items():
-        made: dict[int, Prediction] = {}
-        for index, prediction in _ask(generator, tokenizer, name, items, spec, role, observer):
-            made[index] = prediction
-            observer.prediction(prediction)
-            observer.progress(len(predictions) + len(made), total, "predictions")
-        predictions.extend(made[index] for index in range(len(items)))
-    return predictions
+    tally = _Tally(observer, _count(eval_sets, spec))
+    return _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
 
 
-def _ask(
-    generator: Generator,
-    tokenizer: PreTrainedTokenizerBase,
-    eval_set: str,
-    items: Sequence[EvalItem],
+def _count(eval_sets: EvalSets, spec: InferSpec) -> int:
+    return sum(len(items) for items in eval_sets.values()) * spec.n_samples
+
+
+def _predict(
+    evaluated: Evaluated,
+    eval_sets: EvalSets,
     spec: InferSpec,
     role: ModelRole,
     observer: Observer,
-) -> Iterator[tuple[int, Prediction]]:
-    prompts = [encode(tokenizer, render_prompt(tokenizer, item.prompt)) for item in items]
-    sampling = Sampling(spec.max_new_tokens, spec.temperature, spec.seed)
+    tally: _Tally,
+    mesh: MeshSpec | None,
+    stored: Sequence[Prediction],
+) -> list[Prediction]:
+    questions = _questions(evaluated.tokenizer, eval_sets)
+    made = _still_good(stored, questions, spec, role)
+    tally.add(len(made))
     observer.check_stop()
-    for batch in generator.generate(prompts, sampling, spec.batch_size):
+    answers = evaluated.generator(mesh or MeshSpec()).generate(
+        [question.prompt for question in questions],
+        Sampling.of(spec),
+        spec.batch_size,
+        numbers=[question.number for question in questions],
+        done=frozenset(made),
+    )
+    for batch in answers:
         for generation in batch:
-            item, length = items[generation.index], len(prompts[generation.index])
-            yield (
-                generation.index,
-                _prediction(eval_set, item, role, generation, length, tokenizer),
-            )
+            question = questions[generation.index]
+            prediction = _prediction(question, role, generation, evaluated)
+            made[generation.index, generation.sample] = prediction
+            observer.prediction(prediction)
+        if batch:
+            tally.add(len(batch))
         observer.check_stop()
+    return [made[key] for key in sorted(made)]
+
+
+def _questions(tokenizer: PreTrainedTokenizerBase, eval_sets: EvalSets) -> list[_Question]:
+    return [
+        _Question(name, number, item, encode(tokenizer, render_prompt(tokenizer, item.prompt)))
+        for name, items in eval_sets.items()
+        for number, item in enumerate(items)
+    ]
+
+
+def _still_good(
+    stored: Sequence[Prediction], questions: Sequence[_Question], spec: InferSpec, role: ModelRole
+) -> dict[tuple[int, int], Prediction]:
+    """Those of the stored predictions that were asked for, by the question's place and sample."""
+    places = {(q.eval_set, q.item.id, q.item.prompt): i for i, q in enumerate(questions)}
+    found = {}
+    for each in stored:
+        place = places.get((each.eval_set, each.example_id, each.prompt))
+        wanted = len(each.token_ids) if spec.logprobs else 0
+        good = each.model_role is role and each.sample < spec.n_samples
+        if place is not None and good and len(each.logprobs) == wanted:
+            found[place, each.sample] = each
+    return found
 
 
 def _prediction(
-    eval_set: str,
-    item: EvalItem,
-    role: ModelRole,
-    generation: Generation,
-    prompt_tokens: int,
-    tokenizer: PreTrainedTokenizerBase,
+    question: _Question, role: ModelRole, generation: Generation, evaluated: Evaluated
 ) -> Prediction:
+    text = evaluated.text(generation.tokens) if generation.text is None else generation.text
     return Prediction(
-        eval_set=eval_set,
-        example_id=item.id,
+        eval_set=question.eval_set,
+        example_id=question.item.id,
         model_role=role,
-        prompt=item.prompt,
+        prompt=question.item.prompt,
         # Byte-level tokens may end in half a character; it decodes to U+FFFD, a NUL is dropped.
-        text=str(tokenizer.decode(generation.tokens, skip_special_tokens=True)).replace("\0", ""),
+        text=text.replace("\0", ""),
         finish_reason=generation.finish_reason,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=len(question.prompt),
         completion_tokens=generation.count,
+        sample=generation.sample,
+        token_ids=generation.tokens,
+        logprobs=[round(value, 6) for value in generation.logprobs],
         error=generation.error,
     )
 
 
-def summarize(predictions: Sequence[Prediction], seconds: float) -> InferResult:
-    """The summary of an INFER stage that took ``seconds``."""
-    return InferResult(
-        predictions=len(predictions),
-        errors=sum(p.finish_reason is FinishReason.ERROR for p in predictions),
-        completion_tokens=sum(p.completion_tokens for p in predictions),
-        seconds=round(seconds, 3),
-    )
+def evaluate(
+    models: Mapping[ModelRole, Callable[[], Evaluated]],
+    eval_sets: EvalSets,
+    spec: InferSpec,
+    output: Path,
+    predictions_path: Path,
+    observer: Observer,
+    *,
+    mesh: MeshSpec | None = None,
+    stored: Sequence[Prediction] = (),
+) -> tuple[list[Prediction], InferResult]:
+    """Open each model in turn, predict, and write the traces and the predictions.
 
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write predictions.jsonl. Raises :class:`OSError`."""
-    write_records(path, predictions)
-
-
-def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: EvalSets) -> None:
-    """Write eval_results.jsonl: each prediction as a trace. Raises :class:`OSError`.
-
-    The lines have the fields of a trace; steps and answer are what the model wrote, so that
-    either may be empty, which a training example forbids.
+    Errors as the models' openers, :func:`predict` and :class:`OSError`.
     """
-    items = {(name, item.id): item for name, each in eval_sets.items() for item in each}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for prediction in predictions:
-            item = items[prediction.eval_set, prediction.example_id]
-            file.write(canonical_json(_eval_trace(prediction, item)) + "\n")
-
-
-def _eval_trace(prediction: Prediction, item: EvalItem) -> dict[str, object]:
-    response = parse_response(prediction.text)
-    return {
-        "id": prediction.example_id,
-        "prompt": prediction.prompt,
-        "steps": [to_mapping(step) for step in response.steps],
-        "answer": response.answer,
-        "metadata": {
-            "eval_set": prediction.eval_set,
-            "model_role": prediction.model_role.value,
-            "sample": prediction.sample,
-            "expected_answer": item.expected_answer,
-            "finish_reason": prediction.finish_reason.value,
-            "error": prediction.error,
-            "text": prediction.text,
-        },
-    }
+    predictions: list[Prediction] = []
+    seconds = 0.0
+    tally = _Tally(observer, _count(eval_sets, spec) * len(models))
+    tally.add(0)
+    for role, opener in models.items():
+        evaluated = opener()
+        begun = time.perf_counter()
+        predictions += _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
+        seconds += time.perf_counter() - begun
+    result = summarize(predictions, seconds)
+    write_predictions(predictions_path, predictions)
+    write_eval_traces(output, predictions, eval_sets)
+    _log.info(
+        "%d predictions (%d errors), %d tokens in %.1f s",
+        result.predictions,
+        result.errors,
+        result.completion_tokens,
+        result.seconds,
+    )
+    return predictions, result
 
 
 def evaluate_folder(
@@ -170,21 +230,6 @@ def evaluate_folder(
     predictions_path: Path,
     observer: Observer,
 ) -> tuple[list[Prediction], InferResult]:
-    """Load a model folder, predict, and write the traces and the predictions.
-
-    Errors as :meth:`Evaluated.open`, :func:`predict` and :class:`OSError`.
-    """
-    evaluated = Evaluated.open(folder)
-    begun = time.perf_counter()
-    predictions = predict(evaluated, eval_sets, spec, role, observer)
-    result = summarize(predictions, time.perf_counter() - begun)
-    write_predictions(predictions_path, predictions)
-    write_eval_traces(output, predictions, eval_sets)
-    _log.info(
-        "%d predictions (%d errors), %d tokens in %.1f s",
-        result.predictions,
-        result.errors,
-        result.completion_tokens,
-        result.seconds,
-    )
-    return predictions, result
+    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there."""
+    opener = partial(Evaluated.open, folder)
+    return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

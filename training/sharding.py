@@ -183,6 +183,28 @@ class Layout:
         pieces: T = jax.tree.map(lambda leaf: _constrain(leaf, self.batch(leaf.ndim, rows)), batch)
         return pieces
 
+    @property
+    def row_parts(self) -> int:
+        """Into how many parts the rows of a batch are split."""
+        return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
+
+    def split_rows(self, state: T) -> T:
+        """Inside a compiled function: split the rows of generation, and the heads of its cache.
+
+        Dimension 0 counts the rows; dimension 1 of arrays with four counts key-value heads.
+        """
+
+        def split(leaf: jax.Array) -> jax.Array:
+            heads = leaf.ndim == 4 and leaf.shape[1] % self.mesh.shape[TENSOR] == 0
+            axes: list[Any] = [BATCH_AXES, *[None] * (leaf.ndim - 1)]
+            if heads:
+                axes[1] = TENSOR
+            held: jax.Array = _constrain(leaf, NamedSharding(self.mesh, _spec(*axes)))
+            return held
+
+        pieces: T = jax.tree.map(split, state)
+        return pieces
+
     def parts(self, name: str, shape: Sequence[int]) -> int:
         """Into how many different parts a parameter is split."""
         return math.prod(self.mesh.shape[axis] for axis in self.axes(name, shape) if axis)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailrace.formats.prediction import ModelRole
-from tailrace.formats.run_spec import InferSpec, RunSpec, StageKind
+from tailrace.formats.run_spec import RunSpec, StageKind
 from tailrace.formats.split import Split
 from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from training.datasets import load_dataset, load_split
 from training.errors import ConfigError
 from training.evalsets import load_eval_sets
 from training.observer import Observer
+
+if TYPE_CHECKING:
+    from training.evaluation import Evaluated
 
 
 def preload() -> None:
@@ -26,7 +32,6 @@ def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
     Raises the errors of :mod:`training.errors`, :class:`training.errors.StoppedError` when the
     observer asks for it, and :class:`OSError`.
     """
-    _refuse_unsupported(job)
     return {
         StageKind.TRAIN: run_train,
         StageKind.INFER: run_infer,
@@ -60,28 +65,62 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
 
 
 def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
-    """The INFER stage: predictions of a model for eval sets."""
-    from training.evaluation import evaluate_folder
-    from training.models.source import resolve_model
+    """The INFER stage: predictions of a model for eval sets, and of the untouched one if asked."""
+    from training.evaluation import evaluate
+    from training.judging import read_predictions
 
     if job.spec.infer is None:
         raise ConfigError("an INFER stage needs an infer block")
-    source = job.spec.model.source if job.spec.model else None
-    if job.inputs.model is None and source is None:
-        raise ConfigError("a preset has random weights: a run that infers must train it first")
-    model = Path(job.inputs.model or resolve_model(source or ""))
+    stored = job.inputs.stored_predictions
     root = Path(job.output_dir)
     folder = root / "predictions"
-    _, result = evaluate_folder(
-        model,
+    _, result = evaluate(
+        _openers(job),
         load_eval_sets(job.spec.infer.eval_sets, _split(job), _imported(job)),
         job.spec.infer,
-        _role(job),
         folder / "eval_results.jsonl",
         folder / "predictions.jsonl",
         observer,
+        mesh=job.spec.train.mesh if job.spec.train else None,
+        stored=read_predictions(Path(stored)) if stored else [],
     )
     return ResultEvent(artifacts=[_artifact(ArtifactKind.PREDICTIONS, folder, root)], infer=result)
+
+
+def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
+    """How each model that answers is opened."""
+    from training.evaluation import Evaluated
+    from training.models.source import resolve_model
+
+    def open_source(folder: str | None) -> Evaluated:
+        source = job.spec.model.source if job.spec.model else None
+        return Evaluated.open(Path(folder) if folder else resolve_model(source or ""))
+
+    preset = job.spec.model is not None and job.spec.model.preset is not None
+    if job.spec.train is None:
+        if preset:
+            raise ConfigError("a preset has random weights: a run that infers must train it first")
+        return {ModelRole.BASE: partial(open_source, job.inputs.model)}
+    if job.inputs.model is None:
+        raise ConfigError("the job lacks the model that its TRAIN stage made")
+    openers: dict[ModelRole, Callable[[], Evaluated]] = {}
+    openers[ModelRole.TRAINED] = partial(Evaluated.open, Path(job.inputs.model))
+    if job.spec.infer and job.spec.infer.include_base:
+        openers[ModelRole.BASE] = (
+            partial(_fresh, job) if preset else partial(open_source, job.inputs.base_model)
+        )
+    return openers
+
+
+def _fresh(job: StageJob) -> Evaluated:
+    """The preset as its training found it: the same random weights and tokenizer."""
+    from training.evaluation import Evaluated
+    from training.sft import prepare
+
+    if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
+        raise ConfigError("the job lacks the dataset that the untouched preset is made from")
+    start = prepare(job.spec.model, job.spec.train, load_dataset(Path(job.inputs.dataset)))
+    return Evaluated(start.model, start.params, start.tokenizer)
 
 
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
@@ -108,20 +147,6 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     return ResultEvent(
         artifacts=[_artifact(ArtifactKind.VERDICTS, verdicts.parent, root)], judge=result
     )
-
-
-def _refuse_unsupported(job: StageJob) -> None:
-    """Raise :class:`ConfigError` for keys that nothing here honours, rather than ignore them."""
-    default = InferSpec()
-    keys = ("stop", "n_samples", "top_p", "top_k", "repetition_penalty", "logprobs", "include_base")
-    infer = job.spec.infer if job.kind is StageKind.INFER else None
-    asked = [f"infer.{k}" for k in keys if infer and getattr(infer, k) != getattr(default, k)]
-    if asked:
-        raise ConfigError(f"not supported by this worker: {', '.join(asked)}")
-
-
-def _role(job: StageJob) -> ModelRole:
-    return ModelRole.TRAINED if job.spec.train is not None else ModelRole.BASE
 
 
 def _roles(spec: RunSpec) -> list[ModelRole]:

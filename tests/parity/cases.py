@@ -49,3 +49,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
 }
 """By name: the transformers class without its suffix, and its configuration."""
+
+SAMPLINGS: dict[str, dict[str, float]] = {
+    "penalty": {"repetition_penalty": 1.3},
+    "bonus": {"repetition_penalty": 0.7},
+    "temperature": {"temperature": 0.6},
+    "top_k": {"temperature": 1.0, "top_k": 5},
+    "top_p": {"temperature": 1.0, "top_p": 0.9},
+    "narrow_top_p": {"temperature": 1.0, "top_p": 0.01},
+    "all": {"repetition_penalty": 1.2, "temperature": 1.5, "top_k": 20, "top_p": 0.8},
+}
+"""Ways of choosing tokens, as settings of transformers' processors."""

@@ -52,8 +52,10 @@ def check_generation(model: Model, params: Params, expected: Expected) -> None:
     rows = range(len(PROMPT_LENGTHS))
     prompts = [expected["tokens"][row, : PROMPT_LENGTHS[row]].tolist() for row in rows]
     generator = Generator(model, params, eos_token_id=EOS)
-    (batch,) = generator.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS), len(prompts))
-    for generation in batch:
-        there = [int(token) for token in expected[f"generated.{generation.index}"]]
-        ended = [EOS] if generation.count > len(generation.tokens) else []
-        assert [*generation.tokens, *ended] == there
+    seen = 0
+    for batch in generator.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS), len(prompts)):
+        for generation in batch:
+            seen += 1
+            there = expected[f"generated.{generation.index}"].tolist()
+            assert generation.tokens == there
+    assert seen == len(prompts)

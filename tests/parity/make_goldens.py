@@ -12,10 +12,17 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig
+from transformers import (
+    LlamaConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from tests.parity.cases import CASES, GOLDENS
+from tests.parity.cases import CASES, GOLDENS, SAMPLINGS, VOCABULARY
 from tests.parity.tiny_models import make_model, reference
 
 SHARDED = "llama"
@@ -50,7 +57,28 @@ def main() -> None:
         model.save_pretrained(folder, max_shard_size="12KB" if case == SHARDED else "1GB")
         (folder / "generation_config.json").unlink()
         save_file(reference(model), folder / "expected.safetensors")
+    save_file(sampling(), GOLDENS / "sampling.safetensors")
     (GOLDENS / "rotary.json").write_text(json.dumps(rotary(), indent=1) + "\n", encoding="utf-8")
+
+
+def sampling() -> dict[str, torch.Tensor]:
+    """Scores after the processors that transformers puts together for each of SAMPLINGS."""
+    torch.manual_seed(0)
+    tokens = torch.randint(0, VOCABULARY, (6, 9))
+    logits = 3 * torch.randn(6, VOCABULARY)
+    found = {"tokens": tokens, "logits": logits}
+    for name, settings in SAMPLINGS.items():
+        processors = LogitsProcessorList()
+        if "repetition_penalty" in settings:
+            processors.append(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]))
+        if "temperature" in settings:
+            processors.append(TemperatureLogitsWarper(settings["temperature"]))
+        if "top_k" in settings:
+            processors.append(TopKLogitsWarper(int(settings["top_k"])))
+        if "top_p" in settings:
+            processors.append(TopPLogitsWarper(settings["top_p"]))
+        found[f"scores.{name}"] = processors(tokens, logits.clone()).contiguous()
+    return found
 
 
 def rotary() -> list[dict[str, Any]]:

@@ -34,8 +34,9 @@ class Decoder(Protocol):
         """Last hidden states [B, T, C] and the updated cache.
 
         ``tokens`` and ``positions`` are [B or 1, T] integers, ``mask`` is [B or 1, T, S], true
-        where a query may look at a key. With a ``cache`` the S keys are its rows, of which
-        ``start`` to ``start`` + T are written; without one (empty) S = T. ``dropout_key`` turns
+        where a query may look at a key. With a ``cache`` the S keys are its columns, of which
+        ``start`` to ``start`` + T are written, ``start`` being one for all sequences or [B];
+        without a cache (empty) S = T. ``dropout_key`` turns
         dropout on. ``remat`` trades time for memory in the backward pass, see
         :func:`training.models.attention.run_layers`.
         """
@@ -96,6 +97,11 @@ class Model:
         """Longest sequence in tokens."""
         return self.family.context(self.config)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that it knows."""
+        return self.shapes[self.family.embedding][0]
+
     def init(self, seed: int) -> Params:
         """Fresh parameters; the same seed gives the same ones."""
         module = self.family.build(self.config, nnx.Rngs(params=seed))
@@ -112,10 +118,11 @@ class Model:
         return module  # type: ignore[no-any-return]
 
     def empty_cache(self, batch: int, length: int, dtype: DTypeLike = jnp.float32) -> Cache:
-        """A key-value cache of ``length`` rows for ``batch`` sequences, filled with zeros."""
+        """A key-value cache of ``length`` columns for ``batch`` sequences, filled with zeros."""
         layers, heads, width = self.family.cache_shape(self.config)
-        zeros = jnp.zeros((batch, length, heads, width), dtype)
-        return tuple(LayerCache(zeros, zeros) for _ in range(layers))
+        key = jnp.zeros((batch, heads, width, length), dtype)
+        value = jnp.zeros((batch, heads, length, width), dtype)
+        return tuple(LayerCache(key, value) for _ in range(layers))
 
     @staticmethod
     def _name(path: tuple[Any, ...]) -> str:

@@ -11,7 +11,8 @@ from tailrace.formats.jsonl import read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.run_spec import InferSpec
 from training.errors import StoppedError
-from training.evaluation import Evaluated, evaluate_folder, predict, write_eval_traces
+from training.eval_output import write_eval_traces
+from training.evaluation import Evaluated, evaluate_folder, predict
 from training.models.family import Model, Params
 from training.observer import Observer, StopRequest
 from training.sft import save_folder

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +30,7 @@ def run(generator: Generator, prompts: Any, batch: int, **sampling: Any) -> list
         for part in generator.generate(prompts, Sampling(**sampling), batch)
         for generation in part
     ]
-    return sorted(made, key=lambda generation: generation.index)
+    return sorted(made, key=lambda generation: (generation.index, generation.sample))
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +51,9 @@ def reference(model: Model, params: Params) -> Any:
             padded = np.zeros((1, 64), np.int32)
             padded[0, : len(tokens)] = tokens
             token = int(next_token(padded, len(tokens)))
+            tokens.append(token)
             if token == 0:
                 break
-            tokens.append(token)
         return tokens[len(prompt) :]
 
     return generate
@@ -71,10 +76,9 @@ def test_end_of_sequence_ends_a_row_alone(model: Model, params: Params, referenc
     first = expected.index(eos)
     made = run(Generator(model, params, eos), PROMPTS[:2], 2, max_new_tokens=8)
     assert made[0].finish_reason is FinishReason.EOS
-    assert made[0].tokens == expected[:first]
-    assert made[0].count == first + 1
+    assert made[0].tokens == expected[: first + 1]
     other = reference(PROMPTS[1], 8)
-    assert made[1].tokens == (other[: other.index(eos)] if eos in other else other)
+    assert made[1].tokens == (other[: other.index(eos) + 1] if eos in other else other)
 
 
 def test_length_ends_a_row(generator: Generator) -> None:
@@ -117,3 +121,120 @@ def test_context_limits(generator: Generator, model: Model) -> None:
 
 def test_nothing_to_do(generator: Generator) -> None:
     assert run(generator, [], 2) == []
+
+
+WAYS: dict[str, Any] = {
+    "temperature": 1.5,
+    "top_k": 40,
+    "top_p": 0.9,
+    "repetition_penalty": 1.2,
+    "logprobs": True,
+}
+"""All that changes a choice; the tests share what is compiled for it."""
+
+
+def likely(model: Model, params: Params, tokens: list[int]) -> Any:
+    """Log-probabilities [T, V] of the token after each of ``tokens``, without a cache."""
+    decoder = model.bind(params)
+    padded = np.zeros((1, 64), np.int32)
+    padded[0, : len(tokens)] = tokens
+    mask = jnp.tril(jnp.ones((1, 64, 64), bool))
+    hidden, _ = jax.jit(lambda t: decoder.hidden(t, jnp.arange(64)[None], mask))(padded)
+    return np.asarray(jax.nn.log_softmax(decoder.logits(hidden[0])))[: len(tokens)]
+
+
+def test_samples_do_not_depend_on_what_they_are_batched_or_refilled_with(
+    generator: Generator,
+) -> None:
+    ways = {**WAYS, "max_new_tokens": 20, "n_samples": 3}
+    all_at_once = run(generator, PROMPTS, 15, **ways)
+    assert [(g.index, g.sample) for g in all_at_once] == [
+        (i, s) for i in range(5) for s in range(3)
+    ]
+    assert len({tuple(g.tokens) for g in all_at_once}) == 15
+    again = run(generator, PROMPTS, 4, **ways)
+    assert [g.tokens for g in again] == [g.tokens for g in all_at_once]
+    for one, other in zip(again, all_at_once, strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+    backwards = generator.generate(PROMPTS[::-1], Sampling(**ways), 4, numbers=[4, 3, 2, 1, 0])
+    turned = {(4 - g.index, g.sample): g.tokens for part in backwards for g in part}
+    assert turned == {(g.index, g.sample): g.tokens for g in all_at_once}
+
+
+def test_what_is_done_is_not_made_again(generator: Generator) -> None:
+    ways = {**WAYS, "max_new_tokens": 5, "n_samples": 2}
+    whole = {(g.index, g.sample): g for g in run(generator, PROMPTS, 4, **ways)}
+    done = {(0, 0), (0, 1), (3, 1)}
+    rest = generator.generate(PROMPTS, Sampling(**ways), 4, done=done)
+    made = {(g.index, g.sample): g for part in rest for g in part}
+    assert set(made) == set(whole) - done
+    assert all(g.tokens == whole[key].tokens for key, g in made.items())
+
+
+def test_log_probabilities_are_the_models_own(
+    generator: Generator, model: Model, params: Params
+) -> None:
+    for made in run(generator, PROMPTS[:4], 4, max_new_tokens=6, **WAYS):
+        prompt = PROMPTS[made.index]
+        rows = likely(model, params, prompt + made.tokens)[len(prompt) - 1 : -1]
+        expected = rows[range(len(made.tokens)), made.tokens]
+        np.testing.assert_allclose(made.logprobs, expected, atol=1e-4)
+
+
+def test_top_k_of_one_is_greedy_and_a_penalty_shuns_repetition(generator: Generator) -> None:
+    greedy = [g.tokens for g in run(generator, PROMPTS, 5, max_new_tokens=8)]
+    narrow = run(generator, PROMPTS, 5, max_new_tokens=8, temperature=2.0, top_k=1)
+    assert [g.tokens for g in narrow] == greedy
+    (shy,) = run(generator, [[5, 6, 7]], 1, max_new_tokens=30, repetition_penalty=10.0)
+    assert len(set(shy.tokens)) == len(shy.tokens)
+    assert not {5, 6, 7} & set(shy.tokens)
+
+
+def test_stop_strings_end_an_answer_where_they_begin(model: Model, params: Params) -> None:
+    def decode(tokens: Any) -> str:
+        return "".join(f"<{token}>" for token in tokens)
+
+    generator = Generator(model, params, -1, decode)
+    (whole,) = run(generator, [[5, 6, 7]], 1, max_new_tokens=40, temperature=1.0)
+    third, fourth = whole.tokens[18:20]
+    across = f"{third}><{fourth}"
+    ways: dict[str, Any] = {"max_new_tokens": 40, "temperature": 1.0}
+    first, other = run(generator, [[5, 6, 7], [9]], 1, stop=(across, "never"), **ways)
+    assert first.finish_reason is FinishReason.STOP
+    assert first.tokens == whole.tokens[:20]
+    assert first.text == decode(whole.tokens[:18]) + "<"
+    assert (other.finish_reason, other.text) == (FinishReason.LENGTH, None)
+
+
+def test_stop_strings_need_a_decoder(generator: Generator) -> None:
+    with pytest.raises(ValueError, match="can decode"):
+        run(generator, [[5]], 1, stop=("x",))
+
+
+def test_a_cache_grows_while_rows_are_in_it(generator: Generator, reference: Any) -> None:
+    # 64 columns at first; the second prompt comes in when the first is behind them.
+    long = list(range(1, 41))
+    made = run(generator, [long, [7, 8]], 1, max_new_tokens=24)
+    assert [g.tokens for g in made] == [reference(long, 24), reference([7, 8], 24)]
+
+
+@pytest.mark.timeout(400)
+def test_the_same_on_eight_devices() -> None:
+    probe = Path(__file__).parent / "generate_probe.py"
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, str(probe)],
+        capture_output=True,
+        text=True,
+        timeout=380,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    seen = json.loads(done.stdout.splitlines()[-1])
+    for family in ("gpt2", "llama"):
+        mesh = seen[f"{family}/mesh"]
+        assert mesh == "data 2 × fsdp 2 × tensor 2"
+        for alone, shared in zip(seen[f"{family}/one"], seen[f"{family}/all"], strict=True):
+            assert alone[:2] == shared[:2]
+            np.testing.assert_allclose(shared[2], alone[2], atol=1e-4)

@@ -57,20 +57,24 @@ def test_grouped_heads(key_heads: int, length: int) -> None:
     np.testing.assert_allclose(mixed, plain_attention(query, key, value, mask), atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [1, 3])
-def test_new_keys_go_to_their_rows_of_the_cache(length: int) -> None:
-    rows, start = 8, 2
-    held_key, held_value = random(2, 1, rows, 2, WIDTH, seed=2)
-    key, value = random(2, 1, length, 2, WIDTH, seed=3)
-    query = random(1, length, HEADS, WIDTH)
-    mask = np.arange(rows)[None, None] <= np.arange(start, start + length)[None, :, None]
-    held = LayerCache(jnp.asarray(held_key), jnp.asarray(held_value))
-    mixed, cache = attended(query, key, value, mask, held, start)
+@pytest.mark.parametrize(("length", "start"), [(1, 2), (3, 2), (1, [2, 5]), (3, [4, 1])])
+def test_new_keys_go_to_their_columns_of_the_cache(length: int, start: Any) -> None:
+    columns = 8
+    held_key, held_value = random(2, 2, columns, 2, WIDTH, seed=2)
+    key, value = random(2, 2, length, 2, WIDTH, seed=3)
+    query = random(2, length, HEADS, WIDTH)
+    starts = np.broadcast_to(start, 2)
+    ends = starts[:, None] + np.arange(length)
+    mask = np.arange(columns)[None, None] <= ends[:, :, None]
+    held = LayerCache(held_key.transpose(0, 2, 3, 1), held_value.transpose(0, 2, 1, 3))
+    mixed, cache = attended(query, key, value, mask, held, jnp.asarray(start))
     assert cache is not None
-    written = np.asarray(held_key).copy()
-    written[:, start : start + length] = key
-    np.testing.assert_array_equal(cache.key, written)
-    expected = plain_attention(query, cache.key, cache.value, mask)
+    for row, begin in enumerate(starts):
+        held_key[row, begin : begin + length] = key[row]
+        held_value[row, begin : begin + length] = value[row]
+    np.testing.assert_array_equal(cache.key, held_key.transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(cache.value, held_value.transpose(0, 2, 1, 3))
+    expected = plain_attention(query, held_key, held_value, mask)
     np.testing.assert_allclose(mixed, expected, atol=1e-5)
 
 
@@ -94,13 +98,16 @@ def test_dropout_is_applied_to_the_weights() -> None:
     assert not np.allclose(attended(x, x, x, mask, drop=jax.random.key(0))[0], kept)
 
 
-@pytest.mark.parametrize("start", [0, 3])
-def test_the_window_holds_the_newest_keys(start: int) -> None:
-    causal = np.arange(8)[None] <= np.arange(start, start + 4)[:, None]
-    near = shared(causal[None], start).within(2)
-    for row, seen in enumerate(np.asarray(near)[0]):
-        at = start + row
-        assert np.flatnonzero(seen).tolist() == [k for k in (at - 1, at) if k >= 0]
+@pytest.mark.parametrize("start", [0, 3, [3, 1]])
+def test_the_window_holds_the_newest_keys(start: Any) -> None:
+    starts = np.broadcast_to(start, 2)
+    ends = starts[:, None] + np.arange(4)
+    causal = np.arange(8)[None, None] <= ends[:, :, None]
+    near = np.asarray(shared(causal, jnp.asarray(start)).within(2))
+    for sequence, row in np.ndindex(2, 4):
+        at = ends[sequence, row]
+        seen = np.flatnonzero(near[sequence, row]).tolist()
+        assert seen == [k for k in (at - 1, at) if k >= 0]
 
 
 def test_remat_changes_the_memory_and_not_the_gradient() -> None:
