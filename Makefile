@@ -11,7 +11,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 200
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-start docs smollm2 distilgpt2-random bench-training clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-start docs smollm2 distilgpt2-random bench-training bench-generation clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ bench-start: $(VENV)/.installed-dev ## Measures how long a stage takes to its fi
 
 bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch; fails when a bar is not held.
+	$(BIN)/python -m benchmarks.generation $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 
 from benchmarks.bars import Bar
-from benchmarks.training.child import measure
+from benchmarks.child import measure
 from benchmarks.training.peers import race
 from tailrace.formats.run_spec import TrainSpec
 
@@ -17,7 +17,7 @@ INTERVAL = TrainSpec().save_every_steps
 
 def overhead(name: str, rounds: int) -> Bar:
     """The training loop over the bare compiled call."""
-    found = measure("loop", name, str(rounds))
+    found = measure("training.loop", name, str(rounds))
     detail = f"{1000 * found['loop']:.2f} ms a step, bare {1000 * found['bare']:.2f}"
     what = f"{name}: loop over the bare step"
     return Bar(what, found["loop"] / found["bare"], 1.03, detail, at_most=True)
@@ -25,7 +25,7 @@ def overhead(name: str, rounds: int) -> Bar:
 
 def packing(name: str, rounds: int) -> Bar:
     """Packed rows over padded ones."""
-    found = measure("packing", name, str(rounds))
+    found = measure("training.packing", name, str(rounds))
     rates = {kind: found["tokens"] / found[kind] for kind in ("packed", "padded")}
     detail = f"{rates['packed']:,.0f} useful tokens/s, padded to 128 {rates['padded']:,.0f}"
     return Bar(
@@ -39,7 +39,7 @@ def second_start(name: str, rounds: int) -> Bar:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
             for times in starts.values():
-                times.append(measure("start", name, cache)["first_step"])
+                times.append(measure("training.start", name, cache)["first_step"])
     first, second = (median(times) for times in starts.values())
     detail = f"first step after {first:.2f} s, second time {second:.2f} s"
     return Bar(f"{name}: first start over second", first / second, 2, detail)
@@ -47,7 +47,7 @@ def second_start(name: str, rounds: int) -> Bar:
 
 def memory(name: str, _: int) -> list[Bar]:
     """What XLA assigns over what the estimate says, and an adapter over all weights."""
-    found = {method: measure("memory", name, method) for method in ("full", "lora")}
+    found = {method: measure("training.memory", name, method) for method in ("full", "lora")}
     bars = [
         Bar(
             f"{name} {method}: memory assigned over computed",
@@ -66,7 +66,7 @@ def memory(name: str, _: int) -> list[Bar]:
 
 def stall(name: str, every: int, rounds: int) -> Bar:
     """Time with checkpoints at the default interval over time without."""
-    found = measure("stall", name, str(every), str(rounds))
+    found = measure("training.stall", name, str(every), str(rounds))
     between = INTERVAL * found["step"]
     share = found["checkpoint"] / between
     detail = f"{found['checkpoint']:.3f} s a checkpoint, {between:.1f} s for {INTERVAL} steps"

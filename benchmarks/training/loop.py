@@ -6,7 +6,7 @@ import sys
 import time
 from statistics import median
 
-from benchmarks.training.child import tell
+from benchmarks.child import tell
 from benchmarks.training.laps import make_trainer, run
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from benchmarks.training.child import tell
+from benchmarks.child import tell
 from benchmarks.training.laps import make_trainer
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.training.racer import serve
+from benchmarks.racer import serve
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.training.child import tell
+from benchmarks.child import tell
 from benchmarks.training.shapes import LENGTH, SHAPES
 from benchmarks.training.subject import Subject
 from tailrace.formats.golden import golden_v2

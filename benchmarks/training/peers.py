@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from benchmarks.bars import Bar
-from benchmarks.training.racer import Racer
+from benchmarks.racer import Racer
 from benchmarks.training.shapes import LENGTH, SHAPES
 
 
@@ -15,9 +15,12 @@ def race(name: str, limit: float, steps: int, rounds: int, *, fused: bool = Fals
 
     ``fused`` brings PyTorch's fused AdamW in as a third side; the faster peer counts.
     """
-    sides: dict[str, tuple[str, ...]] = {"tailrace": ("ours", name), "PyTorch": ("pytorch", name)}
+    sides: dict[str, tuple[str, ...]] = {
+        "tailrace": ("training.ours", name),
+        "PyTorch": ("training.pytorch", name),
+    }
     if fused:
-        sides["PyTorch, fused AdamW"] = ("pytorch", name, "fused")
+        sides["PyTorch, fused AdamW"] = ("training.pytorch", name, "fused")
     rates: dict[str, list[float]] = {side: [] for side in sides}
     with ExitStack() as stack:
         racers = {side: stack.enter_context(Racer(*call)) for side, call in sides.items()}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmarks.training.racer import serve
+from benchmarks.racer import serve
 from benchmarks.training.shapes import LENGTH, SHAPES
 
 LIBRARY: Any = transformers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from statistics import median
 
-from benchmarks.training.child import tell
+from benchmarks.child import tell
 from benchmarks.training.laps import NEVER, make_trainer, run
 from benchmarks.training.shapes import SHAPES
 from training.models.registry import model_from_config

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.training.child import tell
+from benchmarks.child import tell
 from benchmarks.training.shapes import SHAPES
 from training.runtime import prepare_process, require_device
 

@@ -11,11 +11,11 @@ TIMEOUT_SECONDS = 1800
 
 
 def measure(module: str, *arguments: str) -> dict[str, float]:
-    """What a module of this package prints as its last line.
+    """What a module of the benchmarks prints as its last line.
 
     Raises :class:`subprocess.CalledProcessError` when it fails.
     """
-    command = [sys.executable, "-m", f"benchmarks.training.{module}", *arguments]
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, timeout=TIMEOUT_SECONDS
     )

@@ -13,10 +13,10 @@ START_SECONDS = 600
 
 
 class Racer:
-    """A side: a module under this package that :func:`serve` s steps."""
+    """A side: a module of the benchmarks that :func:`serve` s steps."""
 
     def __init__(self, module: str, *arguments: str) -> None:
-        command = [sys.executable, "-m", f"benchmarks.training.{module}", *arguments]
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -1,0 +1,31 @@
+"""The engine's side of a race: ``python -m benchmarks.generation.ours FOLDER WORKLOAD``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.generation.workloads import WORKLOADS
+from benchmarks.racer import serve
+from training.generate import Generator, Sampling
+from training.models.folder import load_model
+
+
+def main(folder: Path, name: str) -> None:
+    """Serve whole generations of the workload ``name``."""
+    work = WORKLOADS[name]()
+    generator = Generator(*load_model(folder), eos_token_id=-1)
+    sampling = Sampling(max(work.answers))
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            parts = generator.generate(work.prompts, sampling, work.batch_size, limits=work.answers)
+            made = sum(each.count for part in parts for each in part)
+            if made != work.tokens:
+                raise RuntimeError(f"{made} tokens were generated, not {work.tokens}")
+
+    serve(steps)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
