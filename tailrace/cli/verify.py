@@ -5,7 +5,6 @@ Reads only the small certificate files of a run's checkpoints and metrics.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from tailrace.cli import exit_codes, output
 from tailrace.cli.report import CommandError
+from tailrace.cli.small_file import read_small_file
 from tailrace.client.blocking import Client
 from tailrace.formats.certificate import (
     CERTIFICATE,
@@ -24,11 +24,7 @@ from tailrace.formats.certificate import (
     contradictions,
     read_certificates,
 )
-from tailrace.transfer import download_blob
 from tailrace.v1 import artifact_pb2
-
-_MOST_BYTES = 64 * 1024 * 1024
-"""Files of certificates are far smaller; larger ones are not fetched."""
 
 _MEANING = {
     Finding.EQUAL: "equal at every common step",
@@ -97,12 +93,7 @@ def verify(client: Client, run: str, other: str | None, *, as_json: bool) -> int
 
 
 def _fetch(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> Iterator[Certificate]:
-    if file.size_bytes > _MOST_BYTES:
-        raise CommandError(f"{run}: {file.path} has {file.size_bytes} bytes: not a certificate")
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "certificates"
-        download_blob(client.channel, file.sha256, file.size_bytes, target)
-        text = target.read_text(encoding="utf-8", errors="replace")
+    text = read_small_file(client, run, file)
     try:
         yield from read_certificates(text, f"{run}: {file.path}")
     except ValueError as error:
