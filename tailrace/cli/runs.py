@@ -12,6 +12,7 @@ from tailrace.cli.comparison import compare
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.judging import judge
 from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect
+from tailrace.cli.run_report.command import report
 from tailrace.cli.submit import follow_run, print_run, submit
 from tailrace.cli.verify import verify as verify_run
 from tailrace.cli.views import log_text
@@ -26,6 +27,7 @@ app = typer.Typer(help="Submit runs, follow them, read their results.", no_args_
 
 app.command("compare")(compare)
 app.command("judge")(judge)
+app.command("report")(report)
 
 EvalSet = Annotated[str, typer.Option("--eval-set", help="Only this eval set.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]

@@ -84,6 +84,25 @@ class Runs(run_pb2_grpc.RunServiceServicer):
         self.log = [f"line {n}" for n in range(1, 21)]
         self.recorded: list[str] | None = None
         self.comparison = run_pb2.CompareRunsResponse()
+        self.points = [
+            run_pb2.MetricPoint(name="loss", step=step, value=5.0 / step) for step in range(1, 6)
+        ]
+        self.predictions = [
+            evaluation_pb2.Prediction(
+                eval_set="dataset:train", example_id="a", prompt="What is 1 + 1?", text="Answer: 2"
+            )
+        ]
+        self.verdicts = [
+            evaluation_pb2.Verdict(
+                eval_set="dataset:train",
+                example_id="a",
+                judge="answer_correctness",
+                outcome=evaluation_pb2.OUTCOME_PASS,
+                score=1.0,
+                expected="2",
+                extracted="2",
+            )
+        ]
         self.states = [
             run_pb2.RUN_STATE_QUEUED,
             run_pb2.RUN_STATE_RUNNING,
@@ -173,35 +192,22 @@ class Runs(run_pb2_grpc.RunServiceServicer):
     ) -> Iterator[run_pb2.StreamMetricsResponse]:
         self.faults.enter("StreamMetrics", request, context)
         start = int(request.cursor or 0)
-        for step in range(start + 1, 6):
-            point = run_pb2.MetricPoint(name="loss", step=step, value=5.0 / step)
+        for position, point in enumerate(self.points[start:], start=start + 1):
             yield run_pb2.StreamMetricsResponse(
-                stage="train", attempt=1, points=[point], cursor=str(step)
+                stage="train", attempt=1, points=[point], cursor=str(position)
             )
 
     def ListPredictions(  # noqa: N802
         self, request: run_pb2.ListPredictionsRequest, context: Any
     ) -> run_pb2.ListPredictionsResponse:
         self.faults.enter("ListPredictions", request, context)
-        found = evaluation_pb2.Prediction(
-            eval_set="dataset:train", example_id="a", prompt="What is 1 + 1?", text="Answer: 2"
-        )
-        return run_pb2.ListPredictionsResponse(predictions=[found])
+        return run_pb2.ListPredictionsResponse(predictions=self.predictions)
 
     def ListVerdicts(  # noqa: N802
         self, request: run_pb2.ListVerdictsRequest, context: Any
     ) -> run_pb2.ListVerdictsResponse:
         self.faults.enter("ListVerdicts", request, context)
-        found = evaluation_pb2.Verdict(
-            eval_set="dataset:train",
-            example_id="a",
-            judge="answer_correctness",
-            outcome=evaluation_pb2.OUTCOME_PASS,
-            score=1.0,
-            expected="2",
-            extracted="2",
-        )
-        return run_pb2.ListVerdictsResponse(verdicts=[found])
+        return run_pb2.ListVerdictsResponse(verdicts=self.verdicts)
 
     def RetryRun(self, request: run_pb2.RetryRunRequest, context: Any) -> run_pb2.Run:  # noqa: N802
         self.faults.enter("RetryRun", request, context)

@@ -1,0 +1,131 @@
+"""A line chart as coordinates, which the page draws as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Points: TypeAlias = Sequence[tuple[int, float]]
+"""(step, value), steps ascending."""
+
+WIDTH, HEIGHT = 760, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 40
+
+_MOST_POINTS = 600
+"""More than there are pixels to show them."""
+
+_FEW_POINTS = 40
+"""Each of so few gets a dot, which shows its value to the pointer."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A labelled place on an axis."""
+
+    at: float
+    """Pixels from the left or the top."""
+    label: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point that stands out."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric."""
+
+    name: str
+    path: str
+    """Points of a polyline: ``x,y x,y``."""
+    dots: list[Dot]
+    last: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over steps, in a box of WIDTH x HEIGHT."""
+
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = WIDTH - _RIGHT
+    top: int = _TOP
+    bottom: int = HEIGHT - _BOTTOM
+
+
+def chart(curves: Mapping[str, Points]) -> Chart | None:
+    """The chart of curves by name; None without any point."""
+    points = [point for curve in curves.values() for point in curve]
+    if not points:
+        return None
+    steps = _ticks(0.0, float(max(step for step, _ in points)))
+    # A step is whole.
+    steps = [tick for tick in steps if tick == round(tick)]
+    values = _ticks(min(0.0, *(value for _, value in points)), max(value for _, value in points))
+    x = _Scale(steps[0], max(steps[-1], 1.0), _LEFT, WIDTH - _RIGHT)
+    y = _Scale(values[0], values[-1], HEIGHT - _BOTTOM, _TOP)
+    return Chart(
+        lines=[_line(name, curve, x, y) for name, curve in curves.items() if curve],
+        x_ticks=[Tick(x.at(tick), f"{tick:,.0f}") for tick in steps],
+        y_ticks=[Tick(y.at(tick), f"{tick:.6g}") for tick in values],
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    low: float
+    high: float
+    start: float
+    """Pixels at ``low``."""
+    end: float
+    """Pixels at ``high``."""
+
+    def at(self, value: float) -> float:
+        """Pixels at ``value``, to a tenth."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def _line(name: str, curve: Points, x: _Scale, y: _Scale) -> Line:
+    shown = _thinned(curve)
+    dots = curve if len(curve) <= _FEW_POINTS else []
+    return Line(
+        name=name,
+        path=" ".join(f"{x.at(step)},{y.at(value)}" for step, value in shown),
+        dots=[Dot(x.at(s), y.at(v), f"{name} at step {s:,}: {v:.4g}") for s, v in dots],
+        last=curve[-1][1],
+    )
+
+
+def _thinned(curve: Points) -> Points:
+    """At most :data:`_MOST_POINTS`: of neighbours the lowest and highest, so that peaks stay."""
+    if len(curve) <= _MOST_POINTS:
+        return curve
+    size = math.ceil(len(curve) / (_MOST_POINTS // 2))
+    kept = []
+    for start in range(0, len(curve), size):
+        part = curve[start : start + size]
+        ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
+        kept += sorted(ends)
+    return kept
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """About five round numbers, the first at most ``low`` and the last at least ``high``."""
+    span = high - low or abs(high) or 1.0
+    unit = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * 5 >= span)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    last = max(last, first + 1)
+    return [n * step for n in range(first, last + 1)]

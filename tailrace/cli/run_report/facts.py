@@ -1,0 +1,116 @@
+"""Where a run's results come from: spec, stages, attempts, what they stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import yaml
+from google.protobuf import timestamp_pb2
+
+from tailrace.cli import output, run_view
+from tailrace.protomap import enum_word, to_mapping
+from tailrace.v1 import artifact_pb2, run_pb2, run_spec_pb2
+
+_ATTEMPT = run_pb2.AttemptState.DESCRIPTOR
+_ARTIFACT = artifact_pb2.ArtifactKind.DESCRIPTOR
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """One stage with its attempts."""
+
+    stage: run_pb2.Stage
+    state: str
+    took: str
+    attempts: list[AttemptFacts]
+
+
+@dataclass(frozen=True)
+class AttemptFacts:
+    """One execution by one worker."""
+
+    attempt: run_pb2.Attempt
+    state: str
+    started: str
+    took: str
+
+
+def utc(value: timestamp_pb2.Timestamp) -> str:
+    """To the second, in UTC: a report is read elsewhere; empty when not set."""
+    if not value.seconds:
+        return ""
+    return value.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def spec_of(run: run_pb2.Run) -> run_spec_pb2.RunSpec:
+    """The spec with every default, or as it was sent while there is none."""
+    return run.resolved_spec if run.HasField("resolved_spec") else run.spec
+
+
+def spec_text(run: run_pb2.Run) -> str:
+    """The spec as a run file."""
+    plain: dict[str, Any] = to_mapping(spec_of(run))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+
+
+def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:
+    """What is said first of a run, as (name, value)."""
+    spec = spec_of(run)
+    yield "model", run_view.model_text(run)
+    yield "dataset", spec.dataset
+    yield "predictions of", run.spec.predictions
+    yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(spec.labels.items()))
+    yield "created", utc(run.create_time)
+    yield "started", utc(run.start_time)
+    yield "ended", utc(run.end_time)
+    yield "took", output.duration(run.start_time, run.end_time)
+    trained = run_view.train_result(run)
+    if trained is None:
+        return
+    yield "loss", f"{trained.first_loss:.4f} → {trained.last_loss:.4f} nats"
+    if trained.HasField("best_eval_loss"):
+        early = ", stopped early" if trained.stopped_early else ""
+        best = f"{trained.best_eval_loss:.4f} nats at step {trained.best_step:,}"
+        yield "best eval loss", best + early
+    data = f"{trained.examples:,} examples, {trained.held_out:,} prompts held out"
+    yield "trained on", data
+    cost = f"{trained.steps:,} steps of {trained.parameters:,} parameters"
+    yield "training", f"{cost}, {trained.seconds:,.1f} s"
+
+
+def digests(run: run_pb2.Run, artifacts: list[artifact_pb2.Artifact]) -> Iterator[tuple[str, str]]:
+    """Names of what cannot change, as (what, digest)."""
+    trained = run_view.train_result(run)
+    if trained is not None:
+        yield "model.safetensors", f"sha256 {trained.model_digest}"
+    for one in artifacts:
+        kind = enum_word(_ARTIFACT, one.kind)
+        step = f" of step {one.step:,}" if one.step else ""
+        made = f"{one.stage} attempt {one.attempt}".strip()
+        yield f"{kind}{step}, {made}, {output.size(one.size_bytes)}", one.name
+    for stage in run.stages:
+        for attempt in stage.attempts:
+            if attempt.log_digest:
+                where = f"log of {stage.id} attempt {attempt.number}, {attempt.log_lines:,} lines"
+                yield where, attempt.log_digest
+
+
+def stage_facts(stage: run_pb2.Stage) -> StageFacts:
+    """What the page shows of a stage."""
+    return StageFacts(
+        stage=stage,
+        state=run_view.stage_state(stage),
+        took=output.duration(stage.start_time, stage.end_time),
+        attempts=[
+            AttemptFacts(
+                attempt=attempt,
+                state=enum_word(_ATTEMPT, attempt.state).upper(),
+                started=utc(attempt.start_time),
+                took=output.duration(attempt.start_time, attempt.end_time),
+            )
+            for attempt in stage.attempts
+        ],
+    )

@@ -1,0 +1,86 @@
+"""The page: one HTML file with its style, script and pictures in it.
+
+Everything that a run says is escaped, control characters included, and a content security policy
+that knows the digests of the page's own style and script keeps a browser from running or fetching
+anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tailrace.cli import output, run_view
+from tailrace.cli.run_report import examples, facts, scores
+from tailrace.cli.run_report.contents import Contents
+from tailrace.cli.run_report.curve import chart
+from tailrace.client.runs import TERMINAL_STATES
+
+
+def page(contents: Contents, now: datetime) -> str:
+    """The page of a run as it was at ``now``, in UTC."""
+    run = contents.run
+    judged = run_view.scores(run)
+    comparisons = [c for stage in run.stages for c in stage.result.judge.comparisons]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            run_id=run_view.run_id(run),
+            state=run_view.run_state(run),
+            ended=run.state in TERMINAL_STATES,
+            now=f"{now:%Y-%m-%d %H:%M:%S} UTC",
+            version=version("tailrace"),
+            summary=facts.summary(run),
+            chart=chart(contents.curves),
+            cards=[scores.card(score) for score in judged],
+            differences=[scores.difference(each) for each in comparisons],
+            gates=[(scores.gate_outcome(gate), gate) for gate in run.gates],
+            examples=contents.examples,
+            more_examples=contents.more_examples,
+            counts=examples.counts(contents.examples),
+            spec=facts.spec_text(run),
+            stages=[facts.stage_facts(stage) for stage in run.stages],
+            digests=facts.digests(run, contents.artifacts),
+            provenance=contents.provenance,
+            history=[(facts.utc(each.time), each) for each in run.history],
+            **_own_code(),
+        )
+    )
+
+
+def _own_code() -> dict[str, str]:
+    """Style and script, each with the source expression that allows it."""
+    found: dict[str, str] = {}
+    for name, file in (("style", "style.css"), ("script", "page.js")):
+        text, _, _ = _LOADER.get_source(_environment(), file)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        found |= {name: Markup(text), f"{name}_source": Markup(f"'sha256-{digest}'")}  # noqa: S704
+    return found
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=_LOADER,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    made.filters["rank"] = examples.ORDER.index
+    return made
+
+
+def _printable(value: Any) -> Any:
+    return output.printable(value) if type(value) is str else value
+
+
+_LOADER = PackageLoader("tailrace.cli.run_report", "")
