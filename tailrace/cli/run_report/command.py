@@ -11,7 +11,6 @@ import typer
 from tailrace.cli import output
 from tailrace.cli.options import Json, RunName, Server, connect
 from tailrace.cli.run_report.contents import read_contents
-from tailrace.cli.run_report.page import page
 
 
 def report(
@@ -27,6 +26,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a run as one page to keep or pass on: it needs no server and no network."""
+    # Its template engine takes long to import, and no other command needs it.
+    from tailrace.cli.run_report.page import page
+
     with connect(server) as client:
         contents = read_contents(client, run, examples)
     target.write_text(page(contents, datetime.now(UTC)), encoding="utf-8")

@@ -31,6 +31,13 @@ class Example:
     """Empty where there is none."""
 
     @property
+    def text(self) -> str:
+        """The answer; line ends after its last word become signs, or nobody would see them."""
+        written = self.prediction.text
+        kept = written.rstrip()
+        return kept + written[len(kept) :].replace("\n", "⏎")
+
+    @property
     def rank(self) -> int:
         """Where its outcome comes in :data:`ORDER`; one that is new comes with the unjudged."""
         return ORDER.index(self.outcome if self.outcome in ORDER else NOT_JUDGED)

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from tailrace.cli.run_report.examples import counts, examples_of
+from tailrace.v1.evaluation_pb2 import Prediction, Verdict
+
+
+def test_verdicts_stand_beside_their_own_sample() -> None:
+    predictions = [Prediction(example_id="a", sample=sample) for sample in (0, 1)]
+    verdicts = [
+        Verdict(example_id="a", sample=1, judge="j", outcome="OUTCOME_FAIL"),
+        Verdict(example_id="a", sample=0, judge="j", outcome="OUTCOME_PASS"),
+        Verdict(example_id="a", sample=1, judge="k", outcome="OUTCOME_PASS"),
+        Verdict(example_id="beyond", outcome="OUTCOME_ERROR"),
+    ]
+    found = examples_of(predictions, verdicts)
+    shown = [(one.outcome, one.prediction.sample, one.verdict.judge) for one in found]
+    assert shown == [("fail", 1, "j"), ("pass", 0, "j"), ("pass", 1, "k")]
+    assert counts(found) == {"fail": 1, "pass": 2}
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("a\nb", "a\nb"), ("a\n\n", "a⏎⏎"), ("\n \n", "⏎ ⏎"), ("", "")],
+)
+def test_line_ends_at_the_end_are_seen(written: str, shown: str) -> None:
+    (example,) = examples_of([Prediction(text=written)], [])
+    assert example.text == shown
