@@ -17,10 +17,11 @@ ONCE = {"max_attempts": 1}
 
 
 def stage_process(run: run_pb2.Run) -> psutil.Process:
-    """The process that executes the run's stage: its job file lies in the attempt's folder."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "training.stage" in words and any(run.uid in word for word in words):
+    """The process that executes the run's stage: it works in the attempt's folder."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if "training.stage" in (process.info["cmdline"] or []) and run.uid in (
+            process.info["cwd"] or ""
+        ):
             return process
     raise AssertionError(f"no stage process of {run.uid}")
 
