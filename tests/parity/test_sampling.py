@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.parity.cases import GOLDENS, SAMPLINGS
-from training.generate.sampling import Sampling, process
+from training.generate.sampling import Sampling, first_best, process
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
@@ -23,3 +23,9 @@ def test_scores(name: str) -> None:
     np.testing.assert_array_equal(np.isneginf(made), np.isneginf(expected))
     np.testing.assert_allclose(made, expected, rtol=1e-5)
     assert not np.array_equal(expected, golden["logits"])
+
+
+def test_the_first_of_the_best() -> None:
+    scores = np.random.default_rng(0).integers(0, 5, (40, 61)).astype(np.float32)
+    np.testing.assert_array_equal(first_best(jnp.asarray(scores)), scores.argmax(axis=-1))
+    assert int(first_best(jnp.full((1, 7), jnp.nan))[0]) < 7

@@ -25,6 +25,9 @@ STEPS = 16
 WAVES = 4
 """Into how many parts the slots are divided: so many at a time are filled, and refilled."""
 
+SMALLEST_PROMPT = 8
+"""Columns that prompts are padded to at least."""
+
 SMALLEST_CACHE = 64
 """Columns that a cache has at least; it grows as its rows do."""
 
@@ -117,7 +120,7 @@ class Generator:
     ) -> Iterator[list[Generation]]:
         unit = 1 if self._layout is None else self._layout.row_parts
         number = unit * -(-rows // unit)
-        wave = unit * max(1, number // unit // WAVES)
+        wave = unit * -(-number // unit // WAVES)
         slots = Slots(number, self._eos)
         programs = self._programs_for(sampling.choice)
         root = jax.random.key(sampling.seed)
@@ -145,7 +148,7 @@ class Generator:
         root: jax.Array,
     ) -> State:
         """Read prompts, ``wave`` rows at a time, and seat them in idle slots."""
-        width = bucket(max(len(request.prompt) for request in requests))
+        width = bucket(max(len(request.prompt) for request in requests), SMALLEST_PROMPT)
         first, rows = programs.read(self._params, lay_out(requests, wave, width), root)
         places = slots.idle[: len(requests)]
         seats = np.full(wave, len(slots.rows.token), np.int32)

@@ -94,7 +94,7 @@ def choose(
     logits = logits.astype(jnp.float32)
     scores = process(logits, seen, choice)
     if choice.temperature == 0:
-        token = jnp.argmax(scores, axis=-1)
+        token = first_best(scores)
     else:
         token = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in)(keys, drawn), scores)
     token = token.astype(jnp.int32)
@@ -103,6 +103,17 @@ def choose(
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
     # Rounding must not make a certain token likelier than certain.
     return token, jnp.minimum(chosen - jax.nn.logsumexp(logits, axis=-1), 0)
+
+
+def first_best(scores: jax.Array) -> jax.Array:
+    """The place of the highest of each row's scores [rows, V], of equals the first.
+
+    ``jnp.argmax`` takes five times as long on a processor: its search is not vectorized.
+    """
+    places = jnp.arange(scores.shape[-1])
+    best = scores == jnp.max(scores, axis=-1, keepdims=True)
+    # Scores that are no numbers have no best; any place will do.
+    return jnp.min(jnp.where(best, places, scores.shape[-1] - 1), axis=-1)
 
 
 def process(logits: jax.Array, seen: jax.Array | None, choice: Choice) -> jax.Array:
