@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, TailraceError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.storage import outbox, runs, stages
+from services.storage import outbox, requests, runs, stages
 from services.storage.database import utc_now
 from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key
@@ -105,7 +105,7 @@ async def _store(
     outcomes: dict[Submission, Outcome] = {}
     plans = []
     repeatable = [s.request for s in submissions if s.request_id]
-    earlier = await runs.find_requests(conn, METHOD, repeatable)
+    earlier = await requests.find_requests(conn, METHOD, repeatable)
     for submission in submissions:
         try:
             request = earlier.get(submission.request)
@@ -130,9 +130,9 @@ async def _begin(
     await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
     queued = [(p.run.project, p.stages[0]) for p in plans if not p.known]
     await outbox.add_all(conn, queued, utc_now(), first=True)
-    new = {p.submission.request: runs.Request(p.submission.digest, p.run.uid)
+    new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
            for p in plans if p.submission.request_id}  # fmt: skip
-    if not await runs.add_requests(conn, METHOD, new):
+    if not await requests.add_requests(conn, METHOD, new):
         raise _RacedError
     capacity = await capacity_of(conn)
     outcomes: dict[Submission, Outcome] = {}
@@ -147,7 +147,7 @@ async def _begin(
 
 
 async def _made_before(
-    conn: AsyncConnection, submission: Submission, request: runs.Request
+    conn: AsyncConnection, submission: Submission, request: requests.Request
 ) -> RunView:
     check_repeated(METHOD, submission.request_id, request, submission.digest)
     run = await runs.by_uid(conn, request.run_uid)
@@ -156,7 +156,7 @@ async def _made_before(
     return await view(conn, run)
 
 
-def check_repeated(method: str, request_id: str, request: runs.Request, digest: str) -> None:
+def check_repeated(method: str, request_id: str, request: requests.Request, digest: str) -> None:
     """Raise ``AlreadyExists`` (REQUEST_ID_REUSED) when a request id stood for something else."""
     if request.digest != digest:
         raise AlreadyExists(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
-from services.storage import runs
+from services.storage import requests, runs
 from services.storage.database import advisory_lock
 from services.usecases.accept import Submission, accept, build, check_repeated
 from services.usecases.context import Context
@@ -65,7 +65,7 @@ async def repeated_request(
     when that call asked for something else.
     """
     await advisory_lock(conn, f"request:{project}:{method}:{request_id}")
-    request = await runs.find_request(conn, project, method, request_id)
+    request = await requests.find_request(conn, project, method, request_id)
     if request is None:
         return None
     check_repeated(method, request_id, request, digest)

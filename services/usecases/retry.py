@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
-from services.storage import runs
+from services.storage import requests, runs
 from services.usecases.context import Context
 from services.usecases.create import repeated_request, request_id_violations
 from services.usecases.lifecycle import Held, hold, move_run, move_stage, queue_stage
@@ -46,8 +46,8 @@ async def retry_run(context: Context, project: str, run_id: str, request_id: str
             )
         held = await _queue_again(conn, held)
         if request_id:
-            request = runs.Request(digest, found.uid)
-            await runs.add_request(conn, project, METHOD, request_id, request)
+            request = requests.Request(digest, found.uid)
+            await requests.add_request(conn, project, METHOD, request_id, request)
         retried = await view(conn, held.run)
     context.wakeups.wake(OUTBOX, found.uid)
     return retried
