@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
 import pytest
+import structlog
 
 from tests.servers.node import MissingServerError
 from tests.servers.postgres import Postgres
@@ -26,6 +27,16 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _logs_apart_from_stdout() -> None:
+    """Keep the records of servers in this process out of a command's output under test."""
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, structlog.processors.KeyValueRenderer()],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 class Server(Protocol):
