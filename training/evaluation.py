@@ -57,7 +57,7 @@ class Evaluated:
 
     def text(self, tokens: Sequence[int]) -> str:
         """What the tokens say, without special ones."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 from tailrace.formats.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.models.family import Decoder, Model, Params
-from training.models.layers import Dropout, Linear
+from training.models.layers import Dropout, Linear, TransposedLinear
 from training.models.weights import OUTPUT_LAYER
 from training.precision import cast
 
@@ -170,11 +170,10 @@ def _linear_layers(model: Model) -> Iterator[Target]:
     shapes = {name: struct(shape, jnp.float32) for name, shape in model.shapes.items()}
     abstract: Any = model.bind(shapes)
     for path, module in nnx.iter_modules(abstract):
-        if isinstance(module, Linear | nnx.Linear):
+        if isinstance(module, Linear | TransposedLinear):
             name = ".".join(map(str, path))
             first, second = model.shapes[f"{name}.weight"]
-            # Flax's own layer stores [inputs, outputs], PyTorch's and ours the other way round.
-            transposed = isinstance(module, nnx.Linear)
+            transposed = isinstance(module, TransposedLinear)
             inputs, outputs = (first, second) if transposed else (second, first)
             yield Target(name, inputs, outputs, transposed)
 

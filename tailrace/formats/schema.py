@@ -31,6 +31,11 @@ MAX_REPORTED = 100
 MORE = "(more)"
 """The ``field`` of a last violation that counts those which are not listed."""
 
+_NEVER = {
+    "trust_remote_code": "is never offered: code that comes with a model is not run; leave it out",
+}
+"""Keys that users bring along from other tools and that no schema will have, with the reason."""
+
 _SHOWN_KEYS = 4
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -185,6 +190,9 @@ def _unknown_keys(
         where = _join(path, str(name))
         if name in renamed:
             out.append(Violation(where, f"is an old name: use {renamed[name]}"))
+            continue
+        if name in _NEVER:
+            out.append(Violation(where, _NEVER[name]))
             continue
         # Comparing names is slow, and nobody reads so many hints.
         near = difflib.get_close_matches(str(name), fields, n=1) if len(out) < MAX_REPORTED else []

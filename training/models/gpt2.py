@@ -19,7 +19,14 @@ from jax.typing import ArrayLike
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
 from training.models.family import Family
-from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear
+from training.models.layers import (
+    ACTIVATIONS,
+    Dropout,
+    Embedding,
+    LayerNorm,
+    Linear,
+    TransposedLinear,
+)
 
 _REFUSED = {
     "add_cross_attention": False,
@@ -57,9 +64,10 @@ class Attention(nnx.Module):
         width, spread = config.n_embd, config.initializer_range
         self.heads = config.n_head
         self.dropout = config.attn_pdrop
-        self.c_attn = _linear(width, 3 * width, spread, rngs)
+        self.c_attn = TransposedLinear(width, 3 * width, spread=spread, rngs=rngs)
         # Residual projections start smaller, as the original's section 2.3 prescribes.
-        self.c_proj = _linear(width, width, spread / (2 * config.n_layer) ** 0.5, rngs)
+        residual = spread / (2 * config.n_layer) ** 0.5
+        self.c_proj = TransposedLinear(width, width, spread=residual, rngs=rngs)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, shared: Pass
@@ -77,10 +85,10 @@ class FeedForward(nnx.Module):
     def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
         spread = config.initializer_range
         self.activation = config.activation_function
-        self.c_fc = _linear(config.n_embd, config.n_inner, spread, rngs)
-        self.c_proj = _linear(
-            config.n_inner, config.n_embd, spread / (2 * config.n_layer) ** 0.5, rngs
-        )
+        residual = spread / (2 * config.n_layer) ** 0.5
+        outer, inner = config.n_embd, config.n_inner
+        self.c_fc = TransposedLinear(outer, inner, spread=spread, rngs=rngs)
+        self.c_proj = TransposedLinear(inner, outer, spread=residual, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] to [B, T, C]."""
@@ -92,18 +100,21 @@ class Block(nnx.Module):
 
     def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
         self.dropout = config.resid_pdrop
-        self.ln_1 = _norm(config, rngs)
+        self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.attn = Attention(config, rngs)
-        self.ln_2 = _norm(config, rngs)
+        self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = FeedForward(config, rngs)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, shared: Pass
     ) -> tuple[jax.Array, LayerCache | None]:
         """[B, T, C] to [B, T, C]; see :class:`Attention`."""
-        mixed, cache = self.attn(self.ln_1(x), cache, shared)
-        x = x + shared.drop(mixed, self.dropout)
-        return x + shared.drop(self.mlp(self.ln_2(x)), self.dropout), cache
+        # Norms and residual paths over rows of tokens: XLA's CPU compiler does better with them.
+        rows = x.reshape(-1, x.shape[-1])
+        mixed, cache = self.attn(self.ln_1(rows).reshape(x.shape), cache, shared)
+        rows = rows + shared.drop(mixed.reshape(rows.shape), self.dropout)
+        rows = rows + shared.drop(self.mlp(self.ln_2(rows)), self.dropout)
+        return rows.reshape(x.shape), cache
 
 
 class Gpt2Body(nnx.Module):
@@ -114,7 +125,7 @@ class Gpt2Body(nnx.Module):
         self.wte = Embedding(config.vocab_size, config.n_embd, spread=spread, rngs=rngs)
         self.wpe = Embedding(config.n_positions, config.n_embd, spread=spread, rngs=rngs)
         self.h = nnx.List([Block(config, rngs) for _ in range(config.n_layer)])
-        self.ln_f = _norm(config, rngs)
+        self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
 
 
 class Gpt2(nnx.Module):
@@ -200,14 +211,3 @@ FAMILY = Family(
     cache_shape=lambda config: (config.n_layer, config.n_head, config.n_embd // config.n_head),
 )
 """GPT-2, from distilgpt2 to gpt2-xl."""
-
-
-def _linear(inputs: int, outputs: int, spread: float, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.normal(spread), rngs=rngs)
-
-
-def _norm(config: Gpt2Config, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # One pass over the squares loses digits; PyTorch's layer norm takes two as well.
-    return nnx.LayerNorm(
-        config.n_embd, epsilon=config.layer_norm_epsilon, use_fast_variance=False, rngs=rngs
-    )

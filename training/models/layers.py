@@ -51,8 +51,41 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] to [..., outputs]."""
-        y = x @ self.weight[...].T
+        y = turned_product(x, self.weight[...])
         return y if self.bias is None else y + self.bias[...]
+
+
+class TransposedLinear(nnx.Module):
+    """A linear map whose weight is [inputs, outputs], as GPT-2's checkpoints have it."""
+
+    def __init__(self, inputs: int, outputs: int, *, spread: float, rngs: nnx.Rngs) -> None:
+        init = nnx.initializers.normal(spread)
+        self.weight = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., inputs] to [..., outputs]."""
+        return rows_product(x, self.weight[...]) + self.bias[...]
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalization (Ba et al., arXiv:1607.06450), with its variance in two passes.
+
+    One pass over the squares loses digits; PyTorch's layer norm takes two as well. Flax's own
+    layer subtracts the mean twice, which costs a small GPT-2 a twentieth of its step on a CPU.
+    """
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        self.epsilon = epsilon
+        self.weight = nnx.Param(jnp.ones(width, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalize the last axis, in float32 whatever the type of ``x``."""
+        wide = x.astype(jnp.float32)
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        scale = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + self.epsilon)
+        return (centred * scale).astype(x.dtype) * self.weight[...] + self.bias[...]
 
 
 class RmsNorm(nnx.Module):
@@ -82,4 +115,41 @@ class Embedding(nnx.Module):
 
     def scores(self, hidden: jax.Array) -> jax.Array:
         """The table as an output layer: [..., width] to [..., vocabulary]."""
-        return hidden @ self.weight[...].T
+        return turned_product(hidden, self.weight[...])
+
+
+def rows_product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """[..., inputs] times [inputs, outputs] as one product of two matrices.
+
+    XLA's CPU compiler does not flatten the leading dimensions itself, and a training step of a
+    small GPT-2 takes a fifth longer with them.
+    """
+    return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
+
+
+@jax.custom_vjp
+def turned_product(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """[..., inputs] times the transpose of [outputs, inputs].
+
+    The weight's derivative is computed as [inputs, outputs] and turned around, which takes a tenth
+    off the training step of SmolLM2-135M on a CPU.
+    """
+    return rows_product(x, weight.T)
+
+
+def _turned_product(
+    x: jax.Array, weight: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return turned_product(x, weight), (x, weight)
+
+
+def _turned_product_back(
+    factors: tuple[jax.Array, jax.Array], change: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, weight = factors
+    rows = x.reshape(-1, x.shape[-1])
+    to_weight = (rows.T @ change.reshape(-1, change.shape[-1])).T
+    return rows_product(change, weight), to_weight
+
+
+turned_product.defvjp(_turned_product, _turned_product_back)

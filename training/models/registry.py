@@ -27,8 +27,10 @@ def model_from_config(data: Mapping[str, Any]) -> Model:
     name = data.get("model_type")
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
+        own = "; code of its own (auto_map) is never run" if "auto_map" in data else ""
         raise ModelConfigError(
-            f"config.json: architecture {name!r} is not supported; known: {', '.join(FAMILIES)}"
+            f"config.json: architecture {name!r} is not supported{own}; "
+            f"known: {', '.join(FAMILIES)}"
         )
     if data.get("quantization_config"):
         raise ModelConfigError(

@@ -52,6 +52,11 @@ def wrong(data: object) -> dict[str, str]:
     return {v.field: v.description for v in caught.value.violations}
 
 
+def test_remote_code_is_refused_with_the_reason() -> None:
+    found = wrong({"name": "a", "trust_remote_code": True})
+    assert "code that comes with a model is not run" in found["trust_remote_code"]
+
+
 def test_defaults_are_filled_in_and_the_mapping_round_trips() -> None:
     made = parse(Outer, {"name": "a", "inner": {"size": 3}, "colour": "blue", "wait": "1m30s"})
     assert made == Outer("a", Inner(3, 0.5), Colour.BLUE, 90.0)

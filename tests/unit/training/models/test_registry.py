@@ -78,6 +78,12 @@ def test_unknown_architecture_lists_the_known(name: object) -> None:
         model_from_config({"model_type": name})
 
 
+def test_a_models_own_code_is_never_run() -> None:
+    config = {"model_type": "odd", "auto_map": {"AutoModelForCausalLM": "modeling_odd.Odd"}}
+    with pytest.raises(ModelConfigError, match=r"code of its own \(auto_map\) is never run"):
+        model_from_config(config)
+
+
 def test_quantized_weights_are_refused() -> None:
     config = {**preset_config("gpt2-nano", 384), "quantization_config": {"quant_method": "gptq"}}
     with pytest.raises(ModelConfigError, match="before its quantization"):
