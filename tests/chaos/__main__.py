@@ -43,7 +43,7 @@ def main() -> int:
         f"{counts['double']} double, {counts['gaps']} gaps, {counts['left']} left behind, "
         f"{counts['failed']} failed, {counts['in vain']} in vain, {counts['skipped']} skipped"
     )
-    return 1 if sum(counts.values()) > counts["done"] else 0
+    return 1 if counts.total() > counts["done"] + counts["skipped"] else 0
 
 
 def _on_one_cluster(
