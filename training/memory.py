@@ -107,7 +107,7 @@ def needed(plan: Plan) -> Memory:
 def _layer_bytes(plan: Plan) -> int:
     """Bytes that one layer keeps of one token for the backward pass."""
     sizes = plan.sizes
-    channels = 9 * sizes.width + 3 * sizes.inner
+    channels = 9 * sizes.width + 4 * sizes.inner
     if sizes.gated:
         channels += 2 * sizes.inner + 2 * sizes.attention
     scores = sizes.heads * plan.length

@@ -13,17 +13,13 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu_new": jax.checkpoint(lambda x: jax.nn.gelu(x, approximate=True)),
-    "gelu_pytorch_tanh": jax.checkpoint(lambda x: jax.nn.gelu(x, approximate=True)),
-    "gelu": jax.checkpoint(lambda x: jax.nn.gelu(x, approximate=False)),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "relu": jax.nn.relu,
-    "silu": jax.checkpoint(jax.nn.silu),
+    "silu": jax.nn.silu,
 }
-"""Activations of the feed-forward layer, by their Hugging Face names.
-
-The backward pass computes them again: their intermediate results are as wide as the layer, and
-keeping them costs more memory than all else of a feed-forward layer.
-"""
+"""Activations of the feed-forward layer, by their Hugging Face names."""
 
 
 class Dropout:
