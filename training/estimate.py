@@ -99,6 +99,7 @@ def estimate(
         remat=spec.remat and not on_processor,
         can_remat=not on_processor,
         adapter=spec.adapter is not None,
+        by_row=trainer.tuning.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
     )
     per_epoch = sum(len(example.tokens) for example in examples)

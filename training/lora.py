@@ -89,6 +89,7 @@ class LoraTuning:
         self.targets = find_targets(model, spec.target_modules)
         self._model = model
         self.dtype = dtype
+        self.frozen_head = all(target.weight != OUTPUT_LAYER for target in self.targets)
         self._seed = seed
 
     @property

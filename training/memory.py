@@ -47,6 +47,8 @@ class Plan:
     """Whether the compiler lets it save anything."""
     adapter: bool
     """Whether the weights are frozen."""
+    by_row: bool
+    """Whether the logits of one row at a time are there."""
     best: bool
     """Whether a copy of the best weights is kept."""
 
@@ -78,7 +80,8 @@ def needed(plan: Plan) -> Memory:
     layer = _layer_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
     kept = (sizes.width * plan.width if plan.remat else layer) * layers
-    forward = tokens * (kept + 2 * sizes.vocabulary * FLOAT32)
+    scored = plan.length if plan.by_row else tokens
+    forward = tokens * kept + scored * 2 * sizes.vocabulary * FLOAT32
     if plan.remat:
         forward += tokens * layer
     if sizes.dropout:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from training.batches import Batch
-from training.losses import response_cross_entropy, response_tokens
+from training.losses import response_cross_entropy, response_tokens, rowwise_cross_entropy
 from training.models.family import Params
 from training.precision import full_precision
 from training.sharding import Layout
@@ -54,7 +54,8 @@ def compile_steps(
     number of steps done before, and the root key of dropout. ``micro`` rows go through the model
     at a time; ``remat`` is as in :meth:`training.models.family.Decoder.hidden`.
     """
-    gradients_of = accumulate(batch_loss(tuning, remat=remat), layout, micro)
+    by_row = tuning.frozen_head and layout.row_parts == 1
+    gradients_of = accumulate(batch_loss(tuning, remat=remat, by_row=by_row), layout, micro)
 
     def one(
         frozen: Params, state: State, inputs: tuple[Batch, jax.Array]
@@ -93,8 +94,12 @@ def compile_evaluation(
     return evaluate
 
 
-def batch_loss(tuning: Tuning, *, remat: bool = False) -> Loss:
-    """The loss of rows, differentiable by the trained values."""
+def batch_loss(tuning: Tuning, *, remat: bool = False, by_row: bool = False) -> Loss:
+    """The loss of rows, differentiable by the trained values.
+
+    ``by_row`` saves memory under a frozen output layer, see
+    :func:`training.losses.rowwise_cross_entropy`.
+    """
 
     def loss_of(
         trained: Params, frozen: Params, rows: Batch, total: jax.Array, key: jax.Array | None
@@ -103,6 +108,10 @@ def batch_loss(tuning: Tuning, *, remat: bool = False) -> Loss:
             decoder = tuning.decoder(trained, frozen, key)
             mask, positions = sight(rows)
             hidden, _ = decoder.hidden(rows.tokens, positions, mask, dropout_key=key, remat=remat)
+            if by_row:
+                return rowwise_cross_entropy(
+                    decoder.logits, hidden, rows.targets, rows.weights, total
+                )
             logits = decoder.logits(hidden)
         return response_cross_entropy(logits, rows.targets, rows.weights, total)
 

@@ -18,6 +18,8 @@ class Tuning(Protocol):
 
     dtype: DTypeLike
     """What the decoder computes in."""
+    frozen_head: bool
+    """Whether nothing of the output layer is trained."""
 
     @property
     def parameters(self) -> int:
@@ -46,6 +48,7 @@ class FullTuning:
     def __init__(self, model: Model, dtype: DTypeLike) -> None:
         self._model = model
         self.dtype = dtype
+        self.frozen_head = False
 
     @property
     def parameters(self) -> int:
