@@ -83,7 +83,9 @@ def _spec(options: argparse.Namespace) -> JudgeSpec:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="judge.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--predictions", type=Path, help="predictions.jsonl")
+    parser.add_argument(
+        "--predictions", type=Path, help="predictions.jsonl, as `tailrace runs download` writes it"
+    )
     add_eval_set_flags(parser, required=False)
     parser.add_argument("--output", type=Path, help="file for the verdicts")
     parser.add_argument(

@@ -146,7 +146,11 @@ def _by_item(
     for p in predictions:
         key = (p.eval_set, p.example_id, p.model_role)
         if (p.eval_set, p.example_id) not in known:
-            raise DataError(f"the prediction {p.eval_set}/{p.example_id} is of no item judged here")
+            raise DataError(
+                f"the prediction {p.eval_set}/{p.example_id} is of no item judged here: there are "
+                f"the eval sets {', '.join(eval_sets)}, named after their files, and each that "
+                "the predictions name must be given"
+            )
         if (key, p.sample) in seen:
             raise DataError(f"there are two predictions {p.eval_set}/{p.example_id}/{p.sample}")
         seen.add((key, p.sample))

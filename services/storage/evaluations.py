@@ -122,8 +122,13 @@ async def _page(
     columns = [table.c[name] for name in order]
     query = sa.select(*columns, table.c.body).where(table.c.run_uid == run_uid)
     for name, value in wanted.items():
-        if value:
-            query = query.where(table.c[name] == value)
+        if not value:
+            continue
+        known = table.c[name] == value
+        if name == "eval_set" and "@" not in value:
+            # An imported set is named with its version; without one, any version is meant.
+            known |= table.c[name].startswith(f"{value}@", autoescape=True)
+        query = query.where(known)
     if after is not None:
         query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(_literal, after)))
     rows = await conn.execute(query.order_by(*columns).limit(limit))

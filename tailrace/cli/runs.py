@@ -29,7 +29,10 @@ app.command("compare")(compare)
 app.command("judge")(judge)
 app.command("report")(report)
 
-EvalSet = Annotated[str, typer.Option("--eval-set", help="Only this eval set.")]
+EvalSet = Annotated[
+    str,
+    typer.Option("--eval-set", help="Only this eval set; NAME is any version, NAME@2 that one."),
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
 
 
@@ -209,10 +212,19 @@ def verdicts(
         return
     words = evaluation_pb2.Outcome.DESCRIPTOR
     rows = [
-        (v.eval_set, v.example_id, enum_word(words, v.outcome), v.expected, v.extracted, v.reason)
+        (
+            v.judge,
+            v.eval_set,
+            v.example_id,
+            enum_word(words, v.outcome),
+            v.expected,
+            v.extracted,
+            v.reason,
+        )
         for v in found
     ]
-    output.print_table(["EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"], rows)
+    heads = ["JUDGE", "EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"]
+    output.print_table(heads, rows)
 
 
 @app.command("download")

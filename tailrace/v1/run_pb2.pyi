@@ -1070,7 +1070,7 @@ class ListPredictionsRequest(google.protobuf.message.Message):
     page_token: builtins.str
     """next_page_token of the page before."""
     eval_set: builtins.str
-    """Only this eval set; empty for all."""
+    """Only this eval set, of any version without `@version`; empty for all."""
     def __init__(
         self,
         *,
@@ -1125,7 +1125,7 @@ class ListVerdictsRequest(google.protobuf.message.Message):
     page_token: builtins.str
     """next_page_token of the page before."""
     eval_set: builtins.str
-    """Only this eval set; empty for all."""
+    """Only this eval set, of any version without `@version`; empty for all."""
     outcome: tailrace.v1.evaluation_pb2.Outcome.ValueType
     """Only this outcome; unspecified for all."""
     def __init__(

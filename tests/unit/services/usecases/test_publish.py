@@ -119,6 +119,24 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
     assert [body["example_id"] for body in failed] == ["b"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "sets"),
+    [("mine", ["mine@1", "mine@2"]), ("mine@2", ["mine@2"]), ("min", []), ("mine%", [])],
+)
+async def test_a_name_without_version_means_any(
+    driver: Driver, asked: str, sets: list[str]
+) -> None:
+    await driver.create()
+    order = await driver.start()
+    names = ("mine@1", "mine@2", "mineral@1")
+    answers = [Evaluated((name, "a", "trained", 0), {"eval_set": name}) for name in names]
+    await driver.publish(order, 1, *answers)
+    bodies, _ = await list_predictions(
+        driver.context, PROJECT, "r", eval_set=asked, size=0, token=""
+    )
+    assert [body["eval_set"] for body in bodies] == sets
+
+
 async def test_batches_have_bounds(driver: Driver) -> None:
     await driver.create()
     order = await driver.start()
