@@ -33,7 +33,11 @@ def unavailable(reason: str) -> NoReturn:
 def _logs_apart_from_stdout() -> None:
     """Keep the records of servers in this process out of a command's output under test."""
     structlog.configure(
-        processors=[structlog.stdlib.add_log_level, structlog.processors.KeyValueRenderer()],
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )

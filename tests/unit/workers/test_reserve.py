@@ -52,8 +52,18 @@ def job(tmp_path: Path) -> Path:
     return tmp_path / "job.json"
 
 
+_others: set[int] = set()
+"""Children that were there before the test: servers that other tests share."""
+
+
+@pytest.fixture(autouse=True)
+def _remember_others() -> None:
+    _others.clear()
+    _others.update(child.pid for child in psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    return [child for child in psutil.Process().children() if child.pid not in _others]
 
 
 def run(reserve: Reserve, launch: Launch, job: Path) -> tuple[int, list[str], list[str]]:
