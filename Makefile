@@ -8,7 +8,7 @@ PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 SEED ?= $(shell date +%s)
-ROUNDS ?= 200
+ROUNDS ?= 50
 CELLS ?= 0/1
 
 .PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-start docs smollm2 distilgpt2-random bench-training bench-generation clean
@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with n
 test: $(VENV)/.installed-dev ## Runs every test.
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-chaos: $(VENV)/.installed-dev ## The whole fault matrix and ROUNDS random faults of a SEED, audited; takes hours.
+chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
 
 lint: $(VENV)/.installed-dev protos-check ## Format, lint, types, layers, protos.

@@ -1,4 +1,4 @@
-"""``make chaos``: the whole matrix, then a seeded walk over random faults; counts at the end."""
+"""``make chaos``: the whole matrix, then a seeded walk of rounds of random faults; counts."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.chaos.audit import Findings
 from tests.chaos.clusters import clusters
-from tests.chaos.experiment import Experiments
-from tests.chaos.matrix import Fault, Kind, Target, cover
+from tests.chaos.experiment import Experiments, Hit
+from tests.chaos.matrix import Cell, Kind, cover, faults_of
 from tests.chaos.strike import NoTargetError
 
-Experiment = tuple[str, Callable[[Experiments], Findings]]
-"""What it is, and how it is done."""
+FAULTS = 4
+"""Faults of one round of the walk; its run has to live through them."""
+
+
+class Experiment(NamedTuple):
+    """What is done on a cluster, and then audited."""
+
+    name: str
+    faults: int
+    do: Callable[[Experiments], Findings]
 
 
 def main() -> int:
     """Do what the arguments say; 1 when a promise was broken or an experiment was in vain."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--rounds", type=int, default=0, help="random faults, on both stacks")
+    parser.add_argument("--rounds", type=int, default=0, help="of random faults, on both stacks")
     parser.add_argument("--cells", default="0/1", help="part of the matrix: I/N, or none")
     parser.add_argument("--kind", choices=list(Kind), type=Kind, help="one stack only")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing later")
@@ -58,13 +67,13 @@ def _on_one_cluster(
     folder.mkdir()
     with clusters(kind, folder) as cluster:
         experiments = Experiments(cluster)
-        for name, do in todo:
+        for name, faults, do in todo:
             if time.monotonic() > deadline:
-                counts["skipped"] += 1
+                counts["skipped"] += faults
                 continue
             began = time.monotonic()
             problems: list[str] = []
-            counts["done"] += 1
+            counts["done"] += faults
             try:
                 findings = do(experiments)
                 counts.update({what: len(texts) for what, texts in vars(findings).items()})
@@ -87,29 +96,28 @@ def _cells(kind: Kind, part: str) -> list[Experiment]:
         return []
     index, count = map(int, part.split("/"))
     cells = [cell for cell in cover() if cell.kind is kind][index::count]
-    return [(str(cell), lambda each, cell=cell: each.cells(cell)) for cell in cells]  # type: ignore[misc]
+    return [Experiment(str(cell), 1, _cell(cell)) for cell in cells]
+
+
+def _cell(cell: Cell) -> Callable[[Experiments], Findings]:
+    return lambda experiments: experiments.cells(cell)
 
 
 def _walk(kind: Kind, seed: int, rounds: int) -> list[Experiment]:
     """This stack's half of the rounds."""
     chance = random.Random(f"{seed}.{kind}")
     half = rounds // 2 if kind is Kind.EMBEDDED else rounds - rounds // 2
-    hits = sorted({(c.target, c.fault) for c in cover() if c.kind is kind or _any_kind(c.target)})
-    found: list[Experiment] = []
-    for number in range(half):
-        target, fault = chance.choice(hits)
-        delay = chance.uniform(0.0, 12.0)
-        name = f"{kind} round {number + 1}: {fault} of {target} after {delay:.2f} s"
-        found.append((name, _random(target, fault, delay)))
+    possible = faults_of(kind)
+    found = []
+    for number in range(1, half + 1):
+        hits = [Hit(chance.uniform(0.0, 8.0), *chance.choice(possible)) for _ in range(FAULTS)]
+        name = f"{kind} round {number}: {', '.join(map(str, hits))}"
+        found.append(Experiment(name, len(hits), _random(hits)))
     return found
 
 
-def _any_kind(target: Target) -> bool:
-    return target not in (Target.VALKEY, Target.RABBITMQ, Target.POSTGRES)
-
-
-def _random(target: Target, fault: Fault, delay: float) -> Callable[[Experiments], Findings]:
-    return lambda experiments: experiments.at_random(target, fault, delay)
+def _random(hits: list[Hit]) -> Callable[[Experiments], Findings]:
+    return lambda experiments: experiments.at_random(hits)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,10 @@ class Findings:
         """Everything, each with its promise."""
         return [f"{name}: {text}" for name, texts in vars(self).items() for text in texts]
 
+    def __add__(self, other: Findings) -> Findings:
+        """What either found."""
+        return Findings(*(mine + vars(other)[name] for name, mine in vars(self).items()))
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tailrace
@@ -24,6 +25,22 @@ MOMENT_SECONDS = 60.0
 
 RUN_SECONDS = 240.0
 """How long a run may take after it was mended."""
+
+SHORTEST_DELAY = 1.0
+"""A target that is not there this many seconds after a submission is not coming."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A fault of the random walk."""
+
+    delay: float
+    """Seconds after the one before it, or after the submission."""
+    target: Target
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.fault} of {self.target} after {self.delay:.1f} s"
 
 
 class Experiments:
@@ -46,8 +63,7 @@ class Experiments:
 
         Raises ``NoTargetError`` when one could not be done, so that it proves nothing.
         """
-        if any(cell.fault is Fault.DISK for cell in cells) and not self._cluster.data_disk.own:
-            raise NoTargetError("file systems cannot be mounted here")
+        self._require_disks(cells)
         waiting = {f"{cell.moment}.{cell.side}": cell for cell in cells}
         with self._armed(waiting):
             submitted = self._submit()
@@ -70,13 +86,30 @@ class Experiments:
             reached.unlink(missing_ok=True)
         mend()
 
-    def at_random(self, target: Target, fault: Fault, delay: float) -> Findings:
-        """Hit a target ``delay`` seconds after a run was submitted, wherever it is by then."""
+    def at_random(self, hits: Sequence[Hit]) -> Findings:
+        """Hit a run with one fault after the other, wherever it is by then, and audit its end.
+
+        A target that is not there then is hit in another run, after half the time. Raises
+        ``NoTargetError`` when it is never there.
+        """
+        self._require_disks(hits)
         submitted = self._submit()
-        time.sleep(delay)
-        with contextlib.suppress(NoTargetError):
-            strike(self._cluster, target, fault, None)()
-        return self._conclude(submitted)
+        missed: list[Hit] = []
+        for hit in hits:
+            time.sleep(hit.delay)
+            self._cluster.tend()
+            try:
+                strike(self._cluster, hit.target, hit.fault, None)()
+            except NoTargetError:
+                if hit.delay < SHORTEST_DELAY:
+                    raise
+                missed.append(replace(hit, delay=hit.delay / 2))
+        findings = self._conclude(submitted)
+        return findings + self.at_random(missed) if missed else findings
+
+    def _require_disks(self, each: Sequence[Cell | Hit]) -> None:
+        if any(it.fault is Fault.DISK for it in each) and not self._cluster.data_disk.own:
+            raise NoTargetError("file systems cannot be mounted here")
 
     def _conclude(self, submitted: Future[str]) -> Findings:
         deadline = time.monotonic() + MOMENT_SECONDS

@@ -118,6 +118,16 @@ def possible(target: Target, fault: Fault, moment: Moment, side: Side, kind: Kin
     )
 
 
+def faults_of(kind: Kind) -> list[tuple[Target, Fault]]:
+    """Everything that can happen to a stack at some moment."""
+    return [
+        (target, fault)
+        for target in Target
+        for fault in sorted(_FAULTS[target])
+        if kind in _KINDS.get(target, Kind)
+    ]
+
+
 def cover() -> list[Cell]:
     """Cells in which every possible pair of two factors occurs; the same ones each time.
 

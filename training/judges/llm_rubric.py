@@ -26,6 +26,20 @@ Reply with one JSON object and nothing else: \
 """
 
 
+def prompt_for(rubric: str, question: Question) -> str:
+    """What the judging model is asked; whoever teaches one to judge teaches it this."""
+    return _PROMPT.format(
+        material=Material(
+            {
+                "rubric": rubric,
+                "question": question.item.prompt,
+                "expected_answer": question.item.expected_answer,
+                "answer": question.prediction.text,
+            }
+        )
+    )
+
+
 @dataclass(frozen=True)
 class _Grade:
     score: int = key("The grade.", minimum=0, maximum=_TOP)
@@ -48,7 +62,9 @@ class RubricJudge:
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
         """See :class:`training.judges.base.Judge`."""
-        for reply in self._asker.ask([self._prompt(each) for each in questions]):
+        for reply in self._asker.ask(
+            [prompt_for(self._options.rubric, each) for each in questions]
+        ):
             if isinstance(reply, JudgeError):
                 yield reply
                 continue
@@ -56,18 +72,6 @@ class RubricJudge:
                 yield self._judgement(reply)
             except JudgeError as error:
                 yield error
-
-    def _prompt(self, question: Question) -> str:
-        return _PROMPT.format(
-            material=Material(
-                {
-                    "rubric": self._options.rubric,
-                    "question": question.item.prompt,
-                    "expected_answer": question.item.expected_answer,
-                    "answer": question.prediction.text,
-                }
-            )
-        )
 
     def _judgement(self, reply: Reply) -> Judgement:
         grade = read_verdict(_Grade, reply)

@@ -1,25 +1,70 @@
-"""A judging model that the worker runs, whose context is too short to judge in."""
+"""A judging model that the worker runs: one that was taught to judge, one that cannot."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
 from tailrace.formats.schema import parse
+from tailrace.formats.trace import Step, Trace
 from tests.unit.training.judges.asked import question
-from training.judges import JudgeError, JudgeSetup, make_judge
+from training.judges import Judge, JudgeError, Judgement, JudgeSetup, make_judge
+from training.judges.llm_rubric import prompt_for
 from training.models.family import Model, Params
-from training.sft import save_folder
+from training.observer import Observer
+from training.sft import prepare, run_sft, save_folder
+
+GRADES = {"Answer: 5": (9, "right"), "Answer: 55": (2, "wrong")}
+"""What the taught judge says about which answer."""
 
 
-def test_a_model_of_this_machine_is_asked(
+def rubric_judge(folder: Path, max_new_tokens: int) -> Judge:
+    backend = {"model": "models/judge", "max_new_tokens": max_new_tokens}
+    spec = {"name": "llm_rubric", "llm_rubric": {"rubric": "r", "backend": backend}}
+    return make_judge(JudgeSetup(parse(JudgeSpec, spec), folder))
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: Any) -> Path:
+    """A model that was fine-tuned on what a rubric judge asks, until it knows the replies."""
+    place = tmp_path_factory.mktemp("taught")
+    traces = []
+    for answer, (score, reason) in GRADES.items():
+        verdict = json.dumps({"score": score, "reason": reason})
+        lines = ["```json", verdict, "```"]
+        steps = [Step(i=i, type="verdict", content=line) for i, line in enumerate(lines)]
+        traces.append(Trace(prompt=prompt_for("r", question(answer)), answer="-", steps=steps))
+    sft = SftSpec(max_steps=40, batch_size=2, max_seq_length=256, learning_rate=3e-3)
+    train = TrainSpec(sft=sft)
+    run_sft(
+        prepare(ModelSpec(preset="gpt2-nano"), train, traces),
+        train,
+        place / "checkpoints",
+        place / "model",
+        Observer(),
+    )
+    return place / "model"
+
+
+def test_a_taught_model_judges(taught: Path) -> None:
+    judge = rubric_judge(taught, 64)
+    found = list(judge.judge_all([question(answer) for answer in GRADES]))
+    assert all(isinstance(each, Judgement) for each in found), found
+    said = [(each.score, each.passed, each.reason) for each in found if isinstance(each, Judgement)]
+    assert said == [(0.9, True, "right"), (0.2, False, "wrong")]
+    assert all(each.cost_tokens for each in found)
+
+
+def test_a_prompt_beyond_the_context_is_an_error_and_no_verdict(
     tmp_path: Path, model: Model, params: Params, tokenizer: Any
 ) -> None:
     save_folder(tmp_path, model, params, tokenizer)
-    options = {"rubric": "r", "backend": {"model": "models/judge", "max_new_tokens": 4}}
-    spec = parse(JudgeSpec, {"name": "llm_rubric", "llm_rubric": options})
-    judge = make_judge(JudgeSetup(spec, tmp_path))
+    judge = rubric_judge(tmp_path, 4)
     found = list(judge.judge_all([question("a"), question("b")]))
     # The prompt alone is longer than the tiny model's context of 64 tokens.
     assert [type(each) for each in found] == [JudgeError, JudgeError]
