@@ -169,6 +169,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             DEFAULT_PROJECT,
             parse_run_name(request.parent, "parent"),
             eval_set=request.eval_set,
+            judge=request.judge,
             outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, outcome) if outcome else "",
             size=request.page_size,
             token=request.page_token,

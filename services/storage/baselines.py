@@ -39,7 +39,10 @@ async def get(conn: AsyncConnection, project: str, baseline_id: str) -> Baseline
     """A baseline by its id. Raises ``NotFound`` (BASELINE_NOT_FOUND)."""
     found = await find(conn, project, baseline_id)
     if found is None:
-        raise NotFound("BASELINE_NOT_FOUND", f"baselines/{baseline_id} does not exist")
+        raise NotFound(
+            "BASELINE_NOT_FOUND",
+            f"baselines/{baseline_id} does not exist; `tailrace baselines list` names all",
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,13 +80,15 @@ async def page_verdicts(
     conn: AsyncConnection,
     run_uid: str,
     *,
-    eval_set: str,
-    outcome: str,
+    wanted: Mapping[str, str],
     after: Position | None,
     limit: int,
 ) -> list[tuple[Position, dict[str, Any]]]:
-    """Verdicts by eval set and item after a position, each with its own."""
-    wanted = {"eval_set": eval_set, "outcome": outcome}
+    """Verdicts by eval set and item after a position, each with its own.
+
+    ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty ones are not asked
+    for.
+    """
     return await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
 
 
@@ -115,7 +117,7 @@ async def _page(
     table: sa.Table,
     order: tuple[str, ...],
     run_uid: str,
-    wanted: dict[str, str],
+    wanted: Mapping[str, str],
     after: Position | None,
     limit: int,
 ) -> list[tuple[Position, dict[str, Any]]]:

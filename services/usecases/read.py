@@ -87,7 +87,7 @@ async def list_predictions(
 
     Raises ``InvalidInput`` and ``NotFound``.
     """
-    _check_eval_set(eval_set)
+    _check_text("eval_set", eval_set)
     query = ["predictions", run_id, eval_set]
     after = decode_page_token(token, query, [str, str, str, int])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
@@ -106,6 +106,7 @@ async def list_verdicts(
     run_id: str,
     *,
     eval_set: str,
+    judge: str,
     outcome: str,
     size: int,
     token: str,
@@ -115,8 +116,9 @@ async def list_verdicts(
     ``outcome`` is that of the API in lower case, empty for all. Raises ``InvalidInput`` and
     ``NotFound``.
     """
-    _check_eval_set(eval_set)
-    query = ["verdicts", run_id, eval_set, outcome]
+    _check_text("eval_set", eval_set)
+    _check_text("judge", judge)
+    query = ["verdicts", run_id, eval_set, judge, outcome]
     after = decode_page_token(token, query, [str, str, str, int, str])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
@@ -124,8 +126,7 @@ async def list_verdicts(
         rows = await evaluations.page_verdicts(
             conn,
             await content_uid(conn, run, StageKind.JUDGE),
-            eval_set=eval_set,
-            outcome=outcome,
+            wanted={"eval_set": eval_set, "judge": judge, "outcome": outcome},
             after=_position(after),
             limit=limit + 1,
         )
@@ -144,9 +145,9 @@ def fitting(sized: Sequence[tuple[str, T]], limit: int) -> list[T]:
     return kept
 
 
-def _check_eval_set(eval_set: str) -> None:
-    if "\0" in eval_set:
-        raise InvalidInput.field("eval_set", "contains a NUL character")
+def _check_text(field: str, text: str) -> None:
+    if "\0" in text:
+        raise InvalidInput.field(field, "contains a NUL character")
 
 
 def _page(

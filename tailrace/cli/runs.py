@@ -198,6 +198,7 @@ def predictions(
 def verdicts(
     run: RunName,
     eval_set: EvalSet = "",
+    judge: Annotated[str, typer.Option("--judge", help="Only this judge.")] = "",
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only this outcome.")] = None,
     limit: Limit = None,
     server: Server = None,
@@ -206,7 +207,10 @@ def verdicts(
     """List what the judges decided."""
     wanted = outcome.value if outcome else ""
     with connect(server) as client:
-        found = list(client.list_verdicts(run, eval_set=eval_set, outcome=wanted, limit=limit))
+        listed = client.list_verdicts(
+            run, eval_set=eval_set, judge=judge, outcome=wanted, limit=limit
+        )
+        found = list(listed)
     if as_json:
         output.print_messages(found)
         return

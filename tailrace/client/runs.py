@@ -162,6 +162,7 @@ def list_verdicts(
     run: str,
     *,
     eval_set: str = "",
+    judge: str = "",
     outcome: str = "",
     page_size: int = 0,
     limit: int | None = None,
@@ -175,6 +176,7 @@ def list_verdicts(
         parent=resource("runs", run),
         page_size=page_size,
         eval_set=eval_set,
+        judge=judge,
         outcome=evaluation_pb2.Outcome.ValueType(number),
     )
     return Paged(

@@ -1118,6 +1118,7 @@ class ListVerdictsRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     EVAL_SET_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
+    JUDGE_FIELD_NUMBER: builtins.int
     parent: builtins.str
     """`runs/{run}`."""
     page_size: builtins.int
@@ -1128,6 +1129,8 @@ class ListVerdictsRequest(google.protobuf.message.Message):
     """Only this eval set, of any version without `@version`; empty for all."""
     outcome: tailrace.v1.evaluation_pb2.Outcome.ValueType
     """Only this outcome; unspecified for all."""
+    judge: builtins.str
+    """Only this judge; empty for all."""
     def __init__(
         self,
         *,
@@ -1136,8 +1139,9 @@ class ListVerdictsRequest(google.protobuf.message.Message):
         page_token: builtins.str = ...,
         eval_set: builtins.str = ...,
         outcome: tailrace.v1.evaluation_pb2.Outcome.ValueType = ...,
+        judge: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["eval_set", b"eval_set", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["eval_set", b"eval_set", "judge", b"judge", "outcome", b"outcome", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]) -> None: ...
 
 global___ListVerdictsRequest = ListVerdictsRequest
 

@@ -17,6 +17,7 @@ from tests.integration.specs import small, stage_states, state
 from tests.stack import Stack
 
 CONTAINS = [{"name": "answer_correctness"}, {"name": "contains"}]
+LOGS_LESS = {**to_mapping(small(10).train), "log_every_steps": 5}
 WORKER_SECONDS = 2.0
 """What judging again may take of a worker."""
 
@@ -103,6 +104,17 @@ def test_only_what_changed_costs_a_worker(stack: Stack, capsys: pytest.CaptureFi
             seconds = worker_seconds(rejudged)
             verdict = "holds" if seconds < WORKER_SECONDS else f"short on {os.getloadavg()[0]:.0f}"
             sys.stdout.write(f"\njudging again: {seconds:.2f} s of a worker ({verdict})\n")
+
+        # Other steps to the same model: training alone, and the rest is found when it has ended.
+        retrained = client.create_run(small(10, cache=True, train=LOGS_LESS))
+        assert stage_states(retrained)["train"] == "queued"
+        retrained = until_terminal(client, retrained.name)
+        assert stage_states(retrained) == {
+            "train": "succeeded",
+            "infer": "skipped",
+            "judge": "skipped",
+        }
+        assert results(retrained)["judge"] == results(first)["judge"]
 
         compared = client.compare_runs([first.name, judged.name])
         assert [each.path for each in compared.spec_differences] == ["judges"]

@@ -95,7 +95,9 @@ async def test_what_was_reused_is_listed_for_the_new_run(driver: Driver) -> None
     for run_id in "ab":
         found, _ = await read.list_predictions(driver.context, PROJECT, run_id, **paging)
         assert [body["example_id"] for body in found] == ["1"]
-        found, _ = await read.list_verdicts(driver.context, PROJECT, run_id, outcome="", **paging)
+        found, _ = await read.list_verdicts(
+            driver.context, PROJECT, run_id, judge="", outcome="", **paging
+        )
         assert [body["judge"] for body in found] == ["answer_correctness"]
     listed = [
         await list_for_run(driver.context, PROJECT, run_id, kind=None, size=0, token="")

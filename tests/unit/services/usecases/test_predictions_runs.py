@@ -38,7 +38,9 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     await driver.complete(order, last_event=1)
     assert (await driver.get("j")).run.state == "SUCCEEDED"
     paging = {"eval_set": "", "size": 0, "token": ""}
-    found, _ = await read.list_verdicts(driver.context, PROJECT, "j", outcome="", **paging)
+    found, _ = await read.list_verdicts(
+        driver.context, PROJECT, "j", judge="", outcome="", **paging
+    )
     assert [body["outcome"] for body in found] == ["fail"]
     found, _ = await read.list_predictions(driver.context, PROJECT, "j", **paging)
     assert [body["example_id"] for body in found] == ["1"]

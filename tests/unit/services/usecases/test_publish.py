@@ -114,9 +114,14 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
     assert [body["text"] for body in bodies] == ["three"]
     assert token == ""
     failed, _ = await list_verdicts(
-        driver.context, PROJECT, "r", eval_set="", outcome="fail", size=0, token=""
+        driver.context, PROJECT, "r", eval_set="", judge="", outcome="fail", size=0, token=""
     )
     assert [body["example_id"] for body in failed] == ["b"]
+    for judge, number in ((failed[0]["judge"], 1), ("contains", 0)):
+        found, _ = await list_verdicts(
+            driver.context, PROJECT, "r", eval_set="", judge=judge, outcome="fail", size=0, token=""
+        )
+        assert len(found) == number
 
 
 @pytest.mark.parametrize(
