@@ -9,9 +9,10 @@ refills a broker that lost everything.
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.broker import Broker, BrokerError, StageTask
 from services.domain.errors import Unavailable
@@ -66,9 +67,7 @@ class Relay:
 
     async def relay_once(self) -> int:
         """Publish what is due now; how many rows were claimed."""
-        entries = await self._claim()
-        # A stage that was claimed or ended since has no tasks; its row is gone with it.
-        chains = await self._chains(entries) if entries else []
+        claimed, chains = await self._claim()
         for position, (entry, tasks) in enumerate(chains):
             try:
                 await self._publish(entry, tasks)
@@ -83,14 +82,15 @@ class Relay:
                 break
         else:
             await self._settle(chains, [])
-        return len(entries)
+        return claimed
 
-    async def _claim(self) -> list[Entry]:
+    async def _claim(self) -> tuple[int, list[Chain]]:
+        """Claim what is due: how many rows, and the chains that are to be published for them."""
         settings = self._context.settings
         floor = settings.admission_floor
         async with self._context.database.write() as conn:
             slots = await workers.slots_served(conn)
-            return await outbox.claim(
+            entries = await outbox.claim(
                 conn,
                 uuid.uuid4().hex,
                 # Long enough for every row of the pass to time out.
@@ -99,23 +99,7 @@ class Relay:
                 floor=floor,
                 limit=BATCH,
             )
-
-    async def _chains(self, entries: list[Entry]) -> list[Chain]:
-        """The chains that are still wanted: a queued stage and all later ones without a result."""
-        uids = [entry.task_id.run_uid for entry in entries]
-        async with self._context.database.read() as conn:
-            states = await runs.states(conn, uids)
-            of_runs = await stages.of_runs(conn, uids)
-        chains = []
-        for entry in entries:
-            uid = entry.task_id.run_uid
-            pending = [stage for stage in of_runs[uid] if stage.state not in STAGE_DONE]
-            if states.get(uid) not in (RunState.QUEUED, RunState.RUNNING) or not pending:
-                continue
-            if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:
-                tasks = [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
-                chains.append((entry, tasks))
-        return chains
+            return len(entries), await _chains(conn, entries) if entries else []
 
     async def _publish(self, entry: Entry, tasks: list[StageTask]) -> None:
         repeated = entry.publications > 0
@@ -132,23 +116,43 @@ class Relay:
 
     async def _settle(self, sent: list[Chain], failed: list[Chain]) -> None:
         """Note what was published, and let the rest wait until the broker may be back."""
+        if not sent and not failed:
+            return
         settings = self._context.settings
         now = utc_now()
         if sent:
             faults.before(Moment.MARK_SENT)
+
+        def again(publications: int) -> datetime:
+            delay = backoff(
+                publications, settings.republish_seconds, settings.republish_max_seconds
+            )
+            return now + timedelta(seconds=delay)
+
         async with self._context.database.write() as conn:
-            for entry, _ in sent:
-                delay = backoff(
-                    entry.publications + 1,
-                    settings.republish_seconds,
-                    settings.republish_max_seconds,
-                )
-                await outbox.mark_sent(conn, entry, now + timedelta(seconds=delay))
+            await outbox.mark_sent(conn, [entry for entry, _ in sent], again)
             for entry, _ in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
                 await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay))
         if sent:
             faults.after(Moment.MARK_SENT)
+
+
+async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Chain]:
+    """The chains that are still wanted: a queued stage and all later ones without a result."""
+    uids = [entry.task_id.run_uid for entry in entries]
+    states = await runs.states(conn, uids)
+    of_runs = await stages.of_runs(conn, uids)
+    chains = []
+    for entry in entries:
+        uid = entry.task_id.run_uid
+        pending = [stage for stage in of_runs[uid] if stage.state not in STAGE_DONE]
+        if states.get(uid) not in (RunState.QUEUED, RunState.RUNNING) or not pending:
+            continue
+        if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:
+            tasks = [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
+            chains.append((entry, tasks))
+    return chains
 
 
 def _short(task_id: TaskId) -> str:

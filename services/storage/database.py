@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 import structlog
@@ -25,6 +33,11 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from services.domain.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+_ANSWERS = "answers"
+"""Where a connection keeps what :func:`once` was told in its transaction."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -115,6 +128,7 @@ class Database:
         """
         with _outage():
             async with self._writer.begin() as conn:
+                conn.info[_ANSWERS] = {}
                 yield conn
 
     @asynccontextmanager
@@ -125,12 +139,28 @@ class Database:
         """
         with _outage():
             async with self._reader.connect() as conn:
+                conn.info[_ANSWERS] = {}
                 yield conn
 
     async def close(self) -> None:
         """Close all connections."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+async def once(
+    conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
+) -> Answer:
+    """What ``question(conn, *arguments)`` answers, asked once in this transaction.
+
+    For what many callers who share a transaction ask alike, and what the transaction itself does
+    not change.
+    """
+    answers = conn.info[_ANSWERS]
+    asked = (question, *arguments)
+    if asked not in answers:
+        answers[asked] = await question(conn, *arguments)
+    return cast("Answer", answers[asked])
 
 
 async def upsert(

@@ -6,7 +6,7 @@ attempt and deleted in the one that grants or ends it, so whatever is in here is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -152,20 +152,29 @@ async def claim(
     )
     query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
     entries = [_entry(row, claim_id) for row in (await conn.execute(query)).mappings()]
-    ids = [entry.id for entry in entries]
-    values = {"claim": claim_id, "claim_end": now + hold}
-    await conn.execute(sa.update(outbox).where(outbox.c.id.in_(ids)).values(**values))
+    if entries:
+        ids = [entry.id for entry in entries]
+        values = {"claim": claim_id, "claim_end": now + hold}
+        await conn.execute(sa.update(outbox).where(outbox.c.id.in_(ids)).values(**values))
     return entries
 
 
-async def mark_sent(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
-    """The broker has confirmed it; publish again at ``next_due`` if nobody has claimed it."""
-    await _settle(conn, entry, publications=entry.publications + 1, failures=0, due_time=next_due)
+async def mark_sent(
+    conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[int], datetime]
+) -> None:
+    """The broker has confirmed the entries of one claim.
+
+    Each is published again at ``next_due(publications)`` if nobody has taken it by then.
+    """
+    for publications in {entry.publications + 1 for entry in entries}:
+        alike = [entry for entry in entries if entry.publications + 1 == publications]
+        due = next_due(publications)
+        await _settle(conn, alike, publications=publications, failures=0, due_time=due)
 
 
 async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
     """The broker could not be told; try again at ``next_due``."""
-    await _settle(conn, entry, failures=entry.failures + 1, due_time=next_due)
+    await _settle(conn, [entry], failures=entry.failures + 1, due_time=next_due)
 
 
 async def depth(conn: AsyncConnection) -> dict[str, int]:
@@ -186,6 +195,8 @@ def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
     return Entry(row["id"], task_id, row["pool"], row["publications"], row["failures"], claim_id)
 
 
-async def _settle(conn: AsyncConnection, entry: Entry, **columns: object) -> None:
-    statement = sa.update(outbox).where(outbox.c.id == entry.id, outbox.c.claim == entry.claim)
+async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:
+    """Give up the claim on entries of one claim, and change other columns along with it."""
+    ids = [entry.id for entry in entries]
+    statement = sa.update(outbox).where(outbox.c.id.in_(ids), outbox.c.claim == entries[0].claim)
     await conn.execute(statement.values(claim="", claim_end=None, **columns))

@@ -12,7 +12,7 @@ from services.domain.run import Run, run_name
 from services.domain.stage import Attempt, Stage, StageState
 from services.storage import artifacts, stages, workers
 from services.storage.blobs import BlobStore
-from services.storage.database import utc_now
+from services.storage.database import once, utc_now
 from services.storage.stages import Source
 from services.usecases.inputs import stage_inputs
 from services.usecases.lifecycle import Held, move_stage
@@ -34,7 +34,7 @@ async def stage_key(conn: AsyncConnection, held: Held, stage: Stage) -> str:
         return ""
     judges: dict[str, str] = {}
     if stage.kind is StageKind.JUDGE:
-        known = await _judge_versions(conn)
+        known = await once(conn, _judge_versions)
         names = [judge["name"] for judge in spec["judges"]]
         judges = {name: known[name] for name in names if name in known}
         if len(judges) < len(names):
@@ -49,7 +49,7 @@ async def find_result(
     """The newest result under a key, with its artifacts, whose content is whole in the store."""
     if not key:
         return None
-    for source in await stages.with_key(conn, run.project, key, CANDIDATES):
+    for source in await once(conn, stages.with_key, run.project, key, CANDIDATES):
         stage = source.stage
         made = await artifacts.for_run(
             conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt

@@ -22,6 +22,7 @@ from services.domain.dataset import (
 from services.domain.errors import NotFound, ResourceExhausted
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import datasets as store
+from services.storage.database import once
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats import golden
@@ -102,7 +103,7 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await store.get(conn, project, DatasetReference.parse(reference, field))
+    return await once(conn, store.get, project, DatasetReference.parse(reference, field))
 
 
 async def list_newest(

@@ -20,6 +20,7 @@ from services.domain.eval_set import (
 )
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import eval_sets as store
+from services.storage.database import once
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats.eval_item import scan_eval_items
@@ -78,7 +79,7 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await store.get(conn, project, EvalSetReference.parse(reference, field))
+    return await once(conn, store.get, project, EvalSetReference.parse(reference, field))
 
 
 async def list_newest(

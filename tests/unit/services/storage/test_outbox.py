@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from services.storage import outbox
 from services.storage.database import utc_now
@@ -32,13 +33,12 @@ async def claim(
     admission: Mapping[str, int] | None = None,
     *,
     limit: int = 100,
-    hold: float = 60.0,
 ) -> list[Entry]:
     async with driver.context.database.write() as conn:
         return await outbox.claim(
             conn,
             uuid.uuid4().hex,
-            hold=timedelta(seconds=hold),
+            hold=timedelta(minutes=1),
             admission=admission or {},
             floor=2,
             limit=limit,
@@ -47,16 +47,17 @@ async def claim(
 
 async def test_claims_are_exclusive_until_they_end(driver: Driver) -> None:
     await driver.create()
-    (entry,) = await claim(driver, hold=0.2)
+    (entry,) = await claim(driver)
     assert await claim(driver) == []
-    await asyncio.sleep(0.25)
+    async with driver.context.database.write() as conn:
+        await conn.execute(sa.update(outbox.outbox).values(claim_end=LONG_AGO))
     (again,) = await claim(driver)
     assert again.id == entry.id
     async with driver.context.database.write() as conn:
-        await outbox.mark_sent(conn, entry, LONG_AGO)
+        await outbox.mark_sent(conn, [entry], lambda _: LONG_AGO)
     assert await claim(driver) == [], "a claim that ended may not settle the row"
     async with driver.context.database.write() as conn:
-        await outbox.mark_sent(conn, again, LONG_AGO)
+        await outbox.mark_sent(conn, [again], lambda _: LONG_AGO)
     (repeated,) = await claim(driver)
     assert (repeated.publications, repeated.failures) == (1, 0)
 
@@ -70,7 +71,7 @@ async def test_failures_count_up_and_a_success_clears_them(driver: Driver) -> No
             await outbox.mark_failed(conn, entry, LONG_AGO)
     (entry,) = await claim(driver)
     async with driver.context.database.write() as conn:
-        await outbox.mark_sent(conn, entry, LATER)
+        await outbox.mark_sent(conn, [entry], lambda _: LATER)
     assert await claim(driver) == []
     async with driver.context.database.read() as conn:
         assert await outbox.depth(conn) == {"cpu": 1}
@@ -94,7 +95,7 @@ async def test_what_is_published_counts_until_it_is_claimed_by_a_worker(driver: 
         await driver.create(f"r{i}")
     for entry in await claim(driver):
         async with driver.context.database.write() as conn:
-            await outbox.mark_sent(conn, entry, LATER)
+            await outbox.mark_sent(conn, [entry], lambda _: LATER)
     assert await claim(driver) == []
     await driver.start("r0")
     assert len(await claim(driver)) == 1
@@ -109,7 +110,7 @@ async def test_repeats_and_later_stages_need_no_admission(driver: Driver) -> Non
     assert len(entries) == 2, "the successor of a chain that goes on is due after the grace"
     async with driver.context.database.write() as conn:
         for entry in entries:
-            await outbox.mark_sent(conn, entry, LONG_AGO)
+            await outbox.mark_sent(conn, [entry], lambda _: LONG_AGO)
     await driver.create("waits", cache=False)
     await driver.fail(await driver.start("a"))
     stages = [entry.task_id.stage for entry in await claim(driver)]
