@@ -78,10 +78,17 @@ def audit(cluster: Cluster, client: tailrace.Client, run: run_pb2.Run, sound: Ou
     for name in ("weights", "predictions", "verdicts"):
         if getattr(made, name) != getattr(sound, name):
             found.lost.append(f"{run.name}: {name} differ: {getattr(made, name)!r:.300}")
+    found += told_once(client, run)
+    _leftovers(cluster, client, run, found)
+    return found
+
+
+def told_once(client: tailrace.Client, run: run_pb2.Run) -> Findings:
+    """Whether each stage took effect once, and each line and point is there once."""
+    found = Findings()
     _completions(run, found)
     _logs(client, run, found)
     _curve(client, run, found)
-    _leftovers(cluster, client, run, found)
     return found
 
 

@@ -17,7 +17,6 @@ from tests.integration.specs import small, stage_states, state
 from tests.stack import Stack
 
 CONTAINS = [{"name": "answer_correctness"}, {"name": "contains"}]
-LOGS_LESS = {**to_mapping(small(10).train), "log_every_steps": 5}
 WORKER_SECONDS = 2.0
 """What judging again may take of a worker."""
 
@@ -106,7 +105,7 @@ def test_only_what_changed_costs_a_worker(stack: Stack, capsys: pytest.CaptureFi
             sys.stdout.write(f"\njudging again: {seconds:.2f} s of a worker ({verdict})\n")
 
         # Other steps to the same model: training alone, and the rest is found when it has ended.
-        retrained = client.create_run(small(10, cache=True, train=LOGS_LESS))
+        retrained = client.create_run(small(10, cache=True, train={"log_every_steps": 5}))
         assert stage_states(retrained)["train"] == "queued"
         retrained = until_terminal(client, retrained.name)
         assert stage_states(retrained) == {
