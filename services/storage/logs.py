@@ -91,7 +91,7 @@ async def append(
     common = {**_key(task_id, channel), "project": project, "create_time": utc_now()}
     raw, size = await _take_small_tail(conn, task_id, channel)
     rows = []
-    for part in _parts(records):
+    for part, part_bytes in _parts(records):
         head = Head(head.count + len(part), chain_digest(head.digest, part))
         raw = raw + [record.record() for record in part]
         text = json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
@@ -99,7 +99,7 @@ async def append(
             "first_sequence": head.count - len(raw) + 1,
             "last_sequence": head.count,
             "digest": head.digest,
-            "size_bytes": size + sum(len(record.digested()) for record in part),
+            "size_bytes": size + part_bytes,
             "payload": zstandard.compress(text.encode()),
         }
         rows.append(common | row)
@@ -161,14 +161,15 @@ def _is(task_id: TaskId, channel: Channel) -> sa.ColumnElement[bool]:
     return sa.and_(*(chunks.c[name] == value for name, value in columns.items()))
 
 
-def _parts(records: Sequence[Record]) -> Iterator[list[Record]]:
+def _parts(records: Sequence[Record]) -> Iterator[tuple[list[Record], int]]:
+    """The records of each chunk and their size."""
     part: list[Record] = []
     size = 0
     for record in records:
         part.append(record)
         size += len(record.digested())
         if size >= CHUNK_BYTES:
-            yield part
+            yield part, size
             part, size = [], 0
     if part:
-        yield part
+        yield part, size
