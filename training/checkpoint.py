@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate
+from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatten
 from tailrace.formats.schema import parse, to_mapping
 from training.certificate import certify
 from training.errors import CheckpointError
@@ -94,8 +94,10 @@ def save_checkpoint(
         shutil.rmtree(target)
     draft.rename(target)
     _flush(folder)
+    # A training that goes on from an older step finds newer ones than its own.
+    kept = {target, folder / f"step-{best:08d}" if best is not None else target}
     for old in list_checkpoints(folder)[:-keep]:
-        if best is None or old.name != f"step-{best:08d}":
+        if old not in kept:
             shutil.rmtree(old)
     return target, certificate
 
@@ -185,10 +187,11 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
 
 
 def _require_same(path: Path, saved: dict[str, Any], identity: dict[str, Any]) -> None:
+    before, now = flatten(saved), flatten(identity)
     differing = [
-        f"{name} was {saved.get(name)!r}, is {identity.get(name)!r}"
-        for name in sorted({*identity, *saved})
-        if saved.get(name) != identity.get(name)
+        f"{name} was {before.get(name, 'not there')}, is {now.get(name, 'not there')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
     ]
     if differing:
         raise CheckpointError(f"{path} is of another training: " + "; ".join(differing))

@@ -17,6 +17,8 @@ from training.checkpoint import Checkpoint, save_checkpoint
 
 _log = logging.getLogger(__name__)
 
+_FAILED = "the last checkpoint could not be written: %s"
+
 Saved = Callable[[int, Path, Certificate], None]
 """Told in the writer's thread: the step, the checkpoint's folder and its certificate."""
 
@@ -29,13 +31,17 @@ class CheckpointWriter:
     training's own error is the one that is told.
     """
 
-    def __init__(self, folder: Path, keep: int, saved: Saved) -> None:
-        """``folder`` and ``keep`` are those of :func:`training.checkpoint.save_checkpoint`."""
+    def __init__(self, folder: Path, keep: int, saved: Saved, newest: int | None = None) -> None:
+        """``folder`` and ``keep`` are those of :func:`training.checkpoint.save_checkpoint`.
+
+        ``newest`` is the step of the checkpoint that the training continues from.
+        """
         self._folder = folder
         self._keep = keep
         self._saved = saved
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._flight: Future[None] | None = None
+        self._newest = newest
         self.stalled = 0.0
         """Seconds for which the training has waited for checkpoints."""
 
@@ -60,6 +66,17 @@ class CheckpointWriter:
         finally:
             self.stalled += time.perf_counter() - begun
 
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint on disk, once what is in flight has landed.
+
+        A write that failed is logged.
+        """
+        try:
+            self._land()
+        except OSError as failure:
+            _log.error(_FAILED, failure)
+        return self._newest
+
     def __enter__(self) -> Self:
         return self
 
@@ -74,7 +91,7 @@ class CheckpointWriter:
         except Exception as failure:
             if error is None:
                 raise
-            _log.error("the last checkpoint could not be written: %s", failure)
+            _log.error(_FAILED, failure)
         finally:
             self._pool.shutdown()
 
@@ -86,5 +103,6 @@ class CheckpointWriter:
     def _write(self, checkpoint: Checkpoint, best: int | None) -> None:
         faults.before(Moment.CHECKPOINT)
         path, certificate = save_checkpoint(self._folder, checkpoint, self._keep, best)
+        self._newest = checkpoint.step
         faults.after(Moment.CHECKPOINT)
         self._saved(checkpoint.step, path, certificate)

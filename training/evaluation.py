@@ -23,7 +23,7 @@ from training.models.family import Model, Params
 from training.models.folder import load_model
 from training.observer import Observer
 from training.rendering import render_prompt
-from training.tokenizer import encode, load_tokenizer
+from training.tokenizer import encode, load_tokenizer, require_embedded
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ def predict(
 
     What is in ``stored`` is not asked again. ``mesh`` says how the slot's devices share the work.
     Raises :class:`training.errors.StoppedError` every few tokens when the observer asks for it,
-    and :class:`training.errors.ConfigError` for a mesh that does not fit the devices.
+    :class:`training.errors.ConfigError` for a mesh that does not fit the devices, and
+    :class:`training.errors.ModelConfigError` for a tokenizer that does not fit the model.
     """
     tally = _Tally(observer, _count(eval_sets, spec))
     return _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
@@ -118,6 +119,7 @@ def _predict(
     stored: Sequence[Prediction],
 ) -> list[Prediction]:
     questions = _questions(evaluated.tokenizer, eval_sets)
+    require_embedded((each.prompt for each in questions), evaluated.model.vocabulary)
     made = _still_good(stored, questions, spec, role)
     tally.add(len(made))
     observer.check_stop()

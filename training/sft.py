@@ -23,7 +23,7 @@ from training.adapter_folder import FOLDER as ADAPTER
 from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
 from training.certificate import digest_arrays
-from training.data import Encoded, Example, encode_traces
+from training.data import Encoded, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
 from training.lora import LoraTuning
@@ -34,7 +34,7 @@ from training.models.source import resolve_model
 from training.observer import Observer
 from training.progress import Progress
 from training.rendering import render_prompt, render_response
-from training.tokenizer import load_tokenizer, train_tokenizer
+from training.tokenizer import load_tokenizer, require_embedded, train_tokenizer
 from training.trainer import Trained, Trainer
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Start:
     tokenizer: PreTrainedTokenizerBase
     split: Split
     encoded: Encoded
-    held_out: list[Example]
+    held_out: Encoded
     """What evaluations are made on; empty where none are asked for."""
     source: str | None
     """What the model is known by; None for a preset."""
@@ -81,6 +81,9 @@ def prepare(
             f"context of {network.context} tokens"
         )
     encoded = encode_traces(split.train, tokenizer, sft.max_seq_length, sft.overlong)
+    held_out = _encode_held_out(train, split, tokenizer)
+    examples = [*encoded.examples, *held_out.examples]
+    require_embedded((example.tokens for example in examples), network.vocabulary)
     settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
     identity = {
         "model": to_mapping(model),
@@ -92,7 +95,6 @@ def prepare(
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
         identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
-    held_out = _encode_held_out(train, split, tokenizer)
     return Start(network, params, tokenizer, split, encoded, held_out, model.source, identity)
 
 
@@ -113,7 +115,7 @@ def run_sft(
     sft = _method(train)
     together = train.steps_per_dispatch if sft.group_by_length else None
     stream = BatchStream(start.encoded.examples, Collator.of(sft), train.seed, together)
-    trainer = Trainer(start.model, stream, train, start.identity, start.held_out)
+    trainer = Trainer(start.model, stream, train, start.identity, start.held_out.examples)
     _log.info(
         "training on %d examples (%d prompts held out): %d steps, %d per epoch",
         len(start.encoded.examples),
@@ -152,14 +154,12 @@ def save_folder(
     tokenizer.save_pretrained(folder)
 
 
-def _encode_held_out(
-    train: TrainSpec, split: Split, tokenizer: PreTrainedTokenizerBase
-) -> list[Example]:
+def _encode_held_out(train: TrainSpec, split: Split, tokenizer: PreTrainedTokenizerBase) -> Encoded:
     if not train.eval_every_steps:
-        return []
+        return Encoded([], 0)
     sft = _method(train)
     traces, longest = split.held_out, sft.max_seq_length
-    return encode_traces(traces, tokenizer, longest, sft.overlong, "held-out examples").examples
+    return encode_traces(traces, tokenizer, longest, sft.overlong, "held-out examples")
 
 
 def _open_model(
@@ -200,7 +200,7 @@ def _result(start: Start, trained: Trained, parameters: int, digest: str) -> Tra
         last_loss=progress.epoch_loss,
         examples=len(start.encoded.examples),
         held_out=len({trace.prompt for trace in start.split.held_out}),
-        overlong=start.encoded.overlong,
+        overlong=start.encoded.overlong + start.held_out.overlong,
         parameters=parameters,
         tokens=progress.tokens,
         seconds=round(trained.seconds, 3),

@@ -54,8 +54,7 @@ def compile_steps(
     number of steps done before, and the root key of dropout. ``micro`` rows go through the model
     at a time; ``remat`` is as in :meth:`training.models.family.Decoder.hidden`.
     """
-    by_row = tuning.frozen_head and layout.row_parts == 1
-    gradients_of = accumulate(batch_loss(tuning, remat=remat, by_row=by_row), layout, micro)
+    gradients_of = accumulate(_loss_on(layout, tuning, remat=remat), layout, micro)
 
     def one(
         frozen: Params, state: State, inputs: tuple[Batch, jax.Array]
@@ -84,7 +83,7 @@ def compile_evaluation(
     tuning: Tuning, layout: Layout
 ) -> Callable[[Params, Params, Batch], jax.Array]:
     """The compiled loss of one batch [1, B, T] without dropout, summed over its tokens."""
-    loss_of = batch_loss(tuning)
+    loss_of = _loss_on(layout, tuning)
 
     @jax.jit
     def evaluate(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
@@ -92,6 +91,12 @@ def compile_evaluation(
         return loss_of(trained, frozen, rows, jnp.float32(1), None)
 
     return evaluate
+
+
+def _loss_on(layout: Layout, tuning: Tuning, *, remat: bool = False) -> Loss:
+    """The loss as it is computed on a mesh."""
+    by_row = tuning.frozen_head and layout.row_parts == 1
+    return batch_loss(tuning, remat=remat, by_row=by_row)
 
 
 def batch_loss(tuning: Tuning, *, remat: bool = False, by_row: bool = False) -> Loss:

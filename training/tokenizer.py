@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -87,13 +87,23 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # The class that tokenizers raises is Exception itself.
         raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
     if tokenizer.eos_token_id is None:
         raise ModelConfigError(f"the tokenizer in {folder} has no end-of-sequence token")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> None:
+    """Raise :class:`training.errors.ModelConfigError` for token ids that a model does not embed."""
+    largest = max((max(tokens, default=0) for tokens in sequences), default=0)
+    if largest >= vocabulary:
+        raise ModelConfigError(
+            f"the tokenizer makes token {largest}, but the model embeds {vocabulary} tokens only: "
+            "take the tokenizer that belongs to the model, or resize its embedding"
+        )
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -25,8 +25,8 @@ from training.checkpoint import Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoint_writer import CheckpointWriter
 from training.data import Example
 from training.dimensions import flops_per_token
-from training.divergence import require_finite, require_finite_weights
-from training.errors import CheckpointError, StoppedError
+from training.divergence import require_finite, require_finite_weights, with_way_out
+from training.errors import CheckpointError, DivergedError, StoppedError
 from training.held_out import Evaluator
 from training.models.family import Model, Params
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
@@ -53,7 +53,7 @@ class Position:
     best: dict[str, NDArray[Any]] | None
     """A copy of the trained values of the best step on the host, where they are asked for."""
     saved: int | None = None
-    """Step of the newest checkpoint."""
+    """Step of the newest checkpoint, which may still be on its way to the disk."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,15 @@ class Trainer:
         observer.check_stop()
         self._throughput = self._stopwatch()
         begun, start = time.perf_counter(), at.step
-        with CheckpointWriter(checkpoints, self._spec.keep_checkpoints, _told(observer)) as writer:
-            while at.step < end and not self._stale(at):
-                self._go_on(at, frozen, end, observer, writer)
+        keep, told = self._spec.keep_checkpoints, _told(observer)
+        with CheckpointWriter(checkpoints, keep, told, at.saved) as writer:
+            try:
+                while at.step < end and not self._stale(at):
+                    self._go_on(at, frozen, end, observer, writer)
+                require_finite_weights(at.state[0], at.step)
+            except DivergedError as error:
+                raise with_way_out(error, writer.newest()) from error
         _log.info("the training waited %.2f s for its checkpoints", writer.stalled)
-        require_finite_weights(at.state[0], at.step, at.saved)
         if at.saved != at.step:
             observer.certificate(certify(self._snapshot(at)))
         kept = self._kept(at)
@@ -184,7 +188,7 @@ class Trainer:
         ends = at.step == end or self._stale(at)
         request = None if ends else observer.stop_request()
         if save or request is StopRequest.RELEASE:
-            require_finite_weights(at.state[0], at.step, at.saved)
+            require_finite_weights(at.state[0], at.step)
             writer.save(partial(self._snapshot, at), best=at.progress.best_step)
             at.saved = at.step
         if request is not None:
@@ -200,15 +204,15 @@ class Trainer:
         self._throughput.add(batch.tokens.shape, time.perf_counter() - begun, tokens)
         at.progress.tokens += tokens
         for at.step, (loss, norm) in enumerate(watched, start=first + 1):
-            require_finite("loss", loss, at.step, at.saved)
-            require_finite("gradient norm", norm, at.step, at.saved)
+            require_finite("loss", loss, at.step)
+            require_finite("gradient norm", norm, at.step)
             at.progress.add(loss, self._stream.steps_per_epoch)
             if at.step in (1, end) or at.step % self._spec.log_every_steps == 0:
                 observer.metric(self._point(at.step, end, at.progress))
 
     def _evaluate(self, at: Position, frozen: Params, observer: Observer) -> None:
         loss = self._evaluator.loss(at.state[0], frozen)
-        require_finite("evaluation loss", loss, at.step, at.saved)
+        require_finite("evaluation loss", loss, at.step)
         better = at.progress.evaluated(at.step, loss, self._spec.early_stopping_min_delta)
         if better and at.best is not None:
             at.best = _on_host(at.state[0])

@@ -133,6 +133,7 @@ class Gpt2(nnx.Module):
 
     def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
         self.dropout = config.embd_pdrop
+        self.last_position = config.n_positions - 1
         self.transformer = Gpt2Body(config, rngs)
         sizes, spread = (config.n_embd, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
@@ -151,7 +152,8 @@ class Gpt2(nnx.Module):
     ) -> tuple[jax.Array, Cache]:
         """Last hidden states; arguments as in :class:`training.models.family.Decoder`."""
         body, shared = self.transformer, Pass(mask, start, Dropout(dropout_key))
-        x = body.wte(tokens) + body.wpe(positions)
+        # Rows are padded to a bucket's size, which may lie beyond the last position there is.
+        x = body.wte(tokens) + body.wpe(jnp.minimum(positions, self.last_position))
         x = shared.drop(x, self.dropout)
         x, cache = run_layers(body.h, x, cache, shared, remat=remat)
         return body.ln_f(x), cache

@@ -24,12 +24,19 @@ import jax
 import numpy as np
 
 from tailrace.formats.certificate import CERTIFICATE
-from tailrace.formats.run_spec import MeshSpec, SftSpec, TrainSpec
+from tailrace.formats.run_spec import (
+    AdapterSpec,
+    FinalModel,
+    LoraSpec,
+    MeshSpec,
+    SftSpec,
+    TrainSpec,
+)
 from training.batches import BatchStream, Collator
 from training.checkpoint import list_checkpoints
 from training.data import Example
 from training.models.registry import model_from_config
-from training.observer import MetricPoint, Observer
+from training.observer import EvalPoint, MetricPoint, Observer
 from training.trainer import Trainer
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -66,11 +73,33 @@ SPEC = TrainSpec(
 )
 
 
+ADAPTED = dataclasses.replace(
+    SPEC,
+    sft=SftSpec(
+        max_steps=4,
+        batch_size=8,
+        micro_batch_size=4,
+        max_seq_length=32,
+        packing=True,
+        learning_rate=1e-1,
+    ),
+    adapter=AdapterSpec(lora=LoraSpec(rank=2)),
+    eval_every_steps=2,
+    final_model=FinalModel.BEST,
+)
+"""All that is laid out otherwise than whole weights of one pass."""
+
+
 class Curve(Observer):
     """Keeps the losses."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.evaluations: list[float] = []
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """Keep one."""
+        self.evaluations.append(point.eval_loss)
 
     def metric(self, point: MetricPoint) -> None:
         """Keep one."""
@@ -78,13 +107,27 @@ class Curve(Observer):
 
 
 @functools.cache
-def trainer(family: str, mesh: str) -> Trainer:
+def trainer(family: str, mesh: str, spec: TrainSpec = SPEC) -> Trainer:
     generator = np.random.default_rng(0)
     examples = [Example(tuple(int(t) for t in generator.integers(0, 50, 12)), 4) for _ in range(16)]
     model = model_from_config(CONFIGS[family])
-    assert SPEC.sft is not None
-    spec = dataclasses.replace(SPEC, mesh=MESHES[mesh])
-    return Trainer(model, BatchStream(examples, Collator.of(SPEC.sft), seed=0), spec, {})
+    assert spec.sft is not None
+    stream = BatchStream(examples, Collator.of(spec.sft), seed=0)
+    return Trainer(model, stream, dataclasses.replace(spec, mesh=MESHES[mesh]), {}, examples[:5])
+
+
+def adapted(mesh: str, root: Path) -> dict[str, Any]:
+    """What a training of an adapter gives on a mesh."""
+    curve = Curve()
+    params = model_from_config(CONFIGS["llama"]).init(0)
+    made = trainer("llama", mesh, ADAPTED)
+    trained = made.train(params, root / "adapted" / mesh, curve)
+    merged = made.tuning.merged(trained.params, params)
+    return {
+        "losses": curve.losses,
+        "evaluations": curve.evaluations,
+        "merged": {name: np.asarray(value).ravel().tolist() for name, value in merged.items()},
+    }
 
 
 def main(root: Path) -> dict[str, Any]:
@@ -107,6 +150,7 @@ def main(root: Path) -> dict[str, Any]:
         (path, _) = list_checkpoints(root / "gpt2" / written)
         trainer("gpt2", restored).train(params, root / "again", curve, resume=path)
         seen["resumed"][f"{written} to {restored}"] = curve.losses
+    seen["adapted"] = {mesh: adapted(mesh, root) for mesh in ("one", "all")}
     last = list_checkpoints(root / "gpt2" / "all")[-1]
     seen["mesh"] = json.loads((last / CERTIFICATE).read_text())["conditions"]["mesh"]
     return seen

@@ -23,7 +23,7 @@ from training.checkpoint import (
 )
 from training.errors import CheckpointError
 
-IDENTITY = {"seed": 1, "dataset": "abc"}
+IDENTITY = {"train": {"seed": 1, "steps": 9}, "dataset": "abc"}
 
 
 def state(value: float = 1.0) -> Any:
@@ -71,6 +71,13 @@ def test_the_best_one_is_kept_beside_the_newest(tmp_path: Path) -> None:
     assert [checkpoint_step(path) for path in list_checkpoints(tmp_path)] == [10, 20]
 
 
+def test_what_was_just_written_is_never_removed(tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        save(tmp_path, make(step), keep=3)
+    # It goes on from step 100; newer steps are there already.
+    assert save(tmp_path, make(120), keep=2).is_dir()
+
+
 def test_a_copy_on_the_host_outlives_donated_buffers() -> None:
     value = jnp.arange(4096, dtype=jnp.float32)
     copy = to_host((value,))
@@ -99,8 +106,8 @@ def test_an_interrupted_save_leaves_the_old_one(
 
 def test_another_training_is_refused_by_name(tmp_path: Path) -> None:
     path = save(tmp_path, make(1), keep=1)
-    with pytest.raises(CheckpointError, match="dataset was 'abc', is 'xyz'; seed was 1, is 2"):
-        load_checkpoint(path, {"seed": 2, "dataset": "xyz"})
+    with pytest.raises(CheckpointError, match="dataset was abc, is xyz; train.seed was 1, is 2$"):
+        load_checkpoint(path, {"train": {"seed": 2, "steps": 9}, "dataset": "xyz"})
 
 
 def test_damage_is_seen(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.jsonl import read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.run_spec import InferSpec
-from training.errors import StoppedError
+from tests.unit.training.conftest import TINY
+from training.errors import ModelConfigError, StoppedError
 from training.eval_output import write_eval_traces
 from training.evaluation import Evaluated, evaluate_folder, predict
 from training.models.family import Model, Params
+from training.models.registry import model_from_config
 from training.observer import Observer, StopRequest
 from training.sft import save_folder
 
@@ -55,6 +57,12 @@ def test_a_prediction_for_every_item_in_order(folder: Path, tmp_path: Path, reco
 
 def keys_of(prediction: Prediction) -> tuple[str, str]:
     return prediction.eval_set, prediction.example_id
+
+
+def test_a_tokenizer_of_another_model_is_refused(tokenizer: Any, recorder: Any) -> None:
+    small = model_from_config({**TINY, "vocab_size": 60})
+    with pytest.raises(ModelConfigError, match="but the model embeds 60 tokens only"):
+        predict(Evaluated(small, small.init(0), tokenizer), SETS, SPEC, ModelRole.BASE, recorder())
 
 
 def test_stops_between_batches(model: Model, params: Params, tokenizer: Any, recorder: Any) -> None:

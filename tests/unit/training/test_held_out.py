@@ -76,6 +76,23 @@ def test_the_loss_does_not_depend_on_the_rows(
         evaluator(model, [], SFT).loss(params, {})
 
 
+def test_the_best_checkpoint_outlives_newer_ones(
+    model: Model,
+    stream: BatchStream,
+    params: Params,
+    held_out: list[Example],
+    tmp_path: Path,
+    recorder: Any,
+) -> None:
+    spec = dataclasses.replace(SPEC, keep_checkpoints=1, save_every_steps=2)
+    trained = Trainer(model, stream, spec, {}, held_out).train(params, tmp_path, recorder())
+    best = trained.progress.best_step
+    assert best is not None
+    assert best < trained.steps
+    names = [path.name for path in list_checkpoints(tmp_path)]
+    assert names == [f"step-{best:08d}", f"step-{trained.steps:08d}"]
+
+
 def test_evaluations_come_at_the_first_boundary_after_their_step(
     whole: tuple[Trained, Any],
 ) -> None:

@@ -10,14 +10,25 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.canonical import sha256_file
 from tailrace.formats.golden import golden_v2_manifest
-from tailrace.formats.run_spec import AdapterSpec, LoraSpec, ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.run_spec import (
+    AdapterSpec,
+    LoraSpec,
+    ModelSpec,
+    Overlong,
+    SftSpec,
+    TrainSpec,
+)
 from tailrace.formats.trace import Trace
-from training.errors import ConfigError, DataError
+from tests.unit.training.conftest import TINY
+from training.batches import BatchStream, Collator
+from training.errors import ConfigError, DataError, ModelConfigError
 from training.models.family import Model, Params
 from training.models.folder import load_model
+from training.models.registry import model_from_config
 from training.progress import Progress
 from training.sft import prepare, run_sft, save_folder, warn_if_worse
-from training.tokenizer import load_tokenizer
+from training.steps import compile_steps
+from training.tokenizer import load_tokenizer, train_tokenizer
 
 NANO = ModelSpec(preset="gpt2-nano")
 
@@ -95,7 +106,7 @@ def test_an_adapter_lies_beside_the_model_it_is_merged_into(
         eval_every_steps=2,
     )
     start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
-    assert len(start.held_out) == len(start.split.held_out) == 18
+    assert len(start.held_out.examples) == len(start.split.held_out) == 18
     seen = recorder()
     result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
     assert result.parameters == 2 * 2 * (16 + 48)
@@ -114,6 +125,68 @@ def test_an_adapter_lies_beside_the_model_it_is_merged_into(
             assert np.abs(up).max() > 0
             expected = expected + config["lora_alpha"] / config["r"] * (up @ down).T
         np.testing.assert_allclose(merged[name], expected, rtol=0, atol=1e-7)
+
+
+def test_a_context_between_two_buckets(traces: list[Trace], tmp_path: Path, recorder: Any) -> None:
+    # Rows of 70 tokens are padded to 96, beyond the last position.
+    tokenizer = train_tokenizer([t.prompt for t in traces], 320, 70)
+    network = model_from_config({**TINY, "n_positions": 70, "vocab_size": len(tokenizer)})
+    save_folder(tmp_path / "base", network, network.init(0), tokenizer)
+    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=70, overlong=Overlong.TRUNCATE)
+    train = spec(sft=sft, eval_fraction=0.2, eval_every_steps=2)
+    start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
+    assert max(example.inputs for example in start.encoded.examples) > 64
+    seen = recorder()
+    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
+    assert np.isfinite(result.last_loss)
+    assert np.isfinite(seen.evaluations[-1].eval_loss)
+    # What was cut is counted, in both parts.
+    assert start.encoded.overlong > 0 < start.held_out.overlong
+    assert result.overlong == start.encoded.overlong + start.held_out.overlong
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    tmp_path: Path, traces: list[Trace], tokenizer: Any
+) -> None:
+    network = model_from_config({**TINY, "vocab_size": 300})
+    save_folder(tmp_path, network, network.init(0), tokenizer)
+    complaint = r"the tokenizer makes token 3\d\d, but the model embeds 300 tokens only"
+    with pytest.raises(ModelConfigError, match=complaint):
+        prepare(ModelSpec(source="models/x"), spec(), traces, tmp_path)
+
+
+def test_rows_are_laid_out_as_the_spec_says(
+    tmp_path: Path, traces: list[Trace], recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        asked["micro"], asked["remat"] = arguments[3], options["remat"]
+        return compile_steps(*arguments, **options)
+
+    class SpiedStream(BatchStream):
+        def __init__(self, *arguments: Any) -> None:
+            asked["collator"], asked["together"] = arguments[1], arguments[3]
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("training.trainer.compile_steps", spied)
+    monkeypatch.setattr("training.sft.BatchStream", SpiedStream)
+    sft = SftSpec(
+        max_steps=2,
+        batch_size=4,
+        micro_batch_size=2,
+        max_seq_length=64,
+        packing=True,
+        group_by_length=True,
+    )
+    train = spec(sft=sft, remat=True)
+    run_sft(prepare(NANO, train, traces), train, tmp_path / "c", tmp_path / "f", recorder())
+    assert asked == {
+        "micro": 2,
+        "remat": True,
+        "collator": Collator(4, row_length=64),
+        "together": 2,
+    }
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,16 @@ def test_the_loss_is_the_same_on_one_device_and_on_eight(probed: dict[str, Any],
         np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
 
 
+def test_an_adapter_is_the_same_on_one_device_and_on_eight(probed: dict[str, Any]) -> None:
+    one, many = probed["adapted"]["one"], probed["adapted"]["all"]
+    assert (len(one["losses"]), len(one["evaluations"])) == (4, 2)
+    assert max(one["losses"]) - min(one["losses"]) > 0.01
+    for curve in ("losses", "evaluations"):
+        np.testing.assert_allclose(many[curve], one[curve], rtol=0, atol=1e-5)
+    for name, weights in one["merged"].items():
+        np.testing.assert_allclose(many["merged"][name], weights, rtol=0, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize("change", ["all to one", "one to all", "all to data_tensor"])
 def test_a_checkpoint_of_one_mesh_goes_on_on_another(probed: dict[str, Any], change: str) -> None:
     undisturbed = probed["losses"]["gpt2/one"]

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import MeshSpec, Overlong
+from tailrace.formats.run_spec import LoraSpec, MeshSpec, Overlong
 from tailrace.formats.trace import Trace
 from training.batches import Batch, Collator
 from training.data import Example, encode_traces
+from training.lora import LoraTuning
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.sharding import Layout, make_mesh
@@ -121,6 +122,48 @@ def test_gradient_accumulation(
     # Recomputation changes nothing either.
     check_equal(gradients(network, batch, micro=4, remat=True), whole, 1e-6)
     assert abs(float(whole[0]) - float(plain[0])) > 1e-4
+
+
+@pytest.mark.parametrize("family", ["gpt2", "mistral"])
+@pytest.mark.parametrize("remat", [False, True])
+def test_layers_are_computed_again_where_it_is_asked_for(
+    network: tuple[Model, Params],
+    examples: list[Example],
+    tokenizer: Any,
+    family: str,
+    remat: bool,
+) -> None:
+    if family == "mistral":
+        sliding = model_from_config({**MISTRAL, "vocab_size": len(tokenizer)})
+        network = (sliding, random(sliding))
+    model, params = network
+    loss_of = batch_loss(FullTuning(model, jnp.float32), remat=remat)
+    rows = jax.tree.map(lambda values: values[0], Collator(12).collate([examples]))
+    traced = jax.make_jaxpr(jax.grad(loss_of))(params, {}, rows, jnp.float32(1), None)
+    assert ("remat" in str(traced) or "checkpoint" in str(traced)) is remat
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("row_length", [None, 64])
+def test_logits_of_one_row_at_a_time(
+    network: tuple[Model, Params], examples: list[Example], dtype: Any, row_length: int | None
+) -> None:
+    model, params = network
+    tuning = LoraTuning(model, LoraSpec(rank=2), dtype, seed=0)
+    adapter, frozen = tuning.start(params)
+    trained = {name: value + 0.01 for name, value in adapter.items()}
+    batch = Collator(12, row_length).collate([examples])
+    rows = jax.tree.map(lambda values: values[0], batch)
+    total = jnp.float32(rows.weights.sum())
+
+    def found(by_row: bool) -> Found:
+        of = jax.jit(jax.value_and_grad(batch_loss(tuning, by_row=by_row)))
+        made: Found = of(trained, frozen, rows, total, None)
+        return made
+
+    whole = found(by_row=False)
+    assert max(float(jnp.abs(value).max()) for value in whole[1].values()) > 1e-4
+    check_equal(found(by_row=True), whole, 1e-5 if dtype == jnp.float32 else 2e-2)
 
 
 def test_bfloat16_is_close_and_its_gradients_are_float32(

@@ -69,6 +69,17 @@ def test_refused_folders(tmp_path: Path, model: Model, params: Params, tokenizer
         load_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_that_cannot_be_read_is_told(
+    tmp_path: Path, model: Model, params: Params, tokenizer: Any
+) -> None:
+    save_folder(tmp_path, model, params, tokenizer)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"]["type"] = "Unheard"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ModelConfigError, match="cannot be loaded"):
+        load_tokenizer(tmp_path)
+
+
 def test_no_code_of_a_model_is_run(
     tmp_path: Path, model: Model, params: Params, tokenizer: Any
 ) -> None:

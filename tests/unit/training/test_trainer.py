@@ -63,6 +63,11 @@ def test_loss_falls_and_metrics_come_as_asked(
     assert seen.points[-1].loss < seen.points[0].loss - 1
     assert trained.progress.epoch_loss < seen.points[0].loss - 1
     assert seen.points[-1].epoch == 4.0
+    assert all(point.tokens_per_second > 0 for point in seen.points)
+    assert all(point.flops_utilization is None for point in seen.points), "a processor has none"
+    assert all(point.host_memory_peak_bytes > 0 for point in seen.points)
+    assert seen.points[-1].eta_seconds == 0
+    assert seen.points[1].eta_seconds > 0
     assert seen.saved == [4, 8, 12]
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-00000008", "step-00000012"]
     assert seen.done == [(step, 12, "steps") for step in range(0, 13, 2)]
@@ -171,7 +176,7 @@ def test_another_training_is_not_resumed(
     trainer.train(params, tmp_path, recorder(), last=4)
     saved = list_checkpoints(tmp_path)[-1]
     other = Trainer(model, stream, SPEC, {"test": False})
-    with pytest.raises(CheckpointError, match="test was True, is False"):
+    with pytest.raises(CheckpointError, match="test was true, is false"):
         other.train(params, tmp_path, recorder(), resume=saved)
     reseeded = Trainer(model, stream, dataclasses.replace(SPEC, seed=7), {"test": True})
     with pytest.raises(CheckpointError, match="random number generator"):
@@ -183,7 +188,7 @@ def test_divergence_is_told(
 ) -> None:
     name = "transformer.wte.weight"
     broken = {**params, name: params[name].at[0, 0].set(np.inf)}
-    with pytest.raises(DivergedError, match=r"at step 1; no checkpoint was saved: lower train"):
+    with pytest.raises(DivergedError, match=r"at step 1; no checkpoint was saved"):
         trainer.train(broken, tmp_path, recorder())
 
 
@@ -201,7 +206,9 @@ def test_divergence_leaves_the_last_good_checkpoint(
     assert SPEC.sft is not None
     absurd = dataclasses.replace(SPEC, sft=dataclasses.replace(SPEC.sft, learning_rate=3e38))
     diverging = Trainer(model, stream, absurd, {"test": True})
-    with pytest.raises(DivergedError, match=r"is (nan|inf) at step 6; checkpoint 4 is good"):
+    with pytest.raises(
+        DivergedError, match=r"is (nan|inf) at step 6; .* of step 4 is good"
+    ):
         diverging.train(params, tmp_path, recorder(), resume=saved)
     assert list_checkpoints(tmp_path) == [saved]
     resumed = trainer.train(params, tmp_path, recorder(), resume=saved)
