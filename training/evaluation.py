@@ -20,7 +20,7 @@ from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
 from training.generate.placement import generation_layout
 from training.models.family import Model, Params
-from training.models.folder import load_model
+from training.models.folder import end_tokens, load_model
 from training.observer import Observer
 from training.rendering import render_prompt
 from training.tokenizer import encode, load_tokenizer, require_embedded
@@ -35,13 +35,15 @@ class Evaluated:
     model: Model
     params: Params
     tokenizer: PreTrainedTokenizerBase
+    ends: frozenset[int] = frozenset()
+    """Tokens that end an answer, beside the tokenizer's own."""
     _generators: dict[MeshSpec, Generator] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`."""
         model, params = load_model(folder)
-        return cls(model, params, load_tokenizer(folder))
+        return cls(model, params, load_tokenizer(folder), end_tokens(folder))
 
     def generator(self, mesh: MeshSpec) -> Generator:
         """What asks the model, with its compiled programs; the same one each time."""
@@ -49,7 +51,7 @@ class Evaluated:
             self._generators[mesh] = Generator(
                 self.model,
                 self.params,
-                int(self.tokenizer.eos_token_id),
+                {int(self.tokenizer.eos_token_id), *self.ends},
                 self.text,
                 generation_layout(self.model, mesh),
             )

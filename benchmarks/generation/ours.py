@@ -14,7 +14,7 @@ from training.models.folder import load_model
 def main(folder: Path, name: str) -> None:
     """Serve whole generations of the workload ``name``."""
     work = WORKLOADS[name]()
-    generator = Generator(*load_model(folder), eos_token_id=-1)
+    generator = Generator(*load_model(folder), ends=())
     sampling = Sampling(max(work.answers))
 
     def steps(count: int) -> None:

@@ -19,7 +19,7 @@ def main(folder: Path, cache: Path) -> None:
     from training.models.folder import load_model
 
     work = even()
-    generator = Generator(*load_model(folder), eos_token_id=-1)
+    generator = Generator(*load_model(folder), ends=())
     begun = time.perf_counter()
     parts = generator.generate(work.prompts, Sampling(max(work.answers)), work.batch_size)
     next(parts)

@@ -26,9 +26,6 @@ MOMENT_SECONDS = 60.0
 RUN_SECONDS = 240.0
 """How long a run may take after it was mended."""
 
-SHORTEST_DELAY = 1.0
-"""A target that is not there this many seconds after a submission is not coming."""
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -86,11 +83,11 @@ class Experiments:
             reached.unlink(missing_ok=True)
         mend()
 
-    def at_random(self, hits: Sequence[Hit]) -> Findings:
+    def at_random(self, hits: Sequence[Hit], tries: int = 4) -> Findings:
         """Hit a run with one fault after the other, wherever it is by then, and audit its end.
 
         A target that is not there then is hit in another run, after half the time. Raises
-        ``NoTargetError`` when it is never there.
+        ``NoTargetError`` when it is not there for so many tries.
         """
         self._require_disks(hits)
         submitted = self._submit()
@@ -101,11 +98,11 @@ class Experiments:
             try:
                 strike(self._cluster, hit.target, hit.fault, None)()
             except NoTargetError:
-                if hit.delay < SHORTEST_DELAY:
+                if tries == 1:
                     raise
                 missed.append(replace(hit, delay=hit.delay / 2))
         findings = self._conclude(submitted)
-        return findings + self.at_random(missed) if missed else findings
+        return findings + self.at_random(missed, tries - 1) if missed else findings
 
     def _require_disks(self, each: Sequence[Cell | Hit]) -> None:
         if any(it.fault is Fault.DISK for it in each) and not self._cluster.data_disk.own:

@@ -51,7 +51,7 @@ def check_generation(model: Model, params: Params, expected: Expected) -> None:
     """Greedy continuations are equal, token for token, prompts of all lengths in one batch."""
     rows = range(len(PROMPT_LENGTHS))
     prompts = [expected["tokens"][row, : PROMPT_LENGTHS[row]].tolist() for row in rows]
-    generator = Generator(model, params, eos_token_id=EOS)
+    generator = Generator(model, params, {EOS})
     seen = 0
     for batch in generator.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS), len(prompts)):
         for generation in batch:

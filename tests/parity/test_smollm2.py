@@ -44,7 +44,7 @@ def test_its_own_template_and_pre_tokenizer(smollm2: Evaluated) -> None:
 def test_greedy_answers(smollm2: Evaluated) -> None:
     tokenizer = smollm2.tokenizer
     prompts = [encode(tokenizer, render_prompt(tokenizer, question)) for question in CASES]
-    generator = Generator(smollm2.model, smollm2.params, int(tokenizer.eos_token_id))
+    generator = Generator(smollm2.model, smollm2.params, {int(tokenizer.eos_token_id)})
     made = generator.generate(prompts, Sampling(max_new_tokens=24), len(prompts))
     answers = {each.index: each.tokens for batch in made for each in batch}
     texts = [tokenizer.decode(answers[i], skip_special_tokens=True) for i in range(len(CASES))]

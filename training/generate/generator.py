@@ -63,14 +63,17 @@ class Generator:
         self,
         model: Model,
         params: Params,
-        eos_token_id: int,
+        ends: Collection[int],
         decode: Decode | None = None,
         layout: Layout | None = None,
     ) -> None:
-        """``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh."""
+        """``ends`` are the tokens that end an answer, of which they are part.
+
+        ``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh.
+        """
         self._model = model
         self._params = params if layout is None else layout.place(params)
-        self._eos = eos_token_id
+        self._ends = frozenset(ends)
         self._decode = decode
         self._layout = layout
         self._programs: dict[Choice, Programs] = {}
@@ -121,7 +124,7 @@ class Generator:
         unit = 1 if self._layout is None else self._layout.row_parts
         number = unit * -(-rows // unit)
         wave = unit * -(-number // unit // WAVES)
-        slots = Slots(number, self._eos)
+        slots = Slots(number, self._ends)
         programs = self._programs_for(sampling.choice)
         root = jax.random.key(sampling.seed)
         state = programs.empty(number, SMALLEST_CACHE)
@@ -178,7 +181,7 @@ class Generator:
     ) -> Generation:
         request = answer.request
         text = texts.get((request.index, request.sample))
-        reason = FinishReason.EOS if answer.tokens[-1] == self._eos else FinishReason.LENGTH
+        reason = FinishReason.EOS if answer.tokens[-1] in self._ends else FinishReason.LENGTH
         return Generation(
             request.index,
             answer.tokens,
@@ -199,7 +202,7 @@ class Generator:
 
     def _programs_for(self, choice: Choice) -> Programs:
         if choice not in self._programs:
-            self._programs[choice] = Programs(self._model, choice, self._eos, STEPS, self._layout)
+            self._programs[choice] = Programs(self._model, choice, self._ends, STEPS, self._layout)
         return self._programs[choice]
 
 

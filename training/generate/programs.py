@@ -6,7 +6,7 @@ sequence's last token is never looked at, so that a slot is reused without being
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -86,13 +86,13 @@ class Programs:
     """The programs of one model and one way of choosing; they are compiled per shape."""
 
     def __init__(
-        self, model: Model, choice: Choice, eos: int, steps: int, layout: Layout | None
+        self, model: Model, choice: Choice, ends: Collection[int], steps: int, layout: Layout | None
     ) -> None:
         self.steps = steps
         """K: most tokens a row makes in a call of :attr:`decode`."""
         self._model = model
         self._choice = choice
-        self._eos = eos
+        self._ends = jnp.asarray(sorted(ends), jnp.int32)
         self._layout = layout
         self.empty: Callable[[int, int], State]
         """The state of B idle slots with S columns."""
@@ -200,7 +200,7 @@ class Programs:
             moved = rows._replace(
                 token=jnp.where(live, token, rows.token),
                 position=rows.position + live,
-                left=jnp.where(live & (token != self._eos), rows.left - 1, 0),
+                left=jnp.where(live & ~jnp.isin(token, self._ends), rows.left - 1, 0),
                 drawn=rows.drawn + live,
             )
             made = Chosen(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +41,8 @@ class Answer:
 class Slots:
     """A fixed number of places, each idle or taken by an answer."""
 
-    def __init__(self, number: int, eos: int) -> None:
-        self._eos = eos
+    def __init__(self, number: int, ends: Collection[int]) -> None:
+        self._ends = ends
         self._answers: list[Answer | None] = [None] * number
         self.rows = Rows(*(np.zeros(number, np.int32) for _ in Rows._fields))
 
@@ -105,7 +105,7 @@ class Slots:
         rows.position[slot] += len(tokens)
         rows.left[slot] -= len(tokens)
         rows.drawn[slot] += len(tokens)
-        answer.ended = bool(tokens[-1] == self._eos or rows.left[slot] == 0)
+        answer.ended = int(tokens[-1]) in self._ends or bool(rows.left[slot] == 0)
 
 
 def lay_out(requests: Sequence[Request], rows: int, width: int) -> Prompts:

@@ -23,6 +23,9 @@ __all__ = ["CONFIG", "WEIGHTS", "load_model", "read_config", "save_model", "weig
 CONFIG = "config.json"
 """The configuration's file name."""
 
+GENERATION_CONFIG = "generation_config.json"
+"""The file that says how a model is asked; not every folder has one."""
+
 
 def load_model(folder: Path) -> tuple[Model, Params]:
     """Read a model folder; weights of any float type come back as float32.
@@ -39,11 +42,31 @@ def load_model(folder: Path) -> tuple[Model, Params]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of a model folder; errors as :func:`load_model`."""
-    path = folder / CONFIG
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return _read_object(folder / CONFIG)
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{folder} is no model folder: it has no {CONFIG}") from error
+
+
+def end_tokens(folder: Path) -> frozenset[int]:
+    """The tokens that end what the model of a folder says.
+
+    As in transformers, those of generation_config.json outweigh those of config.json; models that
+    chat often name several. Raises :class:`training.errors.ModelConfigError`.
+    """
+    named: Any = None
+    for name in (GENERATION_CONFIG, CONFIG):
+        if named is None and (folder / name).is_file():
+            named = _read_object(folder / name).get("eos_token_id")
+    ids = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(each) is int for each in ids):
+        raise ModelConfigError(f"{folder}: eos_token_id {named!r} is neither a token id nor a list")
+    return frozenset(ids)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelConfigError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):

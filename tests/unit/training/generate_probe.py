@@ -37,7 +37,7 @@ def main() -> dict[str, Any]:
         for name, layout in {"one": None, "all": generation_layout(model, MESH)}.items():
             made = [
                 (each.index, each.tokens, each.logprobs)
-                for part in Generator(model, params, 0, layout=layout).generate(
+                for part in Generator(model, params, {0}, layout=layout).generate(
                     prompts, sampling, batch_size=6
                 )
                 for each in part

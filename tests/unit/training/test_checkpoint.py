@@ -106,7 +106,7 @@ def test_an_interrupted_save_leaves_the_old_one(
 
 def test_another_training_is_refused_by_name(tmp_path: Path) -> None:
     path = save(tmp_path, make(1), keep=1)
-    with pytest.raises(CheckpointError, match="dataset was abc, is xyz; train.seed was 1, is 2$"):
+    with pytest.raises(CheckpointError, match=r"dataset was abc, is xyz; train\.seed was 1, is 2$"):
         load_checkpoint(path, {"train": {"seed": 2, "steps": 9}, "dataset": "xyz"})
 
 

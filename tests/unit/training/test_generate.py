@@ -21,7 +21,7 @@ PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 17]
 
 @pytest.fixture(scope="module")
 def generator(model: Model, params: Params) -> Generator:
-    return Generator(model, params, eos_token_id=0)
+    return Generator(model, params, {0})
 
 
 def run(generator: Generator, prompts: Any, batch: int, **sampling: Any) -> list[Generation]:
@@ -74,11 +74,22 @@ def test_end_of_sequence_ends_a_row_alone(model: Model, params: Params, referenc
     expected = reference(PROMPTS[0], 8)
     eos = expected[2]
     first = expected.index(eos)
-    made = run(Generator(model, params, eos), PROMPTS[:2], 2, max_new_tokens=8)
+    made = run(Generator(model, params, {eos}), PROMPTS[:2], 2, max_new_tokens=8)
     assert made[0].finish_reason is FinishReason.EOS
     assert made[0].tokens == expected[: first + 1]
     other = reference(PROMPTS[1], 8)
     assert made[1].tokens == (other[: other.index(eos) + 1] if eos in other else other)
+
+
+def test_any_of_several_tokens_ends_a_row(model: Model, params: Params, reference: Any) -> None:
+    # What would come fourth for one prompt and third for the other.
+    firsts = [reference(prompt, 8) for prompt in PROMPTS[:2]]
+    ends = {firsts[0][3], firsts[1][2]}
+    made = run(Generator(model, params, ends), PROMPTS[:2], 2, max_new_tokens=8)
+    for each, expected in zip(made, firsts, strict=True):
+        stop = next(i for i, token in enumerate(expected) if token in ends)
+        assert each.tokens == expected[: stop + 1]
+        assert each.finish_reason is FinishReason.EOS
 
 
 def test_length_ends_a_row(generator: Generator) -> None:
@@ -98,7 +109,7 @@ def test_temperature_is_reproducible_whatever_the_batch(generator: Generator) ->
 
 def test_sampling_follows_the_logits(model: Model, params: Params) -> None:
     prompts = [[5, 6]] * 256
-    drawn = run(Generator(model, params, 0), prompts, 256, max_new_tokens=1, temperature=1.0)
+    drawn = run(Generator(model, params, {0}), prompts, 256, max_new_tokens=1, temperature=1.0)
     decoder = model.bind(params)
     mask = jnp.tril(jnp.ones((1, 2, 2), bool))
     hidden, _ = jax.jit(lambda: decoder.hidden(jnp.asarray([[5, 6]]), jnp.arange(2)[None], mask))()
@@ -194,7 +205,7 @@ def test_stop_strings_end_an_answer_where_they_begin(model: Model, params: Param
     def decode(tokens: Any) -> str:
         return "".join(f"<{token}>" for token in tokens)
 
-    generator = Generator(model, params, -1, decode)
+    generator = Generator(model, params, (), decode)
     (whole,) = run(generator, [[5, 6, 7]], 1, max_new_tokens=40, temperature=1.0)
     third, fourth = whole.tokens[18:20]
     across = f"{third}><{fourth}"

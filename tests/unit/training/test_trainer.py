@@ -206,9 +206,7 @@ def test_divergence_leaves_the_last_good_checkpoint(
     assert SPEC.sft is not None
     absurd = dataclasses.replace(SPEC, sft=dataclasses.replace(SPEC.sft, learning_rate=3e38))
     diverging = Trainer(model, stream, absurd, {"test": True})
-    with pytest.raises(
-        DivergedError, match=r"is (nan|inf) at step 6; .* of step 4 is good"
-    ):
+    with pytest.raises(DivergedError, match=r"is (nan|inf) at step 6; .* of step 4 is good"):
         diverging.train(params, tmp_path, recorder(), resume=saved)
     assert list_checkpoints(tmp_path) == [saved]
     resumed = trainer.train(params, tmp_path, recorder(), resume=saved)

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
-from training.models.folder import load_model, save_model
+from training.models.folder import end_tokens, load_model, save_model
 
 
 @pytest.fixture
@@ -48,3 +48,29 @@ def test_files_that_are_missing_or_broken(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     with pytest.raises(ModelConfigError, match="'mamba' is not supported"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends"),
+    [
+        ({}, None, set()),
+        ({"eos_token_id": 2}, None, {2}),
+        ({"eos_token_id": None}, {}, set()),
+        ({"eos_token_id": 2}, {"eos_token_id": [7, 3]}, {3, 7}),
+        ({"eos_token_id": [2, 4]}, {"temperature": 0.6}, {2, 4}),
+    ],
+)
+def test_tokens_that_end_an_answer(
+    tmp_path: Path, config: dict[str, object], generation: dict[str, object] | None, ends: set[int]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert end_tokens(tmp_path) == ends
+
+
+@pytest.mark.parametrize("wrong", ["</s>", [1, "2"], 1.5, True])
+def test_an_end_that_is_no_token(tmp_path: Path, wrong: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": wrong}))
+    with pytest.raises(ModelConfigError, match="is neither a token id nor a list"):
+        end_tokens(tmp_path)
