@@ -278,7 +278,11 @@ class TrainSpec:
     final_model: FinalModel = key("Which weights are kept.", default=FinalModel.LAST)
     save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
     keep_checkpoints: int = key(
-        "Checkpoints kept, newest first.", default=2, minimum=1, maximum=1000
+        "Checkpoints that stay in the training's folder: the newest, and beside them the one of "
+        "the lowest evaluation loss, if that step was saved. The artifact store keeps all.",
+        default=2,
+        minimum=1,
+        maximum=1000,
     )
     log_every_steps: int = key("Steps between metric points.", default=10, minimum=1)
     steps_per_dispatch: int = key(
