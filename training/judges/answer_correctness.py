@@ -13,6 +13,7 @@ from training.judges.extraction import Found, answers_in
 from training.judges.normalization import normalize, plain
 from training.judges.numbers import last_number
 from training.judges.targets import Target
+from training.judges.votes import vote_of
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000
@@ -48,7 +49,7 @@ class AnswerCorrectnessJudge(TextJudge):
             reason=reason,
             extracted=extracted[:_SHOWN],
             evidence=", ".join(dict.fromkeys(each.evidence for each in found))[:_SHOWN],
-            vote=normalize(found[0].text),
+            vote=vote_of([Answer(each.text, marked=marked) for each in found], targets),
             flexible=passed or _flexible(text, targets),
             marked=marked,
         )

@@ -73,6 +73,18 @@ class Target:
         largest = Fraction(str(tolerance)) if tolerance is not None else Fraction(0)
         return right is not None and abs(value - right.value) <= largest
 
+    def in_its_unit(self, given: Quantity) -> str:
+        """A number as text that is the same for equal ones, however written.
+
+        Without its unit where that is the one that a plain number is meant in.
+        """
+        if self._unit and given.unit:
+            value = amount_in(given, self._unit)
+            if value is not None:
+                return str(value)
+        meant = not given.unit or (not self._unit and self._unit_is_meant(given))
+        return str(given.value) if meant else f"{given.value} {given.unit}"
+
     @property
     def _unit(self) -> str:
         quantity = self.answer.quantity

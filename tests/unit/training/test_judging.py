@@ -75,6 +75,41 @@ def test_samples_are_judged_apart() -> None:
     ]
 
 
+def majority_of(expected: str, *texts: str, **item: Any) -> float | None:
+    judge = make_judge(JudgeSetup(JudgeSpec("answer_correctness")))
+    items = [EvalItem(id="0", prompt="p", expected_answer=expected, **item)]
+    answers = [prediction(0, text, sample=i) for i, text in enumerate(texts)]
+    judged = judge_predictions(judge, {"s": items}, answers, [ModelRole.TRAINED], Observer())
+    return judged.scores[0].majority_score
+
+
+@pytest.mark.parametrize(
+    ("expected", "texts", "item", "right"),
+    [
+        ("5", ["5", "5", "Answer: 5\nAnswer: 6"], {}, 1),
+        ("5", ["5", "5.0", "five", "6", "6"], {}, 1),
+        ("5", ["Answer: x = 5", "Answer: 10/2", "6", "6.0", "six"], {}, 0),
+        ("5", ["5", "Answer: 6\nAnswer: 6.0", "6"], {}, 0),
+        ("5", ["5", "Answer: 5\nAnswer: 6", "Answer: 7\nAnswer: 8"], {}, 0),
+        ("5", ["5", "500 cm", "6", "6 m", "Answer: 5 m"], {"unit": "m"}, 1),
+        ("5", ["6", "6", "5 m", "5"], {"unit": "m", "unit_required": True}, 0),
+        ("blue", ["red", "red", "B", "blue", "(b) blue"], {"choices": ["red", "blue"]}, 1),
+        (
+            "CO2",
+            ["O2", "O2", "CO2", "carbon dioxide", "CO₂"],
+            {"accepted_answers": ["carbon dioxide"]},
+            1,
+        ),
+        ("2, 3", ["4, 5", "4, 5", "3, 2", "2 and 3", "{2, 3}"], {}, 1),
+        ("2024-03-05", ["2024-03-06", "6 March 2024", "2024-03-05"], {}, 0),
+    ],
+)
+def test_the_majority_is_of_values(
+    expected: str, texts: list[str], item: dict[str, Any], right: float
+) -> None:
+    assert majority_of(expected, *texts, **item) == right
+
+
 def test_predictions_of_another_set_are_refused() -> None:
     with pytest.raises(DataError, match="s/9 is of no item judged here"):
         run([prediction(9)])
