@@ -66,7 +66,9 @@ def marked_answers(text: str, *, whole_lines: bool = True, after: int = 0) -> li
     ordered, markers = list(found.values()), list(found)
     if not whole_lines:
         ordered = [_extended(span, markers, text) for span in ordered]
-    kept = [each for span in ordered if (each := _own_part(span, ordered, markers, text))]
+    kept = [
+        each for span in ordered if (each := _own_part(span, ordered, markers, text, whole_lines))
+    ]
     answers = [Found(text[span.start : span.end].strip(), span.evidence) for span in kept]
     if whole_lines and kept:
         taken_back = correction(answers[-1].text, text, max(span.end for span in kept))
@@ -75,17 +77,20 @@ def marked_answers(text: str, *, whole_lines: bool = True, after: int = 0) -> li
     return answers
 
 
-def _own_part(span: Span, ordered: Sequence[Span], markers: list[int], text: str) -> Span | None:
+def _own_part(
+    span: Span, ordered: Sequence[Span], markers: list[int], text: str, heads: bool
+) -> Span | None:
     """What a marker marks where no other one stands within it, and else what it says before that.
 
     "Answer: 5, so the answer is 6" gives two answers, "Answer: so, the answer is 6" gives one.
+    Without ``heads`` the inner marker counts alone.
     """
     index = bisect.bisect_left(markers, span.start)
     if index >= len(markers) or markers[index] >= span.end:
         return span
     head = text[span.start : markers[index]]
     further = ordered[index].further
-    if len(head) > _LONGEST_HEAD or not (further or _NUMBER_FIRST.match(head)):
+    if not heads or len(head) > _LONGEST_HEAD or not (further or _NUMBER_FIRST.match(head)):
         return None
     match = (_HEAD_OF_FURTHER if further else _HEAD).match(head)
     return replace(span, end=span.start + match.end("answer")) if match else None

@@ -10,9 +10,10 @@ from tailrace.formats.jsonl import write_records
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.verdict import Outcome
+from training.asked import roles_of
 from training.errors import DataError, StoppedError
 from training.judges import JudgeSetup, make_judge
-from training.judging import Judged, judge_predictions, read_predictions, roles_of
+from training.judging import Judged, judge_predictions, read_predictions
 from training.observer import Observer, StopRequest
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
@@ -73,6 +74,31 @@ def test_samples_are_judged_apart() -> None:
         (0, Outcome.PASS),
         (1, Outcome.FAIL),
     ]
+
+
+def test_a_missing_sample_is_an_error_of_its_own() -> None:
+    made = [prediction(i, str(i), sample=n) for i in range(4) for n in range(4)]
+    judged = run(
+        [p for p in made if (p.example_id, p.sample) not in {("1", 0), ("1", 2), ("1", 3)}]
+    )
+    assert [(v.sample, v.outcome) for v in judged.verdicts[4:8]] == [
+        (0, Outcome.ERROR),
+        (1, Outcome.PASS),
+        (2, Outcome.ERROR),
+        (3, Outcome.ERROR),
+    ]
+    assert "no prediction for sample 2" in judged.verdicts[6].reason
+    (score,) = judged.scores
+    assert (score.total, score.errors) == (13, 3)
+    assert [each.k for each in score.pass_at_k] == [1, 2, 4]
+
+
+def test_the_spec_says_how_many_samples_there_should_be() -> None:
+    judge = make_judge(JudgeSetup(JudgeSpec("contains")))
+    judged = judge_predictions(
+        judge, {"s": ITEMS[:1]}, [prediction(0, "0")], [ModelRole.TRAINED], Observer(), n_samples=2
+    )
+    assert [v.outcome for v in judged.verdicts] == [Outcome.PASS, Outcome.ERROR]
 
 
 def majority_of(expected: str, *texts: str, **item: Any) -> float | None:
