@@ -11,7 +11,7 @@ import pytest
 
 from tailrace.formats.catalog import JUDGES
 from tests.unit.training.judges.asked import judge_of, question
-from training.judges import JudgeError
+from training.judges import JudgeError, Judgement
 from training.judges.asking import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
@@ -92,20 +92,22 @@ class Scripted:
             yield Reply(self.replies[i % len(self.replies)], 1)
 
 
+def _said(found: Judgement | JudgeError) -> list[Any]:
+    """All but the reason, which is worded for people."""
+    if isinstance(found, JudgeError):
+        return ["error"]
+    answer = [found.extracted, found.vote, found.flexible, found.marked, found.evidence]
+    return [found.passed, round(found.score, 9), *answer, found.cost_tokens]
+
+
 def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a judge says and asks; not its reasons, which are worded for people."""
+    """What a judge says about the corpus, and asks its model."""
     model = Scripted(REPLIES.get(name, []))
     if name in REPLIES:
         monkeypatch.setattr(f"training.judges.{name}.open_backend", lambda *_: model)
     judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
     questions = [question(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
-    said: list[list[Any]] = [
-        ["error"]
-        if isinstance(each, JudgeError)
-        else [each.passed, round(each.score, 9), each.extracted, each.vote, each.flexible]
-        + [each.marked, each.evidence, each.cost_tokens]
-        for each in judge.judge_all(questions)
-    ]
+    said = [_said(each) for each in judge.judge_all(questions)]
     assert len(said) == len(TEXTS)
     text = json.dumps([said, model.asked], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
