@@ -20,13 +20,14 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tailrace.formats.judge_spec import JudgeSpec
+from training.asked import roles_of
 from training.calibration import calibrate, read_labelled
 from training.commands import add_eval_set_flags, open_eval_sets, report_result, run_command
 from training.config import read_yaml
 from training.errors import ConfigError, DataError
 from training.judge_run import JudgeInputs, judge_setup, run_judges
 from training.judges import judge_names, make_judge
-from training.judging import read_predictions, roles_of
+from training.judging import read_predictions
 from training.observer import Observer
 
 

@@ -35,6 +35,8 @@ class JudgeInputs:
     """Folders of models that judge, by the judge's name."""
     leaked: Mapping[str, int] = field(default_factory=dict)
     """How many items of each eval set were trained on."""
+    n_samples: int | None = None
+    """How many answers each item should have; the most that any has where nobody says."""
 
 
 def run_judges(
@@ -57,6 +59,7 @@ def run_judges(
             observer,
             baseline=_baseline(spec, inputs),
             leaked=inputs.leaked,
+            n_samples=inputs.n_samples,
         )
         judged.append((spec, found))
     write_records(verdicts, (verdict for _, each in judged for verdict in each.verdicts))

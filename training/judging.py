@@ -12,6 +12,7 @@ from tailrace.formats.jsonl import FormatError, read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import ComparisonKind, JudgeComparison, JudgeScore
 from tailrace.formats.verdict import Outcome, Verdict
+from training.asked import Answers, Asked, ask_all, group_by_item, others_of
 from training.errors import DataError, StoppedError, TooManyJudgeErrorsError, TrainingError
 from training.evalsets import EvalSets
 from training.judges.base import Judge, JudgeError, Judgement, Question
@@ -41,12 +42,6 @@ def read_predictions(path: Path) -> list[Prediction]:
         raise DataError(f"{path}: {error}") from error
 
 
-def roles_of(predictions: Iterable[Prediction]) -> list[ModelRole]:
-    """The model roles that occur, in a fixed order."""
-    present = {prediction.model_role for prediction in predictions}
-    return [role for role in ModelRole if role in present]
-
-
 def judge_predictions(
     judge: Judge,
     eval_sets: EvalSets,
@@ -56,8 +51,9 @@ def judge_predictions(
     *,
     baseline: Sequence[Prediction] | None = None,
     leaked: Mapping[str, int] | None = None,
+    n_samples: int | None = None,
 ) -> Judged:
-    """One verdict for every prediction, and one for every item and role that lacks one: an error.
+    """One verdict for every prediction, and one for every sample that is missing: an error.
 
     Args:
         judge: Who judges.
@@ -69,27 +65,20 @@ def judge_predictions(
         baseline: The other answers for a judge that compares: another run's. Left out, those of
             the base model.
         leaked: How many items of each eval set were trained on.
+        n_samples: How many answers each item should have of each role; the most that any has where
+            that is not known.
 
     Raises:
         DataError: Predictions of unknown or repeated items: they were made for another eval set.
         StoppedError: The observer asked for it.
     """
-    by_item = _by_item(predictions, eval_sets)
-    others: _Answers = {}
+    made = group_by_item(predictions, eval_sets)
+    others: Answers = {}
     if judge.compares:
-        others = _others(by_item, baseline)
+        others = others_of(made, baseline)
         if baseline is None:
             roles = [role for role in roles if role is not ModelRole.BASE]
-    asked = [
-        _Asked(
-            name,
-            items,
-            role,
-            [(i, p) for i in items for p in by_item.get((name, i.id, role), [None])],
-        )
-        for name, items in eval_sets.items()
-        for role in roles
-    ]
+    asked = ask_all(eval_sets, made, roles, n_samples)
     total = sum(len(each.answers) for each in asked)
     rulings: dict[tuple[str, ModelRole], list[Ruling]] = {}
     done = 0
@@ -123,76 +112,24 @@ def refuse_errors(judged: Judged, max_error_rate: float) -> None:
         )
 
 
-_Key = tuple[str, str, ModelRole]
-_Answers = dict[tuple[str, str, int], Prediction]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The answers of one role to one eval set; None for a missing one."""
-
-    eval_set: str
-    items: Sequence[EvalItem]
-    role: ModelRole
-    answers: Sequence[tuple[EvalItem, Prediction | None]]
-
-
-def _by_item(
-    predictions: Iterable[Prediction], eval_sets: EvalSets
-) -> dict[_Key, list[Prediction | None]]:
-    known = {(name, item.id) for name, items in eval_sets.items() for item in items}
-    grouped: dict[_Key, list[Prediction | None]] = {}
-    seen: set[tuple[_Key, int]] = set()
-    for p in predictions:
-        key = (p.eval_set, p.example_id, p.model_role)
-        if (p.eval_set, p.example_id) not in known:
-            raise DataError(
-                f"the prediction {p.eval_set}/{p.example_id} is of no item judged here: there are "
-                f"the eval sets {', '.join(eval_sets)}, named after their files, and each that "
-                "the predictions name must be given"
-            )
-        if (key, p.sample) in seen:
-            raise DataError(f"there are two predictions {p.eval_set}/{p.example_id}/{p.sample}")
-        seen.add((key, p.sample))
-        grouped.setdefault(key, []).append(p)
-    return grouped
-
-
-def _others(
-    by_item: Mapping[_Key, list[Prediction | None]], baseline: Sequence[Prediction] | None
-) -> _Answers:
-    """What a judge that compares puts beside each answer."""
-    if baseline is None:
-        own = itertools.chain.from_iterable(by_item.values())
-        made = [p for p in own if p is not None and p.model_role is ModelRole.BASE]
-    else:
-        # A run that trained is compared by what it trained.
-        made = [p for p in baseline if p.model_role is roles_of(baseline)[0]]
-    return {
-        (p.eval_set, p.example_id, p.sample): p
-        for p in made
-        if p.finish_reason is not FinishReason.ERROR
-    }
-
-
-def _rule(judge: Judge, asked: _Asked, others: _Answers, observer: Observer) -> Iterator[Ruling]:
+def _rule(judge: Judge, asked: Asked, others: Answers, observer: Observer) -> Iterator[Ruling]:
     questions = [
         Question(item, p, others.get((p.eval_set, p.example_id, p.sample)))
         for item, p in asked.answers
-        if p is not None and p.finish_reason is not FinishReason.ERROR
+        if not isinstance(p, int) and p.finish_reason is not FinishReason.ERROR
     ]
     said = _judgements(judge, questions)
     try:
         for item, p in asked.answers:
             observer.check_stop()
             found: Judgement | JudgeError
-            if p is None:
-                found = JudgeError("there is no prediction for this item")
+            if isinstance(p, int):
+                found = JudgeError(f"there is no prediction for sample {p} of this item")
             elif p.finish_reason is FinishReason.ERROR:
                 found = JudgeError(f"the prediction failed: {p.error}")
             else:
                 found = next(said)
-            verdict = _verdict(judge, asked, item, p.sample if p else 0, found)
+            verdict = _verdict(judge, asked, item, p if isinstance(p, int) else p.sample, found)
             yield Ruling(item, verdict, None if isinstance(found, JudgeError) else found)
     finally:
         said.close()
@@ -218,7 +155,7 @@ def _judgements(
 
 
 def _verdict(
-    judge: Judge, asked: _Asked, item: EvalItem, sample: int, found: Judgement | JudgeError
+    judge: Judge, asked: Asked, item: EvalItem, sample: int, found: Judgement | JudgeError
 ) -> Verdict:
     judgement = None if isinstance(found, JudgeError) else found
     outcome = Outcome.ERROR

@@ -174,25 +174,31 @@ def _share(values: Iterable[bool | None]) -> float | None:
 def _majority_score(samples: Sequence[Sequence[Judgement]]) -> float | None:
     right = 0
     for judgements in samples:
-        passed: dict[str, bool] = {}
-        votes: list[str] = []
+        votes: list[tuple[str, bool]] = []
         for each in judgements:
             if each.vote is None:
                 return None
-            votes.append(each.vote)
-            passed[each.vote] = each.passed
-        right += passed[majority(votes)]
+            # With the verdict: a judge may pass one of two answers that it calls the same, as where
+            # one of them lacks a unit that the item requires.
+            votes.append((each.vote, each.passed))
+        _, passed = majority(votes)
+        right += passed
     return right / len(samples) if samples else None
 
 
 def _pass_at_k(samples: Sequence[Sequence[Judgement]]) -> list[PassAtK]:
-    """For k = 1, 2, 4 … and the number of samples that every item has."""
-    most = min(map(len, samples))
+    """For k = 1, 2, 4 … and the most samples of an item.
+
+    Errors are no samples: an item of which fewer than k could be judged counts for smaller k only.
+    """
+    most = max(map(len, samples))
     sizes = sorted({2**i for i in range(most.bit_length())} & set(range(1, most + 1)) | {most})
     counted = [(len(each), sum(judgement.passed for judgement in each)) for each in samples]
-    return [
-        PassAtK(k, math.fsum(pass_at_k(n, c, k) for n, c in counted) / len(counted)) for k in sizes
-    ]
+    found = []
+    for k in sizes:
+        chances = [pass_at_k(n, c, k) for n, c in counted if n >= k]
+        found.append(PassAtK(k, math.fsum(chances) / len(chances)))
+    return found
 
 
 def _groups(rulings: Sequence[Ruling]) -> list[ScoreGroup]:

@@ -140,6 +140,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         read_predictions(Path(baseline) / "predictions.jsonl") if baseline else None,
         {name: Path(folder) for name, folder in job.inputs.judge_models.items()},
         count_leaked(eval_sets, split) if job.spec.train is not None else {},
+        job.spec.infer.n_samples,
     )
     root = Path(job.output_dir)
     verdicts = root / "verdicts" / "verdicts.jsonl"

@@ -113,7 +113,9 @@ def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) 
         observer,
     )
     leaked = count_leaked(eval_sets, split)
-    inputs = JudgeInputs(eval_sets, predictions, [ModelRole.TRAINED], leaked=leaked)
+    inputs = JudgeInputs(
+        eval_sets, predictions, [ModelRole.TRAINED], leaked=leaked, n_samples=options.n_samples
+    )
     verdicts = options.output / "verdicts.jsonl"
     report_result(run_judges([JudgeSpec("answer_correctness")], inputs, verdicts, observer))
 

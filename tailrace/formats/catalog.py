@@ -13,8 +13,8 @@ MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
 JUDGES: dict[str, str] = {
-    "answer_correctness": "2",
-    "math_equivalence": "1",
+    "answer_correctness": "3",
+    "math_equivalence": "2",
     "contains": "1",
     "regex": "1",
     "json_schema": "1",
@@ -27,7 +27,7 @@ JUDGES: dict[str, str] = {
 """Judges that ship with the training library, with their versions. No judge from outside may take
 one of these names."""
 
-STAGE_VERSIONS: dict[str, str] = {"train": "2", "infer": "2", "judge": "1"}
+STAGE_VERSIONS: dict[str, str] = {"train": "2", "infer": "2", "judge": "2"}
 """Version of each stage kind's code: goes up whenever the same inputs could give another result, so
 that results of older code are not reused."""
 
@@ -39,5 +39,5 @@ DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 
 
 def stage_versions_text() -> str:
-    """:data:`STAGE_VERSIONS` as workers state them: ``train 2, infer 2, judge 1``."""
+    """:data:`STAGE_VERSIONS` as workers state them: ``train 2, infer 2, judge 2``."""
     return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())

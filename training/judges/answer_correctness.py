@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
-from training.judges.answers import Answer, Target
+from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import Found, answers_in
 from training.judges.normalization import normalize, plain
 from training.judges.numbers import last_number
+from training.judges.targets import Target
+from training.judges.votes import vote_of
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000
@@ -47,7 +49,7 @@ class AnswerCorrectnessJudge(TextJudge):
             reason=reason,
             extracted=extracted[:_SHOWN],
             evidence=", ".join(dict.fromkeys(each.evidence for each in found))[:_SHOWN],
-            vote=normalize(found[0].text),
+            vote=vote_of([Answer(each.text, marked=marked) for each in found], targets),
             flexible=passed or _flexible(text, targets),
             marked=marked,
         )
@@ -82,10 +84,8 @@ def _flexible(text: str, targets: Sequence[Target]) -> bool:
     last = last_number(plain(text[-_LONGEST_END:]))
     phrase = _last_phrase(text)
     for target in targets:
-        quantity = target.answer.quantity
-        if quantity is not None:
-            tolerance = target.item.tolerance or 0
-            found = last is not None and abs(last - quantity.value) <= tolerance
+        if target.answer.quantity is not None:
+            found = last is not None and target.is_near(last)
         else:
             found = bool(phrase) and phrase == target.answer.text
         if found:

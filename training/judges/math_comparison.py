@@ -1,15 +1,18 @@
 r"""Whether two mathematical answers are equal, by the library math-verify.
 
 Both sides are read as LaTeX as a whole: the library by itself would take the last number of
-``the answer is not 5``. What it drops on reading (units, words, percent signs) is compared before.
+``the answer is not 5``. What it drops on reading (units, words, percent and degree signs) is
+compared before, and so are plain numbers, which it rounds.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from math_verify import LatexExtractionConfig, parse, verify
 
+from training.judges.normalization import normalize
 from training.judges.numbers import number
 
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
@@ -22,7 +25,16 @@ _FUNCTIONS = frozenset(
 )
 _NAMED = re.compile(r"^\s*[a-zA-Z](?:\s*\(\s*[a-z]\s*\))?\s*=(?!=)")
 _SCIENTIFIC = re.compile(r"(?:\\times|\\cdot|×|\*)\s*10\s*\^")
-_WORK = re.compile(r"[+*!×]|\\times|\\cdot|(?<=[\w)}])\s*-")
+_DEGREES = re.compile(r"\\circ|\\degree|°")
+_WORK = re.compile(
+    r"[+*!×÷^]|\\(?:times|cdot|div|sqrt|log|ln|exp|sin|cos|tan|sec|csc|cot|binom)(?![a-zA-Z])|"
+    r"(?<=[\w)}])\s*-|\b(?:or|and|sqrt|log|ln|exp|sin|cos|tan)\b|[,;]"
+)
+_DIVISION = re.compile(r"\\[dt]?frac|/")
+_ROUNDING = 12
+"""Decimal places that a decimal and another expression must share; the library's own are 6."""
+_PRECISION = 30
+"""Digits to which the library works out differences; its own are 15."""
 
 
 def compare(right: list[str], answer: str) -> tuple[bool, str]:
@@ -37,11 +49,34 @@ def compare(right: list[str], answer: str) -> tuple[bool, str]:
             candidate = _NAMED.sub("", candidate)
         if not _comparable(gold, candidate):
             continue
+        exact, said = plain_number(gold), plain_number(candidate)
+        if exact is not None and said is not None:
+            understood = str(said)
+            if exact == said:
+                return True, understood
+            continue
         read = _parse(candidate)
         understood = str(read[0])[:1000] if read else ""
-        if read and verify(_parse(gold), read, timeout_seconds=None, raise_on_error=True):
+        if read and _same(_parse(gold), read):
             return True, understood
     return False, understood
+
+
+def plain_number(latex: str) -> Fraction | None:
+    """The exact value of text that is nothing but a number; None for other text."""
+    return number(normalize(latex))
+
+
+def _same(gold: list[object], read: list[object]) -> bool:
+    equal: bool = verify(
+        gold,
+        read,
+        float_rounding=_ROUNDING,
+        numeric_precision=_PRECISION,
+        timeout_seconds=None,
+        raise_on_error=True,
+    )
+    return equal
 
 
 def _parse(latex: str) -> list[object]:
@@ -67,9 +102,17 @@ def _comparable(gold: str, candidate: str) -> bool:
         return False
     if not _letters(candidate) <= _letters(gold) | {"e", "i"}:
         return False
-    # 3 + 4 equals 7, but whoever is asked for it must work it out.
-    worked_out = not _WORK.search(_SCIENTIFIC.sub("", candidate))
-    return worked_out or number(gold.casefold()) is None
+    if bool(_DEGREES.search(gold)) != bool(_DEGREES.search(candidate)):
+        return False
+    return plain_number(gold) is None or _is_worked_out(candidate)
+
+
+def _is_worked_out(candidate: str) -> bool:
+    """Whether it is one number. 3 + 4 and 14/2 equal 7, but whoever is asked for it must say 7."""
+    value = plain_number(candidate)
+    if value is not None:
+        return value.denominator > 1 or not _DIVISION.search(candidate)
+    return not _WORK.search(_SCIENTIFIC.sub("", candidate))
 
 
 def _words(latex: str) -> set[str]:

@@ -11,18 +11,24 @@ from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import answers_in
 from training.judges.math_process import MathProcess
 from training.judges.normalization import normalize
+from training.judges.numbers import number
+from training.judges.units import unit_name
+from training.judges.votes import AMBIGUOUS
 
 SECONDS = 20.0
 """Longest comparison of one answer; most take milliseconds."""
 
 _LONGEST = 2000
+_NAMED = re.compile(r"^\s*[a-zA-Z]\s*=(?!=)")
+_DEGREES = r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°"
 
 
 class MathEquivalenceJudge(TextJudge):
     r"""Passes answers that equal the expected one by algebra: ``\frac{1}{2}`` and 0.5.
 
-    Answers are found as ``answer_correctness`` finds them. A number must be worked out: 3 + 4 does
-    not pass for 7, nor does a percentage for a number, or another unit.
+    Answers are found as ``answer_correctness`` finds them. A number must be worked out: 3 + 4, 2^3
+    and 14/2 do not pass for 7 or 8, nor does a percentage or an angle for a number, or another
+    unit. Plain numbers are compared exactly, decimals with other expressions to 12 places.
     """
 
     name = "math_equivalence"
@@ -44,7 +50,7 @@ class MathEquivalenceJudge(TextJudge):
             reason=reason,
             extracted=" | ".join(each.text for each in found if each.marked),
             evidence=found[0].evidence,
-            vote=answers[0],
+            vote=_vote(answers, right[0], same=same),
             marked=found[0].marked,
         )
 
@@ -64,10 +70,26 @@ class MathEquivalenceJudge(TextJudge):
         return True, "equal to the expected answer"
 
 
+def _vote(answers: list[str], expected: str, *, same: bool) -> str:
+    """What passes is the expected answer; other answers are told apart by value, or as text."""
+    if same:
+        return _canonical(expected)
+    votes = {_canonical(each) for each in answers}
+    return votes.pop() if len(votes) == 1 else AMBIGUOUS
+
+
+def _canonical(answer: str) -> str:
+    text = normalize(_NAMED.sub("", answer))
+    value = number(text)
+    return text if value is None else str(value)
+
+
 def _plain(answer: str, unit: str | None) -> str:
     """The answer without the unit that the item names."""
     if unit is None:
         return answer.strip()
     written = rf"(?:\\(?:text|mathrm)\s*\{{\s*{re.escape(unit)}\s*\}}|{re.escape(unit)})"
-    number = re.sub(rf"(?<![a-zA-Z]){written}(?=[\s.$]*$)", "", answer.strip())
-    return re.sub(r"(?:\\,|\s)+$", "", number)
+    if unit_name(unit) == "degree":
+        written = rf"(?:{_DEGREES}|{written})"
+    bare = re.sub(rf"(?<![a-zA-Z]){written}(?=[\s.$]*$)", "", answer.strip())
+    return re.sub(r"(?:\\,|\s)+$", "", bare)

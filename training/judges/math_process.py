@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import resource
@@ -106,6 +107,8 @@ def _read(stdout: IO[str], answers: queue.SimpleQueue[str]) -> None:
 
 def _serve() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    # It warns that nothing limits its time; this process is killed.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
     from training.judges.math_comparison import compare
 
     sys.stdout.write('{"ready": true}\n')

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T", bound=Hashable)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -18,7 +21,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def majority(answers: Sequence[str]) -> str:
+def majority(answers: Sequence[T]) -> T:
     """The answer given most often; of equally frequent ones the first given.
 
     Wang et al. 2022 (arXiv:2203.11171). Raises :class:`ValueError` without any answer.

@@ -10,9 +10,10 @@ from tailrace.formats.jsonl import write_records
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.verdict import Outcome
+from training.asked import roles_of
 from training.errors import DataError, StoppedError
 from training.judges import JudgeSetup, make_judge
-from training.judging import Judged, judge_predictions, read_predictions, roles_of
+from training.judging import Judged, judge_predictions, read_predictions
 from training.observer import Observer, StopRequest
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
@@ -73,6 +74,66 @@ def test_samples_are_judged_apart() -> None:
         (0, Outcome.PASS),
         (1, Outcome.FAIL),
     ]
+
+
+def test_a_missing_sample_is_an_error_of_its_own() -> None:
+    made = [prediction(i, str(i), sample=n) for i in range(4) for n in range(4)]
+    judged = run(
+        [p for p in made if (p.example_id, p.sample) not in {("1", 0), ("1", 2), ("1", 3)}]
+    )
+    assert [(v.sample, v.outcome) for v in judged.verdicts[4:8]] == [
+        (0, Outcome.ERROR),
+        (1, Outcome.PASS),
+        (2, Outcome.ERROR),
+        (3, Outcome.ERROR),
+    ]
+    assert "no prediction for sample 2" in judged.verdicts[6].reason
+    (score,) = judged.scores
+    assert (score.total, score.errors) == (13, 3)
+    assert [each.k for each in score.pass_at_k] == [1, 2, 4]
+
+
+def test_the_spec_says_how_many_samples_there_should_be() -> None:
+    judge = make_judge(JudgeSetup(JudgeSpec("contains")))
+    judged = judge_predictions(
+        judge, {"s": ITEMS[:1]}, [prediction(0, "0")], [ModelRole.TRAINED], Observer(), n_samples=2
+    )
+    assert [v.outcome for v in judged.verdicts] == [Outcome.PASS, Outcome.ERROR]
+
+
+def majority_of(expected: str, *texts: str, **item: Any) -> float | None:
+    judge = make_judge(JudgeSetup(JudgeSpec("answer_correctness")))
+    items = [EvalItem(id="0", prompt="p", expected_answer=expected, **item)]
+    answers = [prediction(0, text, sample=i) for i, text in enumerate(texts)]
+    judged = judge_predictions(judge, {"s": items}, answers, [ModelRole.TRAINED], Observer())
+    return judged.scores[0].majority_score
+
+
+@pytest.mark.parametrize(
+    ("expected", "texts", "item", "right"),
+    [
+        ("5", ["5", "5", "Answer: 5\nAnswer: 6"], {}, 1),
+        ("5", ["5", "5.0", "five", "6", "6"], {}, 1),
+        ("5", ["Answer: x = 5", "Answer: 10/2", "6", "6.0", "six"], {}, 0),
+        ("5", ["5", "Answer: 6\nAnswer: 6.0", "6"], {}, 0),
+        ("5", ["5", "Answer: 5\nAnswer: 6", "Answer: 7\nAnswer: 8"], {}, 0),
+        ("5", ["5", "500 cm", "6", "6 m", "Answer: 5 m"], {"unit": "m"}, 1),
+        ("5", ["6", "6", "5 m", "5"], {"unit": "m", "unit_required": True}, 0),
+        ("blue", ["red", "red", "B", "blue", "(b) blue"], {"choices": ["red", "blue"]}, 1),
+        (
+            "CO2",
+            ["O2", "O2", "CO2", "carbon dioxide", "CO₂"],
+            {"accepted_answers": ["carbon dioxide"]},
+            1,
+        ),
+        ("2, 3", ["4, 5", "4, 5", "3, 2", "2 and 3", "{2, 3}"], {}, 1),
+        ("2024-03-05", ["2024-03-06", "6 March 2024", "2024-03-05"], {}, 0),
+    ],
+)
+def test_the_majority_is_of_values(
+    expected: str, texts: list[str], item: dict[str, Any], right: float
+) -> None:
+    assert majority_of(expected, *texts, **item) == right
 
 
 def test_predictions_of_another_set_are_refused() -> None:

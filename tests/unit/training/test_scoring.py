@@ -84,6 +84,20 @@ def test_samples_of_an_item_are_one_trial() -> None:
     assert without.majority_score is None
 
 
+def test_an_answer_that_fails_overrides_no_equal_one_that_passes() -> None:
+    votes = [(1, "5"), (1, "5"), (0, "5")]
+    score = score_rulings([ruling("a", s, i, vote) for i, (s, vote) in enumerate(votes)])
+    assert score.majority_score == 1
+
+
+def test_an_item_with_errors_lowers_no_other_items_k() -> None:
+    whole = [ruling("a", float(i == 0), i) for i in range(4)]
+    score = score_rulings([*whole, ruling("b", 1, 0), *(ruling("b", None, i) for i in (1, 2, 3))])
+    assert {each.k: each.value for each in score.pass_at_k} == pytest.approx(
+        {1: (1 / 4 + 1) / 2, 2: 1 / 2, 4: 1}
+    )
+
+
 def test_groups() -> None:
     score = score_rulings(
         [

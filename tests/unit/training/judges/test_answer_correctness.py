@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailrace.formats import catalog
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import JudgeSpec
 from training.evalsets import load_eval_set
@@ -20,8 +22,12 @@ def judge(expected: str, text: str, **item: Any) -> Judgement:
     return JUDGE.judge(EvalItem(id="i", prompt="p", expected_answer=expected, **item), text)
 
 
-@pytest.mark.parametrize("item", load_eval_set("eval_v1"), ids=lambda item: item.id)
-def test_every_answer_of_eval_v1_passes_however_marked(item: EvalItem) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [item for name in catalog.EVAL_SETS for item in load_eval_set(name)],
+    ids=lambda item: item.id,
+)
+def test_every_answer_of_a_shipped_set_passes_however_marked(item: EvalItem) -> None:
     for answer in [item.expected_answer, *item.accepted_answers]:
         for way in WAYS:
             judgement = JUDGE.judge(item, way.format(answer))
@@ -73,6 +79,20 @@ def test_what_was_extracted() -> None:
     assert judge("1", "no marker").extracted == ""
     assert judge("1", "no marker").marked is False
     assert judge("1", "Answer: x").marked is True
+
+
+@pytest.mark.parametrize("tolerance", ["0.3", "0.6", "0.7", "0.1", "1e-05"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_tolerance_is_the_largest_difference_that_passes(tolerance: str, sign: int) -> None:
+    largest = Decimal(tolerance)
+    at = judge("5", f"Answer: {5 + sign * largest:f}", tolerance=float(tolerance))
+    assert (at.passed, at.flexible) == (True, True)
+    # Unmarked, so that only the last number counts.
+    unmarked = judge("5", f"I get {5 + sign * largest:f}", tolerance=float(tolerance))
+    assert (unmarked.passed, unmarked.flexible) == (False, True)
+    beyond = 5 + sign * (largest + Decimal("1e-9"))
+    outside = judge("5", f"Answer: {beyond:f}", tolerance=float(tolerance))
+    assert (outside.passed, outside.flexible) == (False, False)
 
 
 def test_tolerance() -> None:

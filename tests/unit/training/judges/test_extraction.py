@@ -46,6 +46,59 @@ def test_markers(text: str, found: list[str]) -> None:
     assert written(marked_answers(text)) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Answer: 5\nWait, no. Answer: 6", ["5", "6"]),
+        ("Answer: 5\nMy final answer: 6", ["5", "6"]),
+        ("Answer: 5\nMy final answer:\n6", ["5", "6"]),
+        ("Answer: 5\nThe answer: 6", ["5", "6"]),
+        ("Answer: 5\nCorrected answer: 6", ["5", "6"]),
+        ("Answer: 5\nAnswer = 6", ["5", "6"]),
+        ("Answer: 5\nThe answer would be 6", ["5", "6"]),
+        ("Answer: 5\nThe correct final answer is 6", ["5", "6"]),
+        ("Answer: 5. My final answer: 6", ["5", "6"]),
+        ("Answer: 5, so the answer is 6.", ["5", "6"]),
+        ("Answer: 5. So, the answer is 6.", ["5", "6"]),
+        ("Answer: So, the answer is 6.", ["6"]),
+        ("Answer: my final answer is 6", ["6"]),
+        ("My answer: 6\nAnswer: 5", ["5"]),
+        ("Answer: 5\nIf the answer was 6, it would be even.", ["5"]),
+        ("Answer: 5\nThis answer is correct since 2 + 3 = 5.", ["5"]),
+        ("Answer: 5\nMy answer is in metres.", ["5"]),
+        ("Answer: 5\nMy answer is in fact 6.", ["5", "in fact 6"]),
+        ("Answer: 5\nI do not think my answer is 5.", ["5", "I do not think my answer is 5"]),
+    ],
+)
+def test_what_follows_an_answer_may_mark_a_further_one(text: str, found: list[str]) -> None:
+    assert written(marked_answers(text)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The answer is 5. No, wait, it is 6.", ["5", "No, wait, it is 6."]),
+        ("\\boxed{5}, no, it is 6", ["5", "no, it is 6"]),
+        ("#### 5\nHmm, actually I get 6\nmore", ["5", "Hmm, actually I get 6"]),
+        ("Answer: 5\n**Correction:** 6", ["5", "Correction:** 6"]),
+        ("The answer is yes. No.", ["yes", "No."]),
+        ("The answer is no. No, it is not.", ["no"]),
+        ("The answer is no. No, wait, yes.", ["no", "No, wait, yes."]),
+        ("Answer: 5\nIs it even? No.", ["5"]),
+        ("The answer is 5. Wait for more.", ["5"]),
+        ("The answer is 5. Wait, let me check. The answer is 5.", ["5", "5"]),
+        ("Wait, no. The answer is 5.", ["5"]),
+    ],
+)
+def test_corrections_behind_the_last_answer(text: str, found: list[str]) -> None:
+    assert written(marked_answers(text)) == found
+
+
+def test_prose_of_several_lines_may_speak_of_answers() -> None:
+    text = "Answer: one\nNo, my answer is two"
+    assert written(marked_answers(text, whole_lines=False)) == ["one\nNo, my answer is two"]
+
+
 def test_answers_of_several_lines() -> None:
     text = "think\nAnswer: one\ntwo\n\\boxed{three}"
     assert written(marked_answers(text)) == ["one", "three"]
@@ -60,7 +113,14 @@ def test_what_the_marker_marks_is_found(answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Answer:" * 20_000, "\\boxed{" * 20_000, "the answer is " * 5_000, "#### \n" * 20_000]
+    "text",
+    [
+        "Answer:" * 20_000,
+        "\\boxed{" * 20_000,
+        "the answer is " * 5_000,
+        "#### \n" * 20_000,
+        "Answer: 5. no, " * 20_000,
+    ],
 )
 def test_hostile_text_is_read_in_time(text: str) -> None:
     begun = time.monotonic()

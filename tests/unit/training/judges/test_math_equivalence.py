@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
 from training.judges import Judge, math_equivalence
+from training.judges.votes import AMBIGUOUS
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,10 @@ def judge() -> Judge:
         ("1200", r"Answer: 1.2 \times 10^{3}"),
         (r"\{1, 2\}", r"\boxed{\{2, 1\}}"),
         ("5 cm", r"\boxed{5\text{ cm}}"),
+        ("0.5", r"\boxed{\frac{2}{4}}"),
+        ("1.5", r"\boxed{1\frac{1}{2}}"),
+        (r"5^\circ", "Answer: 5°"),
+        (r"\pi", "Answer: 3.141592653589793"),
     ],
 )
 def test_equal(judge: Judge, expected: str, text: str) -> None:
@@ -51,6 +56,19 @@ def test_equal(judge: Judge, expected: str, text: str) -> None:
         ("5", ""),
         ("5", "no answer at all"),
         ("5", "Answer: " + "(" * 3000),
+        ("0.0000001", "Answer: 0.0000002"),
+        ("1/3", "Answer: 0.3333333"),
+        (r"\frac{1}{3}", "Answer: 0.333333333333333"),
+        (r"\pi", "Answer: 3.14159265"),
+        ("5", r"Answer: 5^\circ"),
+        ("5", "Answer: 5°"),
+        (r"5^\circ", "Answer: 5"),
+        ("5", "Answer: 5 or 5"),
+        ("5", "Answer: 5, 5"),
+        ("8", "Answer: 2^3"),
+        ("5", r"\boxed{\frac{10}{2}}"),
+        ("5", r"\boxed{\sqrt{25}}"),
+        ("5", "Answer: 5\nMy final answer: 6"),
     ],
 )
 def test_not_equal(judge: Judge, expected: str, text: str) -> None:
@@ -63,7 +81,29 @@ def test_what_takes_too_long_is_an_error_and_the_next_answer_is_judged(
 ) -> None:
     monkeypatch.setattr(math_equivalence, "SECONDS", 3.0)
     judge = judge_of({"name": "math_equivalence"})
-    hostile = r"Answer: 9^{9^{9^{9}}}"
-    assert "longer than 3 s" in refused(judge, hostile) or "memory" in refused(judge, hostile)
+    said = refused(judge, r"Answer: 9^{9^{9^{9}}}", expected_answer=r"2\sqrt{3}")
+    assert "longer than 3 s" in said or "memory" in said
     monkeypatch.setattr(judge._process, "_seconds", 60.0)  # type: ignore[attr-defined]
-    assert judge_one(judge, r"\boxed{\frac{10}{2}}").passed
+    assert judge_one(judge, r"\boxed{\sqrt{12}}", expected_answer=r"2\sqrt{3}").passed
+
+
+@pytest.mark.parametrize("answer", [r"\boxed{5^\circ}", "Answer: 5°", "Answer: 5 degrees", "5"])
+def test_degrees_may_be_the_unit(judge: Judge, answer: str) -> None:
+    assert judge_one(judge, answer, unit="degrees").passed
+
+
+def test_votes_are_of_values(judge: Judge) -> None:
+    texts = ("6", "x = 6.0", r"\boxed{\frac{13}{2}}", "6.5", "Answer: 5\nAnswer: 6", "x^2")
+    votes = [judge_one(judge, text).vote for text in texts]
+    assert votes == ["6", "6", "13/2", "13/2", AMBIGUOUS, "x^2"]
+    same = [
+        judge_one(judge, text, expected_answer="(x+1)^2").vote for text in ("x^2+2x+1", "(x+1)^2")
+    ]
+    assert same[0] == same[1]
+
+
+def test_the_comparing_process_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert judge_one(
+        judge_of({"name": "math_equivalence"}), r"\sqrt{12}", expected_answer=r"2\sqrt{3}"
+    ).passed
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,127 @@
+"""A judge that says something else about the same text has another version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tailrace.formats.catalog import JUDGES
+from tests.unit.training.judges.asked import judge_of, question
+from training.judges import JudgeError, Judgement
+from training.judges.asking import Reply
+
+PINNED: dict[str, tuple[str, str]] = {
+    "answer_correctness": ("3", "42a6b108b93f3a10"),
+    "math_equivalence": ("2", "d22ce7939d5854c3"),
+    "contains": ("1", "e4c535822dbf4730"),
+    "regex": ("1", "700c0bb5727c330f"),
+    "json_schema": ("1", "96526bf1117efdff"),
+    "token_f1": ("1", "4f651d007bbb9fba"),
+    "rouge_l": ("1", "35e5cd8fae418566"),
+    "reasoning_quality": ("1", "6cb2a12ad0be668f"),
+    "llm_rubric": ("1", "d1b44a58c21a36a6"),
+    "pairwise": ("1", "8811e6aefc6edad7"),
+}
+"""Version of each built-in judge, with the digest of what it says about the corpus."""
+
+TEXTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("5", "Answer: 5", {}),
+    ("5", "5", {}),
+    ("5", "I get 5", {}),
+    ("5", "", {}),
+    ("5", "Answer: five", {}),
+    ("5", "2 + 3 = 5\nAnswer: 5.0", {}),
+    ("5", "2 + 3 = 6\nAnswer: 6", {}),
+    ("5", "Answer: 5\nMy final answer: 6", {}),
+    ("5", "Answer: 5\nSo the answer would be 5.", {}),
+    ("5", "The answer is 5. No, wait, it is 6.", {}),
+    ("5", "Answer: 5 or 5", {}),
+    ("5", r"\boxed{\frac{10}{2}}", {}),
+    ("5", r"\boxed{5^\circ}", {}),
+    ("5", "Answer: 5.3", {"tolerance": 0.3}),
+    ("5", "Answer: 500 cm", {"unit": "m"}),
+    ("5", "Answer: 5", {"unit": "m", "unit_required": True}),
+    ("8", "Answer: 2^3", {}),
+    ("1/3", "Answer: 0.3333333", {}),
+    ("0.0000001", "Answer: 0.0000002", {}),
+    (r"2\sqrt{3}", r"\boxed{\sqrt{12}}", {}),
+    ("(x+1)^2", "Answer: x^2 + 2x + 1", {}),
+    ("2, 3", "Answer: 3 and 2", {}),
+    ("2, 3", "Answer: 3 and 2", {"ordered": True}),
+    ("2024-03-05", "Answer: March 5, 2024", {}),
+    ("blue", "Answer: (b)", {"choices": ["red", "blue"]}),
+    ("the cat sat", "Answer: sat the cat", {}),
+    ("The cat sat", "the dog sat down", {}),
+    (r"\d{2}", "about 12", {}),
+    ("5", '```json\n{"a": 5}\n```', {}),
+    ("5", '{"a": "5"}', {}),
+]
+BACKEND = {"endpoint": {"url": "http://127.0.0.1:9", "model": "m"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "json_schema": {
+        "schema": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    },
+    "llm_rubric": {"rubric": "r", "backend": BACKEND},
+    "pairwise": {"criteria": "c", "backend": BACKEND},
+}
+REPLIES = {
+    "llm_rubric": ['{"score": 7, "reason": "r"}', '{"score": 2, "reason": "r"}', "seven"],
+    "pairwise": [
+        '{"winner": "A", "reason": "r"}',
+        '{"winner": "B", "reason": "r"}',
+        '{"winner": "tie", "reason": "r"}',
+        "neither",
+    ],
+}
+
+
+class Scripted:
+    """A judging model that says the replies in turn, and keeps what it was asked."""
+
+    def __init__(self, replies: Sequence[str]) -> None:
+        self.replies = replies
+        self.asked: list[str] = []
+
+    def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
+        self.asked += prompts
+        for i in range(len(prompts)):
+            yield Reply(self.replies[i % len(self.replies)], 1)
+
+
+def _said(found: Judgement | JudgeError) -> list[Any]:
+    """All but the reason, which is worded for people."""
+    if isinstance(found, JudgeError):
+        return ["error"]
+    answer = [found.extracted, found.vote, found.flexible, found.marked, found.evidence]
+    return [found.passed, round(found.score, 9), *answer, found.cost_tokens]
+
+
+def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a judge says about the corpus, and asks its model."""
+    model = Scripted(REPLIES.get(name, []))
+    if name in REPLIES:
+        monkeypatch.setattr(f"training.judges.{name}.open_backend", lambda *_: model)
+    judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
+    questions = [question(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
+    said = [_said(each) for each in judge.judge_all(questions)]
+    assert len(said) == len(TEXTS)
+    text = json.dumps([said, model.asked], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_behaviour_moves_with_the_version_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = (JUDGES[name], digest_of(name, monkeypatch))
+    assert found == PINNED.get(name), (
+        f"{name} judges the corpus in another way, or has a new version: bump the version in "
+        f"tailrace/formats/catalog.py, unless that is done, and pin {found}"
+    )
+
+
+def test_the_digest_sees_a_judge_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.judges.contains.ContainsJudge._plain", lambda _, text: text)
+    assert digest_of("contains", monkeypatch) != PINNED["contains"][1]

@@ -1,0 +1,42 @@
+"""Answers in a form in which equal ones are equal text, for majority votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from training.judges.answers import Answer
+from training.judges.choices import choice
+from training.judges.lists import is_ordered
+from training.judges.targets import Target
+
+AMBIGUOUS = "(several answers)"
+"""The vote of a text that gives differing answers."""
+
+
+def vote_of(answers: Sequence[Answer], targets: Sequence[Target]) -> str:
+    """What a text with these answers votes for; ``targets`` are the right ones."""
+    votes = {_vote(answer, targets) for answer in answers}
+    return votes.pop() if len(votes) == 1 else AMBIGUOUS
+
+
+def _vote(answer: Answer, targets: Sequence[Target]) -> str:
+    # The words that an item accepts are the same answer. Numbers may only be near each other.
+    if any(each.answer.quantity is None and each.accepts(answer) for each in targets):
+        return _canonical(targets[0].answer, targets[0])
+    return _canonical(answer.without_reason() or answer, targets[0])
+
+
+def _canonical(answer: Answer, target: Target) -> str:
+    option = choice(answer, target.item)
+    if option is not None:
+        return f"option {option}"
+    if answer.quantity is not None:
+        return target.in_its_unit(answer.quantity)
+    if answer.day is not None:
+        return str(answer.day)
+    parts = answer.parts
+    if len(parts) < 2:
+        return answer.words
+    each = [_canonical(Answer(part), target) for part in parts]
+    kept = target.item.ordered or is_ordered(target.item.prompt, answer.text)
+    return "; ".join(each if kept else sorted(each))
