@@ -108,7 +108,7 @@ def _answers() -> tuple[list[evaluation_pb2.Prediction], list[evaluation_pb2.Ver
             model_role="MODEL_ROLE_TRAINED",
             judge="answer_correctness",
             outcome=f"OUTCOME_{outcome}",
-            score=float(outcome == "PASS"),
+            score=None if outcome == "ERROR" else float(outcome == "PASS"),
             expected="2",
             reason=f"reason {item}",
         )

@@ -71,6 +71,8 @@ def test_examples_that_did_not_pass_come_first(page: str) -> None:
     assert "not judged" in read.row("Question d?")
     assert "the context is used up" in read.row("Question c?")
     assert "reason a" in read.row("Question a?")
+    for item, badge in (("a", "pass answer_correctness, 1"), ("c", "error answer_correctness")):
+        assert read.row(f"Question {item}?").startswith(f"{badge} eval_v1")
     labels = re.findall(r"<label for=[^>]*>([^<]*)</label>", page)
     assert labels == ["all 4", "fail 1", "error 1", "not judged 1", "pass 1"]
 
