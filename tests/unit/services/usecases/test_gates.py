@@ -152,6 +152,17 @@ async def test_runs_beside_each_other(driver: Driver) -> None:
     assert [found.curves[0].points[i].step for i in (0, -1)] == [1, 1000]
 
 
+async def test_three_runs_each_against_the_first(driver: Driver) -> None:
+    for run_id, right in (("a", 30), ("b", 20), ("c", 35)):
+        await judged(driver, run_id, right=right)
+    found = await compare_runs(driver.context, PROJECT, ["b", "c", "a"])
+    assert [each.run.run_id for each in found.runs] == ["b", "c", "a"]
+    assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.5, 0.875, 0.75]
+    won = [(each["run"], each["comparison"]["wins"]) for each in found.verdicts]
+    assert won == [("runs/c", 15), ("runs/a", 10)]
+    assert [curve.run for curve in found.curves] == ["runs/b", "runs/c", "runs/a"]
+
+
 async def test_what_cannot_be_compared_is_refused(driver: Driver) -> None:
     await driver.create("a")
     for names in (["a"], ["a"] * 2, [f"r{i}" for i in range(11)]):

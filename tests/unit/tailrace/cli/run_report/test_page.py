@@ -79,6 +79,7 @@ def test_examples_that_did_not_pass_come_first(page: str) -> None:
 
 def test_where_it_comes_from(page: str) -> None:
     read = Elements(page)
+    assert "1,203 examples truncated or dropped for their length" in page
     assert "SKIPPED pool cpu result reused from runs/earlier/stages/train" in read.row("SKIPPED")
     assert "EXPIRED 1 w1" in read.row("LEASE_EXPIRED: no heartbeat for 30 s")
     assert "2026-03-01 12:00:40 UTC 0m41s" in read.row("w2")
