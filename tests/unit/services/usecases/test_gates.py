@@ -103,11 +103,14 @@ async def test_a_run_that_is_all_hits_is_checked_too(driver: Driver) -> None:
 
 
 async def test_a_baseline_that_is_none_is_refused_at_once(driver: Driver) -> None:
-    for baseline, says in [("baselines/no", "baselines/no does not exist"), ("runs/no", "runs/no")]:
+    for baseline in ("baselines/no", "runs/no"):
+        gates = [
+            {"name": "bar", **SCORE, "minimum": 0},
+            {"name": "g", **SCORE, "baseline": baseline, "max_drop": 1},
+        ]
+        says = rf"^spec\.gates\[1\]\.baseline: {baseline} does not exist"
         with pytest.raises(NotFound, match=says):
-            await driver.create(
-                "b", gates=[{"name": "g", **SCORE, "baseline": baseline, "max_drop": 1}]
-            )
+            await driver.create("b", gates=gates)
 
 
 async def test_baselines_are_named_moved_listed_and_forgotten(driver: Driver) -> None:
