@@ -98,10 +98,11 @@ async def kept_key(
     asking = {"llm_rubric", "pairwise"}
     if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
         return ""
-    known = worker.judges | catalog.JUDGES
-    used = known | {score.get("judge", ""): score.get("version", "") for score in scores}
-    # Judges may have changed between the queueing, when the key was made, and now.
-    made = await _key(conn, held, stage, used)
+    stated = {score.get("judge", ""): score.get("version", "") for score in scores}
+    built_in = {name: stated.get(name, version) for name, version in catalog.JUDGES.items()}
+    # Other judges go by the package that brings them, as workers tell it: it may have changed
+    # between the queueing, when the key was made, and now.
+    made = await _key(conn, held, stage, worker.judges | built_in)
     return stage.cache_key if made == stage.cache_key else ""
 
 
