@@ -49,7 +49,9 @@ def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
             {"name": "pairwise", "pairwise": {"criteria": CRITERIA, "backend": backend}},
         ]
         infer = {"include_base": True, "eval_sets": ["dataset:held_out"]}
-        run = until_terminal(client, client.create_run(small(20, infer=infer, judges=judges)).name)
+        run = until_terminal(
+            client, client.create_run(small(20, infer=infer, judges=judges)).name, 240
+        )
         assert state(run) == "succeeded", run
         verdicts = list(client.list_verdicts(run.name))
 
@@ -101,7 +103,7 @@ def test_a_judge_that_gets_no_answer_fails_the_run(stack_maker: MakeStack) -> No
         }
         retry = {"max_attempts": 1}
         run = client.create_run(small(2, judges=[judge], retry=retry))
-        run = until_terminal(client, run.name)
+        run = until_terminal(client, run.name, 240)
         verdicts = list(client.list_verdicts(run.name))
     assert state(run) == "failed", run
     assert stage_states(run) == {"train": "succeeded", "infer": "succeeded", "judge": "failed"}
