@@ -10,6 +10,7 @@ python training/judge.py --judge answer_correctness --labels labelled.jsonl
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,10 @@ def judge(options: argparse.Namespace) -> None:
         read_predictions(baseline) if baseline else None,
         {spec.name: options.judge_model} if options.judge_model else {},
     )
+    if baseline and spec.pairwise is not None and spec.pairwise.baseline is None:
+        # The options name a run, or the base model stays what is compared with.
+        other = dataclasses.replace(spec.pairwise, baseline="runs/given-as-a-file")
+        spec = dataclasses.replace(spec, pairwise=other)
     report_result(run_judges([spec], inputs, options.output, Observer()))
     logging.info("verdicts: %s", options.output)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.catalog import STAGE_VERSIONS
+from tailrace.formats.catalog import EVAL_SETS, STAGE_VERSIONS
 from tailrace.formats.run_spec import StageKind
 
 _BESIDE = ("save_every_steps", "keep_checkpoints")
@@ -45,7 +45,7 @@ def _train(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _infer(spec: Mapping[str, Any]) -> dict[str, Any]:
-    config = {"infer": spec["infer"], "trained": "train" in spec}
+    config = {"infer": spec["infer"], "trained": "train" in spec, "shipped": _shipped(spec)}
     if "train" not in spec or spec["infer"].get("include_base"):
         config["model"] = _model(spec)
     if spec["infer"].get("include_base"):
@@ -59,9 +59,15 @@ def _judge(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "judges": spec["judges"],
         "eval_sets": infer["eval_sets"],
+        "shipped": _shipped(spec),
         "include_base": infer.get("include_base", False),
         "trained": "train" in spec,
     }
+
+
+def _shipped(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The content of the eval sets that are no input because they ship with the workers."""
+    return {name: EVAL_SETS[name] for name in spec["infer"]["eval_sets"] if name in EVAL_SETS}
 
 
 def _model(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class VerdictRow:
 
     judged: Judged
     example_id: str
-    outcome: str
-    score: float
+    score: float | None
+    """None for an error."""
     version: str
 
 
@@ -55,7 +55,7 @@ def item_scores(rows: Iterable[VerdictRow]) -> dict[Judged, ItemScores]:
     versions: dict[Judged, str] = {}
     for row in rows:
         scores = samples[row.judged][row.example_id]
-        if row.outcome != "error":
+        if row.score is not None:
             scores.append(row.score)
         versions[row.judged] = row.version
     return {

@@ -108,9 +108,16 @@ def _score(gate: GateSpec, results: Results, run: str, role: str | None) -> Meas
     ]
     roles = [role] if role else ["trained", "base"]
     for wanted in roles:
-        for score in scores:
-            if score.get("model_role") == wanted and score.get("score") is not None:
-                return Measured(score["score"], score.get("version", ""))
+        of_role = [score for score in scores if score.get("model_role") == wanted]
+        if not of_role:
+            continue
+        # A model that was judged without a single pass or fail counts as not measured: the score
+        # of another model in its place would be a lie.
+        score = of_role[0]
+        if score.get("score") is None:
+            what = f"no score of the {wanted} model by {gate.judge} on {gate.eval_set}"
+            raise MissingValueError(f"{run} has {what}: all its verdicts are errors")
+        return Measured(score["score"], score.get("version", ""))
     whose = f" of the {role} model" if role else ""
     raise MissingValueError(f"{run} has no score{whose} by {gate.judge} on {gate.eval_set}")
 

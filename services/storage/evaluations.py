@@ -13,6 +13,7 @@ from services.domain.errors import ResourceExhausted
 from services.domain.event import Evaluated
 from services.domain.run import Run
 from services.storage.database import BigInt, metadata, upsert
+from tailrace.formats.verdict import Outcome
 
 _ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")
 
@@ -89,7 +90,8 @@ async def page_verdicts(
     ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty ones are not asked
     for.
     """
-    return await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+    rows = await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+    return [(position, _scored(body)) for position, body in rows]
 
 
 async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
@@ -106,10 +108,23 @@ async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
         raise ResourceExhausted(
             "TOO_MANY_VERDICTS", f"the run has more than the {MAX_COMPARED} verdicts compared"
         )
-    # Messages leave out a score of 0.
     return [
-        VerdictRow(Judged(*row[:3]), row[3], row[4], row[5] or 0.0, row[6] or "") for row in rows
+        VerdictRow(Judged(*row[:3]), row[3], _score(row[4], row[5]), row[6] or "") for row in rows
     ]
+
+
+def _score(outcome: str, stored: float | None) -> float | None:
+    """A verdict's score; errors have none.
+
+    Where it was 0, rows of earlier releases and of their workers have none either.
+    """
+    return None if outcome == Outcome.ERROR else stored or 0.0
+
+
+def _scored(body: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in body.items() if name != "score"}
+    score = _score(body.get("outcome", ""), body.get("score"))
+    return rest if score is None else rest | {"score": score}
 
 
 async def _page(

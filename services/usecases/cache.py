@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,18 +30,10 @@ async def stage_key(conn: AsyncConnection, held: Held, stage: Stage) -> str:
 
     Also empty where a judge's version is not known: no live worker has it, or workers differ.
     """
-    spec = held.run.resolved_spec
-    if not spec.get("cache", True):
+    if not held.run.resolved_spec.get("cache", True):
         return ""
-    judges: dict[str, str] = {}
-    if stage.kind is StageKind.JUDGE:
-        known = await once(conn, _judge_versions)
-        names = [judge["name"] for judge in spec["judges"]]
-        judges = {name: known[name] for name in names if name in known}
-        if len(judges) < len(names):
-            return ""
-    inputs = await stage_inputs(conn, held.run, held.stages, stage)
-    return cache_key(stage.kind, spec, inputs.digests(), judges)
+    judging = stage.kind is StageKind.JUDGE
+    return await _key(conn, held, stage, await once(conn, _judge_versions) if judging else {})
 
 
 async def find_result(
@@ -89,7 +82,7 @@ async def reuse(
 
 
 async def kept_key(
-    conn: AsyncConnection, stage: Stage, attempt: Attempt, result: dict[str, Any]
+    conn: AsyncConnection, held: Held, stage: Stage, attempt: Attempt, result: dict[str, Any]
 ) -> str:
     """The key under which a result may be reused; empty where it is not what the key says.
 
@@ -99,14 +92,31 @@ async def kept_key(
     worker = await workers.get(conn, attempt.worker_id)
     if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
         return ""
+    if stage.kind is not StageKind.JUDGE or not stage.cache_key:
+        return stage.cache_key
+    scores = result.get("judge", {}).get("scores", [])
     asking = {"llm_rubric", "pairwise"}
-    for score in result.get("judge", {}).get("scores", []):
-        judge = score.get("judge", "")
-        if score.get("version", "") != catalog.JUDGES.get(judge, score.get("version", "")):
+    if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
+        return ""
+    stated = {score.get("judge", ""): score.get("version", "") for score in scores}
+    built_in = {name: stated.get(name, version) for name, version in catalog.JUDGES.items()}
+    # Other judges go by the package that brings them, as workers tell it: it may have changed
+    # between the queueing, when the key was made, and now.
+    made = await _key(conn, held, stage, worker.judges | built_in)
+    return stage.cache_key if made == stage.cache_key else ""
+
+
+async def _key(conn: AsyncConnection, held: Held, stage: Stage, versions: Mapping[str, str]) -> str:
+    """The key of a stage with judges of these versions; empty where one that it needs has none."""
+    spec = held.run.resolved_spec
+    judges: dict[str, str] = {}
+    if stage.kind is StageKind.JUDGE:
+        names = [judge["name"] for judge in spec["judges"]]
+        judges = {name: versions[name] for name in names if name in versions}
+        if len(judges) < len(names):
             return ""
-        if score.get("errors", 0) and judge in asking:
-            return ""
-    return stage.cache_key
+    inputs = await stage_inputs(conn, held.run, held.stages, stage)
+    return cache_key(stage.kind, spec, inputs.digests(), judges)
 
 
 async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:

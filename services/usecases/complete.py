@@ -117,7 +117,7 @@ async def _complete(
     for kind, listing in listings:
         await artifacts.record(conn, run.project, listing, kind, producer=producer)
     now = utc_now()
-    key = await kept_key(conn, stage, attempt, report.result)
+    key = await kept_key(conn, held, stage, attempt, report.result)
     done = {"result": report.result, "error": None, "end_time": now, "cache_key": key}
     held = await move_stage(conn, held, stage, StageState.SUCCEEDED, "completed", **done)
     if held.run.state is RunState.CANCELLING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.baseline import parse_baseline_name
-from services.domain.errors import InvalidInput
+from services.domain.errors import InvalidInput, NotFound
 from services.domain.run import parse_run_name
 from services.storage import baselines, runs, workers
 from services.usecases import datasets, eval_sets, models
@@ -123,11 +123,15 @@ async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: 
     """The gate with the run that its baseline names now."""
     if gate.baseline is None:
         return gate
-    if gate.baseline.startswith("runs/"):
-        run = await runs.get(conn, project, parse_run_name(gate.baseline, field))
-        return dataclasses.replace(gate, baseline=run.name)
-    baseline_id = parse_baseline_name(gate.baseline, field)
-    found = await baselines.get(conn, project, baseline_id)
+    try:
+        if gate.baseline.startswith("runs/"):
+            run = await runs.get(conn, project, parse_run_name(gate.baseline, field))
+            return dataclasses.replace(gate, baseline=run.name)
+        baseline_id = parse_baseline_name(gate.baseline, field)
+        found = await baselines.get(conn, project, baseline_id)
+    except NotFound as error:
+        # A spec has several gates, and the run that is created has a name of its own.
+        raise NotFound(error.reason, f"{field}: {error.message}", **error.metadata) from error
     return dataclasses.replace(gate, baseline=found.run)
 
 

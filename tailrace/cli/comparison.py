@@ -9,6 +9,7 @@ import typer
 from google.protobuf import json_format, struct_pb2
 
 from tailrace.cli import output
+from tailrace.cli.curves import curve_rows, shared_names
 from tailrace.cli.options import Json, Server, connect
 from tailrace.cli.run_view import run_id
 from tailrace.formats.canonical import canonical_json
@@ -51,6 +52,9 @@ def print_comparison(found: run_pb2.CompareRunsResponse, *, all_items: bool) -> 
     _table(["KEY", *columns], specs)
     _title("Final numbers")
     _table(["METRIC", *columns], [(m.name, *map(_number, m.values)) for m in found.metrics])
+    for name in shared_names(found.curves):
+        _title(f"{name} by step")
+        _table(["STEP", *columns], curve_rows(found.curves, name, [r.name for r in found.runs]))
     _title(f"Verdicts, item by item, against {names[0]}")
     _table(
         ["RUN", "JUDGE", "EVAL SET", "MODEL", "WINS", "LOSSES", "TIES", "DIFFERENCE (95%)", "P"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tailrace.cli import output
 from tailrace.protomap import enum_word
@@ -49,6 +49,12 @@ def train_result(run: run_pb2.Run) -> evaluation_pb2.TrainResult | None:
     return None
 
 
+def overlong_text(trained: evaluation_pb2.TrainResult) -> str:
+    """``3 examples truncated or dropped for their length``; empty for none."""
+    count = trained.overlong
+    return f"{count:,} examples truncated or dropped for their length" if count else ""
+
+
 def score_text(score: Score) -> str:
     """``13/54 = 0.241 (95%: 0.146-0.371)``, then what is reported beside it, never in it."""
     if not score.HasField("score"):
@@ -56,12 +62,25 @@ def score_text(score: Score) -> str:
     else:
         interval = f"(95%: {score.interval_low:.3f}-{score.interval_high:.3f})"
         text = f"{score.passed}/{score.total} = {score.score:.3f} {interval}"
-    beside = [f"{score.errors} errors"] if score.errors else []
+    return ", ".join([text, *_beside(score)])
+
+
+def _beside(score: Score) -> Iterator[str]:
+    if score.errors:
+        between = f" ({score.error_low:.3f}-{score.error_high:.3f} were they fails or passes)"
+        yield f"{score.errors} errors" + (between if score.HasField("error_low") else "")
     if score.HasField("flexible_score"):
-        beside.append(f"flexible {score.flexible_score:.3f}")
+        yield f"flexible {score.flexible_score:.3f}"
     if score.HasField("marker_rate"):
-        beside.append(f"with marker {score.marker_rate:.3f}")
-    return ", ".join([text, *beside])
+        yield f"with marker {score.marker_rate:.3f}"
+    if score.HasField("majority_score"):
+        yield f"majority {score.majority_score:.3f}"
+    if score.pass_at_k:
+        # The chances in between are in the report and in --json.
+        most = score.pass_at_k[-1]
+        yield f"pass@{most.k} {most.value:.3f}"
+    if score.leaked:
+        yield f"{score.leaked} items trained on"
 
 
 def comparison_text(each: evaluation_pb2.JudgeComparison) -> str:
@@ -128,6 +147,7 @@ def print_result(run: run_pb2.Run) -> None:
     if trained is not None:
         fields.append(("loss", f"{trained.first_loss:.4f} -> {trained.last_loss:.4f}"))
         fields.append(("training", f"{trained.steps} steps, {trained.seconds:.1f} s"))
+        fields.append(("overlong", overlong_text(trained)))
     judged = scores(run)
     several = len({score.model_role for score in judged}) > 1
     fields += [(_score_name(score, several), score_text(score)) for score in judged]

@@ -31,8 +31,13 @@ STAGE_VERSIONS: dict[str, str] = {"train": "2", "infer": "2", "judge": "2"}
 """Version of each stage kind's code: goes up whenever the same inputs could give another result, so
 that results of older code are not reused."""
 
-EVAL_SETS: tuple[str, ...] = ("eval_v1", "eval_v2", "sums_43")
-"""Named eval sets that ship with the training library."""
+EVAL_SETS: dict[str, str] = {
+    "eval_v1": "c9ac3200315f8e87847cffe4bbd501cea2398bdd972c206dc2472872007b59a1",
+    "eval_v2": "254061853bcc8b6a235f3899eba1fb994cc405b382de6ecd91cf126b5f0207b0",
+    "sums_43": "b86e847d49ee6b0190281abe056013250f859169ac421db94748711eb9eed2d4",
+}
+"""Named eval sets that ship with the training library, with the sha256 of their files: a release
+that changes a question does not reuse what was made with the old one."""
 
 DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 """Eval sets that are taken from the run's own dataset."""

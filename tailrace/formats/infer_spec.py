@@ -94,7 +94,7 @@ class InferSpec:
             return [Violation(path, "names no eval set")]
         if len(set(self.eval_sets)) < len(self.eval_sets):
             return [Violation(path, "names an eval set twice")]
-        known = catalog.DATASET_EVAL_SETS + catalog.EVAL_SETS
+        known = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)
         return [
             Violation(f"{path}[{i}]", unknown_name(name, known))
             for i, name in enumerate(self.eval_sets)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import enum
+import inspect
+import itertools
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -13,7 +17,7 @@ from typing import Any
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import Rule, to_mapping
 
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_SCALARS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
 def page() -> str:
@@ -28,6 +32,7 @@ def page() -> str:
         lines += ["", f"## {path or 'run'}", "", _first_line(schema), ""]
         lines += ["| key | type | default | what |", "|---|---|---|---|"]
         lines += [_row(schema, field) for field in dataclasses.fields(schema)]
+        lines += _words(schema)
     return "\n".join(lines) + "\n"
 
 
@@ -53,6 +58,39 @@ def _row(schema: type[Any], field: dataclasses.Field[Any]) -> str:
     return f"| `{field.name}` | {kind_text} | {_default(field)} | {rule.doc}{unit} |"
 
 
+def _words(schema: type[Any]) -> Iterator[str]:
+    """What each word means that a key of the block takes."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind, _ = _kind(hints[field.name])
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            said = member_docs(kind)
+            yield from ("", f"`{field.name}`:", "")
+            yield from (f"- `{member.value}`: {said[member.name]}" for member in kind)
+
+
+def member_docs(kind: type[enum.Enum]) -> dict[str, str]:
+    """The literal below each member of an enum, by the member's name.
+
+    Python does not keep them, so they are read from the source. Raises ``ValueError`` for a member
+    without one.
+    """
+    source = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    body = [line for each in source.body if isinstance(each, ast.ClassDef) for line in each.body]
+    found: dict[str, str] = {}
+    for member, below in itertools.pairwise(body):
+        match member, below:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = inspect.cleandoc(text).replace("``", "`").replace("\n", " ")
+    missing = [member.name for member in kind if member.name not in found]
+    if missing:
+        raise ValueError(f"{kind.__name__} does not say what it means: {', '.join(missing)}")
+    return found
+
+
 def _kind(hint: Any) -> tuple[Any, bool]:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
@@ -68,7 +106,7 @@ def _kind_text(kind: Any, rule: Rule) -> str:
         return ", ".join(f"`{member.value}`" for member in kind)
     if typing.get_origin(kind) is dict:
         return "JSON object" if typing.get_args(kind)[1] is Any else "text by name"
-    return ("duration" if rule.duration else _WORDS[kind]) + _bounds(kind, rule)
+    return ("duration" if rule.duration else _SCALARS[kind]) + _bounds(kind, rule)
 
 
 def _bounds(kind: Any, rule: Rule) -> str:

@@ -34,8 +34,11 @@ class Verdict:
     expected: str = key("The expected answer.", max_length=MAX_TEXT)
     reason: str = key("Why, in one sentence.", max_length=100_000)
     sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
-    score: float = key(
-        "Score of the prediction, 0-1; 0 with outcome error.", default=0.0, minimum=0, maximum=1
+    score: float | None = key(
+        "Score of the prediction, 0-1; unset with outcome error.",
+        default=None,
+        minimum=0,
+        maximum=1,
     )
     extracted: str = key("The answer found in the text; empty for none.", default="")
     evidence: str = key(
@@ -46,3 +49,8 @@ class Verdict:
     cost_tokens: int = key(
         "Tokens that a judging model read and wrote.", unit="tokens", default=0, minimum=0
     )
+
+    def __post_init__(self) -> None:
+        """An error has no score, whoever wrote the line: averages would count it as a fail."""
+        if self.outcome is Outcome.ERROR:
+            object.__setattr__(self, "score", None)

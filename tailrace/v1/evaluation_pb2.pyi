@@ -279,7 +279,7 @@ class Verdict(google.protobuf.message.Message):
     outcome: global___Outcome.ValueType
     """Pass, fail or error."""
     score: builtins.float
-    """From 0 to 1; 0 for an error."""
+    """From 0 to 1; unset for an error."""
     expected: builtins.str
     """The expected answer."""
     extracted: builtins.str
@@ -300,14 +300,16 @@ class Verdict(google.protobuf.message.Message):
         judge: builtins.str = ...,
         version: builtins.str = ...,
         outcome: global___Outcome.ValueType = ...,
-        score: builtins.float = ...,
+        score: builtins.float | None = ...,
         expected: builtins.str = ...,
         extracted: builtins.str = ...,
         reason: builtins.str = ...,
         evidence: builtins.str = ...,
         cost_tokens: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cost_tokens", b"cost_tokens", "eval_set", b"eval_set", "evidence", b"evidence", "example_id", b"example_id", "expected", b"expected", "extracted", b"extracted", "judge", b"judge", "model_role", b"model_role", "outcome", b"outcome", "reason", b"reason", "sample", b"sample", "score", b"score", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_score", b"_score", "score", b"score"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_score", b"_score", "cost_tokens", b"cost_tokens", "eval_set", b"eval_set", "evidence", b"evidence", "example_id", b"example_id", "expected", b"expected", "extracted", b"extracted", "judge", b"judge", "model_role", b"model_role", "outcome", b"outcome", "reason", b"reason", "sample", b"sample", "score", b"score", "version", b"version"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_score", b"_score"]) -> typing.Literal["score"] | None: ...
 
 global___Verdict = Verdict
 

@@ -6,28 +6,29 @@ import json
 
 import pytest
 
+from tailrace.formats.golden import golden_v2
+from tailrace.formats.split import eval_items, split_traces
 from tailrace.v1 import evaluation_pb2
 from tests.integration.conftest import MakeStack
 from tests.integration.follow import until_terminal
-from tests.integration.specs import small, state
+from tests.integration.specs import small, stage_states, state
 from tests.servers.chat import Say, chat_server
 
 RUBRIC, CRITERIA = "Be brief.", "The shorter answer."
+HELD_OUT = eval_items(split_traces(golden_v2(), 0.2, 42).held_out)
+STUBBORN = {item.prompt for item in HELD_OUT[:2]}
+"""Questions to which the judging model never gives a verdict."""
 
 
 def judgement(prompt: str, before: int) -> Say:
-    """Too busy the first time, then a verdict; garbage for every fifth answer, always."""
+    """Too busy the first time, then a verdict; garbage for some questions, always."""
     if before == 0:
         return Say(status=429, headers={"Retry-After": "0"})
-    if _stubborn(prompt):
+    if RUBRIC in prompt and any(json.dumps(question) in prompt for question in STUBBORN):
         return Say("The answer is fine, I would say.")
     if RUBRIC in prompt:
         return Say(json.dumps({"score": 9, "reason": "brief"}))
     return Say(json.dumps({"winner": "A", "reason": "the first is shorter"}))
-
-
-def _stubborn(prompt: str) -> bool:
-    return RUBRIC in prompt and len(prompt) % 5 == 0
 
 
 @pytest.mark.timeout(300)
@@ -48,7 +49,9 @@ def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
             {"name": "pairwise", "pairwise": {"criteria": CRITERIA, "backend": backend}},
         ]
         infer = {"include_base": True, "eval_sets": ["dataset:held_out"]}
-        run = until_terminal(client, client.create_run(small(20, infer=infer, judges=judges)).name)
+        run = until_terminal(
+            client, client.create_run(small(20, infer=infer, judges=judges)).name, 240
+        )
         assert state(run) == "succeeded", run
         verdicts = list(client.list_verdicts(run.name))
 
@@ -57,12 +60,13 @@ def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
     passed = [each for each in rubric if each.outcome == evaluation_pb2.OUTCOME_PASS]
     # Each prompt was refused once with 429 and asked again; garbage is an error, never a 0.
     assert passed
-    assert len(passed) + len(errors) == len(rubric)
+    assert len(passed) + len(errors) == len(rubric) == 2 * len(HELD_OUT)
     assert {each.score for each in passed} == {0.9}
     assert all(each.cost_tokens > 0 for each in passed)
-    asked = {each["messages"][0]["content"] for each in server.requests}
-    assert bool(errors) == any(_stubborn(prompt) for prompt in asked)
-    assert all("not" in each.reason or "JSON" in each.reason for each in errors)
+    stubborn = [item.id for item in HELD_OUT if item.prompt in STUBBORN]
+    assert sorted(each.example_id for each in errors) == sorted(2 * stubborn)
+    assert all("it is not JSON" in each.reason for each in errors)
+    assert not any(each.HasField("score") for each in errors)
 
     pairs = [each for each in verdicts if each.judge == "pairwise"]
     # Who always prefers the first place prefers nobody: every pair is a tie.
@@ -70,4 +74,42 @@ def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
     assert {each.score for each in pairs} == {0.5}
     assert not any(each.outcome == evaluation_pb2.OUTCOME_ERROR for each in pairs)
     (summary,) = [each for each in run.stages if each.id == "judge"]
-    assert {score.judge for score in summary.result.judge.scores} >= {"llm_rubric", "pairwise"}
+    result = summary.result.judge
+    assert {score.judge for score in result.scores} >= {"llm_rubric", "pairwise"}
+    lifts = {each.judge: each for each in result.comparisons}
+    assert lifts.keys() == {"answer_correctness", "llm_rubric", "pairwise"}
+    for judge, count in (("answer_correctness", 13), ("llm_rubric", 11), ("pairwise", 13)):
+        lift = lifts[judge]
+        assert lift.kind == evaluation_pb2.COMPARISON_KIND_LIFT
+        assert lift.wins + lift.losses + lift.ties == count
+        assert lift.HasField("low")
+        assert lift.HasField("high")
+        assert lift.low <= lift.difference <= lift.high
+        assert lift.difference == pytest.approx((lift.wins - lift.losses) / count)
+
+
+@pytest.mark.timeout(300)
+def test_a_judge_that_gets_no_answer_fails_the_run(stack_maker: MakeStack) -> None:
+    stack = stack_maker("embedded")
+    stack.start_server()
+    stack.start_worker()
+    with chat_server(lambda *_: Say(status=500)) as server, stack.client() as client:
+        client.seed_dataset("golden-v2")
+        backend = {"endpoint": {"url": server.url, "model": "judge-1", "max_retries": 0}}
+        judge = {
+            "name": "llm_rubric",
+            "max_error_rate": 0.1,
+            "llm_rubric": {"rubric": RUBRIC, "backend": backend},
+        }
+        retry = {"max_attempts": 1}
+        run = client.create_run(small(2, judges=[judge], retry=retry))
+        run = until_terminal(client, run.name, 240)
+        verdicts = list(client.list_verdicts(run.name))
+    assert state(run) == "failed", run
+    assert stage_states(run) == {"train": "succeeded", "infer": "succeeded", "judge": "failed"}
+    assert run.error.reason == "TOO_MANY_JUDGE_ERRORS"
+    assert f"{len(HELD_OUT)} of {len(HELD_OUT)} verdicts of llm_rubric are errors" in (
+        run.error.message
+    )
+    assert {each.outcome for each in verdicts} == {evaluation_pb2.OUTCOME_ERROR}
+    assert len(server.requests) == len(HELD_OUT)

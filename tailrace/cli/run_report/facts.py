@@ -77,6 +77,7 @@ def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:
         yield "best eval loss", best + early
     data = f"{trained.examples:,} examples, {trained.held_out:,} prompts held out"
     yield "trained on", data
+    yield "overlong", run_view.overlong_text(trained)
     cost = f"{trained.steps:,} steps of {trained.parameters:,} parameters"
     yield "training", f"{cost}, {trained.seconds:,.1f} s"
 

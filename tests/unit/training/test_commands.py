@@ -120,8 +120,11 @@ def test_generate_and_judge(place: Path, trained: Path, compilation_cache: Path)
     assert len(output.read_text().splitlines()) == 13
     predictions = place / "manual.predictions.jsonl"
     verdicts = place / "verdicts.jsonl"
-    done = call("training/judge.py", "--predictions", predictions, *sets, "--output", verdicts)
+    judging = ("--predictions", predictions, *sets, "--output", verdicts)
+    done = call("training/judge.py", *judging)
     assert done.returncode == 0, done.stderr
+    as_module = call("-m", "training.judge", *judging)
+    assert (as_module.returncode, as_module.stdout) == (0, done.stdout), as_module.stderr
     assert "answer_correctness on dataset:held_out: " in done.stdout
     assert len(verdicts.read_text().splitlines()) == 13
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tailrace.formats.jsonl import read_records, write_records
 from tailrace.formats.labelled_answer import Label, LabelledAnswer
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.verdict import Verdict
+from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.asked import prediction
 from training.judge import main
 
@@ -38,6 +40,27 @@ def judge(files: Path, *flags: str) -> int:
             *flags,
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "other", "asked"), [(True, "I am the other", 12), (False, "1", 6)]
+)
+def test_a_file_of_other_answers_is_compared_with(
+    files: Path, given: bool, other: str, asked: int
+) -> None:
+    write_records(
+        files / "other.jsonl", [prediction("I am the other", example_id=str(i)) for i in range(3)]
+    )
+    flags = ("--baseline_predictions", str(files / "other.jsonl")) if given else ()
+    answer = Say(json.dumps({"winner": "A", "reason": "r"}))
+    with chat_server(lambda *_: answer) as server:
+        endpoint = {"url": server.url, "model": "m"}
+        options = {"criteria": "c", "backend": {"endpoint": endpoint}}
+        content = {"name": "pairwise", "pairwise": options}
+        (files / "pairwise.yaml").write_text(json.dumps(content))
+        assert judge(files, "--config", str(files / "pairwise.yaml"), *flags) == 0
+        assert len(server.requests) == asked
+        assert server.asked(json.dumps(other)) == asked
 
 
 def test_options_come_from_a_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,67 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tailrace.formats.golden import write_golden_v2
 from tailrace.formats.jsonl import write_records
 from tailrace.formats.prediction import Prediction
 from tailrace.formats.schema import parse
+from tailrace.formats.split import HELD_OUT, eval_items, split_traces
 from tailrace.formats.stage_job import EvalSetInput, StageJob, decode_job, encode_job
+from training.datasets import load_dataset
 from training.observer import Observer
 from training.stages import run_stage
+
+
+def test_answers_to_what_was_trained_on_are_told_as_leaked(tmp_path: Path) -> None:
+    write_golden_v2(tmp_path)
+    dataset = tmp_path / "golden-v2/dataset.jsonl"
+    split = split_traces(load_dataset(dataset), 0.2, 42)
+    (tmp_path / "split").mkdir()
+    (tmp_path / "split/split.json").write_text(split.dump())
+    items = {"dataset:train": eval_items(split.train), HELD_OUT: eval_items(split.held_out)}
+    predictions = [
+        parse(
+            Prediction,
+            {
+                "eval_set": name,
+                "example_id": item.id,
+                "model_role": "trained",
+                "prompt": item.prompt,
+                "text": f"Answer: {item.expected_answer}",
+                "finish_reason": "eos",
+                "prompt_tokens": 3,
+                "completion_tokens": 3,
+            },
+        )
+        for name, of_set in items.items()
+        for item in of_set
+    ]
+    write_records(tmp_path / "made/predictions.jsonl", predictions)
+    job = {
+        "run": "runs/r",
+        "stage": "judge",
+        "attempt": 1,
+        "kind": "judge",
+        "spec": {
+            "model": {"preset": "gpt2-nano"},
+            "dataset": "golden-v2",
+            "train": {"sft": {"max_steps": 1}, "eval_fraction": 0.2},
+            "infer": {"eval_sets": list(items)},
+            "judges": [{"name": "answer_correctness"}],
+        },
+        "inputs": {
+            "predictions": str(tmp_path / "made"),
+            "dataset": str(dataset),
+            "split": str(tmp_path / "split"),
+        },
+        "output_dir": str(tmp_path / "out"),
+        "threads": 1,
+    }
+    result = run_stage(parse(StageJob, job), Observer())
+    assert result.judge is not None
+    leaked = {score.eval_set: score.leaked for score in result.judge.scores}
+    assert leaked == {"dataset:train": len(items["dataset:train"]), HELD_OUT: 0}
+    assert leaked["dataset:train"] > 0
 
 
 def test_predictions_for_an_imported_eval_set_are_judged(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_newer_code_invalidates_its_own_kind(monkeypatch: pytest.MonkeyPatch) ->
     assert {kind for kind in StageKind if keys(SPEC)[kind] != before[kind]} == {INFER}
 
 
+def test_a_shipped_eval_set_counts_by_its_content_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = keys(SPEC)
+    monkeypatch.setattr(module, "EVAL_SETS", module.EVAL_SETS | {"eval_v2": "other"})
+    assert keys(SPEC) == before
+    monkeypatch.setattr(module, "EVAL_SETS", module.EVAL_SETS | {"eval_v1": "other"})
+    assert {kind for kind in StageKind if keys(SPEC)[kind] != before[kind]} == {INFER, JUDGE}
+
+
 def test_an_imported_model_counts_by_its_content_and_not_by_its_name() -> None:
     named = copy.deepcopy(SPEC)
     named["model"] = {"source": "models/a"}

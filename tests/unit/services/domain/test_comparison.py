@@ -12,7 +12,8 @@ KEY = Judged("j", "s", "trained")
 
 
 def row(item: str, outcome: str, version: str = "1") -> VerdictRow:
-    return VerdictRow(KEY, item, outcome, 1.0 if outcome == "pass" else 0.0, version)
+    score = None if outcome == "error" else float(outcome == "pass")
+    return VerdictRow(KEY, item, score, version)
 
 
 def test_only_items_that_both_have_count_and_the_others_are_told() -> None:

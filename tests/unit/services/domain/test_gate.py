@@ -22,7 +22,16 @@ RESULTS: dict[str, dict[str, Any]] = {
             {"judge": "j", "version": "1", "eval_set": "s", "model_role": role, "score": score}
             for role, score in (("base", 0.25), ("trained", 0.5))
         ]
-        + [{"judge": "j", "version": "1", "eval_set": "empty", "model_role": "trained"}],
+        + [
+            {
+                "judge": "j",
+                "version": "1",
+                "eval_set": "empty",
+                "model_role": "base",
+                "score": 0.25,
+            },
+            {"judge": "j", "version": "1", "eval_set": "empty", "model_role": "trained"},
+        ],
         "comparisons": [
             {
                 "judge": "j",
@@ -60,7 +69,11 @@ def test_what_is_measured(made: GateSpec, value: float) -> None:
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (gate(minimum=0, eval_set="empty"), "runs/a has no score by j on empty"),
+        (
+            gate(minimum=0, eval_set="empty"),
+            "runs/a has no score of the trained model by j on empty",
+        ),
+        (gate(minimum=0, eval_set="none"), "runs/a has no score by j on none"),
         (gate(minimum=0, judge="k"), "no score by k on s"),
         (gate("lift", minimum=0, judge="k"), "no lift of k on s"),
     ],

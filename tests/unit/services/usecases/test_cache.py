@@ -17,7 +17,7 @@ from services.usecases.follow import Follow, Piece, follow
 from services.usecases.register import RegisterWorker, register_worker
 from services.usecases.retry import retry_run
 from services.usecases.view import RunView
-from tailrace.formats.catalog import stage_versions_text
+from tailrace.formats.catalog import JUDGES, stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tests.unit.services.driver import MOMENT, PROJECT, RESULTS, Driver, line
 
@@ -223,6 +223,26 @@ async def test_a_judge_of_another_version_than_known_here_is_no_source(driver: D
     report = dataclasses.replace(await driver.completion(order), result=other)
     await complete_stage(driver.context, report)
     assert states(await driver.create("b")) == ["SKIPPED", "SKIPPED", "QUEUED"]
+
+
+@pytest.mark.parametrize(("judging", "state"), [("mine 3", "SKIPPED"), ("mine 4", "QUEUED")])
+async def test_a_judge_upgraded_after_queueing_is_no_source_for_its_old_version(
+    driver: Driver, judging: str, state: str
+) -> None:
+    await register(driver, judges={"mine": "mine 3"})
+    await driver.create("a", judges=TWO_JUDGES)
+    await driver.complete(await driver.start("a"))
+    await driver.complete(await driver.start("a"))
+    await register(driver, judges={"mine": judging})
+    order = await driver.start("a")
+    # The version that a judge states of itself is not that of its package.
+    versions = {"answer_correctness": JUDGES["answer_correctness"], "mine": "17"}
+    scores = [{"judge": name, "version": version} for name, version in versions.items()]
+    made = {"judge": {"scores": scores}}
+    report = dataclasses.replace(await driver.completion(order), result=made)
+    await complete_stage(driver.context, report)
+    await register(driver, judges={"mine": "mine 3"})
+    assert states(await driver.create("b", judges=TWO_JUDGES)) == ["SKIPPED", "SKIPPED", state]
 
 
 async def test_results_whose_content_is_gone_are_made_again(driver: Driver) -> None:

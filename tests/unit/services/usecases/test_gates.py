@@ -103,11 +103,14 @@ async def test_a_run_that_is_all_hits_is_checked_too(driver: Driver) -> None:
 
 
 async def test_a_baseline_that_is_none_is_refused_at_once(driver: Driver) -> None:
-    for baseline, says in [("baselines/no", "baselines/no does not exist"), ("runs/no", "runs/no")]:
+    for baseline in ("baselines/no", "runs/no"):
+        gates = [
+            {"name": "bar", **SCORE, "minimum": 0},
+            {"name": "g", **SCORE, "baseline": baseline, "max_drop": 1},
+        ]
+        says = rf"^spec\.gates\[1\]\.baseline: {baseline} does not exist"
         with pytest.raises(NotFound, match=says):
-            await driver.create(
-                "b", gates=[{"name": "g", **SCORE, "baseline": baseline, "max_drop": 1}]
-            )
+            await driver.create("b", gates=gates)
 
 
 async def test_baselines_are_named_moved_listed_and_forgotten(driver: Driver) -> None:
@@ -150,6 +153,17 @@ async def test_runs_beside_each_other(driver: Driver) -> None:
         ("runs/b", "loss", 500),
     ]
     assert [found.curves[0].points[i].step for i in (0, -1)] == [1, 1000]
+
+
+async def test_three_runs_each_against_the_first(driver: Driver) -> None:
+    for run_id, right in (("a", 30), ("b", 20), ("c", 35)):
+        await judged(driver, run_id, right=right)
+    found = await compare_runs(driver.context, PROJECT, ["b", "c", "a"])
+    assert [each.run.run_id for each in found.runs] == ["b", "c", "a"]
+    assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.5, 0.875, 0.75]
+    won = [(each["run"], each["comparison"]["wins"]) for each in found.verdicts]
+    assert won == [("runs/c", 15), ("runs/a", 10)]
+    assert [curve.run for curve in found.curves] == ["runs/b", "runs/c", "runs/a"]
 
 
 async def test_what_cannot_be_compared_is_refused(driver: Driver) -> None:

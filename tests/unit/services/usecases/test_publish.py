@@ -8,7 +8,7 @@ import pytest
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
 from services.domain.event import CheckpointSaved, Evaluated, Event, MetricPoint
 from services.domain.stage import Progress
-from services.storage import artifacts
+from services.storage import artifacts, evaluations
 from services.usecases.publish import MAX_EVENTS, MAX_MESSAGES
 from services.usecases.read import list_predictions, list_verdicts
 from tests.unit.services.driver import PROJECT, Driver, line
@@ -122,6 +122,23 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
             driver.context, PROJECT, "r", eval_set="", judge=judge, outcome="fail", size=0, token=""
         )
         assert len(found) == number
+
+
+async def test_rows_without_a_score_were_0_unless_they_are_errors(driver: Driver) -> None:
+    await driver.create()
+    order = await driver.start()
+    outcomes = {"a": "fail", "b": "error", "c": "pass"}
+    events = [verdict(example, outcome) for example, outcome in outcomes.items()]
+    events[1].body["score"] = 0.0
+    events[2].body["score"] = 0.75
+    await driver.publish(order, 1, *events)
+    found, _ = await list_verdicts(
+        driver.context, PROJECT, "r", eval_set="", judge="", outcome="", size=0, token=""
+    )
+    assert [body.get("score") for body in found] == [0.0, None, 0.75]
+    async with driver.context.database.read() as conn:
+        rows = await evaluations.verdict_rows(conn, (await driver.get()).run.uid)
+    assert {row.example_id: row.score for row in rows} == {"a": 0.0, "b": None, "c": 0.75}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ def comparison(plane: Any) -> run_pb2.CompareRunsResponse:
     loss = found.metrics.add(name="train.last_loss")
     loss.values.add(number_value=0.5)
     loss.values.add(number_value=0.25)
+    for run, end in (("runs/a", 0.5), ("runs/b", 0.25)):
+        curve = found.curves.add(run=run, name="loss")
+        for step, value in ((1, 5.5), (40, end)):
+            curve.points.add(name="loss", step=step, value=value)
+    found.curves.add(run="runs/a", name="eval_loss").points.add(step=1, value=7.5)
     verdicts = found.verdicts.add(run="runs/b", model_role="MODEL_ROLE_TRAINED", shared=50)
     verdicts.not_shared_first, verdicts.version, verdicts.version_first = 3, "2", "1"
     compared = verdicts.comparison
@@ -36,6 +41,13 @@ def test_runs_beside_each_other(served: Any, comparison: run_pb2.CompareRunsResp
     assert "KEY A B" in lines
     assert "train.sft.learning_rate 2e-05 -" in lines
     assert "train.last_loss 0.5 0.25" in lines
+    assert lines[lines.index("loss by step") :][1:5] == [
+        "STEP A B",
+        "1 5.5000 5.5000",
+        "40 0.5000 0.2500",
+        "lowest 0.5000 at 40 0.2500 at 40",
+    ]
+    assert "eval_loss" not in result.out
     assert (
         "b answer_correctness eval_v1 trained 12 1 37 +0.220 (+0.100 to +0.340) 0.0034 mcnemar"
         in lines

@@ -151,6 +151,30 @@ def test_get_shows_stages_scores_and_errors(served: Any, plane: Any, run_file: P
     assert "  | the last line" in out
 
 
+def test_get_shows_what_stands_beside_a_score(served: Any, plane: Any, run_file: Path) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    run = plane.runs.runs["runs/mine"]
+    train = run.stages.add(id="train").result.train
+    train.steps, train.first_loss, train.last_loss = 40, 5.5, 0.5
+    assert "overlong" not in served("runs", "get", "mine").out
+    train.overlong = 3
+    judge = run.stages.add(id="judge").result.judge
+    score = judge.scores.add(judge="j", eval_set="s", passed=6, total=10, errors=2, leaked=4)
+    score.score, score.interval_low, score.interval_high = 0.6, 0.31, 0.83
+    score.error_low, score.error_high, score.majority_score = 0.25, 0.86, 0.7
+    for k, value in ((1, 0.6), (2, 0.75), (4, 0.9)):
+        score.pass_at_k.add(k=k, value=value)
+    lift = judge.comparisons.add(judge="j", eval_set="s", kind="COMPARISON_KIND_LIFT", wins=5)
+    lift.losses, lift.ties, lift.difference, lift.low, lift.high = 1, 4, 0.4, 0.05, 0.75
+    lift.p_value = 0.21875
+    lines = [" ".join(line.split()) for line in served("runs", "get", "mine").out.splitlines()]
+    assert "overlong: 3 examples truncated or dropped for their length" in lines
+    beside = "2 errors (0.250-0.860 were they fails or passes), majority 0.700, pass@4 0.900"
+    assert f"j s: 6/10 = 0.600 (95%: 0.310-0.830), {beside}, 4 items trained on" in lines
+    counts = "5 wins, 1 losses, 4 ties"
+    assert f"j s lift: +0.400 (95%: +0.050 to +0.750), {counts}, p 0.219" in lines
+
+
 def test_list_builds_its_filter_and_shows_every_column(
     served: Any, plane: Any, run_file: Path
 ) -> None:

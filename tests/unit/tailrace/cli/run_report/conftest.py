@@ -53,6 +53,7 @@ def _add_train(run: run_pb2.Run) -> None:
     result = train.result.train
     result.first_loss, result.last_loss, result.steps, result.model_digest = 5.5, 0.5, 40, "d1" * 32
     result.best_step, result.best_eval_loss = 20, 1.25
+    result.overlong = 1203
     infer = run.stages.add(id="infer", state=run_pb2.STAGE_STATE_SUCCEEDED, pool="cpu", attempt=2)
     lost = infer.attempts.add(number=1, worker="workers/w1", state=run_pb2.ATTEMPT_STATE_EXPIRED)
     lost.error.reason, lost.error.message = "LEASE_EXPIRED", "no heartbeat for 30 s"
@@ -108,7 +109,7 @@ def _answers() -> tuple[list[evaluation_pb2.Prediction], list[evaluation_pb2.Ver
             model_role="MODEL_ROLE_TRAINED",
             judge="answer_correctness",
             outcome=f"OUTCOME_{outcome}",
-            score=float(outcome == "PASS"),
+            score=None if outcome == "ERROR" else float(outcome == "PASS"),
             expected="2",
             reason=f"reason {item}",
         )

@@ -71,12 +71,15 @@ def test_examples_that_did_not_pass_come_first(page: str) -> None:
     assert "not judged" in read.row("Question d?")
     assert "the context is used up" in read.row("Question c?")
     assert "reason a" in read.row("Question a?")
+    for item, badge in (("a", "pass answer_correctness, 1"), ("c", "error answer_correctness")):
+        assert read.row(f"Question {item}?").startswith(f"{badge} eval_v1")
     labels = re.findall(r"<label for=[^>]*>([^<]*)</label>", page)
     assert labels == ["all 4", "fail 1", "error 1", "not judged 1", "pass 1"]
 
 
 def test_where_it_comes_from(page: str) -> None:
     read = Elements(page)
+    assert "1,203 examples truncated or dropped for their length" in page
     assert "SKIPPED pool cpu result reused from runs/earlier/stages/train" in read.row("SKIPPED")
     assert "EXPIRED 1 w1" in read.row("LEASE_EXPIRED: no heartbeat for 30 s")
     assert "2026-03-01 12:00:40 UTC 0m41s" in read.row("w2")

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tailrace.formats import catalog
+
+EVAL_SETS = Path(__file__).parents[3] / "training" / "evalsets"
+
+
+def test_digests_are_those_of_the_shipped_files() -> None:
+    found = {
+        path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in EVAL_SETS.glob("*.jsonl")
+    }
+    assert found == catalog.EVAL_SETS

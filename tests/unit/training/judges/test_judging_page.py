@@ -1,0 +1,49 @@
+"""The examples of docs/judging.md are taken as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.labelled_answer import LabelledAnswer
+from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.schema import parse
+from training.judges import JudgeSetup
+
+PAGE = (Path(__file__).parents[4] / "docs" / "judging.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_judges_are_valid() -> None:
+    alone, of_run = map(yaml.safe_load, blocks("yaml"))
+    assert parse(JudgeSpec, alone).backend() is not None
+    spec = parse(RunSpec, {**of_run, "predictions": "runs/other"})
+    assert [judge.name for judge in spec.judges] == ["llm_rubric", "pairwise"]
+
+
+def test_the_label_is_valid() -> None:
+    (label,) = map(json.loads, blocks("json"))
+    assert parse(LabelledAnswer, label).label == "fail"
+
+
+def test_the_judge_of_your_own_judges() -> None:
+    (project,), (code,) = map(tomllib.loads, blocks("toml")), blocks("python")
+    names = project["project"]["entry-points"]["tailrace.judges"]
+    module: dict[str, Any] = {}
+    exec(code, module)  # noqa: S102 - our own page
+    ((name, place),) = names.items()
+    spec = parse(JudgeSpec, {"name": name, "parameters": {"most": 1}})
+    judge = module[place.split(":")[1]](JudgeSetup(spec))
+    item = EvalItem(id="a", prompt="2 + 2?", expected_answer="4")
+    assert judge.name == name
+    assert [judge.judge(item, text).passed for text in ("4!", "4!!")] == [True, False]
