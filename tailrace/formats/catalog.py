@@ -33,7 +33,7 @@ that results of older code are not reused."""
 
 EVAL_SETS: dict[str, str] = {
     "eval_v1": "c9ac3200315f8e87847cffe4bbd501cea2398bdd972c206dc2472872007b59a1",
-    "eval_v2": "254061853bcc8b6a235f3899eba1fb994cc405b382de6ecd91cf126b5f0207b0",
+    "eval_v2": "882a021ee389a944d76656e415633b05febb3be9cd60eb0a5dcd372c18e2809d",
     "sums_43": "b86e847d49ee6b0190281abe056013250f859169ac421db94748711eb9eed2d4",
 }
 """Named eval sets that ship with the training library, with the sha256 of their files: a release
