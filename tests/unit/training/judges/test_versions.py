@@ -15,16 +15,16 @@ from training.judges import JudgeError, Judgement
 from training.judges.asking import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
-    "answer_correctness": ("3", "42a6b108b93f3a10"),
-    "math_equivalence": ("2", "d22ce7939d5854c3"),
-    "contains": ("1", "e4c535822dbf4730"),
-    "regex": ("1", "700c0bb5727c330f"),
-    "json_schema": ("1", "96526bf1117efdff"),
-    "token_f1": ("1", "4f651d007bbb9fba"),
-    "rouge_l": ("1", "35e5cd8fae418566"),
-    "reasoning_quality": ("1", "6cb2a12ad0be668f"),
-    "llm_rubric": ("1", "d1b44a58c21a36a6"),
-    "pairwise": ("1", "8811e6aefc6edad7"),
+    "answer_correctness": ("3", "113fb08ea3b7a251"),
+    "math_equivalence": ("2", "e54d552be860b0e6"),
+    "contains": ("1", "e4db0a180720045f"),
+    "regex": ("1", "30cc8d6e9f83fa99"),
+    "json_schema": ("1", "1275e8d130f914dc"),
+    "token_f1": ("1", "575c71277fa69fce"),
+    "rouge_l": ("1", "79f1087873730837"),
+    "reasoning_quality": ("1", "fb32d3d21c1842d9"),
+    "llm_rubric": ("1", "afd2403d996395b0"),
+    "pairwise": ("1", "894dfc6daa3ed1ab"),
 }
 """Version of each built-in judge, with the digest of what it says about the corpus."""
 
@@ -57,6 +57,7 @@ TEXTS: list[tuple[str, str, dict[str, Any]]] = [
     ("the cat sat", "Answer: sat the cat", {}),
     ("The cat sat", "the dog sat down", {}),
     (r"\d{2}", "about 12", {}),
+    ("Five Cats", "I see five\u00a0cats", {}),
     ("5", '```json\n{"a": 5}\n```', {}),
     ("5", '{"a": "5"}', {}),
 ]
