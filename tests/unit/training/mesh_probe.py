@@ -82,6 +82,8 @@ ADAPTED = dataclasses.replace(
         max_seq_length=32,
         packing=True,
         learning_rate=1e-1,
+        # Or Adam would make steps of rounding errors where a gradient is close to zero.
+        adam_epsilon=1e-2,
     ),
     adapter=AdapterSpec(lora=LoraSpec(rank=2)),
     eval_every_steps=2,
@@ -107,7 +109,8 @@ class Curve(Observer):
 
 
 @functools.cache
-def trainer(family: str, mesh: str, spec: TrainSpec = SPEC) -> Trainer:
+def trainer(family: str, mesh: str, *, adapter: bool = False) -> Trainer:
+    spec = ADAPTED if adapter else SPEC
     generator = np.random.default_rng(0)
     examples = [Example(tuple(int(t) for t in generator.integers(0, 50, 12)), 4) for _ in range(16)]
     model = model_from_config(CONFIGS[family])
@@ -120,7 +123,7 @@ def adapted(mesh: str, root: Path) -> dict[str, Any]:
     """What a training of an adapter gives on a mesh."""
     curve = Curve()
     params = model_from_config(CONFIGS["llama"]).init(0)
-    made = trainer("llama", mesh, ADAPTED)
+    made = trainer("llama", mesh, adapter=True)
     trained = made.train(params, root / "adapted" / mesh, curve)
     merged = made.tuning.merged(trained.params, params)
     return {

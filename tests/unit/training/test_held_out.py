@@ -13,7 +13,7 @@ import pytest
 from tailrace.formats.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.batches import BatchStream, Collator
-from training.checkpoint import list_checkpoints
+from training.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data import Example, encode_traces
 from training.errors import StoppedError
 from training.held_out import Evaluator
@@ -76,21 +76,26 @@ def test_the_loss_does_not_depend_on_the_rows(
         evaluator(model, [], SFT).loss(params, {})
 
 
-def test_the_best_checkpoint_outlives_newer_ones(
-    model: Model,
-    stream: BatchStream,
+def test_the_best_checkpoint_is_kept(
+    trainer: Trainer,
     params: Params,
-    held_out: list[Example],
     tmp_path: Path,
     recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = dataclasses.replace(SPEC, keep_checkpoints=1, save_every_steps=2)
-    trained = Trainer(model, stream, spec, {}, held_out).train(params, tmp_path, recorder())
-    best = trained.progress.best_step
-    assert best is not None
-    assert best < trained.steps
-    names = [path.name for path in list_checkpoints(tmp_path)]
-    assert names == [f"step-{best:08d}", f"step-{trained.steps:08d}"]
+    asked: list[tuple[int, int | None]] = []
+
+    def spied(folder: Path, saved: Checkpoint, keep: int, best: int | None = None) -> Any:
+        asked.append((saved.step, best))
+        return save_checkpoint(folder, saved, keep, best)
+
+    monkeypatch.setattr("training.checkpoint_writer.save_checkpoint", spied)
+    seen = recorder()
+    trainer.train(params, tmp_path, seen)
+    assert [step for step, _ in asked] == [4, 8, 12]
+    for step, best in asked:
+        known = [each for each in seen.evaluations if each.step <= step]
+        assert best == min(known, key=lambda each: each.eval_loss).step
 
 
 def test_evaluations_come_at_the_first_boundary_after_their_step(

@@ -128,14 +128,14 @@ def test_an_adapter_lies_beside_the_model_it_is_merged_into(
 
 
 def test_a_context_between_two_buckets(traces: list[Trace], tmp_path: Path, recorder: Any) -> None:
-    # Rows of 70 tokens are padded to 96, beyond the last position.
-    tokenizer = train_tokenizer([t.prompt for t in traces], 320, 70)
-    network = model_from_config({**TINY, "n_positions": 70, "vocab_size": len(tokenizer)})
+    # Rows of 40 tokens are padded to 48, beyond the last position.
+    tokenizer = train_tokenizer([t.prompt for t in traces], 320, 40)
+    network = model_from_config({**TINY, "n_positions": 40, "vocab_size": len(tokenizer)})
     save_folder(tmp_path / "base", network, network.init(0), tokenizer)
-    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=70, overlong=Overlong.TRUNCATE)
+    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=40, overlong=Overlong.TRUNCATE)
     train = spec(sft=sft, eval_fraction=0.2, eval_every_steps=2)
     start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
-    assert max(example.inputs for example in start.encoded.examples) > 64
+    assert max(example.inputs for example in start.encoded.examples) > 32
     seen = recorder()
     result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
     assert np.isfinite(result.last_loss)

@@ -143,8 +143,7 @@ def test_layers_are_computed_again_where_it_is_asked_for(
     assert ("remat" in str(traced) or "checkpoint" in str(traced)) is remat
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("row_length", [None, 64])
+@pytest.mark.parametrize(("dtype", "row_length"), [(jnp.float32, 64), (jnp.bfloat16, None)])
 def test_logits_of_one_row_at_a_time(
     network: tuple[Model, Params], examples: list[Example], dtype: Any, row_length: int | None
 ) -> None:
