@@ -16,14 +16,14 @@ def main(name: str, cache: Path) -> None:
     """Print the seconds from weights and tokens in memory to the first step's end."""
     prepare_process(cache_dir=cache)
     require_device()
-    import jax
-
     from benchmarks.training.laps import Laps, make_trainer
     from training.models.registry import model_from_config
 
     shape = SHAPES[name]
     model = model_from_config(shape.config)
-    params = jax.block_until_ready(model.init(0))
+    params = model.init(0)
+    for value in params.values():
+        value.block_until_ready()
     laps = Laps()
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
