@@ -7,21 +7,41 @@ file in one go. :func:`to_mapping` is its inverse.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import enum
 import functools
-import math
-import re
 import types
 import typing
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tailrace.formats.json_value import json_problems, json_value
-from tailrace.formats.wording import digits, quote_hint, shown
+from tailrace.formats.schema_values import (
+    Rule,
+    Violation,
+    in_range,
+    join,
+    read_duration,
+    read_json,
+    read_labels,
+    read_metadata,
+    read_scalar,
+)
+from tailrace.formats.wording import shown
+
+__all__ = [
+    "MAX_REPORTED",
+    "MORE",
+    "Rule",
+    "SpecError",
+    "T",
+    "Violation",
+    "capped",
+    "exactly_one",
+    "key",
+    "parse",
+    "to_mapping",
+]
 
 T = TypeVar("T")
 
@@ -37,15 +57,6 @@ _NEVER = {
 """Keys that users bring along from other tools and that no schema will have, with the reason."""
 
 _SHOWN_KEYS = 4
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-@dataclass(frozen=True)
-class Violation:
-    """One wrong field: its dotted path (``train.sft.epochs``) and what is wrong with it."""
-
-    field: str
-    description: str
 
 
 class SpecError(ValueError):
@@ -65,24 +76,6 @@ def capped(violations: list[Violation], count: int | None = None) -> list[Violat
     if rest <= 0:
         return violations
     return [*violations[:MAX_REPORTED], Violation(MORE, f"and {rest} more")]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What one key accepts, beside its Python type."""
-
-    doc: str
-    unit: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    above: float | None = None
-    max_length: int | None = None
-    item_length: int | None = None
-    """Longest text of a list or of the values of a mapping, in characters."""
-    pattern: str | None = None
-    form: str = ""
-    """``pattern`` in words, for people: ``name or name@version``."""
-    duration: bool = False
 
 
 def key(doc: str, *, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
@@ -151,7 +144,7 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
     _unknown_keys(schema, data, fields, path, out)
     values: dict[str, Any] = {}
     for name, field in fields.items():
-        where = _join(path, name)
+        where = join(path, name)
         if data.get(name) is None:
             if _is_required(field):
                 out.append(Violation(where, "is required"))
@@ -187,7 +180,7 @@ def _unknown_keys(
     for name in data:
         if name in fields:
             continue
-        where = _join(path, str(name))
+        where = join(path, str(name))
         if name in renamed:
             out.append(Violation(where, f"is an old name: use {renamed[name]}"))
             continue
@@ -208,7 +201,7 @@ def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation])
         return _list(typing.get_args(hint)[0], rule, data, path, out)
     if origin is dict:
         values = typing.get_args(hint)[1]
-        read = {str: _labels, Any: _json}.get(values, _metadata)
+        read = {str: read_labels, Any: read_json}.get(values, read_metadata)
         return read(rule, data, path, out)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _dataclass(hint, data, path, out)
@@ -219,8 +212,8 @@ def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation])
         out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
         return None
     if rule.duration:
-        return _range(rule, _duration(data, path, out), path, out)
-    return _scalar(hint, rule, data, path, out)
+        return in_range(rule, read_duration(data, path, out), path, out)
+    return read_scalar(hint, rule, data, path, out)
 
 
 def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
@@ -231,128 +224,3 @@ def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) 
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
     item_rule = dataclasses.replace(rule, max_length=rule.item_length)
     return [_value(hint, item_rule, item, f"{path}[{i}]", out) for i, item in enumerate(data)]
-
-
-def _labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping of text to text, not {shown(data)}"))
-        return None
-    if rule.max_length is not None and len(data) > rule.max_length:
-        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
-    for name, value in data.items():
-        where = _join(path, str(name))
-        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
-            out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
-        if not isinstance(value, str):
-            out.append(Violation(where, f"must be text, not {shown(value)}{quote_hint(value)}"))
-        elif len(value) > (rule.item_length or 256) or "\0" in value:
-            most = rule.item_length or 256
-            out.append(Violation(where, f"values are text of at most {most} characters"))
-    return dict(data)
-
-
-def _json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """A mapping that holds any JSON, of users' own making."""
-    if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
-        return None
-    if not data and rule.minimum:
-        out.append(Violation(path, "must not be empty"))
-    if rule.max_length is not None and len(data) > rule.max_length:
-        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
-    problems = list(json_problems(data, path))
-    out += [Violation(where, problem) for where, problem in problems]
-    return None if problems else json_value(data)
-
-
-def _metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """A mapping of free names to single values, of users' own making."""
-    if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
-        return None
-    if rule.max_length is not None and len(data) > rule.max_length:
-        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
-    text = Rule("", max_length=2000)
-    for name, value in data.items():
-        where = _join(path, str(name))
-        if not isinstance(value, (str, int, float, bool)):
-            out.append(
-                Violation(where, f"must be text, a number, true or false, not {shown(value)}")
-            )
-        elif isinstance(value, str):
-            _text(text, value, where, out)
-        elif isinstance(value, float):
-            _range(text, value, where, out)
-        _text(text, str(name), f"{where} (the name)", out)
-    return dict(data)
-
-
-def _scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        data = _as_float(data)
-    if hint is float and isinstance(data, str):
-        # YAML 1.1 reads 2e-5 as text (its floats need a dot); users mean the number.
-        with contextlib.suppress(ValueError):
-            data = float(data)
-    if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
-        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-        quoting = quote_hint(data) if hint is str else ""
-        out.append(Violation(path, f"must be {wanted[hint]}, not {shown(data)}{quoting}"))
-        return None
-    if isinstance(data, str):
-        return _text(rule, data, path, out)
-    return data if isinstance(data, bool) else _range(rule, data, path, out)
-
-
-def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
-    if "\0" in data:
-        out.append(Violation(path, "contains a NUL character"))
-    elif any("\ud800" <= char <= "\udfff" for char in data):
-        out.append(Violation(path, "contains half of a surrogate pair, which UTF-8 cannot hold"))
-    elif not data and rule.minimum:
-        out.append(Violation(path, "must not be empty"))
-    elif rule.max_length is not None and len(data) > rule.max_length:
-        out.append(
-            Violation(path, f"has {len(data)} characters, at most {rule.max_length} allowed")
-        )
-    elif rule.pattern is not None and not re.fullmatch(rule.pattern, data):
-        form = f"is not {rule.form}" if rule.form else f"does not fit the form {rule.pattern}"
-        out.append(Violation(path, f"{data!r} {form}"))
-    return data
-
-
-def _range(rule: Rule, data: Any, path: str, out: list[Violation]) -> Any:
-    if data is None:
-        return None
-    if isinstance(data, float) and not math.isfinite(data):
-        out.append(Violation(path, f"must be a finite number, not {data}"))
-    elif rule.above is not None and data <= rule.above:
-        out.append(Violation(path, f"must be above {digits(rule.above)}, not {digits(data)}"))
-    elif rule.minimum is not None and data < rule.minimum:
-        out.append(Violation(path, f"must be at least {digits(rule.minimum)}, not {digits(data)}"))
-    elif rule.maximum is not None and data > rule.maximum:
-        out.append(Violation(path, f"must be at most {digits(rule.maximum)}, not {digits(data)}"))
-    return data
-
-
-def _duration(data: object, path: str, out: list[Violation]) -> float | None:
-    if isinstance(data, (int, float)) and not isinstance(data, bool):
-        return _as_float(data)
-    match = _DURATION.fullmatch(data) if isinstance(data, str) and data else None
-    if match is None:
-        out.append(Violation(path, f"must be seconds or text such as '1h30m', not {shown(data)}"))
-        return None
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _as_float(number: float) -> float:
-    """As a float; one that is too large becomes infinite, which is refused."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
