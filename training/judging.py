@@ -171,7 +171,7 @@ def _verdict(
         expected=item.expected_answer,
         reason=_storable(judgement.reason if judgement else str(found), 10_000),
         sample=sample,
-        score=judgement.score if judgement else 0.0,
+        score=judgement.score if judgement else None,
         extracted=_storable(judgement.extracted, 10_000) if judgement else "",
         evidence=_storable(judgement.evidence, 256) if judgement else "",
         cost_tokens=found.cost_tokens,
