@@ -21,6 +21,10 @@ from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.valkey import Valkey
 
+# Tests compile much and compute little: unoptimized programs are made in about half the time. What
+# they compute is the same but for rounding; XLA_FLAGS= in the environment tests optimized ones.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 
 def unavailable(reason: str) -> NoReturn:
     """Skip for lack of a server; fail under CI, where everything must be there."""

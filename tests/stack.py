@@ -10,6 +10,11 @@ import tailrace
 from tests.servers.node import Process, free_port, wait_until
 
 
+def session_folder(base: Path) -> Path:
+    """The folder that all processes of a test session share, from one process's own."""
+    return base.parent if base.name.startswith("popen-") else base
+
+
 class Stack:
     """Processes started from this checkout, each in a session of its own."""
 
@@ -30,7 +35,7 @@ class Stack:
             "TAILRACE_METRICS_PORT": "0",
             "TAILRACE_SERVER": self.address,
             # Shared by the session: programs that are compiled already start sooner.
-            "TAILRACE_CACHE_DIR": str(folder.parent / "cache"),
+            "TAILRACE_CACHE_DIR": str(session_folder(folder.parent) / "cache"),
             "HF_HUB_OFFLINE": "1",
             **{f"TAILRACE_{name.upper()}": value for name, value in settings.items()},
         }

@@ -123,6 +123,8 @@ def _predict(
     questions = _questions(evaluated.tokenizer, eval_sets)
     require_embedded((each.prompt for each in questions), evaluated.model.vocabulary)
     made = _still_good(stored, questions, spec, role)
+    if made:
+        _log.info("%d predictions of an earlier attempt are kept", len(made))
     tally.add(len(made))
     observer.check_stop()
     answers = evaluated.generator(mesh or MeshSpec()).generate(

@@ -16,7 +16,7 @@ from tailrace.formats.split import Split
 from training.evalsets import EvalSets
 from training.judges import JudgeSetup, make_judge
 from training.judging import Judged, judge_predictions, refuse_errors
-from training.observer import Observer
+from training.observer import Observer, Observers
 
 _log = logging.getLogger(__name__)
 
@@ -50,18 +50,20 @@ def run_judges(
     """
     judges = [(spec, make_judge(judge_setup(spec, inputs.models.get(spec.name)))) for spec in specs]
     judged: list[tuple[JudgeSpec, Judged]] = []
-    for spec, judge in judges:
+    said = 0
+    for number, (spec, judge) in enumerate(judges):
         found = judge_predictions(
             judge,
             inputs.eval_sets,
             inputs.predictions,
             inputs.roles,
-            observer,
+            _OneOfSeveral(observer, said, len(judges) - number),
             baseline=_baseline(spec, inputs),
             leaked=inputs.leaked,
             n_samples=inputs.n_samples,
         )
         judged.append((spec, found))
+        said += len(found.verdicts)
     write_records(verdicts, (verdict for _, each in judged for verdict in each.verdicts))
     for spec, each in judged:
         refuse_errors(each, spec.max_error_rate)
@@ -69,6 +71,18 @@ def run_judges(
         scores=[score for _, each in judged for score in each.scores],
         comparisons=[comparison for _, each in judged for comparison in each.comparisons],
     )
+
+
+class _OneOfSeveral(Observers):
+    """Tells one judge's progress as that of all; the judges to come have as much to say."""
+
+    def __init__(self, observer: Observer, said: int, left: int) -> None:
+        super().__init__(observer)
+        self._said, self._left = said, left
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Tell it with the verdicts of the judges before."""
+        super().progress(self._said + done, self._said + total * self._left, unit)
 
 
 def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:

@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -203,7 +204,8 @@ def _processes(cluster: Cluster) -> list[str]:
 
 
 def _files(cluster: Cluster) -> list[str]:
-    folders = [cluster.data_disk.folder / "uploads", cluster.folder.parent / "cache" / "incoming"]
+    cache = Path(cluster.env["TAILRACE_CACHE_DIR"])
+    folders = [cluster.data_disk.folder / "uploads", cache / "incoming"]
     found = [p for folder in folders if folder.is_dir() for p in folder.iterdir()]
     for disk in cluster.disks.values():
         found += [p for p in disk.folder.rglob("*") if p.is_dir() and "." in p.name]

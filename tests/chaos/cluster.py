@@ -64,6 +64,8 @@ class Cluster(Stack):
             drain_seconds="15",
             grace_seconds="5",
             data_dir=str(self.data_disk.folder),
+            # Its own: what others download at the moment would look like something left behind.
+            cache_dir=str(folder.parent / "cache"),
         )
         self.env[faults.VARIABLE] = str(self.faults)
         self.server_proxy = Proxy(self.port)

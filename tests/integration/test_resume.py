@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import tailrace
 from tailrace.cli.verify import issued_certificates
 from tailrace.formats.certificate import Finding, compare
-from tailrace.v1 import run_pb2
+from tailrace.protomap import to_mapping
+from tailrace.v1 import evaluation_pb2, run_pb2
 from tests.integration.conftest import STACKS, MakeStack
-from tests.integration.follow import until_step, until_terminal
-from tests.integration.specs import state, train_only
+from tests.integration.follow import until, until_step, until_terminal
+from tests.integration.specs import small, state, train_only
 
 STEPS = 60
+
+MANY_ANSWERS = {
+    "eval_sets": ["eval_v2"],
+    "n_samples": 4,
+    "max_new_tokens": 40,
+    "batch_size": 4,
+    "temperature": 1.0,
+    "logprobs": True,
+}
+"""400 answers, a few at a time: enough of them to be killed in between."""
 
 
 def weights(run: run_pb2.Run) -> str:
@@ -61,3 +75,54 @@ def test_killing_the_worker_in_mid_training_changes_nothing(
         assert len(models) == 1
         completions = [t for t in ended.history if t.to_state == "STAGE_STATE_SUCCEEDED"]
         assert len(completions) == 1
+
+
+@pytest.mark.timeout(300)
+def test_killing_the_worker_in_mid_inference_changes_no_answer(stack_maker: MakeStack) -> None:
+    stack = stack_maker("embedded", lease_seconds="3")
+    stack.start_server()
+    first = stack.start_worker()
+    with stack.client() as client:
+        client.seed_dataset("golden-v2")
+        spec = small(10, infer=MANY_ANSWERS, judges=None)
+        undisturbed = until_terminal(client, client.create_run(spec).name)
+        assert state(undisturbed) == "succeeded", undisturbed
+
+        run = client.create_run(spec)
+        until(
+            client, run.name, lambda _: len(list(client.list_predictions(run.name, limit=20))) == 20
+        )
+        first.kill_group()
+        stack.start_worker()
+        ended = until_terminal(client, run.name)
+
+        assert state(ended) == "succeeded", ended
+        stage = ended.stages[1]
+        states = [run_pb2.AttemptState.Name(a.state) for a in stage.attempts]
+        assert states == ["ATTEMPT_STATE_EXPIRED", "ATTEMPT_STATE_SUCCEEDED"]
+        assert kept(client, ended) in range(20, 400)
+        there, here = (list(client.list_predictions(each.name)) for each in (undisturbed, ended))
+        assert len(there) == len(here) == 400
+        for one, other in zip(there, here, strict=True):
+            assert list(other.logprobs) == pytest.approx(list(one.logprobs), abs=1e-4)
+            assert bare(other) == bare(one)
+
+
+def kept(client: tailrace.Client, run: run_pb2.Run) -> int:
+    """How many predictions of the first attempt the second one says it kept."""
+    said = [
+        line.text
+        for batch in client.stream_logs(run.name)
+        for line in batch.lines
+        if "of an earlier attempt are kept" in line.text
+    ]
+    assert len(said) == 1, said
+    return int(said[0].split(" predictions ")[0].split()[-1])
+
+
+def bare(prediction: evaluation_pb2.Prediction) -> dict[str, Any]:
+    """All of a prediction but its log-probabilities."""
+    told = to_mapping(prediction)
+    assert told["token_ids"]
+    del told["logprobs"]
+    return told

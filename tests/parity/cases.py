@@ -9,18 +9,25 @@ GOLDENS = Path(__file__).parent / "goldens"
 """What make_goldens.py wrote: a model folder for each case, and what PyTorch computes with it."""
 
 VOCABULARY = 61
-PROMPT_LENGTHS = (12, 7, 9)
-NEW_TOKENS = 14
+BATCH = (3, 12)
+"""Rows and tokens whose logits, loss and gradients are compared."""
+
 RESPONSE_START = 5
 
-_GPT2 = {"n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2}
+PROMPT_LENGTHS = (12, 40, 3, 21, 7)
+NEW_TOKENS = 40
+ENDS_AT = 11
+"""The first prompt's continuation ends with this token of it, if it gets so far, which is made an
+end of sequence beside the usual one."""
+
+_GPT2 = {"n_positions": 96, "n_embd": 16, "n_layer": 2, "n_head": 2}
 _LLAMA = {
     "hidden_size": 16,
     "intermediate_size": 24,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
+    "max_position_embeddings": 96,
 }
 _SCALING = {
     "rope_type": "llama3",

@@ -6,7 +6,15 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from tests.parity.cases import CASES, NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START, VOCABULARY
+from tests.parity.cases import (
+    BATCH,
+    CASES,
+    ENDS_AT,
+    NEW_TOKENS,
+    PROMPT_LENGTHS,
+    RESPONSE_START,
+    VOCABULARY,
+)
 
 
 def make_model(case: str, seed: int) -> PreTrainedModel:
@@ -33,9 +41,10 @@ def make_model(case: str, seed: int) -> PreTrainedModel:
 def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """What transformers computes: logits, loss, all gradients, greedy continuations.
 
-    Gradients are keyed ``gradient.`` and the parameter's name.
+    Gradients are keyed ``gradient.`` and the parameter's name, prompts ``prompt.`` and their
+    number, continuations ``generated.`` and theirs; ``ends`` are the tokens that end these.
     """
-    tokens = torch.randint(1, VOCABULARY, (len(PROMPT_LENGTHS), max(PROMPT_LENGTHS)))
+    tokens = torch.randint(1, VOCABULARY, BATCH)
     labels = tokens.clone()
     labels[:, :RESPONSE_START] = -100
     output = model(tokens, labels=labels)
@@ -47,14 +56,24 @@ def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     }
     for name, parameter in model.named_parameters():
         found[f"gradient.{name}"] = parameter.grad
-    for row, length in enumerate(PROMPT_LENGTHS):
-        prompt = tokens[row : row + 1, :length]
-        continued = model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        found[f"generated.{row}"] = continued[0, length:].contiguous()
+    prompts = [torch.randint(1, VOCABULARY, (length,)) for length in PROMPT_LENGTHS]
+    first = _continue(model, prompts[0], [0])
+    ends = [0, int(first[min(ENDS_AT, len(first) - 1)])]
+    found["ends"] = torch.tensor(ends)
+    for number, prompt in enumerate(prompts):
+        found[f"prompt.{number}"] = prompt
+        found[f"generated.{number}"] = _continue(model, prompt, ends)
     return found
+
+
+def _continue(model: PreTrainedModel, prompt: torch.Tensor, ends: list[int]) -> torch.Tensor:
+    """The greedy continuation of one prompt."""
+    continued = model.generate(
+        prompt[None],
+        attention_mask=torch.ones_like(prompt)[None],
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        eos_token_id=ends,
+        pad_token_id=0,
+    )
+    return continued[0, len(prompt) :].contiguous()

@@ -10,6 +10,7 @@ import pytest
 
 from tailrace.formats.golden import golden_v2
 from tailrace.formats.trace import Trace
+from tests.stack import session_folder
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
@@ -57,7 +58,7 @@ class Recorder(Observer):
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Programs that several tests, and the processes they start, compile are compiled once."""
-    folder = tmp_path_factory.mktemp("xla")
+    folder = session_folder(tmp_path_factory.getbasetemp()) / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from tailrace.formats.prediction import FinishReason
 from training.generate import Generation, Generator, Sampling
+from training.generate.programs import Programs, Prompts
 from training.models.family import Model, Params
 
 PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 17]
@@ -227,6 +230,43 @@ def test_a_cache_grows_while_rows_are_in_it(generator: Generator, reference: Any
     long = list(range(1, 41))
     made = run(generator, [long, [7, 8]], 1, max_new_tokens=24)
     assert [g.tokens for g in made] == [reference(long, 24), reference([7, 8], 24)]
+
+
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The programs that were compiled, or read from the cache, since the test began."""
+    events: list[str] = []
+
+    def listen(event: str, _: float, **__: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_later_batches_need_no_other_programs(
+    model: Model, params: Params, compiled: list[str]
+) -> None:
+    generator = Generator(model, params, {0})
+    run(generator, PROMPTS[:3], 2, max_new_tokens=8)
+    assert compiled
+    compiled.clear()
+    # Other prompts and lengths of the same buckets, fewer than there are slots, refills.
+    run(generator, [[9, 8], *([number] * 7 for number in range(10, 18)), list(range(19))], 2,
+        max_new_tokens=8)  # fmt: skip
+    assert compiled == []
+
+
+def test_reading_prompts_computes_the_last_positions_logits_only(
+    model: Model, params: Params
+) -> None:
+    programs = Programs(model, Sampling().choice, {0}, 4, None)
+    prompts = Prompts(np.ones((3, 24), np.int32), *np.ones((3, 3), np.int32))
+    text = jax.jit(programs.read).lower(params, prompts, jax.random.key(0)).as_text()
+    assert f"tensor<3x{model.vocabulary}xf32>" in text
+    assert not re.search(rf"tensor<3x24x{model.vocabulary}x|tensor<72x{model.vocabulary}x", text)
 
 
 @pytest.mark.timeout(400)

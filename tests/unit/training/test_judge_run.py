@@ -66,6 +66,13 @@ def test_all_judges_write_one_file_and_the_lift_is_reported(tmp_path: Path) -> N
     assert verdicts[0].evidence == "the whole text"
 
 
+def test_progress_is_that_of_all_judges(tmp_path: Path, recorder: Any) -> None:
+    specs = [JudgeSpec("answer_correctness"), JudgeSpec("contains")]
+    told = recorder()
+    run_judges(specs, JudgeInputs({"s": ITEMS}, ANSWERS, ROLES), tmp_path / "v.jsonl", told)
+    assert told.done == [(done, 16, "verdicts") for done in (4, 8, 12, 16)]
+
+
 def test_a_judge_that_cannot_be_made_stops_all_before_they_begin(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     specs = [JudgeSpec("answer_correctness"), JudgeSpec("vibes")]
