@@ -17,11 +17,8 @@ INTERVAL = TrainSpec().save_every_steps
 
 def overhead(name: str, rounds: int) -> Bar:
     """The training loop over the bare compiled call."""
-    times: dict[str, list[float]] = {"loop": [], "bare": []}
-    for _ in range(rounds):
-        for side, measured in times.items():
-            measured.append(measure("training.loop", name, side)["step"])
-    loop, bare = (median(measured) for measured in times.values())
+    turns = [measure("training.loop", name) for _ in range(rounds)]
+    loop, bare = (median(turn[side] for turn in turns) for side in ("loop", "bare"))
     detail = f"{1000 * loop:.2f} ms a step, bare {1000 * bare:.2f}"
     return Bar(f"{name}: loop over the bare step", loop / bare, 1.03, detail, at_most=True)
 

@@ -9,7 +9,7 @@ from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import Found, answers_in
+from training.judges.extraction import answers_in
 from training.judges.normalization import normalize, plain
 from training.judges.numbers import last_number
 from training.judges.targets import Target
@@ -40,25 +40,25 @@ class AnswerCorrectnessJudge(TextJudge):
         targets = [Target(Answer(answer), item) for answer in accepted]
         one_line = not any("\n" in answer.strip() for answer in accepted)
         found = answers_in(text, item.prompt, whole_lines=one_line)
-        passed, reason = _decide(found, targets)
         marked = found[0].marked
-        extracted = " | ".join(dict.fromkeys(each.text for each in found)) if marked else ""
+        # What is said twice is read once.
+        said = {each.text: Answer(each.text, marked=marked) for each in found}
+        passed, reason = _decide(list(said.values()), targets, marked=marked)
+        extracted = " | ".join(said) if marked else ""
         return Judgement(
             passed=passed,
             score=float(passed),
             reason=reason,
             extracted=extracted[:_SHOWN],
             evidence=", ".join(dict.fromkeys(each.evidence for each in found))[:_SHOWN],
-            vote=vote_of([Answer(each.text, marked=marked) for each in found], targets),
+            vote=vote_of(list(said.values()), targets),
             flexible=passed or _flexible(text, targets),
             marked=marked,
         )
 
 
-def _decide(found: Sequence[Found], targets: Sequence[Target]) -> tuple[bool, str]:
-    marked = found[0].marked
-    distinct = {normalize(each.text): each.text for each in found}
-    answers = [Answer(text, marked=marked) for text in distinct.values()]
+def _decide(said: Sequence[Answer], targets: Sequence[Target], *, marked: bool) -> tuple[bool, str]:
+    answers = list({answer.text: answer for answer in said}.values())
     where = "the marked answer" if marked else "the whole text, which marks no answer,"
     if not any(answer.text for answer in answers):
         return False, f"{where} is empty"

@@ -16,6 +16,8 @@ _LETTER = re.compile(
 
 def choice(given: Answer, item: EvalItem) -> int | None:
     """The number of the option that an answer means: its text, its letter, or both."""
+    if not item.choices:
+        return None
     named = option(given.text, item)
     if named is not None:
         return named
@@ -29,6 +31,8 @@ def choice(given: Answer, item: EvalItem) -> int | None:
 
 def option(text: str, item: EvalItem) -> int | None:
     """The number of the option whose text this is, if it is one's."""
+    if not item.choices:
+        return None
     answer = Answer(text)
     for index, each in enumerate(item.choices):
         other = Answer(each)

@@ -9,6 +9,7 @@ MOST_PARTS = 100
 
 _BRACES = re.compile(r"\{(.*)\}|\[(.*)\]|\((.*)\)", re.DOTALL)
 _SEPARATOR = re.compile(r"\s*[,;]\s*(?:(?:and|&)\s+)?|\s+(?:and|&)\s+|\s*\n\s*")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ORDER = re.compile(
     r"\b(?:(?:in|what|which|correct|right|ascending|descending|alphabetical|chronological) order|"
     r"order (?:them|these|the)|sort(?:ed|ing)?|rank(?:ed|ing)?|ascending|descending|"
@@ -24,7 +25,7 @@ def read_list(text: str) -> list[str]:
     braced = _BRACES.fullmatch(text)
     inner = next((group for group in braced.groups() if group is not None), "") if braced else text
     # The comma of 1,234 separates nothing.
-    guarded = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "\0", inner) if not braced else inner
+    guarded = _THOUSANDS.sub("\0", inner) if not braced else inner
     parts = [part.replace("\0", ",").strip() for part in _SEPARATOR.split(guarded)]
     return parts if len(parts) <= MOST_PARTS and all(parts) else [text]
 

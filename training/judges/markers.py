@@ -38,6 +38,7 @@ _ABOUT_ANSWER = re.compile(
 LINE = "line Answer:"
 """The evidence of a line's marker."""
 
+_CLAUSE_END = re.compile(r"[.!?;:\n]")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 
 
@@ -108,7 +109,7 @@ def _sentence(text: str, match: re.Match[str], evidence: str) -> Span | None:
 def _clause(text: str, end: int) -> str:
     """The text before ``end``, from the start of its sentence on, as far as it may matter."""
     near = text[max(0, end - _LONGEST_CLAUSE) : end]
-    return re.split(r"[.!?;:\n]", near)[-1]
+    return _CLAUSE_END.split(near)[-1]
 
 
 def _next_line(text: str, end: int) -> int:

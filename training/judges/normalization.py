@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SIGNS = str.maketrans(
     {
@@ -72,11 +73,13 @@ _QUOTES = "\"'“”‘’«» "
 _TRAILING = ".,;:! "
 
 
+@lru_cache(maxsize=256)
 def plain(text: str) -> str:
     """``text`` in one way of writing: ASCII digits and signs, no LaTeX, no markup, single spaces.
 
     Raised and lowered digits become ``^2`` and ``_2``, which compatibility forms would merge with
-    the digits before them.
+    the digits before them. The last texts are remembered: judging one answer, its item's prompt
+    and expected answers are read several times.
     """
     fence = _FENCE.match(text)
     if fence:

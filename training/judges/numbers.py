@@ -19,6 +19,9 @@ _LITERAL = re.compile(
 _LAST = re.compile(rf"(?<![\w.])-?(?:\d{{1,40}}\s?/\s?\d{{1,40}}|{_DECIMAL})(?![\d%])", re.ASCII)
 _LARGE = re.compile(r" (thousand|million|billion|trillion)\b", re.IGNORECASE)
 _THOUSANDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_GROUPED = re.compile(r"[,'_]")
+_SIGN = re.compile(r"[+-]?\s?")
+_WORD = re.compile(r"[a-zA-Z]+")
 _WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,8}", re.ASCII | re.IGNORECASE)
 
 
@@ -62,7 +65,7 @@ def read_number(text: str, start: int = 0) -> Number | None:
             return None
         value = Fraction(int(match["above"]), int(match["below"]))
         return Number(value, Form.FRACTION, match.end())
-    digits = re.sub(r"[,'_]", "", match["decimal"])
+    digits = _GROUPED.sub("", match["decimal"])
     large = _LARGE.match(text, match.end())
     if large:
         value = Fraction(digits) * _THOUSANDS[large[1].lower()]
@@ -72,12 +75,12 @@ def read_number(text: str, start: int = 0) -> Number | None:
     if exponent:
         value = Fraction(digits) * Fraction(10) ** int(exponent)
         return Number(value, Form.SCIENTIFIC, match.end())
-    return Number(Fraction(digits), form, match.end())
+    return Number(Fraction(digits if "." in digits else int(digits)), form, match.end())
 
 
 def number(text: str) -> Fraction | None:
     """The exact value of normalized text that is nothing but a number in digits, else None."""
-    sign = re.match(r"[+-]?\s?", text)
+    sign = _SIGN.match(text)
     start = sign.end() if sign else 0
     found = read_number(text, start)
     if found is None or found.end != len(text) or found.form is Form.WORDS:
@@ -106,7 +109,7 @@ def _read_words(text: str, start: int) -> Number | None:
     if not match:
         return None
     total, last, end = 0, 1000, start
-    for word in re.finditer(r"[a-zA-Z]+", match.group()):
+    for word in _WORD.finditer(match.group()):
         name = word.group().lower()
         if name == "hundred" and 1 <= total <= 9:
             total, last = total * 100, 100

@@ -22,6 +22,7 @@ _MONEY = re.compile(
     r"dollars?|euros?|pounds?|cents?|yen|rupees?|usd|eur|gbp|jpy|inr)\b",
     re.IGNORECASE,
 )
+_UNIT_WORD = re.compile(r"[^\W\d_]+(?:/[^\W\d_]+)?(?:\^\d)?")
 _NUMBER_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?")
 
 
@@ -69,9 +70,10 @@ class Target:
         Always false where this answer is no number.
         """
         right, tolerance = self.answer.quantity, self.item.tolerance
+        if right is None or tolerance is None:
+            return right is not None and value == right.value
         # By its decimal text: the float 0.3 is a little less than 0.3, and 5.3 would be too far.
-        largest = Fraction(str(tolerance)) if tolerance is not None else Fraction(0)
-        return right is not None and abs(value - right.value) <= largest
+        return abs(value - right.value) <= Fraction(str(tolerance))
 
     def in_its_unit(self, given: Quantity) -> str:
         """A number as text that is the same for equal ones, however written.
@@ -172,7 +174,7 @@ class Target:
 
 def _candidates(prompt: str) -> list[str]:
     """What in a prompt may be a unit: its words, and pairs of them."""
-    words = re.findall(r"[^\W\d_]+(?:/[^\W\d_]+)?(?:\^\d)?", prompt)
+    words = _UNIT_WORD.findall(prompt)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
