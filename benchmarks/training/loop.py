@@ -1,4 +1,4 @@
-"""What the training loop adds to its compiled calls: ``python -m benchmarks.training.loop SHAPE``."""
+"""What the loop adds to its compiled calls: ``python -m benchmarks.training.loop SHAPE``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def main(name: str) -> None:
     shape = SHAPES[name]
     model = model_from_config(shape.config)
     trainer = make_trainer(model, shape).trainer
-    steps, waited = trainer._steps, []  # noqa: SLF001 - nothing else stands between loop and call
+    steps = trainer._steps
+    waited: list[float] = []
 
     def timed(*arguments: Any) -> Any:
         begun = time.perf_counter()
@@ -35,7 +36,7 @@ def main(name: str) -> None:
         waited.append(time.perf_counter() - begun)
         return state, computed
 
-    trainer._steps = timed  # noqa: SLF001
+    trainer._steps = timed
     # The first call is compiled, and the next one pays for what lies cold.
     whole = run(trainer, model, (CALLS + 2) * shape.steps)[2:]
     count = CALLS * shape.steps

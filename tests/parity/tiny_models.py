@@ -76,4 +76,5 @@ def _continue(model: PreTrainedModel, prompt: torch.Tensor, ends: list[int]) -> 
         eos_token_id=ends,
         pad_token_id=0,
     )
-    return continued[0, len(prompt) :].contiguous()
+    new: torch.Tensor = continued[0, len(prompt) :].contiguous()
+    return new
