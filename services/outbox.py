@@ -18,7 +18,7 @@ from services.broker import Broker, BrokerError, StageTask
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, StageState, backoff
-from services.storage import outbox, runs, stages, workers
+from services.storage import outbox, stages, workers
 from services.storage.database import utc_now
 from services.storage.outbox import Entry
 from services.usecases.context import Context
@@ -141,13 +141,12 @@ class Relay:
 async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Chain]:
     """The chains that are still wanted: a queued stage and all later ones without a result."""
     uids = [entry.task_id.run_uid for entry in entries]
-    states = await runs.states(conn, uids)
-    of_runs = await stages.of_runs(conn, uids)
+    of_runs = await stages.of_runs(conn, uids, (RunState.QUEUED, RunState.RUNNING))
     chains = []
     for entry in entries:
-        uid = entry.task_id.run_uid
-        pending = [stage for stage in of_runs[uid] if stage.state not in STAGE_DONE]
-        if states.get(uid) not in (RunState.QUEUED, RunState.RUNNING) or not pending:
+        of_run = of_runs[entry.task_id.run_uid]
+        pending = [stage for stage in of_run if stage.state not in STAGE_DONE]
+        if not pending:
             continue
         if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:
             tasks = [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]

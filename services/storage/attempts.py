@@ -14,7 +14,7 @@ from services.domain.run import RunState
 from services.domain.stage import Attempt, AttemptState, StageError
 from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
-from services.storage.workers import IS_ONLINE, by_pool, workers
+from services.storage.workers import IS_ONLINE, SLOTS_SERVED, by_pool, workers
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
@@ -91,17 +91,22 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]
 
 
-async def slots_busy(conn: AsyncConnection) -> dict[str, int]:
-    """How many slots of live workers run something, by pool; counted by the database."""
+async def slots(conn: AsyncConnection) -> tuple[dict[str, int], dict[str, int]]:
+    """How many slots live workers serve by pool, and how many run something; both in one look."""
     pools = sa.cast(workers.c.pools, sa.Text)
     slot = attempts.c.worker_id + "/" + attempts.c.slot
-    query = (
-        sa.select(pools, sa.func.count(slot.distinct()))
+    busy = (
+        sa.select(sa.literal(value=True), pools, sa.func.count(slot.distinct()))
         .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
         .where(sa.text("attempts.state = 'RUNNING'"))
         .group_by(pools)
     )
-    return by_pool(await conn.execute(query))
+    served = SLOTS_SERVED.with_only_columns(sa.literal(value=False), *SLOTS_SERVED.selected_columns)
+    rows = list(await conn.execute(sa.union_all(served, busy)))
+    found = [
+        by_pool(row[1:] for row in rows if bool(row[0]) is running) for running in (False, True)
+    ]
+    return found[0], found[1]
 
 
 async def beat_all(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:

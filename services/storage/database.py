@@ -19,6 +19,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -31,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from services.domain.errors import Unavailable
+from services.storage.sqlite_connection import connect
 
 _log = structlog.get_logger(__name__)
 
@@ -163,6 +165,17 @@ async def once(
     return cast("Answer", answers[asked])
 
 
+def remember(
+    conn: AsyncConnection,
+    answer: Answer,
+    question: Callable[..., Awaitable[Answer]],
+    *arguments: Hashable,
+) -> Answer:
+    """Have :func:`once` answer a question whose answer is known from another one; the answer."""
+    conn.info[_ANSWERS].setdefault((question, *arguments), answer)
+    return answer
+
+
 async def upsert(
     conn: AsyncConnection,
     table: sa.Table,
@@ -233,10 +246,12 @@ def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]
     if not path or path == ":memory:" or path.startswith("file:"):
         raise ValueError("database_url: SQLite needs a file, sqlite+aiosqlite:///PATH")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    writer = create_async_engine(
-        url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0, pool_timeout=60
-    )
-    reader = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=pool_size)
+    options: dict[str, Any] = {
+        "poolclass": AsyncAdaptedQueuePool,
+        "async_creator": partial(connect, path),
+    }
+    writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60, **options)
+    reader = create_async_engine(url, pool_size=pool_size, **options)
     _prepare_sqlite(writer, "BEGIN IMMEDIATE", ["journal_mode=WAL", "synchronous=FULL"])
     _prepare_sqlite(reader, "BEGIN", ["query_only=ON"])
     return writer, reader

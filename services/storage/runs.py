@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -98,7 +98,7 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
     if labelled:
         await conn.execute(run_labels.insert(), labelled)
     if stored:
-        made = [_transition(run, "", "", run.state, "created") for run, _ in stored]
+        made = [_transition(run, StageChange("", "", run.state), "created") for run, _ in stored]
         await conn.execute(transitions.insert(), made)
     return free
 
@@ -120,20 +120,36 @@ async def by_uid(conn: AsyncConnection, uid: str, *, lock: bool = False) -> Run 
     return None if row is None else Run(**row)
 
 
-async def states(conn: AsyncConnection, uids: Sequence[str]) -> dict[str, RunState]:
-    """The states of those of the runs that there are, by uid."""
-    query = sa.select(runs.c.uid, runs.c.state).where(runs.c.uid.in_(uids))
-    return {row.uid: row.state for row in await conn.execute(query)}
+@dataclass(frozen=True)
+class StageChange:
+    """A stage's change of state, for the run's history."""
+
+    stage_id: str
+    from_state: str
+    to_state: str
 
 
-async def move(conn: AsyncConnection, run: Run, to: RunState, reason: str, **columns: Any) -> Run:
+async def move(
+    conn: AsyncConnection,
+    run: Run,
+    to: RunState,
+    reason: str,
+    after: StageChange | None = None,
+    **columns: Any,
+) -> Run:
     """Change the state of a run that this transaction has locked; other columns along with it.
 
-    Raises ``RuntimeError`` when the state machine does not allow it: callers look first.
+    ``after`` is the change of a stage that goes before it. Raises ``RuntimeError`` when the state
+    machine does not allow the run's: callers look first.
     """
     allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
-    now = utc_now()
-    changed = {"state": to, "revision": run.revision + 1, "update_time": now, **columns}
+    changes = [*([after] if after else []), StageChange("", run.state, to)]
+    changed = {
+        "state": to,
+        "revision": run.revision + len(changes),
+        "update_time": utc_now(),
+        **columns,
+    }
     statement = sa.update(runs).where(runs.c.uid == run.uid, runs.c.state.in_(allowed))
     result = await conn.execute(statement.values(**changed))
     if result.rowcount != 1:
@@ -141,7 +157,7 @@ async def move(conn: AsyncConnection, run: Run, to: RunState, reason: str, **col
     if run.spec.get("labels"):
         labels = sa.update(run_labels).where(run_labels.c.run_uid == run.uid)
         await conn.execute(labels.values(state=to))
-    await _record(conn, run, "", run.state, to, reason)
+    await _record(conn, run, reason, changes)
     return replace(run, **changed)
 
 
@@ -152,11 +168,9 @@ async def touch(conn: AsyncConnection, run: Run) -> Run:
     return replace(run, **changed)
 
 
-async def record_stage(
-    conn: AsyncConnection, run: Run, stage_id: str, from_state: str, to_state: str, reason: str
-) -> Run:
+async def record_stage(conn: AsyncConnection, run: Run, change: StageChange, reason: str) -> Run:
     """Write a stage's change into the run's history and raise the run's revision."""
-    await _record(conn, run, stage_id, from_state, to_state, reason)
+    await _record(conn, run, reason, [change])
     return await touch(conn, run)
 
 
@@ -226,17 +240,22 @@ async def count_unfinished(
 
 
 async def _record(
-    conn: AsyncConnection, run: Run, stage_id: str, from_state: str, to_state: str, reason: str
+    conn: AsyncConnection, run: Run, reason: str, changes: Sequence[StageChange]
 ) -> None:
-    row = _transition(run, stage_id, from_state, to_state, reason)
-    await conn.execute(transitions.insert().values(**row))
+    rows = [_transition(run, change, reason) for change in changes]
+    await conn.execute(transitions.insert(), rows)
 
 
-def _transition(
-    run: Run, stage_id: str, from_state: str, to_state: str, reason: str
-) -> dict[str, Any]:
-    row = {"project": run.project, "run_uid": run.uid, "time": utc_now(), "stage_id": stage_id}
-    return row | {"from_state": str(from_state), "to_state": str(to_state), "reason": reason[:256]}
+def _transition(run: Run, change: StageChange, reason: str) -> dict[str, Any]:
+    return {
+        "project": run.project,
+        "run_uid": run.uid,
+        "time": utc_now(),
+        "stage_id": change.stage_id,
+        "from_state": str(change.from_state),
+        "to_state": str(change.to_state),
+        "reason": reason[:256],
+    }
 
 
 def _by_label(label: LabelIs) -> sa.Select[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.run import RunState
 from services.domain.stage import STAGE_TRANSITIONS, Progress, Stage, StageError, StageState
 from services.storage.database import UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
@@ -56,9 +57,16 @@ async def of_run(conn: AsyncConnection, run_uid: str, *, lock: bool = False) -> 
     return [_stage(row) for row in rows.mappings()]
 
 
-async def of_runs(conn: AsyncConnection, run_uids: list[str]) -> dict[str, list[Stage]]:
-    """The stages of several runs by run, each in order of execution."""
+async def of_runs(
+    conn: AsyncConnection, run_uids: list[str], states: Sequence[RunState] = ()
+) -> dict[str, list[Stage]]:
+    """The stages of several runs by run, each in order of execution.
+
+    With ``states`` none of a run that is in another state.
+    """
     query = sa.select(stages).where(stages.c.run_uid.in_(run_uids)).order_by(stages.c.ordinal)
+    if states:
+        query = query.join(runs, runs.c.uid == stages.c.run_uid).where(runs.c.state.in_(states))
     found: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
     for row in (await conn.execute(query)).mappings():
         found[row["run_uid"]].append(_stage(row))

@@ -113,9 +113,7 @@ async def live(conn: AsyncConnection) -> list[Worker]:
 
 async def slots_served(conn: AsyncConnection) -> dict[str, int]:
     """How many slots of live workers serve each pool; counted by the database."""
-    pools = sa.cast(workers.c.pools, sa.Text)
-    slots = sa.func.sum(sa.func.json_array_length(workers.c.slots))
-    return by_pool(await conn.execute(sa.select(pools, slots).where(IS_ONLINE).group_by(pools)))
+    return by_pool(await conn.execute(SLOTS_SERVED))
 
 
 def by_pool(counts: Iterable[Any]) -> dict[str, int]:
@@ -137,5 +135,13 @@ async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]
 def _is(worker_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == worker_id)
 
+
+_POOLS = sa.cast(workers.c.pools, sa.Text)
+SLOTS_SERVED = (
+    sa.select(_POOLS, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
+    .where(IS_ONLINE)
+    .group_by(_POOLS)
+)
+"""The slots of live workers by their list of pools, which :func:`by_pool` takes apart."""
 
 _SELECT = sa.select(*(column for column in workers.c if column.name != "project"))

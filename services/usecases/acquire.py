@@ -25,7 +25,7 @@ from services.storage import artifacts, attempts, outbox, workers
 from services.storage.database import utc_now
 from services.usecases.context import Context
 from services.usecases.inputs import Inputs, stage_inputs
-from services.usecases.lifecycle import Held, hold, move_run, move_stage
+from services.usecases.lifecycle import Held, begin_run, hold, move_stage
 from tailrace.formats.dispatch import TaskId
 
 MIN_ACQUIRE_ID = 16
@@ -157,11 +157,11 @@ async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acqui
     )
     reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
     started = stage.start_time or now
-    columns = {"start_time": started, "progress": None, "error": None}
-    held = await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
     if held.run.state is RunState.QUEUED:
-        started = held.run.start_time or now
-        held = await move_run(conn, held, RunState.RUNNING, reason, start_time=started)
+        held = await begin_run(conn, held, stage, reason, started)
+    else:
+        columns = {"start_time": started, "progress": None, "error": None}
+        held = await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
     await attempts.add(conn, held.run.project, attempt)
     await outbox.remove(conn, stage.run_uid)
     return await _order(conn, held, stage, granted.token)
@@ -175,6 +175,13 @@ async def _order(conn: AsyncConnection, held: Held, stage: Stage, token: LeaseTo
         run,
         stage,
         await stage_inputs(conn, run, held.stages, stage),
-        await artifacts.newest_checkpoint(conn, run.project, run.uid, stage.stage_id),
+        await _checkpoint(conn, run, stage),
         None if following is None else following.task_id,
     )
+
+
+async def _checkpoint(conn: AsyncConnection, run: Run, stage: Stage) -> Artifact | None:
+    """The checkpoint to continue from; nobody has saved one for a first attempt."""
+    if stage.attempt == 1:
+        return None
+    return await artifacts.newest_checkpoint(conn, run.project, run.uid, stage.stage_id)

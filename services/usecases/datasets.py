@@ -22,7 +22,7 @@ from services.domain.dataset import (
 from services.domain.errors import NotFound, ResourceExhausted
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import datasets as store
-from services.storage.database import once
+from services.storage.database import once, remember
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats import golden
@@ -103,7 +103,10 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await once(conn, store.get, project, DatasetReference.parse(reference, field))
+    found = await once(conn, store.get, project, DatasetReference.parse(reference, field))
+    # From here on it goes by its version.
+    pinned = DatasetReference(found.dataset_id, found.version)
+    return remember(conn, found, store.get, project, pinned)
 
 
 async def list_newest(

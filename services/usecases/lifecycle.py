@@ -7,7 +7,7 @@ Each move writes the stage, the history and the run's revision.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,6 +38,11 @@ class Held:
     def stage(self, stage_id: str) -> Stage | None:
         """The stage with this id."""
         return next((stage for stage in self.stages if stage.stage_id == stage_id), None)
+
+    def with_(self, moved: Stage, run: Run) -> Held:
+        """The run as it now is, and one of its stages."""
+        stages = [moved if each.stage_id == moved.stage_id else each for each in self.stages]
+        return Held(run, stages)
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,23 @@ async def move_stage(
 ) -> Held:
     """Change a stage's state; other columns along with it."""
     moved = await stages.move(conn, stage, to, **columns)
-    run = await runs.record_stage(conn, held.run, stage.stage_id, stage.state, to, reason)
-    others = [moved if other.stage_id == stage.stage_id else other for other in held.stages]
-    return Held(run, others)
+    change = runs.StageChange(stage.stage_id, stage.state, to)
+    return held.with_(moved, await runs.record_stage(conn, held.run, change, reason))
+
+
+async def begin_run(
+    conn: AsyncConnection, held: Held, stage: Stage, reason: str, start_time: datetime
+) -> Held:
+    """:func:`move_stage` and :func:`move_run` to RUNNING in one."""
+    moved = await stages.move(
+        conn, stage, StageState.RUNNING, start_time=start_time, progress=None, error=None
+    )
+    change = runs.StageChange(stage.stage_id, stage.state, StageState.RUNNING)
+    started = held.run.start_time or start_time
+    run = await runs.move(
+        conn, held.run, RunState.RUNNING, reason, after=change, start_time=started
+    )
+    return held.with_(moved, run)
 
 
 async def move_run(

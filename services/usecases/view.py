@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
-from services.storage import attempts, outbox, runs, stages, workers
+from services.storage import attempts, outbox, runs, stages
 from services.storage.database import utc_now
 
 
@@ -81,7 +81,7 @@ def view_of_new(run: Run, of_run: list[Stage], capacity: Capacity) -> RunView:
 
 async def capacity_of(conn: AsyncConnection) -> Capacity:
     """The slots of each pool; counted by the database, since fleets are large."""
-    return Capacity(await workers.slots_served(conn), await attempts.slots_busy(conn))
+    return Capacity(*await attempts.slots(conn))
 
 
 async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
