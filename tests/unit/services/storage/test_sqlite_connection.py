@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+import sqlalchemy as sa
+
+from services.storage.database import Database
+from services.storage.sqlite_connection import connect
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    made = Database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+    async with made.write() as conn:
+        await conn.execute(sa.text("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"))
+    yield made
+    await made.close()
+
+
+async def test_each_statement_is_one_visit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = 0
+    queue = aiosqlite.Connection._execute
+
+    async def counted(self: Any, *arguments: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return await queue(self, *arguments)  # type: ignore[no-untyped-call]
+
+    async with database.write() as conn:
+        monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+        await conn.execute(sa.text("INSERT INTO t VALUES (:a, 'x')"), [{"a": 1}, {"a": 2}])
+        rows = await conn.execute(sa.text("SELECT a, b FROM t ORDER BY a"))
+        assert [tuple(row) for row in rows] == [(1, "x"), (2, "x")]
+        updated = await conn.execute(sa.text("UPDATE t SET b = 'y' WHERE a = 2 RETURNING b"))
+        assert updated.scalars().all() == ["y"]
+        assert (await conn.execute(sa.text("DELETE FROM t"))).rowcount == 2
+        assert (await conn.execute(sa.text("SELECT a FROM t"))).first() is None
+        assert visits == 5
+
+
+async def test_errors_are_the_drivers_and_leave_the_connection_usable(database: Database) -> None:
+    async def insert_twice() -> None:
+        async with database.write() as conn:
+            await conn.execute(sa.text("INSERT INTO t VALUES (1, 'x')"))
+            await conn.execute(sa.text("INSERT INTO t VALUES (1, 'y')"))
+
+    with pytest.raises(sa.exc.IntegrityError, match="UNIQUE"):
+        await insert_twice()
+    async with database.read() as conn:
+        assert (await conn.scalar(sa.text("SELECT count(*) FROM t"))) == 0
+
+
+async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(aiosqlite.OperationalError, match="unable to open database file"):
+        await connect(str(tmp_path / "none" / "a.db"))
