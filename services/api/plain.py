@@ -13,6 +13,7 @@ from services.domain.errors import InvalidInput
 from tailrace.formats.schema import Violation
 from tailrace.protomap import to_mapping
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 """Of the years 1 to 9999, counted from 1970."""
 
@@ -64,9 +65,10 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     """The message of a time, if there is one."""
     if moment is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(moment)
-    return message
+    since = moment - _EPOCH
+    seconds = since.days * 86_400 + since.seconds
+    # A third of the time of FromDatetime; a page of runs has hundreds of them.
+    return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)
 
 
 def _clean(data: Any, path: str, violations: list[Violation]) -> Any:
