@@ -12,6 +12,7 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 from training.models.attention import Cache, LayerCache
+from training.models.draws import Draws, NoDraws
 
 Params = dict[str, jax.Array]
 """A model's parameters by their Hugging Face tensor name, float32."""
@@ -57,7 +58,7 @@ class Family:
     """``config.json`` to the family's configuration."""
     dump_config: Callable[[Any], dict[str, Any]]
     """The inverse of ``parse_config``."""
-    build: Callable[[Any, nnx.Rngs], nnx.Module]
+    build: Callable[[Any, Draws], nnx.Module]
     """A module with fresh weights; it is a :class:`Decoder`."""
     prefix: str
     """What tensor names begin with, except where a checkpoint holds the bare body."""
@@ -77,7 +78,7 @@ class Model:
     def __init__(self, family: Family, config: Any) -> None:
         self.family = family
         self.config = config
-        abstract = nnx.eval_shape(lambda: family.build(config, nnx.Rngs(0)))
+        abstract = nnx.eval_shape(lambda: family.build(config, NoDraws()))
         self._graph, state = nnx.split(abstract)
         self._paths = {self._name(path): path for path, _ in nnx.to_flat_state(state)}
         self._variables = {self._name(path): leaf for path, leaf in nnx.to_flat_state(state)}
@@ -104,7 +105,7 @@ class Model:
 
     def init(self, seed: int) -> Params:
         """Fresh parameters; the same seed gives the same ones."""
-        module = self.family.build(self.config, nnx.Rngs(params=seed))
+        module = self.family.build(self.config, Draws(seed))
         leaves = nnx.to_flat_state(nnx.state(module))
         return dict(sorted((self._name(path), leaf[...]) for path, leaf in leaves))
 

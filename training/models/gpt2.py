@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
+from training.models.draws import Draws
 from training.models.family import Family
 from training.models.layers import (
     ACTIVATIONS,
@@ -60,14 +61,14 @@ class Gpt2Config:
 class Attention(nnx.Module):
     """Causal multi-head self-attention."""
 
-    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Gpt2Config, draws: Draws) -> None:
         width, spread = config.n_embd, config.initializer_range
         self.heads = config.n_head
         self.dropout = config.attn_pdrop
-        self.c_attn = TransposedLinear(width, 3 * width, spread=spread, rngs=rngs)
+        self.c_attn = TransposedLinear(width, 3 * width, spread=spread, draws=draws)
         # Residual projections start smaller, as the original's section 2.3 prescribes.
         residual = spread / (2 * config.n_layer) ** 0.5
-        self.c_proj = TransposedLinear(width, width, spread=residual, rngs=rngs)
+        self.c_proj = TransposedLinear(width, width, spread=residual, draws=draws)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, shared: Pass
@@ -82,13 +83,13 @@ class Attention(nnx.Module):
 class FeedForward(nnx.Module):
     """The two-layer perceptron of a block."""
 
-    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Gpt2Config, draws: Draws) -> None:
         spread = config.initializer_range
         self.activation = config.activation_function
         residual = spread / (2 * config.n_layer) ** 0.5
         outer, inner = config.n_embd, config.n_inner
-        self.c_fc = TransposedLinear(outer, inner, spread=spread, rngs=rngs)
-        self.c_proj = TransposedLinear(inner, outer, spread=residual, rngs=rngs)
+        self.c_fc = TransposedLinear(outer, inner, spread=spread, draws=draws)
+        self.c_proj = TransposedLinear(inner, outer, spread=residual, draws=draws)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] to [B, T, C]."""
@@ -98,12 +99,12 @@ class FeedForward(nnx.Module):
 class Block(nnx.Module):
     """Attention and feed-forward layer, each after a layer norm and with a residual path."""
 
-    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Gpt2Config, draws: Draws) -> None:
         self.dropout = config.resid_pdrop
         self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.attn = Attention(config, rngs)
+        self.attn = Attention(config, draws)
         self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.mlp = FeedForward(config, rngs)
+        self.mlp = FeedForward(config, draws)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, shared: Pass
@@ -120,24 +121,24 @@ class Block(nnx.Module):
 class Gpt2Body(nnx.Module):
     """Everything below the output layer."""
 
-    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Gpt2Config, draws: Draws) -> None:
         spread = config.initializer_range
-        self.wte = Embedding(config.vocab_size, config.n_embd, spread=spread, rngs=rngs)
-        self.wpe = Embedding(config.n_positions, config.n_embd, spread=spread, rngs=rngs)
-        self.h = nnx.List([Block(config, rngs) for _ in range(config.n_layer)])
+        self.wte = Embedding(config.vocab_size, config.n_embd, spread=spread, draws=draws)
+        self.wpe = Embedding(config.n_positions, config.n_embd, spread=spread, draws=draws)
+        self.h = nnx.List([Block(config, draws) for _ in range(config.n_layer)])
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
 
 
 class Gpt2(nnx.Module):
     """The language model."""
 
-    def __init__(self, config: Gpt2Config, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Gpt2Config, draws: Draws) -> None:
         self.dropout = config.embd_pdrop
         self.last_position = config.n_positions - 1
-        self.transformer = Gpt2Body(config, rngs)
+        self.transformer = Gpt2Body(config, draws)
         sizes, spread = (config.n_embd, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
-        self.lm_head = None if tied else Linear(*sizes, bias=False, spread=spread, rngs=rngs)
+        self.lm_head = None if tied else Linear(*sizes, bias=False, spread=spread, draws=draws)
 
     def hidden(
         self,

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
+from training.models.draws import Draws, filled
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
@@ -43,11 +45,10 @@ class Linear(nnx.Module):
     """A linear map whose weight is [outputs, inputs], as PyTorch and its checkpoints have it."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: bool, spread: float, rngs: nnx.Rngs
+        self, inputs: int, outputs: int, *, bias: bool, spread: float, draws: Draws
     ) -> None:
-        init = nnx.initializers.normal(spread)
-        self.weight = nnx.Param(init(rngs.params(), (outputs, inputs), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32)) if bias else None
+        self.weight = nnx.Param(draws.normal((outputs, inputs), spread))
+        self.bias = nnx.Param(filled(outputs, 0)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] to [..., outputs]."""
@@ -58,10 +59,9 @@ class Linear(nnx.Module):
 class TransposedLinear(nnx.Module):
     """A linear map whose weight is [inputs, outputs], as GPT-2's checkpoints have it."""
 
-    def __init__(self, inputs: int, outputs: int, *, spread: float, rngs: nnx.Rngs) -> None:
-        init = nnx.initializers.normal(spread)
-        self.weight = nnx.Param(init(rngs.params(), (inputs, outputs), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+    def __init__(self, inputs: int, outputs: int, *, spread: float, draws: Draws) -> None:
+        self.weight = nnx.Param(draws.normal((inputs, outputs), spread))
+        self.bias = nnx.Param(filled(outputs, 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] to [..., outputs]."""
@@ -77,8 +77,8 @@ class LayerNorm(nnx.Module):
 
     def __init__(self, width: int, epsilon: float) -> None:
         self.epsilon = epsilon
-        self.weight = nnx.Param(jnp.ones(width, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(width, jnp.float32))
+        self.weight = nnx.Param(filled(width, 1))
+        self.bias = nnx.Param(filled(width, 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize the last axis, in float32 whatever the type of ``x``."""
@@ -93,7 +93,7 @@ class RmsNorm(nnx.Module):
 
     def __init__(self, width: int, epsilon: float) -> None:
         self.epsilon = epsilon
-        self.weight = nnx.Param(jnp.ones(width, jnp.float32))
+        self.weight = nnx.Param(filled(width, 1))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize the last axis, in float32 whatever the type of ``x``."""
@@ -105,9 +105,8 @@ class RmsNorm(nnx.Module):
 class Embedding(nnx.Module):
     """A table of vectors, [vocabulary, width]."""
 
-    def __init__(self, vocabulary: int, width: int, *, spread: float, rngs: nnx.Rngs) -> None:
-        init = nnx.initializers.normal(spread)
-        self.weight = nnx.Param(init(rngs.params(), (vocabulary, width), jnp.float32))
+    def __init__(self, vocabulary: int, width: int, *, spread: float, draws: Draws) -> None:
+        self.weight = nnx.Param(draws.normal((vocabulary, width), spread))
 
     def __call__(self, tokens: ArrayLike) -> jax.Array:
         """[...] integers to [..., width]."""

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
+from training.models.draws import Draws
 from training.models.family import Family
 from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear, RmsNorm
 from training.models.llama_config import LlamaConfig, dump_common, read_common
@@ -30,7 +31,7 @@ Waves = tuple[jax.Array, jax.Array]
 class Attention(nnx.Module):
     """Causal self-attention with grouped key-value heads and rotary positions."""
 
-    def __init__(self, config: LlamaConfig, layer: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: LlamaConfig, layer: int, draws: Draws) -> None:
         width, spread = config.head_dim, config.initializer_range
         queries, keys = config.num_attention_heads * width, config.num_key_value_heads * width
         self.width = width
@@ -39,7 +40,7 @@ class Attention(nnx.Module):
         self.window = config.sliding_window if slides else None
 
         def linear(inputs: int, outputs: int, bias: bool) -> Linear:
-            return Linear(inputs, outputs, bias=bias, spread=spread, rngs=rngs)
+            return Linear(inputs, outputs, bias=bias, spread=spread, draws=draws)
 
         self.q_proj = linear(config.hidden_size, queries, config.qkv_bias)
         self.k_proj = linear(config.hidden_size, keys, config.qkv_bias)
@@ -67,13 +68,13 @@ class Attention(nnx.Module):
 class FeedForward(nnx.Module):
     """The gated perceptron of a block."""
 
-    def __init__(self, config: LlamaConfig, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: LlamaConfig, draws: Draws) -> None:
         self.activation = config.hidden_act
         outer, inner = config.hidden_size, config.intermediate_size
         options: dict[str, Any] = {
             "bias": config.mlp_bias,
             "spread": config.initializer_range,
-            "rngs": rngs,
+            "draws": draws,
         }
         self.gate_proj = Linear(outer, inner, **options)
         self.up_proj = Linear(outer, inner, **options)
@@ -88,11 +89,11 @@ class FeedForward(nnx.Module):
 class Block(nnx.Module):
     """Attention and feed-forward layer, each after a norm and with a residual path."""
 
-    def __init__(self, config: LlamaConfig, layer: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: LlamaConfig, layer: int, draws: Draws) -> None:
         self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, layer, rngs)
+        self.self_attn = Attention(config, layer, draws)
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = FeedForward(config, rngs)
+        self.mlp = FeedForward(config, draws)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, shared: Pass, waves: Waves
@@ -106,23 +107,23 @@ class Block(nnx.Module):
 class LlamaBody(nnx.Module):
     """Everything below the output layer."""
 
-    def __init__(self, config: LlamaConfig, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: LlamaConfig, draws: Draws) -> None:
         sizes, spread = (config.vocab_size, config.hidden_size), config.initializer_range
-        self.embed_tokens = Embedding(*sizes, spread=spread, rngs=rngs)
-        self.layers = nnx.List([Block(config, i, rngs) for i in range(config.num_hidden_layers)])
+        self.embed_tokens = Embedding(*sizes, spread=spread, draws=draws)
+        self.layers = nnx.List([Block(config, i, draws) for i in range(config.num_hidden_layers)])
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
 
 
 class Llama(nnx.Module):
     """The language model."""
 
-    def __init__(self, config: LlamaConfig, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: LlamaConfig, draws: Draws) -> None:
         self.rotary = config.rotary
         self.width = config.head_dim
-        self.model = LlamaBody(config, rngs)
+        self.model = LlamaBody(config, draws)
         sizes, spread = (config.hidden_size, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
-        self.lm_head = None if tied else Linear(*sizes, bias=False, spread=spread, rngs=rngs)
+        self.lm_head = None if tied else Linear(*sizes, bias=False, spread=spread, draws=draws)
 
     def hidden(
         self,
