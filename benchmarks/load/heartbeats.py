@@ -69,7 +69,7 @@ class Cost:
 
 def fleet_cost(machine: Machine, backend: str, workers: int, queued: int, seconds: float) -> Cost:
     """Watch a control plane with so many workers and queued runs."""
-    with machine.stack(backend, lease_seconds="60") as stack:
+    with machine.stack(backend, lease_seconds="120") as stack:
         process = server_process(stack)
         return asyncio.run(_watch(stack.address, process, workers, queued, seconds))
 
@@ -127,8 +127,9 @@ async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, 
     async def submit(_: int) -> None:
         await runs.CreateRun(waiting, timeout=300)
 
-    await _for_each(workers, join)
+    # The fleet comes last: its leases run while it waits for the others.
     await _for_each(queued, submit)
+    await _for_each(workers, join)
     return held
 
 

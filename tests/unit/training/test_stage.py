@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -13,12 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 
 from tailrace.formats.golden import write_golden_v2
-from tailrace.formats.jsonl import read_records, write_records
-from tailrace.formats.prediction import ModelRole, Prediction
 from tailrace.formats.run_spec import RunSpec, StageKind
 from tailrace.formats.schema import parse
 from tailrace.formats.stage_job import (
@@ -278,47 +274,6 @@ def test_infer_and_judge(stages: Stages, trained: Ended) -> None:
     (score,) = judged.last.judge.scores
     assert (score.eval_set, score.total, score.errors) == ("dataset:held_out", 13, 0)
     assert len(judged.of(VerdictEvent)) == 13
-
-
-def test_inference_killed_in_the_middle_goes_on_as_if_nothing_was(
-    stages: Stages, trained: Ended, tmp_path: Path
-) -> None:
-    infer = {"max_new_tokens": 24, "temperature": 1.0, "top_p": 0.95, "n_samples": 2}
-    infer |= {"logprobs": True, "batch_size": 6, "include_base": True}
-    spec = {**SPEC, "infer": {**SPEC["infer"], **infer}}
-    inputs = {"model": str(trained.output / "final_model"), "split": str(trained.output / "split")}
-    whole = stages.run(StageKind.INFER, spec=spec, **inputs)
-    assert whole.status == 0, whole.stderr
-    assert whole.last.infer.predictions == 2 * 2 * 13
-    seen = 0
-
-    def some(event: Event) -> bool:
-        nonlocal seen
-        seen += isinstance(event, PredictionEvent)
-        return seen == 7
-
-    killed = stages.run(StageKind.INFER, spec=spec, when=some, send=signal.SIGKILL, **inputs)
-    assert killed.status == -signal.SIGKILL
-    stored = [event.prediction for event in killed.of(PredictionEvent)]
-    assert 7 <= len(stored) < 52
-    path = tmp_path / "stored.jsonl"
-    write_records(path, stored)
-    ended = stages.run(StageKind.INFER, spec=spec, stored_predictions=str(path), **inputs)
-    assert ended.status == 0, ended.stderr
-    assert len(ended.of(PredictionEvent)) == 52 - len(stored)
-    assert ended.of(ProgressEvent)[-1] == ProgressEvent(52, 52, "predictions")
-    first, second = (
-        read_records(Prediction, each.output / "predictions" / "predictions.jsonl")
-        for each in (whole, ended)
-    )
-    assert len(first) == len(second) == 52
-    for one, other in zip(first, second, strict=True):
-        assert len(one.logprobs) == len(one.token_ids) == one.completion_tokens > 0
-        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
-        assert dataclasses.replace(one, logprobs=other.logprobs) == other
-    assert {p.model_role for p in first[:26]} == {ModelRole.TRAINED}
-    assert {p.model_role for p in first[26:]} == {ModelRole.BASE}
-    assert [p.text for p in first[:26]] != [p.text for p in first[26:]]
 
 
 def test_a_known_failure_has_its_reason_and_no_trace(stages: Stages) -> None:
