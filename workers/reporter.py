@@ -46,6 +46,9 @@ _WINDOW = 8
 _STALL_SECONDS = 30.0
 """A stream that leaves a batch unanswered for so long is broken."""
 
+_CLOSE_SECONDS = 5.0
+"""How long a stream may take to end once it is cancelled."""
+
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 """The control plane broke over the events; it may do so again, or it may have been passing."""
 
@@ -100,7 +103,10 @@ class Reporter:
         """Stop sending; unacknowledged events are dropped with the spool."""
         self._stop.set()
         self._spool.wake()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            # Seen once: gRPC lost the end of a cancelled stream whose server had gone away.
+            _log.warning("the event stream was cancelled but does not end; it is left behind")
 
     def _run(self) -> None:
         try:

@@ -254,7 +254,7 @@ def test_closing_is_quick_also_without_a_server(fake: FakeControlPlane, tmp_path
     time.sleep(0.3)
     began = time.monotonic()
     sender.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
 
 
 @settings(
