@@ -40,6 +40,7 @@ class Throughput:
         self._compiled: set[tuple[int, ...]] = set()
         self._warm = _Totals()
         self._cold = _Totals()
+        self._told = _Totals()
         self._times: deque[float] = deque(maxlen=WINDOW_STEPS)
         self._steps = 0
         self._last = 0.0
@@ -59,8 +60,13 @@ class Throughput:
         self._last = seconds / steps
 
     def take(self, steps_to_go: int) -> Speed:
-        """The numbers since the last call. Needs at least one call since the beginning."""
+        """The numbers since the last time it was called, or else those of before.
+
+        Needs at least one compiled call since the beginning.
+        """
         since = self._warm if self._warm.seconds else self._cold
+        # Of two points within one compiled call the second has nothing new to go by.
+        since = self._told = since if since.seconds else self._told
         rate = since.tokens / since.seconds if since.seconds else 0.0
         flops = since.flops / since.seconds if since.seconds else 0.0
         self._warm, self._cold = _Totals(), _Totals()

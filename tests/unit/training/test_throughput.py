@@ -47,6 +47,14 @@ def test_the_first_point_has_the_compiled_call_to_go_by(clock: Clock) -> None:
     assert (seen.tokens_per_second, seen.step_seconds_p50, seen.eta_seconds) == (2.0, 16.0, 32.0)
 
 
+def test_two_points_of_one_call_have_its_rate(clock: Clock) -> None:
+    counted = made(clock)
+    call(counted, clock, 32.0)
+    assert [counted.take(steps_to_go=2).tokens_per_second for _ in range(2)] == [2.0, 2.0]
+    call(counted, clock, 1.0)
+    assert [counted.take(steps_to_go=2).tokens_per_second for _ in range(2)] == [64.0, 64.0]
+
+
 def test_every_new_shape_is_compiled(clock: Clock) -> None:
     counted = made(clock)
     for seconds, shape in ((9.0, (2, 4, 8)), (1.0, (2, 4, 8)), (9.0, (2, 4, 16))):
