@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ async def _watch(
     share = (_cpu(process) - before) / took
     resident = process.memory_info().rss
     beating.cancel()
-    await asyncio.wait([beating])
+    with contextlib.suppress(asyncio.CancelledError):
+        await beating
     await channel.close(None)
     mib = 2**20
     return Cost(share, (resident - memory) / mib, resident / mib, beats / took)
