@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import jax
 import numpy as np
 
@@ -48,12 +46,6 @@ class Subject:
         self.state, computed = self.steps(self.state, self.frozen, self.batch, self.done, self.key)
         self.done += self.batch.tokens.shape[0]
         np.asarray(computed.losses)
-
-    def timed(self) -> float:
-        """Seconds of one :meth:`call`."""
-        begun = time.perf_counter()
-        self.call()
-        return time.perf_counter() - begun
 
 
 def random_batch(shape: Shape, vocabulary: int) -> Batch:

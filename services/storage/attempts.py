@@ -14,7 +14,7 @@ from services.domain.run import RunState
 from services.domain.stage import Attempt, AttemptState, StageError
 from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
-from services.storage.workers import IS_ONLINE, SLOTS_SERVED, by_pool, workers
+from services.storage.workers import IS_ONLINE, POOLS, SLOTS_SERVED, by_pool, workers
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
@@ -93,20 +93,19 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
 
 async def slots(conn: AsyncConnection) -> tuple[dict[str, int], dict[str, int]]:
     """How many slots live workers serve by pool, and how many run something; both in one look."""
-    pools = sa.cast(workers.c.pools, sa.Text)
     slot = attempts.c.worker_id + "/" + attempts.c.slot
     busy = (
-        sa.select(sa.literal(value=True), pools, sa.func.count(slot.distinct()))
+        sa.select(sa.literal(value=True), POOLS, sa.func.count(slot.distinct()))
         .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
         .where(sa.text("attempts.state = 'RUNNING'"))
-        .group_by(pools)
+        .group_by(POOLS)
     )
     served = SLOTS_SERVED.with_only_columns(sa.literal(value=False), *SLOTS_SERVED.selected_columns)
     rows = list(await conn.execute(sa.union_all(served, busy)))
-    found = [
-        by_pool(row[1:] for row in rows if bool(row[0]) is running) for running in (False, True)
-    ]
-    return found[0], found[1]
+    return (
+        by_pool(counts for runs_something, *counts in rows if not runs_something),
+        by_pool(counts for runs_something, *counts in rows if runs_something),
+    )
 
 
 async def beat_all(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:

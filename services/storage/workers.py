@@ -136,11 +136,13 @@ def _is(worker_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == worker_id)
 
 
-_POOLS = sa.cast(workers.c.pools, sa.Text)
+POOLS = sa.cast(workers.c.pools, sa.Text)
+"""A worker's list of pools as text, to group by."""
+
 SLOTS_SERVED = (
-    sa.select(_POOLS, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
+    sa.select(POOLS, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
     .where(IS_ONLINE)
-    .group_by(_POOLS)
+    .group_by(POOLS)
 )
 """The slots of live workers by their list of pools, which :func:`by_pool` takes apart."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def browser(served: Any, finished: run_pb2.Run, tmp_path: Path) -> Iterator[Brow
     if program is None:
         pytest.skip("needs a browser: apt-get install chromium")
     assert served("runs", "report", "demo", "-o", "page.html").code == 0
-    with Browser(program, tmp_path / "profile", tmp_path / "page.html") as browser:
+    with closing(Browser(program, tmp_path / "profile", tmp_path / "page.html")) as browser:
         yield browser
 
 
