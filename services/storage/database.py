@@ -246,9 +246,11 @@ def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]
     if not path or path == ":memory:" or path.startswith("file:"):
         raise ValueError("database_url: SQLite needs a file, sqlite+aiosqlite:///PATH")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    parsed = make_url(url)
+    where, how = parsed.get_dialect()().create_connect_args(parsed)
     options: dict[str, Any] = {
         "poolclass": AsyncAdaptedQueuePool,
-        "async_creator": partial(connect, path),
+        "async_creator": partial(connect, *where, **how),
     }
     writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60, **options)
     reader = create_async_engine(url, pool_size=pool_size, **options)

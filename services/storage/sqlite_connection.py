@@ -13,9 +13,9 @@ from typing import Any, Self
 import aiosqlite
 
 
-async def connect(path: str) -> aiosqlite.Connection:
-    """Open a database file; errors as :func:`sqlite3.connect`."""
-    connection = _Connection(lambda: sqlite3.connect(path), iter_chunk_size=64)
+async def connect(path: str, **options: Any) -> aiosqlite.Connection:
+    """Open a database file; options and errors as :func:`sqlite3.connect`."""
+    connection = _Connection(lambda: sqlite3.connect(path, **options), iter_chunk_size=64)
     # As SQLAlchemy does: a connection that nobody closed must not keep the process alive.
     connection._thread.daemon = True
     return await connection

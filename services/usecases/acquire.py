@@ -25,7 +25,7 @@ from services.storage import artifacts, attempts, outbox, workers
 from services.storage.database import utc_now
 from services.usecases.context import Context
 from services.usecases.inputs import Inputs, stage_inputs
-from services.usecases.lifecycle import Held, begin_run, hold, move_stage
+from services.usecases.lifecycle import Held, begin_stage, hold
 from tailrace.formats.dispatch import TaskId
 
 MIN_ACQUIRE_ID = 16
@@ -156,12 +156,7 @@ async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acqui
         end_time=None,
     )
     reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
-    started = stage.start_time or now
-    if held.run.state is RunState.QUEUED:
-        held = await begin_run(conn, held, stage, reason, started)
-    else:
-        columns = {"start_time": started, "progress": None, "error": None}
-        held = await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
+    held = await begin_stage(conn, held, stage, reason, now)
     await attempts.add(conn, held.run.project, attempt)
     await outbox.remove(conn, stage.run_uid)
     return await _order(conn, held, stage, granted.token)

@@ -100,15 +100,16 @@ async def move_stage(
     return held.with_(moved, await runs.record_stage(conn, held.run, change, reason))
 
 
-async def begin_run(
-    conn: AsyncConnection, held: Held, stage: Stage, reason: str, start_time: datetime
+async def begin_stage(
+    conn: AsyncConnection, held: Held, stage: Stage, reason: str, now: datetime
 ) -> Held:
-    """:func:`move_stage` and :func:`move_run` to RUNNING in one."""
-    moved = await stages.move(
-        conn, stage, StageState.RUNNING, start_time=start_time, progress=None, error=None
-    )
+    """Set a stage RUNNING, and with it the run where this is its first."""
+    columns = {"start_time": stage.start_time or now, "progress": None, "error": None}
+    if held.run.state is not RunState.QUEUED:
+        return await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
+    moved = await stages.move(conn, stage, StageState.RUNNING, **columns)
     change = runs.StageChange(stage.stage_id, stage.state, StageState.RUNNING)
-    started = held.run.start_time or start_time
+    started = held.run.start_time or now
     run = await runs.move(
         conn, held.run, RunState.RUNNING, reason, after=change, start_time=started
     )
