@@ -15,9 +15,10 @@ from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from services.storage.database import Database
+from services.storage.history import transitions
 from services.storage.outbox import outbox
 from services.storage.requests import requests
-from services.storage.runs import run_labels, runs, transitions
+from services.storage.runs import run_labels, runs
 from services.storage.stages import stages
 from tailrace.channel import connect_aio
 from tailrace.v1 import run_pb2, run_pb2_grpc

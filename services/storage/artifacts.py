@@ -52,6 +52,15 @@ _JOINED = sa.select(
     artifact_references, artifacts.c.files.label("files"), artifacts.c.size_bytes
 ).join_from(artifact_references, artifacts)
 
+_FIRST = _JOINED.where(
+    artifact_references.c.id.in_(
+        sa.select(sa.func.min(artifact_references.c.id))
+        .where(artifact_references.c.project == sa.bindparam("project"))
+        .where(artifact_references.c.digest.in_(sa.bindparam("digests", expanding=True)))
+        .group_by(artifact_references.c.digest)
+    )
+)
+
 
 async def record(
     conn: AsyncConnection,
@@ -99,13 +108,8 @@ async def get_many(
     conn: AsyncConnection, project: str, digests: Iterable[str]
 ) -> dict[str, Artifact]:
     """The artifacts with these digests that exist, each as it was first recorded, by digest."""
-    ref = artifact_references.c
-    first = (
-        sa.select(sa.func.min(ref.id))
-        .where(ref.project == project, ref.digest.in_(set(digests)))
-        .group_by(ref.digest)
-    )
-    rows = (await conn.execute(_JOINED.where(ref.id.in_(first)))).mappings()
+    sought = {"project": project, "digests": list(set(digests))}
+    rows = (await conn.execute(_FIRST, sought)).mappings()
     return {row["digest"]: _artifact(row) for row in rows}
 
 

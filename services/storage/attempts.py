@@ -61,25 +61,50 @@ attempts = sa.Table(
 """Executions of stages. An attempt's end is the end marker of its log."""
 
 
+_IS = sa.and_(
+    attempts.c.run_uid == sa.bindparam("of_run"),
+    attempts.c.stage_id == sa.bindparam("of_stage"),
+    attempts.c.number == sa.bindparam("of_number"),
+)
+_INSERT = attempts.insert()
+_GET = sa.select(attempts).where(_IS)
+_OF_RUN = (
+    sa.select(attempts)
+    .where(attempts.c.run_uid == sa.bindparam("of_run"))
+    .order_by(attempts.c.ordinal, attempts.c.number)
+)
+_END = sa.update(attempts).where(_IS, attempts.c.state == AttemptState.RUNNING)
+_END_UNBEATEN = _END.where(attempts.c.heartbeats == sa.bindparam("read_heartbeats"))
+_ADVANCE = _END.where(
+    attempts.c.lease_digest == sa.bindparam("read_lease"),
+    attempts.c.last_event == sa.bindparam("read_event"),
+)
+_SLOT = attempts.c.worker_id + "/" + attempts.c.slot
+_SLOTS = sa.union_all(
+    SLOTS_SERVED.with_only_columns(sa.literal(value=False), *SLOTS_SERVED.selected_columns),
+    sa.select(sa.literal(value=True), POOLS, sa.func.count(_SLOT.distinct()))
+    .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
+    # The literal, not a parameter, lets the planner use the partial index.
+    .where(sa.text("attempts.state = 'RUNNING'"))
+    .group_by(POOLS),
+)
+
+
 async def add(conn: AsyncConnection, project: str, attempt: Attempt) -> None:
     """Store a new attempt."""
-    await conn.execute(attempts.insert().values(project=project, **_row(attempt)))
+    await conn.execute(_INSERT, {"project": project, **_row(attempt)})
 
 
 async def get(conn: AsyncConnection, task_id: TaskId) -> Attempt | None:
     """The attempt that a task id names."""
-    row = (await conn.execute(sa.select(attempts).where(_is(task_id)))).mappings().first()
+    row = (await conn.execute(_GET, _key(task_id))).mappings().first()
     return None if row is None else _attempt(row)
 
 
 async def of_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
     """The attempts of a run in the order in which they ran."""
-    query = (
-        sa.select(attempts)
-        .where(attempts.c.run_uid == run_uid)
-        .order_by(attempts.c.ordinal, attempts.c.number)
-    )
-    return [_attempt(row) for row in (await conn.execute(query)).mappings()]
+    rows = (await conn.execute(_OF_RUN, {"of_run": run_uid})).mappings()
+    return [_attempt(row) for row in rows]
 
 
 async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
@@ -93,15 +118,7 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
 
 async def slots(conn: AsyncConnection) -> tuple[dict[str, int], dict[str, int]]:
     """How many slots live workers serve by pool, and how many run something; both in one look."""
-    slot = attempts.c.worker_id + "/" + attempts.c.slot
-    busy = (
-        sa.select(sa.literal(value=True), POOLS, sa.func.count(slot.distinct()))
-        .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
-        .where(sa.text("attempts.state = 'RUNNING'"))
-        .group_by(POOLS)
-    )
-    served = SLOTS_SERVED.with_only_columns(sa.literal(value=False), *SLOTS_SERVED.selected_columns)
-    rows = list(await conn.execute(sa.union_all(served, busy)))
+    rows = list(await conn.execute(_SLOTS))
     return (
         by_pool(counts for runs_something, *counts in rows if not runs_something),
         by_pool(counts for runs_something, *counts in rows if runs_something),
@@ -142,13 +159,9 @@ async def _beat(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str
 
 async def advance(conn: AsyncConnection, attempt: Attempt, **columns: Any) -> bool:
     """Change a running attempt if no event was stored since it was read; whether it was so."""
-    statement = sa.update(attempts).where(
-        _is(_task_id(attempt)),
-        attempts.c.state == AttemptState.RUNNING,
-        attempts.c.lease_digest == attempt.lease_digest,
-        attempts.c.last_event == attempt.last_event,
-    )
-    return (await conn.execute(statement.values(**columns))).rowcount == 1
+    read = {"read_lease": attempt.lease_digest, "read_event": attempt.last_event}
+    values = _key(_task_id(attempt)) | read | columns
+    return (await conn.execute(_ADVANCE, values)).rowcount == 1
 
 
 async def end(
@@ -164,14 +177,12 @@ async def end(
     With ``unbeaten`` only if no heartbeat was counted since ``attempt`` was read.
     """
     changed = _row(dataclasses.replace(attempt, state=to, **columns))
-    statement = sa.update(attempts).where(
-        _is(_task_id(attempt)), attempts.c.state == AttemptState.RUNNING
-    )
+    values = _key(_task_id(attempt)) | {name: changed[name] for name in ("state", *columns)}
     if unbeaten:
-        statement = statement.where(attempts.c.heartbeats == attempt.heartbeats)
-    values = {name: changed[name] for name in ("state", *columns)}
+        values["read_heartbeats"] = attempt.heartbeats
     faults.before(Moment.LOG_END)
-    ended = (await conn.execute(statement.values(**values))).rowcount == 1
+    statement = _END_UNBEATEN if unbeaten else _END
+    ended = (await conn.execute(statement, values)).rowcount == 1
     faults.after(Moment.LOG_END)
     return ended
 
@@ -180,12 +191,13 @@ def _task_id(attempt: Attempt) -> TaskId:
     return TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
 
 
-def _is(task_id: TaskId) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        attempts.c.run_uid == task_id.run_uid,
-        attempts.c.stage_id == task_id.stage,
-        attempts.c.number == task_id.attempt,
-    )
+def _key(task_id: TaskId) -> dict[str, Any]:
+    """What :data:`_IS` calls the attempt."""
+    return {
+        "of_run": task_id.run_uid,
+        "of_stage": task_id.stage,
+        "of_number": task_id.attempt,
+    }
 
 
 def _row(attempt: Attempt) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -37,6 +37,9 @@ from services.storage.sqlite_connection import connect
 _log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
+
+_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
+_TRY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
 
 _ANSWERS = "answers"
 """Where a connection keeps what :func:`once` was told in its transaction."""
@@ -185,7 +188,7 @@ async def upsert(
     """Insert rows; a row whose ``key`` columns exist already replaces the other columns."""
     if not rows:
         return
-    statement = _dialect_insert(conn, table)
+    statement = _dialect_insert(conn.dialect.name, table)
     replaced = {name: statement.excluded[name] for name in rows[0] if name not in key}
     await conn.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), rows)
 
@@ -194,7 +197,7 @@ async def insert_new(
     conn: AsyncConnection, table: sa.Table, row: Mapping[str, Any], key: Sequence[str]
 ) -> bool:
     """Insert a row unless its ``key`` columns exist already; whether it was inserted."""
-    statement = _dialect_insert(conn, table).values(**row)
+    statement = _dialect_insert(conn.dialect.name, table).values(**row)
     result = await conn.execute(statement.on_conflict_do_nothing(index_elements=key))
     return result.rowcount == 1
 
@@ -203,14 +206,13 @@ async def insert_all_new(
     conn: AsyncConnection,
     table: sa.Table,
     rows: Sequence[Mapping[str, Any]],
-    key: Sequence[str],
+    key: tuple[str, ...],
     identity: sa.Column[Any],
 ) -> set[Any]:
     """Insert those rows whose ``key`` columns do not exist yet; their values of ``identity``."""
     if not rows:
         return set()
-    statement = _dialect_insert(conn, table).on_conflict_do_nothing(index_elements=key)
-    inserted = await conn.execute(statement.returning(identity), rows)
+    inserted = await conn.execute(_insert_new(conn.dialect.name, table, key, identity), rows)
     return set(inserted.scalars())
 
 
@@ -220,7 +222,14 @@ async def advisory_lock(conn: AsyncConnection, name: str) -> None:
     On SQLite the one writer is the lock.
     """
     if conn.dialect.name == "postgresql":
-        await conn.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(name.encode()))))
+        await conn.execute(_LOCK, {"name": zlib.crc32(name.encode())})
+
+
+async def try_advisory_lock(conn: AsyncConnection, name: str) -> bool:
+    """As :func:`advisory_lock`, but without waiting; whether this transaction holds ``name``."""
+    if conn.dialect.name != "postgresql":
+        return True
+    return bool(await conn.scalar(_TRY_LOCK, {"name": zlib.crc32(name.encode())}))
 
 
 @contextmanager
@@ -237,8 +246,17 @@ def _outage() -> Iterator[None]:
         ) from error
 
 
-def _dialect_insert(conn: AsyncConnection, table: sa.Table) -> Any:
-    return (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)
+def _dialect_insert(dialect: str, table: sa.Table) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+@cache
+def _insert_new(
+    dialect: str, table: sa.Table, key: tuple[str, ...], identity: sa.Column[Any]
+) -> sa.Executable:
+    statement = _dialect_insert(dialect, table).on_conflict_do_nothing(index_elements=key)
+    returning: sa.Executable = statement.returning(identity)
+    return returning
 
 
 def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:

@@ -45,6 +45,11 @@ confirmed it. ``claim``: the relay's pass that publishes it now, empty for none;
 """
 
 
+_INSERT = outbox.insert()
+_REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
+_DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A claimed row."""
@@ -96,13 +101,13 @@ async def add_all(
     ]
     if rows:
         faults.before(Moment.OUTBOX_INSERT)
-        await conn.execute(outbox.insert(), rows)
+        await conn.execute(_INSERT, rows)
         faults.after(Moment.OUTBOX_INSERT)
 
 
 async def remove(conn: AsyncConnection, run_uid: str) -> None:
     """Drop what is queued of a run: it was claimed, or it ended."""
-    await conn.execute(sa.delete(outbox).where(outbox.c.run_uid == run_uid))
+    await conn.execute(_REMOVE, {"run_uid": run_uid})
 
 
 async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) -> bool:
@@ -179,8 +184,7 @@ async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -
 
 async def depth(conn: AsyncConnection) -> dict[str, int]:
     """How many attempts are queued per pool."""
-    query = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
-    return {pool: int(count) for pool, count in await conn.execute(query)}
+    return {pool: int(count) for pool, count in await conn.execute(_DEPTH)}
 
 
 async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[datetime, int]]:

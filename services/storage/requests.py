@@ -23,6 +23,15 @@ requests = sa.Table(
 """Request ids (AIP-155) with the digest of what was asked and the run that came of it."""
 
 
+_FIND_ALL = sa.select(
+    requests.c.project, requests.c.request_id, requests.c.digest, requests.c.run_uid
+).where(
+    requests.c.project.in_(sa.bindparam("projects", expanding=True)),
+    requests.c.method == sa.bindparam("method"),
+    requests.c.request_id.in_(sa.bindparam("request_ids", expanding=True)),
+)
+
+
 @dataclass(frozen=True)
 class Request:
     """A request id that was used before."""
@@ -60,13 +69,12 @@ async def find_requests(
     """What request ids, each with its project, were used for, as far as they were."""
     if not keys:
         return {}
-    c = requests.c
-    query = sa.select(c.project, c.request_id, c.digest, c.run_uid).where(
-        c.project.in_({project for project, _ in keys}),
-        c.method == method,
-        c.request_id.in_([request_id for _, request_id in keys]),
-    )
-    rows = await conn.execute(query)
+    sought = {
+        "method": method,
+        "projects": list({project for project, _ in keys}),
+        "request_ids": [request_id for _, request_id in keys],
+    }
+    rows = await conn.execute(_FIND_ALL, sought)
     return {(row.project, row.request_id): Request(row.digest, row.run_uid) for row in rows}
 
 

@@ -1,18 +1,18 @@
-"""Runs in the database, their labels and their history."""
+"""Runs in the database, and their labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import NotFound
-from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
-from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, Transition, run_name
+from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, run_name
+from services.storage import history
 from services.storage.database import (
     BigInt,
     UtcDateTime,
@@ -59,23 +59,16 @@ run_labels = sa.Table(
 leads to the newest runs of a label in a state, however many others there are.
 """
 
-transitions = sa.Table(
-    "transitions",
-    metadata,
-    sa.Column("id", BigInt, primary_key=True),
-    sa.Column("project", sa.String(63), nullable=False),
-    sa.Column("run_uid", sa.ForeignKey("runs.uid"), nullable=False),
-    sa.Column("time", UtcDateTime, nullable=False),
-    sa.Column("stage_id", sa.String(63), nullable=False),
-    sa.Column("from_state", sa.String(32), nullable=False),
-    sa.Column("to_state", sa.String(32), nullable=False),
-    sa.Column("reason", sa.String(256), nullable=False),
-    sa.Index("ix_transitions_run", "project", "run_uid", "id"),
-)
-"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself."""
 
-_COUNTED = 5000
-"""Runs of a label that are counted to find the most selective one."""
+_INSERT_LABELS = run_labels.insert()
+_BY_NAME = sa.select(runs).where(
+    runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
+)
+_BY_UID = sa.select(runs).where(runs.c.uid == sa.bindparam("uid"))
+# SQLite leaves FOR UPDATE out: its one writer is the lock.
+_LOCKED = _BY_UID.with_for_update()
+_UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
+_UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 
 
 async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]]]) -> set[str]:
@@ -96,17 +89,17 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
         for name, value in labels.items()
     ]
     if labelled:
-        await conn.execute(run_labels.insert(), labelled)
+        await conn.execute(_INSERT_LABELS, labelled)
     if stored:
-        made = [_transition(run, StageChange("", "", run.state), "created") for run, _ in stored]
-        await conn.execute(transitions.insert(), made)
+        made = [(run, history.Change("", "", run.state)) for run, _ in stored]
+        await history.record(conn, made, "created")
     return free
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
     """A run by its id. Raises ``NotFound`` (RUN_NOT_FOUND)."""
-    query = sa.select(runs).where(runs.c.project == project, runs.c.run_id == run_id)
-    row = (await conn.execute(query)).mappings().first()
+    found = await conn.execute(_BY_NAME, {"project": project, "run_id": run_id})
+    row = found.mappings().first()
     if row is None:
         raise NotFound("RUN_NOT_FOUND", f"{run_name(run_id)} does not exist")
     return Run(**row)
@@ -114,19 +107,8 @@ async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
 
 async def by_uid(conn: AsyncConnection, uid: str, *, lock: bool = False) -> Run | None:
     """A run by its uid; with ``lock`` nobody else changes it until the transaction ends."""
-    query = sa.select(runs).where(runs.c.uid == uid)
-    # SQLite leaves FOR UPDATE out: its one writer is the lock.
-    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().first()
+    row = (await conn.execute(_LOCKED if lock else _BY_UID, {"uid": uid})).mappings().first()
     return None if row is None else Run(**row)
-
-
-@dataclass(frozen=True)
-class StageChange:
-    """A stage's change of state, for the run's history."""
-
-    stage_id: str
-    from_state: str
-    to_state: str
 
 
 async def move(
@@ -134,7 +116,7 @@ async def move(
     run: Run,
     to: RunState,
     reason: str,
-    after: StageChange | None = None,
+    after: history.Change | None = None,
     **columns: Any,
 ) -> Run:
     """Change the state of a run that this transaction has locked; other columns along with it.
@@ -142,82 +124,33 @@ async def move(
     ``after`` is the change of a stage that goes before it. Raises ``RuntimeError`` when the state
     machine does not allow the run's: callers look first.
     """
-    allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
-    changes = [*([after] if after else []), StageChange("", run.state, to)]
+    changes = [*([after] if after else []), history.Change("", run.state, to)]
     changed = {
         "state": to,
         "revision": run.revision + len(changes),
         "update_time": utc_now(),
         **columns,
     }
-    statement = sa.update(runs).where(runs.c.uid == run.uid, runs.c.state.in_(allowed))
-    result = await conn.execute(statement.values(**changed))
+    result = await conn.execute(_move(to), {"of_uid": run.uid, **changed})
     if result.rowcount != 1:
         raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
     if run.spec.get("labels"):
-        labels = sa.update(run_labels).where(run_labels.c.run_uid == run.uid)
-        await conn.execute(labels.values(state=to))
-    await _record(conn, run, reason, changes)
+        await conn.execute(_UPDATE_LABELS, {"of_uid": run.uid, "state": to})
+    await history.record(conn, [(run, change) for change in changes], reason)
     return replace(run, **changed)
 
 
 async def touch(conn: AsyncConnection, run: Run) -> Run:
     """Raise the revision of a run that this transaction has locked."""
     changed: dict[str, Any] = {"revision": run.revision + 1, "update_time": utc_now()}
-    await conn.execute(sa.update(runs).where(runs.c.uid == run.uid).values(**changed))
+    await conn.execute(_UPDATE, {"of_uid": run.uid, **changed})
     return replace(run, **changed)
 
 
-async def record_stage(conn: AsyncConnection, run: Run, change: StageChange, reason: str) -> Run:
+async def record_stage(conn: AsyncConnection, run: Run, change: history.Change, reason: str) -> Run:
     """Write a stage's change into the run's history and raise the run's revision."""
-    await _record(conn, run, reason, [change])
+    await history.record(conn, [(run, change)], reason)
     return await touch(conn, run)
-
-
-async def history(conn: AsyncConnection, run: Run) -> list[Transition]:
-    """Every change of the run and its stages, oldest first."""
-    t = transitions.c
-    query = (
-        sa.select(t.time, t.stage_id.label("stage"), t.from_state, t.to_state, t.reason)
-        .where(t.project == run.project, t.run_uid == run.uid)
-        .order_by(t.id)
-    )
-    return [Transition(**row) for row in (await conn.execute(query)).mappings()]
-
-
-async def page(
-    conn: AsyncConnection,
-    project: str,
-    conditions: Sequence[Condition],
-    *,
-    newest_first: bool,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[Run]:
-    """Runs in order of creation that fulfil all conditions, after the one at ``after``."""
-    labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
-    if labels:
-        led = await _most_selective(conn, project, labels)
-        query, columns = _by_label(led), run_labels.c
-        order: list[sa.ColumnElement[Any]] = [columns.create_time, columns.run_uid]
-        others = [_has(label) for label in labels if label != led]
-    else:
-        query, columns, others = sa.select(runs), runs.c, []
-        order = [columns.create_time, columns.uid]
-    query = query.where(columns.project == project, *others)
-    for condition in conditions:
-        if isinstance(condition, StateIs):
-            query = query.where(columns.state == condition.state)
-        elif isinstance(condition, CreatedAt):
-            query = query.where(OPERATORS[condition.operator](columns.create_time, condition.time))
-    if after is not None:
-        position = sa.tuple_(*order)
-        limit_at = sa.tuple_(sa.literal(after[0], UtcDateTime()), sa.literal(after[1]))
-        query = query.where(position < limit_at if newest_first else position > limit_at)
-    if newest_first:
-        order = [column.desc() for column in order]
-    rows = (await conn.execute(query.order_by(*order).limit(limit))).mappings()
-    return [Run(**row) for row in rows]
 
 
 async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
@@ -239,56 +172,8 @@ async def count_unfinished(
     return int(await conn.scalar(query) or 0)
 
 
-async def _record(
-    conn: AsyncConnection, run: Run, reason: str, changes: Sequence[StageChange]
-) -> None:
-    rows = [_transition(run, change, reason) for change in changes]
-    await conn.execute(transitions.insert(), rows)
-
-
-def _transition(run: Run, change: StageChange, reason: str) -> dict[str, Any]:
-    return {
-        "project": run.project,
-        "run_uid": run.uid,
-        "time": utc_now(),
-        "stage_id": change.stage_id,
-        "from_state": str(change.from_state),
-        "to_state": str(change.to_state),
-        "reason": reason[:256],
-    }
-
-
-def _by_label(label: LabelIs) -> sa.Select[Any]:
-    """The runs that carry a label, found through its index."""
-    carries = sa.and_(run_labels.c.name == label.name, run_labels.c.value == label.value)
-    return sa.select(runs).join(run_labels, run_labels.c.run_uid == runs.c.uid).where(carries)
-
-
-def _has(label: LabelIs) -> sa.ColumnElement[bool]:
-    """Whether a run that was found through one label carries another as well."""
-    other = run_labels.alias()
-    return sa.exists().where(
-        other.c.run_uid == run_labels.c.run_uid,
-        other.c.name == label.name,
-        other.c.value == label.value,
-    )
-
-
-async def _most_selective(
-    conn: AsyncConnection, project: str, labels: Sequence[LabelIs]
-) -> LabelIs:
-    """Of several labels the one that the fewest runs carry; counting ends at a few thousand."""
-    if len(labels) == 1:
-        return labels[0]
-    counts = []
-    for label in labels:
-        some = (
-            sa.select(sa.literal(1))
-            .where(run_labels.c.project == project)
-            .where(run_labels.c.name == label.name, run_labels.c.value == label.value)
-            .limit(_COUNTED)
-            .subquery()
-        )
-        query = sa.select(sa.func.count()).select_from(some)
-        counts.append(int((await conn.execute(query)).scalar_one()))
-    return labels[counts.index(min(counts))]
+@cache
+def _move(to: RunState) -> sa.Update:
+    """The change to a state, from those states that it may follow."""
+    allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
+    return _UPDATE.where(runs.c.state.in_(allowed))

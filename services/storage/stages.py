@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,17 +44,40 @@ stages = sa.Table(
 """Stages, keyed by run and id; their order is ``ordinal``."""
 
 
+_INSERT = stages.insert()
+_OF_RUN = (
+    sa.select(stages).where(stages.c.run_uid == sa.bindparam("run_uid")).order_by(stages.c.ordinal)
+)
+_LOCKED = _OF_RUN.with_for_update()
+_OF_RUNS = (
+    sa.select(stages)
+    .where(stages.c.run_uid.in_(sa.bindparam("run_uids", expanding=True)))
+    .order_by(stages.c.ordinal)
+)
+_WITH_KEY = (
+    sa.select(stages, runs.c.run_id)
+    .join(runs, runs.c.uid == stages.c.run_uid)
+    .where(stages.c.project == sa.bindparam("project"))
+    .where(stages.c.cache_key == sa.bindparam("cache_key"))
+    .where(stages.c.state == StageState.SUCCEEDED)
+    .order_by(stages.c.end_time.desc())
+    .limit(sa.bindparam("most"))
+)
+_UPDATE = sa.update(stages).where(
+    stages.c.run_uid == sa.bindparam("of_run"), stages.c.stage_id == sa.bindparam("of_stage")
+)
+
+
 async def add_all(conn: AsyncConnection, new: Iterable[tuple[str, Stage]]) -> None:
     """Store the stages of new runs, each with its project."""
     rows = [{"project": project, **_row(stage)} for project, stage in new]
     if rows:
-        await conn.execute(stages.insert(), rows)
+        await conn.execute(_INSERT, rows)
 
 
 async def of_run(conn: AsyncConnection, run_uid: str, *, lock: bool = False) -> list[Stage]:
     """The stages of a run in order of execution; with ``lock`` held until the transaction ends."""
-    query = sa.select(stages).where(stages.c.run_uid == run_uid).order_by(stages.c.ordinal)
-    rows = await conn.execute(query.with_for_update() if lock else query)
+    rows = await conn.execute(_LOCKED if lock else _OF_RUN, {"run_uid": run_uid})
     return [_stage(row) for row in rows.mappings()]
 
 
@@ -64,11 +88,11 @@ async def of_runs(
 
     With ``states`` none of a run that is in another state.
     """
-    query = sa.select(stages).where(stages.c.run_uid.in_(run_uids)).order_by(stages.c.ordinal)
+    query = _OF_RUNS
     if states:
         query = query.join(runs, runs.c.uid == stages.c.run_uid).where(runs.c.state.in_(states))
     found: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
-    for row in (await conn.execute(query)).mappings():
+    for row in (await conn.execute(query, {"run_uids": run_uids})).mappings():
         found[row["run_uid"]].append(_stage(row))
     return found
 
@@ -84,15 +108,8 @@ class Source:
 
 async def with_key(conn: AsyncConnection, project: str, key: str, limit: int) -> list[Source]:
     """The stages with a result of their own under a cache key, newest first."""
-    query = (
-        sa.select(stages, runs.c.run_id)
-        .join(runs, runs.c.uid == stages.c.run_uid)
-        .where(stages.c.project == project, stages.c.cache_key == key)
-        .where(stages.c.state == StageState.SUCCEEDED)
-        .order_by(stages.c.end_time.desc())
-        .limit(limit)
-    )
-    rows = (await conn.execute(query)).mappings()
+    sought = {"project": project, "cache_key": key, "most": limit}
+    rows = (await conn.execute(_WITH_KEY, sought)).mappings()
     return [Source(_stage(row), row["run_id"]) for row in rows]
 
 
@@ -101,23 +118,29 @@ async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: A
 
     Raises ``RuntimeError`` when the state machine does not allow it: callers look first.
     """
-    allowed = [state for state, targets in STAGE_TRANSITIONS.items() if to in targets]
     changed = dataclasses.replace(stage, state=to, **columns)
-    values = {name: _row(changed)[name] for name in ("state", *columns)}
-    statement = sa.update(stages).where(_is(stage), stages.c.state.in_(allowed))
-    if (await conn.execute(statement.values(**values))).rowcount != 1:
+    row = _row(changed)
+    values = {name: row[name] for name in ("state", *columns)}
+    if (await conn.execute(_move(to), _key(stage) | values)).rowcount != 1:
         raise RuntimeError(f"stage {stage.task_id} cannot go from {stage.state} to {to}")
     return changed
 
 
 async def set_progress(conn: AsyncConnection, stage: Stage, progress: Progress) -> None:
     """Say how far the current attempt is."""
-    values = {"progress": dataclasses.asdict(progress)}
-    await conn.execute(sa.update(stages).where(_is(stage)).values(**values))
+    await conn.execute(_UPDATE, _key(stage) | {"progress": dataclasses.asdict(progress)})
 
 
-def _is(stage: Stage) -> sa.ColumnElement[bool]:
-    return sa.and_(stages.c.run_uid == stage.run_uid, stages.c.stage_id == stage.stage_id)
+@cache
+def _move(to: StageState) -> sa.Update:
+    """The change to a state, from those states that it may follow."""
+    allowed = [state for state, targets in STAGE_TRANSITIONS.items() if to in targets]
+    return _UPDATE.where(stages.c.state.in_(allowed))
+
+
+def _key(stage: Stage) -> dict[str, Any]:
+    """What :data:`_UPDATE` calls the stage."""
+    return {"of_run": stage.run_uid, "of_stage": stage.stage_id}
 
 
 def _row(stage: Stage) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,11 +15,12 @@ async def find(
     conn: AsyncConnection, table: sa.Table, id_column: str, project: str, wanted: VersionReference
 ) -> sa.RowMapping | None:
     """A version's row, the newest where the reference names none."""
-    query = sa.select(table).where(table.c.project == project, table.c[id_column] == wanted.id)
+    query = _find(table, id_column, newest=wanted.version is None)
+    sought: dict[str, Any] = {"project": project, "id": wanted.id}
     if wanted.version is not None:
-        query = query.where(table.c.version == wanted.version)
-    query = query.order_by(table.c.version.desc()).limit(1)
-    return (await conn.execute(query)).mappings().first()
+        sought["version"] = wanted.version
+    row: sa.RowMapping | None = (await conn.execute(query, sought)).mappings().first()
+    return row
 
 
 async def page(
@@ -41,3 +45,14 @@ async def page(
     same = sa.and_(id_ == newest.c[id_column], table.c.version == newest.c.version)
     query = sa.select(table).join(newest, same).where(table.c.project == project).order_by(id_)
     return [*(await conn.execute(query)).mappings()]
+
+
+@cache
+def _find(table: sa.Table, id_column: str, *, newest: bool) -> sa.Select[Any]:
+    """A row by project and id; its version is a parameter too unless the newest is wanted."""
+    query = sa.select(table).where(
+        table.c.project == sa.bindparam("project"), table.c[id_column] == sa.bindparam("id")
+    )
+    if newest:
+        return query.order_by(table.c.version.desc()).limit(1)
+    return query.where(table.c.version == sa.bindparam("version"))

@@ -51,7 +51,7 @@ async def register(conn: AsyncConnection, worker: Worker) -> None:
 
 async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     """A worker by its id."""
-    row = (await conn.execute(_SELECT.where(_is(worker_id)))).mappings().first()
+    row = (await conn.execute(_GET, {"worker_id": worker_id})).mappings().first()
     return None if row is None else Worker(**row)
 
 
@@ -147,3 +147,6 @@ SLOTS_SERVED = (
 """The slots of live workers by their list of pools, which :func:`by_pool` takes apart."""
 
 _SELECT = sa.select(*(column for column in workers.c if column.name != "project"))
+_GET = _SELECT.where(
+    workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
+)

@@ -24,7 +24,7 @@ from services.domain.stage import (
     StageState,
     backoff,
 )
-from services.storage import attempts, outbox, runs, stages
+from services.storage import attempts, history, outbox, runs, stages
 from services.storage.database import utc_now
 
 
@@ -96,7 +96,7 @@ async def move_stage(
 ) -> Held:
     """Change a stage's state; other columns along with it."""
     moved = await stages.move(conn, stage, to, **columns)
-    change = runs.StageChange(stage.stage_id, stage.state, to)
+    change = history.Change(stage.stage_id, stage.state, to)
     return held.with_(moved, await runs.record_stage(conn, held.run, change, reason))
 
 
@@ -108,7 +108,7 @@ async def begin_stage(
     if held.run.state is not RunState.QUEUED:
         return await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
     moved = await stages.move(conn, stage, StageState.RUNNING, **columns)
-    change = runs.StageChange(stage.stage_id, stage.state, StageState.RUNNING)
+    change = history.Change(stage.stage_id, stage.state, StageState.RUNNING)
     started = held.run.start_time or now
     run = await runs.move(
         conn, held.run, RunState.RUNNING, reason, after=change, start_time=started

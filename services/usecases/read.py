@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage import evaluations, runs, stages
+from services.storage import evaluations, run_pages, runs, stages
 from services.storage.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.origin import content_uid
@@ -46,7 +46,7 @@ class ListRuns:
 async def get_run(context: Context, project: str, run_id: str) -> RunView:
     """A run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        return await view(conn, await runs.get(conn, project, run_id), history=True)
+        return await view(conn, await runs.get(conn, project, run_id), with_history=True)
 
 
 async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[list[RunView], str]:
@@ -61,7 +61,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
     position = decode_page_token(command.token, query, [datetime, str])
     limit = page_size(command.size, default=DEFAULT_RUNS)
     async with context.database.read() as conn:
-        found = await runs.page(
+        found = await run_pages.page(
             conn,
             project,
             conditions,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
-from services.storage import attempts, outbox, runs, stages
+from services.storage import attempts, history, outbox, stages
 from services.storage.database import utc_now
 
 
@@ -52,7 +52,7 @@ class Capacity:
     """Those that run something."""
 
 
-async def view(conn: AsyncConnection, run: Run, *, history: bool = False) -> RunView:
+async def view(conn: AsyncConnection, run: Run, *, with_history: bool = False) -> RunView:
     """A run with its stages and attempts, and its history if asked for."""
     of_run = await stages.of_run(conn, run.uid)
     tried = await attempts.of_run(conn, run.uid)
@@ -65,7 +65,7 @@ async def view(conn: AsyncConnection, run: Run, *, history: bool = False) -> Run
         )
         for stage in of_run
     ]
-    return RunView(run, views, await runs.history(conn, run) if history else [])
+    return RunView(run, views, await history.of_run(conn, run) if with_history else [])
 
 
 def view_of_new(run: Run, of_run: list[Stage], capacity: Capacity) -> RunView:

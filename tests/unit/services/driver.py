@@ -11,7 +11,7 @@ from typing import Any
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
 from services.settings import Settings
-from services.storage import runs
+from services.storage import history
 from services.storage.blob_folder import FolderBlobStore
 from services.storage.database import Database
 from services.usecases.acquire import Acquire, Answer, Order, acquire_stage
@@ -153,7 +153,7 @@ class Driver:
     async def history(self, run_id: str = "r") -> list[tuple[str, str, str]]:
         view = await self.get(run_id)
         async with self.context.database.read() as conn:
-            found = await runs.history(conn, view.run)
+            found = await history.of_run(conn, view.run)
         return [(t.stage, t.from_state, t.to_state) for t in found]
 
 

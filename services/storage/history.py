@@ -1,0 +1,68 @@
+"""The history of runs: every change of state of a run or stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.run import Run, Transition
+from services.storage.database import BigInt, UtcDateTime, metadata, utc_now
+
+transitions = sa.Table(
+    "transitions",
+    metadata,
+    sa.Column("id", BigInt, primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
+    sa.Column("stage_id", sa.String(63), nullable=False),
+    sa.Column("from_state", sa.String(32), nullable=False),
+    sa.Column("to_state", sa.String(32), nullable=False),
+    sa.Column("reason", sa.String(256), nullable=False),
+    sa.Index("ix_transitions_run", "project", "run_uid", "id"),
+)
+"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself."""
+
+_INSERT = transitions.insert()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of state."""
+
+    stage_id: str
+    """Of this stage; empty for the run."""
+    from_state: str
+    to_state: str
+
+
+async def record(conn: AsyncConnection, changes: Sequence[tuple[Run, Change]], reason: str) -> None:
+    """Write changes, each with its run, into the runs' histories."""
+    now = utc_now()
+    rows = [
+        {
+            "project": run.project,
+            "run_uid": run.uid,
+            "time": now,
+            "stage_id": change.stage_id,
+            "from_state": str(change.from_state),
+            "to_state": str(change.to_state),
+            "reason": reason[:256],
+        }
+        for run, change in changes
+    ]
+    await conn.execute(_INSERT, rows)
+
+
+async def of_run(conn: AsyncConnection, run: Run) -> list[Transition]:
+    """Every change of the run and its stages, oldest first."""
+    t = transitions.c
+    query = (
+        sa.select(t.time, t.stage_id.label("stage"), t.from_state, t.to_state, t.reason)
+        .where(t.project == run.project, t.run_uid == run.uid)
+        .order_by(t.id)
+    )
+    return [Transition(**row) for row in (await conn.execute(query)).mappings()]
