@@ -7,21 +7,19 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import kombu
 from celery import Celery, chain
 
+from services.domain.stage import Stage
 from tailrace.formats.dispatch import (
     EXCHANGE,
     QUEUE_ARGUMENTS,
-    TaskId,
     queue_name,
     routing_key,
     task_name,
 )
-from tailrace.formats.run_spec import StageKind
 
 # kombu declares itself typed, but its classes are not.
 _kombu: Any = kombu
@@ -34,18 +32,6 @@ publication, which is repeated.
 
 class BrokerError(Exception):
     """The broker did not take a publication, or not in time; the message says what it raised."""
-
-
-@dataclass(frozen=True)
-class StageTask:
-    """One link of a chain."""
-
-    task_id: TaskId
-    """The attempt that it asks for."""
-    kind: StageKind
-    """Names the Celery task."""
-    pool: str
-    """Whose workers shall get it."""
 
 
 class Broker:
@@ -69,13 +55,11 @@ class Broker:
         self._declared: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
-    async def publish(
-        self, run_uid: str, tasks: Sequence[StageTask], *, declare_anew: bool = False
-    ) -> None:
-        """Publish tasks as one Celery chain and wait for the broker's confirmation.
+    async def publish(self, stages: Sequence[Stage], *, declare_anew: bool = False) -> None:
+        """Publish a run's stages as one Celery chain and wait for the broker's confirmation.
 
-        The pool's queue is declared first, unless this connection did so within the last
-        :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
+        The queue of the first one's pool is declared before, unless this connection did so within
+        the last :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
 
         Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
         does not take it in time; the next call then connects afresh.
@@ -84,9 +68,7 @@ class Broker:
         try:
             # Connecting and confirming have a limit each.
             async with asyncio.timeout(2 * self._timeout):
-                await loop.run_in_executor(
-                    self._thread, self._publish, run_uid, tasks, declare_anew
-                )
+                await loop.run_in_executor(self._thread, self._publish, stages, declare_anew)
         except TimeoutError:
             raise BrokerError(f"no confirmation within {2 * self._timeout:g} s") from None
 
@@ -99,24 +81,24 @@ class Broker:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._app.close()
 
-    def _publish(self, run_uid: str, tasks: Sequence[StageTask], declare_anew: bool) -> None:
+    def _publish(self, stages: Sequence[Stage], declare_anew: bool) -> None:
         try:
             connection = self._connected()
-            pool = tasks[0].pool
+            pool = stages[0].pool
             if declare_anew or time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
                 self._declare(connection, pool)
-            chain(self._signature(task) for task in tasks).apply_async(
-                root_id=run_uid, connection=connection, confirm_timeout=self._timeout
+            chain(self._signature(stage) for stage in stages).apply_async(
+                root_id=stages[0].run_uid, connection=connection, confirm_timeout=self._timeout
             )
         except Exception as error:
             # Transports raise what their drivers raise.
             self._disconnect()
             raise BrokerError(repr(error)) from error
 
-    def _signature(self, task: StageTask) -> Any:
-        identity = task.task_id
+    def _signature(self, stage: Stage) -> Any:
+        identity = stage.task_id
         return self._app.signature(
-            task_name(task.kind),
+            task_name(stage.kind),
             args=[identity.run_uid, identity.stage, identity.attempt],
             immutable=True,
             # Exchange and routing key, never a queue: a worker that passes the chain on need not
@@ -125,7 +107,7 @@ class Broker:
                 "task_id": str(identity),
                 "exchange": EXCHANGE,
                 "exchange_type": "topic",
-                "routing_key": routing_key(task.pool),
+                "routing_key": routing_key(stage.pool),
                 "ignore_result": True,
             },
         )

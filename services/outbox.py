@@ -2,29 +2,32 @@
 
 The database is the truth and the broker only transport, so publishing twice is harmless: the relay
 claims due rows by compare-and-set, publishes outside the transaction with confirms and a time
-limit, then marks them sent. Unclaimed publications are repeated with doubling delay, which also
-refills a broker that lost everything.
+limit, then marks them sent. New runs of its own process come to it claimed. Unclaimed publications
+are repeated with doubling delay, which also refills a broker that lost everything.
 """
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.broker import Broker, BrokerError, StageTask
+from services.broker import Broker, BrokerError
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
-from services.domain.stage import STAGE_DONE, StageState, backoff
+from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
 from services.storage import outbox, stages, workers
 from services.storage.database import utc_now
 from services.storage.outbox import Entry
+from services.usecases.admission import limits
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
 from tailrace.formats import faults
-from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
 
 _log = structlog.get_logger(__name__)
@@ -38,8 +41,11 @@ _MAX_FAILURE_DELAY = 30.0
 _IDLE_PAUSE = 0.05
 """Pause, in seconds, after a pass that found nothing to publish, however often it is woken."""
 
-Chain = tuple[Entry, list[StageTask]]
-"""A claimed row and what to publish for it."""
+_SETTLE_SECONDS = 1.0
+"""Longest time until what was handed over is noted as sent: well before the claim on it ends."""
+
+Chain = tuple[Entry, list[Stage]]
+"""A claimed row and the stages to publish for it."""
 
 
 class Relay:
@@ -48,10 +54,21 @@ class Relay:
     def __init__(self, context: Context, broker: Broker) -> None:
         self._context = context
         self._broker = broker
+        self._unsettled: list[Entry] = []
 
     async def run(self) -> None:
         """Publish until the shutdown; nothing that the broker or the database does ends it."""
-        settings = self._context.settings
+        async with asyncio.TaskGroup() as group:
+            handed_over = group.create_task(self._relay_handed_over())
+            await self._relay_due()
+            handed_over.cancel()
+        with suppress(Unavailable):
+            # Otherwise it would be published once more, which is harmless.
+            await self._settle(self._unsettled, [])
+
+    async def _relay_due(self) -> None:
+        """Look for due rows when woken, and now and then."""
+        pause = min(self._context.settings.poll_seconds, _SETTLE_SECONDS)
         with self._context.wakeups.subscribe(OUTBOX) as subscription:
             while not self._context.shutdown.begun:
                 try:
@@ -63,79 +80,103 @@ class Relay:
                     # Each accepted run wakes us, also those that admission lets wait.
                     await self._context.shutdown.sleep(_IDLE_PAUSE)
                 if claimed < BATCH:
-                    await subscription.wait(settings.poll_seconds)
+                    await subscription.wait(pause)
+
+    async def _relay_handed_over(self) -> None:
+        """Publish new runs as they are accepted; they are settled with the next pass."""
+        handover = self._context.handover
+        with handover.receiving():
+            while True:
+                stages = await handover.take()
+                first = stages[0]
+                entry = Entry(first.task_id, first.pool, 0, 0, handover.claim)
+                if await self._publish(entry, stages):
+                    self._unsettled.append(entry)
+                    continue
+                try:
+                    await self._settle([], [entry])
+                except Unavailable as error:
+                    # Its claim ends soon, and a pass then finds it.
+                    _log.warning("relay waits for the database", error=error.message)
 
     async def relay_once(self) -> int:
         """Publish what is due now; how many rows were claimed."""
         claimed, chains = await self._claim()
-        for position, (entry, tasks) in enumerate(chains):
-            try:
-                await self._publish(entry, tasks)
-            except BrokerError as error:
-                _log.warning(
-                    "the broker did not take a stage",
-                    run_uid=entry.task_id.run_uid,
-                    task_id=str(entry.task_id),
-                    error=str(error),
-                )
-                await self._settle(chains[:position], chains[position:])
-                break
-        else:
-            await self._settle(chains, [])
+        sent = 0
+        while sent < len(chains) and await self._publish(*chains[sent]):
+            sent += 1
+        entries = [entry for entry, _ in chains]
+        await self._settle(entries[:sent], entries[sent:])
         return claimed
 
     async def _claim(self) -> tuple[int, list[Chain]]:
         """Claim what is due: how many rows, and the chains that are to be published for them."""
         settings = self._context.settings
-        floor = settings.admission_floor
-        async with self._context.database.write() as conn:
-            slots = await workers.slots_served(conn)
+        sent = [*self._unsettled]
+        async with self._noting(sent) as conn:
             entries = await outbox.claim(
                 conn,
                 uuid.uuid4().hex,
                 # Long enough for every row of the pass to time out.
                 hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
-                admission={pool: max(floor, 2 * count) for pool, count in slots.items()},
-                floor=floor,
+                admission=limits(settings, await workers.slots_served(conn)),
+                floor=settings.admission_floor,
                 limit=BATCH,
             )
-            return len(entries), await _chains(conn, entries) if entries else []
+            chains = await _chains(conn, entries) if entries else []
+        del self._unsettled[: len(sent)]
+        return len(entries), chains
 
-    async def _publish(self, entry: Entry, tasks: list[StageTask]) -> None:
+    async def _publish(self, entry: Entry, stages: Sequence[Stage]) -> bool:
+        """Hand a chain to the broker; whether it took it."""
         repeated = entry.publications > 0
         faults.before(Moment.PUBLISH)
-        await self._broker.publish(entry.task_id.run_uid, tasks, declare_anew=repeated)
+        try:
+            await self._broker.publish(stages, declare_anew=repeated)
+        except BrokerError as error:
+            _log.warning(
+                "the broker did not take a stage",
+                run_uid=entry.task_id.run_uid,
+                task_id=str(entry.task_id),
+                error=str(error),
+            )
+            return False
         faults.after(Moment.PUBLISH)
-        log = _log.info if entry.publications == 0 else _log.debug
+        log = _log.debug if repeated else _log.info
         log(
             "published",
             run_uid=entry.task_id.run_uid,
-            chain=[_short(task.task_id) for task in tasks],
+            chain=[f"{stage.stage_id}.{stage.attempt}" for stage in stages],
             publication=entry.publications + 1,
         )
+        return True
 
-    async def _settle(self, sent: list[Chain], failed: list[Chain]) -> None:
+    async def _settle(self, sent: list[Entry], failed: list[Entry]) -> None:
         """Note what was published, and let the rest wait until the broker may be back."""
         if not sent and not failed:
             return
-        settings = self._context.settings
         now = utc_now()
-        if sent:
-            faults.before(Moment.MARK_SENT)
-
-        def again(publications: int) -> datetime:
-            delay = backoff(
-                publications, settings.republish_seconds, settings.republish_max_seconds
-            )
-            return now + timedelta(seconds=delay)
-
-        async with self._context.database.write() as conn:
-            await outbox.mark_sent(conn, [entry for entry, _ in sent], again)
-            for entry, _ in failed:
+        async with self._noting(sent) as conn:
+            for entry in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
                 await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay))
+
+    @asynccontextmanager
+    async def _noting(self, sent: Sequence[Entry]) -> AsyncIterator[AsyncConnection]:
+        """A transaction that begins by noting what was published."""
+        if sent:
+            faults.before(Moment.MARK_SENT)
+        async with self._context.database.write() as conn:
+            await outbox.mark_sent(conn, sent, self._again)
+            yield conn
         if sent:
             faults.after(Moment.MARK_SENT)
+
+    def _again(self, publications: int) -> datetime:
+        """When what was published so often is published again."""
+        settings = self._context.settings
+        delay = backoff(publications, settings.republish_seconds, settings.republish_max_seconds)
+        return utc_now() + timedelta(seconds=delay)
 
 
 async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Chain]:
@@ -149,10 +190,5 @@ async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Chain]:
         if not pending:
             continue
         if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:
-            tasks = [StageTask(stage.task_id, stage.kind, stage.pool) for stage in pending]
-            chains.append((entry, tasks))
+            chains.append((entry, pending))
     return chains
-
-
-def _short(task_id: TaskId) -> str:
-    return f"{task_id.stage}.{task_id.attempt}"

@@ -83,10 +83,12 @@ class CleanSlot:
 
 def _working_in(folder: Path) -> list[int]:
     found = []
+    # Text, not paths: a busy host has thousands of processes, and each delivery asks.
+    inside = f"{folder}{os.sep}"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             # Of a folder that is removed the kernel says so.
-            place = Path(process.cwd().removesuffix(" (deleted)"))
-            if place.is_relative_to(folder) and process.pid != os.getpid():
+            place = process.cwd().removesuffix(" (deleted)")
+            if f"{place}{os.sep}".startswith(inside) and process.pid != os.getpid():
                 found.append(process.pid)
     return found

@@ -114,9 +114,9 @@ class Database:
             self._writer = create_async_engine(
                 url,
                 pool_size=pool_size,
-                pool_pre_ping=True,
                 connect_args={} if statement_cache else uncached,
             )
+            _drop_closed_connections(self._writer)
             self._reader = self._writer.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -257,6 +257,19 @@ def _insert_new(
     statement = _dialect_insert(dialect, table).on_conflict_do_nothing(index_elements=key)
     returning: sa.Executable = statement.returning(identity)
     return returning
+
+
+def _drop_closed_connections(engine: AsyncEngine) -> None:
+    """Have the pool replace connections that the server has closed, as at its restart.
+
+    The driver knows; SQLAlchemy's ``pool_pre_ping`` would ask the server, in a transaction of its
+    own: three round trips before each of ours.
+    """
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+        if dbapi_connection.driver_connection.is_closed():
+            raise sa.exc.InvalidatePoolError
 
 
 def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:

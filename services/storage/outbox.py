@@ -14,10 +14,20 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Stage
-from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata, utc_now
+from services.storage.database import (
+    BigInt,
+    UtcDateTime,
+    advisory_lock,
+    metadata,
+    try_advisory_lock,
+    utc_now,
+)
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
+
+_CLAIMS = "outbox"
+"""The lock of those who count what is out and claim more; two at once would admit too much."""
 
 outbox = sa.Table(
     "outbox",
@@ -35,9 +45,10 @@ outbox = sa.Table(
     sa.Column("claim", sa.String(32), nullable=False),
     sa.Column("claim_end", UtcDateTime),
     sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
-    sa.UniqueConstraint("project", "run_uid", "stage_id", name="uq_outbox_stage"),
+    sa.UniqueConstraint("run_uid", "stage_id", name="uq_outbox_stage"),
     # The relay serves all projects in one order.
     sa.Index("ix_outbox_due", "due_time", "id"),
+    sa.Index("ix_outbox_pool", "pool"),
 )
 """``first``: the run's entry, subject to admission. ``publications``: how often the broker has
 confirmed it. ``claim``: the relay's pass that publishes it now, empty for none; void after
@@ -50,12 +61,40 @@ _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
 _DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
 
 
+_SETTLE = sa.update(outbox).where(
+    outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
+    outbox.c.claim == sa.bindparam("of_claim"),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A relay's right to publish rows."""
+
+    id: str
+    """Who has it; what settles a row must know it."""
+    end: datetime
+    """When others may claim the rows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage whose current attempt is to be queued."""
+
+    project: str
+    stage: Stage
+    due_time: datetime
+    """When it is to be published."""
+    first: bool = False
+    """Whether it is the run's entry, subject to admission."""
+    claim: Claim | None = None
+    """Whose it is from the start; ``None`` if a relay has to find it."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A claimed row."""
 
-    id: int
-    """Its identity."""
     task_id: TaskId
     """What is queued."""
     pool: str
@@ -68,36 +107,23 @@ class Entry:
     """The pass that claimed it."""
 
 
-async def add(
-    conn: AsyncConnection, project: str, stage: Stage, due_time: datetime, *, first: bool = False
-) -> None:
-    """Queue the stage's current attempt, to be published at ``due_time``."""
-    await add_all(conn, [(project, stage)], due_time, first=first)
-
-
-async def add_all(
-    conn: AsyncConnection,
-    queued: Iterable[tuple[str, Stage]],
-    due_time: datetime,
-    *,
-    first: bool = False,
-) -> None:
-    """Queue several stages' current attempts, each with its project."""
+async def add_all(conn: AsyncConnection, queued: Iterable[Row]) -> None:
+    """Queue stages' current attempts."""
     rows = [
         {
-            "project": project,
-            "run_uid": stage.run_uid,
-            "stage_id": stage.stage_id,
-            "attempt": stage.attempt,
-            "pool": stage.pool,
-            "first": first,
-            "due_time": due_time,
+            "project": row.project,
+            "run_uid": row.stage.run_uid,
+            "stage_id": row.stage.stage_id,
+            "attempt": row.stage.attempt,
+            "pool": row.stage.pool,
+            "first": row.first,
+            "due_time": row.due_time,
             "publications": 0,
             "failures": 0,
-            "claim": "",
-            "claim_end": None,
+            "claim": row.claim.id if row.claim else "",
+            "claim_end": row.claim.end if row.claim else None,
         }
-        for project, stage in queued
+        for row in queued
     ]
     if rows:
         faults.before(Moment.OUTBOX_INSERT)
@@ -135,8 +161,7 @@ async def claim(
     ``hold`` is how long the claim is good. Of each pool at most ``admission`` (``floor`` for pools
     it does not name) first stages are out, that is, published or being published; others wait.
     """
-    # Counting and claiming must not interleave with another relay's, or both admit the same ones.
-    await advisory_lock(conn, "outbox")
+    await advisory_lock(conn, _CLAIMS)
     now = utc_now()
     open_claim = sa.and_(outbox.c.claim != "", outbox.c.claim_end > now)
     out = sa.or_(outbox.c.publications > 0, open_claim)
@@ -156,25 +181,31 @@ async def claim(
         .subquery()
     )
     query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
-    entries = [_entry(row, claim_id) for row in (await conn.execute(query)).mappings()]
-    if entries:
-        ids = [entry.id for entry in entries]
-        values = {"claim": claim_id, "claim_end": now + hold}
-        await conn.execute(sa.update(outbox).where(outbox.c.id.in_(ids)).values(**values))
-    return entries
+    rows = [*(await conn.execute(query)).mappings()]
+    if rows:
+        claimed = sa.update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
+        await conn.execute(claimed, {"claim": claim_id, "claim_end": now + hold})
+    return [_entry(row, claim_id) for row in rows]
+
+
+async def lock_claims(conn: AsyncConnection) -> bool:
+    """Keep relays from claiming until the transaction ends; ``False`` where one is about to."""
+    return await try_advisory_lock(conn, _CLAIMS)
 
 
 async def mark_sent(
     conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[int], datetime]
 ) -> None:
-    """The broker has confirmed the entries of one claim.
+    """The broker has confirmed the entries.
 
     Each is published again at ``next_due(publications)`` if nobody has taken it by then.
     """
-    for publications in {entry.publications + 1 for entry in entries}:
-        alike = [entry for entry in entries if entry.publications + 1 == publications]
+    alike: dict[tuple[str, int], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault((entry.claim, entry.publications + 1), []).append(entry)
+    for (_, publications), group in alike.items():
         due = next_due(publications)
-        await _settle(conn, alike, publications=publications, failures=0, due_time=due)
+        await _settle(conn, group, publications=publications, failures=0, due_time=due)
 
 
 async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
@@ -196,11 +227,10 @@ async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[date
 
 def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
     task_id = TaskId(row["run_uid"], row["stage_id"], row["attempt"])
-    return Entry(row["id"], task_id, row["pool"], row["publications"], row["failures"], claim_id)
+    return Entry(task_id, row["pool"], row["publications"], row["failures"], claim_id)
 
 
 async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:
     """Give up the claim on entries of one claim, and change other columns along with it."""
-    ids = [entry.id for entry in entries]
-    statement = sa.update(outbox).where(outbox.c.id.in_(ids), outbox.c.claim == entries[0].claim)
-    await conn.execute(statement.values(claim="", claim_end=None, **columns))
+    held = {"of_runs": [entry.task_id.run_uid for entry in entries], "of_claim": entries[0].claim}
+    await conn.execute(_SETTLE, {**held, "claim": "", "claim_end": None, **columns})

@@ -12,15 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, TailraceError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
+from services.handover import HOLD
 from services.storage import outbox, requests, runs, stages
 from services.storage.database import utc_now
+from services.usecases.admission import admit
 from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import Held
 from services.usecases.quota import check_runs
 from services.usecases.resolve import resolve_spec
-from services.usecases.view import RunView, capacity_of, view, view_of_new
+from services.usecases.view import Capacity, RunView, capacity_of, view, view_of_new
+from services.wakeups import OUTBOX
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import to_mapping
 
@@ -66,6 +69,8 @@ class _RacedError(Exception):
 
 Outcome = RunView | TailraceError
 
+Outcomes = dict[Submission, Outcome]
+
 
 async def accept(context: Context, submissions: Sequence[Submission]) -> list[Outcome]:
     """The new runs, or what an earlier call with the same request id made, or why not.
@@ -89,20 +94,25 @@ async def accept(context: Context, submissions: Sequence[Submission]) -> list[Ou
     return [outcomes[submission] for submission in submissions]
 
 
-async def _accept(context: Context, submissions: list[Submission]) -> dict[Submission, Outcome]:
+async def _accept(context: Context, submissions: list[Submission]) -> Outcomes:
     for _ in range(_TRIES):
         try:
             async with context.database.write() as conn:
-                return await _store(conn, context, submissions)
+                outcomes, chains = await _store(conn, context, submissions)
         except _RacedError:
             continue
+        context.handover.put(chains)
+        if len(chains) < len(submissions):
+            context.wakeups.wake(OUTBOX)
+        return outcomes
     raise Unavailable("REQUEST_BUSY", "the request id is in use by another call: try again")
 
 
 async def _store(
     conn: AsyncConnection, context: Context, submissions: list[Submission]
-) -> dict[Submission, Outcome]:
-    outcomes: dict[Submission, Outcome] = {}
+) -> tuple[Outcomes, list[list[Stage]]]:
+    """What becomes of each submission, and what the relay is to publish after the commit."""
+    outcomes: Outcomes = {}
     plans = []
     repeatable = [s.request for s in submissions if s.request_id]
     earlier = await requests.find_requests(conn, METHOD, repeatable)
@@ -120,22 +130,22 @@ async def _store(
         if plan.run.uid not in free:
             exists = f"{plan.run.name} exists: choose another run_id"
             outcomes[plan.submission] = AlreadyExists("RUN_EXISTS", exists)
-    return outcomes | await _begin(conn, context, [p for p in plans if p.run.uid in free])
+    begun, chains = await _begin(conn, context, [p for p in plans if p.run.uid in free])
+    return outcomes | begun, chains
 
 
 async def _begin(
     conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> dict[Submission, Outcome]:
+) -> tuple[Outcomes, list[list[Stage]]]:
     """Store what belongs to runs that were stored; the runs as they then are."""
     await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
-    queued = [(p.run.project, p.stages[0]) for p in plans if not p.known]
-    await outbox.add_all(conn, queued, utc_now(), first=True)
+    capacity = await capacity_of(conn)
+    chains = await _queue(conn, context, [p for p in plans if not p.known], capacity)
     new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
            for p in plans if p.submission.request_id}  # fmt: skip
     if not await requests.add_requests(conn, METHOD, new):
         raise _RacedError
-    capacity = await capacity_of(conn)
-    outcomes: dict[Submission, Outcome] = {}
+    outcomes: Outcomes = {}
     for plan in plans:
         if plan.known:
             held = Held(plan.run, plan.stages)
@@ -143,7 +153,22 @@ async def _begin(
             outcomes[plan.submission] = await view(conn, held.run)
         else:
             outcomes[plan.submission] = view_of_new(plan.run, plan.stages, capacity)
-    return outcomes
+    return outcomes, chains
+
+
+async def _queue(
+    conn: AsyncConnection, context: Context, plans: list[_Plan], capacity: Capacity
+) -> list[list[Stage]]:
+    """Queue the runs' first stages; the chains that this process's relay is to publish."""
+    firsts = [plan.stages[0] for plan in plans]
+    admitted = await admit(conn, context, firsts, capacity.served)
+    now = utc_now()
+    claim = outbox.Claim(context.handover.claim, now + HOLD)
+    rows = [outbox.Row(plan.run.project, plan.stages[0], now, first=True,
+                       claim=claim if plan.run.uid in admitted else None)
+            for plan in plans]  # fmt: skip
+    await outbox.add_all(conn, rows)
+    return [plan.stages for plan in plans if plan.run.uid in admitted]
 
 
 async def _made_before(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.groups import Groups
+from services.handover import Handover
 from services.settings import Settings
 from services.storage.blobs import BlobStore
 from services.storage.database import Database
@@ -22,3 +23,4 @@ class Context:
     shutdown: Shutdown = field(default_factory=Shutdown)
     reads: SharedReads = field(default_factory=SharedReads)
     groups: Groups = field(default_factory=Groups)
+    handover: Handover = field(default_factory=Handover)

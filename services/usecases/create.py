@@ -17,7 +17,6 @@ from services.usecases.accept import Submission, accept, build, check_repeated
 from services.usecases.context import Context
 from services.usecases.resolve import unknown_judges
 from services.usecases.view import RunView, StageView
-from services.wakeups import OUTBOX
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import SpecError, Violation, parse
@@ -52,7 +51,6 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
             run, new_stages = await build(conn, submission)
         return RunView(run, [StageView(stage, [], "") for stage in new_stages], [])
     created: RunView = await context.groups.submit(context, accept, submission)
-    context.wakeups.wake(OUTBOX)
     return created
 
 

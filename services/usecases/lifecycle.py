@@ -141,7 +141,7 @@ async def queue_stage(
     if queued is None:
         raise RuntimeError(f"stage {stage.task_id} vanished under the lock")
     due = now + timedelta(seconds=delay)
-    await outbox.add(conn, held.run.project, queued, due, first=first)
+    await outbox.add_all(conn, [outbox.Row(held.run.project, queued, due, first=first)])
     return held
 
 

@@ -13,7 +13,7 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
 from tailrace.formats.schema_values import (
@@ -57,6 +57,8 @@ _NEVER = {
 """Keys that users bring along from other tools and that no schema will have, with the reason."""
 
 _SHOWN_KEYS = 4
+
+_SCALARS = (str, int, float, bool)
 
 
 class SpecError(ValueError):
@@ -117,6 +119,8 @@ def exactly_one(path: str, **options: object) -> list[Violation]:
 
 def to_mapping(value: Any) -> Any:
     """Plain data (dict, list, str, int, float, bool) of a schema instance; unset keys left out."""
+    if type(value) in _SCALARS:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {name: to_mapping(v) for name, v in pairs if v is not None and v not in ([], {})}
@@ -138,18 +142,16 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
             wanted += f": write {required[0]}: {data[:100]}"
         out.append(Violation(path or "(root)", wanted))
         return None
-    fields = {f.name: f for f in dataclasses.fields(schema)}
-    hints = _hints(typing.cast(Hashable, schema))
+    fields = _fields(typing.cast(Hashable, schema))
     before = len(out)
     _unknown_keys(schema, data, fields, path, out)
     values: dict[str, Any] = {}
-    for name, field in fields.items():
-        where = join(path, name)
-        if data.get(name) is None:
-            if _is_required(field):
-                out.append(Violation(where, "is required"))
-            continue
-        values[name] = _value(hints[name], field.metadata["rule"], data[name], where, out)
+    for name, (is_required, read) in fields.items():
+        given = data.get(name)
+        if given is not None:
+            values[name] = read(given, join(path, name), out)
+        elif is_required:
+            out.append(Violation(join(path, name), "is required"))
     if len(out) > before:
         return None
     made = schema(**values)
@@ -159,10 +161,18 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
     return made
 
 
+_Reader = Callable[[Any, str, list[Violation]], Any]
+"""Turns a value at a path into what the field holds; violations go into the list."""
+
+
 @functools.cache
-def _hints(schema: Hashable) -> dict[str, Any]:
-    """The types of a schema's fields; evaluating their annotations is slow."""
-    return typing.get_type_hints(schema)
+def _fields(schema: Hashable) -> dict[str, tuple[bool, _Reader]]:
+    """Whether each field of a schema is required, and its reader: looking at types is slow."""
+    hints = typing.get_type_hints(schema)
+    return {
+        field.name: (_is_required(field), _reader(hints[field.name], field.metadata["rule"]))
+        for field in dataclasses.fields(typing.cast(Any, schema))
+    }
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
@@ -193,34 +203,42 @@ def _unknown_keys(
         out.append(Violation(where, f"is not a known key; {hint}"))
 
 
-def _value(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+def _reader(hint: Any, rule: Rule) -> _Reader:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     origin = typing.get_origin(hint)
     if origin is list:
-        return _list(typing.get_args(hint)[0], rule, data, path, out)
+        item_rule = dataclasses.replace(rule, max_length=rule.item_length)
+        return functools.partial(_list, _reader(typing.get_args(hint)[0], item_rule), rule)
     if origin is dict:
         values = typing.get_args(hint)[1]
         read = {str: read_labels, Any: read_json}.get(values, read_metadata)
-        return read(rule, data, path, out)
+        return functools.partial(read, rule)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _dataclass(hint, data, path, out)
+        return functools.partial(_dataclass, hint)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        choices = [str(member.value) for member in hint]
-        if isinstance(data, str) and data in choices:
-            return hint(data)
-        out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
-        return None
+        return functools.partial(_enum, hint)
     if rule.duration:
-        return in_range(rule, read_duration(data, path, out), path, out)
-    return read_scalar(hint, rule, data, path, out)
+        return functools.partial(_duration, rule)
+    return functools.partial(read_scalar, hint, rule)
 
 
-def _list(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+def _enum(kind: type[enum.Enum], data: object, path: str, out: list[Violation]) -> Any:
+    choices = [str(member.value) for member in kind]
+    if isinstance(data, str) and data in choices:
+        return kind(data)
+    out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
+    return None
+
+
+def _duration(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    return in_range(rule, read_duration(data, path, out), path, out)
+
+
+def _list(read: _Reader, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, (list, tuple)):
         out.append(Violation(path, f"must be a list, not {shown(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
-    item_rule = dataclasses.replace(rule, max_length=rule.item_length)
-    return [_value(hint, item_rule, item, f"{path}[{i}]", out) for i, item in enumerate(data)]
+    return [read(item, f"{path}[{i}]", out) for i, item in enumerate(data)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -181,20 +182,88 @@ async def test_two_relays_share_the_work(driver: Driver, broker: Broker, valkey_
     assert len(await asyncio.to_thread(take, valkey_url)) == 2
 
 
-async def test_the_loop_publishes_when_woken_and_ends_with_the_process(
+@contextlib.asynccontextmanager
+async def relaying(driver: Driver, broker: Broker) -> AsyncIterator[None]:
+    """A relay that runs as it does in the server."""
+    loop = asyncio.create_task(Relay(driver.context, broker).run())
+    try:
+        # It receives from its first step on.
+        await asyncio.sleep(0.05)
+        assert driver.context.handover.room
+        yield
+    finally:
+        driver.context.shutdown.begin()
+        driver.context.wakeups.wake(OUTBOX)
+        await asyncio.wait_for(loop, 5)
+
+
+async def arrived(broker_url: str, count: int = 1) -> list[str]:
+    """The runs of the messages in the queue, once there are as many."""
+    found: list[str] = []
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            await asyncio.sleep(0.05)
+            found += [message["root_id"] for message in await asyncio.to_thread(take, broker_url)]
+    return found
+
+
+async def rows(driver: Driver) -> list[sa.RowMapping]:
+    async with driver.context.database.read() as conn:
+        query = sa.select(outbox.outbox).order_by(outbox.outbox.c.id)
+        return [*(await conn.execute(query)).mappings()]
+
+
+async def test_a_new_run_is_handed_over_and_settled_at_the_end(
     driver: Driver, broker: Broker, valkey_url: str
 ) -> None:
-    loop = asyncio.create_task(Relay(driver.context, broker).run())
-    await driver.create()
-    found: list[dict[str, Any]] = []
-    for _ in range(100):
-        await asyncio.sleep(0.05)
-        if found := await asyncio.to_thread(take, valkey_url):
-            break
-    assert len(found) == 1
-    driver.context.shutdown.begin()
-    driver.context.wakeups.wake(OUTBOX)
-    await asyncio.wait_for(loop, 5)
+    async with relaying(driver, broker):
+        uid = (await driver.create()).run.uid
+        (row,) = await rows(driver)
+        assert row["claim"] == driver.context.handover.claim
+        assert await arrived(valkey_url) == [uid]
+    (row,) = await rows(driver)
+    assert (row["publications"], row["claim"]) == (1, "")
+    assert await asyncio.to_thread(take, valkey_url) == []
+
+
+async def test_what_nobody_took_over_is_found_when_its_claim_ends(
+    driver: Driver, broker: Broker, valkey_url: str
+) -> None:
+    with driver.context.handover.receiving():
+        uid = (await driver.create()).run.uid
+    relay = Relay(driver.context, broker)
+    assert await relay.relay_once() == 0
+    async with driver.context.database.write() as conn:
+        past = utc_now() - timedelta(seconds=1)
+        await conn.execute(sa.update(outbox.outbox).values(claim_end=past))
+    assert await relay.relay_once() == 1
+    assert await arrived(valkey_url) == [uid]
+
+
+async def test_a_run_that_admission_lets_wait_is_not_handed_over(driver: Driver) -> None:
+    with driver.context.handover.receiving():
+        for i in range(3):
+            await driver.create(f"cpu{i}")
+        await driver.create("gpu", execution={"train": {"pool": "gpu"}})
+    handed_over = [row["claim"] != "" for row in await rows(driver)]
+    assert handed_over == [True, True, False, True]
+
+
+async def test_a_run_that_was_handed_over_outlives_a_broker_that_is_down(
+    driver: Driver, valkey_node: Valkey
+) -> None:
+    broker = Broker(valkey_node.url, timeout=2)
+    valkey_node.kill()
+    async with relaying(driver, broker):
+        uid = (await driver.create()).run.uid
+        for _ in range(100):
+            if (await rows(driver))[0]["failures"]:
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(valkey_node.restart)
+        await make_due(driver)
+        assert await arrived(valkey_node.url) == [uid]
+    await broker.close()
 
 
 async def test_nothing_listens_there(driver: Driver) -> None:

@@ -141,6 +141,23 @@ async def test_statements_need_not_be_cached(postgres_url: str) -> None:
     await database.close()
 
 
+async def test_connections_that_the_server_closed_are_replaced(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    async with database.read() as one, database.read() as other:
+        await count(one)
+        await count(other)
+    async with database.write() as conn:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        others += " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await conn.execute(sa.text(others))
+    # The server says so a moment after it has answered.
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        async with database.read() as one, database.read() as other:
+            assert [await count(one), await count(other)] == [0, 0]
+    await database.close()
+
+
 async def test_a_database_that_is_away_is_unavailable() -> None:
     database = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{free_port()}/none")
     with pytest.raises(Unavailable) as error:

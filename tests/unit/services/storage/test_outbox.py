@@ -52,7 +52,7 @@ async def test_claims_are_exclusive_until_they_end(driver: Driver) -> None:
     async with driver.context.database.write() as conn:
         await conn.execute(sa.update(outbox.outbox).values(claim_end=LONG_AGO))
     (again,) = await claim(driver)
-    assert again.id == entry.id
+    assert again.task_id == entry.task_id
     async with driver.context.database.write() as conn:
         await outbox.mark_sent(conn, [entry], lambda _: LONG_AGO)
     assert await claim(driver) == [], "a claim that ended may not settle the row"
