@@ -26,7 +26,7 @@ EXIT_UNAVAILABLE = 69
 EXIT_BROKEN = 70
 """A loop of the control plane broke (EX_SOFTWARE)."""
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0002
 """How long a thread may keep the interpreter while another wants it. SQLite's statements run in a
 thread, and with Python's 5 ms each of them waits that long for a busy event loop.
 """

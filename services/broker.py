@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import kombu
-from celery import Celery, chain
+from celery import Celery
 
 from services.domain.stage import Stage
 from tailrace.formats.dispatch import (
@@ -52,6 +52,7 @@ class Broker:
         )
         self._exchange = _kombu.Exchange(EXCHANGE, type="topic", durable=True)
         self._connection: Any = None
+        self._producer: Any = None
         self._declared: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
@@ -87,8 +88,13 @@ class Broker:
             pool = stages[0].pool
             if declare_anew or time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
                 self._declare(connection, pool)
-            chain(self._signature(stage) for stage in stages).apply_async(
-                root_id=stages[0].run_uid, connection=connection, confirm_timeout=self._timeout
+            first, *later = (self._signature(stage) for stage in stages)
+            # A chain, as celery.chain would send it, which copies each link several times first.
+            first.apply_async(
+                chain=later[::-1],
+                root_id=stages[0].run_uid,
+                producer=self._producer,
+                confirm_timeout=self._timeout,
             )
         except Exception as error:
             # Transports raise what their drivers raise.
@@ -136,6 +142,7 @@ class Broker:
                 max_retries=1, interval_start=0, interval_step=0, timeout=self._timeout
             )
             self._connection = connection
+            self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         return self._connection
 
     def _disconnect(self) -> None:

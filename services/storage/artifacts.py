@@ -52,14 +52,19 @@ _JOINED = sa.select(
     artifact_references, artifacts.c.files.label("files"), artifacts.c.size_bytes
 ).join_from(artifact_references, artifacts)
 
-_FIRST = _JOINED.where(
-    artifact_references.c.id.in_(
-        sa.select(sa.func.min(artifact_references.c.id))
-        .where(artifact_references.c.project == sa.bindparam("project"))
-        .where(artifact_references.c.digest.in_(sa.bindparam("digests", expanding=True)))
-        .group_by(artifact_references.c.digest)
+
+def first_recorded(digests: Any) -> sa.Select[Any]:
+    """Artifacts with these digests, each as first recorded; ``project`` is a parameter."""
+    ref = artifact_references.c
+    first = (
+        sa.select(sa.func.min(ref.id))
+        .where(ref.project == sa.bindparam("project"), ref.digest.in_(digests))
+        .group_by(ref.digest)
     )
-)
+    return _JOINED.where(ref.id.in_(first))
+
+
+_FIRST = first_recorded(sa.bindparam("digests", expanding=True))
 
 
 async def record(
@@ -110,7 +115,7 @@ async def get_many(
     """The artifacts with these digests that exist, each as it was first recorded, by digest."""
     sought = {"project": project, "digests": list(set(digests))}
     rows = (await conn.execute(_FIRST, sought)).mappings()
-    return {row["digest"]: _artifact(row) for row in rows}
+    return {row["digest"]: artifact_of(row) for row in rows}
 
 
 async def for_run(
@@ -145,7 +150,7 @@ async def page_for_run(
         if value is not None:
             query = query.where(column == value)
     rows = (await conn.execute(query.order_by(ref.id).limit(limit))).mappings()
-    return [(row["id"], _artifact(row)) for row in rows]
+    return [(row["id"], artifact_of(row)) for row in rows]
 
 
 async def newest_checkpoint(
@@ -160,10 +165,11 @@ async def newest_checkpoint(
         .limit(1)
     )
     row = (await conn.execute(query)).mappings().first()
-    return None if row is None else _artifact(row)
+    return None if row is None else artifact_of(row)
 
 
-def _artifact(row: sa.RowMapping) -> Artifact:
+def artifact_of(row: sa.RowMapping) -> Artifact:
+    """The artifact of a row of :func:`first_recorded`."""
     producer = Producer(row["run_uid"], row["run_id"], row["stage"], row["attempt"])
     return Artifact(
         _listing(row["digest"], row["files"]),

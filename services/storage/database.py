@@ -114,6 +114,7 @@ class Database:
             self._writer = create_async_engine(
                 url,
                 pool_size=pool_size,
+                pool_use_lifo=True,
                 connect_args={} if statement_cache else uncached,
             )
             _drop_closed_connections(self._writer)
@@ -166,17 +167,6 @@ async def once(
     if asked not in answers:
         answers[asked] = await question(conn, *arguments)
     return cast("Answer", answers[asked])
-
-
-def remember(
-    conn: AsyncConnection,
-    answer: Answer,
-    question: Callable[..., Awaitable[Answer]],
-    *arguments: Hashable,
-) -> Answer:
-    """Have :func:`once` answer a question whose answer is known from another one; the answer."""
-    conn.info[_ANSWERS].setdefault((question, *arguments), answer)
-    return answer
 
 
 async def upsert(

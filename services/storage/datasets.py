@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing
+from services.domain.artifact import Artifact, Listing
 from services.domain.dataset import Dataset, DatasetContent, DatasetHeader, DatasetReference
 from services.domain.errors import NotFound
 from services.storage import artifacts, versions
@@ -74,11 +74,16 @@ async def get(conn: AsyncConnection, project: str, reference: DatasetReference) 
     """A version, the newest where none is named. Raises ``NotFound`` (DATASET_NOT_FOUND)."""
     dataset = await _find(conn, project, reference)
     if dataset is None:
-        raise NotFound(
-            "DATASET_NOT_FOUND",
-            f"datasets/{reference} does not exist: import or seed it, or list what there is",
-        )
+        raise _missing(reference)
     return dataset
+
+
+async def artifact(conn: AsyncConnection, project: str, reference: DatasetReference) -> Artifact:
+    """The files of a version. Raises ``NotFound``, as :func:`get`."""
+    found = await versions.artifact(conn, datasets, "dataset_id", project, reference)
+    if found is None:
+        raise _missing(reference)
+    return found
 
 
 async def page(
@@ -92,6 +97,13 @@ async def page(
 async def _find(conn: AsyncConnection, project: str, reference: DatasetReference) -> Dataset | None:
     row = await versions.find(conn, datasets, "dataset_id", project, reference)
     return None if row is None else _dataset(row)
+
+
+def _missing(reference: DatasetReference) -> NotFound:
+    return NotFound(
+        "DATASET_NOT_FOUND",
+        f"datasets/{reference} does not exist: import or seed it, or list what there is",
+    )
 
 
 def _dataset(row: sa.RowMapping) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing
+from services.domain.artifact import Artifact, Listing
 from services.domain.errors import NotFound
 from services.domain.eval_set import EvalSet, EvalSetContent, EvalSetHeader, EvalSetReference
 from services.storage import artifacts, versions
@@ -70,10 +70,15 @@ async def get(conn: AsyncConnection, project: str, reference: EvalSetReference) 
     """A version, the newest where none is named. Raises ``NotFound`` (EVAL_SET_NOT_FOUND)."""
     found = await _find(conn, project, reference)
     if found is None:
-        raise NotFound(
-            "EVAL_SET_NOT_FOUND",
-            f"evalsets/{reference} does not exist: import it, or list what there is",
-        )
+        raise _missing(reference)
+    return found
+
+
+async def artifact(conn: AsyncConnection, project: str, reference: EvalSetReference) -> Artifact:
+    """The files of a version. Raises ``NotFound``, as :func:`get`."""
+    found = await versions.artifact(conn, eval_sets, "eval_set_id", project, reference)
+    if found is None:
+        raise _missing(reference)
     return found
 
 
@@ -88,6 +93,13 @@ async def page(
 async def _find(conn: AsyncConnection, project: str, reference: EvalSetReference) -> EvalSet | None:
     row = await versions.find(conn, eval_sets, "eval_set_id", project, reference)
     return None if row is None else _eval_set(row)
+
+
+def _missing(reference: EvalSetReference) -> NotFound:
+    return NotFound(
+        "EVAL_SET_NOT_FOUND",
+        f"evalsets/{reference} does not exist: import it, or list what there is",
+    )
 
 
 def _eval_set(row: sa.RowMapping) -> EvalSet:

@@ -8,7 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.artifact import Artifact
 from services.domain.version import VersionReference
+from services.storage.artifacts import artifact_of, first_recorded
 
 
 async def find(
@@ -21,6 +23,15 @@ async def find(
         sought["version"] = wanted.version
     row: sa.RowMapping | None = (await conn.execute(query, sought)).mappings().first()
     return row
+
+
+async def artifact(
+    conn: AsyncConnection, table: sa.Table, id_column: str, project: str, wanted: VersionReference
+) -> Artifact | None:
+    """The files of a version that the reference names."""
+    sought = {"project": project, "id": wanted.id, "version": wanted.version}
+    row = (await conn.execute(_artifact(table, id_column), sought)).mappings().first()
+    return None if row is None else artifact_of(row)
 
 
 async def page(
@@ -56,3 +67,10 @@ def _find(table: sa.Table, id_column: str, *, newest: bool) -> sa.Select[Any]:
     if newest:
         return query.order_by(table.c.version.desc()).limit(1)
     return query.where(table.c.version == sa.bindparam("version"))
+
+
+@cache
+def _artifact(table: sa.Table, id_column: str) -> sa.Select[Any]:
+    return first_recorded(
+        _find(table, id_column, newest=False).with_only_columns(table.c.artifact_digest)
+    )

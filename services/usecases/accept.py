@@ -30,7 +30,8 @@ from tailrace.formats.schema import to_mapping
 METHOD = "CreateRun"
 """Under which request ids are remembered."""
 
-_TRIES = 3
+_TRIES = 4
+"""Transactions until a call gives up whose request id others use at the same time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,8 @@ class _Plan:
     """Whether the first stage's result is known, so that the run goes on without a worker."""
 
 
-class _RacedError(Exception):
-    """Another transaction used one of the request ids meanwhile."""
+class _RepeatedError(Exception):
+    """One of the calls may have been made before: its request id has to be looked up first."""
 
 
 Outcome = RunView | TailraceError
@@ -95,11 +96,12 @@ async def accept(context: Context, submissions: Sequence[Submission]) -> list[Ou
 
 
 async def _accept(context: Context, submissions: list[Submission]) -> Outcomes:
-    for _ in range(_TRIES):
+    for tried in range(_TRIES):
         try:
             async with context.database.write() as conn:
-                outcomes, chains = await _store(conn, context, submissions)
-        except _RacedError:
+                # Hardly any call is a repetition, and one that is collides with what it has made.
+                outcomes, chains = await _store(conn, context, submissions, look_up=tried > 0)
+        except _RepeatedError:
             continue
         context.handover.put(chains)
         if len(chains) < len(submissions):
@@ -109,13 +111,16 @@ async def _accept(context: Context, submissions: list[Submission]) -> Outcomes:
 
 
 async def _store(
-    conn: AsyncConnection, context: Context, submissions: list[Submission]
+    conn: AsyncConnection, context: Context, submissions: list[Submission], *, look_up: bool
 ) -> tuple[Outcomes, list[list[Stage]]]:
-    """What becomes of each submission, and what the relay is to publish after the commit."""
+    """What becomes of each submission, and what the relay is to publish after the commit.
+
+    Raises ``_RepeatedError`` unless it may look up request ids.
+    """
     outcomes: Outcomes = {}
     plans = []
     repeatable = [s.request for s in submissions if s.request_id]
-    earlier = await requests.find_requests(conn, METHOD, repeatable)
+    earlier = await requests.find_requests(conn, METHOD, repeatable if look_up else [])
     for submission in submissions:
         try:
             request = earlier.get(submission.request)
@@ -130,6 +135,9 @@ async def _store(
         if plan.run.uid not in free:
             exists = f"{plan.run.name} exists: choose another run_id"
             outcomes[plan.submission] = AlreadyExists("RUN_EXISTS", exists)
+    if not look_up and any(s.request_id for s in outcomes):
+        # What fails now may have succeeded the first time.
+        raise _RepeatedError
     begun, chains = await _begin(conn, context, [p for p in plans if p.run.uid in free])
     return outcomes | begun, chains
 
@@ -144,7 +152,7 @@ async def _begin(
     new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
            for p in plans if p.submission.request_id}  # fmt: skip
     if not await requests.add_requests(conn, METHOD, new):
-        raise _RacedError
+        raise _RepeatedError
     outcomes: Outcomes = {}
     for plan in plans:
         if plan.known:

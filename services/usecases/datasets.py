@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing
+from services.domain.artifact import Artifact, Listing
 from services.domain.dataset import (
     DATASET_FILE,
     MANIFEST_FILE,
@@ -22,7 +22,7 @@ from services.domain.dataset import (
 from services.domain.errors import NotFound, ResourceExhausted
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import datasets as store
-from services.storage.database import once, remember
+from services.storage.database import once
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats import golden
@@ -103,10 +103,13 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    found = await once(conn, store.get, project, DatasetReference.parse(reference, field))
-    # From here on it goes by its version.
-    pinned = DatasetReference(found.dataset_id, found.version)
-    return remember(conn, found, store.get, project, pinned)
+    return await once(conn, store.get, project, DatasetReference.parse(reference, field))
+
+
+async def artifact(conn: AsyncConnection, project: str, reference: str) -> Artifact:
+    """The files of the version that a resolved spec names. Raises ``NotFound``."""
+    pinned = DatasetReference.parse(reference, "spec.dataset")
+    return await once(conn, store.artifact, project, pinned)
 
 
 async def list_newest(

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing
+from services.domain.artifact import Artifact, Listing
 from services.domain.errors import ResourceExhausted
 from services.domain.eval_set import (
     EVAL_SET_FILE,
@@ -80,6 +80,12 @@ async def resolve(
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
     return await once(conn, store.get, project, EvalSetReference.parse(reference, field))
+
+
+async def artifact(conn: AsyncConnection, project: str, reference: str) -> Artifact:
+    """The files of the version that a resolved spec names. Raises ``NotFound``."""
+    pinned = EvalSetReference.parse(reference, "spec.infer.eval_sets")
+    return await once(conn, store.artifact, project, pinned)
 
 
 async def list_newest(

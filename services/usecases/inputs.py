@@ -14,7 +14,6 @@ from services.domain.run import Run
 from services.domain.stage import Stage
 from services.storage import artifacts
 from services.storage import stages as stage_store
-from services.storage.database import once
 from services.usecases import datasets, eval_sets, models
 from services.usecases.origin import predicted
 from tailrace.formats.infer_spec import is_imported
@@ -75,9 +74,9 @@ async def stage_inputs(
     """
     found = Inputs()
     if "dataset" in run.resolved_spec:
-        dataset = await datasets.resolve(conn, run.project, run.resolved_spec["dataset"])
-        digest = dataset.artifact_digest
-        found.artifacts.append(await once(conn, artifacts.get, run.project, digest))
+        found.artifacts.append(
+            await datasets.artifact(conn, run.project, run.resolved_spec["dataset"])
+        )
     if stage.kind is not StageKind.TRAIN:
         await _add_eval_sets(conn, run, found)
     by_kind = {other.kind: other for other in stages}
@@ -98,8 +97,7 @@ async def stage_inputs(
 
 async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
     for name in filter(is_imported, run.resolved_spec["infer"]["eval_sets"]):
-        eval_set = await eval_sets.resolve(conn, run.project, name)
-        artifact = await once(conn, artifacts.get, run.project, eval_set.artifact_digest)
+        artifact = await eval_sets.artifact(conn, run.project, name)
         found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
 
 
