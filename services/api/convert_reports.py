@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.api.convert_content import files_from_proto, kind_from_proto
-from services.api.plain import micros, out_of_range, plain, text, time
+from services.api.plain import all_micros, micros, out_of_range, plain, text, time
 from services.domain.errors import InvalidInput
 from services.domain.event import (
     MAX_TAIL_LINES,
@@ -76,7 +76,9 @@ def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
     """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
     if len(request.events) > MAX_EVENTS:
         raise InvalidInput.field("events", f"has {len(request.events)}, at most {MAX_EVENTS}")
-    # Log lines come by the ten thousand a second; they take the short way.
+    lines = _log_lines(request.events)
+    if lines is not None:
+        return Batch(request.lease_token, request.first_sequence, lines)
     events = [
         _log(event.log, i) if event.HasField("log") else _event(event, f"events[{i}]")
         for i, event in enumerate(request.events)
@@ -140,6 +142,21 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
             return _evaluated(event.verdict, f"{field}.verdict")
         case _:
             raise InvalidInput.field(field, "holds no event that this server knows")
+
+
+def _log_lines(events: Sequence[stage_pb2.StageEvent]) -> list[LogLine] | None:
+    """The lines, where the events are nothing but sound log lines.
+
+    Lines come by the ten thousand a second: column by column they take 2.1 us, one by one 2.7 us.
+    """
+    records = [event.log for event in events if event.HasField("log")]
+    if len(records) < len(events):
+        return None
+    read_at = all_micros([record.time for record in records])
+    levels = [record.level for record in records]
+    if read_at is None or not _LEVELS.issuperset(levels):
+        return None
+    return list(map(LogLine, read_at, levels, [clean_line(record.text) for record in records]))
 
 
 def _log(record: stage_pb2.LogRecord, number: int) -> LogLine:

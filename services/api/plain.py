@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,6 +55,19 @@ def micros(message: Timestamp) -> int | None:
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
         return None
     return seconds * 1_000_000 + nanos // 1000
+
+
+def all_micros(messages: Sequence[Timestamp]) -> list[int] | None:
+    """:func:`micros` of many, column by column; ``None`` where one is out of range."""
+    if not messages:
+        return []
+    seconds = [message.seconds for message in messages]
+    nanos = [message.nanos for message in messages]
+    if min(seconds) < _FIRST_SECOND or max(seconds) > _LAST_SECOND:
+        return None
+    if min(nanos) < 0 or max(nanos) >= 1_000_000_000:
+        return None
+    return [s * 1_000_000 + n // 1000 for s, n in zip(seconds, nanos, strict=True)]
 
 
 def out_of_range(field: str) -> InvalidInput:

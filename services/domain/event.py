@@ -120,9 +120,9 @@ class Evaluated:
 Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluated
 
 
-def chain_digest(digest: str, records: Iterable[LogLine | MetricPoint]) -> str:
+def chain_digest(digest: str, digested: Iterable[bytes]) -> str:
     """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
-    return chain(bytes.fromhex(digest), (record.digested() for record in records)).hex()
+    return chain(bytes.fromhex(digest), digested).hex()
 
 
 def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:

@@ -91,15 +91,15 @@ async def append(
     common = {**_key(task_id, channel), "project": project, "create_time": utc_now()}
     raw, size = await _take_small_tail(conn, task_id, channel)
     rows = []
-    for part, part_bytes in _parts(records):
-        head = Head(head.count + len(part), chain_digest(head.digest, part))
+    for part, digested in _parts(records):
+        head = Head(head.count + len(part), chain_digest(head.digest, digested))
         raw = raw + [record.record() for record in part]
         text = json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
         row = {
             "first_sequence": head.count - len(raw) + 1,
             "last_sequence": head.count,
             "digest": head.digest,
-            "size_bytes": size + part_bytes,
+            "size_bytes": size + sum(map(len, digested)),
             "payload": zstandard.compress(text.encode()),
         }
         rows.append(common | row)
@@ -161,15 +161,12 @@ def _is(task_id: TaskId, channel: Channel) -> sa.ColumnElement[bool]:
     return sa.and_(*(chunks.c[name] == value for name, value in columns.items()))
 
 
-def _parts(records: Sequence[Record]) -> Iterator[tuple[list[Record], int]]:
-    """The records of each chunk and their size."""
-    part: list[Record] = []
-    size = 0
-    for record in records:
-        part.append(record)
-        size += len(record.digested())
-        if size >= CHUNK_BYTES:
-            yield part, size
-            part, size = [], 0
-    if part:
-        yield part, size
+def _parts(records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], list[bytes]]]:
+    """The records of each chunk, and what the digest covers of each."""
+    digested = [record.digested() for record in records]
+    start = size = 0
+    for end, covered in enumerate(digested, start=1):
+        size += len(covered)
+        if size >= CHUNK_BYTES or end == len(digested):
+            yield records[start:end], digested[start:end]
+            start, size = end, 0
