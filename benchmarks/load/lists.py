@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from benchmarks.load import stored
@@ -65,8 +66,9 @@ def measure(machine: Machine, scale: Scale) -> list[Row]:
     return rows
 
 
+@cache
 def latencies(machine: Machine, backend: str, count: int) -> Latencies:
-    """Of a database of its own with so many runs."""
+    """Of a database of its own with so many runs; measured once, storing them takes minutes."""
     url = machine.database_url(backend)
     stored.store(url, count)
     with machine.stack(backend, url) as stack:

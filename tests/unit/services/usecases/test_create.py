@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.domain.errors import AlreadyExists, InvalidInput, NotFound
+from services.domain.errors import AlreadyExists, InvalidInput, NotFound, ResourceExhausted
+from services.usecases import datasets
 from services.usecases.create import CreateRun, create_run
 from services.usecases.read import get_run
-from tests.unit.services.driver import PROJECT, Driver, spec, states
+from tests.unit.services.driver import PROJECT, Driver, make_context, spec, states
 
 
 def wrong_fields(error: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
@@ -71,6 +73,19 @@ async def test_the_same_request_id_returns_the_same_run(driver: Driver) -> None:
     with pytest.raises(AlreadyExists) as error:
         await create_run(driver.context, PROJECT, CreateRun("", spec(judges=None), "request-1"))
     assert error.value.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_repeated_call_succeeds_where_a_new_one_would_not(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    limited = Driver(make_context(sqlite_url, tmp_path / "data", max_unfinished_runs=1))
+    await datasets.seed(limited.context, PROJECT, "golden-v2")
+    first = await create_run(limited.context, PROJECT, CreateRun("r", spec(), "request-3"))
+    again = await create_run(limited.context, PROJECT, CreateRun("r", spec(), "request-3"))
+    assert again.run == first.run
+    with pytest.raises(ResourceExhausted):
+        await create_run(limited.context, PROJECT, CreateRun("", spec(), "request-4"))
+    await limited.context.database.close()
 
 
 async def test_concurrent_calls_with_one_request_id_make_one_run(driver: Driver) -> None:
