@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Event
 from typing import Any
 
 from benchmarks.load.lease import acquire, register
@@ -39,10 +40,14 @@ def measure(machine: Machine, scale: Scale) -> list[Row]:
 def _measure(scale: Scale, backend: str, address: str) -> Row:
     seconds = SETTLE_SECONDS + 2 * scale.seconds
     run, token = asyncio.run(_lease(address))
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
     # Followers in a process of their own: the publisher's pace shall not depend on their work.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, context, initializer=_know, initargs=(ready,)) as pool:
         lines = int(seconds * LINES_PER_SECOND)
         following = pool.submit(_follow_all, address, run.name, lines)
+        if not ready.wait(60):
+            raise RuntimeError("the followers did not get the first line")
         published = asyncio.run(_publish(address, token, lines))
         latencies = following.result(seconds + 120)
     p50, p99 = (quantile(latencies, share) * 1000 for share in (0.5, 0.99))
@@ -65,18 +70,21 @@ async def _lease(address: str) -> tuple[run_pb2.Run, str]:
     await register(stages, "writer")
     run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec_message()), timeout=60)
     token = await acquire(stages, "writer", run)
+    # Whoever has it follows; what was published before that would be late without fault.
+    async for _ in stages.PublishEvents(iter([batch(token, 1, 1)])):
+        pass
     await channel.close(None)
     return run, token
 
 
 async def _publish(address: str, token: str, lines: int) -> float:
-    """Publish at the given pace; lines per second, until the last acknowledgement."""
+    """Publish lines 2 to ``lines`` at a pace; lines per second, until the last is stored."""
     channel = connect_aio(address)
     stub: Any = stage_pb2_grpc.StageServiceStub(channel)
     started = time.monotonic()
 
     async def requests() -> AsyncIterator[stage_pb2.PublishEventsRequest]:
-        sent = 0
+        sent = 1
         while sent < lines:
             await asyncio.sleep(GATHER_SECONDS)
             due = min(lines, int((time.monotonic() - started) * LINES_PER_SECOND))
@@ -94,6 +102,15 @@ async def _publish(address: str, token: str, lines: int) -> float:
     return rate
 
 
+_ready: Event
+"""Set once all followers have the first line; known in their process."""
+
+
+def _know(ready: Event) -> None:
+    global _ready
+    _ready = ready
+
+
 def _follow_all(address: str, run: str, lines: int) -> list[float]:
     return asyncio.run(_followers(address, run, lines))
 
@@ -104,13 +121,19 @@ async def _followers(address: str, run: str, lines: int) -> list[float]:
     stub: Any = run_pb2_grpc.RunServiceStub(channel)
     skipped = int(SETTLE_SECONDS * LINES_PER_SECOND)
     latencies: list[float] = []
+    following = 0
 
     async def follow() -> None:
+        nonlocal following
         last = 0
         async for response in stub.StreamLogs(run_pb2.StreamLogsRequest(name=run, follow=True)):
             now = time.time()
             if response.lines[0].sequence != last + 1:
                 raise RuntimeError(f"line {response.lines[0].sequence} came after line {last}")
+            if last == 0:
+                following += 1
+                if following == FOLLOWERS:
+                    _ready.set()
             last = response.lines[-1].sequence
             # Lines of one batch have one time; the first and the last tell enough.
             latencies.extend(
