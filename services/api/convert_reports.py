@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from services.api.convert_content import files_from_proto, kind_from_proto
 from services.api.plain import all_micros, micros, out_of_range, plain, text, time
@@ -37,6 +39,9 @@ MAX_TAIL_LINE = 512
 """Longest line of a stage error's log tail, in bytes; the log has it whole."""
 
 _LEVELS, _INFO = frozenset(map(int, LogLevel)), int(LogLevel.INFO)
+
+_LINE: Callable[[Iterable[Any]], LogLine] = partial(tuple.__new__, LogLine)
+"""Makes a line of its three parts; the class's own constructor is Python and takes 0.5 us more."""
 
 _KEY_LENGTHS = {"eval_set": 128, "example_id": 128, "judge": 63, "version": 63}
 
@@ -156,7 +161,8 @@ def _log_lines(events: Sequence[stage_pb2.StageEvent]) -> list[LogLine] | None:
     levels = [record.level for record in records]
     if read_at is None or not _LEVELS.issuperset(levels):
         return None
-    return list(map(LogLine, read_at, levels, [clean_line(record.text) for record in records]))
+    texts = [clean_line(record.text) for record in records]
+    return [*map(_LINE, zip(read_at, levels, texts, strict=True))]
 
 
 def _log(record: stage_pb2.LogRecord, number: int) -> LogLine:
