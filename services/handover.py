@@ -8,6 +8,7 @@ and a relay finds the rows as it finds all others.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ MOST = 100
 
 HOLD = timedelta(seconds=5)
 """How long the claim on a row that is handed over is good. The relay takes milliseconds; where it
-takes longer, another pass may publish the run once more, which is harmless.
+takes longer, as with a broker that is down, the run is left to its next pass.
 """
 
 
@@ -28,7 +29,7 @@ class Handover:
     """Chains on their way to the relay: each the stages of a new run, in order."""
 
     def __init__(self) -> None:
-        self._chains: asyncio.Queue[Sequence[Stage]] = asyncio.Queue(MOST)
+        self._chains: asyncio.Queue[tuple[float, Sequence[Stage]]] = asyncio.Queue(MOST)
         self._open = False
         self.claim = uuid.uuid4().hex
         """Under which this process claims what it hands over."""
@@ -49,9 +50,13 @@ class Handover:
 
     def put(self, chains: Sequence[Sequence[Stage]]) -> None:
         """Hand over chains, no more than there was room for; call it after the commit."""
+        end = time.monotonic() + HOLD.total_seconds()
         for chain in chains:
-            self._chains.put_nowait(chain)
+            self._chains.put_nowait((end, chain))
 
     async def take(self) -> Sequence[Stage]:
-        """The next chain."""
-        return await self._chains.get()
+        """The next chain whose claim is good; what waited for longer, other passes have found."""
+        while True:
+            end, chain = await self._chains.get()
+            if time.monotonic() < end:
+                return chain

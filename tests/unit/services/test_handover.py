@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -50,6 +51,18 @@ async def test_chains_are_taken_in_order() -> None:
         await asyncio.sleep(0)
         made.put([chain("a"), chain("b")])
         assert [(await taking)[0].run_uid, (await made.take())[0].run_uid] == ["a", "b"]
+
+
+async def test_what_waited_too_long_is_left_to_other_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Handover()
+    with made.receiving():
+        monkeypatch.setattr(handover, "HOLD", timedelta(seconds=-1))
+        made.put([chain("late")])
+        monkeypatch.setattr(handover, "HOLD", timedelta(seconds=5))
+        made.put([chain("in time")])
+        assert (await made.take())[0].run_uid == "in time"
 
 
 async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
