@@ -31,7 +31,7 @@ def measure(machine: Machine, scale: Scale) -> tuple[list[Curve], list[Curve]]:
     fleets = [count for count in WORKERS if count <= scale.workers]
     by_runs, by_workers = [], []
     for backend in BACKENDS:
-        measured = [(count, latencies(machine, backend, count)) for count in counts]
+        measured = [(count, latencies(machine, backend, count, scale.rounds)) for count in counts]
         gets = [(count, found.get) for count, found in measured]
         pages = [(count, found.page) for count, found in measured]
         by_runs += [

@@ -18,8 +18,8 @@ from tailrace.channel import connect_aio
 from tailrace.v1 import run_pb2, run_pb2_grpc
 
 FEW = 1000
-ROUNDS = 60
-"""How often each filter is asked for."""
+PAGES = 20
+"""How often each filter is asked for in a round."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def measure(machine: Machine, scale: Scale) -> list[Row]:
     """Two rows per database."""
     rows = []
     for backend in BACKENDS:
-        few = latencies(machine, backend, FEW)
-        many = latencies(machine, backend, scale.stored_runs)
+        few = latencies(machine, backend, FEW, scale.rounds)
+        many = latencies(machine, backend, scale.stored_runs, scale.rounds)
         stored_text = f"{scale.stored_runs:,} runs stored"
         rows.append(
             Row(
@@ -67,28 +67,28 @@ def measure(machine: Machine, scale: Scale) -> list[Row]:
 
 
 @cache
-def latencies(machine: Machine, backend: str, count: int) -> Latencies:
+def latencies(machine: Machine, backend: str, count: int, rounds: int) -> Latencies:
     """Of a database of its own with so many runs; measured once, storing them takes minutes."""
     url = machine.database_url(backend)
     stored.store(url, count)
     with machine.stack(backend, url) as stack:
-        return asyncio.run(_measure(stack.address, count))
+        return asyncio.run(_measure(stack.address, count, rounds * PAGES))
 
 
-async def _measure(address: str, count: int) -> Latencies:
+async def _measure(address: str, count: int, pages_each: int) -> Latencies:
     channel = connect_aio(address)
     stub: Any = run_pb2_grpc.RunServiceStub(channel)
     # Which runs are looked at is no secret.
     chance = random.Random(7)  # noqa: S311
     await _page(stub, "")
     got = []
-    for _ in range(5 * ROUNDS):
+    for _ in range(5 * pages_each):
         request = run_pb2.GetRunRequest(name=f"runs/run-{chance.randrange(count)}")
         started = time.monotonic()
         await stub.GetRun(request, timeout=60)
         got.append(time.monotonic() - started)
     pages: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(pages_each):
         for name, make in FILTERS.items():
             pages.setdefault(name, []).append(await _page(stub, make(chance, count)))
     await channel.close(None)

@@ -24,7 +24,7 @@ class Scale:
     """How long CPU and memory are watched."""
     slack: float
     """1 for the bars as they are; more makes a guard that a busy machine does not trip, and that
-    notices when something gets worse by an order of magnitude."""
+    notices when something gets several times worse."""
 
 
 FULL = Scale(
@@ -46,5 +46,5 @@ SHORT = Scale(
     workers=500,
     queued_runs=2000,
     watch_seconds=20.0,
-    slack=9.0,
+    slack=4.0,
 )
