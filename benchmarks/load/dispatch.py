@@ -12,7 +12,7 @@ from benchmarks.load.machine import BACKENDS, Machine
 from benchmarks.load.row import Row, at_most, quantile
 from benchmarks.load.scale import Scale
 from benchmarks.load.server_log import answers
-from benchmarks.load.spec import SPEC
+from benchmarks.load.spec import spec_message
 from tests.servers.node import wait_until
 from tests.stack import Stack
 
@@ -55,7 +55,8 @@ def _until_acquired(stack: Stack, client: tailrace.Client, run_id: str) -> float
 
 def run_to_the_end(client: tailrace.Client, run_id: str) -> str:
     """Submit a run whose stage fails at once, and wait until the worker is idle; its uid."""
-    run = client.create_run(SPEC, run_id=run_id)
+    # A message, as services send it: reading plain data is the SDK's, not CreateRun's.
+    run = client.create_run(spec_message(), run_id=run_id)
     # Whoever asks meanwhile how far it is takes part in what is measured.
     time.sleep(0.3)
 

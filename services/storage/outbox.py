@@ -51,16 +51,13 @@ outbox = sa.Table(
     sa.Index("ix_outbox_pool", "pool"),
 )
 """``first``: the run's entry, subject to admission. ``publications``: how often the broker has
-confirmed it. ``claim``: the relay's pass that publishes it now, empty for none; void after
-``claim_end``.
+confirmed it. ``claim``: the relay's pass, or the process, that publishes it now, empty for none;
+void after ``claim_end``.
 """
-
 
 _INSERT = outbox.insert()
 _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
 _DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
-
-
 _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),

@@ -55,6 +55,12 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     return None if row is None else Worker(**row)
 
 
+async def state_of(conn: AsyncConnection, worker_id: str) -> WorkerState | None:
+    """A worker's state by its id; what it has told of itself is long."""
+    state: WorkerState | None = await conn.scalar(_STATE, {"worker_id": worker_id})
+    return state
+
+
 async def beat_all(conn: AsyncConnection, draining: Mapping[str, bool]) -> dict[str, Worker]:
     """Count a heartbeat of each worker; the known ones by id, as they are then.
 
@@ -147,6 +153,8 @@ SLOTS_SERVED = (
 """The slots of live workers by their list of pools, which :func:`by_pool` takes apart."""
 
 _SELECT = sa.select(*(column for column in workers.c if column.name != "project"))
-_GET = _SELECT.where(
+_IS_GIVEN = sa.and_(
     workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
 )
+_GET = _SELECT.where(_IS_GIVEN)
+_STATE = sa.select(workers.c.state).where(_IS_GIVEN)

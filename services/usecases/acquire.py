@@ -81,14 +81,14 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
         raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
     async with context.database.write() as conn:
-        worker = await workers.get(conn, command.worker_id)
+        worker = await workers.state_of(conn, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
         held = await hold(conn, command.task_id.run_uid)
         stage = None if held is None else held.stage(command.task_id.stage)
         if held is None or stage is None:
             return Stop(StopReason.UNKNOWN)
-        draining = worker.state is WorkerState.DRAINING
+        draining = worker is WorkerState.DRAINING
         answer = await _answer(conn, held, stage, command, draining=draining)
     if isinstance(answer, Order):
         context.wakeups.wake(held.run.uid)
