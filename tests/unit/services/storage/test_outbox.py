@@ -124,6 +124,23 @@ async def test_two_passes_at_once_admit_no_more_than_one(driver: Driver) -> None
     assert sum(len(entries) for entries in passes) == 2
 
 
+async def test_a_run_is_not_handed_over_while_another_process_claims(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    driver = Driver(make_context(postgres_url, tmp_path / "data"))
+    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    with driver.context.handover.receiving():
+        async with driver.context.database.write() as conn:
+            assert await outbox.lock_claims(conn)
+            await driver.create("waits")
+        await driver.create("goes")
+    async with driver.context.database.read() as conn:
+        query = sa.select(outbox.outbox.c.claim).order_by(outbox.outbox.c.id)
+        claims = [*await conn.scalars(query)]
+    assert claims == ["", driver.context.handover.claim]
+    await driver.context.database.close()
+
+
 async def test_a_pass_is_bounded(driver: Driver) -> None:
     for i in range(3):
         await driver.create(f"r{i}")
