@@ -21,7 +21,7 @@ from services.broker import Broker, BrokerError
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
-from services.storage import outbox, stages, workers
+from services.storage import capacity, outbox, stages
 from services.storage.database import utc_now
 from services.storage.outbox import Entry
 from services.usecases.admission import limits
@@ -119,7 +119,7 @@ class Relay:
                 uuid.uuid4().hex,
                 # Long enough for every row of the pass to time out.
                 hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
-                admission=limits(settings, await workers.slots_served(conn)),
+                admission=limits(settings, await capacity.slots_served(conn)),
                 floor=settings.admission_floor,
                 limit=BATCH,
             )

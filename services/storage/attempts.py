@@ -14,7 +14,6 @@ from services.domain.run import RunState
 from services.domain.stage import Attempt, AttemptState, StageError
 from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
-from services.storage.workers import IS_ONLINE, POOLS, SLOTS_SERVED, by_pool, workers
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
@@ -79,15 +78,6 @@ _ADVANCE = _END.where(
     attempts.c.lease_digest == sa.bindparam("read_lease"),
     attempts.c.last_event == sa.bindparam("read_event"),
 )
-_SLOT = attempts.c.worker_id + "/" + attempts.c.slot
-_SLOTS = sa.union_all(
-    SLOTS_SERVED.with_only_columns(sa.literal(value=False), *SLOTS_SERVED.selected_columns),
-    sa.select(sa.literal(value=True), POOLS, sa.func.count(_SLOT.distinct()))
-    .join(workers, sa.and_(workers.c.worker_id == attempts.c.worker_id, IS_ONLINE))
-    # The literal, not a parameter, lets the planner use the partial index.
-    .where(sa.text("attempts.state = 'RUNNING'"))
-    .group_by(POOLS),
-)
 
 
 async def add(conn: AsyncConnection, project: str, attempt: Attempt) -> None:
@@ -114,15 +104,6 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
     if worker_id is not None:
         query = query.where(attempts.c.worker_id == worker_id)
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]
-
-
-async def slots(conn: AsyncConnection) -> tuple[dict[str, int], dict[str, int]]:
-    """How many slots live workers serve by pool, and how many run something; both in one look."""
-    rows = list(await conn.execute(_SLOTS))
-    return (
-        by_pool(counts for runs_something, *counts in rows if not runs_something),
-        by_pool(counts for runs_something, *counts in rows if runs_something),
-    )
 
 
 async def beat_all(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:

@@ -10,9 +10,6 @@ import enum
 import zlib
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Hashable,
     Iterator,
     Mapping,
     Sequence,
@@ -21,7 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -32,17 +29,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from services.domain.errors import Unavailable
+from services.storage import answers
 from services.storage.sqlite_connection import connect
 
 _log = structlog.get_logger(__name__)
 
-Answer = TypeVar("Answer")
-
 _LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
 _TRY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
-
-_ANSWERS = "answers"
-"""Where a connection keeps what :func:`once` was told in its transaction."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -106,6 +99,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10, statement_cache: bool = True) -> None:
         self.url = make_url(url)
+        self._facts: dict[Any, Any] = {}
         if self.url.get_backend_name() == "sqlite":
             self._writer, self._reader = _sqlite_engines(url, pool_size)
         elif self.url.get_backend_name() == "postgresql":
@@ -134,7 +128,7 @@ class Database:
         """
         with _outage():
             async with self._writer.begin() as conn:
-                conn.info[_ANSWERS] = {}
+                answers.begin(conn, self._facts)
                 yield conn
 
     @asynccontextmanager
@@ -145,28 +139,13 @@ class Database:
         """
         with _outage():
             async with self._reader.connect() as conn:
-                conn.info[_ANSWERS] = {}
+                answers.begin(conn, self._facts)
                 yield conn
 
     async def close(self) -> None:
         """Close all connections."""
         await self._writer.dispose()
         await self._reader.dispose()
-
-
-async def once(
-    conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
-) -> Answer:
-    """What ``question(conn, *arguments)`` answers, asked once in this transaction.
-
-    For what many callers who share a transaction ask alike, and what the transaction itself does
-    not change.
-    """
-    answers = conn.info[_ANSWERS]
-    asked = (question, *arguments)
-    if asked not in answers:
-        answers[asked] = await question(conn, *arguments)
-    return cast("Answer", answers[asked])
 
 
 async def upsert(

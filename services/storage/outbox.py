@@ -57,7 +57,9 @@ void after ``claim_end``.
 
 _INSERT = outbox.insert()
 _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
-_DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+"""How many attempts are queued, by pool."""
+
 _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),
@@ -212,7 +214,7 @@ async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -
 
 async def depth(conn: AsyncConnection) -> dict[str, int]:
     """How many attempts are queued per pool."""
-    return {pool: int(count) for pool, count in await conn.execute(_DEPTH)}
+    return {pool: int(count) for pool, count in await conn.execute(DEPTH)}
 
 
 async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[datetime, int]]:

@@ -65,8 +65,6 @@ _BY_NAME = sa.select(runs).where(
     runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
 )
 _BY_UID = sa.select(runs).where(runs.c.uid == sa.bindparam("uid"))
-# SQLite leaves FOR UPDATE out: its one writer is the lock.
-_LOCKED = _BY_UID.with_for_update()
 _UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
 _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 
@@ -105,9 +103,9 @@ async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
     return Run(**row)
 
 
-async def by_uid(conn: AsyncConnection, uid: str, *, lock: bool = False) -> Run | None:
-    """A run by its uid; with ``lock`` nobody else changes it until the transaction ends."""
-    row = (await conn.execute(_LOCKED if lock else _BY_UID, {"uid": uid})).mappings().first()
+async def by_uid(conn: AsyncConnection, uid: str) -> Run | None:
+    """A run by its uid."""
+    row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
     return None if row is None else Run(**row)
 
 

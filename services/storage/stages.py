@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,7 +48,6 @@ _INSERT = stages.insert()
 _OF_RUN = (
     sa.select(stages).where(stages.c.run_uid == sa.bindparam("run_uid")).order_by(stages.c.ordinal)
 )
-_LOCKED = _OF_RUN.with_for_update()
 _OF_RUNS = (
     sa.select(stages)
     .where(stages.c.run_uid.in_(sa.bindparam("run_uids", expanding=True)))
@@ -75,10 +74,10 @@ async def add_all(conn: AsyncConnection, new: Iterable[tuple[str, Stage]]) -> No
         await conn.execute(_INSERT, rows)
 
 
-async def of_run(conn: AsyncConnection, run_uid: str, *, lock: bool = False) -> list[Stage]:
-    """The stages of a run in order of execution; with ``lock`` held until the transaction ends."""
-    rows = await conn.execute(_LOCKED if lock else _OF_RUN, {"run_uid": run_uid})
-    return [_stage(row) for row in rows.mappings()]
+async def of_run(conn: AsyncConnection, run_uid: str) -> list[Stage]:
+    """The stages of a run in order of execution."""
+    rows = await conn.execute(_OF_RUN, {"run_uid": run_uid})
+    return [stage_of(row) for row in rows.mappings()]
 
 
 async def of_runs(
@@ -93,7 +92,7 @@ async def of_runs(
         query = query.join(runs, runs.c.uid == stages.c.run_uid).where(runs.c.state.in_(states))
     found: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
     for row in (await conn.execute(query, {"run_uids": run_uids})).mappings():
-        found[row["run_uid"]].append(_stage(row))
+        found[row["run_uid"]].append(stage_of(row))
     return found
 
 
@@ -110,7 +109,7 @@ async def with_key(conn: AsyncConnection, project: str, key: str, limit: int) ->
     """The stages with a result of their own under a cache key, newest first."""
     sought = {"project": project, "cache_key": key, "most": limit}
     rows = (await conn.execute(_WITH_KEY, sought)).mappings()
-    return [Source(_stage(row), row["run_id"]) for row in rows]
+    return [Source(stage_of(row), row["run_id"]) for row in rows]
 
 
 async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: Any) -> Stage:
@@ -150,7 +149,8 @@ def _row(stage: Stage) -> dict[str, Any]:
     return row
 
 
-def _stage(row: sa.RowMapping) -> Stage:
+def stage_of(row: Mapping[str, Any] | sa.RowMapping) -> Stage:
+    """The stage of a row, by column."""
     values = {name: row[name] for name in Stage.__dataclass_fields__}
     values["progress"] = None if row["progress"] is None else Progress(**row["progress"])
     values["error"] = None if row["error"] is None else StageError(**row["error"])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,12 +52,6 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     """A worker by its id."""
     row = (await conn.execute(_GET, {"worker_id": worker_id})).mappings().first()
     return None if row is None else Worker(**row)
-
-
-async def state_of(conn: AsyncConnection, worker_id: str) -> WorkerState | None:
-    """A worker's state by its id; what it has told of itself is long."""
-    state: WorkerState | None = await conn.scalar(_STATE, {"worker_id": worker_id})
-    return state
 
 
 async def beat_all(conn: AsyncConnection, draining: Mapping[str, bool]) -> dict[str, Worker]:
@@ -117,20 +110,6 @@ async def live(conn: AsyncConnection) -> list[Worker]:
     return [Worker(**row) for row in (await conn.execute(query)).mappings()]
 
 
-async def slots_served(conn: AsyncConnection) -> dict[str, int]:
-    """How many slots of live workers serve each pool; counted by the database."""
-    return by_pool(await conn.execute(SLOTS_SERVED))
-
-
-def by_pool(counts: Iterable[Any]) -> dict[str, int]:
-    """Sums by pool of counts by lists of pools, which are JSON."""
-    sums: dict[str, int] = {}
-    for names, count in counts:
-        for pool in json.loads(names):
-            sums[pool] = sums.get(pool, 0) + int(count)
-    return sums
-
-
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:
     """Workers by id, after the one with id ``after``."""
     query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id > after)
@@ -142,19 +121,10 @@ def _is(worker_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == worker_id)
 
 
-POOLS = sa.cast(workers.c.pools, sa.Text)
-"""A worker's list of pools as text, to group by."""
-
-SLOTS_SERVED = (
-    sa.select(POOLS, sa.func.sum(sa.func.json_array_length(workers.c.slots)))
-    .where(IS_ONLINE)
-    .group_by(POOLS)
-)
-"""The slots of live workers by their list of pools, which :func:`by_pool` takes apart."""
-
 _SELECT = sa.select(*(column for column in workers.c if column.name != "project"))
 _IS_GIVEN = sa.and_(
     workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
 )
 _GET = _SELECT.where(_IS_GIVEN)
-_STATE = sa.select(workers.c.state).where(_IS_GIVEN)
+STATE = sa.select(workers.c.state).where(_IS_GIVEN).scalar_subquery()
+"""The state of the worker with id ``worker_id``, for other statements to ask along with theirs."""

@@ -14,15 +14,16 @@ from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.handover import HOLD
 from services.storage import outbox, requests, runs, stages
+from services.storage.capacity import Capacity
 from services.storage.database import utc_now
-from services.usecases.admission import admit
+from services.usecases.admission import survey
 from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key
 from services.usecases.context import Context
 from services.usecases.lifecycle import Held
 from services.usecases.quota import check_runs
 from services.usecases.resolve import resolve_spec
-from services.usecases.view import Capacity, RunView, capacity_of, view, view_of_new
+from services.usecases.view import RunView, view, view_of_new
 from services.wakeups import OUTBOX
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import to_mapping
@@ -147,8 +148,7 @@ async def _begin(
 ) -> tuple[Outcomes, list[list[Stage]]]:
     """Store what belongs to runs that were stored; the runs as they then are."""
     await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
-    capacity = await capacity_of(conn)
-    chains = await _queue(conn, context, [p for p in plans if not p.known], capacity)
+    capacity, chains = await _queue(conn, context, [p for p in plans if not p.known])
     new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
            for p in plans if p.submission.request_id}  # fmt: skip
     if not await requests.add_requests(conn, METHOD, new):
@@ -165,18 +165,17 @@ async def _begin(
 
 
 async def _queue(
-    conn: AsyncConnection, context: Context, plans: list[_Plan], capacity: Capacity
-) -> list[list[Stage]]:
-    """Queue the runs' first stages; the chains that this process's relay is to publish."""
-    firsts = [plan.stages[0] for plan in plans]
-    admitted = await admit(conn, context, firsts, capacity.served)
+    conn: AsyncConnection, context: Context, plans: list[_Plan]
+) -> tuple[Capacity, list[list[Stage]]]:
+    """Queue the runs' first stages; the fleet before, and what our relay is to publish."""
+    capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in plans])
     now = utc_now()
     claim = outbox.Claim(context.handover.claim, now + HOLD)
     rows = [outbox.Row(plan.run.project, plan.stages[0], now, first=True,
                        claim=claim if plan.run.uid in admitted else None)
             for plan in plans]  # fmt: skip
     await outbox.add_all(conn, rows)
-    return [plan.stages for plan in plans if plan.run.uid in admitted]
+    return capacity, [plan.stages for plan in plans if plan.run.uid in admitted]
 
 
 async def _made_before(

@@ -21,11 +21,11 @@ from services.domain.stage import (
     successor,
 )
 from services.domain.worker import WorkerState, worker_name
-from services.storage import artifacts, attempts, outbox, workers
+from services.storage import artifacts, attempts, outbox
 from services.storage.database import utc_now
 from services.usecases.context import Context
 from services.usecases.inputs import Inputs, stage_inputs
-from services.usecases.lifecycle import Held, begin_stage, hold
+from services.usecases.lifecycle import Held, begin_stage, hold_for
 from tailrace.formats.dispatch import TaskId
 
 MIN_ACQUIRE_ID = 16
@@ -81,10 +81,9 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
         raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
     async with context.database.write() as conn:
-        worker = await workers.state_of(conn, command.worker_id)
+        worker, held = await hold_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
-        held = await hold(conn, command.task_id.run_uid)
         stage = None if held is None else held.stage(command.task_id.stage)
         if held is None or stage is None:
             return Stop(StopReason.UNKNOWN)

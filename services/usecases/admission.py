@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Stage
 from services.settings import Settings
-from services.storage import outbox
+from services.storage import capacity, outbox
+from services.storage.capacity import Capacity
 from services.usecases.context import Context
 
 
@@ -17,21 +18,25 @@ def limits(settings: Settings, served: Mapping[str, int]) -> dict[str, int]:
     return {pool: max(settings.admission_floor, 2 * count) for pool, count in served.items()}
 
 
-async def admit(
-    conn: AsyncConnection, context: Context, firsts: Sequence[Stage], served: Mapping[str, int]
-) -> set[str]:
-    """The runs of those first stages that may go out at once, by uid.
+async def survey(
+    conn: AsyncConnection, context: Context, firsts: Sequence[Stage]
+) -> tuple[Capacity, set[str]]:
+    """The fleet as it is, and the runs of those first stages that may go out at once, by uid.
 
     That is so where all that is queued in the pool may be out too; otherwise they get in line.
     """
     room = context.handover.room
-    if not firsts or not room or not await outbox.lock_claims(conn):
-        return set()
-    most = limits(context.settings, served)
-    queued = await outbox.depth(conn)
+    counts_alone = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
+    now = await capacity.look(conn)
+    return now, _admitted(context.settings, firsts[:room], now) if counts_alone else set()
+
+
+def _admitted(settings: Settings, firsts: Sequence[Stage], now: Capacity) -> set[str]:
+    most = limits(settings, now.served)
+    queued = {**now.queued}
     admitted: set[str] = set()
-    for stage in firsts[:room]:
+    for stage in firsts:
         queued[stage.pool] = queued.get(stage.pool, 0) + 1
-        if queued[stage.pool] <= most.get(stage.pool, context.settings.admission_floor):
+        if queued[stage.pool] <= most.get(stage.pool, settings.admission_floor):
             admitted.add(stage.run_uid)
     return admitted

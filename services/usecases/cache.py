@@ -12,8 +12,9 @@ from services.domain.cache_key import cache_key
 from services.domain.run import Run, run_name
 from services.domain.stage import Attempt, Stage, StageState
 from services.storage import artifacts, stages, workers
+from services.storage.answers import once
 from services.storage.blobs import BlobStore
-from services.storage.database import once, utc_now
+from services.storage.database import utc_now
 from services.storage.stages import Source
 from services.usecases.inputs import stage_inputs
 from services.usecases.lifecycle import Held, move_stage

@@ -22,7 +22,7 @@ from services.domain.dataset import (
 from services.domain.errors import NotFound, ResourceExhausted
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import datasets as store
-from services.storage.database import once
+from services.storage.answers import for_good, once
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats import golden
@@ -103,13 +103,15 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await once(conn, store.get, project, DatasetReference.parse(reference, field))
+    wanted = DatasetReference.parse(reference, field)
+    ask = once if wanted.version is None else for_good
+    return await ask(conn, store.get, project, wanted)
 
 
 async def artifact(conn: AsyncConnection, project: str, reference: str) -> Artifact:
     """The files of the version that a resolved spec names. Raises ``NotFound``."""
     pinned = DatasetReference.parse(reference, "spec.dataset")
-    return await once(conn, store.artifact, project, pinned)
+    return await for_good(conn, store.artifact, project, pinned)
 
 
 async def list_newest(

@@ -20,7 +20,7 @@ from services.domain.eval_set import (
 )
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import eval_sets as store
-from services.storage.database import once
+from services.storage.answers import for_good, once
 from services.usecases.context import Context
 from services.usecases.line_import import CountedLines, Prompts, bad_lines, put, rewind, spooled
 from tailrace.formats.eval_item import scan_eval_items
@@ -79,13 +79,15 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await once(conn, store.get, project, EvalSetReference.parse(reference, field))
+    wanted = EvalSetReference.parse(reference, field)
+    ask = once if wanted.version is None else for_good
+    return await ask(conn, store.get, project, wanted)
 
 
 async def artifact(conn: AsyncConnection, project: str, reference: str) -> Artifact:
     """The files of the version that a resolved spec names. Raises ``NotFound``."""
     pinned = EvalSetReference.parse(reference, "spec.infer.eval_sets")
-    return await once(conn, store.artifact, project, pinned)
+    return await for_good(conn, store.artifact, project, pinned)
 
 
 async def list_newest(

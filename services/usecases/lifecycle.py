@@ -24,7 +24,8 @@ from services.domain.stage import (
     StageState,
     backoff,
 )
-from services.storage import attempts, history, outbox, runs, stages
+from services.domain.worker import WorkerState
+from services.storage import attempts, history, holding, outbox, runs, stages
 from services.storage.database import utc_now
 
 
@@ -61,8 +62,16 @@ class Leased:
 
 async def hold(conn: AsyncConnection, run_uid: str) -> Held | None:
     """Lock a run and its stages."""
-    run = await runs.by_uid(conn, run_uid, lock=True)
-    return None if run is None else Held(run, await stages.of_run(conn, run_uid, lock=True))
+    found = await holding.hold(conn, run_uid)
+    return None if found is None else Held(*found)
+
+
+async def hold_for(
+    conn: AsyncConnection, run_uid: str, worker_id: str
+) -> tuple[WorkerState | None, Held | None]:
+    """Lock a run and its stages; with the state of the worker that asks, if it is known."""
+    state, found = await holding.hold_for(conn, run_uid, worker_id)
+    return state, None if found is None else Held(*found)
 
 
 async def open_lease(conn: AsyncConnection, token: str) -> Leased:

@@ -26,8 +26,8 @@ from services.domain.pagination import decode_page_token, encode_page_token, pag
 from services.domain.safetensors import PREFIX_BYTES, header_length, read_header
 from services.storage import artifacts
 from services.storage import models as store
+from services.storage.answers import for_good
 from services.storage.blobs import BlobStore, read_all
-from services.storage.database import once
 from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
 from tailrace.formats.architectures import Tensor, weight_problems
@@ -88,7 +88,7 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await once(conn, store.get, project, parse_model_name(source, field))
+    return await for_good(conn, store.get, project, parse_model_name(source, field))
 
 
 async def list_newest(

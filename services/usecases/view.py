@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
-from services.storage import attempts, history, outbox, stages
+from services.storage import attempts, capacity, history, outbox, stages
+from services.storage.capacity import Capacity
 from services.storage.database import utc_now
 
 
@@ -42,16 +42,6 @@ class RunView:
         return failed[0] if failed else None
 
 
-@dataclass(frozen=True)
-class Capacity:
-    """Slots of live workers by pool."""
-
-    served: Mapping[str, int]
-    """All of them."""
-    busy: Mapping[str, int]
-    """Those that run something."""
-
-
 async def view(conn: AsyncConnection, run: Run, *, with_history: bool = False) -> RunView:
     """A run with its stages and attempts, and its history if asked for."""
     of_run = await stages.of_run(conn, run.uid)
@@ -68,10 +58,10 @@ async def view(conn: AsyncConnection, run: Run, *, with_history: bool = False) -
     return RunView(run, views, await history.of_run(conn, run) if with_history else [])
 
 
-def view_of_new(run: Run, of_run: list[Stage], capacity: Capacity) -> RunView:
+def view_of_new(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
     """A run that this transaction has made, with its stages."""
     views = [
-        StageView(stage, [], waiting_reason(stage, None, capacity))
+        StageView(stage, [], waiting_reason(stage, None, now))
         if stage.state is StageState.QUEUED
         else StageView(stage, [], "")
         for stage in of_run
@@ -79,36 +69,29 @@ def view_of_new(run: Run, of_run: list[Stage], capacity: Capacity) -> RunView:
     return RunView(run, views, [])
 
 
-async def capacity_of(conn: AsyncConnection) -> Capacity:
-    """The slots of each pool; counted by the database, since fleets are large."""
-    return Capacity(*await attempts.slots(conn))
-
-
 async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
     queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
     if not queued:
         return {}
     due = await outbox.due_times(conn, run.uid)
-    capacity = await capacity_of(conn)
-    return {
-        stage.stage_id: waiting_reason(stage, due.get(stage.stage_id), capacity) for stage in queued
-    }
+    now = await capacity.look(conn)
+    return {stage.stage_id: waiting_reason(stage, due.get(stage.stage_id), now) for stage in queued}
 
 
-def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, capacity: Capacity) -> str:
-    """Why a queued stage does not run.
+def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, now: Capacity) -> str:
+    """Why a queued stage does not run, with the fleet as it is now.
 
     ``entry`` is when its outbox entry is due and how often it was published.
     """
-    slots = capacity.served.get(stage.pool, 0)
+    slots = now.served.get(stage.pool, 0)
     if not slots:
-        others = ", ".join(sorted(capacity.served)) or "none"
+        others = ", ".join(sorted(now.served)) or "none"
         return (
             f"no live worker serves pool {stage.pool!r}: start one that does, or name another "
             f"pool in execution.{stage.kind}.pool (served now: {others})"
         )
     if entry is not None and entry[1] == 0 and entry[0] > utc_now() and stage.failures:
         return f"attempt {stage.attempt} is due at {entry[0]:%Y-%m-%dT%H:%M:%SZ}, after a failure"
-    if capacity.busy.get(stage.pool, 0) >= slots:
+    if now.busy.get(stage.pool, 0) >= slots:
         return f"all {slots} slots of pool {stage.pool!r} are busy"
     return ""

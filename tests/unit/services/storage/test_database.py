@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import Unavailable
 from services.domain.worker import Worker, WorkerState
 from services.storage import workers
-from services.storage.database import Database, advisory_lock, insert_new, once, upsert
+from services.storage.database import Database, advisory_lock, insert_new, upsert
 from services.storage.workers import workers as table
 from tests.servers.node import free_port
 
@@ -33,19 +33,6 @@ async def database(empty_database_url: str) -> AsyncIterator[Database]:
 
 async def count(conn: AsyncConnection) -> int:
     return int((await conn.execute(sa.select(sa.func.count()).select_from(table))).scalar_one())
-
-
-async def test_a_question_is_asked_once_in_a_transaction(database: Database) -> None:
-    asked = []
-
-    async def question(conn: AsyncConnection, what: str) -> int:
-        asked.append(what)
-        return await count(conn)
-
-    for _ in range(2):
-        async with database.write() as conn:
-            assert [await once(conn, question, what) for what in "aab"] == [0, 0, 0]
-    assert asked == ["a", "b", "a", "b"]
 
 
 async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
