@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -38,6 +38,18 @@ class CleanSlot:
         self._folder = folder
         self._devices = devices
         self._baseline_mib = baseline_mib
+        self._seen_clean = False
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """A stage runs in the block.
+
+        What is there after it is looked for at once, while nobody waits: looking at each process
+        of the host, and asking for the memory of its GPUs, takes long.
+        """
+        self._seen_clean = False
+        yield
+        self._seen_clean = not self.problem()
 
     def problem(self) -> str:
         """What is still there; empty when the slot is clean.
@@ -64,11 +76,12 @@ class CleanSlot:
     def wait(self, told: Callable[[str], None], give_up: Callable[[], bool]) -> bool:
         """Wait until the slot is clean; False when it is still not after a minute, or given up.
 
-        ``told`` hears why it is in quarantine, and an empty text once it is clean again.
+        It is not looked at again where it was clean after the last stage. ``told`` hears why it is
+        in quarantine, and an empty text once it is clean again.
         """
         began = time.monotonic()
         quarantined = False
-        while problem := self.problem():
+        while not self._seen_clean and (problem := self.problem()):
             waited = time.monotonic() - began
             if waited > SETTLE_SECONDS:
                 quarantined = True
@@ -83,7 +96,7 @@ class CleanSlot:
 
 def _working_in(folder: Path) -> list[int]:
     found = []
-    # Text, not paths: a busy host has thousands of processes, and each delivery asks.
+    # Text, not paths: a busy host has thousands of processes.
     inside = f"{folder}{os.sep}"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -122,7 +122,7 @@ def _continue(task: Any, successor: str) -> dict[str, str]:
 def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) -> dict[str, str]:
     successor = _successor(task)
     directives = Directives()
-    with child.control.lease(order.lease_token, directives):
+    with child.clean_slot.used(), child.control.lease(order.lease_token, directives):
         _log.info("stage acquired", run=order.run, slot=child.slot.id)
         try:
             with attempt_folder(child.workspace, child.slot.id, task_id) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,37 @@ def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
 
         assert slot.wait(told.append, let_it_end)
         assert told[-1] == ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_stage_left_is_looked_for_at_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = CleanSlot(folder, (), 0)
+    with slot.used():
+        process = sleeper(folder)
+    try:
+        assert not slot.wait(lambda _: None, lambda: True)
+    finally:
+        process.kill()
+        process.communicate()
+    with slot.used():
+        pass
+    monkeypatch.setattr(slot, "problem", lambda: "looked at again")
+    assert slot.wait(lambda _: None, lambda: True)
+
+
+def test_a_stage_that_broke_off_is_not_taken_to_have_left_nothing(folder: Path) -> None:
+    slot = CleanSlot(folder, (), 0)
+    with slot.used():
+        pass
+    with contextlib.suppress(RuntimeError), slot.used():
+        raise RuntimeError("on purpose")
+    process = sleeper(folder)
+    try:
+        assert not slot.wait(lambda _: None, lambda: True)
     finally:
         process.kill()
         process.communicate()
