@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import kombu
@@ -30,6 +31,18 @@ publication, which is repeated.
 """
 
 
+@dataclass(frozen=True)
+class Chain:
+    """A run's stages as one Celery chain, in the words of Celery's protocol."""
+
+    pool: str
+    """Where its first task goes."""
+    task: str
+    """The first task's name."""
+    message: Any
+    """The first task's message, which carries the others."""
+
+
 class BrokerError(Exception):
     """The broker did not take a publication, or not in time; the message says what it raised."""
 
@@ -44,7 +57,6 @@ class Broker:
             task_ignore_result=True,
             task_serializer="json",
             accept_content=["json"],
-            task_send_sent_event=True,
             task_publish_retry=False,
             task_create_missing_queues=False,
             broker_connection_timeout=timeout,
@@ -56,11 +68,27 @@ class Broker:
         self._declared: dict[str, float] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
-    async def publish(self, stages: Sequence[Stage], *, declare_anew: bool = False) -> None:
-        """Publish a run's stages as one Celery chain and wait for the broker's confirmation.
+    def chain(self, stages: Sequence[Stage]) -> Chain:
+        """A run's stages, in order, as they are to be published; asks nobody."""
+        first, *later = stages
+        task = task_name(first.kind)
+        # As celery.chain(…).apply_async() would, which copies each link several times first.
+        message = self._app.amqp.as_task_v2(
+            str(first.task_id),
+            task,
+            _arguments(first),
+            chain=[self._signature(stage) for stage in reversed(later)],
+            root_id=first.run_uid,
+            ignore_result=True,
+            create_sent_event=True,
+        )
+        return Chain(first.pool, task, message)
 
-        The queue of the first one's pool is declared before, unless this connection did so within
-        the last :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
+    async def publish(self, chain: Chain, *, declare_anew: bool = False) -> None:
+        """Publish a chain and wait for the broker's confirmation.
+
+        The queue of its pool is declared before, unless this connection did so within the last
+        :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
 
         Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
         does not take it in time; the next call then connects afresh.
@@ -69,7 +97,7 @@ class Broker:
         try:
             # Connecting and confirming have a limit each.
             async with asyncio.timeout(2 * self._timeout):
-                await loop.run_in_executor(self._thread, self._publish, stages, declare_anew)
+                await loop.run_in_executor(self._thread, self._publish, chain, declare_anew)
         except TimeoutError:
             raise BrokerError(f"no confirmation within {2 * self._timeout:g} s") from None
 
@@ -82,18 +110,19 @@ class Broker:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._app.close()
 
-    def _publish(self, stages: Sequence[Stage], declare_anew: bool) -> None:
+    def _publish(self, chain: Chain, declare_anew: bool) -> None:
         try:
             connection = self._connected()
-            pool = stages[0].pool
+            pool = chain.pool
             if declare_anew or time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
                 self._declare(connection, pool)
-            first, *later = (self._signature(stage) for stage in stages)
-            # A chain, as celery.chain would send it, which copies each link several times first.
-            first.apply_async(
-                chain=later[::-1],
-                root_id=stages[0].run_uid,
-                producer=self._producer,
+            self._app.amqp.send_task_message(
+                self._producer,
+                chain.task,
+                chain.message,
+                exchange=EXCHANGE,
+                exchange_type="topic",
+                routing_key=routing_key(pool),
                 confirm_timeout=self._timeout,
             )
         except Exception as error:
@@ -102,15 +131,14 @@ class Broker:
             raise BrokerError(repr(error)) from error
 
     def _signature(self, stage: Stage) -> Any:
-        identity = stage.task_id
         return self._app.signature(
             task_name(stage.kind),
-            args=[identity.run_uid, identity.stage, identity.attempt],
+            args=_arguments(stage),
             immutable=True,
             # Exchange and routing key, never a queue: a worker that passes the chain on need not
             # know the next pool's queue.
             options={
-                "task_id": str(identity),
+                "task_id": str(stage.task_id),
                 "exchange": EXCHANGE,
                 "exchange_type": "topic",
                 "routing_key": routing_key(stage.pool),
@@ -151,6 +179,11 @@ class Broker:
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.release()
+
+
+def _arguments(stage: Stage) -> list[str | int]:
+    identity = stage.task_id
+    return [identity.run_uid, identity.stage, identity.attempt]
 
 
 def _transport_options(url: str, timeout: float) -> dict[str, Any]:

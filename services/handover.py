@@ -1,8 +1,8 @@
 """New runs go from the transaction that accepts them straight to the relay of their process.
 
 The transaction writes their outbox rows claimed already, so that the relay need not look for them;
-their publication starts with the commit. Should the process end in between, the claim does too,
-and a relay finds the rows as it finds all others.
+their chains are put into words during the commit and published after it. Should the process end in
+between, the claim does too, and a relay finds the rows as it finds all others.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
+from services.broker import Chain
 from services.domain.stage import Stage
+from services.meanwhile import meanwhile
 
 MOST = 100
 """Runs that may wait for the relay; further ones wait in the outbox."""
@@ -25,38 +28,62 @@ takes longer, as with a broker that is down, the run is left to its next pass.
 """
 
 
+Wording = Callable[[Sequence[Stage]], Chain]
+"""Puts the stages of a run, in order, into words."""
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A new run on its way to the relay."""
+
+    stages: Sequence[Stage]
+    """Its stages in order."""
+    chain: asyncio.Task[Chain]
+    """What is to be published."""
+
+
 class Handover:
-    """Chains on their way to the relay: each the stages of a new run, in order."""
+    """Chains on their way to the relay."""
 
     def __init__(self) -> None:
-        self._chains: asyncio.Queue[tuple[float, Sequence[Stage]]] = asyncio.Queue(MOST)
-        self._open = False
+        self._chains: asyncio.Queue[tuple[float, Handed]] = asyncio.Queue(MOST)
+        self._wording: Wording | None = None
         self.claim = uuid.uuid4().hex
         """Under which this process claims what it hands over."""
 
     @property
     def room(self) -> int:
         """How many chains may be put now; none where no relay takes them."""
-        return MOST - self._chains.qsize() if self._open else 0
+        return MOST - self._chains.qsize() if self._wording else 0
 
     @contextmanager
-    def receiving(self) -> Iterator[None]:
+    def receiving(self, wording: Wording) -> Iterator[None]:
         """Take chains for as long as the block; what is left then, other passes find."""
-        self._open = True
+        self._wording = wording
         try:
             yield
         finally:
-            self._open = False
+            self._wording = None
 
-    def put(self, chains: Sequence[Sequence[Stage]]) -> None:
+    def prepare(self, runs: Iterable[Sequence[Stage]]) -> list[Handed]:
+        """Have the stages of new runs put into words; call it before the commit.
+
+        None where the relay has stopped since there was room.
+        """
+        wording = self._wording
+        if wording is None:
+            return []
+        return [Handed(stages, meanwhile(wording, stages)) for stages in runs]
+
+    def put(self, prepared: Iterable[Handed]) -> None:
         """Hand over chains, no more than there was room for; call it after the commit."""
         end = time.monotonic() + HOLD.total_seconds()
-        for chain in chains:
-            self._chains.put_nowait((end, chain))
+        for handed in prepared:
+            self._chains.put_nowait((end, handed))
 
-    async def take(self) -> Sequence[Stage]:
+    async def take(self) -> Handed:
         """The next chain whose claim is good; what waited for longer, other passes have found."""
         while True:
-            end, chain = await self._chains.get()
+            end, handed = await self._chains.get()
             if time.monotonic() < end:
-                return chain
+                return handed

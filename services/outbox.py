@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.broker import Broker, BrokerError
+from services.broker import Broker, BrokerError, Chain
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
@@ -44,7 +44,7 @@ _IDLE_PAUSE = 0.05
 _SETTLE_SECONDS = 1.0
 """Longest time until what was handed over is noted as sent: well before the claim on it ends."""
 
-Chain = tuple[Entry, list[Stage]]
+Claimed = tuple[Entry, list[Stage]]
 """A claimed row and the stages to publish for it."""
 
 
@@ -85,12 +85,12 @@ class Relay:
     async def _relay_handed_over(self) -> None:
         """Publish new runs as they are accepted; they are settled with the next pass."""
         handover = self._context.handover
-        with handover.receiving():
+        with handover.receiving(self._broker.chain):
             while True:
-                stages = await handover.take()
-                first = stages[0]
+                handed = await handover.take()
+                first = handed.stages[0]
                 entry = Entry(first.task_id, first.pool, 0, 0, handover.claim)
-                if await self._publish(entry, stages):
+                if await self._publish(entry, handed.stages, await handed.chain):
                     self._unsettled.append(entry)
                     continue
                 try:
@@ -103,13 +103,16 @@ class Relay:
         """Publish what is due now; how many rows were claimed."""
         claimed, chains = await self._claim()
         sent = 0
-        while sent < len(chains) and await self._publish(*chains[sent]):
+        while sent < len(chains):
+            entry, stages = chains[sent]
+            if not await self._publish(entry, stages, self._broker.chain(stages)):
+                break
             sent += 1
         entries = [entry for entry, _ in chains]
         await self._settle(entries[:sent], entries[sent:])
         return claimed
 
-    async def _claim(self) -> tuple[int, list[Chain]]:
+    async def _claim(self) -> tuple[int, list[Claimed]]:
         """Claim what is due: how many rows, and the chains that are to be published for them."""
         settings = self._context.settings
         sent = [*self._unsettled]
@@ -127,12 +130,12 @@ class Relay:
         del self._unsettled[: len(sent)]
         return len(entries), chains
 
-    async def _publish(self, entry: Entry, stages: Sequence[Stage]) -> bool:
+    async def _publish(self, entry: Entry, stages: Sequence[Stage], chain: Chain) -> bool:
         """Hand a chain to the broker; whether it took it."""
         repeated = entry.publications > 0
         faults.before(Moment.PUBLISH)
         try:
-            await self._broker.publish(stages, declare_anew=repeated)
+            await self._broker.publish(chain, declare_anew=repeated)
         except BrokerError as error:
             _log.warning(
                 "the broker did not take a stage",
@@ -179,7 +182,7 @@ class Relay:
         return utc_now() + timedelta(seconds=delay)
 
 
-async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Chain]:
+async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Claimed]:
     """The chains that are still wanted: a queued stage and all later ones without a result."""
     uids = [entry.task_id.run_uid for entry in entries]
     of_runs = await stages.of_runs(conn, uids, (RunState.QUEUED, RunState.RUNNING))

@@ -37,8 +37,9 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             request_id=request.request_id,
             validate_only=request.validate_only,
         )
-        created = await create.create_run(self._context, DEFAULT_PROJECT, command)
-        return convert.run_to_proto(created)
+        return await create.create_run(
+            self._context, DEFAULT_PROJECT, command, convert.run_to_proto
+        )
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
         """A run."""

@@ -20,7 +20,7 @@ from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
-from services.usecases.acquire import Continue, Order, Stop, acquire_stage
+from services.usecases.acquire import Answer, Continue, Order, Stop, acquire_stage
 from services.usecases.complete import complete_stage
 from services.usecases.confirm import confirm_dispatch
 from services.usecases.context import Context
@@ -73,18 +73,8 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.AcquireStageRequest, context: Rpc
     ) -> stage_pb2.AcquireStageResponse:
         """Answer a broker message."""
-        match await acquire_stage(self._context, acquire_from_proto(request)):
-            case Order() as order:
-                return stage_pb2.AcquireStageResponse(run=self._order(order))
-            case Continue(successor):
-                going_on = stage_pb2.ChainContinue(successor_task_id=str(successor))
-                response = stage_pb2.AcquireStageResponse()
-                # `continue` is a keyword of Python, so it cannot be named in a call.
-                getattr(response, "continue").CopyFrom(going_on)
-                return response
-            case Stop(reason):
-                stop = stage_pb2.ChainStop(reason=reason)
-                return stage_pb2.AcquireStageResponse(stop=stop)
+        command = acquire_from_proto(request)
+        return await acquire_stage(self._context, command, self._answer)
 
     async def PublishEvents(
         self,
@@ -130,6 +120,20 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         """Take an attempt back without fault."""
         await release_stage(self._context, request.lease_token, request.reason)
         return stage_pb2.ReleaseStageResponse()
+
+    def _answer(self, answer: Answer) -> stage_pb2.AcquireStageResponse:
+        match answer:
+            case Order() as order:
+                return stage_pb2.AcquireStageResponse(run=self._order(order))
+            case Continue(successor):
+                going_on = stage_pb2.ChainContinue(successor_task_id=str(successor))
+                response = stage_pb2.AcquireStageResponse()
+                # `continue` is a keyword of Python, so it cannot be named in a call.
+                getattr(response, "continue").CopyFrom(going_on)
+                return response
+            case Stop(reason):
+                stop = stage_pb2.ChainStop(reason=reason)
+                return stage_pb2.AcquireStageResponse(stop=stop)
 
     def _order(self, order: Order) -> stage_pb2.StageOrder:
         return stage_pb2.StageOrder(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from services.domain.errors import AlreadyExists, TailraceError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.handover import HOLD
+from services.meanwhile import meanwhile
 from services.storage import outbox, requests, runs, stages
 from services.storage.capacity import Capacity
 from services.storage.database import utc_now
@@ -49,6 +51,8 @@ class Submission:
     """Empty if the call need not be repeatable."""
     digest: str
     """sha256 of what was asked for."""
+    respond: Callable[[RunView], Any]
+    """Makes the response of the run."""
 
     @property
     def request(self) -> tuple[str, str]:
@@ -69,46 +73,54 @@ class _RepeatedError(Exception):
     """One of the calls may have been made before: its request id has to be looked up first."""
 
 
-Outcome = RunView | TailraceError
+Outcomes = dict[Submission, RunView | TailraceError]
 
-Outcomes = dict[Submission, Outcome]
+Response = asyncio.Task[Any] | TailraceError
+"""What ``respond`` makes of a run; it is at it."""
 
 
-async def accept(context: Context, submissions: Sequence[Submission]) -> list[Outcome]:
-    """The new runs, or what an earlier call with the same request id made, or why not.
+async def accept(context: Context, submissions: Sequence[Submission]) -> list[Response]:
+    """Make new runs, or find what an earlier call with the same request id made.
 
     Errors: ``InvalidInput``, ``NotFound``, ``AlreadyExists`` (RUN_EXISTS, REQUEST_ID_REUSED).
     """
     settings = context.settings
     # A limit counts what is stored: each run has to see the one before it.
     limited = settings.max_unfinished_runs is not None or settings.max_runs_per_label
-    outcomes: dict[Submission, Outcome] = {}
-    while len(outcomes) < len(submissions):
+    responses: dict[Submission, Response] = {}
+    while len(responses) < len(submissions):
         firsts: dict[object, Submission] = {}
         for submission in submissions:
-            if submission not in outcomes:
+            if submission not in responses:
                 # So has a call the one with the same request id.
                 firsts.setdefault(
                     submission.request if submission.request_id else submission, submission
                 )
         together = list(firsts.values())
-        outcomes |= await _accept(context, together[:1] if limited else together)
-    return [outcomes[submission] for submission in submissions]
+        responses |= await _accept(context, together[:1] if limited else together)
+    return [responses[submission] for submission in submissions]
 
 
-async def _accept(context: Context, submissions: list[Submission]) -> Outcomes:
+async def _accept(context: Context, submissions: list[Submission]) -> dict[Submission, Response]:
     for tried in range(_TRIES):
         try:
             async with context.database.write() as conn:
                 # Hardly any call is a repetition, and one that is collides with what it has made.
-                outcomes, chains = await _store(conn, context, submissions, look_up=tried > 0)
+                outcomes, runs = await _store(conn, context, submissions, look_up=tried > 0)
+                # The commit takes longer than both.
+                handed = context.handover.prepare(runs)
+                responses = {each: _response(each, outcome) for each, outcome in outcomes.items()}
         except _RepeatedError:
             continue
-        context.handover.put(chains)
-        if len(chains) < len(submissions):
+        context.handover.put(handed)
+        if len(handed) < len(submissions):
             context.wakeups.wake(OUTBOX)
-        return outcomes
+        return responses
     raise Unavailable("REQUEST_BUSY", "the request id is in use by another call: try again")
+
+
+def _response(submission: Submission, outcome: RunView | TailraceError) -> Response:
+    return outcome if isinstance(outcome, TailraceError) else meanwhile(submission.respond, outcome)
 
 
 async def _store(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,6 +23,7 @@ from services.domain.stage import (
     successor,
 )
 from services.domain.worker import WorkerState, worker_name
+from services.meanwhile import meanwhile
 from services.storage import artifacts, attempts, outbox
 from services.storage.database import utc_now
 from services.usecases.context import Context
@@ -71,11 +74,16 @@ class Stop:
 
 Answer = Order | Continue | Stop
 
+Response = TypeVar("Response")
 
-async def acquire_stage(context: Context, command: Acquire) -> Answer:
+
+async def acquire_stage(
+    context: Context, command: Acquire, respond: Callable[[Answer], Response]
+) -> Response:
     """Grant a lease by compare-and-set, or say why not; never an error for a late message.
 
-    The same acquire id gets the same answer again. Raises ``InvalidInput`` and ``NotFound``
+    Returns what ``respond`` makes of the answer, during the commit. The same acquire id gets the
+    same answer again. Raises ``InvalidInput`` and ``NotFound``
     (WORKER_UNKNOWN).
     """
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
@@ -84,14 +92,11 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
         worker, held = await hold_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
-        stage = None if held is None else held.stage(command.task_id.stage)
-        if held is None or stage is None:
-            return Stop(StopReason.UNKNOWN)
-        draining = worker is WorkerState.DRAINING
-        answer = await _answer(conn, held, stage, command, draining=draining)
+        answer = await _answer(conn, held, command, draining=worker is WorkerState.DRAINING)
+        response = meanwhile(respond, answer)
     if isinstance(answer, Order):
-        context.wakeups.wake(held.run.uid)
-    return answer
+        context.wakeups.wake(answer.run.uid)
+    return await response
 
 
 def unknown_worker(worker_id: str) -> NotFound:
@@ -100,8 +105,11 @@ def unknown_worker(worker_id: str) -> NotFound:
 
 
 async def _answer(
-    conn: AsyncConnection, held: Held, stage: Stage, command: Acquire, *, draining: bool
+    conn: AsyncConnection, held: Held | None, command: Acquire, *, draining: bool
 ) -> Answer:
+    stage = None if held is None else held.stage(command.task_id.stage)
+    if held is None or stage is None:
+        return Stop(StopReason.UNKNOWN)
     if stage.attempt != command.task_id.attempt:
         return Stop(StopReason.STALE)
     if stage.state is StageState.RUNNING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,8 @@ from services.usecases.view import RunView, StageView
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import SpecError, Violation, parse
+
+Response = TypeVar("Response")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,12 @@ class CreateRun:
     """Check everything, store nothing."""
 
 
-async def create_run(context: Context, project: str, command: CreateRun) -> RunView:
+async def create_run(
+    context: Context, project: str, command: CreateRun, respond: Callable[[RunView], Response]
+) -> Response:
     """Store a run, its stages and the first one's outbox entry in one transaction.
+
+    Returns what ``respond`` makes of the run, during the commit.
 
     Raises ``InvalidInput`` with every wrong field, ``NotFound`` (dataset, model) and
     ``AlreadyExists`` (RUN_EXISTS, REQUEST_ID_REUSED).
@@ -45,13 +51,15 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
     sent = dict(command.spec or {})
     spec = await _checked(context, command)
     digest = sha256_json({"run_id": command.run_id, "spec": sent})
-    submission = Submission(project, command.run_id, spec, sent, command.request_id, digest)
+    submission = Submission(
+        project, command.run_id, spec, sent, command.request_id, digest, respond
+    )
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await build(conn, submission)
-        return RunView(run, [StageView(stage, [], "") for stage in new_stages], [])
-    created: RunView = await context.groups.submit(context, accept, submission)
-    return created
+        return respond(RunView(run, [StageView(stage, [], "") for stage in new_stages], []))
+    response: Response = await (await context.groups.submit(context, accept, submission))
+    return response
 
 
 async def repeated_request(

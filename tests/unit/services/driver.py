@@ -6,7 +6,7 @@ import copy
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
@@ -28,6 +28,8 @@ from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
+
+T = TypeVar("T")
 
 PROJECT = "default"
 
@@ -59,6 +61,11 @@ def spec(**changes: Any) -> dict[str, Any]:
     """The usual spec with other top-level blocks; ``None`` leaves one out."""
     changed = {**copy.deepcopy(SPEC), **changes}
     return {name: value for name, value in changed.items() if value is not None}
+
+
+def itself(answer: T) -> T:
+    """The answer of a use case as it is, where the API would make a message of it."""
+    return answer
 
 
 def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
@@ -99,7 +106,10 @@ class Driver:
         await register_worker(self.context, command)
 
     async def create(self, run_id: str = "r", **changes: Any) -> RunView:
-        return await create_run(self.context, PROJECT, CreateRun(run_id, spec(**changes)))
+        return await self.submit(CreateRun(run_id, spec(**changes)))
+
+    async def submit(self, command: CreateRun) -> RunView:
+        return await create_run(self.context, PROJECT, command, itself)
 
     async def get(self, run_id: str = "r") -> RunView:
         return await get_run(self.context, PROJECT, run_id)
@@ -113,9 +123,8 @@ class Driver:
 
     async def deliver(self, task_id: TaskId, acquire_id: str | None = None) -> Answer:
         acquire_id = acquire_id or secrets.token_hex(16)
-        return await acquire_stage(
-            self.context, Acquire(task_id, acquire_id, self.worker_id, "cpu-0")
-        )
+        command = Acquire(task_id, acquire_id, self.worker_id, "cpu-0")
+        return await acquire_stage(self.context, command, itself)
 
     async def start(self, run_id: str = "r") -> Order:
         """Acquire the run's queued stage."""

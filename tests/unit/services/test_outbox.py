@@ -229,7 +229,7 @@ async def test_a_new_run_is_handed_over_and_settled_at_the_end(
 async def test_what_nobody_took_over_is_found_when_its_claim_ends(
     driver: Driver, broker: Broker, valkey_url: str
 ) -> None:
-    with driver.context.handover.receiving():
+    with driver.context.handover.receiving(broker.chain):
         uid = (await driver.create()).run.uid
     relay = Relay(driver.context, broker)
     assert await relay.relay_once() == 0
@@ -240,8 +240,10 @@ async def test_what_nobody_took_over_is_found_when_its_claim_ends(
     assert await arrived(valkey_url) == [uid]
 
 
-async def test_a_run_that_admission_lets_wait_is_not_handed_over(driver: Driver) -> None:
-    with driver.context.handover.receiving():
+async def test_a_run_that_admission_lets_wait_is_not_handed_over(
+    driver: Driver, broker: Broker
+) -> None:
+    with driver.context.handover.receiving(broker.chain):
         for i in range(3):
             await driver.create(f"cpu{i}")
         await driver.create("gpu", execution={"train": {"pool": "gpu"}})

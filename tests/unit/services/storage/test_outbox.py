@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from services.broker import Chain
 from services.storage import outbox
 from services.storage.database import utc_now
 from services.storage.outbox import Entry
@@ -129,7 +130,7 @@ async def test_a_run_is_not_handed_over_while_another_process_claims(
 ) -> None:
     driver = Driver(make_context(postgres_url, tmp_path / "data"))
     await datasets.seed(driver.context, PROJECT, "golden-v2")
-    with driver.context.handover.receiving():
+    with driver.context.handover.receiving(lambda _: Chain("cpu", "tailrace.train", ())):
         async with driver.context.database.write() as conn:
             assert await outbox.lock_claims(conn)
             await driver.create("waits")

@@ -8,7 +8,7 @@ import pytest
 
 from services.domain.errors import AlreadyExists, InvalidInput, NotFound, ResourceExhausted
 from services.usecases import datasets
-from services.usecases.create import CreateRun, create_run
+from services.usecases.create import CreateRun
 from services.usecases.read import get_run
 from tests.unit.services.driver import PROJECT, Driver, make_context, spec, states
 
@@ -25,7 +25,7 @@ async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
         judges=[{"name": "answer_correctness"}, {"name": "vibes"}],
     )
     with pytest.raises(InvalidInput) as error:
-        await create_run(driver.context, PROJECT, CreateRun("-x", bad, "a\n"))
+        await driver.submit(CreateRun("-x", bad, "a\n"))
     assert wrong_fields(error) == {
         "request_id",
         "run_id",
@@ -39,7 +39,7 @@ async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
 
 async def test_a_missing_spec_is_named(driver: Driver) -> None:
     with pytest.raises(InvalidInput) as error:
-        await create_run(driver.context, PROJECT, CreateRun("r", None))
+        await driver.submit(CreateRun("r", None))
     assert wrong_fields(error) == {"spec"}
 
 
@@ -67,11 +67,11 @@ async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:
 
 async def test_the_same_request_id_returns_the_same_run(driver: Driver) -> None:
     command = CreateRun("", spec(), "request-1")
-    first = await create_run(driver.context, PROJECT, command)
-    again = await create_run(driver.context, PROJECT, command)
+    first = await driver.submit(command)
+    again = await driver.submit(command)
     assert again.run == first.run
     with pytest.raises(AlreadyExists) as error:
-        await create_run(driver.context, PROJECT, CreateRun("", spec(judges=None), "request-1"))
+        await driver.submit(CreateRun("", spec(judges=None), "request-1"))
     assert error.value.reason == "REQUEST_ID_REUSED"
 
 
@@ -80,17 +80,17 @@ async def test_a_repeated_call_succeeds_where_a_new_one_would_not(
 ) -> None:
     limited = Driver(make_context(sqlite_url, tmp_path / "data", max_unfinished_runs=1))
     await datasets.seed(limited.context, PROJECT, "golden-v2")
-    first = await create_run(limited.context, PROJECT, CreateRun("r", spec(), "request-3"))
-    again = await create_run(limited.context, PROJECT, CreateRun("r", spec(), "request-3"))
+    first = await limited.submit(CreateRun("r", spec(), "request-3"))
+    again = await limited.submit(CreateRun("r", spec(), "request-3"))
     assert again.run == first.run
     with pytest.raises(ResourceExhausted):
-        await create_run(limited.context, PROJECT, CreateRun("", spec(), "request-4"))
+        await limited.submit(CreateRun("", spec(), "request-4"))
     await limited.context.database.close()
 
 
 async def test_concurrent_calls_with_one_request_id_make_one_run(driver: Driver) -> None:
     command = CreateRun("", spec(), "request-2")
-    made = await asyncio.gather(*(create_run(driver.context, PROJECT, command) for _ in range(5)))
+    made = await asyncio.gather(*(driver.submit(command) for _ in range(5)))
     assert len({view.run.uid for view in made}) == 1
 
 
@@ -116,12 +116,12 @@ async def test_a_run_id_is_given_away_once(driver: Driver) -> None:
 
 async def test_validate_only_stores_nothing(driver: Driver) -> None:
     command = CreateRun("would-be", spec(), "request-3", validate_only=True)
-    view = await create_run(driver.context, PROJECT, command)
+    view = await driver.submit(command)
     assert view.run.resolved_spec["dataset"] == "golden-v2@1"
     assert view.run.resolved_spec["train"]["seed"] == 42
     with pytest.raises(NotFound):
         await get_run(driver.context, PROJECT, "would-be")
-    await create_run(driver.context, PROJECT, CreateRun("other", spec(), "request-3"))
+    await driver.submit(CreateRun("other", spec(), "request-3"))
 
 
 async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) -> None:
@@ -134,7 +134,7 @@ async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) ->
 async def test_at_most_a_hundred_wrong_fields_are_listed(driver: Driver) -> None:
     bad = {**spec(), **{f"key{i}": 1 for i in range(250)}}
     with pytest.raises(InvalidInput) as error:
-        await create_run(driver.context, PROJECT, CreateRun("r", bad, "a\n"))
+        await driver.submit(CreateRun("r", bad, "a\n"))
     assert len(error.value.violations) == 101
     assert error.value.violations[-1].description == "and 151 more"
     assert "and 241 more" in str(error.value)
