@@ -1,7 +1,7 @@
 """New runs go from the transaction that accepts them straight to the relay of their process.
 
 The transaction writes their outbox rows claimed already, so that the relay need not look for them;
-their chains are put into words during the commit and published after it. Should the process end in
+their chains are put into words meanwhile and published after the commit. Should the process end in
 between, the claim does too, and a relay finds the rows as it finds all others.
 """
 
@@ -66,7 +66,7 @@ class Handover:
             self._wording = None
 
     def prepare(self, runs: Iterable[Sequence[Stage]]) -> list[Handed]:
-        """Have the stages of new runs put into words; call it before the commit.
+        """Have the stages of new runs put into words while the transaction waits.
 
         None where the relay has stopped since there was room.
         """

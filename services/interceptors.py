@@ -55,15 +55,21 @@ class CallInterceptor(_Interceptor):
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """The handler of a call, wrapped."""
-        handler: Any = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith(_PACKAGE):
-            return handler
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler: Any = await continuation(handler_call_details)
+        if handler is not None and method.startswith(_PACKAGE):
+            handler = self._wrapped[method] = self._wrap(method, handler)
+        return handler
+
+    def _wrap(self, method: str, handler: Any) -> Any:
         name = method.removeprefix(_PACKAGE)
         read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
         if handler.response_streaming:

@@ -15,7 +15,6 @@ from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from services.storage.database import Database
-from services.storage.history import transitions
 from services.storage.outbox import outbox
 from services.storage.requests import requests
 from services.storage.runs import run_labels, runs
@@ -25,7 +24,7 @@ from tailrace.v1 import run_pb2, run_pb2_grpc
 
 CALLERS = 64
 
-_TABLES = (runs, run_labels, transitions, stages, outbox, requests)
+_TABLES = (runs, run_labels, stages, outbox, requests)
 """What CreateRun writes, in the order in which keys refer to each other."""
 
 
@@ -105,7 +104,7 @@ def _without_serial(table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if (table.name, name) not in _SERIALS}
 
 
-_SERIALS = {("transitions", "id"), ("outbox", "id")}
+_SERIALS = {("outbox", "id")}
 
 
 async def _write(database: Database, template: dict[str, list[dict[str, Any]]]) -> None:

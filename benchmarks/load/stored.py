@@ -83,7 +83,7 @@ def _stages(count: int) -> Rows:
 
 def _transitions(count: int) -> Rows:
     for i in range(count):
-        yield ("default", uid(i), created(i), "", "", "QUEUED", "created")
+        yield ("default", uid(i), created(i), "", "QUEUED", "RUNNING", "started")
         yield ("default", uid(i), created(i), "", "RUNNING", STATES[i % len(STATES)], "done")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.run import Run, Transition
+from services.domain.run import Run, RunState, Transition
 from services.storage.database import BigInt, UtcDateTime, metadata, utc_now
 
 transitions = sa.Table(
@@ -24,7 +24,9 @@ transitions = sa.Table(
     sa.Column("reason", sa.String(256), nullable=False),
     sa.Index("ix_transitions_run", "project", "run_uid", "id"),
 )
-"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself."""
+"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself. That a run was
+created QUEUED its own row says.
+"""
 
 _INSERT = transitions.insert()
 
@@ -39,8 +41,8 @@ class Change:
     to_state: str
 
 
-async def record(conn: AsyncConnection, changes: Sequence[tuple[Run, Change]], reason: str) -> None:
-    """Write changes, each with its run, into the runs' histories."""
+async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], reason: str) -> None:
+    """Write changes into a run's history."""
     now = utc_now()
     rows = [
         {
@@ -52,17 +54,21 @@ async def record(conn: AsyncConnection, changes: Sequence[tuple[Run, Change]], r
             "to_state": str(change.to_state),
             "reason": reason[:256],
         }
-        for run, change in changes
+        for change in changes
     ]
     await conn.execute(_INSERT, rows)
 
 
 async def of_run(conn: AsyncConnection, run: Run) -> list[Transition]:
-    """Every change of the run and its stages, oldest first."""
+    """Every change of the run and its stages, oldest first; the first is its creation."""
     t = transitions.c
     query = (
         sa.select(t.time, t.stage_id.label("stage"), t.from_state, t.to_state, t.reason)
         .where(t.project == run.project, t.run_uid == run.uid)
         .order_by(t.id)
     )
-    return [Transition(**row) for row in (await conn.execute(query)).mappings()]
+    changes = [Transition(**row) for row in (await conn.execute(query)).mappings()]
+    if changes and not changes[0].from_state:
+        # Older releases wrote down also what the run's row says.
+        return changes
+    return [Transition(run.create_time, "", "", RunState.QUEUED, "created"), *changes]

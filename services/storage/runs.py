@@ -88,9 +88,6 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
     ]
     if labelled:
         await conn.execute(_INSERT_LABELS, labelled)
-    if stored:
-        made = [(run, history.Change("", "", run.state)) for run, _ in stored]
-        await history.record(conn, made, "created")
     return free
 
 
@@ -134,7 +131,7 @@ async def move(
         raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
     if run.spec.get("labels"):
         await conn.execute(_UPDATE_LABELS, {"of_uid": run.uid, "state": to})
-    await history.record(conn, [(run, change) for change in changes], reason)
+    await history.record(conn, run, changes, reason)
     return replace(run, **changed)
 
 
@@ -147,7 +144,7 @@ async def touch(conn: AsyncConnection, run: Run) -> Run:
 
 async def record_stage(conn: AsyncConnection, run: Run, change: history.Change, reason: str) -> Run:
     """Write a stage's change into the run's history and raise the run's revision."""
-    await history.record(conn, [(run, change)], reason)
+    await history.record(conn, run, [change], reason)
     return await touch(conn, run)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, TailraceError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.handover import HOLD
+from services.handover import HOLD, Handed
 from services.meanwhile import meanwhile
 from services.storage import outbox, requests, runs, stages
 from services.storage.capacity import Capacity
@@ -106,9 +106,7 @@ async def _accept(context: Context, submissions: list[Submission]) -> dict[Submi
         try:
             async with context.database.write() as conn:
                 # Hardly any call is a repetition, and one that is collides with what it has made.
-                outcomes, runs = await _store(conn, context, submissions, look_up=tried > 0)
-                # The commit takes longer than both.
-                handed = context.handover.prepare(runs)
+                outcomes, handed = await _store(conn, context, submissions, look_up=tried > 0)
                 responses = {each: _response(each, outcome) for each, outcome in outcomes.items()}
         except _RepeatedError:
             continue
@@ -125,7 +123,7 @@ def _response(submission: Submission, outcome: RunView | TailraceError) -> Respo
 
 async def _store(
     conn: AsyncConnection, context: Context, submissions: list[Submission], *, look_up: bool
-) -> tuple[Outcomes, list[list[Stage]]]:
+) -> tuple[Outcomes, list[Handed]]:
     """What becomes of each submission, and what the relay is to publish after the commit.
 
     Raises ``_RepeatedError`` unless it may look up request ids.
@@ -151,16 +149,16 @@ async def _store(
     if not look_up and any(s.request_id for s in outcomes):
         # What fails now may have succeeded the first time.
         raise _RepeatedError
-    begun, chains = await _begin(conn, context, [p for p in plans if p.run.uid in free])
-    return outcomes | begun, chains
+    begun, handed = await _begin(conn, context, [p for p in plans if p.run.uid in free])
+    return outcomes | begun, handed
 
 
 async def _begin(
     conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Outcomes, list[list[Stage]]]:
+) -> tuple[Outcomes, list[Handed]]:
     """Store what belongs to runs that were stored; the runs as they then are."""
     await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
-    capacity, chains = await _queue(conn, context, [p for p in plans if not p.known])
+    capacity, handed = await _queue(conn, context, [p for p in plans if not p.known])
     new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
            for p in plans if p.submission.request_id}  # fmt: skip
     if not await requests.add_requests(conn, METHOD, new):
@@ -173,12 +171,12 @@ async def _begin(
             outcomes[plan.submission] = await view(conn, held.run)
         else:
             outcomes[plan.submission] = view_of_new(plan.run, plan.stages, capacity)
-    return outcomes, chains
+    return outcomes, handed
 
 
 async def _queue(
     conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Capacity, list[list[Stage]]]:
+) -> tuple[Capacity, list[Handed]]:
     """Queue the runs' first stages; the fleet before, and what our relay is to publish."""
     capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in plans])
     now = utc_now()
@@ -186,8 +184,9 @@ async def _queue(
     rows = [outbox.Row(plan.run.project, plan.stages[0], now, first=True,
                        claim=claim if plan.run.uid in admitted else None)
             for plan in plans]  # fmt: skip
+    handed = context.handover.prepare([p.stages for p in plans if p.run.uid in admitted])
     await outbox.add_all(conn, rows)
-    return capacity, [plan.stages for plan in plans if plan.run.uid in admitted]
+    return capacity, handed
 
 
 async def _made_before(
