@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 STUBS := tailrace/v1
 PROTOS := $(wildcard protos/tailrace/v1/*.proto)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each of the hundreds of processes that tests start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+# Compiling all that is installed takes longer than the rest of it; Python compiles what is imported.
+PIP_INSTALL := $(BIN)/python -m pip install -q --no-compile -c constraints.txt
 
 SEED ?= $(shell date +%s)
 ROUNDS ?= 50
@@ -94,14 +98,14 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); this takes a minute or two."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[all]"
+	@$(PIP_INSTALL) -e ".[all]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), test tools included; this takes a minute or two."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@$(PIP_INSTALL) -e ".[dev]"
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	@$(BIN)/python -m pip install -q -c constraints.txt -e ".[bench]"
+	@$(PIP_INSTALL) -e ".[bench]"
 	@touch $@

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
 from services.domain.run import Run
 from services.storage.database import UtcDateTime
-from services.storage.runs import run_labels, runs
+from services.storage.runs import COLUMNS, run_labels, run_of, runs
 
 _COUNTED = 5000
 """Runs of a label that are counted to find the most selective one."""
@@ -26,8 +26,11 @@ async def page(
     newest_first: bool,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> list[Run]:
-    """Runs in order of creation that fulfil all conditions, after the one at ``after``."""
+) -> list[tuple[int, Run]]:
+    """Runs in order of creation that fulfil all conditions, after the one at ``after``.
+
+    Each with the length of its specs in characters.
+    """
     labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
     if labels:
         led = await _most_selective(conn, project, labels)
@@ -35,7 +38,7 @@ async def page(
         order: list[sa.ColumnElement[Any]] = [columns.create_time, columns.run_uid]
         others = [_has(label) for label in labels if label != led]
     else:
-        query, columns, others = sa.select(runs), runs.c, []
+        query, columns, others = sa.select(*COLUMNS), runs.c, []
         order = [columns.create_time, columns.uid]
     query = query.where(columns.project == project, *others)
     for condition in conditions:
@@ -50,13 +53,13 @@ async def page(
     if newest_first:
         order = [column.desc() for column in order]
     rows = (await conn.execute(query.order_by(*order).limit(limit))).mappings()
-    return [Run(**row) for row in rows]
+    return [(len(row["spec"]) + len(row["resolved_spec"]), run_of(row)) for row in rows]
 
 
 def _by_label(label: LabelIs) -> sa.Select[Any]:
     """The runs that carry a label, found through its index."""
     carries = sa.and_(run_labels.c.name == label.name, run_labels.c.value == label.value)
-    return sa.select(runs).join(run_labels, run_labels.c.run_uid == runs.c.uid).where(carries)
+    return sa.select(*COLUMNS).join(run_labels, run_labels.c.run_uid == runs.c.uid).where(carries)
 
 
 def _has(label: LabelIs) -> sa.ColumnElement[bool]:

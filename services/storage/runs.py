@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -61,10 +62,19 @@ leads to the newest runs of a label in a state, however many others there are.
 
 
 _INSERT_LABELS = run_labels.insert()
-_BY_NAME = sa.select(runs).where(
+BY_NAME = sa.and_(
     runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
 )
-_BY_UID = sa.select(runs).where(runs.c.uid == sa.bindparam("uid"))
+"""Whether a run has the id ``run_id`` in ``project``."""
+
+_JSON = [column.name for column in runs.c if isinstance(column.type, sa.JSON)]
+COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in runs.c]
+"""A run's columns, JSON as its text, for :func:`run_of`: not each row that is read need be decoded,
+and its length is known.
+"""
+
+_NAMED = sa.select(*COLUMNS).where(BY_NAME)
+_BY_UID = sa.select(*COLUMNS).where(runs.c.uid == sa.bindparam("uid"))
 _UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
 _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 
@@ -93,17 +103,28 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
     """A run by its id. Raises ``NotFound`` (RUN_NOT_FOUND)."""
-    found = await conn.execute(_BY_NAME, {"project": project, "run_id": run_id})
+    found = await conn.execute(_NAMED, {"project": project, "run_id": run_id})
     row = found.mappings().first()
     if row is None:
-        raise NotFound("RUN_NOT_FOUND", f"{run_name(run_id)} does not exist")
-    return Run(**row)
+        raise missing(run_id)
+    return run_of(row)
+
+
+def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
+    """The run of a row of :data:`COLUMNS`, by name."""
+    decoded = {name: row[name] and json.loads(row[name]) for name in _JSON}
+    return Run(**{**row, **decoded})
+
+
+def missing(run_id: str) -> NotFound:
+    """The error for a run that is not there."""
+    return NotFound("RUN_NOT_FOUND", f"{run_name(run_id)} does not exist")
 
 
 async def by_uid(conn: AsyncConnection, uid: str) -> Run | None:
     """A run by its uid."""
     row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
-    return None if row is None else Run(**row)
+    return None if row is None else run_of(row)
 
 
 async def move(

@@ -25,7 +25,7 @@ from services.domain.stage import (
     backoff,
 )
 from services.domain.worker import WorkerState
-from services.storage import attempts, history, holding, outbox, runs, stages
+from services.storage import attempts, history, outbox, runs, stages, whole
 from services.storage.database import utc_now
 
 
@@ -62,7 +62,7 @@ class Leased:
 
 async def hold(conn: AsyncConnection, run_uid: str) -> Held | None:
     """Lock a run and its stages."""
-    found = await holding.hold(conn, run_uid)
+    found = await whole.hold(conn, run_uid)
     return None if found is None else Held(*found)
 
 
@@ -70,7 +70,7 @@ async def hold_for(
     conn: AsyncConnection, run_uid: str, worker_id: str
 ) -> tuple[WorkerState | None, Held | None]:
     """Lock a run and its stages; with the state of the worker that asks, if it is known."""
-    state, found = await holding.hold_for(conn, run_uid, worker_id)
+    state, found = await whole.hold_for(conn, run_uid, worker_id)
     return state, None if found is None else Held(*found)
 
 

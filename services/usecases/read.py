@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage import evaluations, run_pages, runs, stages
+from services.storage import evaluations, run_pages, runs, stages, whole
 from services.storage.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.origin import content_uid
-from services.usecases.view import RunView, StageView, view
+from services.usecases.view import RunView, StageView, view_of_whole
 from tailrace.formats.run_spec import StageKind
 
 T = TypeVar("T")
@@ -46,7 +46,8 @@ class ListRuns:
 async def get_run(context: Context, project: str, run_id: str) -> RunView:
     """A run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        return await view(conn, await runs.get(conn, project, run_id), with_history=True)
+        run, of_run = await whole.get(conn, project, run_id)
+        return await view_of_whole(conn, run, of_run, with_history=True)
 
 
 async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[list[RunView], str]:
@@ -69,7 +70,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
             after=None if position is None else (position[0], position[1]),
             limit=limit + 1,
         )
-        kept = fitting([(str(run.spec) + str(run.resolved_spec), run) for run in found], limit)
+        kept = fitting(found, limit)
         of_runs = await stages.of_runs(conn, [run.uid for run in kept])
     views = [
         RunView(run, [StageView(stage, [], "") for stage in of_runs[run.uid]], []) for run in kept
@@ -133,12 +134,12 @@ async def list_verdicts(
     return _page(rows, limit, query)
 
 
-def fitting(sized: Sequence[tuple[str, T]], limit: int) -> list[T]:
-    """The first entries, at most ``limit`` and :data:`MAX_PAGE_BYTES` of text, at least one."""
+def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
+    """The first of entries with lengths: at most ``limit`` and :data:`MAX_PAGE_BYTES`, not none."""
     kept: list[T] = []
     total = 0
-    for text, entry in sized[:limit]:
-        total += len(text)
+    for length, entry in sized[:limit]:
+        total += length
         if kept and total > MAX_PAGE_BYTES:
             break
         kept.append(entry)
@@ -153,7 +154,7 @@ def _check_text(field: str, text: str) -> None:
 def _page(
     rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
 ) -> tuple[list[dict[str, Any]], str]:
-    kept = fitting([(str(row[1]), row) for row in rows], limit)
+    kept = fitting([(len(str(row[1])), row) for row in rows], limit)
     token = encode_page_token(kept[-1][0], query) if len(kept) < len(rows) else ""
     return [body for _, body in kept], token
 

@@ -42,9 +42,15 @@ class RunView:
         return failed[0] if failed else None
 
 
-async def view(conn: AsyncConnection, run: Run, *, with_history: bool = False) -> RunView:
-    """A run with its stages and attempts, and its history if asked for."""
-    of_run = await stages.of_run(conn, run.uid)
+async def view(conn: AsyncConnection, run: Run) -> RunView:
+    """A run with its stages and attempts."""
+    return await view_of_whole(conn, run, await stages.of_run(conn, run.uid))
+
+
+async def view_of_whole(
+    conn: AsyncConnection, run: Run, of_run: list[Stage], *, with_history: bool = False
+) -> RunView:
+    """A run whose stages are read already, with its attempts, and its history if asked for."""
     tried = await attempts.of_run(conn, run.uid)
     reasons = await _waiting_reasons(conn, run, of_run)
     views = [

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.storage import runs
+from services.storage import whole
 from tailrace.protomap import from_mapping
 from tailrace.v1 import (
     run_pb2,
@@ -66,7 +66,7 @@ async def test_an_unexpected_error_shows_only_an_id(
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise KeyError("secret inner state")
 
-    monkeypatch.setattr(runs, "get", broken)
+    monkeypatch.setattr(whole, "get", broken)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await caller.runs.GetRun(run_pb2.GetRunRequest(name="runs/r"))
     assert error.value.code() == grpc.StatusCode.INTERNAL
