@@ -29,6 +29,20 @@ created QUEUED its own row says.
 """
 
 _INSERT = transitions.insert()
+_OF_RUN = (
+    sa.select(
+        transitions.c.time,
+        transitions.c.stage_id.label("stage"),
+        transitions.c.from_state,
+        transitions.c.to_state,
+        transitions.c.reason,
+    )
+    .where(
+        transitions.c.project == sa.bindparam("project"),
+        transitions.c.run_uid == sa.bindparam("run_uid"),
+    )
+    .order_by(transitions.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -61,13 +75,8 @@ async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], rea
 
 async def of_run(conn: AsyncConnection, run: Run) -> list[Transition]:
     """Every change of the run and its stages, oldest first; the first is its creation."""
-    t = transitions.c
-    query = (
-        sa.select(t.time, t.stage_id.label("stage"), t.from_state, t.to_state, t.reason)
-        .where(t.project == run.project, t.run_uid == run.uid)
-        .order_by(t.id)
-    )
-    changes = [Transition(**row) for row in (await conn.execute(query)).mappings()]
+    rows = await conn.execute(_OF_RUN, {"project": run.project, "run_uid": run.uid})
+    changes = [Transition(**row) for row in rows.mappings()]
     if changes and not changes[0].from_state:
         # Older releases wrote down also what the run's row says.
         return changes
