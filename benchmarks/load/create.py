@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from benchmarks.load.machine import BACKENDS, Machine
+from benchmarks.load.rate import CALLERS, rate_of
 from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
@@ -21,8 +21,6 @@ from services.storage.runs import run_labels, runs
 from services.storage.stages import stages
 from tailrace.channel import connect_aio
 from tailrace.v1 import run_pb2, run_pb2_grpc
-
-CALLERS = 64
 
 _TABLES = (runs, run_labels, stages, outbox, requests)
 """What CreateRun writes, in the order in which keys refer to each other."""
@@ -71,23 +69,6 @@ async def _measure(scale: Scale, backend: str, url: str, address: str) -> Row:
         f"{quantile(raw_rates, 0.5):,.0f} transactions/s",
         [at_least(ratio, 0.5 / scale.slack)],
     )
-
-
-async def rate_of(
-    operation: Callable[[], Awaitable[None]], seconds: float, callers: int = CALLERS
-) -> tuple[float, list[float]]:
-    """Operations per second of ``callers`` that repeat one, and how many seconds each took."""
-    latencies: list[float] = []
-    end = time.monotonic() + seconds
-
-    async def caller() -> None:
-        while (started := time.monotonic()) < end:
-            await operation()
-            latencies.append(time.monotonic() - started)
-
-    started = time.monotonic()
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return len(latencies) / (time.monotonic() - started), latencies
 
 
 async def _rows_of_a_run(database: Database) -> dict[str, list[dict[str, Any]]]:

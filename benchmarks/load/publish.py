@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.load.lease import acquire, register
 from benchmarks.load.log_stream import LogStream
 from benchmarks.load.machine import BACKENDS, Machine
+from benchmarks.load.raw_server import raw_server
 from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
@@ -27,7 +24,7 @@ def measure(machine: Machine, scale: Scale) -> list[Row]:
     """A row per database and number of attempts."""
     rows = []
     for backend in BACKENDS:
-        with machine.stack(backend) as stack, _raw_server() as raw:
+        with machine.stack(backend) as stack, raw_server() as raw:
             rows += [
                 asyncio.run(_measure(scale, backend, stack.address, raw, attempts))
                 for attempts in ATTEMPTS
@@ -78,15 +75,3 @@ async def _rate(address: str, tokens: list[str], seconds: float) -> float:
     took = time.monotonic() - started
     await channel.close(None)
     return sum(stream.acknowledged for stream in streams) / took
-
-
-@contextlib.contextmanager
-def _raw_server() -> Iterator[str]:
-    argv = [sys.executable, "-m", "benchmarks.load.raw_stream"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as server:
-        if server.stdout is None:
-            raise RuntimeError("the yardstick's output was not opened")
-        try:
-            yield f"127.0.0.1:{int(server.stdout.readline())}"
-        finally:
-            server.kill()
