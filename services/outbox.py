@@ -114,21 +114,25 @@ class Relay:
 
     async def _claim(self) -> tuple[int, list[Claimed]]:
         """Claim what is due: how many rows, and the chains that are to be published for them."""
-        settings = self._context.settings
         sent = [*self._unsettled]
         async with self._noting(sent) as conn:
-            entries = await outbox.claim(
-                conn,
-                uuid.uuid4().hex,
-                # Long enough for every row of the pass to time out.
-                hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
-                admission=limits(settings, await capacity.slots_served(conn)),
-                floor=settings.admission_floor,
-                limit=BATCH,
-            )
+            # Most passes find nothing.
+            entries = await self._claim_due(conn) if await outbox.any_due(conn) else []
             chains = await _chains(conn, entries) if entries else []
         del self._unsettled[: len(sent)]
         return len(entries), chains
+
+    async def _claim_due(self, conn: AsyncConnection) -> list[Entry]:
+        settings = self._context.settings
+        return await outbox.claim(
+            conn,
+            uuid.uuid4().hex,
+            # Long enough for every row of the pass to time out.
+            hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
+            admission=limits(settings, await capacity.slots_served(conn)),
+            floor=settings.admission_floor,
+            limit=BATCH,
+        )
 
     async def _publish(self, entry: Entry, stages: Sequence[Stage], chain: Chain) -> bool:
         """Hand a chain to the broker; whether it took it."""

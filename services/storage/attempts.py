@@ -72,6 +72,8 @@ _OF_RUN = (
     .where(attempts.c.run_uid == sa.bindparam("of_run"))
     .order_by(attempts.c.ordinal, attempts.c.number)
 )
+# The literal, not a parameter, lets the planner use the partial index.
+_ALL_RUNNING = sa.select(attempts).where(_RUNNING)
 _END = sa.update(attempts).where(_IS, attempts.c.state == AttemptState.RUNNING)
 _END_UNBEATEN = _END.where(attempts.c.heartbeats == sa.bindparam("read_heartbeats"))
 _ADVANCE = _END.where(
@@ -99,8 +101,7 @@ async def of_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
 
 async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
     """The attempts whose lease is alive; only a worker's where given."""
-    # The literal, not a parameter, lets the planner use the partial index.
-    query = sa.select(attempts).where(_RUNNING)
+    query = _ALL_RUNNING
     if worker_id is not None:
         query = query.where(attempts.c.worker_id == worker_id)
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]

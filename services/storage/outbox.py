@@ -60,6 +60,14 @@ _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
 DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
 """How many attempts are queued, by pool."""
 
+_DUE = (
+    sa.select(sa.literal(1))
+    .where(outbox.c.due_time <= sa.bindparam("now", type_=UtcDateTime))
+    .where(
+        sa.or_(outbox.c.claim == "", outbox.c.claim_end <= sa.bindparam("now", type_=UtcDateTime))
+    )
+    .limit(1)
+)
 _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),
@@ -185,6 +193,11 @@ async def claim(
         claimed = sa.update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
         await conn.execute(claimed, {"claim": claim_id, "claim_end": now + hold})
     return [_entry(row, claim_id) for row in rows]
+
+
+async def any_due(conn: AsyncConnection) -> bool:
+    """Whether :func:`claim` may find something; it asks several things to know what."""
+    return await conn.scalar(_DUE, {"now": utc_now()}) is not None
 
 
 async def lock_claims(conn: AsyncConnection) -> bool:

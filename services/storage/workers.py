@@ -104,10 +104,7 @@ async def expire(conn: AsyncConnection, worker: Worker) -> bool:
 
 async def live(conn: AsyncConnection) -> list[Worker]:
     """The workers that are not OFFLINE."""
-    query = _SELECT.where(
-        workers.c.project == DEFAULT_PROJECT, workers.c.state != WorkerState.OFFLINE
-    )
-    return [Worker(**row) for row in (await conn.execute(query)).mappings()]
+    return [Worker(**row) for row in (await conn.execute(_LIVE)).mappings()]
 
 
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:
@@ -128,3 +125,4 @@ _IS_GIVEN = sa.and_(
 _GET = _SELECT.where(_IS_GIVEN)
 STATE = sa.select(workers.c.state).where(_IS_GIVEN).scalar_subquery()
 """The state of the worker with id ``worker_id``, for other statements to ask along with theirs."""
+_LIVE = _SELECT.where(workers.c.project == DEFAULT_PROJECT, workers.c.state != WorkerState.OFFLINE)

@@ -125,6 +125,24 @@ async def test_two_passes_at_once_admit_no_more_than_one(driver: Driver) -> None
     assert sum(len(entries) for entries in passes) == 2
 
 
+async def test_something_is_due_until_it_is_claimed_and_again_when_the_claim_ends(
+    driver: Driver,
+) -> None:
+    async def due() -> bool:
+        async with driver.context.database.read() as conn:
+            return await outbox.any_due(conn)
+
+    assert not await due()
+    await driver.create()
+    assert await due()
+    await claim(driver)
+    assert not await due()
+    async with driver.context.database.write() as conn:
+        past = utc_now() - timedelta(seconds=1)
+        await conn.execute(sa.update(outbox.outbox).values(claim_end=past))
+    assert await due()
+
+
 async def test_a_run_is_not_handed_over_while_another_process_claims(
     postgres_url: str, tmp_path: Path
 ) -> None:
