@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,32 +22,40 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def sleeper(folder: Path) -> subprocess.Popen[bytes]:
-    """A process that left its group but works in the slot's folder."""
+@contextlib.contextmanager
+def sleeper(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that left its group but works in the slot's folder, for as long as the block."""
     work = folder / "attempt"
     work.mkdir()
     argv = [sys.executable, "-c", "input()"]
     process = subprocess.Popen(argv, cwd=work, stdin=subprocess.PIPE, start_new_session=True)
     work.rmdir()
-    return process
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
 
 
 def test_a_process_that_is_left_is_waited_for(folder: Path) -> None:
     slot = CleanSlot(folder, (), 0)
     assert slot.problem() == ""
-    process = sleeper(folder)
-    assert str(process.pid) in slot.problem()
     told: list[str] = []
     asked: list[bool] = []
+    with sleeper(folder) as process:
+        assert str(process.pid) in slot.problem()
 
-    def give_up() -> bool:
-        asked.append(True)
-        if len(asked) == 2:
-            process.kill()
-            process.communicate()
-        return False
+        def give_up() -> bool:
+            asked.append(True)
+            if len(asked) == 2:
+                end(process)
+            return False
 
-    assert slot.wait(told.append, give_up)
+        assert slot.wait(told.append, give_up)
     assert told == []
 
 
@@ -55,9 +64,8 @@ def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
 ) -> None:
     monkeypatch.setattr(cleanliness, "SETTLE_SECONDS", 0.0)
     slot = CleanSlot(folder, (), 0)
-    process = sleeper(folder)
     told: list[str] = []
-    try:
+    with sleeper(folder) as process:
         monkeypatch.setattr(cleanliness, "HOLD_SECONDS", 0.0)
         assert not slot.wait(told.append, lambda: False)
         assert str(process.pid) in told[-1]
@@ -65,28 +73,21 @@ def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
         assert not slot.wait(told.append, lambda: True)
 
         def let_it_end() -> bool:
-            process.kill()
-            process.communicate()
+            end(process)
             return False
 
         assert slot.wait(told.append, let_it_end)
         assert told[-1] == ""
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_what_a_stage_left_is_looked_for_at_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slot = CleanSlot(folder, (), 0)
-    with slot.used():
-        process = sleeper(folder)
-    try:
+    with sleeper(folder):
+        with slot.used():
+            pass
         assert not slot.wait(lambda _: None, lambda: True)
-    finally:
-        process.kill()
-        process.communicate()
     with slot.used():
         pass
     monkeypatch.setattr(slot, "problem", lambda: "looked at again")
@@ -99,12 +100,8 @@ def test_a_stage_that_broke_off_is_not_taken_to_have_left_nothing(folder: Path) 
         pass
     with contextlib.suppress(RuntimeError), slot.used():
         raise RuntimeError("on purpose")
-    process = sleeper(folder)
-    try:
+    with sleeper(folder):
         assert not slot.wait(lambda _: None, lambda: True)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_memory_that_is_left_on_a_gpu_counts(
