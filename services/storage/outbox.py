@@ -60,14 +60,10 @@ _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
 DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
 """How many attempts are queued, by pool."""
 
-_DUE = (
-    sa.select(sa.literal(1))
-    .where(outbox.c.due_time <= sa.bindparam("now", type_=UtcDateTime))
-    .where(
-        sa.or_(outbox.c.claim == "", outbox.c.claim_end <= sa.bindparam("now", type_=UtcDateTime))
-    )
-    .limit(1)
-)
+_NOW = sa.bindparam("now", type_=UtcDateTime)
+_OPEN_CLAIM = sa.and_(outbox.c.claim != "", outbox.c.claim_end > _NOW)
+_IS_DUE = sa.and_(outbox.c.due_time <= _NOW, sa.not_(_OPEN_CLAIM))
+_DUE = sa.select(sa.literal(1)).where(_IS_DUE).limit(1)
 _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),
@@ -170,10 +166,12 @@ async def claim(
     """
     await advisory_lock(conn, _CLAIMS)
     now = utc_now()
-    open_claim = sa.and_(outbox.c.claim != "", outbox.c.claim_end > now)
-    out = sa.or_(outbox.c.publications > 0, open_claim)
+    out = sa.or_(outbox.c.publications > 0, _OPEN_CLAIM)
     counts = await conn.execute(
-        sa.select(outbox.c.pool, sa.func.count()).where(outbox.c.first, out).group_by(outbox.c.pool)
+        sa.select(outbox.c.pool, sa.func.count())
+        .where(outbox.c.first, out)
+        .group_by(outbox.c.pool),
+        {"now": now},
     )
     free = dict(admission)
     for pool, count in counts:
@@ -184,11 +182,11 @@ async def claim(
     rank = sa.func.row_number().over(partition_by=(outbox.c.pool, waiting), order_by=order)
     due = (
         sa.select(outbox, sa.or_(sa.not_(waiting), rank <= room).label("admitted"))
-        .where(outbox.c.due_time <= now, sa.not_(open_claim))
+        .where(_IS_DUE)
         .subquery()
     )
     query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
-    rows = [*(await conn.execute(query)).mappings()]
+    rows = [*(await conn.execute(query, {"now": now})).mappings()]
     if rows:
         claimed = sa.update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
         await conn.execute(claimed, {"claim": claim_id, "claim_end": now + hold})
