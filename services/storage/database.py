@@ -246,29 +246,29 @@ def _sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]
     if not path or path == ":memory:" or path.startswith("file:"):
         raise ValueError("database_url: SQLite needs a file, sqlite+aiosqlite:///PATH")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    parsed = make_url(url)
-    where, how = parsed.get_dialect()().create_connect_args(parsed)
-    options: dict[str, Any] = {
-        "poolclass": AsyncAdaptedQueuePool,
-        "async_creator": partial(connect, *where, **how),
-    }
-    writer = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=60, **options)
-    reader = create_async_engine(url, pool_size=pool_size, **options)
-    _prepare_sqlite(writer, "BEGIN IMMEDIATE", ["journal_mode=WAL", "synchronous=FULL"])
-    _prepare_sqlite(reader, "BEGIN", ["query_only=ON"])
+    writing = ["journal_mode=WAL", "synchronous=FULL"]
+    writer = _sqlite_engine(
+        url, "BEGIN IMMEDIATE", writing, pool_size=1, max_overflow=0, pool_timeout=60
+    )
+    reader = _sqlite_engine(url, "BEGIN", ["query_only=ON"], pool_size=pool_size)
     return writer, reader
 
 
-def _prepare_sqlite(engine: AsyncEngine, begin: str, pragmas: list[str]) -> None:
+def _sqlite_engine(url: str, begin: str, pragmas: list[str], **pool: Any) -> AsyncEngine:
+    parsed = make_url(url)
+    where, how = parsed.get_dialect()().create_connect_args(parsed)
+    creator = partial(connect, *where, pragmas=["foreign_keys=ON", *pragmas], **how)
+    engine = create_async_engine(
+        url, poolclass=AsyncAdaptedQueuePool, async_creator=creator, **pool
+    )
+
     @event.listens_for(engine.sync_engine, "connect")
     def _connect(dbapi_connection: Any, _record: Any) -> None:
         # The driver's own transactions begin too late: at the first write, after the reads.
         dbapi_connection.isolation_level = None
-        cursor = dbapi_connection.cursor()
-        for pragma in ["busy_timeout=30000", "foreign_keys=ON", *pragmas]:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(begin)
+
+    return engine

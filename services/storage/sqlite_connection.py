@@ -11,14 +11,52 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import aiosqlite
+import tenacity
+
+BUSY_SECONDS = 30.0
+"""How long a connection waits for others that hold the file's locks."""
 
 
-async def connect(path: str, **options: Any) -> aiosqlite.Connection:
-    """Open a database file; options and errors as :func:`sqlite3.connect`."""
-    connection = _Connection(lambda: sqlite3.connect(path, **options), iter_chunk_size=64)
+async def connect(
+    path: str, *, pragmas: Sequence[str] = (), **options: Any
+) -> aiosqlite.Connection:
+    """Open a database file, set pragmas; options and errors as :func:`sqlite3.connect`."""
+    connection = _Connection(lambda: _open(path, pragmas, options), iter_chunk_size=64)
     # As SQLAlchemy does: a connection that nobody closed must not keep the process alive.
     connection._thread.daemon = True
     return await connection
+
+
+def _open(path: str, pragmas: Sequence[str], options: dict[str, Any]) -> sqlite3.Connection:
+    connection: sqlite3.Connection = sqlite3.connect(path, **{"timeout": BUSY_SECONDS, **options})
+    try:
+        for pragma in pragmas:
+            _while_busy()(connection.execute, f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _while_busy() -> tenacity.Retrying:
+    """SQLite's own timeout does not hold for the first ``journal_mode=WAL`` of a new file.
+
+    Of two connections that both read it and want its lock, one would wait for ever, so it says
+    SQLITE_BUSY at once (``sqlite3_busy_handler``).
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_busy),
+        wait=tenacity.wait_random(0.005, 0.05),
+        stop=tenacity.stop_after_delay(BUSY_SECONDS),
+        reraise=True,
+    )
+
+
+def _busy(error: BaseException) -> bool:
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    )
 
 
 class _Connection(aiosqlite.Connection):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -59,3 +61,25 @@ async def test_errors_are_the_drivers_and_leave_the_connection_usable(database: 
 async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(aiosqlite.OperationalError, match="unable to open database file"):
         await connect(str(tmp_path / "none" / "a.db"))
+
+
+async def test_a_new_file_is_shared_by_all_that_open_it_at_once(tmp_path: Path) -> None:
+    """The first switch to WAL says that the file is locked without waiting."""
+    path = str(tmp_path / "a.db")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE t (a INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    opening = asyncio.create_task(connect(path, pragmas=["journal_mode=WAL"]))
+    await asyncio.sleep(0.2)
+    assert not opening.done()
+    other.execute("COMMIT")
+    connection = await asyncio.wait_for(opening, timeout=10)
+    async with connection.execute("PRAGMA journal_mode") as cursor:
+        assert await cursor.fetchall() == [("wal",)]
+    await connection.close()
+    other.close()
+
+
+async def test_a_wrong_pragma_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(aiosqlite.OperationalError, match="syntax error"):
+        await connect(str(tmp_path / "a.db"), pragmas=["journal_mode = = WAL"])
