@@ -22,7 +22,7 @@ from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
 from services.storage import capacity, outbox, stages
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.storage.outbox import Entry
 from services.usecases.admission import limits
 from services.usecases.context import Context

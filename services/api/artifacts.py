@@ -9,7 +9,7 @@ from services.api.rpc import Rpc, prompt_messages
 from services.domain.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
-from services.storage.database import DEFAULT_PROJECT
+from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import artifacts
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation

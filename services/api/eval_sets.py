@@ -8,7 +8,7 @@ from services.api.convert_content import eval_set_to_proto
 from services.api.rpc import Rpc, prompt_messages, upload_data
 from services.domain.errors import InvalidInput
 from services.domain.eval_set import EvalSetHeader
-from services.storage.database import DEFAULT_PROJECT
+from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import eval_sets
 from services.usecases.context import Context
 from tailrace.v1 import evalset_pb2, evalset_pb2_grpc

@@ -11,7 +11,7 @@ from services.api.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
-from services.storage.database import DEFAULT_PROJECT
+from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
 from services.usecases.quota import OpenStreams

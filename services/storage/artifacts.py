@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.artifact import Artifact, Listing, Producer
 from services.domain.errors import NotFound
-from services.storage.database import BigInt, UtcDateTime, enum_type, insert_new, metadata, utc_now
+from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from services.storage.insert import insert_new
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.stage_job import ArtifactKind
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.lease import LeaseToken
 from services.domain.run import RunState
 from services.domain.stage import Attempt, AttemptState, StageError
-from services.storage.database import BigInt, UtcDateTime, enum_type, metadata
+from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId

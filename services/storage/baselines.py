@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.baseline import Baseline
 from services.domain.errors import NotFound
-from services.storage.database import UtcDateTime, metadata, upsert
+from services.storage.columns import UtcDateTime, metadata
+from services.storage.insert import upsert
 
 baselines = sa.Table(
     "baselines",

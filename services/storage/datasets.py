@@ -9,7 +9,8 @@ from services.domain.artifact import Artifact, Listing
 from services.domain.dataset import Dataset, DatasetContent, DatasetHeader, DatasetReference
 from services.domain.errors import NotFound
 from services.storage import artifacts, versions
-from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata
+from services.storage.columns import BigInt, UtcDateTime, metadata
+from services.storage.locks import advisory_lock
 from tailrace.formats.stage_job import ArtifactKind
 
 datasets = sa.Table(

@@ -9,7 +9,8 @@ from services.domain.artifact import Artifact, Listing
 from services.domain.errors import NotFound
 from services.domain.eval_set import EvalSet, EvalSetContent, EvalSetHeader, EvalSetReference
 from services.storage import artifacts, versions
-from services.storage.database import BigInt, UtcDateTime, advisory_lock, metadata
+from services.storage.columns import BigInt, UtcDateTime, metadata
+from services.storage.locks import advisory_lock
 from tailrace.formats.stage_job import ArtifactKind
 
 eval_sets = sa.Table(

@@ -12,7 +12,8 @@ from services.domain.comparison import Judged, VerdictRow
 from services.domain.errors import ResourceExhausted
 from services.domain.event import Evaluated
 from services.domain.run import Run
-from services.storage.database import BigInt, metadata, upsert
+from services.storage.columns import BigInt, metadata
+from services.storage.insert import upsert
 from tailrace.formats.verdict import Outcome
 
 _ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
-from services.storage.database import BigInt, UtcDateTime, metadata, utc_now
+from services.storage.columns import BigInt, UtcDateTime, metadata, utc_now
 
 transitions = sa.Table(
     "transitions",

@@ -12,7 +12,7 @@ import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.event import Channel, LogLine, MetricPoint, chain_digest
-from services.storage.database import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
 from tailrace.formats.dispatch import TaskId
 
 CHUNK_BYTES = 256 * 1024

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from services.storage.database import Database, advisory_lock
+from services.storage.database import Database
+from services.storage.locks import advisory_lock
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

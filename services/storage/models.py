@@ -11,7 +11,8 @@ from services.domain.artifact import Artifact
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.model import Model
 from services.storage import artifacts
-from services.storage.database import UtcDateTime, insert_new, metadata, utc_now
+from services.storage.columns import UtcDateTime, metadata, utc_now
+from services.storage.insert import insert_new
 
 models = sa.Table(
     "models",

@@ -14,14 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Stage
-from services.storage.database import (
-    BigInt,
-    UtcDateTime,
-    advisory_lock,
-    metadata,
-    try_advisory_lock,
-    utc_now,
-)
+from services.storage.columns import BigInt, UtcDateTime, metadata, utc_now
+from services.storage.locks import advisory_lock, try_advisory_lock
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.storage.database import UtcDateTime, insert_all_new, metadata, utc_now
+from services.storage.columns import UtcDateTime, metadata, utc_now
+from services.storage.insert import insert_all_new
 
 requests = sa.Table(
     "requests",

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
 from services.domain.run import Run
-from services.storage.database import UtcDateTime
+from services.storage.columns import UtcDateTime
 from services.storage.runs import COLUMNS, run_labels, run_of, runs
 
 _COUNTED = 5000

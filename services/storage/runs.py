@@ -14,14 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import NotFound
 from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, run_name
 from services.storage import history
-from services.storage.database import (
-    BigInt,
-    UtcDateTime,
-    enum_type,
-    insert_all_new,
-    metadata,
-    utc_now,
-)
+from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from services.storage.insert import insert_all_new
 
 runs = sa.Table(
     "runs",

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import RunState
 from services.domain.stage import STAGE_TRANSITIONS, Progress, Stage, StageError, StageState
-from services.storage.database import UtcDateTime, enum_type, metadata
+from services.storage.columns import UtcDateTime, enum_type, metadata
 from services.storage.runs import runs
 from tailrace.formats.run_spec import StageKind
 

@@ -1,4 +1,4 @@
-"""Every table of the control plane: importing this module fills ``database.metadata``."""
+"""Every table of the control plane: importing this module fills ``columns.metadata``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.storage import (
     stages,
     workers,
 )
-from services.storage.database import metadata
+from services.storage.columns import metadata
 
 __all__ = [
     "artifacts",

@@ -10,15 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.worker import Worker, WorkerState
-from services.storage.database import (
+from services.storage.columns import (
     DEFAULT_PROJECT,
     BigInt,
     UtcDateTime,
     enum_type,
     metadata,
-    upsert,
     utc_now,
 )
+from services.storage.insert import upsert
 
 workers = sa.Table(
     "workers",

@@ -17,7 +17,7 @@ from services.handover import HOLD, Handed
 from services.meanwhile import meanwhile
 from services.storage import outbox, requests, runs, stages
 from services.storage.capacity import Capacity
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.usecases.admission import survey
 from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key

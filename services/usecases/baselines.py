@@ -9,7 +9,8 @@ from services.domain.pagination import decode_page_token, encode_page_token, pag
 from services.domain.run import RunState
 from services.storage import baselines as store
 from services.storage import runs
-from services.storage.database import advisory_lock, utc_now
+from services.storage.columns import utc_now
+from services.storage.locks import advisory_lock
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100

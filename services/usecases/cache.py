@@ -14,7 +14,7 @@ from services.domain.stage import Attempt, Stage, StageState
 from services.storage import artifacts, stages, workers
 from services.storage.answers import once
 from services.storage.blobs import BlobStore
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.storage.stages import Source
 from services.usecases.inputs import stage_inputs
 from services.usecases.lifecycle import Held, move_stage

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
 from services.storage import requests, runs
-from services.storage.database import advisory_lock
+from services.storage.locks import advisory_lock
 from services.usecases.accept import Submission, accept, build, check_repeated
 from services.usecases.context import Context
 from services.usecases.resolve import unknown_judges

@@ -6,7 +6,7 @@ from services.domain.errors import Code
 from services.domain.stage import Attempt, AttemptState, StageError, StageState
 from services.domain.worker import Worker, worker_name
 from services.storage import attempts, workers
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.usecases.context import Context
 from services.usecases.lifecycle import after_failure, hold
 from services.wakeups import OUTBOX

@@ -26,7 +26,7 @@ from services.domain.stage import (
 )
 from services.domain.worker import WorkerState
 from services.storage import attempts, history, outbox, runs, stages, whole
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import ResourceExhausted
 from services.settings import Settings
 from services.storage import runs
-from services.storage.database import advisory_lock
+from services.storage.locks import advisory_lock
 
 
 async def check_runs(

@@ -10,7 +10,7 @@ from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.names import id_violations
 from services.domain.worker import Worker, WorkerState
 from services.storage import workers
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
 from tailrace.formats.catalog import JUDGES

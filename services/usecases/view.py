@@ -11,7 +11,7 @@ from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
 from services.storage import attempts, capacity, history, outbox, stages
 from services.storage.capacity import Capacity
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from services.storage.database import UtcDateTime
+from services.storage.columns import UtcDateTime
 from services.storage.tables import metadata
 
 

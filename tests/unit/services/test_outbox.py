@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from services.broker import Broker
 from services.outbox import Relay
 from services.storage import outbox
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.usecases import datasets
 from services.usecases.cancel import cancel_run
 from services.wakeups import OUTBOX

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,13 +8,6 @@ from services.domain.errors import NotFound
 from services.storage import answers
 from services.storage.answers import for_good, once
 from services.storage.database import Database
-
-
-@pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    made = Database(empty_database_url)
-    yield made
-    await made.close()
 
 
 class Asked:

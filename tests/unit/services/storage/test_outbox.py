@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from services.broker import Chain
 from services.storage import outbox
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.storage.outbox import Entry
 from services.usecases import datasets
 from tests.unit.services.driver import PROJECT, Driver, make_context

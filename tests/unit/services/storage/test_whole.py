@@ -9,7 +9,7 @@ from services.domain.errors import NotFound
 from services.domain.run import RunState
 from services.domain.stage import StageState
 from services.storage import whole
-from services.storage.database import utc_now
+from services.storage.columns import utc_now
 from services.usecases import datasets
 from services.usecases.lifecycle import begin_stage, hold
 from tests.unit.services.driver import PROJECT, Driver, make_context

@@ -1,0 +1,65 @@
+"""What tables are made of: the metadata, and column types that both databases have."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""All tables of the control plane; constraints are named so that migrations can alter them."""
+
+DEFAULT_PROJECT = "default"
+"""The project of callers without a token."""
+
+BigInt = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""64-bit integer; SQLite counts up only columns declared INTEGER."""
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A point in time with microseconds: always aware and in UTC in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite stores text without an offset, so everything is brought to UTC first."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime names no point in time")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def enum_type(kind: type[enum.StrEnum], name: str) -> sa.Enum:
+    """A column type that stores the values of ``kind`` as text, guarded by a CHECK constraint."""
+    return sa.Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def utc_now() -> datetime:
+    """The time, as it is written into rows."""
+    return datetime.now(UTC)

@@ -1,0 +1,27 @@
+"""Locks by name that transactions of all control planes share."""
+
+from __future__ import annotations
+
+import zlib
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_LOCK = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
+_TRY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("name", type_=sa.BigInteger)))
+
+
+async def advisory_lock(conn: AsyncConnection, name: str) -> None:
+    """Wait until no other transaction holds ``name``; held until the transaction ends.
+
+    On SQLite the one writer is the lock.
+    """
+    if conn.dialect.name == "postgresql":
+        await conn.execute(_LOCK, {"name": zlib.crc32(name.encode())})
+
+
+async def try_advisory_lock(conn: AsyncConnection, name: str) -> bool:
+    """As :func:`advisory_lock`, but without waiting; whether this transaction holds ``name``."""
+    if conn.dialect.name != "postgresql":
+        return True
+    return bool(await conn.scalar(_TRY_LOCK, {"name": zlib.crc32(name.encode())}))

@@ -1,0 +1,16 @@
+"""An empty database of a test's own, on both dialects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.storage.database import Database
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    made = Database(empty_database_url)
+    yield made
+    await made.close()
