@@ -180,18 +180,25 @@ def _repeat(
     raise AssertionError("stamina ends with a result or an error")
 
 
+_FIRST_WAIT = 0.1
+"""Seconds before the first reconnection; each further wait is twice the one before."""
+
+_LONGEST_WAIT = 5.0
+"""Seconds at which waits stop growing."""
+
+
 class Backoff:
-    """Waits between reconnections: doubling from 0.1 s to 5 s, cut short by ``stop``."""
+    """Waits between reconnections, growing and with jitter, cut short by ``stop``."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._next = 0.1
+        self._next = _FIRST_WAIT
 
     def wait(self) -> bool:
         """Wait once; True when told to stop."""
-        seconds, self._next = self._next, min(self._next * 2, 5.0)
+        seconds, self._next = self._next, min(self._next * 2, _LONGEST_WAIT)
         return self._stop.wait(seconds * random.uniform(1.0, 1.5))  # noqa: S311  # jitter
 
     def reset(self) -> None:
         """The connection works: begin with short waits again."""
-        self._next = 0.1
+        self._next = _FIRST_WAIT

@@ -258,12 +258,14 @@ def test_closing_is_quick_also_without_a_server(fake: FakeControlPlane, tmp_path
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.sampled_from(["ok", "drop", "store", "ok"]), min_size=1, max_size=12))
 def test_any_sequence_of_faults_leaves_every_event_once(
-    fake: FakeControlPlane, tmp_path: Path, faults: list[str]
+    fake: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
+    # A dozen faults in a row would have it wait for a minute.
+    monkeypatch.setattr("workers.control_plane._LONGEST_WAIT", 0.2)
     token = f"t{len(fake.attempts)}"
     left = list(faults)
 
