@@ -9,13 +9,16 @@ import pytest
 from tailrace.formats.golden import golden_v2
 from tailrace.formats.split import eval_items, split_traces
 from tailrace.v1 import evaluation_pb2
-from tests.integration.conftest import MakeStack
 from tests.integration.follow import until_terminal
 from tests.integration.specs import small, stage_states, state
 from tests.servers.chat import Say, chat_server
+from tests.stack import Stack
 
 RUBRIC, CRITERIA = "Be brief.", "The shorter answer."
 HELD_OUT = eval_items(split_traces(golden_v2(), 0.2, 42).held_out)
+ONE_STACK = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+"""A judge sees nothing of the database or the broker."""
+
 STUBBORN = {item.prompt for item in HELD_OUT[:2]}
 """Questions to which the judging model never gives a verdict."""
 
@@ -32,12 +35,9 @@ def judgement(prompt: str, before: int) -> Say:
 
 
 @pytest.mark.timeout(300)
-def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
-    stack = stack_maker("embedded")
-    stack.start_server()
-    stack.start_worker()
+@ONE_STACK
+def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
     with chat_server(judgement) as server, stack.client() as client:
-        client.seed_dataset("golden-v2")
         backend = {"endpoint": {"url": server.url, "model": "judge-1", "max_retries": 2}}
         judges = [
             {"name": "answer_correctness"},
@@ -89,12 +89,9 @@ def test_rubric_and_pairwise_over_a_worker(stack_maker: MakeStack) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_judge_that_gets_no_answer_fails_the_run(stack_maker: MakeStack) -> None:
-    stack = stack_maker("embedded")
-    stack.start_server()
-    stack.start_worker()
+@ONE_STACK
+def test_a_judge_that_gets_no_answer_fails_the_run(stack: Stack) -> None:
     with chat_server(lambda *_: Say(status=500)) as server, stack.client() as client:
-        client.seed_dataset("golden-v2")
         backend = {"endpoint": {"url": server.url, "model": "judge-1", "max_retries": 0}}
         judge = {
             "name": "llm_rubric",

@@ -40,7 +40,8 @@ from services.usecases.retry import retry_run
 from services.usecases.view import RunView
 from tailrace.formats.dispatch import TaskId
 from tests.stateful.model import DONE, MAX_ATTEMPTS, STAGES, Lease, RunModel, StageModel
-from tests.unit.services.driver import PROJECT, SPEC, Driver, line, make_context
+from tests.unit.services.driver import PROJECT, SPEC, Driver, line
+from tests.unit.services.usecases.content import make_context
 
 T = TypeVar("T")
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import copy
 import secrets
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
-from services.settings import Settings
 from services.storage import history
-from services.storage.blob_folder import FolderBlobStore
-from services.storage.database import Database
 from services.usecases.acquire import Acquire, Answer, Order, acquire_stage
 from services.usecases.complete import Completion, Made, complete_stage
 from services.usecases.context import Context
@@ -28,6 +24,7 @@ from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.stage_job import ArtifactKind
+from tests.unit.services.usecases.content import put
 
 T = TypeVar("T")
 
@@ -66,11 +63,6 @@ def spec(**changes: Any) -> dict[str, Any]:
 def itself(answer: T) -> T:
     """The answer of a use case as it is, where the API would make a message of it."""
     return answer
-
-
-def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
-    made = Settings(database_url=database_url, data_dir=folder, **settings)
-    return Context(made, Database(database_url), FolderBlobStore(folder))
 
 
 def line(text: str, level: LogLevel = LogLevel.INFO) -> LogLine:
@@ -144,8 +136,6 @@ class Driver:
         return Completion(str(order.lease), RESULTS[stage_id], made, last_event, successor)
 
     async def upload(self, path: str, content: bytes) -> Any:
-        from .usecases.content import put
-
         return await put(self.context, path, content)
 
     async def complete(self, order: Order, *, last_event: int = 0) -> bool:

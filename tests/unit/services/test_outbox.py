@@ -24,7 +24,8 @@ from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import queue_name
 from tests.servers.node import free_port
 from tests.servers.valkey import Valkey
-from tests.unit.services.driver import PROJECT, Driver, make_context
+from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.usecases.content import make_context
 
 _kombu: Any = kombu
 

@@ -11,7 +11,8 @@ from services.storage import attempts, outbox
 from services.usecases import datasets
 from services.usecases.expire import expire_attempt
 from services.usecases.heartbeat import worker_heartbeat
-from tests.unit.services.driver import PROJECT, Driver, make_context, states
+from tests.unit.services.driver import PROJECT, Driver, states
+from tests.unit.services.usecases.content import make_context
 
 
 class Clock:

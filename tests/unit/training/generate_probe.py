@@ -10,8 +10,7 @@ import os
 from typing import Any
 
 os.environ["XLA_FLAGS"] = (
-    # Unoptimized programs compile in half the time; the arithmetic is the same.
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 

@@ -15,7 +15,8 @@ from services.storage.migrate import alembic_config, migrate_database
 from services.storage.tables import metadata
 from services.usecases import datasets
 from tests.servers.postgres import Postgres
-from tests.unit.services.driver import PROJECT, Driver, line, make_context, states
+from tests.unit.services.driver import PROJECT, Driver, line, states
+from tests.unit.services.usecases.content import make_context
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

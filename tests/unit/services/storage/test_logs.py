@@ -8,7 +8,8 @@ from services.domain.event import Channel, LogLine, chain_digest
 from services.storage import logs
 from services.usecases import datasets
 from tailrace.formats.dispatch import TaskId
-from tests.unit.services.driver import PROJECT, Driver, line, make_context
+from tests.unit.services.driver import PROJECT, Driver, line
+from tests.unit.services.usecases.content import make_context
 
 
 @pytest.fixture

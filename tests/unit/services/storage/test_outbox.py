@@ -14,7 +14,8 @@ from services.storage import outbox
 from services.storage.columns import utc_now
 from services.storage.outbox import Entry
 from services.usecases import datasets
-from tests.unit.services.driver import PROJECT, Driver, make_context
+from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.usecases.content import make_context
 
 LONG_AGO = utc_now() - timedelta(hours=1)
 LATER = utc_now() + timedelta(hours=1)

@@ -12,7 +12,8 @@ from services.storage import whole
 from services.storage.columns import utc_now
 from services.usecases import datasets
 from services.usecases.lifecycle import begin_stage, hold
-from tests.unit.services.driver import PROJECT, Driver, make_context
+from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.usecases.content import make_context
 
 
 async def test_a_run_that_was_waited_for_is_read_as_it_then_is(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.usecases import datasets
-from tests.unit.services.driver import PROJECT, Driver, make_context
+from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.usecases.content import make_context
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from services.domain.errors import AlreadyExists, InvalidInput, NotFound, Resour
 from services.usecases import datasets
 from services.usecases.create import CreateRun
 from services.usecases.read import get_run
-from tests.unit.services.driver import PROJECT, Driver, make_context, spec, states
+from tests.unit.services.driver import PROJECT, Driver, spec, states
+from tests.unit.services.usecases.content import make_context
 
 
 def wrong_fields(error: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
