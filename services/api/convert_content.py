@@ -66,13 +66,13 @@ def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
     """The message of a dataset version."""
     return dataset_pb2.Dataset(
         name=dataset.name,
-        dataset_id=dataset.dataset_id,
+        dataset_id=dataset.id,
         version=dataset.version,
         description=dataset.description,
-        trace_count=dataset.content.trace_count,
-        prompt_count=dataset.content.prompt_count,
-        size_bytes=dataset.content.size_bytes,
-        sha256=dataset.content.sha256,
+        trace_count=dataset.lines.count,
+        prompt_count=dataset.lines.prompt_count,
+        size_bytes=dataset.lines.size_bytes,
+        sha256=dataset.lines.sha256,
         artifact=f"artifacts/{dataset.artifact_digest}",
         create_time=_timestamp(dataset.create_time),
     )
@@ -82,13 +82,13 @@ def eval_set_to_proto(eval_set: EvalSet) -> evalset_pb2.EvalSet:
     """The message of an eval set's version."""
     return evalset_pb2.EvalSet(
         name=eval_set.name,
-        eval_set_id=eval_set.eval_set_id,
+        eval_set_id=eval_set.id,
         version=eval_set.version,
         description=eval_set.description,
-        item_count=eval_set.content.item_count,
-        prompt_count=eval_set.content.prompt_count,
-        size_bytes=eval_set.content.size_bytes,
-        sha256=eval_set.content.sha256,
+        item_count=eval_set.lines.count,
+        prompt_count=eval_set.lines.prompt_count,
+        size_bytes=eval_set.lines.size_bytes,
+        sha256=eval_set.lines.sha256,
         artifact=f"artifacts/{eval_set.artifact_digest}",
         create_time=_timestamp(eval_set.create_time),
     )

@@ -48,13 +48,15 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.GetDatasetRequest, context: Rpc
     ) -> dataset_pb2.Dataset:
         """A dataset version."""
-        return dataset_to_proto(await datasets.get(self._context, DEFAULT_PROJECT, request.name))
+        return dataset_to_proto(
+            await datasets.VERSIONS.get(self._context, DEFAULT_PROJECT, request.name)
+        )
 
     async def ListDatasets(
         self, request: dataset_pb2.ListDatasetsRequest, context: Rpc
     ) -> dataset_pb2.ListDatasetsResponse:
         """The newest version of every dataset."""
-        found, token = await datasets.list_newest(
+        found, token = await datasets.VERSIONS.list_newest(
             self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
         )
         return dataset_pb2.ListDatasetsResponse(

@@ -40,13 +40,15 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
         self, request: evalset_pb2.GetEvalSetRequest, context: Rpc
     ) -> evalset_pb2.EvalSet:
         """An eval set's version."""
-        return eval_set_to_proto(await eval_sets.get(self._context, DEFAULT_PROJECT, request.name))
+        return eval_set_to_proto(
+            await eval_sets.VERSIONS.get(self._context, DEFAULT_PROJECT, request.name)
+        )
 
     async def ListEvalSets(
         self, request: evalset_pb2.ListEvalSetsRequest, context: Rpc
     ) -> evalset_pb2.ListEvalSetsResponse:
         """The newest version of every imported eval set."""
-        found, token = await eval_sets.list_newest(
+        found, token = await eval_sets.VERSIONS.list_newest(
             self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
         )
         return evalset_pb2.ListEvalSetsResponse(

@@ -1,12 +1,14 @@
-"""References to what has versions: an id and perhaps a version."""
+"""Versions of JSON lines under one id, and references to them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, Self
 
 from services.domain.errors import InvalidInput
+from services.domain.names import description_violations, id_violations
 from tailrace.formats.resource_id import VERSIONED_ID
 
 
@@ -46,3 +48,69 @@ class VersionReference:
 
     def __str__(self) -> str:
         return self.id if self.version is None else f"{self.id}@{self.version}"
+
+
+@dataclass(frozen=True)
+class VersionHeader:
+    """What an import says before its data; made concrete by the field of its id."""
+
+    ID: ClassVar[str]
+    """The field of the request's header that has the id: ``dataset_id``."""
+
+    id: str
+    """The id that versions share."""
+    description: str
+    """What it is, in a sentence."""
+
+    def __post_init__(self) -> None:
+        violations = [
+            *id_violations(f"header.{self.ID}", self.id),
+            *description_violations("header.description", self.description),
+        ]
+        if violations:
+            raise InvalidInput(violations)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a version holds, apart from its name."""
+
+    sha256: str
+    """sha256 of the JSON lines."""
+    size_bytes: int
+    """Size of the JSON lines."""
+    count: int
+    """Number of lines: traces, items."""
+    prompt_count: int
+    """Number of distinct prompts."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version; its content never changes. Made concrete by what refers to it."""
+
+    REFERENCE: ClassVar[type[VersionReference]]
+    """What refers to such versions."""
+
+    id: str
+    """The id, as run specs name it."""
+    version: int
+    """From 1."""
+    description: str
+    """What it is, in a sentence."""
+    lines: Lines
+    """What it holds."""
+    artifact_digest: str
+    """Digest of the artifact with its files."""
+    create_time: datetime
+    """When this version was made, in UTC."""
+
+    @property
+    def reference(self) -> str:
+        """``name@version``, as resolved run specs name it."""
+        return f"{self.id}@{self.version}"
+
+    @property
+    def name(self) -> str:
+        """``{collection}/{id}@{version}``."""
+        return f"{self.REFERENCE.COLLECTION}/{self.reference}"

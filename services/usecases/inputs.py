@@ -75,7 +75,7 @@ async def stage_inputs(
     found = Inputs()
     if "dataset" in run.resolved_spec:
         found.artifacts.append(
-            await datasets.artifact(conn, run.project, run.resolved_spec["dataset"])
+            await datasets.VERSIONS.artifact(conn, run.project, run.resolved_spec["dataset"])
         )
     if stage.kind is not StageKind.TRAIN:
         await _add_eval_sets(conn, run, found)
@@ -97,7 +97,7 @@ async def stage_inputs(
 
 async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
     for name in filter(is_imported, run.resolved_spec["infer"]["eval_sets"]):
-        artifact = await eval_sets.artifact(conn, run.project, name)
+        artifact = await eval_sets.VERSIONS.artifact(conn, run.project, name)
         found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
 
 

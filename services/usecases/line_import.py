@@ -6,32 +6,96 @@ import asyncio
 import hashlib
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from services.domain.errors import InvalidInput, ResourceExhausted
+from services.domain.version import Lines
 from services.storage.blobs import BlobStore
 from services.storage.partial_upload import storage_errors
 from services.usecases.context import Context
-from tailrace.formats.jsonl import FormatError, bounded_lines
+from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation
 
 
-class CountedLines:
-    """The lines of a file, hashed and counted on the way.
+@dataclass(frozen=True)
+class LineKind:
+    """What lines an import takes."""
 
-    Iterating raises ``InterruptedError`` once ``stop`` is set.
+    noun: str
+    """What they are together: ``dataset``."""
+    unit: str
+    """What each is, in the plural: ``traces``."""
+    most: int
+    """How many there may be; bounds what checking ids and prompts keeps in memory."""
+    reason: str
+    """The error's, for more: ``DATASET_TOO_LARGE``."""
+    prompts: Callable[[Iterable[bytes], LineErrors], Iterator[str]]
+    """The prompt of each good line; bad ones are noted."""
+
+    def too_large(self, allowed: str) -> ResourceExhausted:
+        """The error for more than is allowed."""
+        return ResourceExhausted(
+            self.reason, f"the {self.noun} has more than the {allowed} allowed"
+        )
+
+
+@asynccontextmanager
+async def checked(
+    context: Context, kind: LineKind, data: AsyncIterator[bytes], limit: int
+) -> AsyncIterator[tuple[Lines, BinaryIO]]:
+    """What ``data`` yields, in bounded memory: counted and without fault, as a file at its start.
+
+    Raises ``InvalidInput`` (each bad line as ``line N``, at most 100 of them) and
+    ``ResourceExhausted`` (the kind's reason for more than ``limit`` bytes, STORAGE_FULL).
     """
+    async with _spooled(context, data, limit, kind) as spool:
+        stop = threading.Event()
+        try:
+            lines = await asyncio.to_thread(scan, kind, spool, stop)
+        except FormatError as error:
+            raise _bad_lines(error) from error
+        finally:
+            # A cancelled call leaves the thread behind, which shall not read on for minutes.
+            stop.set()
+        await _to_start(spool)
+        yield lines, spool
+
+
+def scan(kind: LineKind, file: BinaryIO, stop: threading.Event) -> Lines:
+    """Check and count lines; raises ``InterruptedError`` once ``stop`` is set.
+
+    Raises ``FormatError`` and ``ResourceExhausted``.
+    """
+    lines, errors = _CountedLines(file, stop), LineErrors()
+    count, distinct = 0, set()
+    for prompt in kind.prompts(lines, errors):
+        count += 1
+        if count > kind.most:
+            raise kind.too_large(f"{kind.most} {kind.unit}")
+        distinct.add(hashlib.sha256(prompt.encode()).digest()[:16])
+    errors.raise_any()
+    return Lines(lines.sha256, lines.size_bytes, count, len(distinct))
+
+
+async def put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
+    """Store a file's content; its entry in a listing."""
+    blob = await blobs.put(source)
+    return FileEntry(path, blob.sha256, blob.size_bytes)
+
+
+class _CountedLines:
+    """The lines of a file, hashed and counted on the way."""
 
     def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
         self._file = file
         self._stop = stop
         self._digest = hashlib.sha256()
         self.size_bytes = 0
-        """Bytes read so far."""
 
     def __iter__(self) -> Iterator[bytes]:
         for line in bounded_lines(self._file):
@@ -43,32 +107,14 @@ class CountedLines:
 
     @property
     def sha256(self) -> str:
-        """sha256 of what was read so far, in hexadecimal digits."""
         return self._digest.hexdigest()
 
 
-class Prompts:
-    """Counts distinct prompts in little memory."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def add(self, prompt: str) -> None:
-        """Note one."""
-        self._seen.add(hashlib.sha256(prompt.encode()).digest()[:16])
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-
 @asynccontextmanager
-async def spooled(
-    context: Context, data: AsyncIterator[bytes], limit: int, too_large: ResourceExhausted
+async def _spooled(
+    context: Context, data: AsyncIterator[bytes], limit: int, kind: LineKind
 ) -> AsyncIterator[BinaryIO]:
-    """A file without a name that holds everything that ``data`` yields, at its start.
-
-    Raises ``too_large`` for more than ``limit`` bytes, and ``ResourceExhausted`` (STORAGE_FULL).
-    """
+    """A file without a name that holds everything that ``data`` yields, at its start."""
     folder = context.settings.data_dir / "spool"
     spool = await asyncio.to_thread(_open_spool, folder)
     try:
@@ -76,26 +122,19 @@ async def spooled(
         async for chunk in data:
             size += len(chunk)
             if size > limit:
-                raise too_large
+                raise kind.too_large(f"{limit} bytes")
             await asyncio.to_thread(_append, spool, chunk)
-        await rewind(spool)
+        await _to_start(spool)
         yield spool
     finally:
         await asyncio.to_thread(spool.close)
 
 
-async def rewind(spool: BinaryIO) -> None:
-    """Go back to a spool's start; raises ``ResourceExhausted`` (STORAGE_FULL)."""
+async def _to_start(spool: BinaryIO) -> None:
     await asyncio.to_thread(_rewind, spool)
 
 
-async def put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
-    """Store a file's content; its entry in a listing."""
-    blob = await blobs.put(source)
-    return FileEntry(path, blob.sha256, blob.size_bytes)
-
-
-def bad_lines(error: FormatError) -> InvalidInput:
+def _bad_lines(error: FormatError) -> InvalidInput:
     """The error that names each bad line as ``line N``."""
     found = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
     return InvalidInput(found, count=error.count)

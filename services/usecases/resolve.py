@@ -53,9 +53,9 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         await models.resolve(conn, project, source)
     if spec.dataset is None:
         return spec
-    dataset = await datasets.resolve(conn, project, spec.dataset)
-    _check_split(spec, dataset.content.prompt_count)
-    return dataclasses.replace(spec, dataset=f"{dataset.dataset_id}@{dataset.version}")
+    dataset = await datasets.VERSIONS.resolve(conn, project, spec.dataset)
+    _check_split(spec, dataset.lines.prompt_count)
+    return dataclasses.replace(spec, dataset=dataset.reference)
 
 
 async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
@@ -99,7 +99,7 @@ async def _with_eval_sets(conn: AsyncConnection, project: str, spec: RunSpec) ->
     for i, name in enumerate(spec.infer.eval_sets):
         field = f"spec.infer.eval_sets[{i}]"
         imported = is_imported(name)
-        found = await eval_sets.resolve(conn, project, name, field) if imported else None
+        found = await eval_sets.VERSIONS.resolve(conn, project, name, field) if imported else None
         reference = name if found is None else found.reference
         if reference in fixed.values():
             raise InvalidInput.field(field, f"{reference} is named twice")

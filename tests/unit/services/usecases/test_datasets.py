@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
-import io
 import json
-import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -57,7 +56,7 @@ async def test_seeding_twice_changes_nothing(context: Context) -> None:
     first = await datasets.seed(context, PROJECT, "golden-v2")
     assert await datasets.seed(context, PROJECT, "golden-v2") == first
     assert first.reference == "golden-v2@1"
-    assert (first.content.trace_count, first.content.prompt_count) == (100, 67)
+    assert (first.lines.count, first.lines.prompt_count) == (100, 67)
     assert await exported(context, "datasets/golden-v2") == golden.golden_v2_bytes()
 
 
@@ -67,7 +66,7 @@ async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Con
         artifact = await artifacts.get(conn, PROJECT, dataset.artifact_digest)
     files = {file.path: file for file in artifact.listing.files}
     assert set(files) == {"dataset.jsonl", "manifest.json"}
-    assert files["dataset.jsonl"].sha256 == dataset.content.sha256
+    assert files["dataset.jsonl"].sha256 == dataset.lines.sha256
     manifest = await read_all(local.blobs, files["manifest.json"].sha256, 10_000)
     assert json.loads(manifest) == golden.golden_v2_manifest()
 
@@ -81,8 +80,8 @@ async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
     data = trace_line("a", id="x") + b"\n" + trace_line("b").rstrip()
     dataset = await import_bytes(context, data)
     assert dataset.name == "datasets/mine@1"
-    assert dataset.content.sha256 == hashlib.sha256(data).hexdigest()
-    assert (dataset.content.trace_count, dataset.content.size_bytes) == (2, len(data))
+    assert dataset.lines.sha256 == hashlib.sha256(data).hexdigest()
+    assert (dataset.lines.count, dataset.lines.size_bytes) == (2, len(data))
     assert await exported(context, "datasets/mine@1") == data
 
 
@@ -116,7 +115,7 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> N
         await import_bytes(local, b"".join(lines))
     assert [v.field for v in error.value.violations] == ["line 2", "line 3", "line 4", "line 6"]
     with pytest.raises(NotFound):
-        await datasets.get(local, PROJECT, "datasets/mine")
+        await datasets.VERSIONS.get(local, PROJECT, "datasets/mine")
     blobs = [p for p in (local.settings.data_dir / "blobs").rglob("*") if p.is_file()]
     assert blobs == []
     assert list((local.settings.data_dir / "spool").iterdir()) == []
@@ -152,7 +151,8 @@ async def test_an_import_over_the_limit_is_refused_while_it_arrives(local: Conte
 
 
 async def test_too_many_traces_are_refused(local: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "MAX_TRACES", 3)
+    few = dataclasses.replace(datasets.TRACES, most=3)
+    monkeypatch.setattr(datasets, "TRACES", few)
     with pytest.raises(ResourceExhausted, match="3 traces"):
         await import_bytes(local, trace_line() * 0 + b"".join(trace_line(str(i)) for i in range(4)))
 
@@ -172,7 +172,7 @@ async def test_memory_stays_bounded(sqlite_url: str, tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
         await context.database.close()
-    assert dataset.content.size_bytes > 20_000_000
+    assert dataset.lines.size_bytes > 20_000_000
     assert peak < 8_000_000
 
 
@@ -195,46 +195,39 @@ async def test_a_cancelled_import_stops_reading_and_leaves_nothing(local: Contex
     with pytest.raises(asyncio.CancelledError):
         await began
     with pytest.raises(NotFound):
-        await datasets.get(local, PROJECT, "datasets/mine")
+        await datasets.VERSIONS.get(local, PROJECT, "datasets/mine")
     assert list(spool.iterdir()) == []
-
-
-def test_a_scan_that_nobody_waits_for_ends_at_the_next_line() -> None:
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(InterruptedError):
-        datasets._scan(io.BytesIO(trace_line() * 3), stop)
 
 
 async def test_what_a_run_names_is_resolved_to_a_version(context: Context) -> None:
     await import_bytes(context, trace_line("a"))
     await import_bytes(context, trace_line("b"))
     async with context.database.read() as conn:
-        assert (await datasets.resolve(conn, PROJECT, "mine")).reference == "mine@2"
-        assert (await datasets.resolve(conn, PROJECT, "mine@1")).reference == "mine@1"
+        assert (await datasets.VERSIONS.resolve(conn, PROJECT, "mine")).reference == "mine@2"
+        assert (await datasets.VERSIONS.resolve(conn, PROJECT, "mine@1")).reference == "mine@1"
         for missing in ("mine@3", "other"):
             with pytest.raises(NotFound):
-                await datasets.resolve(conn, PROJECT, missing)
+                await datasets.VERSIONS.resolve(conn, PROJECT, missing)
         for wrong in ("mine@0", "Mine", "mine@", "", "../mine", "mine@1\n"):
             with pytest.raises(InvalidInput) as error:
-                await datasets.resolve(conn, PROJECT, wrong)
+                await datasets.VERSIONS.resolve(conn, PROJECT, wrong)
             assert error.value.violations[0].field == "spec.dataset"
         with pytest.raises(NotFound):
-            await datasets.resolve(conn, "other-project", "mine")
+            await datasets.VERSIONS.resolve(conn, "other-project", "mine")
 
 
 async def test_the_newest_versions_are_listed_by_id_and_page(context: Context) -> None:
     for name in ("c", "a", "b"):
         await import_bytes(context, trace_line("1"), name)
         await import_bytes(context, trace_line("2"), name)
-    first, token = await datasets.list_newest(context, PROJECT, size=2, token="")
-    rest, end = await datasets.list_newest(context, PROJECT, size=2, token=token)
+    first, token = await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token="")
+    rest, end = await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token=token)
     assert [d.reference for d in [*first, *rest]] == ["a@2", "b@2", "c@2"]
     assert end == ""
     with pytest.raises(InvalidInput):
-        await datasets.list_newest(context, PROJECT, size=2, token="nonsense")
+        await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token="nonsense")
     with pytest.raises(InvalidInput):
-        await datasets.list_newest(context, PROJECT, size=-1, token="")
+        await datasets.VERSIONS.list_newest(context, PROJECT, size=-1, token="")
 
 
 def test_a_header_names_every_wrong_field() -> None:

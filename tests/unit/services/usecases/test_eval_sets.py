@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -53,13 +54,13 @@ async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
     data = item_line("a") + b"\n" + item_line("b") + item_line("c", prompt="3 + 3?").rstrip()
     made = await import_bytes(context, data)
     assert made.name == "evalsets/mine@1"
-    assert (made.content.item_count, made.content.prompt_count) == (3, 2)
-    assert made.content.sha256 == hashlib.sha256(data).hexdigest()
-    assert await eval_sets.get(context, PROJECT, "evalsets/mine") == made
+    assert (made.lines.count, made.lines.prompt_count) == (3, 2)
+    assert made.lines.sha256 == hashlib.sha256(data).hexdigest()
+    assert await eval_sets.VERSIONS.get(context, PROJECT, "evalsets/mine") == made
     async with context.database.read() as conn:
         artifact = await artifacts.get(conn, PROJECT, made.artifact_digest)
     (file,) = artifact.listing.files
-    assert (file.path, file.sha256) == ("eval_set.jsonl", made.content.sha256)
+    assert (file.path, file.sha256) == ("eval_set.jsonl", made.lines.sha256)
     assert await read_all(context.blobs, file.sha256, LIMIT) == data
 
 
@@ -72,15 +73,17 @@ async def test_other_content_makes_the_next_version(context: Context) -> None:
         3,
     ]
     async with context.database.read() as conn:
-        assert (await eval_sets.resolve(conn, PROJECT, "mine", "f")).reference == "mine@3"
-        assert (await eval_sets.resolve(conn, PROJECT, "mine@2", "f")).reference == "mine@2"
+        assert (await eval_sets.VERSIONS.resolve(conn, PROJECT, "mine", "f")).reference == "mine@3"
+        assert (
+            await eval_sets.VERSIONS.resolve(conn, PROJECT, "mine@2", "f")
+        ).reference == "mine@2"
         with pytest.raises(NotFound, match="evalsets/mine@4"):
-            await eval_sets.resolve(conn, PROJECT, "mine@4", "f")
+            await eval_sets.VERSIONS.resolve(conn, PROJECT, "mine@4", "f")
         with pytest.raises(InvalidInput) as error:
-            await eval_sets.resolve(conn, PROJECT, "eval_v9", "f")
+            await eval_sets.VERSIONS.resolve(conn, PROJECT, "eval_v9", "f")
         assert error.value.violations[0].field == "f"
         with pytest.raises(NotFound):
-            await eval_sets.resolve(conn, "other-project", "mine", "f")
+            await eval_sets.VERSIONS.resolve(conn, "other-project", "mine", "f")
 
 
 async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> None:
@@ -97,7 +100,7 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> N
     with pytest.raises(InvalidInput, match="no eval item"):
         await import_bytes(local, b"\n")
     with pytest.raises(NotFound):
-        await eval_sets.get(local, PROJECT, "evalsets/mine")
+        await eval_sets.VERSIONS.get(local, PROJECT, "evalsets/mine")
     assert [p for p in (local.settings.data_dir / "blobs").rglob("*") if p.is_file()] == []
     assert list((local.settings.data_dir / "spool").iterdir()) == []
 
@@ -106,7 +109,8 @@ async def test_too_much_is_refused(local: Context, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ResourceExhausted, match="100000 bytes") as error:
         await import_bytes(local, b" " * (LIMIT + 1))
     assert error.value.reason == "EVAL_SET_TOO_LARGE"
-    monkeypatch.setattr(eval_sets, "MAX_ITEMS", 3)
+    few = dataclasses.replace(eval_sets.ITEMS, most=3)
+    monkeypatch.setattr(eval_sets, "ITEMS", few)
     with pytest.raises(ResourceExhausted, match="3 items"):
         await import_bytes(local, b"".join(item_line(str(i)) for i in range(4)))
 
@@ -115,12 +119,12 @@ async def test_the_newest_versions_are_listed_by_id_and_page(context: Context) -
     for name in ("c", "a", "b"):
         await import_bytes(context, item_line("1"), name)
         await import_bytes(context, item_line("2"), name)
-    first, token = await eval_sets.list_newest(context, PROJECT, size=2, token="")
-    rest, end = await eval_sets.list_newest(context, PROJECT, size=2, token=token)
+    first, token = await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token="")
+    rest, end = await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token=token)
     assert [each.reference for each in [*first, *rest]] == ["a@2", "b@2", "c@2"]
     assert end == ""
     with pytest.raises(InvalidInput):
-        await eval_sets.list_newest(context, PROJECT, size=2, token="nonsense")
+        await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token="nonsense")
 
 
 def test_a_header_names_every_wrong_field() -> None:
