@@ -6,6 +6,7 @@ statement, its rows, the cursor's end. Together they took three times as long as
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -24,7 +25,12 @@ async def connect(
     connection = _Connection(lambda: _open(path, pragmas, options), iter_chunk_size=64)
     # As SQLAlchemy does: a connection that nobody closed must not keep the process alive.
     connection._thread.daemon = True
-    return await connection
+    try:
+        return await connection
+    except sqlite3.Error:
+        # Its thread has been told to end, and answers: the loop must still be there then.
+        await asyncio.to_thread(connection._thread.join)
+        raise
 
 
 def _open(path: str, pragmas: Sequence[str], options: dict[str, Any]) -> sqlite3.Connection:

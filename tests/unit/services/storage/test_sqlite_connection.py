@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,12 @@ async def test_errors_are_the_drivers_and_leave_the_connection_usable(database: 
         assert (await conn.scalar(sa.text("SELECT count(*) FROM t"))) == 0
 
 
-async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    before = threading.active_count()
     with pytest.raises(aiosqlite.OperationalError, match="unable to open database file"):
         await connect(str(tmp_path / "none" / "a.db"))
+    # The one that waited for the connection's to end belongs to the loop.
+    assert threading.active_count() - before <= 1
 
 
 async def test_a_new_file_is_shared_by_all_that_open_it_at_once(tmp_path: Path) -> None:
