@@ -10,6 +10,9 @@ DATASETS = VersionTable(
     "datasets",
     id_column="dataset_id",
     count_column="trace_count",
-    missing=("DATASET_NOT_FOUND", "import or seed it, or list what there is"),
+    missing=(
+        "DATASET_NOT_FOUND",
+        "`tailrace datasets seed` or `import` makes one, `list` names all",
+    ),
 )
 """Versions of datasets."""

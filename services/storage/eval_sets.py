@@ -10,6 +10,9 @@ EVAL_SETS = VersionTable(
     "eval_sets",
     id_column="eval_set_id",
     count_column="item_count",
-    missing=("EVAL_SET_NOT_FOUND", "import it, or list what there is"),
+    missing=(
+        "EVAL_SET_NOT_FOUND",
+        "`tailrace evalsets import` makes one, `list` names all",
+    ),
 )
 """Versions of eval sets."""

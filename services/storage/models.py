@@ -67,7 +67,8 @@ async def get(conn: AsyncConnection, project: str, model_id: str) -> Model:
     if row is None:
         raise NotFound(
             "MODEL_NOT_FOUND",
-            f"models/{model_id} does not exist: import it, or list what there is",
+            f"models/{model_id} does not exist: `tailrace models import` makes one, "
+            "`list` names all",
         )
     return _model(row, await artifacts.get(conn, project, row["artifact_digest"]))
 

@@ -112,7 +112,9 @@ def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
 
 def missing(run_id: str) -> NotFound:
     """The error for a run that is not there."""
-    return NotFound("RUN_NOT_FOUND", f"{run_name(run_id)} does not exist")
+    return NotFound(
+        "RUN_NOT_FOUND", f"{run_name(run_id)} does not exist; `tailrace runs list` names all"
+    )
 
 
 async def by_uid(conn: AsyncConnection, uid: str) -> Run | None:

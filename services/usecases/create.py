@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
-from services.storage import requests, runs
+from services.storage import capacity, requests, runs
 from services.storage.locks import advisory_lock
 from services.usecases.accept import Submission, accept, build, check_repeated
 from services.usecases.context import Context
 from services.usecases.resolve import unknown_judges
-from services.usecases.view import RunView, StageView
+from services.usecases.view import RunView, view_of_planned
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import SpecError, Violation, parse
@@ -57,7 +57,8 @@ async def create_run(
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await build(conn, submission)
-        return respond(RunView(run, [StageView(stage, [], "") for stage in new_stages], []))
+            now = await capacity.look(conn)
+        return respond(view_of_planned(run, new_stages, now))
     response: Response = await (await context.groups.submit(context, accept, submission))
     return response
 

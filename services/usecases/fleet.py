@@ -99,7 +99,10 @@ def _pool(
 async def _view(conn: AsyncConnection, worker_id: str) -> WorkerView:
     worker = await workers.get(conn, worker_id)
     if worker is None:
-        raise NotFound("WORKER_NOT_FOUND", f"{worker_name(worker_id)} does not exist")
+        raise NotFound(
+            "WORKER_NOT_FOUND",
+            f"{worker_name(worker_id)} does not exist; `tailrace workers list` names all",
+        )
     return WorkerView(worker, (await _occupied(conn)).get(worker_id, {}))
 
 

@@ -75,6 +75,11 @@ def view_of_new(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
     return RunView(run, views, [])
 
 
+def view_of_planned(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
+    """A run that is not stored; each stage says why it would wait with the fleet as it is."""
+    return RunView(run, [StageView(s, [], waiting_reason(s, None, now)) for s in of_run], [])
+
+
 async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
     queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
     if not queued:
@@ -99,5 +104,6 @@ def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, now: Capaci
     if entry is not None and entry[1] == 0 and entry[0] > utc_now() and stage.failures:
         return f"attempt {stage.attempt} is due at {entry[0]:%Y-%m-%dT%H:%M:%SZ}, after a failure"
     if now.busy.get(stage.pool, 0) >= slots:
-        return f"all {slots} slots of pool {stage.pool!r} are busy"
+        busy = "the slot" if slots == 1 else f"all {slots} slots"
+        return f"{busy} of pool {stage.pool!r} {'is' if slots == 1 else 'are'} busy"
     return ""

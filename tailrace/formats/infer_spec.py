@@ -96,10 +96,13 @@ class InferSpec:
             return [Violation(path, "names an eval set twice")]
         known = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)
         return [
-            Violation(f"{path}[{i}]", unknown_name(name, known))
+            Violation(f"{path}[{i}]", f"{unknown_name(name, known)}, and what {_IMPORT} adds")
             for i, name in enumerate(self.eval_sets)
             if name not in known and not is_imported(name)
         ]
+
+
+_IMPORT = "`tailrace evalsets import`"
 
 
 def is_imported(eval_set: str) -> bool:

@@ -229,12 +229,15 @@ class RunSpec:
         if gate.metric not in JUDGED:
             return self._has_loss(gate, path)
         found = []
-        if gate.judge not in {judge.name for judge in self.judges}:
-            found.append(Violation(f"{path}.judge", f"{gate.judge!r} is not one of judges"))
+        judges = [judge.name for judge in self.judges]
+        if gate.judge not in judges:
+            what = f"{gate.judge!r} is not one of judges: {', '.join(judges)}"
+            found.append(Violation(f"{path}.judge", what))
         if self.infer is None:
             return found
         if gate.eval_set not in self.infer.eval_sets:
-            what = f"{gate.eval_set!r} is not one of infer.eval_sets"
+            there = ", ".join(self.infer.eval_sets)
+            what = f"{gate.eval_set!r} is not one of infer.eval_sets: {there}"
             found.append(Violation(f"{path}.eval_set", what))
         if gate.metric is GateMetric.LIFT and not self.infer.include_base:
             found.append(Violation(f"{path}.metric", "lift needs infer.include_base"))

@@ -437,7 +437,9 @@ class Stage(google.protobuf.message.Message):
     attempt: builtins.int
     """The current attempt's number; 0 before the first."""
     waiting_reason: builtins.str
-    """Why it still waits, such as a pool that no live worker serves; empty otherwise."""
+    """Why it still waits, such as a pool that no live worker serves; empty otherwise. With
+    `validate_only`, why it would wait.
+    """
     cached_from: builtins.str
     """The stage (`runs/{run}/stages/{stage}`) whose result was reused; SKIPPED only."""
     @property

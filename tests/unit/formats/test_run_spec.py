@@ -194,3 +194,13 @@ def test_names_are_explained_in_words(changes: dict[str, Any], field: str, says:
     found = {v.field: v.description for v in raised.value.violations}
     assert says in found[field]
     assert "[a-z" not in found[field]
+
+
+def test_a_name_that_is_not_there_comes_with_those_that_are() -> None:
+    with pytest.raises(SpecError) as error:
+        parse(RunSpec, changed(gates=[GATE | {"eval_set": "mine", "judge": "contains"}]))
+    judge, eval_set = (violation.description for violation in error.value.violations)
+    assert judge == "'contains' is not one of judges: answer_correctness"
+    assert eval_set.startswith("'mine' is not one of infer.eval_sets: ")
+    with pytest.raises(SpecError, match="tailrace evalsets import"):
+        parse(RunSpec, changed(infer={"eval_sets": ["my file.jsonl"]}))

@@ -125,6 +125,14 @@ async def test_validate_only_stores_nothing(driver: Driver) -> None:
     await driver.submit(CreateRun("other", spec(), "request-3"))
 
 
+async def test_validate_only_says_what_would_wait_for_a_worker(driver: Driver) -> None:
+    changed = spec(execution={"infer": {"pool": "gpu"}})
+    view = await driver.submit(CreateRun("", changed, validate_only=True))
+    train, infer, judge = (stage.waiting_reason for stage in view.stages)
+    assert (train, judge) == ("", "")
+    assert infer.startswith("no live worker serves pool 'gpu'")
+
+
 async def test_blocks_that_are_left_out_leave_their_stage_out(driver: Driver) -> None:
     view = await driver.create(
         model={"source": "distilgpt2"}, train=None, infer={"eval_sets": ["eval_v1"]}, judges=None

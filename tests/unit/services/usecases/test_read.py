@@ -87,7 +87,7 @@ async def test_a_stage_says_why_it_waits(driver: Driver) -> None:
     await driver.create("b")
     assert (await driver.get("a")).stages[0].waiting_reason == ""
     await driver.start("a")
-    assert (await driver.get("b")).stages[0].waiting_reason == "all 1 slots of pool 'cpu' are busy"
+    assert (await driver.get("b")).stages[0].waiting_reason == "the slot of pool 'cpu' is busy"
 
 
 async def test_a_stage_that_waits_for_its_retry_says_until_when(driver: Driver) -> None:
