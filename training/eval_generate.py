@@ -28,6 +28,7 @@ from training.commands import (
     start_machine,
 )
 from training.observer import LoggingObserver
+from training.prediction_files import predictions_beside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,11 +59,6 @@ def generate(options: argparse.Namespace) -> None:
     logging.info("predictions: %s", predictions_path)
 
 
-def predictions_beside(output: Path) -> Path:
-    """Where predictions go by default: ``name.jsonl`` to ``name.predictions.jsonl``."""
-    return output.with_name(f"{output.stem}.predictions.jsonl")
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="eval_generate.py", description=__doc__, allow_abbrev=False
@@ -71,7 +67,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_eval_set_flags(parser)
     parser.add_argument("--output", type=Path, required=True, help="file for the eval traces")
     parser.add_argument(
-        "--predictions", type=Path, help="file for the predictions (default: beside --output)"
+        "--predictions",
+        type=Path,
+        help="file for the predictions (default: --output, ending in .predictions.jsonl)",
     )
     parser.add_argument(
         "--model_role",

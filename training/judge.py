@@ -28,8 +28,8 @@ from training.config import read_yaml
 from training.errors import ConfigError, DataError
 from training.judge_run import JudgeInputs, judge_setup, run_judges
 from training.judges import judge_names, make_judge
-from training.judging import read_predictions
 from training.observer import Observer
+from training.prediction_files import read_predictions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

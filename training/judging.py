@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import FormatError, read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import ComparisonKind, JudgeComparison, JudgeScore
 from tailrace.formats.verdict import Outcome, Verdict
 from training.asked import Answers, Asked, ask_all, group_by_item, others_of
-from training.errors import DataError, StoppedError, TooManyJudgeErrorsError, TrainingError
+from training.errors import StoppedError, TooManyJudgeErrorsError, TrainingError
 from training.evalsets import EvalSets
 from training.judges.base import Judge, JudgeError, Judgement, Question
 from training.observer import Observer
@@ -27,19 +25,6 @@ class Judged:
     verdicts: list[Verdict]
     scores: list[JudgeScore]
     comparisons: list[JudgeComparison] = field(default_factory=list)
-
-
-def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file.
-
-    Raises :class:`training.errors.DataError` naming every line that is not a prediction.
-    """
-    try:
-        return read_records(Prediction, path)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}") from error
-    except FormatError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def judge_predictions(

@@ -67,7 +67,7 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
 def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
     """The INFER stage: predictions of a model for eval sets, and of the untouched one if asked."""
     from training.evaluation import evaluate
-    from training.judging import read_predictions
+    from training.prediction_files import read_predictions
 
     if job.spec.infer is None:
         raise ConfigError("an INFER stage needs an infer block")
@@ -126,7 +126,7 @@ def _fresh(job: StageJob) -> Evaluated:
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     """The JUDGE stage: verdicts on predictions."""
     from training.judge_run import JudgeInputs, count_leaked, run_judges
-    from training.judging import read_predictions
+    from training.prediction_files import read_predictions
 
     if job.spec.infer is None or job.inputs.predictions is None:
         raise ConfigError("a JUDGE stage needs an infer block and predictions")

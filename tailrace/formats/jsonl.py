@@ -19,6 +19,10 @@ MAX_LINE_BYTES = 32 * 1024 * 1024
 MAX_REPORTED_ERRORS = 100
 """How many wrong lines an error lists; further ones are only counted."""
 
+_TOLD_LINES = 3
+_TOLD_CHARACTERS = 300
+"""How much of them its message tells: enough to see what kind of file it is."""
+
 
 @dataclass(frozen=True)
 class LineError:
@@ -38,8 +42,9 @@ class FormatError(ValueError):
     def __init__(self, errors: list[LineError], count: int | None = None) -> None:
         self.errors = errors[:MAX_REPORTED_ERRORS]
         self.count = len(errors) if count is None else count
-        shown = "; ".join(f"line {e.line}: {e.reason}" for e in self.errors[:10])
-        more = f"; and {self.count - 10} more" if self.count > 10 else ""
+        told = self.errors[:_TOLD_LINES]
+        shown = "; ".join(f"line {e.line}: {_beginning(e.reason)}" for e in told)
+        more = f"; and {self.count - len(told)} more" if self.count > len(told) else ""
         super().__init__(f"{shown}{more}")
 
 
@@ -130,6 +135,10 @@ def write_records(path: Path, records: Iterable[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(dump_record(record) for record in records)
+
+
+def _beginning(reason: str) -> str:
+    return reason if len(reason) <= _TOLD_CHARACTERS else reason[: _TOLD_CHARACTERS - 1] + "…"
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,10 +47,20 @@ def test_all_wrong_lines_are_reported_with_numbers() -> None:
 def test_errors_are_capped_but_counted() -> None:
     errors = LineErrors()
     list(parse_records(Point, [b"no"] * 250, errors))
-    with pytest.raises(FormatError, match="and 240 more") as caught:
+    with pytest.raises(FormatError, match="and 247 more") as caught:
         errors.raise_any()
     assert len(caught.value.errors) == jsonl.MAX_REPORTED_ERRORS
     assert caught.value.count == 250
+
+
+def test_the_message_stays_short() -> None:
+    line = b"{" + b", ".join(b'"key_%d": 1' % i for i in range(500)) + b"}"
+    errors = LineErrors()
+    list(parse_records(Point, [line] * 100, errors))
+    with pytest.raises(FormatError, match=r"line 3: key_0: .*…; and 97 more") as caught:
+        errors.raise_any()
+    assert len(str(caught.value)) < 1000
+    assert len(caught.value.errors[0].reason) > 1000
 
 
 @pytest.mark.parametrize(

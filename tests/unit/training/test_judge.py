@@ -14,7 +14,9 @@ from tailrace.formats.prediction import ModelRole
 from tailrace.formats.verdict import Verdict
 from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.asked import prediction
+from training.eval_output import write_eval_traces
 from training.judge import main
+from training.prediction_files import read_predictions
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(3)]
 
@@ -118,6 +120,24 @@ def test_agreement_with_people(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "agrees on 2/3 = 0.667" in said
     assert "Cohen's kappa 0.400, 1 wrong answers pass, 0 errors" in said
     assert "2: person fail, judge pass: the marked answer is the expected answer" in said
+
+
+def test_traces_are_told_from_predictions(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    traces = files / "results.jsonl"
+    write_eval_traces(traces, read_predictions(files / "predictions.jsonl"), {"s": ITEMS})
+
+    def said() -> str:
+        assert judge(files, "--predictions", str(traces)) == 1
+        return capsys.readouterr().err
+
+    beside, other = files / "results.predictions.jsonl", files / "predictions.jsonl"
+    assert said() == f"error: {traces} holds traces, not predictions: they are in {other}\n"
+    other.rename(beside)
+    assert said() == f"error: {traces} holds traces, not predictions: they are in {beside}\n"
+    beside.unlink()
+    assert f"an evaluation writes those to {beside}" in said()
+    traces.write_text("[\n")
+    assert "line 1: is not JSON" in said()
 
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:

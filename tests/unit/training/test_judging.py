@@ -13,8 +13,9 @@ from tailrace.formats.verdict import Outcome
 from training.asked import roles_of
 from training.errors import DataError, StoppedError
 from training.judges import JudgeSetup, make_judge
-from training.judging import Judged, judge_predictions, read_predictions
+from training.judging import Judged, judge_predictions
 from training.observer import Observer, StopRequest
+from training.prediction_files import read_predictions
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
 
