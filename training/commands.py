@@ -13,6 +13,7 @@ from tailrace.formats.prediction import ModelRole
 from tailrace.formats.results import JudgeResult, JudgeScore
 from tailrace.formats.run_spec import InferSpec
 from tailrace.formats.schema import SpecError, parse
+from tailrace.formats.split import HELD_OUT, TRAIN
 from training.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, OutputError, TrainingError
 from training.evalsets import load_eval_sets
@@ -78,7 +79,18 @@ def add_eval_set_flags(parser: argparse.ArgumentParser, *, required: bool = True
 
 
 def open_eval_sets(options: argparse.Namespace) -> dict[str, list[EvalItem]]:
-    """The eval sets that the flags name. Raises :class:`training.errors.DataError`."""
+    """The eval sets that the flags name.
+
+    Raises :class:`training.errors.DataError`, and :class:`training.errors.ConfigError` that names
+    a missing flag.
+    """
+    parts = [name for name in options.eval_set if name in (TRAIN, HELD_OUT)]
+    if parts and options.dataset is None:
+        raise ConfigError(f"{parts[0]} needs --dataset, which it is a part of")
+    if HELD_OUT in parts and options.split is None:
+        raise ConfigError(
+            f"{HELD_OUT} needs --split: split.json of the training, which says what it held out"
+        )
     split = None
     if options.dataset is not None:
         split = load_split(load_dataset(find_dataset(options.dataset)), options.split)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.golden import golden_v2, write_golden_v2
 from tailrace.formats.jsonl import read_records, write_records
 from tailrace.formats.labelled_answer import Label, LabelledAnswer
 from tailrace.formats.prediction import ModelRole
+from tailrace.formats.split import split_traces
 from tailrace.formats.verdict import Verdict
 from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.asked import prediction
+from training import eval_generate
 from training.eval_output import write_eval_traces
 from training.judge import main
 from training.prediction_files import read_predictions
@@ -138,6 +142,27 @@ def test_traces_are_told_from_predictions(files: Path, capsys: pytest.CaptureFix
     assert f"an evaluation writes those to {beside}" in said()
     traces.write_text("[\n")
     assert "line 1: is not JSON" in said()
+
+
+@pytest.mark.parametrize("command", [main, eval_generate.main])
+def test_the_flag_that_a_part_of_a_dataset_needs_is_named(
+    command: Callable[[list[str]], int], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_golden_v2(files)
+    given = ["--predictions", str(files / "predictions.jsonl"), "--output", str(files / "out")]
+    given += ["--model", str(files)] if command is eval_generate.main else []
+
+    def said(*flags: str) -> str:
+        assert command([*given, *flags]) == 1
+        return capsys.readouterr().err
+
+    held_out, dataset = ("--eval-set", "dataset:held_out"), ("--dataset", str(files / "golden-v2"))
+    assert "dataset:train needs --dataset" in said("--eval-set", "dataset:train")
+    assert "dataset:held_out needs --dataset" in said(*held_out)
+    assert "dataset:held_out needs --split: split.json of" in said(*held_out, *dataset)
+    split = files / "split.json"
+    split.write_text(split_traces(golden_v2(), 0.0, 42).dump())
+    assert "train with eval_fraction above 0" in said(*held_out, *dataset, "--split", str(split))
 
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
