@@ -44,8 +44,8 @@ def seed(
     if name != golden.NAME:
         known = f"{name!r} is not a built-in dataset; there is: {golden.NAME}"
         raise CommandError(known, exit_codes.NOT_FOUND)
-    files = golden.write_golden_v2(folder or FILES)
     stored = None if folder is not None else _seed_server(name, server)
+    files = golden.write_golden_v2(folder or FILES)
     if as_json:
         output.print_json(
             {
@@ -70,7 +70,7 @@ def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
         except Unavailable:
             if server:
                 raise
-            note = f"no control plane at {client.server}: only the files were written"
+            note = f"no control plane at {client.server}: only the files are written"
             output.console(stderr=True).print(note)
             return None
 
@@ -107,7 +107,11 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         )
         for d in found
     ]
-    output.print_table(["DATASET", "TRACES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"], rows)
+    output.print_table(
+        ["DATASET", "TRACES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"],
+        rows,
+        text=("DESCRIPTION",),
+    )
 
 
 @app.command("get")

@@ -34,6 +34,7 @@ def test_seeding_writes_files_and_the_database(served: Any, plane: Any, tmp_path
 def test_a_server_that_was_named_must_answer(tailrace: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("tailrace.cli.options.RETRY", ONE_TRY)
     assert tailrace("datasets", "seed", "--server", "127.0.0.1:1").code == 5
+    assert not Path("datasets").exists()
 
 
 def test_without_a_server_the_files_are_enough(
@@ -42,7 +43,7 @@ def test_without_a_server_the_files_are_enough(
     monkeypatch.setattr("tailrace.channel.DEFAULT_SERVER", "127.0.0.1:1")
     result = tailrace("datasets", "seed")
     assert result.code == 0
-    assert "only the files were written" in result.err
+    assert "only the files are written" in result.err
     assert (tmp_path / "datasets/golden-v2/manifest.json").is_file()
 
 
