@@ -91,7 +91,8 @@ def decode_line(line: bytes) -> Any:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
     try:
-        text = line.decode("utf-8")
+        # With its newline, what is missing at the end would be missed in column 1 of the next line.
+        text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start} of the line)") from error
     try:

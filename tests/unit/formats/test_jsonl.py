@@ -80,6 +80,15 @@ def test_refused_lines(line: bytes, complaint: str) -> None:
         decode_line(line)
 
 
+@pytest.mark.parametrize("newline", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    ("line", "column"), [(b'{"x": 1', 8), (b'{"x": 1,', 9), (b'{"x": "y', 7), (b'{"x" 1}', 6)]
+)
+def test_the_column_is_one_of_the_line(line: bytes, column: int, newline: bytes) -> None:
+    with pytest.raises(ValueError, match=rf"\(column {column}\)"):
+        decode_line(line + newline)
+
+
 def test_a_line_over_the_limit_costs_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
