@@ -37,18 +37,28 @@ def resolve_model(source: str) -> Path:
         )
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelNotFoundError(f"{source!r}: there is no such folder")
-    return _cached(source) or _fetch(source)
+    try:
+        return _cached(source) or _fetch(source)
+    except ModelUnreachableError as error:
+        if "/" not in source:
+            raise
+        # More often a mistyped folder than a model of the hub.
+        raise ModelUnreachableError(
+            f"there is no folder {source!r}; if it is meant as a model of the hub: {error}"
+        ) from error
 
 
 def _cached(hub_id: str) -> Path | None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         patterns = [*_FILES, *_VOCABULARY]
         path = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError as error:
+        raise _unknown(hub_id) from error
     try:
         list_weights(path)
     except ModelNotFoundError:
@@ -72,9 +82,7 @@ def _fetch(hub_id: str) -> Path:
             snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT_SECONDS)
         )
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelNotFoundError(
-            f"{hub_id!r} is neither a folder here nor a public model on the hub"
-        ) from error
+        raise _unknown(hub_id) from error
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         # LocalEntryNotFoundError, an OSError, is what remains of connection failures.
         raise _unreachable(hub_id, type(error).__name__) from error
@@ -93,6 +101,10 @@ def _require_reachable(hub_id: str) -> None:
         return  # It answered.
     except OSError as error:
         raise _unreachable(hub_id, str(getattr(error, "reason", error))) from error
+
+
+def _unknown(hub_id: str) -> ModelNotFoundError:
+    return ModelNotFoundError(f"{hub_id!r} is neither a folder here nor a public model on the hub")
 
 
 def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:

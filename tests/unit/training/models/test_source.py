@@ -55,6 +55,22 @@ def test_missing_folders(name: str) -> None:
         resolve_model(name)
 
 
+@pytest.mark.parametrize("name", ["missing/", "my models/missing", "a..b"])
+def test_what_cannot_be_a_name_on_the_hub_is_no_folder(name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="neither a folder here nor a public model"):
+        resolve_model(name)
+
+
+def test_a_path_is_first_told_as_a_missing_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelUnreachableError) as caught:
+        resolve_model("artifacts/nope")
+    assert str(caught.value).startswith(
+        "there is no folder 'artifacts/nope'; if it is meant as a model of the hub: the model "
+        "'artifacts/nope' is not cached on this machine"
+    )
+
+
 def test_an_unreachable_hub_is_told_at_once_with_the_ways_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
