@@ -23,6 +23,7 @@ from training.adapter_folder import FOLDER as ADAPTER
 from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
 from training.certificate import digest_arrays
+from training.checkpoint import checkpoint_step
 from training.data import Encoded, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
@@ -123,6 +124,8 @@ def run_sft(
         trainer.total,
         stream.steps_per_epoch,
     )
+    if resume is not None:
+        _log.info("continuing from step %d, that of the checkpoint", checkpoint_step(resume))
     estimated = estimate(start.model, train, trainer, stream, start.encoded.examples)
     require_fit(estimated, sft, free_memory(trainer.layout))
     trained = trainer.train(start.params, checkpoints, observer, resume, last)

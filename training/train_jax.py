@@ -21,8 +21,10 @@ if not __package__:
 from tailrace.formats.certificate import CERTIFICATES
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import ModelRole
+from tailrace.formats.results import TrainResult
 from tailrace.formats.run_spec import ModelSpec
 from tailrace.formats.split import Split
+from tailrace.formats.wording import counted
 from training.commands import (
     DEFAULT_EVAL_SET,
     add_generation_flags,
@@ -84,8 +86,8 @@ def train(options: argparse.Namespace) -> None:
         last=options.smoke_steps,
     )
     logging.info(
-        "%d steps in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
-        result.steps - result.resumed_from_step,
+        "%s in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
+        _steps_text(result),
         result.seconds,
         result.first_loss,
         result.last_loss,
@@ -93,6 +95,15 @@ def train(options: argparse.Namespace) -> None:
     )
     if options.eval_after_train:
         evaluate(options, paths.final_model, split, spec.seed)
+
+
+def _steps_text(result: TrainResult) -> str:
+    """The steps that the time is that of: a resumed training has done others before."""
+    if result.resumed_from_step == 0:
+        return counted(result.steps, "step")
+    if result.resumed_from_step == result.steps:
+        return f"no step after {result.steps}"
+    return f"steps {result.resumed_from_step + 1} to {result.steps}"
 
 
 def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) -> None:

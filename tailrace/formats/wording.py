@@ -33,6 +33,11 @@ def shown(data: object) -> str:
     return "a value of another kind"
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of what has a regular plural: ``1 step``, ``2 steps``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def quote_hint(data: object) -> str:
     """The way out where YAML reads a word as something else than text."""
     if isinstance(data, (bool, int, float, datetime.date)):

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from tailrace.formats.wording import digits, quote_hint, shown
+from tailrace.formats.wording import counted, digits, quote_hint, shown
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,7 @@ def test_numbers(number: float, text: str) -> None:
 def test_what_yaml_reads_otherwise_is_to_be_quoted() -> None:
     assert quote_hint(1) == quote_hint(False) == ": put it into quotes"
     assert quote_hint([]) == quote_hint(None) == ""
+
+
+def test_counted() -> None:
+    assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]

@@ -101,6 +101,10 @@ def test_resuming_a_smoke_run_equals_the_whole_one(
     assert "Traceback" not in again.stderr
     resumed = train(place, output, "--resume_from", "latest", *cache)
     assert resumed.returncode == 0, resumed.stderr
+    assert "continuing from step 2, that of the checkpoint" in resumed.stdout
+    assert "steps 3 to 4 in " in resumed.stdout
+    assert "2 steps in " in short.stdout
+    assert "continuing" not in short.stdout
     weights = ("final_model/model.safetensors", "split.json")
     for name in weights:
         assert (output / name).read_bytes() == (trained / name).read_bytes()
