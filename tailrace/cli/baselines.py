@@ -46,7 +46,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         output.print_messages(found)
         return
     rows = [(b.name, b.run, output.moment(b.update_time), b.description) for b in found]
-    output.print_table(["BASELINE", "RUN", "SINCE", "DESCRIPTION"], rows)
+    output.print_table(["BASELINE", "RUN", "SINCE", "DESCRIPTION"], rows, text=("DESCRIPTION",))
 
 
 @app.command("delete")

@@ -21,7 +21,11 @@ SHOWN_ITEMS = 10
 """Won and lost items that are shown per comparison unless all are asked for."""
 
 _ROLE = evaluation_pb2.ModelRole.DESCRIPTOR
-_TEST = evaluation_pb2.PairedTest.DESCRIPTOR
+_TESTS = {
+    evaluation_pb2.PAIRED_TEST_UNSPECIFIED: "test not named",
+    evaluation_pb2.PAIRED_TEST_MCNEMAR: "McNemar",
+    evaluation_pb2.PAIRED_TEST_PAIRED_BOOTSTRAP: "bootstrap",
+}
 
 
 def compare(
@@ -46,18 +50,17 @@ def compare(
 def print_comparison(found: run_pb2.CompareRunsResponse, *, all_items: bool) -> None:
     """What differs, as tables."""
     names = [run_id(run) for run in found.runs]
-    columns = [name.upper() for name in names]
     _title("What differs in the specs")
     specs = [(each.path, *map(_text, each.values)) for each in found.spec_differences]
-    _table(["KEY", *columns], specs)
+    _table(["KEY", *names], specs, text=names)
     _title("Final numbers")
-    _table(["METRIC", *columns], [(m.name, *map(_number, m.values)) for m in found.metrics])
+    _table(["METRIC", *names], [(m.name, *map(_number, m.values)) for m in found.metrics])
     for name in shared_names(found.curves):
         _title(f"{name} by step")
-        _table(["STEP", *columns], curve_rows(found.curves, name, [r.name for r in found.runs]))
+        _table(["STEP", *names], curve_rows(found.curves, name, [r.name for r in found.runs]))
     _title(f"Verdicts, item by item, against {names[0]}")
     _table(
-        ["RUN", "JUDGE", "EVAL SET", "MODEL", "WINS", "LOSSES", "TIES", "DIFFERENCE (95%)", "P"],
+        ["RUN", "JUDGE, SET, MODEL", "WINS", "LOSSES", "TIES", "DIFFERENCE (95%)", "P"],
         [_verdict_row(each) for each in found.verdicts],
     )
     for each in found.verdicts:
@@ -69,10 +72,12 @@ def _title(title: str) -> None:
     output.console().print(f"\n{title}", style="bold")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, text: Sequence[str] = ()
+) -> None:
     filled = list(rows)
     if filled:
-        output.print_table(columns, filled)
+        output.print_table(columns, filled, text=text)
     else:
         output.console().print("nothing")
 
@@ -83,12 +88,11 @@ def _verdict_row(each: run_pb2.VerdictComparison) -> tuple[object, ...]:
     if compared.HasField("difference"):
         interval = f"({compared.low:+.3f} to {compared.high:+.3f})"
         difference = f"{compared.difference:+.3f} {interval}"
-        chance = f"{compared.p_value:.3g} {enum_word(_TEST, compared.test)}"
+        chance = f"{compared.p_value:.3g} ({_TESTS.get(compared.test, compared.test)})"
     return (
         each.run.removeprefix("runs/"),
-        compared.judge,
-        compared.eval_set,
-        enum_word(_ROLE, each.model_role),
+        # One column: a terminal has no room for three that are folded between words.
+        f"{compared.judge} {compared.eval_set} {enum_word(_ROLE, each.model_role)}",
         compared.wins,
         compared.losses,
         compared.ties,

@@ -97,7 +97,9 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         )
         return
     rows = [*map(_row, found), *((name, "", "", "", "built in") for name in EVAL_SETS)]
-    output.print_table(["EVAL SET", "ITEMS", "SIZE", "CREATED", "DESCRIPTION"], rows)
+    output.print_table(
+        ["EVAL SET", "ITEMS", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)
+    )
 
 
 def _row(each: evalset_pb2.EvalSet) -> tuple[object, ...]:

@@ -59,7 +59,9 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         )
         for m in found
     ]
-    output.print_table(["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows)
+    output.print_table(
+        ["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)
+    )
 
 
 @app.command("get")

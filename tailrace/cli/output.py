@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
@@ -15,7 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tailrace.cli.tables import Column, widths
 from tailrace.protomap import to_mapping
+
+_PIPED_TEXT = 60
+"""Characters of free text that a table shows where there is no terminal."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -56,16 +60,45 @@ def print_messages(messages: Iterable[Message]) -> None:
     print_json([plain(message) for message in messages])
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table without lines; numbers to the right, nothing cut off in a pipe."""
-    filled = [[cell(value) for value in row] for row in rows]
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    text: Collection[str] = (),
+    keys: Collection[str] | None = None,
+) -> None:
+    """A table without lines; numbers to the right.
+
+    ``text`` names columns of free text, ``keys`` those that are copied (the first unless given). A
+    terminal folds what has no room and cuts nothing; a pipe gets a line per row, in which free text
+    is shortened: one long answer would pad every row.
+    """
+    out = console()
+    limit = None if out.is_terminal else _PIPED_TEXT
+    filled = [
+        [
+            _shortened(cell(v), limit if c in text else None)
+            for c, v in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
+    keys = columns[:1] if keys is None else keys
+    measured = [
+        Column([name, *(row[index] for row in filled)], name in text, name in keys)
+        for index, name in enumerate(columns)
+    ]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        numeric = all(re.fullmatch(r"[-\d.,/ %]*", row[index]) for row in filled)
-        table.add_column(column, justify="right" if filled and numeric else "left")
+    for column, width in zip(measured, widths(measured, out.width), strict=True):
+        numeric = all(re.fullmatch(r"[-\d.,/ %]*", each) for each in column.cells[1:])
+        justify: Literal["left", "right"] = "right" if filled and numeric else "left"
+        table.add_column(Text(column.cells[0]), justify=justify, width=width, overflow="fold")
     for row in filled:
         table.add_row(*(Text(value) for value in row))
-    console().print(table)
+    out.print(table)
+
+
+def _shortened(value: str, limit: int | None) -> str:
+    return value if limit is None or len(value) <= limit else value[: limit - 1] + "…"
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:

@@ -162,7 +162,7 @@ def print_result(run: run_pb2.Run) -> None:
     if run.gates:
         output.console().print()
         rows = [(g.name, enum_word(_GATE, g.outcome), g.baseline, g.reason) for g in run.gates]
-        output.print_table(["GATE", "OUTCOME", "AGAINST", "REASON"], rows)
+        output.print_table(["GATE", "OUTCOME", "AGAINST", "REASON"], rows, text=("REASON",))
 
 
 def print_error(error: run_pb2.StageError) -> None:

@@ -66,6 +66,11 @@ def create(
         output.print_json(output.plain(run))
     else:
         output.console().print(f"{file} is a valid run of {len(run.stages)} stages")
+        for stage in run.stages:
+            if stage.waiting_reason:
+                output.console().print(
+                    output.printable(f"{stage.id} would wait: {stage.waiting_reason}")
+                )
 
 
 @app.command("get")
@@ -191,7 +196,8 @@ def predictions(
         (p.eval_set, p.example_id, p.prompt, p.text or p.error, enum_word(finish, p.finish_reason))
         for p in found
     ]
-    output.print_table(["EVAL SET", "ITEM", "PROMPT", "PREDICTION", "ENDED BY"], rows)
+    heads = ["EVAL SET", "ITEM", "PROMPT", "PREDICTION", "ENDED BY"]
+    output.print_table(heads, rows, text=("PROMPT", "PREDICTION"), keys=("ITEM",))
 
 
 @app.command("verdicts")
@@ -228,7 +234,7 @@ def verdicts(
         for v in found
     ]
     heads = ["JUDGE", "EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"]
-    output.print_table(heads, rows)
+    output.print_table(heads, rows, text=("EXPECTED", "FOUND", "REASON"), keys=("ITEM",))
 
 
 @app.command("download")

@@ -65,7 +65,7 @@ class LiveView:
                 self._progress.start_task(bar)
             if stage.HasField("end_time"):
                 self._progress.stop_task(bar)
-            note = f"{stage_state(stage)} {self._losses.get(stage.id, '')} {stage.waiting_reason}"
+            note = f"{stage_state(stage)} {self._losses.get(stage.id, '')} {_why(stage)}"
             progress = stage.progress
             self._progress.update(
                 bar,
@@ -84,6 +84,11 @@ class LiveView:
         self._losses[stage] = f"loss {point.value:.4f}"
         if stage in self._bars:
             self._progress.update(self._bars[stage], note=f"RUNNING {self._losses[stage]}")
+
+
+def _why(stage: run_pb2.Stage) -> str:
+    """Why a stage does not run: what it waits for, or whose result it takes."""
+    return f"reuses {stage.cached_from}" if stage.cached_from else stage.waiting_reason
 
 
 class PlainView:
@@ -109,8 +114,8 @@ class PlainView:
     def run(self, run: run_pb2.Run) -> None:
         """Print what changed state, and now and then how far a stage is whose log does not say."""
         for stage in run.stages:
-            waits = f" ({stage.waiting_reason})" if stage.waiting_reason else ""
-            self._changed(stage.id, f"{stage_state(stage)}{waits}")
+            why = f" ({_why(stage)})" if _why(stage) else ""
+            self._changed(stage.id, f"{stage_state(stage)}{why}")
             self._totals[stage.id] = stage.progress.total
             if stage.kind != run_pb2.STAGE_KIND_TRAIN and stage.progress.total:
                 text = f"{stage.progress.done}/{stage.progress.total} {stage.progress.unit}"

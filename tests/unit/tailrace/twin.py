@@ -119,6 +119,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
                 run.state = run_pb2.RUN_STATE_QUEUED
                 self.runs[name] = run
                 self.by_request[request.request_id] = name
+                if request.validate_only:
+                    run.stages.add(id="infer", waiting_reason="no live worker serves pool 'gpu'")
         # The effect is there before the answer is lost.
         self.faults.enter("CreateRun", request, context)
         return self.runs[self.by_request[request.request_id]]

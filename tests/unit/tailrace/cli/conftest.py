@@ -58,3 +58,11 @@ def served(tailrace: Tailrace, plane: Any, monkeypatch: pytest.MonkeyPatch) -> T
     """The same with the twin as TAILRACE_SERVER."""
     monkeypatch.setenv("TAILRACE_SERVER", plane.address)
     return tailrace
+
+
+@pytest.fixture
+def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to a terminal of 80 columns, as rich sees it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "80")

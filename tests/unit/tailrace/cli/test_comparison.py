@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -38,18 +39,18 @@ def test_runs_beside_each_other(served: Any, comparison: run_pb2.CompareRunsResp
     result = served("runs", "compare", "a", "b")
     assert result.code == 0
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
-    assert "KEY A B" in lines
+    assert "KEY a b" in lines
     assert "train.sft.learning_rate 2e-05 -" in lines
     assert "train.last_loss 0.5 0.25" in lines
     assert lines[lines.index("loss by step") :][1:5] == [
-        "STEP A B",
+        "STEP a b",
         "1 5.5000 5.5000",
         "40 0.5000 0.2500",
         "lowest 0.5000 at 40 0.2500 at 40",
     ]
     assert "eval_loss" not in result.out
     assert (
-        "b answer_correctness eval_v1 trained 12 1 37 +0.220 (+0.100 to +0.340) 0.0034 mcnemar"
+        "b answer_correctness eval_v1 trained 12 1 37 +0.220 (+0.100 to +0.340) 0.0034 (McNemar)"
         in lines
     )
     assert "3 of a, 0 of this run" in result.out
@@ -77,3 +78,20 @@ def test_as_json(served: Any, plane: Any, comparison: run_pb2.CompareRunsRespons
 
 def test_equal_runs_have_nothing_to_show(served: Any) -> None:
     assert served("runs", "compare", "a", "b").out.count("nothing") == 3
+
+
+def test_run_ids_are_whole_in_a_terminal(
+    served: Any, comparison: run_pb2.CompareRunsResponse, narrow_terminal: None
+) -> None:
+    first, second = "run-3D9a0b1c2d", "run-7eff0b1c2d"
+    comparison.verdicts[0].run = f"runs/{second}"
+    comparison.verdicts[0].comparison.eval_set = "dataset:held_out"
+    lines = _plain(served("runs", "compare", first, second).out).splitlines()
+    assert any(line.split() == ["KEY", first, second] for line in lines)
+    row = next(line for line in lines if line.startswith(second))
+    assert "answer_correctness" in row
+    assert not any("…" in line for line in lines)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -24,6 +25,28 @@ def test_table_keeps_markup_and_long_cells(capsys: pytest.CaptureFixture[str]) -
     assert lines[1].startswith("[red]x[/red]" + "y" * 300)
     assert lines[1].endswith(" 3")
     assert lines[2].startswith("z⏎z")
+
+
+def test_a_terminal_cuts_nothing(capsys: pytest.CaptureFixture[str], narrow_terminal: None) -> None:
+    heads = ["JUDGE", "EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"]
+    item, judge, eval_set = "golden-v2-000123", "answer_correctness", "dataset:held_out"
+    row = [judge, eval_set, item, "pass", "42", "a long answer " * 9, "they are equal"]
+    output.print_table(heads, [row], text=("EXPECTED", "FOUND", "REASON"), keys=("ITEM",))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    lines = text.splitlines()
+    assert "…" not in text
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split()[2:4] == [item, "pass"]
+    for start, whole in ((0, judge), (11, eval_set)):
+        assert "".join(line[start : start + 9].strip() for line in lines[1:]) == whole
+
+
+def test_a_pipe_shortens_free_text_only(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(["NAME", "TEXT"], [["n" * 100, "t" * 1000], ["m", "short"]], text=("TEXT",))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("n" * 100 + "  t")
+    assert lines[1].endswith("t…")
+    assert [len(line) for line in lines] == [162] * 3
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0m05s"), (65, "1m05s"), (7265, "2h01m")])

@@ -51,6 +51,7 @@ def test_validate_only(served: Any, plane: Any, run_file: Path) -> None:
     result = served("runs", "create", "-f", run_file, "--validate-only")
     assert result.code == 0
     assert "is a valid run" in result.out
+    assert "infer would wait: no live worker serves pool 'gpu'" in result.out
     assert plane.faults.calls[0][1].validate_only
 
 

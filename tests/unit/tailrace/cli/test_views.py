@@ -103,3 +103,12 @@ def test_log_lines_name_later_attempts(attempt: int, label: str) -> None:
     assert label in log_text(
         "train", attempt, run_pb2.LogLine(level=run_pb2.LOG_LEVEL_INFO, text="x")
     )
+
+
+def test_a_stage_that_takes_a_result_names_it() -> None:
+    console = _console(terminal=False)
+    run = _run(run_pb2.STAGE_STATE_SKIPPED, 0)
+    run.stages[0].cached_from = "runs/a/stages/train"
+    with PlainView(console) as view:
+        view.run(run)
+    assert "train  SKIPPED (reuses runs/a/stages/train)" in _text(console)
