@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tailrace.proxy import proxy_of
+
 SERVER_VARIABLE = "TAILRACE_SERVER"
 """Environment variable with the control plane's address."""
 
@@ -37,8 +39,8 @@ def server_address(server: str | None = None) -> str:
 def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
     """A blocking channel; plaintext unless credentials are given."""
     if credentials is None:
-        return grpc.insecure_channel(server, options=_options())
-    return grpc.secure_channel(server, credentials, options=_options())
+        return grpc.insecure_channel(server, options=_options(server))
+    return grpc.secure_channel(server, credentials, options=_options(server))
 
 
 def connect_aio(
@@ -46,12 +48,13 @@ def connect_aio(
 ) -> grpc.aio.Channel:
     """An asyncio channel, bound to the running loop; plaintext unless credentials are given."""
     if credentials is None:
-        return grpc.aio.insecure_channel(server, options=_options())
-    return grpc.aio.secure_channel(server, credentials, options=_options())
+        return grpc.aio.insecure_channel(server, options=_options(server))
+    return grpc.aio.secure_channel(server, credentials, options=_options(server))
 
 
-def _options() -> list[tuple[str, Any]]:
+def _options(server: str) -> list[tuple[str, Any]]:
     return [
+        ("grpc.enable_http_proxy", int(proxy_of(server) is not None)),
         ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         # The server decides what is too large to send.
         ("grpc.max_send_message_length", -1),

@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import unquote
 
 import grpc
@@ -39,6 +39,13 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from tailrace.formats.schema import Violation
+from tailrace.proxy import proxy_of
+
+HTTP_STATUS = "HTTP_STATUS"
+"""Reason of an error that a proxy or web server answered instead of a control plane.
+
+The metadata's ``http_status`` holds the number.
+"""
 
 
 class TailraceError(Exception):
@@ -173,18 +180,54 @@ _PEER = re.compile(r"(?:(?:ipv4|ipv6|unix):|lookup failed for )(\S+?): ")
 _CLUES = {
     "Connection refused": "nobody answers{at}: the connection was refused",
     "lookup failed": "nobody answers{at}: there is no such host",
+    "http1.x server": "what answers{at} speaks HTTP/1, so it is not a control plane",
     "failed to connect": "nobody answers{at}",
     "Socket closed": "the connection to the control plane broke",
     "Connection reset": "the connection to the control plane broke",
 }
+_PROXY_REFUSAL = re.compile(r"HTTP proxy returned response code (\d+)")
+_HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
+
+
+class _HttpMeaning(NamedTuple):
+    """Meaning of an HTTP status that came instead of a gRPC answer."""
+
+    cls: type[TailraceError]
+    text: str
+
+
+_HTTP = {
+    400: _HttpMeaning(Unavailable, "is it a plain port where TLS is expected, or the reverse?"),
+    401: _HttpMeaning(Unauthenticated, "it wants credentials, which this client does not send"),
+    403: _HttpMeaning(PermissionDenied, "it does not let this client through"),
+    404: _HttpMeaning(Unavailable, "no control plane is behind this address"),
+    405: _HttpMeaning(Unavailable, "no control plane is behind this address"),
+    413: _HttpMeaning(
+        ResourceExhausted,
+        "its limit on a request's size must be raised (nginx: client_max_body_size 0)",
+    ),
+    429: _HttpMeaning(Unavailable, "it limits how many requests may be sent"),
+    502: _HttpMeaning(Unavailable, "it cannot reach the control plane"),
+    503: _HttpMeaning(Unavailable, "it cannot reach the control plane, or limits its load"),
+    504: _HttpMeaning(
+        Unavailable,
+        "it waited too long for the control plane; its time limit must be raised "
+        "(nginx: grpc_read_timeout, grpc_send_timeout)",
+    ),
+}
+_REDIRECT = _HttpMeaning(Unavailable, "it redirects to another address; give that one")
+_OTHER_STATUS = _HttpMeaning(Unknown, "its log has the details")
 
 _CLASSES: dict[grpc.StatusCode, type[TailraceError]] = {
     cls.code: cls for cls in TailraceError.__subclasses__()
 }
 
 
-def from_rpc(error: grpc.RpcError) -> TailraceError:
-    """The typed error of a failed call, blocking or asyncio."""
+def from_rpc(error: grpc.RpcError, server: str = "") -> TailraceError:
+    """Return the typed error of a failed call, blocking or asyncio.
+
+    ``server`` is the address that was called: the message names it where a proxy is on the way.
+    """
     # What both kinds of call raise is a call as well, with its code, details and metadata.
     call: Any = error
     code: grpc.StatusCode = call.code()
@@ -192,7 +235,10 @@ def from_rpc(error: grpc.RpcError) -> TailraceError:
     status = _rich_status(call)
     if status is None:
         details = str(call.details() or code.name)
-        return cls(_plain(details) if code is grpc.StatusCode.UNAVAILABLE else details)
+        http = _HTTP_STATUS.search(details)
+        if http:
+            return _http_error(int(http[1]))
+        return cls(_plain(details, server) if code is grpc.StatusCode.UNAVAILABLE else details)
     info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
     for detail in status.details:
@@ -216,13 +262,30 @@ def is_unavailable(error: BaseException) -> bool:
     return broke or code is grpc.StatusCode.UNAVAILABLE
 
 
-def _plain(details: str) -> str:
-    """What gRPC's core says about a connection, in words; other text as it is.
+def _http_error(status: int) -> TailraceError:
+    meaning = _HTTP.get(status, _REDIRECT if 300 <= status < 400 else _OTHER_STATUS)
+    message = f"a proxy or web server answered HTTP {status} instead of the control plane"
+    metadata = {"http_status": str(status)}
+    return meaning.cls(f"{message}: {meaning.text}", reason=HTTP_STATUS, metadata=metadata)
+
+
+def _plain(details: str, server: str) -> str:
+    """Put what gRPC's core says about a connection into words; other text stays as it is.
 
     The original stays on the error's ``__cause__``.
     """
     peer = _PEER.search(details)
     at = f" at {unquote(peer[1])}" if peer else ""
+    proxy = proxy_of(server) if server else None
+    if proxy:
+        # The peer is the proxy then, which gRPC does not say.
+        at = f" at {server} by way of the proxy {proxy} (no_proxy turns it off)"
+        refusal = _PROXY_REFUSAL.search(details)
+        if refusal:
+            return (
+                f"the proxy {proxy} refuses the way to {server} (HTTP {refusal[1]}); "
+                "no_proxy names servers to reach without it"
+            )
     for clue, meaning in _CLUES.items():
         if clue in details:
             return meaning.format(at=at)

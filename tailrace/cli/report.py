@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
 from tailrace.cli.output import printable
-from tailrace.errors import TailraceError
+from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.jsonl import FormatError
 from tailrace.formats.schema import MORE, SpecError, Violation, capped
 from tailrace.spec_file import SpecFileError
@@ -58,7 +58,7 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         lines = [f"error: {_head(raised)}", *_fields(raised.violations)]
         if raised.reason:
             lines.append(f"  reason: {raised.reason}")
-        if code in _HINTS:
+        if code in _HINTS and raised.reason != HTTP_STATUS:
             lines.append(f"  hint: {_HINTS[code]}")
         return lines, code
     if isinstance(raised, SpecFileError):

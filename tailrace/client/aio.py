@@ -176,7 +176,7 @@ class AsyncClient:
                 with tried:
                     return await attempt(deadline - time.monotonic())
         except grpc.RpcError as error:
-            raise from_rpc(error) from error
+            raise from_rpc(error, self.server) from error
         raise AssertionError("a retry loop ends by returning or raising")
 
     async def _pages(self, call: Paged[Any, Item]) -> AsyncIterator[Item]:
@@ -195,7 +195,7 @@ class AsyncClient:
                 return
             except grpc.RpcError as error:
                 if not (call.resumes and is_unavailable(error)):
-                    raise from_rpc(error) from error
+                    raise from_rpc(error, self.server) from error
             finally:
                 responses.cancel()
 
@@ -213,7 +213,7 @@ class AsyncClient:
                             if not (is_unavailable(error) and self.retry.was_connected(opened)):
                                 raise
         except grpc.RpcError as error:
-            raise from_rpc(error) from error
+            raise from_rpc(error, self.server) from error
 
 
 def _aio(method: Any) -> Any:

@@ -162,7 +162,7 @@ class Client:
                 with tried:
                     return attempt(deadline - time.monotonic())
         except grpc.RpcError as error:
-            raise from_rpc(error) from error
+            raise from_rpc(error, self.server) from error
         raise AssertionError("a retry loop ends by returning or raising")
 
     def _pages(self, call: Paged[Any, Item]) -> Iterator[Item]:
@@ -179,7 +179,7 @@ class Client:
                 return
             except grpc.RpcError as error:
                 if not (call.resumes and is_unavailable(error)):
-                    raise from_rpc(error) from error
+                    raise from_rpc(error, self.server) from error
             finally:
                 responses.cancel()
 
@@ -197,4 +197,4 @@ class Client:
                             if not (is_unavailable(error) and self.retry.was_connected(opened)):
                                 raise
         except grpc.RpcError as error:
-            raise from_rpc(error) from error
+            raise from_rpc(error, self.server) from error

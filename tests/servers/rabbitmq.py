@@ -95,7 +95,10 @@ class RabbitMQ:
 
     def _start(self) -> Process:
         (self.folder / "pid").unlink(missing_ok=True)
-        process = Process(["rabbitmq-server"], log=self.folder / "node.log", env=self.env)
+        # Mnesia and a crash write files to the working directory.
+        process = Process(
+            ["rabbitmq-server"], log=self.folder / "node.log", env=self.env, cwd=self.folder
+        )
         try:
             wait_until((self.folder / "pid").exists, "RabbitMQ's pid file", 60)
             self.ctl("wait", "--timeout", "60", str(self.folder / "pid"))

@@ -29,7 +29,8 @@ def served(
 def check(*args: str, server: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(HEALTH), *args],
-        env={"TAILRACE_SERVER": server},
+        # A host's proxy is for others: nobody listens there.
+        env={"TAILRACE_SERVER": server, "http_proxy": "http://127.0.0.1:1"},
         capture_output=True,
         text=True,
         timeout=60,

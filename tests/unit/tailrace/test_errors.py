@@ -10,6 +10,7 @@ from tailrace import Client, errors
 from tailrace.errors import TailraceError
 from tailrace.formats.schema import Violation
 from tailrace.retry import RetryPolicy
+from tests.servers.http_front import answering
 
 
 def test_every_status_code_has_its_class() -> None:
@@ -105,3 +106,34 @@ def test_what_grpc_says_of_connections_is_put_into_words(details: str, message: 
     code = grpc.StatusCode.UNAVAILABLE
     error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details, "")
     assert str(errors.from_rpc(error)) == message
+
+
+@pytest.mark.parametrize(
+    ("status", "cls", "way_out"),
+    [
+        (301, errors.Unavailable, "give that one"),
+        (400, errors.Unavailable, "TLS"),
+        (401, errors.Unauthenticated, "credentials"),
+        (403, errors.PermissionDenied, "let this client through"),
+        (404, errors.Unavailable, "no control plane"),
+        (413, errors.ResourceExhausted, "client_max_body_size"),
+        (418, errors.Unknown, "log"),
+        (429, errors.Unavailable, "limits"),
+        (502, errors.Unavailable, "cannot reach the control plane"),
+        (503, errors.Unavailable, "cannot reach the control plane"),
+        (504, errors.Unavailable, "grpc_read_timeout"),
+    ],
+)
+def test_what_a_proxy_answers_instead_of_grpc_is_named(
+    connect: Any, status: int, cls: type[TailraceError], way_out: str
+) -> None:
+    with (
+        answering(status) as address,
+        connect(address, retry=RetryPolicy(attempts=1)) as client,
+        pytest.raises(TailraceError, match=f"answered HTTP {status} ") as raised,
+    ):
+        client.get_run("demo")
+    assert type(raised.value) is cls
+    assert way_out in raised.value.message
+    assert raised.value.reason == errors.HTTP_STATUS
+    assert raised.value.metadata == {"http_status": str(status)}
