@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
-from services.domain.run import RunState
+from services.domain.run import RunState, is_run_uid
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -39,6 +39,14 @@ class StateIs:
 
 
 @dataclass(frozen=True)
+class UidIs:
+    """``uid = "0f1e…"``."""
+
+    uid: str
+    """The uid wanted."""
+
+
+@dataclass(frozen=True)
 class CreatedAt:
     """``create_time >= "2026-01-01T00:00:00Z"``."""
 
@@ -58,7 +66,7 @@ class LabelIs:
     """The value wanted."""
 
 
-Condition = StateIs | CreatedAt | LabelIs
+Condition = StateIs | UidIs | CreatedAt | LabelIs
 
 
 def parse_filter(text: str) -> list[Condition]:
@@ -96,15 +104,25 @@ def _condition(field: str, sign: str, value: str, at: int) -> Condition:
         if sign not in OPERATORS:
             raise _wrong(at, f"create_time takes {' '.join(OPERATORS)}, not {sign}")
         return CreatedAt(sign, _time(value, at))
-    if field != "state" and label is None:
-        raise _wrong(at, f"unknown field {field!r}; there is state, create_time and labels.NAME")
+    if field not in ("state", "uid") and label is None:
+        raise _wrong(
+            at, f"unknown field {field!r}; there is state, uid, create_time and labels.NAME"
+        )
     if sign != "=":
         raise _wrong(at, f"{field} takes = only, not {sign}")
     if label is not None:
         return LabelIs(label[1], value)
+    if field == "uid":
+        return UidIs(_uid(value, at))
     if value not in RunState.__members__:
         raise _wrong(at, f"state must be one of {', '.join(RunState)}, not {value!r}")
     return StateIs(RunState(value))
+
+
+def _uid(value: str, at: int) -> str:
+    if not is_run_uid(value):
+        raise _wrong(at, f"uid must be 32 digits 0-9 or a-f, not {value[:80]!r}")
+    return value
 
 
 def _time(value: str, at: int) -> datetime:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
-from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.formats.resource_id import RESOURCE_ID, RUN_NAME, RUN_UID
 
 
 class RunState(enum.StrEnum):
@@ -114,8 +114,17 @@ def run_name(run_id: str) -> str:
     return f"runs/{run_id}"
 
 
+def is_run_uid(text: str) -> bool:
+    """Return True for text in the form of a run's uid."""
+    return re.fullmatch(RUN_UID, text) is not None
+
+
 def check_run_id(run_id: str, field: str) -> str:
-    """``run_id`` itself; raises :class:`InvalidInput` when it is no resource id."""
+    """``run_id`` itself; raises :class:`InvalidInput` when it is no resource id or like a uid."""
+    if is_run_uid(run_id):
+        raise InvalidInput.field(
+            field, f"{run_id!r} has the form of a uid, which names a run as well: add a letter g-z"
+        )
     if not re.fullmatch(RESOURCE_ID, run_id):
         raise InvalidInput.field(
             field, f"{run_id!r} must be 1-63 of a-z, 0-9, '-', a letter first, no '-' at the end"
@@ -124,8 +133,9 @@ def check_run_id(run_id: str, field: str) -> str:
 
 
 def parse_run_name(name: str, field: str = "name") -> str:
-    """The run id of ``runs/{run}``; raises :class:`InvalidInput` naming ``field``."""
-    collection, _, run_id = name.partition("/")
-    if collection != "runs" or not re.fullmatch(RESOURCE_ID, run_id):
-        raise InvalidInput.field(field, f"{name!r} is not a run's name; it looks like runs/my-run")
-    return run_id
+    """Return the id or uid of ``runs/{run}``; raises :class:`InvalidInput` naming ``field``."""
+    if not re.fullmatch(RUN_NAME, name):
+        raise InvalidInput.field(
+            field, f"{name[:200]!r} is not a run's name; it looks like runs/my-run"
+        )
+    return name.partition("/")[2]

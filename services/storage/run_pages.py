@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs
+from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs, UidIs
 from services.domain.run import Run
 from services.storage.columns import UtcDateTime
 from services.storage.runs import COLUMNS, run_labels, run_of, runs
@@ -35,15 +35,18 @@ async def page(
     if labels:
         led = await _most_selective(conn, project, labels)
         query, columns = _by_label(led), run_labels.c
-        order: list[sa.ColumnElement[Any]] = [columns.create_time, columns.run_uid]
+        uid: sa.ColumnElement[str] = columns.run_uid
         others = [_has(label) for label in labels if label != led]
     else:
         query, columns, others = sa.select(*COLUMNS), runs.c, []
-        order = [columns.create_time, columns.uid]
+        uid = columns.uid
+    order: list[sa.ColumnElement[Any]] = [columns.create_time, uid]
     query = query.where(columns.project == project, *others)
     for condition in conditions:
         if isinstance(condition, StateIs):
             query = query.where(columns.state == condition.state)
+        elif isinstance(condition, UidIs):
+            query = query.where(uid == condition.uid)
         elif isinstance(condition, CreatedAt):
             query = query.where(OPERATORS[condition.operator](columns.create_time, condition.time))
     if after is not None:

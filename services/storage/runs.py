@@ -12,7 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import NotFound
-from services.domain.run import RUN_TERMINAL, RUN_TRANSITIONS, Run, RunState, run_name
+from services.domain.run import (
+    RUN_TERMINAL,
+    RUN_TRANSITIONS,
+    Run,
+    RunState,
+    is_run_uid,
+    run_name,
+)
 from services.storage import history
 from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
 from services.storage.insert import insert_all_new
@@ -60,6 +67,9 @@ BY_NAME = sa.and_(
     runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
 )
 """Whether a run has the id ``run_id`` in ``project``."""
+_BY_UID_OF_PROJECT = sa.and_(
+    runs.c.project == sa.bindparam("project"), runs.c.uid == sa.bindparam("run_id")
+)
 
 _JSON = [column.name for column in runs.c if isinstance(column.type, sa.JSON)]
 COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in runs.c]
@@ -67,8 +77,8 @@ COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in 
 and its length is known.
 """
 
-_NAMED = sa.select(*COLUMNS).where(BY_NAME)
-_BY_UID = sa.select(*COLUMNS).where(runs.c.uid == sa.bindparam("uid"))
+_RUN = sa.select(*COLUMNS)
+_BY_UID = _RUN.where(runs.c.uid == sa.bindparam("uid"))
 _UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
 _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
 
@@ -96,12 +106,25 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
-    """A run by its id. Raises ``NotFound`` (RUN_NOT_FOUND)."""
-    found = await conn.execute(_NAMED, {"project": project, "run_id": run_id})
-    row = found.mappings().first()
-    if row is None:
+    """A run by its id or uid. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    rows = await rows_named(conn, _RUN, project, run_id)
+    return run_of(rows[0]._mapping)
+
+
+async def rows_named(
+    conn: AsyncConnection, query: sa.Select[Any], project: str, run_id: str
+) -> list[sa.Row[Any]]:
+    """Return the rows of a query over :data:`runs` for the run that an id or a uid names.
+
+    Raises ``NotFound`` (RUN_NOT_FOUND).
+    """
+    names = {"project": project, "run_id": run_id}
+    rows = [*await conn.execute(query.where(BY_NAME), names)]
+    if not rows and is_run_uid(run_id):
+        rows = [*await conn.execute(query.where(_BY_UID_OF_PROJECT), names)]
+    if not rows:
         raise missing(run_id)
-    return run_of(row)
+    return rows
 
 
 def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:

@@ -12,7 +12,7 @@ from services.domain.run import Run
 from services.domain.stage import Stage
 from services.domain.worker import WorkerState
 from services.storage import workers
-from services.storage.runs import BY_NAME, COLUMNS, missing, run_of, runs
+from services.storage.runs import COLUMNS, missing, rows_named, run_of, runs
 from services.storage.stages import stage_of, stages
 
 _OF_RUN = [column.name for column in runs.c]
@@ -23,7 +23,6 @@ _WHOLE = (
     .join(stages, stages.c.run_uid == runs.c.uid)
     .order_by(stages.c.ordinal)
 )
-_NAMED = _WHOLE.where(BY_NAME)
 # Rows are locked as they come: the run with its first stage, so that whoever has the run has all.
 # SQLite leaves FOR UPDATE out: its one writer is the lock.
 _HELD = _WHOLE.where(runs.c.uid == sa.bindparam("uid")).with_for_update(of=[runs, stages])
@@ -35,9 +34,8 @@ WholeRun = tuple[Run, list[Stage]]
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> WholeRun:
-    """A run by its id. Raises ``NotFound`` (RUN_NOT_FOUND)."""
-    rows = await conn.execute(_NAMED, {"project": project, "run_id": run_id})
-    found = _whole([*rows])
+    """A run by its id or uid. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    found = _whole(await rows_named(conn, _WHOLE, project, run_id))
     if found is None:
         raise missing(run_id)
     return found

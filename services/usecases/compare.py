@@ -54,7 +54,10 @@ async def compare_runs(context: Context, project: str, run_ids: list[str]) -> Co
     """Compare runs with the first. Raises ``InvalidInput``, ``NotFound``, ``ResourceExhausted``."""
     _check(run_ids)
     async with context.database.read() as conn:
-        views = [await view(conn, await runs.get(conn, project, run_id)) for run_id in run_ids]
+        compared = [await runs.get(conn, project, run_id) for run_id in run_ids]
+        # An id and a uid may name the same run.
+        _check([run.run_id for run in compared])
+        views = [await view(conn, run) for run in compared]
         scores = [await scores_of(conn, each.run) for each in views]
     others = {each.run.name: of_run for each, of_run in zip(views, scores, strict=True)}
     first = others.pop(views[0].run.name)
@@ -63,7 +66,7 @@ async def compare_runs(context: Context, project: str, run_ids: list[str]) -> Co
         {name: block for name, block in each.run.resolved_spec.items() if name not in _BESIDE}
         for each in views
     ]
-    curves = [curve for run_id in run_ids for curve in await _curves(context, project, run_id)]
+    curves = [curve for run in compared for curve in await _curves(context, project, run.run_id)]
     return Comparison(views, differences(specs), _metrics(views), curves, verdicts)
 
 

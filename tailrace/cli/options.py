@@ -47,7 +47,9 @@ BrokerUrl = Annotated[
 Output = Annotated[
     Path, typer.Option("--output", "-o", help="Folder to write to; made if it is not there.")
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Id or name (`runs/…`) of the run.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id, name (`runs/…`) or uid of the run.")
+]
 
 RETRY = RetryPolicy(attempts=6)
 """Somebody waits at the terminal: a server that is not there is told within some seconds."""

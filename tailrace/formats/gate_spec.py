@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tailrace.formats.prediction import ModelRole
-from tailrace.formats.resource_id import RESOURCE_ID, RESOURCE_ID_FORM
+from tailrace.formats.resource_id import RESOURCE_ID, RESOURCE_ID_FORM, RUN_NAME
 from tailrace.formats.schema import Violation, exactly_one, key
 
 
@@ -75,7 +75,7 @@ class GateSpec:
         "What it is compared with: `baselines/{baseline}` or `runs/{run}`.",
         default=None,
         minimum=1,
-        pattern=f"(baselines|runs)/{RESOURCE_ID}",
+        pattern=f"baselines/{RESOURCE_ID}|{RUN_NAME}",
         form="the name of a baseline or a run, such as 'baselines/main' or 'runs/my-run'",
     )
     direction: GateDirection | None = key(

@@ -14,7 +14,10 @@ VERSIONED_ID = f"{RESOURCE_ID}(@[1-9][0-9]{{0,8}})?"
 MODEL_SOURCE = r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?"
 """A hub id or the name of an imported model."""
 
-RUN_NAME = f"runs/{RESOURCE_ID}"
+RUN_UID = "[0-9a-f]{32}"
+"""A run's uid, which is accepted in place of its id; no id looks like one."""
+
+RUN_NAME = f"runs/({RUN_UID}|{RESOURCE_ID})"
 """A run's name."""
 
 RUN_NAME_FORM = "a run's name, such as 'runs/my-run'"

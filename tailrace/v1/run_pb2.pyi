@@ -258,7 +258,9 @@ class Run(google.protobuf.message.Message):
     name: builtins.str
     """`runs/{run}`."""
     uid: builtins.str
-    """Never reused, also not after deletion."""
+    """Never reused, also not after deletion; 32 digits 0-9, a-f. `runs/{uid}` is accepted wherever
+    `runs/{run}` is (Flower shows uids).
+    """
     state: global___RunState.ValueType
     """Where it is."""
     revision: builtins.int
@@ -639,7 +641,9 @@ class CreateRunRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     run_id: builtins.str
-    """Id of the run: 1-63 of a-z, 0-9, '-', letter first. Chosen by the server when empty."""
+    """Id of the run: 1-63 of a-z, 0-9, '-', letter first, not in the form of a uid. Chosen by the
+    server when empty.
+    """
     request_id: builtins.str
     """Makes the call repeatable: at most 128 printable ASCII characters (AIP-155)."""
     validate_only: builtins.bool
@@ -694,8 +698,8 @@ class ListRunsRequest(google.protobuf.message.Message):
     page_token: builtins.str
     """next_page_token of the page before; the other fields must not change."""
     filter: builtins.str
-    """AND of `state = RUNNING`, `create_time >= "2026-01-01T00:00:00Z"` (also > < <=) and
-    `labels.k = "v"` (AIP-160).
+    """AND of `state = RUNNING`, `uid = "0123…"`, `create_time >= "2026-01-01T00:00:00Z"`
+    (also > < <=) and `labels.k = "v"` (AIP-160).
     """
     order_by: builtins.str
     """`create_time desc` (default) or `create_time`."""

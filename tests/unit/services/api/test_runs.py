@@ -12,6 +12,10 @@ import pytest
 from services.storage import whole
 from tailrace.protomap import from_mapping
 from tailrace.v1 import (
+    artifact_pb2,
+    artifact_pb2_grpc,
+    baseline_pb2,
+    baseline_pb2_grpc,
     run_pb2,
     run_spec_pb2,
     stage_pb2,
@@ -33,6 +37,46 @@ async def test_a_run_comes_back_as_it_was_sent_and_resolved(caller: Caller) -> N
     got = await caller.runs.GetRun(run_pb2.GetRunRequest(name="runs/r"))
     assert [t.to_state for t in got.history] == ["RUN_STATE_QUEUED"]
     assert "no live worker" in got.stages[0].waiting_reason
+
+
+async def test_a_uid_is_accepted_wherever_a_run_is_named(caller: Caller) -> None:
+    uid = (await caller.create()).uid
+    other = await caller.create("other")
+    for method in run_pb2.DESCRIPTOR.services_by_name["RunService"].methods:
+        request = run_pb2.__dict__[method.input_type.name]()
+        fields = method.input_type.fields_by_name
+        if "names" in fields:
+            request.names.extend([f"runs/{uid}", "runs/other"])
+        elif "name" in fields or "parent" in fields:
+            setattr(request, "name" if "name" in fields else "parent", f"runs/{uid}")
+        else:
+            continue
+        call = getattr(caller.runs, method.name)(request)
+        if method.name == "WatchRun":
+            answer = (await call.read()).run
+            call.cancel()
+        elif method.server_streaming:
+            answer = [response async for response in call]
+        else:
+            answer = await call
+        if isinstance(answer, run_pb2.Run):
+            assert (answer.name, answer.uid) == ("runs/r", uid)
+        elif method.name == "CompareRuns":
+            assert [run.name for run in answer.runs] == ["runs/r", other.name]
+    twice = run_pb2.CompareRunsRequest(names=[f"runs/{uid}", "runs/r"])
+    _reason, wrong = await failing(caller.runs.CompareRuns(twice), grpc.StatusCode.INVALID_ARGUMENT)
+    assert wrong == {"names[1]": "runs/r is named twice"}
+    artifacts = artifact_pb2_grpc.ArtifactServiceStub(caller.channel)
+    await artifacts.ListArtifacts(artifact_pb2.ListArtifactsRequest(parent=f"runs/{uid}"))
+    baselines = baseline_pb2_grpc.BaselineServiceStub(caller.channel)
+    baseline = baseline_pb2.SetBaselineRequest(name="baselines/main", run=f"runs/{uid}")
+    with pytest.raises(grpc.aio.AioRpcError, match="runs/r is QUEUED"):
+        await baselines.SetBaseline(baseline)
+    nobody = caller.runs.GetRun(run_pb2.GetRunRequest(name=f"runs/{'0' * 32}"))
+    assert await failing(nobody, grpc.StatusCode.NOT_FOUND) == ("RUN_NOT_FOUND", {})
+    posing = caller.create(uid if uid[0].isalpha() else "a" * 32)
+    _reason, wrong = await failing(posing, grpc.StatusCode.INVALID_ARGUMENT)
+    assert "form of a uid" in wrong["run_id"]
 
 
 async def test_errors_carry_reason_and_every_wrong_field(caller: Caller) -> None:

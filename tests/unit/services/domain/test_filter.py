@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidInput
-from services.domain.filter import CreatedAt, LabelIs, StateIs, parse_filter
+from services.domain.filter import CreatedAt, LabelIs, StateIs, UidIs, parse_filter
 from services.domain.run import RunState
 
 
 def test_what_is_understood() -> None:
     assert parse_filter("  ") == []
     assert parse_filter("state=RUNNING") == [StateIs(RunState.RUNNING)]
+    assert parse_filter(f'uid = "{"0a" * 16}"') == [UidIs("0a" * 16)]
     text = (
         'create_time >= "2026-01-01T00:00:00Z" AND create_time < 2026-02-01 '
         "AND labels.a.b-c = 'it\\'s' AND labels.n = 7"
@@ -37,12 +38,14 @@ def test_what_is_understood() -> None:
         ("state != RUNNING", "takes = only"),
         ("create_time : 2026-01-01", "create_time takes"),
         ('create_time > "soon"', "is not a time"),
-        ("name = x", "unknown field 'name'; there is state, create_time"),
+        ("name = x", "unknown field 'name'; there is state, uid, create_time"),
         ("(state = RUNNING)", "expected a field, not '('"),
         ("labels.A = x", "unknown field"),
         ('labels.a = "x', "cannot be read from"),
         ("state RUNNING =", "expected = after state"),
         ("state = =", "expected a value"),
+        ("uid = 12", "uid must be 32 digits"),
+        (f"uid > {'0' * 32}", "uid takes = only"),
         ('labels.a = "\0"', "contains a NUL"),
     ],
 )

@@ -47,11 +47,15 @@ def test_uids_fit_into_task_ids() -> None:
 
 def test_names_are_parsed_and_refused() -> None:
     assert parse_run_name(f"runs/{new_run_id()}").startswith("run-")
+    uid = new_run_uid()
+    assert parse_run_name(f"runs/{uid}") == uid
     for name in ("", "runs/", "runs/-a", "runs/A", "models/a", "runs/a/b", "runs/" + "a" * 64):
         with pytest.raises(InvalidInput, match="parent"):
             parse_run_name(name, "parent")
     with pytest.raises(InvalidInput, match="run_id"):
         check_run_id("9", "run_id")
+    with pytest.raises(InvalidInput, match="form of a uid"):
+        check_run_id("a" * 32, "run_id")
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:

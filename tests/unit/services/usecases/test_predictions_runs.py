@@ -46,6 +46,22 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     assert [body["example_id"] for body in found] == ["1"]
 
 
+async def test_specs_may_name_a_run_by_its_uid(driver: Driver) -> None:
+    await driver.create("a")
+    await run_through(driver, "a")
+    uid = (await driver.get("a")).run.uid
+    gate = {"name": "g", "metric": "score", "judge": "contains", "eval_set": "dataset:train"}
+    view = await judge(
+        driver,
+        "j",
+        f"runs/{uid}",
+        judges=[{"name": "contains"}],
+        gates=[{**gate, "baseline": f"runs/{uid}", "max_drop": 0.1}],
+    )
+    assert view.run.resolved_spec["predictions"] == "runs/a"
+    assert view.run.resolved_spec["gates"][0]["baseline"] == "runs/a"
+
+
 async def test_judging_as_the_run_did_is_known(driver: Driver) -> None:
     await driver.create("a")
     await run_through(driver, "a")

@@ -53,6 +53,15 @@ async def test_runs_are_filtered(driver: Driver) -> None:
     assert await names(driver, f'create_time < "{created}" AND labels.team = "x"') == ["a"]
 
 
+async def test_a_uid_finds_its_run(driver: Driver) -> None:
+    uid = (await driver.create("a", labels={"team": "x"})).run.uid
+    await driver.create("b", labels={"team": "x"})
+    assert await names(driver, f'uid = "{uid}"') == ["a"]
+    assert await names(driver, f'uid = {uid} AND labels.team = "x"') == ["a"]
+    assert await names(driver, f'uid = {uid} AND labels.team = "y"') == []
+    assert await names(driver, f"uid = {'0' * 32}") == []
+
+
 async def test_pages_of_a_label_continue_where_the_last_one_ended(driver: Driver) -> None:
     for i in range(5):
         await driver.create(f"r{i}", labels={"team": "x", "odd": str(i % 2)})
