@@ -26,12 +26,13 @@ from workers.content import Content, InterruptedTransferError
 from workers.control_plane import ControlPlane
 from workers.delivery import Conclusion, Delivery, Reports
 from workers.directives import Directives, Wish
+from workers.environment import inherited_environment
 from workers.intake import Intake
 from workers.journal import Journal
 from workers.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
 from workers.reporter import Reporter
 from workers.reserve import REFILL_SECONDS, Launch, Reserve
-from workers.settings import Settings, inherited_environment
+from workers.settings import Settings
 from workers.spool import Spool, SpoolClosedError
 from workers.stage_process import StageProcess
 from workers.supervisor import Supervisor
@@ -61,12 +62,20 @@ class Means:
         """How a stage process with ``threads`` threads is started in this slot."""
         # The attempt's folder holds content from outside, which must not be imported.
         python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        inherited = inherited_environment(self._home(), self.settings.stage_environment)
         return Launch(
             command=self.settings.stage_command,
-            environment=inherited_environment() | stage_environment(self.slot, threads) | python,
+            environment=inherited | stage_environment(self.slot, threads) | python,
             cores=self.slot.cores[:threads],
             cache_dir=self.settings.cache_dir.absolute() / "xla",
         )
+
+    def _home(self) -> Path:
+        """The home folder of the slot's stage processes, which the worker empties at its start."""
+        workspace = self.settings.work_dir.absolute() / self.settings.worker_name
+        home = workspace / f"{self.slot.id}.home"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return home
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shlex
@@ -15,17 +14,16 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
-from tailrace.formats import faults
 from tailrace.formats.run_spec import RESOURCE_ID
+from workers.environment import SETTINGS_PREFIX
 
 _GIB = 1024**3
-_PREFIX = "TAILRACE_"
 
 
 class Settings(BaseSettings):
     """Every setting, read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=SETTINGS_PREFIX, frozen=True)
 
     server: str = DEFAULT_SERVER
     """``host:port`` of the control plane's gRPC server."""
@@ -68,12 +66,15 @@ class Settings(BaseSettings):
     """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
     INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
     ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_job`)."""
+    stage_environment: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of further variables that stage processes get, separated by commas. Without it they get
+    those of :mod:`workers.environment` only: no password, cloud key or hub token."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the worker's own log."""
 
-    @field_validator("pools", mode="before")
+    @field_validator("pools", "stage_environment", mode="before")
     @classmethod
-    def _split_pools(cls, value: object) -> object:
+    def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -91,6 +92,16 @@ class Settings(BaseSettings):
         for name in value:
             if not re.fullmatch(RESOURCE_ID, name):
                 raise ValueError(f"{name!r} is no pool name: 1-63 of a-z, 0-9, '-', letter first")
+        return value
+
+    @field_validator("stage_environment")
+    @classmethod
+    def _variable_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+            if name.startswith(SETTINGS_PREFIX):
+                raise ValueError(f"{name} is a setting of the worker, which no stage process gets")
         return value
 
     @field_validator("broker_url")
@@ -116,15 +127,6 @@ class Settings(BaseSettings):
     def resource_name(self) -> str:
         """``workers/{worker}``."""
         return f"workers/{self.worker_name}"
-
-
-def inherited_environment() -> dict[str, str]:
-    """This process's variables for the stage process, without our own, which hold passwords."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_PREFIX) or name == faults.VARIABLE
-    }
 
 
 def _unique_name() -> str:

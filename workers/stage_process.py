@@ -52,7 +52,7 @@ class StageProcess:
         stage = [*command, "--events-fd", str(events_writer)]
         try:
             self._popen = subprocess.Popen(
-                launcher.command(signal.SIGKILL, stage, cores),
+                launcher.command(signal.SIGKILL, stage, cores, confined=True),
                 stdin=subprocess.PIPE if waiting else subprocess.DEVNULL,
                 stdout=output_writer,
                 stderr=output_writer,

@@ -40,6 +40,16 @@ def test_it_is_pinned() -> None:
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_a_confined_child_looks_into_no_other_process() -> None:
+    command = launcher.command(signal.SIGTERM, ["cat", "/proc/self/status"], confined=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    status = dict(line.split(":\t", 1) for line in done.stdout.splitlines())
+    assert status["NoNewPrivs"] == "1"
+    ptrace, admin = 1 << 19, 1 << 21
+    assert not int(status["CapEff"], 16) & (ptrace | admin)
+
+
 def test_a_command_that_is_not_there() -> None:
     command = launcher.command(signal.SIGTERM, ["/no/such/program"])
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,7 +2,7 @@
 
 Label ``act``: ``succeed``, ``crash``, ``error``, ``hang`` (deaf to SIGTERM and SIGUSR1), ``wait``
 (until a signal), ``chatter`` (many lines), ``nothing`` (exit 0 without a result), ``garbage``,
-``memory``, ``daemon`` (leaves a grandchild behind).
+``memory``, ``daemon`` (leaves a grandchild behind), ``environment`` (prints its own).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _raise(number: int, _: Any) -> None:
 
 
 def _act(act: str, job: StageJob, send: Any) -> int:
-    print("hello from stdout")  # noqa: T201
+    print("hello from stdout", *_environment(act), sep="\n")  # noqa: T201
     send(LogEvent("ready", LogLevel.WARNING))
     send(ProgressEvent(1, 2, "steps"))
     Path(job.output_dir, "pid").write_text(str(os.getpid()))
@@ -104,6 +104,11 @@ def _act(act: str, job: StageJob, send: Any) -> int:
             print(f"line {i}")  # noqa: T201
     _succeed(job, send)
     return 0
+
+
+def _environment(act: str) -> list[str]:
+    environment = Path("/proc/self/environ").read_text() if act == "environment" else ""
+    return environment.split("\0")
 
 
 def _succeed(job: StageJob, send: Any) -> None:

@@ -25,6 +25,7 @@ from tests.servers.node import wait_until
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order
 from tests.unit.workers.control_plane import Attempt as Known
 from tests.unit.workers.control_plane import FakeControlPlane, refuse
+from tests.unit.workers.test_environment import SECRETS
 from workers.accelerators import Accelerator, Slot
 from workers.attempt import Attempt, Means
 from workers.cache import BlobCache
@@ -49,6 +50,7 @@ class Worker:
         settings = Settings(
             server=fake.address,
             stage_command=STAGE_COMMAND,
+            work_dir=folder / "work",
             cache_dir=folder / "cache",
             grace_seconds=1.0,
             drain_seconds=30.0,
@@ -158,6 +160,30 @@ def test_a_stage_gets_the_process_in_waiting_and_leaves_another(
     assert not following & waiting, "a process has one job in its life"
     worker.means.reserve.close()
     assert children() == others
+
+
+@pytest.mark.parametrize("kind", [run_pb2.STAGE_KIND_TRAIN, run_pb2.STAGE_KIND_JUDGE])
+@pytest.mark.parametrize("warm", [True, False])
+def test_no_secret_of_the_worker_is_in_the_environment_of_a_stage(
+    fake: FakeControlPlane,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: run_pb2.StageKind.ValueType,
+    warm: bool,
+) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "planted")
+    monkeypatch.setenv("XLA_FLAGS", "--needed")
+    if warm:
+        worker.means.reserve.refill(worker.means.launch(len(CORES)))
+    order = make_order(fake, kind, act="environment")
+    assert worker.run(order).outcome == "succeeded"
+    logs = fake.attempts[order.lease_token].logs()
+    assert "XLA_FLAGS=--needed" in logs
+    assert not [line for line in logs if "planted" in line]
+    (home,) = [line.removeprefix("HOME=") for line in logs if line.startswith("HOME=")]
+    assert home != os.environ.get("HOME")
+    assert Path(home).stat().st_mode & 0o777 == 0o700
 
 
 def test_a_chain_stops_when_told_so(fake: FakeControlPlane, worker: Worker) -> None:

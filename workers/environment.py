@@ -1,0 +1,80 @@
+"""The environment of a stage process: an allow-list, so that no password of the worker is in it.
+
+A stage reads content from outside (models, datasets, templates). Cloud keys, the hub's token, the
+broker's URL and every setting of the worker stay in the worker's own environment.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tailrace.formats import faults
+
+SETTINGS_PREFIX = "TAILRACE_"
+"""Prefix of the worker's own settings, none of which a stage process gets."""
+
+_NAMES = """
+    PATH LANG LANGUAGE TZ TMPDIR USER LOGNAME VIRTUAL_ENV CONDA_PREFIX
+    PYTHONPATH PYTHONHOME PYTHONUSERBASE PYTHONNOUSERSITE PYTHONDONTWRITEBYTECODE
+    PYTHONPYCACHEPREFIX PYTHONHASHSEED PYTHONUTF8 PYTHONIOENCODING PYTHONFAULTHANDLER PYTHONMALLOC
+    PYTHONWARNINGS
+    LD_LIBRARY_PATH LD_PRELOAD GLIBC_TUNABLES
+    SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+    HF_HUB_OFFLINE HF_ENDPOINT HF_HUB_DISABLE_TELEMETRY HF_HUB_DISABLE_XET HF_HUB_ETAG_TIMEOUT
+    HF_HUB_DOWNLOAD_TIMEOUT TRANSFORMERS_OFFLINE TRANSFORMERS_VERBOSITY TOKENIZERS_PARALLELISM
+    TF_CPP_MIN_LOG_LEVEL TF_GPU_ALLOCATOR TF_FORCE_GPU_ALLOW_GROWTH
+    NVIDIA_VISIBLE_DEVICES NVIDIA_DRIVER_CAPABILITIES NVIDIA_TF32_OVERRIDE NPROC
+"""
+"""Variables that are passed on by their whole name."""
+
+_FAMILIES = """
+    LC_ XLA_ JAX_ JAXLIB_ PJRT_ CUDA_ CUDNN_ CUBLAS_ NCCL_ TPU_ LIBTPU_ ROCM_ ROCR_ HIP_ HSA_
+    OMP_ OPENBLAS_ MKL_ KMP_ GOMP_ RAYON_ MALLOC_
+"""
+"""How variables of compilers, accelerators, BLAS and the C library begin."""
+
+_SECRET_WORDS = "KEY APIKEY TOKEN SECRET PASSWORD PASSWD PASS CREDENTIAL CREDENTIALS AUTH"
+"""Words in a variable's name that keep it from being passed on by its family alone."""
+
+
+def inherited_environment(
+    home: Path, also: Iterable[str] = (), environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the variables of this process that a stage process gets.
+
+    Args:
+        home: The stage's home folder, in place of the worker's, which holds credentials.
+        also: Further names, which the worker's operator listed.
+        environment: The variables to choose from, by default those of this process.
+    """
+    source = os.environ if environment is None else environment
+    listed = {*also, faults.VARIABLE}
+    inherited = {
+        name: value for name, value in source.items() if name in listed or _is_allowed(name)
+    }
+    # The hub's cache without the folder around it, which also holds the operator's token.
+    defaults = {"HOME": str(home), "HF_HUB_CACHE": str(_hub_cache(source))}
+    if site.ENABLE_USER_SITE:
+        # The packages installed with `pip install --user` are found by the real home folder.
+        defaults["PYTHONUSERBASE"] = site.getuserbase()
+    return defaults | inherited
+
+
+def _is_allowed(name: str) -> bool:
+    if name in _NAMES.split():
+        return True
+    secret = not set(_SECRET_WORDS.split()).isdisjoint(name.upper().split("_"))
+    return name.startswith(tuple(_FAMILIES.split())) and not secret
+
+
+def _hub_cache(source: Mapping[str, str]) -> Path:
+    """Return the folder that huggingface_hub keeps models in, by its own rules."""
+    cache = source.get("HF_HUB_CACHE") or source.get("HUGGINGFACE_HUB_CACHE")
+    if cache:
+        return Path(cache).expanduser().absolute()
+    root = source.get("XDG_CACHE_HOME") or Path(source.get("HOME", "~"), ".cache")
+    home = source.get("HF_HOME") or Path(root, "huggingface")
+    return Path(home, "hub").expanduser().absolute()
