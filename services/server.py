@@ -30,6 +30,7 @@ from services.storage.database import Database
 from services.storage.migrate import migrate_database
 from services.sweeper import Sweeper
 from services.usecases.context import Context
+from services.worker_access import WorkerAccess
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
@@ -48,6 +49,7 @@ from tailrace.v1 import (
     worker_pb2,
     worker_pb2_grpc,
 )
+from tailrace.worker_token import WorkerToken, make
 
 _log = structlog.get_logger(__name__)
 
@@ -98,8 +100,11 @@ class ControlPlane:
     async def start(self) -> str:
         """Migrate, listen, start the loops; the address as ``host:port``.
 
-        Raises ``OSError`` when the address is taken and ``Unavailable`` without a database.
+        Raises ``OSError`` when the address is taken, ``Unavailable`` without a database, and
+        ``WorkerTokenError`` for a token file that cannot be used.
         """
+        make(self.settings.token_file)
+        self._worker_token = WorkerToken(self.settings.token_file)
         await migrate_database(self.context.database)
         self.address = await self._listen()
         if self.settings.metrics_port is not None:
@@ -134,7 +139,11 @@ class ControlPlane:
     async def _listen(self) -> str:
         limit = self.settings.max_message_bytes
         server = grpc.aio.server(
-            interceptors=[CallInterceptor(self.metrics)],
+            # Access first: what it refuses is not to be read.
+            interceptors=[
+                WorkerAccess(self._worker_token, self.metrics),
+                CallInterceptor(self.metrics),
+            ],
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),

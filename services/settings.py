@@ -9,6 +9,8 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tailrace.worker_token import FILE_NAME
+
 
 class Settings(BaseSettings):
     """Every setting, read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
@@ -25,6 +27,9 @@ class Settings(BaseSettings):
     """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     data_dir: Path = Path("./.tailrace")
     """Where blobs are kept."""
+    worker_token_file: Path | None = None
+    """File with the secret that workers show, mode 0600; unset means ``worker-token`` in
+    ``data_dir``. It is made if it is missing, and read again when it changes."""
 
     listen: str = "127.0.0.1:7443"
     """``host:port`` of the gRPC server; port 0 takes a free one."""
@@ -85,6 +90,11 @@ class Settings(BaseSettings):
                 "lost message would cost the lease"
             )
         return self
+
+    @property
+    def token_file(self) -> Path:
+        """File of the worker token."""
+        return self.worker_token_file or self.data_dir / FILE_NAME
 
     @property
     def heartbeat_interval(self) -> float:

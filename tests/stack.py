@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import tailrace
+from tailrace.worker_token import VARIABLE
 from tests.servers.node import Process, free_port, wait_until
+from tests.servers.worker_token import token_file
 
 
 def session_folder(base: Path) -> Path:
@@ -34,6 +36,7 @@ class Stack:
             "TAILRACE_LISTEN": self.address,
             "TAILRACE_METRICS_PORT": "0",
             "TAILRACE_SERVER": self.address,
+            VARIABLE: str(token_file()),
             # Shared by the session: programs that are compiled already start sooner.
             "TAILRACE_CACHE_DIR": str(session_folder(folder.parent) / "cache"),
             "HF_HUB_OFFLINE": "1",

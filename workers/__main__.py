@@ -16,6 +16,8 @@ from celery import signals
 from celery.worker import state
 from pydantic import ValidationError
 
+from tailrace.errors import Unauthenticated
+from tailrace.worker_token import WorkerTokenError
 from workers import logs
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
 from workers.app import make_app
@@ -29,6 +31,9 @@ EXIT_CONFIGURATION = os.EX_CONFIG
 
 EXIT_REFUSED = os.EX_PROTOCOL
 """The control plane refuses this worker, as when it speaks another protocol (76)."""
+
+EXIT_NO_ACCESS = os.EX_NOPERM
+"""The control plane does not take this worker's token (77)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +65,12 @@ def _serve(
     settings: Settings, slots: list[Slot], memory: dict[str, int], workspace: Workspace
 ) -> int:
     server = ControlServer(workspace.folder, memory, workspace.clear_slot)
-    heartbeat = Heartbeat(settings, slots, server, _take_no_more)
+    try:
+        heartbeat = Heartbeat(settings, slots, server, _take_no_more)
+    except WorkerTokenError as error:
+        server.close()
+        _log.error("cannot start", error=str(error))
+        return EXIT_CONFIGURATION
     try:
         if not _registered(heartbeat):
             return os.EX_OK
@@ -69,7 +79,8 @@ def _serve(
             status = _consume(settings, slots, server)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
-            return EXIT_REFUSED
+            no_access = isinstance(heartbeat.refusal, Unauthenticated)
+            return EXIT_NO_ACCESS if no_access else EXIT_REFUSED
         return status
     finally:
         heartbeat.close()

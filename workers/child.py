@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from celery import current_app, signals
 
 from tailrace.channel import connect
+from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, Slot, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
 from workers.attempt import Means
@@ -31,6 +32,7 @@ class Child:
         Raises:
             ControlSocketError: The parent gives no slot.
             AcceleratorError: The host's devices are no longer what they were.
+            WorkerTokenError: There is no usable worker token any more.
         """
         self.settings = settings
         self.control = ControlClient(control_socket)
@@ -42,7 +44,7 @@ class Child:
             self.control.memory_mib,
         )
         channel = connect(settings.server)
-        self.control_plane = ControlPlane(channel)
+        self.control_plane = ControlPlane(channel, WorkerToken(settings.worker_token_file))
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
         # The workspace, not the slot's own folder, which each attempt clears away.
         reserve = Reserve(self.workspace, enabled=settings.warm_start)

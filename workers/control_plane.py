@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from tailrace.errors import FailedPrecondition, TailraceError, from_rpc
 from tailrace.v1 import stage_pb2, stage_pb2_grpc
+from tailrace.worker_token import WorkerToken
 
 R = TypeVar("R", bound=Message)
 
@@ -34,8 +35,9 @@ _AWAY = frozenset(
 )
 """Nobody answered, or nobody had the time: repeated for as long as the caller likes."""
 
-_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
-"""The control plane broke: repeated a few times, since it may have been a passing fault."""
+FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAUTHENTICATED}
+"""The control plane broke, or the worker token is being replaced and one side has the new one
+already: repeated a few times, since it may pass."""
 
 _MOST_FAULTS = 10
 
@@ -59,7 +61,8 @@ class EventCall(Protocol):
 class ControlPlane:
     """StageService over one channel. Thread-safe."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, token: WorkerToken) -> None:
+        self._token = token
         self._stub = stage_pb2_grpc.StageServiceStub(channel)
         self._away_since: float | None = None
         channel.subscribe(self._on_connectivity)
@@ -79,13 +82,13 @@ class ControlPlane:
         self, request: stage_pb2.RegisterWorkerRequest
     ) -> stage_pb2.RegisterWorkerResponse:
         """One try of RegisterWorker; raises :class:`tailrace.errors.TailraceError`."""
-        return _once(self._stub.RegisterWorker, request)
+        return self._once(self._stub.RegisterWorker, request)
 
     def heartbeat(
         self, request: stage_pb2.WorkerHeartbeatRequest
     ) -> stage_pb2.WorkerHeartbeatResponse:
         """One try of WorkerHeartbeat; raises :class:`tailrace.errors.TailraceError`."""
-        return _once(self._stub.WorkerHeartbeat, request)
+        return self._once(self._stub.WorkerHeartbeat, request)
 
     def acquire(
         self, request: stage_pb2.AcquireStageRequest, *, patience: float, stop: Callable[[], bool]
@@ -96,12 +99,12 @@ class ControlPlane:
         it register again.
         """
         patient = _AWAY | {grpc.StatusCode.NOT_FOUND}
-        return _repeat(self._stub.AcquireStage, request, stop, patience, patient)
+        return self._repeat(self._stub.AcquireStage, request, stop, patience, patient)
 
     def confirm(self, task_id: str, *, patience: float) -> None:
         """ConfirmDispatch, for at most ``patience`` seconds."""
         request = stage_pb2.ConfirmDispatchRequest(task_id=task_id)
-        _repeat(self._stub.ConfirmDispatch, request, lambda: False, patience)
+        self._repeat(self._stub.ConfirmDispatch, request, lambda: False, patience)
 
     def complete(
         self, request: stage_pb2.CompleteStageRequest, *, stop: Callable[[], bool]
@@ -112,25 +115,63 @@ class ControlPlane:
             LeaseLostError: The control plane said so.
             TailraceError: It refused for another reason, or ``stop()`` ended the repetition.
         """
-        return _repeat(self._stub.CompleteStage, request, stop)
+        return self._repeat(self._stub.CompleteStage, request, stop)
 
     def fail(
         self, request: stage_pb2.FailStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.FailStageResponse:
         """FailStage; as :meth:`complete`."""
-        return _repeat(self._stub.FailStage, request, stop)
+        return self._repeat(self._stub.FailStage, request, stop)
 
     def release(
         self, request: stage_pb2.ReleaseStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.ReleaseStageResponse:
         """ReleaseStage; as :meth:`complete`."""
-        return _repeat(self._stub.ReleaseStage, request, stop)
+        return self._repeat(self._stub.ReleaseStage, request, stop)
 
     def publish(self, requests: Iterator[stage_pb2.PublishEventsRequest]) -> EventCall:
         """The PublishEvents stream; iterating raises ``grpc.RpcError``."""
-        call: Any = self._stub.PublishEvents(requests)
+        call: Any = self._stub.PublishEvents(requests, metadata=self._token.metadata())
         stream: EventCall = call
         return stream
+
+    def _once(self, method: Callable[..., R], request: Message) -> R:
+        try:
+            return method(request, timeout=CALL_SECONDS, metadata=self._token.metadata())
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    def _repeat(
+        self,
+        method: Callable[..., R],
+        request: Message,
+        stop: Callable[[], bool],
+        patience: float | None = None,
+        repeatable: Set[grpc.StatusCode] = _AWAY,
+    ) -> R:
+        faults = 0
+
+        def again(error: Exception) -> bool:
+            nonlocal faults
+            if not isinstance(error, TailraceError) or stop():
+                return False
+            if error.code in FAULTS:
+                faults += 1
+                return faults < _MOST_FAULTS
+            return error.code in repeatable
+
+        tries = stamina.retry_context(
+            on=again,
+            attempts=None,
+            timeout=patience,
+            wait_initial=0.1,
+            wait_max=5.0,
+            wait_jitter=0.5,
+        )
+        for one in tries:
+            with one:
+                return self._once(method, request)
+        raise AssertionError("stamina ends with a result or an error")
 
 
 def typed(error: grpc.RpcError) -> Exception:
@@ -144,40 +185,6 @@ def typed(error: grpc.RpcError) -> Exception:
 def is_transient(error: TailraceError) -> bool:
     """Whether the same request may be answered later."""
     return error.code in _AWAY
-
-
-def _once(method: Callable[..., R], request: Message) -> R:
-    try:
-        return method(request, timeout=CALL_SECONDS)
-    except grpc.RpcError as error:
-        raise typed(error) from error
-
-
-def _repeat(
-    method: Callable[..., R],
-    request: Message,
-    stop: Callable[[], bool],
-    patience: float | None = None,
-    repeatable: Set[grpc.StatusCode] = _AWAY,
-) -> R:
-    faults = 0
-
-    def again(error: Exception) -> bool:
-        nonlocal faults
-        if not isinstance(error, TailraceError) or stop():
-            return False
-        if error.code in _FAULTS:
-            faults += 1
-            return faults < _MOST_FAULTS
-        return error.code in repeatable
-
-    tries = stamina.retry_context(
-        on=again, attempts=None, timeout=patience, wait_initial=0.1, wait_max=5.0, wait_jitter=0.5
-    )
-    for one in tries:
-        with one:
-            return _once(method, request)
-    raise AssertionError("stamina ends with a result or an error")
 
 
 _FIRST_WAIT = 0.1

@@ -6,17 +6,25 @@ import importlib.metadata
 import platform
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from tailrace.channel import connect
-from tailrace.errors import FailedPrecondition, InvalidArgument, NotFound, TailraceError
+from tailrace.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    TailraceError,
+    Unauthenticated,
+)
 from tailrace.formats import faults
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2, worker_pb2
+from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, Slot
 from workers.control_plane import Backoff, ControlPlane
 from workers.control_server import ControlServer
@@ -54,14 +62,20 @@ class Heartbeat:
             server: Knows the leases and takes the directives.
             on_stop: Called once, in the thread, when the worker shall finish what runs and take
                 no more: the control plane wants so, or this thread cannot go on.
+
+        Raises:
+            WorkerTokenError: There is no usable worker token.
         """
         self._settings = settings
+        self._token = WorkerToken(settings.worker_token_file)
         self._slots = slots
         self._server = server
         self._on_stop: Callable[[], None] | None = on_stop
         self._stop = threading.Event()
         self._decided = threading.Event()
         self._interval = 0.0
+        self._lease = 0.0
+        self._answered: float | None = None
         self.refusal: TailraceError | None = None
         """Why the control plane does not take this worker, once it said so."""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -85,13 +99,14 @@ class Heartbeat:
 
     def _loop(self) -> None:
         with connect(self._settings.server) as channel:
-            control_plane = ControlPlane(channel)
+            control_plane = ControlPlane(channel, self._token)
             backoff = Backoff(self._stop)
             while not self._stop.is_set():
                 try:
                     if not self._decided.is_set():
                         self._register(control_plane)
                     self._beat(control_plane)
+                    self._answered = time.monotonic()
                     backoff.reset()
                     self._stop.wait(self._interval)
                 except NotFound:
@@ -103,8 +118,20 @@ class Heartbeat:
                     self._decided.set()
                     return
                 except TailraceError as error:
+                    if isinstance(error, Unauthenticated) and not self._token_may_follow():
+                        self.refusal = error
+                        self._decided.set()
+                        return
                     _log.warning("no heartbeat", server=self._settings.server, error=str(error))
                     backoff.wait()
+
+    def _token_may_follow(self) -> bool:
+        """Return whether a refused token may be one that is being replaced.
+
+        The control plane knew this worker's, and its leases still live: the new one may reach the
+        worker's file a moment later.
+        """
+        return self._answered is not None and time.monotonic() - self._answered < self._lease
 
     def _register(self, control_plane: ControlPlane) -> None:
         answer = control_plane.register(
@@ -119,6 +146,7 @@ class Heartbeat:
             )
         )
         self._interval = answer.heartbeat_interval.ToTimedelta().total_seconds()
+        self._lease = answer.lease_duration.ToTimedelta().total_seconds()
         _log.info(
             "registered",
             worker=answer.name,

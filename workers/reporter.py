@@ -22,6 +22,7 @@ from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2
 from workers.control_plane import (
+    FAULTS,
     Backoff,
     ControlPlane,
     EventCall,
@@ -48,9 +49,6 @@ _STALL_SECONDS = 30.0
 
 _CLOSE_SECONDS = 5.0
 """How long a stream may take to end once it is cancelled."""
-
-_FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
-"""The control plane broke over the events; it may do so again, or it may have been passing."""
 
 _MOST_FAULTS = 15
 """Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
@@ -139,7 +137,7 @@ class Reporter:
             return not first or len(first[0]) < MAX_BATCH_BYTES
         if self._spool.acknowledged > self._acknowledged_before:
             self._acknowledged_before, self._faults = self._spool.acknowledged, 0
-        if error.code in _FAULTS:
+        if error.code in FAULTS:
             self._faults += 1
             return self._faults < _MOST_FAULTS
         return is_transient(error) or error.code is grpc.StatusCode.CANCELLED

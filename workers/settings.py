@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.worker_token import FILE_NAME
 from workers.environment import SETTINGS_PREFIX
 
 _GIB = 1024**3
@@ -27,6 +28,8 @@ class Settings(BaseSettings):
 
     server: str = DEFAULT_SERVER
     """``host:port`` of the control plane's gRPC server."""
+    worker_token_file: Path = Path("./.tailrace") / FILE_NAME
+    """File with the secret that the control plane made, mode 0600; read again when it changes."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     pools: Annotated[tuple[str, ...], NoDecode] = ("cpu",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import tailrace
 from benchmarks.load.dispatch import STAGE_COMMAND
@@ -15,8 +14,9 @@ from benchmarks.load.scale import Scale
 from benchmarks.load.server_log import answers
 from benchmarks.load.spec import SPEC
 from tailrace.channel import connect_aio
-from tailrace.v1 import run_pb2, stage_pb2, stage_pb2_grpc
+from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import wait_until
+from tests.servers.worker_token import WorkerStub
 from tests.stack import Stack
 
 LEASE_SECONDS = 5.0
@@ -64,7 +64,7 @@ def _second(stack: Stack, client: tailrace.Client, run: run_pb2.Run) -> float:
 async def _hold(stack: Stack, runs: list[run_pb2.Run]) -> float:
     """Hold the runs' leases until a real worker idles beside; when the last heartbeat was sent."""
     channel = connect_aio(stack.address)
-    stub: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stub = WorkerStub(channel)
     await register(stub, "lost")
     tokens = [await acquire(stub, "lost", run) for run in runs]
     beat = stage_pb2.WorkerHeartbeatRequest(worker="workers/lost", lease_tokens=tokens)

@@ -17,7 +17,8 @@ from benchmarks.load.row import Row, at_least, at_most, quantile
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from tailrace.channel import connect_aio
-from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2, stage_pb2_grpc
+from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2
+from tests.servers.worker_token import WorkerStub
 
 FOLLOWERS = 20
 LINES_PER_SECOND = 10_000
@@ -66,7 +67,7 @@ def _measure(scale: Scale, backend: str, address: str) -> Row:
 async def _lease(address: str) -> tuple[run_pb2.Run, str]:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
-    stages: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stages = WorkerStub(channel)
     await register(stages, "writer")
     run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec_message()), timeout=60)
     token = await acquire(stages, "writer", run)
@@ -80,7 +81,7 @@ async def _lease(address: str) -> tuple[run_pb2.Run, str]:
 async def _publish(address: str, token: str, lines: int) -> float:
     """Publish lines 2 to ``lines`` at a pace; lines per second, until the last is stored."""
     channel = connect_aio(address)
-    stub: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stub = WorkerStub(channel)
     started = time.monotonic()
 
     async def requests() -> AsyncIterator[stage_pb2.PublishEventsRequest]:

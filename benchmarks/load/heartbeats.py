@@ -17,7 +17,8 @@ from benchmarks.load.row import Row, at_most
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from tailrace.channel import connect_aio
-from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2, stage_pb2_grpc
+from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2
+from tests.servers.worker_token import WorkerStub
 
 BEAT_SECONDS = 10.0
 LEASED = 0.5
@@ -80,7 +81,7 @@ async def _watch(
 ) -> Cost:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
-    stages: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stages = WorkerStub(channel)
     tokens = await _fill(runs, stages, workers, queued)
     beats = 0
 

@@ -14,7 +14,8 @@ from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from tailrace.channel import connect_aio
-from tailrace.v1 import run_pb2, run_pb2_grpc, stage_pb2_grpc
+from tailrace.v1 import run_pb2, run_pb2_grpc
+from tests.servers.worker_token import WorkerStub
 
 ATTEMPTS = (1, 16)
 LINES_PER_SECOND = 50_000.0
@@ -56,7 +57,7 @@ async def leases(address: str, count: int) -> list[str]:
     """Leases of new runs, held by a simulated worker."""
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
-    stages: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stages = WorkerStub(channel)
     await register(stages, "writer")
     request = run_pb2.CreateRunRequest(spec=spec_message())
     made = [await runs.CreateRun(request, timeout=60) for _ in range(count)]
@@ -68,7 +69,7 @@ async def leases(address: str, count: int) -> list[str]:
 async def _rate(address: str, tokens: list[str], seconds: float) -> float:
     """Lines per second from the first to the last acknowledgement, all attempts together."""
     channel = connect_aio(address)
-    stub: Any = stage_pb2_grpc.StageServiceStub(channel)
+    stub = WorkerStub(channel)
     streams = [LogStream(stub, token) for token in tokens]
     started = time.monotonic()
     await asyncio.gather(*(stream.run(seconds) for stream in streams))

@@ -11,6 +11,7 @@ Aborted                ABORTED               another call got in between; try ag
 OutOfRange             OUT_OF_RANGE          an offset lies past the end
 ResourceExhausted      RESOURCE_EXHAUSTED    a limit is exceeded
 Unavailable            UNAVAILABLE           not now; the same call may succeed later
+Unauthenticated        UNAUTHENTICATED       the call does not carry the secret that it needs
 =====================  ====================  =====================================================
 
 Clients see ``google.rpc.Status`` with ``ErrorInfo(reason, domain)``; InvalidInput adds
@@ -51,6 +52,8 @@ class Code(enum.IntEnum):
     """A fault of the server."""
     UNAVAILABLE = 14
     """Not now."""
+    UNAUTHENTICATED = 16
+    """The secret is missing or wrong."""
 
 
 class TailraceError(Exception):
@@ -141,3 +144,9 @@ class Unavailable(TailraceError):
     """UNAVAILABLE: not now; the same call may succeed later or at another replica."""
 
     code = Code.UNAVAILABLE
+
+
+class Unauthenticated(TailraceError):
+    """UNAUTHENTICATED: the call does not carry the secret that it needs."""
+
+    code = Code.UNAUTHENTICATED

@@ -26,6 +26,7 @@ from tailrace.cli.local_worker import LocalWorker
 from tailrace.cli.readiness import is_online, is_serving, listening_address
 from tailrace.cli.report import CommandError
 from tailrace.client.blocking import Client
+from tailrace.worker_token import FILE_NAME, VARIABLE
 
 DEFAULT_DATA_DIR = Path(".tailrace")
 """Where ``tailrace up`` keeps database, artifacts, logs and caches."""
@@ -94,6 +95,9 @@ class Stack:
             f"sqlite+aiosqlite:///{self.data_dir / 'tailrace.db'}"
         )
         self._broker_url = broker_url
+        # The control plane makes it; who names a file has workers elsewhere with a copy of it.
+        token_file = os.environ.get(VARIABLE) or self.data_dir / FILE_NAME
+        self._token = {VARIABLE: str(Path(token_file).resolve())}
         self._plane: Child | None = None
         self._services: list[Child] = []
         self._local_workers: list[LocalWorker] = []
@@ -161,6 +165,7 @@ class Stack:
             "TAILRACE_BROKER_URL": broker_url,
             "TAILRACE_DATA_DIR": str(self.data_dir),
             "TAILRACE_LISTEN": self._listen,
+            **self._token,
         }
         plane = self._child("control plane", "services", env, _PLANE_GRACE_SECONDS)
         self._plane = plane
@@ -187,6 +192,7 @@ class Stack:
             "TAILRACE_WORKER_NAME": _worker_name(number),
             "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
             "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
+            **self._token,
         }
         cores = shared_cores(number, self._workers)
         return self._child(f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores)

@@ -11,6 +11,7 @@ import typer
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli.options import BrokerUrl, DataDir, Server
 from tailrace.cli.stack import DEFAULT_DATA_DIR, StackInfo, require_extras
+from tailrace.worker_token import FILE_NAME, VARIABLE
 
 
 def worker(
@@ -30,7 +31,9 @@ def worker(
     """Serve pools from this machine until interrupted.
 
     Without --server and --broker-url it joins the stack that `tailrace up` runs in --data-dir.
-    Every other setting comes from the environment (TAILRACE_…).
+    Every other setting comes from the environment (TAILRACE_…). The worker token is the one that
+    the stack keeps in --data-dir; for another control plane, TAILRACE_WORKER_TOKEN_FILE names the
+    file.
     """
     require_extras({"celery"})
     running = StackInfo.read(data_dir)
@@ -42,10 +45,11 @@ def worker(
         "TAILRACE_WORKER_NAME": name,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    folders = {
+    defaults = {
+        VARIABLE: str(data_dir / FILE_NAME),
         "TAILRACE_WORK_DIR": str(data_dir / "work"),
         "TAILRACE_CACHE_DIR": str(data_dir / "cache"),
     }
     # The worker takes this process's place: signals and exit status are its own.
     arguments = [sys.executable, "-m", "workers"]
-    os.execve(sys.executable, arguments, {**folders, **os.environ, **given})  # noqa: S606
+    os.execve(sys.executable, arguments, {**defaults, **os.environ, **given})  # noqa: S606

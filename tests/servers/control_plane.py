@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from services.server import ControlPlane
 from services.settings import Settings
+from tests.servers.worker_token import token_file
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class ServedControlPlane:
             listen="127.0.0.1:0",
             broker_url="redis://127.0.0.1:1/0",
             shutdown_grace_seconds=1.0,
-            **settings,
+            **{"worker_token_file": token_file(), **settings},
         )
         self._ready: Future[str] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)

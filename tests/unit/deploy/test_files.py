@@ -15,6 +15,7 @@ import yaml
 
 from services.settings import Settings as ServerSettings
 from tailrace.formats.run_spec import StageExecution
+from tailrace.worker_token import VARIABLE
 from workers.settings import Settings as WorkerSettings
 
 ROOT = Path(__file__).parents[3]
@@ -191,6 +192,34 @@ def test_selectors_and_secrets_fit(name: str) -> None:
             key = entry["valueFrom"]["secretKeyRef"]
             assert key["name"] == secret["metadata"]["name"]
             assert key["key"] in secret["stringData"]
+
+
+def test_control_plane_and_workers_get_the_worker_token_as_a_file() -> None:
+    for name, made in compose()["services"].items():
+        if name == "control-plane" or name.startswith("worker"):
+            file = Path(made["environment"][VARIABLE])
+            mounts = [volume.split(":") for volume in made["volumes"]]
+            (mount,) = [mount for mount in mounts if mount[1] == str(file.parent)]
+            assert (mount[0], mount[2:]) == ("token", [] if name == "control-plane" else ["ro"])
+            # A new volume takes owner and mode of the image's folder.
+            made_folders = (DEPLOY / "Dockerfile").read_text().count("mkdir --mode=0700 token")
+            assert (str(file.parent), made_folders) == ("/var/lib/tailrace/token", 2)
+    for name in set(deployments()) - {"flower"}:
+        env = {entry["name"]: entry.get("value") for entry in container(name)["env"]}
+        file = Path(env[VARIABLE])
+        (mount,) = [
+            m for m in container(name)["volumeMounts"] if m["mountPath"] == str(file.parent)
+        ]
+        assert mount["readOnly"]
+        volumes = deployments()[name]["spec"]["template"]["spec"]["volumes"]
+        (secret,) = [v["secret"] for v in volumes if v["name"] == mount["name"]]
+        assert secret["items"] == [{"key": "worker-token", "path": file.name}]
+        assert secret["defaultMode"] == 0o440
+    (example,) = documents(DEPLOY / "kubernetes/secret.example.yaml")
+    assert "worker-token" in example["stringData"]
+    for path in UNITS.values():
+        assert unit(path)["LoadCredential"] == ["worker-token:/etc/tailrace/worker-token"]
+        assert f"{VARIABLE}=%d/worker-token" in unit(path)["Environment"]
 
 
 @pytest.mark.parametrize(("program", "path"), UNITS.items())

@@ -10,9 +10,10 @@ import pytest
 
 import tailrace
 from tailrace.formats.dispatch import PROTOCOL_VERSION
-from tailrace.v1 import stage_pb2, stage_pb2_grpc, worker_pb2
+from tailrace.v1 import stage_pb2, worker_pb2
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.node import free_port
+from tests.servers.worker_token import WorkerStub
 
 HEALTH = Path(__file__).parents[3] / "deploy/health.py"
 
@@ -47,7 +48,7 @@ def test_a_worker_is_healthy_once_it_is_registered(served: ServedControlPlane) -
     assert before.returncode == 1
     assert "no worker" in before.stderr
     with tailrace.Client(served.address) as client:
-        stage_pb2_grpc.StageServiceStub(client.channel).RegisterWorker(
+        WorkerStub(client.channel).RegisterWorker(
             stage_pb2.RegisterWorkerRequest(
                 worker_id="here",
                 hostname=socket.gethostname(),

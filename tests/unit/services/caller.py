@@ -24,11 +24,11 @@ from tailrace.v1 import (
     run_pb2_grpc,
     run_spec_pb2,
     stage_pb2,
-    stage_pb2_grpc,
     worker_pb2,
     worker_pb2_grpc,
 )
 from tests.servers.node import free_port
+from tests.servers.worker_token import WorkerStub, token_file
 from tests.unit.services.driver import spec
 
 
@@ -40,7 +40,7 @@ class Caller:
         # The stubs' types know only the blocking flavour.
         self.channel: Any = grpc.aio.insecure_channel(address)
         self.runs: Any = run_pb2_grpc.RunServiceStub(self.channel)
-        self.stages: Any = stage_pb2_grpc.StageServiceStub(self.channel)
+        self.stages = WorkerStub(self.channel)
         self.fleet: Any = worker_pb2_grpc.FleetServiceStub(self.channel)
         self.datasets: Any = dataset_pb2_grpc.DatasetServiceStub(self.channel)
 
@@ -86,6 +86,7 @@ async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIter
         "database_url": database_url,
         "broker_url": f"redis://127.0.0.1:{free_port()}/0",
         "data_dir": folder,
+        "worker_token_file": token_file(),
         "listen": "127.0.0.1:0",
         "metrics_port": 0,
         "shutdown_grace_seconds": 2,

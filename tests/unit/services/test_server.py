@@ -22,6 +22,7 @@ from tailrace.v1 import (
     run_pb2,
 )
 from tests.servers.node import free_port
+from tests.servers.worker_token import token_file
 from tests.unit.services.caller import Caller, failing
 
 
@@ -46,6 +47,7 @@ async def test_a_drain_ends_streams_with_unavailable(sqlite_url: str, tmp_path: 
         database_url=sqlite_url,
         broker_url=f"redis://127.0.0.1:{free_port()}/0",
         data_dir=tmp_path / "data",
+        worker_token_file=token_file(),
         listen="127.0.0.1:0",
         publish_timeout_seconds=1,
     )
@@ -92,6 +94,14 @@ async def test_the_program_starts_says_where_and_ends_on_sigterm(
     assert said["address"].startswith("127.0.0.1:")
     process.terminate()
     assert await asyncio.wait_for(process.wait(), 20) == 0
+    token = tmp_path / "data/worker-token"
+    token.chmod(0o644)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    _out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 78
+    assert f"chmod 600 {token}" in err.decode()
     wrong = {**env, "TAILRACE_LISTEN": "nowhere", "TAILRACE_LEASE_SECONDS": "-1"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services", env=wrong, stderr=asyncio.subprocess.PIPE

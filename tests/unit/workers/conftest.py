@@ -15,12 +15,20 @@ from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import parse
 from tailrace.protomap import spec_to_proto
 from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
+from tailrace.worker_token import VARIABLE
 from tests.servers.node import wait_until
+from tests.servers.worker_token import token_file, worker_token
 from tests.unit.workers.control_plane import FakeControlPlane
 from workers.control_plane import ControlPlane
 
 STAGE = Path(__file__).with_name("stage.py")
 STAGE_COMMAND = (sys.executable, str(STAGE))
+
+
+@pytest.fixture(autouse=True)
+def _worker_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker token, where settings look for it."""
+    monkeypatch.setenv(VARIABLE, str(token_file()))
 
 
 @pytest.fixture
@@ -36,7 +44,7 @@ def fake() -> Iterator[FakeControlPlane]:
 def control_plane(fake: FakeControlPlane) -> Iterator[ControlPlane]:
     """The worker's view of it."""
     with connect(fake.address) as channel:
-        yield ControlPlane(channel)
+        yield ControlPlane(channel, worker_token())
 
 
 def wait_gone(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:

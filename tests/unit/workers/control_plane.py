@@ -80,6 +80,7 @@ class FakeControlPlane(
         self.refuse_registration = ""
         self.worker_directive = stage_pb2.DIRECTIVE_CONTINUE
         self.forget_workers = False
+        self.refuse_token = False
         self.decision = stage_pb2.CHAIN_DECISION_STOP
         self.before: dict[str, Callable[[Any, Any], object]] = {}
         self.publish_hook: Callable[[stage_pb2.PublishEventsRequest, Any], None] = lambda *_: None
@@ -170,6 +171,8 @@ class FakeControlPlane(
         )
 
     def WorkerHeartbeat(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.refuse_token:
+            refuse(context, code_pb2.UNAUTHENTICATED, "WORKER_TOKEN", "another token")
         if self.forget_workers:
             self.forget_workers = False
             refuse(context, code_pb2.NOT_FOUND, "WORKER_UNKNOWN", "register again")

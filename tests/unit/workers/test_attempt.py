@@ -22,6 +22,7 @@ from tailrace.formats.prediction import Prediction
 from tailrace.formats.stage_job import decode_job
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, stage_pb2
 from tests.servers.node import wait_until
+from tests.servers.worker_token import worker_token
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order
 from tests.unit.workers.control_plane import Attempt as Known
 from tests.unit.workers.control_plane import FakeControlPlane, refuse
@@ -58,7 +59,7 @@ class Worker:
         self.means = Means(
             settings,
             Slot("cpu-0", Accelerator.CPU, (), CORES),
-            ControlPlane(channel),
+            ControlPlane(channel, worker_token()),
             Content(channel, BlobCache(folder / "cache", 10**9)),
             Reserve(folder),
         )

@@ -14,6 +14,7 @@ from tailrace.channel import connect
 from tailrace.errors import Internal, InvalidArgument, Unavailable
 from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import wait_until
+from tests.servers.worker_token import worker_token
 from tests.unit.workers.control_plane import FakeControlPlane, refuse
 from workers.control_plane import Backoff, ControlPlane, LeaseLostError, is_transient
 
@@ -87,7 +88,7 @@ def test_passing_faults_are_tried_again(code: int) -> None:
     broken = Broken(code, 2)
     broken.start()
     with connect(broken.address) as channel:
-        ControlPlane(channel).confirm("task", patience=20)
+        ControlPlane(channel, worker_token()).confirm("task", patience=20)
     assert (broken.confirmed, broken.calls) == (["task"], 3)
     broken.stop()
 
@@ -101,7 +102,7 @@ def test_lasting_faults_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) ->
         broken = Broken(code, 100)
         broken.start()
         with connect(broken.address) as channel, pytest.raises(error, match="try again"):
-            ControlPlane(channel).confirm("task", patience=20)
+            ControlPlane(channel, worker_token()).confirm("task", patience=20)
         assert broken.calls == calls
         broken.stop()
 

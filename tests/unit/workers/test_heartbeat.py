@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.errors import FailedPrecondition
+from tailrace.errors import FailedPrecondition, Unauthenticated
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.v1 import stage_pb2, worker_pb2
 from tests.servers.node import wait_until
@@ -101,6 +101,21 @@ def test_a_refusal_stops_the_worker(fake: FakeControlPlane, tmp_path: Path) -> N
     wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
     parent.heartbeat.close()
     parent.server.close()
+
+
+def test_a_token_that_is_being_replaced_is_waited_for_as_long_as_leases_live(
+    parent: Parent, fake: FakeControlPlane
+) -> None:
+    wait_until(lambda: bool(fake.heartbeats), "a heartbeat", 5)
+    fake.refuse_token = True
+    time.sleep(0.5)
+    fake.refuse_token = False
+    count = len(fake.heartbeats)
+    wait_until(lambda: len(fake.heartbeats) > count, "heartbeats", 5)
+    assert not parent.stopped
+    fake.refuse_token = True
+    wait_until(lambda: len(parent.stopped) == 1, "the stop", 10)
+    assert isinstance(parent.heartbeat.refusal, Unauthenticated)
 
 
 def test_a_drain_from_above_stops_it_once_and_beats_go_on(

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tailrace.worker_token import VARIABLE, make
+from tests.servers.control_plane import ServedControlPlane
 from workers.__main__ import main
 from workers.workspace import Workspace
 
@@ -52,3 +54,33 @@ def test_a_name_that_is_taken_is_refused(
     assert main() == os.EX_CONFIG
     assert "another worker named 'mine'" in capfd.readouterr().err
     taken.close()
+
+
+def test_a_missing_token_is_told_with_the_way_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TAILRACE_ACCELERATOR", "cpu")
+    monkeypatch.setenv("TAILRACE_WORK_DIR", str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
+    assert main() == os.EX_CONFIG
+    assert f"there is no worker token at {tmp_path / 'nowhere'}" in capfd.readouterr().err
+
+
+def test_a_worker_with_another_token_ends_with_the_way_to_the_right_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sqlite_template: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    served = ServedControlPlane.on_copy(sqlite_template, tmp_path)
+    other = tmp_path / "other-token"
+    make(other)
+    monkeypatch.setenv("TAILRACE_ACCELERATOR", "cpu")
+    monkeypatch.setenv("TAILRACE_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setenv("TAILRACE_SERVER", served.address)
+    monkeypatch.setenv(VARIABLE, str(other))
+    assert main() == os.EX_NOPERM
+    said = capfd.readouterr().err
+    assert VARIABLE in said
+    assert other.read_text().strip() not in said
+    served.stop()

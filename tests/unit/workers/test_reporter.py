@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tailrace.channel import connect
 from tailrace.v1 import stage_pb2
 from tests.servers.node import wait_until
+from tests.servers.worker_token import worker_token
 from tests.unit.workers.control_plane import FakeControlPlane, refuse
 from workers.control_plane import ControlPlane
 from workers.directives import Directives, Wish
@@ -33,7 +34,9 @@ class Sender:
         self.channel = connect(fake.address)
         self.spool = Spool(folder / f"spool-{lease}.db", 64 * MAX_BATCH_BYTES)
         self.directives = Directives()
-        self.reporter = Reporter(ControlPlane(self.channel), lease, self.spool, self.directives)
+        self.reporter = Reporter(
+            ControlPlane(self.channel, worker_token()), lease, self.spool, self.directives
+        )
 
     def lines(self, first: int, count: int) -> None:
         for i in range(first, first + count):

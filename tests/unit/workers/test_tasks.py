@@ -17,8 +17,10 @@ from kombu.entity import Exchange, Queue
 
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from tailrace.v1 import run_pb2, stage_pb2
+from tailrace.worker_token import VARIABLE
 from tests.servers.node import Process, wait_until
 from tests.servers.valkey import Valkey
+from tests.servers.worker_token import token_file
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order, wait_gone
 from tests.unit.workers.control_plane import FakeControlPlane
 
@@ -34,6 +36,7 @@ def start_worker(fake: FakeControlPlane, valkey_url: str, tmp_path: Path) -> Ite
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")}
         env = inherited | {
             "TAILRACE_SERVER": fake.address,
+            VARIABLE: str(token_file()),
             "TAILRACE_BROKER_URL": valkey_url,
             "TAILRACE_WORK_DIR": str(tmp_path / "work"),
             "TAILRACE_CACHE_DIR": str(tmp_path / "cache"),

@@ -46,6 +46,7 @@ def test_it_joins_the_stack_of_the_data_directory(tmp_path: Path) -> None:
         "TAILRACE_SLOTS": "2",
         "TAILRACE_WORK_DIR": "data/work",
         "TAILRACE_CACHE_DIR": "data/cache",
+        "TAILRACE_WORKER_TOKEN_FILE": "data/worker-token",
     }
 
 
@@ -60,8 +61,10 @@ def test_arguments_then_environment_then_the_stack(tmp_path: Path) -> None:
         "w1",
         TAILRACE_BROKER_URL="amqp://environment",
         TAILRACE_WORK_DIR="/elsewhere",
+        TAILRACE_WORKER_TOKEN_FILE="/secret/token",
     )
     assert settings["TAILRACE_SERVER"] == "argument:1"
     assert settings["TAILRACE_BROKER_URL"] == "amqp://environment"
     assert settings["TAILRACE_WORK_DIR"] == "/elsewhere"
     assert settings["TAILRACE_WORKER_NAME"] == "w1"
+    assert settings["TAILRACE_WORKER_TOKEN_FILE"] == "/secret/token"

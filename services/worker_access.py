@@ -1,0 +1,63 @@
+"""Who may call what only workers call: whoever holds the worker token."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_status import rpc_status
+
+from services.domain.errors import Unauthenticated
+from services.interceptors import Continuation, status_of
+from services.metrics import Metrics
+from tailrace.v1 import stage_pb2
+from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer
+
+_log = structlog.get_logger(__name__)
+
+_WORKERS_ONLY = f"/{stage_pb2.DESCRIPTOR.services_by_name['StageService'].full_name}/"
+
+if TYPE_CHECKING:
+    _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    # Generic in the stubs only.
+    _Interceptor = grpc.aio.ServerInterceptor
+
+
+class WorkerAccess(_Interceptor):
+    """Refuses calls of StageService without the worker token, before their body is received."""
+
+    def __init__(self, token: WorkerToken, metrics: Metrics) -> None:
+        self._token = token
+        self._metrics = metrics
+        # A unary handler would be called with the request, a streaming one asks for it first.
+        self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Return the call's handler, or the refusal."""
+        method = str(handler_call_details.method)
+        if not method.startswith(_WORKERS_ONLY):
+            return await continuation(handler_call_details)
+        # The stubs say `str` for each pair.
+        metadata: Any = handler_call_details.invocation_metadata
+        if hmac.compare_digest(bearer(metadata).encode(), self._token.value.encode()):
+            return await continuation(handler_call_details)
+        name = method.removeprefix("/tailrace.v1.")
+        self._metrics.calls.labels(name, Unauthenticated.code.name).inc()
+        _log.warning("a call without the worker token was refused", rpc=name)
+        return self._refusal
+
+
+async def _refuse(_requests: Any, context: Any) -> None:
+    error = Unauthenticated(
+        "WORKER_TOKEN",
+        "only workers may call this, and the call did not carry the worker token of this control "
+        f"plane: let {VARIABLE} name a copy of the file that the control plane has under the same "
+        f"variable, or as {FILE_NAME} in its data folder",
+    )
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))

@@ -1,0 +1,161 @@
+"""The worker token: a secret in a file that control planes and their workers share.
+
+Whoever holds it may act as a worker: take stages, report for them, and hand models to other runs
+through the stage cache. It travels in the metadata of each call (``authorization: Bearer …``) and
+is stored in the file alone: never in the environment, on a command line or in Celery's
+configuration, which Flower shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+
+VARIABLE = "TAILRACE_WORKER_TOKEN_FILE"
+"""Environment variable that names the file, for control planes and workers alike."""
+
+FILE_NAME = "worker-token"
+"""Name of the file below a control plane's data folder, unless the variable names another."""
+
+MIN_CHARACTERS = 32
+"""Shortest token: it must not be guessed."""
+
+HEADER = "authorization"
+"""Key of the call's metadata that carries the token."""
+
+Metadata = tuple[tuple[str, str], ...]
+"""Metadata of a call, as gRPC takes it."""
+
+_TOKEN_BYTES = 32
+_MAX_BYTES = 4096
+_SCHEME = "Bearer "
+
+
+class WorkerTokenError(ValueError):
+    """The token file cannot be used; the text names it, the fault and the way out."""
+
+
+class WorkerToken:
+    """The token of a file, read again whenever the file changes, so that it can be replaced."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            WorkerTokenError: It is missing, open to others, or holds no token.
+        """
+        self._path = path
+        self._version = _version(path)
+        self._value = read(path)
+
+    @property
+    def value(self) -> str:
+        """The token; the one before, while a changed file cannot be used."""
+        with contextlib.suppress(WorkerTokenError):
+            version = _version(self._path)
+            if version != self._version:
+                self._value = read(self._path)
+                self._version = version
+        return self._value
+
+    def metadata(self) -> Metadata:
+        """The metadata of a call that carries the token."""
+        return ((HEADER, f"{_SCHEME}{self.value}"),)
+
+
+def bearer(metadata: Metadata) -> str:
+    """The token that a call carries; empty if it carries none."""
+    for name, value in metadata:
+        if name == HEADER and isinstance(value, str) and value.startswith(_SCHEME):
+            return value.removeprefix(_SCHEME)
+    return ""
+
+
+def read(path: Path) -> str:
+    """Return the token of a file.
+
+    Raises:
+        WorkerTokenError: The file is missing, open to others, or holds no token.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_MAX_BYTES)
+    except FileNotFoundError as error:
+        raise WorkerTokenError(
+            f"there is no worker token at {path}: name the file with {VARIABLE}; the control plane "
+            f"keeps it as {FILE_NAME} in its data folder unless the same variable names another"
+        ) from error
+    except OSError as error:
+        raise WorkerTokenError(
+            f"cannot read the worker token {path}: {error.strerror}; let {VARIABLE} name a file "
+            "that this user may read"
+        ) from error
+    _require_private(path, status)
+    return _parsed(path, content)
+
+
+def make(path: Path) -> None:
+    """Store a new token, unless the file exists; of several at once, one succeeds.
+
+    Raises:
+        WorkerTokenError: The folder cannot be written to.
+    """
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor, not a path
+                file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a rename, leaves the file of another control plane as it is.
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+        finally:
+            Path(name).unlink()
+    except OSError as error:
+        raise WorkerTokenError(
+            f"cannot make the worker token {path}: {error.strerror}; make it yourself (`openssl "
+            f"rand -base64 33`, mode 0600), or let {VARIABLE} name a file elsewhere"
+        ) from error
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    """Raise ``WorkerTokenError`` for a file that others may read or change.
+
+    Secrets that Kubernetes and systemd hand over are root's, and the group's to read.
+    """
+    allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o177 & ~allowed:
+        raise WorkerTokenError(
+            f"the worker token {path} has mode {mode:04o}, so that others may read it: "
+            f"chmod 600 {path}"
+        )
+
+
+def _parsed(path: Path, content: bytes) -> str:
+    text = content.decode("latin-1").strip()
+    if not re.fullmatch(rf"[!-~]{{{MIN_CHARACTERS},{_MAX_BYTES}}}", text):
+        raise WorkerTokenError(
+            f"the worker token {path} is not {MIN_CHARACTERS} or more letters, digits and signs on "
+            "one line: remove the file, and the control plane makes a new one at its start"
+        )
+    return text
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """Return what changes with the file's content."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return status.st_mtime_ns, status.st_ino, status.st_size
