@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf import any_pb2, descriptor_pool
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.domain.errors import DOMAIN, Code, InvalidInput, TailraceError
 from services.domain.lease import parse_token
+from services.message_limits import check_message, parse_request
 from services.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +43,9 @@ Continuation = Callable[
 
 Reader = Callable[[Any], Any]
 
+LeaseCheck = Callable[[str], Awaitable[object]]
+"""Raises ``LeaseLost`` for a token that is no lease's."""
+
 
 if TYPE_CHECKING:
     _Interceptor = grpc.aio.ServerInterceptor[Any, Any]
@@ -51,10 +55,15 @@ else:
 
 
 class CallInterceptor(_Interceptor):
-    """Wraps every method of the API; others, such as the health check, pass through."""
+    """Wraps every method of the API; others, such as the health check, pass through.
 
-    def __init__(self, metrics: Metrics) -> None:
+    A request is checked before its method sees it: its size before it is parsed, its lease before
+    anything else in it is looked at, then the bounds of all its fields.
+    """
+
+    def __init__(self, metrics: Metrics, check_lease: LeaseCheck) -> None:
         self._metrics = metrics
+        self._check_lease = check_lease
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -71,7 +80,7 @@ class CallInterceptor(_Interceptor):
 
     def _wrap(self, method: str, handler: Any) -> Any:
         name = method.removeprefix(_PACKAGE)
-        read = _reader(handler.request_deserializer, streaming=handler.request_streaming)
+        read = self._reader(method, handler)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -94,7 +103,7 @@ class CallInterceptor(_Interceptor):
         async def call(raw: Any, context: Any) -> Any:
             request = read(raw)
             async with self._around(name, request, context):
-                return await behaviour(_sound(request), context)
+                return await behaviour(await self._admit(request), context)
 
         return call
 
@@ -102,12 +111,50 @@ class CallInterceptor(_Interceptor):
         async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
             request = read(raw)
             async with self._around(name, request, context):
-                async for response in behaviour(_sound(request), context):
+                async for response in behaviour(await self._admit(request), context):
                     yield response
 
         if not inspect.isasyncgenfunction(behaviour):
             raise TypeError(f"{name} must be an asynchronous generator")
         return call
+
+    def _reader(self, method: str, handler: Any) -> Reader:
+        """Return what turns received bytes into the request, or into the error that it is none.
+
+        Of a stream it makes the stream of requests, each of them admitted.
+        """
+        service, _, call = method.removeprefix("/").rpartition("/")
+        known = descriptor_pool.Default().FindMethodByName(f"{service}.{call}")
+        deserialize = handler.request_deserializer
+
+        def message(raw: bytes) -> Any:
+            try:
+                return parse_request(raw, known.input_type, deserialize)
+            except TailraceError as error:
+                return error
+
+        async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            lease = ""
+            async for raw in raws:
+                request = await self._admit(message(raw), known_lease=lease)
+                lease = getattr(request, "lease_token", "")
+                yield request
+
+        return messages if handler.request_streaming else message
+
+    async def _admit(self, request: Any, known_lease: str = "") -> Any:
+        """Return a request that may be acted on; raise the error that it is, or that it deserves.
+
+        A stream of requests is returned as it is: each of its messages comes here itself.
+        """
+        if isinstance(request, TailraceError):
+            raise request
+        if isinstance(request, Message):
+            lease: str | None = getattr(request, "lease_token", None)
+            if lease is not None and (not lease or lease != known_lease):
+                await self._check_lease(lease)
+            check_message(request)
+        return request
 
     @asynccontextmanager
     async def _around(self, name: str, request: Any, context: Any) -> AsyncIterator[None]:
@@ -140,28 +187,6 @@ class CallInterceptor(_Interceptor):
         quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
         log = _log.debug if quiet else _log.info
         log("call", code=code, seconds=round(seconds, 4))
-
-
-def _reader(deserialize: Reader, *, streaming: bool) -> Reader:
-    """Turns what gRPC received into the request, or into the error that it is none."""
-
-    def message(raw: bytes) -> Any:
-        try:
-            return deserialize(raw)
-        except DecodeError:
-            return InvalidInput.field("(request)", "is not a message of this method's type")
-
-    async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        async for raw in raws:
-            yield _sound(message(raw))
-
-    return messages if streaming else message
-
-
-def _sound(request: Any) -> Any:
-    if isinstance(request, InvalidInput):
-        raise request
-    return request
 
 
 def status_of(error: TailraceError) -> status_pb2.Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -30,6 +31,7 @@ from services.storage.database import Database
 from services.storage.migrate import migrate_database
 from services.sweeper import Sweeper
 from services.usecases.context import Context
+from services.usecases.lifecycle import require_lease
 from services.worker_access import WorkerAccess
 from tailrace.v1 import (
     artifact_pb2,
@@ -142,7 +144,7 @@ class ControlPlane:
             # Access first: what it refuses is not to be read.
             interceptors=[
                 WorkerAccess(self._worker_token, self.metrics),
-                CallInterceptor(self.metrics),
+                CallInterceptor(self.metrics, partial(require_lease, self.context)),
             ],
             options=[
                 ("grpc.max_receive_message_length", limit),

@@ -45,7 +45,11 @@ def to_mapping(message: Message, *, defaults: bool = False) -> dict[str, Any]:
                 out[field.name] = dict(value)
         elif form is _Form.REPEATED:
             if len(value) or defaults:
-                out[field.name] = [_plain(field, item, defaults) for item in value]
+                out[field.name] = (
+                    list(value)
+                    if _is_plain(field)
+                    else [_plain(field, item, defaults) for item in value]
+                )
         elif field.has_presence:
             if message.HasField(field.name):
                 out[field.name] = _plain(field, value, defaults)
@@ -133,7 +137,7 @@ def _fill(message: Any, data: Any) -> None:
             target.SetInParent()
             _fill(target, value)
         elif field.message_type is None:
-            target.extend(_scalar(field, item) for item in value)
+            target.extend(value if _is_plain(field) else [_scalar(field, i) for i in value])
         else:
             for item in value:
                 _fill(target.add(), item)
@@ -157,6 +161,11 @@ def _fill_own(message: Any, value: Any) -> None:
         json_format.ParseDict(value, message)
 
 
+def _is_plain(field: Field) -> bool:
+    """Whether a field's values are numbers, flags or text: a list of them is copied at once."""
+    return field.message_type is None and field.enum_type is None
+
+
 def _scalar(field: Field, value: Any) -> Any:
     return value if field.enum_type is None else enum_number(field.enum_type, value)
 
@@ -177,9 +186,9 @@ def _forms(descriptor: Any) -> Mapping[str, tuple[Field, _Form]]:
 
 
 def _form(field: Field) -> _Form:
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         return _Form.MAP
-    if _is_repeated(field):
+    if is_repeated(field):
         return _Form.REPEATED
     return _Form.SCALAR if field.message_type is None else _Form.MESSAGE
 
@@ -189,7 +198,14 @@ def _prefix(of: EnumDescriptor) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", of.name).upper() + "_"
 
 
-def _is_repeated(field: Field) -> bool:
+def is_map(field: Field) -> bool:
+    """Whether a field is a mapping."""
+    of = field.message_type
+    return of is not None and bool(of.GetOptions().map_entry)
+
+
+def is_repeated(field: Field) -> bool:
+    """Whether a field is a list; on the wire a mapping is one, too."""
     # protobuf 6.31 deprecates label; 5.29 has no is_repeated.
     if hasattr(field, "is_repeated"):
         return bool(field.is_repeated)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.stage_job import (
     CheckpointEvent,
     ErrorEvent,
@@ -19,7 +20,7 @@ from tailrace.formats.stage_job import (
 )
 from workers.events import to_message
 from workers.journal import Journal
-from workers.lines import MAX_LINE_BYTES, printable, read_lines
+from workers.lines import printable, read_lines
 from workers.spool import Spool, SpoolClosedError
 from workers.stage_process import StageProcess
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-MAX_LINE_BYTES = 8192
-"""Longest log line in bytes of UTF-8; the rest of a longer one is dropped."""
+from tailrace.formats.limits import MAX_LINE_BYTES
 
 CUT_MARK = " …"
 """Ends a line of which something was dropped."""

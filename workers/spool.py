@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tailrace.formats.limits import MAX_EVENTS
 from tailrace.v1 import stage_pb2
 
-MAX_BATCH_EVENTS = 1000
+MAX_BATCH_EVENTS = MAX_EVENTS
 """Most events of one PublishEvents message (its contract)."""
 
 MAX_BATCH_BYTES = 1024 * 1024

@@ -11,7 +11,6 @@ from services.api.convert_content import files_from_proto, kind_from_proto
 from services.api.plain import all_micros, micros, out_of_range, plain, text, time
 from services.domain.errors import InvalidInput
 from services.domain.event import (
-    MAX_TAIL_LINES,
     CheckpointSaved,
     Evaluated,
     Event,
@@ -24,26 +23,25 @@ from services.domain.lease import parse_task_id
 from services.domain.names import id_violations
 from services.domain.stage import Progress, StageError
 from services.domain.worker import parse_worker_name
+from services.message_limits import faults
 from services.usecases.acquire import Acquire
 from services.usecases.complete import Completion, Made
-from services.usecases.publish import MAX_EVENTS, Batch
+from services.usecases.publish import Batch
 from services.usecases.register import RegisterWorker
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.limits import (
+    MAX_ERROR_BYTES,
+    MAX_QUARANTINE_REASON,
+    MAX_TAIL_LINE_BYTES,
+    MAX_TAIL_LINES,
+)
 from tailrace.formats.schema import Violation
 from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
-
-MAX_MESSAGE = 16 * 1024
-"""Longest message of a stage error, in bytes."""
-
-MAX_TAIL_LINE = 512
-"""Longest line of a stage error's log tail, in bytes; the log has it whole."""
 
 _LEVELS, _INFO = frozenset(map(int, LogLevel)), int(LogLevel.INFO)
 
 _LINE: Callable[[Iterable[Any]], LogLine] = partial(tuple.__new__, LogLine)
 """Makes a line of its three parts; the class's own constructor is Python and takes 0.5 us more."""
-
-_KEY_LENGTHS = {"eval_set": 128, "example_id": 128, "judge": 63, "version": 63}
 
 
 def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWorker:
@@ -51,6 +49,8 @@ def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWor
     slots = [plain(slot, f"slots[{i}]") for i, slot in enumerate(request.slots)]
     for slot in slots:
         slot.pop("stage", None)
+        if "quarantine" in slot:
+            slot["quarantine"] = slot["quarantine"][:MAX_QUARANTINE_REASON]
     return RegisterWorker(
         worker_id=request.worker_id,
         hostname=text(request.hostname),
@@ -79,8 +79,6 @@ def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
 
 def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
     """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
-    if len(request.events) > MAX_EVENTS:
-        raise InvalidInput.field("events", f"has {len(request.events)}, at most {MAX_EVENTS}")
     lines = _log_lines(request.events)
     if lines is not None:
         return Batch(request.lease_token, request.first_sequence, lines)
@@ -122,11 +120,13 @@ def error_from_proto(error: run_pb2.StageError) -> StageError:
     return StageError(
         code=error.code,
         reason=error.reason,
-        message=clean_line(error.message, MAX_MESSAGE),
+        message=clean_line(error.message, MAX_ERROR_BYTES),
         retryable=error.retryable,
         exit_code=error.exit_code if error.HasField("exit_code") else None,
         signal=clean_line(error.signal, 32),
-        log_tail=[clean_line(line, MAX_TAIL_LINE) for line in error.log_tail[-MAX_TAIL_LINES:]],
+        log_tail=[
+            clean_line(line, MAX_TAIL_LINE_BYTES) for line in error.log_tail[-MAX_TAIL_LINES:]
+        ],
     )
 
 
@@ -138,8 +138,11 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
             return _progress(event.progress, f"{field}.progress")
         case "checkpoint":
             saved = event.checkpoint
+            violations = faults(saved, f"{field}.checkpoint")
             if saved.step < 0:
-                raise InvalidInput.field(f"{field}.checkpoint.step", "must not be negative")
+                violations.append(Violation(f"{field}.checkpoint.step", "must not be negative"))
+            if violations:
+                raise InvalidInput(violations)
             return CheckpointSaved(saved.step, files_from_proto(saved.files))
         case "prediction":
             return _evaluated(event.prediction, f"{field}.prediction")
@@ -189,18 +192,14 @@ def _progress(progress: run_pb2.Progress, field: str) -> Progress:
 def _evaluated(
     message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
 ) -> Evaluated:
+    violations = faults(message, field)
     body = plain(message, field)
     keys: Iterable[str] = ("eval_set", "example_id", "model_role")
     judge = None
     if isinstance(message, evaluation_pb2.Verdict):
         keys = (*keys, "judge", "outcome")
         judge = message.judge
-    violations = [Violation(f"{field}.{key}", "is required") for key in keys if key not in body]
-    violations += [
-        Violation(f"{field}.{key}", f"has more than {most} characters")
-        for key, most in _KEY_LENGTHS.items()
-        if len(body.get(key, "")) > most
-    ]
+    violations += [Violation(f"{field}.{key}", "is required") for key in keys if key not in body]
     if violations:
         raise InvalidInput(violations)
     key = (body["eval_set"], body["example_id"], body["model_role"], message.sample)

@@ -11,13 +11,8 @@ from typing import Any, NamedTuple
 from services.domain.stage import Progress
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.digest_chain import chain
+from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.listing import FileEntry
-
-MAX_LINE_BYTES = 8 * 1024
-"""Longest log line in UTF-8; the rest is cut off."""
-
-MAX_TAIL_LINES = 20
-"""Lines of a stage error's log tail."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
+from tailrace.formats.limits import MAX_DESCRIPTION
 from tailrace.formats.run_spec import RESOURCE_ID, RESOURCE_ID_FORM
 from tailrace.formats.schema import Violation
-
-MAX_DESCRIPTION = 1000
-"""Longest description, in characters."""
 
 
 def id_violations(field: str, value: str) -> list[Violation]:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from services.domain.artifact import Blob, UploadName
-
-CHUNK_BYTES = 1 << 20
-"""Bytes read or hashed at a time, and the most that one message carries."""
+from tailrace.formats.limits import CHUNK_BYTES as CHUNK_BYTES
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,7 @@ from services.domain.worker import WorkerState
 from services.storage import attempts, workers
 from services.usecases.acquire import unknown_worker
 from services.usecases.context import Context
-from services.usecases.register import MAX_SLOTS
-
-MAX_REASON = 500
-"""Characters that are kept of why a slot is in quarantine."""
+from tailrace.formats.limits import MAX_QUARANTINE_REASON, MAX_SLOTS
 
 GATHER_SECONDS = 0.05
 """How long heartbeats wait for others: nobody waits for their answer, and a fleet's messages come
@@ -89,7 +86,7 @@ def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
     """Reasons by slot, cut to what is shown. Raises ``InvalidInput`` for too many."""
     if len(reasons) > MAX_SLOTS:
         raise InvalidInput.field("quarantine", f"has {len(reasons)} entries, at most {MAX_SLOTS}")
-    return {slot: reason[:MAX_REASON] for slot, reason in reasons.items()}
+    return {slot: reason[:MAX_QUARANTINE_REASON] for slot, reason in reasons.items()}
 
 
 def _directive(state: RunState | None) -> Directive:

@@ -27,6 +27,7 @@ from services.domain.stage import (
 from services.domain.worker import WorkerState
 from services.storage import attempts, history, outbox, runs, stages, whole
 from services.storage.columns import utc_now
+from services.usecases.context import Context
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,14 @@ async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
     if lease is None or attempt is None or not lease.opens(attempt.lease_digest):
         raise LeaseLost
     return attempt
+
+
+async def require_lease(context: Context, token: str) -> None:
+    """Raise :class:`LeaseLost` for a token that never was an attempt's; costs one read."""
+    if parse_token(token) is None:
+        raise LeaseLost
+    async with context.database.read() as conn:
+        await peek_lease(conn, token)
 
 
 async def move_stage(

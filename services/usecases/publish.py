@@ -26,10 +26,8 @@ from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
 from services.usecases.lifecycle import Leased, open_lease, peek_lease
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.limits import MAX_EVENTS
 from tailrace.formats.stage_job import ArtifactKind
-
-MAX_EVENTS = 1000
-"""Most events of one message."""
 
 MAX_MESSAGES = 8
 """Messages that may be stored together; as many as a worker sends without an acknowledgement."""

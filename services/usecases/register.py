@@ -15,20 +15,11 @@ from services.usecases.context import Context
 from services.wakeups import OUTBOX
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.limits import MAX_JUDGES, MAX_POOLS, MAX_SLOTS
 from tailrace.formats.schema import Violation
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
 """The protocol versions that are spoken here: this one and the one before."""
-
-MAX_SLOTS = 1024
-"""Most slots of one worker."""
-
-MAX_POOLS = 64
-"""Most pools of one worker."""
-
-
-MAX_JUDGES = 256
-"""Most judges of one worker beside the built-in ones."""
 
 
 @dataclass(frozen=True)

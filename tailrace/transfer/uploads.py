@@ -13,14 +13,12 @@ import grpc
 
 from tailrace.errors import InvalidArgument, from_rpc
 from tailrace.formats.canonical import sha256_file
+from tailrace.formats.limits import CHUNK_BYTES
 from tailrace.formats.listing import path_problem
 from tailrace.transfer.steps import Ask, Job, Resume, Send, Work
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 _Stub = artifact_pb2_grpc.ArtifactServiceStub
-
-CHUNK_BYTES = 1 << 20
-"""Bytes of a file per message; the server takes no more."""
 
 _HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--.+")
 _NAMESPACE = uuid.UUID("2b3df2ee-4bb4-5ef0-8d3a-7b0d5c5c8f11")

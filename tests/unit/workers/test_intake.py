@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_job import (
     CheckpointEvent,
@@ -23,7 +24,6 @@ from tailrace.formats.stage_job import (
 from tailrace.v1 import run_pb2, stage_pb2
 from workers.intake import Intake
 from workers.journal import TAIL_LINES, Journal
-from workers.lines import MAX_LINE_BYTES
 from workers.spool import Spool
 
 

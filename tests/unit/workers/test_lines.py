@@ -8,7 +8,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.lines import CUT_MARK, MAX_LINE_BYTES, printable, read_lines
+from tailrace.formats.limits import MAX_LINE_BYTES
+from workers.lines import CUT_MARK, printable, read_lines
 
 
 def lines_of(data: bytes, limit: int) -> list[tuple[bytes, bool]]:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from services.api.convert_reports import (
-    MAX_TAIL_LINE,
     acquire_from_proto,
     batch_from_proto,
     error_from_proto,
@@ -14,6 +13,7 @@ from services.api.convert_reports import (
 from services.domain.errors import InvalidInput
 from services.domain.event import CheckpointSaved, Evaluated, LogLevel, LogLine
 from services.domain.stage import Progress
+from tailrace.formats.limits import MAX_TAIL_LINE_BYTES
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, stage_pb2, worker_pb2
 
 
@@ -103,7 +103,7 @@ def test_errors_are_cut_to_size() -> None:
     assert error.exit_code == 0
     assert len(error.log_tail) == 20
     assert error.log_tail[-1].startswith("49y")
-    assert {len(line) for line in error.log_tail} == {MAX_TAIL_LINE}
+    assert {len(line) for line in error.log_tail} == {MAX_TAIL_LINE_BYTES}
     with pytest.raises(InvalidInput) as wrong:
         error_from_proto(run_pb2.StageError(code=99, reason="it broke"))
     assert {v.field for v in wrong.value.violations} == {"error.code", "error.reason"}

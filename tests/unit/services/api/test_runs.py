@@ -92,7 +92,7 @@ async def test_errors_carry_reason_and_every_wrong_field(caller: Caller) -> None
 
 
 async def test_very_many_wrong_fields_still_reach_the_client(caller: Caller) -> None:
-    labels = {f"Bad Label {i}" * 5: "x" for i in range(500)}
+    labels = {f"Bad Label {i} " * 20: "x" for i in range(32)}
     _reason, fields = await failing(caller.create(labels=labels), grpc.StatusCode.INVALID_ARGUMENT)
     assert "more fields are wrong" in fields[""]
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.event import (
-    MAX_LINE_BYTES,
     LogLevel,
     LogLine,
     MetricPoint,
     chain_digest,
     clean_line,
 )
+from tailrace.formats.limits import MAX_LINE_BYTES
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.domain.names import MAX_DESCRIPTION, description_violations, id_violations
+from services.domain.names import description_violations, id_violations
+from tailrace.formats.limits import MAX_DESCRIPTION
 
 
 @pytest.mark.parametrize("value", ["a", "a1", "a-b", "x" * 63])

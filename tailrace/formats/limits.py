@@ -1,0 +1,338 @@
+"""Bounds of what travels between clients, workers and the control plane, each said once.
+
+A field that holds a list, a mapping, text or bytes has a :class:`Bound`, found by the message's and
+the field's names (:func:`bound_of`). The messages of a run spec take theirs from its schema. The
+control plane checks a message from the top before it does anything else with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from tailrace.formats import json_value, listing
+from tailrace.formats.run_spec import RunSpec
+
+MIB = 1 << 20
+
+MAX_ITEMS = 20_000
+"""Most entries of lists and mappings in one request, those inside of others included."""
+
+SMALL_BYTES = 64 * 1024
+"""Largest request, in bytes, of a method that :data:`REQUEST_BYTES` does not list."""
+
+CHUNK_BYTES = MIB
+"""Most bytes of content in one message of an upload."""
+
+MAX_EVENTS = 1000
+"""Most events of one message."""
+
+EVENTS_BYTES = 16 * MIB
+"""Largest message of events: a batch of up to 1 MiB, or one prediction, however long it is."""
+
+MAX_LINE_BYTES = 8 * 1024
+"""Longest log line in UTF-8; the rest is cut off."""
+
+MAX_ERROR_BYTES = 16 * 1024
+"""Longest message of a stage's error in UTF-8; the rest is cut off."""
+
+MAX_TAIL_LINES = 20
+"""Lines of a stage error's log tail: the last ones."""
+
+MAX_TAIL_LINE_BYTES = 512
+"""Longest of them in UTF-8; the log has it whole."""
+
+MAX_SLOTS = 1024
+"""Most slots of one worker."""
+
+MAX_POOLS = 64
+"""Most pools of one worker."""
+
+MAX_JUDGES = 256
+"""Most judges of one worker in addition to the built-in ones."""
+
+MAX_QUARANTINE_REASON = 500
+"""Characters that are kept of the reason for a slot's quarantine."""
+
+MAX_DESCRIPTION = 1000
+"""Longest description, in characters."""
+
+MAX_FILTER = 4000
+"""Longest filter of ListRuns, in characters."""
+
+MAX_CONDITIONS = 32
+"""Most comparisons in it: a run has no more labels."""
+
+MAX_GENERATED = 4 * MIB
+"""Longest text of a prediction or verdict, in characters."""
+
+MAX_TOKENS = 128 * 1024
+"""Most tokens of a prediction: twice what an INFER block may ask for."""
+
+UNCOUNTED_BYTES = 2 * MIB
+"""Size from which the fields of a message are counted before it is parsed: parsing smaller ones
+takes 50 ms at most, however many empty messages they hold."""
+
+MAX_FIELDS = 60_000
+"""Most fields of such a message, those inside of others included."""
+
+_UPLOAD_BYTES = 4 * MIB
+"""Above a chunk, so that a larger one is told which field is too large."""
+
+REQUEST_BYTES = {
+    "CreateRunRequest": MIB,
+    "ImportModelRequest": MIB,
+    "RegisterWorkerRequest": MIB,
+    "WorkerHeartbeatRequest": MIB,
+    "CompleteStageRequest": MIB,
+    "FailStageRequest": MIB,
+    "PublishEventsRequest": EVENTS_BYTES,
+    "WriteRequest": _UPLOAD_BYTES,
+    "ImportDatasetRequest": _UPLOAD_BYTES,
+    "ImportEvalSetRequest": _UPLOAD_BYTES,
+}
+"""Largest request, in bytes, by the name of its message."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Most of what one field may hold."""
+
+    text: int | None = None
+    """Characters of a text, or of each text of a list or mapping; bytes of ``bytes``."""
+    count: int | None = None
+    """Entries of a list or mapping."""
+    key: int | None = None
+    """Characters of a mapping's keys."""
+    later: bool = False
+    """Whether the code that converts the message applies it, item by item: it cuts what is longer,
+    or reports it together with all that is wrong. ``count`` holds before that in any case."""
+    free: bool = False
+    """Whether programs write the text, not people: NUL becomes U+FFFD instead of being refused."""
+    shallow: bool = False
+    """Whether entries are neither counted nor looked at before the message is converted."""
+
+
+_ID = Bound(text=63)
+_NAME = Bound(text=128)
+_TOKEN = Bound(text=256)
+_PAGE_TOKEN = Bound(text=8192)
+_DESCRIPTION = Bound(text=MAX_DESCRIPTION)
+_FILES = Bound(count=listing.MAX_FILES)
+_GENERATED = Bound(text=MAX_GENERATED, free=True)
+_LABEL = Bound(text=128, free=True)
+_JSON_TEXT = Bound(text=json_value.MAX_TEXT, later=True)
+_JSON_ENTRIES = json_value.MAX_VALUES
+
+_BOUNDS: dict[str, dict[str, Bound]] = {
+    # RunService
+    "CreateRunRequest": {"run_id": _NAME, "request_id": Bound(text=128, later=True)},
+    "GetRunRequest": {"name": _NAME},
+    "ListRunsRequest": {
+        "page_token": _PAGE_TOKEN,
+        "filter": Bound(text=MAX_FILTER),
+        "order_by": _NAME,
+    },
+    "CancelRunRequest": {"name": _NAME},
+    "RetryRunRequest": {"name": _NAME, "request_id": Bound(text=128)},
+    "WatchRunRequest": {"name": _NAME},
+    "StreamLogsRequest": {
+        "name": _NAME,
+        "cursor": _TOKEN,
+        "stage": _ID,
+        "contains": Bound(text=MAX_LINE_BYTES),
+    },
+    "StreamMetricsRequest": {
+        "name": _NAME,
+        "cursor": _TOKEN,
+        "metric_names": Bound(count=1000, text=128),
+    },
+    "ListPredictionsRequest": {"parent": _NAME, "page_token": _PAGE_TOKEN, "eval_set": _NAME},
+    "ListVerdictsRequest": {
+        "parent": _NAME,
+        "page_token": _PAGE_TOKEN,
+        "eval_set": _NAME,
+        "judge": _ID,
+    },
+    "CompareRunsRequest": {"names": Bound(count=100, text=128)},
+    # StageService
+    "RegisterWorkerRequest": {
+        "worker_id": _NAME,
+        "hostname": Bound(text=256, free=True),
+        "pools": Bound(count=MAX_POOLS, text=128),
+        "slots": Bound(count=MAX_SLOTS),
+        "versions": Bound(count=64, key=128, text=256, free=True),
+        "judges": Bound(count=MAX_JUDGES, key=128, text=128, free=True),
+    },
+    "Slot": {
+        "id": _NAME,
+        "devices": Bound(count=1024),
+        "cores": Bound(count=4096),
+        "stage": _TOKEN,
+        "quarantine": Bound(text=MAX_QUARANTINE_REASON, later=True, free=True),
+    },
+    "WorkerHeartbeatRequest": {
+        "worker": _NAME,
+        "lease_tokens": Bound(count=MAX_SLOTS, text=256),
+        "quarantine": Bound(
+            count=MAX_SLOTS, key=128, text=MAX_QUARANTINE_REASON, later=True, free=True
+        ),
+    },
+    "AcquireStageRequest": {
+        "run_uid": _NAME,
+        "stage": _NAME,
+        "acquire_id": _TOKEN,
+        "worker": _NAME,
+        "slot": _NAME,
+    },
+    "PublishEventsRequest": {
+        "lease_token": _TOKEN,
+        "events": Bound(count=MAX_EVENTS, shallow=True),
+    },
+    "LogRecord": {"text": Bound(text=MAX_LINE_BYTES, later=True, free=True)},
+    "MetricPoint": {"name": _LABEL},
+    "Progress": {"unit": Bound(text=63, later=True, free=True)},
+    "CheckpointSaved": {"files": _FILES},
+    "Prediction": {
+        "eval_set": _NAME,
+        "example_id": _NAME,
+        "prompt": _GENERATED,
+        "text": _GENERATED,
+        "error": _GENERATED,
+        "token_ids": Bound(count=MAX_TOKENS, shallow=True),
+        "logprobs": Bound(count=MAX_TOKENS, shallow=True),
+    },
+    "Verdict": {
+        "eval_set": _NAME,
+        "example_id": _NAME,
+        "judge": _ID,
+        "version": _ID,
+        "expected": _GENERATED,
+        "extracted": _GENERATED,
+        "reason": _GENERATED,
+        "evidence": _GENERATED,
+    },
+    "ConfirmDispatchRequest": {"task_id": _NAME},
+    "CompleteStageRequest": {
+        "lease_token": _TOKEN,
+        "artifacts": Bound(count=64),
+        "successor_task_id": _NAME,
+    },
+    "TrainResult": {"model_digest": _NAME},
+    "JudgeResult": {"scores": Bound(count=1000), "comparisons": Bound(count=1000)},
+    "JudgeScore": {
+        "judge": _NAME,
+        "version": _NAME,
+        "eval_set": _NAME,
+        "pass_at_k": Bound(count=256),
+        "groups": Bound(count=MAX_ITEMS),
+    },
+    "ScoreGroup": {"value": Bound(text=256, free=True)},
+    "JudgeComparison": {"judge": _NAME, "eval_set": _NAME},
+    "FailStageRequest": {"lease_token": _TOKEN},
+    "StageError": {
+        "reason": _NAME,
+        "message": Bound(text=MAX_ERROR_BYTES, later=True, free=True),
+        "signal": Bound(text=32, later=True, free=True),
+        "log_tail": Bound(
+            count=MAX_EVENTS, text=MAX_TAIL_LINE_BYTES, later=True, free=True, shallow=True
+        ),
+    },
+    "ReleaseStageRequest": {"lease_token": _TOKEN, "reason": _NAME},
+    # FleetService
+    "ListWorkersRequest": {"page_token": _PAGE_TOKEN},
+    "GetWorkerRequest": {"name": _NAME},
+    "DrainWorkerRequest": {"name": _NAME},
+    # ArtifactService
+    "WriteRequest": {"resource_name": _TOKEN, "data": Bound(text=CHUNK_BYTES)},
+    "QueryWriteStatusRequest": {"resource_name": _TOKEN},
+    "ReadRequest": {"resource_name": _TOKEN},
+    "GetArtifactRequest": {"name": _NAME},
+    "ListArtifactsRequest": {"parent": _NAME, "page_token": _PAGE_TOKEN},
+    "Artifact": {"name": _NAME, "files": _FILES, "run": _NAME, "stage": _NAME},
+    "ArtifactFile": {"path": Bound(text=listing.MAX_PATH_BYTES, later=True), "sha256": _NAME},
+    # ModelService, DatasetService, EvalSetService, BaselineService
+    "ImportModelRequest": {"model_id": _NAME, "description": _DESCRIPTION, "files": _FILES},
+    "GetModelRequest": {"name": _NAME},
+    "ListModelsRequest": {"page_token": _PAGE_TOKEN},
+    "SeedDatasetRequest": {"dataset_id": _NAME},
+    "ImportDatasetRequest": {"data": Bound(text=CHUNK_BYTES)},
+    "ImportDatasetHeader": {"dataset_id": _NAME, "description": _DESCRIPTION},
+    "GetDatasetRequest": {"name": _NAME},
+    "ListDatasetsRequest": {"page_token": _PAGE_TOKEN},
+    "ExportDatasetRequest": {"name": _NAME},
+    "ImportEvalSetRequest": {"data": Bound(text=CHUNK_BYTES)},
+    "ImportEvalSetHeader": {"eval_set_id": _NAME, "description": _DESCRIPTION},
+    "GetEvalSetRequest": {"name": _NAME},
+    "ListEvalSetsRequest": {"page_token": _PAGE_TOKEN},
+    "SetBaselineRequest": {"name": _NAME, "run": _NAME, "description": _DESCRIPTION},
+    "GetBaselineRequest": {"name": _NAME},
+    "ListBaselinesRequest": {"page_token": _PAGE_TOKEN},
+    "DeleteBaselineRequest": {"name": _NAME},
+    # JSON of users' own making
+    "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
+    "Value": {"string_value": _JSON_TEXT},
+    "ListValue": {"values": Bound(count=_JSON_ENTRIES)},
+}
+
+NEWER_ENUMS = frozenset(
+    {
+        "Slot.accelerator",
+        "ScoreGroup.by",
+        "JudgeComparison.kind",
+        "JudgeComparison.test",
+        "Prediction.finish_reason",
+    }
+)
+"""Enum fields of workers' reports in which a value that the control plane does not know becomes
+"not set": they describe only, and a worker one release newer must not lose its result by them.
+Everywhere else such a value is refused."""
+
+
+def bound_of(message: str, field: str) -> Bound | None:
+    """Return the bound of a field that holds a list, a mapping, text or bytes.
+
+    ``None`` stands for a field that nobody has bounded.
+    """
+    return _BOUNDS.get(message, {}).get(field) or _spec_bounds().get(message, {}).get(field)
+
+
+def request_bytes(message: str) -> int:
+    """Return the size in bytes up to which a request of this message is taken."""
+    return REQUEST_BYTES.get(message, SMALL_BYTES)
+
+
+@functools.cache
+def _spec_bounds() -> dict[str, dict[str, Bound]]:
+    """The bounds of run specs, whose messages and fields are named as the schema's."""
+    bounds: dict[str, dict[str, Bound]] = {}
+    schemas: list[type[Any]] = [RunSpec]
+    while schemas:
+        schema = schemas.pop()
+        hints = typing.get_type_hints(schema)
+        bounds[schema.__name__] = {
+            field.name: _bound_of_key(field, hints[field.name])
+            for field in dataclasses.fields(schema)
+        }
+        schemas += [inner for hint in hints.values() for inner in _schemas_in(hint)]
+    return bounds
+
+
+def _bound_of_key(field: dataclasses.Field[Any], hint: Any) -> Bound:
+    rule = field.metadata["rule"]
+    kind = typing.get_origin(hint)
+    if kind is list:
+        return Bound(count=rule.max_length, text=rule.item_length or 256, later=True)
+    if kind is dict:
+        return Bound(count=rule.max_length, key=63, text=rule.item_length or 256, later=True)
+    return Bound(text=rule.max_length or 256, later=True)
+
+
+def _schemas_in(hint: Any) -> list[type[Any]]:
+    """The schemas that a key's type names: itself, of a list, or beside ``None``."""
+    if dataclasses.is_dataclass(hint):
+        return [typing.cast(type[Any], hint)]
+    return [schema for inner in typing.get_args(hint) for schema in _schemas_in(inner)]
