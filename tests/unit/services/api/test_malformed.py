@@ -8,27 +8,28 @@ import grpc
 import pytest
 
 import tailrace
-from tailrace.v1 import artifact_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2
+from services.server import SERVICES
+from tailrace.v1 import run_pb2
+from tests.servers.worker_token import worker_token
 
-FILES = (artifact_pb2, dataset_pb2, model_pb2, run_pb2, stage_pb2, worker_pb2)
 METHODS = [
     method
-    for file in FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
+    for name in SERVICES
+    for method in run_pb2.DESCRIPTOR.pool.FindServiceByName(name).methods
 ]
 
 
 def call(channel: Any, method: Any, raw: bytes) -> None:
     path = f"/{method.containing_service.full_name}/{method.name}"
+    secret = {"metadata": worker_token().metadata()}
     if method.client_streaming and method.server_streaming:
-        list(channel.stream_stream(path)(iter([raw]), timeout=10))
+        list(channel.stream_stream(path)(iter([raw]), timeout=10, **secret))
     elif method.client_streaming:
-        channel.stream_unary(path)(iter([raw]), timeout=10)
+        channel.stream_unary(path)(iter([raw]), timeout=10, **secret)
     elif method.server_streaming:
-        list(channel.unary_stream(path)(raw, timeout=10))
+        list(channel.unary_stream(path)(raw, timeout=10, **secret))
     else:
-        channel.unary_unary(path)(raw, timeout=10)
+        channel.unary_unary(path)(raw, timeout=10, **secret)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
