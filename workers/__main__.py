@@ -24,6 +24,7 @@ from workers.app import make_app
 from workers.control_server import ControlServer
 from workers.heartbeat import Heartbeat
 from workers.settings import Settings
+from workers.undumpable import forbid_reading
 from workers.workspace import Workspace, WorkspaceError
 
 EXIT_CONFIGURATION = os.EX_CONFIG
@@ -40,6 +41,7 @@ _log = structlog.get_logger(__name__)
 
 def main() -> int:
     """Run a worker; returns the process's exit status."""
+    forbid_reading()
     try:
         settings = Settings()
     except ValidationError as error:

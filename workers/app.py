@@ -14,7 +14,9 @@ from workers import logs
 from workers.settings import Settings
 
 SETTINGS_KEY = "tailrace_settings"
-"""Where the application's configuration carries the worker's settings to its pool children."""
+"""Where the application's configuration carries settings to the pool children. Flower shows it, so
+only public ones are in it; children read the others from the environment that the parent has, too.
+"""
 
 CONTROL_KEY = "tailrace_control_socket"
 """The path at which pool children reach their parent (:mod:`workers.control_server`)."""
@@ -37,9 +39,7 @@ def make_app(settings: Settings, control_socket: str) -> Celery:
     """
     app = Celery("tailrace", broker=settings.broker_url, include=["workers.tasks"])
     app.conf.update(_configuration(settings))
-    # Flower shows this configuration, so the broker's password must not be in it twice.
-    plain = settings.model_dump(mode="json", exclude={"broker_url"})
-    app.conf.update({SETTINGS_KEY: plain, CONTROL_KEY: control_socket})
+    app.conf.update({SETTINGS_KEY: settings.public(), CONTROL_KEY: control_socket})
     return app
 
 

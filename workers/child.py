@@ -19,6 +19,7 @@ from workers.control_client import ControlClient
 from workers.control_plane import ControlPlane
 from workers.reserve import Reserve
 from workers.settings import Settings
+from workers.undumpable import forbid_reading
 
 
 class Child:
@@ -67,6 +68,7 @@ class Child:
 
 def _begin(**_: Any) -> None:
     """So that a stage process is in waiting when the first task comes."""
+    forbid_reading()
     Child.get(current_app)
 
 

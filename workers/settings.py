@@ -8,7 +8,7 @@ import shlex
 import socket
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +19,28 @@ from tailrace.worker_token import FILE_NAME
 from workers.environment import SETTINGS_PREFIX
 
 _GIB = 1024**3
+
+_PUBLIC = frozenset(
+    {
+        "server",
+        "worker_token_file",
+        "pools",
+        "worker_name",
+        "accelerator",
+        "slots",
+        "work_dir",
+        "cache_dir",
+        "cache_max_bytes",
+        "spool_max_bytes",
+        "log_lines_per_second",
+        "grace_seconds",
+        "drain_seconds",
+        "acquire_seconds",
+        "warm_start",
+        "log_level",
+    }
+)
+"""Settings that anybody may see. URLs with passwords, keys and commands are not among them."""
 
 
 class Settings(BaseSettings):
@@ -125,6 +147,10 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(RESOURCE_ID, value):
             raise ValueError("must be 1-63 of a-z, 0-9, '-', letter first")
         return value or _unique_name()
+
+    def public(self) -> dict[str, Any]:
+        """Return the settings that anybody may see, as plain data."""
+        return self.model_dump(mode="json", include=set(_PUBLIC))
 
     @property
     def resource_name(self) -> str:

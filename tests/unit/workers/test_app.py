@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -13,9 +14,10 @@ from celery.app.defaults import DEFAULTS
 from celery.worker.consumer import Consumer
 
 from tailrace.formats.dispatch import EXCHANGE
+from tests.servers.worker_token import worker_token
 from workers import logs
 from workers.app import SETTINGS_KEY, StageConsumer, make_app
-from workers.settings import Settings
+from workers.settings import _PUBLIC, Settings
 
 
 def app_for(**settings: Any) -> Any:
@@ -71,13 +73,27 @@ def test_rabbitmq_confirms_and_valkey_does_not_deliver_again_in_mid_stage() -> N
     assert valkey["visibility_timeout"] >= longest_stage
 
 
-def test_pool_processes_get_the_settings_but_flower_no_password() -> None:
-    app = app_for(broker_url="amqp://user:secret@host//", pools=("gpu",), worker_name="w")
+def test_pool_processes_get_the_settings_but_flower_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAILRACE_BROKER_URL", "amqp://user:secret@host//")
+    monkeypatch.setenv("TAILRACE_STAGE_COMMAND", "python -m mine --key secret")
+    parent = Settings(pools=("gpu",), worker_name="w", grace_seconds=3.5)
+    app = make_app(parent, "/private/control.sock")
     copy = pickle.loads(pickle.dumps(app))  # noqa: S301  # how Celery itself hands it over
-    settings = Settings(**copy.conf[SETTINGS_KEY])
-    assert (settings.pools, settings.worker_name) == (("gpu",), "w")
+    assert Settings(**copy.conf[SETTINGS_KEY]) == parent
     shown = json.dumps(app.conf.table(with_defaults=False, censored=True), default=str)
     assert "secret" not in shown
+    assert worker_token().value not in shown
+
+
+def test_a_new_setting_is_not_published_unless_it_is_listed() -> None:
+    published = set(Settings().public())
+    assert published == _PUBLIC
+    private = set(Settings.model_fields) - published
+    assert {"broker_url", "stage_command"} <= private
+    secret = re.compile(r"url|key|password|secret|command|token(?!_file)")
+    assert not [name for name in published if secret.search(name)]
 
 
 def test_native_delayed_delivery_is_the_only_step_left_out() -> None:
