@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
 
+from tailrace.formats.chat_template import DEFAULT
+from tailrace.formats.model_files import is_tokenizer_file, read_documents
+from tailrace.formats.model_folder import CONFIG_FILE
+from tailrace.formats.outside_json import read_object
+from tailrace.formats.tokenizer_files import (
+    TOKENIZER_FILE,
+    VOCABULARY_FILE,
+    TokenizerFiles,
+    TokenizerFilesError,
+    read_tokenizer,
+)
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.rendering import CHAT_TEMPLATE
 
 END_OF_TEXT = "<|endoftext|>"
 """The end-of-sequence token of trained tokenizers."""
+
+_CLASSES: dict[str, Any] = {
+    "": PreTrainedTokenizerFast,
+    "GPT2Tokenizer": GPT2Tokenizer,
+    "LlamaTokenizer": LlamaTokenizer,
+    "Qwen2Tokenizer": Qwen2Tokenizer,
+}
+"""By :attr:`tailrace.formats.tokenizer_files.TokenizerFiles.build`."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
@@ -75,25 +103,67 @@ def _with_end_of_text(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizer
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder; one without a chat template gets ours.
+    """Return the tokenizer of a model folder; one without a chat template gets ours.
 
-    Raises :class:`training.errors.ModelNotFoundError` when the folder has no tokenizer files and
-    :class:`training.errors.ModelConfigError` when they cannot be read, want code of their own, or
-    define no end-of-sequence token.
+    Its token ids are those of transformers' AutoTokenizer, but no class and no file is chosen by
+    what the folder says: see :mod:`tailrace.formats.tokenizer_files`. Truncation and padding that
+    tokenizer.json asks for are switched off, so that no text is cut.
+
+    Raises:
+        ModelNotFoundError: The folder has no tokenizer files.
+        ModelConfigError: They cannot be read, or define no end-of-sequence token.
     """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise ModelNotFoundError(f"{folder} has no tokenizer (tokenizer.json or vocab.json)")
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # The class that tokenizers raises is Exception itself.
-        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+    files = _checked(folder)
+    tokenizer = _build(folder, files)
     if tokenizer.eos_token_id is None:
         raise ModelConfigError(f"the tokenizer in {folder} has no end-of-sequence token")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.name_or_path = str(folder)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def _checked(folder: Path) -> TokenizerFiles:
+    config: dict[str, Any] = {}
+    try:
+        contents = read_documents(folder, is_tokenizer_file)
+        if (folder / CONFIG_FILE).is_file():
+            config = read_object(read_documents(folder, {CONFIG_FILE}.__contains__)[CONFIG_FILE])
+        return read_tokenizer(contents, config.get("model_type"), config.get("tokenizer_class"))
+    except TokenizerFilesError as error:
+        problems = "; ".join(f"{name} {problem}" for name, problem in error.problems)
+        if not any((folder / name).is_file() for name in (TOKENIZER_FILE, VOCABULARY_FILE)):
+            raise ModelNotFoundError(f"{folder} has no tokenizer: {problems}") from error
+        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {problems}") from error
+    except ValueError as error:
+        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+
+
+def _build(folder: Path, files: TokenizerFiles) -> PreTrainedTokenizerBase:
+    """Build a tokenizer in a folder of its own, which holds what was allowed and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-tokenizer-") as name:
+        place = Path(name)
+        for file, content in files.documents.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            (place / file).write_text(text, encoding="utf-8")
+        try:
+            tokenizer: PreTrainedTokenizerBase = _CLASSES[files.build].from_pretrained(
+                place, local_files_only=True, chat_template=_template(files)
+            )
+        except Exception as error:  # The class that tokenizers raises is Exception itself.
+            raise ModelConfigError(
+                f"the tokenizer in {folder} cannot be loaded: {error}"
+            ) from error
+    return tokenizer
+
+
+def _template(files: TokenizerFiles) -> str | dict[str, str] | None:
+    """Return the chat templates as transformers keeps them."""
+    if set(files.templates) == {DEFAULT}:
+        return files.templates[DEFAULT]
+    return files.templates or None
 
 
 def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> None:

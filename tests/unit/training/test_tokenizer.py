@@ -65,7 +65,7 @@ def test_refused_folders(tmp_path: Path, model: Model, params: Params, tokenizer
     settings = tmp_path / "tokenizer_config.json"
     content = json.loads(settings.read_text())
     settings.write_text(json.dumps({k: v for k, v in content.items() if k != "eos_token"}))
-    with pytest.raises(ModelConfigError, match="no end-of-sequence token"):
+    with pytest.raises(ModelConfigError, match="names no end-of-sequence token"):
         load_tokenizer(tmp_path)
 
 

@@ -1,0 +1,101 @@
+"""JSON documents from outside: read with bounds, and refused in words that name the way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+MAX_DIGITS = 40
+"""Most digits of a whole number; tokenizers write ``model_max_length`` with 31."""
+
+MAX_FLOAT_CHARACTERS = 400
+"""Longest number with a fraction, in characters."""
+
+MAX_DEPTH = 32
+"""Deepest nesting of a value that is passed on."""
+
+LFS_POINTER = b"version https://git-lfs"
+"""How a Git LFS pointer begins, which a clone without Git LFS has in place of a file."""
+
+
+def read_json(content: bytes) -> object:
+    """Parse a document; of repeated keys the last one counts, as in transformers.
+
+    Raises:
+        ValueError: The content is not JSON in UTF-8, or a number is too long; the message is a
+            predicate, such as "is not JSON".
+    """
+    problem = kind_problem(content)
+    if problem:
+        raise ValueError(problem)
+    try:
+        return json.loads(
+            content.decode("utf-8"),
+            parse_int=_whole,
+            parse_float=_fraction,
+            parse_constant=_no_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError("is not JSON: it is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"is not JSON: {error.msg} ({place})") from error
+    except RecursionError as error:
+        raise ValueError("is not JSON that is read: it is nested too deeply") from error
+
+
+def read_object(content: bytes) -> dict[str, object]:
+    """Parse a document that must be an object; errors as :func:`read_json`."""
+    data = read_json(content)
+    if not isinstance(data, dict):
+        raise ValueError("must hold a JSON object")
+    return data
+
+
+def kind_problem(content: bytes) -> str:
+    """Return the predicate for content that is plainly something else; empty for the rest."""
+    if not content.strip():
+        return "is empty"
+    if content.startswith(LFS_POINTER):
+        return "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
+    if content.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark: save it as UTF-8 without one"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16 text: save it as UTF-8"
+    if content.startswith(b"\x1f\x8b"):
+        return "is compressed with gzip: unpack it"
+    return ""
+
+
+def is_deep(data: object) -> bool:
+    """Return whether a parsed value is nested more than :data:`MAX_DEPTH` levels deep."""
+    level: list[object] = [data]
+    for _ in range(MAX_DEPTH):
+        level = [inner for value in level for inner in _inner(value)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(
+            f"has a whole number of {len(digits)} digits, at most {MAX_DIGITS} allowed"
+        )
+    return int(digits)
+
+
+def _fraction(text: str) -> float:
+    if len(text) > MAX_FLOAT_CHARACTERS:
+        raise ValueError(f"has a number of {len(text)} characters")
+    return float(text)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"is not JSON: {name} is not a JSON number")
