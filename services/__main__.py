@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 import sys
 from typing import Any
 
 import structlog
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from services import logs
 from services.domain.errors import TailraceError
 from services.server import ControlPlane
 from services.settings import Settings
+from tailrace.formats.service_url import unchecked_options
 
 _log = structlog.get_logger(__name__)
 
@@ -47,9 +50,17 @@ def main() -> int:
         for wrong in error.errors():
             # A check of several settings together names them in its message.
             names = [f"TAILRACE_{str(part).upper()}: " for part in wrong["loc"]]
-            sys.stderr.write(f"{''.join(names)}{wrong['msg']}\n")
+            problem = wrong.get("ctx", {}).get("error") or wrong["msg"]
+            sys.stderr.write(f"{''.join(names)}{problem}\n")
+        return EXIT_CONFIGURATION
+    except SettingsError as error:
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"TAILRACE_{field[1].upper()}" if field else str(error)
+        sys.stderr.write(f"{name}: is not JSON: {error.__cause__}\n")
         return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
+    for option in unchecked_options(settings.database_url):
+        _log.warning("the database driver cannot enforce this option", option=f"{option}=require")
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(COLLECT_AFTER)
     try:

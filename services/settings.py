@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tailrace.formats.service_url import broker_url, database_url
 from tailrace.worker_token import FILE_NAME
 
 
@@ -18,13 +19,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TAILRACE_", frozen=True)
 
     database_url: str = "sqlite+aiosqlite:///./.tailrace/tailrace.db"
-    """SQLAlchemy URL: ``sqlite+aiosqlite:///FILE`` or ``postgresql+asyncpg://…``."""
+    """``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE`` with libpq's options."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections at once for reading, and on PostgreSQL for writing."""
     database_statement_cache: bool = True
     """Whether PostgreSQL keeps prepared statements; turn it off behind pgbouncer."""
     broker_url: str = "redis://127.0.0.1:6389/0"
-    """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
+    """Broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     data_dir: Path = Path("./.tailrace")
     """Where blobs are kept."""
     worker_token_file: Path | None = None
@@ -73,6 +74,16 @@ class Settings(BaseSettings):
     """Most StreamLogs, StreamMetrics and WatchRun calls that are open at once."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_url(cls, value: str) -> str:
+        return database_url(value)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_url(cls, value: str) -> str:
+        return broker_url(value)
 
     @field_validator("listen")
     @classmethod

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.formats.service_url import broker_url
 from tailrace.worker_token import FILE_NAME
 from workers.environment import SETTINGS_PREFIX
 
@@ -131,10 +132,8 @@ class Settings(BaseSettings):
 
     @field_validator("broker_url")
     @classmethod
-    def _broker_transport(cls, value: str) -> str:
-        if not re.match(r"(amqps?|pyamqp|rediss?|redis\+socket|sentinel)://", value):
-            raise ValueError("must be an amqp:// (RabbitMQ) or redis:// (Valkey) URL")
-        return value
+    def _broker_url(cls, value: str) -> str:
+        return broker_url(value)
 
     @field_validator("server")
     @classmethod

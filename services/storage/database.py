@@ -12,31 +12,27 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import Unavailable
 from services.storage import answers
 from services.storage.engines import postgresql_engines, sqlite_engines
+from tailrace.formats.service_url import SQLITE, database_url
 
 _log = structlog.get_logger(__name__)
 
 
 class Database:
-    """Transactions on one database, given by its SQLAlchemy URL."""
+    """Transactions on one database, given by a URL of :mod:`tailrace.formats.service_url`."""
 
     def __init__(self, url: str, *, pool_size: int = 10, statement_cache: bool = True) -> None:
-        self.url = make_url(url)
+        url = database_url(url)
         self._facts: dict[Any, Any] = {}
-        if self.url.get_backend_name() == "sqlite":
+        if url.startswith(SQLITE):
             self._writer, self._reader = sqlite_engines(url, pool_size)
-        elif self.url.get_backend_name() == "postgresql":
+        else:
             self._writer, self._reader = postgresql_engines(
                 url, pool_size, statement_cache=statement_cache
-            )
-        else:
-            raise ValueError(
-                f"database_url: {self.url.drivername!r} is neither SQLite nor PostgreSQL"
             )
 
     @asynccontextmanager

@@ -11,33 +11,31 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from services.storage.sqlite_connection import connect
+from tailrace.formats.service_url import POSTGRESQL, SQLITE, postgresql_dsn, sqlite_path
 
 
 def sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
     """A pool of one connection that writes, one of ``pool_size`` that read."""
-    path = make_url(url).database
-    if not path or path == ":memory:" or path.startswith("file:"):
-        raise ValueError("database_url: SQLite needs a file, sqlite+aiosqlite:///PATH")
+    path = sqlite_path(url)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     writing = ["journal_mode=WAL", "synchronous=FULL"]
     writer = _sqlite_engine(
-        url, "BEGIN IMMEDIATE", writing, pool_size=1, max_overflow=0, pool_timeout=60
+        path, "BEGIN IMMEDIATE", writing, pool_size=1, max_overflow=0, pool_timeout=60
     )
-    reader = _sqlite_engine(url, "BEGIN", ["query_only=ON"], pool_size=pool_size)
+    reader = _sqlite_engine(path, "BEGIN", ["query_only=ON"], pool_size=pool_size)
     return writer, reader
 
 
-def _sqlite_engine(url: str, begin: str, pragmas: list[str], **pool: Any) -> AsyncEngine:
-    parsed = make_url(url)
+def _sqlite_engine(path: str, begin: str, pragmas: list[str], **pool: Any) -> AsyncEngine:
+    parsed = sa.URL.create(SQLITE, database=path)
     where, how = parsed.get_dialect()().create_connect_args(parsed)
     creator = partial(connect, *where, pragmas=["foreign_keys=ON", *pragmas], **how)
     engine = create_async_engine(
-        url, poolclass=AsyncAdaptedQueuePool, async_creator=creator, **pool
+        parsed, poolclass=AsyncAdaptedQueuePool, async_creator=creator, **pool
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -58,11 +56,17 @@ def postgresql_engines(
     """One pool for both; without ``statement_cache`` for poolers that share sessions."""
     # A pooler between us and the server hands one session's statements to another's.
     uncached = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    dsn, timeout = postgresql_dsn(url)
     writer = create_async_engine(
-        url,
+        # The driver reads libpq's options, such as sslmode, from a URL of its own.
+        sa.URL.create(POSTGRESQL),
         pool_size=pool_size,
         pool_use_lifo=True,
-        connect_args={} if statement_cache else uncached,
+        connect_args={
+            "dsn": dsn,
+            **({"timeout": timeout} if timeout else {}),
+            **({} if statement_cache else uncached),
+        },
     )
     _drop_closed_connections(writer)
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

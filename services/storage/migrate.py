@@ -8,6 +8,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from services.storage.database import Database
 from services.storage.locks import advisory_lock
@@ -15,8 +17,22 @@ from services.storage.locks import advisory_lock
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
+class NewerSchemaError(ValueError):
+    """The database was migrated by a newer Tailrace than this one."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"TAILRACE_DATABASE_URL: the database has the schema {revision} of a newer Tailrace, "
+            "which this version cannot use: start the newer version, or name another database"
+        )
+
+
 async def migrate_database(database: Database) -> None:
-    """Apply all missing migrations in one transaction, under a lock."""
+    """Apply all missing migrations in one transaction, under a lock.
+
+    Raises:
+        NewerSchemaError: It has migrations that this version does not know.
+    """
     async with database.write() as conn:
         await advisory_lock(conn, "migrations")
         await conn.run_sync(_upgrade)
@@ -44,4 +60,9 @@ async def _migrate(url: str) -> None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    command.upgrade(alembic_config(connection), "head")
+    config = alembic_config(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        if revision not in known:
+            raise NewerSchemaError(revision)
+    command.upgrade(config, "head")

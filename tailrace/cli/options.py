@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.cli.report import CommandError
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
+from tailrace.formats.service_url import broker_url, database_url, holds_password
 from tailrace.retry import RetryPolicy
+
+
+def _service_url(
+    normalize: Callable[[str], str],
+) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
+    """Make the callback of an option that is a URL: checked, and without a password in ``ps``."""
+
+    def callback(
+        context: typer.Context, parameter: typer.CallbackParam, value: str | None
+    ) -> str | None:
+        if not value:
+            return None
+        name = parameter.name or ""
+        variable = f"TAILRACE_{name.upper()}"
+        source = context.get_parameter_source(name)
+        on_command_line = source is not None and source.name == "COMMANDLINE"
+        if on_command_line and holds_password(value):
+            raise CommandError(
+                "a password on the command line can be read by every user of this machine: set "
+                f"{variable} instead"
+            )
+        try:
+            return normalize(value)
+        except ValueError as error:
+            option = f"--{name.replace('_', '-')}" if on_command_line else variable
+            raise CommandError(f"{option} {error}") from error
+
+    return callback
+
 
 Server = Annotated[
     str | None,
@@ -31,8 +63,10 @@ DatabaseUrl = Annotated[
     typer.Option(
         "--database-url",
         envvar="TAILRACE_DATABASE_URL",
-        help="postgresql+asyncpg://… instead of SQLite in the data directory.",
+        help="postgresql://… instead of SQLite in the data directory. With a password only by "
+        "the variable.",
         show_default=False,
+        callback=_service_url(database_url),
     ),
 ]
 BrokerUrl = Annotated[
@@ -40,8 +74,10 @@ BrokerUrl = Annotated[
     typer.Option(
         "--broker-url",
         envvar="TAILRACE_BROKER_URL",
-        help="amqp://… or redis://… instead of the embedded Valkey.",
+        help="amqp://… or redis://… instead of the embedded Valkey. With a password only by the "
+        "variable.",
         show_default=False,
+        callback=_service_url(broker_url),
     ),
 ]
 Output = Annotated[

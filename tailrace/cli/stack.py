@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
+from urllib.parse import quote
 
 from tailrace.channel import DEFAULT_SERVER
 from tailrace.cli import exit_codes
@@ -92,7 +93,7 @@ class Stack:
         self._listen = listen
         self._workers = workers
         self._database_url = database_url or (
-            f"sqlite+aiosqlite:///{self.data_dir / 'tailrace.db'}"
+            f"sqlite:///{quote(str(self.data_dir / 'tailrace.db'))}"
         )
         self._broker_url = broker_url
         # The control plane makes it; who names a file has workers elsewhere with a copy of it.

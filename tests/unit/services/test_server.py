@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import sqlite3
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,8 +18,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from services.__main__ import main
 from services.server import SERVICES, ControlPlane
 from services.settings import Settings
+from tailrace.formats.service_url import sqlite_path
 from tailrace.v1 import (
     dataset_pb2,
     run_pb2,
@@ -110,3 +115,36 @@ async def test_the_program_starts_says_where_and_ends_on_sigterm(
     assert process.returncode == 78
     assert b"TAILRACE_LISTEN: " in err
     assert b"TAILRACE_LEASE_SECONDS: " in err
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("DATABASE_URL", "postgres://u:hunter2@h:port/d", "has a port that is not a number"),
+        ("BROKER_URL", "http://u:hunter2@h", "has the scheme 'http'"),
+        ("MAX_RUNS_PER_LABEL", "team=3", "is not JSON"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_without_its_value(
+    setting: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv(f"TAILRACE_{setting}", value)
+    assert main() == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"TAILRACE_{setting}: {told}")
+    assert "hunter2" not in line
+
+
+def test_an_older_server_says_so_and_changes_nothing(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(sqlite_path(sqlite_url))) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    monkeypatch.setenv("TAILRACE_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("TAILRACE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("TAILRACE_LISTEN", "127.0.0.1:0")
+    monkeypatch.setattr("services.logs.configure", lambda _level: None)
+    monkeypatch.setattr("gc.set_threshold", lambda _threshold: None)
+    assert main() == 78
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the database has the schema 9999 of a newer Tailrace" in line

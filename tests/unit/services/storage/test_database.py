@@ -50,6 +50,20 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
     await database.close()
 
 
+async def test_urls_as_providers_give_them_work(postgres_url: str) -> None:
+    bare = postgres_url.replace("postgresql+asyncpg", "postgres")
+    database = Database(f"{bare}?sslmode=prefer&application_name=tailrace&connect_timeout=5")
+    async with database.read() as conn:
+        assert await conn.scalar(sa.text("SHOW application_name")) == "tailrace"
+    await database.close()
+    guarded = Database(f"{bare}?sslmode=require")
+    with pytest.raises(Unavailable) as error:
+        async with guarded.read():
+            pass
+    assert "SSL" in str(error.value.__cause__)
+    await guarded.close()
+
+
 async def test_calls_that_are_cancelled_anywhere_leave_nothing_behind(database: Database) -> None:
     async def register(number: int) -> None:
         async with database.write() as conn:

@@ -178,3 +178,24 @@ def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CommandError, match=r'pip install "tailrace\[server,training\]"'):
         require_extras({"sqlalchemy", "jax"})
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+def test_a_password_on_the_command_line_is_refused(tailrace: Any, command: str) -> None:
+    refused = tailrace(command, "--broker-url", "amqp://u:hunter2@h/")
+    assert refused.code == 2
+    assert "TAILRACE_BROKER_URL" in refused.err
+    assert "hunter2" not in refused.err
+
+
+def test_a_wrong_url_is_told_before_anything_is_started(
+    tailrace: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = tailrace("up", "--database-url", "garbage", "--data-dir", tmp_path / "data")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("error: --database-url is not a URL; it looks like sqlite:///FILE")
+    monkeypatch.setenv("TAILRACE_DATABASE_URL", "mysql://u:hunter2@h/d")
+    wrong = tailrace("up", "--data-dir", tmp_path / "data")
+    assert wrong.err.startswith("error: TAILRACE_DATABASE_URL has the scheme 'mysql'")
+    assert "hunter2" not in wrong.err
+    assert not (tmp_path / "data").exists()
