@@ -23,7 +23,8 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections at once for reading, and on PostgreSQL for writing."""
     database_statement_cache: bool = True
-    """Whether PostgreSQL keeps prepared statements; turn it off behind pgbouncer."""
+    """Whether PostgreSQL keeps prepared statements; off behind a pooler such as pgbouncer, which
+    ``?pgbouncer=true`` in the URL says as well."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     data_dir: Path = Path("./.tailrace")
@@ -67,9 +68,10 @@ class Settings(BaseSettings):
     max_artifact_bytes: int = Field(default=1024**4, ge=1)
     """Largest artifact, all its files together."""
     max_unfinished_runs: int | None = Field(default=None, ge=1)
-    """Most runs of one caller that are queued or running; unset for any number."""
+    """Most runs that are queued or running, of all callers together; unset for any number."""
     max_runs_per_label: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Most unfinished runs with one value of a label, as JSON: ``{"team": 20}``."""
+    """Most unfinished runs with one value of a label, as JSON: ``{"team": 20}``. Those without the
+    label count together as well. A label is what the caller says it is."""
     max_open_streams: int = Field(default=2000, ge=1)
     """Most StreamLogs, StreamMetrics and WatchRun calls that are open at once."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)

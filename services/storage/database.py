@@ -17,9 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import Unavailable
 from services.storage import answers
 from services.storage.engines import postgresql_engines, sqlite_engines
-from tailrace.formats.service_url import SQLITE, database_url
+from tailrace.formats.service_url import SQLITE, database_url, is_pooled
 
 _log = structlog.get_logger(__name__)
+
+_POOLER_HINT = (
+    "a pooler such as pgbouncer shares sessions: set TAILRACE_DATABASE_STATEMENT_CACHE=false"
+)
 
 
 class Database:
@@ -32,7 +36,7 @@ class Database:
             self._writer, self._reader = sqlite_engines(url, pool_size)
         else:
             self._writer, self._reader = postgresql_engines(
-                url, pool_size, statement_cache=statement_cache
+                url, pool_size, statement_cache=statement_cache and not is_pooled(url)
             )
 
     @asynccontextmanager
@@ -71,7 +75,8 @@ def _outage() -> Iterator[None]:
     except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError):
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, ConnectionError, TimeoutError) as error:
-        _log.warning("database unavailable", error=repr(error))
+        hint = {"hint": _POOLER_HINT} if "prepared statement" in str(error) else {}
+        _log.warning("database unavailable", error=repr(error), **hint)
         raise Unavailable(
             "DATABASE_UNAVAILABLE", "the database cannot be reached now: try again"
         ) from error

@@ -195,15 +195,22 @@ async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
 
 
 async def count_unfinished(
-    conn: AsyncConnection, project: str, *, label: tuple[str, str] | None = None
+    conn: AsyncConnection, project: str, *, label: tuple[str, str | None] | None = None
 ) -> int:
-    """How many runs of a project are not terminal; only those with a label where given."""
-    of = runs if label is None else run_labels
+    """Count the runs of a project that are not terminal.
+
+    With ``label`` only those with this value of it, or without the label for ``None``.
+    """
+    name, value = label or (None, None)
+    of = runs if value is None else run_labels
     query = sa.select(sa.func.count()).where(
         of.c.project == project, of.c.state.not_in(RUN_TERMINAL)
     )
-    if label is not None:
-        query = query.where(run_labels.c.name == label[0], run_labels.c.value == label[1])
+    if value is not None:
+        query = query.where(run_labels.c.name == name, run_labels.c.value == value)
+    elif name is not None:
+        labelled = sa.exists().where(run_labels.c.run_uid == runs.c.uid, run_labels.c.name == name)
+        query = query.where(~labelled)
     return int(await conn.scalar(query) or 0)
 
 

@@ -1,4 +1,4 @@
-"""How much of the control plane one caller may take: unfinished runs, open streams."""
+"""Quotas of the control plane: unfinished runs, in all and per label, and open streams."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from services.storage.locks import advisory_lock
 async def check_runs(
     conn: AsyncConnection, settings: Settings, project: str, labels: Mapping[str, str]
 ) -> None:
-    """Refuse one more run where its caller, or the value of a label, has as many as it may.
+    """Refuse one more run where all callers, or the value of a label, have as many as they may.
 
+    Runs without a label that has a quota count together, so that leaving it out evades nothing.
     Raises ``ResourceExhausted`` (TOO_MANY_RUNS).
     """
-    by_label = {n: m for n, m in settings.max_runs_per_label.items() if n in labels}
+    by_label = settings.max_runs_per_label
     if settings.max_unfinished_runs is None and not by_label:
         return
     # Counting and storing must not interleave with another call's, or both fit in.
     await advisory_lock(conn, f"quota:{project}")
     if settings.max_unfinished_runs is not None:
         found = await runs.count_unfinished(conn, project)
-        _check("this caller", found, settings.max_unfinished_runs)
+        _check("this server", found, settings.max_unfinished_runs)
     for name, most in by_label.items():
-        value = labels[name]
+        value = labels.get(name)
         found = await runs.count_unfinished(conn, project, label=(name, value))
-        _check(f"labels.{name} = {value!r}", found, most)
+        whose = (
+            f"the rest, without labels.{name}," if value is None else f"labels.{name} = {value!r}"
+        )
+        _check(whose, found, most)
 
 
 def _check(whose: str, found: int, most: int) -> None:

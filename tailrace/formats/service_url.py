@@ -21,6 +21,9 @@ POSTGRESQL = "postgresql+asyncpg"
 CONNECT_TIMEOUT = "connect_timeout"
 """Option of a PostgreSQL URL that is no option of its driver's URLs: seconds."""
 
+POOLED = "pgbouncer"
+"""Option of a PostgreSQL URL with which providers say that a pooler shares its sessions."""
+
 UNCHECKED = ("channel_binding", "gssencmode")
 """Options of a PostgreSQL URL whose value ``require`` the driver cannot enforce."""
 
@@ -101,6 +104,11 @@ def postgresql_dsn(url: str) -> tuple[str, float | None]:
     return dsn, float(timeout) if timeout else None
 
 
+def is_pooled(url: str) -> bool:
+    """Return True for a URL of :func:`database_url` whose sessions a pooler shares."""
+    return dict(parse_qsl(urlsplit(url).query)).get(POOLED) == "true"
+
+
 def unchecked_options(url: str) -> list[str]:
     """Return those of :data:`UNCHECKED` that a URL of :func:`database_url` requires."""
     options = dict(parse_qsl(urlsplit(url).query))
@@ -170,7 +178,7 @@ def _postgresql_options(query: str) -> dict[str, str]:
     except ValueError:
         raise ValueError("has options that are not NAME=VALUE, joined by &") from None
     options = {_OPTION_NAMES.get(name, name): value for name, value in given.items()}
-    kept = {*_DRIVER_OPTIONS, CONNECT_TIMEOUT, *UNCHECKED}
+    kept = {*_DRIVER_OPTIONS, CONNECT_TIMEOUT, POOLED, *UNCHECKED}
     _refuse_unknown(options, kept | _LEFT_OUT_OPTIONS)
     mode = options.get("sslmode")
     if mode is not None:

@@ -11,6 +11,7 @@ from tailrace.formats.service_url import (
     broker_url,
     database_url,
     holds_password,
+    is_pooled,
     postgresql_dsn,
     sqlite_path,
     unchecked_options,
@@ -93,6 +94,10 @@ def test_the_driver_gets_its_own_url_and_the_timeout() -> None:
     url = database_url("postgres://u:p@h/d?sslmode=require&connect_timeout=7&gssencmode=require")
     assert postgresql_dsn(url) == ("postgresql://u:p@h/d?sslmode=require", 7.0)
     assert unchecked_options(url) == ["gssencmode"]
+    pooled = database_url("postgres://u@h/d?pgbouncer=true")
+    assert postgresql_dsn(pooled)[0] == "postgresql://u@h/d"
+    assert is_pooled(pooled)
+    assert not is_pooled(url)
     assert postgresql_dsn(database_url("postgres://u@h/d")) == ("postgresql://u@h/d", None)
 
 

@@ -31,17 +31,20 @@ async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
         yield made
 
 
-async def test_unfinished_runs_are_bounded_per_label_and_caller(caller: Caller) -> None:
+async def test_unfinished_runs_are_bounded_per_label_and_in_all(caller: Caller) -> None:
     await caller.create("r1", labels={"team": "a"})
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await caller.create("r2", labels={"team": "a"})
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert decoded(refused.value)[0] == "TOO_MANY_RUNS"
     assert "labels.team = 'a'" in str(refused.value.details())
-    await caller.create("r2", labels={"team": "b"})
-    await caller.create("r3")
-    with pytest.raises(grpc.aio.AioRpcError, match="this caller has 3 unfinished"):
-        await caller.create("r4")
+    await caller.create("r2")
+    # Leaving the label out does not evade its quota.
+    with pytest.raises(grpc.aio.AioRpcError, match=r"without labels\.team, has 1 unfinished"):
+        await caller.create("r3", labels={"other": "x"})
+    await caller.create("r3", labels={"team": "b"})
+    with pytest.raises(grpc.aio.AioRpcError, match="this server has 3 unfinished"):
+        await caller.create("r4", labels={"team": "c"})
     # A run that ended makes room.
     await caller.runs.CancelRun(run_pb2.CancelRunRequest(name="runs/r1"))
     await caller.create("r4", labels={"team": "a"})
