@@ -6,13 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
 from tailrace.formats.run_spec import Overlong
 from tailrace.formats.trace import Trace
+from training.chat_format import ChatFormat, SpecialTextError
 from training.errors import DataError, OverlongError
-from training.rendering import render_prompt, render_response
-from training.tokenizer import encode
+from training.rendering import render_response
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +20,7 @@ class Example:
     """One encoded trace."""
 
     tokens: tuple[int, ...]
-    """Prompt, response and end-of-sequence token."""
+    """Prompt, response and the end of the turn."""
     prompt_length: int
     """How many of them are the prompt; they carry no loss."""
 
@@ -43,23 +41,21 @@ class Encoded:
 
 def encode_traces(
     traces: Sequence[Trace],
-    tokenizer: PreTrainedTokenizerBase,
+    chat: ChatFormat,
     max_length: int,
     overlong: Overlong,
     what: str = "examples",
 ) -> Encoded:
-    """Encode prompt and response of each trace apart, and apply the policy for overlong ones.
+    """Encode each trace as the model's chat format writes it, and treat overlong ones.
 
-    ``max_length`` counts prompt, response and end-of-sequence token; ``what`` is what messages call
-    the traces. Raises
-    :class:`training.errors.OverlongError` when the policy refuses, or when truncation would leave
-    nothing of a response, and :class:`training.errors.DataError` when nothing is left.
+    ``max_length`` counts prompt, response and end of turn; ``what`` is what messages call the
+    traces. Raises :class:`training.errors.OverlongError` when the policy refuses, or when
+    truncation would leave nothing of a response, and :class:`training.errors.DataError` when
+    nothing is left and for text that spells a special token and cannot be encoded as text.
     """
     examples: list[Example] = []
     counts = {"over": 0, "hopeless": 0, "longest": 0}
-    for trace in traces:
-        prompt = encode(tokenizer, render_prompt(tokenizer, trace.prompt))
-        response = [*encode(tokenizer, render_response(trace)), int(tokenizer.eos_token_id)]
+    for prompt, response in _encode_all(traces, chat, what):
         tokens = (*prompt, *response)
         counts["longest"] = max(counts["longest"], len(tokens))
         if len(tokens) > max_length:
@@ -73,6 +69,28 @@ def encode_traces(
     if not examples:
         raise DataError(f"all {len(traces)} {what} were dropped: raise max_seq_length")
     return Encoded(examples, counts["over"])
+
+
+def _encode_all(
+    traces: Sequence[Trace], chat: ChatFormat, what: str
+) -> list[tuple[list[int], list[int]]]:
+    encoded, refused = [], []
+    for trace in traces:
+        try:
+            encoded.append(chat.example(trace.prompt, render_response(trace)))
+        except SpecialTextError as error:
+            refused.append(f"{trace.id}: {error}")
+    if refused:
+        raise special_text_error(refused, f"{len(traces)} {what}")
+    return encoded
+
+
+def special_text_error(refused: Sequence[str], total: str) -> DataError:
+    """Return the error for texts that cannot be told from special tokens; the first is shown."""
+    return DataError(
+        f"{len(refused)} of {total} hold text that this model can only read as a special token: "
+        f"take it out of them, or take another model. The first, {refused[0]}"
+    )
 
 
 def _check_lengths(counts: dict[str, int], total: str, max_length: int, overlong: Overlong) -> None:

@@ -52,6 +52,8 @@ class Estimate:
     """What its memory depends on."""
     devices: int
     """Devices in use."""
+    saved: int
+    """Bytes of the final model's weights."""
 
     @property
     def memory(self) -> Memory:
@@ -63,7 +65,7 @@ class Estimate:
         return (
             f"{self.trained:,} of {self.parameters:,} parameters, {self.steps:,} steps, about "
             f"{self.tokens:,} tokens; memory on each device: {_parts(memory)}; copies on the "
-            f"host: {size_text(memory.host)}"
+            f"host: {size_text(memory.host)}; final model: {size_text(self.saved)}"
         )
 
 
@@ -73,8 +75,12 @@ def estimate(
     trainer: Trainer,
     stream: BatchStream,
     examples: Sequence[Example],
+    saved: int,
 ) -> Estimate:
-    """What a trainer will take for the examples of its stream."""
+    """Return what a trainer will take for the examples of its stream.
+
+    ``saved`` is the size of the weights that it saves in the end, in bytes.
+    """
     if spec.sft is None:
         raise ValueError("the spec names no training method")
     layout, trained = trainer.layout, trainer.tuning.parameters
@@ -104,7 +110,7 @@ def estimate(
     )
     per_epoch = sum(len(example.tokens) for example in examples)
     tokens = round(per_epoch * trainer.total / stream.steps_per_epoch)
-    return Estimate(model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size)
+    return Estimate(model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved)
 
 
 def free_memory(layout: Layout) -> Free:

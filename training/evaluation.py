@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from datetime import date
+from functools import cached_property, partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import ModelRole, Prediction
+from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import InferResult
 from tailrace.formats.run_spec import InferSpec, MeshSpec
+from training.chat_format import ChatFormat, SpecialTextError
+from training.data import special_text_error
 from training.eval_output import summarize, write_eval_traces, write_predictions
 from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
@@ -22,8 +26,7 @@ from training.generate.placement import generation_layout
 from training.models.family import Model, Params
 from training.models.folder import end_tokens, load_model
 from training.observer import Observer
-from training.rendering import render_prompt
-from training.tokenizer import encode, load_tokenizer, require_embedded
+from training.tokenizer import load_tokenizer, require_embedded
 
 _log = logging.getLogger(__name__)
 
@@ -36,29 +39,43 @@ class Evaluated:
     params: Params
     tokenizer: PreTrainedTokenizerBase
     ends: frozenset[int] = frozenset()
-    """Tokens that end an answer, beside the tokenizer's own."""
-    _generators: dict[MeshSpec, Generator] = field(default_factory=dict, init=False, repr=False)
+    """Tokens that end an answer, in addition to those of the chat format."""
+    clock: date | None = None
+    """The day that the chat template is told (default: today, UTC)."""
+    _generators: dict[tuple[MeshSpec, frozenset[int]], Generator] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
-    def open(cls, folder: Path) -> Evaluated:
+    def open(cls, folder: Path, clock: date | None = None) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`."""
         model, params = load_model(folder)
-        return cls(model, params, load_tokenizer(folder), end_tokens(folder))
+        return cls(model, params, load_tokenizer(folder), end_tokens(folder), clock)
 
-    def generator(self, mesh: MeshSpec) -> Generator:
-        """What asks the model, with its compiled programs; the same one each time."""
-        if mesh not in self._generators:
-            self._generators[mesh] = Generator(
+    @cached_property
+    def chat(self) -> ChatFormat:
+        """The token sequences of its conversations."""
+        return ChatFormat(self.tokenizer, self.clock)
+
+    def generator(self, mesh: MeshSpec, stops: frozenset[int] = frozenset()) -> Generator:
+        """Return what asks the model, with its compiled programs; the same one each time.
+
+        ``stops`` are further tokens that end an answer.
+        """
+        key = mesh, stops
+        if key not in self._generators:
+            self._generators[key] = Generator(
                 self.model,
                 self.params,
-                {int(self.tokenizer.eos_token_id), *self.ends},
+                self.chat.ends | self.ends,
                 self.text,
                 generation_layout(self.model, mesh),
+                stops,
             )
-        return self._generators[mesh]
+        return self._generators[key]
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What the tokens say, without special ones."""
+        """Return what the tokens say, without special ones."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
@@ -120,16 +137,19 @@ def _predict(
     mesh: MeshSpec | None,
     stored: Sequence[Prediction],
 ) -> list[Prediction]:
-    questions = _questions(evaluated.tokenizer, eval_sets)
+    questions = _questions(evaluated.chat, eval_sets)
     require_embedded((each.prompt for each in questions), evaluated.model.vocabulary)
     made = _still_good(stored, questions, spec, role)
     if made:
         _log.info("%d predictions of an earlier attempt are kept", len(made))
     tally.add(len(made))
     observer.check_stop()
-    answers = evaluated.generator(mesh or MeshSpec()).generate(
+    ids = map(evaluated.chat.token_of, spec.stop)
+    stops = frozenset(id_ for id_ in ids if id_ is not None)
+    sampling = Sampling.of(spec)
+    answers = evaluated.generator(mesh or MeshSpec(), stops).generate(
         [question.prompt for question in questions],
-        Sampling.of(spec),
+        dataclasses.replace(sampling, stop=(*sampling.stop, *evaluated.chat.stop)),
         spec.batch_size,
         numbers=[question.number for question in questions],
         done=frozenset(made),
@@ -146,12 +166,21 @@ def _predict(
     return [made[key] for key in sorted(made)]
 
 
-def _questions(tokenizer: PreTrainedTokenizerBase, eval_sets: EvalSets) -> list[_Question]:
-    return [
-        _Question(name, number, item, encode(tokenizer, render_prompt(tokenizer, item.prompt)))
-        for name, items in eval_sets.items()
-        for number, item in enumerate(items)
-    ]
+def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
+    """Return every item as it is put to the model.
+
+    Raises :class:`training.errors.DataError` for prompts whose text cannot be encoded as text.
+    """
+    questions, refused = [], []
+    for name, items in eval_sets.items():
+        for number, item in enumerate(items):
+            try:
+                questions.append(_Question(name, number, item, chat.prompt(item.prompt)))
+            except SpecialTextError as error:
+                refused.append(f"{name}/{item.id}: {error}")
+    if refused:
+        raise special_text_error(refused, f"{len(refused) + len(questions)} prompts")
+    return questions
 
 
 def _still_good(
@@ -172,7 +201,11 @@ def _still_good(
 def _prediction(
     question: _Question, role: ModelRole, generation: Generation, evaluated: Evaluated
 ) -> Prediction:
-    text = evaluated.text(generation.tokens) if generation.text is None else generation.text
+    text = generation.text
+    if text is None:
+        ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
+        # The token that ends an answer is no part of it, special or not.
+        text = evaluated.text(generation.tokens[:-1] if ended else generation.tokens)
     return Prediction(
         eval_set=question.eval_set,
         example_id=question.item.id,

@@ -7,10 +7,10 @@ side is plain text: the reasoning steps, a line each, then the answer behind a m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
-
-from jinja2 import TemplateError
 
 from tailrace.formats.trace import Step, Trace
 from training.errors import ModelConfigError
@@ -35,7 +35,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:\\n' }}{% endif %}"
 )
-"""The template given to models that have none."""
+"""The template given to models that have none; see :func:`training.tokenizer.template_for`."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,58 @@ class ParsedResponse:
     """What stands behind the last answer marker; empty when there is none."""
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The text that a model sees before it answers ``prompt``.
+def render_messages(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[dict[str, str]],
+    clock: date | None = None,
+    *,
+    asks: bool,
+) -> str:
+    """Return a conversation as the model's chat template writes it.
 
-    Raises :class:`training.errors.ModelConfigError` when the model's own template cannot render it.
+    The template gets no arguments of its own, as in transformers, so that a model that chooses
+    between thinking and not thinking does as its template does by default.
+
+    Args:
+        tokenizer: Its chat template is the one that renders.
+        messages: The conversation; each message has a ``role`` and a ``content``.
+        clock: The day that ``strftime_now`` tells, at midnight (default: today, UTC).
+        asks: Whether the assistant's turn is opened at the end.
+
+    Raises:
+        ModelConfigError: The template refuses the conversation or cannot render it.
     """
-    messages = [{"role": "user", "content": prompt}]
+    # transformers offers no way to set the clock; the globals are those of this template alone.
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
-        raise ModelConfigError(f"the model's chat template refuses a prompt: {error}") from error
+        template = _compile_jinja_template(tokenizer.get_chat_template())
+        template.globals["strftime_now"] = datetime.combine(clock or today(), time()).strftime
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=asks
+        )
+    except Exception as error:  # A template is a program: it may fail in any way.
+        what = f"{type(error).__name__}: {error}"
+        raise ModelConfigError(
+            f"the model's chat template cannot render a prompt: {what}"
+        ) from error
     return str(text)
 
 
+def render_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, clock: date | None = None
+) -> str:
+    """Return the text that a model sees before it answers; see :func:`render_messages`."""
+    return render_messages(tokenizer, [{"role": "user", "content": prompt}], clock, asks=True)
+
+
+def today() -> date:
+    """Return the day it is, UTC."""
+    return datetime.now(UTC).date()
+
+
 def render_response(trace: Trace) -> str:
-    """The text that a model learns to answer with; the end-of-sequence token comes after it."""
+    """The text that a model learns to answer with; the template's end of turn comes after it."""
     lines = [step.content for step in trace.steps]
     return "\n".join([*lines, f"{ANSWER_MARKER} {trace.answer}"])
 

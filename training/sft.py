@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.canonical import sha256_json
+from tailrace.formats.chat_template import template_reads_clock
 from tailrace.formats.jsonl import dump_record
 from tailrace.formats.results import TrainResult
-from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.split import EmptySplitError, Split, split_traces
 from tailrace.formats.trace import Trace
@@ -23,16 +25,18 @@ from training.adapter_folder import FOLDER as ADAPTER
 from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
 from training.certificate import digest_arrays
+from training.chat_format import ChatFormat
 from training.checkpoint import checkpoint_step
 from training.data import Encoded, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
 from training.lora import LoraTuning
 from training.models.family import Model, Params
-from training.models.folder import load_model, save_model, weights_digest
+from training.models.folder import GENERATION_CONFIG, load_model, save_model, weights_digest
 from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
 from training.models.source import resolve_model
 from training.observer import Observer
+from training.origin import Origin
 from training.progress import Progress
 from training.rendering import render_prompt, render_response
 from training.tokenizer import load_tokenizer, require_embedded, train_tokenizer
@@ -40,9 +44,12 @@ from training.trainer import Trained, Trainer
 
 _log = logging.getLogger(__name__)
 
-_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh"}
-"""Settings that change nothing in the weights; a resumed training may change them. A mesh changes
-their rounding, which the conditions of a certificate tell."""
+_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh", "save_dtype"}
+"""Settings that change nothing in the trained weights; a resumed training may change them. A mesh
+changes their rounding, which the conditions of a certificate tell."""
+
+CLOCK = "template_date"
+"""The identity's name for the day that a chat template with a clock was told."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,9 @@ class Start:
 
     model: Model
     params: Params
-    tokenizer: PreTrainedTokenizerBase
+    chat: ChatFormat
+    origin: Origin
+    """What is kept of the folder that the model came from."""
     split: Split
     encoded: Encoded
     held_out: Encoded
@@ -61,28 +70,39 @@ class Start:
     identity: dict[str, Any]
     """See :class:`training.checkpoint.Checkpoint`."""
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the chat format."""
+        return self.chat.tokenizer
+
 
 def prepare(
-    model: ModelSpec, train: TrainSpec, traces: Sequence[Trace], folder: Path | None = None
+    model: ModelSpec,
+    train: TrainSpec,
+    traces: Sequence[Trace],
+    folder: Path | None = None,
+    clock: date | None = None,
 ) -> Start:
     """Split the traces, make or load tokenizer and weights, and encode the train part.
 
     ``folder`` is where a worker has put the model; without one the spec's source is resolved here.
-    Raises the errors of :mod:`training.errors` for a bad split, model, or overlong examples.
+    ``clock`` is the day that the chat template is told (default: today, UTC). Raises the errors of
+    :mod:`training.errors` for a bad split, model, or overlong examples.
     """
     sft = _method(train)
     try:
         split = split_traces(traces, train.eval_fraction, train.split_seed)
     except EmptySplitError as error:
         raise DataError(f"train.{error}") from error
-    network, params, tokenizer = _open_model(model, train.seed, split, folder)
+    network, params, tokenizer, origin = _open_model(model, train.seed, split, folder)
     if sft.max_seq_length > network.context:
         raise ConfigError(
             f"train.sft.max_seq_length {sft.max_seq_length} is more than the model's "
             f"context of {network.context} tokens"
         )
-    encoded = encode_traces(split.train, tokenizer, sft.max_seq_length, sft.overlong)
-    held_out = _encode_held_out(train, split, tokenizer)
+    chat = ChatFormat(tokenizer, clock)
+    encoded = encode_traces(split.train, chat, sft.max_seq_length, sft.overlong)
+    held_out = _encode_held_out(train, split, chat)
     examples = [*encoded.examples, *held_out.examples]
     require_embedded((example.tokens for example in examples), network.vocabulary)
     settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
@@ -93,10 +113,12 @@ def prepare(
         "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
         "examples": sha256_json([e.tokens for e in encoded.examples]),
     }
+    if template_reads_clock(tokenizer.get_chat_template()):
+        identity[CLOCK] = chat.clock.isoformat()
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
         identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
-    return Start(network, params, tokenizer, split, encoded, held_out, model.source, identity)
+    return Start(network, params, chat, origin, split, encoded, held_out, model.source, identity)
 
 
 def run_sft(
@@ -126,12 +148,13 @@ def run_sft(
     )
     if resume is not None:
         _log.info("continuing from step %d, that of the checkpoint", checkpoint_step(resume))
-    estimated = estimate(start.model, train, trainer, stream, start.encoded.examples)
+    saved = start.origin.saved_bytes(start.model, train.save_dtype)
+    estimated = estimate(start.model, train, trainer, stream, start.encoded.examples, saved)
     require_fit(estimated, sft, free_memory(trainer.layout))
     trained = trainer.train(start.params, checkpoints, observer, resume, last)
     warn_if_worse(trained.progress)
     whole = trainer.tuning.merged(trained.params, start.params)
-    save_folder(final_model, start.model, whole, start.tokenizer)
+    save_trained(final_model, start, whole, train.save_dtype)
     if isinstance(trainer.tuning, LoraTuning):
         save_adapter(final_model / ADAPTER, trainer.tuning, trained.params, start.source)
     return _result(start, trained, trainer.tuning.parameters, weights_digest(final_model))
@@ -152,33 +175,50 @@ def warn_if_worse(progress: Progress) -> None:
 def save_folder(
     folder: Path, model: Model, params: Params, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Write a model folder with its tokenizer and chat template."""
+    """Write a model folder of its own, in float32, with its tokenizer and chat template."""
     save_model(folder, model, params, int(tokenizer.eos_token_id))
     tokenizer.save_pretrained(folder)
 
 
-def _encode_held_out(train: TrainSpec, split: Split, tokenizer: PreTrainedTokenizerBase) -> Encoded:
+def save_trained(folder: Path, start: Start, params: Params, save_dtype: SaveDtype) -> None:
+    """Write the model folder of a training from ``start``.
+
+    It keeps the special tokens, types and generation settings of the folder that it started from; a
+    token that ends turns is added where they lack it. Raises :class:`OSError` and
+    :class:`training.errors.ModelConfigError` for weights too large for their type.
+    """
+    origin, tokenizer, end = start.origin, start.chat.tokenizer, start.chat.end
+    values = origin.cast(params, save_dtype)
+    facts = origin.config_facts(save_dtype, end)
+    save_model(folder, start.model, values, end, facts=facts)
+    tokenizer.save_pretrained(folder)
+    settings = origin.generation_text(end)
+    if settings is not None:
+        (folder / GENERATION_CONFIG).write_bytes(settings.encode())
+
+
+def _encode_held_out(train: TrainSpec, split: Split, chat: ChatFormat) -> Encoded:
     if not train.eval_every_steps:
         return Encoded([], 0)
     sft = _method(train)
     traces, longest = split.held_out, sft.max_seq_length
-    return encode_traces(traces, tokenizer, longest, sft.overlong, "held-out examples")
+    return encode_traces(traces, chat, longest, sft.overlong, "held-out examples")
 
 
 def _open_model(
     spec: ModelSpec, seed: int, split: Split, folder: Path | None
-) -> tuple[Model, Params, PreTrainedTokenizerBase]:
+) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
     if spec.preset is not None:
         return _fresh_model(spec.preset, seed, split)
     if folder is None:
         folder = resolve_model(spec.source or "")
     model, params = load_model(folder)
-    return model, params, load_tokenizer(folder)
+    return model, params, load_tokenizer(folder), Origin.read(folder, model)
 
 
 def _fresh_model(
     preset: str, seed: int, split: Split
-) -> tuple[Model, Params, PreTrainedTokenizerBase]:
+) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
     config = preset_config(preset, PRESET_VOCABULARY.get(preset, 0))
     context = int(config["n_positions"])
     bare = train_tokenizer([], PRESET_VOCABULARY[preset], context)
@@ -186,7 +226,8 @@ def _fresh_model(
     texts = [render_prompt(bare, t.prompt) + render_response(t) for t in split.train]
     tokenizer = train_tokenizer(texts, PRESET_VOCABULARY[preset], context)
     model = model_from_config(preset_config(preset, len(tokenizer)))
-    return model, model.init(seed), tokenizer
+    origin = Origin.fresh(model, int(tokenizer.eos_token_id))
+    return model, model.init(seed), tokenizer, origin
 
 
 def _method(train: TrainSpec) -> SftSpec:

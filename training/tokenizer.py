@@ -121,7 +121,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.name_or_path = str(folder)
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = CHAT_TEMPLATE
+        tokenizer.chat_template = template_for(tokenizer)
     return tokenizer
 
 
@@ -164,6 +164,25 @@ def _template(files: TokenizerFiles) -> str | dict[str, str] | None:
     if set(files.templates) == {DEFAULT}:
         return files.templates[DEFAULT]
     return files.templates or None
+
+
+def template_for(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the chat template for a model that has none.
+
+    It begins with the tokens that the tokenizer puts before every text (`<s>`), which a base model
+    has seen at the beginning of all it was trained on.
+    """
+    begin = _beginning(tokenizer)
+    return f"{{{{ {json.dumps(begin)} }}}}{CHAT_TEMPLATE}" if begin else CHAT_TEMPLATE
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> str:
+    plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer("a")["input_ids"])
+    for start in range(len(ids) - len(plain) + 1):
+        if ids[start : start + len(plain)] == plain:
+            return "".join(tokenizer.convert_ids_to_tokens(ids[:start]))
+    return ""
 
 
 def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> None:

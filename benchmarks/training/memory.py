@@ -20,7 +20,9 @@ def main(name: str, method: str) -> None:
     adapter = AdapterSpec(lora=LoraSpec(rank=16, alpha=32)) if method == "lora" else None
     subject = Subject(shape, adapter)
     made = make_trainer(subject.model, shape, adapter=adapter)
-    computed = estimate(subject.model, made.spec, made.trainer, made.stream, made.examples).memory
+    computed = estimate(
+        subject.model, made.spec, made.trainer, made.stream, made.examples, 0
+    ).memory
     steps: Any = subject.steps
     lowered = steps.lower(subject.state, subject.frozen, subject.batch, 0, subject.key)
     analysis = lowered.compile().memory_analysis()

@@ -42,6 +42,17 @@ class Dtype(enum.StrEnum):
     """Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
 
 
+class SaveDtype(enum.StrEnum):
+    """The type that the final model is saved in; checkpoints are float32 in any case."""
+
+    SOURCE = "source"
+    """Each tensor in the type that it had in the model trained from; float32 for presets."""
+    FLOAT32 = "float32"
+    """Every value as it was trained."""
+    BFLOAT16 = "bfloat16"
+    """Half the size, rounded."""
+
+
 class FinalModel(enum.StrEnum):
     """Which weights a training ends with."""
 
@@ -276,6 +287,10 @@ class TrainSpec:
         "How much lower the loss must be to count.", unit="nats", default=0.0, minimum=0
     )
     final_model: FinalModel = key("Which weights are kept.", default=FinalModel.LAST)
+    save_dtype: SaveDtype = key(
+        "Type that the final model is saved in, which predictions are then made with.",
+        default=SaveDtype.SOURCE,
+    )
     save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
     keep_checkpoints: int = key(
         "Checkpoints that stay in the training's folder: the newest, and beside them the one of "

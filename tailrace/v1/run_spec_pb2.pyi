@@ -50,6 +50,34 @@ DTYPE_BFLOAT16: Dtype.ValueType  # 3
 """Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
 global___Dtype = Dtype
 
+class _SaveDtype:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SaveDtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SaveDtype.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SAVE_DTYPE_UNSPECIFIED: _SaveDtype.ValueType  # 0
+    """Not set: the default."""
+    SAVE_DTYPE_SOURCE: _SaveDtype.ValueType  # 1
+    """Each tensor in the type that it had in the model trained from; float32 for presets."""
+    SAVE_DTYPE_FLOAT32: _SaveDtype.ValueType  # 2
+    """Every value as it was trained."""
+    SAVE_DTYPE_BFLOAT16: _SaveDtype.ValueType  # 3
+    """Half the size, rounded."""
+
+class SaveDtype(_SaveDtype, metaclass=_SaveDtypeEnumTypeWrapper):
+    """The type that the final model is saved in; checkpoints are float32 in any case."""
+
+SAVE_DTYPE_UNSPECIFIED: SaveDtype.ValueType  # 0
+"""Not set: the default."""
+SAVE_DTYPE_SOURCE: SaveDtype.ValueType  # 1
+"""Each tensor in the type that it had in the model trained from; float32 for presets."""
+SAVE_DTYPE_FLOAT32: SaveDtype.ValueType  # 2
+"""Every value as it was trained."""
+SAVE_DTYPE_BFLOAT16: SaveDtype.ValueType  # 3
+"""Half the size, rounded."""
+global___SaveDtype = SaveDtype
+
 class _FinalModel:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -333,6 +361,7 @@ class TrainSpec(google.protobuf.message.Message):
     EARLY_STOPPING_MIN_DELTA_FIELD_NUMBER: builtins.int
     FINAL_MODEL_FIELD_NUMBER: builtins.int
     MESH_FIELD_NUMBER: builtins.int
+    SAVE_DTYPE_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Seed of initial weights, data order and dropout. Default 42."""
     eval_fraction: builtins.float
@@ -359,6 +388,10 @@ class TrainSpec(google.protobuf.message.Message):
     """How much lower the loss must be to count, in nats. Default 0."""
     final_model: global___FinalModel.ValueType
     """Which weights are kept. Default FINAL_MODEL_LAST."""
+    save_dtype: global___SaveDtype.ValueType
+    """Type that the final model is saved in, which predictions are then made with. Default
+    SAVE_DTYPE_SOURCE.
+    """
     @property
     def sft(self) -> global___SftSpec:
         """Supervised fine-tuning."""
@@ -390,9 +423,10 @@ class TrainSpec(google.protobuf.message.Message):
         early_stopping_min_delta: builtins.float | None = ...,
         final_model: global___FinalModel.ValueType = ...,
         mesh: global___MeshSpec | None = ...,
+        save_dtype: global___SaveDtype.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta"]) -> typing.Literal["early_stopping_min_delta"] | None: ...
     @typing.overload

@@ -66,14 +66,17 @@ class Generator:
         ends: Collection[int],
         decode: Decode | None = None,
         layout: Layout | None = None,
+        stops: Collection[int] = (),
     ) -> None:
         """``ends`` are the tokens that end an answer, of which they are part.
 
-        ``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh.
+        ``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh; ``stops``
+        are tokens that end an answer because somebody asked for it, as stop strings do.
         """
         self._model = model
         self._params = params if layout is None else layout.place(params)
-        self._ends = frozenset(ends)
+        self._stops = frozenset(stops) - frozenset(ends)
+        self._ends = frozenset(ends) | self._stops
         self._decode = decode
         self._layout = layout
         self._programs: dict[Choice, Programs] = {}
@@ -181,15 +184,19 @@ class Generator:
     ) -> Generation:
         request = answer.request
         text = texts.get((request.index, request.sample))
-        reason = FinishReason.EOS if answer.tokens[-1] in self._ends else FinishReason.LENGTH
         return Generation(
             request.index,
             answer.tokens,
-            reason if text is None else FinishReason.STOP,
+            self._reason(answer.tokens[-1]) if text is None else FinishReason.STOP,
             sample=request.sample,
             logprobs=answer.logprobs if logprobs else [],
             text=text,
         )
+
+    def _reason(self, last: int) -> FinishReason:
+        if last in self._stops:
+            return FinishReason.STOP
+        return FinishReason.EOS if last in self._ends else FinishReason.LENGTH
 
     def _refused(self, index: int, sample: int, length: int) -> Generation:
         why = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ __all__ = ["CONFIG", "WEIGHTS", "load_model", "read_config", "save_model", "weig
 
 CONFIG = "config.json"
 """The configuration's file name."""
+
+_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Keys of config.json that name special tokens."""
 
 GENERATION_CONFIG = "generation_config.json"
 """The file that says how a model is asked; not every folder has one."""
@@ -49,19 +53,30 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
-    """The tokens that end what the model of a folder says.
+    """Return the tokens that end an answer of a folder's model: all that its files name.
 
-    As in transformers, those of generation_config.json outweigh those of config.json; models that
-    chat often name several. Raises :class:`training.errors.ModelConfigError`.
+    Models that chat often name several, and not the same ones in generation_config.json and
+    config.json. Raises :class:`training.errors.ModelConfigError`.
     """
-    named: Any = None
+    ends: set[int] = set()
     for name in (GENERATION_CONFIG, CONFIG):
-        if named is None and (folder / name).is_file():
-            named = _read_object(folder / name).get("eos_token_id")
-    ids = named if isinstance(named, list) else [] if named is None else [named]
-    if not all(type(each) is int for each in ids):
-        raise ModelConfigError(f"{folder}: eos_token_id {named!r} is neither a token id nor a list")
-    return frozenset(ids)
+        if (folder / name).is_file():
+            try:
+                ends.update(named_ends(_read_object(folder / name).get("eos_token_id")))
+            except ModelConfigError as error:
+                raise ModelConfigError(f"{folder / name}: {error}") from error
+    return frozenset(ends)
+
+
+def named_ends(value: Any) -> list[int]:
+    """Return the tokens that ``eos_token_id`` of a configuration names: one, several or none.
+
+    Raises :class:`training.errors.ModelConfigError`.
+    """
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(id_) is int for id_ in ids):
+        raise ModelConfigError(f"eos_token_id {value!r} is neither a token id nor a list")
+    return ids
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -77,22 +92,25 @@ def _read_object(path: Path) -> dict[str, Any]:
 def save_model(
     folder: Path,
     model: Model,
-    params: Params,
+    params: Mapping[str, Any],
     eos_token_id: int,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write config.json and the weights so that transformers opens the folder.
 
-    The same parameters give the same bytes. Raises :class:`OSError`.
+    ``facts`` are what config.json says of token ids and type; left out, they follow from
+    ``eos_token_id`` and float32. The same parameters give the same bytes. Raises :class:`OSError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
+    config = model.family.dump_config(model.config)
+    if facts is None:
         # What a family reads of the token ids outweighs the default.
-        "bos_token_id": eos_token_id,
-        **model.family.dump_config(model.config),
-        "eos_token_id": eos_token_id,
-        "dtype": "float32",
-    }
+        config = {"bos_token_id": eos_token_id, **config}
+        config |= {"eos_token_id": eos_token_id, "dtype": "float32"}
+    else:
+        kept = {name: value for name, value in config.items() if name not in _TOKENS}
+        config = {**kept, **facts}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     write_weights(folder, params, max_shard_bytes)

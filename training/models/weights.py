@@ -86,7 +86,9 @@ def read_weights(folder: Path, model: Model) -> Params:
     return dict(sorted(reading.params.items()))
 
 
-def write_weights(folder: Path, params: Params, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+def write_weights(
+    folder: Path, params: Mapping[str, Any], max_shard_bytes: int = MAX_SHARD_BYTES
+) -> None:
     """Write one file, or several with an index when there are more than ``max_shard_bytes``.
 
     The same parameters give the same bytes. Weights of an earlier save are removed. Raises
@@ -185,7 +187,7 @@ def _read_index(path: Path) -> dict[str, str]:
     return places
 
 
-def _shards(params: Params, limit: int) -> Iterator[list[str]]:
+def _shards(params: Mapping[str, Any], limit: int) -> Iterator[list[str]]:
     """Names of the tensors of each file, in sorted order, filled up one after the other."""
     names: list[str] = []
     size = 0

@@ -7,6 +7,7 @@ import pytest
 
 from tailrace.formats.run_spec import Overlong
 from tailrace.formats.trace import Step, Trace
+from training.chat_format import ChatFormat
 from training.data import encode_traces
 from training.errors import DataError, OverlongError
 from training.rendering import render_prompt, render_response
@@ -23,7 +24,7 @@ LONG = trace("p", "word " * 60)
 def test_prompt_and_response_are_encoded_apart_and_eos_is_learned(
     tokenizer: Any, traces: list[Trace]
 ) -> None:
-    encoded = encode_traces(traces, tokenizer, 64, Overlong.REFUSE)
+    encoded = encode_traces(traces, ChatFormat(tokenizer), 64, Overlong.REFUSE)
     for example, original in zip(encoded.examples, traces, strict=True):
         prompt = encode(tokenizer, render_prompt(tokenizer, original.prompt))
         response = encode(tokenizer, render_response(original))
@@ -34,12 +35,12 @@ def test_prompt_and_response_are_encoded_apart_and_eos_is_learned(
 
 def test_refusing_names_the_count_and_the_ways_out(tokenizer: Any) -> None:
     with pytest.raises(OverlongError, match=r"2 of 3 .*longer than max_seq_length 64 .*truncate"):
-        encode_traces([LONG, trace("q"), LONG], tokenizer, 64, Overlong.REFUSE)
+        encode_traces([LONG, trace("q"), LONG], ChatFormat(tokenizer), 64, Overlong.REFUSE)
 
 
 def test_truncating_cuts_the_response(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        encoded = encode_traces([LONG, trace("q")], tokenizer, 64, Overlong.TRUNCATE)
+        encoded = encode_traces([LONG, trace("q")], ChatFormat(tokenizer), 64, Overlong.TRUNCATE)
     assert encoded.overlong == 1
     first = encoded.examples[0]
     assert len(first.tokens) == 64
@@ -49,11 +50,11 @@ def test_truncating_cuts_the_response(tokenizer: Any, caplog: pytest.LogCaptureF
 
 def test_truncating_refuses_to_learn_nothing(tokenizer: Any) -> None:
     with pytest.raises(OverlongError, match="of 1 nothing of the response would be left"):
-        encode_traces([trace("x" * 200)], tokenizer, 64, Overlong.TRUNCATE)
+        encode_traces([trace("x" * 200)], ChatFormat(tokenizer), 64, Overlong.TRUNCATE)
 
 
 def test_dropping(tokenizer: Any) -> None:
-    encoded = encode_traces([LONG, trace("q")], tokenizer, 64, Overlong.DROP)
+    encoded = encode_traces([LONG, trace("q")], ChatFormat(tokenizer), 64, Overlong.DROP)
     assert (len(encoded.examples), encoded.overlong) == (1, 1)
     with pytest.raises(DataError, match="all 1 examples were dropped"):
-        encode_traces([LONG], tokenizer, 64, Overlong.DROP)
+        encode_traces([LONG], ChatFormat(tokenizer), 64, Overlong.DROP)

@@ -45,7 +45,7 @@ def estimated(sft: SftSpec = SFT, **changes: Any) -> Estimate:
     )
     spec = TrainSpec(sft=sft, **changes)
     stream = BatchStream(EXAMPLES, Collator.of(sft), seed=0)
-    return estimate(model, spec, Trainer(model, stream, spec, {}), stream, EXAMPLES)
+    return estimate(model, spec, Trainer(model, stream, spec, {}), stream, EXAMPLES, 0)
 
 
 def test_what_it_tells() -> None:

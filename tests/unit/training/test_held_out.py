@@ -13,6 +13,7 @@ import pytest
 from tailrace.formats.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.batches import BatchStream, Collator
+from training.chat_format import ChatFormat
 from training.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data import Example, encode_traces
 from training.errors import StoppedError
@@ -37,12 +38,12 @@ SPEC = TrainSpec(
 
 @pytest.fixture(scope="module")
 def held_out(tokenizer: Any, traces: list[Trace]) -> list[Example]:
-    return encode_traces(traces[55:66], tokenizer, 64, Overlong.REFUSE).examples
+    return encode_traces(traces[55:66], ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
 
 
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
-    encoded = encode_traces(traces[:20], tokenizer, 64, Overlong.REFUSE)
+    encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
     return BatchStream(encoded.examples, Collator(8), seed=0)
 
 

@@ -19,6 +19,7 @@ from tailrace.formats.certificate import (
 from tailrace.formats.run_spec import Overlong, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.batches import BatchStream, Collator
+from training.chat_format import ChatFormat
 from training.checkpoint import list_checkpoints
 from training.data import encode_traces
 from training.errors import StoppedError
@@ -33,7 +34,7 @@ SPEC = TrainSpec(sft=SFT, save_every_steps=4, log_every_steps=3, steps_per_dispa
 
 @pytest.fixture(scope="module")
 def trainer(model: Model, tokenizer: Any, traces: list[Trace]) -> Trainer:
-    encoded = encode_traces(traces[:20], tokenizer, 64, Overlong.REFUSE)
+    encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
     stream = BatchStream(encoded.examples, Collator.of(SFT), seed=0)
     return Trainer(model, stream, SPEC, {"train": {"seed": 1}})
 

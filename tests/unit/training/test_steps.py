@@ -13,6 +13,7 @@ import pytest
 from tailrace.formats.run_spec import LoraSpec, MeshSpec, Overlong
 from tailrace.formats.trace import Trace
 from training.batches import Batch, Collator
+from training.chat_format import ChatFormat
 from training.data import Example, encode_traces
 from training.lora import LoraTuning
 from training.models.family import Model, Params
@@ -39,7 +40,7 @@ Found = tuple[jax.Array, Params]
 @pytest.fixture(scope="module")
 def examples(tokenizer: Any, traces: list[Trace]) -> list[Example]:
     chosen = [*traces[:5], *traces[50:57]]
-    return encode_traces(chosen, tokenizer, 64, Overlong.REFUSE).examples
+    return encode_traces(chosen, ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
 
 
 def random(model: Model) -> Params:

@@ -11,6 +11,7 @@ import pytest
 from tailrace.formats.run_spec import Overlong, SftSpec, TrainSpec
 from tailrace.formats.trace import Trace
 from training.batches import BatchStream, Collator
+from training.chat_format import ChatFormat
 from training.checkpoint import list_checkpoints
 from training.data import encode_traces
 from training.errors import CheckpointError, DivergedError, StoppedError
@@ -29,7 +30,7 @@ SPEC = TrainSpec(
 
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
-    encoded = encode_traces(traces[:20], tokenizer, 64, Overlong.REFUSE)
+    encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
     return BatchStream(encoded.examples, Collator(8), seed=0)
 
 

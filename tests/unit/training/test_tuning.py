@@ -20,6 +20,7 @@ from tailrace.formats.run_spec import (
 )
 from tailrace.formats.trace import Trace
 from training.batches import BatchStream, Collator
+from training.chat_format import ChatFormat
 from training.checkpoint import list_checkpoints
 from training.data import encode_traces
 from training.errors import ConfigError, StoppedError
@@ -62,7 +63,7 @@ def test_everything_at_once_resumes_exactly(
     model = model_from_config({**config, **still, "vocab_size": len(tokenizer)})
     params = model.init(0)
     # Two steps are an epoch: every call has rows of one shape, which is compiled once.
-    encoded = encode_traces(traces[:16], tokenizer, 64, Overlong.REFUSE)
+    encoded = encode_traces(traces[:16], ChatFormat(tokenizer), 64, Overlong.REFUSE)
     stream = BatchStream(encoded.examples, Collator.of(SFT), seed=0)
     trainer = Trainer(model, stream, SPEC, {}, encoded.examples[:2])
     seen = recorder()

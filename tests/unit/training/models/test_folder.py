@@ -56,7 +56,7 @@ def test_files_that_are_missing_or_broken(folder: Path, tmp_path: Path) -> None:
         ({}, None, set()),
         ({"eos_token_id": 2}, None, {2}),
         ({"eos_token_id": None}, {}, set()),
-        ({"eos_token_id": 2}, {"eos_token_id": [7, 3]}, {3, 7}),
+        ({"eos_token_id": 2}, {"eos_token_id": [7, 3]}, {2, 3, 7}),
         ({"eos_token_id": [2, 4]}, {"temperature": 0.6}, {2, 4}),
     ],
 )

@@ -1,0 +1,233 @@
+"""How one model is asked and how it answers, in tokens.
+
+Text of users stays text: a prompt or an answer that spells a special token opens no turn and ends
+none. Only what the chat template itself writes becomes special tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from training.errors import DataError
+from training.rendering import render_messages, today
+
+_THOUGHT = r"think|thinking|thought|reasoning"
+_OPEN_THOUGHT = re.compile(rf"<({_THOUGHT})>\s*\Z")
+_FRAME = re.compile(rf"\s+|</?(?:{_THOUGHT})>")
+"""What a template may add to an answer, or leave out, without changing it."""
+
+
+class SpecialTextError(DataError):
+    """Text that spells a special token, which the tokenizer cannot encode as text."""
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """The way a chat template ends the assistant's turn."""
+
+    written: str
+    """All that it writes after the answer."""
+    taught: str
+    """The part that is taught: up to its first special token, without which up to its last visible
+    character."""
+    token: int | None
+    """The special token that ends it; None where the template writes none."""
+
+
+class ChatFormat:
+    """The token sequences of one model's conversations."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, clock: date | None = None) -> None:
+        """``clock`` is the day that the chat template is told (default: today, UTC).
+
+        Raises :class:`training.errors.ModelConfigError` when the template cannot render.
+        """
+        self.tokenizer = tokenizer
+        self.clock = clock or today()
+        # No text can contain what is drawn anew each time.
+        self._nonce = secrets.token_hex(16)
+        self.turn_end = self._find_turn_end()
+        self._controls = self._find_controls()
+
+    @property
+    def end(self) -> int:
+        """The token that ends a taught answer."""
+        if self.turn_end.token is None:
+            return int(self.tokenizer.eos_token_id)
+        return self.turn_end.token
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end an answer: the tokenizer's own and the template's."""
+        return frozenset({int(self.tokenizer.eos_token_id), self.end})
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The text that ends an answer, where the template ends a turn with text alone."""
+        ends_with_text = self.turn_end.token is None and self.turn_end.taught
+        return (self.turn_end.taught,) if ends_with_text else ()
+
+    def token_of(self, text: str) -> int | None:
+        """Return the special token that ``text`` is the whole of; None where it is not one."""
+        ids = {token.content: id_ for id_, token in self.tokenizer.added_tokens_decoder.items()}
+        return ids.get(text)
+
+    def prompt(self, text: str) -> list[int]:
+        """Return the tokens that a model sees before it answers.
+
+        Raises :class:`SpecialTextError`, and :class:`training.errors.ModelConfigError` when the
+        template cannot render the prompt.
+        """
+        return self._encode(self._asked(self._marked(text)))
+
+    def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a prompt, and those that a model learns to answer with.
+
+        The response is what the template writes for it, thinking blocks included, as far as the
+        template leaves it whole; it ends as the template ends a turn. Errors as :meth:`prompt`.
+        """
+        asked = self._asked(self._marked(prompt))
+        answer = self._answer(self._marked(prompt), self._marked(response), asked)
+        head, whole = self._encode(asked), self._encode(asked + answer)
+        # Generation starts behind the prompt's tokens, which none of the answer's may change.
+        tail = whole[len(head) :] if whole[: len(head)] == head else self._encode(answer)
+        if self.turn_end.token is None:
+            tail = [*tail, self.end]
+        return head, tail
+
+    def _render(self, *contents: str, asks: bool = False) -> str:
+        roles = ("user", "assistant")
+        messages = [
+            {"role": role, "content": content}
+            for role, content in zip(roles, contents, strict=False)
+        ]
+        return render_messages(self.tokenizer, messages, self.clock, asks=asks)
+
+    def _asked(self, marked: str) -> str:
+        return self._render(marked, asks=True)
+
+    def _answer(self, prompt: str, response: str, asked: str) -> str:
+        """Return what follows a prompt that asks, up to the end of the turn."""
+        whole, written = self._render(prompt, response), self.turn_end.written
+        if whole.startswith(asked) and whole.endswith(written):
+            answer = whole[len(asked) : len(whole) - len(written)]
+            if _FRAME.sub("", response) == _FRAME.sub("", answer):
+                return answer + self.turn_end.taught
+        return _continue(asked, response) + self.turn_end.taught
+
+    def _find_turn_end(self) -> TurnEnd:
+        probe = self._name("probe")
+        rendered = self._render("?", probe)
+        if probe not in rendered:
+            return TurnEnd("", "", None)
+        written = rendered.rpartition(probe)[2]
+        tokens = self._written_tokens(written)
+        match = _any_of(tokens).search(written) if tokens else None
+        if match is None:
+            return TurnEnd(written, written.rstrip(), None)
+        return TurnEnd(written, written[: match.end()], tokens[match[0]])
+
+    def _find_controls(self) -> dict[str, int]:
+        """Return the tokens that users' text must not turn into, by their text.
+
+        Special ones, and those that this template sets turns with though they are not declared
+        special; not the marks of thinking, which answers may teach.
+        """
+        added = self.tokenizer.added_tokens_decoder
+        special = {token.content: id_ for id_, token in added.items() if token.special}
+        around = self._render("?") + self.turn_end.written
+        return special | self._written_tokens(around)
+
+    def _written_tokens(self, text: str) -> dict[str, int]:
+        """Return the added tokens in what a template writes, without those that are blank."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return {
+            token.content: id_
+            for id_, token in added
+            if token.content in text and not token.content.isspace()
+        }
+
+    def _name(self, what: object) -> str:
+        return f"\ue000{self._nonce}-{what}\ue001"
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """What stands for each control token's text while the template renders users' text."""
+        return {text: self._name(id_) for text, id_ in self._controls.items()}
+
+    def _marked(self, text: str) -> str:
+        return _replace(text, self._places) if self._places else text
+
+    def _encode(self, rendered: str) -> list[int]:
+        if self._nonce not in rendered:
+            return list(
+                self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
+            )
+        texts = {place: text for text, place in self._places.items()}
+        return self._literal.encode(_replace(rendered, {**texts, **self._literal.names}))
+
+    @cached_property
+    def _literal(self) -> _LiteralTokenizer:
+        names = {text: self._name(f"token-{id_}") for text, id_ in self._controls.items()}
+        return _LiteralTokenizer(self.tokenizer.backend_tokenizer, names, self._controls)
+
+
+class _LiteralTokenizer:
+    """A tokenizer that knows its control tokens by other names, so that theirs are mere text."""
+
+    def __init__(
+        self, original: Tokenizer, names: Mapping[str, str], controls: Mapping[str, int]
+    ) -> None:
+        self.names = names
+        """The name of each control token, by its text."""
+        content = json.loads(original.to_str())
+        originals = {}
+        for token in content["added_tokens"]:
+            text = token["content"]
+            token["content"] = names.get(text, text)
+            originals[token["content"]] = token["id"]
+        self._tokenizer = Tokenizer.from_str(json.dumps(content))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        # A renamed token is a new one to the tokenizer, which numbers it anew.
+        self._ids = {self._tokenizer.token_to_id(name): id_ for name, id_ in originals.items()}
+        self._spelled = {id_: text for text, id_ in controls.items() if id_ not in self._ids}
+        """The control tokens that the tokenizer's own vocabulary holds, too."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text. Raises :class:`SpecialTextError`."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        spelled = {self._spelled[id_] for id_ in ids if id_ in self._spelled}
+        if spelled:
+            raise SpecialTextError(
+                f"the tokenizer makes a special token of the text {', '.join(sorted(spelled))}"
+            )
+        return [self._ids.get(id_, id_) for id_ in ids]
+
+
+def _continue(asked: str, response: str) -> str:
+    """Return a response behind a prompt, out of the thinking block that the prompt has opened."""
+    thought = _OPEN_THOUGHT.search(asked)
+    if thought is None:
+        return response
+    opening, closing = f"<{thought[1]}>", f"</{thought[1]}>"
+    if closing in response:
+        return response.lstrip().removeprefix(opening)
+    return f"\n{closing}\n\n{response}"
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))))
+
+
+def _replace(text: str, replacements: Mapping[str, str]) -> str:
+    return _any_of(replacements).sub(lambda match: replacements[match[0]], text)
