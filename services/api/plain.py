@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.domain.errors import InvalidInput
-from tailrace.formats.schema import Violation
+from tailrace.formats.schema import MAX_REPORTED, Violation
 from tailrace.protomap import to_mapping
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,10 +29,10 @@ def plain(message: Message, field: str) -> dict[str, Any]:
         data = to_mapping(message)
     except (OverflowError, ValueError) as error:
         raise InvalidInput.field(field, f"holds a time or duration out of range: {error}") from None
-    violations: list[Violation] = []
-    cleaned: dict[str, Any] = _clean(data, field, violations)
-    if violations:
-        raise InvalidInput(violations)
+    infinite: list[Violation] = []
+    cleaned: dict[str, Any] = _clean(data, [field], infinite)
+    if infinite:
+        raise InvalidInput(infinite)
     return cleaned
 
 
@@ -85,15 +85,36 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)
 
 
-def _clean(data: Any, path: str, violations: list[Violation]) -> Any:
+def _clean(data: Any, path: list[str], infinite: list[Violation]) -> Any:
+    """The data with NUL replaced; ``path`` leads to it, for what is wrong."""
     if isinstance(data, str):
         return text(data)
     if isinstance(data, float) and not math.isfinite(data):
-        violations.append(Violation(path, f"must be a finite number, not {data}"))
-    if isinstance(data, dict):
-        return {
-            text(name): _clean(value, f"{path}.{name}", violations) for name, value in data.items()
-        }
-    if isinstance(data, list):
-        return [_clean(value, f"{path}[{i}]", violations) for i, value in enumerate(data)]
+        if len(infinite) <= MAX_REPORTED:
+            infinite.append(Violation("".join(path), f"must be a finite number, not {data}"))
+    elif isinstance(data, dict):
+        cleaned = {}
+        for name, value in data.items():
+            path.append(f".{name}")
+            cleaned[text(name)] = _clean(value, path, infinite)
+            path.pop()
+        return cleaned
+    elif isinstance(data, list):
+        if all(map(_is_sound_number, data)):
+            return data
+        return _clean_list(data, path, infinite)
     return data
+
+
+def _clean_list(data: list[Any], path: list[str], infinite: list[Violation]) -> list[Any]:
+    cleaned = []
+    for position, value in enumerate(data):
+        path.append(f"[{position}]")
+        cleaned.append(_clean(value, path, infinite))
+        path.pop()
+    return cleaned
+
+
+def _is_sound_number(value: Any) -> bool:
+    kind = type(value)
+    return kind is int or (kind is float and math.isfinite(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 from services.domain.errors import InvalidInput
 from services.domain.run import RunState, is_run_uid
+from tailrace.formats.limits import MAX_CONDITIONS
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -76,17 +78,20 @@ def parse_filter(text: str) -> list[Condition]:
     """
     if "\0" in text:
         raise _wrong(text.index("\0"), "contains a NUL character")
-    tokens = _tokens(text)
+    tokens = deque(_tokens(text))
     conditions: list[Condition] = []
     while tokens:
+        if len(conditions) == MAX_CONDITIONS:
+            raise _wrong(tokens[0][2], f"has more than {MAX_CONDITIONS} comparisons")
         if conditions:
-            _kind, joiner, at = tokens.pop(0)
+            _kind, joiner, at = tokens.popleft()
             if joiner != "AND":
                 raise _wrong(at, f"expected AND, not {joiner!r}; OR, NOT and () are not supported")
         if len(tokens) < 3:
             raise _wrong(len(text), "ends in the middle of a comparison such as state = RUNNING")
-        (kind, field, at), (operator_kind, sign, sign_at), (value_kind, raw, value_at) = tokens[:3]
-        del tokens[:3]
+        kind, field, at = tokens.popleft()
+        operator_kind, sign, sign_at = tokens.popleft()
+        value_kind, raw, value_at = tokens.popleft()
         if kind != "word":
             raise _wrong(at, f"expected a field, not {field!r}")
         if operator_kind != "operator":

@@ -19,6 +19,12 @@ MAX_HEADER_BYTES = 16 << 20
 """Longest header taken, in bytes: some 100,000 tensors."""
 
 
+MAX_DIMENSIONS = 16
+"""Most dimensions of a tensor."""
+
+_MAX_DIGITS = 19
+
+
 def header_length(prefix: bytes, size_bytes: int) -> int:
     """The length of the header in bytes.
 
@@ -48,7 +54,7 @@ def read_header(header: bytes, size_bytes: int) -> dict[str, Tensor]:
     Raises :class:`ValueError` that says what is wrong.
     """
     try:
-        entries = json.loads(header)
+        entries = json.loads(header, parse_int=_size)
     except (ValueError, RecursionError) as error:
         raise ValueError("is not a safetensors file: its header is not JSON") from error
     if not isinstance(entries, dict):
@@ -59,6 +65,13 @@ def read_header(header: bytes, size_bytes: int) -> dict[str, Tensor]:
     if end != data_bytes:
         raise ValueError(f"is cut or damaged: its tensors need {end} bytes, it has {data_bytes}")
     return {name: _tensor(name, entry) for name, entry in entries.items()}
+
+
+def _size(digits: str) -> int:
+    """A whole number of a header; as no file is so large, a longer one is refused."""
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"holds a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _end(name: str, entry: object) -> int:
@@ -74,7 +87,11 @@ def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
         known = ", ".join(_BYTES)
         raise ValueError(f"has a tensor {name[:100]!r} whose dtype is none of {known}")
     start, end = entry["data_offsets"]
-    if not _are_sizes(shape) or math.prod(shape) * _BYTES[dtype] != end - start:
+    if (
+        not _are_sizes(shape)
+        or len(shape) > MAX_DIMENSIONS
+        or math.prod(shape) * _BYTES[dtype] != end - start
+    ):
         raise ValueError(f"has a tensor {name[:100]!r} whose shape does not fit its bytes")
     return Tensor(dtype, tuple(shape))
 

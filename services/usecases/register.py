@@ -79,10 +79,11 @@ def _check(command: RegisterWorker) -> None:
         found += id_violations(f"pools[{i}]", pool)
     if not 1 <= len(command.slots) <= MAX_SLOTS:
         found.append(Violation("slots", f"must name 1 to {MAX_SLOTS} slots"))
-    ids = [slot.get("id", "") for slot in command.slots]
-    for i, slot_id in enumerate(ids):
-        if slot_id in ids[:i]:
+    seen: set[str] = set()
+    for i, slot_id in enumerate(slot.get("id", "") for slot in command.slots):
+        if slot_id in seen:
             found.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
+        seen.add(slot_id)
         found += id_violations(f"slots[{i}].id", slot_id)
     if len(command.versions) > 64 or any(len(v) > 256 for v in command.versions.values()):
         found.append(Violation("versions", "at most 64 entries of at most 256 characters"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import shortened, shown
 
 MAX_DEPTH = 32
 """How deep mappings and lists may be nested."""
@@ -37,7 +37,7 @@ def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[st
                 problem = _problem(name) if isinstance(name, str) else "a key must be text"
                 if problem:
                     yield f"{where}.{shown(name)}", problem
-                todo.append((inner, f"{where}.{name}", depth + 1))
+                todo.append((inner, f"{where}.{shortened(str(name))}", depth + 1))
         elif isinstance(value, (list, tuple)):
             todo += [(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
         elif problem := _problem(value):
@@ -55,12 +55,21 @@ def json_value(data: object) -> object:
     return data
 
 
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can hold a text, which half of a surrogate pair forbids."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _problem(value: object) -> str:
     """What is wrong with a single value."""
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             return f"has {len(value)} characters, at most {MAX_TEXT} allowed"
-        if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        if "\0" in value or not is_encodable(value):
             return "contains a character that cannot be stored"
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,21 @@ from typing import Any, BinaryIO, TypeVar
 
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats.wording import shown
 
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
 """Longest line that is read, in bytes; the largest allowed trace fits in ASCII."""
+
+MAX_VALUES = 500_000
+"""Most values of a line, names and brackets counted, too: a prediction of 65,536 tokens with their
+log-probabilities has a quarter of them.
+"""
+
+_VALUE_END = re.compile(rb'[\[{,:]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""What begins or ends a value, or a text, whose commas are none. The closing quote is optional, so
+that a text without one is not looked at again from each quote within it."""
 
 MAX_REPORTED_ERRORS = 100
 """How many wrong lines an error lists; further ones are only counted."""
@@ -95,6 +106,7 @@ def decode_line(line: bytes) -> Any:
         text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start} of the line)") from error
+    _check_values(line)
     try:
         return json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
     except json.JSONDecodeError as error:
@@ -142,12 +154,28 @@ def _beginning(reason: str) -> str:
     return reason if len(reason) <= _TOLD_CHARACTERS else reason[: _TOLD_CHARACTERS - 1] + "…"
 
 
+def _check_values(line: bytes) -> None:
+    """Raise ``ValueError`` for a line with too many values, before they are made.
+
+    Making them takes a hundred times the memory of the line, and no other thread runs meanwhile.
+    """
+    if sum(map(line.count, (b"[", b"{", b",", b":"))) <= MAX_VALUES:
+        return
+    # Texts may hold many of these signs.
+    for count, _ in enumerate(_VALUE_END.finditer(line)):
+        if count > MAX_VALUES:
+            raise ValueError(f"has more than {MAX_VALUES:,} values")
+
+
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"has the key {next(n for n in names if names.count(n) > 1)!r} twice")
-    return made
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"has the key {shown(name)} twice")
+            seen.add(name)
+    return mapping
 
 
 def _no_constants(name: str) -> Any:

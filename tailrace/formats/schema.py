@@ -8,7 +8,6 @@ file in one go. :func:`to_mapping` is its inverse.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import functools
 import types
@@ -27,7 +26,7 @@ from tailrace.formats.schema_values import (
     read_metadata,
     read_scalar,
 )
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import nearest, shown
 
 __all__ = [
     "MAX_REPORTED",
@@ -57,6 +56,9 @@ _NEVER = {
 """Keys that users bring along from other tools and that no schema will have, with the reason."""
 
 _SHOWN_KEYS = 4
+
+_UNREPORTED = Violation(MORE, "is not a known key")
+"""A violation beyond those that are shown."""
 
 _SCALARS = (str, int, float, bool)
 
@@ -197,9 +199,12 @@ def _unknown_keys(
         if name in _NEVER:
             out.append(Violation(where, _NEVER[name]))
             continue
-        # Comparing names is slow, and nobody reads so many hints.
-        near = difflib.get_close_matches(str(name), fields, n=1) if len(out) < MAX_REPORTED else []
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
+        if len(out) >= MAX_REPORTED:
+            # They are counted only: comparing names is slow, and nobody reads so many hints.
+            out.append(_UNREPORTED)
+            continue
+        near = nearest(str(name), fields)
+        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(fields)}"
         out.append(Violation(where, f"is not a known key; {hint}"))
 
 
@@ -241,4 +246,5 @@ def _list(read: _Reader, rule: Rule, data: object, path: str, out: list[Violatio
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+        data = data[: rule.max_length]
     return [read(item, f"{path}[{i}]", out) for i, item in enumerate(data)]

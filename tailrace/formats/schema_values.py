@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.json_value import json_problems, json_value
-from tailrace.formats.wording import digits, quote_hint, shown
+from tailrace.formats.json_value import is_encodable, json_problems, json_value
+from tailrace.formats.wording import digits, quote_hint, shortened, shown
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
@@ -51,6 +51,7 @@ def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> An
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+        return None
     for name, value in data.items():
         where = join(path, str(name))
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
@@ -72,6 +73,7 @@ def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
         out.append(Violation(path, "must not be empty"))
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+        return None
     problems = list(json_problems(data, path))
     out += [Violation(where, problem) for where, problem in problems]
     return None if problems else json_value(data)
@@ -84,6 +86,7 @@ def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> 
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+        return None
     text = Rule("", max_length=2000)
     for name, value in data.items():
         where = join(path, str(name))
@@ -120,7 +123,7 @@ def read_scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violat
 def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
     if "\0" in data:
         out.append(Violation(path, "contains a NUL character"))
-    elif any("\ud800" <= char <= "\udfff" for char in data):
+    elif not is_encodable(data):
         out.append(Violation(path, "contains half of a surrogate pair, which UTF-8 cannot hold"))
     elif not data and rule.minimum:
         out.append(Violation(path, "must not be empty"))
@@ -130,7 +133,7 @@ def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
         )
     elif rule.pattern is not None and not re.fullmatch(rule.pattern, data):
         form = f"is not {rule.form}" if rule.form else f"does not fit the form {rule.pattern}"
-        out.append(Violation(path, f"{data!r} {form}"))
+        out.append(Violation(path, f"{shown(data)} {form}"))
     return data
 
 
@@ -162,7 +165,8 @@ def read_duration(data: object, path: str, out: list[Violation]) -> float | None
 
 
 def join(path: str, name: str) -> str:
-    """A key's dotted path."""
+    """A key's dotted path; a long name is shortened, as nobody can have meant it."""
+    name = shortened(name)
     return f"{path}.{name}" if path else name
 
 

@@ -7,7 +7,7 @@ import decimal
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _SHOWN_TEXT = 100
 _MOST_DIGITS = 30
@@ -23,7 +23,7 @@ def shown(data: object) -> str:
         case int() | float():
             return digits(data)
         case str():
-            return repr(data if len(data) <= _SHOWN_TEXT else data[: _SHOWN_TEXT - 1] + "…")
+            return repr(shortened(data))
         case list() | tuple():
             return "a list"
         case Mapping():
@@ -31,6 +31,11 @@ def shown(data: object) -> str:
         case datetime.date():
             return f"the date {data.isoformat()}"
     return "a value of another kind"
+
+
+def shortened(text: str) -> str:
+    """A text up to the length at which errors show it."""
+    return text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -50,10 +55,19 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
     if name in known:
         return ""
     # Classes are named in camel case where files are not: AnswerCorrectness.
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-    near = difflib.get_close_matches(snake, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{name!r} is not known; {hint}there is: {', '.join(known)}"
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[: _SHOWN_TEXT + 1]).lower()
+    near = nearest(snake, known)
+    hint = f"did you mean {near!r}? " if near else ""
+    return f"{shown(name)} is not known; {hint}there is: {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like a wrong one; empty when none is near.
+
+    A long one is like none, and comparing it would take seconds.
+    """
+    matches = difflib.get_close_matches(name, known, n=1) if len(name) <= _SHOWN_TEXT else []
+    return matches[0] if matches else ""
 
 
 def digits(number: float) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -46,3 +47,15 @@ def test_depth_is_bounded_without_recursion() -> None:
 def test_whole_numbers_are_integers() -> None:
     assert json_value({"a": [1.0, 1.5, (True,)]}) == {"a": [1, 1.5, [True]]}
     assert isinstance(json_value(1.0), int)
+
+
+def test_long_names_above_many_values_stay_cheap() -> None:
+    inner: object = ["\0"] * 5000
+    for _ in range(20):
+        inner = {"n" * 10_000: inner}
+    tracemalloc.start()
+    problems = list(json_problems({"x": inner}, "p"))
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(problems) == 5000
+    assert used < 50 * 1024 * 1024

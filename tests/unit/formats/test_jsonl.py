@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import json
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tailrace.formats.jsonl import (
     write_records,
 )
 from tailrace.formats.schema import key
+from tests.growth import LINEAR, growth
 
 
 @dataclass(frozen=True)
@@ -99,3 +103,56 @@ def test_a_line_over_the_limit_costs_one_error(
         read_records(Point, path)
     assert [error.line for error in caught.value.errors] == [2, 3]
     assert "longer than 100 bytes" in caught.value.errors[0].reason
+
+
+def refused(line: bytes) -> str:
+    with pytest.raises(ValueError) as error:
+        decode_line(line)
+    return str(error.value)
+
+
+def test_looking_for_a_repeated_key_is_linear() -> None:
+    def line(keys: int) -> bytes:
+        names = [*range(keys), keys - 1]
+        return b"{" + b",".join(b'"key-%d":1' % name for name in names) + b"}"
+
+    assert refused(line(30_000)) == "has the key 'key-29999' twice"
+    assert growth(refused, line(20_000), line(40_000)) < LINEAR
+
+
+@pytest.mark.parametrize(
+    "end",
+    [b'"]', b'\\"]', b"]", b""],
+    ids=["quoted", "escaped quote", "no quote", "cut off"],
+)
+def test_counting_the_values_of_a_long_line_is_linear(end: bytes) -> None:
+    def line(texts: int) -> bytes:
+        return b'["' + b',\\"' * texts + end
+
+    def decode(line: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            decode_line(line)
+
+    assert growth(decode, line(1_000_000), line(2_000_000)) < LINEAR
+
+
+@pytest.mark.parametrize("value", [b"[],", b"1,", b'"a",', b"{},"])
+def test_a_line_of_countless_values_is_refused_before_they_are_made(value: bytes) -> None:
+    line = b"[" + value * (jsonl.MAX_VALUES + 1) + b"1]"
+    assert refused(line) == "has more than 500,000 values"
+
+
+def test_commas_of_a_text_are_no_values() -> None:
+    text = "a, b: [c] {d} \\" * 100_000
+    assert decode_line(json.dumps([text]).encode()) == [text]
+
+
+def test_unknown_keys_without_number_stay_cheap() -> None:
+    line = b"{" + b",".join(b'"k%d":1' % i for i in range(100_000)) + b"}"
+    errors = LineErrors()
+    tracemalloc.start()
+    list(parse_records(Point, [line], errors))
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "and 99901 more" in errors.errors[0].reason
+    assert used < 30 * 1024 * 1024

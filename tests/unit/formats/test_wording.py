@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from tailrace.formats.wording import counted, digits, quote_hint, shown
+from tailrace.formats.wording import counted, digits, quote_hint, shown, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,10 @@ def test_what_yaml_reads_otherwise_is_to_be_quoted() -> None:
 
 def test_counted() -> None:
     assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
+
+
+def test_a_long_name_is_shortened_and_compared_with_none() -> None:
+    problem = unknown_name("x" * 1_000_000, ("xx", "yy"))
+    assert len(problem) < 300
+    assert "did you mean" not in problem
+    assert "'answer_correctness'?" in unknown_name("AnswerCorectness", ("answer_correctness",))

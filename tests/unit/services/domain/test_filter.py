@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.domain.errors import InvalidInput
 from services.domain.filter import CreatedAt, LabelIs, StateIs, UidIs, parse_filter
 from services.domain.run import RunState
+from tailrace.formats.limits import MAX_CONDITIONS
 
 
 def test_what_is_understood() -> None:
@@ -62,3 +63,10 @@ def test_what_is_not(text: str, complaint: str) -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidInput):
         parse_filter(text)
+
+
+def test_comparisons_are_bounded() -> None:
+    most = " AND ".join(["state = RUNNING"] * MAX_CONDITIONS)
+    assert len(parse_filter(most)) == MAX_CONDITIONS
+    with pytest.raises(InvalidInput, match=f"more than {MAX_CONDITIONS} comparisons"):
+        parse_filter(f"{most} AND state = RUNNING")

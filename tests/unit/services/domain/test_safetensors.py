@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.domain.safetensors import MAX_HEADER_BYTES, header_length, read_header
 from tailrace.formats.architectures import Tensor
+from tests.growth import LINEAR, growth
 
 
 def header(**tensors: Any) -> bytes:
@@ -71,3 +72,23 @@ def test_no_input_ends_otherwise(data: bytes, size: int) -> None:
             check(data, size)
         except ValueError as error:
             assert str(error)  # noqa: PT017 - either outcome is fine, another exception is not
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"), [([1] * 400_000, [0, 4]), (["x"], [0, 10**19]), ([10**4000], [0, 4])]
+)
+def test_numbers_and_dimensions_are_bounded(shape: list[Any], offsets: list[int]) -> None:
+    made = header(a={"dtype": "F32", "shape": shape, "data_offsets": offsets})
+    with pytest.raises(ValueError):
+        read_header(made, 8 + len(made) + 4)
+
+
+def test_a_header_of_huge_numbers_costs_no_more_than_its_length() -> None:
+    def of(numbers: int) -> bytes:
+        return header(a={"shape": [10**4000] * numbers, "data_offsets": [0, 4]})
+
+    def read(made: bytes) -> None:
+        with pytest.raises(ValueError, match=r"digits|not JSON"):
+            read_header(made, 8 + len(made) + 4)
+
+    assert growth(read, of(100), of(200)) < LINEAR
