@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.jsonl import write_records
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.leakage import leaked_ids
@@ -35,6 +36,8 @@ class JudgeInputs:
     """Folders of models that judge, by the judge's name."""
     leaked: Mapping[str, int] = field(default_factory=dict)
     """How many items of each eval set were trained on."""
+    access: EndpointAccess = field(default_factory=EndpointAccess)
+    """Servers that may be asked, and the keys for them."""
     n_samples: int | None = None
     """How many answers each item should have; the most that any has where nobody says."""
 
@@ -48,7 +51,10 @@ def run_judges(
     judges; :class:`training.errors.TooManyJudgeErrorsError` after the verdicts are written; and
     errors as :func:`training.judging.judge_predictions`.
     """
-    judges = [(spec, make_judge(judge_setup(spec, inputs.models.get(spec.name)))) for spec in specs]
+    judges = [
+        (spec, make_judge(judge_setup(spec, inputs.models.get(spec.name), inputs.access)))
+        for spec in specs
+    ]
     judged: list[tuple[JudgeSpec, Judged]] = []
     said = 0
     for number, (spec, judge) in enumerate(judges):
@@ -93,7 +99,9 @@ def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:
     return {name: len(leaked_ids(items, prompts)) for name, items in eval_sets.items()}
 
 
-def judge_setup(spec: JudgeSpec, folder: Path | None = None) -> JudgeSetup:
+def judge_setup(
+    spec: JudgeSpec, folder: Path | None = None, access: EndpointAccess | None = None
+) -> JudgeSetup:
     """What a judge is made from: with the given folder of its model, or that of the hub's model.
 
     Raises errors as :func:`training.models.source.resolve_model`.
@@ -103,7 +111,7 @@ def judge_setup(spec: JudgeSpec, folder: Path | None = None) -> JudgeSetup:
         from training.models.source import resolve_model
 
         folder = Path(resolve_model(backend.model))
-    return JudgeSetup(spec, folder)
+    return JudgeSetup(spec, folder, access or EndpointAccess())
 
 
 def _baseline(spec: JudgeSpec, inputs: JudgeInputs) -> Sequence[Prediction] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.run_spec import RunSpec, StageKind
 from tailrace.formats.split import Split
@@ -140,6 +142,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         read_predictions(Path(baseline) / "predictions.jsonl") if baseline else None,
         {name: Path(folder) for name, folder in job.inputs.judge_models.items()},
         count_leaked(eval_sets, split) if job.spec.train is not None else {},
+        _endpoint_access(job),
         job.spec.infer.n_samples,
     )
     root = Path(job.output_dir)
@@ -148,6 +151,16 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     return ResultEvent(
         artifacts=[_artifact(ArtifactKind.VERDICTS, verdicts.parent, root)], judge=result
     )
+
+
+def _endpoint_access(job: StageJob) -> EndpointAccess:
+    """What the worker tells on standard input; read only where a judge asks a server."""
+    if all(each.endpoint() is None for each in job.spec.judges):
+        return EndpointAccess()
+    try:
+        return EndpointAccess.decode(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise ConfigError(f"the worker's list of judging endpoints is unusable: {error}") from error
 
 
 def _roles(spec: RunSpec) -> list[ModelRole]:

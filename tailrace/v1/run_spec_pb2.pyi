@@ -1058,7 +1058,9 @@ class JudgeEndpoint(google.protobuf.message.Message):
     model: builtins.str
     """The model's name there. Required."""
     api_key_env: builtins.str
-    """Environment variable on the worker that holds the key: TAILRACE_JUDGE_KEY_…; not set, no key."""
+    """Name of the key to send, TAILRACE_JUDGE_KEY_…, which the worker's operator binds to the URL's
+    host; not set, no key.
+    """
     max_retries: builtins.int
     """Further tries after a failure that may pass. Default 4."""
     concurrency: builtins.int
