@@ -74,7 +74,7 @@ class Means:
     def _home(self) -> Path:
         """The home folder of the slot's stage processes, which the worker empties at its start."""
         workspace = self.settings.work_dir.absolute() / self.settings.worker_name
-        home = workspace / f"{self.slot.id}.home"
+        home = workspace / f"home-{self.slot.id}"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return home
 
