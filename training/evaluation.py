@@ -239,7 +239,7 @@ def evaluate(
     Errors as the models' openers, :func:`predict` and :class:`OSError`.
     """
     predictions: list[Prediction] = []
-    seconds = 0.0
+    seconds, day = 0.0, None
     tally = _Tally(observer, _count(eval_sets, spec) * len(models))
     tally.add(0)
     for role, opener in models.items():
@@ -247,7 +247,8 @@ def evaluate(
         begun = time.perf_counter()
         predictions += _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
         seconds += time.perf_counter() - begun
-    result = summarize(predictions, seconds)
+        day = day or evaluated.chat.template_date
+    result = summarize(predictions, seconds, day)
     write_predictions(predictions_path, predictions)
     write_eval_traces(output, predictions, eval_sets)
     _log.info(
@@ -268,7 +269,11 @@ def evaluate_folder(
     output: Path,
     predictions_path: Path,
     observer: Observer,
+    clock: date | None = None,
 ) -> tuple[list[Prediction], InferResult]:
-    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there."""
-    opener = partial(Evaluated.open, folder)
+    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there.
+
+    ``clock`` is the day that the chat template is told (default: today, UTC).
+    """
+    opener = partial(Evaluated.open, folder, clock)
     return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

@@ -141,7 +141,10 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             lease_duration=_duration(self._context.settings.lease_seconds),
             run=order.run.name,
             kind=run_pb2.StageKind.Value(kind_name(order.stage)),
-            spec=from_mapping(run_spec_pb2.RunSpec, order.run.resolved_spec),
+            spec=from_mapping(
+                run_spec_pb2.RunSpec,
+                {**order.run.resolved_spec, "template_date": order.run.template_date},
+            ),
             inputs=map(artifact_to_proto, order.inputs.artifacts),
             named_inputs=map(_named, order.inputs.named),
             checkpoint=None if order.checkpoint is None else artifact_to_proto(order.checkpoint),

@@ -56,7 +56,7 @@ async def create_run(
     )
     if command.validate_only:
         async with context.database.read() as conn:
-            run, new_stages = await build(conn, submission)
+            run, new_stages = await build(conn, context, submission)
             now = await capacity.look(conn)
         return respond(view_of_planned(run, new_stages, now))
     response: Response = await (await context.groups.submit(context, accept, submission))

@@ -42,4 +42,4 @@ def open_backend(setup: JudgeSetup, backend: JudgeBackend) -> Asker:
         raise ConfigError(f"the judge {setup.spec.name} lacks the folder of {backend.model}")
     from training.judges.local_model import LocalModel
 
-    return LocalModel(setup.model, backend.max_new_tokens)
+    return LocalModel(setup.model, backend.max_new_tokens, setup.clock)

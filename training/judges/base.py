@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +70,8 @@ class JudgeSetup:
     """Folder of the model that judges, where the spec names one."""
     access: EndpointAccess = field(default_factory=EndpointAccess)
     """Servers that may be asked, and the keys for them."""
+    clock: date | None = None
+    """The day that its chat template is told (default: today, UTC)."""
 
 
 class Judge(Protocol):
