@@ -19,6 +19,7 @@ from tailrace.formats.results import InferResult
 from tailrace.formats.run_spec import InferSpec, MeshSpec
 from training.chat_format import ChatFormat, SpecialTextError
 from training.data import special_text_error
+from training.errors import NoAnswersError
 from training.eval_output import summarize, write_eval_traces, write_predictions
 from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
@@ -236,7 +237,8 @@ def evaluate(
 ) -> tuple[list[Prediction], InferResult]:
     """Open each model in turn, predict, and write the traces and the predictions.
 
-    Errors as the models' openers, :func:`predict` and :class:`OSError`.
+    Errors as the models' openers, :func:`predict` and :class:`OSError`;
+    :class:`training.errors.NoAnswersError`, after writing, when every prediction is an error.
     """
     predictions: list[Prediction] = []
     seconds, day = 0.0, None
@@ -258,6 +260,12 @@ def evaluate(
         result.completion_tokens,
         result.seconds,
     )
+    if result.errors and result.errors == result.predictions:
+        first = predictions[0]
+        raise NoAnswersError(
+            f"all {result.predictions} predictions are errors; the first, of "
+            f"{first.eval_set}/{first.example_id}: {first.error}"
+        )
     return predictions, result
 
 
