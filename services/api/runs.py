@@ -11,6 +11,7 @@ from services.api.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
+from services.meanwhile import apart
 from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
@@ -31,11 +32,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Rpc) -> run_pb2.Run:
         """Accept a run durably."""
+        size, spec = request.ByteSize(), None
+        if request.HasField("spec"):
+            spec = await apart(size, plain, request.spec, "spec")
         command = create.CreateRun(
             run_id=request.run_id,
-            spec=plain(request.spec, "spec") if request.HasField("spec") else None,
+            spec=spec,
             request_id=request.request_id,
             validate_only=request.validate_only,
+            size=size,
         )
         return await create.create_run(
             self._context, DEFAULT_PROJECT, command, convert.run_to_proto
