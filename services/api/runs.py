@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from weakref import WeakKeyDictionary
 
@@ -59,9 +60,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             request.filter, request.order_by, request.page_size, request.page_token
         )
         found, token = await read.list_runs(self._context, DEFAULT_PROJECT, command)
-        return run_pb2.ListRunsResponse(
-            runs=[convert.run_to_proto(view) for view in found], next_page_token=token
-        )
+        response = run_pb2.ListRunsResponse(next_page_token=token)
+        for view in found:
+            response.runs.append(convert.run_to_proto(view))
+            # A page of large specs takes long enough to be noticed by others.
+            await asyncio.sleep(0)
+        return response
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
         """Cancel a run."""

@@ -22,6 +22,7 @@ from services.domain.model import (
     weight_files,
 )
 from services.domain.names import description_violations, id_violations
+from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.safetensors import PREFIX_BYTES, header_length, read_header
 from services.storage import artifacts
@@ -101,8 +102,10 @@ async def list_newest(
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, project, after=after, limit=limit + 1)
-    found = rows[:limit]
-    if len(rows) <= limit:
+    found = fitting(
+        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
+    )
+    if len(found) == len(rows):
         return found, ""
     last = found[-1]
     return found, encode_page_token([last.create_time, last.model_id], "models")
