@@ -22,6 +22,13 @@ CONFIG: dict[str, Any] = {
 """A GPT-2 of some dozen numbers."""
 
 
+TOKENIZER: dict[str, Any] = {
+    "added_tokens": [{"id": 2, "content": "<|endoftext|>", "special": True}],
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<|endoftext|>": 2}, "merges": []},
+}
+"""Its tokenizer."""
+
+
 def safetensors(shapes: Shapes | None = None, dtype: str = "F32", fill: bytes = b"\0") -> bytes:
     """A file of these tensors, those of :data:`CONFIG` unless given, four bytes a number."""
     shapes = expected_shapes(CONFIG) if shapes is None else shapes
@@ -39,7 +46,7 @@ def files() -> dict[str, bytes]:
     return {
         "config.json": json.dumps(CONFIG).encode(),
         "model.safetensors": safetensors(),
-        "tokenizer.json": b"{}",
+        "tokenizer.json": json.dumps(TOKENIZER).encode(),
     }
 
 

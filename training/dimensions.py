@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from tailrace.formats.architectures import OUTPUT_LAYER
 from training.models.family import Model
 from training.models.gpt2 import Gpt2Config
 from training.models.llama_config import LlamaConfig
-from training.models.weights import OUTPUT_LAYER
 
 _POSITIONS = "transformer.wpe.weight"
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from tailrace.formats.architectures import OUTPUT_LAYER
 from tailrace.formats.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.models.family import Decoder, Model, Params
 from training.models.layers import Dropout, Linear, TransposedLinear
-from training.models.weights import OUTPUT_LAYER
 from training.precision import cast
 
 _DROPOUT = 0x4C6F5241

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from services.domain.artifact import Artifact
 from services.domain.errors import InvalidInput
+from tailrace.formats.chat_template import is_template_file
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.model_folder import CONFIG_FILE, WEIGHTS_INDEX, file_problem, lacks
+from tailrace.formats.model_files import MAX_TEMPLATES, size_problem
+from tailrace.formats.model_folder import (
+    MAX_WEIGHT_FILES,
+    file_problem,
+    is_weight_file,
+    lacks,
+)
 from tailrace.formats.run_spec import RESOURCE_ID
 from tailrace.formats.schema import Violation
 
-MAX_CONFIG_BYTES = 1 << 20
-"""Largest config.json, in bytes."""
-
-MAX_INDEX_BYTES = 16 << 20
-"""Largest index of weights, in bytes: some 100,000 tensors."""
-
-_LIMITS = {CONFIG_FILE: MAX_CONFIG_BYTES, WEIGHTS_INDEX: MAX_INDEX_BYTES}
-_SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _NAME = re.compile(rf"models/({RESOURCE_ID})")
 
 
@@ -65,39 +63,16 @@ def folder_violations(files: Sequence[FileEntry]) -> list[Violation]:
         problem = _file_problem(file)
         if problem is not None:
             found.append(Violation(f"files[{i}].path", f"{file.path[:200]!r} {problem}"))
-    missing = lacks({file.path for file in files})
-    return [*found, *(Violation("files", sentence) for sentence in missing)]
+    paths = {file.path for file in files}
+    return [*found, *(Violation("files", sentence) for sentence in (*lacks(paths), *_many(paths)))]
 
 
-def parse_config(config: object) -> dict[str, Any]:
-    """A parsed config.json that names its architecture; raises :class:`ValueError` else."""
-    if not isinstance(config, dict):
-        raise ValueError("is not a JSON object")
-    architecture(config)
-    return config
-
-
-def architecture(config: Mapping[str, Any]) -> str:
-    """``architectures[0]`` of a config.json; raises :class:`ValueError` without one."""
-    names = config.get("architectures")
-    first = names[0] if isinstance(names, list) and names else None
-    if not isinstance(first, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,128}", first):
-        raise ValueError("has no architectures[0], such as 'GPT2LMHeadModel'")
-    return first
-
-
-def weight_files(index: object) -> set[str]:
-    """The file names in a parsed index of weights; raises :class:`ValueError` when it is none."""
-    places = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(places, dict) or not places:
-        raise ValueError("is no index of weights: it needs a weight_map")
-    if not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in places.values()):
-        raise ValueError("is no index of weights: its weight_map names something else than files")
-    return set(places.values())
+def _many(paths: Collection[str]) -> Iterator[str]:
+    if sum(map(is_weight_file, paths)) > MAX_WEIGHT_FILES:
+        yield f"there are more than {MAX_WEIGHT_FILES} weight files"
+    if sum(map(is_template_file, paths)) > MAX_TEMPLATES:
+        yield f"there are more than {MAX_TEMPLATES} chat templates"
 
 
 def _file_problem(file: FileEntry) -> str | None:
-    limit = _LIMITS.get(file.path)
-    if limit is not None and file.size_bytes > limit:
-        return f"has {file.size_bytes} bytes, at most {limit} allowed"
-    return file_problem(file.path)
+    return size_problem(file.path, file.size_bytes) or file_problem(file.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from services.groups import Groups
@@ -24,3 +25,5 @@ class Context:
     reads: SharedReads = field(default_factory=SharedReads)
     groups: Groups = field(default_factory=Groups)
     handover: Handover = field(default_factory=Handover)
+    model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Held while an imported model is checked."""

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
-from services.meanwhile import apart
 from services.storage import capacity, requests, runs
 from services.storage.locks import advisory_lock
 from services.usecases.accept import Submission, accept, build, check_repeated
@@ -37,8 +36,6 @@ class CreateRun:
     """Makes the call repeatable; empty if it need not be."""
     validate_only: bool = False
     """Check everything, store nothing."""
-    size: int = 0
-    """Size of the request in bytes."""
 
 
 async def create_run(
@@ -53,14 +50,13 @@ async def create_run(
     """
     sent = dict(command.spec or {})
     spec = await _checked(context, command)
-    asked = {"run_id": command.run_id, "spec": sent}
-    digest = await apart(command.size, sha256_json, asked)
+    digest = sha256_json({"run_id": command.run_id, "spec": sent})
     submission = Submission(
         project, command.run_id, spec, sent, command.request_id, digest, respond
     )
     if command.validate_only:
         async with context.database.read() as conn:
-            run, new_stages = await build(conn, context, submission)
+            run, new_stages = await build(conn, submission)
             now = await capacity.look(conn)
         return respond(view_of_planned(run, new_stages, now))
     response: Response = await (await context.groups.submit(context, accept, submission))
@@ -102,7 +98,7 @@ async def _checked(context: Context, command: CreateRun) -> RunSpec:
         violations.append(Violation("spec", "is required"))
     else:
         try:
-            spec = await apart(command.size, parse, RunSpec, command.spec)
+            spec = parse(RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
     if violations or spec is None:

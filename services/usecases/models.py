@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services import model_check
 from services.domain.errors import InvalidInput
-from services.domain.model import (
-    MAX_CONFIG_BYTES,
-    MAX_INDEX_BYTES,
-    Model,
-    architecture,
-    folder_violations,
-    parse_config,
-    parse_model_name,
-    weight_files,
-)
+from services.domain.model import Model, folder_violations, parse_model_name
 from services.domain.names import description_violations, id_violations
-from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.domain.safetensors import PREFIX_BYTES, header_length, read_header
 from services.storage import artifacts
 from services.storage import models as store
 from services.storage.answers import for_good
 from services.storage.blobs import BlobStore, read_all
 from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
-from tailrace.formats.architectures import Tensor, weight_problems
+from tailrace.formats.architectures import TIED_PROBLEM
 from tailrace.formats.listing import FileEntry, listing_violations
-from tailrace.formats.model_folder import CONFIG_FILE, WEIGHTS, WEIGHTS_FILE, WEIGHTS_INDEX
+from tailrace.formats.model_check import BEGINNING_BYTES, ModelFiles, TensorPlace
+from tailrace.formats.model_files import document_limit
+from tailrace.formats.model_folder import is_weight_file
+from tailrace.formats.safetensors_header import PREFIX_BYTES, header_length
 from tailrace.formats.schema import Violation
 from tailrace.formats.stage_job import ArtifactKind
 
-T = TypeVar("T")
-
 DEFAULT_PAGE = 100
 """Entries of a page when the request does not say."""
+
+MAX_HEADERS_BYTES = 32 << 20
+"""Most bytes of weight files' headers that are read of one model; it has a problem above."""
 
 
 async def import_folder(
@@ -58,14 +51,13 @@ async def import_folder(
     violations = [
         *id_violations("model_id", model_id),
         *description_violations("description", description),
-        # Ten thousand paths take long enough to be noticed by others.
-        *await asyncio.to_thread(listing_violations, files),
-        *await asyncio.to_thread(folder_violations, files),
+        *listing_violations(files),
+        *folder_violations(files),
     ]
     if violations:
         raise InvalidInput(violations)
     listing = await checked_listing(context, files)
-    config_class = await _check_content(context.blobs, files)
+    config_class = await _check_content(context, files)
     async with context.database.write() as conn:
         artifact = await artifacts.record(conn, project, listing, ArtifactKind.MODEL)
         return await store.add(conn, project, model_id, description, config_class, artifact)
@@ -102,90 +94,73 @@ async def list_newest(
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, project, after=after, limit=limit + 1)
-    found = fitting(
-        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
-    )
-    if len(found) == len(rows):
+    found = rows[:limit]
+    if len(rows) <= limit:
         return found, ""
     last = found[-1]
     return found, encode_page_token([last.create_time, last.model_id], "models")
 
 
-async def _check_content(blobs: BlobStore, files: Sequence[FileEntry]) -> str:
-    """Open what was uploaded; the config's architecture, whose tensors the weights must hold."""
-    opened = _Opened(blobs, files)
-    config = await opened.read(CONFIG_FILE, MAX_CONFIG_BYTES, parse_config)
-    loaded = await _weight_files(opened)
-    tensors: dict[str, Tensor] = {}
-    for path in (path for path in opened.places if path.endswith(WEIGHTS)):
-        found_there = await opened.tensors(path)
-        tensors |= found_there if path in loaded else {}
-    if opened.violations or config is None:
-        raise InvalidInput(opened.violations)
-    try:
-        found = await asyncio.to_thread(weight_problems, config, tensors)
-    except ValueError as error:
-        raise InvalidInput([opened.violation(CONFIG_FILE, str(error))]) from error
-    if found:
-        raise InvalidInput.field("files", f"the weights do not fit {CONFIG_FILE}: {found}")
-    return architecture(config)
+async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
+    """Return the architecture of an uploaded model, in which nothing may be wrong.
+
+    Raises ``InvalidInput`` naming everything that is.
+    """
+    uploaded = _Uploaded(context.blobs, files)
+    # A folder may hold a hundred megabytes to be read: a few at a time.
+    async with context.model_checks:
+        found = await model_check.check(await uploaded.read())
+    violations = [uploaded.violation(path, problem) for path, problem in found.problems]
+    if not violations and found.equal is not None:
+        digests = [await uploaded.digest(place) for place in found.equal]
+        if digests[0] != digests[1]:
+            violations.append(uploaded.violation(None, TIED_PROBLEM))
+    if violations:
+        raise InvalidInput(violations)
+    return found.architecture
 
 
-async def _weight_files(opened: _Opened) -> set[str]:
-    """The files that are loaded: the one, or those that the index names."""
-    if WEIGHTS_FILE in opened.places:
-        return {WEIGHTS_FILE}
-    named = await opened.read(WEIGHTS_INDEX, MAX_INDEX_BYTES, weight_files) or set()
-    missing = sorted(named - set(opened.places))
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        problem = f"names files that are not there: {', '.join(missing[:5])}{more}"
-        opened.violations.append(opened.violation(WEIGHTS_INDEX, problem))
-    return named & set(opened.places)
-
-
-class _Opened:
-    """Uploaded files by path, and what was found wrong inside them."""
+class _Uploaded:
+    """Uploaded files by path."""
 
     def __init__(self, blobs: BlobStore, files: Sequence[FileEntry]) -> None:
         self._blobs = blobs
-        self._files = files
-        self.places = {file.path: i for i, file in enumerate(files)}
-        """Where each path is in the request."""
-        self.violations: list[Violation] = []
-        """All that is wrong so far."""
+        self._files = {file.path: file for file in files}
+        self._places = {file.path: i for i, file in enumerate(files)}
 
-    def violation(self, path: str, problem: str) -> Violation:
-        """What is wrong with the content of one file."""
-        return Violation(f"files[{self.places[path]}]", f"{path!r} {problem}")
+    def violation(self, path: str | None, problem: str) -> Violation:
+        """Return what is wrong with one file's content, or with the folder."""
+        if path is None or path not in self._places:
+            return Violation("files", f"{path} {problem}" if path else problem)
+        return Violation(f"files[{self._places[path]}]", f"{path!r} {problem}")
 
-    async def read(self, path: str, limit: int, parse: Callable[[object], T]) -> T | None:
-        """A small JSON file; ``None`` after it was found wrong."""
+    async def read(self) -> ModelFiles:
+        """Read the small files, and the beginning of every file of weights."""
+        documents = {
+            path: await read_all(self._blobs, file.sha256, limit)
+            for path, file in self._files.items()
+            if (limit := document_limit(path)) is not None
+        }
+        headers: dict[str, bytes] = {}
+        for path, file in self._files.items():
+            if is_weight_file(path) and sum(map(len, headers.values())) <= MAX_HEADERS_BYTES:
+                headers[path] = await self._beginning(file)
+        sizes = {path: file.size_bytes for path, file in self._files.items()}
+        return ModelFiles(sizes, documents, headers)
+
+    async def digest(self, place: TensorPlace) -> bytes:
+        """Return the sha256 of a tensor's bytes."""
+        digest = hashlib.sha256()
+        if place.size:
+            sha256 = self._files[place.path].sha256
+            async for chunk in self._blobs.read(sha256, place.start, place.size):
+                await asyncio.to_thread(digest.update, chunk)
+        return digest.digest()
+
+    async def _beginning(self, file: FileEntry) -> bytes:
+        prefix = await read_all(self._blobs, file.sha256, BEGINNING_BYTES)
         try:
-            content = await read_all(self._blobs, self._entry(path).sha256, limit)
-            return parse(await asyncio.to_thread(_json, content))
-        except ValueError as error:
-            self.violations.append(self.violation(path, str(error)))
-            return None
-
-    async def tensors(self, path: str) -> dict[str, Tensor]:
-        """The tensors of a safetensors file; none after it was found wrong."""
-        file = self._entry(path)
-        try:
-            prefix = await read_all(self._blobs, file.sha256, PREFIX_BYTES)
             length = header_length(prefix, file.size_bytes)
-            start = await read_all(self._blobs, file.sha256, PREFIX_BYTES + length)
-            return await asyncio.to_thread(read_header, start[PREFIX_BYTES:], file.size_bytes)
-        except ValueError as error:
-            self.violations.append(self.violation(path, str(error)))
-            return {}
-
-    def _entry(self, path: str) -> FileEntry:
-        return self._files[self.places[path]]
-
-
-def _json(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("is not JSON") from error
+        except ValueError:
+            return prefix  # The check says what it is.
+        return await read_all(self._blobs, file.sha256, PREFIX_BYTES + length)

@@ -162,8 +162,7 @@ def print_result(run: run_pb2.Run) -> None:
     if run.gates:
         output.console().print()
         rows = [(g.name, enum_word(_GATE, g.outcome), g.baseline, g.reason) for g in run.gates]
-        columns = ["GATE", "OUTCOME", "AGAINST", "REASON"]
-        output.print_table(columns, rows, text=("REASON",), whole=True)
+        output.print_table(["GATE", "OUTCOME", "AGAINST", "REASON"], rows, text=("REASON",))
 
 
 def print_error(error: run_pb2.StageError) -> None:
@@ -172,7 +171,7 @@ def print_error(error: run_pb2.StageError) -> None:
     output.console().print()
     output.print_fields([("error", error.message), ("reason", error.reason), ("ended by", how)])
     for line in error.log_tail:
-        output.console().print(f"  | {output.one_line(line)}", soft_wrap=True)
+        output.console().print(f"  | {output.printable(line)}", soft_wrap=True)
 
 
 def _print_stages(stages: Sequence[run_pb2.Stage]) -> None:

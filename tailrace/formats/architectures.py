@@ -6,17 +6,14 @@ tested to have exactly these. So a model that could never be loaded is refused b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.catalog import MODEL_TYPES
+from tailrace.formats.model_config import Values, read_model_config
 
 Shapes = dict[str, tuple[int, ...]]
 """Tensor name to shape."""
-
-MAX_LAYERS = 10_000
-"""Most layers of a model that is looked at."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """The safetensors types that weights may have."""
@@ -31,7 +28,9 @@ _SHOWN = 5
 class Architecture:
     """What is to be known of one ``model_type``."""
 
-    shapes: Callable[[_Config], Shapes]
+    class_name: str
+    """``architectures[0]`` of its config.json."""
+    shapes: Callable[[Values], Shapes]
     """Every tensor of the model that a configuration describes."""
     prefix: str
     """What tensor names begin with, except where a checkpoint holds the bare body."""
@@ -52,34 +51,32 @@ class Tensor:
 
 
 def expected_shapes(config: Mapping[str, Any]) -> Shapes:
-    """The tensors of the model that a config.json describes.
+    """Return the tensors of the model that a config.json describes.
 
-    Raises ``ValueError``: an unknown ``model_type``, or sizes that are missing or no whole numbers,
-    all at once.
+    Raises:
+        ValueError: No run can use the configuration; everything wrong with it at once.
     """
-    reader = _Config(config)
-    shapes = _architecture(config).shapes(reader)
-    if reader.problems:
-        raise ValueError("; ".join(reader.problems))
-    return shapes
+    values = read_model_config(config)
+    return ARCHITECTURES[config["model_type"]].shapes(values)
 
 
 def weight_problems(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """How stored tensors do not fit their config.json; empty when they do.
+    """Return how stored tensors do not fit their config.json; empty when they do.
 
     Values are not looked at: an output layer that is stored although it is the input embedding may
-    still differ from it. Raises as :func:`expected_shapes`.
+    still differ from it (:func:`tied_pair`). Raises as :func:`expected_shapes`.
     """
-    family = _architecture(config)
-    shapes = expected_shapes(config)
+    return tensor_problems(ARCHITECTURES[config["model_type"]], expected_shapes(config), tensors)
+
+
+def tensor_problems(family: Architecture, shapes: Shapes, tensors: Mapping[str, Tensor]) -> str:
+    """Return how stored tensors differ from a model's, as :func:`weight_problems` does."""
     wrong: list[str] = []
     unknown: list[str] = []
     seen: set[str] = set()
     for stored, tensor in sorted(tensors.items()):
-        name = stored if stored in shapes else family.prefix + stored
-        wanted = shapes.get(name)
-        if wanted is None and stored == OUTPUT_LAYER:
-            wanted = shapes[family.embedding]
+        name = parameter_name(stored, shapes, family)
+        wanted = shapes[family.embedding] if name == OUTPUT_LAYER else shapes.get(name)
         if wanted is None:
             if not stored.endswith(family.buffers):
                 unknown.append(f"{stored} {_text(tensor.shape)}")
@@ -88,47 +85,67 @@ def weight_problems(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         elif tensor.dtype not in FLOATS:
             wrong.append(f"{stored} holds {tensor.dtype}, not one of {', '.join(FLOATS)}")
         seen.add(name)
+    if OUTPUT_LAYER in seen and OUTPUT_LAYER not in shapes:
+        seen.add(family.embedding)  # Either of the two is both of them.
     missing = [f"{name} {_text(shape)}" for name, shape in shapes.items() if name not in seen]
-    found = {"wrong": wrong, "unknown": unknown, "missing": missing}
-    return "; ".join(_listed(kind, names) for kind, names in found.items() if names)
+    kinds = {"wrong": wrong, "unknown": unknown, "missing": missing}
+    listed = "; ".join(_listed(kind, names) for kind, names in kinds.items() if names)
+    return listed + _way_out(tensors, bool(unknown), wrong)
 
 
-@dataclass
-class _Config:
-    """Reads sizes and switches; null counts as absent, as in transformers."""
-
-    data: Mapping[str, Any]
-    problems: list[str] = field(default_factory=list)
-
-    def size(self, name: str, default: int | None = None, maximum: int = 2**31 - 1) -> int:
-        """A whole number from 1; required unless there is a default."""
-        value = self.data.get(name)
-        value = default if value is None else value
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if whole and value is not None and 1 <= value <= maximum:
-            return int(value)
-        found = "is missing" if value is None else f"must be from 1 to {maximum}, not {value!r:.50}"
-        self.problems.append(f"{name} {found}")
-        return 1
-
-    def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
-        value = self.data.get(name)
-        value = default if value is None else value
-        if not isinstance(value, bool):
-            self.problems.append(f"{name} must be true or false, not {value!r:.50}")
-            return default
-        return value
+def parameter_name(stored: str, shapes: Mapping[str, object], family: Architecture) -> str:
+    """Return the name of the parameter that a stored tensor is; checkpoints may lack a prefix."""
+    return stored if stored in shapes or stored == OUTPUT_LAYER else family.prefix + stored
 
 
-def _gpt2(config: _Config) -> Shapes:
-    width, layers = config.size("n_embd"), config.size("n_layer", maximum=MAX_LAYERS)
-    vocabulary, inner = config.size("vocab_size"), config.size("n_inner", 4 * width)
-    if width % config.size("n_head"):
-        config.problems.append(f"n_embd {width} must be a multiple of n_head")
+def tied_pair(
+    family: Architecture, shapes: Mapping[str, object], tensors: Collection[str]
+) -> tuple[str, str] | None:
+    """Return the stored embedding and output layer of a model in which both are the same."""
+    if OUTPUT_LAYER in shapes or OUTPUT_LAYER not in tensors:
+        return None
+    names = (family.embedding, family.embedding.removeprefix(family.prefix))
+    stored = next((name for name in names if name in tensors), None)
+    return None if stored is None else (stored, OUTPUT_LAYER)
+
+
+TIED_PROBLEM = (
+    f"{OUTPUT_LAYER} differs from the input embedding, though tie_word_embeddings is true: set "
+    "tie_word_embeddings to false in config.json, or remove the tensor"
+)
+"""Predicate for weights whose pair of :func:`tied_pair` is not equal."""
+
+_WRAPPERS = {
+    "_orig_mod.": "torch.compile: save the module inside it (model._orig_mod)",
+    "module.": "DataParallel or DeepSpeed: save the module inside it (model.module)",
+    "base_model.model.": "an adapter that is not merged: save model.merge_and_unload()",
+    "language_model.": "a multimodal model: save its language model on its own",
+}
+"""Prefixes of tensor names by which a model was saved from within something else."""
+
+
+def _way_out(tensors: Mapping[str, Tensor], unknown: bool, wrong: list[str]) -> str:
+    """Return what to do about the commonest faults."""
+    if unknown:
+        for prefix, cause in _WRAPPERS.items():
+            if any(name.startswith(prefix) for name in tensors):
+                return f" (names that begin with {prefix!r} come from {cause})"
+        if any(".base_layer." in name or ".lora_" in name for name in tensors):
+            return f" (these come from {_WRAPPERS['base_model.model.']})"
+    if (
+        any(tensor.dtype.startswith(("F8", "F4", "I8", "U8")) for tensor in tensors.values())
+        and wrong
+    ):
+        return " (quantized weights are not supported: give the model as it was before)"
+    return ""
+
+
+def _gpt2(config: Values) -> Shapes:
+    width, layers = config["n_embd"], config["n_layer"]
+    vocabulary, inner = config["vocab_size"], config["n_inner"]
     shapes: Shapes = {
         "transformer.wte.weight": (vocabulary, width),
-        "transformer.wpe.weight": (config.size("n_positions"), width),
+        "transformer.wpe.weight": (config["n_positions"], width),
     }
     for layer in range(layers):
         block = f"transformer.h.{layer}"
@@ -144,7 +161,7 @@ def _gpt2(config: _Config) -> Shapes:
             shapes[f"{block}.{name}.weight"] = shape
             shapes[f"{block}.{name}.bias"] = (shape[1],)
     shapes |= _norm("transformer.ln_f", width)
-    if not config.flag("tie_word_embeddings", True):
+    if not config["tie_word_embeddings"]:
         shapes[OUTPUT_LAYER] = (vocabulary, width)
     return shapes
 
@@ -153,87 +170,64 @@ def _norm(name: str, width: int) -> Shapes:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-@dataclass(frozen=True)
-class _Llama:
-    """Llama, and how a family differs from it."""
-
-    head_dim: int | None = None
-    """Default width of a head; without one the heads share the channels."""
-    qkv_bias: bool | None = None
-    """Whether queries, keys and values have biases; ``None``: as ``attention_bias`` says."""
-    mlp_bias: bool = False
-    """Whether ``mlp_bias`` is read."""
-    qk_norm: bool = False
-    """Whether queries and keys are normalized."""
-
-    def __call__(self, config: _Config) -> Shapes:
-        width, layers = (
-            config.size("hidden_size"),
-            config.size("num_hidden_layers", None, MAX_LAYERS),
-        )
-        vocabulary = config.size("vocab_size")
-        shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, width)}
-        block = self._block(config, width)
-        for layer in range(layers):
-            shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in block.items()}
-        shapes["model.norm.weight"] = (width,)
-        if not config.flag("tie_word_embeddings", False):
-            shapes[OUTPUT_LAYER] = (vocabulary, width)
-        return shapes
-
-    def _block(self, config: _Config, width: int) -> Shapes:
-        heads = config.size("num_attention_heads")
-        head = config.size("head_dim", self.head_dim or max(1, width // heads))
-        keys = config.size("num_key_value_heads", heads) * head
-        inner = config.size("intermediate_size")
-        all_biased = self.qkv_bias is None and config.flag("attention_bias", False)
-        biased = self.qkv_bias or all_biased
-        mlp_bias = self.mlp_bias and config.flag("mlp_bias", False)
-        shapes: Shapes = {
-            "input_layernorm.weight": (width,),
-            "post_attention_layernorm.weight": (width,),
-        }
-        maps = [
-            ("self_attn.q_proj", heads * head, width, biased),
-            ("self_attn.k_proj", keys, width, biased),
-            ("self_attn.v_proj", keys, width, biased),
-            ("self_attn.o_proj", width, heads * head, all_biased),
-            ("mlp.gate_proj", inner, width, mlp_bias),
-            ("mlp.up_proj", inner, width, mlp_bias),
-            ("mlp.down_proj", width, inner, mlp_bias),
-        ]
-        for name, outputs, inputs, has_bias in maps:
-            shapes[f"{name}.weight"] = (outputs, inputs)
-            if has_bias:
-                shapes[f"{name}.bias"] = (outputs,)
-        if self.qk_norm:
-            shapes |= {f"self_attn.{name}_norm.weight": (head,) for name in ("q", "k")}
-        return shapes
+def _llama(config: Values) -> Shapes:
+    width, vocabulary = config["hidden_size"], config["vocab_size"]
+    shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, width)}
+    block = _llama_block(config)
+    for layer in range(config["num_hidden_layers"]):
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in block.items()}
+    shapes["model.norm.weight"] = (width,)
+    if not config["tie_word_embeddings"]:
+        shapes[OUTPUT_LAYER] = (vocabulary, width)
+    return shapes
 
 
-def _llama_like(shapes: Callable[[_Config], Shapes]) -> Architecture:
-    return Architecture(shapes, "model.", "model.embed_tokens.weight", (".rotary_emb.inv_freq",))
+def _llama_block(config: Values) -> Shapes:
+    width, head, inner = config["hidden_size"], config["head_dim"], config["intermediate_size"]
+    queries = config["num_attention_heads"] * head
+    keys = config["num_key_value_heads"] * head
+    biased, mlp_bias = config.get("qkv_bias", False), config.get("mlp_bias", False)
+    shapes: Shapes = {
+        "input_layernorm.weight": (width,),
+        "post_attention_layernorm.weight": (width,),
+    }
+    maps = [
+        ("self_attn.q_proj", queries, width, biased),
+        ("self_attn.k_proj", keys, width, biased),
+        ("self_attn.v_proj", keys, width, biased),
+        ("self_attn.o_proj", width, queries, config.get("output_bias", False)),
+        ("mlp.gate_proj", inner, width, mlp_bias),
+        ("mlp.up_proj", inner, width, mlp_bias),
+        ("mlp.down_proj", width, inner, mlp_bias),
+    ]
+    for name, outputs, inputs, has_bias in maps:
+        shapes[f"{name}.weight"] = (outputs, inputs)
+        if has_bias:
+            shapes[f"{name}.bias"] = (outputs,)
+    if config.get("qk_norm"):
+        shapes |= {f"self_attn.{name}_norm.weight": (head,) for name in ("q", "k")}
+    return shapes
+
+
+def _llama_like(class_name: str) -> Architecture:
+    buffers = (".rotary_emb.inv_freq",)
+    return Architecture(class_name, _llama, "model.", "model.embed_tokens.weight", buffers)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture(
-        _gpt2, "transformer.", "transformer.wte.weight", (".attn.bias", ".attn.masked_bias")
+        "GPT2LMHeadModel",
+        _gpt2,
+        "transformer.",
+        "transformer.wte.weight",
+        (".attn.bias", ".attn.masked_bias"),
     ),
-    "llama": _llama_like(_Llama(mlp_bias=True)),
-    "mistral": _llama_like(_Llama(qkv_bias=False)),
-    "qwen2": _llama_like(_Llama(qkv_bias=True)),
-    "qwen3": _llama_like(_Llama(head_dim=128, qk_norm=True)),
+    "llama": _llama_like("LlamaForCausalLM"),
+    "mistral": _llama_like("MistralForCausalLM"),
+    "qwen2": _llama_like("Qwen2ForCausalLM"),
+    "qwen3": _llama_like("Qwen3ForCausalLM"),
 }
 """By ``model_type``: what the training library can load, no more and no less."""
-
-
-def _architecture(config: Mapping[str, Any]) -> Architecture:
-    name = config.get("model_type")
-    found = ARCHITECTURES.get(name) if isinstance(name, str) else None
-    if found is None:
-        known = ", ".join(MODEL_TYPES)
-        raise ValueError(f"model_type {name!r:.100} is not supported; there is: {known}")
-    return found
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
+
+from tailrace.formats.wording import shown
 
 CONFIG_FILE = "config.json"
 """The file that names the architecture."""
@@ -23,8 +26,17 @@ TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 ALLOWED = (WEIGHTS, ".json", ".txt", ".model", ".jinja")
 """Suffixes of a model's files."""
 
+MAX_WEIGHT_FILES = 1000
+"""Most weight files of a model."""
+
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 _CODE = (".py", ".so", ".sh", ".pyc")
+_GGUF = ".gguf"
+_SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
+_ADAPTER = "adapter_config.json"
+_CONVERT = "convert it with `python -m training.import_gguf --gguf FILE --output FOLDER`"
+_SHOWN = 5
 
 
 def file_problem(path: str) -> str | None:
@@ -34,23 +46,93 @@ def file_problem(path: str) -> str | None:
         return "may hold pickled objects, which run code when opened: convert it to safetensors"
     if suffix.lower() in _CODE:
         return "is code, and a model's code is never run"
+    if suffix.lower() == _GGUF:
+        return f"is a GGUF file (llama.cpp's format): {_CONVERT}"
     if suffix not in ALLOWED:
         return f"is no file of a model; there may be: {', '.join(ALLOWED)}"
     return None
 
 
 def lacks(paths: Collection[str]) -> list[str]:
-    """What a model folder with these files lacks, each in a sentence."""
-    found = []
+    """What a model folder with these files lacks, each in a sentence with the way out."""
+    if _ADAPTER in paths and CONFIG_FILE not in paths:
+        return [
+            f"it is a PEFT adapter ({_ADAPTER}), not a model: merge it into its base model "
+            "(peft: model.merge_and_unload().save_pretrained(FOLDER)) and give that folder"
+        ]
+    sentences = []
     if CONFIG_FILE not in paths:
-        found.append(f"there is no {CONFIG_FILE} at the top of the folder")
+        sentences.append(f"there is no {CONFIG_FILE} at the top of the folder")
     if not {WEIGHTS_FILE, WEIGHTS_INDEX} & set(paths):
-        found.append(
+        sentences.append(
             f"there are no weights at the top of the folder: neither {WEIGHTS_FILE} nor "
-            f"{WEIGHTS_INDEX} with its files"
+            f"{WEIGHTS_INDEX} with its files{_other_weights(paths)}"
         )
     if not set(TOKENIZER_FILES) & set(paths):
-        found.append(
+        sentences.append(
             f"there is no tokenizer at the top of the folder: no {' or '.join(TOKENIZER_FILES)}"
+            f"{_other_tokenizers(paths)}"
         )
-    return found
+    return sentences
+
+
+def weight_places(index: object) -> dict[str, str]:
+    """Return the file name of each tensor in a parsed index of weights.
+
+    Raises:
+        ValueError: It is none; the message is a predicate.
+    """
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict):
+        raise ValueError("is no index of weights: it needs a weight_map")
+    if not places:
+        raise ValueError("is no index of weights: its weight_map is empty")
+    for name in places.values():
+        # A name from outside must not lead out of the folder.
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+            raise ValueError(
+                f"names {shown(name)}, which is not the name of a safetensors file in this folder"
+            )
+    if len(set(places.values())) > MAX_WEIGHT_FILES:
+        raise ValueError(f"names more than {MAX_WEIGHT_FILES} files")
+    return places
+
+
+def is_weight_file(path: str) -> bool:
+    """Return whether a file holds weights at the top of the folder."""
+    return "/" not in path and path.endswith(WEIGHTS)
+
+
+def _other_weights(paths: Collection[str]) -> str:
+    """Return what is there in place of weights, with the way out."""
+    named = sorted(path for path in paths if "/" not in path)
+    shards = [path for path in named if _SHARD.fullmatch(path)]
+    kinds = [
+        (shards, f"are parts of weights without {WEIGHTS_INDEX}, which belongs to them"),
+        (
+            [path for path in named if path.endswith(WEIGHTS) and path not in shards],
+            f"are not named as a model's weights: save the model with transformers "
+            f"(model.save_pretrained(FOLDER) writes {WEIGHTS_FILE})",
+        ),
+        (
+            [path for path in named if PurePosixPath(path).suffix.lower() in _PICKLED],
+            "are pickled weights, which are never opened: save the model as safetensors where you "
+            "trust it (transformers: model.save_pretrained(FOLDER))",
+        ),
+        ([path for path in named if path.lower().endswith(_GGUF)], f"is a GGUF file: {_CONVERT}"),
+    ]
+    for names, problem in kinds:
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            return f"; {', '.join(names[:_SHOWN])}{more} {problem}"
+    return ""
+
+
+def _other_tokenizers(paths: Collection[str]) -> str:
+    others = [path for path in ("tokenizer.model", "tekken.json", "vocab.txt") if path in paths]
+    if not others:
+        return ""
+    return (
+        f"; save {others[0]} as {TOKENIZER_FILES[0]} where transformers opens it "
+        "(AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER))"
+    )

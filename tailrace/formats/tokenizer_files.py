@@ -116,7 +116,7 @@ def read_tokenizer(
         settings = reading.documents.get(SETTINGS_FILE, {})
         name = settings.get("tokenizer_class") or tokenizer_class
         build = _build(model_type, name, b'"ByteLevel"' in contents.get(TOKENIZER_FILE, b""))
-        files = reading.finish(build)
+        files = reading.finish(build, isinstance(model_type, str))
     if reading.problems:
         raise TokenizerFilesError(reading.problems)
     return files
@@ -149,7 +149,7 @@ class _Reading:
         if TOKENIZER_FILE in self._contents:
             self._read(TOKENIZER_FILE, _tokenizer)
         elif {VOCABULARY_FILE, MERGES_FILE} <= set(self._contents):
-            if model_type not in ("gpt2", "qwen2", "qwen3"):
+            if isinstance(model_type, str) and model_type not in ("gpt2", "qwen2", "qwen3"):
                 self.problems.append(
                     (VOCABULARY_FILE, f"is no tokenizer of a {model_type}: {_WAY_OUT}")
                 )
@@ -164,10 +164,13 @@ class _Reading:
         self._read(SPECIAL_FILE, _legacy_tokens)
         self._read(ADDED_FILE, _added_tokens)
 
-    def finish(self, build: str) -> TokenizerFiles:
-        """Return the files with their chat templates and end-of-sequence token."""
+    def finish(self, build: str, known_family: bool) -> TokenizerFiles:
+        """Return the files with their chat templates and end-of-sequence token.
+
+        Without a known family, there may be a default one.
+        """
         settings = self.documents.get(SETTINGS_FILE, {})
-        eos, index = self._end(settings, build)
+        eos, index = self._end(settings, build, known_family)
         return TokenizerFiles(build, self.documents, self._templates(settings), eos, index)
 
     def _read(self, name: str, check: Callable[[Any], Any]) -> None:
@@ -202,15 +205,14 @@ class _Reading:
             self.problems.append((next(iter(files), SETTINGS_FILE), str(error)))
         return templates
 
-    def _end(self, settings: Mapping[str, Any], build: str) -> tuple[str, int]:
+    def _end(self, settings: Mapping[str, Any], build: str, needed: bool) -> tuple[str, int]:
         """Return the end-of-sequence token and its id."""
         legacy = {} if "added_tokens_decoder" in settings else self.documents.get(SPECIAL_FILE, {})
         named = {**settings, **legacy}
         token = named.get("eos_token", REBUILT.get(build))
         if token is None:
-            self.problems.append(
-                (SETTINGS_FILE, "names no end-of-sequence token: add eos_token, such as '</s>'")
-            )
+            problem = "names no end-of-sequence token: add eos_token, such as '</s>'"
+            self.problems += [(SETTINGS_FILE, problem)] if needed else []
             return "", 0
         text = _content(token)
         index = self._index(text, settings)

@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tailrace.formats.model_check import check_weights, read_folder
+from tailrace.formats.model_config import end_token_ids
+from tailrace.formats.model_files import GENERATION_FILE as GENERATION_CONFIG
+from tailrace.formats.model_files import size_problem
+from tailrace.formats.model_folder import CONFIG_FILE as CONFIG
+from tailrace.formats.model_folder import lacks
+from tailrace.formats.outside_json import read_object
 from training.accelerators import require_room
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
@@ -14,42 +21,50 @@ from training.models.registry import model_from_config
 from training.models.weights import (
     MAX_SHARD_BYTES,
     WEIGHTS,
+    list_weights,
     read_weights,
     weights_digest,
     write_weights,
 )
 
-__all__ = ["CONFIG", "WEIGHTS", "load_model", "read_config", "save_model", "weights_digest"]
-
-CONFIG = "config.json"
-"""The configuration's file name."""
+__all__ = [
+    "CONFIG",
+    "GENERATION_CONFIG",
+    "WEIGHTS",
+    "load_model",
+    "read_config",
+    "save_model",
+    "weights_digest",
+]
 
 _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys of config.json that name special tokens."""
-
-GENERATION_CONFIG = "generation_config.json"
-"""The file that says how a model is asked; not every folder has one."""
 
 
 def load_model(folder: Path) -> tuple[Model, Params]:
     """Read a model folder; weights of any float type come back as float32.
 
-    Raises :class:`training.errors.ModelNotFoundError` when a file is missing and
-    :class:`training.errors.ModelConfigError` for an unsupported architecture, pickled or damaged
-    weights, and weights that do not fit the configuration;
-    :class:`training.errors.DoesNotFitError` when there is not enough memory.
+    Raises:
+        ModelNotFoundError: A file is missing.
+        ModelConfigError: The architecture is not supported, weights are pickled or damaged, or
+            they do not fit the configuration.
+        DoesNotFitError: There is not enough memory.
     """
-    model = model_from_config(read_config(folder))
+    config = read_config(folder)
+    list_weights(folder)
+    _require_sound(folder)
+    model = model_from_config(config)
     require_room(4 * model.parameters, f"the weights of {folder}, {model.parameters:,} values,")
     return model, read_weights(folder, model)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of a model folder; errors as :func:`load_model`."""
+    """Return ``config.json`` of a model folder; errors as :func:`load_model`."""
     try:
         return _read_object(folder / CONFIG)
     except FileNotFoundError as error:
-        raise ModelNotFoundError(f"{folder} is no model folder: it has no {CONFIG}") from error
+        problem = "; ".join(lacks(_names(folder)))
+        raise ModelNotFoundError(f"{folder} is no model folder: {problem}") from error
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
@@ -73,20 +88,37 @@ def named_ends(value: Any) -> list[int]:
 
     Raises :class:`training.errors.ModelConfigError`.
     """
-    ids = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(type(id_) is int for id_ in ids):
-        raise ModelConfigError(f"eos_token_id {value!r} is neither a token id nor a list")
-    return ids
+    try:
+        return end_token_ids(value)
+    except ValueError as error:
+        raise ModelConfigError(str(error)) from error
+
+
+def _require_sound(folder: Path) -> None:
+    """Raise for everything that an import of the folder would refuse in what is loaded here."""
+    try:
+        problems = check_weights(read_folder(folder)).problems
+    except ValueError as error:
+        raise ModelConfigError(f"{folder}: {error}") from error
+    if problems:
+        raise ModelConfigError(
+            f"{folder}: "
+            + "; ".join(f"{name or ''} {problem}".strip() for name, problem in problems)
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        problem = size_problem(path.name, path.stat().st_size)
+        if problem:
+            raise ValueError(problem)
+        return read_object(path.read_bytes())
     except ValueError as error:
-        raise ModelConfigError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelConfigError(f"{path} must hold an object")
-    return config
+        raise ModelConfigError(f"{path} {error}") from error
 
 
 def save_model(

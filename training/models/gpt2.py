@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
+from tailrace.formats.model_config import GPT2_REFUSED, read_gpt2
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
 from training.models.draws import Draws
@@ -28,14 +29,6 @@ from training.models.layers import (
     Linear,
     TransposedLinear,
 )
-
-_REFUSED = {
-    "add_cross_attention": False,
-    "reorder_and_upcast_attn": False,
-    "scale_attn_by_inverse_layer_idx": False,
-    "scale_attn_weights": True,
-}
-"""Switches of Hugging Face's configuration that are supported with this value only."""
 
 
 @dataclass(frozen=True)
@@ -169,26 +162,9 @@ class Gpt2(nnx.Module):
 def parse_config(data: Mapping[str, Any]) -> Gpt2Config:
     """Read ``config.json``; errors as :meth:`training.models.config_json.ConfigReader.finish`."""
     reader = ConfigReader(data)
-    reader.fixed(_REFUSED)
-    names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
-    sizes = {name: reader.size(name) for name in names}
-    if sizes["n_embd"] % sizes["n_head"]:
-        reader.wrong(f"n_embd {sizes['n_embd']} must be a multiple of n_head {sizes['n_head']}")
-    rates: dict[str, Any] = {
-        name: reader.number(name, 0.1, maximum=1.0)
-        for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop")
-    }
-    config = Gpt2Config(
-        **sizes,
-        n_inner=reader.size("n_inner", 4 * sizes["n_embd"]),
-        activation_function=reader.choice("activation_function", "gelu_new", ACTIVATIONS),
-        layer_norm_epsilon=reader.number("layer_norm_epsilon", 1e-5),
-        initializer_range=reader.number("initializer_range", 0.02),
-        tie_word_embeddings=reader.flag("tie_word_embeddings", True),
-        **rates,
-    )
+    values = read_gpt2(reader)
     reader.finish()
-    return config
+    return Gpt2Config(**values)
 
 
 def dump_config(config: Gpt2Config) -> dict[str, Any]:
@@ -197,7 +173,7 @@ def dump_config(config: Gpt2Config) -> dict[str, Any]:
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{name: getattr(config, name) for name in config.__dataclass_fields__},
-        **_REFUSED,
+        **GPT2_REFUSED,
     }
 
 

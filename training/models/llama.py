@@ -16,12 +16,12 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
+from tailrace.formats.model_config import read_llama
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
-from training.models.config_json import ConfigReader
 from training.models.draws import Draws
 from training.models.family import Family
 from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear, RmsNorm
-from training.models.llama_config import LlamaConfig, dump_common, read_common
+from training.models.llama_config import LlamaConfig, dump_common, parse_with
 from training.models.rotary import rotate
 
 Waves = tuple[jax.Array, jax.Array]
@@ -176,15 +176,8 @@ def llama_family(
 
 
 def parse_config(data: Mapping[str, Any]) -> LlamaConfig:
-    """Read ``config.json``; errors as :meth:`training.models.config_json.ConfigReader.finish`."""
-    reader = ConfigReader(data)
-    biased = reader.flag("attention_bias", False)
-    switches = {
-        "qkv_bias": biased,
-        "output_bias": biased,
-        "mlp_bias": reader.flag("mlp_bias", False),
-    }
-    return read_common(reader, **switches)
+    """Read ``config.json``; errors as :func:`training.models.llama_config.parse_with`."""
+    return parse_with(read_llama, data)
 
 
 def dump_config(config: LlamaConfig) -> dict[str, Any]:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tailrace.formats import model_config
+from tailrace.formats.model_config import FULL, LLAMA_SIZES, SLIDING
 from training.models.config_json import ConfigReader
-from training.models.layers import ACTIVATIONS
-from training.models.rotary import Rotary, dump_rotary, parse_rotary
-
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-)
-_FULL, _SLIDING = "full_attention", "sliding_attention"
+from training.models.rotary import Rotary, dump_rotary, rotary_of
 
 
 @dataclass(frozen=True)
@@ -56,75 +48,35 @@ class LlamaConfig:
     pad_token_id: int | None = None
 
 
-def read_common(
-    reader: ConfigReader, *, head_dim: int | None = None, **switches: Any
+def parse_with(
+    read: Callable[[model_config.ConfigReader], model_config.Values], data: Mapping[str, Any]
 ) -> LlamaConfig:
-    """Read what all these families have in common; ``switches`` are a family's own fields.
+    """Return the configuration that a family's reader finds in ``config.json``.
 
-    ``head_dim`` is the family's default head width; without one, the heads share the channels.
-    Raises :class:`training.errors.ModelConfigError` naming every wrong key.
+    Raises:
+        ModelConfigError: It names every wrong key.
     """
-    sizes: dict[str, Any] = {name: reader.size(name) for name in _SIZES}
-    heads = sizes["num_attention_heads"]
-    key_heads = reader.size("num_key_value_heads", heads)
-    width = reader.size("head_dim", head_dim or max(1, sizes["hidden_size"] // heads))
-    shared = head_dim is None and reader.data.get("head_dim") is None
-    if shared and sizes["hidden_size"] % heads:
-        reader.wrong(f"hidden_size {sizes['hidden_size']} must be a multiple of {heads} heads")
-    if heads % key_heads:
-        reader.wrong(f"num_attention_heads {heads} must be a multiple of {key_heads} key heads")
-    if width % 2:
-        reader.wrong(f"head_dim must be even, not {width}")
-    config = LlamaConfig(
-        **sizes,
-        num_key_value_heads=key_heads,
-        head_dim=width,
-        rotary=parse_rotary(reader),
-        hidden_act=reader.choice("hidden_act", "silu", ACTIVATIONS),
-        rms_norm_eps=reader.number("rms_norm_eps", 1e-6),
-        initializer_range=reader.number("initializer_range", 0.02),
-        attention_dropout=reader.number("attention_dropout", 0.0, maximum=1.0),
-        tie_word_embeddings=reader.flag("tie_word_embeddings", False),
-        bos_token_id=reader.token("bos_token_id"),
-        pad_token_id=reader.token("pad_token_id"),
-        **switches,
-    )
+    reader = ConfigReader(data)
+    values = read(reader)
     reader.finish()
-    return config
-
-
-def read_windows(reader: ConfigReader) -> dict[str, Any]:
-    """The sliding window of the Qwen families: ``layer_types``, or the count before them."""
-    layers = reader.size("num_hidden_layers")
-    if not reader.flag("use_sliding_window", False) or reader.data.get("sliding_window") is None:
-        return {}
-    first = reader.size("max_window_layers", layers, minimum=0)
-    types = reader.data.get("layer_types")
-    if types is None:
-        types = [_FULL if layer < first else _SLIDING for layer in range(layers)]
-    known = isinstance(types, list) and all(kind in (_FULL, _SLIDING) for kind in types)
-    if not known or len(types) != layers:
-        reader.wrong(f"layer_types must be {layers} times {_FULL} or {_SLIDING}, not {types!r}")
-        types = []
-    slides = tuple(kind == _SLIDING for kind in types)
-    return {"sliding_window": reader.size("sliding_window"), "sliding_layers": slides}
+    return LlamaConfig(rotary=rotary_of(values.pop("rope")), **values)
 
 
 def dump_windows(config: LlamaConfig) -> dict[str, Any]:
-    """The inverse of :func:`read_windows`, in both spellings."""
+    """What ``config.json`` says about sliding windows, in both spellings."""
     slides = config.sliding_layers or (False,) * config.num_hidden_layers
     return {
         "use_sliding_window": config.sliding_window is not None,
         "sliding_window": config.sliding_window,
         "max_window_layers": slides.count(False),
-        "layer_types": [_SLIDING if slide else _FULL for slide in slides],
+        "layer_types": [SLIDING if slide else FULL for slide in slides],
     }
 
 
 def dump_common(config: LlamaConfig) -> dict[str, Any]:
-    """The inverse of :func:`read_common`."""
+    """What ``config.json`` says in all these families."""
     names = (
-        *_SIZES,
+        *LLAMA_SIZES,
         "num_key_value_heads",
         "head_dim",
         "hidden_act",

@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.models.config_json import ConfigReader
+from tailrace.formats.model_config import read_mistral
 from training.models.llama import llama_family
-from training.models.llama_config import LlamaConfig, dump_common, read_common
-
-_WINDOW = 4096
+from training.models.llama_config import LlamaConfig, dump_common, parse_with
 
 
 def parse_config(data: Mapping[str, Any]) -> LlamaConfig:
-    """Read ``config.json``; errors as :func:`training.models.llama_config.read_common`."""
-    reader = ConfigReader(data)
-    # Absent means the original's window, null means none.
-    if reader.data.get("sliding_window", _WINDOW) is None:
-        return read_common(reader)
-    window = reader.size("sliding_window", _WINDOW)
-    slides = (True,) * reader.size("num_hidden_layers")
-    return read_common(reader, sliding_window=window, sliding_layers=slides)
+    """Read ``config.json``; errors as :func:`training.models.llama_config.parse_with`."""
+    return parse_with(read_mistral, data)
 
 
 def dump_config(config: LlamaConfig) -> dict[str, Any]:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.models.config_json import ConfigReader
+from tailrace.formats.model_config import read_qwen2
 from training.models.llama import llama_family
 from training.models.llama_config import (
     LlamaConfig,
     dump_common,
     dump_windows,
-    read_common,
-    read_windows,
+    parse_with,
 )
 
 
 def parse_config(data: Mapping[str, Any]) -> LlamaConfig:
-    """Read ``config.json``; errors as :func:`training.models.llama_config.read_common`."""
-    reader = ConfigReader(data)
-    return read_common(reader, qkv_bias=True, **read_windows(reader))
+    """Read ``config.json``; errors as :func:`training.models.llama_config.parse_with`."""
+    return parse_with(read_qwen2, data)
 
 
 def dump_config(config: LlamaConfig) -> dict[str, Any]:

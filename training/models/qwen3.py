@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.models.config_json import ConfigReader
+from tailrace.formats.model_config import read_qwen3
 from training.models.llama import llama_family
 from training.models.llama_config import (
     LlamaConfig,
     dump_common,
     dump_windows,
-    read_common,
-    read_windows,
+    parse_with,
 )
-
-_HEAD_DIM = 128
 
 
 def parse_config(data: Mapping[str, Any]) -> LlamaConfig:
-    """Read ``config.json``; errors as :func:`training.models.llama_config.read_common`."""
-    reader = ConfigReader(data)
-    biased = reader.flag("attention_bias", False)
-    return read_common(
-        reader,
-        head_dim=_HEAD_DIM,
-        qkv_bias=biased,
-        output_bias=biased,
-        qk_norm=True,
-        **read_windows(reader),
-    )
+    """Read ``config.json``; errors as :func:`training.models.llama_config.parse_with`."""
+    return parse_with(read_qwen3, data)
 
 
 def dump_config(config: LlamaConfig) -> dict[str, Any]:

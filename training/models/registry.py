@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tailrace.formats.model_config import family_problem
 from training.errors import ModelConfigError
 from training.models import gpt2, llama, mistral, qwen2, qwen3
 from training.models.family import Family, Model
@@ -24,19 +25,10 @@ def model_from_config(data: Mapping[str, Any]) -> Model:
     Raises :class:`training.errors.ModelConfigError` for an unknown architecture, listing the known
     ones, and for settings that the architecture's implementation does not support.
     """
-    name = data.get("model_type")
-    family = FAMILIES.get(name) if isinstance(name, str) else None
-    if family is None:
-        own = "; code of its own (auto_map) is never run" if "auto_map" in data else ""
-        raise ModelConfigError(
-            f"config.json: architecture {name!r} is not supported{own}; "
-            f"known: {', '.join(FAMILIES)}"
-        )
-    if data.get("quantization_config"):
-        raise ModelConfigError(
-            "config.json: quantized weights (quantization_config) are not supported: give the "
-            "model as it was before its quantization"
-        )
+    problem = family_problem(data)
+    if problem:
+        raise ModelConfigError(f"config.json: {problem}")
+    family = FAMILIES[data["model_type"]]
     return Model(family, family.parse_config(data))
 
 

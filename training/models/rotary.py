@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from training.models.config_json import ConfigReader
+from tailrace.formats.model_config import ConfigReader, Rope, read_rope
 
 Frequencies = NDArray[np.float32]
 """Radians per position of each pair of channels, [D / 2]."""
@@ -117,8 +117,6 @@ SCALINGS: dict[str, type[Scaling]] = {
 }
 """By ``rope_type``; ``default`` is no scaling."""
 
-_COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "truncate"}
-
 
 @dataclass(frozen=True)
 class Rotary:
@@ -152,25 +150,16 @@ def rotate(x: jax.Array, waves: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 def parse_rotary(reader: ConfigReader) -> Rotary:
-    """Read ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling`` (4)."""
-    data = reader.data
-    block = data.get("rope_scaling") or data.get("rope_parameters") or {}
-    if not isinstance(block, Mapping):
-        reader.wrong(f"rope_parameters must be an object, not {block!r}")
-        return Rotary()
-    outer = {name: data[name] for name in ("rope_theta", "partial_rotary_factor") if name in data}
-    rope = ConfigReader({**outer, **{k: v for k, v in block.items() if v is not None}})
-    kind = str(rope.data.get("rope_type") or rope.data.get("type") or "default")
-    theta = rope.number("rope_theta", 10_000.0, minimum=1.0)
-    rope.fixed({"partial_rotary_factor": 1.0, "truncate": True})
-    scaling = None
-    if kind in SCALINGS:
-        scaling = _parse_scaling(SCALINGS[kind], rope, data.get("max_position_embeddings"))
-    elif kind != "default":
-        rope.wrong(f"rope_type must be one of default, {', '.join(SCALINGS)}, not {kind!r}")
-    for problem in rope.problems:
-        reader.wrong(f"rope_parameters.{problem}")
-    return Rotary(theta, scaling)
+    """Read the rotary settings of a configuration."""
+    return rotary_of(read_rope(reader))
+
+
+def rotary_of(rope: Rope) -> Rotary:
+    """Return the embedding that settings describe; after wrong ones, which were reported, any."""
+    if rope.kind == "default":
+        return Rotary(rope.theta)
+    kind: Callable[..., Scaling] = SCALINGS[rope.kind]
+    return Rotary(rope.theta, kind(**rope.values))
 
 
 def dump_rotary(rotary: Rotary) -> dict[str, Any]:
@@ -191,18 +180,3 @@ def _blend(frequencies: Frequencies, factor: float, keep: NDArray[Any]) -> Frequ
         np.float32
     )
     return blended
-
-
-def _parse_scaling(kind: type[Scaling], rope: ConfigReader, context: Any) -> Scaling:
-    names = {field.name for field in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for name in sorted(names):
-        if name == "original_max_position_embeddings":
-            values[name] = rope.size(name, context if isinstance(context, int) else None)
-        elif name == "factor":
-            values[name] = rope.number(name, None, minimum=1.0)
-        elif rope.data.get(name) is not None:
-            values[name] = rope.number(name, None)
-    for name in sorted(set(rope.data) - names - _COMMON):
-        rope.wrong(f"{name} is not supported with this rope_type")
-    return kind(**values)

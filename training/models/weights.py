@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tailrace.formats.architectures import (
+    ARCHITECTURES,
+    OUTPUT_LAYER,
+    TIED_PROBLEM,
+    parameter_name,
+    tensor_problems,
+    tied_pair,
+)
 from tailrace.formats.canonical import sha256_file, sha256_json
+from tailrace.formats.model_files import size_problem
+from tailrace.formats.model_folder import lacks, weight_places
+from tailrace.formats.outside_json import read_object
+from tailrace.formats.safetensors_header import PREFIX_BYTES, Entry, header_length, read_header
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
 
@@ -28,20 +39,18 @@ INDEX = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5_000_000_000
 """Weights above this size are written to several files, each at most this large."""
 
-OUTPUT_LAYER = "lm_head.weight"
-"""Tensor name of the output layer in all families."""
-
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 5
+_COMPARED_BYTES = 1 << 20
 
 
 def list_weights(folder: Path) -> list[Path]:
-    """The weight files of a model folder, sorted by name.
+    """Return the weight files of a model folder, sorted by name.
 
-    Raises :class:`training.errors.ModelNotFoundError` when there are none or some are missing, and
-    :class:`training.errors.ModelConfigError` for pickled weights and a wrong index.
+    Raises:
+        ModelNotFoundError: There are none, or some are missing.
+        ModelConfigError: The weights are pickled, or the index is wrong.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
@@ -58,32 +67,36 @@ def list_weights(folder: Path) -> list[Path]:
             "never opened: unpickling runs whatever code the file contains. Save the model as "
             "safetensors where you trust it (transformers: model.save_pretrained(folder))"
         )
-    raise ModelNotFoundError(
-        f"{folder} has no weights ({WEIGHTS} or {INDEX}); others are neither fetched nor opened"
-    )
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    problems = [problem for problem in lacks(names) if "weights" in problem or "adapter" in problem]
+    raise ModelNotFoundError(f"{folder} has no weights: {'; '.join(problems)}")
 
 
 def read_weights(folder: Path, model: Model) -> Params:
-    """The parameters of ``model`` as float32, whatever float type they are stored in.
+    """Return the parameters of ``model`` as float32, whatever float type they are stored in.
 
-    Errors as :func:`list_weights`; :class:`training.errors.ModelConfigError` for damaged files and
-    tensors that do not fit the configuration, listed with their shapes.
+    Where weights are in several files, the index decides which of them a tensor is read from.
+
+    Raises:
+        ModelNotFoundError: As :func:`list_weights`.
+        ModelConfigError: Files are damaged, tensors do not fit the configuration (they are listed
+            with their shapes), or hold values that are not finite.
     """
-    reading = _Reading(model)
-    for path in list_weights(folder):
-        try:
-            # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.
-            with safe_open(str(path), framework="flax") as file:
-                for stored in file.keys():  # noqa: SIM118 - the file is no mapping
-                    reading.take(stored, file.get_tensor(stored))
-        except SafetensorError as error:
-            raise ModelConfigError(
-                f"{path} is damaged or not a safetensors file ({error}): fetch it again"
-            ) from error
-    problems = reading.problems()
+    files = list_weights(folder)
+    family = ARCHITECTURES[model.family.model_type]
+    places = _places(folder, files)
+    tensors = {name: entry.tensor for name, (_, entry, _) in places.items()}
+    problems = tensor_problems(family, model.shapes, tensors)
     if problems:
         raise ModelConfigError(f"{folder}: the weights do not fit config.json: {problems}")
-    return dict(sorted(reading.params.items()))
+    pair = tied_pair(family, model.shapes, tensors)
+    if pair is not None and not _same_bytes(*(places[name] for name in pair)):
+        raise ModelConfigError(f"{folder}: {TIED_PROBLEM}")
+    params: Params = {}
+    for path in files:
+        names = [name for name, (place, _, _) in places.items() if place == path]
+        params |= _read_file(path, names, model)
+    return dict(sorted(params.items()))
 
 
 def write_weights(
@@ -121,70 +134,93 @@ def weights_digest(folder: Path) -> str:
     return digests[WEIGHTS] if set(digests) == {WEIGHTS} else sha256_json(digests)
 
 
-@dataclass
-class _Reading:
-    """Sorts stored tensors into parameters and problems."""
-
-    model: Model
-    params: Params = field(default_factory=dict)
-    unknown: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    output: jax.Array | None = None
-    """A stored output layer that the configuration says is the input embedding."""
-
-    def __post_init__(self) -> None:
-        self.shapes = self.model.shapes
-
-    def take(self, stored: str, value: jax.Array) -> None:
-        """Account for one stored tensor."""
-        family = self.model.family
-        name = stored if stored in self.shapes else family.prefix + stored
-        if name in self.shapes:
-            shape = tuple(value.shape)
-            if shape != self.shapes[name]:
-                self.wrong.append(f"{stored} is {shape}, not {self.shapes[name]}")
-            elif not jnp.issubdtype(value.dtype, jnp.floating):
-                self.wrong.append(f"{stored} holds {value.dtype}, not floats")
-            self.params[name] = value.astype(jnp.float32)
-        elif stored == OUTPUT_LAYER:
-            self.output = value
-        elif not stored.endswith(family.buffers):
-            self.unknown.append(f"{stored} {tuple(value.shape)}")
-
-    def problems(self) -> str:
-        """All that does not fit, in one line; empty when everything does."""
-        missing = [f"{n} {s}" for n, s in self.shapes.items() if n not in self.params]
-        embedding = self.params.get(self.model.family.embedding)
-        if self.output is not None and embedding is not None:
-            same = self.output.shape == embedding.shape and bool(
-                jnp.array_equal(self.output.astype(jnp.float32), embedding)
-            )
-            if not same:
-                self.wrong.append(
-                    f"{OUTPUT_LAYER} {tuple(self.output.shape)} differs from the input embedding, "
-                    "though tie_word_embeddings is true"
-                )
-        found = {"wrong": self.wrong, "unknown": self.unknown, "missing": missing}
-        return "; ".join(_listed(kind, names) for kind, names in found.items() if names)
+_Place = tuple[Path, Entry, int]
+"""A stored tensor: its file, its entry in the header, and where the file's tensors begin."""
 
 
-def _listed(kind: str, names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{kind} tensors: {', '.join(names[:_SHOWN])}{more}"
+def _places(folder: Path, files: list[Path]) -> dict[str, _Place]:
+    """Return where each tensor that counts is stored, by its name there."""
+    places: dict[str, _Place] = {}
+    indexed = _read_index(folder / INDEX) if files != [folder / WEIGHTS] else None
+    for path in files:
+        entries, start = _read_header(path)
+        for name, entry in entries.items():
+            if indexed is None or indexed.get(name) == path.name:
+                places[name] = (path, entry, start)
+    lost = sorted(set(indexed or ()) - set(places))
+    if lost:
+        wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in lost[:_SHOWN])
+        raise ModelConfigError(f"{folder / INDEX} places tensors where they are not: {wrong}")
+    return places
+
+
+def _read_header(path: Path) -> tuple[dict[str, Entry], int]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            length = header_length(file.read(PREFIX_BYTES), size)
+            return read_header(file.read(length), size), PREFIX_BYTES + length
+        except ValueError as error:
+            raise ModelConfigError(f"{path} {error}") from error
+
+
+def _read_file(path: Path, names: list[str], model: Model) -> Params:
+    """Read parameters of one file, by their names in the model."""
+    family = ARCHITECTURES[model.family.model_type]
+    params: Params = {}
+    try:
+        # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.
+        with safe_open(str(path), framework="flax") as file:
+            for stored in names:
+                name = parameter_name(stored, model.shapes, family)
+                if name == OUTPUT_LAYER and name not in model.shapes:
+                    name = family.embedding
+                if name in model.shapes:
+                    params[name] = _finite(path, stored, file.get_tensor(stored))
+    except SafetensorError as error:
+        raise ModelConfigError(
+            f"{path} is damaged or not a safetensors file ({error}): fetch it again"
+        ) from error
+    return params
+
+
+def _finite(path: Path, name: str, stored: jax.Array) -> jax.Array:
+    """Return a tensor widened to float32, all of whose values must be finite."""
+    value = stored.astype(jnp.float32)
+    if bool(jnp.isfinite(value).all()):
+        return value
+    bad = ~np.isfinite(np.asarray(value))
+    first = [int(index) for index in np.argwhere(bad)[0]]
+    raise ModelConfigError(
+        f"{path}: {name} holds {int(bad.sum())} values of {bad.size} that are NaN or infinite, the "
+        f"first at {first}: the model is damaged; take an earlier checkpoint, or fetch it again"
+    )
+
+
+def _same_bytes(first: _Place, second: _Place) -> bool:
+    """Compare two stored tensors, a part of each at a time."""
+    if first[1].tensor.dtype != second[1].tensor.dtype:
+        return False
+    with first[0].open("rb") as one, second[0].open("rb") as other:
+        for file, (_, entry, start) in ((one, first), (other, second)):
+            file.seek(start + entry.start)
+        left = first[1].end - first[1].start
+        while left > 0:
+            size = min(left, _COMPARED_BYTES)
+            if one.read(size) != other.read(size):
+                return False
+            left -= size
+    return True
 
 
 def _read_index(path: Path) -> dict[str, str]:
+    problem = size_problem(path.name, path.stat().st_size)
     try:
-        places = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelConfigError(f"{path} is no index of weights: it needs a weight_map") from error
-    if not isinstance(places, dict) or not places:
-        raise ModelConfigError(f"{path} is no index of weights: its weight_map is empty")
-    for name in places.values():
-        # A name from outside must not lead out of the folder.
-        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-            raise ModelConfigError(f"{path}: {name!r} is not the name of a safetensors file")
-    return places
+        if problem:
+            raise ValueError(problem)
+        return weight_places(read_object(path.read_bytes()))
+    except ValueError as error:
+        raise ModelConfigError(f"{path} {error}") from error
 
 
 def _shards(params: Mapping[str, Any], limit: int) -> Iterator[list[str]]:

@@ -42,7 +42,7 @@ async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
 
 async def folder(context: Context, **changes: bytes) -> list[FileEntry]:
     """A whole folder's entries; ``config``, ``model`` or ``tokenizer`` replace one's content."""
-    content = {**tiny_files(), "chat_template.jinja": b""}
+    content = {**tiny_files(), "chat_template.jinja": b"{{ messages }}"}
     for stem, replaced in changes.items():
         content[next(name for name in content if name.startswith(stem))] = replaced
     return [await put(context, name, data) for name, data in content.items()]
@@ -105,17 +105,21 @@ async def test_a_folder_needs_a_config_weights_and_a_tokenizer(local: Context) -
     assert "config.json" in (await refused(local, [nested, *files[1:]]))["files"]
 
 
-@pytest.mark.parametrize(
-    "config", [b"", b"[]", b"{}", b'{"architectures": []}', b'{"architectures": ["a b"]}', b"["]
-)
-async def test_a_config_must_name_its_architecture(local: Context, config: bytes) -> None:
+async def test_a_config_without_class_has_its_familys(local: Context) -> None:
+    config = json.dumps({**CONFIG, "architectures": None}).encode()
+    made = await import_folder(local, await folder(local, config=config))
+    assert made.architecture == "GPT2LMHeadModel"
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b"{}", b'{"architectures": []}', b"["])
+async def test_a_config_must_name_its_family(local: Context, config: bytes) -> None:
     assert set(await refused(local, await folder(local, config=config))) == {"files[0]"}
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model_type": "mamba"}, "'mamba' is not supported; there is: gpt2, llama"),
+        ({"model_type": "mamba"}, "'mamba' is not supported; known: gpt2, llama"),
         ({"n_embd": None, "n_layer": "x"}, "n_embd is missing"),
     ],
 )
@@ -144,7 +148,7 @@ async def test_weights_in_several_files(local: Context) -> None:
     files += [await put(local, n, safetensors(p)) for n, p in zip(names, parts, strict=True)]
     assert (await import_folder(local, files)).architecture == "GPT2LMHeadModel"
     assert names[1] in (await refused(local, files[:-1]))["files[2]"]
-    files[2] = await put(local, "model.safetensors.index.json", b"[]")
+    files[2] = await put(local, "model.safetensors.index.json", b"{}")
     assert "weight_map" in (await refused(local, files))["files[2]"]
 
 

@@ -40,7 +40,7 @@ def test_every_problem_is_reported_at_once() -> None:
     assert str(caught.value) == "config.json: " + "; ".join(
         [
             "a must be a whole number of at least 1, not 0",
-            "missing must be a whole number of at least 1, not None",
+            "missing is missing",
             "b must be a number from 0 to 1.79769e+308, not 'x'",
             "c must be a number from 0 to 1, not 2",
             "d must be true or false, not 1",

@@ -43,7 +43,7 @@ def test_files_that_are_missing_or_broken(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelConfigError, match="is not JSON"):
         load_model(folder)
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ModelConfigError, match="must hold an object"):
+    with pytest.raises(ModelConfigError, match="must hold a JSON object"):
         load_model(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     with pytest.raises(ModelConfigError, match="'mamba' is not supported"):

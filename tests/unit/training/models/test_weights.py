@@ -127,14 +127,14 @@ def test_an_output_layer_of_its_own_contradicts_tied_embeddings(
 ) -> None:
     other = np.asarray(params["transformer.wte.weight"]) + 1
     rewrite(folder, **{"lm_head.weight": other})
-    with pytest.raises(ModelConfigError, match=r"lm_head.weight \(.*, 16\) differs .* is true"):
+    with pytest.raises(ModelConfigError, match=r"lm_head.weight differs .* is true: set"):
         read_weights(folder, model)
 
 
 def test_untied_embeddings_need_an_output_layer(tmp_path: Path) -> None:
     tied = model_from_config({**LLAMA, "tie_word_embeddings": True})
     write_weights(tmp_path, tied.init(0))
-    with pytest.raises(ModelConfigError, match=r"missing tensors: lm_head.weight \(11, 8\)"):
+    with pytest.raises(ModelConfigError, match=r"missing tensors: lm_head.weight \[11, 8\]"):
         read_weights(tmp_path, model_from_config(LLAMA))
 
 
@@ -161,10 +161,10 @@ def test_all_wrong_tensors_are_named_with_their_shapes(folder: Path, model: Mode
     with pytest.raises(ModelConfigError) as caught:
         read_weights(folder, model)
     for complaint in (
-        "transformer.ln_f.bias is (3,), not (16,)",
-        "transformer.ln_f.weight holds int32, not floats",
-        "unknown tensors: extra (2,)",
-        "missing tensors: transformer.wpe.weight (64, 16)",
+        "transformer.ln_f.bias is [3], not [16]",
+        "transformer.ln_f.weight holds I32, not one of",
+        "unknown tensors: extra [2]",
+        "missing tensors: transformer.wpe.weight [64, 16]",
     ):
         assert complaint in str(caught.value)
 
@@ -179,7 +179,7 @@ def test_more_layers_than_configured_are_counted(folder: Path, model: Model) -> 
 def test_truncated(folder: Path, model: Model, kept: int) -> None:
     path = folder / WEIGHTS
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelConfigError, match=r"model.safetensors is damaged .*fetch it again"):
+    with pytest.raises(ModelConfigError, match=r"model.safetensors is .*damaged.*fetch it again"):
         read_weights(folder, model)
 
 
@@ -205,8 +205,8 @@ def test_a_missing_shard_is_named(sharded: Path) -> None:
 @pytest.mark.parametrize(
     ("index", "complaint"),
     [
-        ("{", "needs a weight_map"),
-        ("[]", "needs a weight_map"),
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object"),
         ({}, "needs a weight_map"),
         ({"weight_map": {}}, "is empty"),
         ({"weight_map": {"a": "../model.safetensors"}}, "is not the name of a safetensors file"),

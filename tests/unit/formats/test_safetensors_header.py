@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.safetensors import MAX_HEADER_BYTES, header_length, read_header
 from tailrace.formats.architectures import Tensor
+from tailrace.formats.safetensors_header import (
+    MAX_HEADER_BYTES,
+    Entry,
+    header_length,
+    read_header,
+)
 from tests.growth import LINEAR, growth
 
 
@@ -25,13 +30,21 @@ def test_a_sound_file() -> None:
     made = header(__metadata__={"format": "pt"}, b=tensor(4, 8), a=tensor(0, 4))
     assert header_length(struct.pack("<Q", len(made)), 8 + len(made) + 8) == len(made)
     one = Tensor("F32", (1,))
-    assert read_header(made, 8 + len(made) + 8) == {"a": one, "b": one}
+    entries = {"a": Entry(one, 0, 4), "b": Entry(one, 4, 8)}
+    assert read_header(made, 8 + len(made) + 8) == entries
 
 
-@pytest.mark.parametrize("prefix", [b"", b"\x05\0\0", b"\0" * 8, b"\xff" * 8, b"PK\x03\x04...."])
+@pytest.mark.parametrize("prefix", [b"\x05\0\0", b"\0" * 8, b"\xff" * 8, b"PK\x03\x04...."])
 def test_other_files_do_not_begin_like_one(prefix: bytes) -> None:
-    with pytest.raises(ValueError, match="is not a safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         header_length(prefix, 1000)
+
+
+def test_what_a_clone_has_in_place_of_a_file_is_named() -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        header_length(b"", 0)
+    with pytest.raises(ValueError, match="git lfs pull"):
+        header_length(b"version https://git-lfs.github.com/spec/v1", 130)
 
 
 def test_a_header_has_a_limit() -> None:
@@ -58,6 +71,10 @@ def test_a_header_has_a_limit() -> None:
         header(a={**tensor(0, 4), "shape": None}),
         header(a={**tensor(0, 4), "dtype": "F31"}),
         header(a={**tensor(0, 4), "dtype": []}),
+        header(a={**tensor(0, 4), "shape": [1] * 9}),
+        header(a={**tensor(0, 4), "shape": [2**63]}),
+        header(a=tensor(0, 4), b=tensor(0, 4)),
+        header(a={**tensor(1, 5)}),
     ],
 )
 def test_unsound_headers_are_refused(made: bytes) -> None:

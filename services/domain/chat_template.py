@@ -1,0 +1,54 @@
+"""What is plainly wrong with a chat template: it is parsed, and never run here."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+
+_OPEN = (nodes.Output, nodes.ExprStmt, nodes.Scope, nodes.With, nodes.CallBlock, nodes.Assign)
+"""Statements whose content is always reached."""
+
+
+class _Generation(Extension):
+    """The tag by which templates mark what the model said."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        """Read the tag and its body, which counts as plain text of the template."""
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body).set_lineno(line)
+
+
+def template_problem(text: str) -> str:
+    """Return the predicate for a template that can render no prompt; empty for others.
+
+    Those that refuse some prompts only, or fail when they are run, are refused by the stage.
+    """
+    # Nothing is rendered, so nothing needs escaping.
+    environment = Environment(  # noqa: S701
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+    )
+    try:
+        template = environment.parse(text)
+    except TemplateSyntaxError as error:
+        return f"has a chat template with a syntax error in line {error.lineno}: {error.message}"
+    except RecursionError:
+        return "has a chat template that is nested too deeply"
+    if any(map(_always_raises, template.body)):
+        return "has a chat template that refuses every prompt: it calls raise_exception"
+    return ""
+
+
+def _always_raises(node: nodes.Node) -> bool:
+    if not isinstance(node, _OPEN):
+        return False
+    for inner in node.iter_child_nodes():
+        call = isinstance(inner, nodes.Call) and isinstance(inner.node, nodes.Name)
+        if call and inner.node.name == "raise_exception":  # type: ignore[attr-defined]
+            return True
+        if _always_raises(inner):
+            return True
+    return False
