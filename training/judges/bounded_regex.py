@@ -1,30 +1,83 @@
-"""Regular expressions that may come from anywhere: none takes longer than it may."""
+"""Regular expressions that may come from anywhere: none takes more time or memory than it may."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import regex
 
+from training.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 from training.errors import ConfigError
 from training.judges.base import JudgeError
 
 SECONDS = 2.0
-"""Longest search of one text."""
+"""Longest compilation of a pattern and search of one text."""
+
+MEMORY_BYTES = 1 << 30
+"""Most memory that a pattern may need: ``a{1000000000}`` is written out when it is compiled."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Part of a text that matches."""
+
+    start: int
+    end: int
+
+
+def check_pattern(pattern: str) -> None:
+    """Compile a pattern. Raises :class:`ConfigError` saying what is wrong with it."""
+    try:
+        reply = PROCESS.ask({"pattern": pattern})
+    except (OutOfBoundsError, WorkFailedError) as error:
+        raise ConfigError(f"the pattern {pattern[:100]!r} {error}") from error
+    if "wrong" in reply:
+        raise ConfigError(reply["wrong"])
+
+
+def search(pattern: str, text: str, *, full_match: bool = False) -> Span | None:
+    """Return where ``pattern`` matches.
+
+    Raises:
+        ConfigError: It is not a pattern.
+        JudgeError: It takes more time or memory than it may.
+    """
+    request = {"pattern": pattern, "text": text, "full_match": full_match}
+    try:
+        reply = PROCESS.ask(request)
+    except OutOfBoundsError as error:
+        raise JudgeError(f"the pattern {error} on this text") from error
+    if "wrong" in reply:
+        raise ConfigError(reply["wrong"])
+    return Span(*reply["span"]) if reply["span"] else None
+
+
+PROCESS = BoundedProcess(
+    "training.judges.bounded_regex:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+)
+"""Compiles and searches: a compilation knows no time limit of its own."""
+
+
+def answer(request: dict[str, Any]) -> dict[str, object]:
+    """Do the work of :func:`search`, in its process."""
+    try:
+        pattern = compile_pattern(request["pattern"])
+    except ConfigError as error:
+        return {"wrong": str(error)}
+    if "text" not in request:
+        return {}
+    look = pattern.fullmatch if request["full_match"] else pattern.search
+    match = look(request["text"])
+    return {"span": match.span() if match else None}
 
 
 def compile_pattern(pattern: str) -> regex.Pattern[str]:
-    """Compile a pattern. Raises :class:`training.errors.ConfigError` saying what is wrong."""
+    """Compile a pattern, in a process that may be killed.
+
+    Raises :class:`training.errors.ConfigError` saying what is wrong.
+    """
     try:
         return regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError) as error:
         raise ConfigError(f"the pattern {pattern[:100]!r} is not one: {error}") from error
-
-
-def search(
-    pattern: regex.Pattern[str], text: str, *, full_match: bool = False
-) -> regex.Match[str] | None:
-    """Where ``pattern`` matches. Raises :class:`JudgeError` after :data:`SECONDS`."""
-    look = pattern.fullmatch if full_match else pattern.search
-    try:
-        return look(text, timeout=SECONDS)
-    except TimeoutError:
-        raise JudgeError(f"the pattern took longer than {SECONDS:g} s on this text") from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from jsonschema.exceptions import SchemaError, ValidationError
@@ -13,17 +15,30 @@ from referencing.exceptions import Unresolvable
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
+from training.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 from training.errors import ConfigError
 from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
-from training.judges.bounded_regex import compile_pattern, search
+from training.judges.bounded_regex import compile_pattern
 from training.judges.json_text import find_json
+
+SECONDS = 5.0
+"""Longest validation of one text: ``oneOf`` and ``$ref`` multiply, ``uniqueItems`` compares each
+item with each."""
+
+MEMORY_BYTES = 1 << 30
+"""Most memory that a validation may need."""
+
+PROCESS = BoundedProcess(
+    "training.judges.json_form:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+)
+"""Validates."""
 
 
 class JsonSchemaJudge(TextJudge):
     """Passes texts that are JSON valid under the schema, alone or in one fenced block.
 
-    The schema's ``$schema`` chooses the draft, 2020-12 by default. Patterns are bounded in time;
-    references outside the schema are never fetched.
+    The schema's ``$schema`` chooses the draft, 2020-12 by default. Validation is bounded in time
+    and memory; references outside the schema are never fetched.
     """
 
     name = "json_schema"
@@ -33,45 +48,78 @@ class JsonSchemaJudge(TextJudge):
         options = setup.spec.json_schema
         if options is None:
             raise ConfigError("the judge json_schema needs a schema")
-        kind = validator_for(options.schema, default=Draft202012Validator)
+        self._schema = json.dumps(options.schema)
         try:
-            kind.check_schema(options.schema)
-        except SchemaError as error:
-            raise ConfigError(f"the schema is none: {error.json_path}: {error.message}") from error
-        bounded: Any = extend(  # type: ignore[no-untyped-call]
-            kind,
-            {
-                "pattern": _pattern,
-                "patternProperties": _pattern_properties,
-                "additionalProperties": _additional_properties,
-            },
-        )
-        self._validator = bounded(options.schema, registry=Registry())
+            reply = PROCESS.ask({"schema": self._schema})
+        except (OutOfBoundsError, WorkFailedError) as error:
+            raise ConfigError(f"the schema cannot be read: {error}") from error
+        if "wrong" in reply:
+            raise ConfigError(reply["wrong"])
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`."""
-        found = find_json(text)
-        if found is None:
-            return Judgement(passed=False, score=0.0, reason="the text is not JSON")
         try:
-            wrong = next(self._validator.iter_errors(found.value), None)
-        except Unresolvable as error:
-            raise JudgeError(f"the schema refers outside of itself: {error}") from error
-        except RecursionError as error:
-            raise JudgeError("the schema or the JSON is nested too deeply") from error
-        return Judgement(
-            passed=wrong is None,
-            score=float(wrong is None),
-            reason="valid" if wrong is None else f"{wrong.json_path}: {wrong.message[:500]}",
-            extracted=json.dumps(found.value, ensure_ascii=False)[:1000],
-            evidence=found.evidence,
-        )
+            reply = PROCESS.ask({"schema": self._schema, "text": text})
+        except OutOfBoundsError as error:
+            raise JudgeError(f"validating {error}") from error
+        if "error" in reply:
+            raise JudgeError(reply["error"])
+        return Judgement(**reply)
+
+
+def answer(request: dict[str, str]) -> dict[str, object]:
+    """Do the work of :class:`JsonSchemaJudge`, in its process."""
+    try:
+        validator = _validator(request["schema"])
+        return asdict(_judge(validator, request["text"])) if "text" in request else {}
+    except ConfigError as error:
+        return {"wrong": str(error)}
+    except JudgeError as error:
+        return {"error": str(error)}
+
+
+@lru_cache(maxsize=1)
+def _validator(text: str) -> Any:
+    schema = json.loads(text)
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as error:
+        raise ConfigError(f"the schema is none: {error.json_path}: {error.message}") from error
+    bounded: Any = extend(  # type: ignore[no-untyped-call]
+        kind,
+        {
+            "pattern": _pattern,
+            "patternProperties": _pattern_properties,
+            "additionalProperties": _additional_properties,
+        },
+    )
+    return bounded(schema, registry=Registry())
+
+
+def _judge(validator: Any, text: str) -> Judgement:
+    found = find_json(text)
+    if found is None:
+        return Judgement(passed=False, score=0.0, reason="the text is not JSON")
+    try:
+        wrong = next(validator.iter_errors(found.value), None)
+    except Unresolvable as error:
+        raise JudgeError(f"the schema refers outside of itself: {error}") from error
+    except RecursionError as error:
+        raise JudgeError("the schema or the JSON is nested too deeply") from error
+    return Judgement(
+        passed=wrong is None,
+        score=float(wrong is None),
+        reason="valid" if wrong is None else f"{wrong.json_path}: {wrong.message[:500]}",
+        extracted=json.dumps(found.value, ensure_ascii=False)[:1000],
+        evidence=found.evidence,
+    )
 
 
 def _pattern(
     validator: Any, pattern: str, instance: object, schema: object
 ) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not search(compile_pattern(pattern), instance):
+    if isinstance(instance, str) and not compile_pattern(pattern).search(instance):
         yield ValidationError(f"{instance[:100]!r} does not match {pattern[:100]!r}")
 
 
@@ -83,7 +131,7 @@ def _pattern_properties(
     for pattern, part in patterns.items():
         compiled = compile_pattern(pattern)
         for name, value in instance.items():
-            if search(compiled, name):
+            if compiled.search(name):
                 yield from validator.descend(value, part, path=name, schema_path=pattern)
 
 
@@ -94,7 +142,7 @@ def _additional_properties(
         return
     patterns = [compile_pattern(each) for each in schema.get("patternProperties", {})]
     for name, value in instance.items():
-        if name in schema.get("properties", {}) or any(search(each, name) for each in patterns):
+        if name in schema.get("properties", {}) or any(each.search(name) for each in patterns):
             continue
         if part is False:
             yield ValidationError(f"{name[:100]!r} is not among the properties")

@@ -7,7 +7,7 @@ from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import RegexOptions
 from training.errors import ConfigError
 from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
-from training.judges.bounded_regex import compile_pattern, search
+from training.judges.bounded_regex import check_pattern, search
 
 
 class RegexJudge(TextJudge):
@@ -19,19 +19,21 @@ class RegexJudge(TextJudge):
     def __init__(self, setup: JudgeSetup) -> None:
         options = setup.spec.regex or RegexOptions()
         self._full_match = options.full_match
-        self._pattern = None if options.pattern is None else compile_pattern(options.pattern)
+        self._pattern = options.pattern
+        if options.pattern is not None:
+            check_pattern(options.pattern)
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`."""
+        pattern = item.expected_answer if self._pattern is None else self._pattern
         try:
-            pattern = self._pattern or compile_pattern(item.expected_answer)
+            span = search(pattern, text, full_match=self._full_match)
         except ConfigError as error:
             raise JudgeError(f"the expected answer is no pattern: {error}") from error
-        match = search(pattern, text, full_match=self._full_match)
         return Judgement(
-            passed=match is not None,
-            score=float(match is not None),
-            reason="matches the pattern" if match else "does not match the pattern",
-            extracted=match.group()[:1000] if match else "",
-            evidence=f"characters {match.start()}-{match.end()}" if match else "",
+            passed=span is not None,
+            score=float(span is not None),
+            reason="matches the pattern" if span else "does not match the pattern",
+            extracted=text[span.start : span.end][:1000] if span else "",
+            evidence=f"characters {span.start}-{span.end}" if span else "",
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
 from training.errors import ConfigError
-from training.judges import bounded_regex
+from training.judges import bounded_regex, json_form
 from training.judges.json_text import find_json
 
 
@@ -43,10 +44,18 @@ def test_regex() -> None:
         judge_of({"name": "regex", "regex": {"pattern": "("}})
 
 
-def test_a_hostile_pattern_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_regex, "SECONDS", 0.2)
-    judge = judge_of({"name": "regex", "regex": {"pattern": "(a|aa)+$"}})
-    assert "took longer" in refused(judge, "a" * 60 + "b")
+HOSTILE = ["(a|aa)+$", "a{1000000000}", "(?:(?:a{1000}){1000}){1000}", "(?:ab){100000000}"]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_a_hostile_pattern_is_an_error(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_regex.PROCESS, "seconds", 0.3)
+    said = refused(judge_of({"name": "regex"}), "a" * 60 + "b", expected_answer=pattern)
+    assert "takes longer than 0.3 s" in said
+    assert judge_one(judge_of({"name": "regex"}), "x55", expected_answer="5{2}").passed
+    if pattern != HOSTILE[0]:
+        with pytest.raises(ConfigError, match=r"takes longer than 0\.3 s"):
+            judge_of({"name": "regex", "regex": {"pattern": pattern}})
 
 
 SCHEMA = {
@@ -56,6 +65,16 @@ SCHEMA = {
     "additionalProperties": False,
     "required": ["city"],
 }
+
+
+DOUBLING = {
+    "$ref": "#/$defs/0",
+    "$defs": {
+        **{str(i): {"oneOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(40)},
+        "40": {"type": "string"},
+    },
+}
+"""Looks at its last definition 2^40 times."""
 
 
 @pytest.mark.parametrize(
@@ -88,6 +107,26 @@ def test_schemas_that_cannot_be_used() -> None:
     far = {"$ref": "http://127.0.0.1:9/schema.json"}
     judge = judge_of({"name": "json_schema", "json_schema": {"schema": far}})
     assert "outside of itself" in refused(judge, "1")
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        (DOUBLING, "1"),
+        ({"uniqueItems": True}, json.dumps([{"a": [i, {}]} for i in range(20_000)])),
+        ({"pattern": "(a|aa)+$"}, json.dumps("a" * 60 + "b")),
+        ({"patternProperties": {"a{1000000000}": {}}}, '{"a": 1}'),
+    ],
+)
+def test_a_hostile_schema_is_an_error(
+    schema: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = judge_of({"name": "json_schema", "json_schema": {"schema": schema}})
+    monkeypatch.setattr(json_form.PROCESS, "seconds", 0.3)
+    assert "validating takes longer than 0.3 s" in refused(judge, text)
+    monkeypatch.setattr(json_form.PROCESS, "seconds", 5.0)
+    simple = judge_of({"name": "json_schema", "json_schema": {"schema": {"type": "integer"}}})
+    assert judge_one(simple, "1").passed
 
 
 def test_several_fenced_blocks_are_no_json() -> None:
