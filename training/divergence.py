@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from training.errors import DivergedError
+from training.errors import DivergedError, NotFiniteError, TrainingError
 from training.models.family import Params
 
 
@@ -23,8 +23,20 @@ def require_finite_weights(trained: Params, step: int) -> None:
         raise DivergedError(f"a weight is not a finite number after its update at step {step}")
 
 
-def with_way_out(error: DivergedError, saved: int | None) -> DivergedError:
-    """The error with what is left and what helps; ``saved`` is the newest checkpoint's step."""
+def with_way_out(error: DivergedError, saved: int | None, updates: int) -> TrainingError:
+    """Return the error with what is left and what helps.
+
+    Args:
+        error: What is not finite, and at which step.
+        saved: Step of the newest checkpoint.
+        updates: Number of updates that the weights had had when it was computed.
+    """
+    if updates == 0:
+        return NotFiniteError(
+            f"{error}, before any update of the weights: the model that the training starts from "
+            "computes values that are too large, or are no numbers. Check the model: ask it with "
+            "an infer block alone; where train.dtype is bfloat16, try float32"
+        )
     kept = "no checkpoint was saved" if saved is None else f"the checkpoint of step {saved} is good"
     return DivergedError(
         f"{error}; {kept}. From there it would go the same way again: train anew with a lower "

@@ -67,6 +67,12 @@ class DivergedError(TrainingError):
     reason = "DIVERGED"
 
 
+class NotFiniteError(TrainingError):
+    """A model that computes values which are not finite numbers, before it is trained at all."""
+
+    reason = "NOT_FINITE"
+
+
 class DoesNotFitError(TrainingError):
     """The training needs more memory than there is."""
 

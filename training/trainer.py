@@ -54,6 +54,8 @@ class Position:
     """A copy of the trained values of the best step on the host, where they are asked for."""
     saved: int | None = None
     """Step of the newest checkpoint, which may still be on its way to the disk."""
+    updates: int = 0
+    """Updates of the weights that the newest values were computed with."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ class Trainer:
 
         ``resume`` is a checkpoint to continue from. Raises
         :class:`training.errors.StoppedError` when the observer asks for it,
-        :class:`training.errors.DivergedError` when a loss, a gradient or a weight is not finite,
+        :class:`training.errors.DivergedError` when a loss, a gradient or a weight is not finite
+        (:class:`training.errors.NotFiniteError` before any update),
         :class:`training.errors.CheckpointError` and :class:`OSError`.
         """
         at, frozen = self._begin(params, resume)
@@ -147,7 +150,7 @@ class Trainer:
                     self._go_on(at, frozen, end, observer, writer)
                 require_finite_weights(at.state[0], at.step)
             except DivergedError as error:
-                raise with_way_out(error, writer.newest()) from error
+                raise with_way_out(error, writer.newest(), at.updates) from error
         _log.info("the training waited %.2f s for its checkpoints", writer.stalled)
         if at.saved != at.step:
             observer.certificate(certify(self._snapshot(at)))
@@ -204,11 +207,13 @@ class Trainer:
         self._throughput.add(batch.tokens.shape, time.perf_counter() - begun, tokens)
         at.progress.tokens += tokens
         for at.step, (loss, norm) in enumerate(watched, start=first + 1):
+            at.updates = at.step - 1
             require_finite("loss", loss, at.step)
             require_finite("gradient norm", norm, at.step)
             at.progress.add(loss, self._stream.steps_per_epoch)
             if at.step in (1, end) or at.step % self._spec.log_every_steps == 0:
                 observer.metric(self._point(at.step, end, at.progress))
+        at.updates = at.step
 
     def _evaluate(self, at: Position, frozen: Params, observer: Observer) -> None:
         loss = self._evaluator.loss(at.state[0], frozen)

@@ -87,6 +87,8 @@ def choose(
 ) -> tuple[jax.Array, jax.Array]:
     """The next token of each row and its log-probability (0 unless asked for), both [rows].
 
+    The log-probability is no number where the row's highest score is none, asked for or not.
+
     ``logits`` are [rows, V], ``seen`` says which tokens a row holds already, [rows, V] (None where
     nothing is penalized), ``keys`` are the rows' :func:`streams` and ``drawn`` how many tokens each
     has drawn. The log-probability is the model's own, before penalty, temperature and filters.
@@ -98,11 +100,12 @@ def choose(
     else:
         token = jax.vmap(jax.random.categorical)(jax.vmap(jax.random.fold_in)(keys, drawn), scores)
     token = token.astype(jnp.int32)
-    if not choice.logprobs:
-        return token, jnp.zeros(token.shape, jnp.float32)
-    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-    # Rounding must not make a certain token likelier than certain.
-    return token, jnp.minimum(chosen - jax.nn.logsumexp(logits, axis=-1), 0)
+    logprob = jnp.zeros(token.shape, jnp.float32)
+    if choice.logprobs:
+        chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+        # Rounding must not make a certain token likelier than certain.
+        logprob = jnp.minimum(chosen - jax.nn.logsumexp(logits, axis=-1), 0)
+    return token, jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), logprob, jnp.nan)
 
 
 def first_best(scores: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import NotFiniteError
 from training.generate.programs import Chosen, Prompts, Rows
 
 
@@ -99,6 +100,11 @@ class Slots:
         answer, rows = self._answers[slot], self.rows
         if answer is None or not len(tokens):
             return
+        if np.isnan(logprobs).any():
+            raise NotFiniteError(
+                f"the model's scores for token {len(answer.tokens) + 1} of an answer are not "
+                "finite numbers: its weights are damaged, or too large to compute with"
+            )
         answer.tokens += tokens.tolist()
         answer.logprobs += logprobs.tolist()
         rows.token[slot] = tokens[-1]

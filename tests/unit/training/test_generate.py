@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.prediction import FinishReason
+from training.errors import NotFiniteError
 from training.generate import Generation, Generator, Sampling
 from training.generate.programs import Programs, Prompts
 from training.models.family import Model, Params
@@ -289,3 +290,13 @@ def test_the_same_on_eight_devices() -> None:
         for alone, shared in zip(seen[f"{family}/one"], seen[f"{family}/all"], strict=True):
             assert alone[:2] == shared[:2]
             np.testing.assert_allclose(shared[2], alone[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_an_error(
+    model: Model, params: Params, value: float, logprobs: bool
+) -> None:
+    broken = {**params, "transformer.ln_f.bias": params["transformer.ln_f.bias"].at[3].set(value)}
+    with pytest.raises(NotFiniteError, match="for token 1 of an answer are not finite numbers"):
+        run(Generator(model, broken, {0}), PROMPTS, 2, max_new_tokens=4, logprobs=logprobs)

@@ -14,7 +14,7 @@ from training.batches import BatchStream, Collator
 from training.chat_format import ChatFormat
 from training.checkpoint import list_checkpoints
 from training.data import encode_traces
-from training.errors import CheckpointError, DivergedError, StoppedError
+from training.errors import CheckpointError, DivergedError, NotFiniteError, StoppedError
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.observer import StopRequest
@@ -184,12 +184,12 @@ def test_another_training_is_not_resumed(
         reseeded.train(params, tmp_path, recorder(), resume=saved)
 
 
-def test_divergence_is_told(
+def test_a_model_that_is_broken_from_the_start_is_told(
     trainer: Trainer, params: Params, tmp_path: Path, recorder: Any
 ) -> None:
     name = "transformer.wte.weight"
     broken = {**params, name: params[name].at[0, 0].set(np.inf)}
-    with pytest.raises(DivergedError, match=r"at step 1; no checkpoint was saved"):
+    with pytest.raises(NotFiniteError, match=r"at step 1, before any update of the weights"):
         trainer.train(broken, tmp_path, recorder())
 
 
