@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.formats.jsonl import LineErrors, file_lines, parse_records
-from tailrace.formats.schema import Violation, key
+from tailrace.formats.schema import Violation, blank_violations, key
 from tailrace.formats.trace import MAX_TEXT
 
 
@@ -42,9 +42,15 @@ class EvalItem:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """A required unit must be named; the expected answer is one of the choices."""
+        """Nothing blank; a required unit is named; the expected answer is one of the choices."""
         prefix = f"{path}." if path else ""
-        found: list[Violation] = []
+        found = blank_violations(
+            path,
+            prompt=self.prompt,
+            expected_answer=self.expected_answer,
+            accepted_answers=self.accepted_answers,
+            choices=self.choices,
+        )
         if self.unit_required and self.unit is None:
             found.append(Violation(f"{prefix}unit_required", "needs unit"))
         if self.choices and self.expected_answer not in self.choices:

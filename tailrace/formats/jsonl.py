@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from tailrace.formats.canonical import canonical_json
+from tailrace.formats.file_kind import foreign_kind
 from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.wording import shown
 
@@ -83,9 +84,14 @@ def parse_records(
 ) -> Iterator[tuple[int, T]]:
     """Yield (line number, record) for every good line; wrong lines go to ``errors``.
 
-    Blank lines are skipped. ``lines`` may carry their newline.
+    Blank lines are skipped. ``lines`` may carry their newline. A file of another kind, as its first
+    line shows, is one error.
     """
     for number, line in enumerate(lines, start=1):
+        kind = foreign_kind(line) if number == 1 else None
+        if kind is not None:
+            errors.add(number, f"the file {kind}")
+            return
         if not line.strip():
             continue
         try:

@@ -26,7 +26,7 @@ from tailrace.formats.schema_values import (
     read_metadata,
     read_scalar,
 )
-from tailrace.formats.wording import nearest, shown
+from tailrace.formats.wording import is_blank, nearest, shown
 
 __all__ = [
     "MAX_REPORTED",
@@ -107,6 +107,20 @@ def parse(schema: type[T], data: object, path: str = "") -> T:
     if violations:
         raise SpecError(violations)
     return typing.cast(T, value)
+
+
+def blank_violations(path: str, **texts: str | list[str]) -> list[Violation]:
+    """Return the violations of texts, or lists of texts, that show nothing."""
+    blank = "is blank: it must have a visible character"
+    found = []
+    for name, value in texts.items():
+        named = {name: value} if isinstance(value, str) else _numbered(name, value)
+        found += [Violation(join(path, n), blank) for n, v in named.items() if is_blank(v)]
+    return found
+
+
+def _numbered(name: str, values: list[str]) -> dict[str, str]:
+    return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
 
 def exactly_one(path: str, **options: object) -> list[Violation]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tailrace.formats.jsonl import LineErrors, file_lines, parse_records
-from tailrace.formats.schema import Violation, key
+from tailrace.formats.schema import Violation, blank_violations, key
 
 MAX_TEXT = 50_000
 """Longest prompt and longest answer, in characters."""
@@ -24,6 +24,10 @@ class Step:
     i: int = key("Its position, counted from 0.", minimum=0, maximum=MAX_STEPS - 1)
     type: str = key("What kind of step it is (`calculation`).", minimum=1, max_length=64)
     content: str = key("Its text, 1-20,000 characters.", minimum=1, max_length=20_000)
+
+    def violations(self, path: str) -> list[Violation]:
+        """No blank text."""
+        return blank_violations(path, content=self.content)
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,12 @@ class Trace:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """At least one step, numbered 0, 1, 2 … in order."""
+        """Nothing blank; at least one step, numbered 0, 1, 2 … in order."""
+        found = blank_violations(path, prompt=self.prompt, answer=self.answer)
         where = f"{path}.steps" if path else "steps"
         if not self.steps:
-            return [Violation(where, "must have at least one step")]
-        return [
+            return [*found, Violation(where, "must have at least one step")]
+        return found + [
             Violation(f"{where}[{index}].i", f"must be {index}, not {step.i}")
             for index, step in enumerate(self.steps)
             if step is not None and step.i != index

@@ -7,10 +7,14 @@ import decimal
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 _SHOWN_TEXT = 100
 _MOST_DIGITS = 30
+
+_INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
+"""Unicode categories of characters that show nothing."""
 
 
 def shown(data: object) -> str:
@@ -36,6 +40,11 @@ def shown(data: object) -> str:
 def shortened(text: str) -> str:
     """A text up to the length at which errors show it."""
     return text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
+
+
+def is_blank(text: str) -> bool:
+    """Return whether a text shows nothing: spaces, line ends, controls, format characters."""
+    return all(unicodedata.category(c) in _INVISIBLE for c in text)
 
 
 def counted(count: int, noun: str) -> str:

@@ -22,6 +22,10 @@ def test_minimal_item() -> None:
     ("changes", "complaint"),
     [
         ({"unit_required": True}, "unit_required: needs unit"),
+        ({"prompt": " "}, "prompt: is blank"),
+        ({"expected_answer": "\u2003"}, "expected_answer: is blank"),
+        ({"accepted_answers": ["1", " "]}, r"accepted_answers\[1\]: is blank"),
+        ({"choices": ["x", "\n"]}, r"choices\[1\]: is blank"),
         ({"choices": ["y", "z"]}, "expected_answer: is not one of choices"),
         ({"tolerance": -1}, "tolerance: must be at least 0"),
         ({"tolerance": "near"}, "tolerance: must be a number"),

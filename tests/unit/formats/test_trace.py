@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from tailrace.formats.jsonl import FormatError, dump_record
 from tailrace.formats.trace import MAX_STEPS, MAX_TEXT, Step, Trace, parse_traces
+from tailrace.formats.wording import is_blank
 
 TEXT = st.text(
     st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30
-)
+).filter(lambda text: not is_blank(text))
 TRACES = st.builds(
     lambda prompt, answer, contents, metadata: Trace(
         id="t",
@@ -47,6 +48,9 @@ def test_missing_ids_come_from_the_line_number() -> None:
     ("changes", "complaint"),
     [
         ({"prompt": ""}, "prompt: must not be empty"),
+        ({"prompt": " \n"}, "prompt: is blank: it must have a visible character"),
+        ({"answer": "\u200b\ufeff\u00a0"}, "answer: is blank"),
+        ({"steps": [{"i": 0, "type": "t", "content": "\t"}]}, r"steps\[0\].content: is blank"),
         ({"prompt": "x" * (MAX_TEXT + 1)}, "prompt: has 50001 characters, at most 50000"),
         ({"answer": None}, "answer: is required"),
         ({"answer": "a\0b"}, "answer: contains a NUL"),

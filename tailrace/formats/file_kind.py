@@ -1,0 +1,77 @@
+"""Other kinds of file that people give where JSON Lines is wanted, and the way from each to it."""
+
+from __future__ import annotations
+
+import re
+
+_PANDAS = "write it as JSON Lines first (pandas: {}.to_json(OUT, orient='records', lines=True))"
+
+_UNPACK = "is compressed with {0}: unpack it first ({1} FILE)"
+
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b", _UNPACK.format("gzip", "gunzip --keep")),
+    (b"\x28\xb5\x2f\xfd", _UNPACK.format("Zstandard", "unzstd")),
+    (b"\xfd7zXZ\0", _UNPACK.format("xz", "unxz --keep")),
+    (b"BZh", _UNPACK.format("bzip2", "bunzip2 --keep")),
+    (b"7z\xbc\xaf\x27\x1c", _UNPACK.format("7-Zip", "7z e")),
+    (b"PK\x03\x04", "is a ZIP archive (Excel files are such, too): give the text inside it"),
+    (b"PAR1", "is a Parquet file: " + _PANDAS.format("read_parquet(FILE)")),
+    (b"ARROW1", "is an Arrow file: " + _PANDAS.format("read_feather(FILE)")),
+    (b"\xff\xff\xff\xff", "is an Arrow stream: write it as JSON Lines first"),
+    (b"Obj\x01", "is an Avro file: write it as JSON Lines first"),
+    (b"SQLite format 3\0", "is an SQLite database: write the rows as JSON Lines first"),
+    (b"%PDF", "is a PDF: it has to be JSON Lines"),
+    (
+        b"version https://git-lfs",
+        "is a pointer of Git LFS, not the file itself: fetch it (git lfs pull)",
+    ),
+    (b"\xff\xfe\0\0", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE)"),
+    (b"\0\0\xfe\xff", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE)"),
+    (b"\xff\xfe", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE)"),
+    (b"\xfe\xff", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE)"),
+    (
+        b"\xef\xbb\xbf",
+        "begins with a byte order mark: save it as UTF-8 without one (tail -c +4 FILE)",
+    ),
+)
+"""First bytes of a file, and what it is; longer ones come before those that they begin with."""
+
+_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (
+        re.compile(rb"[\[{]\0|\0[\[{\"]|[A-Za-z\"]\0[^\0]\0"),
+        "is UTF-16 text: convert it (iconv -f UTF-16LE -t UTF-8 FILE)",
+    ),
+    (
+        re.compile(rb"\s*\["),
+        "is a JSON array, not JSON Lines: write its items a line each (jq -c '.[]' FILE)",
+    ),
+    (
+        re.compile(rb"\s*\{\s*(\"(\\.|[^\"\\])*\"\s*:\s*[\[{]?\s*)?\Z"),
+        "is JSON written over several lines, not JSON Lines: write each value in one line "
+        "(jq -c . FILE)",
+    ),
+    (re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "is HTML or XML, not JSON Lines"),
+    (
+        re.compile(rb"\"?[A-Za-z_][\w.-]*\"?([,;\t]\"?[A-Za-z_][\w.-]*\"?)+[\r\n]*\Z"),
+        "is a table (CSV): " + _PANDAS.format("read_csv(FILE)"),
+    ),
+)
+"""The first line of a text file, and what it is."""
+
+_LONGEST = 1024
+"""Bytes of the first line that are looked at."""
+
+
+def foreign_kind(first_line: bytes) -> str | None:
+    """Return what a file is that is not JSON Lines, with the way out; None where nothing says so.
+
+    ``first_line`` is the beginning of the file up to its first line feed, which it may include.
+    """
+    beginning = first_line[:_LONGEST]
+    for magic, kind in _BEGINNINGS:
+        if beginning.startswith(magic):
+            return kind
+    for pattern, kind in _TEXTS:
+        if pattern.match(beginning):
+            return kind
+    return None
