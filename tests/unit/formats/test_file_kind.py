@@ -40,8 +40,8 @@ KINDS = {
     "array": (f"[{TRACE}, {TRACE}]".encode(), "is a JSON array, not JSON Lines"),
     "indented array": (b"\n[\n {\n"[1:], "is a JSON array, not JSON Lines"),
     "indented object": (
-        json.dumps({"data": [1]}, indent=1).encode(),
-        "is JSON written over several",
+        b'{\n  "data": [1]\n}',
+        "is JSON written over several lines",
     ),
     "object of lists": (b'{"data": [\n{}]}', "is JSON written over several lines"),
     "table": (TABLE, r"is a table \(CSV\)"),
