@@ -14,8 +14,10 @@ import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from services.domain.chat_template import template_problem
+from tailrace.formats.chat_template import TEMPLATE_FILE
 from tailrace.formats.model_check import ModelFiles, TensorPlace, check_model
 from tailrace.formats.tokenizer_files import SETTINGS_FILE
 
@@ -39,6 +41,8 @@ class Findings:
     """``architectures[0]``, or the family's usual one."""
     equal: tuple[TensorPlace, TensorPlace] | None = None
     """Two tensors whose bytes must be the same."""
+    values: dict[str, tuple[str, TensorPlace]] = field(default_factory=dict)
+    """Type and place of every tensor all of whose values must be finite."""
 
 
 async def check(files: ModelFiles) -> Findings:
@@ -57,8 +61,9 @@ def check_here(files: ModelFiles) -> Findings:
     if template is not None:
         problem = template_problem(template)
         if problem:
-            problems.append((SETTINGS_FILE, problem))
-    return Findings(problems, found.architecture, found.equal)
+            name = TEMPLATE_FILE if TEMPLATE_FILE in files.documents else SETTINGS_FILE
+            problems.append((name, problem))
+    return Findings(problems, found.architecture, found.equal, found.values)
 
 
 async def _check_in_process(files: ModelFiles) -> Findings:
@@ -94,12 +99,13 @@ def _lengths(contents: Mapping[str, bytes]) -> dict[str, int]:
     return {path: len(content) for path, content in contents.items()}
 
 
-def _findings(data: dict[str, list[list[str]]]) -> Findings:
-    pair = [TensorPlace(**place) for place in data["equal"] or ()]  # type: ignore[arg-type]
+def _findings(data: dict[str, Any]) -> Findings:
+    pair = [TensorPlace(**place) for place in data["equal"] or ()]
     return Findings(
         [(path, problem) for path, problem in data["problems"]],
-        str(data["architecture"]),
+        data["architecture"],
         (pair[0], pair[1]) if pair else None,
+        {name: (dtype, TensorPlace(**place)) for name, (dtype, place) in data["values"].items()},
     )
 
 

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from tailrace.formats.chat_template import DEFAULT
+from tailrace.formats.model_check import unembedded_end
 from tailrace.formats.model_files import is_tokenizer_file, read_documents
 from tailrace.formats.model_folder import CONFIG_FILE
 from tailrace.formats.outside_json import read_object
@@ -131,7 +132,7 @@ def _checked(folder: Path) -> TokenizerFiles:
         contents = read_documents(folder, is_tokenizer_file)
         if (folder / CONFIG_FILE).is_file():
             config = read_object(read_documents(folder, {CONFIG_FILE}.__contains__)[CONFIG_FILE])
-        return read_tokenizer(contents, config.get("model_type"), config.get("tokenizer_class"))
+        files = read_tokenizer(contents, config.get("model_type"), config.get("tokenizer_class"))
     except TokenizerFilesError as error:
         problems = "; ".join(f"{name} {problem}" for name, problem in error.problems)
         if not any((folder / name).is_file() for name in (TOKENIZER_FILE, VOCABULARY_FILE)):
@@ -139,6 +140,11 @@ def _checked(folder: Path) -> TokenizerFiles:
         raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {problems}") from error
     except ValueError as error:
         raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+    vocabulary = config.get("vocab_size")
+    problem = unembedded_end(files, vocabulary) if isinstance(vocabulary, int) else ""
+    if problem:
+        raise ModelConfigError(f"{folder}: {problem}")
+    return files
 
 
 def _build(folder: Path, files: TokenizerFiles) -> PreTrainedTokenizerBase:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,7 @@ from services.domain.errors import InvalidInput
 from services.domain.model import Model, folder_violations, parse_model_name
 from services.domain.names import description_violations, id_violations
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.domain.weight_values import has_non_finite
 from services.storage import artifacts
 from services.storage import models as store
 from services.storage.answers import for_good
@@ -34,6 +35,9 @@ DEFAULT_PAGE = 100
 
 MAX_HEADERS_BYTES = 32 << 20
 """Most bytes of weight files' headers that are read of one model; it has a problem above."""
+
+MAX_SCANNED_BYTES = 2 << 30
+"""Largest weights whose values an import looks at: it should answer within seconds."""
 
 
 async def import_folder(
@@ -110,14 +114,29 @@ async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
     # A folder may hold a hundred megabytes to be read: a few at a time.
     async with context.model_checks:
         found = await model_check.check(await uploaded.read())
-    violations = [uploaded.violation(path, problem) for path, problem in found.problems]
-    if not violations and found.equal is not None:
-        digests = [await uploaded.digest(place) for place in found.equal]
-        if digests[0] != digests[1]:
-            violations.append(uploaded.violation(None, TIED_PROBLEM))
+        violations = [uploaded.violation(path, problem) for path, problem in found.problems]
+        if not violations:
+            violations = [v async for v in _check_values(uploaded, found)]
     if violations:
         raise InvalidInput(violations)
     return found.architecture
+
+
+async def _check_values(
+    uploaded: _Uploaded, found: model_check.Findings
+) -> AsyncIterator[Violation]:
+    if found.equal is not None:
+        digests = [await uploaded.digest(place) for place in found.equal]
+        if digests[0] != digests[1]:
+            yield uploaded.violation(None, TIED_PROBLEM)
+    if sum(place.size for _, place in found.values.values()) > MAX_SCANNED_BYTES:
+        return  # The stage looks before it begins.
+    for name, (dtype, place) in found.values.items():
+        if not await uploaded.is_finite(dtype, place):
+            problem = (
+                f"{name} holds values that are NaN or infinite: the model is damaged; take an "
+            )
+            yield uploaded.violation(place.path, f"{problem}earlier checkpoint, or fetch it again")
 
 
 class _Uploaded:
@@ -156,6 +175,16 @@ class _Uploaded:
             async for chunk in self._blobs.read(sha256, place.start, place.size):
                 await asyncio.to_thread(digest.update, chunk)
         return digest.digest()
+
+    async def is_finite(self, dtype: str, place: TensorPlace) -> bool:
+        """Return whether all values of a tensor are finite."""
+        if place.size == 0:
+            return True
+        sha256 = self._files[place.path].sha256
+        async for chunk in self._blobs.read(sha256, place.start, place.size):
+            if await asyncio.to_thread(has_non_finite, dtype, chunk):
+                return False
+        return True
 
     async def _beginning(self, file: FileEntry) -> bytes:
         prefix = await read_all(self._blobs, file.sha256, BEGINNING_BYTES)

@@ -82,13 +82,14 @@ def _choose(folder: Path) -> set[str]:
     """
     if not folder.is_dir():
         raise CommandError(f"{folder} is not a folder")
-    chosen, left_out = set(), []
+    chosen, left_out, names = set(), [], set()
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder).as_posix()
         # A link to nothing is refused later, by name.
         if not (file.is_file() or file.is_symlink()) or _is_hidden(path):
             continue
         problem = file_problem(path)
+        names.add(path)
         if problem is None:
             chosen.add(path)
         else:
@@ -96,7 +97,7 @@ def _choose(folder: Path) -> set[str]:
     out = output.console(stderr=True)
     for line in left_out:
         out.print(output.printable(line), soft_wrap=True)
-    missing = lacks(chosen)
+    missing = lacks(names)
     if missing:
         raise CommandError("\n  ".join([f"{folder} is no model folder:", *missing]))
     return chosen

@@ -90,7 +90,7 @@ def tensor_problems(family: Architecture, shapes: Shapes, tensors: Mapping[str, 
     missing = [f"{name} {_text(shape)}" for name, shape in shapes.items() if name not in seen]
     kinds = {"wrong": wrong, "unknown": unknown, "missing": missing}
     listed = "; ".join(_listed(kind, names) for kind, names in kinds.items() if names)
-    return listed + _way_out(tensors, bool(unknown), wrong)
+    return listed + _way_out(tensors, kinds) if listed else ""
 
 
 def parameter_name(stored: str, shapes: Mapping[str, object], family: Architecture) -> str:
@@ -124,20 +124,19 @@ _WRAPPERS = {
 """Prefixes of tensor names by which a model was saved from within something else."""
 
 
-def _way_out(tensors: Mapping[str, Tensor], unknown: bool, wrong: list[str]) -> str:
-    """Return what to do about the commonest faults."""
-    if unknown:
+def _way_out(tensors: Mapping[str, Tensor], kinds: Mapping[str, list[str]]) -> str:
+    """Return what to do about tensors that do not fit."""
+    if kinds["unknown"]:
         for prefix, cause in _WRAPPERS.items():
             if any(name.startswith(prefix) for name in tensors):
                 return f" (names that begin with {prefix!r} come from {cause})"
         if any(".base_layer." in name or ".lora_" in name for name in tensors):
             return f" (these come from {_WRAPPERS['base_model.model.']})"
-    if (
-        any(tensor.dtype.startswith(("F8", "F4", "I8", "U8")) for tensor in tensors.values())
-        and wrong
-    ):
+    if any(tensor.dtype.startswith(("F8", "F4", "I8", "U8")) for tensor in tensors.values()):
         return " (quantized weights are not supported: give the model as it was before)"
-    return ""
+    if not kinds["wrong"] and [name.split()[0] for name in kinds["missing"]] == [OUTPUT_LAYER]:
+        return " (where it is the input embedding, set tie_word_embeddings to true in config.json)"
+    return " (take the config.json that belongs to these weights, or fetch both again)"
 
 
 def _gpt2(config: Values) -> Shapes:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tailrace.formats import safetensors_header
 from tailrace.formats.architectures import (
     ARCHITECTURES,
+    FLOATS,
     expected_shapes,
     tensor_problems,
     tied_pair,
@@ -72,6 +73,8 @@ class ModelFindings:
     equal: tuple[TensorPlace, TensorPlace] | None = None
     """Two tensors whose bytes must be the same
     (:data:`tailrace.formats.architectures.TIED_PROBLEM`)."""
+    values: dict[str, tuple[str, TensorPlace]] = field(default_factory=dict)
+    """Type and place of every tensor that is loaded, all of whose values must be finite."""
     tokenizer: TokenizerFiles | None = None
     """The checked tokenizer files."""
 
@@ -159,6 +162,11 @@ class _Check:
         if problem:
             self._wrong(None, f"the weights do not fit {CONFIG_FILE}: {problem}")
             return
+        self.findings.values = {
+            name: (entry.tensor.dtype, self._place(path, entry))
+            for name, (path, entry) in entries.items()
+            if entry.tensor.dtype in FLOATS
+        }
         pair = tied_pair(family, shapes, tensors)
         if pair is not None:
             first, second = (self._place(*entries[name]) for name in pair)
@@ -181,12 +189,8 @@ class _Check:
                 self._wrong(name, problem)
             return
         self.findings.tokenizer = tokenizer
-        if self._config is not None and tokenizer.eos_token_id >= self._vocabulary:
-            problem = (
-                f"the end-of-sequence token {tokenizer.eos_token!r} is token "
-                f"{tokenizer.eos_token_id}, but the model embeds {self._vocabulary} tokens only: "
-                "take the tokenizer that belongs to the model, or resize its embedding"
-            )
+        problem = unembedded_end(tokenizer, self._vocabulary) if self._config else ""
+        if problem:
             self._wrong(None, problem)
 
     def _object(self, name: str) -> dict[str, Any] | None:
@@ -249,6 +253,17 @@ class _Check:
 
     def _wrong(self, name: str | None, problem: str) -> None:
         self.findings.problems.append((name, problem))
+
+
+def unembedded_end(tokenizer: TokenizerFiles, vocabulary: int) -> str:
+    """Return the problem of an end of sequence that a model cannot say; empty for others."""
+    if tokenizer.eos_token_id < vocabulary:
+        return ""
+    return (
+        f"the end-of-sequence token {tokenizer.eos_token!r} is token {tokenizer.eos_token_id}, but "
+        f"the model embeds {vocabulary} tokens only: take the tokenizer that belongs to the model, "
+        "or resize its embedding"
+    )
 
 
 def architecture(config: Mapping[str, Any]) -> str:

@@ -257,7 +257,7 @@ def family_problem(config: Mapping[str, Any]) -> str:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in READERS:
         known = ", ".join(READERS)
-        named = "model_type is missing" if name is None else f"model_type {_text(name)}"
+        named = "a missing model_type" if name is None else f"model_type {_text(name)}"
         nested = "; its language model is in text_config: save that one on its own"
         inside = nested if isinstance(config.get("text_config"), Mapping) else ""
         code = "; code of its own (auto_map) is never run" if "auto_map" in config else ""

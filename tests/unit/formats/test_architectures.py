@@ -48,7 +48,8 @@ def test_what_does_not_fit_is_listed_with_its_shapes() -> None:
         "transformer.ln_f.bias holds I32, not one of F64, F32, F16, BF16, "
         "transformer.wte.weight is [4, 2], not [3, 2]; "
         "unknown tensors: score.weight [1, 2]; "
-        "missing tensors: transformer.wpe.weight [2, 2]"
+        "missing tensors: transformer.wpe.weight [2, 2] "
+        "(take the config.json that belongs to these weights, or fetch both again)"
     )
 
 
