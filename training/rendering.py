@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from tailrace.formats.trace import Step, Trace
-from training.errors import ModelConfigError
+from training.chat_template import render_template
 
 if TYPE_CHECKING:
     # Judges read responses, and have no time for this import.
@@ -67,23 +67,18 @@ def render_messages(
         asks: Whether the assistant's turn is opened at the end.
 
     Raises:
-        ModelConfigError: The template refuses the conversation or cannot render it.
+        ModelConfigError: The template refuses the conversation, cannot render it, or takes more
+            time or memory than it may.
     """
-    # transformers offers no way to set the clock; the globals are those of this template alone.
-    from transformers.utils.chat_template_utils import _compile_jinja_template
-
-    try:
-        template = _compile_jinja_template(tokenizer.get_chat_template())
-        template.globals["strftime_now"] = datetime.combine(clock or today(), time()).strftime
-        text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=asks
-        )
-    except Exception as error:  # A template is a program: it may fail in any way.
-        what = f"{type(error).__name__}: {error}"
-        raise ModelConfigError(
-            f"the model's chat template cannot render a prompt: {what}"
-        ) from error
-    return str(text)
+    template = str(tokenizer.get_chat_template())
+    return render_template(
+        template,
+        messages,
+        tokenizer.special_tokens_map,
+        clock or today(),
+        asks=asks,
+        trusted=template == CHAT_TEMPLATE,
+    )
 
 
 def render_prompt(
