@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import ConfigError, ModelConfigError, ModelNotFoundError
+from training.gguf_bounds import check_bounds
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.rotary import Llama3Scaling, Rotary
@@ -119,6 +120,7 @@ def _open(path: Path) -> GGUFReader:
     except ModuleNotFoundError as error:
         raise ConfigError("reading GGUF files needs the package gguf: pip install gguf") from error
     try:
+        check_bounds(path)
         return GGUFReader(path)
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         raise ModelConfigError(f"{path} is damaged or not a GGUF file: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,10 @@ from training.models.weights import INDEX, WEIGHTS, list_weights
 
 HUB_TIMEOUT_SECONDS = 10
 """How long one request to the hub may take before it counts as unreachable."""
+
+HUB_TOKEN_VARIABLE = "HF_TOKEN"
+"""The variable with a hub token. Without it the hub is asked as anybody: a login of the account
+that runs this process is not used, because whoever submits a run chooses what is fetched."""
 
 _FILES = [
     *("config.json", "generation_config.json", "tokenizer*", "*.jinja"),
@@ -67,7 +72,7 @@ def _cached(hub_id: str) -> Path | None:
 
 
 def _fetch(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -79,7 +84,13 @@ def _fetch(hub_id: str) -> Path:
     try:
         patterns = [*_FILES, *_VOCABULARY]
         return Path(
-            snapshot_download(hub_id, allow_patterns=patterns, etag_timeout=HUB_TIMEOUT_SECONDS)
+            snapshot_download(
+                hub_id,
+                allow_patterns=patterns,
+                etag_timeout=HUB_TIMEOUT_SECONDS,
+                endpoint=constants.ENDPOINT,
+                token=os.environ.get(HUB_TOKEN_VARIABLE) or False,
+            )
         )
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise _unknown(hub_id) from error
@@ -104,7 +115,10 @@ def _require_reachable(hub_id: str) -> None:
 
 
 def _unknown(hub_id: str) -> ModelNotFoundError:
-    return ModelNotFoundError(f"{hub_id!r} is neither a folder here nor a public model on the hub")
+    return ModelNotFoundError(
+        f"{hub_id!r} is neither a folder here nor a public model on the hub (the hub is asked "
+        f"without a token, unless {HUB_TOKEN_VARIABLE} is set for this process)"
+    )
 
 
 def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:

@@ -135,3 +135,47 @@ def test_a_cached_model_that_lacks_a_part_is_fetched(
     (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(ModelUnreachableError):
         resolve_model("distilgpt2")
+
+
+@pytest.fixture
+def asked_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str | None]]:
+    """A hub that knows no model, and the credentials that it was asked with."""
+    credentials: list[str | None] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            credentials.append(self.headers.get("authorization"))
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    login = tmp_path / "token"
+    login.write_text("hf_of_the_operator")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(login))
+    yield credentials
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_hub_is_asked_as_anybody(
+    asked_hub: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(ModelNotFoundError, match="unless HF_TOKEN is set"):
+        resolve_model("org/private")
+    assert set(asked_hub) == {None}
+    monkeypatch.setenv("HF_TOKEN", "hf_named")
+    with pytest.raises(ModelNotFoundError):
+        resolve_model("org/private")
+    assert "Bearer hf_named" in asked_hub
