@@ -14,12 +14,12 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf import any_pb2, descriptor_pool
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.domain.errors import DOMAIN, Code, InvalidInput, TailraceError
 from services.domain.lease import parse_token
+from services.meanwhile import apart
 from services.message_limits import check_message, parse_request
 from services.metrics import Metrics
 
@@ -134,27 +134,38 @@ class CallInterceptor(_Interceptor):
                 return error
 
         async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-            lease = ""
+            lease = None
             async for raw in raws:
-                request = await self._admit(message(raw), known_lease=lease)
-                lease = getattr(request, "lease_token", "")
+                request = message(raw)
+                lease = await self._check_lease_of(request, lease)
+                # Its entries are checked where they are converted, its content has none.
+                check_message(request)
                 yield request
 
         return messages if handler.request_streaming else message
 
-    async def _admit(self, request: Any, known_lease: str = "") -> Any:
+    async def _admit(self, request: Any) -> Any:
         """Return a request that may be acted on; raise the error that it is, or that it deserves.
 
-        A stream of requests is returned as it is: each of its messages comes here itself.
+        A stream of requests is returned as it is: each of its messages is checked when it comes.
+        """
+        if isinstance(request, AsyncIterator):
+            return request
+        await self._check_lease_of(request)
+        await apart(request.ByteSize(), check_message, request)
+        return request
+
+    async def _check_lease_of(self, request: Any, known: str | None = None) -> str | None:
+        """Check a request's lease, unless it is the one that is known; returns it, if it has one.
+
+        Raises the error that the request is, and ``LeaseLost``.
         """
         if isinstance(request, TailraceError):
             raise request
-        if isinstance(request, Message):
-            lease: str | None = getattr(request, "lease_token", None)
-            if lease is not None and (not lease or lease != known_lease):
-                await self._check_lease(lease)
-            check_message(request)
-        return request
+        lease: str | None = getattr(request, "lease_token", None)
+        if lease is not None and lease != known:
+            await self._check_lease(lease)
+        return lease
 
     @asynccontextmanager
     async def _around(self, name: str, request: Any, context: Any) -> AsyncIterator[None]:

@@ -1,10 +1,13 @@
-"""Work for the time in which the event loop would wait, as for a commit."""
+"""Work that the event loop is not to wait for: in its idle time, or in a thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+LARGE_BYTES = 16 * 1024
+"""Size from which a message is large: working on it takes milliseconds."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,3 +23,13 @@ def meanwhile(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asynci
         return work(*args, **kwargs)
 
     return asyncio.create_task(call())
+
+
+async def apart(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``work`` on a message of ``size`` bytes; for a large one in a thread.
+
+    The loop answers other calls meanwhile; a small message is done before a thread would begin.
+    """
+    if size < LARGE_BYTES:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)

@@ -148,7 +148,8 @@ class ControlPlane:
             ],
             options=[
                 ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
+                # Answers end below what clients take of themselves.
+                ("grpc.max_send_message_length", -1),
                 # Two servers on one port would share its connections without knowing.
                 ("grpc.so_reuseport", 0),
                 # Notice peers that are gone, and take the pings of those that look out for us.

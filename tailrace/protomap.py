@@ -69,6 +69,17 @@ def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
     return message
 
 
+def from_stored(message_type: type[M], data: Mapping[str, Any]) -> M:
+    """A message from plain data that a release of another time may have stored.
+
+    What this release cannot express, unknown enum values among it, is left unset: a reader does not
+    fail on what it finds.
+    """
+    message = message_type()
+    _fill(message, data, lenient=True)
+    return message
+
+
 def spec_from_proto(message: run_spec_pb2.RunSpec) -> RunSpec:
     """The validated run spec of a message; raises ``SpecError`` with every wrong field."""
     return parse(RunSpec, to_mapping(message))
@@ -116,31 +127,43 @@ def _plain(field: Field, value: Any, defaults: bool) -> Any:
     return value
 
 
-def _fill(message: Any, data: Any) -> None:
+def _fill(message: Any, data: Any, *, lenient: bool = False) -> None:
     """Set a message's fields in place: copies of sub-messages would double the time."""
     if isinstance(message, _OWN_JSON):
         _fill_own(message, data)
         return
     forms = _forms(message.DESCRIPTOR)
     for name, value in data.items():
-        if name not in forms:
+        known = forms.get(name)
+        if known is None:
+            if lenient:
+                continue
             raise ValueError(f"{message.DESCRIPTOR.name} has no field {name!r}")
-        field, form = forms[name]
-        if form is _Form.SCALAR:
-            setattr(message, name, _scalar(field, value))
-            continue
-        target = getattr(message, name)
-        if form is _Form.MAP:
-            target.update(value)
-        elif form is _Form.MESSAGE:
-            # Filling alone would leave an empty sub-message unset.
-            target.SetInParent()
-            _fill(target, value)
-        elif field.message_type is None:
-            target.extend(value if _is_plain(field) else [_scalar(field, i) for i in value])
-        else:
-            for item in value:
-                _fill(target.add(), item)
+        try:
+            _fill_field(message, *known, value, lenient)
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            if not lenient:
+                raise
+            message.ClearField(name)
+
+
+def _fill_field(message: Any, field: Field, form: _Form, value: Any, lenient: bool) -> None:
+    name = field.name
+    if form is _Form.SCALAR:
+        setattr(message, name, _scalar(field, value))
+        return
+    target = getattr(message, name)
+    if form is _Form.MAP:
+        target.update(value)
+    elif form is _Form.MESSAGE:
+        # Filling alone would leave an empty sub-message unset.
+        target.SetInParent()
+        _fill(target, value, lenient=lenient)
+    elif field.message_type is None:
+        target.extend(value if _is_plain(field) else [_scalar(field, i) for i in value])
+    else:
+        for item in value:
+            _fill(target.add(), item, lenient=lenient)
 
 
 _OWN_JSON = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from tailrace.formats.wording import shown
 
 MAX_BYTES = 1 << 20
 """Largest file, in bytes: YAML is read at some 100 KB a second."""
-
-_MERGE = "tag:yaml.org,2002:merge"
 
 
 class SpecFileError(SpecError):
@@ -65,22 +62,10 @@ def parse_yaml(text: str) -> Any:
         import yaml
     except ModuleNotFoundError as error:
         raise ImportError('YAML run files need PyYAML: pip install "tailrace[cli]"') from error
-
-    class Loader(yaml.SafeLoader):
-        """Plain data only, and no key twice, of which YAML would silently keep the last."""
-
-        def construct_mapping(
-            self, node: yaml.MappingNode, deep: bool = False
-        ) -> dict[Hashable, Any]:
-            keys = [key for key, _ in node.value if key.tag != _MERGE]
-            for key in keys:
-                if not isinstance(key, yaml.ScalarNode):
-                    raise ValueError(f"a key must be text {_at(key.start_mark)}")
-            _unique([(self.construct_object(key, deep=True), None) for key in keys])
-            return super().construct_mapping(node, deep=deep)
+    from tailrace.yaml_loader import load
 
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - the loader above is a safe one
+        return load(text)
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"is not YAML: {_marked(error)}") from error
     except yaml.reader.ReaderError as error:
@@ -111,11 +96,7 @@ def _marked(error: Any) -> str:
     if tag:
         problem = f"the tag {tag[1]} is not allowed, plain values are"
     mark = error.problem_mark or error.context_mark
-    return f"{problem} {_at(mark)}" if mark is not None else problem
-
-
-def _at(mark: Any) -> str:
-    return f"(line {mark.line + 1}, column {mark.column + 1})"
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})" if mark else problem
 
 
 def _number(error: ValueError) -> str:

@@ -12,9 +12,10 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 import tempfile
 from pathlib import Path
+
+from tailrace.private_file import exposure
 
 VARIABLE = "TAILRACE_WORKER_TOKEN_FILE"
 """Environment variable that names the file, for control planes and workers alike."""
@@ -96,7 +97,9 @@ def read(path: Path) -> str:
             f"cannot read the worker token {path}: {error.strerror}; let {VARIABLE} name a file "
             "that this user may read"
         ) from error
-    _require_private(path, status)
+    problem = exposure(path, status)
+    if problem:
+        raise WorkerTokenError(f"the worker token {problem}")
     return _parsed(path, content)
 
 
@@ -126,20 +129,6 @@ def make(path: Path) -> None:
             f"cannot make the worker token {path}: {error.strerror}; make it yourself (`openssl "
             f"rand -base64 33`, mode 0600), or let {VARIABLE} name a file elsewhere"
         ) from error
-
-
-def _require_private(path: Path, status: os.stat_result) -> None:
-    """Raise ``WorkerTokenError`` for a file that others may read or change.
-
-    Secrets that Kubernetes and systemd hand over are root's, and the group's to read.
-    """
-    allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o177 & ~allowed:
-        raise WorkerTokenError(
-            f"the worker token {path} has mode {mode:04o}, so that others may read it: "
-            f"chmod 600 {path}"
-        )
 
 
 def _parsed(path: Path, content: bytes) -> str:

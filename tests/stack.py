@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,14 @@ class Stack:
         self.folder = folder
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
+        self.judge_port = free_port()
+        """Port of a judging model's server on this machine that workers may ask."""
+        self.judge_key = "TAILRACE_JUDGE_KEY_TESTS", "sk-do-not-tell"
+        """Name and value of the key for that server."""
+        keys = folder / "judge-keys.json"
+        keys.touch(mode=0o600)
+        name, key = self.judge_key
+        keys.write_text(json.dumps({name: {"host": f"127.0.0.1:{self.judge_port}", "key": key}}))
         self.broker_url = broker_url
         self.server: Process | None = None
         self.workers: list[Process] = []
@@ -36,6 +45,8 @@ class Stack:
             "TAILRACE_LISTEN": self.address,
             "TAILRACE_METRICS_PORT": "0",
             "TAILRACE_SERVER": self.address,
+            "TAILRACE_JUDGE_ENDPOINTS": f"127.0.0.1:{self.judge_port}",
+            "TAILRACE_JUDGE_KEYS_FILE": str(keys),
             VARIABLE: str(token_file()),
             # Shared by the session: programs that are compiled already start sooner.
             "TAILRACE_CACHE_DIR": str(session_folder(folder.parent) / "cache"),

@@ -17,6 +17,7 @@ from functools import cached_property
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from tailrace.formats.chat_template import template_reads_clock
 from training.errors import DataError
 from training.rendering import render_messages, today
 
@@ -75,6 +76,12 @@ class ChatFormat:
         """The text that ends an answer, where the template ends a turn with text alone."""
         ends_with_text = self.turn_end.token is None and self.turn_end.taught
         return (self.turn_end.taught,) if ends_with_text else ()
+
+    @property
+    def template_date(self) -> str | None:
+        """The day that the template is told; None where it has no clock."""
+        reads = template_reads_clock(self.tokenizer.get_chat_template())
+        return self.clock.isoformat() if reads else None
 
     def token_of(self, text: str) -> int | None:
         """Return the special token that ``text`` is the whole of; None where it is not one."""

@@ -165,6 +165,17 @@ def checkpoint_step(path: Path) -> int:
         raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
 
 
+def checkpoint_identity(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint's training is told by.
+
+    Raises :class:`training.errors.CheckpointError`.
+    """
+    try:
+        return dict(_read_json(path / _META)["identity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, oldest step first; none when there is no folder."""
     if not folder.is_dir():

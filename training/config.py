@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
-
 from tailrace.formats.run_spec import TrainConfig
 from tailrace.formats.schema import SpecError, parse
+from tailrace.spec_file import parse_yaml
 from training.errors import ConfigError
 
 T = TypeVar("T")
@@ -25,12 +24,14 @@ def read_yaml(schema: type[T], path: Path, **defaults: str) -> T:
     Raises :class:`training.errors.ConfigError` naming every wrong key at once.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
         return parse(schema, {**defaults, **content} if isinstance(content, dict) else content)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start + 1})") from error
     except SpecError as error:
         lines = "\n".join(f"  {v.field}: {v.description}" for v in error.violations)
         raise ConfigError(f"{path} has {len(error.violations)} wrong keys:\n{lines}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from error

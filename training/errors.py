@@ -91,6 +91,12 @@ class OutputError(TrainingError):
     reason = "INVALID_OUTPUT"
 
 
+class NoAnswersError(TrainingError):
+    """Every prediction of an evaluation is an error."""
+
+    reason = "ALL_PREDICTIONS_FAILED"
+
+
 class TooManyJudgeErrorsError(TrainingError):
     """So many verdicts are errors that the others say little."""
 

@@ -15,13 +15,19 @@ from training.evalsets import EvalSets
 from training.rendering import parse_response
 
 
-def summarize(predictions: Sequence[Prediction], seconds: float) -> InferResult:
-    """The summary of an INFER stage that took ``seconds``."""
+def summarize(
+    predictions: Sequence[Prediction], seconds: float, template_date: str | None = None
+) -> InferResult:
+    """Return the summary of an INFER stage that took ``seconds``.
+
+    ``template_date`` is the day that a chat template with a clock was told.
+    """
     return InferResult(
         predictions=len(predictions),
         errors=sum(p.finish_reason is FinishReason.ERROR for p in predictions),
         completion_tokens=sum(p.completion_tokens for p in predictions),
         seconds=round(seconds, 3),
+        template_date=template_date,
     )
 
 

@@ -19,6 +19,7 @@ from tailrace.formats.results import InferResult
 from tailrace.formats.run_spec import InferSpec, MeshSpec
 from training.chat_format import ChatFormat, SpecialTextError
 from training.data import special_text_error
+from training.errors import NoAnswersError
 from training.eval_output import summarize, write_eval_traces, write_predictions
 from training.evalsets import EvalSets
 from training.generate import Generation, Generator, Sampling
@@ -236,10 +237,11 @@ def evaluate(
 ) -> tuple[list[Prediction], InferResult]:
     """Open each model in turn, predict, and write the traces and the predictions.
 
-    Errors as the models' openers, :func:`predict` and :class:`OSError`.
+    Errors as the models' openers, :func:`predict` and :class:`OSError`;
+    :class:`training.errors.NoAnswersError`, after writing, when every prediction is an error.
     """
     predictions: list[Prediction] = []
-    seconds = 0.0
+    seconds, day = 0.0, None
     tally = _Tally(observer, _count(eval_sets, spec) * len(models))
     tally.add(0)
     for role, opener in models.items():
@@ -247,7 +249,8 @@ def evaluate(
         begun = time.perf_counter()
         predictions += _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
         seconds += time.perf_counter() - begun
-    result = summarize(predictions, seconds)
+        day = day or evaluated.chat.template_date
+    result = summarize(predictions, seconds, day)
     write_predictions(predictions_path, predictions)
     write_eval_traces(output, predictions, eval_sets)
     _log.info(
@@ -257,6 +260,12 @@ def evaluate(
         result.completion_tokens,
         result.seconds,
     )
+    if result.errors and result.errors == result.predictions:
+        first = predictions[0]
+        raise NoAnswersError(
+            f"all {result.predictions} predictions are errors; the first, of "
+            f"{first.eval_set}/{first.example_id}: {first.error}"
+        )
     return predictions, result
 
 
@@ -268,7 +277,11 @@ def evaluate_folder(
     output: Path,
     predictions_path: Path,
     observer: Observer,
+    clock: date | None = None,
 ) -> tuple[list[Prediction], InferResult]:
-    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there."""
-    opener = partial(Evaluated.open, folder)
+    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there.
+
+    ``clock`` is the day that the chat template is told (default: today, UTC).
+    """
+    opener = partial(Evaluated.open, folder, clock)
     return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

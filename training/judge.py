@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey, EndpointUrl, read_place
+from tailrace.formats.judge_spec import KEY_PREFIX, JudgeSpec
 from training.asked import roles_of
 from training.calibration import calibrate, read_labelled
 from training.commands import add_eval_set_flags, open_eval_sets, report_result, run_command
@@ -41,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def judge(options: argparse.Namespace) -> None:
     """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
     spec = _spec(options)
+    access = _endpoint_access(spec, options.allow_endpoint)
     if options.labels is not None:
-        maker = make_judge(judge_setup(spec, options.judge_model))
+        maker = make_judge(judge_setup(spec, options.judge_model, access))
         for line in calibrate(maker, read_labelled(options.labels)).lines():
             logging.info("%s", line)
         return
@@ -68,6 +71,7 @@ def judge(options: argparse.Namespace) -> None:
         roles_of(predictions),
         read_predictions(baseline) if baseline else None,
         {spec.name: options.judge_model} if options.judge_model else {},
+        access=access,
     )
     if baseline and spec.pairwise is not None and spec.pairwise.baseline is None:
         # The options name a run, or the base model stays what is compared with.
@@ -87,6 +91,27 @@ def _spec(options: argparse.Namespace) -> JudgeSpec:
     return spec
 
 
+def _endpoint_access(spec: JudgeSpec, allowed: Sequence[str]) -> EndpointAccess:
+    """The places that flags name, and the key that the judge names, from the environment."""
+    endpoint = spec.endpoint()
+    name = endpoint.api_key_env if endpoint else None
+    secret = os.environ.get(name) if name and name.startswith(KEY_PREFIX) else None
+    if endpoint is None or name is None or not secret:
+        return EndpointAccess(list(allowed))
+    key = EndpointKey(name, EndpointUrl.of(endpoint.url).place, secret)
+    problems = key.violations(name)
+    if problems:
+        raise ConfigError(f"{name} {problems[0].description}")
+    return EndpointAccess(list(allowed), [key])
+
+
+def _place(text: str) -> str:
+    try:
+        return read_place(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="judge.py", description=__doc__, allow_abbrev=False)
     parser.add_argument(
@@ -100,6 +125,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="YAML: one entry of a run spec's judges")
     parser.add_argument(
         "--baseline_predictions", type=Path, help="the other answers, for a judge that compares"
+    )
+    parser.add_argument(
+        "--allow-endpoint",
+        action="append",
+        default=[],
+        type=_place,
+        metavar="HOST:PORT",
+        help="a server of your own that the judge may ask, also over http and at a private address",
     )
     parser.add_argument("--judge_model", type=Path, help="folder of the model that judges")
     parser.add_argument(

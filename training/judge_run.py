@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.jsonl import write_records
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.leakage import leaked_ids
@@ -35,8 +37,12 @@ class JudgeInputs:
     """Folders of models that judge, by the judge's name."""
     leaked: Mapping[str, int] = field(default_factory=dict)
     """How many items of each eval set were trained on."""
+    access: EndpointAccess = field(default_factory=EndpointAccess)
+    """Servers that may be asked, and the keys for them."""
     n_samples: int | None = None
     """How many answers each item should have; the most that any has where nobody says."""
+    clock: date | None = None
+    """The day that chat templates of models that judge are told (default: today, UTC)."""
 
 
 def run_judges(
@@ -48,7 +54,11 @@ def run_judges(
     judges; :class:`training.errors.TooManyJudgeErrorsError` after the verdicts are written; and
     errors as :func:`training.judging.judge_predictions`.
     """
-    judges = [(spec, make_judge(judge_setup(spec, inputs.models.get(spec.name)))) for spec in specs]
+    setups = [
+        judge_setup(spec, inputs.models.get(spec.name), inputs.access, inputs.clock)
+        for spec in specs
+    ]
+    judges = [(setup.spec, make_judge(setup)) for setup in setups]
     judged: list[tuple[JudgeSpec, Judged]] = []
     said = 0
     for number, (spec, judge) in enumerate(judges):
@@ -70,7 +80,21 @@ def run_judges(
     return JudgeResult(
         scores=[score for _, each in judged for score in each.scores],
         comparisons=[comparison for _, each in judged for comparison in each.comparisons],
+        template_date=_told_date(setups),
     )
+
+
+def _told_date(setups: Iterable[JudgeSetup]) -> str | None:
+    """Return the day that a judging model's chat template was told; None where none has a clock."""
+    for setup in setups:
+        if setup.model is not None:
+            from training.chat_format import ChatFormat
+            from training.tokenizer import load_tokenizer
+
+            day = ChatFormat(load_tokenizer(setup.model), setup.clock).template_date
+            if day is not None:
+                return day
+    return None
 
 
 class _OneOfSeveral(Observers):
@@ -93,17 +117,23 @@ def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:
     return {name: len(leaked_ids(items, prompts)) for name, items in eval_sets.items()}
 
 
-def judge_setup(spec: JudgeSpec, folder: Path | None = None) -> JudgeSetup:
+def judge_setup(
+    spec: JudgeSpec,
+    folder: Path | None = None,
+    access: EndpointAccess | None = None,
+    clock: date | None = None,
+) -> JudgeSetup:
     """What a judge is made from: with the given folder of its model, or that of the hub's model.
 
-    Raises errors as :func:`training.models.source.resolve_model`.
+    ``clock`` is the day that the model's chat template is told (default: today, UTC). Raises
+    errors as :func:`training.models.source.resolve_model`.
     """
     backend = spec.backend()
     if folder is None and backend is not None and backend.model is not None:
         from training.models.source import resolve_model
 
         folder = Path(resolve_model(backend.model))
-    return JudgeSetup(spec, folder)
+    return JudgeSetup(spec, folder, access or EndpointAccess(), clock)
 
 
 def _baseline(spec: JudgeSpec, inputs: JudgeInputs) -> Sequence[Prediction] | None:

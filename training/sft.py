@@ -14,7 +14,6 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.chat_template import template_reads_clock
 from tailrace.formats.jsonl import dump_record
 from tailrace.formats.results import TrainResult
 from tailrace.formats.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
@@ -26,7 +25,7 @@ from training.adapter_folder import save_adapter
 from training.batches import BatchStream, Collator
 from training.certificate import digest_arrays
 from training.chat_format import ChatFormat
-from training.checkpoint import checkpoint_step
+from training.checkpoint import checkpoint_identity, checkpoint_step
 from training.data import Encoded, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
@@ -48,7 +47,7 @@ _BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh
 """Settings that change nothing in the trained weights; a resumed training may change them. A mesh
 changes their rounding, which the conditions of a certificate tell."""
 
-CLOCK = "template_date"
+TEMPLATE_DATE = "template_date"
 """The identity's name for the day that a chat template with a clock was told."""
 
 
@@ -113,12 +112,21 @@ def prepare(
         "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
         "examples": sha256_json([e.tokens for e in encoded.examples]),
     }
-    if template_reads_clock(tokenizer.get_chat_template()):
-        identity[CLOCK] = chat.clock.isoformat()
+    if chat.template_date is not None:
+        identity[TEMPLATE_DATE] = chat.template_date
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
         identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
     return Start(network, params, chat, origin, split, encoded, held_out, model.source, identity)
+
+
+def started_on(checkpoint: Path) -> date | None:
+    """Return the day that the chat template was told in the training that a checkpoint is of.
+
+    None where the template has no clock. Raises :class:`training.errors.CheckpointError`.
+    """
+    day = checkpoint_identity(checkpoint).get(TEMPLATE_DATE)
+    return date.fromisoformat(day) if isinstance(day, str) else None
 
 
 def run_sft(
@@ -253,4 +261,5 @@ def _result(start: Start, trained: Trained, parameters: int, digest: str) -> Tra
         best_step=progress.best_step,
         best_eval_loss=progress.best_loss,
         stopped_early=trained.stopped_early,
+        template_date=start.chat.template_date,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.run_spec import RunSpec, StageKind
 from tailrace.formats.split import Split
@@ -55,6 +58,7 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         observer,
         folder=Path(job.inputs.model) if job.inputs.model else None,
         resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
+        clock=_clock(job),
     )
     artifacts = [
         _artifact(ArtifactKind.MODEL, paths.final_model, root),
@@ -94,7 +98,8 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
 
     def open_source(folder: str | None) -> Evaluated:
         source = job.spec.model.source if job.spec.model else None
-        return Evaluated.open(Path(folder) if folder else resolve_model(source or ""))
+        place = Path(folder) if folder else resolve_model(source or "")
+        return Evaluated.open(place, _clock(job))
 
     preset = job.spec.model is not None and job.spec.model.preset is not None
     if job.spec.train is None:
@@ -104,7 +109,7 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
     if job.inputs.model is None:
         raise ConfigError("the job lacks the model that its TRAIN stage made")
     openers: dict[ModelRole, Callable[[], Evaluated]] = {}
-    openers[ModelRole.TRAINED] = partial(Evaluated.open, Path(job.inputs.model))
+    openers[ModelRole.TRAINED] = partial(Evaluated.open, Path(job.inputs.model), _clock(job))
     if job.spec.infer and job.spec.infer.include_base:
         openers[ModelRole.BASE] = (
             partial(_fresh, job) if preset else partial(open_source, job.inputs.base_model)
@@ -140,7 +145,9 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
         read_predictions(Path(baseline) / "predictions.jsonl") if baseline else None,
         {name: Path(folder) for name, folder in job.inputs.judge_models.items()},
         count_leaked(eval_sets, split) if job.spec.train is not None else {},
+        _endpoint_access(job),
         job.spec.infer.n_samples,
+        _clock(job),
     )
     root = Path(job.output_dir)
     verdicts = root / "verdicts" / "verdicts.jsonl"
@@ -148,6 +155,22 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     return ResultEvent(
         artifacts=[_artifact(ArtifactKind.VERDICTS, verdicts.parent, root)], judge=result
     )
+
+
+def _endpoint_access(job: StageJob) -> EndpointAccess:
+    """What the worker tells on standard input; read only where a judge asks a server."""
+    if all(each.endpoint() is None for each in job.spec.judges):
+        return EndpointAccess()
+    try:
+        return EndpointAccess.decode(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise ConfigError(f"the worker's list of judging endpoints is unusable: {error}") from error
+
+
+def _clock(job: StageJob) -> date | None:
+    """Return the day that chat templates are told."""
+    day = job.spec.template_date
+    return date.fromisoformat(day) if day else None
 
 
 def _roles(spec: RunSpec) -> list[ModelRole]:

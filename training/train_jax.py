@@ -12,6 +12,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 if not __package__:
@@ -69,6 +70,8 @@ def train(options: argparse.Namespace) -> None:
     _prepare_output(options)
     start_machine(options)
     from training.checkpoint import find_checkpoint
+    from training.rendering import today
+    from training.sft import started_on
     from training.training_run import TrainingPaths, run_training
 
     paths = TrainingPaths.in_folder(options.output)
@@ -76,6 +79,8 @@ def train(options: argparse.Namespace) -> None:
     if options.resume_from is not None:
         resume = find_checkpoint(paths.checkpoints, options.resume_from)
         logging.info("resuming from %s", resume)
+    # A training that goes on is told the day on which it began.
+    clock = (started_on(resume) if resume else None) or today()
     result, split = run_training(
         model,
         spec,
@@ -84,6 +89,7 @@ def train(options: argparse.Namespace) -> None:
         LoggingObserver(),
         resume=resume,
         last=options.smoke_steps,
+        clock=clock,
     )
     logging.info(
         "%s in %.1f s: loss %.4f -> %.4f (mean of the last epoch); model in %s",
@@ -94,7 +100,7 @@ def train(options: argparse.Namespace) -> None:
         paths.final_model,
     )
     if options.eval_after_train:
-        evaluate(options, paths.final_model, split, spec.seed)
+        evaluate(options, paths.final_model, split, spec.seed, clock)
 
 
 def _steps_text(result: TrainResult) -> str:
@@ -106,7 +112,9 @@ def _steps_text(result: TrainResult) -> str:
     return f"steps {result.resumed_from_step + 1} to {result.steps}"
 
 
-def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) -> None:
+def evaluate(
+    options: argparse.Namespace, model: Path, split: Split, seed: int, clock: date
+) -> None:
     """Predict and judge with the final model; errors as :func:`train`."""
     from training.evalsets import load_eval_sets
     from training.evaluation import evaluate_folder
@@ -122,6 +130,7 @@ def evaluate(options: argparse.Namespace, model: Path, split: Split, seed: int) 
         options.output / "eval_results.jsonl",
         options.output / "predictions.jsonl",
         observer,
+        clock,
     )
     leaked = count_leaked(eval_sets, split)
     inputs = JudgeInputs(

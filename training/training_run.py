@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from tailrace.formats.results import TrainResult
@@ -66,14 +67,16 @@ def run_training(
     folder: Path | None = None,
     resume: Path | None = None,
     last: int | None = None,
+    clock: date | None = None,
 ) -> tuple[TrainResult, Split]:
     """Train and write every file.
 
     ``folder`` holds the model where a worker fetched it, ``resume`` is a checkpoint to continue
-    from, ``last`` a step to end at. Errors as :func:`training.sft.prepare` and
+    from, ``last`` a step to end at, ``clock`` the day that a chat template is told (default: today,
+    UTC). Errors as :func:`training.sft.prepare` and
     :func:`training.sft.run_sft`.
     """
-    start = prepare(model, train, traces, folder)
+    start = prepare(model, train, traces, folder, clock)
     observer.check_stop()
     paths.split.parent.mkdir(parents=True, exist_ok=True)
     paths.split.write_text(start.split.dump(), encoding="utf-8")

@@ -23,6 +23,7 @@ from workers.accelerators import AcceleratorError, Slot, detect, make_slots, mem
 from workers.app import make_app
 from workers.control_server import ControlServer
 from workers.heartbeat import Heartbeat
+from workers.judge_access import JudgeKeysError, read_keys
 from workers.settings import Settings
 from workers.undumpable import forbid_reading
 from workers.workspace import Workspace, WorkspaceError
@@ -51,10 +52,11 @@ def main() -> int:
         return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
     try:
+        read_keys(settings.judge_keys_file)
         slots = make_slots(detect(), settings.accelerator, settings.slots)
         memory = memory_by_slot(slots)
         workspace = Workspace(settings.work_dir, settings.worker_name)
-    except (AcceleratorError, WorkspaceError) as error:
+    except (JudgeKeysError, AcceleratorError, WorkspaceError) as error:
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:

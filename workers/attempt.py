@@ -29,6 +29,7 @@ from workers.directives import Directives, Wish
 from workers.environment import inherited_environment
 from workers.intake import Intake
 from workers.journal import Journal
+from workers.judge_access import endpoint_access
 from workers.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
 from workers.reporter import Reporter
 from workers.reserve import REFILL_SECONDS, Launch, Reserve
@@ -73,7 +74,7 @@ class Means:
     def _home(self) -> Path:
         """The home folder of the slot's stage processes, which the worker empties at its start."""
         workspace = self.settings.work_dir.absolute() / self.settings.worker_name
-        home = workspace / f"{self.slot.id}.home"
+        home = workspace / f"home-{self.slot.id}"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return home
 
@@ -84,6 +85,8 @@ class _Plan:
     kind: StageKind
     execution: StageExecution
     launch: Launch
+    endpoint_access: bytes
+    """What a JUDGE stage reads on its standard input."""
 
 
 class Attempt:
@@ -165,7 +168,7 @@ class Attempt:
 
     def _start(self, plan: _Plan) -> StageProcess:
         if plan.kind in _BARE_KINDS:
-            return plan.launch.start(plan.job)
+            return plan.launch.start(plan.job, plan.endpoint_access)
         return self._means.reserve.start(plan.launch, plan.job)
 
     def _refill(self, plan: _Plan, seconds: float = math.inf) -> None:
@@ -230,7 +233,8 @@ class Attempt:
         path = self._folder / "job.json"
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
-        return _Plan(path, kind, execution, launch)
+        access = endpoint_access(spec, self._means.settings) if kind is StageKind.JUDGE else None
+        return _Plan(path, kind, execution, launch, access.encode() if access else b"")
 
     def _threads(self, execution: StageExecution) -> int:
         width = len(self._means.slot.cores)

@@ -20,7 +20,7 @@ from tailrace.formats.stage_job import (
 )
 from workers.events import to_message
 from workers.journal import Journal
-from workers.lines import printable, read_lines
+from workers.lines import PARTIAL_SECONDS, printable, read_lines
 from workers.spool import Spool, SpoolClosedError
 from workers.stage_process import StageProcess
 
@@ -94,7 +94,7 @@ class Intake:
             os.close(descriptor)
 
     def _output(self, descriptor: int) -> None:
-        for raw, cut in read_lines(descriptor, 8 * MAX_LINE_BYTES):
+        for raw, cut in read_lines(descriptor, 8 * MAX_LINE_BYTES, partial_seconds=PARTIAL_SECONDS):
             self._journal.write_raw(raw, cut=cut)
 
     def _events(self, descriptor: int) -> None:

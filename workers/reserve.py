@@ -34,13 +34,14 @@ class Launch:
     cache_dir: Path
     """Where it keeps compiled programs."""
 
-    def start(self, job: Path) -> StageProcess:
+    def start(self, job: Path, standard_input: bytes = b"") -> StageProcess:
         """Start a process with its job, in the job file's folder; raises :class:`OSError`."""
         return StageProcess(
             [*self.command, str(job)],
             environment=self.environment,
             cores=self.cores,
             folder=job.parent,
+            standard_input=standard_input,
         )
 
     def start_waiting(self, folder: Path) -> StageProcess:

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
+from tailrace.formats.endpoint_access import read_place
 from tailrace.formats.run_spec import RESOURCE_ID
 from tailrace.formats.service_url import broker_url
 from tailrace.worker_token import FILE_NAME
@@ -95,10 +96,20 @@ class Settings(BaseSettings):
     stage_environment: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of further variables that stage processes get, separated by commas. Without it they get
     those of :mod:`workers.environment` only: no password, cloud key or hub token."""
+    judge_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
+    """Servers (``host:port``, separated by commas) that judges may ask although they are not public
+    or do not speak https. Without it judges reach public addresses over https only."""
+    judge_keys_file: Path | None = None
+    """JSON file, mode 0600, with the keys of judging endpoints, each for one host; read again for
+    each JUDGE stage: ``{"TAILRACE_JUDGE_KEY_EXAMPLE": {"host": "api.example.com", "key": "…"}}``.
+    The port is 443 unless ``host`` names another."""
+    judge_proxy: str | None = None
+    """HTTP proxy (``host:port``) through which judges reach servers other than
+    ``judge_endpoints``; proxy variables of the environment do not count."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the worker's own log."""
 
-    @field_validator("pools", "stage_environment", mode="before")
+    @field_validator("pools", "stage_environment", "judge_endpoints", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -129,6 +140,16 @@ class Settings(BaseSettings):
             if name.startswith(SETTINGS_PREFIX):
                 raise ValueError(f"{name} is a setting of the worker, which no stage process gets")
         return value
+
+    @field_validator("judge_endpoints")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(read_place(place) for place in value)
+
+    @field_validator("judge_proxy")
+    @classmethod
+    def _proxy(cls, value: str | None) -> str | None:
+        return read_place(value) if value else None
 
     @field_validator("broker_url")
     @classmethod

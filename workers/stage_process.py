@@ -33,6 +33,7 @@ class StageProcess:
         cores: Sequence[int],
         folder: Path,
         waiting: bool = False,
+        standard_input: bytes = b"",
     ) -> None:
         """Spawn ``command`` with ``--events-fd N`` appended.
 
@@ -42,18 +43,23 @@ class StageProcess:
             cores: CPU cores it is pinned to.
             folder: Its working folder.
             waiting: Whether the job file is given later, by :meth:`give`, instead of ``-``.
+            standard_input: All that a process which does not wait reads there. It is kept in
+                memory, in no file and in no environment.
 
         Raises:
             OSError: The kernel refused (no memory, no descriptors, no processes left).
         """
         self._oom = OomCounter()
+        memory = os.memfd_create("standard-input")
+        os.write(memory, standard_input)
+        os.lseek(memory, 0, os.SEEK_SET)
         events, events_writer = os.pipe()
         output, output_writer = os.pipe()
         stage = [*command, "--events-fd", str(events_writer)]
         try:
             self._popen = subprocess.Popen(
                 launcher.command(signal.SIGKILL, stage, cores, confined=True),
-                stdin=subprocess.PIPE if waiting else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if waiting else memory,
                 stdout=output_writer,
                 stderr=output_writer,
                 pass_fds=(events_writer,),
@@ -68,6 +74,7 @@ class StageProcess:
         finally:
             os.close(events_writer)
             os.close(output_writer)
+            os.close(memory)
         self.events = events
         self.output = output
         self._watchdog = self._watch(folder)

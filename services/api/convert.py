@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.api.plain import timestamp
+from services.api.shorten import fitted
 from services.domain.event import MetricPoint
 from services.domain.run import RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
@@ -16,18 +17,22 @@ from services.domain.worker import worker_name
 from services.storage.logs import Head
 from services.usecases.fleet import WorkerView
 from services.usecases.view import RunView, StageView
-from tailrace.protomap import from_mapping
+from tailrace.protomap import from_stored
 from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2, worker_pb2
 
 
 def run_to_proto(view: RunView) -> run_pb2.Run:
-    """The message of a run."""
+    """The message of a run; shortened where it is larger than clients take."""
+    return fitted(_run(view))
+
+
+def _run(view: RunView) -> run_pb2.Run:
     run = view.run
     return run_pb2.Run(
         name=run.name,
         uid=run.uid,
-        spec=from_mapping(run_spec_pb2.RunSpec, run.spec),
-        resolved_spec=from_mapping(run_spec_pb2.RunSpec, run.resolved_spec),
+        spec=from_stored(run_spec_pb2.RunSpec, run.spec),
+        resolved_spec=from_stored(run_spec_pb2.RunSpec, run.resolved_spec),
         state=run_pb2.RunState.Value(_run_state(run.state)),
         stages=[_stage(stage) for stage in view.stages],
         revision=run.revision,
@@ -36,19 +41,19 @@ def run_to_proto(view: RunView) -> run_pb2.Run:
         start_time=timestamp(run.start_time),
         end_time=timestamp(run.end_time),
         update_time=timestamp(run.update_time),
-        gates=[from_mapping(run_pb2.GateResult, gate) for gate in run.gates or []],
+        gates=[from_stored(run_pb2.GateResult, gate) for gate in run.gates or []],
         history=[_transition(transition) for transition in view.history],
     )
 
 
 def prediction_to_proto(body: dict[str, Any]) -> evaluation_pb2.Prediction:
     """The message of a prediction."""
-    return from_mapping(evaluation_pb2.Prediction, body)
+    return fitted(from_stored(evaluation_pb2.Prediction, body))
 
 
 def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
     """The message of a verdict."""
-    return from_mapping(evaluation_pb2.Verdict, body)
+    return fitted(from_stored(evaluation_pb2.Verdict, body))
 
 
 def log_lines(
@@ -84,10 +89,10 @@ def metric_point(point: MetricPoint) -> run_pb2.MetricPoint:
 def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
     """The message of a worker."""
     worker = view.worker
-    slots = [from_mapping(worker_pb2.Slot, slot) for slot in worker.slots]
+    slots = [from_stored(worker_pb2.Slot, slot) for slot in worker.slots]
     for slot in slots:
         slot.stage = view.occupied.get(slot.id, "")
-    return worker_pb2.Worker(
+    message = worker_pb2.Worker(
         name=worker_name(worker.worker_id),
         state=worker_pb2.WorkerState.Value(f"WORKER_STATE_{worker.state}"),
         hostname=worker.hostname,
@@ -99,6 +104,7 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         register_time=timestamp(worker.register_time),
         heartbeat_time=timestamp(worker.heartbeat_time),
     )
+    return fitted(message)
 
 
 def kind_name(stage: Stage) -> str:
@@ -120,7 +126,7 @@ def _stage(view: StageView) -> run_pb2.Stage:
         progress=None if progress is None else run_pb2.Progress(**dataclasses.asdict(progress)),
         error=_error(stage.error),
         result=(
-            None if stage.result is None else from_mapping(evaluation_pb2.StageResult, stage.result)
+            None if stage.result is None else from_stored(evaluation_pb2.StageResult, stage.result)
         ),
         waiting_reason=view.waiting_reason,
         cached_from=stage.cached_from,

@@ -7,14 +7,15 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 
 from services.api.convert import metric_point, run_to_proto
+from services.api.shorten import fitted
 from services.usecases.compare import Comparison
-from tailrace.protomap import from_mapping
+from tailrace.protomap import from_stored
 from tailrace.v1 import run_pb2
 
 
 def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
     """The message of runs beside each other."""
-    return run_pb2.CompareRunsResponse(
+    message = run_pb2.CompareRunsResponse(
         runs=[run_to_proto(view) for view in comparison.runs],
         spec_differences=[
             run_pb2.SpecDifference(path=path, values=map(_value, values))
@@ -30,8 +31,9 @@ def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
             )
             for curve in comparison.curves
         ],
-        verdicts=[from_mapping(run_pb2.VerdictComparison, each) for each in comparison.verdicts],
+        verdicts=[from_stored(run_pb2.VerdictComparison, each) for each in comparison.verdicts],
     )
+    return fitted(message)
 
 
 def _value(value: Any) -> struct_pb2.Value:

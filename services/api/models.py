@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.api.convert_content import files_from_proto, model_to_proto
 from services.api.rpc import Rpc
+from services.meanwhile import apart
 from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import models
 from services.usecases.context import Context
@@ -20,12 +21,9 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.ImportModelRequest, context: Rpc
     ) -> model_pb2.Model:
         """Register a model folder whose files were uploaded."""
+        files = await apart(request.ByteSize(), files_from_proto, request.files)
         model = await models.import_folder(
-            self._context,
-            DEFAULT_PROJECT,
-            request.model_id,
-            request.description,
-            files_from_proto(request.files),
+            self._context, DEFAULT_PROJECT, request.model_id, request.description, files
         )
         return model_to_proto(model)
 

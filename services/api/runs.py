@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from services.api.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
+from services.meanwhile import apart
 from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
@@ -31,11 +33,15 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def CreateRun(self, request: run_pb2.CreateRunRequest, context: Rpc) -> run_pb2.Run:
         """Accept a run durably."""
+        size, spec = request.ByteSize(), None
+        if request.HasField("spec"):
+            spec = await apart(size, plain, request.spec, "spec")
         command = create.CreateRun(
             run_id=request.run_id,
-            spec=plain(request.spec, "spec") if request.HasField("spec") else None,
+            spec=spec,
             request_id=request.request_id,
             validate_only=request.validate_only,
+            size=size,
         )
         return await create.create_run(
             self._context, DEFAULT_PROJECT, command, convert.run_to_proto
@@ -54,9 +60,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             request.filter, request.order_by, request.page_size, request.page_token
         )
         found, token = await read.list_runs(self._context, DEFAULT_PROJECT, command)
-        return run_pb2.ListRunsResponse(
-            runs=[convert.run_to_proto(view) for view in found], next_page_token=token
-        )
+        response = run_pb2.ListRunsResponse(next_page_token=token)
+        for view in found:
+            response.runs.append(convert.run_to_proto(view))
+            # A page of large specs takes long enough to be noticed by others.
+            await asyncio.sleep(0)
+        return response
 
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
         """Cancel a run."""

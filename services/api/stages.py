@@ -20,6 +20,7 @@ from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
+from services.meanwhile import apart
 from services.usecases.acquire import Answer, Continue, Order, Stop, acquire_stage
 from services.usecases.complete import complete_stage
 from services.usecases.confirm import confirm_dispatch
@@ -45,7 +46,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.RegisterWorkerRequest, context: Rpc
     ) -> stage_pb2.RegisterWorkerResponse:
         """Let a worker in."""
-        command = register_from_proto(request)
+        command = await apart(request.ByteSize(), register_from_proto, request)
         await register_worker(self._context, command)
         settings = self._context.settings
         return stage_pb2.RegisterWorkerResponse(
@@ -102,7 +103,8 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.CompleteStageRequest, context: Rpc
     ) -> stage_pb2.CompleteStageResponse:
         """Record a stage's result."""
-        proceed = await complete_stage(self._context, completion_from_proto(request))
+        completion = await apart(request.ByteSize(), completion_from_proto, request)
+        proceed = await complete_stage(self._context, completion)
         name = "CHAIN_DECISION_CONTINUE" if proceed else "CHAIN_DECISION_STOP"
         return stage_pb2.CompleteStageResponse(decision=stage_pb2.ChainDecision.Value(name))
 
@@ -141,7 +143,10 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             lease_duration=_duration(self._context.settings.lease_seconds),
             run=order.run.name,
             kind=run_pb2.StageKind.Value(kind_name(order.stage)),
-            spec=from_mapping(run_spec_pb2.RunSpec, order.run.resolved_spec),
+            spec=from_mapping(
+                run_spec_pb2.RunSpec,
+                {**order.run.resolved_spec, "template_date": order.run.template_date},
+            ),
             inputs=map(artifact_to_proto, order.inputs.artifacts),
             named_inputs=map(_named, order.inputs.named),
             checkpoint=None if order.checkpoint is None else artifact_to_proto(order.checkpoint),

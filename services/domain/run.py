@@ -8,7 +8,7 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
@@ -81,6 +81,12 @@ class Run:
     def name(self) -> str:
         """``runs/{run}``."""
         return run_name(self.run_id)
+
+    @property
+    def template_date(self) -> str:
+        """The day that chat templates with a clock are told, in every stage and attempt."""
+        recorded = self.resolved_spec.get("template_date")
+        return str(recorded or self.create_time.astimezone(UTC).date().isoformat())
 
 
 @dataclass(frozen=True)

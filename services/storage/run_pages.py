@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs, UidIs
+from services.domain.pages import wire_size
 from services.domain.run import Run
 from services.storage.columns import UtcDateTime
 from services.storage.runs import COLUMNS, run_labels, run_of, runs
@@ -29,7 +30,7 @@ async def page(
 ) -> list[tuple[int, Run]]:
     """Runs in order of creation that fulfil all conditions, after the one at ``after``.
 
-    Each with the length of its specs in characters.
+    Each with the size of its specs in a message.
     """
     labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
     if labels:
@@ -56,7 +57,7 @@ async def page(
     if newest_first:
         order = [column.desc() for column in order]
     rows = (await conn.execute(query.order_by(*order).limit(limit))).mappings()
-    return [(len(row["spec"]) + len(row["resolved_spec"]), run_of(row)) for row in rows]
+    return [(wire_size(row["spec"]) + wire_size(row["resolved_spec"]), run_of(row)) for row in rows]
 
 
 def _by_label(label: LabelIs) -> sa.Select[Any]:

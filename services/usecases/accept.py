@@ -25,6 +25,7 @@ from services.usecases.context import Context
 from services.usecases.lifecycle import Held
 from services.usecases.quota import check_runs
 from services.usecases.resolve import resolve_spec
+from services.usecases.template_clock import with_template_date
 from services.usecases.view import RunView, view, view_of_new
 from services.wakeups import OUTBOX
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
@@ -208,7 +209,7 @@ def check_repeated(method: str, request_id: str, request: requests.Request, dige
 
 
 async def _plan(conn: AsyncConnection, context: Context, submission: Submission) -> _Plan:
-    run, planned = await build(conn, submission)
+    run, planned = await build(conn, context, submission)
     await check_runs(conn, context.settings, submission.project, submission.spec.labels)
     first = planned[0]
     pending = dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
@@ -218,10 +219,13 @@ async def _plan(conn: AsyncConnection, context: Context, submission: Submission)
     return _Plan(submission, run, [begun, *planned[1:]], known)
 
 
-async def build(conn: AsyncConnection, submission: Submission) -> tuple[Run, list[Stage]]:
+async def build(
+    conn: AsyncConnection, context: Context, submission: Submission
+) -> tuple[Run, list[Stage]]:
     """The run that a submission asks for, not stored; raises what :func:`resolve_spec` raises."""
-    spec = await resolve_spec(conn, submission.project, submission.spec)
-    now = utc_now()
+    project, now = submission.project, utc_now()
+    spec = await resolve_spec(conn, project, submission.spec)
+    spec = await with_template_date(conn, context.blobs, project, spec, now)
     run = Run(
         uid=new_run_uid(),
         project=submission.project,

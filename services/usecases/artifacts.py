@@ -12,6 +12,7 @@ from services.domain.errors import (
     InvalidInput,
     ResourceExhausted,
 )
+from services.domain.pages import artifact_size, fitting
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage import artifacts as store
 from services.storage import runs
@@ -147,9 +148,9 @@ async def list_for_run(
         rows = await store.page_for_run(
             conn, project, run.uid, kind=kind, after=position[0] if position else 0, limit=limit + 1
         )
-    more = len(rows) > limit
-    found = [artifact for _, artifact in rows[:limit]]
-    return found, encode_page_token([rows[limit - 1][0]], query) if more else ""
+    kept = fitting([(artifact_size(row[1]), row) for row in rows], limit)
+    token = encode_page_token([kept[-1][0]], query) if len(kept) < len(rows) else ""
+    return [artifact for _, artifact in kept], token
 
 
 async def sweep_uploads(context: Context) -> int:

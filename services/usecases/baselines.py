@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.domain.baseline import Baseline
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.names import description_violations
+from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import RunState
 from services.storage import baselines as store
@@ -58,8 +59,8 @@ async def list_baselines(
     after = position[0] if position else ""
     async with context.database.read() as conn:
         rows = await store.page(conn, project, after=after, limit=limit + 1)
-    found = rows[:limit]
-    more = len(rows) > limit
+    found = fitting([(text_size(row.description), row) for row in rows], limit)
+    more = len(found) < len(rows)
     return found, encode_page_token([found[-1].baseline_id], "baselines") if more else ""
 
 

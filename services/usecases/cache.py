@@ -45,6 +45,8 @@ async def find_result(
         return None
     for source in await once(conn, stages.with_key, run.project, key, CANDIDATES):
         stage = source.stage
+        if _told_date(stage) not in (None, run.template_date):
+            continue
         made = await artifacts.for_run(
             conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt
         )
@@ -54,6 +56,13 @@ async def find_result(
         if kept and await blobs.sizes(files) == files:
             return source, kept
     return None
+
+
+def _told_date(stage: Stage) -> str | None:
+    """Return the day that the stage's chat templates were told; None where they have no clock."""
+    result = (stage.result or {}).get(stage.kind.value, {})
+    day: str | None = result.get("template_date")
+    return day
 
 
 async def reuse(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
+from services.meanwhile import apart
 from services.storage import capacity, requests, runs
 from services.storage.locks import advisory_lock
 from services.usecases.accept import Submission, accept, build, check_repeated
@@ -36,6 +37,8 @@ class CreateRun:
     """Makes the call repeatable; empty if it need not be."""
     validate_only: bool = False
     """Check everything, store nothing."""
+    size: int = 0
+    """Size of the request in bytes."""
 
 
 async def create_run(
@@ -50,13 +53,14 @@ async def create_run(
     """
     sent = dict(command.spec or {})
     spec = await _checked(context, command)
-    digest = sha256_json({"run_id": command.run_id, "spec": sent})
+    asked = {"run_id": command.run_id, "spec": sent}
+    digest = await apart(command.size, sha256_json, asked)
     submission = Submission(
         project, command.run_id, spec, sent, command.request_id, digest, respond
     )
     if command.validate_only:
         async with context.database.read() as conn:
-            run, new_stages = await build(conn, submission)
+            run, new_stages = await build(conn, context, submission)
             now = await capacity.look(conn)
         return respond(view_of_planned(run, new_stages, now))
     response: Response = await (await context.groups.submit(context, accept, submission))
@@ -98,7 +102,7 @@ async def _checked(context: Context, command: CreateRun) -> RunSpec:
         violations.append(Violation("spec", "is required"))
     else:
         try:
-            spec = parse(RunSpec, command.spec)
+            spec = await apart(command.size, parse, RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
     if violations or spec is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.pages import fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import run_name
 from services.domain.worker import Worker, WorkerState, worker_name
@@ -49,8 +50,9 @@ async def list_workers(context: Context, *, size: int, token: str) -> tuple[list
     async with context.database.read() as conn:
         found = await workers.page(conn, after=position[0] if position else "", limit=limit + 1)
         occupied = await _occupied(conn)
-    views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in found[:limit]]
-    if len(found) <= limit:
+    views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in found]
+    views = fitting([(wire_size(str(view)), view) for view in views], limit)
+    if len(views) == len(found):
         return views, ""
     return views, encode_page_token([views[-1].worker.worker_id], "workers")
 

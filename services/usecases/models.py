@@ -13,6 +13,7 @@ from services import model_check
 from services.domain.errors import InvalidInput
 from services.domain.model import Model, folder_violations, parse_model_name
 from services.domain.names import description_violations, id_violations
+from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.weight_values import has_non_finite
 from services.storage import artifacts
@@ -55,8 +56,9 @@ async def import_folder(
     violations = [
         *id_violations("model_id", model_id),
         *description_violations("description", description),
-        *listing_violations(files),
-        *folder_violations(files),
+        # Ten thousand paths take long enough to be noticed by others.
+        *await asyncio.to_thread(listing_violations, files),
+        *await asyncio.to_thread(folder_violations, files),
     ]
     if violations:
         raise InvalidInput(violations)
@@ -98,8 +100,10 @@ async def list_newest(
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, project, after=after, limit=limit + 1)
-    found = rows[:limit]
-    if len(rows) <= limit:
+    found = fitting(
+        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
+    )
+    if len(found) == len(rows):
         return found, ""
     last = found[-1]
     return found, encode_page_token([last.create_time, last.model_id], "models")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
+from services.domain.pages import fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.domain.stage import Stage
 from services.storage import evaluations, run_pages, runs, stages, whole
 from services.storage.evaluations import Position
 from services.usecases.context import Context
@@ -17,16 +19,11 @@ from services.usecases.origin import content_uid
 from services.usecases.view import RunView, StageView, view_of_whole
 from tailrace.formats.run_spec import StageKind
 
-T = TypeVar("T")
-
 DEFAULT_RUNS = 50
 """Runs of a page when the request does not say."""
 
 DEFAULT_EVALUATIONS = 100
 """Predictions or verdicts of a page when the request does not say."""
-
-MAX_PAGE_BYTES = 2 * 1024 * 1024
-"""Text of a page, in characters, from which it ends early: gRPC clients take 4 MiB at first."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,8 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
         )
         kept = fitting(found, limit)
         of_runs = await stages.of_runs(conn, [run.uid for run in kept])
+    sizes = dict(zip((run.uid for _, run in found), (size for size, _ in found), strict=True))
+    kept = fitting([(sizes[run.uid] + _results_size(of_runs[run.uid]), run) for run in kept], limit)
     views = [
         RunView(run, [StageView(stage, [], "") for stage in of_runs[run.uid]], []) for run in kept
     ]
@@ -134,16 +133,8 @@ async def list_verdicts(
     return _page(rows, limit, query)
 
 
-def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
-    """The first of entries with lengths: at most ``limit`` and :data:`MAX_PAGE_BYTES`, not none."""
-    kept: list[T] = []
-    total = 0
-    for length, entry in sized[:limit]:
-        total += length
-        if kept and total > MAX_PAGE_BYTES:
-            break
-        kept.append(entry)
-    return kept
+def _results_size(of_run: Sequence[Stage]) -> int:
+    return sum(wire_size(str((stage.result, stage.error))) for stage in of_run)
 
 
 def _check_text(field: str, text: str) -> None:
@@ -154,7 +145,7 @@ def _check_text(field: str, text: str) -> None:
 def _page(
     rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
 ) -> tuple[list[dict[str, Any]], str]:
-    kept = fitting([(len(str(row[1])), row) for row in rows], limit)
+    kept = fitting([(wire_size(str(row[1])), row) for row in rows], limit)
     token = encode_page_token(kept[-1][0], query) if len(kept) < len(rows) else ""
     return [body for _, body in kept], token
 

@@ -7,6 +7,7 @@ from typing import Generic
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.artifact import Artifact
+from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.version import VersionReference
 from services.storage.answers import for_good, once
@@ -65,6 +66,6 @@ class Versions(Generic[AnyVersion]):
         after = position[0] if position else ""
         async with context.database.read() as conn:
             rows = await self._table.page(conn, project, after=after, limit=limit + 1)
-        found = rows[:limit]
-        more = len(rows) > limit
+        found = fitting([(text_size(row.description), row) for row in rows], limit)
+        more = len(found) < len(rows)
         return found, encode_page_token([found[-1].id], collection) if more else ""

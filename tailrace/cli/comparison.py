@@ -49,7 +49,7 @@ def compare(
 
 def print_comparison(found: run_pb2.CompareRunsResponse, *, all_items: bool) -> None:
     """What differs, as tables."""
-    names = [run_id(run) for run in found.runs]
+    names = [output.one_line(run_id(run)) for run in found.runs]
     _title("What differs in the specs")
     specs = [(each.path, *map(_text, each.values)) for each in found.spec_differences]
     _table(["KEY", *names], specs, text=names)
@@ -69,7 +69,7 @@ def print_comparison(found: run_pb2.CompareRunsResponse, *, all_items: bool) -> 
 
 
 def _title(title: str) -> None:
-    output.console().print(f"\n{title}", style="bold")
+    output.console().print(f"\n{output.one_line(title)}", style="bold")
 
 
 def _table(
@@ -103,7 +103,9 @@ def _verdict_row(each: run_pb2.VerdictComparison) -> tuple[object, ...]:
 
 def _print_notes(each: run_pb2.VerdictComparison, first: str) -> None:
     """What a reader of the numbers has to know."""
-    where = f"{each.run.removeprefix('runs/')}, {each.comparison.judge} {each.comparison.eval_set}"
+    where = output.one_line(
+        f"{each.run.removeprefix('runs/')}, {each.comparison.judge} {each.comparison.eval_set}"
+    )
     out = output.console()
     if each.not_shared or each.not_shared_first:
         out.print(
@@ -112,8 +114,10 @@ def _print_notes(each: run_pb2.VerdictComparison, first: str) -> None:
         )
     if each.version != each.version_first:
         out.print(
-            f"{where}: judged by version {each.version}, {first} by {each.version_first}: these "
-            "scores do not compare; judge one of them again",
+            output.one_line(
+                f"{where}: judged by version {each.version}, {first} by {each.version_first}: "
+                "these scores do not compare; judge one of them again"
+            ),
             style="yellow",
         )
 
@@ -132,7 +136,7 @@ def _print_items(each: run_pb2.VerdictComparison, limit: int | None) -> None:
         )
         for change in shown
     ]
-    output.console().print(f"\nItems of {run}, {what}", style="bold")
+    _title(f"Items of {run}, {what}")
     output.print_table(["ITEM", "", "SCORE"], rows)
     more = len(each.changes) - len(shown) + each.changes_left_out
     if more:

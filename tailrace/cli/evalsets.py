@@ -135,4 +135,4 @@ def _listed(counts: dict[str, int]) -> str:
 
 def _shown(ids: list[str]) -> str:
     rest = len(ids) - _SHOWN
-    return output.printable(", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else ""))
+    return output.one_line(", ".join(ids[:_SHOWN]) + (f" and {rest} more" if rest > 0 else ""))

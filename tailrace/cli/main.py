@@ -15,7 +15,7 @@ def main() -> None:
     # gRPC's C core tells stderr about lost connections, which the SDK handles and reports.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from tailrace.cli import app
+        from tailrace.cli import app, output
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise
@@ -24,6 +24,7 @@ def main() -> None:
             'pip install "tailrace[cli]"\n'
         )
         sys.exit(exit_codes.BAD_INPUT)
+    output.replace_unencodable()
     app.run()
 
 

@@ -96,7 +96,7 @@ def _choose(folder: Path) -> set[str]:
             left_out.append(f"left out: {path} {problem}")
     out = output.console(stderr=True)
     for line in left_out:
-        out.print(output.printable(line), soft_wrap=True)
+        out.print(output.one_line(line), soft_wrap=True)
     missing = lacks(names)
     if missing:
         raise CommandError("\n  ".join([f"{folder} is no model folder:", *missing]))

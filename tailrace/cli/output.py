@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from google.protobuf import timestamp_pb2
 from google.protobuf.message import Message
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -21,22 +23,63 @@ from tailrace.protomap import to_mapping
 _PIPED_TEXT = 60
 """Characters of free text that a table shows where there is no terminal."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSAFE = re.compile(
+    # C0 but for tab and line feed, DEL and C1: they move the cursor, rewrite lines, call programs.
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    # Marks of direction and lines, which show text in another order than it is stored.
+    r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb"
+    # Halves of characters, and invisible tags.
+    r"\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which could rewrite the terminal; they become escapes."""
-    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    """Return text from outside with an escape for each character that could deceive a reader."""
+    return _UNSAFE.sub(lambda match: _escape(ord(match[0])), text)
+
+
+def one_line(text: str) -> str:
+    """Return :func:`printable` text in which line feeds are visible signs as well."""
+    return printable(text.replace("\n", "⏎"))
+
+
+def _escape(number: int) -> str:
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+class SafeConsole(Console):
+    """A console on which every text is :func:`printable`, also one that nobody thought of."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield the segments of a renderable, without unsafe characters in their text."""
+        for segment in super().render(renderable, options):
+            if segment.control or not _UNSAFE.search(segment.text):
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
     """The terminal; a pipe or a file gets whole lines, however long."""
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    return (
-        made
-        if made.is_terminal
-        else Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=10_000)
-    )
+    settings: dict[str, Any] = {
+        "stderr": stderr,
+        "highlight": False,
+        "markup": False,
+        "emoji": False,
+    }
+    terminal = SafeConsole(**settings)
+    return terminal if terminal.is_terminal else SafeConsole(**settings, width=10_000)
+
+
+def replace_unencodable() -> None:
+    """Let standard output replace characters that its encoding lacks, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -46,13 +89,25 @@ def plain(message: Message) -> dict[str, Any]:
 
 def print_json(data: Any) -> None:
     """One JSON document, indented."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(_json_text(data, indent=2) + "\n")
 
 
 def print_json_line(data: Any) -> None:
     """One JSON document on one line, at once: streams are read as they come."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+    sys.stdout.write(_json_text(data) + "\n")
     sys.stdout.flush()
+
+
+def _json_text(data: Any, indent: int | None = None) -> str:
+    """Return JSON that means exactly ``data``, whatever standard output can show."""
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    # Unsafe characters stand in strings only, where an escape means the same.
+    text = _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(data, indent=indent)
+    return text
 
 
 def print_messages(messages: Iterable[Message]) -> None:
@@ -66,15 +121,16 @@ def print_table(
     *,
     text: Collection[str] = (),
     keys: Collection[str] | None = None,
+    whole: bool = False,
 ) -> None:
     """A table without lines; numbers to the right.
 
     ``text`` names columns of free text, ``keys`` those that are copied (the first unless given). A
     terminal folds what has no room and cuts nothing; a pipe gets a line per row, in which free text
-    is shortened: one long answer would pad every row.
+    is shortened unless it must be ``whole``: one long answer would pad every row.
     """
     out = console()
-    limit = None if out.is_terminal else _PIPED_TEXT
+    limit = None if out.is_terminal or whole else _PIPED_TEXT
     filled = [
         [
             _shortened(cell(v), limit if c in text else None)
@@ -84,7 +140,7 @@ def print_table(
     ]
     keys = columns[:1] if keys is None else keys
     measured = [
-        Column([name, *(row[index] for row in filled)], name in text, name in keys)
+        Column([one_line(name), *(row[index] for row in filled)], name in text, name in keys)
         for index, name in enumerate(columns)
     ]
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -103,7 +159,7 @@ def _shortened(value: str, limit: int | None) -> str:
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """``name: value`` lines, aligned; empty values are left out."""
-    shown = [(name, cell(value)) for name, value in fields if value not in (None, "")]
+    shown = [(one_line(name), cell(value)) for name, value in fields if value not in (None, "")]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         console().print(f"{name + ':':<{width + 1}} {value}", soft_wrap=True)
@@ -115,7 +171,7 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return printable(str(value).replace("\n", "⏎"))
+    return one_line(str(value))
 
 
 def moment(value: timestamp_pb2.Timestamp) -> str:

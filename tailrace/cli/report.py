@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
-from tailrace.cli.output import printable
+from tailrace.cli.output import one_line, printable
 from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.jsonl import FormatError
 from tailrace.formats.schema import MORE, SpecError, Violation, capped
@@ -40,7 +40,7 @@ _HINTS = {
 
 def fault(raised: Exception) -> int:
     """Show a fault of this program, with what its maintainers need; returns the exit code."""
-    traceback.print_exception(raised)
+    sys.stderr.write(printable("".join(traceback.format_exception(raised))))
     sys.stderr.write("error: a fault of the tailrace command itself; please report the above\n")
     return exit_codes.FAULT
 
@@ -60,7 +60,8 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
             lines.append(f"  reason: {raised.reason}")
         if code in _HINTS and raised.reason != HTTP_STATUS:
             lines.append(f"  hint: {_HINTS[code]}")
-        return lines, code
+        # A line feed from outside must not begin a line that looks like one of ours.
+        return [one_line(line) for line in lines], code
     if isinstance(raised, SpecFileError):
         return [f"error: {raised.where} {raised.problem}"], exit_codes.BAD_INPUT
     if isinstance(raised, SpecError):

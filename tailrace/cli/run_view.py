@@ -162,7 +162,8 @@ def print_result(run: run_pb2.Run) -> None:
     if run.gates:
         output.console().print()
         rows = [(g.name, enum_word(_GATE, g.outcome), g.baseline, g.reason) for g in run.gates]
-        output.print_table(["GATE", "OUTCOME", "AGAINST", "REASON"], rows, text=("REASON",))
+        columns = ["GATE", "OUTCOME", "AGAINST", "REASON"]
+        output.print_table(columns, rows, text=("REASON",), whole=True)
 
 
 def print_error(error: run_pb2.StageError) -> None:
@@ -171,7 +172,7 @@ def print_error(error: run_pb2.StageError) -> None:
     output.console().print()
     output.print_fields([("error", error.message), ("reason", error.reason), ("ended by", how)])
     for line in error.log_tail:
-        output.console().print(f"  | {output.printable(line)}", soft_wrap=True)
+        output.console().print(f"  | {output.one_line(line)}", soft_wrap=True)
 
 
 def _print_stages(stages: Sequence[run_pb2.Stage]) -> None:

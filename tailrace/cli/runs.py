@@ -69,7 +69,7 @@ def create(
         for stage in run.stages:
             if stage.waiting_reason:
                 output.console().print(
-                    output.printable(f"{stage.id} would wait: {stage.waiting_reason}")
+                    output.one_line(f"{stage.id} would wait: {stage.waiting_reason}")
                 )
 
 
@@ -174,7 +174,8 @@ def metrics(
                     where = {"stage": batch.stage, "attempt": batch.attempt}
                     output.print_json_line({**where, **output.plain(point)})
                 else:
-                    out.print(f"{batch.stage:<6} {point.step:>8} {point.name} {point.value:.6g}")
+                    text = f"{batch.stage:<6} {point.step:>8} {point.name} {point.value:.6g}"
+                    out.print(output.one_line(text), soft_wrap=True)
 
 
 @app.command("predictions")
@@ -296,4 +297,4 @@ def _print_state(run: run_pb2.Run, as_json: bool) -> None:
     if as_json:
         output.print_json(output.plain(run))
     else:
-        output.console().print(f"{run.name} {run_view.run_state(run)}")
+        output.console().print(output.one_line(f"{run.name} {run_view.run_state(run)}"))

@@ -27,6 +27,7 @@ from tailrace.cli.local_worker import LocalWorker
 from tailrace.cli.readiness import is_online, is_serving, listening_address
 from tailrace.cli.report import CommandError
 from tailrace.client.blocking import Client
+from tailrace.formats.endpoint_access import PLACES_VARIABLE
 from tailrace.worker_token import FILE_NAME, VARIABLE
 
 DEFAULT_DATA_DIR = Path(".tailrace")
@@ -86,6 +87,7 @@ class Stack:
         workers: int = 1,
         database_url: str | None = None,
         broker_url: str | None = None,
+        allowed_endpoints: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.server = ""
@@ -96,6 +98,10 @@ class Stack:
             f"sqlite:///{quote(str(self.data_dir / 'tailrace.db'))}"
         )
         self._broker_url = broker_url
+        # Those of the variable, which the workers inherit, unless there are others.
+        self._endpoints = (
+            {PLACES_VARIABLE: ",".join(allowed_endpoints)} if allowed_endpoints else {}
+        )
         # The control plane makes it; who names a file has workers elsewhere with a copy of it.
         token_file = os.environ.get(VARIABLE) or self.data_dir / FILE_NAME
         self._token = {VARIABLE: str(Path(token_file).resolve())}
@@ -194,6 +200,7 @@ class Stack:
             "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
             "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
             **self._token,
+            **self._endpoints,
         }
         cores = shared_cores(number, self._workers)
         return self._child(f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores)

@@ -12,6 +12,14 @@ from tailrace.cli import output, report
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
 from tailrace.cli.report import CommandError
 from tailrace.cli.stack import DEFAULT_DATA_DIR, TEND_SECONDS, Stack, stopping_signals
+from tailrace.formats.endpoint_access import read_place
+
+
+def _places(endpoints: list[str]) -> list[str]:
+    try:
+        return [read_place(endpoint) for endpoint in endpoints]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow-endpoint") from error
 
 
 def up(
@@ -28,6 +36,14 @@ def up(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
     database_url: DatabaseUrl = None,
     broker_url: BrokerUrl = None,
+    allow_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-endpoint",
+            metavar="HOST:PORT",
+            help="A server of your own that judges may ask, also over http; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Run broker, control plane and workers on this machine until interrupted.
 
@@ -42,6 +58,7 @@ def up(
         workers=0 if no_worker else workers,
         database_url=database_url,
         broker_url=broker_url,
+        allowed_endpoints=_places(allow_endpoint or []),
     )
     with stopping_signals(), stack:
         try:

@@ -125,7 +125,7 @@ def _show_comparison(found: Comparison, split: list[int], *, as_json: bool) -> N
         parts = ", ".join(found.parts)
         out.print(f"first difference at step {found.first_difference}: {parts}", soft_wrap=True)
     for line in (*found.identity, *found.conditions):
-        out.print(f"  {output.printable(line)}", soft_wrap=True)
+        out.print(f"  {output.one_line(line)}", soft_wrap=True)
     _show_contradictions(split)
 
 

@@ -22,7 +22,7 @@ def log_text(stage: str, attempt: int, line: run_pb2.LogLine) -> str:
     stage = stage if attempt < 2 else f"{stage}#{attempt}"
     level = enum_word(run_pb2.LogLevel.DESCRIPTOR, line.level).upper()
     clock = output.moment(line.time)[11:]
-    return f"{clock} {stage:<6} {level:<7} {output.printable(line.text)}"
+    return output.one_line(f"{clock} {stage:<6} {level:<7} {line.text}")
 
 
 class LiveView:
@@ -58,7 +58,7 @@ class LiveView:
         for stage in run.stages:
             if stage.id not in self._bars:
                 self._bars[stage.id] = self._progress.add_task(
-                    stage.id, start=False, total=0, unit="", note=""
+                    output.one_line(stage.id), start=False, total=0, unit="", note=""
                 )
             bar = self._bars[stage.id]
             if stage.HasField("start_time"):
@@ -71,8 +71,8 @@ class LiveView:
                 bar,
                 completed=progress.done,
                 total=progress.total,
-                unit=progress.unit,
-                note=output.printable(note.strip()),
+                unit=output.one_line(progress.unit),
+                note=output.one_line(note.strip()),
             )
 
     def log(self, stage: str, attempt: int, line: run_pb2.LogLine) -> None:
@@ -146,7 +146,7 @@ class PlainView:
         self._print(f"{stage:<6} {text}")
 
     def _print(self, text: str) -> None:
-        self._console.print(output.printable(text), soft_wrap=True)
+        self._console.print(output.one_line(text), soft_wrap=True)
 
 
 def view_for(console: Console) -> LiveView | PlainView:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from tailrace.formats import catalog
+from tailrace.formats.endpoint_access import EndpointUrl
 from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
 from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.wording import unknown_name
 
 KEY_PREFIX = "TAILRACE_JUDGE_KEY_"
-"""How the environment variables begin that may hold an endpoint's key: no others are read."""
+"""How the names of endpoints' keys begin, in workers' files and as variables of offline commands;
+no other variables are read."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,14 @@ class JudgeEndpoint:
     RENAMED: ClassVar[dict[str, str]] = {
         "base_url": "url",
         "api_key": (
-            f"api_key_env, the name of an environment variable {KEY_PREFIX}… on the worker: keys "
-            "do not travel in specs"
+            f"api_key_env, the name ({KEY_PREFIX}…) under which the worker's operator keeps a key "
+            "for the endpoint's host: keys do not travel in specs"
         ),
     }
 
     url: str = key(
-        "Its base URL, `https://host/v1`; no user or password in it.",
+        "Its base URL, `https://host/v1`; no user or password in it. Public servers are reached "
+        "over https alone, others where the worker's operator lists them.",
         minimum=1,
         max_length=2000,
         pattern=r"https?://[^\s/@?#]+(/[^\s@?#]*)?",
@@ -86,13 +88,13 @@ class JudgeEndpoint:
     )
     model: str = key("The model's name there.", minimum=1, max_length=256)
     api_key_env: str | None = key(
-        f"Environment variable on the worker that holds the key, `{KEY_PREFIX}…`; left out, no key "
-        "is sent.",
+        f"Name of the key to send, `{KEY_PREFIX}…`, which the worker's operator binds to the URL's "
+        "host; left out, no key is sent.",
         default=None,
         minimum=1,
         max_length=128,
         pattern=KEY_PREFIX + r"[A-Z0-9_]+",
-        form=f"the name of an environment variable that begins with {KEY_PREFIX}",
+        form=f"the name of a key, {KEY_PREFIX}…",
     )
     timeout: float = key(
         "Longest wait for one answer.",
@@ -108,13 +110,12 @@ class JudgeEndpoint:
     concurrency: int = key("Requests at a time.", default=4, minimum=1, maximum=64)
 
     def violations(self, path: str) -> list[Violation]:
-        """The URL must name a host, and a port only where it is a number."""
+        """The URL must be one whose host everybody reads the same."""
         try:
-            parts = urlsplit(self.url)
-            named = bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            named = False
-        return [] if named else [Violation(f"{path}.url", "names no host that can be reached")]
+            EndpointUrl.of(self.url)
+        except ValueError as error:
+            return [Violation(f"{path}.url", str(error))]
+        return []
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,11 @@ class JudgeSpec:
         """The model that judges; ``None`` where none does."""
         options = self.llm_rubric or self.pairwise
         return None if options is None else options.backend
+
+    def endpoint(self) -> JudgeEndpoint | None:
+        """The server that is asked; ``None`` where none is."""
+        backend = self.backend()
+        return None if backend is None else backend.endpoint
 
     def _option_blocks(self) -> set[str]:
         plain = {"name", "max_error_rate", "parameters"}

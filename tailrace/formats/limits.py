@@ -221,8 +221,13 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "artifacts": Bound(count=64),
         "successor_task_id": _NAME,
     },
-    "TrainResult": {"model_digest": _NAME},
-    "JudgeResult": {"scores": Bound(count=1000), "comparisons": Bound(count=1000)},
+    "TrainResult": {"model_digest": _NAME, "template_date": _NAME},
+    "InferResult": {"template_date": _NAME},
+    "JudgeResult": {
+        "scores": Bound(count=1000),
+        "comparisons": Bound(count=1000),
+        "template_date": _NAME,
+    },
     "JudgeScore": {
         "judge": _NAME,
         "version": _NAME,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import date
 from typing import ClassVar
 
 from tailrace.formats import catalog
@@ -70,6 +71,9 @@ __all__ = [
     "TrainConfig",
     "RunSpec",
 ]
+
+DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+"""A day in ISO 8601."""
 
 # Keys of flat files, where blocks are wanted.
 _FLAT = {
@@ -158,12 +162,29 @@ class RunSpec:
     execution: ExecutionSpec = key("Pool, timeout and threads per stage.", default=ExecutionSpec())
     retry: RetrySpec = key("The retry policy of every stage.", default=RetrySpec())
     labels: dict[str, str] = key("Free labels to filter by.", default={}, max_length=32)
+    template_date: str | None = key(
+        "The day that chat templates with a clock (`strftime_now`) are told, in every stage and "
+        "attempt. Left out, it is the day on which the run is created (UTC); a resolved spec has "
+        "it only if an imported model's template asks for it, or if it was given.",
+        default=None,
+        max_length=10,
+        pattern=DATE,
+        form="a day such as `2026-01-31`",
+    )
 
     def violations(self, path: str) -> list[Violation]:
         """The stages must be able to feed each other."""
-        found = _fits_context(self.model, self.train, path)
+        found = _fits_context(self.model, self.train, path) + self._date_violations()
         found += self._stage_violations() + self._dataset_violations() + self._judge_violations()
         return found + self._gate_violations()
+
+    def _date_violations(self) -> list[Violation]:
+        try:
+            if self.template_date is not None:
+                date.fromisoformat(self.template_date)
+        except ValueError as error:
+            return [Violation("template_date", str(error))]
+        return []
 
     def _stage_violations(self) -> list[Violation]:
         if self.predictions is not None:

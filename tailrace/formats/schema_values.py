@@ -15,6 +15,9 @@ from typing import Any
 from tailrace.formats.json_value import is_encodable, json_problems, json_value
 from tailrace.formats.wording import digits, quote_hint, shortened, shown
 
+_SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
+"""Words for true and false, which are text elsewhere: a label may be `no`."""
+
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
@@ -110,6 +113,8 @@ def read_scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violat
         # YAML 1.1 reads 2e-5 as text (its floats need a dot); users mean the number.
         with contextlib.suppress(ValueError):
             data = float(data)
+    if hint is bool and isinstance(data, str):
+        data = _SWITCHES.get(data.lower(), data)
     if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
         wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         quoting = quote_hint(data) if hint is str else ""

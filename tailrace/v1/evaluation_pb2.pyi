@@ -333,6 +333,7 @@ class TrainResult(google.protobuf.message.Message):
     BEST_STEP_FIELD_NUMBER: builtins.int
     BEST_EVAL_LOSS_FIELD_NUMBER: builtins.int
     STOPPED_EARLY_FIELD_NUMBER: builtins.int
+    TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     steps: builtins.int
     """Optimizer steps of the whole training, resumed ones included."""
     first_loss: builtins.float
@@ -361,6 +362,8 @@ class TrainResult(google.protobuf.message.Message):
     """The lowest evaluation loss, in nats; unset without evaluations."""
     stopped_early: builtins.bool
     """Whether training ended before its last step because the evaluation loss no longer fell."""
+    template_date: builtins.str
+    """The day that a chat template with a clock was told; unset where none asked for it."""
     def __init__(
         self,
         *,
@@ -378,13 +381,16 @@ class TrainResult(google.protobuf.message.Message):
         best_step: builtins.int | None = ...,
         best_eval_loss: builtins.float | None = ...,
         stopped_early: builtins.bool = ...,
+        template_date: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step", "examples", b"examples", "first_loss", b"first_loss", "held_out", b"held_out", "last_loss", b"last_loss", "model_digest", b"model_digest", "overlong", b"overlong", "parameters", b"parameters", "resumed_from_step", b"resumed_from_step", "seconds", b"seconds", "steps", b"steps", "stopped_early", b"stopped_early", "tokens", b"tokens"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "_template_date", b"_template_date", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step", "template_date", b"template_date"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_best_eval_loss", b"_best_eval_loss", "_best_step", b"_best_step", "_template_date", b"_template_date", "best_eval_loss", b"best_eval_loss", "best_step", b"best_step", "examples", b"examples", "first_loss", b"first_loss", "held_out", b"held_out", "last_loss", b"last_loss", "model_digest", b"model_digest", "overlong", b"overlong", "parameters", b"parameters", "resumed_from_step", b"resumed_from_step", "seconds", b"seconds", "steps", b"steps", "stopped_early", b"stopped_early", "template_date", b"template_date", "tokens", b"tokens"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_best_eval_loss", b"_best_eval_loss"]) -> typing.Literal["best_eval_loss"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_best_step", b"_best_step"]) -> typing.Literal["best_step"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_template_date", b"_template_date"]) -> typing.Literal["template_date"] | None: ...
 
 global___TrainResult = TrainResult
 
@@ -398,6 +404,7 @@ class InferResult(google.protobuf.message.Message):
     ERRORS_FIELD_NUMBER: builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
+    TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     predictions: builtins.int
     """Predictions written."""
     errors: builtins.int
@@ -406,6 +413,8 @@ class InferResult(google.protobuf.message.Message):
     """Generated tokens."""
     seconds: builtins.float
     """Wall time of generation, in seconds."""
+    template_date: builtins.str
+    """The day that a chat template with a clock was told; unset where none asked for it."""
     def __init__(
         self,
         *,
@@ -413,8 +422,11 @@ class InferResult(google.protobuf.message.Message):
         errors: builtins.int = ...,
         completion_tokens: builtins.int = ...,
         seconds: builtins.float = ...,
+        template_date: builtins.str | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["completion_tokens", b"completion_tokens", "errors", b"errors", "predictions", b"predictions", "seconds", b"seconds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_template_date", b"_template_date", "template_date", b"template_date"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_template_date", b"_template_date", "completion_tokens", b"completion_tokens", "errors", b"errors", "predictions", b"predictions", "seconds", b"seconds", "template_date", b"template_date"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_template_date", b"_template_date"]) -> typing.Literal["template_date"] | None: ...
 
 global___InferResult = InferResult
 
@@ -703,6 +715,9 @@ class JudgeResult(google.protobuf.message.Message):
 
     SCORES_FIELD_NUMBER: builtins.int
     COMPARISONS_FIELD_NUMBER: builtins.int
+    TEMPLATE_DATE_FIELD_NUMBER: builtins.int
+    template_date: builtins.str
+    """The day that a chat template with a clock was told; unset where none asked for it."""
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeScore]:
         """One entry per judge, eval set and model."""
@@ -716,8 +731,11 @@ class JudgeResult(google.protobuf.message.Message):
         *,
         scores: collections.abc.Iterable[global___JudgeScore] | None = ...,
         comparisons: collections.abc.Iterable[global___JudgeComparison] | None = ...,
+        template_date: builtins.str | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["comparisons", b"comparisons", "scores", b"scores"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_template_date", b"_template_date", "template_date", b"template_date"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_template_date", b"_template_date", "comparisons", b"comparisons", "scores", b"scores", "template_date", b"template_date"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_template_date", b"_template_date"]) -> typing.Literal["template_date"] | None: ...
 
 global___JudgeResult = JudgeResult
 

@@ -249,6 +249,7 @@ class RunSpec(google.protobuf.message.Message):
     CACHE_FIELD_NUMBER: builtins.int
     GATES_FIELD_NUMBER: builtins.int
     PREDICTIONS_FIELD_NUMBER: builtins.int
+    TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     """The dataset: `name` (newest version) or `name@version`. Required by train and dataset eval sets."""
     cache: builtins.bool
@@ -256,6 +257,11 @@ class RunSpec(google.protobuf.message.Message):
     predictions: builtins.str
     """The run (`runs/{run}`) whose predictions are judged, in place of making some: then the run has
     a JUDGE stage alone, and Run.resolved_spec shows how those predictions were made.
+    """
+    template_date: builtins.str
+    """The day that chat templates with a clock (`strftime_now`) are told, in every stage and attempt:
+    `2026-01-31`. Default: the day on which the run is created (UTC); Run.resolved_spec has it
+    only if an imported model's template asks for it, or if it was given.
     """
     @property
     def model(self) -> global___ModelSpec:
@@ -303,15 +309,18 @@ class RunSpec(google.protobuf.message.Message):
         cache: builtins.bool | None = ...,
         gates: collections.abc.Iterable[global___GateSpec] | None = ...,
         predictions: builtins.str | None = ...,
+        template_date: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "infer", b"infer", "model", b"model", "predictions", b"predictions", "retry", b"retry", "train", b"train"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "gates", b"gates", "infer", b"infer", "judges", b"judges", "labels", b"labels", "model", b"model", "predictions", b"predictions", "retry", b"retry", "train", b"train"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "_template_date", b"_template_date", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "infer", b"infer", "model", b"model", "predictions", b"predictions", "retry", b"retry", "template_date", b"template_date", "train", b"train"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cache", b"_cache", "_dataset", b"_dataset", "_predictions", b"_predictions", "_template_date", b"_template_date", "cache", b"cache", "dataset", b"dataset", "execution", b"execution", "gates", b"gates", "infer", b"infer", "judges", b"judges", "labels", b"labels", "model", b"model", "predictions", b"predictions", "retry", b"retry", "template_date", b"template_date", "train", b"train"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_cache", b"_cache"]) -> typing.Literal["cache"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_dataset", b"_dataset"]) -> typing.Literal["dataset"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_predictions", b"_predictions"]) -> typing.Literal["predictions"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_template_date", b"_template_date"]) -> typing.Literal["template_date"] | None: ...
 
 global___RunSpec = RunSpec
 
@@ -1058,7 +1067,9 @@ class JudgeEndpoint(google.protobuf.message.Message):
     model: builtins.str
     """The model's name there. Required."""
     api_key_env: builtins.str
-    """Environment variable on the worker that holds the key: TAILRACE_JUDGE_KEY_…; not set, no key."""
+    """Name of the key to send, TAILRACE_JUDGE_KEY_…, which the worker's operator binds to the URL's
+    host; not set, no key.
+    """
     max_retries: builtins.int
     """Further tries after a failure that may pass. Default 4."""
     concurrency: builtins.int

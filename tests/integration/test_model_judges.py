@@ -37,8 +37,10 @@ def judgement(prompt: str, before: int) -> Say:
 @pytest.mark.timeout(300)
 @ONE_STACK
 def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
-    with chat_server(judgement) as server, stack.client() as client:
-        backend = {"endpoint": {"url": server.url, "model": "judge-1", "max_retries": 2}}
+    with chat_server(judgement, port=stack.judge_port) as server, stack.client() as client:
+        name, key = stack.judge_key
+        endpoint = {"url": server.url, "model": "judge-1", "max_retries": 2, "api_key_env": name}
+        backend = {"endpoint": endpoint}
         judges = [
             {"name": "answer_correctness"},
             {
@@ -55,6 +57,8 @@ def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
         assert state(run) == "succeeded", run
         verdicts = list(client.list_verdicts(run.name))
 
+    assert {each["headers"]["Authorization"] for each in server.requests} == {f"Bearer {key}"}
+    assert key not in str(run) + str(verdicts) + stack.logs()
     rubric = [each for each in verdicts if each.judge == "llm_rubric"]
     errors = [each for each in rubric if each.outcome == evaluation_pb2.OUTCOME_ERROR]
     passed = [each for each in rubric if each.outcome == evaluation_pb2.OUTCOME_PASS]
@@ -90,8 +94,25 @@ def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
 
 @pytest.mark.timeout(300)
 @ONE_STACK
+def test_a_server_that_no_operator_listed_is_not_asked(stack: Stack) -> None:
+    with chat_server(judgement) as server, stack.client() as client:
+        backend = {"endpoint": {"url": server.url, "model": "judge-1"}}
+        judge = {"name": "llm_rubric", "llm_rubric": {"rubric": RUBRIC, "backend": backend}}
+        run = client.create_run(small(2, judges=[judge]))
+        run = until_terminal(client, run.name, 240)
+    assert run.error.reason == "INVALID_CONFIG"
+    assert f"tailrace up --allow-endpoint {server.place}" in run.error.message
+    assert not server.requests
+
+
+@pytest.mark.timeout(300)
+@ONE_STACK
 def test_a_judge_that_gets_no_answer_fails_the_run(stack: Stack) -> None:
-    with chat_server(lambda *_: Say(status=500)) as server, stack.client() as client:
+    refusal = Say(status=500)
+    with (
+        chat_server(lambda *_: refusal, port=stack.judge_port) as server,
+        stack.client() as client,
+    ):
         backend = {"endpoint": {"url": server.url, "model": "judge-1", "max_retries": 0}}
         judge = {
             "name": "llm_rubric",

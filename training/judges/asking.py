@@ -31,15 +31,15 @@ class Asker(Protocol):
 def open_backend(setup: JudgeSetup, backend: JudgeBackend) -> Asker:
     """The model that a spec names.
 
-    Raises :class:`training.errors.ConfigError` for a missing key or folder, and what loading a
-    model raises.
+    Raises :class:`training.errors.ConfigError` for a missing key or folder and for a server out of
+    reach, and what loading a model raises.
     """
     if backend.endpoint is not None:
         from training.judges.endpoint import Endpoint
 
-        return Endpoint(backend.endpoint, backend.max_new_tokens)
+        return Endpoint(backend.endpoint, backend.max_new_tokens, setup.access)
     if setup.model is None:
         raise ConfigError(f"the judge {setup.spec.name} lacks the folder of {backend.model}")
     from training.judges.local_model import LocalModel
 
-    return LocalModel(setup.model, backend.max_new_tokens)
+    return LocalModel(setup.model, backend.max_new_tokens, setup.clock)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import Prediction
@@ -66,6 +68,10 @@ class JudgeSetup:
     """Its entry in the run spec. Judges from outside find their options in ``parameters``."""
     model: Path | None = None
     """Folder of the model that judges, where the spec names one."""
+    access: EndpointAccess = field(default_factory=EndpointAccess)
+    """Servers that may be asked, and the keys for them."""
+    clock: date | None = None
+    """The day that its chat template is told (default: today, UTC)."""
 
 
 class Judge(Protocol):

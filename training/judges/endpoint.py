@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import httpx2
+import httpcore2
 import tenacity
 
-from tailrace.formats.judge_spec import KEY_PREFIX, JudgeEndpoint
+from tailrace.formats.endpoint_access import KEYS_VARIABLE, EndpointAccess, EndpointUrl
+from tailrace.formats.judge_spec import JudgeEndpoint
 from training.errors import ConfigError
 from training.judges.asking import Reply
 from training.judges.base import JudgeError
+from training.judges.network import JudgeNetwork, PlaceRefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ LONGEST_WAIT = 60.0
 """Seconds between two tries at most, whatever the server asks for."""
 
 _MOST_BYTES = 4 << 20
-_SHOWN = 200
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
@@ -45,19 +45,28 @@ class Endpoint:
     """Asks a server, several prompts at a time, each again after failures that may pass.
 
     Timeouts, connections that break, answers that are not of the API, 429 and 5xx may pass. What
-    fails for good is a :class:`JudgeError`. The key is read from the environment and shown nowhere.
+    fails for good is a :class:`JudgeError`. Of an answer that is not a chat completion nothing but
+    its status is shown: it may come from anywhere. Redirects are not followed, and neither netrc
+    files nor proxy variables are read. The key is shown nowhere.
     """
 
-    def __init__(self, spec: JudgeEndpoint, max_new_tokens: int) -> None:
+    def __init__(self, spec: JudgeEndpoint, max_new_tokens: int, access: EndpointAccess) -> None:
+        """Prepare to ask.
+
+        Raises :class:`training.errors.ConfigError` where ``access`` does not allow the server, or
+        lacks the key for it.
+        """
         self._spec = spec
         self._max_new_tokens = max_new_tokens
-        self._key = _key(spec.api_key_env)
-        self._client = httpx2.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=spec.timeout,
-            # Else a netrc file would choose what is sent.
-            auth=lambda request: request,
-            limits=httpx2.Limits(max_connections=spec.concurrency),
+        self._url = _url(spec)
+        self._key = _key(spec, self._url, access)
+        self._network = JudgeNetwork(access)
+        try:
+            self._network.require_allowed(self._url)
+        except PlaceRefusedError as error:
+            raise ConfigError(f"the judging endpoint {error}") from error
+        self._pool = httpcore2.ConnectionPool(
+            max_connections=spec.concurrency, network_backend=self._network
         )
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
@@ -113,69 +122,100 @@ class Endpoint:
         }
         try:
             status, content, wait = self._post(body)
-        except httpx2.HTTPError as error:
-            raise _PassingError(f"{type(error).__name__}: {error}") from error
-        except httpx2.InvalidURL as error:
-            raise JudgeError(f"the endpoint's URL is refused: {error}") from error
+        except httpcore2.TimeoutException as error:
+            late = f"{type(error).__name__}: no whole answer in {self._spec.timeout:g} s"
+            raise _PassingError(late) from error
+        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+            # Of the others, the text may quote what the server sent.
+            reason = f": {error}" if isinstance(error, httpcore2.ConnectError) else ""
+            raise _PassingError(f"{type(error).__name__}{reason}") from error
+        except PlaceRefusedError as error:
+            raise JudgeError(f"the judging endpoint {error}") from error
         if status in _RETRIED:
-            raise _PassingError(f"HTTP {status}: {self._shown(content)}", wait)
+            raise _PassingError(f"HTTP {status}", wait)
         if status != 200:
-            raise JudgeError(f"the endpoint answers HTTP {status}: {self._shown(content)}")
+            more = ", and redirects are not followed" if 300 <= status < 400 else ""
+            raise JudgeError(f"the endpoint answers HTTP {status}{more}")
         try:
-            return _reply(json.loads(content))
+            return self._reply(content)
         except (ValueError, RecursionError) as error:
-            shown = self._shown(content)
-            raise _PassingError(f"no chat completion: {error}; it said {shown!r}") from error
+            raise _PassingError(f"the answer is not a chat completion: {error}") from error
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float]:
         """Status, body and Retry-After of one request; the whole of it within the timeout."""
-        deadline = time.monotonic() + self._spec.timeout
+        self._network.deadline.at = time.monotonic() + self._spec.timeout
         content = bytearray()
-        url = self._spec.url.rstrip("/") + "/chat/completions"
-        with self._client.stream("POST", url, json=body) as response:
-            for chunk in response.iter_bytes():
+        with self._pool.stream(
+            "POST",
+            httpcore2.URL(
+                scheme=self._url.scheme,
+                host=self._url.host,
+                port=self._url.port,
+                target=f"{self._url.path.rstrip('/')}/chat/completions",
+            ),
+            headers=self._headers(),
+            content=json.dumps(body).encode(),
+            extensions={"timeout": {"pool": self._spec.timeout}},
+        ) as response:
+            for chunk in response.iter_stream():
                 content += chunk
                 if len(content) > _MOST_BYTES:
                     raise JudgeError(f"the endpoint's answer is longer than {_MOST_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise httpx2.ReadTimeout(f"no whole answer in {self._spec.timeout:g} s")
-            return response.status_code, bytes(content), _retry_after(response)
+            return response.status, bytes(content), _retry_after(dict(response.headers))
 
-    def _shown(self, content: bytes) -> str:
-        text = content.decode("utf-8", "replace")
-        text = text.replace(self._key, "***") if self._key else text
-        return text[:_SHOWN]
+    def _headers(self) -> list[tuple[str, str]]:
+        # Not compressed, so that a small answer cannot become a large one.
+        return [
+            ("Host", self._url.authority),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+            ("Content-Type", "application/json"),
+            ("User-Agent", "tailrace"),
+            *([("Authorization", f"Bearer {self._key}")] if self._key else []),
+        ]
+
+    def _reply(self, content: bytes) -> Reply:
+        """The message of a chat completion. Raises :class:`ValueError` for anything else."""
+        try:
+            body = json.loads(content)
+            text = body["choices"][0]["message"]["content"]
+        except ValueError as error:
+            raise ValueError("it is not JSON") from error
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError("it has no choices[0].message.content") from error
+        if not isinstance(text, str):
+            raise ValueError("its content is not text")
+        usage = body.get("usage")
+        total = usage.get("total_tokens") if isinstance(usage, dict) else None
+        if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+            total = 0
+        return Reply(text.replace(self._key, "***") if self._key else text, total)
 
 
-def _key(variable: str | None) -> str | None:
-    if variable is None:
+def _url(spec: JudgeEndpoint) -> EndpointUrl:
+    try:
+        return EndpointUrl.of(spec.url)
+    except ValueError as error:
+        raise ConfigError(f"the judging endpoint's URL {error}") from error
+
+
+def _key(spec: JudgeEndpoint, url: EndpointUrl, access: EndpointAccess) -> str | None:
+    if spec.api_key_env is None:
         return None
-    key = os.environ.get(variable) if variable.startswith(KEY_PREFIX) else None
-    if not key or not key.isascii() or not key.isprintable():
+    secret = access.secret(spec.api_key_env, url.place)
+    if secret is None:
         raise ConfigError(
-            f"the key of the judging endpoint is not in the worker's environment: set {variable}"
+            f"there is no key {spec.api_key_env} for {url.place}: a worker's operator binds keys "
+            f"to hosts in the file that {KEYS_VARIABLE} names; for `python -m training.judge` set "
+            f"the environment variable {spec.api_key_env}"
         )
-    return key
+    return secret
 
 
-def _retry_after(response: httpx2.Response) -> float:
+def _retry_after(headers: Mapping[bytes, bytes]) -> float:
     """Seconds; the header's other form, a date, is not worth its clock skew."""
+    names = {name.lower(): value for name, value in headers.items()}
     with contextlib.suppress(ValueError):
-        seconds = float(response.headers.get("retry-after", ""))
+        seconds = float(names.get(b"retry-after", b""))
         return seconds if 0 <= seconds <= LONGEST_WAIT else LONGEST_WAIT
     return 0.0
-
-
-def _reply(body: Any) -> Reply:
-    """The message of a chat completion. Raises :class:`ValueError` for anything else."""
-    try:
-        text = body["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError) as error:
-        raise ValueError("it has no choices[0].message.content") from error
-    if not isinstance(text, str):
-        raise ValueError("its content is not text")
-    usage = body.get("usage")
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        total = 0
-    return Reply(text, total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 from tailrace.formats.eval_item import EvalItem
@@ -20,8 +21,9 @@ _AT_A_TIME = 32
 class LocalModel:
     """Generates greedily with a model folder."""
 
-    def __init__(self, folder: Path, max_new_tokens: int) -> None:
-        self._model = Evaluated.open(folder)
+    def __init__(self, folder: Path, max_new_tokens: int, clock: date | None = None) -> None:
+        """``clock`` is the day that its chat template is told (default: today, UTC)."""
+        self._model = Evaluated.open(folder, clock)
         self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:

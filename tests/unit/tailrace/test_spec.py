@@ -85,3 +85,12 @@ def test_overrides_that_cannot_be_set_are_refused(tmp_path: Path) -> None:
 def test_an_override_that_is_not_yaml(tmp_path: Path) -> None:
     found = _violations(_file(tmp_path, GOOD), "train.seed=[1")
     assert found["train.seed"].startswith("is not YAML")
+
+
+@pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("no", False)])
+def test_switches_may_be_words_and_labels_are_text(tmp_path: Path, word: str, value: bool) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(GOOD + f"cache: {word}\nlabels: {{country: no, day: 2026-01-01}}\n")
+    spec = load_spec(path)
+    assert spec.cache is value
+    assert spec.labels == {"country": "no", "day": "2026-01-01"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -32,7 +33,17 @@ def _problem(path: Path, content: bytes) -> str:
             b"x: 1\na: [1",
             "is not YAML: expected ',' or ']', but got '<stream end>' (line 2, column 6)",
         ),
-        ("run.yaml", b"a: 1\na: 2", "is not YAML: the key 'a' is there twice"),
+        ("run.yaml", b"a: 1\na: 2", "is not YAML: the key 'a' is there twice (line 2, column 1)"),
+        ("run.yaml", b"1: a\n'1': b", "is not YAML: the key '1' is there twice (line 2, column 1)"),
+        ("run.yaml", b"a: &x [1, *x]", "is not YAML: an alias stands within what it names"),
+        ("run.yaml", b"a: &x {<<: *x}", "is not YAML: an alias stands within what it names"),
+        ("run.yaml", b"a: !!binary aGk=", "is not YAML: the tag tag:yaml.org,2002:binary is not"),
+        ("run.yaml", b"a: !!set {b}", "is not YAML: the tag tag:yaml.org,2002:set is not allowed"),
+        (
+            "run.yaml",
+            b"seed: 010",
+            "is not YAML: 010 may be octal or decimal: write 10, 0o10 or '010' (line 1, column 7)",
+        ),
         ("run.yaml", b"x: 1\n? [a, b]\n: 1", "is not YAML: a key must be text (line 2, column 3)"),
         (
             "run.yaml",
@@ -67,6 +78,78 @@ def test_a_large_file_is_refused_soon(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("a: 1", encoding="utf-8-sig")
     assert read_file(tmp_path / "run.yaml") == {"a": 1}
+
+
+@pytest.mark.parametrize("item", ["*{}", "{{<<: *{}}}"], ids=["aliases", "merges"])
+def test_aliases_and_merges_do_not_multiply(tmp_path: Path, item: str) -> None:
+    names = "abcdefghijkl"
+    lines = ["a: &a {k1: 1, k2: 2, k3: 3}"]
+    lines += [
+        f"{here}: &{here} [{', '.join([item.format(before)] * 9)}]"
+        for before, here in itertools.pairwise(names)
+    ]
+    began = time.monotonic()
+    problem = _problem(tmp_path / "run.yaml", "\n".join(lines).encode())
+    assert "with its aliases written out it has more than 100,000 values" in problem
+    merges = ["a0: &a0 {k: 1}"]
+    merges += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40)]
+    assert "100,000 values" in _problem(tmp_path / "run.yaml", "\n".join(merges).encode())
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0", 0),
+        ("-17", -17),
+        ("1_000", 1000),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1e-4", 1e-4),
+        ("2E5", 2e5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("1:30", "1:30"),
+        ("190:20:30", "190:20:30"),
+        ("1:30.5", "1:30.5"),
+        ("0b11", "0b11"),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("on", "on"),
+        ("OFF", "OFF"),
+        ("true", True),
+        ("False", False),
+        ("2026-01-01", "2026-01-01"),
+        ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("=", "="),
+        ("1.2.3", "1.2.3"),
+        ("0.1.0", "0.1.0"),
+        ("'010'", "010"),
+        ("!!str 5", "5"),
+        ("!!int '5'", 5),
+    ],
+)
+def test_values_are_what_they_look_like(text: str, value: object) -> None:
+    assert parse_yaml(f"a: {text}") == {"a": value}
+    assert type(parse_yaml(f"a: {text}")["a"]) is type(value)
+
+
+@pytest.mark.parametrize("text", ["010", "-08", "00", "0_1", "007"])
+def test_numbers_of_two_meanings_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"octal or decimal.*\(line 1, column 4\)"):
+        parse_yaml(f"a: {text}")
+
+
+def test_keys_are_text() -> None:
+    assert parse_yaml("{1: a, on: b, null: c, 010: d}") == {
+        "1": "a",
+        "on": "b",
+        "null": "c",
+        "010": "d",
+    }
 
 
 def test_yaml_merges_and_values() -> None:

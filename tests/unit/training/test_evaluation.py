@@ -11,7 +11,7 @@ from tailrace.formats.jsonl import read_records
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.run_spec import InferSpec
 from tests.unit.training.conftest import TINY
-from training.errors import ModelConfigError, StoppedError
+from training.errors import ModelConfigError, NoAnswersError, StoppedError
 from training.eval_output import write_eval_traces
 from training.evaluation import Evaluated, evaluate_folder, predict
 from training.models.family import Model, Params
@@ -53,6 +53,14 @@ def test_a_prediction_for_every_item_in_order(folder: Path, tmp_path: Path, reco
     assert seen.done[0] == (0, 4, "predictions")
     assert seen.done[-1] == (4, 4, "predictions")
     assert len(output.read_text().splitlines()) == 4
+
+
+def test_predictions_that_are_all_errors_fail(folder: Path, tmp_path: Path, recorder: Any) -> None:
+    path = tmp_path / "predictions.jsonl"
+    sets = {"one": [SETS["one"][0], EvalItem(id="b", prompt="y " * 80, expected_answer="1")]}
+    with pytest.raises(NoAnswersError, match=r"all 2 predictions .* one/long: .*no room"):
+        evaluate_folder(folder, sets, SPEC, ModelRole.BASE, tmp_path / "e.jsonl", path, recorder())
+    assert len(read_records(Prediction, path)) == 2
 
 
 def keys_of(prediction: Prediction) -> tuple[str, str]:

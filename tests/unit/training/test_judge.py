@@ -64,9 +64,31 @@ def test_a_file_of_other_answers_is_compared_with(
         options = {"criteria": "c", "backend": {"endpoint": endpoint}}
         content = {"name": "pairwise", "pairwise": options}
         (files / "pairwise.yaml").write_text(json.dumps(content))
-        assert judge(files, "--config", str(files / "pairwise.yaml"), *flags) == 0
+        config = ("--config", str(files / "pairwise.yaml"))
+        assert judge(files, *config, "--allow-endpoint", server.place, *flags) == 0
         assert len(server.requests) == asked
         assert server.asked(json.dumps(other)) == asked
+
+
+def test_a_server_of_ones_own_is_asked_with_a_flag_and_the_key_of_a_variable(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Say(json.dumps({"score": 9, "reason": "r"}))
+    with chat_server(lambda *_: answer) as server:
+        endpoint = {"url": server.url, "model": "m", "api_key_env": "TAILRACE_JUDGE_KEY_MINE"}
+        options = {"rubric": "r", "backend": {"endpoint": endpoint}}
+        (files / "rubric.yaml").write_text(
+            json.dumps({"name": "llm_rubric", "llm_rubric": options})
+        )
+        config = ("--config", str(files / "rubric.yaml"))
+        assert judge(files, *config, "--allow-endpoint", server.place) == 1
+        assert "set the environment variable TAILRACE_JUDGE_KEY_MINE" in capsys.readouterr().err
+        monkeypatch.setenv("TAILRACE_JUDGE_KEY_MINE", "sk-mine")
+        assert judge(files, *config) == 1
+        assert f"takes --allow-endpoint {server.place}" in capsys.readouterr().err
+        assert not server.requests
+        assert judge(files, *config, "--allow-endpoint", server.place) == 0
+        assert {each["headers"]["Authorization"] for each in server.requests} == {"Bearer sk-mine"}
 
 
 def test_options_come_from_a_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from tailrace.formats.run_spec import (
     TrainSpec,
 )
 from tailrace.formats.trace import Trace
+from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from tests.unit.training.conftest import TINY
 from training.batches import BatchStream, Collator
+from training.checkpoint import list_checkpoints
 from training.errors import ConfigError, DataError, ModelConfigError
 from training.models.family import Model, Params
 from training.models.folder import load_model
 from training.models.registry import model_from_config
 from training.progress import Progress
-from training.sft import prepare, run_sft, save_folder, warn_if_worse
+from training.sft import prepare, run_sft, save_folder, started_on, warn_if_worse
 from training.steps import compile_steps
 from training.tokenizer import load_tokenizer, train_tokenizer
 
@@ -216,3 +219,23 @@ def test_a_loss_that_rose_is_said(
     with caplog.at_level("WARNING"):
         warn_if_worse(progress)
     assert ("9.0000" in caplog.text) is warns
+
+
+def test_a_clock_in_the_template_stands_still_for_a_training(
+    tmp_path: Path, traces: list[Trace], recorder: Any
+) -> None:
+    clock = "{{ strftime_now('%d %b %Y') + messages[0]['content'] }}"
+    base = write_chat_folder(tmp_path / "base", tokenizer=chat_tokenizer(clock))
+    train = spec(save_every_steps=2, adapter=AdapterSpec(lora=LoraSpec(rank=2)))
+    source, began = ModelSpec(source="models/x"), date(2026, 3, 4)
+    start = prepare(source, train, traces[:8], base, began)
+    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", recorder())
+    assert result.template_date == "2026-03-04"
+    [checkpoint] = list_checkpoints(tmp_path / "checkpoints")
+    assert started_on(checkpoint) == began
+    again = prepare(source, train, traces[:8], base, started_on(checkpoint))
+    assert again.identity == start.identity
+    assert prepare(source, train, traces[:8], base).identity != start.identity
+    plain = prepare(NANO, train, traces[:8])
+    assert "template_date" not in plain.identity
+    assert plain.chat.template_date is None

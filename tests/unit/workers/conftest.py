@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -65,6 +65,7 @@ def make_order(
     kind: run_pb2.StageKind.ValueType = run_pb2.STAGE_KIND_TRAIN,
     *,
     timeout: float = 60.0,
+    judges: Iterable[Mapping[str, object]] = (),
     **labels: str,
 ) -> stage_pb2.StageOrder:
     """An order whose stage does what its labels say (tests/unit/workers/stage.py)."""
@@ -74,6 +75,8 @@ def make_order(
             "dataset": "golden-v2@1",
             "model": {"preset": "gpt2-nano"},
             "train": {"sft": {"max_steps": 5}},
+            "infer": {"eval_sets": ["eval_v1"]},
+            "judges": list(judges),
             "labels": labels,
             "execution": {name: {"timeout": timeout} for name in ("train", "infer", "judge")},
         },

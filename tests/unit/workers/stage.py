@@ -2,7 +2,8 @@
 
 Label ``act``: ``succeed``, ``crash``, ``error``, ``hang`` (deaf to SIGTERM and SIGUSR1), ``wait``
 (until a signal), ``chatter`` (many lines), ``nothing`` (exit 0 without a result), ``garbage``,
-``memory``, ``daemon`` (leaves a grandchild behind), ``environment`` (prints its own).
+``memory``, ``daemon`` (leaves a grandchild behind), ``environment`` (prints its own), ``input``
+(prints what it reads).
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _raise(number: int, _: Any) -> None:
 
 
 def _act(act: str, job: StageJob, send: Any) -> int:
-    print("hello from stdout", *_environment(act), sep="\n")  # noqa: T201
+    print("hello from stdout", *_surroundings(act), sep="\n")  # noqa: T201
     send(LogEvent("ready", LogLevel.WARNING))
     send(ProgressEvent(1, 2, "steps"))
     Path(job.output_dir, "pid").write_text(str(os.getpid()))
@@ -106,9 +107,13 @@ def _act(act: str, job: StageJob, send: Any) -> int:
     return 0
 
 
-def _environment(act: str) -> list[str]:
-    environment = Path("/proc/self/environ").read_text() if act == "environment" else ""
-    return environment.split("\0")
+def _surroundings(act: str) -> list[str]:
+    if act == "environment":
+        return Path("/proc/self/environ").read_text().split("\0")
+    if act == "input":
+        command = Path("/proc/self/cmdline").read_text().replace("\0", " ")
+        return [f"input: {sys.stdin.read()}", f"command: {command}"]
+    return []
 
 
 def _succeed(job: StageJob, send: Any) -> None:

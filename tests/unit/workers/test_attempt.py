@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -17,6 +18,7 @@ from google.rpc import code_pb2
 
 from tailrace.channel import connect
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
 from tailrace.formats.jsonl import read_records
 from tailrace.formats.prediction import Prediction
 from tailrace.formats.stage_job import decode_job
@@ -38,6 +40,7 @@ from workers.reserve import Reserve
 from workers.settings import Settings
 
 TASK = TaskId("uid", "train", 2)
+KEY_A, KEY_B = "TAILRACE_JUDGE_KEY_A", "TAILRACE_JUDGE_KEY_B"
 CORES = tuple(sorted(os.sched_getaffinity(0)))
 
 
@@ -185,6 +188,35 @@ def test_no_secret_of_the_worker_is_in_the_environment_of_a_stage(
     (home,) = [line.removeprefix("HOME=") for line in logs if line.startswith("HOME=")]
     assert home != os.environ.get("HOME")
     assert Path(home).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", [run_pb2.STAGE_KIND_JUDGE, run_pb2.STAGE_KIND_TRAIN])
+def test_a_judge_gets_its_keys_on_standard_input_and_nowhere_else(
+    fake: FakeControlPlane, worker: Worker, tmp_path: Path, kind: run_pb2.StageKind.ValueType
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.touch(mode=0o600)
+    entries = {
+        name: {"host": "api.example.com", "key": f"sk-{name[-1]}"} for name in (KEY_A, KEY_B)
+    }
+    keys.write_text(json.dumps(entries))
+    settings = {"judge_keys_file": keys, "judge_endpoints": ("localhost:8000",)}
+    worker.means = replace(worker.means, settings=worker.means.settings.model_copy(update=settings))
+    endpoint = {"url": "https://api.example.com/v1", "model": "m", "api_key_env": KEY_A}
+    options = {"rubric": "r", "backend": {"endpoint": endpoint}}
+    judges = [{"name": "llm_rubric", "llm_rubric": options}]
+    order = make_order(fake, kind, judges=judges, act="input")
+    assert worker.run(order).outcome == "succeeded"
+    logs = fake.attempts[order.lease_token].logs()
+    (told,) = [line.removeprefix("input: ") for line in logs if line.startswith("input: ")]
+    assert not [line for line in logs if line.startswith("command: ") and "sk-" in line]
+    if kind == run_pb2.STAGE_KIND_TRAIN:
+        assert not told
+        return
+    assert EndpointAccess.decode(told.encode()) == EndpointAccess(
+        ["localhost:8000"], [EndpointKey(KEY_A, "api.example.com:443", "sk-A")]
+    )
+    assert "sk-" not in (worker.folder / "job.json").read_text()
 
 
 def test_a_chain_stops_when_told_so(fake: FakeControlPlane, worker: Worker) -> None:

@@ -59,3 +59,34 @@ def test_bad_bytes_are_replaced_and_long_text_is_marked() -> None:
     assert long.endswith(CUT_MARK)
     assert len(long.encode()) in (MAX_LINE_BYTES, MAX_LINE_BYTES - 1)
     assert printable(b"x" * MAX_LINE_BYTES) == "x" * MAX_LINE_BYTES
+
+
+def test_a_bar_without_a_line_feed_is_seen_while_it_runs() -> None:
+    reader, writer = os.pipe()
+    lines = read_lines(reader, 1000, partial_seconds=0.05)
+    os.write(writer, b"\r10%\r20%\r3")
+    assert next(lines) == (b"\r10%\r20%\r", False)
+    os.write(writer, "0% é".encode()[:-1])
+    assert next(lines) == (b"30% ", False)
+    os.write(writer, "é".encode()[1:] + b"\n\nnext\n")
+    assert [next(lines) for _ in range(3)] == [
+        ("é".encode(), False),
+        (b"", False),
+        (b"next", False),
+    ]
+    os.write(writer, b"Continue?")
+    assert next(lines) == (b"Continue?", False)
+    os.write(writer, b"\n")
+    os.close(writer)
+    assert list(lines) == []
+    os.close(reader)
+
+
+def test_lines_that_end_soon_stay_whole() -> None:
+    reader, writer = os.pipe()
+    lines = read_lines(reader, 1000, partial_seconds=60)
+    for part in (b"one ", b"line\n", b"rest"):
+        os.write(writer, part)
+    os.close(writer)
+    assert list(lines) == [(b"one line", False), (b"rest", False)]
+    os.close(reader)

@@ -14,9 +14,11 @@ from workers.settings import Settings
 def test_lists_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILRACE_POOLS", "cpu, gpu-h100,")
     monkeypatch.setenv("TAILRACE_STAGE_COMMAND", "python -m 'my stage'")
+    monkeypatch.setenv("TAILRACE_JUDGE_ENDPOINTS", "127.0.0.1:8000, [::1]:8000")
     monkeypatch.setenv("TAILRACE_STAGE_ENVIRONMENT", "HF_TOKEN,HTTPS_PROXY")
     settings = Settings()
     assert settings.pools == ("cpu", "gpu-h100")
+    assert settings.judge_endpoints == ("127.0.0.1:8000", "[::1]:8000")
     assert settings.stage_environment == ("HF_TOKEN", "HTTPS_PROXY")
     assert settings.stage_command == ("python", "-m", "my stage")
 
@@ -44,6 +46,8 @@ def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "ACCELERATOR": "abacus",
         "STAGE_COMMAND": "",
         "STAGE_ENVIRONMENT": "HF_TOKEN, TAILRACE_BROKER_URL",
+        "JUDGE_ENDPOINTS": "127.0.0.1:8000,http://host",
+        "JUDGE_PROXY": "http://user:password@proxy:3128",
     }
     for name, value in wrong.items():
         monkeypatch.setenv(f"TAILRACE_{name}", value)

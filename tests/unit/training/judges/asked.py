@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
@@ -11,8 +12,9 @@ from tailrace.formats.schema import parse
 from training.judges import Judge, JudgeError, Judgement, JudgeSetup, Question, make_judge
 
 
-def judge_of(spec: dict[str, Any]) -> Judge:
-    return make_judge(JudgeSetup(parse(JudgeSpec, spec)))
+def judge_of(spec: dict[str, Any], access: EndpointAccess | None = None) -> Judge:
+    setup = JudgeSetup(parse(JudgeSpec, spec), access=access or EndpointAccess())
+    return make_judge(setup)
 
 
 def prediction(text: str, role: ModelRole = ModelRole.TRAINED, **changes: Any) -> Prediction:

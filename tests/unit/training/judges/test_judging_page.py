@@ -16,6 +16,7 @@ from tailrace.formats.labelled_answer import LabelledAnswer
 from tailrace.formats.run_spec import RunSpec
 from tailrace.formats.schema import parse
 from training.judges import JudgeSetup
+from workers.judge_access import read_keys
 
 PAGE = (Path(__file__).parents[4] / "docs" / "judging.md").read_text()
 
@@ -31,8 +32,18 @@ def test_the_judges_are_valid() -> None:
     assert [judge.name for judge in spec.judges] == ["llm_rubric", "pairwise"]
 
 
+def test_the_file_of_keys_is_valid(tmp_path: Path) -> None:
+    _, keys = blocks("json")
+    path = tmp_path / "keys.json"
+    path.touch(mode=0o600)
+    path.write_text(keys)
+    (key,) = read_keys(path)
+    assert key.place == "judge.example:443"
+    assert any(f"api_key_env: {key.name}" in block for block in blocks("yaml"))
+
+
 def test_the_label_is_valid() -> None:
-    (label,) = map(json.loads, blocks("json"))
+    label, _ = map(json.loads, blocks("json"))
     assert parse(LabelledAnswer, label).label == "fail"
 
 

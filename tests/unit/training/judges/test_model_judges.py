@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.verdict import Outcome
 from tests.servers.chat import ChatServer, Say, chat_server
@@ -28,7 +29,6 @@ def grade(score: Any, reason: str = "because") -> str:
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(endpoint, "LONGEST_WAIT", 0.05)
-    monkeypatch.setenv(KEY, SECRET)
 
 
 def backend(server: ChatServer, **changes: Any) -> dict[str, Any]:
@@ -36,14 +36,19 @@ def backend(server: ChatServer, **changes: Any) -> dict[str, Any]:
     return {"endpoint": where | changes, "max_new_tokens": 50}
 
 
+def access(server: ChatServer) -> EndpointAccess:
+    """What an operator settles who runs the server."""
+    return EndpointAccess([server.place], [EndpointKey(KEY, server.place, SECRET)])
+
+
 def rubric(server: ChatServer, **changes: Any) -> Judge:
     options = {"rubric": "Be right.", "pass_score": 0.6, "backend": backend(server, **changes)}
-    return judge_of({"name": "llm_rubric", "llm_rubric": options})
+    return judge_of({"name": "llm_rubric", "llm_rubric": options}, access(server))
 
 
 def pairwise(server: ChatServer) -> Judge:
     options = {"criteria": "Shorter.", "backend": backend(server)}
-    return judge_of({"name": "pairwise", "pairwise": options})
+    return judge_of({"name": "pairwise", "pairwise": options}, access(server))
 
 
 def only(judge: Judge, text: str = "five") -> Judgement | JudgeError:
@@ -110,13 +115,15 @@ BAD = {
     "cut off": Say(b"", headers={"Content-Encoding": "gzip", "X-Short": "1"}),
     "silent": Say(silent=True),
     "trickle": Say(trickle=True),
+    "slow headers": Say(slow_headers=True),
 }
+SLOW = ("silent", "trickle", "slow headers")
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_a_failure_that_passes_is_tried_again(kind: str) -> None:
     with chat_server(lambda prompt, before: BAD[kind] if before < 2 else Say(grade(9))) as server:
-        timeout = "0.3s" if kind in ("silent", "trickle") else "20s"
+        timeout = "0.3s" if kind in SLOW else "20s"
         found = only(rubric(server, timeout=timeout))
         if isinstance(found, JudgeError) and timeout == "0.3s":
             # A slow machine may take longer than that for the good answer, too.
@@ -130,13 +137,13 @@ def test_a_failure_that_passes_is_tried_again(kind: str) -> None:
 @pytest.mark.parametrize("kind", BAD)
 def test_a_failure_that_stays_is_an_error_and_never_a_zero(kind: str) -> None:
     with chat_server(lambda prompt, before: BAD[kind]) as server:
-        timeout = "0.3s" if kind in ("silent", "trickle") else "20s"
+        timeout = "0.3s" if kind in SLOW else "20s"
         found = only(rubric(server, timeout=timeout, api_key_env=KEY))
         assert isinstance(found, JudgeError)
         assert "failed 3 times" in str(found)
         assert SECRET not in str(found)
         # A server that is slow itself may not have read what was given up by then.
-        assert len(server.requests) == 3 or kind in ("silent", "trickle")
+        assert len(server.requests) == 3 or kind in SLOW
 
 
 def test_a_refusal_is_not_tried_again() -> None:
@@ -173,12 +180,62 @@ def test_many_are_asked_at_a_time_and_answers_keep_their_order() -> None:
         assert len(server.requests) < before + 100
 
 
-def test_the_key_is_named_and_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(KEY)
-    with chat_server(lambda prompt, before: Say()) as server:
-        with pytest.raises(ConfigError, match=f"set {KEY}"):
-            rubric(server, api_key_env=KEY)
-        assert not server.requests
+def test_of_a_failing_answer_nothing_but_the_status_is_told() -> None:
+    body = "internal page with a password"
+    answers = [
+        Say(body, status=404),
+        Say(body, status=500),
+        Say(body.encode()),
+        Say(b'{"choices": "internal page with a password"}'),
+        Say(status=302, headers={"Location": "http://127.0.0.1/password"}),
+        Say(raw=b"SSH-2.0-internal page with a password\r\n"),
+        Say(raw=b"HTTP/1.1 200 OK\r\nbroken internal password\r\n\r\n"),
+    ]
+    for answer in answers:
+        with chat_server(lambda prompt, before, say=answer: say) as server:  # type: ignore[misc]
+            found = only(rubric(server, max_retries=0))
+        assert isinstance(found, JudgeError)
+        assert "internal" not in str(found)
+        assert "password" not in str(found)
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with chat_server(lambda prompt, before: Say(grade(9))) as target:
+        moved = Say(status=307, headers={"Location": f"{target.url}/chat/completions"})
+        with chat_server(lambda prompt, before: moved) as server:
+            found = only(rubric(server, api_key_env=KEY))
+        assert "HTTP 307, and redirects are not followed" in str(found)
+        assert not target.requests
+
+
+def test_a_server_that_repeats_the_key_does_not_have_it_in_verdicts() -> None:
+    with chat_server(lambda prompt, before: Say(grade(9, f"you sent {SECRET}"))) as server:
+        found = only(rubric(server, api_key_env=KEY))
+    assert isinstance(found, Judgement)
+    assert found.reason == "you sent ***"
+
+
+def test_a_key_goes_to_no_place_but_its_own() -> None:
+    with chat_server(lambda *_: Say(grade(9))) as other, chat_server(lambda *_: Say()) as own:
+        both = EndpointAccess([other.place, own.place], [EndpointKey(KEY, own.place, SECRET)])
+        options = {"rubric": "r", "backend": backend(other, api_key_env=KEY)}
+        with pytest.raises(ConfigError, match=f"no key {KEY} for {other.place}") as caught:
+            judge_of({"name": "llm_rubric", "llm_rubric": options}, both)
+        assert own.place not in str(caught.value), "whose key it is concerns nobody"
+        assert SECRET not in str(caught.value) + repr(both) + str(both.keys)
+        assert not other.requests
+
+
+def test_no_environment_variable_makes_a_key_or_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+    with chat_server(lambda *_: Say(grade(9))) as server, chat_server(lambda *_: Say()) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.place}")
+        options = {"rubric": "r", "backend": backend(server, api_key_env=KEY)}
+        with pytest.raises(ConfigError, match=f"no key {KEY}"):
+            judge_of({"name": "llm_rubric", "llm_rubric": options}, EndpointAccess([server.place]))
+        assert isinstance(only(rubric(server)), Judgement)
+        assert not proxy.requests
 
 
 def prefers(word: str) -> Say:
@@ -224,7 +281,7 @@ def test_half_a_comparison_is_an_error() -> None:
 
 def test_no_failing_item_is_scored_zero() -> None:
     """Half of the items fail in every way there is; the score is of the other half."""
-    kinds = [each for name, each in BAD.items() if name not in ("silent", "trickle")]
+    kinds = [each for name, each in BAD.items() if name not in SLOW]
 
     def answer(prompt: str, before: int) -> Say:
         number = int(prompt.split('"answer": "')[1].split('"')[0])

@@ -1,0 +1,164 @@
+"""The servers that judging models may be asked at, and the keys for them.
+
+A worker hands one :class:`EndpointAccess` to a JUDGE stage on its standard input; offline commands
+make one of their flags. A run file names a server and a key, but can only choose: every public
+address over https is allowed, other places are those that the operator lists, and each key belongs
+to one host.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tailrace.formats.schema import Violation, key, parse, to_mapping
+
+PLACES_VARIABLE = "TAILRACE_JUDGE_ENDPOINTS"
+"""The worker's setting that lists allowed places."""
+
+KEYS_VARIABLE = "TAILRACE_JUDGE_KEYS_FILE"
+"""The worker's setting that names the file of keys."""
+
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{2,45}")
+_PLACE = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*):(?P<port>\d{1,5})")
+_PATH = re.compile(r"(/[!-~]*)?")
+_LONGEST_KEY = 10_000
+
+
+@dataclass(frozen=True)
+class EndpointUrl:
+    """A server's URL, taken apart by the one parser that also decides where a key may go."""
+
+    scheme: str
+    """``http`` or ``https``."""
+    host: str
+    """Name or address in lower case, without brackets."""
+    port: int
+    """Port, also where the URL leaves it out."""
+    path: str
+    """Path, percent-encoded."""
+
+    @classmethod
+    def of(cls, url: str) -> EndpointUrl:
+        """Take a URL apart. Raises ``ValueError`` for what is not an http or https URL."""
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        if scheme not in _PORTS or parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must be an http or https URL without user, query and fragment")
+        host = (parts.hostname or "").removesuffix(".")
+        if not _HOST.fullmatch(host):
+            raise ValueError(
+                "names no host that can be reached: write an address, or a name in ASCII (xn--…)"
+            )
+        try:
+            port = _PORTS[scheme] if parts.port is None else parts.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError("names no port that can be reached")
+        if not _PATH.fullmatch(parts.path):
+            raise ValueError("has a path with characters that must be percent-encoded")
+        return cls(scheme, host, port, parts.path)
+
+    @property
+    def place(self) -> str:
+        """``host:port``, as :attr:`EndpointAccess.allowed` lists it."""
+        return _place(self.host, self.port)
+
+    @property
+    def authority(self) -> str:
+        """The value of the header ``Host``: the place, without the scheme's own port."""
+        return self.place.removesuffix(f":{_PORTS[self.scheme]}")
+
+
+def read_place(text: str, default_port: int | None = None) -> str:
+    """Return ``host:port`` as :attr:`EndpointUrl.place` writes it.
+
+    Raises ``ValueError`` for other text; without ``default_port`` the port must be there.
+    """
+    if default_port is not None and not re.search(r":\d+\Z", text.rpartition("]")[2]):
+        text = f"{text}:{default_port}"
+    match = _PLACE.fullmatch(text.strip())
+    host = match["host"].strip("[]").lower().removesuffix(".") if match else ""
+    if match is None or not _HOST.fullmatch(host) or not 0 < int(match["port"]) < 1 << 16:
+        raise ValueError(
+            f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000, judge.internal:443 or [::1]:8000"
+        )
+    return _place(host, int(match["port"]))
+
+
+@dataclass(frozen=True, repr=False)
+class EndpointKey:
+    """A key for one place; it is not in the text form."""
+
+    name: str = key("`api_key_env` of the endpoint.", minimum=1, max_length=128)
+    place: str = key("The only place (`host:port`) that it may be sent to.", max_length=300)
+    secret: str = key("The key.")
+
+    def violations(self, path: str) -> list[Violation]:
+        """A key goes into a header; its value is never shown."""
+        if 0 < len(self.secret) <= _LONGEST_KEY and re.fullmatch(r"[!-~]+", self.secret):
+            return []
+        wanted = f"must be 1-{_LONGEST_KEY} printable ASCII characters without blanks"
+        return [Violation(f"{path}.secret", wanted)]
+
+
+@dataclass(frozen=True, repr=False)
+class EndpointAccess:
+    """What a judge may reach beyond public addresses over https, and the keys it may send."""
+
+    allowed: list[str] = key(
+        "Places (`host:port`) that may have any address and be asked over http.",
+        default=[],
+        max_length=1000,
+        item_length=300,
+    )
+    keys: list[EndpointKey] = key(
+        "The keys that the spec's endpoints name.",
+        default=[],
+        max_length=100,
+    )
+    proxy: str | None = key(
+        "Place (`host:port`) of the HTTP proxy through which all endpoints are reached.",
+        default=None,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Places must be written in one way, since they are compared as text."""
+        places = [*self.allowed, *([self.proxy] if self.proxy else [])]
+        return [
+            Violation(f"{path}.allowed", f"{place!r} must be host:port")
+            for place in places
+            if not _is_place(place)
+        ]
+
+    def secret(self, name: str, place: str) -> str | None:
+        """Return a key by its name, if it is for ``place``."""
+        matches = (key.secret for key in self.keys if (key.name, key.place) == (name, place))
+        return next(matches, None)
+
+    def encode(self) -> bytes:
+        """Return what a stage process reads on its standard input."""
+        return json.dumps(to_mapping(self)).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> EndpointAccess:
+        """Read :meth:`encode`'s result; nothing at all allows nothing more.
+
+        Raises ``ValueError``.
+        """
+        return parse(cls, json.loads(content), "access") if content else cls()
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_place(text: str) -> bool:
+    try:
+        return read_place(text) == text
+    except ValueError:
+        return False

@@ -1,0 +1,143 @@
+"""YAML as people read it: values of YAML 1.2, bounded, and never one of two meanings.
+
+PyYAML reads YAML 1.1, in which ``010`` is 8, ``1:30`` is 90, ``no`` is false and ``2026-01-01`` is
+a date. Here these are what they look like, or refused where one cannot tell.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+MAX_VALUES = 100_000
+"""Most values of a file, with every alias and merge written out."""
+
+MAX_DEPTH = 60
+"""Deepest nesting of lists and mappings."""
+
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+_ALLOWED = frozenset(
+    _TAG + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")
+)
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
+_PREFIXED = re.compile(r"0(o[0-7]+|x[0-9a-fA-F]+)")
+
+
+def load(text: str) -> Any:
+    """Return the plain data of a document.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or not plain data.
+        ValueError: It is too large once written out, or ambiguous.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _Bounds().check(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only, with the scalars of YAML 1.2, text as keys and no key twice."""
+
+    # Not those of YAML 1.1, which the class above has.
+    yaml_implicit_resolvers: dict[str, Any] = {}
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag not in _ALLOWED:
+            problem = f"the tag {node.tag} is not allowed, plain values are"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_object(node, deep=deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse keys that are no text or there twice, then carry out merges."""
+        names = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"a key must be text {_at(key)}")
+            if key.tag == _MERGE:
+                continue
+            if key.value in names:
+                raise ValueError(f"the key {key.value[:80]!r} is there twice {_at(key)}")
+            names.add(key.value)
+            # A key is a name, also where its text looks like a number.
+            key.tag = f"{_TAG}str"
+        super().flatten_mapping(node)
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        if _PREFIXED.fullmatch(text):
+            return int(text, 0)
+        if not _DECIMAL.fullmatch(text):
+            bare = text.lstrip("+-").replace("_", "").lstrip("0") or "0"
+            raise ValueError(
+                f"{text[:40]} may be octal or decimal: write {bare[:40]}, 0o{bare[:40]} or "
+                f"'{text[:40]}' {_at(node)}"
+            )
+        return int(text.replace("_", ""))
+
+
+_Loader.add_constructor(f"{_TAG}int", _Loader.construct_int)
+for _name, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    ("merge", "<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})$"), _first)
+
+
+class _Bounds:
+    """Counts the values of a document as they would be without aliases, each node once."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._open: set[int] = set()
+
+    def check(self, node: yaml.Node) -> None:
+        """Raise ``ValueError`` for a document that is too large, too deep or endless."""
+        self._size(node, 1)
+
+    def _size(self, node: yaml.Node, depth: int) -> int:
+        if id(node) in self._open:
+            raise ValueError(f"an alias stands within what it names {_at(node)}")
+        if depth > MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+        known = self._sizes.get(id(node))
+        if known is not None:
+            return known
+        self._open.add(id(node))
+        size = 1
+        for child in _children(node):
+            size += self._size(child, depth + 1)
+            if size > MAX_VALUES:
+                raise ValueError(
+                    f"with its aliases written out it has more than {MAX_VALUES:,} values "
+                    f"{_at(node)}"
+                )
+        self._open.discard(id(node))
+        self._sizes[id(node)] = size
+        return size
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _at(node: yaml.Node) -> str:
+    return f"(line {node.start_mark.line + 1}, column {node.start_mark.column + 1})"

@@ -1,0 +1,208 @@
+"""The network as judges see it: public addresses, and the places that an operator listed.
+
+A name is resolved once for each connection; all of its addresses are checked, and the connection
+goes to one of those, so that a name server cannot answer otherwise the second time (DNS rebinding).
+The name itself still is what the certificate must be for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import httpcore2
+
+from tailrace.formats.endpoint_access import PLACES_VARIABLE, EndpointAccess, EndpointUrl
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
+_IPV4_AT_THE_END = [
+    ipaddress.IPv6Network(prefix)
+    for prefix in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+]
+"""IPv4 addresses written as IPv6: compatible, mapped, translated and NAT64 (RFC 4291, 6052)."""
+
+_ISATAP = {0x00005EFE, 0x02005EFE}
+_LONGEST_TUNNEL_ANSWER = 16_384
+
+
+class PlaceRefusedError(Exception):
+    """A place that a judge may not reach; the text names it and the way out."""
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is reachable from all of the internet, and not of this network.
+
+    IPv4 addresses inside of IPv6 ones count as what they are.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    inner = list(_inner_addresses(address))
+    if inner:
+        return all(is_public(str(each)) for each in inner)
+    if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_IPV6:
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _inner_addresses(address: _Address) -> Iterator[_Address]:
+    """Yield the IPv4 addresses that packets to an IPv6 address may end at."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return
+    last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if any(address in network for network in _IPV4_AT_THE_END):
+        yield last
+    elif address.sixtofour is not None:
+        yield address.sixtofour
+    elif address.teredo is not None:
+        yield from address.teredo
+    elif int(address) >> 32 & 0xFFFFFFFF in _ISATAP:
+        yield last
+
+
+class JudgeNetwork(httpcore2.NetworkBackend):
+    """Connects where an :class:`EndpointAccess` allows it, and nowhere else."""
+
+    def __init__(self, access: EndpointAccess) -> None:
+        self._access = access
+        self._sockets = httpcore2.SyncBackend()
+        self.deadline = Deadline()
+        """When the request of the calling thread must be done."""
+
+    def require_allowed(self, url: EndpointUrl) -> None:
+        """Raise :class:`PlaceRefusedError` for a place that is known to be out of reach.
+
+        A name that cannot be resolved now may be later, and is checked then.
+        """
+        if url.place in self._access.allowed:
+            return
+        if url.scheme != "https":
+            raise PlaceRefusedError(f"{url.place} is asked over http, not https; {_way_out(url)}")
+        try:
+            self._addresses(url.host, url.port)
+        except OSError:
+            return
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Connect to an address that was checked, through the proxy if there is one."""
+        try:
+            addresses = self._addresses(host, port)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} has no address: {error.strerror}") from error
+        place = EndpointUrl("https", host, port, "").place
+        if self._access.proxy is None or place in self._access.allowed:
+            return self._connect(addresses, port, timeout)
+        return self._tunnel(self._access.proxy, addresses[0], port, timeout)
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        """Resolve a name once. Raises ``OSError`` and :class:`PlaceRefusedError`."""
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
+        url = EndpointUrl("https", host, port, "")
+        if url.place not in self._access.allowed and not all(map(is_public, addresses)):
+            raise PlaceRefusedError(f"{url.place} is not at a public address; {_way_out(url)}")
+        return addresses
+
+    def _connect(
+        self, addresses: Iterable[str], port: int, timeout: float | None
+    ) -> httpcore2.NetworkStream:
+        """Connect to the first address that answers."""
+        failure: Exception = httpcore2.ConnectError("it has no address")
+        for address in addresses:
+            left = self.deadline.left(timeout, httpcore2.ConnectTimeout)
+            try:
+                return _TimedStream(self._sockets.connect_tcp(address, port, left), self.deadline)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    def _tunnel(
+        self, proxy: str, address: str, port: int, timeout: float | None
+    ) -> httpcore2.NetworkStream:
+        """Connect through the proxy, which is asked for the address that was checked."""
+        host, _, proxy_port = proxy.rpartition(":")
+        stream = self._connect([host.strip("[]")], int(proxy_port), timeout)
+        place = EndpointUrl("https", address, port, "").place
+        stream.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode(), timeout)
+        answer = b""
+        while b"\r\n\r\n" not in answer and len(answer) < _LONGEST_TUNNEL_ANSWER:
+            # One byte at a time: what follows the answer belongs to the tunnel.
+            byte = stream.read(1, timeout)
+            if not byte:
+                break
+            answer += byte
+        status = answer.split(b" ", 2)[1:2]
+        if status != [b"200"]:
+            stream.close()
+            raise httpcore2.ConnectError("the proxy opens no tunnel to it")
+        return stream
+
+
+class Deadline(threading.local):
+    """When the request of a thread must be done, however slowly its server answers."""
+
+    at = math.inf
+    """Seconds of the monotonic clock."""
+
+    def left(self, timeout: float | None, late: type[httpcore2.TimeoutException]) -> float:
+        """Return the seconds until then, at most ``timeout``; raise ``late`` if there are none."""
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise late("no whole answer in time")
+        return min(left, math.inf if timeout is None else timeout)
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A connection none of whose operations goes beyond the deadline of the calling thread."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what is there."""
+        left = self._deadline.left(timeout, httpcore2.ReadTimeout)
+        return self._stream.read(max_bytes, left)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all of ``buffer``."""
+        self._stream.write(buffer, self._deadline.left(timeout, httpcore2.WriteTimeout))
+
+    def close(self) -> None:
+        """Close it."""
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Go on encrypted, with a server whose certificate is for ``server_hostname``."""
+        left = self._deadline.left(timeout, httpcore2.ConnectTimeout)
+        stream = self._stream.start_tls(ssl_context, server_hostname, left)
+        return _TimedStream(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> object:
+        """Return what the connection knows about itself."""
+        return self._stream.get_extra_info(info)
+
+
+def _way_out(url: EndpointUrl) -> str:
+    return (
+        "judges reach public servers over https; the worker's operator can list this one in "
+        f"{PLACES_VARIABLE} (tailrace up --allow-endpoint {url.place}), and "
+        f"`python -m training.judge` takes --allow-endpoint {url.place}"
+    )
