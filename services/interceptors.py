@@ -29,13 +29,23 @@ _PACKAGE = "/tailrace.v1."
 _QUIET = ("Get", "List", "Stream", "Watch", "WorkerHeartbeat", "PublishEvents", "Query", "Read")
 """Methods whose calls are logged at debug level: they change nothing, or come all the time."""
 
-MAX_VIOLATION_BYTES = 4096
-"""Size of the field violations that one status names. gRPC clients refuse trailers of more than
-8 KiB (grpc.max_metadata_size), and the details travel in base64.
+MAX_STATUS_BYTES = 4096
+"""Size of a status with its details. gRPC clients refuse trailers of more than 8 KiB
+(grpc.max_metadata_size), the details travel in base64, and next to them the message once more.
 """
 
-_MAX_MESSAGE = 500
-"""Characters of a status message."""
+_MAX_MESSAGE = 1500
+"""Most bytes of a status message and of a violation's description, percent-encoded."""
+
+_MAX_METADATA = 200
+"""Most bytes of a name or value in an error's metadata, percent-encoded."""
+
+_MAX_METADATA_ENTRIES = 4
+
+_MORE_BYTES = 80
+"""Room for how many violations are left out."""
+
+_CUT_BYTES = len("…".encode()) * 3
 
 Continuation = Callable[
     [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
@@ -201,26 +211,52 @@ class CallInterceptor(_Interceptor):
 
 
 def status_of(error: TailraceError) -> status_pb2.Status:
-    """The google.rpc.Status of an error, with ErrorInfo and, for bad input, BadRequest."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    details = [_packed(info)]
+    """The google.rpc.Status of an error, with ErrorInfo and, for bad input, BadRequest.
+
+    Texts are shortened so that the trailers stay below what clients take.
+    """
+    metadata = {
+        _cut(name, _MAX_METADATA): _cut(value, _MAX_METADATA)
+        for name, value in list(error.metadata.items())[:_MAX_METADATA_ENTRIES]
+    }
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+    message = _cut(error.message, _MAX_MESSAGE)
+    status = status_pb2.Status(code=int(error.code), message=message, details=[_packed(info)])
     if isinstance(error, InvalidInput):
-        details.append(_packed(_bad_request(error)))
-    return status_pb2.Status(
-        code=int(error.code), message=error.message[:_MAX_MESSAGE], details=details
-    )
+        status.details.append(_packed(_bad_request(error, MAX_STATUS_BYTES - status.ByteSize())))
+    return status
 
 
-def _bad_request(error: InvalidInput) -> error_details_pb2.BadRequest:
+def _bad_request(error: InvalidInput, room: int) -> error_details_pb2.BadRequest:
+    """The violations that fit into so many bytes, and how many more there are."""
     bad = error_details_pb2.BadRequest()
+    room -= _MORE_BYTES
     for position, violation in enumerate(error.violations):
-        if bad.ByteSize() > MAX_VIOLATION_BYTES:
+        field, description = _cut(violation.field, 200), _cut(violation.description, _MAX_MESSAGE)
+        bad.field_violations.add(field=field, description=description)
+        if bad.ByteSize() > room:
+            del bad.field_violations[position]
             left_out = error.total - position
             bad.field_violations.add(description=f"and {left_out} more fields are wrong")
             break
-        field, description = violation.field[:200], violation.description[:_MAX_MESSAGE]
-        bad.field_violations.add(field=field, description=description)
     return bad
+
+
+def _cut(text: str, most: int) -> str:
+    """A text that UTF-8 can hold and that takes at most ``most`` bytes once it is percent-encoded.
+
+    gRPC sends a status message so: of a character that is not printable ASCII, each byte takes
+    three.
+    """
+    text = text[: most + 1].encode("utf-8", "replace").decode()
+    size = kept = 0
+    for position, char in enumerate(text):
+        size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode())
+        if size <= most - _CUT_BYTES:
+            kept = position + 1
+        elif size > most:
+            return text[:kept] + "…"
+    return text
 
 
 def _internal(error_id: str) -> status_pb2.Status:

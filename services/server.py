@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
 from services.api.eval_sets import EvalSetServicer
 from services.api.models import ModelServicer
+from services.api.rpc import Uploads
 from services.api.runs import RunServicer
 from services.api.stages import StageServicer
 from services.api.workers import FleetServicer
@@ -84,7 +86,7 @@ class ControlPlane:
                 pool_size=settings.database_pool_size,
                 statement_cache=settings.database_statement_cache,
             ),
-            blobs=FolderBlobStore(settings.data_dir),
+            blobs=FolderBlobStore(settings.data_dir, settings.min_free_bytes),
         )
         self.metrics = Metrics()
         self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
@@ -159,14 +161,19 @@ class ControlPlane:
                 ("grpc.keepalive_permit_without_calls", 1),
             ],
         )
+        uploads = Uploads(self.settings)
         run_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(self.context), server)
         stage_pb2_grpc.add_StageServiceServicer_to_server(StageServicer(self.context), server)
         worker_pb2_grpc.add_FleetServiceServicer_to_server(FleetServicer(self.context), server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(
-            ArtifactServicer(self.context), server
+            ArtifactServicer(self.context, uploads), server
         )
-        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(self.context), server)
-        evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(EvalSetServicer(self.context), server)
+        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(
+            DatasetServicer(self.context, uploads), server
+        )
+        evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(
+            EvalSetServicer(self.context, uploads), server
+        )
         model_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.context), server)
         baseline_pb2_grpc.add_BaselineServiceServicer_to_server(
             BaselineServicer(self.context), server
@@ -183,6 +190,12 @@ class ControlPlane:
             raise OSError(f"cannot listen on {self.settings.listen}: {error}") from error
         await server.start()
         self._server = server
+        if not _is_loopback(host):
+            _log.warning(
+                "clients are not authenticated: whoever reaches this address may start runs, read "
+                "and upload content; let a firewall or a proxy say who that is",
+                listen=self.settings.listen,
+            )
         return f"{host}:{port}"
 
     def _start_loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -199,3 +212,11 @@ class ControlPlane:
             _log.error("loop broke", loop=task.get_name(), exc_info=error)
             if not self.failed.done():
                 self.failed.set_exception(error)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether nothing outside this machine reaches a host; a name may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -61,8 +61,10 @@ class Settings(BaseSettings):
 
     max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024 * 1024)
     """Largest gRPC message that is taken; larger ones get RESOURCE_EXHAUSTED."""
-    max_blob_bytes: int = Field(default=256 * 1024**3, ge=1)
+    max_blob_bytes: int = Field(default=64 * 1024**3, ge=1)
     """Largest file of an artifact."""
+    min_free_bytes: int = Field(default=1024**3, ge=0)
+    """Space on the disk of ``data_dir`` that uploads and imports leave free."""
     max_dataset_bytes: int = Field(default=16 * 1024**3, ge=1)
     """Largest dataset that is imported."""
     max_artifact_bytes: int = Field(default=1024**4, ge=1)
@@ -74,6 +76,10 @@ class Settings(BaseSettings):
     label count together as well. A label is what the caller says it is."""
     max_open_streams: int = Field(default=2000, ge=1)
     """Most StreamLogs, StreamMetrics and WatchRun calls that are open at once."""
+    max_open_uploads: int = Field(default=256, ge=1)
+    """Most uploads and imports that are open at once."""
+    upload_idle_seconds: float = Field(default=60.0, gt=0)
+    """Longest pause between two messages of an upload or import."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 

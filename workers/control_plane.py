@@ -184,7 +184,7 @@ def typed(error: grpc.RpcError) -> Exception:
 
 def is_transient(error: TailraceError) -> bool:
     """Whether the same request may be answered later."""
-    return error.code in _AWAY
+    return error.code in _AWAY and error.reason != "MESSAGE_TOO_LARGE"
 
 
 _FIRST_WAIT = 0.1

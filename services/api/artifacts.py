@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert_content import artifact_to_proto, kind_from_proto
-from services.api.rpc import Rpc, prompt_messages
+from services.api.rpc import Rpc, Uploads
 from services.domain.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
@@ -19,8 +19,9 @@ from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
     """See ``protos/tailrace/v1/artifact.proto``."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
+        self._uploads = uploads
 
     async def Write(
         self,
@@ -28,13 +29,13 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         context: Rpc,
     ) -> artifact_pb2.WriteResponse:
         """Upload a blob, from where an earlier try stopped."""
-        requests = prompt_messages(request_iterator)
-        first = await anext(requests, None)
-        if first is None:
-            raise InvalidInput.field("resource_name", "is missing: the stream has no message")
-        committed = await artifacts.write(
-            self._context, first.resource_name, _chunks(first, requests)
-        )
+        with self._uploads.taken(request_iterator) as requests:
+            first = await anext(requests, None)
+            if first is None:
+                raise InvalidInput.field("resource_name", "is missing: the stream has no message")
+            committed = await artifacts.write(
+                self._context, first.resource_name, _chunks(first, requests)
+            )
         return artifact_pb2.WriteResponse(committed_size=committed)
 
     async def QueryWriteStatus(

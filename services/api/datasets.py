@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert_content import dataset_to_proto
-from services.api.rpc import Rpc, prompt_messages, upload_data
+from services.api.rpc import Rpc, Uploads, upload_data
 from services.domain.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
 from services.storage.columns import DEFAULT_PROJECT
@@ -17,8 +17,9 @@ from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     """See ``protos/tailrace/v1/dataset.proto``."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
+        self._uploads = uploads
 
     async def SeedDataset(
         self, request: dataset_pb2.SeedDatasetRequest, context: Rpc
@@ -34,14 +35,14 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         context: Rpc,
     ) -> dataset_pb2.Dataset:
         """Import traces from JSON lines, all or nothing."""
-        requests = prompt_messages(request_iterator)
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("payload") != "header":
-            raise InvalidInput.field("header", "must be the first message")
-        header = DatasetHeader(first.header.dataset_id, first.header.description)
-        dataset = await datasets.import_lines(
-            self._context, DEFAULT_PROJECT, header, upload_data(requests)
-        )
+        with self._uploads.taken(request_iterator) as requests:
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("payload") != "header":
+                raise InvalidInput.field("header", "must be the first message")
+            header = DatasetHeader(first.header.dataset_id, first.header.description)
+            dataset = await datasets.import_lines(
+                self._context, DEFAULT_PROJECT, header, upload_data(requests)
+            )
         return dataset_to_proto(dataset)
 
     async def GetDataset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert_content import eval_set_to_proto
-from services.api.rpc import Rpc, prompt_messages, upload_data
+from services.api.rpc import Rpc, Uploads, upload_data
 from services.domain.errors import InvalidInput
 from services.domain.eval_set import EvalSetHeader
 from services.storage.columns import DEFAULT_PROJECT
@@ -17,8 +17,9 @@ from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
 class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
     """See ``protos/tailrace/v1/evalset.proto``."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
+        self._uploads = uploads
 
     async def ImportEvalSet(
         self,
@@ -26,14 +27,14 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
         context: Rpc,
     ) -> evalset_pb2.EvalSet:
         """Import eval items from JSON lines, all or nothing."""
-        requests = prompt_messages(request_iterator)
-        first = await anext(requests, None)
-        if first is None or first.WhichOneof("payload") != "header":
-            raise InvalidInput.field("header", "must be the first message")
-        header = EvalSetHeader(first.header.eval_set_id, first.header.description)
-        made = await eval_sets.import_lines(
-            self._context, DEFAULT_PROJECT, header, upload_data(requests)
-        )
+        with self._uploads.taken(request_iterator) as requests:
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("payload") != "header":
+                raise InvalidInput.field("header", "must be the first message")
+            header = EvalSetHeader(first.header.eval_set_id, first.header.description)
+            made = await eval_sets.import_lines(
+                self._context, DEFAULT_PROJECT, header, upload_data(requests)
+            )
         return eval_set_to_proto(made)
 
     async def GetEvalSet(

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc.aio
 
 from services.domain.errors import InvalidInput, Unavailable
+from services.settings import Settings
 from services.storage.blobs import CHUNK_BYTES
+from services.usecases.quota import OpenStreams
 
 T = TypeVar("T")
 
 Rpc: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 """The context of a call in progress."""
 
-IDLE_SECONDS = 60.0
-"""Longest pause between two messages of an upload, in seconds."""
 
-
-async def prompt_messages(
-    requests: AsyncIterator[T], idle_seconds: float = IDLE_SECONDS
-) -> AsyncIterator[T]:
+async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> AsyncIterator[T]:
     """The messages of a client's stream; raises ``Unavailable`` (STREAM_IDLE) when it falls silent.
 
     A client that stops sending without closing would otherwise hold its upload's lock for ever.
@@ -39,6 +37,24 @@ async def prompt_messages(
                 "STREAM_IDLE", f"no message came for {idle_seconds:g} seconds: start again"
             ) from None
         yield message
+
+
+class Uploads:
+    """The uploads and imports that are open: bounded in number, and none may fall silent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._open = OpenStreams(settings.max_open_uploads, "uploads and imports")
+        self._idle_seconds = settings.upload_idle_seconds
+
+    @contextmanager
+    def taken(self, requests: AsyncIterator[T]) -> Iterator[AsyncIterator[T]]:
+        """One more, for as long as the block; its messages.
+
+        Raises ``ResourceExhausted`` (TOO_MANY_STREAMS), and where the messages are read
+        ``Unavailable`` (STREAM_IDLE).
+        """
+        with self._open.one_more():
+            yield prompt_messages(requests, self._idle_seconds)
 
 
 class UploadMessage(Protocol):

@@ -23,6 +23,7 @@ from services.storage.partial_upload import (
     PartialUpload,
     publish,
     remove_if_idle,
+    require_room,
     storage_errors,
     write_all,
 )
@@ -37,10 +38,12 @@ class FolderBlobStore:
     ``uploads/`` and ``blobs/`` must lie on one file system: a finished upload is renamed.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
+        """Make the folders; what is stored leaves ``min_free_bytes`` of the disk free."""
+        self._min_free_bytes = min_free_bytes
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
-        for folder in (self._blobs, self._uploads):
+        for folder in (root, self._blobs, self._uploads):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def upload_status(self, upload: UploadName) -> UploadStatus:
@@ -51,9 +54,11 @@ class FolderBlobStore:
     async def append(self, upload: UploadName, offset: int) -> AsyncIterator[BlobWriter]:
         """See :class:`services.storage.blobs.BlobStore`."""
         path = self._upload_path(upload)
+        await asyncio.to_thread(self._require_room, max(0, upload.blob.size_bytes - offset))
         partial = await _held(lambda: PartialUpload.open(upload, path, offset), PartialUpload.close)
         try:
-            yield _FolderBlobWriter(partial, self._blob_path(upload.blob.sha256))
+            target = self._blob_path(upload.blob.sha256)
+            yield _FolderBlobWriter(partial, target, self._require_room)
         finally:
             # Waits for a write that a cancellation left running; a chunk takes milliseconds.
             await asyncio.shield(asyncio.to_thread(partial.close))
@@ -101,6 +106,7 @@ class FolderBlobStore:
 
     def _put(self, source: BinaryIO) -> Blob:
         digest, size = hashlib.sha256(), 0
+        self._require_room(source.seek(0, os.SEEK_END) - source.seek(0))
         with storage_errors():
             descriptor, name = tempfile.mkstemp(prefix="put-", dir=self._uploads)
         path = Path(name)
@@ -131,6 +137,9 @@ class FolderBlobStore:
         newest = time.time() - idle_seconds
         return sum(remove_if_idle(path, newest) for path in list(self._uploads.iterdir()))
 
+    def _require_room(self, wanted: int) -> None:
+        require_room(self._uploads, wanted, self._min_free_bytes)
+
     def _blob_path(self, sha256: str) -> Path:
         if not is_sha256(sha256):
             # Callers parse names before they come here; this keeps a slip from becoming a path.
@@ -144,16 +153,24 @@ class FolderBlobStore:
 class _FolderBlobWriter:
     """A :class:`services.storage.blobs.BlobWriter` over a partial upload."""
 
-    def __init__(self, partial: PartialUpload, target: Path) -> None:
+    def __init__(
+        self, partial: PartialUpload, target: Path, require_room: Callable[[int], None]
+    ) -> None:
         self._partial = partial
         self._target = target
+        self._require_room = require_room
 
     @property
     def committed(self) -> int:
         return self._partial.committed
 
     async def write(self, data: bytes) -> None:
-        await asyncio.to_thread(self._partial.write, data)
+        await asyncio.to_thread(self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        # Others write to the same disk meanwhile.
+        self._require_room(len(data))
+        self._partial.write(data)
 
     async def finish(self) -> None:
         await asyncio.to_thread(self._partial.finish, self._target)

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import asyncpg
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.errors import Unavailable
+from services.domain.errors import InvalidInput, Unavailable
 from services.storage import answers
 from services.storage.engines import postgresql_engines, sqlite_engines
 from tailrace.formats.service_url import SQLITE, database_url, is_pooled
@@ -72,11 +73,29 @@ def _outage() -> Iterator[None]:
     """Tell an absent or overloaded database from a wrong statement."""
     try:
         yield
-    except (sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError):
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
         raise
     except (sa.exc.DBAPIError, sa.exc.TimeoutError, ConnectionError, TimeoutError) as error:
+        if _is_about_data(error):
+            raise InvalidInput.field(
+                "(request)", "holds a value that the database cannot store"
+            ) from error
         hint = {"hint": _POOLER_HINT} if "prepared statement" in str(error) else {}
         _log.warning("database unavailable", error=repr(error), **hint)
         raise Unavailable(
             "DATABASE_UNAVAILABLE", "the database cannot be reached now: try again"
         ) from error
+
+
+def _is_about_data(error: Exception) -> bool:
+    """Whether the database refused a value, such as a NUL: SQLSTATE class 22, data exception.
+
+    The driver itself refuses some values before it sends them.
+    """
+    cause = getattr(getattr(error, "orig", None), "__cause__", None)
+    state = str(getattr(cause, "sqlstate", None) or "")
+    return isinstance(error, sa.exc.DataError) or state.startswith("22") or _is_refusal(cause)
+
+
+def _is_refusal(cause: BaseException | None) -> bool:
+    return isinstance(cause, asyncpg.exceptions.InterfaceError) and isinstance(cause, ValueError)

@@ -5,6 +5,7 @@ Each pair is what writes and what reads; a reader refuses to write.
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,26 @@ from tailrace.formats.service_url import POSTGRESQL, SQLITE, postgresql_dsn, sql
 def sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
     """A pool of one connection that writes, one of ``pool_size`` that read."""
     path = sqlite_path(url)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _make_private(Path(path))
     writing = ["journal_mode=WAL", "synchronous=FULL"]
     writer = _sqlite_engine(
         path, "BEGIN IMMEDIATE", writing, pool_size=1, max_overflow=0, pool_timeout=60
     )
     reader = _sqlite_engine(path, "BEGIN", ["query_only=ON"], pool_size=pool_size)
     return writer, reader
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, if it is not there, for its owner alone; its log and index get its mode.
+
+    One of an earlier release that the rest of the world may read is closed to it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if file == path:
+            file.touch(mode=0o600)
+        with contextlib.suppress(OSError):
+            file.chmod(file.stat().st_mode & ~0o007)
 
 
 def _sqlite_engine(path: str, begin: str, pragmas: list[str], **pool: Any) -> AsyncEngine:

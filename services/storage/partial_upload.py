@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,18 @@ def storage_errors() -> Iterator[None]:
                 "STORAGE_FULL", "the artifact store is full: try again when space was freed"
             ) from error
         raise
+
+
+def require_room(folder: Path, wanted: int, min_free_bytes: int) -> None:
+    """Raise ``ResourceExhausted`` (STORAGE_FULL) unless a disk has room and keeps its reserve."""
+    free = shutil.disk_usage(folder).free
+    if free - wanted < min_free_bytes:
+        raise ResourceExhausted(
+            "STORAGE_FULL",
+            f"the disk of the artifact store has {free >> 20} MiB free: {wanted >> 20} MiB more "
+            f"would not leave the {min_free_bytes >> 20} MiB that TAILRACE_MIN_FREE_BYTES keeps; "
+            "try again when space was freed",
+        )
 
 
 def _open_locked(path: Path) -> int:

@@ -9,13 +9,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from services.domain.errors import InvalidInput, ResourceExhausted
 from services.domain.version import Lines
+from services.settings import Settings
 from services.storage.blobs import BlobStore
-from services.storage.partial_upload import storage_errors
+from services.storage.partial_upload import require_room, storage_errors
 from services.usecases.context import Context
 from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.listing import FileEntry
@@ -115,19 +115,44 @@ async def _spooled(
     context: Context, data: AsyncIterator[bytes], limit: int, kind: LineKind
 ) -> AsyncIterator[BinaryIO]:
     """A file without a name that holds everything that ``data`` yields, at its start."""
-    folder = context.settings.data_dir / "spool"
-    spool = await asyncio.to_thread(_open_spool, folder)
+    spool = _Spool(context.settings)
     try:
         size = 0
         async for chunk in data:
             size += len(chunk)
             if size > limit:
                 raise kind.too_large(f"{limit} bytes")
-            await asyncio.to_thread(_append, spool, chunk)
-        await _to_start(spool)
-        yield spool
+            await asyncio.to_thread(spool.append, chunk)
+        file = await asyncio.to_thread(spool.opened)
+        await _to_start(file)
+        yield file
     finally:
         await asyncio.to_thread(spool.close)
+
+
+class _Spool:
+    """A file without a name, opened once there is something to write: many callers send nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.data_dir / "spool"
+        self._min_free_bytes = settings.min_free_bytes
+        self._file: BinaryIO | None = None
+
+    def opened(self) -> BinaryIO:
+        if self._file is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+        return self._file
+
+    def append(self, chunk: bytes) -> None:
+        file = self.opened()
+        require_room(self._folder, len(chunk), self._min_free_bytes)
+        with storage_errors():
+            file.write(chunk)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 async def _to_start(spool: BinaryIO) -> None:
@@ -138,16 +163,6 @@ def _bad_lines(error: FormatError) -> InvalidInput:
     """The error that names each bad line as ``line N``."""
     found = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
     return InvalidInput(found, count=error.count)
-
-
-def _open_spool(folder: Path) -> BinaryIO:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=folder)
-
-
-def _append(spool: BinaryIO, chunk: bytes) -> None:
-    with storage_errors():
-        spool.write(chunk)
 
 
 def _rewind(spool: BinaryIO) -> None:

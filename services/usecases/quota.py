@@ -48,10 +48,11 @@ def _check(whose: str, found: int, most: int) -> None:
 
 
 class OpenStreams:
-    """Counts the streams that this process serves to followers."""
+    """Counts the streams of one kind that this process serves."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, noun: str = "streams of followers") -> None:
         self._most = most
+        self._noun = noun
         self._open = 0
 
     @contextmanager
@@ -60,7 +61,7 @@ class OpenStreams:
         if self._open >= self._most:
             raise ResourceExhausted(
                 "TOO_MANY_STREAMS",
-                f"{self._open} streams are followed here, at most {self._most} are allowed: end "
+                f"{self._open} {self._noun} are open here, at most {self._most} are allowed: end "
                 "one, or try again later",
             )
         self._open += 1

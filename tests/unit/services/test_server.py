@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -28,7 +29,7 @@ from tailrace.v1 import (
 )
 from tests.servers.node import free_port
 from tests.servers.worker_token import token_file
-from tests.unit.services.caller import Caller, failing
+from tests.unit.services.caller import Caller, failing, serving
 
 
 async def test_health_reflection_and_metrics_are_served(caller: Caller) -> None:
@@ -148,3 +149,17 @@ def test_an_older_server_says_so_and_changes_nothing(
     assert main() == 78
     (line,) = capsys.readouterr().err.splitlines()
     assert "the database has the schema 9999 of a newer Tailrace" in line
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [("127.0.0.1", False), ("localhost", False), ("[::1]", False), ("0.0.0.0", True)],  # noqa: S104
+)
+async def test_an_address_that_others_reach_is_warned_of(
+    host: str, warned: bool, sqlite_url: str, tmp_path: Path
+) -> None:
+    with structlog.testing.capture_logs() as entries:
+        async with serving(sqlite_url, tmp_path / "data", listen=f"{host}:0"):
+            pass
+    warnings = [e for e in entries if "clients are not authenticated" in e["event"]]
+    assert bool(warnings) == warned

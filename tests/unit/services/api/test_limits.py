@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ import grpc.aio
 import pytest
 
 from services.storage import logs
-from tailrace.v1 import run_pb2, stage_pb2
-from tests.unit.services.caller import Caller, decoded, serving
+from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, dataset_pb2, run_pb2, stage_pb2
+from tests.unit.services.caller import Caller, decoded, failing, serving
 
 LINE = "x" * 8000
 BATCHES = 40
@@ -26,6 +28,8 @@ async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
         "max_unfinished_runs": 3,
         "max_runs_per_label": {"team": 1},
         "max_open_streams": 2,
+        "max_open_uploads": 3,
+        "upload_idle_seconds": 1.0,
     }
     async with serving(sqlite_url, tmp_path / "data", **limits) as made:
         yield made
@@ -121,3 +125,54 @@ async def _write_log(caller: Caller, token: str) -> None:
 
 async def _lines(stream: Any) -> int:
     return sum([len(batch.lines) async for batch in stream])
+
+
+def _descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def test_open_uploads_are_bounded_and_silent_ones_end(caller: Caller) -> None:
+    """A stream that sends a header and then nothing holds a place until it is given up."""
+    header = dataset_pb2.ImportDatasetHeader(dataset_id="slow")
+    descriptors = _descriptors()
+    slow = [caller.datasets.ImportDataset() for _ in range(3)]
+    for call in slow:
+        await call.write(dataset_pb2.ImportDatasetRequest(header=header))
+    await asyncio.sleep(0.1)
+    assert _descriptors() <= descriptors
+    artifacts = artifact_pb2_grpc.ArtifactServiceStub(caller.channel)
+    one_more = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name="x")]))
+    reason, _ = await failing(one_more, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert reason == "TOO_MANY_STREAMS"
+    for call in slow:
+        assert (await failing(call, grpc.StatusCode.UNAVAILABLE))[0] == "STREAM_IDLE"
+    again = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name="x")]))
+    await failing(again, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+async def test_uploads_and_imports_leave_the_reserve_of_the_disk(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    async with serving(sqlite_url, tmp_path / "data") as caller:
+        blobs: Any = caller.plane.context.blobs
+        blobs._min_free_bytes = shutil.disk_usage(tmp_path).total
+        name = f"uploads/{uuid.uuid4()}/blobs/{'0' * 64}/{10 << 20}"
+        artifacts = artifact_pb2_grpc.ArtifactServiceStub(caller.channel)
+        call = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name=name, data=b"x")]))
+        reason, _ = await failing(call, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert reason == "STORAGE_FULL"
+        assert "TAILRACE_MIN_FREE_BYTES" in await call.details()
+
+
+async def test_an_import_leaves_the_reserve_of_the_disk(sqlite_url: str, tmp_path: Path) -> None:
+    async with serving(sqlite_url, tmp_path / "data") as caller:
+        settings = caller.plane.context.settings
+        object.__setattr__(settings, "min_free_bytes", shutil.disk_usage(tmp_path).total)
+        header = dataset_pb2.ImportDatasetHeader(dataset_id="d")
+        messages = [
+            dataset_pb2.ImportDatasetRequest(header=header),
+            dataset_pb2.ImportDatasetRequest(data=b"{}"),
+        ]
+        call = caller.datasets.ImportDataset(iter(messages))
+        reason, _ = await failing(call, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert reason == "STORAGE_FULL"

@@ -14,7 +14,7 @@ async def test_messages_pass() -> None:
         for i in range(3):
             yield i
 
-    assert [message async for message in prompt_messages(stream())] == [0, 1, 2]
+    assert [message async for message in prompt_messages(stream(), 5)] == [0, 1, 2]
 
 
 async def test_a_silent_stream_ends() -> None:

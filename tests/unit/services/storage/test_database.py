@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from services.domain.errors import Unavailable
+from services.domain.errors import InvalidInput, Unavailable
 from services.storage import workers
 from services.storage.database import Database
 from tests.servers.node import free_port
@@ -83,3 +84,36 @@ async def test_calls_that_are_cancelled_anywhere_leave_nothing_behind(database: 
     assert {name[1:] for name in seen if name[0] == "w"} == {
         name[1:] for name in seen if name[0] == "v"
     }
+
+
+async def test_a_value_that_no_database_holds_is_no_outage(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    for value, kind in (("a\0b", sa.Text()), (10**30, sa.Integer())):
+        with pytest.raises(InvalidInput, match="cannot store"):
+            async with database.read() as conn:
+                await conn.scalar(sa.select(sa.bindparam("value", value, kind)))
+    await database.close()
+
+
+def test_the_files_of_sqlite_are_for_their_owner_alone(tmp_path: Path) -> None:
+    async def use() -> None:
+        database = Database(f"sqlite+aiosqlite:///{tmp_path / 'data' / 'tailrace.db'}")
+        async with database.write() as conn:
+            await conn.execute(sa.text("CREATE TABLE t (x INTEGER)"))
+            modes = {f.name: f.stat().st_mode & 0o777 for f in (tmp_path / "data").iterdir()}
+        await database.close()
+        assert modes == dict.fromkeys(["tailrace.db", "tailrace.db-wal", "tailrace.db-shm"], 0o600)
+
+    asyncio.run(use())
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    # One of an earlier release.
+    (tmp_path / "data" / "tailrace.db").chmod(0o644)
+    asyncio.run(_open(tmp_path / "data" / "tailrace.db"))
+    assert (tmp_path / "data" / "tailrace.db").stat().st_mode & 0o007 == 0
+
+
+async def _open(path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{path}")
+    async with database.read() as conn:
+        await conn.scalar(sa.text("SELECT 1"))
+    await database.close()
