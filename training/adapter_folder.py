@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from training.file_errors import as_os_errors
 from training.lora import LoraTuning
 from training.models.family import Params
 
@@ -35,7 +36,8 @@ def save_adapter(folder: Path, tuning: LoraTuning, trained: Params, base: str | 
     text = json.dumps(adapter_config(tuning, base), indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     tensors = {_PREFIX + name: np.ascontiguousarray(value) for name, value in trained.items()}
-    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    with as_os_errors(folder / WEIGHTS):
+        save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(folder.stat().st_mode & 0o666)
 
 

@@ -21,6 +21,7 @@ from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatte
 from tailrace.formats.schema import parse, to_mapping
 from training.certificate import certify
 from training.errors import CheckpointError
+from training.file_errors import as_os_errors
 
 FORMAT = 2
 """Version of the layout; others are refused."""
@@ -78,18 +79,12 @@ def save_checkpoint(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     certificate = certify(checkpoint)
-    meta = {
-        "format": FORMAT,
-        "step": checkpoint.step,
-        "rng": checkpoint.rng,
-        "progress": checkpoint.progress,
-        "identity": checkpoint.identity,
-    }
-    save_file(checkpoint.arrays, str(draft / _STATE))
-    _write_json(draft / _META, meta)
-    _write_json(draft / CERTIFICATE, to_mapping(certificate))
-    for path in (*sorted(draft.iterdir()), draft):
-        _flush(path)
+    try:
+        _write_draft(draft, checkpoint, certificate)
+    except OSError:
+        # A full disk gets its space back.
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)
@@ -100,6 +95,22 @@ def save_checkpoint(
         if old not in kept:
             shutil.rmtree(old)
     return target, certificate
+
+
+def _write_draft(draft: Path, checkpoint: Checkpoint, certificate: Certificate) -> None:
+    meta = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "rng": checkpoint.rng,
+        "progress": checkpoint.progress,
+        "identity": checkpoint.identity,
+    }
+    with as_os_errors(draft / _STATE):
+        save_file(checkpoint.arrays, str(draft / _STATE))
+    _write_json(draft / _META, meta)
+    _write_json(draft / CERTIFICATE, to_mapping(certificate))
+    for path in (*sorted(draft.iterdir()), draft):
+        _flush(path)
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:

@@ -18,6 +18,7 @@ from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import InferResult
 from tailrace.formats.run_spec import InferSpec, MeshSpec
 from training.chat_format import ChatFormat, SpecialTextError
+from training.compilation_cache import delete_damaged_entries
 from training.data import special_text_error
 from training.errors import NoAnswersError
 from training.eval_output import summarize, write_eval_traces, write_predictions
@@ -50,6 +51,7 @@ class Evaluated:
     @classmethod
     def open(cls, folder: Path, clock: date | None = None) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`."""
+        delete_damaged_entries()
         model, params = load_model(folder)
         return cls(model, params, load_tokenizer(folder), end_tokens(folder), clock)
 

@@ -40,8 +40,9 @@ class Speed:
     """Their 90th percentile."""
     step_seconds_p99: float
     """Their 99th percentile."""
-    eta_seconds: float
-    """Time to go at the pace so far, evaluations and checkpoints included, compilation not."""
+    eta_seconds: float | None
+    """Time to go at the pace so far, evaluations and checkpoints included, compilation not; None
+    while all that has run was compiled at the same time, so that no pace is known."""
     host_memory_peak_bytes: int
     """The most resident bytes of this process so far."""
     device_memory_peak_bytes: int | None
@@ -171,9 +172,9 @@ class LoggingObserver(Observer):
 
     def metric(self, point: MetricPoint) -> None:
         """Show the curve as numbers."""
-        used = point.flops_utilization
+        used, to_go = point.flops_utilization, point.eta_seconds
         _log.info(
-            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s  %s to go%s",
+            "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s%s%s",
             len(str(self._total)),
             point.step,
             self._total,
@@ -181,7 +182,7 @@ class LoggingObserver(Observer):
             point.loss,
             point.learning_rate,
             f"{point.tokens_per_second:,.0f}",
-            timedelta(seconds=round(point.eta_seconds)),
+            "" if to_go is None else f"  {timedelta(seconds=round(to_go))} to go",
             "" if used is None else f"  {used:.1%} of peak",
         )
 

@@ -12,13 +12,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from tailrace.formats.train_spec import SaveDtype
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
 from training.models.folder import GENERATION_CONFIG, named_ends, read_config
-from training.models.weights import list_weights
+from training.models.weights import stored_types
 
 _TYPES: dict[str, Any] = {
     "F64": np.float64,
@@ -53,7 +52,9 @@ class Origin:
         """Read what is kept of a folder; errors as :func:`training.models.folder.load_model`."""
         path = folder / GENERATION_CONFIG
         generation = path.read_bytes().decode("utf-8") if path.is_file() else None
-        return cls(read_config(folder), generation, _read_dtypes(folder, model))
+        types = stored_types(folder, model)
+        dtypes = {name: _TYPES.get(kind, np.float32) for name, kind in types.items()}
+        return cls(read_config(folder), generation, dtypes)
 
     @classmethod
     def fresh(cls, model: Model, end: int) -> Origin:
@@ -131,15 +132,3 @@ def _is_finite(value: NDArray[Any]) -> bool:
 def _listed(names: Iterable[str]) -> str:
     first, *others = names
     return f"{first} and {len(others)} more" if others else first
-
-
-def _read_dtypes(folder: Path, model: Model) -> dict[str, Any]:
-    dtypes: dict[str, Any] = dict.fromkeys(model.shapes, np.float32)
-    for path in list_weights(folder):
-        with safe_open(str(path), framework="numpy") as file:
-            for stored in file.keys():  # noqa: SIM118 - the file is no mapping
-                name = stored if stored in dtypes else model.family.prefix + stored
-                kind = _TYPES.get(file.get_slice(stored).get_dtype())
-                if name in dtypes and kind is not None:
-                    dtypes[name] = kind
-    return dtypes

@@ -101,6 +101,9 @@ def require_device() -> None:
     """Start JAX's backend now; raise :class:`training.errors.DeviceError` when it is not there."""
     import jax
 
+    from training.compilation_cache import delete_damaged_entries
+
+    delete_damaged_entries()
     try:
         jax.devices()
     except RuntimeError as error:

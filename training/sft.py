@@ -29,6 +29,7 @@ from training.checkpoint import checkpoint_identity, checkpoint_step
 from training.data import Encoded, encode_traces
 from training.errors import ConfigError, DataError
 from training.estimate import estimate, free_memory, require_fit
+from training.file_errors import as_os_errors
 from training.lora import LoraTuning
 from training.models.family import Model, Params
 from training.models.folder import GENERATION_CONFIG, load_model, save_model, weights_digest
@@ -185,7 +186,8 @@ def save_folder(
 ) -> None:
     """Write a model folder of its own, in float32, with its tokenizer and chat template."""
     save_model(folder, model, params, int(tokenizer.eos_token_id))
-    tokenizer.save_pretrained(folder)
+    with as_os_errors(folder):
+        tokenizer.save_pretrained(folder)
 
 
 def save_trained(folder: Path, start: Start, params: Params, save_dtype: SaveDtype) -> None:
@@ -199,7 +201,8 @@ def save_trained(folder: Path, start: Start, params: Params, save_dtype: SaveDty
     values = origin.cast(params, save_dtype)
     facts = origin.config_facts(save_dtype, end)
     save_model(folder, start.model, values, end, facts=facts)
-    tokenizer.save_pretrained(folder)
+    with as_os_errors(folder):
+        tokenizer.save_pretrained(folder)
     settings = origin.generation_text(end)
     if settings is not None:
         (folder / GENERATION_CONFIG).write_bytes(settings.encode())

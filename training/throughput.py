@@ -78,16 +78,19 @@ class Throughput:
             step_seconds_p50=p50,
             step_seconds_p90=p90,
             step_seconds_p99=p99,
-            eta_seconds=round(steps_to_go * self._pace(), 1),
+            eta_seconds=self._eta(steps_to_go),
             host_memory_peak_bytes=host_memory_peak(),
             device_memory_peak_bytes=device_memory_peak(),
         )
 
-    def _pace(self) -> float:
-        """Seconds per step, whatever comes between steps included."""
+    def _eta(self, steps_to_go: int) -> float | None:
+        """Return the seconds to go, whatever comes between steps included; None if unknown."""
+        if not steps_to_go:
+            return 0.0
         if not self._steps:
-            return self._last
-        return max(0.0, self._clock() - self._begun - self._compiling) / self._steps
+            return None
+        running = max(0.0, self._clock() - self._begun - self._compiling)
+        return round(steps_to_go * running / self._steps, 1)
 
 
 @dataclass

@@ -208,5 +208,11 @@ def _files(cluster: Cluster) -> list[str]:
     folders = [cluster.data_disk.folder / "uploads", cache / "incoming"]
     found = [p for folder in folders if folder.is_dir() for p in folder.iterdir()]
     for disk in cluster.disks.values():
-        found += [p for p in disk.folder.rglob("*") if p.is_dir() and "." in p.name]
+        # A slot's home folder outlives its attempts.
+        homes = set(disk.folder.rglob("*.home"))
+        found += [
+            p
+            for p in disk.folder.rglob("*")
+            if p.is_dir() and "." in p.name and homes.isdisjoint({p, *p.parents})
+        ]
     return [f"file {path}" for path in found]

@@ -145,7 +145,18 @@ def cover() -> list[Cell]:
         best = max(everything, key=lambda cell: len(everything[cell] & open_pairs))
         open_pairs -= everything[best]
         chosen.append(Cell(*best))
-    return chosen
+    return [*chosen, *(cell for cell in full_disks() if cell not in chosen)]
+
+
+def full_disks() -> list[Cell]:
+    """A disk that is full while a checkpoint is written, by whom it is filled for: a cover of pairs
+    need not have all three at once.
+    """
+    return [
+        Cell(target, Fault.DISK, Moment.CHECKPOINT, Side.BEFORE, kind)
+        for target in (Target.STAGE, Target.WORKER)
+        for kind in Kind
+    ]
 
 
 def pairs(cell: Sequence[enum.StrEnum]) -> Iterator[tuple[enum.StrEnum, enum.StrEnum]]:

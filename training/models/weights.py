@@ -28,6 +28,7 @@ from tailrace.formats.model_folder import lacks, weight_places
 from tailrace.formats.outside_json import read_object
 from tailrace.formats.safetensors_header import PREFIX_BYTES, Entry, header_length, read_header
 from training.errors import ModelConfigError, ModelNotFoundError
+from training.file_errors import as_os_errors
 from training.models.family import Model, Params
 
 WEIGHTS = "model.safetensors"
@@ -125,6 +126,21 @@ def write_weights(
     (folder / INDEX).write_text(text, encoding="utf-8")
 
 
+def stored_types(folder: Path, model: Model) -> dict[str, str]:
+    """Return the type that each parameter is stored in, as safetensors names it (``BF16``).
+
+    Errors as :func:`list_weights`.
+    """
+    family = ARCHITECTURES[model.family.model_type]
+    types = {}
+    for stored, (_, entry, _) in _places(folder, list_weights(folder)).items():
+        name = parameter_name(stored, model.shapes, family)
+        if name == OUTPUT_LAYER and name not in model.shapes:
+            name = family.embedding
+        types[name] = entry.tensor.dtype
+    return {name: types[name] for name in model.shapes}
+
+
 def weights_digest(folder: Path) -> str:
     """The sha256 of the weight file, or of the canonical JSON of all files' sha256 by name.
 
@@ -170,7 +186,7 @@ def _read_file(path: Path, names: list[str], model: Model) -> Params:
     params: Params = {}
     try:
         # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.
-        with safe_open(str(path), framework="flax") as file:
+        with as_os_errors(path), safe_open(str(path), framework="flax") as file:
             for stored in names:
                 name = parameter_name(stored, model.shapes, family)
                 if name == OUTPUT_LAYER and name not in model.shapes:
@@ -238,6 +254,7 @@ def _shards(params: Mapping[str, Any], limit: int) -> Iterator[list[str]]:
 
 def _write_file(path: Path, params: Mapping[str, Any], names: list[str]) -> None:
     tensors = {name: np.ascontiguousarray(params[name]) for name in names}
-    save_file(tensors, str(path), metadata={"format": "pt"})
+    with as_os_errors(path):
+        save_file(tensors, str(path), metadata={"format": "pt"})
     # The library makes it readable to its owner only; the folder's other files are not.
     path.chmod(path.parent.stat().st_mode & 0o666)

@@ -40,11 +40,12 @@ def test_compilation_counts_for_nothing_once_there_is_more(clock: Clock) -> None
     assert seen.eta_seconds == 5.0
 
 
-def test_the_first_point_has_the_compiled_call_to_go_by(clock: Clock) -> None:
+def test_the_first_point_has_the_compiled_call_to_go_by_and_no_time_to_go(clock: Clock) -> None:
     counted = made(clock)
     call(counted, clock, 32.0)
     seen = counted.take(steps_to_go=2)
-    assert (seen.tokens_per_second, seen.step_seconds_p50, seen.eta_seconds) == (2.0, 16.0, 32.0)
+    assert (seen.tokens_per_second, seen.step_seconds_p50, seen.eta_seconds) == (2.0, 16.0, None)
+    assert counted.take(steps_to_go=0).eta_seconds == 0.0
 
 
 def test_two_points_of_one_call_have_its_rate(clock: Clock) -> None:

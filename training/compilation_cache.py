@@ -1,0 +1,53 @@
+"""JAX's persistent compilation cache, where JAX itself never replaces an entry."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+_SUFFIXES = ("-cache", "-atime")
+"""Ends of the names of an entry's files."""
+
+
+@functools.cache
+def delete_damaged_entries() -> None:
+    """Let this process delete each entry of the compilation cache that it cannot read.
+
+    JAX compiles the program again, but does not write an entry that is there: every later start
+    would fail to read it as well. Must be called before programs are compiled; further calls do
+    nothing.
+    """
+    # JAX tells the key of an entry nowhere else.
+    from jax._src import compilation_cache
+
+    read = compilation_cache.get_executable_and_time
+
+    @functools.wraps(read)
+    def read_or_delete(cache_key: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(cache_key, *arguments, **options)
+        except OSError:
+            raise  # The file system failed, which says nothing of the entry.
+        except Exception:
+            _delete(cache_key)
+            raise
+
+    compilation_cache.get_executable_and_time = read_or_delete
+
+
+def _delete(key: str) -> None:
+    import jax
+
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    if not folder:
+        return
+    _log.warning("the compilation cache's entry %s is damaged: it is deleted and made again", key)
+    for suffix in _SUFFIXES:
+        try:
+            (Path(folder) / f"{key}{suffix}").unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("it cannot be deleted: %s", error)
