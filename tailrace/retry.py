@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import tenacity
 
-from tailrace.errors import from_rpc, is_unavailable
+from tailrace.errors import TailraceError, from_rpc, is_unavailable
 
 _log = logging.getLogger("tailrace")
 # Without a handler of the application, logging would write warnings to stderr.
@@ -45,14 +45,17 @@ class RetryPolicy:
     reconnect_timeout: float = 300.0
     """How long a broken stream tries to come back before it gives up; starts anew with each
     message that arrives."""
+    on_absence: Callable[[TailraceError], None] | None = field(default=None, compare=False)
+    """Called before each wait of a stream, with the error: to tell whoever follows it."""
 
     def unary(self, timeout: float) -> Attempts:
         """The attempts of one unary call, ended by its overall deadline."""
-        return self._context(self.attempts, timeout)
+        return self._context(self.attempts, timeout, _tell)
 
     def stream(self) -> Attempts:
         """The attempts to reconnect a stream."""
-        return self._context(None if self.attempts > 1 else 1, self.reconnect_timeout)
+        attempts = None if self.attempts > 1 else 1
+        return self._context(attempts, self.reconnect_timeout, self._tell_follower)
 
     def was_connected(self, opened: float) -> bool:
         """Whether a stream that was opened then (``time.monotonic()``) broke after standing.
@@ -62,7 +65,18 @@ class RetryPolicy:
         """
         return self.attempts > 1 and time.monotonic() - opened > STANDING_SECONDS
 
-    def _context(self, attempts: int | None, timeout: float) -> Attempts:
+    def _tell_follower(self, state: tenacity.RetryCallState) -> None:
+        _tell(state)
+        error = _error(state)
+        if self.on_absence is not None and isinstance(error, grpc.RpcError):
+            self.on_absence(from_rpc(error))
+
+    def _context(
+        self,
+        attempts: int | None,
+        timeout: float,
+        before_sleep: Callable[[tenacity.RetryCallState], None],
+    ) -> Attempts:
         stop: Any = tenacity.stop_after_delay(timeout)
         if attempts is not None:
             stop = stop | tenacity.stop_after_attempt(attempts)
@@ -72,7 +86,7 @@ class RetryPolicy:
                 "retry": tenacity.retry_if_exception(is_unavailable),
                 "stop": stop,
                 "wait": wait + tenacity.wait_random(0, self.jitter),
-                "before_sleep": _tell,
+                "before_sleep": before_sleep,
                 "reraise": True,
             }
         )
@@ -97,10 +111,14 @@ class Attempts:
 
 
 def _tell(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome is not None else None
+    error = _error(state)
     _log.warning(
         "%s; attempt %d follows in %.1f s",
         from_rpc(error) if isinstance(error, grpc.RpcError) else error,
         state.attempt_number + 1,
         state.upcoming_sleep,
     )
+
+
+def _error(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, server_address
 from tailrace.cli.report import CommandError
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
@@ -96,15 +96,17 @@ ONE_TRY = RetryPolicy(attempts=1)
 
 def connect(server: str | None, retry: RetryPolicy | None = None) -> Client:
     """The client of a command. Raises ``BadParameter`` for an address that is none."""
-    try:
-        return Client(server, retry=retry or RETRY)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from error
+    return Client(address(server), retry=retry or RETRY)
 
 
-def connect_aio(server: str | None) -> AsyncClient:
+def connect_aio(server: str | None, retry: RetryPolicy | None = None) -> AsyncClient:
     """The asyncio client of a command; as :func:`connect`."""
+    return AsyncClient(address(server), retry=retry or RETRY)
+
+
+def address(server: str | None) -> str:
+    """Return the address of a command's control plane; errors as :func:`connect`."""
     try:
-        return AsyncClient(server, retry=RETRY)
+        return server_address(server)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error

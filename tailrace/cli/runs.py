@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.absence import Absence
 from tailrace.cli.comparison import compare
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.judging import judge
-from tailrace.cli.options import Json, Limit, Output, RunName, Server, connect
+from tailrace.cli.options import Json, Limit, Output, RunName, Server, address, connect
 from tailrace.cli.run_report.command import report
 from tailrace.cli.submit import follow_run, print_run, submit
 from tailrace.cli.verify import verify as verify_run
 from tailrace.cli.views import log_text
+from tailrace.client.blocking import Client
 from tailrace.client.runs import TERMINAL_STATES
 from tailrace.formats.stage_job import LogLevel
 from tailrace.formats.verdict import Outcome
@@ -120,7 +124,7 @@ def watch(run: RunName, server: Server = None, as_json: Json = False) -> None:
     """Follow a run live until it has ended; the exit code tells how."""
     if not as_json:
         raise typer.Exit(follow_run(run, server, as_json))
-    with connect(server) as client:
+    with _following(server) as client:
         code = exit_codes.RUN_FAILED
         for snapshot in client.watch_run(run):
             output.print_json_line(output.plain(snapshot))
@@ -142,7 +146,7 @@ def logs(
     # Every line is at least DEBUG; no filter lets the whole log be verified.
     min_level = "" if level is LogLevel.DEBUG else level.value
     out = output.console()
-    with connect(server) as client:
+    with _following(server) as client:
         batches = client.stream_logs(
             run, follow=follow_it, stage=stage, min_level=min_level, contains=contains
         )
@@ -167,7 +171,7 @@ def metrics(
 ) -> None:
     """Print metric points; JSON is one line per point."""
     out = output.console()
-    with connect(server) as client:
+    with _following(server) as client:
         for batch in client.stream_metrics(run, follow=follow_it, metric_names=names or ()):
             for point in batch.points:
                 if as_json:
@@ -291,6 +295,16 @@ def retry(run: RunName, server: Server = None, as_json: Json = False) -> None:
     """Queue a failed or cancelled run again from its first unfinished stage."""
     with connect(server) as client:
         _print_state(client.retry_run(run), as_json)
+
+
+@contextmanager
+def _following(server: str | None) -> Iterator[Client]:
+    """Connect a client that says on stderr when its streams wait for the control plane."""
+    with (
+        Absence(address(server), output.console(stderr=True)) as absence,
+        connect(server, absence.retry) as client,
+    ):
+        yield client
 
 
 def _print_state(run: run_pb2.Run, as_json: bool) -> None:

@@ -7,9 +7,11 @@ import asyncio
 import typer
 
 from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli.absence import Absence
 from tailrace.cli.follow import follow
-from tailrace.cli.options import connect, connect_aio
+from tailrace.cli.options import address, connect, connect_aio
 from tailrace.cli.views import view_for
+from tailrace.errors import Unavailable
 from tailrace.formats.run_spec import RunSpec
 from tailrace.v1 import run_pb2
 
@@ -30,16 +32,21 @@ def submit(
 def follow_run(name: str, server: str | None, as_json: bool) -> int:
     """Show a run until its end, then its result; the exit code that tells how it ended."""
     out = output.console(stderr=as_json)
+    absence = Absence(address(server), out)
 
     async def show() -> run_pb2.Run:
-        async with connect_aio(server) as client:
-            with view_for(out) as view:
+        async with connect_aio(server, absence.retry) as client:
+            with absence, view_for(out) as view:
                 return await follow(client, name, view)
 
     try:
         run = asyncio.run(show())
     except KeyboardInterrupt:
         hint = f"{name} goes on; stop it with: tailrace runs cancel {name}"
+        output.console(stderr=True).print(hint)
+        raise
+    except Unavailable:
+        hint = f"{name} may go on; follow it again with: tailrace runs watch {name}"
         output.console(stderr=True).print(hint)
         raise
     print_run(run, as_json)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+import pytest
+
+from tailrace.cli import absence
+from tailrace.v1 import run_pb2
+from tests.servers.node import free_port
+
+COMMANDS = [
+    "runs watch r",
+    "runs watch r --json",
+    "runs logs r --follow",
+    "runs metrics r --follow",
+]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absence, "RETRY", dataclasses.replace(absence.RETRY, reconnect_timeout=5.0))
+    monkeypatch.setattr(absence, "_ASK_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_follower_says_once_that_it_waits_and_once_that_it_goes_on(
+    served: Any, plane: Any, command: str
+) -> None:
+    plane.runs.runs["runs/r"] = run_pb2.Run(name="runs/r")
+    plane.kill()
+    restart = threading.Timer(0.6, plane.start)
+    restart.start()
+    followed = served(*command.split())
+    restart.join()
+    said = followed.out + followed.err
+    assert said.count(f"; waiting for {plane.address}, for 5 s at most") == 1
+    assert said.count(f"{plane.address} is back") == 1
+    if "--json" in command:
+        assert followed.json_lines()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_follower_that_gives_up_says_so_and_names_the_server(
+    tailrace: Any, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(absence, "RETRY", dataclasses.replace(absence.RETRY, reconnect_timeout=0.3))
+    server = f"127.0.0.1:{free_port()}"
+    ended = tailrace(*command.split(), "--server", server)
+    assert ended.code == 5
+    said = ended.out + ended.err
+    assert said.count("waiting for") == 1
+    assert f"error: nobody answers at {server}" in ended.err
+    assert "is back" not in said
