@@ -11,6 +11,7 @@ import typer
 
 from tailrace.cli import exit_codes, output, run_view
 from tailrace.cli.absence import Absence
+from tailrace.cli.cancel import cancel
 from tailrace.cli.comparison import compare
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.judging import judge
@@ -29,6 +30,7 @@ from tailrace.v1 import evaluation_pb2, run_pb2
 
 app = typer.Typer(help="Submit runs, follow them, read their results.", no_args_is_help=True)
 
+app.command("cancel")(cancel)
 app.command("compare")(compare)
 app.command("judge")(judge)
 app.command("report")(report)
@@ -281,13 +283,6 @@ def verify(
     with connect(server) as client:
         code = verify_run(client, run, other, as_json=as_json)
     raise typer.Exit(code)
-
-
-@app.command("cancel")
-def cancel(run: RunName, server: Server = None, as_json: Json = False) -> None:
-    """Cancel a run that has not ended."""
-    with connect(server) as client:
-        _print_state(client.cancel_run(run), as_json)
 
 
 @app.command("retry")
