@@ -70,10 +70,14 @@ class Browser:
             raise RuntimeError(str(found["exceptionDetails"]))
         return found["result"].get("value")
 
-    def picture(self, path: Path, width: int = 1200) -> None:
-        """Write the whole page, so many pixels wide, as PNG."""
+    def resize(self, width: int) -> None:
+        """Make the window so many pixels wide."""
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         self._ask("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def picture(self, path: Path, width: int = 1200) -> None:
+        """Write the whole page, so many pixels wide, as PNG."""
+        self.resize(width)
         shot = self._ask("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tailrace.cli import output
 from tailrace.v1 import run_pb2
 
 STEPS = 8
@@ -43,11 +44,11 @@ def _few(steps: list[int]) -> list[int]:
 
 
 def _value(column: dict[int, float], step: int) -> str:
-    return f"{column[step]:.4f}" if step in column else "-"
+    return output.loss(column[step]) if step in column else "-"
 
 
 def _lowest(column: dict[int, float]) -> str:
     if not column:
         return "-"
     step = min(column, key=lambda each: (column[each], each))
-    return f"{column[step]:.4f} at {step:,}"
+    return f"{output.loss(column[step])} at {step:,}"

@@ -23,6 +23,8 @@ from tailrace.protomap import to_mapping
 _PIPED_TEXT = 60
 """Characters of free text that a table shows where there is no terminal."""
 
+_LARGE_LOSS = 1e6
+
 _UNSAFE = re.compile(
     # C0 but for tab and line feed, DEL and C1: they move the cursor, rewrite lines, call programs.
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
@@ -172,6 +174,11 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return one_line(str(value))
+
+
+def loss(value: float) -> str:
+    """A loss with four decimals; one that is no longer a loss as a power of ten."""
+    return f"{value:.4f}" if abs(value) < _LARGE_LOSS else f"{value:.4g}"
 
 
 def moment(value: timestamp_pb2.Timestamp) -> str:

@@ -145,7 +145,9 @@ def print_result(run: run_pb2.Run) -> None:
     trained = train_result(run)
     fields: list[tuple[str, object]] = []
     if trained is not None:
-        fields.append(("loss", f"{trained.first_loss:.4f} -> {trained.last_loss:.4f}"))
+        fields.append(
+            ("loss", f"{output.loss(trained.first_loss)} -> {output.loss(trained.last_loss)}")
+        )
         fields.append(("training", f"{trained.steps} steps, {trained.seconds:.1f} s"))
         fields.append(("overlong", overlong_text(trained)))
     judged = scores(run)

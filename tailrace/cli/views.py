@@ -81,7 +81,7 @@ class LiveView:
 
     def metric(self, stage: str, point: run_pb2.MetricPoint) -> None:
         """Show the loss beside its stage's bar."""
-        self._losses[stage] = f"loss {point.value:.4f}"
+        self._losses[stage] = f"loss {output.loss(point.value)}"
         if stage in self._bars:
             self._progress.update(self._bars[stage], note=f"RUNNING {self._losses[stage]}")
 

@@ -16,6 +16,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 40
 _MOST_POINTS = 600
 """More than there are pixels to show them."""
 
+_LARGEST = 1e300
+"""Largest value that is drawn where it is: ten times as much must still be a number."""
+
 _FEW_POINTS = 40
 """Each of so few gets a dot, which shows its value to the pointer."""
 
@@ -66,6 +69,7 @@ class Chart:
 
 def chart(curves: Mapping[str, Points]) -> Chart | None:
     """The chart of curves by name; None without any point."""
+    curves = {name: _drawable(curve) for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
     if not points:
         return None
@@ -80,6 +84,15 @@ def chart(curves: Mapping[str, Points]) -> Chart | None:
         x_ticks=[Tick(x.at(tick), f"{tick:,.0f}") for tick in steps],
         y_ticks=[Tick(y.at(tick), f"{tick:.6g}") for tick in values],
     )
+
+
+def _drawable(curve: Points) -> Points:
+    """Return the finite points; values too large to calculate with are drawn at the edge."""
+    return [
+        (step, min(max(value, -_LARGEST), _LARGEST))
+        for step, value in curve
+        if math.isfinite(value)
+    ]
 
 
 @dataclass(frozen=True)

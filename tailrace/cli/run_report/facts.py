@@ -70,10 +70,10 @@ def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:
     trained = run_view.train_result(run)
     if trained is None:
         return
-    yield "loss", f"{trained.first_loss:.4f} → {trained.last_loss:.4f} nats"
+    yield "loss", f"{output.loss(trained.first_loss)} → {output.loss(trained.last_loss)} nats"
     if trained.HasField("best_eval_loss"):
         early = ", stopped early" if trained.stopped_early else ""
-        best = f"{trained.best_eval_loss:.4f} nats at step {trained.best_step:,}"
+        best = f"{output.loss(trained.best_eval_loss)} nats at step {trained.best_step:,}"
         yield "best eval loss", best + early
     data = f"{trained.examples:,} examples, {trained.held_out:,} prompts held out"
     yield "trained on", data

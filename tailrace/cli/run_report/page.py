@@ -76,6 +76,7 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     made.filters["rank"] = examples.ORDER.index
+    made.filters["loss"] = output.loss
     return made
 
 

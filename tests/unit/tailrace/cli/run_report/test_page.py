@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -89,6 +90,42 @@ def test_where_it_comes_from(page: str) -> None:
     assert "max_steps: 10" in page
     assert "&#34;python&#34;: &#34;3.11.7&#34;" in page
     assert "the train stage started" in read.row("RUN_STATE_RUNNING")
+
+
+def test_every_column_has_a_heading_and_every_cell_its_own(page: str) -> None:
+    heads = re.findall(r"<thead><tr>(.*?)</tr></thead>", page)
+    tables = re.findall(r'<table[^>]*class="stacked">(.*?)</table>', page, re.DOTALL)
+    assert len(heads) == len(tables) >= 4
+    for table in tables:
+        names = re.findall(r"<th>(.*?)</th>", table)
+        assert all(names)
+        for row in re.findall(r"<tr(?: class=\"[^\"]*\")?>(<td.*?)</tr>", table, re.DOTALL):
+            cells = re.findall(r"<td[^>]*>", row)
+            assert len(cells) == len(names)
+            for cell, name in zip(cells, names, strict=True):
+                head = re.search(r'data-head="([^"]*)"', cell)
+                assert (html.unescape(head[1]) if head else name) == html.unescape(name)
+                assert head or 'class="empty"' in cell
+
+
+def test_losses_beyond_measure_have_a_page(
+    served: Any, plane: Any, finished: run_pb2.Run, tmp_path: Path
+) -> None:
+    losses = [1e308, -1.7e308, 5.0, float("inf"), float("nan"), 1.7e308]
+    plane.runs.points = [
+        run_pb2.MetricPoint(name="loss", step=step, value=value)
+        for step, value in enumerate(losses, start=1)
+    ]
+    finished.stages[0].result.train.last_loss = 1.7e308
+    assert served("runs", "report", "demo", "-o", "page.html").code == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "5.5000 → 1.7e+308 nats" in text
+    points = re.search(r'<polyline points="([^"]*)"', text)
+    assert points
+    assert len(points[1].split()) == 4
+    assert not re.search(r"nan|inf\b", points[1])
+    assert not re.search(r"\d{40}", re.sub("[0-9a-f]{64}|d1d1[d1]*", "", text))
+    assert "1.7e+308" in served("runs", "get", "demo").out
 
 
 def test_what_others_wrote_stays_text(page: str) -> None:
