@@ -80,8 +80,9 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     control_plane = ControlPlane(settings)
     try:
-        address = await control_plane.start()
-        _log.info("listening", address=address)
+        if not await _started(control_plane, stop):
+            return 0
+        _log.info("listening", address=control_plane.address)
         # What is there by now stays; looking through it for cycles took 40 ms each time.
         gc.collect()
         gc.freeze()
@@ -95,6 +96,20 @@ async def _serve(settings: Settings) -> int:
     _log.info("stopped")
     broken = control_plane.failed.done() and control_plane.failed.exception() is not None
     return EXIT_BROKEN if broken else 0
+
+
+async def _started(control_plane: ControlPlane, stop: asyncio.Event) -> bool:
+    """Start, which may wait for the database and the broker; False when told to stop before."""
+    start = asyncio.ensure_future(control_plane.start(require_broker=True))
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not start.done():
+        start.cancel()
+        await asyncio.gather(start, return_exceptions=True)
+        return False
+    await start
+    return True
 
 
 if __name__ == "__main__":

@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import kombu
 from celery import Celery
 
 from services.domain.stage import Stage
+from tailrace.formats.broker import BLOCKED, BrokerProblem, broker_problem, is_amqp
 from tailrace.formats.dispatch import (
     EXCHANGE,
     QUEUE_ARGUMENTS,
     queue_name,
     routing_key,
+    task_arguments,
     task_name,
 )
 
 # kombu declares itself typed, but its classes are not.
 _kombu: Any = kombu
+
+T = TypeVar("T")
+
+_PROBE = "tailrace.probe"
+"""Routing key of the messages that only test a broker; on Valkey a key that expires."""
 
 DECLARED_SECONDS = 5.0
 """How long a declared queue is taken to be there. A broker that lost it within that time loses one
@@ -44,14 +51,24 @@ class Chain:
 
 
 class BrokerError(Exception):
-    """The broker did not take a publication, or not in time; the message says what it raised."""
+    """The broker cannot be used now; the message says why, and the way out."""
+
+    def __init__(self, problem: BrokerProblem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
 
 
 class Broker:
     """Publishes chains over one connection, from one thread of its own."""
 
     def __init__(self, url: str, *, timeout: float) -> None:
+        self._url = url
         self._timeout = timeout
+        self._blocked = False
+        self.problem = ""
+        """Why the broker cannot be used, as of the last publication or check; empty if it can."""
+        self.proved_at = float("-inf")
+        """When it last took a publication or passed a check, on the monotonic clock."""
         self._app = Celery("tailrace", broker=url, set_as_current=False)
         self._app.conf.update(
             task_ignore_result=True,
@@ -60,7 +77,7 @@ class Broker:
             task_publish_retry=False,
             task_create_missing_queues=False,
             broker_connection_timeout=timeout,
-            broker_transport_options=_transport_options(url, timeout),
+            broker_transport_options=self._transport_options(),
         )
         self._exchange = _kombu.Exchange(EXCHANGE, type="topic", durable=True)
         self._connection: Any = None
@@ -80,26 +97,34 @@ class Broker:
             chain=[self._signature(stage) for stage in reversed(later)],
             root_id=first.run_uid,
             ignore_result=True,
+            argsrepr=task_arguments(first.task_id, first.pool),
             create_sent_event=True,
         )
+        # It may come after the worker's events, whose keywords name run and slot.
+        del message.sent_event["kwargs"]
         return Chain(first.pool, task, message)
 
-    async def publish(self, chain: Chain, *, declare_anew: bool = False) -> None:
+    async def publish(self, chain: Chain, *, repeated: bool = False) -> None:
         """Publish a chain and wait for the broker's confirmation.
 
         The queue of its pool is declared before, unless this connection did so within the last
-        :data:`DECLARED_SECONDS`; with ``declare_anew`` always.
+        :data:`DECLARED_SECONDS`. Only a first publication is announced to Flower as sent.
 
         Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
         does not take it in time; the next call then connects afresh.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            # Connecting and confirming have a limit each.
-            async with asyncio.timeout(2 * self._timeout):
-                await loop.run_in_executor(self._thread, self._publish, chain, declare_anew)
-        except TimeoutError:
-            raise BrokerError(f"no confirmation within {2 * self._timeout:g} s") from None
+        await self._call(self._publish, chain, repeated)
+
+    async def ready(self, pool: str) -> int:
+        """Declare a pool's queue and return the number of messages that wait in it.
+
+        Messages that a worker holds do not count. Raises :class:`BrokerError`.
+        """
+        return await self._call(self._ready, pool)
+
+    async def check(self) -> None:
+        """Publish a message that no queue takes; raise :class:`BrokerError` if that fails."""
+        await self._call(self._probe)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -110,25 +135,68 @@ class Broker:
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._app.close()
 
-    def _publish(self, chain: Chain, declare_anew: bool) -> None:
+    async def _call(self, work: Callable[..., T], *args: Any) -> T:
+        """Do ``work`` with a connection in the broker's thread, and note how that went."""
+        loop = asyncio.get_running_loop()
         try:
-            connection = self._connected()
-            pool = chain.pool
-            if declare_anew or time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
-                self._declare(connection, pool)
-            self._app.amqp.send_task_message(
-                self._producer,
-                chain.task,
-                chain.message,
-                exchange=EXCHANGE,
-                exchange_type="topic",
-                routing_key=routing_key(pool),
-                confirm_timeout=self._timeout,
-            )
+            # Connecting and confirming have a limit each.
+            async with asyncio.timeout(2 * self._timeout):
+                result = await loop.run_in_executor(self._thread, self._work, work, *args)
+        except TimeoutError:
+            late = TimeoutError(f"no answer within {2 * self._timeout:g} s")
+            error = BrokerError(self._problem(late))
+            self.problem = str(error)
+            raise error from None
+        except BrokerError as error:
+            self.problem = str(error)
+            raise
+        self.problem = ""
+        self.proved_at = time.monotonic()
+        return result
+
+    def _work(self, work: Callable[..., T], *args: Any) -> T:
+        try:
+            return work(self._connected(), *args)
         except Exception as error:
             # Transports raise what their drivers raise.
+            problem = self._problem(error)
             self._disconnect()
-            raise BrokerError(repr(error)) from error
+            raise BrokerError(problem) from error
+
+    def _problem(self, error: BaseException) -> BrokerProblem:
+        return BrokerProblem(BLOCKED) if self._blocked else broker_problem(error, self._url)
+
+    def _publish(self, connection: Any, chain: Chain, repeated: bool) -> None:
+        pool = chain.pool
+        if time.monotonic() > self._declared.get(pool, 0.0) + DECLARED_SECONDS:
+            self._declare(connection, pool)
+        self._app.amqp.send_task_message(
+            self._producer,
+            chain.task,
+            chain.message._replace(sent_event=None) if repeated else chain.message,
+            exchange=EXCHANGE,
+            exchange_type="topic",
+            routing_key=routing_key(pool),
+            confirm_timeout=self._timeout,
+        )
+
+    def _ready(self, connection: Any, pool: str) -> int:
+        # Not passive: on Valkey an empty queue is no queue.
+        return int(self._declare(connection, pool).queue_declare().message_count)
+
+    def _probe(self, connection: Any) -> None:
+        channel = connection.default_channel
+        if is_amqp(self._url):
+            exchange = self._exchange(channel)
+            exchange.declare()
+            self._producer.publish(
+                b"", exchange=EXCHANGE, routing_key=_PROBE, confirm_timeout=self._timeout
+            )
+            # In an alarm RabbitMQ still takes a connection's first message, and nothing after it.
+            exchange.declare()
+        else:
+            # Valkey would not be written to: there is no such queue.
+            channel.client.set(_PROBE, b"", ex=60)
 
     def _signature(self, stage: Stage) -> Any:
         return self._app.signature(
@@ -146,8 +214,11 @@ class Broker:
             },
         )
 
-    def _declare(self, connection: Any, pool: str) -> None:
-        """Declare a pool's queue. A broker that lost everything has lost its bindings too."""
+    def _declare(self, connection: Any, pool: str) -> Any:
+        """Declare a pool's queue and return it, bound to the connection.
+
+        A broker that lost everything has lost its bindings, too.
+        """
         state = getattr(connection.transport, "state", None)
         if state is not None:
             # Virtual transports remember what they declared and would not tell the broker again.
@@ -159,8 +230,10 @@ class Broker:
             durable=True,
             queue_arguments=QUEUE_ARGUMENTS,
         )
-        queue(connection.default_channel).declare()
+        bound_queue = queue(connection.default_channel)
+        bound_queue.declare()
         self._declared[pool] = time.monotonic()
+        return bound_queue
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -173,9 +246,25 @@ class Broker:
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         return self._connection
 
+    def _transport_options(self) -> dict[str, Any]:
+        timeout = self._timeout
+        if is_amqp(self._url):
+            return {
+                "confirm_publish": True,
+                "read_timeout": timeout,
+                "write_timeout": timeout,
+                "on_blocked": lambda _: self._set_blocked(True),
+                "on_unblocked": lambda: self._set_blocked(False),
+            }
+        return {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+
+    def _set_blocked(self, blocked: bool) -> None:
+        self._blocked = blocked
+
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         self._declared.clear()
+        self._blocked = False
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.release()
@@ -184,10 +273,3 @@ class Broker:
 def _arguments(stage: Stage) -> list[str | int]:
     identity = stage.task_id
     return [identity.run_uid, identity.stage, identity.attempt]
-
-
-def _transport_options(url: str, timeout: float) -> dict[str, Any]:
-    if url.startswith(("amqp", "pyamqp")):
-        limits = {"read_timeout": timeout, "write_timeout": timeout}
-        return {"confirm_publish": True, **limits}
-    return {"socket_timeout": timeout, "socket_connect_timeout": timeout}

@@ -120,7 +120,7 @@ class CallInterceptor(_Interceptor):
     def _stream(self, name: str, read: Reader, behaviour: Any) -> Any:
         async def call(raw: Any, context: Any) -> AsyncIterator[Any]:
             request = read(raw)
-            async with self._around(name, request, context):
+            async with self._around(name, request, context, stream=True):
                 async for response in behaviour(await self._admit(request), context):
                     yield response
 
@@ -178,9 +178,13 @@ class CallInterceptor(_Interceptor):
         return lease
 
     @asynccontextmanager
-    async def _around(self, name: str, request: Any, context: Any) -> AsyncIterator[None]:
+    async def _around(
+        self, name: str, request: Any, context: Any, *, stream: bool = False
+    ) -> AsyncIterator[None]:
         started = time.monotonic()
         code = "OK"
+        if stream:
+            self._metrics.open_streams.labels(name).inc()
         with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
             try:
                 yield
@@ -200,11 +204,15 @@ class CallInterceptor(_Interceptor):
                 await context.abort_with_status(rpc_status.to_status(_internal(error_id)))
                 raise  # not reached: the line above raises
             finally:
-                self._finish(name, code, time.monotonic() - started)
+                self._finish(name, code, time.monotonic() - started, stream=stream)
 
-    def _finish(self, name: str, code: str, seconds: float) -> None:
+    def _finish(self, name: str, code: str, seconds: float, *, stream: bool) -> None:
         self._metrics.calls.labels(name, code).inc()
-        self._metrics.seconds.labels(name).observe(seconds)
+        if stream:
+            self._metrics.open_streams.labels(name).dec()
+            self._metrics.stream_seconds.labels(name).observe(seconds)
+        else:
+            self._metrics.seconds.labels(name).observe(seconds)
         quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
         log = _log.debug if quiet else _log.info
         log("call", code=code, seconds=round(seconds, 4))

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
-from services.storage import outbox, runs
+from services.domain.worker import WorkerState
+from services.storage import capacity, runs, workers
 from services.usecases.context import Context
 
 SAMPLE_SECONDS = 10.0
 """How often counts are read from the database, in seconds."""
+
+
+STREAM_BUCKETS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
+"""Upper bounds of stream durations in seconds: a run's logs are followed for days."""
+
+SHARED = "Read from the database: every control plane shows the same, so aggregate with max."
+"""Help of families that must not be summed over replicas."""
 
 
 class Metrics:
@@ -22,23 +31,70 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._server: WSGIServer | None = None
+        registry = self.registry
         self.calls = Counter(
-            "tailrace_rpc_calls", "Finished calls.", ["method", "code"], registry=self.registry
+            "tailrace_rpc_calls", "Finished calls.", ["method", "code"], registry=registry
         )
         self.seconds = Histogram(
-            "tailrace_rpc_seconds", "Duration of calls.", ["method"], registry=self.registry
+            "tailrace_rpc_seconds", "Duration of calls, without streams.", ["method"],
+            registry=registry,
+        )  # fmt: skip
+        self.stream_seconds = Histogram(
+            "tailrace_rpc_stream_seconds", "Duration of streams.", ["method"],
+            buckets=STREAM_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self.open_streams = Gauge(
+            "tailrace_rpc_open_streams", "Streams that are open.", ["method"], registry=registry
+        )
+        self.publications = Counter(
+            "tailrace_publications",
+            "Stages handed to the broker (first, repeated), refused by it (failed), or found to "
+            "wait in their queue (put_off).",
+            ["result"],
+            registry=registry,
+        )
+        self.broker_up = Gauge(
+            "tailrace_broker_up", "1 while the broker takes stages, else 0.", registry=registry
+        )
+        self.database_up = Gauge(
+            "tailrace_database_up", "1 while the database answers, else 0.", registry=registry
         )
         self.outbox = Gauge(
             "tailrace_outbox_depth",
-            "Queued stages that no worker has claimed.",
+            f"Queued stages that no worker has claimed. {SHARED}",
             ["pool"],
-            registry=self.registry,
+            registry=registry,
         )
-        self.runs = Gauge("tailrace_runs", "Runs by state.", ["state"], registry=self.registry)
+        self.runs = Gauge("tailrace_runs", f"Runs by state. {SHARED}", ["state"], registry=registry)
+        self.workers = Gauge(
+            "tailrace_workers",
+            f"Workers by state; NO_BROKER: online, without a broker connection. {SHARED}",
+            ["state"],
+            registry=registry,
+        )
+        self.slots = Gauge(
+            "tailrace_slots",
+            f"Slots of online workers by pool: all, and those that are busy. {SHARED}",
+            ["pool", "state"],
+            registry=registry,
+        )
+
+    def count_publication(self, result: str) -> None:
+        """Count what became of a stage that was due: first, repeated, failed or put_off."""
+        self.publications.labels(result).inc()
 
     async def serve(self, host: str, port: int) -> int:
-        """Serve ``/metrics`` from a thread; the port, chosen by the system for 0."""
-        server, _thread = await asyncio.to_thread(start_http_server, port, host, self.registry)
+        """Serve ``/metrics`` from a thread; the port, chosen by the system for 0.
+
+        Raises ``OSError`` naming the setting when the port is taken.
+        """
+        try:
+            server, _thread = await asyncio.to_thread(start_http_server, port, host, self.registry)
+        except OSError as error:
+            raise OSError(
+                f"TAILRACE_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; name "
+                "another port, or end what listens there"
+            ) from error
         self._server = server
         return server.server_port
 
@@ -53,16 +109,30 @@ class Metrics:
         while True:
             try:
                 async with context.database.read() as conn:
-                    depth = await outbox.depth(conn)
-                    by_state = await runs.count_by_state(conn)
+                    fleet = await capacity.look(conn)
+                    runs_by_state = await runs.count_by_state(conn)
+                    workers_by_state = await workers.count_by_state(conn)
+                    without_broker = await workers.without_broker(conn)
             except Unavailable:
                 # The gauges keep their last value; the database's absence is logged where it hit.
                 pass
             else:
-                self.outbox.clear()
-                for pool, count in depth.items():
-                    self.outbox.labels(pool).set(count)
-                for state in RunState:
-                    self.runs.labels(state).set(by_state.get(state, 0))
+                _set(self.outbox, {(pool,): count for pool, count in fleet.queued.items()})
+                _set(self.runs, {(state,): runs_by_state.get(state, 0) for state in RunState})
+                _set(self.workers, {
+                    **{(state,): workers_by_state.get(state, 0) for state in WorkerState},
+                    ("NO_BROKER",): len(without_broker),
+                })  # fmt: skip
+                _set(self.slots, {
+                    **{(pool, "all"): count for pool, count in fleet.served.items()},
+                    **{(pool, "busy"): fleet.busy.get(pool, 0) for pool in fleet.served},
+                })  # fmt: skip
             if await context.shutdown.sleep(SAMPLE_SECONDS):
                 return
+
+
+def _set(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+    """Replace all values of a gauge, by its labels' values."""
+    gauge.clear()
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)

@@ -3,15 +3,18 @@
 The database is the truth and the broker only transport, so publishing twice is harmless: the relay
 claims due rows by compare-and-set, publishes outside the transaction with confirms and a time
 limit, then marks them sent. New runs of its own process come to it claimed. Unclaimed publications
-are repeated with doubling delay, which also refills a broker that lost everything.
+are looked at with doubling delay, and repeated where the pool's queue holds fewer messages than
+there are published, unclaimed stages: that refills a broker that lost something, and a queue that
+only waits for workers does not grow. After the longest delay they are repeated regardless.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -48,12 +51,32 @@ Claimed = tuple[Entry, list[Stage]]
 """A claimed row and the stages to publish for it."""
 
 
+@dataclass
+class _Pass:
+    """What one pass has claimed, and what became of it so far."""
+
+    chains: list[Claimed]
+    published: Mapping[str, int]
+    """Published, unclaimed stages by pool, for the pools of which the pass repeats any."""
+    missing: dict[str, int] = field(default_factory=dict)
+    """Messages that a pool's queue lacks; counted when its first repetition is due."""
+    sent: list[Entry] = field(default_factory=list)
+    put_off: list[Entry] = field(default_factory=list)
+    failed: list[Entry] = field(default_factory=list)
+    error: str = ""
+    """Why the broker did not take those that failed."""
+
+
 class Relay:
     """Publishes the outbox of one database to one broker; several may run side by side."""
 
-    def __init__(self, context: Context, broker: Broker) -> None:
+    def __init__(
+        self, context: Context, broker: Broker, count: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Publish to ``broker``; ``count`` hears first, repeated, failed or put_off."""
         self._context = context
         self._broker = broker
+        self._count = count
         self._unsettled: list[Entry] = []
 
     async def run(self) -> None:
@@ -64,7 +87,7 @@ class Relay:
             handed_over.cancel()
         with suppress(Unavailable):
             # Otherwise it would be published once more, which is harmless.
-            await self._settle(self._unsettled, [])
+            await self._settle(self._unsettled)
 
     async def _relay_due(self) -> None:
         """Look for due rows when woken, and now and then."""
@@ -90,37 +113,67 @@ class Relay:
                 handed = await handover.take()
                 first = handed.stages[0]
                 entry = Entry(first.task_id, first.pool, 0, 0, handover.claim)
-                if await self._publish(entry, handed.stages, await handed.chain):
-                    self._unsettled.append(entry)
-                    continue
                 try:
-                    await self._settle([], [entry])
-                except Unavailable as error:
-                    # Its claim ends soon, and a pass then finds it.
-                    _log.warning("relay waits for the database", error=error.message)
+                    await self._publish(entry, handed.stages, await handed.chain)
+                except BrokerError as error:
+                    await self._note_failure(entry, error)
+                else:
+                    self._unsettled.append(entry)
+
+    async def _note_failure(self, entry: Entry, error: BrokerError) -> None:
+        try:
+            await self._settle([], failed=[entry], error=str(error))
+        except Unavailable as unavailable:
+            # Its claim ends soon, and a pass then finds it.
+            _log.warning("relay waits for the database", error=unavailable.message)
 
     async def relay_once(self) -> int:
         """Publish what is due now; how many rows were claimed."""
-        claimed, chains = await self._claim()
-        sent = 0
-        while sent < len(chains):
-            entry, stages = chains[sent]
-            if not await self._publish(entry, stages, self._broker.chain(stages)):
+        claimed, current = await self._claim()
+        for position, (entry, pending) in enumerate(current.chains):
+            try:
+                if await self._still_waits(entry, current):
+                    current.put_off.append(entry)
+                    self._count("put_off")
+                    continue
+                await self._publish(entry, pending, self._broker.chain(pending))
+            except BrokerError as error:
+                current.failed = [entry for entry, _ in current.chains[position:]]
+                current.error = str(error)
                 break
-            sent += 1
-        entries = [entry for entry, _ in chains]
-        await self._settle(entries[:sent], entries[sent:])
+            current.sent.append(entry)
+        await self._settle(
+            current.sent, put_off=current.put_off, failed=current.failed, error=current.error
+        )
         return claimed
 
-    async def _claim(self) -> tuple[int, list[Claimed]]:
-        """Claim what is due: how many rows, and the chains that are to be published for them."""
+    async def _still_waits(self, entry: Entry, current: _Pass) -> bool:
+        """Whether the entry's message may still be in its queue, so that it is not repeated."""
+        if entry.publications == 0:
+            return False
+        if entry.pool not in current.missing:
+            ready = await self._broker.ready(entry.pool)
+            current.missing[entry.pool] = current.published.get(entry.pool, 0) - ready
+        longest = timedelta(seconds=self._context.settings.republish_max_seconds)
+        overdue = entry.publish_time is None or utc_now() - entry.publish_time >= longest
+        if current.missing[entry.pool] <= 0 and not overdue:
+            return True
+        current.missing[entry.pool] -= 1
+        return False
+
+    async def _claim(self) -> tuple[int, _Pass]:
+        """Claim what is due: how many rows, and what is to be published for them."""
         sent = [*self._unsettled]
+        published: Mapping[str, int] = {}
         async with self._noting(sent) as conn:
             # Most passes find nothing.
             entries = await self._claim_due(conn) if await outbox.any_due(conn) else []
             chains = await _chains(conn, entries) if entries else []
+            repeated = {entry.pool for entry, _ in chains if entry.publications}
+            if repeated:
+                published = await outbox.count_published(conn, repeated)
         del self._unsettled[: len(sent)]
-        return len(entries), chains
+        return len(entries), _Pass(chains, published)
 
     async def _claim_due(self, conn: AsyncConnection) -> list[Entry]:
         settings = self._context.settings
@@ -134,12 +187,12 @@ class Relay:
             limit=BATCH,
         )
 
-    async def _publish(self, entry: Entry, stages: Sequence[Stage], chain: Chain) -> bool:
-        """Hand a chain to the broker; whether it took it."""
+    async def _publish(self, entry: Entry, stages: Sequence[Stage], chain: Chain) -> None:
+        """Hand a chain to the broker. Raises :class:`BrokerError`."""
         repeated = entry.publications > 0
         faults.before(Moment.PUBLISH)
         try:
-            await self._broker.publish(chain, declare_anew=repeated)
+            await self._broker.publish(chain, repeated=repeated)
         except BrokerError as error:
             _log.warning(
                 "the broker did not take a stage",
@@ -147,7 +200,9 @@ class Relay:
                 task_id=str(entry.task_id),
                 error=str(error),
             )
-            return False
+            self._count("failed")
+            raise
+        self._count("repeated" if repeated else "first")
         faults.after(Moment.PUBLISH)
         log = _log.debug if repeated else _log.info
         log(
@@ -156,17 +211,24 @@ class Relay:
             chain=[f"{stage.stage_id}.{stage.attempt}" for stage in stages],
             publication=entry.publications + 1,
         )
-        return True
 
-    async def _settle(self, sent: list[Entry], failed: list[Entry]) -> None:
+    async def _settle(
+        self,
+        sent: list[Entry],
+        *,
+        put_off: Sequence[Entry] = (),
+        failed: Sequence[Entry] = (),
+        error: str = "",
+    ) -> None:
         """Note what was published, and let the rest wait until the broker may be back."""
-        if not sent and not failed:
+        if not sent and not put_off and not failed:
             return
         now = utc_now()
         async with self._noting(sent) as conn:
+            await outbox.put_off(conn, put_off, self._look_again)
             for entry in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
-                await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay))
+                await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay), error)
 
     @asynccontextmanager
     async def _noting(self, sent: Sequence[Entry]) -> AsyncIterator[AsyncConnection]:
@@ -184,6 +246,13 @@ class Relay:
         settings = self._context.settings
         delay = backoff(publications, settings.republish_seconds, settings.republish_max_seconds)
         return utc_now() + timedelta(seconds=delay)
+
+    def _look_again(self, publish_time: datetime) -> datetime:
+        """When an entry that was published then, and whose message waits, is looked at again."""
+        settings = self._context.settings
+        now = utc_now()
+        age = max(now - publish_time, timedelta(seconds=settings.republish_seconds))
+        return min(now + age, publish_time + timedelta(seconds=settings.republish_max_seconds))
 
 
 async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Claimed]:

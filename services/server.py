@@ -11,7 +11,6 @@ from typing import Any
 import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from services.api.artifacts import ArtifactServicer
 from services.api.baselines import BaselineServicer
@@ -23,10 +22,12 @@ from services.api.runs import RunServicer
 from services.api.stages import StageServicer
 from services.api.workers import FleetServicer
 from services.broker import Broker
+from services.dependencies import BROKER, DATABASE, Dependencies
 from services.interceptors import CallInterceptor
 from services.metrics import Metrics
 from services.outbox import Relay
 from services.reconciler import Reconciler
+from services.reflection import add_reflection
 from services.settings import Settings
 from services.storage.blob_folder import FolderBlobStore
 from services.storage.database import Database
@@ -92,6 +93,7 @@ class ControlPlane:
         self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
         # The stubs lack the asyncio flavour.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._dependencies = Dependencies(self.context, self._broker, self._health, self.metrics)
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -101,25 +103,33 @@ class ControlPlane:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the exception of a loop that broke; the process should then end."""
 
-    async def start(self) -> str:
+    async def start(self, *, require_broker: bool = False) -> str:
         """Migrate, listen, start the loops; the address as ``host:port``.
 
-        Raises ``OSError`` when the address is taken, ``Unavailable`` without a database, and
-        ``WorkerTokenError`` for a token file that cannot be used.
+        A database that is not up yet is waited for briefly; so is the broker with
+        ``require_broker``.
+
+        Raises ``OSError`` when the address is taken, ``Unavailable`` without a database or broker,
+        ``ValueError`` where one of them refuses what the settings say, and ``WorkerTokenError`` for
+        a token file that cannot be used.
         """
         make(self.settings.token_file)
         self._worker_token = WorkerToken(self.settings.token_file)
+        await self._dependencies.require_database()
         await migrate_database(self.context.database)
+        if require_broker:
+            await self._dependencies.require_broker()
         self.address = await self._listen()
         if self.settings.metrics_port is not None:
             host = self.settings.listen.rpartition(":")[0].strip("[]")
             self.metrics_port = await self.metrics.serve(host, self.settings.metrics_port)
             _log.info("metrics", address=f"{host}:{self.metrics_port}")
-        relay = Relay(self.context, self._broker)
+        relay = Relay(self.context, self._broker, self.metrics.count_publication)
         reconciler = Reconciler(self.context)
         self._start_loop("relay", relay.run)
         self._start_loop("reconciler", reconciler.run)
         self._start_loop("metrics", lambda: self.metrics.sample(self.context))
+        self._start_loop("dependencies", self._dependencies.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
         return self.address
 
@@ -181,8 +191,9 @@ class ControlPlane:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for name in SERVICES:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        offered = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(offered, server)
+        for name in (BROKER, DATABASE):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        add_reflection((*SERVICES, health.SERVICE_NAME), server)
         host = self.settings.listen.rpartition(":")[0]
         try:
             port = server.add_insecure_port(self.settings.listen)

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(default=10.0, gt=0)
     """How long calls in flight may still take after SIGTERM."""
 
+    start_patience_seconds: float = Field(default=15.0, ge=0)
+    """How long a database or broker that does not answer is waited for at the start."""
+    health_seconds: float = Field(default=5.0, gt=0)
+    """How often the database and the broker are looked at."""
+
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a lease lives without heartbeats."""
     heartbeat_seconds: float | None = Field(default=None, gt=0)

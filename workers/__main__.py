@@ -13,18 +13,22 @@ from typing import Any
 
 import structlog
 from celery import signals
+from celery.apps import worker as celery_worker
 from celery.worker import state
 from pydantic import ValidationError
 
 from tailrace.errors import Unauthenticated
 from tailrace.worker_token import WorkerTokenError
-from workers import logs
+from workers import logs, remote_control
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
 from workers.app import make_app
+from workers.broker_link import BrokerLink
 from workers.control_server import ControlServer
 from workers.heartbeat import Heartbeat
 from workers.judge_access import JudgeKeysError, read_keys
+from workers.metrics import WorkerMetrics
 from workers.settings import Settings
+from workers.task_events import TaskEvents, TaskEventSender
 from workers.undumpable import forbid_reading
 from workers.workspace import Workspace, WorkspaceError
 
@@ -68,10 +72,13 @@ def main() -> int:
 def _serve(
     settings: Settings, slots: list[Slot], memory: dict[str, int], workspace: Workspace
 ) -> int:
-    server = ControlServer(workspace.folder, memory, workspace.clear_slot)
+    events = TaskEvents()
+    server = ControlServer(workspace.folder, memory, workspace.clear_slot, events.put)
+    link = BrokerLink()
     try:
-        heartbeat = Heartbeat(settings, slots, server, _take_no_more)
-    except WorkerTokenError as error:
+        _serve_metrics(settings, WorkerMetrics(len(slots), server, link), events)
+        heartbeat = Heartbeat(settings, slots, server, link, _take_no_more)
+    except (WorkerTokenError, OSError) as error:
         server.close()
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
@@ -80,7 +87,7 @@ def _serve(
             return os.EX_OK
         status = os.EX_OK
         if heartbeat.refusal is None:
-            status = _consume(settings, slots, server)
+            status = _consume(settings, slots, server, events, link)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
             no_access = isinstance(heartbeat.refusal, Unauthenticated)
@@ -89,6 +96,16 @@ def _serve(
     finally:
         heartbeat.close()
         server.close()
+
+
+def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvents) -> None:
+    """Serve the metrics that the settings ask for. Raises ``OSError`` where the port is taken."""
+    if settings.worker_metrics_port is None:
+        return
+    events.on_event = metrics.count
+    host = settings.worker_metrics_host
+    port = metrics.serve(host, settings.worker_metrics_port)
+    _log.info("metrics", address=f"{host}:{port}")
 
 
 def _registered(heartbeat: Heartbeat) -> bool:
@@ -108,23 +125,39 @@ def _registered(heartbeat: Heartbeat) -> bool:
             signal.signal(number, handler)
 
 
-def _consume(settings: Settings, slots: list[Slot], server: ControlServer) -> int:
+def _consume(
+    settings: Settings,
+    slots: list[Slot],
+    server: ControlServer,
+    events: TaskEvents,
+    link: BrokerLink,
+) -> int:
     """Run Celery's worker in this process until it has shut down; returns its exit status."""
     app = make_app(settings, str(server.path))
+    app.steps["consumer"].add(TaskEventSender)
+    node = f"tailrace@{settings.worker_name}"
 
     def drain(**_: Any) -> None:
         server.drain()
 
     signals.worker_shutting_down.connect(drain, weak=False)
+    remote_control.restrict()
     worker = app.Worker(
-        hostname=f"tailrace@{settings.worker_name}",
+        hostname=node,
         concurrency=len(slots),
         loglevel=settings.log_level.upper(),
         without_gossip=True,
         without_mingle=True,
         quiet=True,
+        task_events_queue=events,
+        broker_link=link,
     )
+    # Children would log in a format of billiard's own until they have read ours, and Celery says
+    # on standard output that it ends.
+    os.environ.pop("_MP_FORK_LOGLEVEL_", None)
+    celery_worker.safe_say = logs.say
     worker.start()
+    events.flush(app, node)
     return int(worker.exitcode or os.EX_OK)
 
 
@@ -137,4 +170,6 @@ if __name__ == "__main__":
     # Celery's signal handlers and its pool want the main thread; grpc's fork support would only
     # slow down the spawning of stage processes, which run nothing of ours between fork and exec.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # Its core writes plain lines about lost connections, which we log ourselves.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(main())

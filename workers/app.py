@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, ClassVar
+from typing import Any
 
 from celery import Celery, signals
-from celery.worker.consumer import Consumer
 from kombu.entity import Exchange, Queue
 
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
@@ -77,9 +76,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": settings.drain_seconds,
         # A pool process imports gRPC and Celery first, which takes a while on a busy host.
         "worker_proc_alive_timeout": 60.0,
-        "worker_consumer": "workers.app:StageConsumer",
+        "worker_consumer": "workers.broker_link:StageConsumer",
+        # The dispatcher is on; what is sent about stages, workers.task_events decides.
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
+        "task_send_sent_event": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
@@ -112,18 +112,3 @@ def _keep_our_logging(loglevel: int, **_: Any) -> None:
 
 # Celery asks in the parent and in each pool child, which import this module first.
 signals.setup_logging.connect(_keep_our_logging, weak=False)
-
-
-class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
-    """Celery's consumer without native delayed delivery.
-
-    That step declares 28 exchanges and queues for messages with a countdown as soon as it sees a
-    quorum queue; no message here has one.
-    """
-
-    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # celery has no types
-        """The consumer's steps."""
-
-        default_steps: ClassVar[list[str]] = [
-            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
-        ]

@@ -80,6 +80,10 @@ class ControlClient:
         """Say why the slot takes no stage; an empty text when it does again."""
         self._tell({"quarantine": reason})
 
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """Have the parent send a Celery event."""
+        self._tell({"event": event})
+
     def close(self) -> None:
         """Hang up: the slot is free."""
         with contextlib.suppress(OSError):

@@ -7,7 +7,8 @@ under locks would do, but would have to be polled on both sides and cleaned up.
 
 Messages are JSON objects, one a line. To the child: ``{"slot": id, "memory_mib": number}`` once,
 then ``{"directive": number, "lease": token}`` and ``{"drain": true}``. To the parent:
-``{"lease": token}`` or ``{"lease": null}``, and ``{"quarantine": why}``.
+``{"lease": token}`` or ``{"lease": null}``, ``{"quarantine": why}``, and ``{"event": fields}`` for
+a Celery event that the parent is to send.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class ControlServer:
     """The parent's end; runs in a thread of its own."""
 
     def __init__(
-        self, folder: Path, slots: Mapping[str, int], vacated: Callable[[str], None]
+        self,
+        folder: Path,
+        slots: Mapping[str, int],
+        vacated: Callable[[str], None],
+        on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
         """Listen in a folder that nobody else may enter.
 
@@ -42,12 +47,14 @@ class ControlServer:
             slots: Ids of the slots to hand out, one per child at a time, each with the memory in
                 MiB that its accelerators use without a stage.
             vacated: Called with a slot whose child is gone, before another one gets it.
+            on_event: Called with each Celery event that a child hands in.
         """
         self.path = folder / "control.sock"
         """Where children connect."""
         self._free = list(slots)
         self._memory_mib = dict(slots)
         self._vacated = vacated
+        self._on_event = on_event
         self._lock = threading.Lock()
         self._children: dict[socket.socket, _Child] = {}
         self._waiting: list[socket.socket] = []
@@ -146,6 +153,8 @@ class ControlServer:
         child = self._children.get(connection)
         if child is not None:
             for message in child.messages(data):
+                if "event" in message:
+                    self._on_event(message["event"])
                 with self._lock:
                     child.take(message)
 

@@ -26,6 +26,7 @@ from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2, worker_pb2
 from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, Slot
+from workers.broker_link import BrokerLink
 from workers.control_plane import Backoff, ControlPlane
 from workers.control_server import ControlServer
 from workers.judges import foreign_judges
@@ -52,6 +53,7 @@ class Heartbeat:
         settings: Settings,
         slots: Sequence[Slot],
         server: ControlServer,
+        link: BrokerLink,
         on_stop: Callable[[], None],
     ) -> None:
         """Begin to register.
@@ -60,6 +62,7 @@ class Heartbeat:
             settings: The worker's name, pools and control plane.
             slots: Its slots.
             server: Knows the leases and takes the directives.
+            link: Knows why there is no broker connection.
             on_stop: Called once, in the thread, when the worker shall finish what runs and take
                 no more: the control plane wants so, or this thread cannot go on.
 
@@ -70,6 +73,9 @@ class Heartbeat:
         self._token = WorkerToken(settings.worker_token_file)
         self._slots = slots
         self._server = server
+        self._link = link
+        self._news = threading.Event()
+        link.on_change = self._news.set
         self._on_stop: Callable[[], None] | None = on_stop
         self._stop = threading.Event()
         self._decided = threading.Event()
@@ -88,6 +94,7 @@ class Heartbeat:
     def close(self) -> None:
         """Stop; the control plane will see the worker go offline."""
         self._stop.set()
+        self._news.set()
         self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
@@ -108,7 +115,9 @@ class Heartbeat:
                     self._beat(control_plane)
                     self._answered = time.monotonic()
                     backoff.reset()
-                    self._stop.wait(self._interval)
+                    # A change of the broker connection is reported at once.
+                    self._news.wait(self._interval)
+                    self._news.clear()
                 except NotFound:
                     # It was restored from a backup or has forgotten us: introduce ourselves.
                     self._decided.clear()
@@ -166,6 +175,7 @@ class Heartbeat:
                 lease_tokens=leases,
                 draining=self._server.draining,
                 quarantine=self._server.quarantine(),
+                broker_error=self._link.problem,
             )
         )
         if leases:

@@ -50,6 +50,9 @@ _STALL_SECONDS = 30.0
 _CLOSE_SECONDS = 5.0
 """How long a stream may take to end once it is cancelled."""
 
+_END_SECONDS = 1.0
+"""How long the control plane may take to end a stream whose requests have ended."""
+
 _MOST_FAULTS = 15
 """Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
 
@@ -230,5 +233,6 @@ class _Stream:
             with self._lock, contextlib.suppress(IndexError):
                 if time.monotonic() - self._under_way[0].sent > _STALL_SECONDS:
                     call.cancel()
-            if self._stop.is_set():
+            if self._stop.is_set() and not self._over.wait(_END_SECONDS):
+                # The requests have ended, so that a control plane that is there ends the call.
                 call.cancel()

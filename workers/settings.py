@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     judge_proxy: str | None = None
     """HTTP proxy (``host:port``) through which judges reach servers other than
     ``judge_endpoints``; proxy variables of the environment do not count."""
+    worker_metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Port of Prometheus' ``/metrics``; unset serves none, 0 takes a free one."""
+    worker_metrics_host: str = "127.0.0.1"
+    """Address that ``/metrics`` is served on; ``0.0.0.0`` lets other hosts read it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity of the worker's own log."""
 

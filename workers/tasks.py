@@ -1,22 +1,26 @@
 """The Celery tasks: what a delivery does, the same for every kind of stage.
 
 A delivery only says that there may be something to do; the control plane decides. STOP ends the
-chain by ``request.chain = None`` and a plain return: Ignore would leave the task STARTED in Flower
-for ever, and Reject, Retry or revoke would make a delivery a second source of truth.
+chain by ``request.chain = None`` and a plain return: Ignore would keep the message's successors,
+and Reject, Retry or revoke would make a delivery a second source of truth.
+
+Celery's own task events are off: they would report every delivery, so that Flower showed a stage
+as SUCCESS whose repeated message was turned away (:mod:`workers.task_events`).
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from celery import Task, shared_task
+from celery import Task, current_task, shared_task
 
 from tailrace.errors import TailraceError
 from tailrace.formats import faults
-from tailrace.formats.dispatch import TaskId, task_name
+from tailrace.formats.dispatch import TaskId, routing_key, task_name
 from tailrace.formats.faults import Moment
 from tailrace.formats.run_spec import RESOURCE_ID, StageKind
 from tailrace.v1 import stage_pb2
@@ -27,6 +31,7 @@ from workers.control_plane import LeaseLostError
 from workers.delivery import Conclusion, DeliveryError
 from workers.directives import Directives, Wish
 from workers.outcome import worker_fault
+from workers.task_events import AttemptEvents, Subject, cancelled_in_queue
 from workers.workspace import attempt_folder
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +40,9 @@ _CONFIRM_PATIENCE_SECONDS = 30.0
 """How long to try to confirm a dispatch; without it the control plane publishes again."""
 
 _RUN_UID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+_CANCELLED = "CANCELLED"
+"""The control plane's reason to stop for a stage that was cancelled before it began."""
 
 
 class StageFailedError(Exception):
@@ -46,12 +54,28 @@ class StageTask(Task):  # type: ignore[misc]  # celery has no types
 
     abstract = True
     throws = (StageFailedError,)
+    send_events = False
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         """Publish; used by Celery for the chain's next message, which shall be confirmed."""
         options.setdefault("confirm_timeout", CONFIRM_SECONDS)
+        self._announce(options)
         faults.before(Moment.CHAIN)
         return super().apply_async(*args, **options)
+
+    def _announce(self, options: Mapping[str, Any]) -> None:
+        """Report the successor as sent, unless its message only repeats an earlier one."""
+        finished: Any = current_task
+        if not finished or getattr(finished.request, "first_publication", "") != options["task_id"]:
+            return
+        pool = _pool(str(options["routing_key"]))
+        task_id = TaskId.parse(str(options["task_id"]))
+        subject = Subject(
+            task_id, self.name, finished.request.root_id, finished.request.id, pool, slot=""
+        )
+        Child.get(self.app).control.send_event(
+            subject.event("sent", exchange=options["exchange"], routing_key=options["routing_key"])
+        )
 
     def on_success(self, retval: dict[str, str], task_id: str, args: Any, kwargs: Any) -> None:
         """Confirm the successor: Celery calls this after it has sent the chain's next message."""
@@ -108,6 +132,8 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         # `continue` is a word of Python's own.
         return _continue(task, getattr(answer, "continue").successor_task_id)
     _log.info("nothing to do", reason=answer.stop.reason)
+    if answer.stop.reason == _CANCELLED:
+        child.control.send_event(cancelled_in_queue(_subject(task, child, task_id)))
     return _stop(task, answer.stop.reason)
 
 
@@ -124,6 +150,8 @@ def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) 
     directives = Directives()
     with child.clean_slot.used(), child.control.lease(order.lease_token, directives):
         _log.info("stage acquired", run=order.run, slot=child.slot.id)
+        subject = _subject(task, child, task_id, order.run)
+        events = AttemptEvents(subject, child.control.send_event)
         try:
             with attempt_folder(child.workspace, child.slot.id, task_id) as folder:
                 attempt = Attempt(child.means, task_id, order, directives, folder)
@@ -135,7 +163,10 @@ def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) 
             _log.exception("the attempt has no place on this worker")
             conclusion = _report_unfit(child, order, directives, error)
     _log.info("stage ended", outcome=conclusion.outcome, detail=conclusion.detail)
+    lost = conclusion.outcome == "abandoned" and directives.wish is Wish.LOST
+    events.end(Conclusion("failed", detail="LEASE_LOST") if lost else conclusion)
     if conclusion.chain_goes_on:
+        task.request.first_publication = successor
         return {"outcome": conclusion.outcome, "confirm": successor}
     result = _stop(task, conclusion.detail, conclusion.outcome)
     if conclusion.outcome == "failed":
@@ -162,6 +193,26 @@ def _report_unfit(
 def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
     task.request.chain = None
     return {"outcome": outcome, "reason": reason}
+
+
+def _subject(task: Any, child: Child, task_id: TaskId, run: str = "") -> Subject:
+    """What Celery events about a delivery name."""
+    request = task.request
+    delivery = request.delivery_info or {}
+    return Subject(
+        task_id,
+        task.name,
+        request.root_id or task_id.run_uid,
+        request.parent_id or "",
+        _pool(str(delivery.get("routing_key") or "")),
+        child.slot.id,
+        run,
+    )
+
+
+def _pool(key: str) -> str:
+    """The pool that a routing key is for."""
+    return key.removeprefix(routing_key(""))
 
 
 def _successor(task: Any) -> str:

@@ -103,6 +103,7 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         protocol_version=worker.protocol_version,
         register_time=timestamp(worker.register_time),
         heartbeat_time=timestamp(worker.heartbeat_time),
+        broker_error=worker.broker_error,
     )
     return fitted(message)
 

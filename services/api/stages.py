@@ -16,6 +16,7 @@ from services.api.convert_reports import (
     error_from_proto,
     register_from_proto,
 )
+from services.api.plain import text
 from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
@@ -65,6 +66,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
             list(request.lease_tokens),
             draining=request.draining,
             quarantine=request.quarantine,
+            broker_error=text(request.broker_error),
         )
         return stage_pb2.WorkerHeartbeatResponse(
             lease_directives=map(_directive, leases), worker_directive=_directive(worker)

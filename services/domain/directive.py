@@ -26,7 +26,7 @@ class StopReason(enum.StrEnum):
     STALE = "STALE"
     """It names an earlier attempt, or the stage is past it."""
     CANCELLED = "CANCELLED"
-    """The run is cancelled or being cancelled."""
+    """The run was cancelled before the attempt began."""
     RUNNING_ELSEWHERE = "RUNNING_ELSEWHERE"
     """Another delivery holds the lease."""
     UNKNOWN = "UNKNOWN"

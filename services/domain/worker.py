@@ -48,6 +48,8 @@ class Worker:
     """When it registered."""
     heartbeat_time: datetime
     """When its last heartbeat arrived."""
+    broker_error: str = ""
+    """Why it has no connection to the broker; empty if it has one."""
 
 
 def worker_name(worker_id: str) -> str:

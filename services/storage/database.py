@@ -6,6 +6,7 @@ readers; PostgreSQL has one pool. Both dialects see the same SQLAlchemy Core sta
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -25,6 +26,14 @@ _log = structlog.get_logger(__name__)
 _POOLER_HINT = (
     "a pooler such as pgbouncer shares sessions: set TAILRACE_DATABASE_STATEMENT_CACHE=false"
 )
+
+
+_SETTING_STATES = ("28", "3D")
+"""Classes of SQLSTATE for a wrong login and for a database that does not exist."""
+
+
+class DatabaseSettingError(ValueError):
+    """The database's URL has to be changed; the message says why."""
 
 
 class Database:
@@ -62,10 +71,41 @@ class Database:
                 answers.begin(conn, self._facts)
                 yield conn
 
+    async def check(self) -> None:
+        """Ask the database for nothing.
+
+        Raises:
+            DatabaseSettingError: It refuses the login, or there is no such database.
+            Unavailable: It cannot be reached (DATABASE_UNAVAILABLE); the message says why.
+        """
+        try:
+            async with self.read() as conn:
+                await conn.execute(sa.select(1))
+        except Unavailable as error:
+            cause = error.__cause__
+            origin = getattr(cause, "orig", None) or cause
+            state = str(getattr(origin, "sqlstate", None) or "")
+            if state.startswith(_SETTING_STATES):
+                raise DatabaseSettingError(
+                    f"TAILRACE_DATABASE_URL: the database refuses us: {origin}"
+                ) from error
+            raise Unavailable(
+                error.reason, f"the database of TAILRACE_DATABASE_URL cannot be reached: {origin}"
+            ) from error
+
     async def close(self) -> None:
         """Close all connections."""
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+_OUTAGES = (
+    sa.exc.DBAPIError,
+    sa.exc.TimeoutError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,
+)
 
 
 @contextmanager
@@ -75,7 +115,7 @@ def _outage() -> Iterator[None]:
         yield
     except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
         raise
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError, ConnectionError, TimeoutError) as error:
+    except _OUTAGES as error:
         if _is_about_data(error):
             raise InvalidInput.field(
                 "(request)", "holds a value that the database cannot store"

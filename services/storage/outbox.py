@@ -17,6 +17,7 @@ from services.domain.stage import Stage
 from services.storage.columns import BigInt, UtcDateTime, metadata, utc_now
 from services.storage.locks import advisory_lock, try_advisory_lock
 from tailrace.formats import faults
+from tailrace.formats.broker import MAX_PROBLEM
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
 
@@ -38,15 +39,24 @@ outbox = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("claim", sa.String(32), nullable=False),
     sa.Column("claim_end", UtcDateTime),
+    sa.Column("publish_time", UtcDateTime),
+    sa.Column("error", sa.String(MAX_PROBLEM), nullable=False, server_default=""),
     sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
     sa.UniqueConstraint("run_uid", "stage_id", name="uq_outbox_stage"),
     # The relay serves all projects in one order.
     sa.Index("ix_outbox_due", "due_time", "id"),
     sa.Index("ix_outbox_pool", "pool"),
+    sa.Index(
+        "ix_outbox_error",
+        "due_time",
+        postgresql_where=sa.text("error <> ''"),
+        sqlite_where=sa.text("error <> ''"),
+    ),
 )
 """``first``: the run's entry, subject to admission. ``publications``: how often the broker has
-confirmed it. ``claim``: the relay's pass, or the process, that publishes it now, empty for none;
-void after ``claim_end``.
+confirmed it, last at ``publish_time``. ``claim``: the relay's pass, or the process, that publishes
+it now, empty for none; void after ``claim_end``. ``error``: why the broker did not take it the last
+time, empty if it did.
 """
 
 _INSERT = outbox.insert()
@@ -58,6 +68,17 @@ _NOW = sa.bindparam("now", type_=UtcDateTime)
 _OPEN_CLAIM = sa.and_(outbox.c.claim != "", outbox.c.claim_end > _NOW)
 _IS_DUE = sa.and_(outbox.c.due_time <= _NOW, sa.not_(_OPEN_CLAIM))
 _DUE = sa.select(sa.literal(1)).where(_IS_DUE).limit(1)
+_PUBLISHED = (
+    sa.select(outbox.c.pool, sa.func.count())
+    .where(outbox.c.publications > 0)
+    .where(outbox.c.pool.in_(sa.bindparam("of_pools", expanding=True)))
+    .group_by(outbox.c.pool)
+)
+# The literal, not a parameter, lets the planner use the partial index.
+_REFUSED = sa.text("error <> ''")
+_BROKER_ERROR = (
+    sa.select(outbox.c.error).where(_REFUSED).order_by(outbox.c.due_time.desc()).limit(1)
+)
 _SETTLE = sa.update(outbox).where(
     outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
     outbox.c.claim == sa.bindparam("of_claim"),
@@ -102,6 +123,8 @@ class Entry:
     """Attempts to publish it that failed, one after the other, since the last that did not."""
     claim: str
     """The pass that claimed it."""
+    publish_time: datetime | None = None
+    """When it was last published; ``None`` if it never was."""
 
 
 async def add_all(conn: AsyncConnection, queued: Iterable[Row]) -> None:
@@ -139,7 +162,7 @@ async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) ->
         sa.update(outbox)
         .where(outbox.c.run_uid == task_id.run_uid, outbox.c.stage_id == task_id.stage)
         .where(outbox.c.attempt == task_id.attempt, outbox.c.publications == 0)
-        .values(publications=1, due_time=next_due)
+        .values(publications=1, due_time=next_due, publish_time=utc_now())
     )
     return (await conn.execute(statement)).rowcount == 1
 
@@ -207,14 +230,57 @@ async def mark_sent(
     alike: dict[tuple[str, int], list[Entry]] = {}
     for entry in entries:
         alike.setdefault((entry.claim, entry.publications + 1), []).append(entry)
+    now = utc_now()
     for (_, publications), group in alike.items():
         due = next_due(publications)
-        await _settle(conn, group, publications=publications, failures=0, due_time=due)
+        await _settle(
+            conn,
+            group,
+            publications=publications,
+            failures=0,
+            due_time=due,
+            publish_time=now,
+            error="",
+        )
 
 
-async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime) -> None:
-    """The broker could not be told; try again at ``next_due``."""
-    await _settle(conn, [entry], failures=entry.failures + 1, due_time=next_due)
+async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime, error: str) -> None:
+    """Note why the broker could not be told; it is tried again at ``next_due``."""
+    await _settle(
+        conn,
+        [entry],
+        failures=entry.failures + 1,
+        due_time=next_due,
+        error=error[:MAX_PROBLEM],
+    )
+
+
+async def hasten_failed(conn: AsyncConnection) -> int:
+    """Make due at once what the broker did not take; return the number of rows."""
+    refused = sa.update(outbox).where(_REFUSED, outbox.c.due_time > utc_now())
+    return (await conn.execute(refused.values(due_time=utc_now()))).rowcount
+
+
+async def put_off(
+    conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[datetime], datetime]
+) -> None:
+    """Look at entries whose messages still wait again, at ``next_due(publish_time)``."""
+    alike: dict[datetime | None, list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault(entry.publish_time, []).append(entry)
+    for publish_time, group in alike.items():
+        await _settle(conn, group, failures=0, due_time=next_due(publish_time or utc_now()))
+
+
+async def count_published(conn: AsyncConnection, pools: Iterable[str]) -> dict[str, int]:
+    """Return how many published attempts of some pools nobody has claimed yet."""
+    rows = await conn.execute(_PUBLISHED, {"of_pools": list(pools)})
+    return {pool: int(count) for pool, count in rows}
+
+
+async def broker_error(conn: AsyncConnection) -> str:
+    """Return why the broker did not take what was last refused; empty if nothing waits for it."""
+    return str(await conn.scalar(_BROKER_ERROR) or "")
 
 
 async def depth(conn: AsyncConnection) -> dict[str, int]:
@@ -222,16 +288,35 @@ async def depth(conn: AsyncConnection) -> dict[str, int]:
     return {pool: int(count) for pool, count in await conn.execute(DEPTH)}
 
 
-async def due_times(conn: AsyncConnection, run_uid: str) -> dict[str, tuple[datetime, int]]:
-    """When each queued stage of a run is due, and how often it was published, by stage."""
-    query = sa.select(outbox.c.stage_id, outbox.c.due_time, outbox.c.publications)
-    rows = await conn.execute(query.where(outbox.c.run_uid == run_uid))
-    return {stage_id: (due, count) for stage_id, due, count in rows}
+@dataclass(frozen=True)
+class Waiting:
+    """How far the publication of a queued stage is."""
+
+    due_time: datetime
+    """When it is published, or looked at again."""
+    publications: int
+    """How often it was published."""
+    error: str = ""
+    """Why the broker did not take it the last time."""
+
+
+async def waiting(conn: AsyncConnection, run_uid: str) -> dict[str, Waiting]:
+    """Return how far the publication of each queued stage of a run is, by stage."""
+    columns = (outbox.c.stage_id, outbox.c.due_time, outbox.c.publications, outbox.c.error)
+    rows = await conn.execute(sa.select(*columns).where(outbox.c.run_uid == run_uid))
+    return {row.stage_id: Waiting(row.due_time, row.publications, row.error) for row in rows}
 
 
 def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
     task_id = TaskId(row["run_uid"], row["stage_id"], row["attempt"])
-    return Entry(task_id, row["pool"], row["publications"], row["failures"], claim_id)
+    return Entry(
+        task_id,
+        row["pool"],
+        row["publications"],
+        row["failures"],
+        claim_id,
+        row["publish_time"],
+    )
 
 
 async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:

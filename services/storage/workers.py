@@ -19,6 +19,7 @@ from services.storage.columns import (
     utc_now,
 )
 from services.storage.insert import upsert
+from tailrace.formats.broker import MAX_PROBLEM
 
 workers = sa.Table(
     "workers",
@@ -35,6 +36,7 @@ workers = sa.Table(
     sa.Column("heartbeats", BigInt, nullable=False),
     sa.Column("register_time", UtcDateTime, nullable=False),
     sa.Column("heartbeat_time", UtcDateTime, nullable=False),
+    sa.Column("broker_error", sa.String(MAX_PROBLEM), nullable=False, server_default=""),
 )
 """Worker processes that ever registered; one that serves all projects is in ``default``."""
 
@@ -85,11 +87,24 @@ async def drain(conn: AsyncConnection, worker_id: str) -> bool:
     return (await conn.execute(statement.values(state=WorkerState.DRAINING))).rowcount == 1
 
 
-async def quarantine(conn: AsyncConnection, worker: Worker, reasons: Mapping[str, str]) -> None:
-    """Note why which of a worker's slots take no stage."""
-    slots = [{**slot, "quarantine": reasons.get(slot["id"], "")} for slot in worker.slots]
+async def note_problems(
+    conn: AsyncConnection, worker: Worker, quarantine: Mapping[str, str], broker_error: str
+) -> None:
+    """Note why a worker's slots, by id, take no stage, and why it has no broker connection."""
+    slots = [{**slot, "quarantine": quarantine.get(slot["id"], "")} for slot in worker.slots]
+    changed: dict[str, Any] = {}
     if slots != [{"quarantine": "", **slot} for slot in worker.slots]:
-        await conn.execute(sa.update(workers).where(_is(worker.worker_id)).values(slots=slots))
+        changed["slots"] = slots
+    if broker_error != worker.broker_error:
+        changed["broker_error"] = broker_error
+    if changed:
+        await conn.execute(sa.update(workers).where(_is(worker.worker_id)).values(**changed))
+
+
+async def without_broker(conn: AsyncConnection) -> list[Worker]:
+    """Return the online workers that have no connection to the broker, by id."""
+    query = _SELECT.where(IS_ONLINE, workers.c.broker_error != "").order_by(workers.c.worker_id)
+    return [Worker(**row) for row in (await conn.execute(query)).mappings()]
 
 
 async def expire(conn: AsyncConnection, worker: Worker) -> bool:
@@ -105,6 +120,13 @@ async def expire(conn: AsyncConnection, worker: Worker) -> bool:
 async def live(conn: AsyncConnection) -> list[Worker]:
     """The workers that are not OFFLINE."""
     return [Worker(**row) for row in (await conn.execute(_LIVE)).mappings()]
+
+
+async def count_by_state(conn: AsyncConnection) -> dict[WorkerState, int]:
+    """Return how many workers are in each state."""
+    query = sa.select(workers.c.state, sa.func.count()).group_by(workers.c.state)
+    rows = await conn.execute(query.where(workers.c.project == DEFAULT_PROJECT))
+    return {state: int(count) for state, count in rows}
 
 
 async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:

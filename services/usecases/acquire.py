@@ -115,7 +115,8 @@ async def _answer(
     if stage.state is StageState.RUNNING:
         return await _repeat(conn, held, stage, command)
     if held.run.state in (RunState.CANCELLING, RunState.CANCELLED):
-        return Stop(StopReason.CANCELLED)
+        begun = await attempts.get(conn, command.task_id) is not None
+        return Stop(StopReason.STALE if begun else StopReason.CANCELLED)
     if stage.state in STAGE_DONE:
         following = successor(held.stages, stage)
         if following is not None and following.state is StageState.QUEUED:

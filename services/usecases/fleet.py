@@ -41,6 +41,8 @@ class PoolView:
     """Of these, how many run a stage."""
     queued_stages: int
     """Attempts that are queued for it."""
+    workers_without_broker: int = 0
+    """Of the workers, how many have no connection to the broker."""
 
 
 async def list_workers(context: Context, *, size: int, token: str) -> tuple[list[WorkerView], str]:
@@ -95,7 +97,8 @@ def _pool(
     serving = [worker for worker in live if name in worker.pools]
     busy = sum(len(occupied.get(worker.worker_id, {})) for worker in serving)
     usable = [slot for worker in serving for slot in worker.slots if not slot.get("quarantine")]
-    return PoolView(name, len(serving), len(usable), busy, queued)
+    cut_off = sum(bool(worker.broker_error) for worker in serving)
+    return PoolView(name, len(serving), len(usable), busy, queued, cut_off)
 
 
 async def _view(conn: AsyncConnection, worker_id: str) -> WorkerView:

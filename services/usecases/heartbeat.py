@@ -13,6 +13,7 @@ from services.domain.worker import WorkerState
 from services.storage import attempts, workers
 from services.usecases.acquire import unknown_worker
 from services.usecases.context import Context
+from tailrace.formats.broker import MAX_PROBLEM
 from tailrace.formats.limits import MAX_QUARANTINE_REASON, MAX_SLOTS
 
 GATHER_SECONDS = 0.05
@@ -30,6 +31,8 @@ class Heartbeat:
     draining: bool
     quarantine: Mapping[str, str]
     """Why which slots take no stage."""
+    broker_error: str = ""
+    """Why the worker has no connection to the broker; empty if it has one."""
 
 
 Directives = tuple[list[Directive], Directive]
@@ -43,6 +46,7 @@ async def worker_heartbeat(
     *,
     draining: bool,
     quarantine: Mapping[str, str] | None = None,
+    broker_error: str = "",
 ) -> Directives:
     """Count a heartbeat for the worker and each lease; ``quarantine`` has reasons by slot.
 
@@ -51,7 +55,13 @@ async def worker_heartbeat(
     """
     if len(tokens) > MAX_SLOTS:
         raise InvalidInput.field("lease_tokens", f"has {len(tokens)} entries, at most {MAX_SLOTS}")
-    heartbeat = Heartbeat(worker_id, tokens, draining, checked_quarantine(quarantine or {}))
+    heartbeat = Heartbeat(
+        worker_id,
+        tokens,
+        draining,
+        checked_quarantine(quarantine or {}),
+        broker_error[:MAX_PROBLEM],
+    )
     answer: Directives = await context.groups.submit(
         context, count, heartbeat, gather_seconds=GATHER_SECONDS
     )
@@ -67,7 +77,9 @@ async def count(
         known = await workers.beat_all(conn, draining)
         heard = [beat for beat in heartbeats if beat.worker_id in known]
         for beat in heard:
-            await workers.quarantine(conn, known[beat.worker_id], beat.quarantine)
+            await workers.note_problems(
+                conn, known[beat.worker_id], beat.quarantine, beat.broker_error
+            )
         leases = {token: parse_token(token) for beat in heard for token in beat.tokens}
         alive = await attempts.beat_all(conn, [lease for lease in leases.values() if lease])
     answers: list[Directives | TailraceError] = []

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
-from services.storage import attempts, capacity, history, outbox, stages
+from services.domain.worker import Worker, worker_name
+from services.storage import attempts, capacity, history, outbox, stages, workers
 from services.storage.capacity import Capacity
 from services.storage.columns import utc_now
+from services.storage.outbox import Waiting
 
 
 @dataclass(frozen=True)
@@ -84,16 +85,49 @@ async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage])
     queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
     if not queued:
         return {}
-    due = await outbox.due_times(conn, run.uid)
-    now = await capacity.look(conn)
-    return {stage.stage_id: waiting_reason(stage, due.get(stage.stage_id), now) for stage in queued}
+    entries = await outbox.waiting(conn, run.uid)
+    fleet = Fleet(
+        await capacity.look(conn),
+        await workers.without_broker(conn),
+        await outbox.broker_error(conn),
+    )
+    return {
+        stage.stage_id: fleet.broker_reason(stage, entries.get(stage.stage_id))
+        or waiting_reason(stage, entries.get(stage.stage_id), fleet.capacity)
+        for stage in queued
+    }
 
 
-def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, now: Capacity) -> str:
-    """Why a queued stage does not run, with the fleet as it is now.
+@dataclass(frozen=True)
+class Fleet:
+    """The fleet and its broker as they are now."""
 
-    ``entry`` is when its outbox entry is due and how often it was published.
-    """
+    capacity: Capacity
+    without_broker: list[Worker]
+    """Online workers that have no connection to the broker."""
+    broker_error: str
+    """Why the broker does not take what is to be published; empty if it does."""
+
+    def broker_reason(self, stage: Stage, entry: Waiting | None) -> str:
+        """Return what the broker has to do with a queued stage's wait; empty if nothing."""
+        refused = "" if entry is None else entry.error
+        if not refused and entry is not None and entry.publications == 0:
+            refused = self.broker_error
+        if refused:
+            return f"the control plane cannot publish it: {refused}"
+        cut_off = [worker for worker in self.without_broker if stage.pool in worker.pools]
+        slots = sum(len(worker.slots) for worker in cut_off)
+        if cut_off and slots >= self.capacity.served.get(stage.pool, 0):
+            first = cut_off[0]
+            return (
+                f"no worker of pool {stage.pool!r} is connected to the broker: "
+                f"{worker_name(first.worker_id)} reports that {first.broker_error}"
+            )
+        return ""
+
+
+def waiting_reason(stage: Stage, entry: Waiting | None, now: Capacity) -> str:
+    """Why a queued stage does not run, with the fleet as it is now."""
     slots = now.served.get(stage.pool, 0)
     if not slots:
         others = ", ".join(sorted(now.served)) or "none"
@@ -101,8 +135,10 @@ def waiting_reason(stage: Stage, entry: tuple[datetime, int] | None, now: Capaci
             f"no live worker serves pool {stage.pool!r}: start one that does, or name another "
             f"pool in execution.{stage.kind}.pool (served now: {others})"
         )
-    if entry is not None and entry[1] == 0 and entry[0] > utc_now() and stage.failures:
-        return f"attempt {stage.attempt} is due at {entry[0]:%Y-%m-%dT%H:%M:%SZ}, after a failure"
+    if entry is not None and entry.publications == 0 and stage.failures:
+        due = entry.due_time
+        if due > utc_now():
+            return f"attempt {stage.attempt} is due at {due:%Y-%m-%dT%H:%M:%SZ}, after a failure"
     if now.busy.get(stage.pool, 0) >= slots:
         busy = "the slot" if slots == 1 else f"all {slots} slots"
         return f"{busy} of pool {stage.pool!r} {'is' if slots == 1 else 'are'} busy"

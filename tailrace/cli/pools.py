@@ -6,6 +6,7 @@ import typer
 
 from tailrace.cli import output
 from tailrace.cli.options import Json, Server, connect
+from tailrace.v1 import worker_pb2
 
 app = typer.Typer(help="Pools of slots.", no_args_is_help=True)
 
@@ -23,5 +24,10 @@ def list_(server: Server = None, as_json: Json = False) -> None:
     if as_json:
         output.print_messages(found)
         return
-    rows = [(p.name, p.workers, f"{p.busy_slots}/{p.slots}", p.queued_stages) for p in found]
+    rows = [(p.name, _workers(p), f"{p.busy_slots}/{p.slots}", p.queued_stages) for p in found]
     output.print_table(["POOL", "WORKERS", "BUSY", "QUEUED"], rows)
+
+
+def _workers(pool: worker_pb2.Pool) -> str:
+    cut_off = pool.workers_without_broker
+    return f"{pool.workers} ({cut_off} without broker)" if cut_off else str(pool.workers)

@@ -63,6 +63,7 @@ def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
         [
             ("worker", worker.name),
             ("state", _state(worker)),
+            *([("broker", worker.broker_error)] if _is_cut_off(worker) else []),
             ("host", worker.hostname),
             ("pools", ", ".join(worker.pools)),
             *((f"slot {slot.id}", _use(slot) or "idle") for slot in worker.slots),
@@ -74,7 +75,13 @@ def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
 
 
 def _state(worker: worker_pb2.Worker) -> str:
-    return enum_word(worker_pb2.WorkerState.DESCRIPTOR, worker.state).upper()
+    state = enum_word(worker_pb2.WorkerState.DESCRIPTOR, worker.state).upper()
+    return f"{state}, NO BROKER" if _is_cut_off(worker) else state
+
+
+def _is_cut_off(worker: worker_pb2.Worker) -> bool:
+    """Return whether a live worker reports that it has no connection to the broker."""
+    return bool(worker.broker_error) and worker.state != worker_pb2.WORKER_STATE_OFFLINE
 
 
 def _use(slot: worker_pb2.Slot) -> str:

@@ -39,6 +39,13 @@ class TaskId:
         return cls(run_uid, stage, int(attempt))
 
 
+def task_arguments(task_id: TaskId, pool: str) -> str:
+    """Return the arguments of a task as Flower shows them: from the publication to the end."""
+    return (
+        f"run_uid={task_id.run_uid}, stage={task_id.stage}, attempt={task_id.attempt}, pool={pool}"
+    )
+
+
 def task_name(kind: StageKind) -> str:
     """The Celery task that executes a stage of this kind, such as ``tailrace.train``."""
     return f"tailrace.{kind.value}"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tailrace.formats import json_value, listing
+from tailrace.formats.broker import MAX_PROBLEM
 from tailrace.formats.run_spec import RunSpec
 
 MIB = 1 << 20
@@ -180,6 +181,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "quarantine": Bound(
             count=MAX_SLOTS, key=128, text=MAX_QUARANTINE_REASON, later=True, free=True
         ),
+        "broker_error": Bound(text=MAX_PROBLEM, later=True, free=True),
     },
     "AcquireStageRequest": {
         "run_uid": _NAME,

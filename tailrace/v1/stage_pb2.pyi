@@ -257,10 +257,15 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     LEASE_TOKENS_FIELD_NUMBER: builtins.int
     DRAINING_FIELD_NUMBER: builtins.int
     QUARANTINE_FIELD_NUMBER: builtins.int
+    BROKER_ERROR_FIELD_NUMBER: builtins.int
     worker: builtins.str
     """`workers/{worker}`."""
     draining: builtins.bool
     """Whether the worker is shutting down and takes no more stages."""
+    broker_error: builtins.str
+    """Why the worker has no connection to the broker; empty when it has one. At most 300 characters
+    are kept.
+    """
     @property
     def lease_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tokens of all leases it holds."""
@@ -276,8 +281,9 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
         lease_tokens: collections.abc.Iterable[builtins.str] | None = ...,
         draining: builtins.bool = ...,
         quarantine: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        broker_error: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["draining", b"draining", "lease_tokens", b"lease_tokens", "quarantine", b"quarantine", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "draining", b"draining", "lease_tokens", b"lease_tokens", "quarantine", b"quarantine", "worker", b"worker"]) -> None: ...
 
 global___WorkerHeartbeatRequest = WorkerHeartbeatRequest
 
@@ -492,7 +498,7 @@ class ChainStop(google.protobuf.message.Message):
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why, for the worker's log: STALE, CANCELLED, RUNNING_ELSEWHERE, UNKNOWN, DRAINING."""
+    """Why: STALE, CANCELLED (before the attempt began), RUNNING_ELSEWHERE, UNKNOWN, DRAINING."""
     def __init__(
         self,
         *,

@@ -124,6 +124,7 @@ class Worker(google.protobuf.message.Message):
     REGISTER_TIME_FIELD_NUMBER: builtins.int
     HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
     JUDGES_FIELD_NUMBER: builtins.int
+    BROKER_ERROR_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`workers/{worker}`."""
     state: global___WorkerState.ValueType
@@ -132,6 +133,8 @@ class Worker(google.protobuf.message.Message):
     """Name of its host."""
     protocol_version: builtins.int
     """Version of the worker protocol it speaks."""
+    broker_error: builtins.str
+    """Why it has no connection to the broker, so that it takes no stage; empty when it has one."""
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Pools it serves."""
@@ -169,9 +172,10 @@ class Worker(google.protobuf.message.Message):
         register_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         heartbeat_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         judges: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        broker_error: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "register_time", b"register_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "judges", b"judges", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "judges", b"judges", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
 
 global___Worker = Worker
 
@@ -228,6 +232,7 @@ class Pool(google.protobuf.message.Message):
     SLOTS_FIELD_NUMBER: builtins.int
     BUSY_SLOTS_FIELD_NUMBER: builtins.int
     QUEUED_STAGES_FIELD_NUMBER: builtins.int
+    WORKERS_WITHOUT_BROKER_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name, which `execution.*.pool` of a run asks for."""
     workers: builtins.int
@@ -238,6 +243,8 @@ class Pool(google.protobuf.message.Message):
     """Of these, how many run a stage."""
     queued_stages: builtins.int
     """Attempts that are queued for it."""
+    workers_without_broker: builtins.int
+    """Of the workers, how many have no connection to the broker, so that they take no stage."""
     def __init__(
         self,
         *,
@@ -246,8 +253,9 @@ class Pool(google.protobuf.message.Message):
         slots: builtins.int = ...,
         busy_slots: builtins.int = ...,
         queued_stages: builtins.int = ...,
+        workers_without_broker: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["busy_slots", b"busy_slots", "name", b"name", "queued_stages", b"queued_stages", "slots", b"slots", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy_slots", b"busy_slots", "name", b"name", "queued_stages", b"queued_stages", "slots", b"slots", "workers", b"workers", "workers_without_broker", b"workers_without_broker"]) -> None: ...
 
 global___Pool = Pool
 

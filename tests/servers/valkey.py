@@ -39,6 +39,11 @@ class Valkey:
         with valkey.Valkey(port=self.port) as client:
             client.flushall()
 
+    def configure(self, name: str, value: str, password: str | None = None) -> None:
+        """Set a parameter, as `CONFIG SET` does; a restart forgets it."""
+        with valkey.Valkey(port=self.port, password=password) as client:
+            client.config_set(name, value)
+
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill_group()

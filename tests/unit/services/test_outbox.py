@@ -22,6 +22,7 @@ from services.usecases import datasets
 from services.usecases.cancel import cancel_run
 from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import queue_name
+from tests.servers.events import TaskEventListener
 from tests.servers.node import free_port
 from tests.servers.valkey import Valkey
 from tests.unit.services.driver import PROJECT, Driver
@@ -109,10 +110,81 @@ async def test_an_unclaimed_publication_is_repeated_and_refills_a_wiped_broker(
     (message,) = await asyncio.to_thread(take, valkey_node.url)
     assert message["id"] == f"{uid}.train.1"
     async with driver.context.database.read() as conn:
-        ((due, count),) = (await outbox.due_times(conn, uid)).values()
-    assert count == 2
-    delay = (due - utc_now()).total_seconds()
+        (entry,) = (await outbox.waiting(conn, uid)).values()
+    assert entry.publications == 2
+    delay = (entry.due_time - utc_now()).total_seconds()
     assert 20 < delay <= 30
+
+
+@pytest.mark.parametrize("kind", ["valkey_url", "rabbitmq_url"])
+async def test_waiting_stages_do_not_make_the_queue_grow_and_a_purged_queue_is_refilled(
+    driver: Driver, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url: str = request.getfixturevalue(kind)
+    broker = Broker(url, timeout=10)
+    relay = Relay(driver.context, broker)
+    uids = {(await driver.create(f"r{i}")).run.uid for i in range(2)}
+    assert await relay.relay_once() == 2
+    for _period in range(5):
+        await make_due(driver)
+        assert await relay.relay_once() == 2
+    assert await broker.ready("cpu") == 2
+    assert len(await asyncio.to_thread(take, url)) == 2, "which purges the queue"
+    await make_due(driver)
+    await relay.relay_once()
+    messages = await asyncio.to_thread(take, url)
+    assert {message["root_id"] for message in messages} == uids
+    await broker.close()
+
+
+async def test_what_waits_for_the_longest_time_is_repeated_regardless(
+    driver: Driver, broker: Broker
+) -> None:
+    relay = Relay(driver.context, broker)
+    await driver.create()
+    await relay.relay_once()
+    async with driver.context.database.write() as conn:
+        ages = outbox.outbox.update().values(publish_time=utc_now() - timedelta(seconds=890))
+        await conn.execute(ages)
+    await make_due(driver)
+    await relay.relay_once()
+    assert await broker.ready("cpu") == 1
+    async with driver.context.database.write() as conn:
+        (entry,) = (await outbox.waiting(conn, (await driver.get()).run.uid)).values()
+        assert (entry.due_time - utc_now()).total_seconds() < 15, "the longest wait is 900 s"
+        await conn.execute(sa.update(outbox.outbox).values(publish_time=None))
+    await make_due(driver)
+    await relay.relay_once()
+    assert await broker.ready("cpu") == 2
+
+
+async def test_a_queued_run_says_why_the_broker_does_not_take_it(driver: Driver) -> None:
+    broker = Broker(f"redis://user:hidden@127.0.0.1:{free_port()}/0", timeout=2)
+    await driver.create("published")
+    assert (await driver.get("published")).stages[0].waiting_reason == ""
+    await Relay(driver.context, broker).relay_once()
+    await driver.create("later")
+    for run in ("published", "later"):
+        reason = (await driver.get(run)).stages[0].waiting_reason
+        assert reason.startswith("the control plane cannot publish it: the broker at redis://")
+        assert "hidden" not in reason
+    await broker.close()
+
+
+async def test_only_a_first_publication_is_announced_as_sent(
+    driver: Driver, valkey_node: Valkey, broker: Broker
+) -> None:
+    relay = Relay(driver.context, broker)
+    uid = (await driver.create()).run.uid
+    with TaskEventListener(valkey_node.url) as listener:
+        await relay.relay_once()
+        assert len(await asyncio.to_thread(take, valkey_node.url)) == 1
+        await make_due(driver)
+        await relay.relay_once()
+        await asyncio.to_thread(listener.wait, f"{uid}.train.1", "sent")
+        assert await broker.ready("cpu") == 1
+        (event,) = listener.events
+    assert "pool=cpu" in event["args"]
 
 
 async def test_a_broker_that_is_down_only_delays(driver: Driver, valkey_node: Valkey) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -16,8 +17,9 @@ import grpc
 import grpc.aio
 import pytest
 import structlog
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from services.__main__ import main
 from services.server import SERVICES, ControlPlane
@@ -28,6 +30,7 @@ from tailrace.v1 import (
     run_pb2,
 )
 from tests.servers.node import free_port
+from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.worker_token import token_file
 from tests.unit.services.caller import Caller, failing, serving
 
@@ -37,15 +40,94 @@ async def test_health_reflection_and_metrics_are_served(caller: Caller) -> None:
     for service in ("", *SERVICES):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
-    stub = reflection_pb2_grpc.ServerReflectionStub(caller.channel)
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    answer = await stub.ServerReflectionInfo(iter([request])).read()
-    names = {service.name for service in answer.list_services_response.service}
-    assert set(SERVICES) < names
+    for version in ("v1", "v1alpha"):
+        names = await reflected_services(caller, version)
+        assert {*SERVICES, "grpc.reflection.v1.ServerReflection"} < names
     port = caller.plane.metrics_port
     url = f"http://127.0.0.1:{port}/metrics"
     text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
     assert 'tailrace_rpc_calls_total{code="OK",method="DatasetService/SeedDataset"} 1.0' in text
+
+
+async def reflected_services(caller: Caller, version: str) -> set[str]:
+    """What grpcurl lists, once it has seen the description of reflection itself."""
+    service = f"grpc.reflection.{version}.ServerReflection"
+    call = caller.channel.stream_stream(
+        f"/{service}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    requests = [
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=service),
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+    ]
+    described, listed = [answer async for answer in call(iter(requests))]
+    file = descriptor_pb2.FileDescriptorProto.FromString(
+        described.file_descriptor_response.file_descriptor_proto[0]
+    )
+    assert file.package == f"grpc.reflection.{version}"
+    assert file.service[0].method[0].input_type.startswith(f".grpc.reflection.{version}.")
+    return {service.name for service in listed.list_services_response.service}
+
+
+async def test_streams_have_metrics_of_their_own(caller: Caller) -> None:
+    await caller.create()
+    watch = caller.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/r"))
+    await watch.read()
+    samples = caller.plane.metrics.registry
+    method = {"method": "RunService/WatchRun"}
+    assert samples.get_sample_value("tailrace_rpc_open_streams", method) == 1
+    watch.cancel()
+    for _ in range(100):
+        if samples.get_sample_value("tailrace_rpc_open_streams", method) == 0:
+            break
+        await asyncio.sleep(0.05)
+    assert samples.get_sample_value("tailrace_rpc_stream_seconds_count", method) == 1
+    assert samples.get_sample_value("tailrace_rpc_seconds_count", method) is None
+    create = {"method": "RunService/CreateRun"}
+    assert samples.get_sample_value("tailrace_rpc_seconds_count", create) == 1
+
+
+async def test_a_taken_metrics_port_names_its_setting(
+    caller: Caller, sqlite_url: str, tmp_path: Path
+) -> None:
+    port = caller.plane.metrics_port
+    plane = ControlPlane(
+        caller.plane.settings.model_copy(update={"metrics_port": port, "listen": "127.0.0.1:0"})
+    )
+    with pytest.raises(OSError, match=rf"TAILRACE_METRICS_PORT: cannot listen on 127.0.0.1:{port}"):
+        await plane.start()
+    await plane.stop()
+
+
+@pytest.mark.parametrize(
+    ("broker", "status", "part"),
+    [
+        ("amqp://guest:hunter2@127.0.0.1:{rabbitmq}//", 78, "refuses the login"),
+        ("redis://:hunter2@127.0.0.1:{free}/0", 69, "cannot be reached"),
+    ],
+)
+def test_a_broker_that_cannot_be_used_ends_the_start(
+    broker: str,
+    status: int,
+    part: str,
+    rabbitmq: RabbitMQ,
+    sqlite_url: str,
+    tmp_path: Path,
+) -> None:
+    env = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")},
+        "TAILRACE_BROKER_URL": broker.format(rabbitmq=rabbitmq.port, free=free_port()),
+        "TAILRACE_DATABASE_URL": sqlite_url,
+        "TAILRACE_DATA_DIR": str(tmp_path),
+        "TAILRACE_LISTEN": "127.0.0.1:0",
+        "TAILRACE_START_PATIENCE_SECONDS": "0.1",
+    }
+    argv = [sys.executable, "-m", "services"]
+    ended = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == status
+    assert part in ended.stdout + ended.stderr
+    assert "hunter2" not in ended.stdout + ended.stderr
 
 
 async def test_a_drain_ends_streams_with_unavailable(sqlite_url: str, tmp_path: Path) -> None:
@@ -82,13 +164,13 @@ async def test_a_taken_port_is_an_error(caller: Caller, tmp_path: Path, sqlite_u
 
 
 async def test_the_program_starts_says_where_and_ends_on_sigterm(
-    sqlite_url: str, tmp_path: Path
+    sqlite_url: str, valkey_url: str, tmp_path: Path
 ) -> None:
     env = {
         **{k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")},
         "TAILRACE_DATABASE_URL": sqlite_url,
         "TAILRACE_DATA_DIR": str(tmp_path / "data"),
-        "TAILRACE_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "TAILRACE_BROKER_URL": valkey_url,
         "TAILRACE_LISTEN": "127.0.0.1:0",
     }
     process = await asyncio.create_subprocess_exec(

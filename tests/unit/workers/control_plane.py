@@ -85,6 +85,7 @@ class FakeControlPlane(
         self.before: dict[str, Callable[[Any, Any], object]] = {}
         self.publish_hook: Callable[[stage_pb2.PublishEventsRequest, Any], None] = lambda *_: None
         self.batches: list[tuple[int, int]] = []
+        self.ended_streams = 0
         self.port = 0
         self._server: grpc.Server | None = None
 
@@ -217,6 +218,7 @@ class FakeControlPlane(
                     acknowledged_sequence=len(attempt.events), directive=attempt.directive
                 )
             yield answer
+        self.ended_streams += 1
 
     def ConfirmDispatch(self, request: Any, context: Any) -> Any:  # noqa: N802
         with self.lock:

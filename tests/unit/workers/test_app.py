@@ -16,7 +16,8 @@ from celery.worker.consumer import Consumer
 from tailrace.formats.dispatch import EXCHANGE
 from tests.servers.worker_token import worker_token
 from workers import logs
-from workers.app import SETTINGS_KEY, StageConsumer, make_app
+from workers.app import SETTINGS_KEY, make_app
+from workers.broker_link import StageConsumer
 from workers.settings import _PUBLIC, Settings
 
 
@@ -61,7 +62,7 @@ def test_hours_long_stages_are_safe_with_it() -> None:
     assert not conf.worker_cancel_long_running_tasks_on_connection_loss
     assert conf.broker_connection_max_retries is None
     assert conf.worker_send_task_events
-    assert conf.task_send_sent_event
+    assert not conf.task_send_sent_event
     assert conf.worker_soft_shutdown_timeout > 0
 
 

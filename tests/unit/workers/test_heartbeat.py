@@ -14,6 +14,7 @@ from tailrace.v1 import stage_pb2, worker_pb2
 from tests.servers.node import wait_until
 from tests.unit.workers.control_plane import FakeControlPlane
 from workers.accelerators import Accelerator, Slot
+from workers.broker_link import BrokerLink
 from workers.control_client import ControlClient
 from workers.control_server import ControlServer
 from workers.directives import Directives, Wish
@@ -30,8 +31,13 @@ class Parent:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
         self.server = ControlServer(folder, dict.fromkeys((s.id for s in SLOTS), 0), print)
         self.stopped: list[float] = []
+        self.link = BrokerLink()
         self.heartbeat = Heartbeat(
-            self.settings, SLOTS, self.server, lambda: self.stopped.append(time.monotonic())
+            self.settings,
+            SLOTS,
+            self.server,
+            self.link,
+            lambda: self.stopped.append(time.monotonic()),
         )
 
 

@@ -68,6 +68,17 @@ def numbers(count: int) -> list[str]:
     return [str(i) for i in range(count)]
 
 
+def test_a_stream_that_is_done_ends_without_being_cancelled(
+    sender: Sender, fake: FakeControlPlane
+) -> None:
+    sender.lines(0, 3)
+    assert sender.reporter.flush(never)
+    began = time.monotonic()
+    sender.reporter.close()
+    assert time.monotonic() - began < 1.0
+    wait_until(lambda: fake.ended_streams == 1, "the end of the stream", 5)
+
+
 def test_events_arrive_soon_and_in_batches(sender: Sender, fake: FakeControlPlane) -> None:
     began = time.monotonic()
     sender.lines(0, 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,7 @@ from kombu.entity import Exchange, Queue
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from tailrace.v1 import run_pb2, stage_pb2
 from tailrace.worker_token import VARIABLE
+from tests.servers.events import TaskEventListener
 from tests.servers.node import Process, wait_until
 from tests.servers.valkey import Valkey
 from tests.servers.worker_token import token_file
@@ -58,7 +61,9 @@ def start_worker(fake: FakeControlPlane, valkey_url: str, tmp_path: Path) -> Ite
 def publish(broker_url: str, *stages: tuple[str, str], uid: str = "uid1") -> None:
     """Send a chain as the control plane's relay does; each stage is (kind, pool)."""
     app = celery.Celery("relay", broker=broker_url, set_as_current=False)
-    app.conf.update(task_ignore_result=True, task_create_missing_queues=False)
+    app.conf.update(
+        task_ignore_result=True, task_create_missing_queues=False, task_send_sent_event=True
+    )
     # kombu has no types.
     exchange = cast("Any", Exchange)(EXCHANGE, type="topic")
     with app.connection_for_write() as connection:
@@ -123,6 +128,88 @@ def test_a_chain_goes_on_only_when_told_and_is_confirmed(
     assert fake.confirmed[2:] == ["uid2.infer.1"]
     later = [(request.run_uid, request.stage) for request in fake.acquired[3:]]
     assert sorted(later) == [("uid2", "infer"), ("uid2", "train"), ("uid3", "train")]
+
+
+def test_flower_hears_of_attempts_not_of_deliveries(
+    fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str
+) -> None:
+    fake.orders = {
+        "uid1.train.1": make_order(fake),
+        "uid1.infer.1": make_order(fake, run_pb2.STAGE_KIND_INFER),
+        "uid2.train.1": make_order(fake, act="error"),
+    }
+    fake.decision = stage_pb2.CHAIN_DECISION_CONTINUE
+    for uid, reason in (("uid3", "CANCELLED"), ("uid4", "RUNNING_ELSEWHERE")):
+        stop = stage_pb2.ChainStop(reason=reason)
+        fake.answers[f"{uid}.train.1"] = stage_pb2.AcquireStageResponse(stop=stop)
+    done_already(fake, "uid5.train.1", "uid5.infer.1")
+    with TaskEventListener(valkey_url) as listener:
+        start_worker()
+        publish(valkey_url, ("train", "cpu"), ("infer", "cpu"))
+        listener.wait("uid1.infer.1", "sent", "received", "started", "succeeded", timeout=60)
+        for uid in ("uid4", "uid5", "uid3", "uid2"):
+            publish(valkey_url, ("train", "cpu"), ("infer", "elsewhere"), uid=uid)
+        wait_until(lambda: "failed" in listener.kinds("uid2.train.1"), "the failure", 20)
+
+    # The test's relay reports "sent" after the worker may have the message.
+    received = ["received", "started", "succeeded"]
+    assert [kind for kind in listener.kinds("uid1.train.1") if kind != "sent"] == received
+    assert sorted(listener.kinds("uid3.train.1")) == ["revoked", "sent"]
+    assert listener.kinds("uid4.train.1") == ["sent"]
+    assert listener.kinds("uid5.train.1") == ["sent"]
+    assert listener.kinds("uid5.infer.1") == [], "a chain that goes on repeats a publication"
+    by_kind = {event["type"]: event for event in listener.events if "uid1.infer" in event["uuid"]}
+    assert {event["root_id"] for event in by_kind.values()} == {"uid1"}
+    assert by_kind["task-received"]["parent_id"] == "uid1.train.1"
+    ended = by_kind["task-succeeded"]
+    assert ended["runtime"] > 0
+    for part in ("succeeded", "run=runs/r", "stage=infer", "slot=cpu-0", "pool=cpu"):
+        assert part in ended["result"]
+    (failed,) = (event for event in listener.events if event["type"] == "task-failed")
+    assert "reason=OVERLONG" in failed["exception"]
+    assert by_kind["task-started"]["args"] == "run_uid=uid1, stage=infer, attempt=1, pool=cpu"
+    assert by_kind["task-started"]["kwargs"] == "run=runs/r, slot=cpu-0"
+
+
+def test_remote_control_cannot_lose_a_stage_and_shutdown_drains(
+    fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str
+) -> None:
+    order = make_order(fake, act="wait")
+    fake.orders = {"uid1.train.1": order}
+    with TaskEventListener(valkey_url) as listener:
+        worker = start_worker(worker_metrics_port="0")
+        wait_until(lambda: bool(fake.heartbeats), "the worker", 30)
+        (port,) = (
+            json.loads(line)["address"].rpartition(":")[2]
+            for line in worker.log.read_text().splitlines()
+            if '"metrics"' in line
+        )
+        control = celery.Celery("operator", broker=valkey_url, set_as_current=False).control
+        answers: list[Any] = []
+
+        def refused() -> bool:
+            answers[:] = control.revoke("uid1.train.1", reply=True, timeout=1) or []
+            return bool(answers)
+
+        wait_until(refused, "the answer", 30)
+        assert "tailrace runs cancel" in str(answers)
+        (grown,) = control.pool_grow(1, reply=True, timeout=5)
+        assert "TAILRACE_SLOTS" in str(grown)
+        publish(valkey_url, ("train", "cpu"))
+        attempt = fake.lease(order.lease_token)
+        wait_until(lambda: "ready" in attempt.logs(), "the stage", 20)
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+        assert 'tailrace_worker_attempts_started_total{kind="train"} 1.0' in metrics
+        assert "tailrace_worker_busy_slots 1.0" in metrics
+        assert "tailrace_worker_broker_up 1.0" in metrics
+        control.shutdown()
+        assert worker.popen.wait(20) == 0
+        wait_until(lambda: "revoked" in listener.kinds("uid1.train.1"), "the last event", 10)
+    assert attempt.released is not None
+    assert attempt.released.reason == "DRAINED"
+    assert "reason=DRAINED" in listener.events[-1]["result"]
+    for line in worker.log.read_text().splitlines():
+        assert json.loads(line)["event"], "each line of a worker's log is JSON"
 
 
 def test_sigterm_hands_back_with_a_checkpoint_in_seconds(
@@ -268,6 +355,20 @@ def test_directives_come_with_heartbeats_and_two_slots_work_at_once(
     assert last.released is not None
 
 
+def test_a_broker_that_refuses_the_worker_is_reported(
+    fake: FakeControlPlane, start_worker: StartWorker, valkey_node: Valkey
+) -> None:
+    valkey_node.configure("requirepass", "hidden")
+    start_worker()
+
+    def problem() -> str:
+        return fake.heartbeats[-1].broker_error if fake.heartbeats else ""
+
+    wait_until(lambda: "refuses the login" in problem(), "the report", 30)
+    valkey_node.configure("requirepass", "", password="hidden")
+    wait_until(lambda: problem() == "", "the connection", 20)
+
+
 def test_a_broker_that_comes_back_empty_is_served_again(
     fake: FakeControlPlane, start_worker: StartWorker, valkey_node: Valkey
 ) -> None:
@@ -278,7 +379,8 @@ def test_a_broker_that_comes_back_empty_is_served_again(
     attempt = fake.lease(order.lease_token)
     wait_until(lambda: "ready" in attempt.logs(), "the stage", 20)
     valkey_node.kill()
-    time.sleep(2)
+    wait_until(lambda: "cannot be reached" in fake.heartbeats[-1].broker_error, "the report", 10)
+    time.sleep(1)
     valkey_node.restart()
     assert not attempt.over, "the stage goes on without a broker"
     attempt.directive = stage_pb2.DIRECTIVE_CANCEL

@@ -70,7 +70,7 @@ async def test_failures_count_up_and_a_success_clears_them(driver: Driver) -> No
         (entry,) = await claim(driver)
         assert entry.failures == failures
         async with driver.context.database.write() as conn:
-            await outbox.mark_failed(conn, entry, LONG_AGO)
+            await outbox.mark_failed(conn, entry, LONG_AGO, "away")
     (entry,) = await claim(driver)
     async with driver.context.database.write() as conn:
         await outbox.mark_sent(conn, [entry], lambda _: LATER)

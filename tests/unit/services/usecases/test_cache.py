@@ -66,7 +66,7 @@ def states(view: RunView) -> list[str]:
 
 async def queued(driver: Driver, view: RunView) -> set[str]:
     async with driver.context.database.read() as conn:
-        return set(await outbox.due_times(conn, view.run.uid))
+        return set(await outbox.waiting(conn, view.run.uid))
 
 
 async def pieces(driver: Driver, run_id: str, channel: Channel) -> list[Piece]:

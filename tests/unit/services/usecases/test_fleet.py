@@ -52,6 +52,26 @@ async def test_pools_count_what_serves_and_what_waits(driver: Driver) -> None:
     assert await list_pools(driver.context) == [PoolView("cpu", 1, 1, 1, 0)]
 
 
+async def test_a_worker_without_broker_is_shown_and_queued_runs_say_so(driver: Driver) -> None:
+    await driver.create()
+    for problem in ("the broker at amqp://host// refuses the login", ""):
+        await worker_heartbeat(driver.context, "w1", [], draining=False, broker_error=problem)
+        assert (await get_worker(driver.context, "w1")).worker.broker_error == problem
+        (pool,) = await list_pools(driver.context)
+        assert pool.workers_without_broker == bool(problem)
+        reason = (await driver.get()).stages[0].waiting_reason
+        assert ("workers/w1 reports that" in reason) is bool(problem)
+        assert problem in reason
+
+
+async def test_one_connected_worker_is_enough(driver: Driver) -> None:
+    await worker_heartbeat(driver.context, "w1", [], draining=False, broker_error="away")
+    driver.worker_id = "w2"
+    await driver.register()
+    await driver.create()
+    assert (await driver.get()).stages[0].waiting_reason == ""
+
+
 async def test_a_slot_in_quarantine_is_shown_and_counts_for_nothing(driver: Driver) -> None:
     await driver.register()
     slot = (await get_worker(driver.context, "w1")).worker.slots[0]["id"]

@@ -24,8 +24,8 @@ async def due(driver: Driver) -> dict[str, int]:
     """Publications of each queued stage."""
     uid = (await driver.get()).run.uid
     async with driver.context.database.read() as conn:
-        entries = await outbox.due_times(conn, uid)
-    return {stage: count for stage, (_time, count) in entries.items()}
+        entries = await outbox.waiting(conn, uid)
+    return {stage: entry.publications for stage, entry in entries.items()}
 
 
 async def test_a_run_succeeds_stage_by_stage(driver: Driver) -> None:

@@ -1,0 +1,139 @@
+"""The broker and the database as the control plane finds them: at its start, and from then on.
+
+A control plane without its broker still accepts runs and answers; so its overall health stays
+SERVING, and the health services ``tailrace.broker`` and ``tailrace.database`` report each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from grpc_health.v1 import health_pb2
+
+from services.broker import Broker, BrokerError
+from services.domain.errors import Unavailable
+from services.metrics import Metrics
+from services.storage import outbox
+from services.usecases.context import Context
+from services.wakeups import OUTBOX
+
+_log = structlog.get_logger(__name__)
+
+BROKER = "tailrace.broker"
+"""Health service: SERVING while the broker takes stages."""
+
+DATABASE = "tailrace.database"
+"""Health service: SERVING while the database answers."""
+
+_TRY_AGAIN_SECONDS = 0.5
+
+
+class BrokerSettingError(ValueError):
+    """The broker's URL, or what it names, has to be changed; the message says why."""
+
+
+class Dependencies:
+    """Looks at the broker and the database of one control plane."""
+
+    def __init__(self, context: Context, broker: Broker, health: Any, metrics: Metrics) -> None:
+        self._context = context
+        self._broker = broker
+        self._health = health
+        self._metrics = metrics
+        self._problems: dict[str, str] = {}
+
+    async def require_database(self) -> None:
+        """Return once the database can be used; wait briefly for one that is not up yet.
+
+        Raises:
+            DatabaseSettingError: It refuses what TAILRACE_DATABASE_URL says.
+            Unavailable: It cannot be reached.
+        """
+        await self._wait_for("database", self._context.database.check)
+
+    async def require_broker(self) -> None:
+        """Return once the broker can be used; wait briefly for one that is not up yet.
+
+        Raises:
+            BrokerSettingError: It refuses what TAILRACE_BROKER_URL says.
+            Unavailable: It cannot be reached.
+        """
+        await self._wait_for("broker", self._check_broker)
+
+    async def run(self) -> None:
+        """Look again and again until the shutdown."""
+        while True:
+            await self.look_once()
+            if await self._context.shutdown.sleep(self._context.settings.health_seconds):
+                return
+
+    async def look_once(self) -> None:
+        """Look at both, and report what changed."""
+        await asyncio.gather(
+            self._report(BROKER, self._look_at_broker, self._metrics.broker_up.set),
+            self._report(DATABASE, self._context.database.check, self._metrics.database_up.set),
+        )
+
+    async def _wait_for(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
+        deadline = time.monotonic() + self._context.settings.start_patience_seconds
+        waits = False
+        while True:
+            try:
+                await check()
+                return
+            except Unavailable as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if not waits:
+                    _log.warning(f"waits for the {name}", error=error.message)
+                waits = True
+            if await self._context.shutdown.sleep(_TRY_AGAIN_SECONDS):
+                return
+
+    async def _check_broker(self) -> None:
+        try:
+            await self._broker.check()
+        except BrokerError as error:
+            if error.problem.configuration:
+                raise BrokerSettingError(f"TAILRACE_BROKER_URL: {error}") from error
+            raise Unavailable("BROKER_UNAVAILABLE", str(error)) from error
+
+    async def _look_at_broker(self) -> None:
+        """Ask a broker that no publication has reached lately."""
+        quiet = time.monotonic() - self._broker.proved_at
+        if self._broker.problem or quiet >= self._context.settings.health_seconds:
+            await self._check_broker()
+
+    async def _report(
+        self, service: str, look: Callable[[], Awaitable[None]], set_up: Callable[[float], None]
+    ) -> None:
+        before, problem = self._problems.get(service, ""), ""
+        try:
+            await look()
+        except Unavailable as error:
+            problem = error.message
+        except ValueError as error:
+            problem = str(error)
+        self._problems[service] = problem
+        statuses = health_pb2.HealthCheckResponse
+        await self._health.set(service, statuses.NOT_SERVING if problem else statuses.SERVING)
+        set_up(not problem)
+        if problem and not before:
+            _log.error("unavailable", service=service, error=problem)
+        elif before and not problem:
+            _log.info("available again", service=service)
+            if service == BROKER:
+                await self._publish_at_once()
+
+    async def _publish_at_once(self) -> None:
+        """End the delay of runs that the broker refused."""
+        try:
+            async with self._context.database.write() as conn:
+                await outbox.hasten_failed(conn)
+        except Unavailable:
+            return  # they are due within half a minute in any case
+        self._context.wakeups.wake(OUTBOX)

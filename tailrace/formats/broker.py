@@ -1,0 +1,129 @@
+"""Broker faults, as the control plane and workers report them.
+
+Only text and class names are looked at, so that neither kombu nor a driver is needed here.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+_AMQP = re.compile(r"(amqps?|pyamqp)://")
+
+MAX_PROBLEM = 300
+"""Characters of a broker problem's text."""
+
+
+@dataclass(frozen=True)
+class BrokerProblem:
+    """Why a broker cannot be used."""
+
+    text: str
+    """What is wrong, where, and the way out; holds no password."""
+    configuration: bool = False
+    """Whether only a changed setting helps: waiting does not."""
+
+
+def is_amqp(url: str) -> bool:
+    """Return whether the URL names RabbitMQ, not Valkey."""
+    return _AMQP.match(url) is not None
+
+
+def broker_place(url: str) -> str:
+    """Return scheme, host, port and path of a broker URL, without user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+BLOCKED = (
+    "RabbitMQ blocks publishers: a memory or disk alarm is on. Give the node memory or disk, or "
+    "raise its limits; `rabbitmq-diagnostics alarms` names the alarm"
+)
+"""The problem of a connection that RabbitMQ has blocked (``connection.blocked``)."""
+
+
+def broker_problem(error: BaseException, url: str) -> BrokerProblem:
+    """Return what an error of kombu, or of the drivers below it, says about the broker."""
+    causes = list(_causes(error))
+    texts = " | ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
+    place = broker_place(url)
+    for pattern, configuration, advice in _KNOWN:
+        if re.search(pattern, texts, re.IGNORECASE):
+            path = unquote(urlsplit(url).path.removeprefix("/"))
+            text = advice.format(place=place, path=path or "/")
+            return BrokerProblem(text[:MAX_PROBLEM], configuration)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        text = f"the certificate of the broker at {place} is not trusted: {causes[-1]}"
+        return BrokerProblem(text[:MAX_PROBLEM], configuration=True)
+    kind = "RabbitMQ" if is_amqp(url) else "Valkey"
+    reason = str(error).strip() or type(error).__name__
+    text = f"the broker at {place} does not answer as {kind} does ({reason})"
+    if any(isinstance(cause, ConnectionRefusedError | socket.gaierror) for cause in causes) or (
+        "refused" in reason
+    ):
+        text = f"the broker at {place} cannot be reached ({reason})"
+    return BrokerProblem(text[:MAX_PROBLEM])
+
+
+_KNOWN = (
+    (
+        r"ACCESS_REFUSED - Login|\bWRONGPASS\b|\bNOAUTH\b|Authentication (required|Error)"
+        r"|invalid (username-password|password)|without any password configured",
+        True,
+        "the broker at {place} refuses the login: check the user and password in "
+        "TAILRACE_BROKER_URL",
+    ),
+    (
+        r"NOT_ALLOWED - (vhost|access)",
+        True,
+        "the broker at {place} has no virtual host {path!r} for this user: make it with "
+        "`rabbitmqctl add_vhost` and `set_permissions`, or name another in TAILRACE_BROKER_URL",
+    ),
+    (
+        r"DB index is out of range",
+        True,
+        "the broker at {place} has no database {path}: name another in TAILRACE_BROKER_URL",
+    ),
+    (
+        r"WRONG_VERSION_NUMBER|record layer failure",
+        True,
+        "the broker at {place} speaks no TLS there: use amqp:// or redis://, or its TLS port, in "
+        "TAILRACE_BROKER_URL",
+    ),
+    (
+        r"ACCESS_REFUSED|NOPERM",
+        True,
+        "the broker at {place} lets this user neither declare nor publish: give it the permissions "
+        "configure, write and read (`rabbitmqctl set_permissions`; Valkey: `ACL SETUSER`)",
+    ),
+    (
+        r"PRECONDITION_FAILED",
+        True,
+        "the broker at {place} has a queue or exchange of Tailrace's name with other arguments: "
+        "delete it, or give Tailrace a virtual host of its own",
+    ),
+    (
+        r"OutOfMemoryError|\bOOM command not allowed",
+        False,
+        "the broker at {place} has used up its memory (maxmemory) and takes no message: raise "
+        "maxmemory or free some",
+    ),
+    (
+        r"READONLY|MISCONF",
+        False,
+        "the broker at {place} takes no writes now: it is a replica, or cannot save to its disk",
+    ),
+)
+"""Pattern of the errors' texts, whether a setting is wrong, and what to report."""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__

@@ -1,0 +1,88 @@
+"""The worker's connection to its broker: reported while it is missing, retried for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import structlog
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+
+from tailrace.formats.broker import broker_place, broker_problem
+
+_log = structlog.get_logger(__name__)
+
+
+class BrokerLink:
+    """Why the broker connection is missing, for the heartbeat."""
+
+    def __init__(self) -> None:
+        self.problem = ""
+        """Empty while the worker is connected, and until it has tried to connect."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after each change."""
+
+    def lost(self, error: BaseException, url: str) -> None:
+        """Note that there is no connection."""
+        self._set(broker_problem(error, url).text)
+
+    def connected(self) -> None:
+        """Note that the connection is there."""
+        self._set("")
+
+    def _set(self, problem: str) -> None:
+        if problem != self.problem:
+            self.problem = problem
+            self.on_change()
+
+
+class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
+    """Celery's consumer, which reports its connection and has no native delayed delivery.
+
+    That step declares 28 exchanges and queues for messages with a countdown as soon as it sees a
+    quorum queue; no message here has one.
+    """
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # celery has no types
+        """The consumer's steps."""
+
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
+        ]
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any], **options: Any) -> None:
+        """Report to ``broker_link``, an option of the worker."""
+        self._link: BrokerLink = worker_options["broker_link"]
+        super().__init__(*args, worker_options=worker_options, **options)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long it takes."""
+        url = self.app.conf.broker_url
+
+        def report(error: Exception, pause: float) -> None:
+            self._link.lost(error, url)
+            _log.error("no connection to the broker", error=self._link.problem, again_in=pause)
+
+        conn = conn.ensure_connection(report, None, callback=maybe_shutdown)
+        self.first_connection_attempt = False
+        return conn
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """Report why there is no connection."""
+        self._report(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Report why the connection was lost, and let Celery close what is left of it."""
+        self._report(exc)
+        super().on_connection_error_after_connected(exc)
+
+    def _report(self, error: Exception) -> None:
+        self._link.lost(error, self.app.conf.broker_url)
+        _log.error("the broker connection was lost", error=self._link.problem)
+
+    def on_ready(self) -> None:
+        """Note that queues are consumed; Celery calls it once per connection."""
+        self._link.connected()
+        _log.info("connected to the broker", broker=broker_place(self.app.conf.broker_url))
+        super().on_ready()

@@ -1,0 +1,72 @@
+"""Prometheus metrics of one worker, served by its parent process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+from workers.broker_link import BrokerLink
+from workers.control_server import ControlServer
+
+ATTEMPT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 3 * 86_400.0)
+"""Upper bounds of attempts' durations in seconds."""
+
+_OUTCOMES = {"task-succeeded": "succeeded", "task-failed": "failed", "task-revoked": "released"}
+
+
+class WorkerMetrics:
+    """The metrics and the server that shows them."""
+
+    def __init__(self, slots: int, server: ControlServer, link: BrokerLink) -> None:
+        """Read the gauges whenever they are asked for.
+
+        Args:
+            slots: Number of the worker's slots.
+            server: Knows leases and quarantines.
+            link: Knows whether there is a broker connection.
+        """
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._seconds = Histogram(
+            "tailrace_worker_attempt_seconds", "Duration of attempts that ended here.",
+            ["kind", "outcome"], buckets=ATTEMPT_BUCKETS, registry=registry,
+        )  # fmt: skip
+        self._started = Counter(
+            "tailrace_worker_attempts_started", "Attempts begun here.", ["kind"], registry=registry
+        )
+        gauges = {
+            "slots": ("Slots of this worker.", lambda: slots),
+            "busy_slots": ("Slots that run a stage.", lambda: len(server.leases())),
+            "quarantined_slots": ("Slots in quarantine.", lambda: len(server.quarantine())),
+            "broker_up": ("1 while connected to the broker, else 0.", lambda: not link.problem),
+            "draining": ("1 while the worker shuts down, else 0.", lambda: server.draining),
+        }
+        for name, (text, read) in gauges.items():
+            gauge = Gauge(f"tailrace_worker_{name}", text, registry=registry)
+            gauge.set_function(read)
+
+    def count(self, event: Mapping[str, Any]) -> None:
+        """Count an attempt by its Celery event."""
+        kind = str(event["name"]).removeprefix("tailrace.")
+        outcome = _OUTCOMES.get(event["type"])
+        if event["type"] == "task-started":
+            self._started.labels(kind).inc()
+        elif outcome is not None and "runtime" in event:
+            self._seconds.labels(kind, outcome).observe(event["runtime"])
+
+    def serve(self, host: str, port: int) -> int:
+        """Serve ``/metrics`` from a thread; return the port, chosen by the system for 0.
+
+        Raises:
+            OSError: The port is taken; the message names the setting.
+        """
+        try:
+            server, _thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise OSError(
+                f"TAILRACE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; "
+                "name another port, or end what listens there"
+            ) from error
+        return int(server.server_port)
