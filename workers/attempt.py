@@ -58,6 +58,8 @@ class Means:
     """The artifact store."""
     reserve: Reserve
     """The slot's stage process in waiting."""
+    memory_bytes: int | None = None
+    """Most memory that a stage may use; None for any."""
 
     def launch(self, threads: int) -> Launch:
         """How a stage process with ``threads`` threads is started in this slot."""
@@ -187,6 +189,7 @@ class Attempt:
             self._directives,
             timeout=timeout,
             grace=self._means.settings.grace_seconds,
+            memory_bytes=self._means.memory_bytes,
             meanwhile=partial(self._refill, plan),
         ).run()
         self._refill(plan)

@@ -9,7 +9,7 @@ from celery import current_app, signals
 
 from tailrace.channel import connect
 from tailrace.worker_token import WorkerToken
-from workers.accelerators import Accelerator, Slot, detect, make_slots
+from workers.accelerators import Accelerator, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
 from workers.attempt import Means
 from workers.cache import BlobCache
@@ -17,6 +17,7 @@ from workers.cleanliness import CleanSlot
 from workers.content import Content
 from workers.control_client import ControlClient
 from workers.control_plane import ControlPlane
+from workers.memory_limit import share_bytes
 from workers.reserve import Reserve
 from workers.settings import Settings
 from workers.undumpable import forbid_reading
@@ -37,7 +38,8 @@ class Child:
         """
         self.settings = settings
         self.control = ControlClient(control_socket)
-        self.slot = self._slot()
+        slots = make_slots(detect(), settings.accelerator, settings.slots)
+        self.slot = next(slot for slot in slots if slot.id == self.control.slot)
         self.workspace: Path = settings.work_dir.absolute() / settings.worker_name
         self.clean_slot = CleanSlot(
             self.workspace / self.slot.id,
@@ -50,7 +52,8 @@ class Child:
         # The workspace, not the slot's own folder, which each attempt clears away.
         reserve = Reserve(self.workspace, enabled=settings.warm_start)
         content = Content(channel, cache)
-        self.means = Means(settings, self.slot, self.control_plane, content, reserve)
+        memory_bytes = settings.stage_memory_bytes or share_bytes(len(slots))
+        self.means = Means(settings, self.slot, self.control_plane, content, reserve, memory_bytes)
         # A stage has all cores of its slot unless it asks for fewer.
         reserve.refill(self.means.launch(len(self.slot.cores)))
 
@@ -60,10 +63,6 @@ class Child:
         if cls._instance is None:
             cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), Path(app.conf[CONTROL_KEY]))
         return cls._instance
-
-    def _slot(self) -> Slot:
-        slots = make_slots(detect(), self.settings.accelerator, self.settings.slots)
-        return next(slot for slot in slots if slot.id == self.control.slot)
 
 
 def _begin(**_: Any) -> None:

@@ -15,7 +15,9 @@ class OomCounter:
     """
 
     def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys/fs/cgroup")) -> None:
-        self._files = [*_memory_files(proc, sys), proc / "vmstat"]
+        groups = memory_groups(proc, sys)
+        names = ("memory.events", "memory.oom_control")
+        self._files = [*(group / name for group in groups for name in names), proc / "vmstat"]
         self._before = self._count()
 
     def rose(self) -> bool:
@@ -26,20 +28,21 @@ class OomCounter:
         return sum(_oom_kills(path) for path in self._files)
 
 
-def _memory_files(proc: Path, sys: Path) -> list[Path]:
+def memory_groups(proc: Path, sys: Path) -> list[Path]:
+    """Return the folders of this process's control groups that account for memory."""
     try:
         lines = (proc / "self/cgroup").read_text().splitlines()
     except OSError:
         return []
-    found = []
+    folders = []
     for line in lines:
         _, controllers, group = line.split(":", 2)
         relative = group.lstrip("/")
         if controllers == "":
-            found.append(sys / relative / "memory.events")
+            folders.append(sys / relative)
         elif "memory" in controllers.split(","):
-            found.append(sys / "memory" / relative / "memory.oom_control")
-    return found
+            folders.append(sys / "memory" / relative)
+    return folders
 
 
 def _oom_kills(path: Path) -> int:

@@ -13,6 +13,7 @@ from tailrace.formats.stage_job import ErrorEvent, ResultEvent, StoppedEvent
 from tailrace.v1 import run_pb2
 from workers.directives import Wish
 from workers.intake import Report
+from workers.memory_limit import Overuse
 from workers.supervisor import Ending
 
 
@@ -61,6 +62,8 @@ _REASONS = {
 """The worker's own reasons. Another attempt continues from the newest checkpoint, so it can do
 better after a crash, a kill and also a timeout; one that needs too much memory needs it again."""
 
+_GIB = 1024**3
+_SMALLER = "use a smaller batch_size, max_seq_length or model, or a pool with more memory"
 _MEMORY = re.compile(
     r"RESOURCE_EXHAUSTED|\bMemoryError\b|\bout of memory\b|\bbad_alloc\b", re.IGNORECASE
 )
@@ -108,13 +111,12 @@ def _error_of(
             f"the stage ran longer than its timeout of {timeout:g} s; raise execution.*.timeout"
         )
         return _error("STAGE_TIMEOUT", message, log_tail)
+    if ending.overuse is not None:
+        return _error("OUT_OF_MEMORY", _overuse(ending.overuse), log_tail)
     if isinstance(report.last, ErrorEvent):
         return _own_error(report.last, log_tail)
     if _out_of_memory(ending, log_tail):
-        message = (
-            "the stage process ran out of memory: use a smaller batch_size, max_seq_length or "
-            "model, or a pool with more memory"
-        )
+        message = f"the stage process ran out of memory: {_SMALLER}"
         return _error("OUT_OF_MEMORY", message, log_tail)
     if ending.status < 0:
         message = f"the stage process was ended by {_signal_name(ending.status)}"
@@ -132,6 +134,14 @@ def _error_of(
     else:
         message = f"the stage process ended with status {ending.status}; see the last log lines"
     return _error("STAGE_CRASHED", message, log_tail)
+
+
+def _overuse(overuse: Overuse) -> str:
+    used, limit = overuse.used_bytes / _GIB, overuse.limit_bytes / _GIB
+    return (
+        f"the stage process used {used:.2f} GiB of memory and may use {limit:.2f} GiB here: "
+        f"{_SMALLER}; the worker's operator sets the limit with TAILRACE_STAGE_MEMORY_BYTES"
+    )
 
 
 def _own_error(event: ErrorEvent, log_tail: Sequence[str]) -> run_pb2.StageError:

@@ -93,6 +93,10 @@ class Settings(BaseSettings):
     """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
     INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
     ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_job`)."""
+    stage_memory_bytes: int = Field(default=0, ge=0)
+    """Memory that a stage and its children may hold, beyond which they are killed; accelerators'
+    memory does not count. 0 means the host's, or the control group's where this is less, minus a
+    tenth, shared equally by the slots: several workers of a host need a setting of their own."""
     stage_environment: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of further variables that stage processes get, separated by commas. Without it they get
     those of :mod:`workers.environment` only: no password, cloud key or hub token."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.directives import Directives, Wish
+from workers.memory_limit import MemoryWatch, Overuse
 from workers.stage_process import StageProcess
 
 POLL_SECONDS = 0.1
@@ -34,6 +35,8 @@ class Ending:
     """Whether the kernel killed something here for memory meanwhile."""
     seconds: float
     """How long it ran."""
+    overuse: Overuse | None = None
+    """The memory for which the worker killed it, if it did."""
 
 
 class Supervisor:
@@ -46,6 +49,7 @@ class Supervisor:
         *,
         timeout: float,
         grace: float,
+        memory_bytes: int | None = None,
         meanwhile: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Watch a process that was just spawned.
@@ -55,12 +59,15 @@ class Supervisor:
             directives: What shall happen to it.
             timeout: Longest execution in seconds.
             grace: Seconds between asking it to stop and killing its group.
+            memory_bytes: Most memory that it and its children may hold; then they are killed.
             meanwhile: Called at each look with the seconds so far; must not block for long.
         """
         self._process = process
         self._directives = directives
         self._grace = grace
         self._meanwhile = meanwhile
+        self._memory = MemoryWatch(process.pid, memory_bytes)
+        self._overuse: Overuse | None = None
         self._began = time.monotonic()
         self._timeout_at = self._began + timeout
         self._kill_at: float | None = None
@@ -71,7 +78,8 @@ class Supervisor:
         """Block until the process has ended and its whole group is gone."""
         try:
             while not self._process.ended():
-                if self._overdue():
+                self._overuse = self._memory.overuse()
+                if self._overuse is not None or self._overdue():
                     break
                 self._meanwhile(time.monotonic() - self._began)
                 self._directives.wait(self._followed, POLL_SECONDS)
@@ -84,6 +92,7 @@ class Supervisor:
             timed_out=self._timed_out,
             out_of_memory=self._process.ran_out_of_memory(),
             seconds=time.monotonic() - self._began,
+            overuse=self._overuse,
         )
 
     def _overdue(self) -> bool:

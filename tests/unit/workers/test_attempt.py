@@ -250,6 +250,18 @@ def test_failures_are_reported_with_reason_and_last_lines(
         assert "about to crash" in failed.error.log_tail
 
 
+def test_a_stage_that_holds_too_much_memory_is_ended(
+    fake: FakeControlPlane, worker: Worker
+) -> None:
+    worker.means = replace(worker.means, memory_bytes=300 << 20)
+    order = make_order(fake, act="grow")
+    assert worker.run(order) == Conclusion("failed", detail="OUT_OF_MEMORY")
+    failed = fake.attempts[order.lease_token].failed
+    assert failed is not None
+    assert "may use 0.29 GiB here" in failed.error.message
+    assert failed.error.signal == "SIGKILL"
+
+
 def test_a_kill_is_reported_within_seconds(fake: FakeControlPlane, worker: Worker) -> None:
     order = make_order(fake, act="daemon")
     known = fake.lease(order.lease_token)

@@ -12,6 +12,7 @@ from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_job import ErrorEvent, ResultEvent, StoppedEvent
 from workers.directives import Wish
 from workers.intake import Report
+from workers.memory_limit import Overuse
 from workers.outcome import Abandoned, Failed, Outcome, Stopped, Succeeded, judge, worker_fault
 from workers.supervisor import Ending
 
@@ -28,8 +29,9 @@ def outcome(
     oom: bool = False,
     tail: list[str] | None = None,
     broken: str = "",
+    overuse: Overuse | None = None,
 ) -> Outcome:
-    ending = Ending(status, followed, timed_out, oom, 1.0)
+    ending = Ending(status, followed, timed_out, oom, 1.0, overuse)
     return judge(ending, Report(last, broken), tail or [], fault="disk full", timeout=8)
 
 
@@ -43,6 +45,15 @@ def test_a_result_with_status_zero_is_a_success_whatever_was_wished_meanwhile() 
         assert outcome(last=RESULT, followed=wish) == Succeeded(RESULT)
     assert outcome(last=RESULT, timed_out=True) == Succeeded(RESULT)
     assert outcome(last=RESULT, followed=Wish.LOST) == Abandoned()
+
+
+def test_a_stage_that_holds_too_much_memory_is_told_how_much() -> None:
+    found = outcome(-signal.SIGKILL, ERROR, overuse=Overuse(3 << 30, 5 << 29))
+    assert reason(found) == "OUT_OF_MEMORY"
+    assert isinstance(found, Failed)
+    assert "used 3.00 GiB of memory and may use 2.50 GiB here" in found.error.message
+    assert "TAILRACE_STAGE_MEMORY_BYTES" in found.error.message
+    assert not found.error.retryable
 
 
 def test_a_result_does_not_excuse_a_crash() -> None:
