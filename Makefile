@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-start docs smollm2 distilgpt2-random bench-training bench-generation clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start docs smollm2 distilgpt2-random bench-training bench-generation clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ bench-judging: $(VENV)/.installed-dev ## Judges 10,000 predictions and says whet
 
 bench-load-short: $(VENV)/.installed-dev ## The same in two minutes, with bars that a busy machine does not trip.
 	$(BIN)/python -m benchmarks.load --short $(ARGS)
+
+bench-limits: $(VENV)/.installed-dev ## Sends the largest request of every method and says how long others waited.
+	$(BIN)/python -m benchmarks.limits $(ARGS)
 
 bench-start: $(VENV)/.installed-dev ## Measures how long a stage takes to its first step, cold and warm.
 	$(BIN)/python -m benchmarks.start $(ARGS)

@@ -6,6 +6,9 @@ For the tests and the benchmark of what such a request costs the others.
 from __future__ import annotations
 
 import itertools
+import statistics
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +19,7 @@ from google.protobuf import message_factory, struct_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from services.server import SERVICES
+from tailrace.channel import connect
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.json_value import MAX_VALUES
 from tailrace.formats.limits import MAX_CONDITIONS, MAX_ITEMS, bound_of, request_bytes
@@ -334,6 +338,53 @@ def cases(values: Values, share: float) -> Iterator[Case]:
                 }
                 requests = _requests(method, filled, share)
                 yield Case(f"{method.name} {what}".strip(), method, requests)
+
+
+@dataclass(frozen=True)
+class Waits:
+    """How long calls took while a case was repeated."""
+
+    request: float
+    """Median of the case's own calls, in seconds."""
+    slowest: float
+    """The slowest GetRun of another client."""
+    idle: float
+    """The median of its calls with nothing else to do."""
+
+    @property
+    def prompt(self) -> bool:
+        """Whether others were answered in time."""
+        return self.slowest <= max(0.25, 50 * self.idle)
+
+
+def waits(address: str, channel: grpc.Channel, case: Case, calls: int) -> Waits:
+    """Repeat a case while another client asks for a run so many times."""
+    with connect(address) as second:
+        runs = run_pb2_grpc.RunServiceStub(second)
+        idle = [_seconds(partial(_get_run, runs)) for _ in range(5)]
+        over = threading.Event()
+        own: list[float] = []
+
+        def repeat() -> None:
+            while not own or not over.is_set():
+                own.append(_seconds(partial(case.call, channel)))
+
+        busy = threading.Thread(target=repeat)
+        busy.start()
+        slowest = max(_seconds(partial(_get_run, runs)) for _ in range(calls))
+        over.set()
+        busy.join()
+    return Waits(statistics.median(own), slowest, statistics.median(idle))
+
+
+def _get_run(runs: run_pb2_grpc.RunServiceStub) -> None:
+    runs.GetRun(run_pb2.GetRunRequest(name=f"runs/{RUN}"))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _requests(method: Any, values: Values, share: float) -> list[bytes]:

@@ -79,14 +79,17 @@ def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
 
 def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
     """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
-    lines = _log_lines(request.events)
-    if lines is not None:
-        return Batch(request.lease_token, request.first_sequence, lines)
     events = [
         _log(event.log, i) if event.HasField("log") else _event(event, f"events[{i}]")
         for i, event in enumerate(request.events)
     ]
     return Batch(request.lease_token, request.first_sequence, events)
+
+
+def lines_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch | None:
+    """A batch of nothing but sound log lines; ``None`` for any other."""
+    lines = _log_lines(request.events)
+    return None if lines is None else Batch(request.lease_token, request.first_sequence, lines)
 
 
 def completion_from_proto(request: stage_pb2.CompleteStageRequest) -> Completion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -14,6 +14,7 @@ from services.api.convert_reports import (
     batch_from_proto,
     completion_from_proto,
     error_from_proto,
+    lines_from_proto,
     register_from_proto,
 )
 from services.api.plain import text
@@ -86,7 +87,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     ) -> AsyncIterator[stage_pb2.PublishEventsResponse]:
         """Store events batch by batch and acknowledge what is durable."""
         async for requests in self._gathered(request_iterator):
-            for batch, messages in _joined(requests):
+            async for batch, messages in _joined(requests):
                 answer = await publish_events(self._context, batch)
                 for _ in range(messages):
                     yield stage_pb2.PublishEventsResponse(
@@ -194,7 +195,9 @@ async def _read(
         await arrived.put(request)
 
 
-def _joined(requests: list[stage_pb2.PublishEventsRequest]) -> Iterator[tuple[Batch, int]]:
+async def _joined(
+    requests: list[stage_pb2.PublishEventsRequest],
+) -> AsyncIterator[tuple[Batch, int]]:
     """Batches that follow each other in one, with the number of messages that each was.
 
     Raises ``InvalidInput`` for a wrong message after what came before it.
@@ -203,7 +206,8 @@ def _joined(requests: list[stage_pb2.PublishEventsRequest]) -> Iterator[tuple[Ba
     messages = 0
     for request in requests:
         try:
-            batch = batch_from_proto(request)
+            # Log lines come by the ten thousand a second and take no time each.
+            batch = await _batch(request)
         except InvalidInput:
             if joined is not None:
                 yield joined, messages
@@ -216,6 +220,14 @@ def _joined(requests: list[stage_pb2.PublishEventsRequest]) -> Iterator[tuple[Ba
         joined, messages = batch, 1
     if joined is not None:
         yield joined, messages
+
+
+async def _batch(request: stage_pb2.PublishEventsRequest) -> Batch:
+    # Log lines come by the ten thousand a second and take no time each; predictions may be long.
+    lines = lines_from_proto(request)
+    if lines is not None:
+        return lines
+    return await apart(request.ByteSize(), batch_from_proto, request)
 
 
 def _named(named: NamedInput) -> stage_pb2.NamedInput:

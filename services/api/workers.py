@@ -6,6 +6,7 @@ import dataclasses
 
 from services.api.convert import worker_to_proto
 from services.api.rpc import Rpc
+from services.api.shorten import fitted
 from services.domain.worker import parse_worker_name
 from services.usecases import fleet
 from services.usecases.context import Context
@@ -49,4 +50,4 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         """The pools, by name."""
         found = await fleet.list_pools(self._context)
         pools = [worker_pb2.Pool(**dataclasses.asdict(pool)) for pool in found]
-        return worker_pb2.ListPoolsResponse(pools=pools)
+        return fitted(worker_pb2.ListPoolsResponse(pools=pools))

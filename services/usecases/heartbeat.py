@@ -98,7 +98,10 @@ def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
     """Reasons by slot, cut to what is shown. Raises ``InvalidInput`` for too many."""
     if len(reasons) > MAX_SLOTS:
         raise InvalidInput.field("quarantine", f"has {len(reasons)} entries, at most {MAX_SLOTS}")
-    return {slot: reason[:MAX_QUARANTINE_REASON] for slot, reason in reasons.items()}
+    return {
+        slot: reason[:MAX_QUARANTINE_REASON].replace("\0", "\N{REPLACEMENT CHARACTER}")
+        for slot, reason in reasons.items()
+    }
 
 
 def _directive(state: RunState | None) -> Directive:

@@ -110,7 +110,7 @@ def _other_weights(paths: Collection[str]) -> str:
     kinds = [
         (shards, f"are parts of weights without {WEIGHTS_INDEX}, which belongs to them"),
         (
-            [path for path in named if path.endswith(WEIGHTS) and path not in shards],
+            [p for p in named if p.endswith(WEIGHTS) and not _SHARD.fullmatch(p)],
             f"are not named as a model's weights: save the model with transformers "
             f"(model.save_pretrained(FOLDER) writes {WEIGHTS_FILE})",
         ),

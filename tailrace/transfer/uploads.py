@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import hmac
 import os
 import re
-import socket
+import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 
+from tailrace import worker_token
 from tailrace.errors import InvalidArgument, from_rpc
 from tailrace.formats.canonical import sha256_file
 from tailrace.formats.limits import CHUNK_BYTES
@@ -21,7 +24,6 @@ from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 _Stub = artifact_pb2_grpc.ArtifactServiceStub
 
 _HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--.+")
-_NAMESPACE = uuid.UUID("2b3df2ee-4bb4-5ef0-8d3a-7b0d5c5c8f11")
 
 
 def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
@@ -117,10 +119,24 @@ def _requests(
 
 
 def _steady_name(sha256: str, size: int) -> str:
-    """The same name on every try from this host, which is what makes an upload resumable."""
-    return _resource_name(
-        uuid.uuid5(_NAMESPACE, f"{socket.gethostname()}/{sha256}/{size}"), sha256, size
-    )
+    """The same name on every try of this user on this host, so that an upload can be resumed.
+
+    Nobody else can guess it, and so append to the upload or spoil it.
+    """
+    digest = hmac.digest(_secret(), f"{sha256}/{size}".encode(), "sha256")
+    return _resource_name(uuid.UUID(bytes=digest[:16], version=4), sha256, size)
+
+
+@functools.cache
+def _secret() -> bytes:
+    """A secret of this user on this host; of this process alone where none can be stored."""
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        path = Path(state) / "tailrace" / "upload-secret"
+        worker_token.make(path)
+        return worker_token.read(path).encode()
+    except (worker_token.WorkerTokenError, RuntimeError):
+        return secrets.token_bytes(32)
 
 
 def _resource_name(upload: uuid.UUID, sha256: str, size: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +10,8 @@ import grpc
 import pytest
 
 from tailrace.channel import connect
-from tailrace.v1 import run_pb2, run_pb2_grpc
 from tests.growth import LINEAR
-from tests.largest import RUN, Case, Values, cases, prepare
+from tests.largest import Case, Values, cases, prepare, waits
 from tests.servers.control_plane import ServedControlPlane
 
 TURNS = 5
@@ -55,16 +52,13 @@ def test_work_grows_with_the_message_and_others_are_answered(
         ratio = _growth(channel, half, full)
         if ratio > LINEAR:
             problems.append(f"{full.name}: its work grows {ratio:.1f}-fold")
-        waits = [_others(plane.address, channel, full)]
-        while not _is_prompt(*waits[-1]) and len(waits) < TURNS:
-            waits.append(_others(plane.address, channel, full))
-        if not _is_prompt(*waits[-1]):
-            problems.append(f"{full.name}: others wait {waits[-1][0]:.2f} s")
+        for _ in range(TURNS):
+            seen = waits(plane.address, channel, full, CALLS)
+            if seen.prompt:
+                break
+        else:
+            problems.append(f"{full.name}: others wait {seen.slowest:.2f} s")
     assert problems == []
-
-
-def _is_prompt(slowest: float, idle: float) -> bool:
-    return slowest <= max(0.25, 50 * idle)
 
 
 def _growth(channel: grpc.Channel, half: Case, full: Case) -> float:
@@ -87,28 +81,3 @@ def _seconds(channel: grpc.Channel, case: Case) -> float:
     started = time.process_time()
     case.call(channel)
     return time.process_time() - started
-
-
-def _others(address: str, channel: grpc.Channel, case: Case) -> tuple[float, float]:
-    """The slowest call of another client while the case is repeated, and the idle median."""
-    with connect(address) as second:
-        runs = run_pb2_grpc.RunServiceStub(second)
-        idle = [_get(runs) for _ in range(3)]
-        over = threading.Event()
-
-        def repeat() -> None:
-            while not over.is_set():
-                case.call(channel)
-
-        busy = threading.Thread(target=repeat)
-        busy.start()
-        slowest = max(_get(runs) for _ in range(CALLS))
-        over.set()
-        busy.join()
-        return slowest, statistics.median(idle)
-
-
-def _get(runs: run_pb2_grpc.RunServiceStub) -> float:
-    started = time.perf_counter()
-    runs.GetRun(run_pb2.GetRunRequest(name=f"runs/{RUN}"))
-    return time.perf_counter() - started

@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -187,3 +189,22 @@ def test_a_server_that_was_never_there_is_noticed_soon(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         asyncio.run(upload())
     assert time.monotonic() - began < 30
+
+
+def name_of_upload(state: Path) -> str:
+    """The name under which a process with this state folder uploads some content."""
+    program = "from tailrace.transfer.uploads import _steady_name; print(_steady_name('0' * 64, 1))"
+    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
+    argv = [sys.executable, "-c", program]
+    return subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def test_nobody_else_can_guess_where_an_upload_is(tmp_path: Path) -> None:
+    mine = name_of_upload(tmp_path / "mine")
+    assert mine == name_of_upload(tmp_path / "mine")
+    assert mine != name_of_upload(tmp_path / "other")
+    secret = tmp_path / "mine" / "tailrace" / "upload-secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    # A user without a place for it uploads under names of the process alone.
+    (tmp_path / "file").touch()
+    assert name_of_upload(tmp_path / "file") != name_of_upload(tmp_path / "file")

@@ -1,0 +1,1 @@
+"""What the largest request of each method costs the other callers."""
