@@ -30,6 +30,7 @@ from tailrace.formats.model_folder import is_weight_file
 from tailrace.formats.safetensors_header import PREFIX_BYTES, header_length
 from tailrace.formats.schema import Violation
 from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.tokenizer_files import MERGES_FILE, TOKENIZER_FILE, VOCABULARY_FILE
 
 DEFAULT_PAGE = 100
 """Entries of a page when the request does not say."""
@@ -159,10 +160,11 @@ class _Uploaded:
 
     async def read(self) -> ModelFiles:
         """Read the small files, and the beginning of every file of weights."""
+        unread = (VOCABULARY_FILE, MERGES_FILE) if TOKENIZER_FILE in self._files else ()
         documents = {
             path: await read_all(self._blobs, file.sha256, limit)
             for path, file in self._files.items()
-            if (limit := document_limit(path)) is not None
+            if (limit := document_limit(path)) is not None and path not in unread
         }
         headers: dict[str, bytes] = {}
         for path, file in self._files.items():

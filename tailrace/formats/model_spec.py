@@ -23,7 +23,8 @@ class ModelSpec:
     }
 
     source: str | None = key(
-        "A Hugging Face hub id (`distilgpt2`) or an imported model (`models/{model}`).",
+        "A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's "
+        "operator gives one, or an imported model (`models/{model}`).",
         default=None,
         minimum=1,
         max_length=256,
