@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -21,9 +21,13 @@ from tailrace.formats.chat_template import template_reads_clock
 from training.errors import DataError
 from training.rendering import render_messages, today
 
-_THOUGHT = r"think|thinking|thought|reasoning"
-_OPEN_THOUGHT = re.compile(rf"<({_THOUGHT})>\s*\Z")
-_FRAME = re.compile(rf"\s+|</?(?:{_THOUGHT})>")
+_OPENING = r"<(?:think|thinking|thought|reasoning)>|\[THINK\]"
+_MARK = rf"{_OPENING}|</(?:think|thinking|thought|reasoning)>|\[/THINK\]"
+_OPEN_THOUGHT = re.compile(rf"({_OPENING})\s*\Z")
+_THINKING = re.compile(_MARK)
+"""Marks around what a model thinks before it answers."""
+
+_FRAME = re.compile(rf"\s+|{_MARK}")
 """What a template may add to an answer, or leave out, without changing it."""
 
 
@@ -88,6 +92,11 @@ class ChatFormat:
         ids = {token.content: id_ for id_, token in self.tokenizer.added_tokens_decoder.items()}
         return ids.get(text)
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say, without special ones other than marks of thinking."""
+        kept = [token for token in tokens if token not in self._silent]
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+
     def prompt(self, text: str) -> list[int]:
         """Return the tokens that a model sees before it answers.
 
@@ -103,7 +112,7 @@ class ChatFormat:
         template leaves it whole; it ends as the template ends a turn. Errors as :meth:`prompt`.
         """
         asked = self._asked(self._marked(prompt))
-        answer = self._answer(self._marked(prompt), self._marked(response), asked)
+        answer = self._answer(self._marked(prompt), self._marked(response, teaches=True), asked)
         head, whole = self._encode(asked), self._encode(asked + answer)
         # Generation starts behind the prompt's tokens, which none of the answer's may change.
         tail = whole[len(head) :] if whole[: len(head)] == head else self._encode(answer)
@@ -171,8 +180,20 @@ class ChatFormat:
         """What stands for each control token's text while the template renders users' text."""
         return {text: self._name(id_) for text, id_ in self._controls.items()}
 
-    def _marked(self, text: str) -> str:
-        return _replace(text, self._places) if self._places else text
+    def _marked(self, text: str, *, teaches: bool = False) -> str:
+        """Return users' text with places for control tokens; an answer may teach to think."""
+        places = {
+            written: place
+            for written, place in self._places.items()
+            if not (teaches and _THINKING.fullmatch(written))
+        }
+        return _replace(text, places) if places else text
+
+    @cached_property
+    def _silent(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = [(id_, token.content) for id_, token in added if token.special]
+        return frozenset(id_ for id_, text in special if not _THINKING.fullmatch(text))
 
     def _encode(self, rendered: str) -> list[int]:
         if self._nonce not in rendered:
@@ -226,7 +247,8 @@ def _continue(asked: str, response: str) -> str:
     thought = _OPEN_THOUGHT.search(asked)
     if thought is None:
         return response
-    opening, closing = f"<{thought[1]}>", f"</{thought[1]}>"
+    opening = thought[1]
+    closing = f"{opening[0]}/{opening[1:]}"
     if closing in response:
         return response.lstrip().removeprefix(opening)
     return f"\n{closing}\n\n{response}"

@@ -71,15 +71,11 @@ class Evaluated:
                 self.model,
                 self.params,
                 self.chat.ends | self.ends,
-                self.text,
+                self.chat.text,
                 generation_layout(self.model, mesh),
                 stops,
             )
         return self._generators[key]
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """Return what the tokens say, without special ones."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,7 @@ def _prediction(
     if text is None:
         ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
         # The token that ends an answer is no part of it, special or not.
-        text = evaluated.text(generation.tokens[:-1] if ended else generation.tokens)
+        text = evaluated.chat.text(generation.tokens[:-1] if ended else generation.tokens)
     return Prediction(
         eval_set=question.eval_set,
         example_id=question.item.id,

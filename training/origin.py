@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tailrace.formats.train_spec import SaveDtype
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
-from training.models.folder import GENERATION_CONFIG, named_ends, read_config
+from training.models.folder import GENERATION_CONFIG, end_tokens, named_ends, read_config
 from training.models.weights import stored_types
 
 _TYPES: dict[str, Any] = {
@@ -50,6 +50,7 @@ class Origin:
     @classmethod
     def read(cls, folder: Path, model: Model) -> Origin:
         """Read what is kept of a folder; errors as :func:`training.models.folder.load_model`."""
+        end_tokens(folder)  # A file that cannot be read must not end the training, but prevent it.
         path = folder / GENERATION_CONFIG
         generation = path.read_bytes().decode("utf-8") if path.is_file() else None
         types = stored_types(folder, model)

@@ -150,6 +150,17 @@ def test_an_answer_is_taught_behind_the_prompt_that_is_asked(template: str, answ
     assert ("1 or 2" in thought) == ("1 or 2" in answer)
 
 
+def test_marks_of_thinking_are_tokens_in_answers_and_stay_in_their_text() -> None:
+    tokenizer = chat_tokenizer(HYBRID)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    format_ = ChatFormat(tokenizer)
+    opening, closing = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    head, tail = format_.example("What is <think>?", "<think>\n1 or 2\n</think>\n\nAnswer: 3")
+    assert (head.count(opening), tail.count(opening), tail.count(closing)) == (0, 1, 1)
+    assert format_.text(tail) == "<think>\n1 or 2\n</think>\n\nAnswer: 3"
+    assert format_.text(head).startswith("user\nWhat is <think>?")
+
+
 def test_an_answer_that_the_template_would_cut_is_taught_whole() -> None:
     template = CHATML.replace("m['content']", "m['content'].split('Answer')[-1]")
     assert taught(chat(template))[1] == f"{ANSWER}<|im_end|>"

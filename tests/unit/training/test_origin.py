@@ -116,6 +116,16 @@ def test_a_taught_end_that_the_source_lacks_is_added_alone(
     assert saved == {**generation, "eos_token_id": [0, 2] if "eos_token_id" in generation else 2}
 
 
+@pytest.mark.parametrize("wrong", ["{", "[]", '{"eos_token_id": "2"}'])
+def test_generation_settings_that_cannot_be_kept_prevent_the_training(
+    tmp_path: Path, traces: list[Trace], wrong: str
+) -> None:
+    base = write_chat_folder(tmp_path / "base")
+    (base / "generation_config.json").write_text(wrong)
+    with pytest.raises(ModelConfigError, match=r"generation_config.json"):
+        prepare(SOURCE, BARELY, traces[:4], base)
+
+
 def test_with_end_keeps_the_form() -> None:
     assert with_end(2, 2) == 2
     assert with_end([2, 0], 0) == [2, 0]
