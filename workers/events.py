@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import structlog
 from google.protobuf import timestamp_pb2
 
+from tailrace.formats.limits import MAX_GROUPS, RESULT_BYTES
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.stage_job import (
     LogEvent,
@@ -18,6 +20,8 @@ from tailrace.formats.stage_job import (
 )
 from tailrace.protomap import from_mapping
 from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
+
+_log = structlog.get_logger(__name__)
 
 Storable = LogEvent | MetricEvent | ProgressEvent | PredictionEvent | VerdictEvent
 """The events that are stored as they come; the others end the attempt or need an upload first."""
@@ -57,10 +61,27 @@ def to_message(event: Storable) -> stage_pb2.StageEvent:
 
 
 def result_message(event: ResultEvent) -> evaluation_pb2.StageResult:
-    """The stage's result, as CompleteStage takes it."""
+    """The stage's result, as CompleteStage takes it.
+
+    Of more groups than it takes, the last ones of each score are left out, with a warning: the
+    verdicts have them all.
+    """
     mapping = to_mapping(event)
     mapping.pop("artifacts", None)
-    return from_mapping(evaluation_pb2.StageResult, mapping)
+    message = from_mapping(evaluation_pb2.StageResult, mapping)
+    scores = message.judge.scores if message.HasField("judge") else []
+    counts = [len(score.groups) for score in scores]
+    most = max(counts, default=0) if sum(counts) <= MAX_GROUPS else MAX_GROUPS // len(counts)
+    while True:
+        for score in scores:
+            del score.groups[most:]
+        if not most or message.ByteSize() <= RESULT_BYTES:
+            break
+        most //= 2
+    left_out = sum(counts) - sum(len(score.groups) for score in scores)
+    if left_out:
+        _log.warning("groups were left out of the scores", count=left_out, per_score=most)
+    return message
 
 
 def _timestamp(seconds: float) -> timestamp_pb2.Timestamp:

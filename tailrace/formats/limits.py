@@ -61,6 +61,12 @@ MAX_QUARANTINE_REASON = 500
 MAX_DESCRIPTION = 1000
 """Longest description, in characters."""
 
+MAX_GROUPS = 10_000
+"""Most groups of all scores of a JUDGE stage together."""
+
+RESULT_BYTES = 900_000
+"""Largest result that a worker sends."""
+
 MAX_FILTER = 4000
 """Longest filter of ListRuns, in characters."""
 
@@ -235,7 +241,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "version": _NAME,
         "eval_set": _NAME,
         "pass_at_k": Bound(count=256),
-        "groups": Bound(count=MAX_ITEMS),
+        "groups": Bound(count=MAX_GROUPS),
     },
     "ScoreGroup": {"value": Bound(text=256, free=True)},
     "JudgeComparison": {"judge": _NAME, "eval_set": _NAME},

@@ -6,8 +6,17 @@ import time
 
 import pytest
 
+from services.message_limits import check_message
+from tailrace.formats.limits import request_bytes
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.results import InferResult, JudgeResult, JudgeScore, TrainResult
+from tailrace.formats.results import (
+    GroupKey,
+    InferResult,
+    JudgeResult,
+    JudgeScore,
+    ScoreGroup,
+    TrainResult,
+)
 from tailrace.formats.stage_job import (
     ArtifactKind,
     LogEvent,
@@ -20,7 +29,7 @@ from tailrace.formats.stage_job import (
     VerdictEvent,
 )
 from tailrace.formats.verdict import Outcome, Verdict
-from tailrace.v1 import evaluation_pb2, run_pb2
+from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
 from workers.events import result_message, to_message
 
 
@@ -92,3 +101,20 @@ def test_each_result_comes_without_its_folders() -> None:
     assert not judged.scores[0].HasField("interval_low")
     empty = result_message(ResultEvent(judge=JudgeResult()))
     assert empty.WhichOneof("result") == "judge"
+
+
+@pytest.mark.parametrize(("scores", "groups"), [(2, 9000), (20, 600), (1, 6000)])
+def test_a_result_of_very_many_groups_is_one_that_is_taken(scores: int, groups: int) -> None:
+    kept = 40
+    parts = [
+        ScoreGroup(by=GroupKey.CATEGORY, value=f"{'語' * 60}{i}", passed=1, total=1)
+        for i in range(groups)
+    ]
+    score = JudgeScore(judge="j", version="1", eval_set="s", model_role=ModelRole.TRAINED,
+                       passed=1, total=1, errors=0, groups=parts)  # fmt: skip
+    message = result_message(ResultEvent(judge=JudgeResult(scores=[score] * scores)))
+    assert {len(s.groups) for s in message.judge.scores} == {len(message.judge.scores[0].groups)}
+    assert len(message.judge.scores[0].groups) > kept
+    request = stage_pb2.CompleteStageRequest(result=message)
+    check_message(request)
+    assert request.ByteSize() < request_bytes("CompleteStageRequest")

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from services import interceptors
 from services.storage import logs
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, dataset_pb2, run_pb2, stage_pb2
 from tests.unit.services.caller import Caller, decoded, failing, serving
@@ -176,3 +177,30 @@ async def test_an_import_leaves_the_reserve_of_the_disk(sqlite_url: str, tmp_pat
         call = caller.datasets.ImportDataset(iter(messages))
         reason, _ = await failing(call, grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert reason == "STORAGE_FULL"
+
+
+async def test_a_forged_lease_is_refused_before_its_body_is_looked_at(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await caller.register()
+    lease = (await caller.acquire(await caller.create("r"))).lease_token
+    looked_at: list[str] = []
+    monkeypatch.setattr(
+        interceptors, "check_message", lambda request: looked_at.append(type(request).__name__)
+    )
+    forged = lease[:-1] + ("0" if lease[-1] != "0" else "1")
+    artifacts = [artifact_pb2.Artifact()] * 100_000
+    for token in ("", "forged", forged):
+        complete = stage_pb2.CompleteStageRequest(lease_token=token, artifacts=artifacts)
+        fail = stage_pb2.FailStageRequest(lease_token=token)
+        release = stage_pb2.ReleaseStageRequest(lease_token=token)
+        publish = stage_pb2.PublishEventsRequest(lease_token=token)
+        for call in (
+            caller.stages.CompleteStage(complete),
+            caller.stages.FailStage(fail),
+            caller.stages.ReleaseStage(release),
+            caller.stages.PublishEvents(iter([publish])).read(),
+        ):
+            reason, _ = await failing(call, grpc.StatusCode.FAILED_PRECONDITION)
+            assert reason == "LEASE_LOST"
+    assert looked_at == []
