@@ -13,16 +13,16 @@ MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 """Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
 JUDGES: dict[str, str] = {
-    "answer_correctness": "3",
-    "math_equivalence": "2",
-    "contains": "1",
-    "regex": "1",
-    "json_schema": "1",
-    "token_f1": "1",
-    "rouge_l": "1",
+    "answer_correctness": "4",
+    "math_equivalence": "3",
+    "contains": "2",
+    "regex": "2",
+    "json_schema": "2",
+    "token_f1": "2",
+    "rouge_l": "2",
     "reasoning_quality": "1",
-    "llm_rubric": "1",
-    "pairwise": "1",
+    "llm_rubric": "2",
+    "pairwise": "2",
 }
 """Judges that ship with the training library, with their versions. No judge from outside may take
 one of these names."""

@@ -10,6 +10,12 @@ from tailrace.formats.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.schema import Violation, blank_violations, key
 from tailrace.formats.trace import MAX_TEXT
 
+MAX_MARKERS = 100
+"""Most markers that an item or a judge names."""
+
+MAX_MARKER = 100
+"""Longest of them, in characters."""
+
 
 @dataclass(frozen=True)
 class EvalItem:
@@ -35,6 +41,17 @@ class EvalItem:
     ordered: bool = key(
         "Whether the order of a list counts; otherwise a list is right in any order.", default=False
     )
+    markers: list[str] = key(
+        "Further markers of an answer (`Antwort:`); they replace those of the judge.",
+        default=[],
+        minimum=1,
+        max_length=MAX_MARKERS,
+        item_length=MAX_MARKER,
+    )
+    last_marker: bool = key(
+        "Whether the last marked answer counts alone; otherwise all of them must agree.",
+        default=False,
+    )
     category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
     difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
     section: str | None = key(
@@ -55,7 +72,16 @@ class EvalItem:
             found.append(Violation(f"{prefix}unit_required", "needs unit"))
         if self.choices and self.expected_answer not in self.choices:
             found.append(Violation(f"{prefix}expected_answer", "is not one of choices"))
-        return found
+        return [*found, *blank_markers(f"{prefix}markers", self.markers)]
+
+
+def blank_markers(path: str, markers: Iterable[str]) -> list[Violation]:
+    """A marker must have a letter, digit or symbol to be found by."""
+    return [
+        Violation(f"{path}[{index}]", "must not be blank")
+        for index, marker in enumerate(markers)
+        if marker is not None and not marker.strip()
+    ]
 
 
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from tailrace.formats import catalog
 from tailrace.formats.endpoint_access import EndpointUrl
+from tailrace.formats.eval_item import MAX_MARKER, MAX_MARKERS, blank_markers
 from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
 from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.wording import unknown_name
@@ -190,6 +191,14 @@ class JudgeSpec:
     rouge_l: RougeLOptions | None = key("Of `rouge_l`.", default=None)
     llm_rubric: RubricOptions | None = key("Of `llm_rubric`.", default=None)
     pairwise: PairwiseOptions | None = key("Of `pairwise`.", default=None)
+    markers: list[str] = key(
+        "Further markers of an answer (`Antwort:`), for items that name none of their own; of "
+        "judges that look for a marked answer.",
+        default=[],
+        minimum=1,
+        max_length=MAX_MARKERS,
+        item_length=MAX_MARKER,
+    )
     parameters: dict[str, Any] = key(
         "Options of a judge that is not built in.", default={}, max_length=1000
     )
@@ -211,7 +220,10 @@ class JudgeSpec:
         if self.parameters and self.name in catalog.JUDGES:
             belongs = f"belongs to judges that are not built in; {self.name} is"
             found.append(Violation(f"{path}.parameters", belongs))
-        return found
+        if self.markers and self.name in set(catalog.JUDGES) - READS_MARKERS:
+            belongs = f"belongs to {', '.join(sorted(READS_MARKERS))}, not to {self.name}"
+            found.append(Violation(f"{path}.markers", belongs))
+        return [*found, *blank_markers(f"{path}.markers", self.markers)]
 
     def backend(self) -> JudgeBackend | None:
         """The model that judges; ``None`` where none does."""
@@ -224,10 +236,13 @@ class JudgeSpec:
         return None if backend is None else backend.endpoint
 
     def _option_blocks(self) -> set[str]:
-        plain = {"name", "max_error_rate", "parameters"}
+        plain = {"name", "max_error_rate", "markers", "parameters"}
         names = {field.name for field in fields(self)} - plain
         return {name for name in names if getattr(self, name) is not None}
 
 
 NEEDS_OPTIONS = frozenset({"json_schema", "llm_rubric", "pairwise"})
 """Judges that cannot do without their options."""
+
+READS_MARKERS = frozenset({"answer_correctness", "math_equivalence", "token_f1", "rouge_l"})
+"""Built-in judges that look for a marked answer."""

@@ -775,6 +775,7 @@ class JudgeSpec(google.protobuf.message.Message):
     LLM_RUBRIC_FIELD_NUMBER: builtins.int
     PAIRWISE_FIELD_NUMBER: builtins.int
     PARAMETERS_FIELD_NUMBER: builtins.int
+    MARKERS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The judge (`answer_correctness`). Required."""
     max_error_rate: builtins.float
@@ -811,6 +812,12 @@ class JudgeSpec(google.protobuf.message.Message):
     def parameters(self) -> google.protobuf.struct_pb2.Struct:
         """Options of a judge that is not built in."""
 
+    @property
+    def markers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Further markers of an answer (`Antwort:`), for items that name none of their own; of judges that
+        look for a marked answer. At most 100 of at most 100 characters.
+        """
+
     def __init__(
         self,
         *,
@@ -824,9 +831,10 @@ class JudgeSpec(google.protobuf.message.Message):
         llm_rubric: global___RubricOptions | None = ...,
         pairwise: global___PairwiseOptions | None = ...,
         parameters: google.protobuf.struct_pb2.Struct | None = ...,
+        markers: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_max_error_rate", b"_max_error_rate", "contains", b"contains", "json_schema", b"json_schema", "llm_rubric", b"llm_rubric", "max_error_rate", b"max_error_rate", "options", b"options", "pairwise", b"pairwise", "parameters", b"parameters", "regex", b"regex", "rouge_l", b"rouge_l", "token_f1", b"token_f1"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_error_rate", b"_max_error_rate", "contains", b"contains", "json_schema", b"json_schema", "llm_rubric", b"llm_rubric", "max_error_rate", b"max_error_rate", "name", b"name", "options", b"options", "pairwise", b"pairwise", "parameters", b"parameters", "regex", b"regex", "rouge_l", b"rouge_l", "token_f1", b"token_f1"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_max_error_rate", b"_max_error_rate", "contains", b"contains", "json_schema", b"json_schema", "llm_rubric", b"llm_rubric", "markers", b"markers", "max_error_rate", b"max_error_rate", "name", b"name", "options", b"options", "pairwise", b"pairwise", "parameters", b"parameters", "regex", b"regex", "rouge_l", b"rouge_l", "token_f1", b"token_f1"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_error_rate", b"_max_error_rate"]) -> typing.Literal["max_error_rate"] | None: ...
     @typing.overload

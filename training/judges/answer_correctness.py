@@ -9,7 +9,7 @@ from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import answers_in
+from training.judges.extraction import find_answers, reading_for, right_answers
 from training.judges.normalization import normalize, plain
 from training.judges.numbers import last_number
 from training.judges.targets import Target
@@ -32,17 +32,18 @@ class AnswerCorrectnessJudge(TextJudge):
     version = JUDGES[name]
 
     def __init__(self, setup: JudgeSetup) -> None:
-        del setup  # it has no options
+        self._markers = setup.spec.markers
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`."""
-        accepted = [item.expected_answer, *item.accepted_answers]
-        targets = [Target(Answer(answer), item) for answer in accepted]
-        one_line = not any("\n" in answer.strip() for answer in accepted)
-        found = answers_in(text, item.prompt, whole_lines=one_line)
+        right = right_answers(item)
+        targets = [Target(Answer.right(answer), item) for answer in right]
+        found = find_answers(text, reading_for(item, right, self._markers))
         marked = found[0].marked
         # What is said twice is read once.
-        said = {each.text: Answer(each.text, marked=marked) for each in found}
+        said = {
+            each.text: Answer(each.text, marked=marked, paragraph=each.paragraph) for each in found
+        }
         passed, reason = _decide(list(said.values()), targets, marked=marked)
         extracted = " | ".join(said) if marked else ""
         return Judgement(

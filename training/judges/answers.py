@@ -2,37 +2,160 @@
 
 from __future__ import annotations
 
+import json
 import re
-from functools import cached_property
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from typing import Any
 
 from training.judges.dates import Day, read_day
-from training.judges.lists import read_list
-from training.judges.normalization import bare, normalize, plain
-from training.judges.quantities import Quantity, read_quantity
+from training.judges.normalization import bare, normalize, plain, symbols, trimmed
+from training.judges.numbers import Quantity, last_number, read_quantity, with_decimal_point
 
 LONGEST = 300
 """Characters of an answer that may be a number, a date or several things; longer ones are text."""
+MOST_PARTS = 100
+"""Longer lists are compared as text."""
+_MOST_CUTS = 12
 
 _ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
 _OPERATOR_SPACE = re.compile(r"\s*([-+*/=^×·÷<>≤≥≈±(),])\s*")
-_ASSIGNED = re.compile(r"[^\W\d_][\w']{0,15}(?:\([^\W\d_]\))?\s*=\s*(?=[^=])")
-_CALCULATION = re.compile(r"[(\d][-+*/×÷·^(). \d,]*[-+*/×÷·^][-+*/×÷·^(). \d,]*=\s*(?=[^=]+\Z)")
-_REASON = re.compile(
-    r",?\s+(?:because|since)\b|(?<=\byes)[,.;:]\s|(?<=\bno)[,.;:]\s", re.IGNORECASE
+_SIGNED = re.compile(r"\((-?\d+)\)(?=\s?/)|(?<=-)\((\d+/\d+)\)")
+_ASSIGNED = re.compile(
+    r"\A(?:[=-]>|[→⇒=])\s*|\A[^\W\d_]\s*(?=≈)|[^\W\d_][\w']{0,15}(?:\([^\W\d_]\))?\s*=\s*(?=[^=])"
 )
+_CALCULATION = re.compile(r"[(\d][-+*/×÷·^(). \d,]*[-+*/×÷·^][-+*/×÷·^(). \d,]*=\s*(?=[^=]+\Z)")
 _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
 _INDEX = re.compile(r"(?<=[^\W\d_])_(?=\d)")
-_DOUBT = re.compile(r"n['’]t\b|\b(?:not|no|maybe|perhaps|but|however|wrong|or)\b", re.IGNORECASE)
-_DOUBT_OF_NO = re.compile(r"\b(?:yes|maybe|perhaps|but|however|wrong|or)\b", re.IGNORECASE)
+_ELEMENTS = re.compile(
+    r"(?:A[cglmrstu]|B[aeikr]?|C[adeflmorsu]?|D[bsy]|E[rsu]|F[er]?|G[ade]|H[efgos]?|I[nr]?|Kr?|"
+    r"L[airu]|M[gno]|N[abdeiop]?|O[s]?|P[abdmortu]?|R[abehnu]|S[bceimnr]?|T[abcehilm]|U|V|W|Xe|"
+    r"Yb?|Z[nr])\d{0,2}"
+)
+_CHEMISTRY = re.compile(
+    r"\b(?:formula|symbol|chemical|element|molecule|compound|oxide|gas)\b", re.I
+)
+
+_BRACES = re.compile(r"\{(.*)\}|\[(.*)\]|\((.*)\)", re.DOTALL)
+_SEPARATOR = re.compile(r"\s*[,;]\s*(?:(?:and|&)\s+)?|\s+(?:and|&|/|\|)\s+|\s*\n\s*")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NUMBERED = re.compile(r"(?:^|\s)\(?(\d{1,2})[.)]\s+")
+_BULLET = re.compile(r"\s*(?:[-*•●▪◦·+→]|\(?\d{1,3}[.)])\s+")
+_ORDER = re.compile(
+    r"\b(?:(?:in|what|which|correct|right|ascending|descending|alphabetical|chronological) order|"
+    r"order (?:them|these|the)|sort(?:ed|ing)?|rank(?:ed|ing)?|ascending|descending|"
+    r"(?:in|de)creasing|alphabetically|chronologically|respectively|reversed?|backwards?|"
+    r"(?:smallest|largest|lowest|highest|biggest|shortest|longest|oldest|youngest|earliest|latest) "
+    r"to)\b",
+    re.IGNORECASE,
+)
+
+_SUBJECT = re.compile(
+    r"(?:so,? |thus,? |hence,? |therefore,? )?(?P<subject>it|this|that|there|they|"
+    r"\d[^.,;:=\n]{0,40}?|"
+    r"(?:the|we|our|its|their) ?[^.,;:=\n]{0,60}?)"
+    r"(?:'s| is| are| was| were| have| has| get| equals?)"
+    r"(?: thus| therefore| exactly| equal to)? (?=\S)",
+    re.IGNORECASE,
+)
+_WORDS_OF_REASON = (
+    "because|since|as|which|who|whose|where|when|after|before|so|thus|hence|therefore|given|"
+    "obtained|found|calculated|computed|derived|determined|based|using|by|due|being|namely|i\\.e|"
+    "that is|according|rounded|with|for|from|in|it|this|that|we|i|you|they|there|exactly|making"
+)
+_CUT = re.compile(
+    r"(?P<sentence>[.!]\s+|\s*\n\s*)|(?P<pause>\s*[,;:]\s+|\s+-+\s+)|(?P<bracket>\s*[(\[](?=.*[)\]]\W*$))|"
+    r"(?P<known>\s+is\s+(?=(?:the|an?)\b))|(?P<result>\s*=\s*(?=[^=]*\d\s*[-+*/×÷·]))|"
+    r"(?P<reason>\s+(?=(?:because|since|as|which|so that|after|when|once|obtained|by \w+ing|"
+    r"(?:in total|in all|altogether|overall|exactly|total)\W*$|"
+    r"and (?:we|i|you|this|that|it|so|they|there|the (?:answer|problem|proof|task))\b)))",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    rf"(?:and )?(?:{_WORDS_OF_REASON}|in total|in all|altogether|overall|total)\b", re.I
+)
+_APPOSITION = re.compile(
+    r"(?:the|an?|its?|one)\b.*\b(?:of|in|that|which|who|for|from|with|to|on|at|between|by|both|as)\b",
+    re.IGNORECASE,
+)
+_YEARS = re.compile(r"(?:born|died|c\.|ca\.|ad|bc|[\d\s./-])+\Z", re.IGNORECASE)
+_RESULT = re.compile(
+    r"(?P<equals>(?P<left>[^=,;]{0,60})=|\b(?:so|thus|hence|therefore|is|are|be|becomes?|makes?|"
+    r"gives?|equals?|(?:up|comes?|amounts?|leads?) to|gets?|total(?:ling|ing)?)\b)"
+    r"[\s$€£(]*(?P<number>-?\d[\d,]*(?:\.\d+)?)(?=\s*(?:[.,;)!%]|\Z)(?!\d))",
+    re.IGNORECASE,
+)
+_CONTRAST = re.compile(
+    r"(?:and )?(?:not|rather than|instead of) (?P<other>\S+(?: \S+){0,2})\Z", re.I
+)
+_ING = re.compile(r"\w+ing\b")
+_DOUBT = re.compile(
+    r"n't\b|\b(?:not|nor?|never|maybe|perhaps|but|however|wrong|incorrect|mistaken|or|might|may|"
+    r"could|possibly|probably|unless|either|although|though|actually|wait|unsure|guess|if|instead|"
+    r"rather|unlikely|alternatively|assum\w+|approximately|hmm+|oops|sorry|correction|edit)\b|\?",
+    re.IGNORECASE,
+)
+_DOUBT_OF_NO = re.compile(
+    r"\b(?:yes|maybe|perhaps|but|however|wrong|or|wait|actually|unless|might|may|if|sorry)\b|\?",
+    re.IGNORECASE,
+)
+_YES_NO = re.compile(
+    r"[\"'*_` ]*(?P<head>yes|no)\b[*_`]*(?:[,.;:!][*_`]*\s+(?=\S)| (?=because|since|as))",
+    re.IGNORECASE,
+)
+_ONE_WORD = re.compile(r"[\w\s]{0,2}\w+\W?")
+_STOP_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "is",
+        "are",
+        "was",
+        "and",
+        "which",
+        "it",
+        "its",
+    )
+)
+_WORD = re.compile(r"\w+")
 
 
 class Answer:
     """One answer, read in the ways that are asked for."""
 
-    def __init__(self, written: str, *, marked: bool = True) -> None:
+    def __init__(
+        self,
+        written: str,
+        *,
+        marked: bool = True,
+        keep: str = "",
+        paragraph: str = "",
+        rest: str = "",
+    ) -> None:
         self.written = written
-        self.text = normalize(written)
+        self.paragraph = paragraph
+        self.rest = rest
+        self.text = normalize(written, keep)
+        self.keep = keep
         self._marked = marked
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def right(cls, written: str) -> Answer:
+        """Return an expected answer, whose symbols count. The last ones are remembered."""
+        return cls(written, keep=symbols(written))
+
+    def exact(self, right: Answer) -> Answer:
+        """Return the same answer with the symbols that count in a right one."""
+        if right.keep == self.keep:
+            return self
+        return Answer(self.written, marked=self._marked, keep=right.keep, paragraph=self.paragraph)
 
     @cached_property
     def words(self) -> str:
@@ -43,25 +166,24 @@ class Answer:
     @cached_property
     def quantity(self) -> Quantity | None:
         """The number that it is, if it is one; of a marked ``x = 5`` or ``2 + 3 = 5`` the 5."""
+        return None if len(self.written) > LONGEST else read_quantity(self._number)
+
+    @cached_property
+    def with_decimal_point(self) -> Quantity | None:
+        """The number that it is where its comma is the decimal point, if it can be."""
         if len(self.written) > LONGEST:
             return None
-        text = plain(self.written).lstrip('"“”*_` ').rstrip('.,;:!"“”*_` ')
+        text = with_decimal_point(self._number)
+        return read_quantity(text) if text != self._number else None
+
+    @cached_property
+    def _number(self) -> str:
+        text = trimmed(plain(self.written, self.keep), '"*_` ', '"*_`.,;:! ', self.keep)
         if text[:1] == text[-1:] == "'":
             text = text[1:-1]
         if self._marked:
             text = _CALCULATION.sub("", _ASSIGNED.sub("", text, count=1), count=1)
-        return read_quantity(bare(text))
-
-    def without_reason(self) -> Answer | None:
-        """The answer before a ``because``, if there is one."""
-        short = self._marked and len(self.written) <= LONGEST
-        match = _REASON.search(self.written) if short else None
-        if not match:
-            return None
-        head, reason = self.written[: match.start()], self.written[match.end() :]
-        # "No, it is not." says it twice; "Yes, but not always." takes it back.
-        doubt = _DOUBT_OF_NO if normalize(head) == "no" else _DOUBT
-        return None if doubt.search(reason) else Answer(head)
+        return bare(_SIGNED.sub(r"\1\2", text))
 
     @cached_property
     def day(self) -> Day | None:
@@ -71,7 +193,48 @@ class Answer:
     @cached_property
     def parts(self) -> list[str]:
         """The elements of the list that it is; a single one for no list."""
-        return read_list(self.text)
+        return read_list(self.written if "\n" in self.written else self.text)
+
+    @cached_property
+    def json(self) -> Any:
+        """The JSON object or array that it is; None for other text."""
+        text = plain(self.written, "*_`").strip()
+        if text[:1] + text[-1:] not in ("{}", "[]"):
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+
+    def heads(self, prompt: str) -> Iterator[Answer]:
+        """Yield what the answer is where the rest of its sentence only goes on about it.
+
+        "42, which is the total" is 42; "42, so 45" and "Paris, Texas" are as they stand.
+        """
+        text = self.written
+        plain_number = self.quantity is not None and not self.quantity.unit
+        if plain_number or len(text) > 3 * LONGEST or _ONE_WORD.fullmatch(text):
+            return
+        said = _YES_NO.match(text)
+        if said:
+            doubt = _DOUBT_OF_NO if said["head"].lower() == "no" else _DOUBT
+            if not doubt.search(text, said.end()):
+                yield Answer(said["head"])
+        if not self._marked:
+            return
+        yield from self._heads(text, prompt)
+        subject = _SUBJECT.match(text)
+        if subject and not _DOUBT.search(subject["subject"]):
+            text = text[subject.end() :]
+            yield Answer(text, keep=self.keep)
+            yield from self._heads(text, prompt)
+
+    def _heads(self, text: str, prompt: str) -> Iterator[Answer]:
+        for cut, _ in zip(_CUT.finditer(text, 1), range(_MOST_CUTS), strict=False):
+            rest = text[cut.end() :]
+            head = Answer(text[: cut.start()], keep=self.keep, rest=rest)
+            if _only_goes_on(head, cut.lastgroup or "", rest, prompt):
+                yield head
 
 
 def same_text(one: Answer, two: Answer) -> bool:
@@ -82,3 +245,93 @@ def same_text(one: Answer, two: Answer) -> bool:
     # (1, 2) is 1, 2; but [1, 2] is another interval.
     both = first != one.text and second != two.text
     return not both and first == second
+
+
+def other_formula(right: str, given: str, prompt: str) -> bool:
+    """Whether the case of letters tells two chemical formulas apart: CO is not Co."""
+    one, two = right.strip(" ."), given.strip(" .*_`$\"'")
+    if one == two or one.casefold() != two.casefold() or len(one) > 8:
+        return False
+    if not _CHEMISTRY.search(prompt) and (len(one) > 4 or one.casefold() == "no"):
+        return False
+    formulas = [[m.group() for m in _ELEMENTS.finditer(text)] for text in (one, two)]
+    whole = ["".join(formula) == text for formula, text in zip(formulas, (one, two), strict=True)]
+    return all(whole) and formulas[0] != formulas[1]
+
+
+def read_list(text: str) -> list[str]:
+    """Return the elements of a text; one where it is no list, and for too long ones."""
+    text = text.strip()
+    braced = _BRACES.fullmatch(text)
+    inner = next((group for group in braced.groups() if group is not None), "") if braced else text
+    numbers = [int(number) for number in _NUMBERED.findall(inner)]
+    if len(numbers) > 1 and numbers == list(range(1, len(numbers) + 1)):
+        parts = _NUMBERED.split(inner)[2::2]
+    elif "\n" in inner.strip():
+        parts = [_BULLET.sub("", line, count=1) for line in inner.splitlines() if line.strip()]
+    else:
+        # The comma of 1,234 separates nothing.
+        guarded = _THOUSANDS.sub("\0", inner) if not braced else inner
+        parts = [part.replace("\0", ",") for part in _SEPARATOR.split(guarded)]
+    parts = [part.strip().rstrip(",;").strip() for part in parts]
+    return parts if len(parts) <= MOST_PARTS and all(parts) else [text]
+
+
+def is_ordered(prompt: str, expected: str) -> bool:
+    """Whether the order of a list counts: where the prompt speaks of one, and in (1, 2)."""
+    return expected.startswith("(") or _ORDER.search(prompt) is not None
+
+
+def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
+    """Whether what follows an answer in its sentence neither doubts nor changes nor extends it."""
+    rest = rest.strip().rstrip(" .!;,)]*_`").strip()
+    if not rest or not head.text:
+        return False
+    contrast = _CONTRAST.match(rest)
+    if contrast and separator == "pause" and not _ING.match(contrast["other"]):
+        return normalize(contrast["other"]) != head.text and not _DOUBT.search(contrast["other"])
+    if _DOUBT.search(rest) or _contradicts(head, rest):
+        return False
+    if separator in ("reason", "result"):
+        return separator == "reason" or head.quantity is not None
+    if separator == "sentence":
+        return len(rest.split()) > 2
+    if separator == "known":
+        return _is_known(rest, prompt)
+    if _REASON.match(rest) or _APPOSITION.match(rest):
+        return True
+    if head.quantity is not None:
+        number = Answer(rest).quantity is not None
+        return number or not rest[0].isdigit() or any(sign in rest for sign in "+*/×÷=-")
+    return _is_known(rest, prompt) or (
+        separator == "bracket" and (bool(_YEARS.match(rest)) or _is_acronym(head.written, rest))
+    )
+
+
+def _contradicts(head: Answer, rest: str) -> bool:
+    """Whether the last result in ``rest`` is another number than the answer."""
+    quantity = head.quantity
+    if quantity is None:
+        return False
+    other = Answer(rest).quantity
+    if other is not None:
+        return other.value != quantity.value
+    results = list(_RESULT.finditer(rest))
+    if not results:
+        return False
+    last = results[-1]
+    if last["left"] and quantity.literal in re.findall(r"\d[\d,.]*", last["left"]):
+        return False
+    value = last_number(last["number"])
+    return value is not None and value != abs(quantity.value) and value != quantity.value
+
+
+def _is_known(rest: str, prompt: str) -> bool:
+    """Whether a text only repeats words of the prompt: "Paris, France"."""
+    words = set(_WORD.findall(rest.casefold())) - _STOP_WORDS
+    return words <= set(_WORD.findall(prompt.casefold()))
+
+
+def _is_acronym(head: str, rest: str) -> bool:
+    initials = "".join(word[0] for word in _WORD.findall(head) if word[0].isupper())
+    return len(rest) > 1 and rest.isupper() and rest == initials

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import Prediction
+from tailrace.formats.thinking import without_thinking
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Question:
     """What the model answered; never one that ended in an error."""
     other: Prediction | None = None
     """Another model's answer to the same item, for judges that compare."""
+
+    @cached_property
+    def answer(self) -> str | None:
+        """The generated text without its thinking; None where the thinking never ends."""
+        right = [self.item.expected_answer, *self.item.accepted_answers]
+        return without_thinking(self.prediction.text, right)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,17 @@ class Judgement:
     """Whether the text marks its answer."""
     cost_tokens: int = 0
     """Tokens that a judging model read and wrote."""
+
+
+UNFINISHED = Judgement(
+    passed=False,
+    score=0.0,
+    reason="the text never ends its thinking, so that it gives no answer",
+    vote="",
+    flexible=False,
+    marked=False,
+)
+"""The judgement of a text whose thinking never ends."""
 
 
 class JudgeError(Exception):
@@ -110,16 +129,19 @@ class TextJudge(ABC):
     name: str
     version: str
     compares = False
+    reads_thinking = False
+    """Whether it judges the whole text; otherwise the answer behind the thinking."""
 
     @abstractmethod
     def judge(self, item: EvalItem, text: str) -> Judgement:
-        """Judge one generated text. Raises :class:`JudgeError` where it cannot."""
+        """Judge one answer. Raises :class:`JudgeError` where it cannot."""
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
         """See :class:`Judge`. Whatever a judge raises makes this one verdict an error."""
         for question in questions:
             try:
-                yield self.judge(question.item, question.prediction.text)
+                text = question.prediction.text if self.reads_thinking else question.answer
+                yield UNFINISHED if text is None else self.judge(question.item, text)
             except JudgeError as error:
                 yield error
             except Exception as error:  # noqa: BLE001 - told in the verdict, which is an error

@@ -8,6 +8,8 @@ from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import ContainsOptions
 from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.extraction import gold_answer
+from training.judges.normalization import clean
 
 
 class ContainsJudge(TextJudge):
@@ -24,7 +26,8 @@ class ContainsJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`. The score is the share that occurs."""
-        wanted = self._options.values or [item.expected_answer, *item.accepted_answers]
+        answers = [item.expected_answer, *item.accepted_answers]
+        wanted = self._options.values or list(dict.fromkeys(map(gold_answer, answers)))
         plain = self._plain(text)
         found = [value for value in wanted if self._plain(value) in plain]
         missing = [value for value in wanted if value not in found]
@@ -38,7 +41,7 @@ class ContainsJudge(TextJudge):
         )
 
     def _plain(self, text: str) -> str:
-        text = " ".join(unicodedata.normalize("NFKC", text).split())
+        text = " ".join(unicodedata.normalize("NFKC", clean(text)).split())
         return text.casefold() if self._options.ignore_case else text
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
+from training.judges.normalization import LINE_END
+
+_FENCE = re.compile(
+    r"(?P<fence>```+|~~~+)(?P<tag>[ \t]*[^\s`~{\[\"]*)(?P<end>[ \t]*$)?",
+    re.MULTILINE,
+)
+_TAGS = ("json", "json5", "jsonc")
+_MARK = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -19,21 +27,40 @@ class FoundJson:
 
 
 def find_json(text: str) -> FoundJson | None:
-    """The JSON that is the whole text, or the only fenced block of it; None for neither.
+    """Return the JSON that is the whole text or the only fenced block of it; None for neither.
 
-    NaN, infinities and names that occur twice are not JSON here.
+    Of several blocks the only one that is tagged as JSON counts, else the only one without a tag.
+    NaN, infinities, comments and names that occur twice are not JSON here.
     """
+    text = LINE_END.sub("\n", text).strip().strip(_MARK)
     try:
         return FoundJson(_strict(text), "the whole text")
     except (ValueError, RecursionError):
         pass
-    blocks = _FENCE.findall(text)
-    if len(blocks) != 1:
+    blocks = list(_fenced(text))
+    chosen = [content for tag, content in blocks if tag in _TAGS]
+    chosen = chosen or [content for tag, content in blocks if not tag]
+    if len(chosen) != 1:
         return None
     try:
-        return FoundJson(_strict(blocks[0]), "the fenced block")
+        return FoundJson(_strict(chosen[0].strip().strip(_MARK)), "the fenced block")
     except (ValueError, RecursionError):
         return None
+
+
+def _fenced(text: str) -> Iterator[tuple[str, str]]:
+    """Tag and content of each fenced block; it may be a single line."""
+    opening: re.Match[str] | None = None
+    for match in _FENCE.finditer(text):
+        if opening is None:
+            opening = match
+        elif (
+            match["fence"] == opening["fence"]
+            and match.group().strip() == match["fence"]
+            and (match["end"] is not None)
+        ):
+            yield opening["tag"].strip().lower(), text[opening.end() : match.start()]
+            opening = None
 
 
 def _strict(text: str) -> Any:

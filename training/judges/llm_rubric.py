@@ -9,7 +9,7 @@ from tailrace.formats.catalog import JUDGES
 from tailrace.formats.schema import key
 from training.errors import ConfigError
 from training.judges.asking import Reply, open_backend
-from training.judges.base import JudgeError, Judgement, JudgeSetup, Question
+from training.judges.base import UNFINISHED, JudgeError, Judgement, JudgeSetup, Question
 from training.judges.verdict_json import Material, read_verdict
 
 _TOP = 10
@@ -34,7 +34,7 @@ def prompt_for(rubric: str, question: Question) -> str:
                 "rubric": rubric,
                 "question": question.item.prompt,
                 "expected_answer": question.item.expected_answer,
-                "answer": question.prediction.text,
+                "answer": question.answer or "",
             }
         )
     )
@@ -61,19 +61,19 @@ class RubricJudge:
         self._asker = open_backend(setup, options.backend)
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        """See :class:`training.judges.base.Judge`."""
-        for reply in self._asker.ask(
-            [prompt_for(self._options.rubric, each) for each in questions]
-        ):
-            if isinstance(reply, JudgeError):
-                yield reply
-                continue
+        """See :class:`training.judges.base.Judge`. Endless thinking fails without asking."""
+        answered = [question for question in questions if question.answer is not None]
+        rubric = self._options.rubric
+        replies = self._asker.ask([prompt_for(rubric, question) for question in answered])
+        for question in questions:
             try:
-                yield self._judgement(reply)
+                yield UNFINISHED if question.answer is None else self._judgement(next(replies))
             except JudgeError as error:
                 yield error
 
-    def _judgement(self, reply: Reply) -> Judgement:
+    def _judgement(self, reply: Reply | JudgeError) -> Judgement:
+        if isinstance(reply, JudgeError):
+            raise reply
         grade = read_verdict(_Grade, reply)
         score = grade.score / _TOP
         return Judgement(

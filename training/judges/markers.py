@@ -1,45 +1,106 @@
-r"""The markers that say where a text gives its answer."""
+r"""The markers that say where a text gives its answer.
+
+A marker is a noun (``answer``), a marker of the item or judge, ``####``, ``\boxed{`` or
+``<answer>``. Behind a noun there is a relation (``:``, ``is``, ``=``), unless the noun is alone on
+its line like a heading.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-_LINE = re.compile(
-    r"^[ \t>*_#`-]*(?:final[ \t]+)?answer[ \t*_`]*:[ \t*_`]*", re.IGNORECASE | re.MULTILINE
+from training.judges.normalization import FACTORIAL
+
+LINE = "line Answer:"
+"""The evidence of a line's marker."""
+
+INVERSE = "is the answer"
+"""The evidence of an answer that stands before its marker."""
+
+_ADJECTIVES = r"(?:final|correct|right|best|actual|true|corrected|revised|new)"
+# The word for an answer in other languages; nothing else is spoken in them.
+_FOREIGN = (
+    r"\b(?:antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta|antwoord|svar|vastaus|odpowiedź|"
+    r"odpověď|ответ|відповідь|cevap|yanıt|jawaban|đáp án|απάντηση)|答案|答え|回答|解答|答|정답|답|"
+    r"उत्तर|คำตอบ|الجواب|الإجابة|תשובה|پاسخ"
 )
-_HASHES = re.compile(r"^[ \t]*#{4}[ \t]*", re.MULTILINE)
-_SENTENCE = re.compile(
-    r"\bthe[ \t]+(?:final[ \t]+|correct[ \t]+)?answer[ \t]+is\b[ \t]*:?[ \t]*", re.IGNORECASE
+_MARK = "[ \\t*_`\"'\\])]*"
+_RELATION = (
+    r"(?:[-=]+>|[:=→⇒]|--?(?=[ \t])|(?<![^\W_])(?:is|are|was|"
+    r"ist|lautet|es|est|è|é|reads?|becomes|equals|"
+    r"(?:would|will|should|must|can only|has to|have to|ought to) be|"
+    r"(?:comes|works|turns)(?: out)?(?: to(?: be)?| as)|evaluates to|amounts to)\b"
+    r"(?:[ \t]+(?:thus|therefore|then|hence|simply|just|indeed|exactly|clearly|equal to|given by|"
+    r"as follows|the following|given below|below)\b)*[ \t]*:?|[是为為は][ \t]*:?)"
 )
-_BLANK_LINES = re.compile(r"(?:[ \t*_`]*\n)+")
-_BOXED = re.compile(r"\\boxed[ \t]*\{")
-_BRACE = re.compile(r"[{}]")
-_LONGEST_SENTENCE = 1000
-_LONGEST_CLAUSE = 100
+_NOUN = (
+    rf"(?P<noun>(?<![^\W_])(?<!</)(?<!</final_)(?:answers?|ans)(?![^\W_])|"
+    rf"\b{_ADJECTIVES}[ \t]+(?:option|choice|result|solution|value|number|total|sum)\b|"
+    rf"(?P<foreign>{_FOREIGN}))"
+    r"(?:[ \t]*#?[ \t]?\d{1,3}(?![\w.,/%])|[ \t]*\([^()\n]{1,30}\))?"
+    r"(?:[ \t]+(?:to|of|for)\b[^.!?:=\n]{1,60}?)??"
+    rf"{_MARK}(?:(?P<relation>{_RELATION})|(?:[^\w\n]|_){{0,20}}$)"
+)
+_BOXED = (
+    r"\\*(?<![a-zA-Z])(?:boxed|fbox)[ \t]*(?P<brace>\{)|"
+    r"\\(?:boxed|fbox)[ \t]+(?P<bare>[^\s{}$\\]+)"
+)
+_HASHES = (
+    r"(?<!#)(?P<hashes>####)(?!#|[ \t]*(?:step|part|case|solution|explanation|reasoning|method|"
+    r"approach|calculation|verification|analysis|conclusion|check|note|summary|given|problem|"
+    r"question|understand|identify|\d+[.)])\b)[ \t]*"
+)
+_TAG = r"(?P<tag><(?:final_)?answer>)"
+_LEAD = re.compile(
+    r"[\W_]{0,30}(?:(?:(?:step|part|question|problem|task|q)[ \t]*)?\d{1,3}[ \t]*[.):-][\W_]*)?"
+    rf"(?:{_ADJECTIVES}[ \t]+)?",
+    re.IGNORECASE,
+)
+_THE = re.compile(rf"\bthe[ \t]+(?:{_ADJECTIVES}[ \t]+){{0,2}}\Z", re.IGNORECASE)
+_IS = re.compile(r"(?:is|are)\b", re.IGNORECASE)
+_SO = r"(?:(?:so|thus|hence|therefore|then|now|and)\b,?[ \t]*)*"
+_INVERSE = re.compile(
+    rf"(?:^|[.!?:;\n,])[ \t*_]{{0,20}}{_SO}"
+    r"(?P<said>(?!(?:this|that|it|which|what|here|there|where|below|above)\b)[^.!?:;\n,]{1,60}?)"
+    r"[ \t]+(?:is|are|must be|would be|should be)[ \t]+(?:the|my|our)[ \t]+"
+    rf"(?:{_ADJECTIVES}[ \t]+)?(?:answer|option|choice)\b(?![ \t]+(?:to (?:a|another|other)|of)\b)|"
+    r"(?:^|[.!?:;\n,])[ \t]*(?P<right>(?:option|choice)[ \t]+\(?[a-z]\)?)[ \t]+is[ \t]+"
+    r"(?:correct|right)\b|"
+    # "It's 41." behind an answer.
+    rf"(?:^|[.!?;\n])[ \t]*{_SO}(?:it|that|this)(?:'s| is| equals| (?:would|should|must) be)[ \t]+"
+    r"(?P<number>[$€£]?-?\d[\d,.]*)(?=[.!]?[ \t]*$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_STATES = re.compile(r" (?:is|are|be|equals) |'s ", re.IGNORECASE)
 _DENIED = re.compile(
-    r"n['’]t\b|\b(?:not|never|cannot|doubt|false|wrong|incorrect|mistaken|nobody|none|neither|nor|"
+    r"n't\b|\b(?:not|never|cannot|doubt|false|wrong|incorrect|mistaken|nobody|none|neither|nor|"
     r"hardly|unlikely|no (?:one|way))\b",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(r"\b(?:if|whether|unless|suppose|assume|when|say)\b", re.IGNORECASE)
-_FURTHER = re.compile(
-    r"\banswers?(?:[ \t]+(?:to|of|for)\b[^.!?:=\n]{1,60}?)??[ \t*_`]*"
-    r"(?:[:=]|\b(?:is|was|(?:would|will|should|must|has to|ought to) be|becomes|equals)\b"
-    r"(?:[ \t]*:)?)[ \t*_`]*",
-    re.IGNORECASE,
-)
 _ABOUT_ANSWER = re.compile(
     r"(?:(?:also|indeed|thus|therefore)[ \t]+)?(?:(?:correct|right|reasonable|plausible|verified|"
     r"confirmed|consistent|unique)\b|(?:in(?! fact)|given|based|expressed|above|below)\b[^\d]*$)",
     re.IGNORECASE,
 )
-LINE = "line Answer:"
-"""The evidence of a line's marker."""
-
+_BRACE = re.compile(r"[{}]")
 _CLAUSE_END = re.compile(r"[.!?;:\n]")
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
+_SENTENCE_END = re.compile(
+    r"(?<!\b[A-Z])(?<!\b(?:St|Mr|Ms|Dr|Mt|Jr|Sr|No|vs))(?<!\b(?:Mrs|e\.g|i\.e))[.!?](?=\s|$)|\n"
+)
+_LONGEST_SENTENCE = 1000
+_LONGEST_CLAUSE = 100
+_MOST_LINES = 200
+
+_BLANK = re.compile(r"(?:[ \t]|(?:\*\*?|__?|`)(?=\s)|\n(?:[ \t]*>)?)*")
+_FENCE = re.compile(r"(```+|~~~+)(?:[\w+.-]*[ \t]*\n|(?:[a-z]+(?=[ \t]))?)")
+_DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{(?P<name>[a-zA-Z]{1,20}\*?)\}")
+_ENVIRONMENTS = re.compile(r"align|gather|eqn|split|multline")
+_BULLET = re.compile(r"[ \t]*(?:[-*•●▪◦·+→]|(?P<number>\(?\d{1,3}[.)]))[ \t]+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -50,60 +111,190 @@ class Span:
     start: int
     end: int
     evidence: str
-    further: bool = False
-    """Whether it is one only because another marker stands before it."""
+    strong: bool = True
+    """Whether it marks an answer even where a better marker follows it."""
+    about: bool = False
+    """Whether it may say something about the answer ("is correct") instead of giving it."""
 
 
-def spans(text: str) -> Iterator[Span]:
-    """What the markers mark, in no order; one may lie within another."""
-    for match in _LINE.finditer(text):
-        start = _next_line(text, match.end())
-        yield Span(match.start(), start, _line_end(text, start), LINE)
-    for match in _HASHES.finditer(text):
-        yield Span(match.start(), match.end(), _line_end(text, match.end()), "line ####")
-    for match in _SENTENCE.finditer(text):
-        span = _sentence(text, match, "the answer is")
+def spans(text: str, markers: Sequence[str] = ()) -> Iterator[Span]:
+    """Yield what the markers in a clean text mark, in order; one may lie within another."""
+    reader = _Reader(text)
+    for match in _pattern(tuple(markers)).finditer(text):
+        span = reader.span(match)
         if span is not None:
             yield span
-    closing = _matching_braces(text)
-    for match in _BOXED.finditer(text):
-        brace = closing.get(match.end() - 1)
-        if brace is not None:
-            yield Span(match.start(), match.end(), brace, "\\boxed")
 
 
-def further_spans(text: str, known: Sequence[Span]) -> Iterator[Span]:
-    """What else is said to be the answer, behind the first of the ``known`` markers.
-
-    "My final answer: 6" marks nothing by itself, but takes back an "Answer: 5" before it.
-    """
-    begin = min((span.start for span in known), default=len(text))
-    heads = {place for span in known for place in range(span.marker, span.start)}
-    for match in _FURTHER.finditer(text, begin):
-        if match.start() in heads:
-            continue
-        span = _sentence(text, match, "a further answer")
-        if span is not None and not _ABOUT_ANSWER.match(text[span.start : span.end]):
-            yield replace(span, further=True)
+def further_spans(text: str, begin: int) -> Iterator[Span]:
+    """Yield the answers that follow no marker, from ``begin`` on: "41 is the answer"."""
+    if not _STATES.search(text, begin):
+        return
+    for match in _INVERSE.finditer(text, begin):
+        name = next(name for name in ("said", "right", "number") if match[name])
+        before = _clause(text, match.start(name)) + match[name]
+        if not _SUPPOSED.search(before):
+            evidence = INVERSE if name != "number" else "a further number"
+            evidence += ", denied" if _DENIED.search(before) else ""
+            yield Span(match.start(name) - 1, *match.span(name), evidence, strong=False)
 
 
-def _sentence(text: str, match: re.Match[str], evidence: str) -> Span | None:
-    """What a marker within a sentence marks; None where it only supposes."""
-    start = match.end()
-    if match.group().rstrip(" \t*_`").endswith((":", "=")):
-        start = _next_line(text, start)
-    limit = min(len(text), start + _LONGEST_SENTENCE)
-    stop = _SENTENCE_END.search(text, start, limit)
-    before = _clause(text, match.start())
-    if _SUPPOSED.search(before):
-        return None
-    end = stop.start() if stop else limit
-    # A question mark belongs to what it doubts.
-    end += text[end : end + 1] == "?"
-    if _DENIED.search(before):
-        begin = match.start() - len(before)
-        return Span(begin - 1, begin, end, f"{evidence}, denied")
-    return Span(match.start(), start, end, evidence)
+@lru_cache(maxsize=256)
+def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
+    own = "|".join(
+        (r"(?<!\w)" if marker[0].isascii() else "") + re.escape(marker)
+        for marker in sorted(markers, key=len, reverse=True)
+    )
+    alternatives = [*([f"(?P<own>{own}){_MARK}"] if own else []), _TAG, _HASHES, _BOXED, _NOUN]
+    return re.compile("|".join(alternatives), re.IGNORECASE | re.MULTILINE)
+
+
+class _Reader:
+    """Reads what is behind the markers of one text, in time that grows with its length only."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def span(self, match: re.Match[str]) -> Span | None:
+        """Return what a marker marks; None where it is none, or only supposes."""
+        if match["noun"]:
+            return self._noun(match)
+        if match["brace"]:
+            end = self._closing_braces.get(match.end() - 1)
+            return None if end is None else Span(match.start(), match.end(), end, "\\boxed")
+        if match["bare"]:
+            return Span(match.start(), match.start("bare"), match.end(), "\\boxed")
+        if match["hashes"]:
+            end = self._find("\n", match.end())
+            return Span(match.start(), match.end(), end, "line ####")
+        if match["tag"]:
+            return Span(match.start(), match.end(), self._find("</", match.end()), "<answer>")
+        evidence = f"marker {match['own']}"[:80]
+        spoken = match["own"][-1].isalnum()
+        sentence = self._sentence(match.start(), match.end(), evidence) if spoken else None
+        return sentence or self._line(match, evidence)
+
+    def _noun(self, match: re.Match[str]) -> Span | None:
+        text, relation = self._text, match["relation"]
+        line = text.rfind("\n", max(0, match.start() - _LONGEST_CLAUSE), match.start()) + 1
+        before = text[max(line, match.start() - _LONGEST_CLAUSE) : match.start()]
+        leads = len(before) < _LONGEST_CLAUSE and _LEAD.fullmatch(before) is not None
+        if not relation:
+            return self._line(match, LINE) if leads else None
+        if relation[0] == "-" and not (leads or relation.endswith(">")):
+            return None
+        value = self._json_value(match) if relation == ":" else None
+        if value or (leads and not relation[0].isalpha()):
+            return value or self._closed(before[-1:], self._line(match, LINE))
+        the = _THE.search(before)
+        begin = match.start() - (len(before) - the.start() if the else 0)
+        if match["foreign"] or (the and _IS.match(relation)):
+            return self._sentence(begin, match.end(), "the answer is")
+        span = self._sentence(begin, match.end(), "a further answer")
+        return span and replace(span, strong=False)
+
+    def _json_value(self, match: re.Match[str]) -> Span | None:
+        """The value of ``"answer": …`` in JSON."""
+        text = self._text
+        if '"' not in text[max(0, match.start() - len('"final_')) : match.start()]:
+            return None
+        start = _next_text(text, match.end())
+        try:
+            value, length = json.JSONDecoder().raw_decode(text[start : start + _LONGEST_SENTENCE])
+        except (ValueError, RecursionError):
+            return None
+        quote = int(isinstance(value, str))
+        end = start + length - quote
+        return Span(match.start(), start + quote, end, "the key answer", strong=False)
+
+    def _line(self, match: re.Match[str], evidence: str) -> Span:
+        start = _next_text(self._text, match.end())
+        begin, end = self._block(start) or (start, self._find("\n", start))
+        return Span(match.start(), begin, end, evidence)
+
+    def _closed(self, opening: str, span: Span) -> Span:
+        """A marked line without the bracket or quote that was opened before its marker."""
+        content = self._text[span.start : span.end].rstrip()
+        closing = {"[": "]", "(": ")", '"': '"'}.get(opening)
+        if closing is None or not content.endswith(closing) or opening in content[:-1]:
+            return span
+        return replace(span, end=span.start + len(content) - 1)
+
+    def _sentence(self, marker: int, end: int, evidence: str) -> Span | None:
+        text = self._text
+        before = _clause(text, marker)
+        if _SUPPOSED.search(before):
+            return None
+        start = _next_text(text, end)
+        block = self._block(start)
+        if block:
+            return Span(marker, *block, evidence)
+        limit = min(len(text), start + _LONGEST_SENTENCE)
+        stop = _SENTENCE_END.search(text, start, limit)
+        end = stop.start() if stop else limit
+        # A question mark belongs to what it doubts, and the sign of a factorial to its number.
+        end += text[end : end + 1] == "?" or bool(FACTORIAL.match(text, max(start, end - 1)))
+        if _DENIED.search(before):
+            begin = marker - len(before)
+            return Span(begin - 1, begin, end, f"{evidence}, denied")
+        about = _ABOUT_ANSWER.match(text[start:end]) is not None
+        return Span(marker, start, end, evidence, about=about)
+
+    def _block(self, start: int) -> tuple[int, int] | None:
+        """Where the block that begins at ``start`` has its content; None for no block.
+
+        Blocks are fenced, displayed mathematics, or lines with bullets.
+        """
+        text = self._text
+        fence = _FENCE.match(text, start)
+        if fence:
+            return fence.end(), self._find(fence[1], fence.end())
+        display = _DISPLAY.match(text, start)
+        if display:
+            return self._display(display)
+        end, lines = start, 0
+        while lines < _MOST_LINES and (bullet := _BULLET.match(text, end)):
+            end, lines = self._find("\n", bullet.end()) + 1, lines + 1
+        if lines > 1:
+            return start, end - 1
+        # A dash on the line of its marker is a minus.
+        bullet = _BULLET.match(text, start)
+        own_line = start > 0 and text[start - 1] == "\n"
+        return (bullet.end(), end - 1) if bullet and own_line and not bullet["number"] else None
+
+    def _display(self, opening: re.Match[str]) -> tuple[int, int] | None:
+        text, name = self._text, opening["name"] or ""
+        closing = {"\\[": "\\]", "$$": "$$"}.get(opening.group(), f"\\end{{{name}}}")
+        start, end = opening.end(), self._find(closing, opening.end())
+        if text[end + len(closing) : self._find("\n", end)].strip(" \t.,*_"):
+            return None
+        if _ENVIRONMENTS.match(name):
+            # Of several lines the last one says the result.
+            content = text[start:end].rstrip().removesuffix("\\\\")
+            start += content.rfind("\\\\") + 2 if "\\\\" in content else 0
+        return start, end
+
+    def _find(self, part: str, start: int) -> int:
+        """The next place of ``part``, or the end of the text. No stretch is searched twice."""
+        begin, place = self._places.get(part, (0, -1))
+        if not begin <= start <= place:
+            place = self._text.find(part, start)
+            place = len(self._text) if place < 0 else place
+            self._places[part] = start, place
+        return place
+
+    @cached_property
+    def _closing_braces(self) -> dict[int, int]:
+        """Position of the closing brace of each opening one that has one."""
+        closing: dict[int, int] = {}
+        opened: list[int] = []
+        for match in _BRACE.finditer(self._text):
+            if match.group() == "{":
+                opened.append(match.start())
+            elif opened:
+                closing[opened.pop()] = match.start()
+        return closing
 
 
 def _clause(text: str, end: int) -> str:
@@ -112,24 +303,7 @@ def _clause(text: str, end: int) -> str:
     return _CLAUSE_END.split(near)[-1]
 
 
-def _next_line(text: str, end: int) -> int:
+def _next_text(text: str, end: int) -> int:
     """Where what a marker marks begins: alone on its line, the next line that is not blank."""
-    blank = _BLANK_LINES.match(text, end)
+    blank = _BLANK.match(text, end)
     return blank.end() if blank else end
-
-
-def _line_end(text: str, start: int) -> int:
-    end = text.find("\n", start)
-    return len(text) if end < 0 else end
-
-
-def _matching_braces(text: str) -> dict[int, int]:
-    """Position of the closing brace of each opening one that has one."""
-    closing: dict[int, int] = {}
-    opened: list[int] = []
-    for match in _BRACE.finditer(text):
-        if match.group() == "{":
-            opened.append(match.start())
-        elif opened:
-            closing[opened.pop()] = match.start()
-    return closing

@@ -8,6 +8,7 @@ compared before, and so are plain numbers, which it rounds.
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 
 from math_verify import LatexExtractionConfig, parse, verify
@@ -16,7 +17,7 @@ from training.judges.normalization import normalize
 from training.judges.numbers import number
 
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_WRAPPERS = re.compile(r"\\[()\[\]]|\$|\\left|\\right|\\[,;!]")
+_WRAPPERS = re.compile(r"\\[()\[\]]|\$|\\left|\\right|\\displaystyle|\\[,;!]")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -31,6 +32,14 @@ _WORK = re.compile(
     r"(?<=[\w)}])\s*-|\b(?:or|and|sqrt|log|ln|exp|sin|cos|tan)\b|[,;]"
 )
 _DIVISION = re.compile(r"\\[dt]?frac|/")
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[a-zA-Z]))")
+_SYMBOLS = {
+    symbol: rf"\{name} "
+    for symbol, name in {
+        **{"∞": "infty", "×": "times", "·": "cdot", "÷": "div", "±": "pm", "≤": "le", "≥": "ge"},
+        **{"≠": "ne", "∪": "cup", "∩": "cap", "∈": "in", "∅": "emptyset", "ℝ": "mathbb{R}"},
+    }.items()
+} | {"²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
 _ROUNDING = 12
 """Decimal places that a decimal and another expression must share; the library's own are 6."""
 _PRECISION = 30
@@ -91,7 +100,19 @@ def _parse(latex: str) -> list[object]:
 
 
 def _plain(text: str) -> str:
+    if not text.isascii():
+        text = _ROOT.sub(r"\\sqrt{\1\2}", text)
+        text = "".join(_SYMBOLS.get(c) or _greek(c) for c in text)
     return _WRAPPERS.sub("", text).strip().rstrip(".,;:").strip()
+
+
+def _greek(character: str) -> str:
+    """A Greek letter as its command; any other character as it is."""
+    name = unicodedata.name(character, "")
+    kind, _, letter = name.rpartition(" LETTER ")
+    if kind not in ("GREEK SMALL", "GREEK CAPITAL") or not letter.isalpha():
+        return character
+    return f"\\{letter.lower() if kind == 'GREEK SMALL' else letter.capitalize()} "
 
 
 def _comparable(gold: str, candidate: str) -> bool:

@@ -7,8 +7,9 @@ import weakref
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
+from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import answers_in
+from training.judges.extraction import find_answers, reading_for, right_answers
 from training.judges.math_process import MathProcess
 from training.judges.normalization import normalize
 from training.judges.numbers import number
@@ -35,15 +36,17 @@ class MathEquivalenceJudge(TextJudge):
     version = JUDGES[name]
 
     def __init__(self, setup: JudgeSetup) -> None:
+        self._markers = setup.spec.markers
         self._process = MathProcess(SECONDS)
         weakref.finalize(self, self._process.close)
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`."""
-        found = answers_in(text, item.prompt)
+        written = right_answers(item)
+        found = find_answers(text, reading_for(item, written, self._markers))
         answers = list(dict.fromkeys(_plain(each.text, item.unit) for each in found))
-        right = [_plain(each, item.unit) for each in [item.expected_answer, *item.accepted_answers]]
-        same, reason = self._compare(answers, right)
+        right = [_plain(each, item.unit) for each in written]
+        same, reason = self._compare(answers, right, item.prompt)
         return Judgement(
             passed=same,
             score=float(same),
@@ -54,20 +57,30 @@ class MathEquivalenceJudge(TextJudge):
             marked=found[0].marked,
         )
 
-    def _compare(self, answers: list[str], right: list[str]) -> tuple[bool, str]:
+    def _compare(self, answers: list[str], right: list[str], prompt: str) -> tuple[bool, str]:
         if not all(answers):
             return False, "the answer is empty"
         if max(map(len, answers)) > _LONGEST:
             return False, f"the answer is longer than {_LONGEST} characters"
         for answer in answers:
-            if normalize(answer) in map(normalize, right):
-                continue
-            same, understood = self._process.same(right, answer)
+            same, understood = self._is_one_of(right, answer, prompt)
             if not same:
                 several = "one of several marked answers" if len(answers) > 1 else "the answer"
                 read = f", read as {understood}" if understood else ""
                 return False, f"{several} is not equal to the expected one{read}"
         return True, "equal to the expected answer"
+
+    def _is_one_of(self, right: list[str], answer: str, prompt: str) -> tuple[bool, str]:
+        """Whether an answer, or what it is where its sentence only goes on, is a right one."""
+        understood = ""
+        for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
+            if normalize(written) in map(normalize, right):
+                return True, written
+            same, read = self._process.same(right, written)
+            understood = understood or read
+            if same:
+                return True, read
+        return False, understood
 
 
 def _vote(answers: list[str], expected: str, *, same: bool) -> str:

@@ -1,4 +1,4 @@
-r"""What does not matter in an answer: forms of Unicode, LaTeX, markup, case, space, punctuation."""
+r"""Ways of writing that do not matter: Unicode, LaTeX, markup, case, space and punctuation."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_SIGNS = str.maketrans(
-    {
-        **dict.fromkeys("−–‐‑﹣－", "-"),
-        **dict.fromkeys("⁄∕", "/"),
-        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
-        "٪": "%",
-        "٫": ".",
-        "٬": ",",
-        "º": "°",
-        "µ": "μ",
-        "Ω": "Ω",
-    }
-)
+_FULL_WIDTH = 0xFEE0
+
+
+def _forms() -> dict[int, str | None]:
+    """The characters that stand for others: of every text, so that none of them tells a marker."""
+    forms: dict[int, str | None] = {}
+    for code in (*range(0x80, 0x3001), 0xFEFF):
+        category = unicodedata.category(chr(code))
+        if category in ("Zs", "Zl", "Zp", "Cf"):
+            forms[code] = {"Zs": " ", "Cf": None}.get(category, "\n")
+    forms |= dict.fromkeys(range(0xFE00, 0xFE10))
+    forms |= {code + _FULL_WIDTH: chr(code) for code in range(0x21, 0x7F)}
+    same = {"-": "−–‐‑﹣", " - ": "—―", "/": "⁄∕", "'": "‘’‛´", '"': "“”„‟«»「」『』", "\n": "\x85"}
+    same |= {"%": "٪", ".": "٫｡", ",": "٬、､", ". ": "。", "°": "º", "μ": "µ", "Ω": "Ω"}
+    return forms | {ord(form): plain for plain, all_forms in same.items() for form in all_forms}
+
+
+_FORMS = _forms()
+LINE_END = re.compile("\r\n?|[\v\f\x1c-\x1e]")
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋"
 _RAISED = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-" * 2)
 _SCRIPTS = re.compile(f"([{_SUPERSCRIPTS}]+)|([{_SUBSCRIPTS}]+)")
 _VULGAR = re.compile(r"(\d?)([¼½¾⅐-⅞])")
-_THIN_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 
 _MATH = re.compile(r"(?<!\\)\$([^$]*)(?<!\\)\$")
+_ENVIRONMENT = re.compile(
+    r"\\(?:begin|end)\{(?:align|equation|gather|multline|math|center)[a-z*]*\}"
+)
 _FRACTION = re.compile(r"(\d?)\s*\\[dt]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))")
-_WRAPPER = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|boxed|mbox)\s*\{([^{}]*)\}")
+_WRAPPER = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|boxed|fbox|mbox)\s*\{([^{}]*)\}"
+)
 _THIN_COMMANDS = re.compile(r"(?<=\d)(?:\\[,!;: ]|\{,\}|\\,)(?=\d{3}(?!\d))")
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b|\\circ\b")
 _GROUP = re.compile(r"([\^_])\{([^{}]*)\}")
@@ -42,81 +52,127 @@ _COMMANDS = {
     r"\infty": "∞",
     r"\%": "%",
     r"\$": "$",
-    r"\left": "",
-    r"\right": "",
-    r"\(": "",
-    r"\)": "",
-    r"\[": "",
-    r"\]": "",
     r"\{": "{",
     r"\}": "}",
-    r"\,": " ",
-    r"\;": " ",
-    r"\:": " ",
-    r"\!": "",
-    r"\ ": " ",
-    r"\quad": " ",
+    **dict.fromkeys((r"\,", r"\;", r"\:", r"\ ", r"\quad", r"\\"), " "),
+    **dict.fromkeys((r"\left", r"\right", r"\displaystyle", r"\!", r"\(", r"\)", r"\[", r"\]"), ""),
 }
 _COMMAND = re.compile(
     "|".join(
         re.escape(command) + (r"(?![a-zA-Z])" if command[-1].isalpha() else "")
-        for command in _COMMANDS
+        for command in sorted(_COMMANDS, key=len, reverse=True)
     )
 )
-_FENCE = re.compile(r"\A\s*```[\w+-]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"\A\s*(```|~~~)[\w+-]*[ \t]*\n(.*?)\n?[ \t]*\1\s*\Z", re.DOTALL)
 _PAIRS = ("**", "__", "`")
+_WRAPPED = re.compile(r"(\*\*|__|`|\*|_)(?=\S)(.*\S)\1", re.DOTALL)
+_BOLD = re.compile(r"(?<!\S)\*\*(?=\S)([^*]*\S)\*\*(?=[\s.,;:!?]|\Z)")
+FACTORIAL = re.compile(r"(?:[\d)]|\b[^\W\d_]|\A|\s)!")
+_PRIME = re.compile(r"\A[^\W\d_]'+(?!\w)")
 
 LONGEST = 5000
 """Characters of a text from which on its markup is left alone."""
 
-_QUOTES = "\"'“”‘’«» "
-_TRAILING = ".,;:! "
+_MARKUP = "\"'*_` "
+_TRAILING = ".,;:!"
 
 
-@lru_cache(maxsize=256)
-def plain(text: str) -> str:
-    """``text`` in one way of writing: ASCII digits and signs, no LaTeX, no markup, single spaces.
+def clean(text: str) -> str:
+    """Return ``text`` with one form of each space, line end, quote, dash and full-width character.
+
+    Marks that nobody sees are dropped. Everything is read from cleaned text: markers, answers and
+    expected answers.
+    """
+    if not text.isascii():
+        text = text.translate(_FORMS)
+    return LINE_END.sub("\n", text)
+
+
+@lru_cache(maxsize=512)
+def plain(text: str, keep: str = "") -> str:
+    """Return ``text`` in one way of writing: ASCII digits, no LaTeX, no markup, single spaces.
 
     Raised and lowered digits become ``^2`` and ``_2``, which compatibility forms would merge with
     the digits before them. The last texts are remembered: judging one answer, its item's prompt
     and expected answers are read several times.
+
+    Args:
+        text: Any text.
+        keep: Symbols of markup that are left alone; see :func:`symbols`.
     """
+    text = clean(text)
     fence = _FENCE.match(text)
     if fence:
-        text = fence[1]
+        text = fence[2]
     if not text.isascii():
         text = _plain_unicode(text)
     if "\\" in text or "$" in text or "{" in text:
         text = _plain_latex(text)
+    text = _unwrapped(text.strip().replace("&=", "="))
     for pair in _PAIRS:
-        if pair in text and text.count(pair) % 2 == 0:
+        if pair in text and pair[0] not in keep and text.count(pair) % 2 == 0:
             text = text.replace(pair, "")
     return " ".join(text.split())
 
 
-def normalize(text: str) -> str:
-    """:func:`plain` text without case, surrounding quotes and trailing punctuation.
+def normalize(text: str, keep: str = "") -> str:
+    """Return :func:`plain` text without case, surrounding quotes, emoji and trailing punctuation.
 
     These stay where nothing else is there. Of texts longer than :data:`LONGEST` only case and
     space are unified, which takes no longer than reading them.
     """
-    text = plain(text) if len(text) <= LONGEST else " ".join(text.split())
+    text = plain(text, keep) if len(text) <= LONGEST else " ".join(clean(text).split())
     text = text.casefold()
-    return text.lstrip(_QUOTES + "*_").rstrip(_QUOTES + _TRAILING + "*_") or text
+    return trimmed(text, _MARKUP, _MARKUP + _TRAILING, keep) or text
+
+
+def trimmed(text: str, left: str, right: str, keep: str = "") -> str:
+    """Return a text without the given characters and pictograms at its ends."""
+    if keep:
+        left, right = ("".join(c for c in side if c not in keep) for side in (left, right))
+    text = text.lstrip(left).rstrip(right)
+    while text and (_is_pictogram(text[0]) or _is_pictogram(text[-1])):
+        text = text[_is_pictogram(text[0]) :]
+        text = text[: len(text) - _is_pictogram(text[-1:])].lstrip(left).rstrip(right)
+    return text
+
+
+def symbols(expected: str) -> str:
+    """Return the symbols that an expected answer means, and that are markup elsewhere.
+
+    ``5!``, ``__init__``, ``*args`` and ``<b>`` differ from what is left without them.
+    """
+    text = _BOLD.sub(r"\1", _unwrapped(clean(expected).strip()))
+    meant = [symbol for symbol in "*_`<" if symbol in text]
+    meant += ["!"] if FACTORIAL.search(text) else []
+    return "".join([*meant, "'"] if _PRIME.search(text) else meant)
 
 
 def bare(text: str) -> str:
-    """Normalized text without the brackets around all of it."""
+    """Return normalized text without the brackets around all of it."""
     while len(text) > 2 and text[0] + text[-1] in ("()", "[]") and _closes_last(text):
         text = text[1:-1].strip()
     return text
 
 
+def _unwrapped(text: str) -> str:
+    """Return a text without the markup around all of it; ``__init__`` is a name."""
+    while wrapped := _WRAPPED.fullmatch(text):
+        mark, inner = wrapped.groups()
+        if mark in inner or (mark[0] == "_" and inner.isidentifier()):
+            break
+        text = inner
+    return text
+
+
+def _is_pictogram(character: str) -> bool:
+    return not character.isascii() and character != "°" and unicodedata.category(character) == "So"
+
+
 def _plain_unicode(text: str) -> str:
-    text = _THIN_GROUPS.sub(",", text.translate(_SIGNS))
     text = _SCRIPTS.sub(_lowered, text)
     text = _VULGAR.sub(_spelled_fraction, text)
-    text = unicodedata.normalize("NFKC", text).translate(_SIGNS)
+    text = unicodedata.normalize("NFKC", text).translate(_FORMS)
     if text.isascii():
         return text
     return "".join(str(unicodedata.decimal(c, c)) if c.isdecimal() else c for c in text)
@@ -135,6 +191,8 @@ def _plain_latex(text: str) -> str:
     text = _MATH.sub(r"\1", text)
     if "\\" not in text and "{" not in text:
         return text
+    if _ENVIRONMENT.search(text):
+        text = _ENVIRONMENT.sub("", text).replace("&", "")
     text = _THIN_COMMANDS.sub(",", text)
     text = _FRACTION.sub(_written_fraction, text)
     text = _WRAPPER.sub(r"\1", text)
@@ -144,10 +202,13 @@ def _plain_latex(text: str) -> str:
 
 
 def _written_fraction(match: re.Match[str]) -> str:
-    above, below = match[2] or match[3] or "", match[4] or match[5] or ""
-    if not (above.strip().isalnum() and below.strip().isalnum()):
-        above, below = f"({above})", f"({below})"
-    fraction = f"{above.strip()}/{below.strip()}"
+    above, below = ((match[i] or match[i + 1] or "").strip() for i in (2, 4))
+    sign = "-" * (above.startswith("-") != below.startswith("-"))
+    numbers = above.lstrip("-"), below.lstrip("-")
+    if all(part.isalnum() for part in numbers):
+        fraction = f"{sign}{numbers[0]}/{numbers[1]}"
+    else:
+        fraction = f"({above})/({below})"
     return f"{match[1]} {fraction}" if match[1] else fraction
 
 

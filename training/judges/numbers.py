@@ -1,4 +1,4 @@
-"""Numbers as people write them, with their exact values."""
+"""Numbers as people write them, with their exact values, and quantities: numbers with a unit."""
 
 from __future__ import annotations
 
@@ -7,26 +7,56 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-_INTEGER = r"(?:\d{1,3}(?:[,'_]\d{3}){1,12}|\d{1,40})"
-_DECIMAL = rf"(?:{_INTEGER}(?:\.\d{{1,40}})?|\.\d{{1,40}})"
+from training.judges.units import SYMBOLS, conversion, unit_name
+
+_LONGEST = 200
+_COMMAS = r"\d{1,3}(?:,\d{3}){1,12}"
+_INTEGER = (
+    rf"(?:{_COMMAS}(?!\d)|\d{{1,3}}(?:(?P<group>[ '_])\d{{3}})(?:(?P=group)\d{{3}}){{0,11}}(?!\d)|"
+    r"\d{1,2}(?:,\d{2}){1,12},\d{3}(?!\d)|\d{1,3}(?:\.\d{3}){2,12}(?![\d.])|\d{1,40})"
+)
 _POWER = r"(?:e\s?(?P<e>[+-]?\d{1,2})|\s?[x×*·]\s?10\s?(?:\^|\*\*)\s?\(?(?P<p>[+-]?\d{1,2})\)?)"
 _LITERAL = re.compile(
     rf"(?P<whole>\d{{1,40}})(?:\s|\s?-\s?|\s?and\s)(?P<over>\d{{1,40}})\s?/\s?(?P<under>\d{{1,40}})"
     rf"|(?P<above>\d{{1,40}})\s?/\s?(?P<below>\d{{1,40}})"
-    rf"|(?P<decimal>{_DECIMAL}){_POWER}?",
+    rf"|(?P<integer>{_INTEGER})?(?P<fraction>(?<!\.)\.\d{{1,40}})?{_POWER}?",
     re.ASCII | re.IGNORECASE,
 )
-_LAST = re.compile(rf"(?<![\w.])-?(?:\d{{1,40}}\s?/\s?\d{{1,40}}|{_DECIMAL})(?![\d%])", re.ASCII)
-_LARGE = re.compile(r" (thousand|million|billion|trillion)\b", re.IGNORECASE)
-_THOUSANDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_GROUPED = re.compile(r"[,'_]")
+_LAST = re.compile(
+    rf"(?<![\w.])-?(?:\d{{1,40}}\s?/\s?\d{{1,40}}|(?:{_COMMAS}|\d{{1,40}})?(?:\.\d{{1,40}})?)"
+    r"(?<=\d)(?![\d%])",
+    re.ASCII,
+)
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?![\d.,])")
+_LARGE = re.compile(r"(?i: (thousand|million|billion|trillion)\b)|k\b")
+_THOUSANDS = {"k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_THOUSANDS["trillion"] = 10**12
+MULTIPLES = {"K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9}
+"""Letters behind a number that may be units as well: what they are, the expected answer decides."""
+
+_GROUPED = re.compile(r"[,'_ .]")
 _SIGN = re.compile(r"[+-]?\s?")
 _WORD = re.compile(r"[a-zA-Z]+")
 _WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,8}", re.ASCII | re.IGNORECASE)
+_START = re.compile(
+    r"(?P<about>(?:(?:approximately|approx\.?|about|around|roughly|circa|ca\.?|c\.)\s|[~≈≅≃])?)\s?"
+    rf"(?P<sign>[+-]|minus |negative |)\s?"
+    rf"(?P<money>(?:us)?[{SYMBOLS}]|(?:usd|eur|gbp|jpy|inr)(?=[ \d]))?"
+    r"\s?(?P<inner>[+-]?)\s?",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(
+    rf"(?:[%°{SYMBOLS}]|[^\W\d_])(?:[^\W\d_]|[%°/^ .*·()-]|(?<=\^-)\d|(?<=[\^a-zA-Zμ])\d){{0,60}}"
+)
+_JOINING = re.compile(
+    r"\b(?:or|and|to|not|no|but|maybe|perhaps|is|are|if|plus|minus|times|than|more|less|at|least|"
+    r"most|approximately|about|wrong|correct|dozen|hundred)\b",
+    re.IGNORECASE,
+)
 
 
 class Form(enum.Enum):
-    """How a number is written."""
+    """Ways of writing a number."""
 
     INTEGER = enum.auto()
     DECIMAL = enum.auto()
@@ -46,40 +76,108 @@ class Number:
     """Where it ends in its text."""
 
 
-def read_number(text: str, start: int = 0) -> Number | None:
-    """The unsigned number in plain text that begins at ``start``, or None.
+@dataclass(frozen=True)
+class Quantity:
+    """A number with a unit."""
 
-    ``1,234.50``, ``.5``, ``1e3``, ``1.2 × 10^3``, ``3/4`` and ``1 1/2`` are numbers, and so are
-    words below a thousand. Digits and exponents are bounded, so that hostile text costs nothing.
+    value: Fraction
+    unit: str
+    """Its :func:`training.judges.units.unit_name`; empty for none."""
+    form: Form
+    literal: str
+    """The number as written."""
+    about: bool
+    """Whether it is said to be approximate."""
+
+    def amount_in(self, unit: str) -> Fraction | None:
+        """Return the value in another unit; None where that measures something else."""
+        scale = conversion(self.unit, unit)
+        return None if scale is None else self.value * scale.factor + scale.offset
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Return the quantity that plain text is, as a whole; None for other text."""
+    if len(text) > _LONGEST:
+        return None
+    start = _START.match(text)
+    begin = start.end() if start else 0
+    number = read_number(text, begin)
+    if start is None or number is None or (start["sign"] and start["inner"]):
+        return None
+    unit = _read_unit(start["money"], text[number.end :])
+    if unit is None:
+        return None
+    sign = start["inner"] or start["sign"].strip().casefold()
+    value = -number.value if sign in ("-", "minus", "negative") else number.value
+    literal = text[begin : number.end]
+    return Quantity(value, unit, number.form, literal, bool(start["about"]))
+
+
+def _read_unit(money: str | None, rest: str) -> str | None:
+    """The unit behind a number, None where something else is there."""
+    rest = rest.strip().lstrip("-").strip() if rest[:1] in " -" else rest
+    if not rest:
+        return unit_name(money) if money else ""
+    if not _UNIT.fullmatch(rest) or _JOINING.search(rest):
+        return None
+    unit = unit_name(rest)
+    # "$12 US dollars" says it twice, "$5 %" says two things.
+    return None if money and unit != unit_name(money) else unit
+
+
+def with_decimal_point(text: str) -> str:
+    """Return the text with ``3,5`` and ``1.234,5`` written as 3.5 and 1234.5; 1,234 is left."""
+    return _DECIMAL_COMMA.sub(_pointed, text)
+
+
+def _pointed(match: re.Match[str]) -> str:
+    whole, part = match.groups()
+    grouped = len(part) == 3 and "." not in whole and len(whole) <= 3
+    return match[0] if grouped else f"{whole.replace('.', '')}.{part}"
+
+
+def read_number(text: str, start: int = 0) -> Number | None:
+    """Return the unsigned number in plain text that begins at ``start``, or None.
+
+    ``1,234.50``, ``.5``, ``1e3``, ``1.2 × 10^3``, ``3/4``, ``1 1/2`` and ``1.2k`` are numbers, and
+    so are words below a thousand. Digits and exponents are bounded, so that hostile text costs
+    nothing.
     """
     match = _LITERAL.match(text, start)
-    if not match:
+    if match is None or match.end() == start:
         return _read_words(text, start)
+    if match["below"] or match["under"]:
+        return _read_fraction(match)
+    return _read_decimal(text, match)
+
+
+def _read_fraction(match: re.Match[str]) -> Number | None:
+    below = int(match["below"] or match["under"])
+    if not below:
+        return None
+    part = Fraction(int(match["above"] or match["over"]), below)
     if match["whole"]:
-        if not int(match["under"]):
-            return None
-        part = Fraction(int(match["over"]), int(match["under"]))
         return Number(int(match["whole"]) + part, Form.MIXED, match.end())
-    if match["above"]:
-        if not int(match["below"]):
-            return None
-        value = Fraction(int(match["above"]), int(match["below"]))
-        return Number(value, Form.FRACTION, match.end())
-    digits = _GROUPED.sub("", match["decimal"])
+    return Number(part, Form.FRACTION, match.end())
+
+
+def _read_decimal(text: str, match: re.Match[str]) -> Number | None:
+    whole, part = _GROUPED.sub("", match["integer"] or ""), match["fraction"] or ""
+    if not whole and not part:
+        return None
+    value = Fraction(f"{whole}{part}") if part else Fraction(int(whole))
     large = _LARGE.match(text, match.end())
     if large:
-        value = Fraction(digits) * _THOUSANDS[large[1].lower()]
-        return Number(value, Form.WORDS, large.end())
-    form = Form.DECIMAL if "." in digits else Form.INTEGER
+        name = (large[1] or "k").lower()
+        return Number(value * _THOUSANDS[name], Form.WORDS, large.end())
     exponent = match["e"] or match["p"]
     if exponent:
-        value = Fraction(digits) * Fraction(10) ** int(exponent)
-        return Number(value, Form.SCIENTIFIC, match.end())
-    return Number(Fraction(digits if "." in digits else int(digits)), form, match.end())
+        return Number(value * Fraction(10) ** int(exponent), Form.SCIENTIFIC, match.end())
+    return Number(value, Form.DECIMAL if part else Form.INTEGER, match.end())
 
 
 def number(text: str) -> Fraction | None:
-    """The exact value of normalized text that is nothing but a number in digits, else None."""
+    """Return the exact value of normalized text that is nothing but a number in digits, or None."""
     sign = _SIGN.match(text)
     start = sign.end() if sign else 0
     found = read_number(text, start)
@@ -89,9 +187,9 @@ def number(text: str) -> Fraction | None:
 
 
 def last_number(text: str) -> Fraction | None:
-    """The value of the last number or fraction in any plain text, else None."""
-    found = [match.group() for match in _LAST.finditer(text)]
-    return number(found[-1]) if found else None
+    """Return the value of the last number or fraction in any plain text, or None."""
+    numbers = [match.group() for match in _LAST.finditer(text)]
+    return number(numbers[-1]) if numbers else None
 
 
 _ONES = (

@@ -57,8 +57,11 @@ class PairwiseJudge:
         self._asker = open_backend(setup, options.backend)
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        """See :class:`training.judges.base.Judge`. Equal answers are a tie without asking."""
-        asked = [each for each in questions if _differ(each)]
+        """See :class:`training.judges.base.Judge`. Equal answers are a tie without asking.
+
+        Thinking that never ends gives no answer: it loses without asking.
+        """
+        asked = [each for each in questions if _differ(each) and None not in _answers(each)]
         prompts = [
             self._prompt(each, swapped=swapped) for each in asked for swapped in (False, True)
         ]
@@ -68,12 +71,16 @@ class PairwiseJudge:
                 yield JudgeError("the other model has no answer to this item")
             elif not _differ(question):
                 yield Judgement(passed=False, score=0.5, reason="a tie: the answers are equal")
+            elif None in _answers(question):
+                own = question.answer is not None
+                loser = "the other model" if own else "the model"
+                reason = f"{loser} never ends its thinking, so that it gives no answer"
+                yield Judgement(passed=own, score=float(own), reason=reason)
             else:
                 yield _decide(next(replies), next(replies))
 
     def _prompt(self, question: Question, *, swapped: bool) -> str:
-        other = question.other.text if question.other else ""
-        answers = [question.prediction.text, other]
+        answers = [answer or "" for answer in _answers(question)]
         first, second = reversed(answers) if swapped else answers
         return _PROMPT.format(
             material=Material(
@@ -87,8 +94,16 @@ class PairwiseJudge:
         )
 
 
+def _answers(question: Question) -> tuple[str | None, str | None]:
+    """The answers of the model and the other one; None where the thinking never ends."""
+    if question.other is None:
+        return question.answer, None
+    return question.answer, Question(question.item, question.other).answer
+
+
 def _differ(question: Question) -> bool:
-    return question.other is not None and question.prediction.text != question.other.text
+    own, other = _answers(question)
+    return question.other is not None and own != other
 
 
 def _decide(first: Reply | JudgeError, swapped: Reply | JudgeError) -> Judgement | JudgeError:

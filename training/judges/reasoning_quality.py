@@ -47,6 +47,7 @@ class ReasoningQualityJudge(TextJudge):
 
     name = "reasoning_quality"
     version = JUDGES[name]
+    reads_thinking = True
 
     def __init__(self, setup: JudgeSetup) -> None:
         del setup  # it has no options

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from tailrace.formats.eval_item import EvalItem
-from training.judges.answers import Answer, same_text
-from training.judges.choices import choice, option
-from training.judges.lists import is_ordered
-from training.judges.normalization import normalize, plain
-from training.judges.quantities import Quantity, amount_in, is_percentage
+from training.judges.answers import Answer, is_ordered, other_formula, same_text
+from training.judges.normalization import bare, clean, normalize, plain
+from training.judges.numbers import MULTIPLES, Quantity
 from training.judges.units import PERCENT, SYMBOLS, unit_name
 
 _LONGEST_LIST = 3000
@@ -22,8 +21,22 @@ _MONEY = re.compile(
     r"dollars?|euros?|pounds?|cents?|yen|rupees?|usd|eur|gbp|jpy|inr)\b",
     re.IGNORECASE,
 )
+_ASKS_PERCENT = re.compile(
+    r"\b(?:what|which|how (?:many|much)|find|calculate|compute|determine|give|express|write)\b"
+    r"[^.?!;\d]{0,40}?(?:\bper ?cent(?:age)?\b|%)|(?<!\d )\bpercentage of\b|"
+    r"\b(?:as|in) (?:an? )?(?:per ?cent(?:age)?\b|%)|%\s*$",
+    re.IGNORECASE,
+)
 _UNIT_WORD = re.compile(r"[^\W\d_]+(?:/[^\W\d_]+)?(?:\^\d)?")
 _NUMBER_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?")
+_NO_WORD = re.compile(r"\W+")
+_OPEN, _CLOSE = r"[(\[{<\"'【]{0,2}", r"[)\]}>\"'】]{0,2}"
+_OPTION = rf"(?:the )?{_OPEN}(?:(?:option|choice|answer|letter) )?{_OPEN}(?P<letter>[a-z]){_CLOSE}"
+_LETTER = re.compile(
+    rf"{_OPTION}(?:\s*(?:[).:,/=;]|-+>?|→)?\s*(?<=[\s)\]}}>.:/=→]){_OPEN}(?P<rest>.+?){_CLOSE})?",
+    re.DOTALL,
+)
+_LETTER_BEHIND = re.compile(rf"(?P<rest>.+?)\s*[,:(\[-]?\s*(?<=[\s(\[]){_OPTION}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -34,24 +47,42 @@ class Target:
     item: EvalItem
 
     def accepts(self, given: Answer) -> bool:
-        """Whether ``given`` is this answer, with or without a reason behind it."""
-        if self._is(given):
-            return True
-        head = given.without_reason()
-        return head is not None and self._is(head)
+        """Whether ``given`` is this answer, or a sentence that gives it and only goes on."""
+        given = given.exact(self.answer)
+        return self._is(given) or any(
+            self._is(head) and not self._names_another(head.rest)
+            for head in given.heads(self.item.prompt)
+        )
+
+    def _names_another(self, rest: str) -> bool:
+        """Whether what follows an answer names another option, and not this one."""
+        if not rest or not self.item.choices:
+            return False
+        text = f" {_NO_WORD.sub(' ', normalize(rest))} "
+        names = {f" {_NO_WORD.sub(' ', normalize(clean(name)))} " for name in self.item.choices}
+        right = f" {_NO_WORD.sub(' ', self.answer.text)} "
+        letter = _LETTER.fullmatch(text.strip())
+        return right not in text and (
+            (letter is not None and not letter["rest"])
+            or any(name in text for name in names - {right})
+        )
 
     def _is(self, given: Answer) -> bool:
         if not given.text:
             return False
+        if given.written.strip() == self.answer.written.strip():
+            return True
         wanted = option(self.answer.text, self.item)
         if wanted is not None:
             return choice(given, self.item) == wanted
         if self.answer.quantity is not None:
             # "5 MW" and "5 mW" are equal as text, but not as quantities.
-            if given.quantity is not None:
-                return self._equals(given.quantity)
-            return False
+            return any(self._equals(each) for each in _quantities(given))
         if same_text(given, self.answer):
+            return not other_formula(self.answer.written, given.written, self.item.prompt)
+        if self.answer.json is not None and given.json == self.answer.json:
+            return True
+        if self._is_letter(given):
             return True
         if len(given.text) > _LONGEST_LIST or self._repeats_prompt(given):
             return False
@@ -61,8 +92,10 @@ class Target:
 
     def lacks_unit(self, given: Answer) -> bool:
         """Whether the item wants a unit and ``given``, a number, has none."""
-        quantity = given.quantity
-        return self.item.unit_required and quantity is not None and not quantity.unit
+        if not self.item.unit_required:
+            return False
+        read = next((a for a in (given, *given.heads(self.item.prompt)) if a.quantity), None)
+        return read is not None and read.quantity is not None and not read.quantity.unit
 
     def is_near(self, value: Fraction) -> bool:
         """Whether a number is within the item's tolerance of this answer, itself included.
@@ -81,7 +114,7 @@ class Target:
         Without its unit where that is the one that a plain number is meant in.
         """
         if self._unit and given.unit:
-            value = amount_in(given, self._unit)
+            value = given.amount_in(self._unit)
             if value is not None:
                 return str(value)
         meant = not given.unit or (not self._unit and self._unit_is_meant(given))
@@ -100,9 +133,11 @@ class Target:
             return False
         value: Fraction | None = given.value
         if given.unit and unit:
-            value = amount_in(given, unit)
+            value = given.amount_in(unit)
             if value is None or (given.unit != unit and self._asked_to_convert(given, value)):
                 return False
+        elif given.unit in MULTIPLES and not self._unit_is_meant(given):
+            value = given.value * MULTIPLES[given.unit]
         elif given.unit:
             if not self._unit_is_meant(given):
                 return False
@@ -113,8 +148,10 @@ class Target:
     def _fits_form(self, given: Quantity, right: Quantity) -> bool:
         """Whether it is worked out: a division or decimal of the prompt is not.
 
-        Codes keep their zeros: 7 is not 007.
+        Codes keep their zeros: 7 is not 007. A whole number is said exactly, not "about".
         """
+        if given.about and right.value.denominator == 1 and self.item.tolerance is None:
+            return False
         if given.form is not right.form and self._repeats_sum(given):
             return False
         coded = len(right.literal) > 1 and right.literal[0] == "0" and right.literal.isdigit()
@@ -133,15 +170,15 @@ class Target:
 
     def _unit_is_meant(self, given: Quantity) -> bool:
         """Whether a unit that the right answer lacks is the one that is asked for."""
-        if is_percentage(given):
-            return False
         prompt = plain(self.item.prompt)
+        if given.unit == PERCENT:
+            return _ASKS_PERCENT.search(prompt) is not None
         if given.unit in SYMBOLS and not any(each in prompt for each in SYMBOLS):
             return _MONEY.search(prompt) is not None
         if given.unit in SYMBOLS:
             return given.unit in prompt
         asked = {unit_name(word) for word in _candidates(prompt)}
-        return any(_same_unit(given, each) for each in asked)
+        return any(given.amount_in(each) == given.value for each in asked if each)
 
     def _percent_is_meant(self) -> bool:
         prompt = self.item.prompt.casefold()
@@ -150,33 +187,74 @@ class Target:
     def _repeats_prompt(self, given: Answer) -> bool:
         return given.text in normalize(self.item.prompt)
 
+    def _is_letter(self, given: Answer) -> bool:
+        """Whether it names an option of the prompt whose letter is expected: ``B) Paris``."""
+        letter = bare(self.answer.text)
+        match = _LETTER.fullmatch(given.text) if len(letter) == 1 and letter.isalpha() else None
+        if match is None or match["letter"] != letter:
+            return False
+        return not match["rest"] or match["rest"] in normalize(self.item.prompt)
+
     def _same_list(self, given: Answer) -> bool:
-        right, said = self.answer.parts, given.parts
-        if len(right) < 2 or len(right) != len(said):
+        right = self.answer.parts
+        if len(right) < 2:
+            return False
+        said = given.parts
+        if len(said) != len(right) and given.paragraph:
+            said = Answer(given.paragraph).parts
+        if len(right) != len(said):
             return False
         ends = {self.answer.text[0] + self.answer.text[-1], given.text[0] + given.text[-1]}
         if len(right) == 2 and ends <= {"()", "[]", "(]", "[)"} and len(ends) > 1:
             # They are different intervals.
             return False
-        targets = [Target(Answer(each), self.item) for each in right]
+        targets = [Target(Answer.right(each), self.item) for each in right]
         answers = [Answer(each) for each in said]
-        if all(t.accepts(a) for t, a in zip(targets, answers, strict=True)):
+        if all(t._is(a.exact(t.answer)) for t, a in zip(targets, answers, strict=True)):
             return True
         if self.item.ordered or is_ordered(self.item.prompt, self.answer.text):
             return False
         for target in targets:
-            found = next((a for a in answers if target.accepts(a)), None)
+            found = next((a for a in answers if target._is(a.exact(target.answer))), None)
             if found is None:
                 return False
             answers.remove(found)
         return True
 
 
-def _candidates(prompt: str) -> list[str]:
+def choice(given: Answer, item: EvalItem) -> int | None:
+    """Return the number of the option that an answer means: its text, its letter, or both."""
+    if not item.choices:
+        return None
+    named = option(given.text, item)
+    if named is not None:
+        return named
+    for form in (_LETTER, _LETTER_BEHIND):
+        match = form.fullmatch(given.text)
+        index = ord(match["letter"]) - ord("a") if match else -1
+        if match and 0 <= index < len(item.choices):
+            rest = match["rest"]
+            if not rest or option(rest, item) == index:
+                return index
+    return None
+
+
+def option(text: str, item: EvalItem) -> int | None:
+    """Return the number of the option whose text this is, if it is one's."""
+    if not item.choices:
+        return None
+    for index, each in enumerate(item.choices):
+        right = Answer.right(clean(each))
+        if same_text(Answer(text, keep=right.keep), right):
+            return index
+    return None
+
+
+def _quantities(given: Answer) -> Iterator[Quantity]:
+    yield from (each for each in (given.quantity, given.with_decimal_point) if each is not None)
+
+
+def _candidates(prompt: str) -> Sequence[str]:
     """What in a prompt may be a unit: its words, and pairs of them."""
     words = _UNIT_WORD.findall(prompt)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]
-
-
-def _same_unit(given: Quantity, asked: str) -> bool:
-    return amount_in(given, asked) == given.value and bool(asked)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from tailrace.formats.schema import SpecError, T, parse
+from tailrace.formats.thinking import without_thinking
 from training.judges.asking import Reply
 from training.judges.base import JudgeError
 from training.judges.json_text import find_json
@@ -25,8 +26,11 @@ class Material:
 
 def read_verdict(schema: type[T], reply: Reply) -> T:
     """The reply as JSON of ``schema``. Raises :class:`JudgeError` for anything else."""
-    found = find_json(reply.text)
+    answer = without_thinking(reply.text)
+    found = None if answer is None else find_json(answer)
     try:
+        if answer is None:
+            raise ValueError("it never ends its thinking")
         if found is None:
             raise ValueError("it is not JSON")
         return parse(schema, found.value)

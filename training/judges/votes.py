@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.judges.answers import Answer
-from training.judges.choices import choice
-from training.judges.lists import is_ordered
-from training.judges.targets import Target
+from training.judges.answers import Answer, is_ordered
+from training.judges.targets import Target, choice
 
 AMBIGUOUS = "(several answers)"
 """The vote of a text that gives differing answers."""
@@ -23,7 +21,9 @@ def _vote(answer: Answer, targets: Sequence[Target]) -> str:
     # The words that an item accepts are the same answer. Numbers may only be near each other.
     if any(each.answer.quantity is None and each.accepts(answer) for each in targets):
         return _canonical(targets[0].answer, targets[0])
-    return _canonical(answer.without_reason() or answer, targets[0])
+    heads = [answer, *answer.heads(targets[0].item.prompt)]
+    read = (a for a in heads if a.quantity or a.day or choice(a, targets[0].item) is not None)
+    return _canonical(next(read, heads[-1]), targets[0])
 
 
 def _canonical(answer: Answer, target: Target) -> str:

@@ -1,0 +1,48 @@
+"""Thinking in generated text: the blocks in which a model reasons before it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NAME = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|seed:think)"
+_TAG = re.compile(
+    rf"(?<!`)(?:<(?P<end1>/?)(?P<name1>{_NAME})\s*>|◁(?P<end2>/?)(?P<name2>{_NAME})▷|"
+    r"\[(?P<end3>/?)(?P<name3>THINK)\]|<\|(?:begin|(?P<end4>end))_of_(?P<name4>thought)\|>|"
+    # The channels of gpt-oss: all but the final one are thinking.
+    r"<\|channel\|>(?:(?P<end5>final)|analysis|commentary)[^<\n]{0,80}(?P<name5><\|message\|>))",
+    re.IGNORECASE,
+)
+_CHANNELS = re.compile(r"\s*(?:analysis|commentary)")
+_FINAL_CHANNEL = "assistantfinal"
+"""What is left of the final channel's head where special tokens are dropped."""
+
+
+def without_thinking(text: str, verbatim: Iterable[str] = ()) -> str | None:
+    """Return the answer in a generated text; None where a block of thinking is never closed.
+
+    A closing tag alone ends thinking that began in the prompt.
+
+    Args:
+        text: The generated text.
+        verbatim: Right answers. One that speaks of thinking tags and ends the text is kept whole.
+    """
+    for answer in verbatim:
+        if answer and text.rstrip().endswith(answer) and _TAG.search(answer):
+            head = without_thinking(text.rstrip().removesuffix(answer))
+            return None if head is None else head + answer
+    if _FINAL_CHANNEL in text and _CHANNELS.match(text):
+        return text.rpartition(_FINAL_CHANNEL)[2]
+    parts: list[str] = []
+    begin, open_name = 0, ""
+    for tag in _TAG.finditer(text):
+        name = next(tag[f"name{i}"] for i in range(1, 6) if tag[f"name{i}"]).lower()
+        closes = any(tag[f"end{i}"] for i in range(1, 6))
+        if not closes and not open_name:
+            parts.append(text[begin : tag.start()])
+            open_name = name
+        elif closes and not open_name:
+            parts, begin = [], tag.end()
+        elif closes and name == open_name:
+            begin, open_name = tag.end(), ""
+    return None if open_name else "".join([*parts, text[begin:]])
