@@ -27,7 +27,7 @@ JUDGES: dict[str, str] = {
 """Judges that ship with the training library, with their versions. No judge from outside may take
 one of these names."""
 
-STAGE_VERSIONS: dict[str, str] = {"train": "4", "infer": "4", "judge": "2"}
+STAGE_VERSIONS: dict[str, str] = {"train": "4", "infer": "4", "judge": "3"}
 """Version of each stage kind's code: goes up whenever the same inputs could give another result, so
 that results of older code are not reused."""
 
@@ -44,5 +44,5 @@ DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 
 
 def stage_versions_text() -> str:
-    """:data:`STAGE_VERSIONS` as workers state them: ``train 4, infer 4, judge 2``."""
+    """:data:`STAGE_VERSIONS` as workers state them: ``train 4, infer 4, judge 3``."""
     return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())

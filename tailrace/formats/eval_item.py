@@ -67,21 +67,13 @@ class EvalItem:
             expected_answer=self.expected_answer,
             accepted_answers=self.accepted_answers,
             choices=self.choices,
+            markers=self.markers,
         )
         if self.unit_required and self.unit is None:
             found.append(Violation(f"{prefix}unit_required", "needs unit"))
         if self.choices and self.expected_answer not in self.choices:
             found.append(Violation(f"{prefix}expected_answer", "is not one of choices"))
-        return [*found, *blank_markers(f"{prefix}markers", self.markers)]
-
-
-def blank_markers(path: str, markers: Iterable[str]) -> list[Violation]:
-    """A marker must have a letter, digit or symbol to be found by."""
-    return [
-        Violation(f"{path}[{index}]", "must not be blank")
-        for index, marker in enumerate(markers)
-        if marker is not None and not marker.strip()
-    ]
+        return found
 
 
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:

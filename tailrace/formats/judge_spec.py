@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from tailrace.formats import catalog
 from tailrace.formats.endpoint_access import EndpointUrl
-from tailrace.formats.eval_item import MAX_MARKER, MAX_MARKERS, blank_markers
+from tailrace.formats.eval_item import MAX_MARKER, MAX_MARKERS
 from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
-from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.schema import Violation, blank_violations, exactly_one, key
 from tailrace.formats.wording import unknown_name
 
 KEY_PREFIX = "TAILRACE_JUDGE_KEY_"
@@ -223,7 +223,7 @@ class JudgeSpec:
         if self.markers and self.name in set(catalog.JUDGES) - READS_MARKERS:
             belongs = f"belongs to {', '.join(sorted(READS_MARKERS))}, not to {self.name}"
             found.append(Violation(f"{path}.markers", belongs))
-        return [*found, *blank_markers(f"{path}.markers", self.markers)]
+        return found + blank_violations(path, markers=self.markers)
 
     def backend(self) -> JudgeBackend | None:
         """The model that judges; ``None`` where none does."""

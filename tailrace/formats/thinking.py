@@ -27,8 +27,8 @@ def without_thinking(text: str, verbatim: Iterable[str] = ()) -> str | None:
         text: The generated text.
         verbatim: Right answers. One that speaks of thinking tags and ends the text is kept whole.
     """
-    for answer in verbatim:
-        if answer and text.rstrip().endswith(answer) and _TAG.search(answer):
+    for answer in map(str.strip, verbatim):
+        if _TAG.search(answer) and text.rstrip().endswith(answer):
             head = without_thinking(text.rstrip().removesuffix(answer))
             return None if head is None else head + answer
     if _FINAL_CHANNEL in text and _CHANNELS.match(text):

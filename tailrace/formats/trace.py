@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from tailrace.formats.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.schema import Violation, blank_violations, key
+from tailrace.formats.thinking import without_thinking
 
 MAX_TEXT = 50_000
 """Longest prompt and longest answer, in characters."""
@@ -55,11 +56,18 @@ class Trace:
         where = f"{path}.steps" if path else "steps"
         if not self.steps:
             return [*found, Violation(where, "must have at least one step")]
-        return found + [
+        found += [
             Violation(f"{where}[{index}].i", f"must be {index}, not {step.i}")
             for index, step in enumerate(self.steps)
             if step is not None and step.i != index
         ]
+        contents = [step.content for step in self.steps if step is not None]
+        if without_thinking("\n".join(contents)) is None:
+            unclosed = (
+                "never end their thinking, so that the answer is a part of it: close the block"
+            )
+            found.append(Violation(where, unclosed))
+        return found
 
 
 def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:

@@ -16,7 +16,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def test_every_line_is_a_case_with_a_label_and_its_reason() -> None:
-    for case in [*cases("development"), *cases("held_out")]:
+    for case in [*cases("development"), *cases("held_out"), *cases("real_forms")]:
         assert set(case) == {"id", "item", "text", "label", "why"}, case["id"]
         assert parse(EvalItem, case["item"]).id == case["id"]
         assert case["label"] in ("pass", "fail"), case["id"]
@@ -33,9 +33,10 @@ def test_sizes_and_both_labels_in_numbers() -> None:
 
 
 def test_no_case_is_in_twice_or_in_both_files() -> None:
-    both = [*cases("development"), *cases("held_out")]
+    both = [*cases("development"), *cases("held_out"), *cases("real_forms")]
     assert len({case["id"] for case in both}) == len(both)
     settings = ("unit", "unit_required", "tolerance", "accepted_answers", "choices", "ordered")
+    settings += ("prompt",)
     seen = [
         json.dumps(
             [case["item"]["expected_answer"], case["text"], *map(case["item"].get, settings)]

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tailrace.formats.catalog import EVAL_SETS
 from tailrace.formats.eval_item import EvalItem, read_eval_items
 from tailrace.formats.jsonl import FormatError
+from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.split import HELD_OUT, TRAIN, Split, eval_items
+from tailrace.formats.thinking import without_thinking
+from tailrace.formats.trace import Trace
 from training.errors import DataError
+from training.judges.answer_correctness import AnswerCorrectnessJudge
+from training.judges.base import JudgeSetup
+from training.rendering import render_response
 
 EvalSets = Mapping[str, Sequence[EvalItem]]
 """Eval sets by the name that predictions carry."""
@@ -60,7 +67,28 @@ def load_eval_sets(
 def _part(name: str, split: Split | None) -> list[EvalItem]:
     if split is None:
         raise DataError(f"{name} needs a dataset")
-    items = eval_items(split.train if name == TRAIN else split.held_out)
+    traces = split.train if name == TRAIN else split.held_out
+    items = eval_items(traces)
     if not items:
         raise DataError(f"{name} is empty: train with eval_fraction above 0")
-    return items
+    return taught_items(items, traces)
+
+
+def _taught_answer(trace: Trace) -> str:
+    return without_thinking(render_response(trace), [trace.answer]) or ""
+
+
+def taught_items(items: Sequence[EvalItem], traces: Iterable[Trace]) -> list[EvalItem]:
+    """Return a dataset's items with ``last_marker`` set where its traces need it.
+
+    That is where the steps mark another answer on the way: what a trace teaches, said word for
+    word, is right.
+    """
+    judge = AnswerCorrectnessJudge(JudgeSetup(JudgeSpec("answer_correctness")))
+    by_prompt = {item.prompt: item for item in items}
+    ambiguous = {
+        trace.prompt
+        for trace in traces
+        if not judge.judge(by_prompt[trace.prompt], _taught_answer(trace)).passed
+    }
+    return [replace(item, last_marker=True) if item.prompt in ambiguous else item for item in items]

@@ -301,7 +301,7 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
     if _REASON.match(rest) or _APPOSITION.match(rest):
         return True
     if head.quantity is not None:
-        number = Answer(rest).quantity is not None
+        number = separator == "bracket" and Answer(rest).quantity is not None
         return number or not rest[0].isdigit() or any(sign in rest for sign in "+*/×÷=-")
     return _is_known(rest, prompt) or (
         separator == "bracket" and (bool(_YEARS.match(rest)) or _is_acronym(head.written, rest))

@@ -114,7 +114,9 @@ def reading_for(
 
 def right_answers(item: EvalItem) -> list[str]:
     """Return the right answers of an item: what they mark as their answer, and as written."""
-    written = [clean(each).strip() for each in (item.expected_answer, *item.accepted_answers)]
+    written = [
+        _collapsed(clean(each)).strip() for each in (item.expected_answer, *item.accepted_answers)
+    ]
     return list(dict.fromkeys([*map(gold_answer, written), *written]))
 
 
@@ -182,7 +184,7 @@ def _known(text: str, reading: Reading, tail: Span | None, heard: int) -> dict[i
     known = [
         replace(span, end=min(span.end, limit)) if tail else span
         for span in spans(text, reading.markers)
-        if span.end > heard - (not heard) and span.marker < limit
+        if span.end > heard - (not heard) and span.marker < limit and span.start < limit
     ]
     known += [tail] if tail else []
     first = min((span.start for span in known if span.strong), default=None)

@@ -50,9 +50,10 @@ _BOXED = (
     r"\\(?:boxed|fbox)[ \t]+(?P<bare>[^\s{}$\\]+)"
 )
 _HASHES = (
-    r"(?<!#)(?P<hashes>####)(?!#|[ \t]*(?:step|part|case|solution|explanation|reasoning|method|"
+    r"(?<!#)(?P<hashes>####)(?!#|[ \t]*(?:\d+[.)][ \t]|"
+    r"(?:step|part|case|solution|explanation|reasoning|method|"
     r"approach|calculation|verification|analysis|conclusion|check|note|summary|given|problem|"
-    r"question|understand|identify|\d+[.)])\b)[ \t]*"
+    r"question|understand|identify)\b))[ \t]*"
 )
 _TAG = r"(?P<tag><(?:final_)?answer>)"
 _LEAD = re.compile(
@@ -267,7 +268,8 @@ class _Reader:
         text, name = self._text, opening["name"] or ""
         closing = {"\\[": "\\]", "$$": "$$"}.get(opening.group(), f"\\end{{{name}}}")
         start, end = opening.end(), self._find(closing, opening.end())
-        if text[end + len(closing) : self._find("\n", end)].strip(" \t.,*_"):
+        rest = text[end + len(closing) : self._find("\n", end)]
+        if end == len(text) or rest.strip(" \t.,*_"):
             return None
         if _ENVIRONMENTS.match(name):
             # Of several lines the last one says the result.

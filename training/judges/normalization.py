@@ -121,7 +121,7 @@ def normalize(text: str, keep: str = "") -> str:
     These stay where nothing else is there. Of texts longer than :data:`LONGEST` only case and
     space are unified, which takes no longer than reading them.
     """
-    text = plain(text, keep) if len(text) <= LONGEST else " ".join(clean(text).split())
+    text = (len(text) <= LONGEST and plain(text, keep)) or " ".join(clean(text).split())
     text = text.casefold()
     return trimmed(text, _MARKUP, _MARKUP + _TRAILING, keep) or text
 

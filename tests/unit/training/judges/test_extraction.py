@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.judges.extraction import Found, answers_in, marked_answers
+from training.judges.normalization import clean
 
 
 def written(found: list[Found]) -> list[str]:
@@ -34,7 +35,7 @@ def written(found: list[Found]) -> list[str]:
         ("Answer: \\boxed{5}", ["5"]),
         ("Answer: the answer is 5.", ["5"]),
         ("Answer: 1\nAnswer: 2", ["1", "2"]),
-        ("My Answer: 3 is not at the start of a line", []),
+        ("My Answer: 3 is not at the start of a line", ["3 is not at the start of a line"]),
         ("no marker here", []),
         ("I don't think the answer is 5.", ["I don't think the answer is 5"]),
         ("If the answer is 5, we check it. The answer is 6.", ["6"]),
@@ -108,7 +109,7 @@ def test_answers_of_several_lines() -> None:
 @given(st.text(max_size=60).filter(str.strip))
 def test_what_the_marker_marks_is_found(answer: str) -> None:
     plain = "".join(answer.split())
-    if plain.strip("*_`") == plain and "\\boxed" not in plain and not plain.startswith("#"):
+    if clean(plain) == plain and not plain.startswith(("#", "$$", "```", "~~~", "\\")):
         assert written(marked_answers(f"step\nAnswer: {plain}")) == [plain]
 
 

@@ -37,5 +37,15 @@ def test_held_out_answers_alone() -> None:
     assert held_out.agreement >= 0.95
 
 
+FORMS = read_labelled(LABELLED / "real_forms.jsonl")
+
+
+@pytest.mark.parametrize("kind", sorted({answer.id.rpartition("-")[0] for answer in FORMS}))
+def test_what_models_really_write(kind: str) -> None:
+    answers = [answer for answer in FORMS if answer.id.rpartition("-")[0] == kind]
+    judge = make_judge(JudgeSetup(JudgeSpec("answer_correctness")))
+    assert list(calibrate(judge, answers).lines())[3:] == []
+
+
 def test_development_answers_all_agree() -> None:
     assert list(calibration("development.jsonl").lines())[3:] == []

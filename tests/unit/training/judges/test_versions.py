@@ -15,16 +15,16 @@ from training.judges import JudgeError, Judgement
 from training.judges.asking import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
-    "answer_correctness": ("3", "113fb08ea3b7a251"),
-    "math_equivalence": ("2", "e54d552be860b0e6"),
-    "contains": ("1", "e4db0a180720045f"),
-    "regex": ("1", "30cc8d6e9f83fa99"),
-    "json_schema": ("1", "1275e8d130f914dc"),
-    "token_f1": ("1", "575c71277fa69fce"),
-    "rouge_l": ("1", "79f1087873730837"),
-    "reasoning_quality": ("1", "fb32d3d21c1842d9"),
-    "llm_rubric": ("1", "afd2403d996395b0"),
-    "pairwise": ("1", "894dfc6daa3ed1ab"),
+    "answer_correctness": ("4", "65bc5a052c1901f3"),
+    "math_equivalence": ("3", "b4e084654482b23c"),
+    "contains": ("2", "4cf62461d634ac62"),
+    "regex": ("2", "1df5b842786f7332"),
+    "json_schema": ("2", "5109b93e40a2bbc5"),
+    "token_f1": ("2", "d021c8eed7d0df32"),
+    "rouge_l": ("2", "dd669ea4e28e8756"),
+    "reasoning_quality": ("1", "1b8f23c72090122e"),
+    "llm_rubric": ("2", "003a5e2461095b1a"),
+    "pairwise": ("2", "4ce9bb1522e6151e"),
 }
 """Version of each built-in judge, with the digest of what it says about the corpus."""
 
@@ -60,6 +60,18 @@ TEXTS: list[tuple[str, str, dict[str, Any]]] = [
     ("Five Cats", "I see five\u00a0cats", {}),
     ("5", '```json\n{"a": 5}\n```', {}),
     ("5", '{"a": "5"}', {}),
+    ("5", "<think>Answer: 6</think>Answer: 5", {}),
+    ("5", "<think>Answer: 5", {}),
+    ("5!", "Answer: 5", {}),
+    ("5", "The answer is 5, which is the sum.", {}),
+    ("5", "Answer\uff1a\u200e5", {}),
+    ("5", "Answer:\n\\[\n\\boxed{5}\n\\]", {}),
+    ("5", "Answer: 5\nEDIT: 6", {}),
+    ("2 + 3 = 5\n#### 5", "Answer: 5", {}),
+    ("5", '```Json\r\n{"a": 5}\r\n```', {}),
+    ("5", "Antwort: 5", {}),
+    ("5", "The sum is 5", {"markers": ["The sum is"]}),
+    ("5", "Answer: 6\nAnswer: 5", {"last_marker": True}),
 ]
 BACKEND = {"endpoint": {"url": "http://127.0.0.1:9", "model": "m"}}
 OPTIONS: dict[str, dict[str, Any]] = {
