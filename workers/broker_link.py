@@ -52,8 +52,8 @@ class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         ]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any], **options: Any) -> None:
-        """Report to ``broker_link``, an option of the worker."""
-        self._link: BrokerLink = worker_options["broker_link"]
+        """Report to ``broker_link``, an option of the worker; to nobody without it."""
+        self._link: BrokerLink = worker_options.get("broker_link") or BrokerLink()
         super().__init__(*args, worker_options=worker_options, **options)
 
     def ensure_connected(self, conn: Any) -> Any:

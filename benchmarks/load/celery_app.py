@@ -35,7 +35,7 @@ app.conf.update(
     task_default_exchange="yardstick",
     task_default_exchange_type="topic",
     task_default_routing_key="yardstick",
-    worker_consumer="workers.app:StageConsumer",
+    worker_consumer="workers.broker_link:StageConsumer",
 )
 if app.conf.broker_url and app.conf.broker_url.startswith("amqp"):
     app.conf.broker_transport_options = {"confirm_publish": True}
