@@ -14,6 +14,7 @@ import kombu
 from celery import Celery
 
 from services.domain.stage import Stage
+from services.notices import Notice
 from tailrace.formats.broker import BLOCKED, BrokerProblem, broker_problem, is_amqp
 from tailrace.formats.dispatch import (
     EXCHANGE,
@@ -122,6 +123,10 @@ class Broker:
         """
         return await self._call(self._ready, pool)
 
+    async def notify(self, notice: Notice) -> None:
+        """Send a Celery event in a worker's name. Raises :class:`BrokerError`."""
+        await self._call(self._notify, notice)
+
     async def check(self) -> None:
         """Publish a message that no queue takes; raise :class:`BrokerError` if that fails."""
         await self._call(self._probe)
@@ -183,6 +188,12 @@ class Broker:
     def _ready(self, connection: Any, pool: str) -> int:
         # Not passive: on Valkey an empty queue is no queue.
         return int(self._declare(connection, pool).queue_declare().message_count)
+
+    def _notify(self, _connection: Any, notice: Notice) -> None:
+        dispatcher = self._app.events.Dispatcher(
+            hostname=notice.node, enabled=False, buffer_while_offline=False
+        )
+        dispatcher.publish(notice.kind, dict(notice.fields), self._producer)
 
     def _probe(self, connection: Any) -> None:
         channel = connection.default_channel

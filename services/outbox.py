@@ -99,11 +99,22 @@ class Relay:
                 except Unavailable as error:
                     _log.warning("relay waits for the database", error=error.message)
                     claimed = 0
+                await self.send_notices()
                 if claimed == 0:
                     # Each accepted run wakes us, also those that admission lets wait.
                     await self._context.shutdown.sleep(_IDLE_PAUSE)
                 if claimed < BATCH:
                     await subscription.wait(pause)
+
+    async def send_notices(self) -> None:
+        """Send the Celery events of use cases; a broker that is away gets them later."""
+        notices = self._context.notices
+        while (notice := notices.first()) is not None:
+            try:
+                await self._broker.notify(notice)
+            except BrokerError:
+                return
+            notices.drop(notice)
 
     async def _relay_handed_over(self) -> None:
         """Publish new runs as they are accepted; they are settled with the next pass."""

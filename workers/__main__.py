@@ -18,6 +18,7 @@ from celery.worker import state
 from pydantic import ValidationError
 
 from tailrace.errors import Unauthenticated
+from tailrace.formats.dispatch import node_name
 from tailrace.worker_token import WorkerTokenError
 from workers import logs, remote_control
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
@@ -135,7 +136,7 @@ def _consume(
     """Run Celery's worker in this process until it has shut down; returns its exit status."""
     app = make_app(settings, str(server.path))
     app.steps["consumer"].add(TaskEventSender)
-    node = f"tailrace@{settings.worker_name}"
+    node = node_name(settings.worker_name)
 
     def drain(**_: Any) -> None:
         server.drain()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.groups import Groups
 from services.handover import Handover
+from services.notices import Notices
 from services.settings import Settings
 from services.storage.blobs import BlobStore
 from services.storage.database import Database
@@ -25,5 +26,6 @@ class Context:
     reads: SharedReads = field(default_factory=SharedReads)
     groups: Groups = field(default_factory=Groups)
     handover: Handover = field(default_factory=Handover)
+    notices: Notices = field(default_factory=Notices)
     model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an imported model is checked."""

@@ -10,6 +10,7 @@ from services.storage.columns import utc_now
 from services.usecases.context import Context
 from services.usecases.lifecycle import after_failure, hold
 from services.wakeups import OUTBOX
+from tailrace.formats.dispatch import TaskId
 
 
 async def expire_attempt(context: Context, seen: Attempt) -> bool:
@@ -34,6 +35,13 @@ async def expire_attempt(context: Context, seen: Attempt) -> bool:
         if stage.state is not StageState.RUNNING or stage.attempt != seen.number:
             raise RuntimeError(f"attempt {seen.number} of {stage.task_id} ran beside its stage")
         await after_failure(conn, held, stage, error)
+    context.notices.attempt_failed(
+        TaskId(seen.run_uid, seen.stage_id, seen.number),
+        stage.kind,
+        stage.pool,
+        seen.worker_id,
+        error.reason,
+    )
     context.wakeups.wake(OUTBOX, seen.run_uid)
     return True
 
@@ -41,4 +49,8 @@ async def expire_attempt(context: Context, seen: Attempt) -> bool:
 async def expire_worker(context: Context, seen: Worker) -> bool:
     """Mark a worker OFFLINE unless it was heard of since ``seen`` was read; whether it was so."""
     async with context.database.write() as conn:
-        return await workers.expire(conn, seen)
+        expired = await workers.expire(conn, seen)
+    if expired:
+        context.notices.worker_offline(seen.worker_id)
+        context.wakeups.wake(OUTBOX)
+    return expired

@@ -39,6 +39,11 @@ class TaskId:
         return cls(run_uid, stage, int(attempt))
 
 
+def node_name(worker_id: str) -> str:
+    """Return the Celery node of a worker, as Flower lists it."""
+    return f"tailrace@{worker_id}"
+
+
 def task_arguments(task_id: TaskId, pool: str) -> str:
     """Return the arguments of a task as Flower shows them: from the publication to the end."""
     return (

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 
 from services.broker import Broker
 from services.outbox import Relay
-from services.storage import outbox
+from services.storage import attempts, outbox, workers
 from services.storage.columns import utc_now
 from services.usecases import datasets
 from services.usecases.cancel import cancel_run
+from services.usecases.expire import expire_attempt, expire_worker
 from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import queue_name
 from tests.servers.events import TaskEventListener
@@ -185,6 +186,29 @@ async def test_only_a_first_publication_is_announced_as_sent(
         assert await broker.ready("cpu") == 1
         (event,) = listener.events
     assert "pool=cpu" in event["args"]
+
+
+async def test_flower_hears_of_an_attempt_whose_worker_is_gone(
+    driver: Driver, valkey_node: Valkey, broker: Broker
+) -> None:
+    relay = Relay(driver.context, broker)
+    await driver.create()
+    uid = (await driver.start()).run.uid
+    valkey_node.kill()
+    async with driver.context.database.read() as conn:
+        (attempt,) = await attempts.running(conn)
+        (worker,) = await workers.live(conn)
+    assert await expire_attempt(driver.context, attempt)
+    assert await expire_worker(driver.context, worker)
+    await relay.send_notices()
+    await asyncio.to_thread(valkey_node.restart)
+    with TaskEventListener(valkey_node.url) as listener:
+        await relay.send_notices()
+        await asyncio.to_thread(listener.wait, f"{uid}.train.1", "failed")
+        (event,) = listener.events
+    assert event["hostname"] == "tailrace@w1"
+    assert "reason=LEASE_EXPIRED" in event["exception"]
+    assert driver.context.notices.first() is None
 
 
 async def test_a_broker_that_is_down_only_delays(driver: Driver, valkey_node: Valkey) -> None:
