@@ -1,13 +1,14 @@
 """Becomes a child that does not outlive its parent.
 
-``launcher.py SIGNAL PARENT CORES PRIVILEGES COMMAND…``
+``launcher.py SIGNAL PARENT CORES CONFINEMENT COMMAND…``
 
 SIGNAL is the number that the kernel sends when the thread that spawned the process ends
 (PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent, CORES the CPU cores it
-is pinned to, separated by commas (`-`: those of its parent). PRIVILEGES is ``few`` for a child
-that must not look into other processes, even as root, and else `-`. Then COMMAND is executed in its
-place; all of these settings survive exec. A ``preexec_fn`` could do the same only by running Python
-between fork and exec of a process with threads, where it can deadlock.
+is pinned to, separated by commas (`-`: those of its parent). CONFINEMENT is `-`, or a JSON list of
+files and folders that the child shall find empty; it then also must not look into other processes,
+even as root. Then COMMAND is executed in its place; all of these settings survive exec. A
+``preexec_fn`` could do the same only by running Python between fork and exec of a process with
+threads, where it can deadlock.
 
 It is run by path with ``python -I -S`` and imports the standard library only. Outside Linux there
 is none of them, and COMMAND is executed as it is.
@@ -16,9 +17,11 @@ is none of them, and COMMAND is executed as it is.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
@@ -31,18 +34,28 @@ CAP_SYS_PTRACE, which reads the environment of other processes, is the one that 
 
 _CAPABILITIES = range(64)
 
+_CLONE_NEWNS = 0x20000
+_CLONE_NEWUSER = 0x10000000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
+
 
 def command(
-    signal_number: int, argv: Sequence[str], cores: Iterable[int] = (), *, confined: bool = False
+    signal_number: int,
+    argv: Sequence[str],
+    cores: Iterable[int] = (),
+    *,
+    hidden: Iterable[Path] | None = None,
 ) -> list[str]:
     """The arguments that start ``argv`` as a child bound to this process.
 
-    Without ``cores`` it is not pinned. A ``confined`` child gains no privileges by executing other
-    programs, and loses most of root's. Spawn it from the main thread: the signal fires when the
-    spawning *thread* ends.
+    Without ``cores`` it is not pinned. With ``hidden``, also an empty list, it is confined: it
+    gains no privileges by executing other programs, loses most of root's, and finds the hidden
+    files and folders empty where the system lets it have a mount namespace. Spawn it from the main
+    thread: the signal fires when the spawning *thread* ends.
     """
     launcher = [sys.executable, "-I", "-S", __file__, str(int(signal_number)), str(os.getpid())]
-    return [*launcher, ",".join(map(str, cores)) or "-", "few" if confined else "-", *argv]
+    confinement = "-" if hidden is None else json.dumps([str(path) for path in hidden])
+    return [*launcher, ",".join(map(str, cores)) or "-", confinement, *argv]
 
 
 def main(argv: list[str]) -> None:
@@ -50,6 +63,10 @@ def main(argv: list[str]) -> None:
     signal_number, parent, cores, child = int(argv[1]), int(argv[2]), argv[3], argv[5:]
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
+        if argv[4] != "-":
+            # First: a change of credentials takes the signal back.
+            _hide(libc, json.loads(argv[4]))
+            _confine(libc)
         if libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
             _fail(child, os.strerror(ctypes.get_errno()))
         try:
@@ -57,14 +74,53 @@ def main(argv: list[str]) -> None:
                 os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
         except OSError as error:
             _fail(child, f"CPU cores {cores}: {error.strerror}")
-        if argv[4] == "few":
-            _confine(libc)
     if os.getppid() != parent:
         _fail(child, "its parent ended first")
     try:
         os.execvp(child[0], child)  # noqa: S606 - no shell is wanted
     except OSError as error:
         _fail(child, error.strerror or str(error))
+
+
+def _hide(libc: ctypes.CDLL, paths: list[str]) -> None:
+    """Find files and folders empty from now on, in a mount namespace, if there may be one.
+
+    Only root may have one by itself; others may where user namespaces are allowed. A child tries
+    first, since there is no way back.
+    """
+    for namespaces in (_CLONE_NEWNS, _CLONE_NEWNS | _CLONE_NEWUSER) if paths else ():
+        child = os.fork()
+        if child == 0:
+            os._exit(not _mount(libc, namespaces, paths))
+        if os.waitpid(child, 0)[1] == 0:
+            _mount(libc, namespaces, paths)
+            return
+
+
+def _mount(libc: ctypes.CDLL, namespaces: int, paths: list[str]) -> bool:
+    ids = (("uid_map", os.geteuid()), ("gid_map", os.getegid()))
+    if libc.unshare(namespaces) != 0:
+        return False
+    try:
+        if namespaces & _CLONE_NEWUSER:
+            Path("/proc/self/setgroups").write_text("deny")
+            for name, number in ids:
+                Path("/proc/self", name).write_text(f"{number} {number} 1")
+    except OSError:
+        return False
+    if libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None) != 0:
+        return False
+    return all(_cover(libc, path) for path in paths)
+
+
+def _cover(libc: ctypes.CDLL, path: str) -> bool:
+    if not os.path.exists(path):  # noqa: PTH110 - a broken link and a missing folder alike
+        return True
+    if Path(path).is_dir():
+        done = libc.mount(b"none", os.fsencode(path), b"tmpfs", 0, b"size=4k,mode=0500")
+    else:
+        done = libc.mount(b"/dev/null", os.fsencode(path), None, _MS_BIND, None)
+    return bool(done == 0)
 
 
 def _confine(libc: ctypes.CDLL) -> None:

@@ -26,7 +26,7 @@ from workers.content import Content, InterruptedTransferError
 from workers.control_plane import ControlPlane
 from workers.delivery import Conclusion, Delivery, Reports
 from workers.directives import Directives, Wish
-from workers.environment import inherited_environment
+from workers.environment import credential_paths, inherited_environment
 from workers.intake import Intake
 from workers.journal import Journal
 from workers.judge_access import endpoint_access
@@ -71,7 +71,15 @@ class Means:
             environment=inherited | stage_environment(self.slot, threads) | python,
             cores=self.slot.cores[:threads],
             cache_dir=self.settings.cache_dir.absolute() / "xla",
+            hidden=self._hidden(),
         )
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """Files that only the worker reads; a stack's own file has the broker's URL."""
+        token = self.settings.worker_token_file
+        stack = token.parent / "stack.json"
+        own = (token, stack, self.settings.judge_keys_file)
+        return credential_paths(own, self.settings.stage_environment)
 
     def _home(self) -> Path:
         """The home folder of the slot's stage processes, which the worker empties at its start."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import site
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from tailrace.formats import faults
@@ -39,6 +39,24 @@ _FAMILIES = """
 _SECRET_WORDS = "KEY APIKEY TOKEN SECRET PASSWORD PASSWD PASS CREDENTIAL CREDENTIALS AUTH"
 """Words in a variable's name that keep it from being passed on by its family alone."""
 
+_CREDENTIALS = """
+    .aws .azure .config/gcloud .config/gh .docker .git-credentials .gnupg .kube .netrc .npmrc
+    .pgpass .pypirc .ssh
+"""
+"""Files and folders of a home folder that hold credentials."""
+
+_CREDENTIAL_VARIABLES = """
+    GOOGLE_APPLICATION_CREDENTIALS AWS_SHARED_CREDENTIALS_FILE AWS_WEB_IDENTITY_TOKEN_FILE
+    AZURE_FEDERATED_TOKEN_FILE CREDENTIALS_DIRECTORY HF_TOKEN_PATH KUBECONFIG NETRC
+"""
+"""Variables that name a file or folder with credentials."""
+
+_CREDENTIAL_FOLDERS = """
+    /run/secrets/kubernetes.io /run/secrets/eks.amazonaws.com /run/credentials
+    /var/run/secrets/kubernetes.io /var/run/secrets/eks.amazonaws.com
+"""
+"""Where clusters and systemd put credentials of services."""
+
 
 def inherited_environment(
     home: Path, also: Iterable[str] = (), environment: Mapping[str, str] | None = None
@@ -63,6 +81,35 @@ def inherited_environment(
     return defaults | inherited
 
 
+def credential_paths(
+    own: Iterable[Path | None],
+    passed: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Path, ...]:
+    """Return the files and folders with credentials that exist on this host.
+
+    Args:
+        own: Those of the worker; ``None`` for one that it does not have.
+        passed: Variables that stages get on purpose; what they name is left out.
+        environment: The variables that name some, by default those of this process.
+    """
+    source = os.environ if environment is None else environment
+    home, hub = Path(source.get("HOME") or "~").expanduser(), _hub_home(source)
+    places = [
+        *([] if "HOME" in passed else [home / name for name in _CREDENTIALS.split()]),
+        *([] if "HF_HOME" in passed else [hub / "token", hub / "stored_tokens"]),
+        *(
+            Path(source[name])
+            for name in _CREDENTIAL_VARIABLES.split()
+            if source.get(name) and name not in passed
+        ),
+        *map(Path, _CREDENTIAL_FOLDERS.split()),
+        *(path for path in own if path is not None),
+    ]
+    # Links are followed: a mount covers a file, not its name.
+    return tuple(sorted({path.resolve() for path in places if path.exists()}))
+
+
 def _is_allowed(name: str) -> bool:
     if name in _NAMES.split():
         return True
@@ -75,6 +122,9 @@ def _hub_cache(source: Mapping[str, str]) -> Path:
     cache = source.get("HF_HUB_CACHE") or source.get("HUGGINGFACE_HUB_CACHE")
     if cache:
         return Path(cache).expanduser().absolute()
-    root = source.get("XDG_CACHE_HOME") or Path(source.get("HOME", "~"), ".cache")
-    home = source.get("HF_HOME") or Path(root, "huggingface")
-    return Path(home, "hub").expanduser().absolute()
+    return _hub_home(source) / "hub"
+
+
+def _hub_home(source: Mapping[str, str]) -> Path:
+    root = source.get("XDG_CACHE_HOME") or Path(source.get("HOME") or "~", ".cache")
+    return Path(source.get("HF_HOME") or Path(root, "huggingface")).expanduser().absolute()

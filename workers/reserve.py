@@ -33,6 +33,8 @@ class Launch:
     """CPU cores it is pinned to."""
     cache_dir: Path
     """Where it keeps compiled programs."""
+    hidden: tuple[Path, ...] = ()
+    """Files and folders with credentials, which it finds empty where the system allows that."""
 
     def start(self, job: Path, standard_input: bytes = b"") -> StageProcess:
         """Start a process with its job, in the job file's folder; raises :class:`OSError`."""
@@ -42,6 +44,7 @@ class Launch:
             cores=self.cores,
             folder=job.parent,
             standard_input=standard_input,
+            hidden=self.hidden,
         )
 
     def start_waiting(self, folder: Path) -> StageProcess:
@@ -53,6 +56,7 @@ class Launch:
             cores=self.cores,
             folder=folder,
             waiting=True,
+            hidden=self.hidden,
         )
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tailrace import launcher
@@ -34,6 +34,7 @@ class StageProcess:
         folder: Path,
         waiting: bool = False,
         standard_input: bytes = b"",
+        hidden: Iterable[Path] = (),
     ) -> None:
         """Spawn ``command`` with ``--events-fd N`` appended.
 
@@ -45,6 +46,7 @@ class StageProcess:
             waiting: Whether the job file is given later, by :meth:`give`, instead of ``-``.
             standard_input: All that a process which does not wait reads there. It is kept in
                 memory, in no file and in no environment.
+            hidden: Files and folders that it finds empty, where the system allows that.
 
         Raises:
             OSError: The kernel refused (no memory, no descriptors, no processes left).
@@ -58,7 +60,7 @@ class StageProcess:
         stage = [*command, "--events-fd", str(events_writer)]
         try:
             self._popen = subprocess.Popen(
-                launcher.command(signal.SIGKILL, stage, cores, confined=True),
+                launcher.command(signal.SIGKILL, stage, cores, hidden=hidden),
                 stdin=subprocess.PIPE if waiting else memory,
                 stdout=output_writer,
                 stderr=output_writer,

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,12 +46,55 @@ def test_it_is_pinned() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 def test_a_confined_child_looks_into_no_other_process() -> None:
-    command = launcher.command(signal.SIGTERM, ["cat", "/proc/self/status"], confined=True)
+    command = launcher.command(signal.SIGTERM, ["cat", "/proc/self/status"], hidden=[])
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     status = dict(line.split(":\t", 1) for line in done.stdout.splitlines())
     assert status["NoNewPrivs"] == "1"
     ptrace, admin = 1 << 19, 1 << 21
     assert not int(status["CapEff"], 16) & (ptrace | admin)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody reaches; those of pytest are its user's alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_hidden_files_are_empty_for_the_child_alone(
+    open_folder: Path, user: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For root, who has namespaces by himself, and for others, who need one of users as well."""
+    if user is not None:
+        if os.geteuid() != 0 or not Path("/usr/bin/python3").exists():
+            pytest.skip("only root can be somebody else, with an interpreter that is open to all")
+        # Neither this interpreter nor this checkout needs to be open to others.
+        monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+        script = shutil.copy(launcher.__file__, open_folder)
+        monkeypatch.setattr(launcher, "__file__", script)
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, user=user, cwd="/"
+        )
+
+    if run(["unshare", "-m" if os.geteuid() == 0 and user is None else "-rm", "true"]).returncode:
+        pytest.skip("this system allows no mount namespace")
+    (open_folder / "folder").mkdir()
+    secrets = (open_folder / "folder/key", open_folder / "token", open_folder / "other")
+    for path in secrets:
+        path.write_text(path.name)
+        path.chmod(0o644)
+    token = open_folder / "token"
+    show = f"cat {open_folder}/other {token}; ls {open_folder}/folder; umount {token}"
+    hidden = [open_folder / "folder", token, open_folder / "missing"]
+    done = run(launcher.command(signal.SIGTERM, ["sh", "-c", show], hidden=hidden))
+    assert done.stdout == "other", done.stderr
+    assert "umount" in done.stderr, "it cannot be uncovered"
+    assert [path.read_text() for path in secrets] == ["key", "token", "other"]
 
 
 def test_a_command_that_is_not_there() -> None:

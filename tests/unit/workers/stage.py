@@ -75,7 +75,7 @@ def _raise(number: int, _: Any) -> None:
 
 
 def _act(act: str, job: StageJob, send: Any) -> int:
-    print("hello from stdout", *_surroundings(act), sep="\n")  # noqa: T201
+    print("hello from stdout", *_surroundings(act, job.spec.labels), sep="\n")  # noqa: T201
     send(LogEvent("ready", LogLevel.WARNING))
     send(ProgressEvent(1, 2, "steps"))
     Path(job.output_dir, "pid").write_text(str(os.getpid()))
@@ -109,9 +109,11 @@ def _act(act: str, job: StageJob, send: Any) -> int:
     return 0
 
 
-def _surroundings(act: str) -> list[str]:
+def _surroundings(act: str, labels: dict[str, str]) -> list[str]:
     if act == "environment":
         return Path("/proc/self/environ").read_text().split("\0")
+    if act == "read":
+        return [f"read: {Path(labels['path']).read_text()}"]
     if act == "input":
         command = Path("/proc/self/cmdline").read_text().replace("\0", " ")
         return [f"input: {sys.stdin.read()}", f"command: {command}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -188,6 +189,26 @@ def test_no_secret_of_the_worker_is_in_the_environment_of_a_stage(
     (home,) = [line.removeprefix("HOME=") for line in logs if line.startswith("HOME=")]
     assert home != os.environ.get("HOME")
     assert Path(home).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_stage_finds_the_workers_files_with_secrets_empty(
+    fake: FakeControlPlane, worker: Worker, tmp_path: Path, warm: bool
+) -> None:
+    probe = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "true"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system allows no mount namespace")
+    keys = tmp_path / "keys.json"
+    keys.touch(mode=0o600)
+    keys.write_text("{}")
+    settings = worker.means.settings.model_copy(update={"judge_keys_file": keys})
+    worker.means = replace(worker.means, settings=settings)
+    if warm:
+        worker.means.reserve.refill(worker.means.launch(len(CORES)))
+    order = make_order(fake, act="read", path=str(keys))
+    assert worker.run(order).outcome == "succeeded"
+    assert "read: " in fake.attempts[order.lease_token].logs()
+    assert keys.read_text() == "{}"
 
 
 @pytest.mark.parametrize("kind", [run_pb2.STAGE_KIND_JUDGE, run_pb2.STAGE_KIND_TRAIN])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.environment import inherited_environment
+from workers.environment import credential_paths, inherited_environment
 
 SECRETS = [
     "AWS_SECRET_ACCESS_KEY",
@@ -85,6 +85,28 @@ def test_the_hubs_cache_is_found_without_the_folder_of_its_token(
     inherited = inherited_environment(tmp_path, environment=source)
     assert inherited["HF_HUB_CACHE"] == cache
     assert "HF_HOME" not in inherited
+
+
+def test_credentials_of_the_host_are_known(tmp_path: Path) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".cache/huggingface").mkdir(parents=True)
+    for name in (".netrc", ".cache/huggingface/token", "google.json", "real-token", ".bashrc"):
+        (tmp_path / name).write_text("secret")
+    (tmp_path / "worker-token").symlink_to("real-token")
+    source = {
+        "HOME": str(tmp_path),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "google.json"),
+        "KUBECONFIG": str(tmp_path / "missing"),
+    }
+    own = [tmp_path / "worker-token", tmp_path / "missing", None]
+    names = [".aws", ".cache/huggingface/token", ".netrc", "google.json", "real-token"]
+
+    def inside(*passed: str) -> list[str]:
+        paths = credential_paths(own, passed, source)
+        return [str(p.relative_to(tmp_path)) for p in paths if p.is_relative_to(tmp_path)]
+
+    assert inside() == names
+    assert inside("GOOGLE_APPLICATION_CREDENTIALS", "HOME", "HF_HOME") == ["real-token"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc elsewhere")

@@ -18,6 +18,7 @@ import pytest
 import valkey
 
 from tailrace import Client
+from tailrace.cli import exit_codes
 from tailrace.cli.child import Child
 from tailrace.cli.local_worker import LocalWorker
 from tailrace.cli.report import CommandError
@@ -199,3 +200,22 @@ def test_a_wrong_url_is_told_before_anything_is_started(
     assert wrong.err.startswith("error: TAILRACE_DATABASE_URL has the scheme 'mysql'")
     assert "hunter2" not in wrong.err
     assert not (tmp_path / "data").exists()
+
+
+def test_up_hands_listed_endpoints_to_its_workers(
+    tmp_path: Path, tailrace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[dict[str, str]] = []
+
+    def child(self: Stack, name: str, module: str, env: dict[str, str], *_: object) -> None:
+        environments.append(env)
+
+    monkeypatch.setattr(Stack, "_child", child)
+    for places in (["127.0.0.1:8000", "[::1]:9"], []):
+        stack = Stack(tmp_path, allowed_endpoints=places)
+        stack._worker(1, "redis://127.0.0.1")
+    assert environments[0]["TAILRACE_JUDGE_ENDPOINTS"] == "127.0.0.1:8000,[::1]:9"
+    assert "TAILRACE_JUDGE_ENDPOINTS" not in environments[1], "the variable of its own stays"
+    result = tailrace("up", "--data-dir", tmp_path / "data", "--allow-endpoint", "http://host:1")
+    assert result.code == exit_codes.BAD_INPUT
+    assert "'http://host:1' is not HOST:PORT" in result.err
