@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from typing import Any
 
@@ -34,6 +35,15 @@ def server_address(server: str | None = None) -> str:
         bare = address.split("://", 1)[-1].rstrip("/")
         raise ValueError(f"the server address is host:port, not a URL: use {bare!r}")
     return address
+
+
+def is_loopback(address: str) -> bool:
+    """Return True if ``host:port`` can be reached from this machine alone."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -193,6 +194,9 @@ def _score_text(score: JudgeScore) -> str:
 
 def run_command(body: Callable[[], None]) -> int:
     """Run a command's body; errors that the user can mend end it with one message, status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Characters that its encoding lacks are replaced, rather than break the command.
+        sys.stdout.reconfigure(errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         body()

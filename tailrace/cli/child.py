@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +19,12 @@ from tailrace.cli.log_lines import last_words
 from tailrace.cli.report import CommandError
 
 T = TypeVar("T")
+
+MAX_LOG_BYTES = 10 * 1024 * 1024
+"""Size from which a process's log is rotated."""
+
+OLD_LOGS = 3
+"""Rotated logs that are kept of a process."""
 
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 16 * 1024
@@ -41,10 +49,12 @@ class Child:
         self.name = name
         """What people call it: ``control plane``."""
         self.log = log
-        """Its output, appended."""
+        """Its output, appended; older output is in ``LOG.1``, ``LOG.2`` …"""
         self._grace = grace
         self._asked = False
+        self._log_start = 0
         log.parent.mkdir(parents=True, exist_ok=True)
+        self.rotate_log()
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
@@ -105,6 +115,23 @@ class Child:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
+
+    def rotate_log(self) -> None:
+        """Move a log that has become large into ``LOG.1``, and drop the oldest.
+
+        The process keeps its descriptor, so the file is copied and emptied; what is written in the
+        instant between the two is lost. A disk that has no room for the copy leaves the log alone.
+        """
+        with contextlib.suppress(OSError):
+            if not self.log.exists() or self.log.stat().st_size <= MAX_LOG_BYTES:
+                return
+            numbered = [self.log.with_name(f"{self.log.name}.{n}") for n in range(1, OLD_LOGS + 1)]
+            for older, newer in itertools.pairwise(reversed(numbered)):
+                if newer.exists():
+                    newer.replace(older)
+            shutil.copyfile(self.log, numbered[0])
+            os.truncate(self.log, 0)
+            self._log_start = 0
 
     def terminate(self) -> None:
         """Ask it to stop, once: Celery takes a second SIGTERM for impatience. Returns at once."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes, output
-from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect
+from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect, is_on_command_line
 from tailrace.cli.report import CommandError
 from tailrace.errors import Unavailable
 from tailrace.formats import golden
@@ -28,23 +28,29 @@ DatasetName = Annotated[
 
 @app.command("seed")
 def seed(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="DATASET", help="Built-in dataset.")] = golden.NAME,
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write files below this folder; asks no server."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write files below this folder; asks no server unless --server names one.",
+        ),
     ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Make a built-in dataset: its files, and its version on the server.
 
-    Without --output the files go to datasets/ and the server is told as well; if none was named and
-    none answers, the files are all there is. Doing it twice changes nothing.
+    Without --output the files go to datasets/ and the server stores a version as well; if none was
+    named and none answers, the files are all there is. Doing it twice changes nothing.
     """
     if name != golden.NAME:
         known = f"{name!r} is not a built-in dataset; there is: {golden.NAME}"
         raise CommandError(known, exit_codes.NOT_FOUND)
-    stored = None if folder is not None else _seed_server(name, server)
+    asked = folder is None or is_on_command_line(context, "server")
+    stored = _seed_server(name, server) if asked else None
     files = golden.write_golden_v2(folder or FILES)
     if as_json:
         output.print_json(

@@ -16,6 +16,12 @@ from tailrace.formats.service_url import broker_url, database_url, holds_passwor
 from tailrace.retry import RetryPolicy
 
 
+def is_on_command_line(context: typer.Context, name: str) -> bool:
+    """Return True if an option was given as such, rather than by a variable or not at all."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _service_url(
     normalize: Callable[[str], str],
 ) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
@@ -28,8 +34,7 @@ def _service_url(
             return None
         name = parameter.name or ""
         variable = f"TAILRACE_{name.upper()}"
-        source = context.get_parameter_source(name)
-        on_command_line = source is not None and source.name == "COMMANDLINE"
+        on_command_line = is_on_command_line(context, name)
         if on_command_line and holds_password(value):
             raise CommandError(
                 "a password on the command line can be read by every user of this machine: set "

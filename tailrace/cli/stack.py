@@ -157,6 +157,8 @@ class Stack:
         Call it from the main thread. Raises ``CommandError`` if broker or control plane has ended,
         or a worker that ends again and again.
         """
+        for child in self.children:
+            child.rotate_log()
         for child in self._services:
             child.check()
         return [news for worker in self._local_workers if (news := worker.tend()) is not None]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, is_loopback
 from tailrace.cli import output, report
 from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
 from tailrace.cli.report import CommandError
@@ -65,6 +65,11 @@ def up(
             out.print(f"control plane on {stack.server}; logs in {stack.data_dir / 'logs'}")
             if stack.server != DEFAULT_SERVER:
                 out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
+            if not is_loopback(stack.server):
+                out.print(
+                    f"whoever reaches {stack.server} may do everything: clients need no token yet",
+                    style="yellow",
+                )
             out.print("Ctrl-C stops everything")
             while True:
                 for news in stack.tend():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailrace.channel import DEFAULT_SERVER, server_address
+from tailrace.channel import DEFAULT_SERVER, is_loopback, server_address
 
 
 def test_address_comes_from_argument_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,3 +17,13 @@ def test_address_comes_from_argument_then_environment(monkeypatch: pytest.Monkey
 def test_urls_are_refused_with_the_right_form() -> None:
     with pytest.raises(ValueError, match="use 'plane:7443'"):
         server_address("http://plane:7443/")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.9.9.9:1"])
+def test_loopback_is_told_from(address: str) -> None:
+    assert is_loopback(address)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "plane:1"])
+def test_addresses_that_others_reach(address: str) -> None:
+    assert not is_loopback(address)

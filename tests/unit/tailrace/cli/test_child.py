@@ -101,3 +101,28 @@ time.sleep(60)
     parent.wait()
     parent.stdout.close()
     _wait_gone(pid)
+
+
+def test_a_large_log_is_rotated_while_the_process_writes(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace.cli.child.MAX_LOG_BYTES", 1000)
+    log, fifo = tmp_path / "log", tmp_path_factory.mktemp("fifo") / "fifo"
+    os.mkfifo(fifo)
+    log.write_text("of an earlier run\n" * 100)
+    child = _child(tmp_path, f"for line in open({str(fifo)!r}): print(line.strip() * 500)")
+    fed = os.open(fifo, os.O_WRONLY)
+    try:
+        assert (tmp_path / "log.1").read_text().startswith("of an earlier run")
+        for letter in "abcd":
+            os.write(fed, f"{letter}{letter}\n".encode())
+            child.wait_for(lambda letter=letter: letter in child.output() or None, 10)
+            child.rotate_log()
+            child.rotate_log()
+        os.write(fed, b"z\n")
+        assert child.wait_for(lambda: child.output() or None, 10).startswith("z")
+    finally:
+        child.stop(0)
+        os.close(fed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "log.2", "log.3"]
+    assert [(tmp_path / f"log.{n}").read_text()[0] for n in (1, 2, 3)] == ["d", "c", "b"]

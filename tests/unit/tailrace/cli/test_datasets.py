@@ -31,6 +31,18 @@ def test_seeding_writes_files_and_the_database(served: Any, plane: Any, tmp_path
     assert "golden-v2" in plane.datasets.content
 
 
+def test_a_folder_and_a_named_server_are_both_served(
+    served: Any, plane: Any, tmp_path: Path
+) -> None:
+    assert served("datasets", "seed", "--output", "sets").code == 0
+    assert plane.datasets.content == {}
+    result = served("datasets", "seed", "--output", "sets", "--server", plane.address)
+    assert "datasets/golden-v2@1" in result.out
+    assert "golden-v2" in plane.datasets.content
+    assert (tmp_path / "sets/golden-v2/dataset.jsonl").is_file()
+    assert not (tmp_path / "datasets").exists()
+
+
 def test_a_server_that_was_named_must_answer(tailrace: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("tailrace.cli.options.RETRY", ONE_TRY)
     assert tailrace("datasets", "seed", "--server", "127.0.0.1:1").code == 5
