@@ -218,18 +218,18 @@ def test_a_wrong_setting_is_one_line_without_its_value(
     assert "hunter2" not in line
 
 
-def test_an_older_server_says_so_and_changes_nothing(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
-) -> None:
+def test_an_older_server_says_so_and_changes_nothing(sqlite_url: str, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(sqlite_path(sqlite_url))) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    monkeypatch.setenv("TAILRACE_DATABASE_URL", sqlite_url)
-    monkeypatch.setenv("TAILRACE_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("TAILRACE_LISTEN", "127.0.0.1:0")
-    monkeypatch.setattr("services.logs.configure", lambda _level: None)
-    monkeypatch.setattr("gc.set_threshold", lambda _threshold: None)
-    assert main() == 78
-    (line,) = capsys.readouterr().err.splitlines()
+    env = os.environ | {
+        "TAILRACE_DATABASE_URL": sqlite_url,
+        "TAILRACE_DATA_DIR": str(tmp_path),
+        "TAILRACE_LISTEN": "127.0.0.1:0",
+    }
+    command = [sys.executable, "-m", "services"]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 78
+    (line,) = ended.stderr.splitlines()
     assert "the database has the schema 9999 of a newer Tailrace" in line
 
 

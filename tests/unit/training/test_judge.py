@@ -162,7 +162,7 @@ def test_traces_are_told_from_predictions(files: Path, capsys: pytest.CaptureFix
     assert said() == f"error: {traces} holds traces, not predictions: they are in {beside}\n"
     beside.unlink()
     assert f"an evaluation writes those to {beside}" in said()
-    traces.write_text("[\n")
+    traces.write_text("x\n")
     assert "line 1: is not JSON" in said()
 
 

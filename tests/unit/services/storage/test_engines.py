@@ -41,5 +41,5 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
     "url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:", "mysql+aiomysql://h/d"]
 )
 def test_urls_that_cannot_work_are_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="database_url"):
+    with pytest.raises(ValueError, match=r"SQLite needs one|has the scheme"):
         Database(url)
