@@ -3,21 +3,17 @@ r"""The judge of mathematical answers that may be written in many ways."""
 from __future__ import annotations
 
 import re
-import weakref
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
+from training.judges import math_process
 from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import find_answers, reading_for, right_answers
-from training.judges.math_process import MathProcess
 from training.judges.normalization import normalize
 from training.judges.numbers import number
 from training.judges.units import unit_name
 from training.judges.votes import AMBIGUOUS
-
-SECONDS = 20.0
-"""Longest comparison of one answer; most take milliseconds."""
 
 _LONGEST = 2000
 _NAMED = re.compile(r"^\s*[a-zA-Z]\s*=(?!=)")
@@ -37,8 +33,6 @@ class MathEquivalenceJudge(TextJudge):
 
     def __init__(self, setup: JudgeSetup) -> None:
         self._markers = setup.spec.markers
-        self._process = MathProcess(SECONDS)
-        weakref.finalize(self, self._process.close)
 
     def judge(self, item: EvalItem, text: str) -> Judgement:
         """See :class:`training.judges.base.TextJudge`."""
@@ -76,7 +70,7 @@ class MathEquivalenceJudge(TextJudge):
         for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
             if normalize(written) in map(normalize, right):
                 return True, written
-            same, read = self._process.same(right, written)
+            same, read = math_process.same(right, written)
             understood = understood or read
             if same:
                 return True, read
