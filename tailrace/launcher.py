@@ -5,7 +5,7 @@
 SIGNAL is the number that the kernel sends when the thread that spawned the process ends
 (PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent, CORES the CPU cores it
 is pinned to, separated by commas (`-`: those of its parent). CONFINEMENT is `-`, or a JSON list of
-files and folders that the child shall find empty; it then also must not look into other processes,
+files and folders that the child must find empty; it then also must not look into other processes,
 even as root. Then COMMAND is executed in its place; all of these settings survive exec. A
 ``preexec_fn`` could do the same only by running Python between fork and exec of a process with
 threads, where it can deadlock.

@@ -158,7 +158,7 @@ def _serve(function: Callable[[Any], object], seconds: float) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Let the kernel end a request that nobody waits for any more."""
+    """Let the kernel end a request whose asker has ended."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime + 2 * seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))

@@ -34,7 +34,7 @@ _FAMILIES = """
     LC_ XLA_ JAX_ JAXLIB_ PJRT_ CUDA_ CUDNN_ CUBLAS_ NCCL_ TPU_ LIBTPU_ ROCM_ ROCR_ HIP_ HSA_
     OMP_ OPENBLAS_ MKL_ KMP_ GOMP_ RAYON_ MALLOC_
 """
-"""How variables of compilers, accelerators, BLAS and the C library begin."""
+"""Prefixes of variables of compilers, accelerators, BLAS and the C library."""
 
 _SECRET_WORDS = "KEY APIKEY TOKEN SECRET PASSWORD PASSWD PASS CREDENTIAL CREDENTIALS AUTH"
 """Words in a variable's name that keep it from being passed on by its family alone."""
@@ -55,7 +55,7 @@ _CREDENTIAL_FOLDERS = """
     /run/secrets/kubernetes.io /run/secrets/eks.amazonaws.com /run/credentials
     /var/run/secrets/kubernetes.io /var/run/secrets/eks.amazonaws.com
 """
-"""Where clusters and systemd put credentials of services."""
+"""Folders in which clusters and systemd put credentials of services."""
 
 
 def inherited_environment(

@@ -2,7 +2,7 @@
 
 A limit of the address space would not do: JAX and CUDA reserve far more than they use. So the
 worker looks at what the stage's processes hold, several times a second, and kills a stage that
-holds more than its share before the kernel kills whoever is at hand.
+holds more than its share, before the kernel chooses a process to kill.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import psutil
 from workers.oom import memory_groups
 
 _FIND_SECONDS = 1.0
-"""How often further processes of the stage are looked for, which takes long on a busy host."""
+"""Seconds between searches for further processes of the stage, which are slow on a busy host."""
 
 _HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
 _LARGEST = 1 << 50

@@ -108,7 +108,7 @@ class EndpointKey:
 
 @dataclass(frozen=True, repr=False)
 class EndpointAccess:
-    """What a judge may reach beyond public addresses over https, and the keys it may send."""
+    """The places beyond public addresses over https that a judge may reach, and its keys."""
 
     allowed: list[str] = key(
         "Places (`host:port`) that may have any address and be asked over http.",

@@ -56,7 +56,7 @@ def search(pattern: str, text: str, *, full_match: bool = False) -> Span | None:
 PROCESS = BoundedProcess(
     "training.judges.bounded_regex:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
-"""Compiles and searches: a compilation knows no time limit of its own."""
+"""Compiles and searches: compiling cannot be given a time limit."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:

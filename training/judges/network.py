@@ -37,7 +37,7 @@ class PlaceRefusedError(Exception):
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is reachable from all of the internet, and not of this network.
+    """Return whether an address belongs to the public internet.
 
     IPv4 addresses inside of IPv6 ones count as what they are.
     """
@@ -72,7 +72,7 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         self._access = access
         self._sockets = httpcore2.SyncBackend()
         self.deadline = Deadline()
-        """When the request of the calling thread must be done."""
+        """Deadline of the calling thread's request."""
 
     def require_allowed(self, url: EndpointUrl) -> None:
         """Raise :class:`PlaceRefusedError` for a place that is known to be out of reach.
@@ -151,7 +151,7 @@ class JudgeNetwork(httpcore2.NetworkBackend):
 
 
 class Deadline(threading.local):
-    """When the request of a thread must be done, however slowly its server answers."""
+    """The end of a thread's request, however slowly its server answers."""
 
     at = math.inf
     """Seconds of the monotonic clock."""
