@@ -377,6 +377,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
         r"rope_type must be one of default, linear.*not 'longrope'",
     ),
     "a rope type that is no text": (config(rope_parameters={"rope_type": [1]}), r"rope_type must"),
+    "rotation by kind of layer": (
+        config(rope_parameters={"full_attention": {"rope_theta": 1e6}}),
+        r"rope_parameters.full_attention is not supported",
+    ),
     "partial rotation": (config(partial_rotary_factor=0.5), r"partial_rotary_factor must be 1.0"),
     "an unknown activation": (config(hidden_act="xielu"), r"hidden_act must be one of gelu_new"),
     "a context of 64.0": (config(max_position_embeddings=64.0), r"whole number .* not 64.0"),

@@ -54,11 +54,11 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
             f"{file.path}: tokenizer {kind!r} with pre-tokenizer {cut!r} is not converted; known: "
             f"'gpt2' with {', '.join(PRE_TOKENIZERS)}"
         )
-    tokens: list[str] = metadata["tokenizer.ggml.tokens"]
+    tokens, merges = _texts(file, "tokens"), _texts(file, "merges")
     tokenizer = Tokenizer(
         BPE(
             vocab={token: index for index, token in enumerate(tokens)},
-            merges=[tuple(merge.split(" ", 1)) for merge in metadata["tokenizer.ggml.merges"]],
+            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
             ignore_merges=cut == "llama-bpe",
         )
     )
@@ -81,6 +81,15 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         chat_template=metadata.get("tokenizer.chat_template"),
     )
+
+
+def _texts(file: GgufFile, name: str) -> list[str]:
+    """Return a list of texts of the metadata."""
+    values = file.metadata.get(f"tokenizer.ggml.{name}")
+    texts = values if isinstance(values, list) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ModelConfigError(f"{file.path}: tokenizer.ggml.{name} must be a list of texts")
+    return texts
 
 
 def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str | None]:

@@ -281,6 +281,9 @@ def read_rope(reader: ConfigReader) -> Rope:
     outer = {name: data.get(name) for name in ("rope_theta", "partial_rotary_factor")}
     named = {**{k: v for k, v in outer.items() if v is not None}, **block}
     rope = ConfigReader({name: value for name, value in named.items() if value is not None})
+    layered = sorted(name for name, value in rope.data.items() if isinstance(value, Mapping))
+    if layered:
+        rope.wrong(f"{layered[0]} is not supported: one setting must hold for all layers")
     kind = rope.data.get("rope_type") or rope.data.get("type") or "default"
     theta = rope.number("rope_theta", 10_000.0, minimum=1.0)
     rope.fixed({"partial_rotary_factor": 1.0, "truncate": True})

@@ -271,7 +271,7 @@ def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
     added = data.get("added_tokens") or []
     if not isinstance(added, list):
         raise ValueError("has added_tokens that are not a list")
-    tokens = [{**_token(token), "id": _id(token.get("id"))} for token in added]
+    tokens = [{**_whole_token(token), "id": _id(token.get("id"))} for token in added]
     return {"version": "1.0", **parts, "added_tokens": tokens, "model": model}
 
 
@@ -325,6 +325,13 @@ def _token(data: object) -> dict[str, Any]:
             f"has an added token {shown(content)} with a flag that is not true or false"
         )
     return {"content": content, **flags}
+
+
+def _whole_token(data: object) -> dict[str, Any]:
+    """Return an added token with every flag, as tokenizer.json has it."""
+    token = _token(data)
+    defaults = {**dict.fromkeys(_TOKEN_FLAGS, False), "normalized": not token.get("special")}
+    return {**defaults, **token}
 
 
 def _content(token: object) -> str:
