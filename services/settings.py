@@ -49,6 +49,8 @@ class Settings(BaseSettings):
 
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a lease lives without heartbeats."""
+    worker_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """How long lists show a worker that is offline; its name finds it until it is forgotten."""
     heartbeat_seconds: float | None = Field(default=None, gt=0)
     """How often workers send heartbeats; unset means a third of ``lease_seconds``."""
     poll_seconds: float = Field(default=1.0, gt=0)

@@ -286,8 +286,9 @@ def prepare(channel: grpc.Channel) -> Values:
         pools=["cpu"],
         slots=[slot],
         protocol_version=PROTOCOL_VERSION,
+        instance_id="the-instance-of-w1",
     )
-    stages.RegisterWorker(worker)
+    secret = stages.RegisterWorker(worker).worker_secret
     acquire = stage_pb2.AcquireStageRequest(
         run_uid=run.uid,
         stage="train",
@@ -295,6 +296,7 @@ def prepare(channel: grpc.Channel) -> Values:
         acquire_id="acquire-id-0123456789",
         worker="workers/w1",
         slot="cpu-0",
+        worker_secret=secret,
     )
     lease = stages.AcquireStage(acquire).run.lease_token
     run_name, worker_name = f"runs/{RUN}", "workers/w1"
@@ -305,9 +307,15 @@ def prepare(channel: grpc.Channel) -> Values:
         "ListArtifactsRequest.parent": run_name,
         "WorkerHeartbeatRequest.worker": worker_name,
         "WorkerHeartbeatRequest.lease_tokens": lease,
+        "WorkerHeartbeatRequest.worker_secret": secret,
+        "WorkerHeartbeatRequest.ended": False,
         "GetWorkerRequest.name": worker_name,
         "AcquireStageRequest.run_uid": run.uid,
+        "AcquireStageRequest.worker": worker_name,
+        "AcquireStageRequest.worker_secret": secret,
         "RegisterWorkerRequest.worker_id": "large",
+        "RegisterWorkerRequest.hostname": "host",
+        "RegisterWorkerRequest.instance_id": "the-instance-of-large",
         "RegisterWorkerRequest.protocol_version": PROTOCOL_VERSION,
         "PublishEventsRequest.first_sequence": 1,
         **dict.fromkeys(_TOKENS, ""),

@@ -26,6 +26,7 @@ from workers.app import make_app
 from workers.broker_link import BrokerLink
 from workers.control_server import ControlServer
 from workers.heartbeat import Heartbeat
+from workers.instance import Instance
 from workers.judge_access import JudgeKeysError, read_keys
 from workers.metrics import WorkerMetrics
 from workers.settings import Settings
@@ -60,31 +61,38 @@ def main() -> int:
         read_keys(settings.judge_keys_file)
         slots = make_slots(detect(), settings.accelerator, settings.slots)
         memory = memory_by_slot(slots)
+        instance = Instance.claim(settings.work_dir, settings.worker_name)
+        settings = settings.model_copy(update={"worker_name": instance.name})
         workspace = Workspace(settings.work_dir, settings.worker_name)
     except (JudgeKeysError, AcceleratorError, WorkspaceError) as error:
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
-        return _serve(settings, slots, memory, workspace)
+        return _serve(settings, instance.id, slots, memory, workspace)
     finally:
         workspace.close()
+        instance.close()
 
 
 def _serve(
-    settings: Settings, slots: list[Slot], memory: dict[str, int], workspace: Workspace
+    settings: Settings,
+    instance_id: str,
+    slots: list[Slot],
+    memory: dict[str, int],
+    workspace: Workspace,
 ) -> int:
     events = TaskEvents()
     server = ControlServer(workspace.folder, memory, workspace.clear_slot, events.put)
     link = BrokerLink()
     try:
         _serve_metrics(settings, WorkerMetrics(len(slots), server, link), events)
-        heartbeat = Heartbeat(settings, slots, server, link, _take_no_more)
+        heartbeat = Heartbeat(settings, instance_id, slots, server, link, _take_no_more)
     except (WorkerTokenError, OSError) as error:
         server.close()
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
-        if not _registered(heartbeat):
+        if not _decided(heartbeat):
             return os.EX_OK
         status = os.EX_OK
         if heartbeat.refusal is None:
@@ -109,15 +117,15 @@ def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvent
     _log.info("metrics", address=f"{host}:{port}")
 
 
-def _registered(heartbeat: Heartbeat) -> bool:
-    """Wait for the control plane's answer; False when told to end first."""
+def _decided(heartbeat: Heartbeat) -> bool:
+    """Wait until the worker is admitted or refused; False when it is to end first."""
     ended: list[int] = []
     before = {
         number: signal.signal(number, lambda got, _: ended.append(got))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        while not heartbeat.wait_registered(0.2):
+        while not heartbeat.wait_decided(0.2):
             if ended:
                 return False
         return not ended

@@ -54,6 +54,8 @@ class ControlClient:
         """Id of the slot that is this child's."""
         self.memory_mib: int = given["memory_mib"]
         """Memory that the slot's accelerators use without a stage."""
+        self.secret: str = given["secret"]
+        """What the worker got when it registered last."""
         threading.Thread(target=self._listen, name="control-socket", daemon=True).start()
 
     @property
@@ -105,5 +107,7 @@ class ControlClient:
                 self._draining = True
                 if self._directives is not None:
                     self._directives.drain()
+            elif "secret" in message:
+                self.secret = message["secret"]
             elif message.get("lease") == self._lease and self._directives is not None:
                 self._directives.direct(message["directive"])

@@ -91,15 +91,25 @@ class ControlPlane:
         return self._once(self._stub.WorkerHeartbeat, request)
 
     def acquire(
-        self, request: stage_pb2.AcquireStageRequest, *, patience: float, stop: Callable[[], bool]
+        self,
+        request: stage_pb2.AcquireStageRequest,
+        *,
+        secret: Callable[[], str],
+        patience: float,
+        stop: Callable[[], bool],
     ) -> stage_pb2.AcquireStageResponse:
         """AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``.
 
-        A worker that the control plane does not know is waited for too: its next heartbeat makes
-        it register again.
+        A worker that the control plane does not know, or whose ``secret`` is not the newest, is
+        waited for too: its next heartbeat makes it register again.
         """
-        patient = _AWAY | {grpc.StatusCode.NOT_FOUND}
-        return self._repeat(self._stub.AcquireStage, request, stop, patience, patient)
+        patient = _AWAY | {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
+
+        def with_secret(message: Any, **options: Any) -> stage_pb2.AcquireStageResponse:
+            message.worker_secret = secret()
+            return self._stub.AcquireStage(message, **options)
+
+        return self._repeat(with_secret, request, stop, patience, patient)
 
     def confirm(self, task_id: str, *, patience: float) -> None:
         """ConfirmDispatch, for at most ``patience`` seconds."""
@@ -122,6 +132,10 @@ class ControlPlane:
     ) -> stage_pb2.FailStageResponse:
         """FailStage; as :meth:`complete`."""
         return self._repeat(self._stub.FailStage, request, stop)
+
+    def fail_once(self, request: stage_pb2.FailStageRequest) -> stage_pb2.FailStageResponse:
+        """One try of FailStage; raises as :meth:`complete`."""
+        return self._once(self._stub.FailStage, request)
 
     def release(
         self, request: stage_pb2.ReleaseStageRequest, *, stop: Callable[[], bool]

@@ -6,9 +6,10 @@ dies, the kernel closes it, and its slot is free and its lease is no longer kept
 under locks would do, but would have to be polled on both sides and cleaned up.
 
 Messages are JSON objects, one a line. To the child: ``{"slot": id, "memory_mib": number}`` once,
-then ``{"directive": number, "lease": token}`` and ``{"drain": true}``. To the parent:
-``{"lease": token}`` or ``{"lease": null}``, ``{"quarantine": why}``, and ``{"event": fields}`` for
-a Celery event that the parent is to send.
+then ``{"directive": number, "lease": token}``, ``{"drain": true}`` and ``{"secret": text}``, which
+is what the worker got when it registered. To the parent: ``{"lease": token}`` or
+``{"lease": null}``, ``{"quarantine": why}``, and ``{"event": fields}`` for a Celery event that the
+parent is to send.
 """
 
 from __future__ import annotations
@@ -18,16 +19,44 @@ import json
 import os
 import selectors
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from billiard.process import active_children
 
 from tailrace.v1 import stage_pb2
 
 _log = structlog.get_logger(__name__)
+
+_EXIT_SECONDS = 2.0
+"""How long a pool process may take from hanging up to its end."""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A lease whose pool process is gone."""
+
+    lease: str
+    """Its token."""
+    slot: str
+    """The slot of the process."""
+    process: Any
+    """The process; ``None`` where it is not known."""
+
+    def exit_status(self) -> int | None:
+        """Return the process's exit status, negative for a signal; ``None`` if it is not known."""
+        deadline = time.monotonic() + _EXIT_SECONDS
+        status = None
+        while self.process is not None and status is None and time.monotonic() < deadline:
+            status = self.process.exitcode
+            time.sleep(0.01)
+        return status
 
 
 class ControlServer:
@@ -58,6 +87,10 @@ class ControlServer:
         self._lock = threading.Lock()
         self._children: dict[socket.socket, _Child] = {}
         self._waiting: list[socket.socket] = []
+        self._secret = ""
+        self._orphans: list[Orphan] = []
+        self.on_orphan: Callable[[], object] = lambda: None
+        """Called when there are orphans to take."""
         self._drain = threading.Event()
         self._closed = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -80,6 +113,19 @@ class ControlServer:
         Only sets a flag, so that a signal handler may call it.
         """
         self._drain.set()
+
+    def set_secret(self, secret: str) -> None:
+        """Let every child, now and later, know the secret that the worker got."""
+        with self._lock:
+            self._secret = secret
+            for connection in self._children:
+                _send(connection, {"secret": secret})
+
+    def take_orphans(self) -> list[Orphan]:
+        """Return the orphans since the last call."""
+        with self._lock:
+            orphans, self._orphans = self._orphans, []
+            return orphans
 
     def leases(self) -> list[str]:
         """Tokens of all leases that living children hold."""
@@ -137,8 +183,9 @@ class ControlServer:
         with self._lock:
             while self._waiting and self._free:
                 connection, slot = self._waiting.pop(0), self._free.pop(0)
-                self._children[connection] = _Child(slot)
-                _send(connection, {"slot": slot, "memory_mib": self._memory_mib[slot]})
+                self._children[connection] = _Child(slot, _peer(connection))
+                given = {"slot": slot, "memory_mib": self._memory_mib[slot], "secret": self._secret}
+                _send(connection, given)
                 if self._drain.is_set():
                     _send(connection, {"drain": True})
 
@@ -171,14 +218,18 @@ class ControlServer:
             self._vacated(child.slot)
             with self._lock:
                 self._free.append(child.slot)
+                if child.lease:
+                    self._orphans.append(Orphan(child.lease, child.slot, child.process))
+                    self.on_orphan()
         self._hand_out()
 
 
 class _Child:
     """What the parent knows of a child."""
 
-    def __init__(self, slot: str) -> None:
+    def __init__(self, slot: str, process: Any) -> None:
         self.slot = slot
+        self.process = process
         self.lease: str | None = None
         self.quarantine = ""
         self._rest = b""
@@ -191,6 +242,17 @@ class _Child:
         """Note what it says of itself."""
         self.lease = message.get("lease", self.lease)
         self.quarantine = message.get("quarantine", self.quarantine)
+
+
+def _peer(connection: socket.socket) -> Any:
+    """Return the pool process at the other end; ``None`` if it is none of the pool's."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, _user, _group = struct.unpack("3i", credentials)
+    # Processes that have ended are left to the pool, which waits for them itself.
+    processes = active_children(_cleanup=lambda: None)
+    return next((process for process in processes if process.pid == pid), None)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from tailrace.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     TailraceError,
     Unauthenticated,
 )
@@ -27,9 +28,10 @@ from tailrace.v1 import stage_pb2, worker_pb2
 from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, Slot
 from workers.broker_link import BrokerLink
-from workers.control_plane import Backoff, ControlPlane
-from workers.control_server import ControlServer
+from workers.control_plane import Backoff, ControlPlane, LeaseLostError, is_transient
+from workers.control_server import ControlServer, Orphan
 from workers.judges import foreign_judges
+from workers.outcome import pool_process_lost
 from workers.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +53,7 @@ class Heartbeat:
     def __init__(
         self,
         settings: Settings,
+        instance_id: str,
         slots: Sequence[Slot],
         server: ControlServer,
         link: BrokerLink,
@@ -60,25 +63,31 @@ class Heartbeat:
 
         Args:
             settings: The worker's name, pools and control plane.
+            instance_id: What the control plane binds its name to.
             slots: Its slots.
             server: Knows the leases and takes the directives.
             link: Knows why there is no broker connection.
-            on_stop: Called once, in the thread, when the worker shall finish what runs and take
-                no more: the control plane wants so, or this thread cannot go on.
+            on_stop: Called once, in the thread, when the worker has to finish what runs and take
+                no more: an operator drained it after it was admitted, or this thread cannot go on.
 
         Raises:
             WorkerTokenError: There is no usable worker token.
         """
         self._settings = settings
         self._token = WorkerToken(settings.worker_token_file)
+        self._instance_id = instance_id
+        self._hostname = socket.gethostname()
         self._slots = slots
         self._server = server
         self._link = link
         self._news = threading.Event()
-        link.on_change = self._news.set
+        link.on_change = server.on_orphan = self._news.set
         self._on_stop: Callable[[], None] | None = on_stop
         self._stop = threading.Event()
         self._decided = threading.Event()
+        self._registered = False
+        self._secret = ""
+        self._orphans: list[Orphan] = []
         self._interval = 0.0
         self._lease = 0.0
         self._answered: float | None = None
@@ -87,8 +96,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
-    def wait_registered(self, timeout: float) -> bool:
-        """Wait for the control plane's answer; True when it is there, also when it is a refusal."""
+    def wait_decided(self, timeout: float) -> bool:
+        """Wait until the worker is admitted or refused; False after ``timeout`` seconds.
+
+        A worker that an operator drained is neither, until it is undrained.
+        """
         return self._decided.wait(timeout)
 
     def close(self) -> None:
@@ -110,17 +122,19 @@ class Heartbeat:
             backoff = Backoff(self._stop)
             while not self._stop.is_set():
                 try:
-                    if not self._decided.is_set():
+                    if not self._registered:
                         self._register(control_plane)
+                    self._report_orphans(control_plane)
                     self._beat(control_plane)
                     self._answered = time.monotonic()
                     backoff.reset()
-                    # A change of the broker connection is reported at once.
+                    # A change of the broker connection and an orphan are reported at once.
                     self._news.wait(self._interval)
                     self._news.clear()
-                except NotFound:
-                    # It was restored from a backup or has forgotten us: introduce ourselves.
-                    self._decided.clear()
+                except (NotFound, PermissionDenied):
+                    # It was restored from a backup, has forgotten us, or another worker took the
+                    # name while we were away: introduce ourselves, which may be refused.
+                    self._registered = False
                     backoff.wait()
                 except (FailedPrecondition, InvalidArgument) as error:
                     self.refusal = error
@@ -133,6 +147,7 @@ class Heartbeat:
                         return
                     _log.warning("no heartbeat", server=self._settings.server, error=str(error))
                     backoff.wait()
+            self._say_goodbye(control_plane)
 
     def _token_may_follow(self) -> bool:
         """Return whether a refused token may be one that is being replaced.
@@ -146,14 +161,20 @@ class Heartbeat:
         answer = control_plane.register(
             stage_pb2.RegisterWorkerRequest(
                 worker_id=self._settings.worker_name,
-                hostname=socket.gethostname(),
+                hostname=self._hostname,
                 pools=self._settings.pools,
                 slots=[_slot_message(slot) for slot in self._slots],
                 versions=_versions(),
                 judges=foreign_judges(),
                 protocol_version=PROTOCOL_VERSION,
+                instance_id=self._instance_id,
+                # What runs while it is registered once more is its own.
+                new_process=not self._secret,
             )
         )
+        self._secret = answer.worker_secret
+        self._server.set_secret(self._secret)
+        self._registered = True
         self._interval = answer.heartbeat_interval.ToTimedelta().total_seconds()
         self._lease = answer.lease_duration.ToTimedelta().total_seconds()
         _log.info(
@@ -163,7 +184,11 @@ class Heartbeat:
             slots=[slot.id for slot in self._slots],
             heartbeat_seconds=self._interval,
         )
-        self._decided.set()
+        if answer.worker_directive == stage_pb2.DIRECTIVE_DRAIN and not self._decided.is_set():
+            _log.warning(
+                "an operator has drained this worker: it waits for `tailrace workers undrain`",
+                worker=answer.name,
+            )
 
     def _beat(self, control_plane: ControlPlane) -> None:
         leases = self._server.leases()
@@ -173,9 +198,11 @@ class Heartbeat:
             stage_pb2.WorkerHeartbeatRequest(
                 worker=self._settings.resource_name,
                 lease_tokens=leases,
-                draining=self._server.draining,
+                # Who was told to stop takes no more, also once the operator's drain has ended.
+                draining=self._server.draining or self._on_stop is None,
                 quarantine=self._server.quarantine(),
                 broker_error=self._link.problem,
+                worker_secret=self._secret,
             )
         )
         if leases:
@@ -183,8 +210,44 @@ class Heartbeat:
         for lease, directive in zip(leases, answer.lease_directives, strict=True):
             if directive != stage_pb2.DIRECTIVE_CONTINUE:
                 self._server.direct(lease, directive)
-        if answer.worker_directive == stage_pb2.DIRECTIVE_DRAIN:
+        if answer.worker_directive != stage_pb2.DIRECTIVE_DRAIN:
+            self._decided.set()
+        elif self._decided.is_set():
             self._tell_to_stop()
+
+    def _report_orphans(self, control_plane: ControlPlane) -> None:
+        """Fail the attempts whose pool process is gone; those that nobody answers for are kept.
+
+        Raises:
+            TailraceError: The control plane is away.
+        """
+        self._orphans += self._server.take_orphans()
+        while self._orphans:
+            orphan = self._orphans[0]
+            error = pool_process_lost(orphan.slot, orphan.exit_status())
+            request = stage_pb2.FailStageRequest(lease_token=orphan.lease, error=error)
+            try:
+                control_plane.fail_once(request)
+                _log.error("an attempt failed with its pool process", error=error.message)
+            except LeaseLostError:
+                pass  # it had reported before
+            except TailraceError as refusal:
+                if is_transient(refusal):
+                    raise
+                _log.error("the control plane took no report", error=str(refusal))
+            del self._orphans[0]
+
+    def _say_goodbye(self, control_plane: ControlPlane) -> None:
+        """Let the control plane know at once that the worker is gone, if it holds nothing."""
+        if not self._registered or self._server.leases():
+            return
+        goodbye = stage_pb2.WorkerHeartbeatRequest(
+            worker=self._settings.resource_name, worker_secret=self._secret, ended=True
+        )
+        try:
+            control_plane.heartbeat(goodbye)
+        except TailraceError as error:
+            _log.info("no goodbye", error=str(error))
 
     def _tell_to_stop(self) -> None:
         if self._on_stop is not None and not self._stop.is_set():

@@ -103,6 +103,29 @@ def worker_fault(message: str, log_tail: Sequence[str] = ()) -> Failed:
     return Failed(_error("WORKER_FAULT", message, log_tail))
 
 
+def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:
+    """Return the error of an attempt whose pool process is gone.
+
+    Args:
+        slot: Its slot.
+        status: The process's exit status, negative for a signal; ``None`` if it is not known.
+    """
+    if status is None:
+        end = "vanished"
+    elif status < 0:
+        end = f"was ended by {_signal_name(status)}"
+    else:
+        end = f"ended with status {status}"
+    why = ", perhaps by the kernel for lack of memory" if status == -signal.SIGKILL else ""
+    message = f"the worker's pool process of slot {slot} {end} while it executed the stage{why}"
+    error = worker_fault(message).error
+    if status is not None and status < 0:
+        error.signal = _signal_name(status)
+    elif status is not None:
+        error.exit_code = status
+    return error
+
+
 def _error_of(
     ending: Ending, report: Report, log_tail: Sequence[str], timeout: float
 ) -> run_pb2.StageError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,7 +57,8 @@ class Settings(BaseSettings):
     pools: Annotated[tuple[str, ...], NoDecode] = ("cpu",)
     """Pools it serves, separated by commas."""
     worker_name: str = ""
-    """Unique name of this process, in the form of a resource id; made from the host's if empty."""
+    """Unique name of this process, in the form of a resource id. If it is empty, ``work_dir`` keeps
+    one that is made from the host's name (:mod:`workers.instance`)."""
 
     accelerator: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """What slots are made of; ``auto`` takes GPUs, else TPU chips, else CPU cores."""
@@ -174,7 +173,7 @@ class Settings(BaseSettings):
     def _worker_name(cls, value: str) -> str:
         if value and not re.fullmatch(RESOURCE_ID, value):
             raise ValueError("must be 1-63 of a-z, 0-9, '-', letter first")
-        return value or _unique_name()
+        return value
 
     def public(self) -> dict[str, Any]:
         """Return the settings that anybody may see, as plain data."""
@@ -184,11 +183,3 @@ class Settings(BaseSettings):
     def resource_name(self) -> str:
         """``workers/{worker}``."""
         return f"workers/{self.worker_name}"
-
-
-def _unique_name() -> str:
-    """A name from the host's name that no other process has: two workers may share a host."""
-    host = re.sub(r"[^a-z0-9]+", "-", socket.gethostname().lower()).strip("-")
-    if not host or not host[0].isalpha():
-        host = f"host-{host}".strip("-")
-    return f"{host[:54].rstrip('-')}-{secrets.token_hex(4)}"

@@ -119,7 +119,10 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
     faults.before(Moment.ACQUIRE)
     try:
         answer = child.control_plane.acquire(
-            request, patience=child.settings.acquire_seconds, stop=lambda: child.control.draining
+            request,
+            secret=lambda: child.control.secret,
+            patience=child.settings.acquire_seconds,
+            stop=lambda: child.control.draining,
         )
     except TailraceError as error:
         # The stage stays QUEUED, or its lease expires: either way it is published again.

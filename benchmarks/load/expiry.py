@@ -65,9 +65,11 @@ async def _hold(stack: Stack, runs: list[run_pb2.Run]) -> float:
     """Hold the runs' leases until a real worker idles beside; when the last heartbeat was sent."""
     channel = connect_aio(stack.address)
     stub = WorkerStub(channel)
-    await register(stub, "lost")
-    tokens = [await acquire(stub, "lost", run) for run in runs]
-    beat = stage_pb2.WorkerHeartbeatRequest(worker="workers/lost", lease_tokens=tokens)
+    secret = await register(stub, "lost", slots=len(runs))
+    tokens = [await acquire(stub, "lost", secret, run, slot) for slot, run in enumerate(runs)]
+    beat = stage_pb2.WorkerHeartbeatRequest(
+        worker="workers/lost", lease_tokens=tokens, worker_secret=secret
+    )
     started = asyncio.create_task(asyncio.to_thread(_idle_worker, stack))
     while not started.done():
         await stub.WorkerHeartbeat(beat, timeout=60)

@@ -68,9 +68,9 @@ async def _lease(address: str) -> tuple[run_pb2.Run, str]:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
     stages = WorkerStub(channel)
-    await register(stages, "writer")
+    secret = await register(stages, "writer")
     run = await runs.CreateRun(run_pb2.CreateRunRequest(spec=spec_message()), timeout=60)
-    token = await acquire(stages, "writer", run)
+    token = await acquire(stages, "writer", secret, run)
     # Whoever has it follows; what was published before that would be late without fault.
     async for _ in stages.PublishEvents(iter([batch(token, 1, 1)])):
         pass

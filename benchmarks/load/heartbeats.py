@@ -82,13 +82,15 @@ async def _watch(
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
     stages = WorkerStub(channel)
-    tokens = await _fill(runs, stages, workers, queued)
+    secrets, tokens = await _fill(runs, stages, workers, queued)
     beats = 0
 
     async def beat(number: int) -> None:
         nonlocal beats
         request = stage_pb2.WorkerHeartbeatRequest(
-            worker=f"workers/w{number}", lease_tokens=tokens.get(number, [])
+            worker=f"workers/w{number}",
+            lease_tokens=tokens.get(number, []),
+            worker_secret=secrets[number],
         )
         await asyncio.sleep(BEAT_SECONDS * number / workers)
         while True:
@@ -115,17 +117,20 @@ async def _watch(
     return Cost(share, (resident - memory) / mib, resident / mib, beats / took)
 
 
-async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, list[str]]:
-    """Register the workers, give some of them leases and queue the rest; leases by worker."""
+async def _fill(
+    runs: Any, stages: Any, workers: int, queued: int
+) -> tuple[dict[int, str], dict[int, list[str]]]:
+    """Register the workers, give some of them leases and queue the rest; secrets and leases."""
+    secrets: dict[int, str] = {}
     held: dict[int, list[str]] = {}
     leased = run_pb2.CreateRunRequest(spec=spec_message())
     waiting = run_pb2.CreateRunRequest(spec=spec_message(execution=QUEUED))
 
     async def join(number: int) -> None:
-        await register(stages, f"w{number}")
+        secrets[number] = await register(stages, f"w{number}")
         if number < LEASED * workers:
             run = await runs.CreateRun(leased, timeout=300)
-            held[number] = [await acquire(stages, f"w{number}", run)]
+            held[number] = [await acquire(stages, f"w{number}", secrets[number], run)]
 
     async def submit(_: int) -> None:
         await runs.CreateRun(waiting, timeout=300)
@@ -133,7 +138,7 @@ async def _fill(runs: Any, stages: Any, workers: int, queued: int) -> dict[int, 
     # The fleet comes last: its leases run while it waits for the others.
     await _for_each(queued, submit)
     await _for_each(workers, join)
-    return held
+    return secrets, held
 
 
 async def _for_each(count: int, work: Callable[[int], Awaitable[None]]) -> None:

@@ -9,20 +9,27 @@ from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.v1 import run_pb2, stage_pb2, worker_pb2
 
 
-async def register(stages: Any, worker_id: str, pool: str = "cpu") -> None:
-    """Let a worker with one slot in."""
-    slot = worker_pb2.Slot(id="cpu-0", accelerator=worker_pb2.ACCELERATOR_TYPE_CPU, cores=[0])
+async def register(stages: Any, worker_id: str, pool: str = "cpu", slots: int = 1) -> str:
+    """Let a worker in; its secret."""
     request = stage_pb2.RegisterWorkerRequest(
         worker_id=worker_id,
         hostname="simulated",
         pools=[pool],
-        slots=[slot],
+        slots=[
+            worker_pb2.Slot(
+                id=f"cpu-{number}", accelerator=worker_pb2.ACCELERATOR_TYPE_CPU, cores=[0]
+            )
+            for number in range(slots)
+        ],
         protocol_version=PROTOCOL_VERSION,
+        instance_id=f"the-instance-of-{worker_id}",
     )
-    await stages.RegisterWorker(request, timeout=60)
+    answer = await stages.RegisterWorker(request, timeout=60)
+    secret: str = answer.worker_secret
+    return secret
 
 
-async def acquire(stages: Any, worker_id: str, run: run_pb2.Run) -> str:
+async def acquire(stages: Any, worker_id: str, secret: str, run: run_pb2.Run, slot: int = 0) -> str:
     """The lease of a run's first stage, as if its message had come; the token."""
     request = stage_pb2.AcquireStageRequest(
         run_uid=run.uid,
@@ -30,7 +37,8 @@ async def acquire(stages: Any, worker_id: str, run: run_pb2.Run) -> str:
         attempt=1,
         acquire_id=secrets.token_hex(16),
         worker=f"workers/{worker_id}",
-        slot="cpu-0",
+        slot=f"cpu-{slot}",
+        worker_secret=secret,
     )
     answer = await stages.AcquireStage(request, timeout=60)
     if answer.WhichOneof("answer") != "run":

@@ -58,10 +58,10 @@ async def leases(address: str, count: int) -> list[str]:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
     stages = WorkerStub(channel)
-    await register(stages, "writer")
+    secret = await register(stages, "writer", slots=count)
     request = run_pb2.CreateRunRequest(spec=spec_message())
     made = [await runs.CreateRun(request, timeout=60) for _ in range(count)]
-    tokens = [await acquire(stages, "writer", run) for run in made]
+    tokens = [await acquire(stages, "writer", secret, run, slot) for slot, run in enumerate(made)]
     await channel.close(None)
     return tokens
 

@@ -104,6 +104,7 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         register_time=timestamp(worker.register_time),
         heartbeat_time=timestamp(worker.heartbeat_time),
         broker_error=worker.broker_error,
+        drained=worker.drained,
     )
     return fitted(message)
 

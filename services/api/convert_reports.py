@@ -59,6 +59,8 @@ def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWor
         versions={text(name): text(value) for name, value in request.versions.items()},
         judges={text(name): text(version) for name, version in request.judges.items()},
         protocol_version=request.protocol_version,
+        instance_id=request.instance_id,
+        new_process=request.new_process,
     )
 
 
@@ -74,6 +76,7 @@ def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
         acquire_id=request.acquire_id,
         worker_id=parse_worker_name(request.worker),
         slot=request.slot,
+        secret=request.worker_secret,
     )
 
 

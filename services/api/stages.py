@@ -28,7 +28,7 @@ from services.usecases.complete import complete_stage
 from services.usecases.confirm import confirm_dispatch
 from services.usecases.context import Context
 from services.usecases.fail import fail_stage
-from services.usecases.heartbeat import worker_heartbeat
+from services.usecases.heartbeat import Heartbeat, worker_heartbeat
 from services.usecases.inputs import NamedInput
 from services.usecases.publish import MAX_MESSAGES, Batch, publish_events
 from services.usecases.register import register_worker
@@ -49,26 +49,32 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     ) -> stage_pb2.RegisterWorkerResponse:
         """Let a worker in."""
         command = await apart(request.ByteSize(), register_from_proto, request)
-        await register_worker(self._context, command)
+        registration = await register_worker(self._context, command)
         settings = self._context.settings
         return stage_pb2.RegisterWorkerResponse(
             name=worker_name(command.worker_id),
             heartbeat_interval=_duration(settings.heartbeat_interval),
             lease_duration=_duration(settings.lease_seconds),
+            worker_secret=registration.secret,
+            worker_directive=_directive(
+                Directive.DRAIN if registration.drained else Directive.CONTINUE
+            ),
         )
 
     async def WorkerHeartbeat(
         self, request: stage_pb2.WorkerHeartbeatRequest, context: Rpc
     ) -> stage_pb2.WorkerHeartbeatResponse:
         """Keep a worker and all its leases alive."""
-        leases, worker = await worker_heartbeat(
-            self._context,
+        heartbeat = Heartbeat(
             parse_worker_name(request.worker),
             list(request.lease_tokens),
             draining=request.draining,
             quarantine=request.quarantine,
             broker_error=text(request.broker_error),
+            secret=request.worker_secret,
+            ended=request.ended,
         )
+        leases, worker = await worker_heartbeat(self._context, heartbeat)
         return stage_pb2.WorkerHeartbeatResponse(
             lease_directives=map(_directive, leases), worker_directive=_directive(worker)
         )

@@ -24,7 +24,10 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     ) -> worker_pb2.ListWorkersResponse:
         """Workers, by name."""
         found, token = await fleet.list_workers(
-            self._context, size=request.page_size, token=request.page_token
+            self._context,
+            size=request.page_size,
+            token=request.page_token,
+            everyone=request.all,
         )
         return worker_pb2.ListWorkersResponse(
             workers=map(worker_to_proto, found), next_page_token=token
@@ -43,6 +46,20 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         """Let a worker finish what it runs and take no more."""
         worker_id = parse_worker_name(request.name, "name")
         return worker_to_proto(await fleet.drain_worker(self._context, worker_id))
+
+    async def UndrainWorker(
+        self, request: worker_pb2.UndrainWorkerRequest, context: Rpc
+    ) -> worker_pb2.Worker:
+        """Let a drained worker take stages again."""
+        worker_id = parse_worker_name(request.name, "name")
+        return worker_to_proto(await fleet.undrain_worker(self._context, worker_id))
+
+    async def ForgetWorker(
+        self, request: worker_pb2.ForgetWorkerRequest, context: Rpc
+    ) -> worker_pb2.ForgetWorkerResponse:
+        """Remove a worker that is offline."""
+        await fleet.forget_worker(self._context, parse_worker_name(request.name, "name"))
+        return worker_pb2.ForgetWorkerResponse()
 
     async def ListPools(
         self, request: worker_pb2.ListPoolsRequest, context: Rpc

@@ -6,6 +6,7 @@ class                  gRPC code             meaning
 InvalidInput           INVALID_ARGUMENT      fields are wrong; names all of them at once
 NotFound               NOT_FOUND             the named thing does not exist
 AlreadyExists          ALREADY_EXISTS        the name or request id is taken by something else
+PermissionDenied       PERMISSION_DENIED     the caller is not who may do this
 FailedPrecondition     FAILED_PRECONDITION   the state of the thing does not allow it
 Aborted                ABORTED               another call got in between; try again
 OutOfRange             OUT_OF_RANGE          an offset lies past the end
@@ -40,6 +41,8 @@ class Code(enum.IntEnum):
     """The named thing does not exist."""
     ALREADY_EXISTS = 6
     """The name is taken."""
+    PERMISSION_DENIED = 7
+    """The caller may not do this."""
     RESOURCE_EXHAUSTED = 8
     """A limit is exceeded."""
     FAILED_PRECONDITION = 9
@@ -105,6 +108,12 @@ class AlreadyExists(TailraceError):
     """ALREADY_EXISTS: the name, or the request id, is taken by something else."""
 
     code = Code.ALREADY_EXISTS
+
+
+class PermissionDenied(TailraceError):
+    """PERMISSION_DENIED: the caller is not who may do this."""
+
+    code = Code.PERMISSION_DENIED
 
 
 class FailedPrecondition(TailraceError):

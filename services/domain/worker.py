@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,8 +50,34 @@ class Worker:
     """When it registered."""
     heartbeat_time: datetime
     """When its last heartbeat arrived."""
+    instance_digest: str
+    """:func:`digest` of the instance that its name is bound to; empty if it is bound to none."""
+    secret_digest: str
+    """:func:`digest` of the secret that it got when it registered."""
+    drained: bool
+    """Whether an operator's drain is in force."""
     broker_error: str = ""
     """Why it has no connection to the broker; empty if it has one."""
+
+    def is_instance(self, instance_id: str, hostname: str) -> bool:
+        """Return whether this is the worker's own instance, on its host.
+
+        A copied work folder, as in an image of a machine, has the same id on several hosts.
+        """
+        return self.hostname == hostname and _has(self.instance_digest, instance_id)
+
+    def opens(self, secret: str) -> bool:
+        """Return whether this is the secret that the worker got when it registered."""
+        return _has(self.secret_digest, secret)
+
+
+def digest(secret: str) -> str:
+    """Return what is stored of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _has(stored: str, secret: str) -> bool:
+    return hmac.compare_digest(stored, digest(secret))
 
 
 def worker_name(worker_id: str) -> str:

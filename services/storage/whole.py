@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import Run
 from services.domain.stage import Stage
-from services.domain.worker import WorkerState
+from services.domain.worker import Worker
 from services.storage import workers
 from services.storage.runs import COLUMNS, missing, rows_named, run_of, runs
 from services.storage.stages import stage_of, stages
@@ -26,7 +26,7 @@ _WHOLE = (
 # Rows are locked as they come: the run with its first stage, so that whoever has the run has all.
 # SQLite leaves FOR UPDATE out: its one writer is the lock.
 _HELD = _WHOLE.where(runs.c.uid == sa.bindparam("uid")).with_for_update(of=[runs, stages])
-_HELD_FOR = _HELD.add_columns(workers.STATE)
+_HELD_FOR = _HELD.outerjoin(workers.workers, workers.IS_GIVEN).add_columns(*workers.COLUMNS)
 
 
 WholeRun = tuple[Run, list[Stage]]
@@ -48,12 +48,12 @@ async def hold(conn: AsyncConnection, uid: str) -> WholeRun | None:
 
 async def hold_for(
     conn: AsyncConnection, uid: str, worker_id: str
-) -> tuple[WorkerState | None, WholeRun | None]:
-    """As :func:`hold`, with the state of a worker that asks, if it is known."""
+) -> tuple[Worker | None, WholeRun | None]:
+    """As :func:`hold`, with the worker that asks, if it is known."""
     rows = [*await conn.execute(_HELD_FOR, {"uid": uid, "worker_id": worker_id})]
     if rows:
-        return rows[0][-1], _whole(rows)
-    return await conn.scalar(sa.select(workers.STATE), {"worker_id": worker_id}), None
+        return workers.worker_of(rows[0][-len(workers.COLUMNS) :]), _whole(rows)
+    return await workers.get(conn, worker_id), None
 
 
 def _whole(rows: Sequence[sa.Row[Any]]) -> WholeRun | None:

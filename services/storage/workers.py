@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,11 +38,29 @@ workers = sa.Table(
     sa.Column("register_time", UtcDateTime, nullable=False),
     sa.Column("heartbeat_time", UtcDateTime, nullable=False),
     sa.Column("broker_error", sa.String(MAX_PROBLEM), nullable=False, server_default=""),
+    sa.Column("instance_digest", sa.String(64), nullable=False),
+    sa.Column("secret_digest", sa.String(64), nullable=False),
+    sa.Column("drained", sa.Boolean(create_constraint=False), nullable=False),
 )
 """Worker processes that ever registered; one that serves all projects is in ``default``."""
 
 IS_ONLINE = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.state == WorkerState.ONLINE)
 """Whether a worker takes stages."""
+
+
+IS_GIVEN = sa.and_(
+    workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
+)
+"""The worker with id ``worker_id``."""
+
+COLUMNS = [column for column in workers.c if column.name != "project"]
+"""Columns of a worker, for statements that join it to others."""
+
+
+def worker_of(values: Sequence[Any]) -> Worker | None:
+    """Return the worker of a row's :data:`COLUMNS`; ``None`` where none was joined."""
+    fields = dict(zip((column.name for column in COLUMNS), values, strict=True))
+    return None if fields["worker_id"] is None else Worker(**fields)
 
 
 async def register(conn: AsyncConnection, worker: Worker) -> None:
@@ -56,21 +75,26 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     return None if row is None else Worker(**row)
 
 
-async def beat_all(conn: AsyncConnection, draining: Mapping[str, bool]) -> dict[str, Worker]:
-    """Count a heartbeat of each worker; the known ones by id, as they are then.
-
-    One that drains goes on to do so, whatever its next heartbeats say.
-    """
-    in_fleet = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(draining))
+async def hold(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Worker]:
+    """Lock workers until the transaction ends; the known ones by id."""
+    in_fleet = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(worker_ids))
     # Rows are always locked in one order, or two replicas could block each other.
     lock = _SELECT.where(in_fleet).order_by(workers.c.worker_id).with_for_update()
+    rows = (await conn.execute(lock)).mappings()
+    return {row["worker_id"]: Worker(**row) for row in rows}
+
+
+async def beat_all(
+    conn: AsyncConnection, held: Iterable[Worker], states: Mapping[str, WorkerState]
+) -> dict[str, Worker]:
+    """Count a heartbeat of each of the locked workers; by id, as they are then."""
     now = utc_now()
-    known = {}
-    for row in (await conn.execute(lock)).mappings():
-        before = Worker(**row)
-        drains = draining[before.worker_id] or before.state is WorkerState.DRAINING
-        state = WorkerState.DRAINING if drains else WorkerState.ONLINE
-        known[before.worker_id] = dataclasses.replace(before, state=state, heartbeat_time=now)
+    known = {
+        worker.worker_id: dataclasses.replace(
+            worker, state=states[worker.worker_id], heartbeat_time=now
+        )
+        for worker in held
+    }
     for state in {worker.state for worker in known.values()}:
         ids = [worker_id for worker_id, worker in known.items() if worker.state is state]
         values: dict[str, Any] = {"state": state, "heartbeat_time": now}
@@ -81,10 +105,19 @@ async def beat_all(conn: AsyncConnection, draining: Mapping[str, bool]) -> dict[
     return known
 
 
-async def drain(conn: AsyncConnection, worker_id: str) -> bool:
-    """Have a worker take no more; whether it is there to hear of it."""
-    statement = sa.update(workers).where(_is(worker_id), workers.c.state != WorkerState.OFFLINE)
-    return (await conn.execute(statement.values(state=WorkerState.DRAINING))).rowcount == 1
+async def set_drained(conn: AsyncConnection, worker_id: str, *, drained: bool) -> None:
+    """Put an operator's drain in force or end it; a worker that is alive drains, or does not."""
+    mark = sa.update(workers).where(_is(worker_id)).values(drained=drained)
+    await conn.execute(mark)
+    state = WorkerState.DRAINING if drained else WorkerState.ONLINE
+    alive = sa.update(workers).where(_is(worker_id), workers.c.state != WorkerState.OFFLINE)
+    await conn.execute(alive.values(state=state))
+
+
+async def forget(conn: AsyncConnection, worker_id: str) -> bool:
+    """Remove a worker that is OFFLINE; whether it was so."""
+    statement = sa.delete(workers).where(_is(worker_id), workers.c.state == WorkerState.OFFLINE)
+    return (await conn.execute(statement)).rowcount == 1
 
 
 async def note_problems(
@@ -129,9 +162,17 @@ async def count_by_state(conn: AsyncConnection) -> dict[WorkerState, int]:
     return {state: int(count) for state, count in rows}
 
 
-async def page(conn: AsyncConnection, *, after: str, limit: int) -> list[Worker]:
-    """Workers by id, after the one with id ``after``."""
+async def page(
+    conn: AsyncConnection, *, after: str, limit: int, seen_since: datetime | None = None
+) -> list[Worker]:
+    """Workers by id, after the one with id ``after``.
+
+    With ``seen_since`` without those that are OFFLINE and were not heard of since then.
+    """
     query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id > after)
+    if seen_since is not None:
+        is_alive = workers.c.state != WorkerState.OFFLINE
+        query = query.where(is_alive | (workers.c.heartbeat_time >= seen_since))
     rows = await conn.execute(query.order_by(workers.c.worker_id).limit(limit))
     return [Worker(**row) for row in rows.mappings()]
 
@@ -140,11 +181,6 @@ def _is(worker_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == worker_id)
 
 
-_SELECT = sa.select(*(column for column in workers.c if column.name != "project"))
-_IS_GIVEN = sa.and_(
-    workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
-)
-_GET = _SELECT.where(_IS_GIVEN)
-STATE = sa.select(workers.c.state).where(_IS_GIVEN).scalar_subquery()
-"""The state of the worker with id ``worker_id``, for other statements to ask along with theirs."""
+_SELECT = sa.select(*COLUMNS)
+_GET = _SELECT.where(IS_GIVEN)
 _LIVE = _SELECT.where(workers.c.project == DEFAULT_PROJECT, workers.c.state != WorkerState.OFFLINE)

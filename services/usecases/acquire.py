@@ -11,7 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain import lease
 from services.domain.artifact import Artifact
 from services.domain.directive import StopReason
-from services.domain.errors import InvalidInput, NotFound
+from services.domain.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+)
 from services.domain.lease import LeaseToken
 from services.domain.run import Run, RunState
 from services.domain.stage import (
@@ -22,7 +28,7 @@ from services.domain.stage import (
     StageState,
     successor,
 )
-from services.domain.worker import WorkerState, worker_name
+from services.domain.worker import Worker, WorkerState, worker_name
 from services.meanwhile import meanwhile
 from services.storage import artifacts, attempts, outbox
 from services.storage.columns import utc_now
@@ -43,6 +49,8 @@ class Acquire:
     acquire_id: str
     worker_id: str
     slot: str
+    secret: str
+    """What the worker got when it registered."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,9 @@ async def acquire_stage(
         worker, held = await hold_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
-        answer = await _answer(conn, held, command, draining=worker is WorkerState.DRAINING)
+        if not worker.opens(command.secret):
+            raise foreign_worker(command.worker_id)
+        answer = await _answer(conn, held, command, worker)
         response = meanwhile(respond, answer)
     if isinstance(answer, Order):
         context.wakeups.wake(answer.run.uid)
@@ -104,8 +114,17 @@ def unknown_worker(worker_id: str) -> NotFound:
     return NotFound("WORKER_UNKNOWN", f"{worker_name(worker_id)} is not registered: register it")
 
 
+def foreign_worker(worker_id: str) -> PermissionDenied:
+    """The error for a call under a name that another process registered since, or this one."""
+    return PermissionDenied(
+        "WORKER_SECRET",
+        f"the call does not carry the secret that {worker_name(worker_id)} got when it registered "
+        "last: register again; where another worker has the name, that is refused with its host",
+    )
+
+
 async def _answer(
-    conn: AsyncConnection, held: Held | None, command: Acquire, *, draining: bool
+    conn: AsyncConnection, held: Held | None, command: Acquire, worker: Worker
 ) -> Answer:
     stage = None if held is None else held.stage(command.task_id.stage)
     if held is None or stage is None:
@@ -124,9 +143,33 @@ async def _answer(
         return Stop(StopReason.STALE)
     if stage.state is not StageState.QUEUED:
         return Stop(StopReason.STALE)
-    if draining:
+    if worker.state is WorkerState.DRAINING:
         return Stop(StopReason.DRAINING)
+    await _require_slot(conn, stage, command, worker)
     return await _grant(conn, held, stage, command)
+
+
+async def _require_slot(
+    conn: AsyncConnection, stage: Stage, command: Acquire, worker: Worker
+) -> None:
+    """Raise unless the stage is for a pool of the worker's, and the slot is its own and free."""
+    name = worker_name(command.worker_id)
+    if stage.pool not in worker.pools:
+        pools = ", ".join(worker.pools)
+        raise FailedPrecondition(
+            "POOL_NOT_SERVED", f"the stage is for pool {stage.pool}, and {name} serves {pools}"
+        )
+    if command.slot not in (slot["id"] for slot in worker.slots):
+        raise FailedPrecondition(
+            "SLOT_UNKNOWN", f"{name} did not register slot {command.slot}: register again"
+        )
+    for attempt in await attempts.running(conn, command.worker_id):
+        if attempt.slot == command.slot:
+            raise Aborted(
+                "SLOT_BUSY",
+                f"slot {command.slot} of {name} still has the lease of stage {attempt.stage_id} of "
+                f"run {attempt.run_uid}: report it, or wait until it expires",
+            )
 
 
 async def _repeat(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Answer:

@@ -13,12 +13,16 @@ from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import TaskId
 
 
-async def expire_attempt(context: Context, seen: Attempt) -> bool:
-    """End an attempt unless a heartbeat was counted since ``seen`` was read; whether it was so."""
+async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> bool:
+    """End an attempt unless a heartbeat was counted since ``seen`` was read; whether it was so.
+
+    ``reason`` is for people, by default that its heartbeats stopped.
+    """
     error = StageError(
         code=Code.UNAVAILABLE,
         reason="LEASE_EXPIRED",
-        message=f"{worker_name(seen.worker_id)} sent no heartbeat for a whole lease: its process "
+        message=reason
+        or f"{worker_name(seen.worker_id)} sent no heartbeat for a whole lease: its process "
         "or host died, or it cannot reach the control plane",
         retryable=True,
     )

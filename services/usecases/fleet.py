@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +13,9 @@ from services.domain.pagination import decode_page_token, encode_page_token, pag
 from services.domain.run import run_name
 from services.domain.worker import Worker, WorkerState, worker_name
 from services.storage import attempts, outbox, runs, workers
+from services.storage.columns import utc_now
 from services.usecases.context import Context
+from services.wakeups import OUTBOX
 
 DEFAULT_PAGE = 100
 """Workers of a page when the request does not say."""
@@ -45,12 +48,20 @@ class PoolView:
     """Of the workers, how many have no connection to the broker."""
 
 
-async def list_workers(context: Context, *, size: int, token: str) -> tuple[list[WorkerView], str]:
-    """A page of workers by name, and the next page's token. Raises ``InvalidInput``."""
+async def list_workers(
+    context: Context, *, size: int, token: str, everyone: bool = False
+) -> tuple[list[WorkerView], str]:
+    """A page of workers by name, and the next page's token. Raises ``InvalidInput``.
+
+    Workers that have been offline for long are left out, unless ``everyone`` is asked for.
+    """
     position = decode_page_token(token, "workers", [str])
     limit = page_size(size, default=DEFAULT_PAGE)
+    expiry = timedelta(seconds=context.settings.worker_expiry_seconds)
+    seen_since = None if everyone else utc_now() - expiry
+    after = position[0] if position else ""
     async with context.database.read() as conn:
-        found = await workers.page(conn, after=position[0] if position else "", limit=limit + 1)
+        found = await workers.page(conn, after=after, limit=limit + 1, seen_since=seen_since)
         occupied = await _occupied(conn)
     views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in found]
     views = fitting([(wire_size(str(view)), view) for view in views], limit)
@@ -66,19 +77,40 @@ async def get_worker(context: Context, worker_id: str) -> WorkerView:
 
 
 async def drain_worker(context: Context, worker_id: str) -> WorkerView:
-    """Let a worker finish what it runs and take no more.
+    """Let a worker finish what it runs and take no more until :func:`undrain_worker`.
 
-    Raises ``NotFound`` and ``FailedPrecondition`` (WORKER_OFFLINE).
+    Raises ``NotFound``.
+    """
+    return await _set_drained(context, worker_id, drained=True)
+
+
+async def undrain_worker(context: Context, worker_id: str) -> WorkerView:
+    """Let a drained worker take stages again. Raises ``NotFound``."""
+    view = await _set_drained(context, worker_id, drained=False)
+    context.wakeups.wake(OUTBOX)
+    return view
+
+
+async def forget_worker(context: Context, worker_id: str) -> None:
+    """Remove a worker that is offline.
+
+    Raises ``NotFound`` and ``FailedPrecondition`` (WORKER_ALIVE).
     """
     async with context.database.write() as conn:
-        drains = await workers.drain(conn, worker_id)
-        found = await _view(conn, worker_id)
-    if not drains:
-        raise FailedPrecondition(
-            "WORKER_OFFLINE",
-            f"{worker_name(worker_id)} is offline: it takes no stage, and would not hear of it",
-        )
-    return found
+        worker = await _known(conn, worker_id)
+        if not await workers.forget(conn, worker_id):
+            raise FailedPrecondition(
+                "WORKER_ALIVE",
+                f"{worker_name(worker_id)} is {worker.state}: only a worker that is OFFLINE can be "
+                "forgotten; drain it or stop it first",
+            )
+
+
+async def _set_drained(context: Context, worker_id: str, *, drained: bool) -> WorkerView:
+    async with context.database.write() as conn:
+        if (await _known(conn, worker_id)).drained is not drained:
+            await workers.set_drained(conn, worker_id, drained=drained)
+        return await _view(conn, worker_id)
 
 
 async def list_pools(context: Context) -> list[PoolView]:
@@ -102,13 +134,18 @@ def _pool(
 
 
 async def _view(conn: AsyncConnection, worker_id: str) -> WorkerView:
+    worker = await _known(conn, worker_id)
+    return WorkerView(worker, (await _occupied(conn)).get(worker_id, {}))
+
+
+async def _known(conn: AsyncConnection, worker_id: str) -> Worker:
     worker = await workers.get(conn, worker_id)
     if worker is None:
         raise NotFound(
             "WORKER_NOT_FOUND",
             f"{worker_name(worker_id)} does not exist; `tailrace workers list` names all",
         )
-    return WorkerView(worker, (await _occupied(conn)).get(worker_id, {}))
+    return worker
 
 
 async def _occupied(conn: AsyncConnection) -> dict[str, dict[str, str]]:

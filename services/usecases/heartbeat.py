@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput, TailraceError
 from services.domain.lease import parse_token
 from services.domain.run import RunState
-from services.domain.worker import WorkerState
+from services.domain.worker import Worker, WorkerState
 from services.storage import attempts, workers
-from services.usecases.acquire import unknown_worker
+from services.usecases.acquire import foreign_worker, unknown_worker
 from services.usecases.context import Context
 from tailrace.formats.broker import MAX_PROBLEM
 from tailrace.formats.limits import MAX_QUARANTINE_REASON, MAX_SLOTS
@@ -31,39 +31,42 @@ class Heartbeat:
     draining: bool
     quarantine: Mapping[str, str]
     """Why which slots take no stage."""
+    secret: str
+    """What the worker got when it registered."""
     broker_error: str = ""
     """Why the worker has no connection to the broker; empty if it has one."""
+    ended: bool = False
+    """Whether the worker ends with it."""
+
+    def state(self, worker: Worker) -> WorkerState:
+        """Return the worker's state by this message."""
+        if self.ended:
+            return WorkerState.OFFLINE
+        drains = self.draining or worker.drained
+        return WorkerState.DRAINING if drains else WorkerState.ONLINE
 
 
 Directives = tuple[list[Directive], Directive]
 """One per token, in order, and one for the worker."""
 
 
-async def worker_heartbeat(
-    context: Context,
-    worker_id: str,
-    tokens: list[str],
-    *,
-    draining: bool,
-    quarantine: Mapping[str, str] | None = None,
-    broker_error: str = "",
-) -> Directives:
-    """Count a heartbeat for the worker and each lease; ``quarantine`` has reasons by slot.
+async def worker_heartbeat(context: Context, heartbeat: Heartbeat) -> Directives:
+    """Count a heartbeat for the worker and each lease.
 
-    Returns a directive per token, in order, and one for the worker. Raises ``InvalidInput`` and
-    ``NotFound`` (WORKER_UNKNOWN).
+    Returns a directive per token, in order, and one for the worker. Raises ``InvalidInput``,
+    ``NotFound`` (WORKER_UNKNOWN) and ``PermissionDenied`` (WORKER_SECRET).
     """
-    if len(tokens) > MAX_SLOTS:
-        raise InvalidInput.field("lease_tokens", f"has {len(tokens)} entries, at most {MAX_SLOTS}")
-    heartbeat = Heartbeat(
-        worker_id,
-        tokens,
-        draining,
-        checked_quarantine(quarantine or {}),
-        broker_error[:MAX_PROBLEM],
+    if len(heartbeat.tokens) > MAX_SLOTS:
+        raise InvalidInput.field(
+            "lease_tokens", f"has {len(heartbeat.tokens)} entries, at most {MAX_SLOTS}"
+        )
+    checked = replace(
+        heartbeat,
+        quarantine=checked_quarantine(heartbeat.quarantine),
+        broker_error=heartbeat.broker_error[:MAX_PROBLEM],
     )
     answer: Directives = await context.groups.submit(
-        context, count, heartbeat, gather_seconds=GATHER_SECONDS
+        context, count, checked, gather_seconds=GATHER_SECONDS
     )
     return answer
 
@@ -72,26 +75,36 @@ async def count(
     context: Context, heartbeats: Sequence[Heartbeat]
 ) -> list[Directives | TailraceError]:
     """Count the heartbeats of several workers in one transaction."""
-    draining = {beat.worker_id: beat.draining for beat in heartbeats}
     async with context.database.write() as conn:
-        known = await workers.beat_all(conn, draining)
-        heard = [beat for beat in heartbeats if beat.worker_id in known]
-        for beat in heard:
+        held = await workers.hold(conn, {beat.worker_id for beat in heartbeats})
+        sound = {
+            beat.worker_id: beat
+            for beat in heartbeats
+            if beat.worker_id in held and held[beat.worker_id].opens(beat.secret)
+        }
+        states = {name: beat.state(held[name]) for name, beat in sound.items()}
+        known = await workers.beat_all(conn, (held[name] for name in sound), states)
+        for beat in sound.values():
             await workers.note_problems(
                 conn, known[beat.worker_id], beat.quarantine, beat.broker_error
             )
-        leases = {token: parse_token(token) for beat in heard for token in beat.tokens}
-        alive = await attempts.beat_all(conn, [lease for lease in leases.values() if lease])
-    answers: list[Directives | TailraceError] = []
-    for beat in heartbeats:
-        worker = known.get(beat.worker_id)
-        if worker is None:
-            answers.append(unknown_worker(beat.worker_id))
-            continue
-        directives = [_directive(alive.get(token)) for token in beat.tokens]
-        drains = worker.state is WorkerState.DRAINING
-        answers.append((directives, Directive.DRAIN if drains else Directive.CONTINUE))
-    return answers
+        tokens = [token for beat in sound.values() for token in beat.tokens]
+        leases = [lease for lease in map(parse_token, tokens) if lease is not None]
+        alive = await attempts.beat_all(conn, leases)
+    return [_answer(beat, held, alive) for beat in heartbeats]
+
+
+def _answer(
+    beat: Heartbeat, held: Mapping[str, Worker], alive: Mapping[str, RunState]
+) -> Directives | TailraceError:
+    worker = held.get(beat.worker_id)
+    if worker is None:
+        return unknown_worker(beat.worker_id)
+    if not worker.opens(beat.secret):
+        return foreign_worker(beat.worker_id)
+    directives = [_directive(alive.get(token)) for token in beat.tokens]
+    drains = beat.state(worker) is WorkerState.DRAINING
+    return directives, Directive.DRAIN if drains else Directive.CONTINUE
 
 
 def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from services.domain.stage import (
     StageState,
     backoff,
 )
-from services.domain.worker import WorkerState
+from services.domain.worker import Worker
 from services.storage import attempts, history, outbox, runs, stages, whole
 from services.storage.columns import utc_now
 from services.usecases.context import Context
@@ -69,10 +69,10 @@ async def hold(conn: AsyncConnection, run_uid: str) -> Held | None:
 
 async def hold_for(
     conn: AsyncConnection, run_uid: str, worker_id: str
-) -> tuple[WorkerState | None, Held | None]:
-    """Lock a run and its stages; with the state of the worker that asks, if it is known."""
-    state, found = await whole.hold_for(conn, run_uid, worker_id)
-    return state, None if found is None else Held(*found)
+) -> tuple[Worker | None, Held | None]:
+    """Lock a run and its stages; with the worker that asks, if it is known."""
+    worker, found = await whole.hold_for(conn, run_uid, worker_id)
+    return worker, None if found is None else Held(*found)
 
 
 async def open_lease(conn: AsyncConnection, token: str) -> Leased:

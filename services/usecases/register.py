@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from typing import Any
 
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.names import id_violations
-from services.domain.worker import Worker, WorkerState
-from services.storage import workers
+from services.domain.worker import Worker, WorkerState, digest, worker_name
+from services.storage import attempts, workers
 from services.storage.columns import utc_now
+from services.storage.locks import advisory_lock
 from services.usecases.context import Context
+from services.usecases.expire import expire_attempt
 from services.wakeups import OUTBOX
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
@@ -20,6 +23,10 @@ from tailrace.formats.schema import Violation
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
 """The protocol versions that are spoken here: this one and the one before."""
+
+
+MIN_INSTANCE_ID = 16
+"""Shortest instance id: whoever guesses it takes the worker's name over."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,28 @@ class RegisterWorker:
     judges: dict[str, str]
     """Judges beside the built-in ones, with their versions."""
     protocol_version: int
+    instance_id: str
+    """Secret of the installation that the name is bound to."""
+    new_process: bool
+    """Whether the process executes nothing yet."""
 
 
-async def register_worker(context: Context, command: RegisterWorker) -> None:
-    """Store the worker in place of an earlier one of the same id; leases are not touched.
+@dataclass(frozen=True)
+class Registration:
+    """What a registered worker learns."""
 
-    Raises ``InvalidInput`` and ``FailedPrecondition`` (PROTOCOL_UNSUPPORTED).
+    secret: str
+    """Goes with its heartbeats and deliveries; a later registration makes another."""
+    drained: bool
+    """Whether an operator's drain is in force."""
+
+
+async def register_worker(context: Context, command: RegisterWorker) -> Registration:
+    """Store the worker in place of an earlier one of the same id.
+
+    Attempts that an earlier process executed under this name end at once if the process is a new
+    one. Raises ``InvalidInput`` and ``FailedPrecondition`` (PROTOCOL_UNSUPPORTED,
+    WORKER_NAME_TAKEN).
     """
     _check(command)
     if command.protocol_version not in SUPPORTED_PROTOCOLS:
@@ -50,6 +73,7 @@ async def register_worker(context: Context, command: RegisterWorker) -> None:
             f"the worker speaks protocol {command.protocol_version}, this control plane {known}: "
             "install the same version of tailrace on both",
         )
+    secret = secrets.token_urlsafe(32)
     now = utc_now()
     worker = Worker(
         worker_id=command.worker_id,
@@ -63,14 +87,47 @@ async def register_worker(context: Context, command: RegisterWorker) -> None:
         heartbeats=0,
         register_time=now,
         heartbeat_time=now,
+        instance_digest=digest(command.instance_id),
+        secret_digest=digest(secret),
+        drained=False,
     )
     async with context.database.write() as conn:
+        # A name that is new has no row to lock.
+        await advisory_lock(conn, f"worker {command.worker_id}")
+        before = (await workers.hold(conn, [command.worker_id])).get(command.worker_id)
+        if before is not None:
+            _require_own(before, command)
+            state = WorkerState.DRAINING if before.drained else WorkerState.ONLINE
+            worker = replace(worker, state=state, drained=before.drained)
         await workers.register(conn, worker)
+        orphans = await attempts.running(conn, command.worker_id) if command.new_process else []
+    reason = (
+        f"{worker_name(command.worker_id)} was started again while it executed this: its last "
+        "process ended without a report"
+    )
+    for orphan in orphans:
+        await expire_attempt(context, orphan, reason)
     context.wakeups.wake(OUTBOX)
+    return Registration(secret, worker.drained)
+
+
+def _require_own(before: Worker, command: RegisterWorker) -> None:
+    """Raise ``FailedPrecondition`` where a live worker of another instance has the name."""
+    is_free = before.state is WorkerState.OFFLINE or not before.instance_digest
+    if is_free or before.is_instance(command.instance_id, command.hostname):
+        return
+    raise FailedPrecondition(
+        "WORKER_NAME_TAKEN",
+        f"{worker_name(command.worker_id)} is a live worker on host {before.hostname!r}, so "
+        f"this one on host {command.hostname!r} needs another name (TAILRACE_WORKER_NAME); to take "
+        "the name over, stop that worker and wait until it is OFFLINE",
+    )
 
 
 def _check(command: RegisterWorker) -> None:
     found = id_violations("worker_id", command.worker_id)
+    if not MIN_INSTANCE_ID <= len(command.instance_id) <= 128:
+        found.append(Violation("instance_id", f"must have {MIN_INSTANCE_ID} to 128 characters"))
     if len(command.hostname) > 256:
         found.append(Violation("hostname", "has more than 256 characters"))
     if not 1 <= len(command.pools) <= MAX_POOLS:

@@ -82,6 +82,11 @@ class Child:
             return f"killed by {signal.Signals(-status).name}"
         return f"exit status {status}"
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether it has ended with status 0."""
+        return self._process.poll() == 0
+
     def obituary(self) -> str:
         """That it ended and how, the end of its log as short text, and the log's path."""
         # Whoever is killed has not said why.

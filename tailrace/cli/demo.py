@@ -72,6 +72,8 @@ def demo(
         out.print("starting broker, control plane and worker ...")
         with Stack(kept, listen="127.0.0.1:0") as stack:
             try:
+                for name in stack.drained:
+                    out.print(f"{name} is drained: it takes no stage until it is undrained")
                 run = asyncio.run(_run_while_tending(stack, spec, out))
                 with Client(stack.server) as client:
                     _show(client, run, folder, out, as_json)

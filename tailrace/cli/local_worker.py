@@ -22,11 +22,13 @@ _MAX_WAIT = 16.0
 class LocalWorker:
     """A worker that outlives its process; the control plane hands out again what it executed.
 
-    ``spawn`` starts the process; it is called from the thread that calls :meth:`tend`.
+    ``spawn`` starts the process; it is called from the thread that calls :meth:`tend`. ``name`` is
+    what the control plane calls it.
     """
 
-    def __init__(self, spawn: Callable[[], Child]) -> None:
+    def __init__(self, spawn: Callable[[], Child], name: str) -> None:
         self._spawn = spawn
+        self._name = name
         self._restarts = 0
         self._started = time.monotonic()
         self._due: float | None = None
@@ -36,7 +38,8 @@ class LocalWorker:
     def tend(self) -> str | None:
         """Start it again once it has ended and waited; what happened, in a sentence.
 
-        The wait doubles from 1 to 16 seconds. Raises ``CommandError`` when it ends again and again.
+        The wait doubles from 1 to 16 seconds. Raises ``CommandError`` when it ends again and again;
+        an end without fault, as after a drain, is none of these.
         """
         now = time.monotonic()
         if self._due is not None:
@@ -50,6 +53,13 @@ class LocalWorker:
             return f"{self.child.name} is started again"
         if self.child.end is None:
             return None
+        if self.child.ended_well:
+            self._restarts = 0
+            self._due = now + _FIRST_WAIT
+            return (
+                f"the {self.child.name} has finished and ended, as after a drain; it is started "
+                f"again, and if it is drained, it waits for `tailrace workers undrain {self._name}`"
+            )
         if now - self._started > STANDING_SECONDS:
             self._restarts = 0
         if self._restarts == MAX_RESTARTS:

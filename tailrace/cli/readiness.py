@@ -37,10 +37,14 @@ def is_serving(address: str) -> bool | None:
     return True if answer.status == health_pb2.HealthCheckResponse.SERVING else None
 
 
-def is_online(client: Client, name: str, since: float) -> bool | None:
-    """``True`` once the worker has registered after ``since`` (seconds since the epoch)."""
+def registered_worker(client: Client, name: str, since: float) -> worker_pb2.Worker | None:
+    """The worker once it has registered after ``since`` (seconds since the epoch).
+
+    It is then online, unless an operator has drained it.
+    """
     for worker in client.list_workers():
         registered = worker.register_time.ToNanoseconds() / 1e9 >= since
         if worker.name == name and registered:
-            return worker.state == worker_pb2.WORKER_STATE_ONLINE or None
+            online = worker.state == worker_pb2.WORKER_STATE_ONLINE
+            return worker if online or worker.drained else None
     return None

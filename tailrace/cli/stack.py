@@ -24,7 +24,7 @@ from tailrace.cli.broker import start_broker
 from tailrace.cli.child import Child
 from tailrace.cli.listen import require_free
 from tailrace.cli.local_worker import LocalWorker
-from tailrace.cli.readiness import is_online, is_serving, listening_address
+from tailrace.cli.readiness import is_serving, listening_address, registered_worker
 from tailrace.cli.report import CommandError
 from tailrace.client.blocking import Client
 from tailrace.formats.endpoint_access import PLACES_VARIABLE
@@ -92,6 +92,8 @@ class Stack:
         self.data_dir = data_dir.resolve()
         self.server = ""
         """``host:port`` of the control plane, once it listens."""
+        self.drained: list[str] = []
+        """Its workers that take no stage because an operator drained them before."""
         self._listen = listen
         self._workers = workers
         self._database_url = database_url or (
@@ -186,13 +188,16 @@ class Stack:
     def _start_workers(self, broker_url: str) -> None:
         began = time.time()
         for number in range(1, self._workers + 1):
-            self._local_workers.append(LocalWorker(partial(self._worker, number, broker_url)))
+            spawn = partial(self._worker, number, broker_url)
+            self._local_workers.append(LocalWorker(spawn, _worker_name(number)))
         with Client(self.server) as client:
             for number, worker in enumerate(self._local_workers, start=1):
                 wanted = f"workers/{_worker_name(number)}"
-                worker.child.wait_for(
-                    partial(is_online, client, wanted, began), _WORKER_READY_SECONDS
+                registered = worker.child.wait_for(
+                    partial(registered_worker, client, wanted, began), _WORKER_READY_SECONDS
                 )
+                if registered.drained:
+                    self.drained.append(_worker_name(number))
 
     def _worker(self, number: int, broker_url: str) -> Child:
         env = {

@@ -49,7 +49,8 @@ def up(
 
     SQLite and an embedded Valkey are used unless other URLs are given. Workers take their further
     settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment. A worker that ends is
-    started again; when broker or control plane ends, everything is stopped.
+    started again, and stays drained if it was; when broker or control plane ends, everything is
+    stopped.
     """
     out = output.console()
     stack = Stack(
@@ -70,6 +71,8 @@ def up(
                     f"whoever reaches {stack.server} may do everything: clients need no token yet",
                     style="yellow",
                 )
+            for name in stack.drained:
+                out.print(f"{name} is drained: tailrace workers undrain {name} lets it take stages")
             out.print("Ctrl-C stops everything")
             while True:
                 for news in stack.tend():

@@ -17,10 +17,17 @@ Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name of the worker.
 
 
 @app.command("list")
-def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
+def list_(
+    everyone: Annotated[
+        bool, typer.Option("--all", help="List workers that have been offline for long, too.")
+    ] = False,
+    limit: Limit = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
     """List workers with their slots."""
     with connect(server) as client:
-        found = list(client.list_workers(limit=limit))
+        found = list(client.list_workers(limit=limit, everyone=everyone))
     if as_json:
         output.print_messages(found)
         return
@@ -50,9 +57,29 @@ def get(worker: Name, server: Server = None, as_json: Json = False) -> None:
 
 @app.command("drain")
 def drain(worker: Name, server: Server = None, as_json: Json = False) -> None:
-    """Let a worker finish what it runs and take no more; it then ends."""
+    """Let a worker finish what it runs and take no more; it then ends.
+
+    A worker that is started again under its name takes no stage until it is undrained.
+    """
     with connect(server) as client:
         _print(client.drain_worker(worker), as_json)
+
+
+@app.command("undrain")
+def undrain(worker: Name, server: Server = None, as_json: Json = False) -> None:
+    """Let a drained worker take stages again.
+
+    It does so at once if it was started again since it was drained, else with its next start.
+    """
+    with connect(server) as client:
+        _print(client.undrain_worker(worker), as_json)
+
+
+@app.command("forget")
+def forget(worker: Name, server: Server = None) -> None:
+    """Remove a worker that is offline from the lists, with its drain."""
+    with connect(server) as client:
+        client.forget_worker(worker)
 
 
 def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
@@ -76,6 +103,8 @@ def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
 
 def _state(worker: worker_pb2.Worker) -> str:
     state = enum_word(worker_pb2.WorkerState.DESCRIPTOR, worker.state).upper()
+    if worker.state == worker_pb2.WORKER_STATE_OFFLINE and worker.drained:
+        return f"{state}, drained"
     return f"{state}, NO BROKER" if _is_cut_off(worker) else state
 
 

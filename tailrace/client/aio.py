@@ -125,6 +125,8 @@ class AsyncClient:
     list_workers = _paged(workers.list_workers)
     get_worker = _unary(workers.get_worker)
     drain_worker = _unary(workers.drain_worker)
+    undrain_worker = _unary(workers.undrain_worker)
+    forget_worker = _unary(workers.forget_worker)
     list_pools = _unary(workers.list_pools)
 
     @cached_property

@@ -123,6 +123,8 @@ class Client:
     list_workers = _paged(workers.list_workers)
     get_worker = _unary(workers.get_worker)
     drain_worker = _unary(workers.drain_worker)
+    undrain_worker = _unary(workers.undrain_worker)
+    forget_worker = _unary(workers.forget_worker)
     list_pools = _unary(workers.list_pools)
 
     def close(self) -> None:

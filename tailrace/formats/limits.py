@@ -173,6 +173,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "slots": Bound(count=MAX_SLOTS),
         "versions": Bound(count=64, key=128, text=256, free=True),
         "judges": Bound(count=MAX_JUDGES, key=128, text=128, free=True),
+        "instance_id": _NAME,
     },
     "Slot": {
         "id": _NAME,
@@ -188,6 +189,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
             count=MAX_SLOTS, key=128, text=MAX_QUARANTINE_REASON, later=True, free=True
         ),
         "broker_error": Bound(text=MAX_PROBLEM, later=True, free=True),
+        "worker_secret": _TOKEN,
     },
     "AcquireStageRequest": {
         "run_uid": _NAME,
@@ -195,6 +197,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "acquire_id": _TOKEN,
         "worker": _NAME,
         "slot": _NAME,
+        "worker_secret": _TOKEN,
     },
     "PublishEventsRequest": {
         "lease_token": _TOKEN,
@@ -259,6 +262,8 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "ListWorkersRequest": {"page_token": _PAGE_TOKEN},
     "GetWorkerRequest": {"name": _NAME},
     "DrainWorkerRequest": {"name": _NAME},
+    "UndrainWorkerRequest": {"name": _NAME},
+    "ForgetWorkerRequest": {"name": _NAME},
     # ArtifactService
     "WriteRequest": {"resource_name": _TOKEN, "data": Bound(text=CHUNK_BYTES)},
     "QueryWriteStatusRequest": {"resource_name": _TOKEN},

@@ -163,12 +163,20 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: builtins.int
     JUDGES_FIELD_NUMBER: builtins.int
+    INSTANCE_ID_FIELD_NUMBER: builtins.int
+    NEW_PROCESS_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """Id: 1-63 of a-z, 0-9, '-', letter first; unique per worker process."""
     hostname: builtins.str
     """Name of its host."""
     protocol_version: builtins.int
     """Version of the worker protocol it speaks."""
+    instance_id: builtins.str
+    """Secret of the worker's installation, 16 to 128 characters: made once and kept in its work folder."""
+    new_process: builtins.bool
+    """Whether the process registers for the first time, so that it executes nothing: attempts that an
+    earlier process executed under this name are ended at once.
+    """
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Pools it serves."""
@@ -195,8 +203,10 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         protocol_version: builtins.int = ...,
         judges: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        instance_id: builtins.str = ...,
+        new_process: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["hostname", b"hostname", "judges", b"judges", "pools", b"pools", "protocol_version", b"protocol_version", "slots", b"slots", "versions", b"versions", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hostname", b"hostname", "instance_id", b"instance_id", "judges", b"judges", "new_process", b"new_process", "pools", b"pools", "protocol_version", b"protocol_version", "slots", b"slots", "versions", b"versions", "worker_id", b"worker_id"]) -> None: ...
 
 global___RegisterWorkerRequest = RegisterWorkerRequest
 
@@ -209,8 +219,16 @@ class RegisterWorkerResponse(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: builtins.int
     LEASE_DURATION_FIELD_NUMBER: builtins.int
+    WORKER_SECRET_FIELD_NUMBER: builtins.int
+    WORKER_DIRECTIVE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`workers/{worker}`."""
+    worker_secret: builtins.str
+    """Secret that WorkerHeartbeat and AcquireStage carry from now on, in place of an earlier one."""
+    worker_directive: global___Directive.ValueType
+    """CONTINUE, or DRAIN while an operator's drain is in force: consume nothing until a heartbeat
+    answers CONTINUE.
+    """
     @property
     def heartbeat_interval(self) -> google.protobuf.duration_pb2.Duration:
         """How often to send WorkerHeartbeat."""
@@ -225,9 +243,11 @@ class RegisterWorkerResponse(google.protobuf.message.Message):
         name: builtins.str = ...,
         heartbeat_interval: google.protobuf.duration_pb2.Duration | None = ...,
         lease_duration: google.protobuf.duration_pb2.Duration | None = ...,
+        worker_secret: builtins.str = ...,
+        worker_directive: global___Directive.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_duration", b"lease_duration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_duration", b"lease_duration", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heartbeat_interval", b"heartbeat_interval", "lease_duration", b"lease_duration", "name", b"name", "worker_directive", b"worker_directive", "worker_secret", b"worker_secret"]) -> None: ...
 
 global___RegisterWorkerResponse = RegisterWorkerResponse
 
@@ -258,6 +278,8 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     DRAINING_FIELD_NUMBER: builtins.int
     QUARANTINE_FIELD_NUMBER: builtins.int
     BROKER_ERROR_FIELD_NUMBER: builtins.int
+    WORKER_SECRET_FIELD_NUMBER: builtins.int
+    ENDED_FIELD_NUMBER: builtins.int
     worker: builtins.str
     """`workers/{worker}`."""
     draining: builtins.bool
@@ -266,6 +288,10 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     """Why the worker has no connection to the broker; empty when it has one. At most 300 characters
     are kept.
     """
+    worker_secret: builtins.str
+    """The secret that RegisterWorker gave the worker last."""
+    ended: builtins.bool
+    """Whether the worker ends with this message; it is OFFLINE at once."""
     @property
     def lease_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Tokens of all leases it holds."""
@@ -282,8 +308,10 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
         draining: builtins.bool = ...,
         quarantine: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         broker_error: builtins.str = ...,
+        worker_secret: builtins.str = ...,
+        ended: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "draining", b"draining", "lease_tokens", b"lease_tokens", "quarantine", b"quarantine", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "draining", b"draining", "ended", b"ended", "lease_tokens", b"lease_tokens", "quarantine", b"quarantine", "worker", b"worker", "worker_secret", b"worker_secret"]) -> None: ...
 
 global___WorkerHeartbeatRequest = WorkerHeartbeatRequest
 
@@ -323,6 +351,7 @@ class AcquireStageRequest(google.protobuf.message.Message):
     ACQUIRE_ID_FIELD_NUMBER: builtins.int
     WORKER_FIELD_NUMBER: builtins.int
     SLOT_FIELD_NUMBER: builtins.int
+    WORKER_SECRET_FIELD_NUMBER: builtins.int
     run_uid: builtins.str
     """Uid of the run, from the message."""
     stage: builtins.str
@@ -335,6 +364,8 @@ class AcquireStageRequest(google.protobuf.message.Message):
     """`workers/{worker}`."""
     slot: builtins.str
     """The slot that would run it."""
+    worker_secret: builtins.str
+    """The secret that RegisterWorker gave the worker last."""
     def __init__(
         self,
         *,
@@ -344,8 +375,9 @@ class AcquireStageRequest(google.protobuf.message.Message):
         acquire_id: builtins.str = ...,
         worker: builtins.str = ...,
         slot: builtins.str = ...,
+        worker_secret: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["acquire_id", b"acquire_id", "attempt", b"attempt", "run_uid", b"run_uid", "slot", b"slot", "stage", b"stage", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acquire_id", b"acquire_id", "attempt", b"attempt", "run_uid", b"run_uid", "slot", b"slot", "stage", b"stage", "worker", b"worker", "worker_secret", b"worker_secret"]) -> None: ...
 
 global___AcquireStageRequest = AcquireStageRequest
 

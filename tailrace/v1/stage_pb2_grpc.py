@@ -88,8 +88,11 @@ class StageServiceServicer(object):
     """
 
     def RegisterWorker(self, request, context):
-        """Announces a worker before it consumes. Registering again replaces the earlier entry.
-        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions), INVALID_ARGUMENT.
+        """Announces a worker before it consumes, and binds its name to its instance. The same instance may
+        register again at any time, which replaces the earlier entry and its secret; another one may once
+        the first is OFFLINE.
+        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+        both hosts), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +100,8 @@ class StageServiceServicer(object):
 
     def WorkerHeartbeat(self, request, context):
         """Keeps the worker and all its leases alive, one message for all of them.
-        Errors: NOT_FOUND (WORKER_UNKNOWN: register again).
+        Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
+        again, which may be refused).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +110,9 @@ class StageServiceServicer(object):
     def AcquireStage(self, request, context):
         """Asks for the right to execute what a broker message names. Never an error for a message that
         is late, doubled or unknown: those get STOP.
-        Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN).
+        Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
+        FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
+        still lives; try again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -29,8 +29,11 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.RegisterWorkerRequest,
         tailrace.v1.stage_pb2.RegisterWorkerResponse,
     ]
-    """Announces a worker before it consumes. Registering again replaces the earlier entry.
-    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions), INVALID_ARGUMENT.
+    """Announces a worker before it consumes, and binds its name to its instance. The same instance may
+    register again at any time, which replaces the earlier entry and its secret; another one may once
+    the first is OFFLINE.
+    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+    both hosts), INVALID_ARGUMENT.
     """
 
     WorkerHeartbeat: grpc.UnaryUnaryMultiCallable[
@@ -38,7 +41,8 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.WorkerHeartbeatResponse,
     ]
     """Keeps the worker and all its leases alive, one message for all of them.
-    Errors: NOT_FOUND (WORKER_UNKNOWN: register again).
+    Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
+    again, which may be refused).
     """
 
     AcquireStage: grpc.UnaryUnaryMultiCallable[
@@ -47,7 +51,9 @@ class StageServiceStub:
     ]
     """Asks for the right to execute what a broker message names. Never an error for a message that
     is late, doubled or unknown: those get STOP.
-    Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN).
+    Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
+    FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
+    still lives; try again).
     """
 
     PublishEvents: grpc.StreamStreamMultiCallable[
@@ -104,8 +110,11 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.RegisterWorkerRequest,
         tailrace.v1.stage_pb2.RegisterWorkerResponse,
     ]
-    """Announces a worker before it consumes. Registering again replaces the earlier entry.
-    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions), INVALID_ARGUMENT.
+    """Announces a worker before it consumes, and binds its name to its instance. The same instance may
+    register again at any time, which replaces the earlier entry and its secret; another one may once
+    the first is OFFLINE.
+    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+    both hosts), INVALID_ARGUMENT.
     """
 
     WorkerHeartbeat: grpc.aio.UnaryUnaryMultiCallable[
@@ -113,7 +122,8 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.WorkerHeartbeatResponse,
     ]
     """Keeps the worker and all its leases alive, one message for all of them.
-    Errors: NOT_FOUND (WORKER_UNKNOWN: register again).
+    Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
+    again, which may be refused).
     """
 
     AcquireStage: grpc.aio.UnaryUnaryMultiCallable[
@@ -122,7 +132,9 @@ class StageServiceAsyncStub:
     ]
     """Asks for the right to execute what a broker message names. Never an error for a message that
     is late, doubled or unknown: those get STOP.
-    Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN).
+    Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
+    FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
+    still lives; try again).
     """
 
     PublishEvents: grpc.aio.StreamStreamMultiCallable[
@@ -181,8 +193,11 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.RegisterWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.RegisterWorkerResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.RegisterWorkerResponse]]:
-        """Announces a worker before it consumes. Registering again replaces the earlier entry.
-        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions), INVALID_ARGUMENT.
+        """Announces a worker before it consumes, and binds its name to its instance. The same instance may
+        register again at any time, which replaces the earlier entry and its secret; another one may once
+        the first is OFFLINE.
+        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+        both hosts), INVALID_ARGUMENT.
         """
 
     @abc.abstractmethod
@@ -192,7 +207,8 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.WorkerHeartbeatResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.WorkerHeartbeatResponse]]:
         """Keeps the worker and all its leases alive, one message for all of them.
-        Errors: NOT_FOUND (WORKER_UNKNOWN: register again).
+        Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
+        again, which may be refused).
         """
 
     @abc.abstractmethod
@@ -203,7 +219,9 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tailrace.v1.stage_pb2.AcquireStageResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.AcquireStageResponse]]:
         """Asks for the right to execute what a broker message names. Never an error for a message that
         is late, doubled or unknown: those get STOP.
-        Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN).
+        Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
+        FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
+        still lives; try again).
         """
 
     @abc.abstractmethod

@@ -125,6 +125,7 @@ class Worker(google.protobuf.message.Message):
     HEARTBEAT_TIME_FIELD_NUMBER: builtins.int
     JUDGES_FIELD_NUMBER: builtins.int
     BROKER_ERROR_FIELD_NUMBER: builtins.int
+    DRAINED_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`workers/{worker}`."""
     state: global___WorkerState.ValueType
@@ -135,6 +136,8 @@ class Worker(google.protobuf.message.Message):
     """Version of the worker protocol it speaks."""
     broker_error: builtins.str
     """Why it has no connection to the broker, so that it takes no stage; empty when it has one."""
+    drained: builtins.bool
+    """Whether an operator drained it: it takes no stage, also after a new start, until UndrainWorker."""
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Pools it serves."""
@@ -173,9 +176,10 @@ class Worker(google.protobuf.message.Message):
         heartbeat_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         judges: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         broker_error: builtins.str = ...,
+        drained: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeat_time", b"heartbeat_time", "register_time", b"register_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "judges", b"judges", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["broker_error", b"broker_error", "drained", b"drained", "heartbeat_time", b"heartbeat_time", "hostname", b"hostname", "judges", b"judges", "name", b"name", "pools", b"pools", "protocol_version", b"protocol_version", "register_time", b"register_time", "slots", b"slots", "state", b"state", "versions", b"versions"]) -> None: ...
 
 global___Worker = Worker
 
@@ -296,6 +300,54 @@ class DrainWorkerRequest(google.protobuf.message.Message):
 global___DrainWorkerRequest = DrainWorkerRequest
 
 @typing.final
+class UndrainWorkerRequest(google.protobuf.message.Message):
+    """Request of UndrainWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`workers/{worker}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___UndrainWorkerRequest = UndrainWorkerRequest
+
+@typing.final
+class ForgetWorkerRequest(google.protobuf.message.Message):
+    """Request of ForgetWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """`workers/{worker}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___ForgetWorkerRequest = ForgetWorkerRequest
+
+@typing.final
+class ForgetWorkerResponse(google.protobuf.message.Message):
+    """Response of ForgetWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ForgetWorkerResponse = ForgetWorkerResponse
+
+@typing.final
 class ListPoolsRequest(google.protobuf.message.Message):
     """Request of ListPools."""
 
@@ -335,17 +387,21 @@ class ListWorkersRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    ALL_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """Most workers wanted; 0 for 100, at most 1000."""
     page_token: builtins.str
     """next_page_token of the page before."""
+    all: builtins.bool
+    """Whether to list workers that have been OFFLINE for long, too."""
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        all: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all", b"all", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListWorkersRequest = ListWorkersRequest
 

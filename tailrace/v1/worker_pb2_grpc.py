@@ -50,6 +50,16 @@ class FleetServiceStub(object):
                 request_serializer=tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
                 _registered_method=True)
+        self.UndrainWorker = channel.unary_unary(
+                '/tailrace.v1.FleetService/UndrainWorker',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.UndrainWorkerRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+                _registered_method=True)
+        self.ForgetWorker = channel.unary_unary(
+                '/tailrace.v1.FleetService/ForgetWorker',
+                request_serializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.SerializeToString,
+                response_deserializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.FromString,
+                _registered_method=True)
         self.ListPools = channel.unary_unary(
                 '/tailrace.v1.FleetService/ListPools',
                 request_serializer=tailrace_dot_v1_dot_worker__pb2.ListPoolsRequest.SerializeToString,
@@ -62,7 +72,9 @@ class FleetServiceServicer(object):
     """
 
     def ListWorkers(self, request, context):
-        """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token).
+        """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
+        TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
+        (page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,8 +89,25 @@ class FleetServiceServicer(object):
 
     def DrainWorker(self, request, context):
         """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-        heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
-        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+        heartbeat. The drain stays in force, also when a worker of this name is started again, until
+        UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainWorker(self, request, context):
+        """Lets a drained worker take stages again: at once if it was started again since it was drained,
+        else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
+        NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetWorker(self, request, context):
+        """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
+        keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +137,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.FromString,
                     response_serializer=tailrace_dot_v1_dot_worker__pb2.Worker.SerializeToString,
+            ),
+            'UndrainWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainWorker,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.UndrainWorkerRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.Worker.SerializeToString,
+            ),
+            'ForgetWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetWorker,
+                    request_deserializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.FromString,
+                    response_serializer=tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.SerializeToString,
             ),
             'ListPools': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPools,
@@ -197,6 +236,60 @@ class FleetService(object):
             '/tailrace.v1.FleetService/DrainWorker',
             tailrace_dot_v1_dot_worker__pb2.DrainWorkerRequest.SerializeToString,
             tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/UndrainWorker',
+            tailrace_dot_v1_dot_worker__pb2.UndrainWorkerRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.Worker.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tailrace.v1.FleetService/ForgetWorker',
+            tailrace_dot_v1_dot_worker__pb2.ForgetWorkerRequest.SerializeToString,
+            tailrace_dot_v1_dot_worker__pb2.ForgetWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,10 @@ class FleetServiceStub:
         tailrace.v1.worker_pb2.ListWorkersRequest,
         tailrace.v1.worker_pb2.ListWorkersResponse,
     ]
-    """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
+    TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
+    (page_token).
+    """
 
     GetWorker: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.GetWorkerRequest,
@@ -38,8 +41,25 @@ class FleetServiceStub:
         tailrace.v1.worker_pb2.Worker,
     ]
     """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-    heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
-    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+    heartbeat. The drain stays in force, also when a worker of this name is started again, until
+    UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+    """
+
+    UndrainWorker: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.UndrainWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """Lets a drained worker take stages again: at once if it was started again since it was drained,
+    else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
+    NOT_FOUND.
+    """
+
+    ForgetWorker: grpc.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.ForgetWorkerRequest,
+        tailrace.v1.worker_pb2.ForgetWorkerResponse,
+    ]
+    """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
+    keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
     """
 
     ListPools: grpc.UnaryUnaryMultiCallable[
@@ -55,7 +75,10 @@ class FleetServiceAsyncStub:
         tailrace.v1.worker_pb2.ListWorkersRequest,
         tailrace.v1.worker_pb2.ListWorkersResponse,
     ]
-    """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
+    TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
+    (page_token).
+    """
 
     GetWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.GetWorkerRequest,
@@ -68,8 +91,25 @@ class FleetServiceAsyncStub:
         tailrace.v1.worker_pb2.Worker,
     ]
     """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-    heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
-    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+    heartbeat. The drain stays in force, also when a worker of this name is started again, until
+    UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+    """
+
+    UndrainWorker: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.UndrainWorkerRequest,
+        tailrace.v1.worker_pb2.Worker,
+    ]
+    """Lets a drained worker take stages again: at once if it was started again since it was drained,
+    else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
+    NOT_FOUND.
+    """
+
+    ForgetWorker: grpc.aio.UnaryUnaryMultiCallable[
+        tailrace.v1.worker_pb2.ForgetWorkerRequest,
+        tailrace.v1.worker_pb2.ForgetWorkerResponse,
+    ]
+    """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
+    keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
     """
 
     ListPools: grpc.aio.UnaryUnaryMultiCallable[
@@ -87,7 +127,10 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.ListWorkersResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ListWorkersResponse]]:
-        """Lists workers, by name. Errors: INVALID_ARGUMENT (page_token)."""
+        """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
+        TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
+        (page_token).
+        """
 
     @abc.abstractmethod
     def GetWorker(
@@ -104,8 +147,29 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
         """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-        heartbeat; until it registers again or goes offline it stays DRAINING. Repeating it changes
-        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_OFFLINE).
+        heartbeat. The drain stays in force, also when a worker of this name is started again, until
+        UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """
+
+    @abc.abstractmethod
+    def UndrainWorker(
+        self,
+        request: tailrace.v1.worker_pb2.UndrainWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
+        """Lets a drained worker take stages again: at once if it was started again since it was drained,
+        else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
+        NOT_FOUND.
+        """
+
+    @abc.abstractmethod
+    def ForgetWorker(
+        self,
+        request: tailrace.v1.worker_pb2.ForgetWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[tailrace.v1.worker_pb2.ForgetWorkerResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ForgetWorkerResponse]]:
+        """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
+        keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
         """
 
     @abc.abstractmethod

@@ -35,7 +35,6 @@ from services.usecases.acquire import Order
 from services.usecases.cancel import cancel_run
 from services.usecases.complete import complete_stage
 from services.usecases.expire import expire_attempt
-from services.usecases.heartbeat import worker_heartbeat
 from services.usecases.retry import retry_run
 from services.usecases.view import RunView
 from tailrace.formats.dispatch import TaskId
@@ -140,8 +139,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def heartbeat(self, number: int) -> None:
         lease = self.pick(number)
-        call = worker_heartbeat(self.driver.context, "w1", [str(lease.order.lease)], draining=False)
-        assert self.run(call)[0] == [self.expected_directive(lease)]
+        assert self.run(self.driver.beat(lease.order.lease))[0] == [self.expected_directive(lease)]
 
     @precondition(has_leases)
     @rule(number=NUMBERS, count=st.integers(0, 3), shift=st.integers(-2, 2))

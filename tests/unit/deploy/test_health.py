@@ -55,6 +55,7 @@ def test_a_worker_is_healthy_once_it_is_registered(served: ServedControlPlane) -
                 pools=["cpu"],
                 slots=[worker_pb2.Slot(id="cpu-0", accelerator=worker_pb2.ACCELERATOR_TYPE_CPU)],
                 protocol_version=PROTOCOL_VERSION,
+                instance_id="the-instance-of-here",
             )
         )
     after = check("worker", server=served.address)

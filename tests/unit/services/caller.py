@@ -52,15 +52,17 @@ class Caller:
 
     async def register(self) -> None:
         slot = worker_pb2.Slot(id="cpu-0", accelerator=worker_pb2.ACCELERATOR_TYPE_CPU, cores=[0])
-        await self.stages.RegisterWorker(
+        answer = await self.stages.RegisterWorker(
             stage_pb2.RegisterWorkerRequest(
                 worker_id="w1",
                 hostname="host",
                 pools=["cpu"],
                 slots=[slot],
                 protocol_version=PROTOCOL_VERSION,
+                instance_id="the-instance-of-w1",
             )
         )
+        self.secret = answer.worker_secret
 
     async def acquire(self, run: run_pb2.Run) -> stage_pb2.StageOrder:
         stage = run.stages[0]
@@ -72,6 +74,7 @@ class Caller:
                 acquire_id="acquire-id-0123456789",
                 worker="workers/w1",
                 slot="cpu-0",
+                worker_secret=self.secret,
             )
         )
         assert answer.WhichOneof("answer") == "run"

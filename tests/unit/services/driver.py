@@ -15,6 +15,7 @@ from services.usecases.complete import Completion, Made, complete_stage
 from services.usecases.context import Context
 from services.usecases.create import CreateRun, create_run
 from services.usecases.fail import fail_stage
+from services.usecases.heartbeat import Directives, Heartbeat, worker_heartbeat
 from services.usecases.publish import Acknowledgement, Batch, publish_events
 from services.usecases.read import get_run
 from services.usecases.register import RegisterWorker, register_worker
@@ -76,26 +77,41 @@ def error(*, retryable: bool = True, reason: str = "STAGE_CRASHED") -> StageErro
 class Driver:
     """Drives runs through their stages under one worker."""
 
-    def __init__(self, context: Context, worker_id: str = "w1") -> None:
+    def __init__(self, context: Context, worker_id: str = "w1", hostname: str = "host") -> None:
         self.context = context
         self.worker_id = worker_id
+        self.hostname = hostname
+        self.instance_id = f"the-instance-of-{worker_id}-on-{hostname}"
+        self.secret = ""
+        self.drained = False
 
     async def register(
         self,
         pools: tuple[str, ...] = ("cpu",),
         slots: int = 1,
         judges: dict[str, str] | None = None,
+        *,
+        new_process: bool = False,
     ) -> None:
         command = RegisterWorker(
             worker_id=self.worker_id,
-            hostname="host",
+            hostname=self.hostname,
             pools=list(pools),
             slots=[{"id": f"cpu-{i}", "accelerator": "cpu"} for i in range(slots)],
             versions={"tailrace": "0", "stages": stage_versions_text()},
             judges=judges or {},
             protocol_version=PROTOCOL_VERSION,
+            instance_id=self.instance_id,
+            new_process=new_process,
         )
-        await register_worker(self.context, command)
+        registration = await register_worker(self.context, command)
+        self.secret, self.drained = registration.secret, registration.drained
+
+    async def beat(self, *leases: object, draining: bool = False, **fields: Any) -> Directives:
+        """The worker's heartbeat, with its leases."""
+        values = {"quarantine": {}, "secret": self.secret, **fields}
+        message = Heartbeat(self.worker_id, list(map(str, leases)), draining=draining, **values)
+        return await worker_heartbeat(self.context, message)
 
     async def create(self, run_id: str = "r", **changes: Any) -> RunView:
         return await self.submit(CreateRun(run_id, spec(**changes)))
@@ -113,9 +129,11 @@ class Driver:
             v.stage.task_id for v in view.stages if v.stage.state not in ("SUCCEEDED", "SKIPPED")
         )
 
-    async def deliver(self, task_id: TaskId, acquire_id: str | None = None) -> Answer:
+    async def deliver(
+        self, task_id: TaskId, acquire_id: str | None = None, slot: str = "cpu-0"
+    ) -> Answer:
         acquire_id = acquire_id or secrets.token_hex(16)
-        command = Acquire(task_id, acquire_id, self.worker_id, "cpu-0")
+        command = Acquire(task_id, acquire_id, self.worker_id, slot, self.secret)
         return await acquire_stage(self.context, command, itself)
 
     async def start(self, run_id: str = "r") -> Order:

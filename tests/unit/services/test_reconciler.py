@@ -10,7 +10,6 @@ from services.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
 from services.storage import attempts, outbox
 from services.usecases import datasets
 from services.usecases.expire import expire_attempt
-from services.usecases.heartbeat import worker_heartbeat
 from tests.unit.services.driver import PROJECT, Driver, states
 from tests.unit.services.usecases.content import make_context
 
@@ -71,7 +70,7 @@ async def test_heartbeats_keep_a_lease_for_ever(driver: Driver) -> None:
     clock = Clock()
     reconciler = Reconciler(driver.context, clock)
     for _ in range(10):
-        await worker_heartbeat(driver.context, "w1", [str(order.lease)], draining=False)
+        await driver.beat(order.lease)
         await reconciler.look_once()
         clock.now += 25
     assert states(await driver.get())[1] == "RUNNING"

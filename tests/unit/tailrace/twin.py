@@ -383,6 +383,7 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
     """FleetService with one worker, one of whose slots is in quarantine."""
 
     def __init__(self) -> None:
+        self.forgotten: list[str] = []
         self.worker = worker_pb2.Worker(
             name="workers/w1",
             state=worker_pb2.WORKER_STATE_ONLINE,
@@ -394,7 +395,9 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
         )
 
     def ListWorkers(self, request: Any, context: Any) -> worker_pb2.ListWorkersResponse:  # noqa: N802
-        return worker_pb2.ListWorkersResponse(workers=[self.worker])
+        long_gone = worker_pb2.Worker(name="workers/w0", state=worker_pb2.WORKER_STATE_OFFLINE)
+        shown = [long_gone, self.worker] if request.all else [self.worker]
+        return worker_pb2.ListWorkersResponse(workers=shown)
 
     def GetWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
         if request.name != self.worker.name:
@@ -403,7 +406,20 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
 
     def DrainWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
         self.worker.state = worker_pb2.WORKER_STATE_DRAINING
+        self.worker.drained = True
         return self.GetWorker(request, context)
+
+    def UndrainWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
+        self.worker.state = worker_pb2.WORKER_STATE_ONLINE
+        self.worker.drained = False
+        return self.GetWorker(request, context)
+
+    def ForgetWorker(self, request: Any, context: Any) -> worker_pb2.ForgetWorkerResponse:  # noqa: N802
+        self.GetWorker(request, context)
+        if self.worker.state != worker_pb2.WORKER_STATE_OFFLINE:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "workers/w1 is alive")
+        self.forgotten.append(request.name)
+        return worker_pb2.ForgetWorkerResponse()
 
     def ListPools(self, request: Any, context: Any) -> worker_pb2.ListPoolsResponse:  # noqa: N802
         pool = worker_pb2.Pool(name="cpu", workers=1, slots=1, busy_slots=1, queued_stages=3)
@@ -419,6 +435,7 @@ class ControlPlaneTwin:
         self.datasets = Datasets(self.faults)
         self.baselines = Baselines(self.faults)
         self.eval_sets = EvalSets()
+        self.fleet = Fleet()
         self.artifacts = Artifacts()
         self.port = 0
         self.start()
@@ -434,7 +451,7 @@ class ControlPlaneTwin:
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self.server)
         evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(self.eval_sets, self.server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self.artifacts, self.server)
-        worker_pb2_grpc.add_FleetServiceServicer_to_server(Fleet(), self.server)
+        worker_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.server.start()
 

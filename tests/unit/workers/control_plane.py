@@ -81,6 +81,8 @@ class FakeControlPlane(
         self.worker_directive = stage_pb2.DIRECTIVE_CONTINUE
         self.forget_workers = False
         self.refuse_token = False
+        self.secret = ""
+        self.goodbyes: list[stage_pb2.WorkerHeartbeatRequest] = []
         self.decision = stage_pb2.CHAIN_DECISION_STOP
         self.before: dict[str, Callable[[Any, Any], object]] = {}
         self.publish_hook: Callable[[stage_pb2.PublishEventsRequest, Any], None] = lambda *_: None
@@ -165,8 +167,11 @@ class FakeControlPlane(
                 "PROTOCOL_UNSUPPORTED",
                 self.refuse_registration,
             )
+        self.secret = f"secret {len(self.registered)}"
         return stage_pb2.RegisterWorkerResponse(
             name=f"workers/{request.worker_id}",
+            worker_secret=self.secret,
+            worker_directive=self.worker_directive,
             heartbeat_interval=duration_pb2.Duration(nanos=200_000_000),
             lease_duration=duration_pb2.Duration(seconds=2),
         )
@@ -177,7 +182,12 @@ class FakeControlPlane(
         if self.forget_workers:
             self.forget_workers = False
             refuse(context, code_pb2.NOT_FOUND, "WORKER_UNKNOWN", "register again")
+        if request.worker_secret != self.secret:
+            refuse(context, code_pb2.PERMISSION_DENIED, "WORKER_SECRET", "register again")
         with self.lock:
+            if request.ended:
+                self.goodbyes.append(request)
+                return stage_pb2.WorkerHeartbeatResponse()
             self.heartbeats.append(request)
             directives = []
             for token in request.lease_tokens:
@@ -193,6 +203,8 @@ class FakeControlPlane(
 
     def AcquireStage(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.before.get("AcquireStage", _pass)(request, context)
+        if request.worker_secret != self.secret:
+            refuse(context, code_pb2.PERMISSION_DENIED, "WORKER_SECRET", "register again")
         key = f"{request.run_uid}.{request.stage}.{request.attempt}"
         with self.lock:
             self.acquired.append(request)

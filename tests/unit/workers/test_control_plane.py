@@ -64,7 +64,7 @@ def test_the_wait_ends_when_told_so(fake: FakeControlPlane, control_plane: Contr
     with pytest.raises(Unavailable):
         control_plane.confirm("task", patience=0.5)
     with pytest.raises(Unavailable):
-        control_plane.acquire(stage_pb2.AcquireStageRequest(), patience=0.5, stop=never)
+        control_plane.acquire(stage_pb2.AcquireStageRequest(), secret=str, patience=0.5, stop=never)
     assert time.monotonic() - began < 10
 
 
@@ -118,7 +118,9 @@ def test_a_worker_that_was_forgotten_waits_for_its_registration(
             refuse(context, code_pb2.NOT_FOUND, "WORKER_UNKNOWN", "register again")
 
     fake.before["AcquireStage"] = forgotten
-    answer = control_plane.acquire(stage_pb2.AcquireStageRequest(), patience=10, stop=never)
+    answer = control_plane.acquire(
+        stage_pb2.AcquireStageRequest(), secret=str, patience=10, stop=never
+    )
     assert answer.stop.reason == "UNKNOWN"
     assert len(calls) == 3
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
+from tailrace.channel import connect
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.v1 import stage_pb2, worker_pb2
 from tailrace.worker_token import VARIABLE, make
 from tests.servers.control_plane import ServedControlPlane
+from tests.servers.worker_token import WorkerStub
 from workers.__main__ import main
 from workers.workspace import Workspace
 
@@ -64,6 +69,36 @@ def test_a_missing_token_is_told_with_the_way_to_it(
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere"))
     assert main() == os.EX_CONFIG
     assert f"there is no worker token at {tmp_path / 'nowhere'}" in capfd.readouterr().err
+
+
+def test_a_name_that_a_live_worker_elsewhere_has_is_refused_before_consuming(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sqlite_template: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    served = ServedControlPlane.on_copy(sqlite_template, tmp_path)
+    with connect(served.address) as channel:
+        WorkerStub(channel).RegisterWorker(
+            stage_pb2.RegisterWorkerRequest(
+                worker_id="mine",
+                hostname="first-host",
+                pools=["cpu"],
+                slots=[worker_pb2.Slot(id="cpu-0", accelerator=worker_pb2.ACCELERATOR_TYPE_CPU)],
+                protocol_version=PROTOCOL_VERSION,
+                instance_id="another-installation",
+            )
+        )
+    monkeypatch.setenv("TAILRACE_ACCELERATOR", "cpu")
+    monkeypatch.setenv("TAILRACE_WORK_DIR", str(tmp_path / "work"))
+    monkeypatch.setenv("TAILRACE_WORKER_NAME", "mine")
+    monkeypatch.setenv("TAILRACE_SERVER", served.address)
+    monkeypatch.setattr("workers.__main__._consume", lambda *_: pytest.fail("it consumes"))
+    assert main() == os.EX_PROTOCOL
+    said = capfd.readouterr().err
+    assert "workers/mine is a live worker on host 'first-host'" in said
+    assert socket.gethostname() in said
+    served.stop()
 
 
 def test_a_worker_with_another_token_ends_with_the_way_to_the_right_one(

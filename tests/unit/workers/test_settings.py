@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from pydantic import ValidationError
 
-from tailrace.formats.run_spec import RESOURCE_ID
 from workers.settings import Settings
 
 
@@ -21,18 +18,6 @@ def test_lists_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.judge_endpoints == ("127.0.0.1:8000", "[::1]:8000")
     assert settings.stage_environment == ("HF_TOKEN", "HTTPS_PROXY")
     assert settings.stage_command == ("python", "-m", "my stage")
-
-
-def test_two_workers_of_a_host_get_different_names() -> None:
-    names = {Settings().worker_name for _ in range(5)}
-    assert len(names) == 5
-    assert all(re.fullmatch(RESOURCE_ID, name) for name in names)
-
-
-@pytest.mark.parametrize("host", ["9front", "Ünïcode.Example.COM", "x" * 200, "---", ""])
-def test_any_host_name_makes_a_resource_id(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: host)
-    assert re.fullmatch(RESOURCE_ID, Settings().worker_name)
 
 
 def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

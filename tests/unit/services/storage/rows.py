@@ -15,8 +15,22 @@ MOMENT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 
 def worker(worker_id: str = "w", heartbeats: int = 0) -> Worker:
-    state = WorkerState.ONLINE
-    return Worker(worker_id, state, "h", ["cpu"], [], {}, {}, 1, heartbeats, MOMENT, MOMENT)
+    return Worker(
+        worker_id,
+        WorkerState.ONLINE,
+        "h",
+        ["cpu"],
+        [],
+        {},
+        {},
+        1,
+        heartbeats,
+        MOMENT,
+        MOMENT,
+        instance_digest="",
+        secret_digest="",
+        drained=False,
+    )
 
 
 def row(**changes: object) -> dict[str, object]:

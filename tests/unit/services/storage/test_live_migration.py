@@ -52,6 +52,8 @@ async def test_live_runs_survive_every_upgrade(
     assert (await driver.publish(order, 1, line("before"), line("after"))).sequence == 2
     assert await driver.complete(order, last_event=2)
     assert states(await driver.get("running")) == ("RUNNING", "SUCCEEDED", "QUEUED", "PENDING")
+    # It registers once more before it takes another one.
+    await driver.register()
     assert await driver.complete(await driver.start("queued"))
     await upgraded.database.close()
 

@@ -84,7 +84,7 @@ async def test_constraints_guard_the_states(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     statement = sa.text(
         "INSERT INTO workers VALUES ('p', 'w', 'ASLEEP', 'h', '[]', '[]', '{}', 1, 0, "
-        "'2026-01-01', '2026-01-01', '{}', '')"
+        "'2026-01-01', '2026-01-01', '{}', '', '', '', false)"
     )
     with pytest.raises(sa.exc.IntegrityError, match="ck_workers_worker_state"):
         async with database.write() as conn:

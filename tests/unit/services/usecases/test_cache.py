@@ -56,8 +56,12 @@ async def register(driver: Driver, worker_id: str = "w1", **changes: Any) -> Non
         "versions": {"stages": stage_versions_text()},
         "judges": {},
         "protocol_version": PROTOCOL_VERSION,
+        "instance_id": driver.instance_id,
+        "new_process": False,
     }
-    await register_worker(driver.context, RegisterWorker(**fields | changes))
+    registration = await register_worker(driver.context, RegisterWorker(**fields | changes))
+    if worker_id == driver.worker_id:
+        driver.secret = registration.secret
 
 
 def states(view: RunView) -> list[str]:

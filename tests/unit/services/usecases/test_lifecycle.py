@@ -14,7 +14,6 @@ from services.usecases.cancel import cancel_run
 from services.usecases.complete import complete_stage
 from services.usecases.confirm import confirm_dispatch
 from services.usecases.expire import expire_attempt
-from services.usecases.heartbeat import worker_heartbeat
 from services.usecases.retry import retry_run
 from tailrace.formats.stage_job import ArtifactKind
 from tests.unit.services.driver import PROJECT, Driver, states
@@ -104,11 +103,11 @@ async def test_a_delivery_of_a_finished_stage_lets_the_chain_go_on(driver: Drive
 
 async def test_a_draining_worker_gets_nothing(driver: Driver) -> None:
     await driver.create()
-    assert (await worker_heartbeat(driver.context, "w1", [], draining=True))[1] is Directive.DRAIN
+    assert (await driver.beat(draining=True))[1] is Directive.DRAIN
     assert await driver.deliver(await driver.queued_task()) == Stop(StopReason.DRAINING)
     # Its next process takes stages again.
     await driver.register()
-    assert (await worker_heartbeat(driver.context, "w1", [], draining=False)) == (
+    assert (await driver.beat()) == (
         [],
         Directive.CONTINUE,
     )
@@ -220,9 +219,7 @@ async def test_every_report_under_a_lost_lease_is_refused(driver: Driver) -> Non
     ):
         with pytest.raises(LeaseLost):
             await call
-    directives, _worker = await worker_heartbeat(
-        driver.context, "w1", [str(order.lease), "nonsense"], draining=False
-    )
+    directives, _worker = await driver.beat(order.lease, "nonsense")
     assert directives == [Directive.LEASE_LOST, Directive.LEASE_LOST]
     view = await driver.get()
     assert states(view) == ("RUNNING", "QUEUED", "PENDING", "PENDING")
@@ -235,7 +232,7 @@ async def test_a_heartbeat_between_look_and_expiry_saves_the_lease(driver: Drive
     async with driver.context.database.read() as conn:
         seen = await attempts.get(conn, order.stage.task_id)
     assert seen is not None
-    assert await worker_heartbeat(driver.context, "w1", [str(order.lease)], draining=False) == (
+    assert await driver.beat(order.lease) == (
         [Directive.CONTINUE],
         Directive.CONTINUE,
     )
@@ -265,7 +262,7 @@ async def test_cancelling_a_running_stage_tells_its_worker(driver: Driver) -> No
     asked = await cancel_run(driver.context, PROJECT, "r")
     assert states(asked) == ("CANCELLING", "RUNNING", "PENDING", "PENDING")
     assert (await driver.publish(order, 1)).directive is Directive.CANCEL
-    directives, _ = await worker_heartbeat(driver.context, "w1", [str(order.lease)], draining=False)
+    directives, _ = await driver.beat(order.lease)
     assert directives == [Directive.CANCEL]
     await driver.release(order, "CANCELLED")
     view = await driver.get()

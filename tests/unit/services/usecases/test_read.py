@@ -122,9 +122,13 @@ async def test_a_worker_that_speaks_another_protocol_is_refused(driver: Driver) 
     slots = [{"id": "cpu-0"}]
     with pytest.raises(FailedPrecondition, match="speaks protocol 99") as error:
         await register_worker(
-            driver.context, RegisterWorker("w9", "host", ["cpu"], slots, {}, {}, 99)
+            driver.context,
+            RegisterWorker("w9", "host", ["cpu"], slots, {}, {}, 99, "x" * 16, True),
         )
     assert error.value.reason == "PROTOCOL_UNSUPPORTED"
     with pytest.raises(InvalidInput) as wrong:
-        await register_worker(driver.context, RegisterWorker("W", "host", [], slots * 2, {}, {}, 1))
-    assert {v.field for v in wrong.value.violations} == {"worker_id", "pools", "slots[1].id"}
+        await register_worker(
+            driver.context, RegisterWorker("W", "host", [], slots * 2, {}, {}, 1, "short", True)
+        )
+    fields = {"worker_id", "pools", "slots[1].id", "instance_id"}
+    assert {v.field for v in wrong.value.violations} == fields

@@ -16,7 +16,7 @@ from tailrace.cli.report import CommandError
 
 def _worker(tmp_path: Path, script: str) -> LocalWorker:
     argv = [sys.executable, "-S", "-c", script]
-    return LocalWorker(lambda: Child("worker 1", argv, {}, tmp_path / "log", 1.0))
+    return LocalWorker(lambda: Child("worker 1", argv, {}, tmp_path / "log", 1.0), "local-1")
 
 
 def _news(worker: LocalWorker) -> str:
@@ -64,4 +64,15 @@ def test_one_that_stood_a_while_begins_a_new_count(
     for _ in range(MAX_RESTARTS + 2):
         assert "ended" in _news(worker)
         assert "again" in _news(worker)
+    worker.child.stop(0)
+
+
+def test_one_that_is_drained_again_and_again_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_worker, "_FIRST_WAIT", 0.001)
+    worker = _worker(tmp_path, "")
+    for _ in range(MAX_RESTARTS + 2):
+        assert "tailrace workers undrain local-1" in _news(worker)
+        assert _news(worker) == "worker 1 is started again"
     worker.child.stop(0)

@@ -152,7 +152,9 @@ def test_a_second_ctrl_c_kills_what_is_left(tmp_path: Path) -> None:
     try:
         with Stack(tmp_path, listen="127.0.0.1:0", workers=0) as stack:
             argv = [sys.executable, "-c", script]
-            stubborn = LocalWorker(lambda: Child("worker 1", argv, {}, tmp_path / "log", 60.0))
+            stubborn = LocalWorker(
+                lambda: Child("worker 1", argv, {}, tmp_path / "log", 60.0), "local-1"
+            )
             stack._local_workers.append(stubborn)
             stubborn.child.wait_for(lambda: stubborn.child.output() or None, 10)
             assert "waiting up to 60 s for workers to save their state" in stack.farewell

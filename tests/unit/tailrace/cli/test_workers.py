@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tailrace.v1 import worker_pb2
+
 
 def test_list(served: Any) -> None:
     assert served("workers", "list", "--json").json()[0]["pools"] == ["cpu"]
@@ -18,3 +20,16 @@ def test_a_worker_is_shown_and_drained(served: Any) -> None:
     assert served("workers", "get", "workers/w1", "--json").json()["state"] == "online"
     assert "DRAINING" in served("workers", "drain", "w1").out
     assert served("workers", "get", "w9").code == 3
+    assert "ONLINE" in served("workers", "undrain", "w1").out
+
+
+def test_offline_workers_are_listed_on_request_and_forgotten(served: Any, plane: Any) -> None:
+    assert "w0" not in served("workers", "list").out
+    assert "w0" in served("workers", "list", "--all").out
+    assert served("workers", "forget", "w1").code == 4
+    plane.fleet.worker.state = worker_pb2.WORKER_STATE_OFFLINE
+    plane.fleet.worker.drained = True
+    assert "OFFLINE, drained" in served("workers", "get", "w1").out
+    assert served("workers", "forget", "w1").code == 0
+    assert plane.fleet.forgotten == ["workers/w1"]
+    assert served("workers", "forget", "w9").code == 3

@@ -20,7 +20,7 @@ def _methods(client: type) -> dict[str, str]:
 
 def test_both_clients_have_the_same_documented_methods() -> None:
     assert _methods(Client) == _methods(AsyncClient)
-    assert len(_methods(Client)) == 32
+    assert len(_methods(Client)) == 34
     assert "Raises ``NotFound``" in (AsyncClient.get_run.__doc__ or "")
     assert str(inspect.signature(Client("h:1").get_run)) == "(name: 'str')"
 
