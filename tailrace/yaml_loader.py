@@ -51,6 +51,18 @@ class _Loader(yaml.SafeLoader):
     # Not those of YAML 1.1, which the class above has.
     yaml_implicit_resolvers: dict[str, Any] = {}
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._flattened: set[int] = set()
+        self._composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Stop reading where there are too many values already."""
+        self._composed += 1
+        if self._composed > MAX_VALUES:
+            raise ValueError(f"it has more than {MAX_VALUES:,} values")
+        return super().compose_node(parent, index)
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag not in _ALLOWED:
             problem = f"the tag {node.tag} is not allowed, plain values are"
@@ -59,6 +71,10 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse keys that are no text or there twice, then carry out merges."""
+        if id(node) in self._flattened:
+            # Its own keys stand next to those that they replace.
+            return
+        self._flattened.add(id(node))
         names = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):

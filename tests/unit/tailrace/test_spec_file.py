@@ -75,6 +75,13 @@ def test_a_large_file_is_refused_soon(tmp_path: Path) -> None:
     assert time.monotonic() - began < 1
 
 
+def test_very_many_values_are_refused_soon(tmp_path: Path) -> None:
+    began = time.monotonic()
+    problem = _problem(tmp_path / "run.yaml", b"a: [" + b"1," * 500_000 + b"]")
+    assert problem == "is not YAML: it has more than 100,000 values"
+    assert time.monotonic() - began < 20
+
+
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("a: 1", encoding="utf-8-sig")
     assert read_file(tmp_path / "run.yaml") == {"a": 1}
@@ -155,4 +162,8 @@ def test_keys_are_text() -> None:
 def test_yaml_merges_and_values() -> None:
     text = "base: &b {x: 1}\nuse: {<<: *b, y: 2}\n"
     assert parse_yaml(text) == {"base": {"x": 1}, "use": {"x": 1, "y": 2}}
+    text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, y: 3}\nd: {<<: [*c1, *b]}\n"
+    text = text.replace("c: {", "c: &c1 {")
+    assert parse_yaml(text)["c"] == {"x": 2, "y": 3}
+    assert parse_yaml(text)["d"] == {"x": 2, "y": 3}
     assert parse_yaml("") is None
