@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.chat_template import template_reads_clock
-from training.errors import DataError
+from training.errors import DataError, ModelConfigError
 from training.rendering import render_messages, today
 
 _OPENING = r"<(?:think|thinking|thought|reasoning)>|\[THINK\]"
@@ -94,8 +94,15 @@ class ChatFormat:
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return what tokens say, without special ones other than marks of thinking."""
-        kept = [token for token in tokens if token not in self._silent]
-        return str(self.tokenizer.decode(kept, skip_special_tokens=False))
+        return self.written([token for token in tokens if token not in self._silent])
+
+    def written(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say, with special ones."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def holds_token(self, text: str) -> bool:
+        """Return whether a text has a special token in it, and more than that."""
+        return any(token in text and token != text for token in self._controls)
 
     def prompt(self, text: str) -> list[int]:
         """Return the tokens that a model sees before it answers.
@@ -131,9 +138,17 @@ class ChatFormat:
     def _asked(self, marked: str) -> str:
         return self._render(marked, asks=True)
 
+    def _conversation(self, prompt: str, response: str) -> str:
+        """Return a prompt with its answer; nothing where the template refuses answers."""
+        try:
+            return self._render(prompt, response)
+        except ModelConfigError:
+            # Such a template serves to ask alone, which tells the truth about its errors.
+            return ""
+
     def _answer(self, prompt: str, response: str, asked: str) -> str:
         """Return what follows a prompt that asks, up to the end of the turn."""
-        whole, written = self._render(prompt, response), self.turn_end.written
+        whole, written = self._conversation(prompt, response), self.turn_end.written
         if whole.startswith(asked) and whole.endswith(written):
             answer = whole[len(asked) : len(whole) - len(written)]
             if _FRAME.sub("", response) == _FRAME.sub("", answer):
@@ -142,7 +157,7 @@ class ChatFormat:
 
     def _find_turn_end(self) -> TurnEnd:
         probe = self._name("probe")
-        rendered = self._render("?", probe)
+        rendered = self._conversation("?", probe)
         if probe not in rendered:
             return TurnEnd("", "", None)
         written = rendered.rpartition(probe)[2]
@@ -160,16 +175,18 @@ class ChatFormat:
         """
         added = self.tokenizer.added_tokens_decoder
         special = {token.content: id_ for id_, token in added.items() if token.special}
-        around = self._render("?") + self.turn_end.written
+        around = self._asked("?") + self.turn_end.written
         return special | self._written_tokens(around)
 
     def _written_tokens(self, text: str) -> dict[str, int]:
-        """Return the added tokens in what a template writes, without those that are blank."""
+        """Return the added tokens in what a template writes: none blank, no marks of thinking."""
         added = self.tokenizer.added_tokens_decoder.items()
         return {
             token.content: id_
             for id_, token in added
-            if token.content in text and not token.content.isspace()
+            if token.content in text
+            and not token.content.isspace()
+            and not _THINKING.fullmatch(token.content)
         }
 
     def _name(self, what: object) -> str:

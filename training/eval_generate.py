@@ -44,16 +44,22 @@ def generate(options: argparse.Namespace) -> None:
     start_machine(options)
     from training.evaluation import evaluate_folder
     from training.models.source import resolve_model
+    from training.provenance import told_date
 
     predictions_path = options.predictions or predictions_beside(options.output)
+    model = resolve_model(options.model)
+    clock = told_date(model)
+    if clock is not None:
+        logging.info("the chat template is told %s, as in the training", clock)
     evaluate_folder(
-        resolve_model(options.model),
+        model,
         eval_sets,
         spec,
         ModelRole(options.model_role),
         options.output,
         predictions_path,
         LoggingObserver(),
+        clock,
     )
     logging.info("traces: %s", options.output)
     logging.info("predictions: %s", predictions_path)

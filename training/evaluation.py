@@ -44,7 +44,7 @@ class Evaluated:
     """Tokens that end an answer, in addition to those of the chat format."""
     clock: date | None = None
     """The day that the chat template is told (default: today, UTC)."""
-    _generators: dict[tuple[MeshSpec, frozenset[int]], Generator] = field(
+    _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -60,12 +60,15 @@ class Evaluated:
         """The token sequences of its conversations."""
         return ChatFormat(self.tokenizer, self.clock)
 
-    def generator(self, mesh: MeshSpec, stops: frozenset[int] = frozenset()) -> Generator:
+    def generator(self, mesh: MeshSpec, stop: Sequence[str] = ()) -> Generator:
         """Return what asks the model, with its compiled programs; the same one each time.
 
-        ``stops`` are further tokens that end an answer.
+        ``stop`` are the stop strings, some of which may be special tokens or have some in them.
         """
-        key = mesh, stops
+        ids = map(self.chat.token_of, stop)
+        stops = frozenset(id_ for id_ in ids if id_ is not None)
+        written = any(map(self.chat.holds_token, stop))
+        key = mesh, stops, written
         if key not in self._generators:
             self._generators[key] = Generator(
                 self.model,
@@ -74,6 +77,7 @@ class Evaluated:
                 self.chat.text,
                 generation_layout(self.model, mesh),
                 stops,
+                self.chat.written if written else None,
             )
         return self._generators[key]
 
@@ -143,10 +147,8 @@ def _predict(
         _log.info("%d predictions of an earlier attempt are kept", len(made))
     tally.add(len(made))
     observer.check_stop()
-    ids = map(evaluated.chat.token_of, spec.stop)
-    stops = frozenset(id_ for id_ in ids if id_ is not None)
     sampling = Sampling.of(spec)
-    answers = evaluated.generator(mesh or MeshSpec(), stops).generate(
+    answers = evaluated.generator(mesh or MeshSpec(), spec.stop).generate(
         [question.prompt for question in questions],
         dataclasses.replace(sampling, stop=(*sampling.stop, *evaluated.chat.stop)),
         spec.batch_size,

@@ -7,10 +7,14 @@ import json
 import os
 import platform
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from training.runtime import device_name, processor
+
+FILE = "provenance.json"
+"""The file's name, next to the final model's folder."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "transformers", "tokenizers", "safetensors")
 
@@ -33,6 +37,18 @@ def write_provenance(path: Path, facts: dict[str, Any]) -> None:
     content = {**facts, "environment": environment()}
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
+
+
+def told_date(model: Path) -> date | None:
+    """Return the day that a training's chat template was told, by its final model's folder.
+
+    None where the folder is not that of a training, or its template has no clock.
+    """
+    try:
+        facts = json.loads((model.parent / FILE).read_text(encoding="utf-8"))
+        return date.fromisoformat(facts["result"]["template_date"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _version(package: str) -> str | None:

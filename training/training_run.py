@@ -15,7 +15,7 @@ from tailrace.formats.trace import Trace
 from training.checkpoint import checkpoint_step
 from training.metrics import MetricsFile
 from training.observer import Observer, Observers
-from training.provenance import write_provenance
+from training.provenance import FILE, write_provenance
 from training.sft import prepare, run_sft
 
 
@@ -42,7 +42,7 @@ class TrainingPaths:
             final_model=root / "final_model",
             metrics=root / "metrics.jsonl",
             split=root / "split.json",
-            provenance=root / "provenance.json",
+            provenance=root / FILE,
         )
 
     @classmethod

@@ -67,17 +67,20 @@ class Generator:
         decode: Decode | None = None,
         layout: Layout | None = None,
         stops: Collection[int] = (),
+        written: Decode | None = None,
     ) -> None:
         """``ends`` are the tokens that end an answer, of which they are part.
 
         ``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh; ``stops``
-        are tokens that end an answer because somebody asked for it, as stop strings do.
+        are tokens that end an answer because somebody asked for it, as stop strings do;
+        ``written`` is needed for stop strings that have special tokens in them.
         """
         self._model = model
         self._params = params if layout is None else layout.place(params)
         self._stops = frozenset(stops) - frozenset(ends)
         self._ends = frozenset(ends) | self._stops
         self._decode = decode
+        self._written = written
         self._layout = layout
         self._programs: dict[Choice, Programs] = {}
 
@@ -167,7 +170,9 @@ class Generator:
         """The answers that have ended since the last time."""
         texts: dict[tuple[int, int], str] = {}
         for slot, answer in slots.live() if sampling.stop else ():
-            found = find_stop(answer.tokens, answer.searched, sampling.stop, self._text)
+            found = find_stop(
+                answer.tokens, answer.searched, sampling.stop, self._text, self._written
+            )
             answer.searched = len(answer.tokens)
             if found is not None:
                 slots.end(slot, found[0])

@@ -161,6 +161,11 @@ def test_marks_of_thinking_are_tokens_in_answers_and_stay_in_their_text() -> Non
     assert format_.text(head).startswith("user\nWhat is <think>?")
 
 
+def test_a_template_that_can_only_ask_is_followed_by_the_answer_and_the_end_of_text() -> None:
+    refuses = "{% if messages[-1].role != 'user' %}{{ raise_exception('ask!') }}{% endif %}"
+    assert taught(chat(refuses + CHATML))[1] == f"{ANSWER}<|endoftext|>"
+
+
 def test_an_answer_that_the_template_would_cut_is_taught_whole() -> None:
     template = CHATML.replace("m['content']", "m['content'].split('Answer')[-1]")
     assert taught(chat(template))[1] == f"{ANSWER}<|im_end|>"

@@ -7,7 +7,7 @@ import pytest
 
 from tailrace.formats.run_spec import Overlong
 from tailrace.formats.trace import Step, Trace
-from training.chat_format import ChatFormat
+from training.chat_format import ChatFormat, SpecialTextError
 from training.data import encode_traces
 from training.errors import DataError, OverlongError
 from training.rendering import render_prompt, render_response
@@ -58,3 +58,19 @@ def test_dropping(tokenizer: Any) -> None:
     assert (len(encoded.examples), encoded.overlong) == (1, 1)
     with pytest.raises(DataError, match="all 1 examples were dropped"):
         encode_traces([LONG], ChatFormat(tokenizer), 64, Overlong.DROP)
+
+
+def test_text_that_cannot_stay_text_is_refused_with_its_count(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = ChatFormat(tokenizer)
+
+    def example(prompt: str, response: str) -> tuple[list[int], list[int]]:
+        if "<end>" in prompt:
+            raise SpecialTextError("the tokenizer makes a special token of the text <end>")
+        return [1], [2]
+
+    monkeypatch.setattr(chat, "example", example)
+    traces = [trace("a <end>"), trace("q"), trace("<end>")]
+    with pytest.raises(DataError, match=r"2 of 3 examples .* The first, a <end>: the tokenizer"):
+        encode_traces(traces, chat, 64, Overlong.REFUSE)

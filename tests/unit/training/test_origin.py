@@ -217,7 +217,13 @@ def test_a_stop_string_that_is_a_special_token_stops(tmp_path: Path) -> None:
     wte = "transformer.wte.weight"
     params[wte] = params[wte].at[start_of_turn].set(1)
     constant = Evaluated(evaluated.model, params, evaluated.tokenizer)
-    for stop, reason, count in ((["<|im_start|>"], "stop", 1), (["x"], "length", 4)):
+    cases = [
+        (["<|im_start|>"], "stop", 1),
+        (["<|im_start|><|im_start|>"], "stop", 2),
+        (["<|im_start|>\n"], "length", 4),
+        (["x"], "length", 4),
+    ]
+    for stop, reason, count in cases:
         spec = InferSpec(max_new_tokens=4, stop=stop, eval_sets=["eval_v1"])
         [made] = predict(constant, SETS, spec, ModelRole.BASE, Observer())
         assert (made.finish_reason, made.completion_tokens, made.text) == (reason, count, "")
