@@ -18,17 +18,11 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.chat_template import template_reads_clock
+from tailrace.formats.thinking import TAG
 from training.errors import DataError, ModelConfigError
 from training.rendering import render_messages, today
 
-_OPENING = r"<(?:think|thinking|thought|reasoning)>|\[THINK\]"
-_MARK = rf"{_OPENING}|</(?:think|thinking|thought|reasoning)>|\[/THINK\]"
-_OPEN_THOUGHT = re.compile(rf"({_OPENING})\s*\Z")
-_THINKING = re.compile(_MARK)
-"""Marks around what a model thinks before it answers."""
-
-_FRAME = re.compile(rf"\s+|{_MARK}")
-"""What a template may add to an answer, or leave out, without changing it."""
+_SPACE = re.compile(r"\s+")
 
 
 class SpecialTextError(DataError):
@@ -151,7 +145,7 @@ class ChatFormat:
         whole, written = self._conversation(prompt, response), self.turn_end.written
         if whole.startswith(asked) and whole.endswith(written):
             answer = whole[len(asked) : len(whole) - len(written)]
-            if _FRAME.sub("", response) == _FRAME.sub("", answer):
+            if _squeezed(response) == _squeezed(answer):
                 return answer + self.turn_end.taught
         return _continue(asked, response) + self.turn_end.taught
 
@@ -186,7 +180,7 @@ class ChatFormat:
             for id_, token in added
             if token.content in text
             and not token.content.isspace()
-            and not _THINKING.fullmatch(token.content)
+            and not TAG.fullmatch(token.content)
         }
 
     def _name(self, what: object) -> str:
@@ -202,7 +196,7 @@ class ChatFormat:
         places = {
             written: place
             for written, place in self._places.items()
-            if not (teaches and _THINKING.fullmatch(written))
+            if not (teaches and TAG.fullmatch(written))
         }
         return _replace(text, places) if places else text
 
@@ -210,7 +204,7 @@ class ChatFormat:
     def _silent(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder.items()
         special = [(id_, token.content) for id_, token in added if token.special]
-        return frozenset(id_ for id_, text in special if not _THINKING.fullmatch(text))
+        return frozenset(id_ for id_, text in special if not TAG.fullmatch(text))
 
     def _encode(self, rendered: str) -> list[int]:
         if self._nonce not in rendered:
@@ -261,14 +255,25 @@ class _LiteralTokenizer:
 
 def _continue(asked: str, response: str) -> str:
     """Return a response behind a prompt, out of the thinking block that the prompt has opened."""
-    thought = _OPEN_THOUGHT.search(asked)
-    if thought is None:
+    last = next(reversed([*TAG.finditer(asked)]), None)
+    if last is None or asked[last.end() :].strip() or _closing(last[0]) == last[0]:
         return response
-    opening = thought[1]
-    closing = f"{opening[0]}/{opening[1:]}"
+    opening, closing = last[0], _closing(last[0])
     if closing in response:
         return response.lstrip().removeprefix(opening)
     return f"\n{closing}\n\n{response}"
+
+
+def _closing(opening: str) -> str:
+    """Return the tag that closes a block of thinking; a tag that closes one is its own."""
+    if "_of_" in opening:
+        return opening.replace("begin_of", "end_of")
+    return opening if opening[1] in "/|" else f"{opening[0]}/{opening[1:]}"
+
+
+def _squeezed(text: str) -> str:
+    """Return a text without what templates add to answers: white space and tags of thinking."""
+    return _SPACE.sub("", TAG.sub("", text))
 
 
 def _any_of(texts: Iterable[str]) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tailrace.formats.jsonl import write_records
 from tailrace.formats.prediction import FinishReason, Prediction
 from tailrace.formats.results import InferResult
 from tailrace.formats.schema import to_mapping
+from tailrace.formats.thinking import TAG, without_thinking
 from training.evalsets import EvalSets
 from training.rendering import parse_response
 
@@ -40,7 +42,8 @@ def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: 
     """Write eval_results.jsonl: each prediction as a trace. Raises :class:`OSError`.
 
     The lines have the fields of a trace; steps and answer are what the model wrote, so that
-    either may be empty, which a training example forbids.
+    either may be empty, which a training example forbids. Thinking is steps, and no answer where it
+    never ends.
     """
     items = {(name, item.id): item for name, each in eval_sets.items() for item in each}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +55,14 @@ def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: 
 
 def _eval_trace(prediction: Prediction, item: EvalItem) -> dict[str, object]:
     response = parse_response(prediction.text)
+    lines = [step for step in response.steps if not TAG.fullmatch(step.content)]
+    steps = [dataclasses.replace(step, i=i) for i, step in enumerate(lines)]
+    endless = without_thinking(prediction.text) is None
     return {
         "id": prediction.example_id,
         "prompt": prediction.prompt,
-        "steps": [to_mapping(step) for step in response.steps],
-        "answer": response.answer,
+        "steps": [to_mapping(step) for step in steps],
+        "answer": "" if endless else response.answer,
         "metadata": {
             "eval_set": prediction.eval_set,
             "model_role": prediction.model_role.value,

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable
 
 _NAME = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|seed:think)"
-_TAG = re.compile(
+TAG = re.compile(
     rf"(?<!`)(?:<(?P<end1>/?)(?P<name1>{_NAME})\s*>|◁(?P<end2>/?)(?P<name2>{_NAME})▷|"
     r"\[(?P<end3>/?)(?P<name3>THINK)\]|<\|(?:begin|(?P<end4>end))_of_(?P<name4>thought)\|>|"
     # The channels of gpt-oss: all but the final one are thinking.
     r"<\|channel\|>(?:(?P<end5>final)|analysis|commentary)[^<\n]{0,80}(?P<name5><\|message\|>))",
     re.IGNORECASE,
 )
+"""What opens or closes a block of thinking."""
+
 _CHANNELS = re.compile(r"\s*(?:analysis|commentary)")
 _FINAL_CHANNEL = "assistantfinal"
 """What is left of the final channel's head where special tokens are dropped."""
@@ -28,14 +30,14 @@ def without_thinking(text: str, verbatim: Iterable[str] = ()) -> str | None:
         verbatim: Right answers. One that speaks of thinking tags and ends the text is kept whole.
     """
     for answer in map(str.strip, verbatim):
-        if _TAG.search(answer) and text.rstrip().endswith(answer):
+        if TAG.search(answer) and text.rstrip().endswith(answer):
             head = without_thinking(text.rstrip().removesuffix(answer))
             return None if head is None else head + answer
     if _FINAL_CHANNEL in text and _CHANNELS.match(text):
         return text.rpartition(_FINAL_CHANNEL)[2]
     parts: list[str] = []
     begin, open_name = 0, ""
-    for tag in _TAG.finditer(text):
+    for tag in TAG.finditer(text):
         name = next(tag[f"name{i}"] for i in range(1, 6) if tag[f"name{i}"]).lower()
         closes = any(tag[f"end{i}"] for i in range(1, 6))
         if not closes and not open_name:

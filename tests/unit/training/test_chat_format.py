@@ -136,6 +136,25 @@ def test_text_that_can_only_be_a_special_token_is_refused() -> None:
         ChatFormat(tokenizer).prompt("a <end>")
 
 
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("<think>", "</think>"),
+        ("<reasoning>", "</reasoning>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ],
+)
+def test_an_answer_closes_what_its_prompt_has_opened(opening: str, closing: str) -> None:
+    opens = CHATML.replace("assistant\n' }}", f"assistant\n{opening}\n' }}}}")
+    asked, answer = taught(chat(opens))
+    assert asked.endswith(f"<|im_start|>assistant\n{opening}\n")
+    assert answer == f"\n{closing}\n\n{ANSWER}<|im_end|>"
+    closed = opens.replace(opening, f"{opening}{closing}")
+    assert taught(chat(closed))[1] == f"{ANSWER}<|im_end|>"
+
+
 @pytest.mark.parametrize("answer", [ANSWER, "<think>\n1 or 2\n</think>\n\nAnswer: 3"])
 @pytest.mark.parametrize("template", [HYBRID, ALWAYS_THINKS, DROPS_THOUGHT])
 def test_an_answer_is_taught_behind_the_prompt_that_is_asked(template: str, answer: str) -> None:

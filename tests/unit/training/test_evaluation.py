@@ -85,9 +85,16 @@ def test_eval_traces_hold_what_the_model_wrote(tmp_path: Path) -> None:
         return Prediction("one", id, ModelRole.TRAINED, "p", text, FinishReason.EOS, 1, 1)
 
     path = tmp_path / "eval_results.jsonl"
-    written = [prediction("a", "82 + 15 = 97\nAnswer: 97"), prediction("b", "only words")]
+    written = [
+        prediction("a", "82 + 15 = 97\nAnswer: 97"),
+        prediction("b", "only words"),
+        prediction("a", "<think>\nAnswer: 96?\n</think>\n\nAnswer: 97"),
+        prediction("b", "<think>\nAnswer: 96"),
+    ]
     write_eval_traces(path, written, SETS)
-    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    first, second, thinks, endless = (json.loads(line) for line in path.read_text().splitlines())
+    assert [step["content"] for step in thinks["steps"]] == ["Answer: 96?"]
+    assert (thinks["steps"][0]["i"], thinks["answer"], endless["answer"]) == (0, "97", "")
     assert first["steps"] == [{"i": 0, "type": "generated", "content": "82 + 15 = 97"}]
     assert first["answer"] == "97"
     assert first["metadata"]["expected_answer"] == "97"

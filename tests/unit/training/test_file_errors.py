@@ -45,7 +45,7 @@ def check(write: Callable[[], object]) -> None:
     assert (event.reason, event.retryable) == ("IO_ERROR", True)
 
 
-def test_a_checkpoint_on_a_full_disk_is_an_error_of_files_and_leaves_nothing(
+def test_a_checkpoint_that_finds_a_full_disk_is_retried_and_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     def write() -> None:
