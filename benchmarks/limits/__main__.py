@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from pathlib import Path
 
+from benchmarks.load.machine import EMBEDDED, Machine
 from tailrace.channel import connect
 from tests.largest import cases, prepare, waits
-from tests.servers.node import free_port
-from tests.stack import Stack
 
 
 def main() -> int:
@@ -22,14 +19,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.limits", description=__doc__)
     parser.add_argument("--calls", type=int, default=100, help="calls meanwhile (default: 100)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite+aiosqlite:///{folder}/tailrace.db"
-        stack = Stack(Path(folder), url, f"redis://127.0.0.1:{free_port()}/0")
-        stack.start_server()
-        try:
-            return _measure(stack.address, options.calls)
-        finally:
-            stack.stop()
+    with Machine() as machine, machine.stack(EMBEDDED) as stack:
+        return _measure(stack.address, options.calls)
 
 
 def _measure(address: str, calls: int) -> int:
