@@ -96,7 +96,7 @@ class _Form(enum.Enum):
 
 @dataclass(frozen=True)
 class _Rule:
-    """What the walk has to know of a field."""
+    """The walk's knowledge of a field."""
 
     name: str
     form: _Form
@@ -108,7 +108,7 @@ class _Rule:
     descriptor: Descriptor = None
     """The enum's."""
     newer: bool = False
-    """Whether unknown values of the enum are cleared."""
+    """True where unknown values of the enum are cleared."""
 
 
 @cache

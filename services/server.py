@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -36,6 +35,7 @@ from services.sweeper import Sweeper
 from services.usecases.context import Context
 from services.usecases.lifecycle import require_lease
 from services.worker_access import WorkerAccess
+from tailrace.channel import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
     artifact_pb2_grpc,
@@ -201,7 +201,7 @@ class ControlPlane:
             raise OSError(f"cannot listen on {self.settings.listen}: {error}") from error
         await server.start()
         self._server = server
-        if not _is_loopback(host):
+        if not is_loopback(self.settings.listen):
             _log.warning(
                 "clients are not authenticated: whoever reaches this address may start runs, read "
                 "and upload content; let a firewall or a proxy say who that is",
@@ -223,11 +223,3 @@ class ControlPlane:
             _log.error("loop broke", loop=task.get_name(), exc_info=error)
             if not self.failed.done():
                 self.failed.set_exception(error)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether nothing outside this machine reaches a host; a name may lead anywhere."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -42,7 +42,7 @@ Values = Mapping[str, Callable[[int], Any] | None]
 those that exclude each other."""
 
 _ENTRY_BYTES = 24
-"""What an entry takes at least, its tags and lengths included."""
+"""Fewest bytes of an entry, its tags and lengths included."""
 
 _NESTED = 8
 """Entries within an entry, where it has lists itself."""
@@ -141,7 +141,7 @@ def _value_of(field: Any) -> Any:
 
 
 def _is_counted(field: Any, *, within: bool = False) -> bool:
-    """Whether a field has entries: itself, or what it holds."""
+    """Return whether a field, or the message in it, has entries."""
     if is_repeated(field) and not within:
         return True
     inner = field.message_type
@@ -149,7 +149,7 @@ def _is_counted(field: Any, *, within: bool = False) -> bool:
 
 
 def _is_sized(field: Any) -> bool:
-    """Whether a field's size is not fixed."""
+    """Return whether a field's size varies."""
     of_text = field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
     return of_text or field.message_type is not None or is_repeated(field)
 
@@ -246,7 +246,7 @@ _VARIANTS: dict[str, dict[str, dict[str, Callable[[float, int], Any] | None]]] =
         "of verdicts": {"StageEvent.verdict": None},
     },
 }
-"""What one-ofs of a method's message hold, by the name of the case."""
+"""Contents of a method's message by the name of the case."""
 
 _LEASED = (
     "PublishEventsRequest",
@@ -350,7 +350,7 @@ def cases(values: Values, share: float) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Waits:
-    """How long calls took while a case was repeated."""
+    """The time that calls took while a case was repeated."""
 
     request: float
     """Median of the case's own calls, in seconds."""
@@ -361,7 +361,7 @@ class Waits:
 
     @property
     def prompt(self) -> bool:
-        """Whether others were answered in time."""
+        """True where others were answered in time."""
         return self.slowest <= max(0.25, 50 * self.idle)
 
 

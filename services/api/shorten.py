@@ -12,7 +12,7 @@ from tailrace.protomap import is_map, is_repeated
 M = TypeVar("M", bound=Message)
 
 MOST_BYTES = 3_500_000
-"""Largest message: gRPC clients take 4 MiB unless they are told otherwise."""
+"""Largest message: by default a gRPC client takes 4 MiB."""
 
 _STEPS = ((16_384, 1000), (1024, 100), (128, 10), (16, 2))
 """Characters of a text and entries of a list or mapping that are kept, ever fewer."""

@@ -1,4 +1,4 @@
-"""How much of a listing makes a page: gRPC clients take 4 MiB unless they are told otherwise."""
+"""The size of pages: by default a gRPC client takes messages of up to 4 MiB."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MAX_PAGE_BYTES = 2 * 1024 * 1024
 """Size from which a page ends early, in bytes of its message; one entry may be larger."""
 
 _VALUE_BYTES = 9
-"""What a value of JSON may take more in a message than in text: a number is eight bytes."""
+"""Bytes by which a value of JSON may be longer in a message than as text: a number takes eight."""
 
 _FILE_BYTES = 100
-"""What a file's sha256, size and tags take in a listing."""
+"""Bytes of a file's sha256, size and tags in a listing."""
 
 ENTRY_BYTES = 500
-"""What an entry of short fields takes, at most."""
+"""Most bytes of an entry that has short fields only."""
 
 
 def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:

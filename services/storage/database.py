@@ -128,7 +128,7 @@ def _outage() -> Iterator[None]:
 
 
 def _is_about_data(error: Exception) -> bool:
-    """Whether the database refused a value, such as a NUL: SQLSTATE class 22, data exception.
+    """Return whether the database refused a value, such as a NUL (SQLSTATE class 22).
 
     The driver itself refuses some values before it sends them.
     """

@@ -25,8 +25,8 @@ log-probabilities has a quarter of them.
 """
 
 _VALUE_END = re.compile(rb'[\[{,:]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""What begins or ends a value, or a text, whose commas are none. The closing quote is optional, so
-that a text without one is not looked at again from each quote within it."""
+"""The signs next to values, or a whole text, whose commas separate none. The closing quote is
+optional, so that a text without one is not searched again from each quote within it."""
 
 MAX_REPORTED_ERRORS = 100
 """How many wrong lines an error lists; further ones are only counted."""

@@ -87,7 +87,7 @@ MAX_FIELDS = 60_000
 """Most fields of such a message, those inside of others included."""
 
 _UPLOAD_BYTES = 4 * MIB
-"""Above a chunk, so that a larger one is told which field is too large."""
+"""Above a chunk, so that the error for a larger one can name the field."""
 
 REQUEST_BYTES = {
     "CreateRunRequest": MIB,
@@ -115,12 +115,12 @@ class Bound:
     key: int | None = None
     """Characters of a mapping's keys."""
     later: bool = False
-    """Whether the code that converts the message applies it, item by item: it cuts what is longer,
+    """True where the code that converts the message applies it, item by item: it cuts longer text,
     or reports it together with all that is wrong. ``count`` holds before that in any case."""
     free: bool = False
-    """Whether programs write the text, not people: NUL becomes U+FFFD instead of being refused."""
+    """True where programs write the text: NUL becomes U+FFFD instead of being refused."""
     shallow: bool = False
-    """Whether entries are neither counted nor looked at before the message is converted."""
+    """True where entries are neither counted nor looked at before the message is converted."""
 
 
 _ID = Bound(text=63)
@@ -313,7 +313,7 @@ Everywhere else such a value is refused."""
 def bound_of(message: str, field: str) -> Bound | None:
     """Return the bound of a field that holds a list, a mapping, text or bytes.
 
-    ``None`` stands for a field that nobody has bounded.
+    ``None`` stands for a field without a bound.
     """
     return _BOUNDS.get(message, {}).get(field) or _spec_bounds().get(message, {}).get(field)
 

@@ -121,7 +121,7 @@ def _requests(
 def _steady_name(sha256: str, size: int) -> str:
     """The same name on every try of this user on this host, so that an upload can be resumed.
 
-    Nobody else can guess it, and so append to the upload or spoil it.
+    Others cannot guess it, and so cannot append to the upload or spoil it.
     """
     digest = hmac.digest(_secret(), f"{sha256}/{size}".encode(), "sha256")
     return _resource_name(uuid.UUID(bytes=digest[:16], version=4), sha256, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.__main__ import SWITCH_SECONDS
 from tailrace.channel import connect
 from tests.growth import LINEAR
 from tests.largest import Case, Values, cases, prepare, waits
@@ -28,9 +30,12 @@ CALLS = 20
 def plane(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServedControlPlane]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
     served = ServedControlPlane.on_copy(sqlite_template, tmp_path_factory.mktemp("largest"))
     yield served
     served.stop()
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="module")
