@@ -60,6 +60,8 @@ class Cluster(Stack):
             dispatch_grace_seconds="3",
             publish_timeout_seconds="3",
             upload_expiry_seconds="8",
+            # Its disk is small, and filled on purpose.
+            min_free_bytes="0",
             shutdown_grace_seconds="3",
             drain_seconds="15",
             grace_seconds="5",
