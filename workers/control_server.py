@@ -48,6 +48,8 @@ class Orphan:
     """The slot of the process."""
     process: Any
     """The process; ``None`` where it is not known."""
+    started: Mapping[str, Any] | None = None
+    """The Celery event by which it reported its attempt's start."""
 
     def exit_status(self) -> int | None:
         """Return the process's exit status, negative for a signal; ``None`` if it is not known."""
@@ -120,6 +122,10 @@ class ControlServer:
             self._secret = secret
             for connection in self._children:
                 _send(connection, {"secret": secret})
+
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """Have a Celery event sent, as for a child."""
+        self._on_event(event)
 
     def take_orphans(self) -> list[Orphan]:
         """Return the orphans since the last call."""
@@ -219,7 +225,8 @@ class ControlServer:
             with self._lock:
                 self._free.append(child.slot)
                 if child.lease:
-                    self._orphans.append(Orphan(child.lease, child.slot, child.process))
+                    orphan = Orphan(child.lease, child.slot, child.process, child.started)
+                    self._orphans.append(orphan)
                     self.on_orphan()
         self._hand_out()
 
@@ -232,6 +239,7 @@ class _Child:
         self.process = process
         self.lease: str | None = None
         self.quarantine = ""
+        self.started: Mapping[str, Any] | None = None
         self._rest = b""
 
     def messages(self, data: bytes) -> list[dict[str, Any]]:
@@ -240,6 +248,11 @@ class _Child:
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Note what it says of itself."""
+        event = message.get("event", {})
+        if event.get("type") == "task-started":
+            self.started = event
+        elif "lease" in message:
+            self.started = None
         self.lease = message.get("lease", self.lease)
         self.quarantine = message.get("quarantine", self.quarantine)
 

@@ -33,6 +33,7 @@ from workers.control_server import ControlServer, Orphan
 from workers.judges import foreign_judges
 from workers.outcome import pool_process_lost
 from workers.settings import Settings
+from workers.task_events import lost_with_its_process
 
 _log = structlog.get_logger(__name__)
 
@@ -228,6 +229,8 @@ class Heartbeat:
             request = stage_pb2.FailStageRequest(lease_token=orphan.lease, error=error)
             try:
                 control_plane.fail_once(request)
+                if orphan.started is not None:
+                    self._server.send_event(lost_with_its_process(orphan.started, error.reason))
                 _log.error("an attempt failed with its pool process", error=error.message)
             except LeaseLostError:
                 pass  # it had reported before

@@ -130,6 +130,21 @@ def cancelled_in_queue(subject: Subject) -> Event:
     )
 
 
+def lost_with_its_process(started: Event, reason: str) -> Event:
+    """Return the end of an attempt whose pool process is gone, from the event of its start."""
+    now = time.time()
+    facts = f"{started['args']}, {started.get('kwargs', '')}"
+    return {
+        **started,
+        "type": "task-failed",
+        "timestamp": now,
+        "runtime": now - started["timestamp"],
+        "result": f"outcome=failed, reason={reason}, {facts}",
+        "exception": f"StageFailedError(reason={reason}, {facts})",
+        "traceback": "",
+    }
+
+
 class TaskEvents:
     """The parent process's queue of events that wait to be sent. Thread-safe."""
 

@@ -58,6 +58,13 @@ def start_worker(fake: FakeControlPlane, valkey_url: str, tmp_path: Path) -> Ite
         print(process.tail(200))  # noqa: T201  # shown when the test failed
 
 
+@pytest.fixture
+def listener(valkey_url: str) -> Iterator[TaskEventListener]:
+    """What Flower hears."""
+    with TaskEventListener(valkey_url) as listener:
+        yield listener
+
+
 def publish(broker_url: str, *stages: tuple[str, str], uid: str = "uid1") -> None:
     """Send a chain as the control plane's relay does; each stage is (kind, pool)."""
     app = celery.Celery("relay", broker=broker_url, set_as_current=False)
@@ -260,7 +267,10 @@ def test_a_worker_that_cannot_keep_an_attempt_says_so(
 
 
 def test_a_killed_pool_process_leaves_no_process_and_no_lease(
-    fake: FakeControlPlane, start_worker: StartWorker, valkey_url: str
+    fake: FakeControlPlane,
+    start_worker: StartWorker,
+    valkey_url: str,
+    listener: TaskEventListener,
 ) -> None:
     order = make_order(fake, act="daemon")
     again = make_order(fake)
@@ -284,10 +294,17 @@ def test_a_killed_pool_process_leaves_no_process_and_no_lease(
     assert "pool process of slot cpu-0 was ended by SIGKILL" in error.message
     wait_until(lambda: not fake.heartbeats[-1].lease_tokens, "the lease to be dropped", 5)
 
+    wait_until(lambda: "failed" in listener.kinds("uid1.train.1"), "Flower's event", 10)
+
     # Its slot is free again, and the redelivered message finds nothing to do.
     publish(valkey_url, ("train", "cpu"), uid="uid2")
     wait_until(lambda: fake.lease(again.lease_token).completed is not None, "the next stage", 30)
     wait_until(lambda: sum(r.run_uid == "uid1" for r in fake.acquired) == 2, "redelivery", 10)
+    assert [kind for kind in listener.kinds("uid1.train.1") if kind != "sent"] == [
+        "received",
+        "started",
+        "failed",
+    ]
 
 
 def test_a_killed_worker_leaves_no_process(
