@@ -67,9 +67,9 @@ class Broker:
         self._timeout = timeout
         self._blocked = False
         self.problem = ""
-        """Why the broker cannot be used, as of the last publication or check; empty if it can."""
+        """Fault found by the last publication or check; empty while the broker works."""
         self.proved_at = float("-inf")
-        """When it last took a publication or passed a check, on the monotonic clock."""
+        """Time of the last publication or check that succeeded, on the monotonic clock."""
         self._app = Celery("tailrace", broker=url, set_as_current=False)
         self._app.conf.update(
             task_ignore_result=True,

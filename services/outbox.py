@@ -53,7 +53,7 @@ Claimed = tuple[Entry, list[Stage]]
 
 @dataclass
 class _Pass:
-    """What one pass has claimed, and what became of it so far."""
+    """Claims of one pass of the relay, and their outcome so far."""
 
     chains: list[Claimed]
     published: Mapping[str, int]
@@ -64,7 +64,7 @@ class _Pass:
     put_off: list[Entry] = field(default_factory=list)
     failed: list[Entry] = field(default_factory=list)
     error: str = ""
-    """Why the broker did not take those that failed."""
+    """Fault of the broker that made the others fail."""
 
 
 class Relay:
@@ -159,7 +159,7 @@ class Relay:
         return claimed
 
     async def _still_waits(self, entry: Entry, current: _Pass) -> bool:
-        """Whether the entry's message may still be in its queue, so that it is not repeated."""
+        """Return True where the entry's message may still be in its queue: it is not repeated."""
         if entry.publications == 0:
             return False
         if entry.pool not in current.missing:
@@ -259,7 +259,7 @@ class Relay:
         return utc_now() + timedelta(seconds=delay)
 
     def _look_again(self, publish_time: datetime) -> datetime:
-        """When an entry that was published then, and whose message waits, is looked at again."""
+        """Return the time of the next look at an entry whose message has waited since then."""
         settings = self._context.settings
         now = utc_now()
         age = max(now - publish_time, timedelta(seconds=settings.republish_seconds))

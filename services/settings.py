@@ -43,9 +43,9 @@ class Settings(BaseSettings):
     """How long calls in flight may still take after SIGTERM."""
 
     start_patience_seconds: float = Field(default=15.0, ge=0)
-    """How long a database or broker that does not answer is waited for at the start."""
+    """Longest wait at the start for a database or broker that does not answer."""
     health_seconds: float = Field(default=5.0, gt=0)
-    """How often the database and the broker are looked at."""
+    """Interval at which the database and the broker are checked."""
 
     lease_seconds: float = Field(default=30.0, gt=0)
     """How long a lease lives without heartbeats."""

@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 
 
 class BrokerLink:
-    """Why the broker connection is missing, for the heartbeat."""
+    """State of the broker connection, for the heartbeat."""
 
     def __init__(self) -> None:
         self.problem = ""

@@ -51,7 +51,7 @@ _CLOSE_SECONDS = 5.0
 """How long a stream may take to end once it is cancelled."""
 
 _END_SECONDS = 1.0
-"""How long the control plane may take to end a stream whose requests have ended."""
+"""Longest wait for the control plane to end a stream whose requests have ended."""
 
 _MOST_FAULTS = 15
 """Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""

@@ -199,7 +199,7 @@ def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
 
 
 def _subject(task: Any, child: Child, task_id: TaskId, run: str = "") -> Subject:
-    """What Celery events about a delivery name."""
+    """Return the subject of a delivery's Celery events."""
     request = task.request
     delivery = request.delivery_info or {}
     return Subject(

@@ -57,7 +57,7 @@ class Worker:
     drained: bool
     """Whether an operator's drain is in force."""
     broker_error: str = ""
-    """Why it has no connection to the broker; empty if it has one."""
+    """Fault of its broker connection; empty while it is connected."""
 
     def is_instance(self, instance_id: str, hostname: str) -> bool:
         """Return whether this is the worker's own instance, on its host.

@@ -124,7 +124,7 @@ class Entry:
     claim: str
     """The pass that claimed it."""
     publish_time: datetime | None = None
-    """When it was last published; ``None`` if it never was."""
+    """Time of its last publication; ``None`` before the first."""
 
 
 async def add_all(conn: AsyncConnection, queued: Iterable[Row]) -> None:
@@ -290,14 +290,14 @@ async def depth(conn: AsyncConnection) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How far the publication of a queued stage is."""
+    """State of a queued stage's publication."""
 
     due_time: datetime
-    """When it is published, or looked at again."""
+    """Time of the next publication or check."""
     publications: int
-    """How often it was published."""
+    """Number of publications."""
     error: str = ""
-    """Why the broker did not take it the last time."""
+    """Fault of the broker at the last try; empty if it succeeded."""
 
 
 async def waiting(conn: AsyncConnection, run_uid: str) -> dict[str, Waiting]:

@@ -34,7 +34,7 @@ class Heartbeat:
     secret: str
     """What the worker got when it registered."""
     broker_error: str = ""
-    """Why the worker has no connection to the broker; empty if it has one."""
+    """Fault of the worker's broker connection; empty while it is connected."""
     ended: bool = False
     """Whether the worker ends with it."""
 

@@ -106,7 +106,7 @@ class Fleet:
     without_broker: list[Worker]
     """Online workers that have no connection to the broker."""
     broker_error: str
-    """Why the broker does not take what is to be published; empty if it does."""
+    """Fault of the broker at the last refused publication; empty if none waits."""
 
     def broker_reason(self, stage: Stage, entry: Waiting | None) -> str:
         """Return what the broker has to do with a queued stage's wait; empty if nothing."""
@@ -127,7 +127,7 @@ class Fleet:
 
 
 def waiting_reason(stage: Stage, entry: Waiting | None, now: Capacity) -> str:
-    """Why a queued stage does not run, with the fleet as it is now."""
+    """Return the reason for a queued stage's wait, with the fleet as it is now."""
     slots = now.served.get(stage.pool, 0)
     if not slots:
         others = ", ".join(sorted(now.served)) or "none"

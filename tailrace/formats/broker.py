@@ -20,12 +20,12 @@ MAX_PROBLEM = 300
 
 @dataclass(frozen=True)
 class BrokerProblem:
-    """Why a broker cannot be used."""
+    """A fault of a broker or of its settings."""
 
     text: str
-    """What is wrong, where, and the way out; holds no password."""
+    """Fault, place and way out, without a password."""
     configuration: bool = False
-    """Whether only a changed setting helps: waiting does not."""
+    """True where only a changed setting helps; waiting does not."""
 
 
 def is_amqp(url: str) -> bool:

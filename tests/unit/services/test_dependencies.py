@@ -49,7 +49,7 @@ class Watched:
         self.dependencies = Dependencies(driver.context, broker, self.health, self.metrics)
 
     async def serves(self, service: str) -> bool:
-        """Whether the health service says so."""
+        """Return True if the health service is SERVING."""
         request = health_pb2.HealthCheckRequest(service=service)
         answer = await self.health.Check(request, None)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

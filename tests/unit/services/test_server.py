@@ -50,7 +50,7 @@ async def test_health_reflection_and_metrics_are_served(caller: Caller) -> None:
 
 
 async def reflected_services(caller: Caller, version: str) -> set[str]:
-    """What grpcurl lists, once it has seen the description of reflection itself."""
+    """Return the services that grpcurl would list; check reflection's own description."""
     service = f"grpc.reflection.{version}.ServerReflection"
     call = caller.channel.stream_stream(
         f"/{service}/ServerReflectionInfo",

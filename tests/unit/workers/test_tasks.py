@@ -60,7 +60,7 @@ def start_worker(fake: FakeControlPlane, valkey_url: str, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def listener(valkey_url: str) -> Iterator[TaskEventListener]:
-    """What Flower hears."""
+    """A listener in Flower's place."""
     with TaskEventListener(valkey_url) as listener:
         yield listener
 
