@@ -81,7 +81,8 @@ def _choose(folder: Path) -> set[str]:
     Raises ``CommandError`` when the rest is no model.
     """
     if not folder.is_dir():
-        raise CommandError(f"{folder} is not a folder")
+        problem = file_problem(folder.name) if folder.is_file() else None
+        raise CommandError(f"{folder} is not a folder{f': it {problem}' if problem else ''}")
     chosen, left_out, names = set(), [], set()
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder).as_posix()

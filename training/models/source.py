@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tailrace.formats.model_folder import file_problem
 from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
 from training.models.weights import INDEX, WEIGHTS, list_weights
 
@@ -35,6 +36,9 @@ def resolve_model(source: str) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        problem = file_problem(folder.name) or "is a file"
+        raise ModelNotFoundError(f"{source} is not a model folder: it {problem}")
     if source.startswith("models/"):
         raise ConfigError(
             f"{source!r} names a model of a server; here, download it first "

@@ -67,6 +67,21 @@ def test_a_folder_without_a_model(tailrace: Any, server: str, tmp_path: Path) ->
         assert name in result.err
 
 
+def test_other_kinds_of_models_are_named_with_the_way_out(
+    tailrace: Any, server: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    (adapter / "adapter_model.safetensors").write_bytes(b"x")
+    for place, words in ((file, "training.import_gguf"), (adapter, "merge_and_unload")):
+        result = tailrace("models", "import", place, "--server", server)
+        assert result.code == 2
+        assert words in " ".join(result.err.split())
+
+
 def test_a_link_out_of_the_folder_is_refused(
     tailrace: Any, server: str, model: Path, tmp_path: Path
 ) -> None:

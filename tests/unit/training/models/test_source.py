@@ -44,6 +44,16 @@ def test_a_folder_is_itself(tmp_path: Path) -> None:
     assert resolve_model(str(tmp_path)) == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("m.gguf", "import_gguf"), ("m.bin", "convert it to safetensors"), ("m.safetensors", "file")],
+)
+def test_a_file_is_no_folder(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ModelNotFoundError, match=f"is not a model folder: it .*{says}"):
+        resolve_model(str(tmp_path / name))
+
+
 def test_server_models_need_a_download() -> None:
     with pytest.raises(ConfigError, match="tailrace runs download"):
         resolve_model("models/mine")
