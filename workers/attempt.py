@@ -27,6 +27,7 @@ from workers.control_plane import ControlPlane
 from workers.delivery import Conclusion, Delivery, Reports
 from workers.directives import Directives, Wish
 from workers.environment import credential_paths, inherited_environment
+from workers.instance import FOLDER
 from workers.intake import Intake
 from workers.journal import Journal
 from workers.judge_access import endpoint_access
@@ -78,7 +79,8 @@ class Means:
         """Files that only the worker reads; a stack's own file has the broker's URL."""
         token = self.settings.worker_token_file
         stack = token.parent / "stack.json"
-        own = (token, stack, self.settings.judge_keys_file)
+        instances = self.settings.work_dir.absolute() / FOLDER
+        own = (token, stack, instances, self.settings.judge_keys_file)
         return credential_paths(own, self.settings.stage_environment)
 
     def _home(self) -> Path:

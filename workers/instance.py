@@ -14,7 +14,7 @@ from pathlib import Path
 
 from workers.workspace import WorkspaceError
 
-_FOLDER = "_instances"
+FOLDER = "_instances"
 """Below the work folder; the name of a worker's own folder begins with a letter."""
 
 _ID = re.compile(rb"[A-Za-z0-9_-]{32,64}")
@@ -40,7 +40,7 @@ class Instance:
         Raises:
             WorkspaceError: Another process has the name, or the folder is not writable.
         """
-        folder = work_dir.absolute() / _FOLDER
+        folder = work_dir.absolute() / FOLDER
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if name:

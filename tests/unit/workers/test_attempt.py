@@ -37,6 +37,7 @@ from workers.content import Content
 from workers.control_plane import ControlPlane
 from workers.delivery import Conclusion, DeliveryError
 from workers.directives import Directives
+from workers.instance import FOLDER as INSTANCES
 from workers.reserve import Reserve
 from workers.settings import Settings
 
@@ -203,12 +204,15 @@ def test_a_stage_finds_the_workers_files_with_secrets_empty(
     keys.write_text("{}")
     settings = worker.means.settings.model_copy(update={"judge_keys_file": keys})
     worker.means = replace(worker.means, settings=settings)
+    (settings.work_dir / INSTANCES).mkdir(parents=True)
     if warm:
         worker.means.reserve.refill(worker.means.launch(len(CORES)))
     order = make_order(fake, act="read", path=str(keys))
     assert worker.run(order).outcome == "succeeded"
     assert "read: " in fake.attempts[order.lease_token].logs()
     assert keys.read_text() == "{}"
+    hidden = worker.means.launch(1).hidden
+    assert (settings.work_dir / INSTANCES) in hidden, "the ids to which workers' names are bound"
 
 
 @pytest.mark.parametrize("kind", [run_pb2.STAGE_KIND_JUDGE, run_pb2.STAGE_KIND_TRAIN])
