@@ -43,6 +43,9 @@ class Absence:
         traceback: TracebackType | None,
     ) -> None:
         self._end.set()
+        if exc_type is None:
+            # Everything was followed to its end before the thread asked again.
+            self._say_back()
 
     def _wait(self, error: TailraceError) -> None:
         with self._lock:
@@ -64,10 +67,14 @@ class Absence:
                 except TailraceError:
                     # It answers, if only with a refusal.
                     pass
-                with self._lock:
-                    self._away = False
-                self._say(f"{self._server} is back")
+                self._say_back()
                 return
+
+    def _say_back(self) -> None:
+        with self._lock:
+            was_away, self._away = self._away, False
+        if was_away:
+            self._say(f"{self._server} is back")
 
     def _say(self, text: str) -> None:
         self._console.print(output.one_line(text), soft_wrap=True)
