@@ -135,3 +135,18 @@ def test_a_registration_says_nothing_about_what_slots_run() -> None:
     )
     assert command.slots == [{"id": "cpu-0", "cores": [0, 1]}]
     assert "\0" not in command.hostname
+
+
+def test_unknown_values_of_a_newer_worker_are_left_unset_or_refused() -> None:
+    prediction = evaluation_pb2.Prediction(
+        eval_set="s",
+        example_id="1",
+        model_role=evaluation_pb2.MODEL_ROLE_TRAINED,
+        finish_reason=99,  # type: ignore[arg-type]
+    )
+    (stored,) = batch(event(prediction=prediction))
+    assert "finish_reason" not in stored.body
+    with pytest.raises(InvalidInput, match="must be one of OUTCOME_PASS"):
+        batch(event(verdict=verdict(outcome=99)))
+    with pytest.raises(InvalidInput, match=r"verdict.judge: contains a NUL"):
+        batch(event(verdict=verdict(judge="a\0b")))
