@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -138,6 +138,14 @@ async def without_broker(conn: AsyncConnection) -> list[Worker]:
     """Return the online workers that have no connection to the broker, by id."""
     query = _SELECT.where(IS_ONLINE, workers.c.broker_error != "").order_by(workers.c.worker_id)
     return [Worker(**row) for row in (await conn.execute(query)).mappings()]
+
+
+async def drained(conn: AsyncConnection, pools: Set[str]) -> list[Worker]:
+    """Return the workers of some pools that would take stages if nobody had drained them, by id."""
+    is_waiting = sa.and_(workers.c.state == WorkerState.DRAINING, workers.c.drained)
+    query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, is_waiting)
+    rows = (await conn.execute(query.order_by(workers.c.worker_id))).mappings()
+    return [worker for row in rows if pools & set((worker := Worker(**row)).pools)]
 
 
 async def expire(conn: AsyncConnection, worker: Worker) -> bool:

@@ -86,13 +86,17 @@ async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage])
     if not queued:
         return {}
     entries = await outbox.waiting(conn, run.uid)
+    now = await capacity.look(conn)
+    unserved = {stage.pool for stage in queued} - {pool for pool, n in now.served.items() if n}
     fleet = Fleet(
-        await capacity.look(conn),
+        now,
+        await workers.drained(conn, unserved) if unserved else [],
         await workers.without_broker(conn),
         await outbox.broker_error(conn),
     )
     return {
         stage.stage_id: fleet.broker_reason(stage, entries.get(stage.stage_id))
+        or fleet.drained_reason(stage)
         or waiting_reason(stage, entries.get(stage.stage_id), fleet.capacity)
         for stage in queued
     }
@@ -103,6 +107,8 @@ class Fleet:
     """The fleet and its broker as they are now."""
 
     capacity: Capacity
+    drained: list[Worker]
+    """Drained workers of the pools that nobody serves."""
     without_broker: list[Worker]
     """Online workers that have no connection to the broker."""
     broker_error: str
@@ -124,6 +130,16 @@ class Fleet:
                 f"{worker_name(first.worker_id)} reports that {first.broker_error}"
             )
         return ""
+
+    def drained_reason(self, stage: Stage) -> str:
+        """Return that only a drain keeps a queued stage waiting; empty if it does not."""
+        names = [worker.worker_id for worker in self.drained if stage.pool in worker.pools]
+        if not names:
+            return ""
+        return (
+            f"every live worker of pool {stage.pool!r} is drained: `tailrace workers undrain "
+            f"{names[0]}` lets it take stages"
+        )
 
 
 def waiting_reason(stage: Stage, entry: Waiting | None, now: Capacity) -> str:

@@ -45,6 +45,16 @@ async def test_a_drained_worker_takes_no_more_until_it_is_undrained(driver: Driv
     await driver.start()
 
 
+async def test_a_queued_stage_says_that_its_workers_are_drained(driver: Driver) -> None:
+    await driver.create()
+    await drain_worker(driver.context, "w1")
+    reason = (await driver.get()).stages[0].waiting_reason
+    assert "is drained: `tailrace workers undrain w1`" in reason
+    other = Driver(driver.context, "w2")
+    await other.register()
+    assert (await driver.get()).stages[0].waiting_reason == ""
+
+
 async def test_a_worker_is_drained_and_undrained_while_it_is_offline(driver: Driver) -> None:
     for change in (drain_worker, undrain_worker, get_worker):
         with pytest.raises(NotFound, match="workers/w9"):
