@@ -46,7 +46,7 @@ class ChatFormat:
     """The token sequences of one model's conversations."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, clock: date | None = None) -> None:
-        """``clock`` is the day that the chat template is told (default: today, UTC).
+        """``clock`` is the day that the chat template reads (default: today, UTC).
 
         Raises :class:`training.errors.ModelConfigError` when the template cannot render.
         """
@@ -77,7 +77,7 @@ class ChatFormat:
 
     @property
     def template_date(self) -> str | None:
-        """The day that the template is told; None where it has no clock."""
+        """The day that the template reads; None where it has no clock."""
         reads = template_reads_clock(self.tokenizer.get_chat_template())
         return self.clock.isoformat() if reads else None
 

@@ -50,7 +50,7 @@ def generate(options: argparse.Namespace) -> None:
     model = resolve_model(options.model)
     clock = told_date(model)
     if clock is not None:
-        logging.info("the chat template is told %s, as in the training", clock)
+        logging.info("the chat template reads the date %s, as in the training", clock)
     evaluate_folder(
         model,
         eval_sets,

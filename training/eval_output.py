@@ -22,7 +22,7 @@ def summarize(
 ) -> InferResult:
     """Return the summary of an INFER stage that took ``seconds``.
 
-    ``template_date`` is the day that a chat template with a clock was told.
+    ``template_date`` is the day that a chat template with a clock read.
     """
     return InferResult(
         predictions=len(predictions),

@@ -43,7 +43,7 @@ class Evaluated:
     ends: frozenset[int] = frozenset()
     """Tokens that end an answer, in addition to those of the chat format."""
     clock: date | None = None
-    """The day that the chat template is told (default: today, UTC)."""
+    """The day that the chat template reads (default: today, UTC)."""
     _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -281,7 +281,7 @@ def evaluate_folder(
 ) -> tuple[list[Prediction], InferResult]:
     """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there.
 
-    ``clock`` is the day that the chat template is told (default: today, UTC).
+    ``clock`` is the day that the chat template reads (default: today, UTC).
     """
     opener = partial(Evaluated.open, folder, clock)
     return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

@@ -42,7 +42,7 @@ class JudgeInputs:
     n_samples: int | None = None
     """How many answers each item should have; the most that any has where nobody says."""
     clock: date | None = None
-    """The day that chat templates of models that judge are told (default: today, UTC)."""
+    """The day that chat templates of models that judge read (default: today, UTC)."""
 
 
 def run_judges(
@@ -85,7 +85,7 @@ def run_judges(
 
 
 def _told_date(setups: Iterable[JudgeSetup]) -> str | None:
-    """Return the day that a judging model's chat template was told; None where none has a clock."""
+    """Return the day that a judging model's chat template read; None where none has a clock."""
     for setup in setups:
         if setup.model is not None:
             from training.chat_format import ChatFormat
@@ -125,7 +125,7 @@ def judge_setup(
 ) -> JudgeSetup:
     """What a judge is made from: with the given folder of its model, or that of the hub's model.
 
-    ``clock`` is the day that the model's chat template is told (default: today, UTC). Raises
+    ``clock`` is the day that the model's chat template reads (default: today, UTC). Raises
     errors as :func:`training.models.source.resolve_model`.
     """
     backend = spec.backend()

@@ -40,7 +40,7 @@ def write_provenance(path: Path, facts: dict[str, Any]) -> None:
 
 
 def told_date(model: Path) -> date | None:
-    """Return the day that a training's chat template was told, by its final model's folder.
+    """Return the day that a training's chat template read, by its final model's folder.
 
     None where the folder is not that of a training, or its template has no clock.
     """

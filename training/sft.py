@@ -49,7 +49,7 @@ _BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh
 changes their rounding, which the conditions of a certificate tell."""
 
 TEMPLATE_DATE = "template_date"
-"""The identity's name for the day that a chat template with a clock was told."""
+"""The identity's name for the day that a chat template with a clock read."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def prepare(
     """Split the traces, make or load tokenizer and weights, and encode the train part.
 
     ``folder`` is where a worker has put the model; without one the spec's source is resolved here.
-    ``clock`` is the day that the chat template is told (default: today, UTC). Raises the errors of
+    ``clock`` is the day that the chat template reads (default: today, UTC). Raises the errors of
     :mod:`training.errors` for a bad split, model, or overlong examples.
     """
     sft = _method(train)
@@ -122,7 +122,7 @@ def prepare(
 
 
 def started_on(checkpoint: Path) -> date | None:
-    """Return the day that the chat template was told in the training that a checkpoint is of.
+    """Return the day that the chat template read in the training that a checkpoint is of.
 
     None where the template has no clock. Raises :class:`training.errors.CheckpointError`.
     """

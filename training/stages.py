@@ -168,7 +168,7 @@ def _endpoint_access(job: StageJob) -> EndpointAccess:
 
 
 def _clock(job: StageJob) -> date | None:
-    """Return the day that chat templates are told."""
+    """Return the day that chat templates read."""
     day = job.spec.template_date
     return date.fromisoformat(day) if day else None
 

@@ -72,7 +72,7 @@ def run_training(
     """Train and write every file.
 
     ``folder`` holds the model where a worker fetched it, ``resume`` is a checkpoint to continue
-    from, ``last`` a step to end at, ``clock`` the day that a chat template is told (default: today,
+    from, ``last`` a step to end at, ``clock`` the day that a chat template reads (default: today,
     UTC). Errors as :func:`training.sft.prepare` and
     :func:`training.sft.run_sft`.
     """

@@ -84,7 +84,7 @@ class Run:
 
     @property
     def template_date(self) -> str:
-        """The day that chat templates with a clock are told, in every stage and attempt."""
+        """The day that chat templates with a clock read, in every stage and attempt."""
         recorded = self.resolved_spec.get("template_date")
         return str(recorded or self.create_time.astimezone(UTC).date().isoformat())
 

@@ -1,4 +1,4 @@
-"""The day that the chat templates of a run are told, fixed when it is created."""
+"""The day that the chat templates of a run read, fixed when it is created."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def with_template_date(
     """Return the spec with ``template_date``, or without it where no template asks for it.
 
     A model of the hub is not here to be looked at, so that only a day that was given is recorded
-    for it. Its stages are told the day in any case, and their results say whether it was asked for.
+    for it. Its stages get the day in any case, and their results say whether it was asked for.
     """
     sources = list(_sources(spec))
     imported = [source for source in sources if models.is_imported(source)]

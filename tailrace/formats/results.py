@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tailrace.formats.prediction import ModelRole
 from tailrace.formats.schema import key
 
-TOLD_DATE = "The day that a chat template with a clock was told; unset where none asked for it."
+TOLD_DATE = "The day that a chat template with a clock read; unset where none asked for it."
 """Description of ``template_date`` in the results."""
 
 

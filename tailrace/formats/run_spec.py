@@ -163,7 +163,7 @@ class RunSpec:
     retry: RetrySpec = key("The retry policy of every stage.", default=RetrySpec())
     labels: dict[str, str] = key("Free labels to filter by.", default={}, max_length=32)
     template_date: str | None = key(
-        "The day that chat templates with a clock (`strftime_now`) are told, in every stage and "
+        "The day that chat templates with a clock (`strftime_now`) read, in every stage and "
         "attempt. Left out, it is the day on which the run is created (UTC); a resolved spec has "
         "it only if an imported model's template asks for it, or if it was given.",
         default=None,

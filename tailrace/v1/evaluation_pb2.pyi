@@ -363,7 +363,7 @@ class TrainResult(google.protobuf.message.Message):
     stopped_early: builtins.bool
     """Whether training ended before its last step because the evaluation loss no longer fell."""
     template_date: builtins.str
-    """The day that a chat template with a clock was told; unset where none asked for it."""
+    """The day that a chat template with a clock read; unset where none asked for it."""
     def __init__(
         self,
         *,
@@ -414,7 +414,7 @@ class InferResult(google.protobuf.message.Message):
     seconds: builtins.float
     """Wall time of generation, in seconds."""
     template_date: builtins.str
-    """The day that a chat template with a clock was told; unset where none asked for it."""
+    """The day that a chat template with a clock read; unset where none asked for it."""
     def __init__(
         self,
         *,
@@ -717,7 +717,7 @@ class JudgeResult(google.protobuf.message.Message):
     COMPARISONS_FIELD_NUMBER: builtins.int
     TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     template_date: builtins.str
-    """The day that a chat template with a clock was told; unset where none asked for it."""
+    """The day that a chat template with a clock read; unset where none asked for it."""
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeScore]:
         """One entry per judge, eval set and model."""

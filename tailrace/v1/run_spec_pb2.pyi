@@ -259,7 +259,7 @@ class RunSpec(google.protobuf.message.Message):
     a JUDGE stage alone, and Run.resolved_spec shows how those predictions were made.
     """
     template_date: builtins.str
-    """The day that chat templates with a clock (`strftime_now`) are told, in every stage and attempt:
+    """The day that chat templates with a clock (`strftime_now`) read, in every stage and attempt:
     `2026-01-31`. Default: the day on which the run is created (UTC); Run.resolved_spec has it
     only if an imported model's template asks for it, or if it was given.
     """

@@ -90,7 +90,7 @@ class JudgeSetup:
     access: EndpointAccess = field(default_factory=EndpointAccess)
     """Servers that may be asked, and the keys for them."""
     clock: date | None = None
-    """The day that its chat template is told (default: today, UTC)."""
+    """The day that its chat template reads (default: today, UTC)."""
 
 
 class Judge(Protocol):

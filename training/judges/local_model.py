@@ -22,7 +22,7 @@ class LocalModel:
     """Generates greedily with a model folder."""
 
     def __init__(self, folder: Path, max_new_tokens: int, clock: date | None = None) -> None:
-        """``clock`` is the day that its chat template is told (default: today, UTC)."""
+        """``clock`` is the day that its chat template reads (default: today, UTC)."""
         self._model = Evaluated.open(folder, clock)
         self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
 
