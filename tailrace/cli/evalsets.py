@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from tailrace.cli import output
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.formats.catalog import EVAL_SETS
 from tailrace.formats.eval_item import EvalItem, read_eval_items
+from tailrace.formats.jsonl import dump_record
 from tailrace.formats.leakage import leaked_ids, prompt_words
+from tailrace.formats.schema import parse, to_mapping
 from tailrace.formats.trace import read_traces
 from tailrace.v1 import evalset_pb2
 
@@ -63,12 +66,20 @@ def import_(
     file: File,
     name: Annotated[str, typer.Option("--name", help="Id of the eval set.")],
     description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    markers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--marker",
+            help="Text that marks an answer ('Antwort:'), for items that name none; repeatable.",
+        ),
+    ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Import eval items, all or nothing; other content becomes the next version."""
+    source = _with_markers(read_eval_items(file), markers) if markers else file
     with connect(server) as client:
-        made = client.import_eval_set(name, file, description=description)
+        made = client.import_eval_set(name, source, description=description)
     if as_json:
         output.print_json(output.plain(made))
         return
@@ -100,6 +111,16 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
     output.print_table(
         ["EVAL SET", "ITEMS", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)
     )
+
+
+def _with_markers(items: list[EvalItem], markers: list[str]) -> bytes:
+    """The items as JSON Lines; those without markers get the given ones.
+
+    Raises :class:`tailrace.formats.schema.SpecError` for markers that no item may have.
+    """
+    marked = [item if item.markers else replace(item, markers=markers) for item in items]
+    parse(EvalItem, to_mapping(replace(items[0], markers=markers)))
+    return "".join(map(dump_record, marked)).encode()
 
 
 def _row(each: evalset_pb2.EvalSet) -> tuple[object, ...]:

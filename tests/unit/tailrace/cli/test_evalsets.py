@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.formats import golden
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.jsonl import dump_record
 
 
 def write(path: Path, *prompts: str, **fields: Any) -> None:
@@ -46,6 +48,24 @@ def test_wrong_lines_are_named(tailrace: Any, tmp_path: Path) -> None:
     assert "line 1: " in result.err
     assert "line 2: is not JSON" in result.err
     assert tailrace("evalsets", "validate", "none.jsonl").code == 2
+
+
+def test_markers_are_written_into_the_items_that_have_none(served: Any, tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", "2 + 2?", "3 + 1?")
+    with (tmp_path / "e.jsonl").open("a") as file:
+        own = {"id": "own", "prompt": "p", "expected_answer": "4", "markers": ["Own:"]}
+        file.write(json.dumps(own) + "\n")
+    call = ("evalsets", "import", "e.jsonl", "--name", "marked", "--json")
+    made = served(*call, "--marker", "Antwort:", "--marker", "The sum is").json()
+    items = [
+        EvalItem(f"q{number}", prompt, "4", markers=["Antwort:", "The sum is"])
+        for number, prompt in ((1, "2 + 2?"), (2, "3 + 1?"))
+    ]
+    lines = map(dump_record, [*items, EvalItem("own", "p", "4", markers=["Own:"])])
+    assert int(made["size_bytes"]) == len("".join(lines).encode())
+    blank = served(*call, "--marker", " ")
+    assert blank.code == 2
+    assert "markers[0]: is blank" in blank.err
 
 
 def test_import_and_list(served: Any, tmp_path: Path) -> None:

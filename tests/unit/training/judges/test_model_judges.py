@@ -106,6 +106,49 @@ def test_a_reply_that_is_no_verdict_is_an_error(reply: str, why: str) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"<think>{grade(1)}?</think>{grade(7)}",
+        f"1 or 7?</think>\n```Json\r\n{grade(7)}\r\n```",
+        f"~~~json5\n{grade(7)}\n~~~",
+        f"```json {grade(7)} ```",
+        f"\ufeff{grade(7)}",
+        f"```python\nx = 1\n```\n```jsonc\n{grade(7)}\n```",
+    ],
+)
+def test_a_reply_may_think_and_fence_its_verdict(reply: str) -> None:
+    with chat_server(lambda prompt, before: Say(reply)) as server:
+        found = only(rubric(server))
+    assert isinstance(found, Judgement), found
+    assert found.score == 0.7
+
+
+def test_a_reply_that_never_ends_its_thinking_is_an_error() -> None:
+    with chat_server(lambda prompt, before: Say(f"<think>{grade(7)}")) as server:
+        assert "never ends its thinking" in str(only(rubric(server)))
+
+
+def test_models_are_shown_answers_without_their_thinking() -> None:
+    winner = json.dumps({"winner": "A", "reason": "r"})
+    with chat_server(lambda prompt, before: Say(winner)) as server:
+        judge = pairwise(server)
+        questions = [
+            question("<think>secret</think>mine", "secret</think>other"),
+            question("<think>secret", "other"),
+            question("mine", "<think>secret"),
+        ]
+        found = list(judge.judge_all(questions))
+    assert [each.score for each in found if isinstance(each, Judgement)] == [0.5, 0, 1]
+    assert [each.passed for each in found if isinstance(each, Judgement)] == [False, False, True]
+    prompts = [request["messages"][0]["content"] for request in server.requests]
+    assert len(prompts) == 2
+    assert all("secret" not in prompt and "mine" in prompt for prompt in prompts)
+    with chat_server(lambda prompt, before: Say(grade(9))) as server:
+        assert isinstance(found := only(rubric(server), "<think>secret"), Judgement)
+        assert (found.passed, server.requests) == (False, [])
+
+
 BAD = {
     "429": Say("slow down", status=429, headers={"Retry-After": "0.02"}),
     "500": Say(f"oops {SECRET}", status=500),

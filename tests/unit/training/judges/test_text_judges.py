@@ -135,6 +135,54 @@ def test_a_hostile_schema_is_an_error(
 
 def test_several_fenced_blocks_are_no_json() -> None:
     assert find_json("```\n1\n```\n```\n2\n```") is None
+    assert find_json("```json\n1\n```\n```json\n2\n```") is None
+    assert find_json("```python\n1\n```") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\r\n{"a": 1}\r\n```',
+        '```json {"a": 1} ```',
+        '```{"a": 1}```',
+        '```Json\n{"a": 1}\n```',
+        '```json5\n{"a": 1}\n```',
+        '```jsonc\n{"a": 1}\n```',
+        '~~~json\n{"a": 1}\n~~~',
+        '````json\n{"a": 1}\n````',
+        '\ufeff{"a": 1}',
+        '```json\n\ufeff{"a": 1}\n```',
+        'Run this:\n```python\nprint(1)\n```\nIt gives\n```json\n{"a": 1}\n```\nDone.',
+        '```json\n{"a": 1}\n```\n```\nplain\n```',
+        'Here it is: ```json\n{"a": 1}\n```',
+    ],
+)
+def test_fences_of_json(text: str) -> None:
+    found = find_json(text)
+    assert found is not None
+    assert found.value == {"a": 1}
+
+
+OPTIONS: dict[str, Any] = {
+    "contains": {"contains": {"values": ["5"]}},
+    "regex": {"regex": {"pattern": "^5$"}},
+    "json_schema": {"json_schema": {"schema": {"const": 5}}},
+}
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, "answer_correctness", "token_f1", "rouge_l"])
+def test_thinking_is_not_the_answer(name: str) -> None:
+    judge = judge_of({"name": name, **OPTIONS.get(name, {})})
+    for thinking in ("<think>6</think>", "6</think>", "<thinking>6</thinking>", "◁think▷6◁/think▷"):
+        assert judge_one(judge, f"{thinking}5").passed
+    for text in ("<think>5", "<think>6</think><think>5", "◁think▷5", "<think>5</think>6"):
+        judgement = judge_one(judge, text)
+        assert (judgement.passed, judgement.score) == (False, 0), text
+
+
+def test_reasoning_is_judged_with_the_thinking() -> None:
+    text = "<think>\n2 + 3 = 5\n</think>\nAnswer: 5"
+    assert judge_one(judge_of({"name": "reasoning_quality"}), text).evidence == "3 steps"
 
 
 @pytest.mark.parametrize(
