@@ -20,6 +20,7 @@ _MOST_CUTS = 12
 
 _ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
 _OPERATOR_SPACE = re.compile(r"\s*([-+*/=^×·÷<>≤≥≈±(),])\s*")
+_THE_NUMBER = re.compile(r"\A(?:the )?(?:number|value|integer) ", re.IGNORECASE)
 _SIGNED = re.compile(r"\((-?\d+)\)(?=\s?/)|(?<=-)\((\d+/\d+)\)")
 _ASSIGNED = re.compile(
     r"\A(?:[=-]>|[→⇒=])\s*|\A[^\W\d_]\s*(?=≈)|[^\W\d_][\w']{0,15}(?:\([^\W\d_]\))?\s*=\s*(?=[^=])"
@@ -61,7 +62,8 @@ _SUBJECT = re.compile(
 _WORDS_OF_REASON = (
     "because|since|as|which|who|whose|where|when|after|before|so|thus|hence|therefore|given|"
     "obtained|found|calculated|computed|derived|determined|based|using|by|due|being|namely|i\\.e|"
-    "that is|according|rounded|with|for|from|in|it|this|that|we|i|you|they|there|exactly|making"
+    "that is|according|rounded|with|for|from|in|it|this|that|we|i|you|they|there|exactly|making|"
+    "of course|obviously|clearly|naturally|indeed"
 )
 _CUT = re.compile(
     r"(?P<sentence>[.!]\s+|\s*\n\s*)|(?P<pause>\s*[,;:]\s+|\s+-+\s+)|(?P<bracket>\s*[(\[](?=.*[)\]]\W*$))|"
@@ -92,7 +94,7 @@ _ING = re.compile(r"\w+ing\b")
 _DOUBT = re.compile(
     r"n't\b|\b(?:not|nor?|never|maybe|perhaps|but|however|wrong|incorrect|mistaken|or|might|may|"
     r"could|possibly|probably|unless|either|although|though|actually|wait|unsure|guess|if|instead|"
-    r"rather|unlikely|alternatively|assum\w+|approximately|hmm+|oops|sorry|correction|edit)\b|\?",
+    r"rather|unlikely|alternatively|assum\w+|hmm+|oops|sorry|correction|edit)\b|\?",
     re.IGNORECASE,
 )
 _DOUBT_OF_NO = re.compile(
@@ -100,10 +102,12 @@ _DOUBT_OF_NO = re.compile(
     re.IGNORECASE,
 )
 _YES_NO = re.compile(
-    r"[\"'*_` ]*(?P<head>yes|no)\b[*_`]*(?:[,.;:!][*_`]*\s+(?=\S)| (?=because|since|as))",
+    r"[\"'*_` ]*(?P<head>yes|no)\b[*_`]*"
+    r"(?:[,.;:!][*_`]*\s+(?=\S)|\s+-+\s+|\s+(?=because|since|as|\())",
     re.IGNORECASE,
 )
 _ONE_WORD = re.compile(r"[\w\s]{0,2}\w+\W?")
+_ROUGHLY = re.compile(r"(?:approx|roughly|about|ish\b)", re.IGNORECASE)
 _STOP_WORDS = frozenset(
     (
         "a",
@@ -182,6 +186,7 @@ class Answer:
         if text[:1] == text[-1:] == "'":
             text = text[1:-1]
         if self._marked:
+            text = _THE_NUMBER.sub("", text, count=1)
             text = _CALCULATION.sub("", _ASSIGNED.sub("", text, count=1), count=1)
         return bare(_SIGNED.sub(r"\1\2", text))
 
@@ -252,11 +257,12 @@ def other_formula(right: str, given: str, prompt: str) -> bool:
     one, two = right.strip(" ."), given.strip(" .*_`$\"'")
     if one == two or one.casefold() != two.casefold() or len(one) > 8:
         return False
-    if not _CHEMISTRY.search(prompt) and (len(one) > 4 or one.casefold() == "no"):
+    asks = _CHEMISTRY.search(prompt) is not None
+    if not asks and (len(one) > 4 or one.casefold() == "no"):
         return False
     formulas = [[m.group() for m in _ELEMENTS.finditer(text)] for text in (one, two)]
     whole = ["".join(formula) == text for formula, text in zip(formulas, (one, two), strict=True)]
-    return all(whole) and formulas[0] != formulas[1]
+    return whole[0] and not two.islower() and (asks or (whole[1] and formulas[0] != formulas[1]))
 
 
 def read_list(text: str) -> list[str]:
@@ -292,12 +298,15 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
         return normalize(contrast["other"]) != head.text and not _DOUBT.search(contrast["other"])
     if _DOUBT.search(rest) or _contradicts(head, rest):
         return False
+    whole = head.quantity is not None and head.quantity.value.denominator == 1
+    if whole and _ROUGHLY.match(rest):
+        return False
     if separator in ("reason", "result"):
         return separator == "reason" or head.quantity is not None
     if separator == "sentence":
         return len(rest.split()) > 2
     if separator == "known":
-        return _is_known(rest, prompt)
+        return head.quantity is not None or _is_known(rest, prompt)
     if _REASON.match(rest) or _APPOSITION.match(rest):
         return True
     if head.quantity is not None:

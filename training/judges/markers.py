@@ -30,11 +30,12 @@ _FOREIGN = (
 )
 _MARK = "[ \\t*_`\"'\\])]*"
 _RELATION = (
-    r"(?:[-=]+>|[:=→⇒]|--?(?=[ \t])|(?<![^\W_])(?:is|are|was|"
+    r"(?:[-=]+>|[:=→⇒|](?:[ \t]*:)?|--?(?=[ \t])|(?<![^\W_])(?:is|are|was|"
     r"ist|lautet|es|est|è|é|reads?|becomes|equals|"
     r"(?:would|will|should|must|can only|has to|have to|ought to) be|"
     r"(?:comes|works|turns)(?: out)?(?: to(?: be)?| as)|evaluates to|amounts to)\b"
-    r"(?:[ \t]+(?:thus|therefore|then|hence|simply|just|indeed|exactly|clearly|equal to|given by|"
+    r"(?:[ \t]+(?:thus|therefore|then|hence|simply|just|indeed|exactly|clearly|actually|definitely|"
+    r"certainly|equal to|given by|"
     r"as follows|the following|given below|below)\b)*[ \t]*:?|[是为為は][ \t]*:?)"
 )
 _NOUN = (
@@ -42,8 +43,9 @@ _NOUN = (
     rf"\b{_ADJECTIVES}[ \t]+(?:option|choice|result|solution|value|number|total|sum)\b|"
     rf"(?P<foreign>{_FOREIGN}))"
     r"(?:[ \t]*#?[ \t]?\d{1,3}(?![\w.,/%])|[ \t]*\([^()\n]{1,30}\))?"
-    r"(?:[ \t]+(?:to|of|for)\b[^.!?:=\n]{1,60}?)??"
-    rf"{_MARK}(?:(?P<relation>{_RELATION})|(?:[^\w\n]|_){{0,20}}$)"
+    r"(?:[ \t]+(?:to|of|for)\b(?:\"[^\"\n]{1,120}\"|[^.!?:=\n\"]){1,60}?)??"
+    rf"{_MARK}(?:(?P<relation>{_RELATION})|(?P<given>(?<=[ \t])(?:of[ \t]+)?(?=[$€£]?-?\d))|"
+    rf"(?:[^\w\n]|_){{0,20}}$)"
 )
 _BOXED = (
     r"\\*(?<![a-zA-Z])(?:boxed|fbox)[ \t]*(?P<brace>\{)|"
@@ -62,6 +64,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _THE = re.compile(rf"\bthe[ \t]+(?:{_ADJECTIVES}[ \t]+){{0,2}}\Z", re.IGNORECASE)
+_THE_ANSWER = re.compile(r"\b(?:an|my|our|final)[ \t]+(?:final[ \t]+)?\Z", re.IGNORECASE)
 _IS = re.compile(r"(?:is|are)\b", re.IGNORECASE)
 _SO = r"(?:(?:so|thus|hence|therefore|then|now|and)\b,?[ \t]*)*"
 _INVERSE = re.compile(
@@ -82,7 +85,9 @@ _DENIED = re.compile(
     r"hardly|unlikely|no (?:one|way))\b",
     re.IGNORECASE,
 )
-_SUPPOSED = re.compile(r"\b(?:if|whether|unless|suppose|assume|when|say)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(
+    r"\b(?:if|whether|unless|suppose|assume|when|say|perhaps|maybe|possibly)\b", re.IGNORECASE
+)
 _ABOUT_ANSWER = re.compile(
     r"(?:(?:also|indeed|thus|therefore)[ \t]+)?(?:(?:correct|right|reasonable|plausible|verified|"
     r"confirmed|consistent|unique)\b|(?:in(?! fact)|given|based|expressed|above|below)\b[^\d]*$)",
@@ -181,15 +186,23 @@ class _Reader:
         line = text.rfind("\n", max(0, match.start() - _LONGEST_CLAUSE), match.start()) + 1
         before = text[max(line, match.start() - _LONGEST_CLAUSE) : match.start()]
         leads = len(before) < _LONGEST_CLAUSE and _LEAD.fullmatch(before) is not None
-        if not relation:
-            return self._line(match, LINE) if leads else None
-        if relation[0] == "-" and not (leads or relation.endswith(">")):
-            return None
-        value = self._json_value(match) if relation == ":" else None
-        if value or (leads and not relation[0].isalpha()):
-            return value or self._closed(before[-1:], self._line(match, LINE))
         the = _THE.search(before)
         begin = match.start() - (len(before) - the.start() if the else 0)
+        if match["given"] is not None:
+            named = the or _THE_ANSWER.search(before)
+            span = self._sentence(begin, match.end(), "a further answer") if named else None
+            return span and replace(span, strong=False)
+        if not relation:
+            return self._line(match, LINE) if leads else None
+        if relation == "|":
+            span = self._line(match, LINE)
+            cell = self._text[span.start : span.end].partition("|")[0]
+            return replace(span, end=span.start + len(cell)) if leads else None
+        if relation[0] == "-" and not (leads or relation.endswith(">")):
+            return None
+        value = self._json_value(match) if relation[0] == ":" else None
+        if value or (leads and not relation[0].isalpha()):
+            return value or self._closed(before[-1:], self._line(match, LINE))
         if match["foreign"] or (the and _IS.match(relation)):
             return self._sentence(begin, match.end(), "the answer is")
         span = self._sentence(begin, match.end(), "a further answer")

@@ -34,7 +34,8 @@ _WORK = re.compile(
     r"(?<=[\w)}])\s*-|\b(?:or|and|sqrt|log|ln|exp|sin|cos|tan)\b|[,;]"
 )
 _DIVISION = re.compile(r"\\[dt]?frac|/")
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|(\d+|[a-zA-Z]))")
+_ROOT = re.compile(r"(?:√|(?<![\\a-zA-Z])sqrt)\s*(?:\(([^()]*)\)|(\d+|[a-zA-Z]))")
+_FUNCTION = re.compile(r"(?<![\\a-zA-Z])(sin|cos|tan|log|ln|exp)(?![a-zA-Z])")
 _SYMBOLS = {
     symbol: rf"\{name} "
     for symbol, name in {
@@ -66,6 +67,8 @@ def compare(right: list[str], answer: str) -> tuple[bool, str]:
         gold, candidate = _plain(each), _plain(answer)
         if not _NAMED.match(gold):
             candidate = _NAMED.sub("", candidate)
+        if "".join(gold.split()) == "".join(candidate.split()):
+            return True, candidate
         if not _comparable(gold, candidate):
             continue
         exact, said = plain_number(gold), plain_number(candidate)
@@ -110,8 +113,8 @@ def _parse(latex: str) -> list[object]:
 
 
 def _plain(text: str) -> str:
+    text = _FUNCTION.sub(r"\\\1 ", _ROOT.sub(r"\\sqrt{\1\2}", text))
     if not text.isascii():
-        text = _ROOT.sub(r"\\sqrt{\1\2}", text)
         text = "".join(_SYMBOLS.get(c) or _greek(c) for c in text)
     return _WRAPPERS.sub("", text).strip().rstrip(".,;:").strip()
 
@@ -119,7 +122,7 @@ def _plain(text: str) -> str:
 def _greek(character: str) -> str:
     """A Greek letter as its command; any other character as it is."""
     name = unicodedata.name(character, "")
-    kind, _, letter = name.rpartition(" LETTER ")
+    kind, _, letter = name.replace("LAMDA", "LAMBDA").rpartition(" LETTER ")
     if kind not in ("GREEK SMALL", "GREEK CAPITAL") or not letter.isalpha():
         return character
     return f"\\{letter.lower() if kind == 'GREEK SMALL' else letter.capitalize()} "
@@ -127,7 +130,7 @@ def _greek(character: str) -> str:
 
 def _comparable(gold: str, candidate: str) -> bool:
     """Whether what the library does not look at is the same on both sides."""
-    if ("%" in gold) != ("%" in candidate):
+    if any((sign in gold) != (sign in candidate) for sign in "%!"):
         return False
     if _words(candidate) != _words(gold):
         return False

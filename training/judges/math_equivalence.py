@@ -10,7 +10,7 @@ from training.judges import math_process
 from training.judges.answers import Answer
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import find_answers, reading_for, right_answers
-from training.judges.normalization import normalize
+from training.judges.normalization import normalize, symbols
 from training.judges.numbers import number
 from training.judges.units import unit_name
 from training.judges.votes import AMBIGUOUS
@@ -68,7 +68,7 @@ class MathEquivalenceJudge(TextJudge):
         """Whether an answer, or what it is where its sentence only goes on, is a right one."""
         understood = ""
         for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
-            if normalize(written) in map(normalize, right):
+            if any(normalize(written, symbols(r)) == normalize(r, symbols(r)) for r in right):
                 return True, written
             same, read = math_process.same(right, written)
             understood = understood or read

@@ -55,7 +55,21 @@ _COMMANDS = {
     r"\{": "{",
     r"\}": "}",
     **dict.fromkeys((r"\,", r"\;", r"\:", r"\ ", r"\quad", r"\\"), " "),
-    **dict.fromkeys((r"\left", r"\right", r"\displaystyle", r"\!", r"\(", r"\)", r"\[", r"\]"), ""),
+    **dict.fromkeys(
+        (
+            r"\left",
+            r"\right",
+            r"\displaystyle",
+            r"\!",
+            r"\square",
+            r"\blacksquare",
+            r"\(",
+            r"\)",
+            r"\[",
+            r"\]",
+        ),
+        "",
+    ),
 }
 _COMMAND = re.compile(
     "|".join(

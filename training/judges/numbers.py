@@ -37,7 +37,7 @@ MULTIPLES = {"K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9}
 _GROUPED = re.compile(r"[,'_ .]")
 _SIGN = re.compile(r"[+-]?\s?")
 _WORD = re.compile(r"[a-zA-Z]+")
-_WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,8}", re.ASCII | re.IGNORECASE)
+_WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,12}", re.ASCII | re.IGNORECASE)
 _START = re.compile(
     r"(?P<about>(?:(?:approximately|approx\.?|about|around|roughly|circa|ca\.?|c\.)\s|[~≈≅≃])?)\s?"
     rf"(?P<sign>[+-]|minus |negative |)\s?"
@@ -140,7 +140,7 @@ def read_number(text: str, start: int = 0) -> Number | None:
     """Return the unsigned number in plain text that begins at ``start``, or None.
 
     ``1,234.50``, ``.5``, ``1e3``, ``1.2 × 10^3``, ``3/4``, ``1 1/2`` and ``1.2k`` are numbers, and
-    so are words below a thousand. Digits and exponents are bounded, so that hostile text costs
+    so are words. Digits and exponents are bounded, so that hostile text costs
     nothing.
     """
     match = _LITERAL.match(text, start)
@@ -200,25 +200,37 @@ _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL = {word: value for value, word in enumerate(_ONES.split())} | {
     word: 10 * value for value, word in enumerate(_TENS.split(), start=2)
 }
+_PARTS = {"half": 2, "halves": 2, "quarter": 4, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6}
+_PARTS |= {"seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10}
 
 
 def _read_words(text: str, start: int) -> Number | None:
+    """The number in words: "forty-two", "one thousand two hundred", "three quarters"."""
     match = _WORDS.match(text, start)
     if not match:
         return None
-    total, last, end = 0, 1000, start
+    total, current, last, end = 0, 0, 10**15, start
     for word in _WORD.finditer(match.group()):
         name = word.group().lower()
-        if name == "hundred" and 1 <= total <= 9:
-            total, last = total * 100, 100
-        elif name == "and" and last == 100:
+        value = _SMALL.get(name)
+        if name in ("a", "an") and end == start:
+            current, last = 1, 10
             continue
-        elif name in _SMALL and _follows(_SMALL[name], last):
-            total, last = total + _SMALL[name], _SMALL[name]
+        part = _PARTS.get(name.removesuffix("s") if name != "halves" else name)
+        if part and (end > start or last == 10 or part == 2):
+            return Number(Fraction(total + current or 1, part), Form.WORDS, start + word.end())
+        if name == "hundred" and 1 <= current <= 99:
+            current, last = current * 100, 100
+        elif name in _THOUSANDS and name != "k" and current:
+            total, current, last = total + current * _THOUSANDS[name], 0, _THOUSANDS[name]
+        elif name == "and" and last >= 100 and end > start:
+            continue
+        elif value is not None and _follows(value, last) and last != 10:
+            current, last = current + value, value
         else:
             break
         end = start + word.end()
-    return Number(Fraction(total), Form.WORDS, end) if end > start else None
+    return Number(Fraction(total + current), Form.WORDS, end) if end > start else None
 
 
 def _follows(value: int, last: int) -> bool:

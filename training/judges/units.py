@@ -20,6 +20,7 @@ _MONEY = {
     "usd": DOLLAR,
     "dollar": DOLLAR,
     "us dollar": DOLLAR,
+    "buck": DOLLAR,
     "€": "€",
     "eur": "€",
     "euro": "€",

@@ -21,6 +21,8 @@ def wrong(spec: dict[str, Any]) -> dict[str, str]:
     "spec",
     [
         {"name": "answer_correctness"},
+        {"name": "answer_correctness", "markers": ["Antwort:"]},
+        {"name": "not_ours", "markers": ["Antwort:"]},
         {"name": "contains", "contains": {"values": ["a"], "all": True, "ignore_case": False}},
         {"name": "contains"},
         {"name": "regex", "regex": {"pattern": "a+"}},
@@ -43,6 +45,9 @@ def test_judges_with_their_options_round_trip(spec: dict[str, Any]) -> None:
         ({"name": "AnswerCorrectness"}, "name", "did you mean 'answer_correctness'?"),
         ({"name": "regex", "contains": {}}, "contains", "belongs to the judge contains"),
         ({"name": "json_schema"}, "json_schema", "is required by the judge json_schema"),
+        ({"name": "regex", "markers": ["A:"]}, "markers", "token_f1, not to regex"),
+        ({"name": "rouge_l", "markers": ["\u200b"]}, "markers[0]", "is blank"),
+        ({"name": "rouge_l", "markers": ["x" * 101]}, "markers[0]", "at most 100"),
         ({"name": "json_schema", "json_schema": {"schema": {}}}, "json_schema.schema", "empty"),
         ({"name": "llm_rubric"}, "llm_rubric", "is required"),
         ({"name": "regex", "parameters": {"a": 1}}, "parameters", "regex is"),

@@ -74,6 +74,31 @@ def test_fails(expected: str, text: str, reason: str) -> None:
     assert reason in judgement.reason
 
 
+def test_markers_of_a_judge_and_of_an_item() -> None:
+    own = AnswerCorrectnessJudge(
+        JudgeSetup(JudgeSpec("answer_correctness", markers=["The sum is"]))
+    )
+    plain = EvalItem("i", "p", "42")
+    marked = EvalItem("i", "p", "42", markers=["Ergebnis:"])
+    text = "We add. So the sum is 42, as expected."
+    assert not JUDGE.judge(plain, text).passed
+    assert own.judge(plain, text).passed
+    assert not own.judge(plain, "The sum is 41").passed
+    # The item's replace the judge's; the built-in ones are always there.
+    assert not own.judge(marked, text).passed
+    assert own.judge(marked, "15 + 27\nErgebnis：42").passed
+    assert own.judge(marked, "Answer: 42").passed
+    assert not own.judge(marked, "Answer: 42\nErgebnis: 41").passed
+
+
+def test_the_last_marker_counts_alone_where_the_item_says_so() -> None:
+    text = "Answer: 41\nWait.\nAnswer: 42"
+    assert not judge("42", text).passed
+    assert judge("42", text, last_marker=True).passed
+    assert not judge("41", text, last_marker=True).passed
+    assert not judge("42", f"{text}\nEDIT: 41", last_marker=True).passed
+
+
 def test_what_was_extracted() -> None:
     assert judge("1", "Answer: 1\nAnswer: 2").extracted == "1 | 2"
     assert judge("1", "no marker").extracted == ""

@@ -109,7 +109,7 @@ def test_answers_of_several_lines() -> None:
 @given(st.text(max_size=60).filter(str.strip))
 def test_what_the_marker_marks_is_found(answer: str) -> None:
     plain = "".join(answer.split())
-    if clean(plain) == plain and not plain.startswith(("#", "$$", "```", "~~~", "\\")):
+    if clean(plain) == plain and not plain.startswith((":", "#", "$$", "```", "~~~", "\\")):
         assert written(marked_answers(f"step\nAnswer: {plain}")) == [plain]
 
 
@@ -128,6 +128,42 @@ def test_hostile_text_is_read_in_time(text: str) -> None:
     marked_answers(text)
     marked_answers(text, whole_lines=False)
     assert time.monotonic() - begun < 10
+
+
+PIECES = (
+    *(
+        "Answer: 42\n",
+        "the answer is ",
+        "\\boxed{",
+        "#### \n",
+        "Answer: \\[",
+        "Answer: \\begin{align}",
+    ),
+    *(
+        "Answer: ```\n",
+        "- Answer:\n",
+        '"answer": {',
+        "x is the answer. ",
+        "wait, no, ",
+        " ",
+        "\n",
+        "* ",
+    ),
+    *("correct option ", "答案", "<p>", "<think>", "Answer of ", "\u200b"),
+)
+
+
+def test_reading_takes_time_in_proportion_to_the_text() -> None:
+    for piece in PIECES:
+        seconds = []
+        for length in (4_000, 32_000):
+            text = piece * (length // len(piece))
+            begun = time.process_time()
+            answers_in(text)
+            answers_in(text, whole_lines=False)
+            seconds.append(time.process_time() - begun)
+        # Eight times the text; what must not happen is 64 times the time.
+        assert seconds[1] < 30 * seconds[0] + 0.1, (piece, seconds)
 
 
 def test_where_an_answer_was_found() -> None:

@@ -16,7 +16,7 @@ from training.judges.asking import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
     "answer_correctness": ("4", "65bc5a052c1901f3"),
-    "math_equivalence": ("3", "b4e084654482b23c"),
+    "math_equivalence": ("3", "bb378d5bf5ab16dc"),
     "contains": ("2", "4cf62461d634ac62"),
     "regex": ("2", "1df5b842786f7332"),
     "json_schema": ("2", "5109b93e40a2bbc5"),
