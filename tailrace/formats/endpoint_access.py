@@ -8,6 +8,7 @@ to one host.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ KEYS_VARIABLE = "TAILRACE_JUDGE_KEYS_FILE"
 """The worker's setting that names the file of keys."""
 
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?|[0-9a-f:.]{2,45}")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _PLACE = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*):(?P<port>\d{1,5})")
 _PATH = re.compile(r"(/[!-~]*)?")
 _LONGEST_KEY = 10_000
@@ -49,7 +51,7 @@ class EndpointUrl:
         if scheme not in _PORTS or parts.username is not None or parts.query or parts.fragment:
             raise ValueError("must be an http or https URL without user, query and fragment")
         host = (parts.hostname or "").removesuffix(".")
-        if not _HOST.fullmatch(host):
+        if not _is_host(host):
             raise ValueError(
                 "names no host that can be reached: write an address, or a name in ASCII (xn--…)"
             )
@@ -83,7 +85,7 @@ def read_place(text: str, default_port: int | None = None) -> str:
         text = f"{text}:{default_port}"
     match = _PLACE.fullmatch(text.strip())
     host = match["host"].strip("[]").lower().removesuffix(".") if match else ""
-    if match is None or not _HOST.fullmatch(host) or not 0 < int(match["port"]) < 1 << 16:
+    if match is None or not _is_host(host) or not 0 < int(match["port"]) < 1 << 16:
         raise ValueError(
             f"{text!r} is not HOST:PORT, such as 127.0.0.1:8000, judge.internal:443 or [::1]:8000"
         )
@@ -155,6 +157,16 @@ class EndpointAccess:
 
 def _place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_host(text: str) -> bool:
+    """Return whether the text is a name that a resolver takes, or an address."""
+    if ":" not in text:
+        return _NAME.fullmatch(text) is not None
+    try:
+        return ipaddress.IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def _is_place(text: str) -> bool:

@@ -28,6 +28,13 @@ _IPV4_AT_THE_END = [
 ]
 """IPv4 addresses written as IPv6: compatible, mapped, translated and NAT64 (RFC 4291, 6052)."""
 
+_NOT_PUBLIC = [
+    ipaddress.ip_network(block)
+    for block in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")
+]
+"""Blocks that Python's own table counts as global, at least in some release: protocol assignments
+(with a cloud's metadata server), 6to4 relays, Azure's platform server, documentation."""
+
 _ISATAP = {0x00005EFE, 0x02005EFE}
 _LONGEST_TUNNEL_ANSWER = 16_384
 
@@ -46,6 +53,8 @@ def is_public(text: str) -> bool:
     if inner:
         return all(is_public(str(each)) for each in inner)
     if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_IPV6:
+        return False
+    if any(address in block for block in _NOT_PUBLIC):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

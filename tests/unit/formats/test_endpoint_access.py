@@ -52,6 +52,17 @@ def test_other_text_is_not_a_place(text: str) -> None:
         read_place(text)
 
 
+@pytest.mark.parametrize(
+    "host", ["a..b", ".a", "..", f"{'a' * 64}.com", ".".join(["a" * 62] * 5), "[1::2::3]"]
+)
+def test_names_that_no_resolver_takes_are_refused(host: str) -> None:
+    """A resolver's own refusal is not an ``OSError``, and would end a stage with a traceback."""
+    with pytest.raises(ValueError, match=r"names no host|IPv6|IPv4"):
+        EndpointUrl.of(f"https://{host}/v1")
+    with pytest.raises(ValueError, match="is not HOST:PORT"):
+        read_place(f"{host}:443")
+
+
 def test_a_stage_reads_what_the_worker_wrote() -> None:
     key = EndpointKey("TAILRACE_JUDGE_KEY_A", "api.example.com:443", "sk-1")
     access = EndpointAccess(["127.0.0.1:8000"], [key], "proxy:3128")
