@@ -54,6 +54,7 @@ class ChatFormat:
         self.clock = clock or today()
         # No text can contain what is drawn anew each time.
         self._nonce = secrets.token_hex(16)
+        self._require_prompt()
         self.turn_end = self._find_turn_end()
         self._controls = self._find_controls()
 
@@ -149,6 +150,14 @@ class ChatFormat:
                 return answer + self.turn_end.taught
         return _continue(asked, response) + self.turn_end.taught
 
+    def _require_prompt(self) -> None:
+        """Raise for a template that does not write what is asked."""
+        if self._nonce not in self._asked(self._name("probe")).casefold():
+            raise ModelConfigError(
+                "the model's chat template leaves the user's text out of the prompt: it must write "
+                "messages whose content is text (message['content'])"
+            )
+
     def _find_turn_end(self) -> TurnEnd:
         probe = self._name("probe")
         rendered = self._conversation("?", probe)
@@ -207,11 +216,13 @@ class ChatFormat:
         return frozenset(id_ for id_, text in special if not TAG.fullmatch(text))
 
     def _encode(self, rendered: str) -> list[int]:
-        if self._nonce not in rendered:
+        if self._nonce not in rendered.casefold():
             return list(
                 self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
             )
         texts = {place: text for text, place in self._places.items()}
+        if self._nonce in _replace(rendered, dict.fromkeys(texts, "")).casefold():
+            raise SpecialTextError("the chat template changes text that spells a special token")
         return self._literal.encode(_replace(rendered, {**texts, **self._literal.names}))
 
     @cached_property

@@ -8,6 +8,11 @@ _PANDAS = "write it as JSON Lines first (pandas: {}.to_json(OUT, orient='records
 
 _UNPACK = "is compressed with {0}: unpack it first ({1} FILE)"
 
+_CONVERT = "is {0} text: convert it (iconv -f {0}{1} -t UTF-8 FILE)"
+
+_CELL = rb"(\"[^\"]*\"|[\w\x80-\xff][\w\x80-\xff .-]*|)"
+"""A field of a table's first line: quoted, some words, or nothing (the index of pandas)."""
+
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", _UNPACK.format("gzip", "gunzip --keep")),
     (b"\x28\xb5\x2f\xfd", _UNPACK.format("Zstandard", "unzstd")),
@@ -37,10 +42,10 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 """First bytes of a file, and what it is; longer ones come before those that they begin with."""
 
 _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (
-        re.compile(rb"[\[{]\0|\0[\[{\"]|[A-Za-z\"]\0[^\0]\0"),
-        "is UTF-16 text: convert it (iconv -f UTF-16LE -t UTF-8 FILE)",
-    ),
+    (re.compile(rb"[\[{\"\w]\0\0\0"), _CONVERT.format("UTF-32", "LE")),
+    (re.compile(rb"\0\0\0[\[{\"\w]"), _CONVERT.format("UTF-32", "BE")),
+    (re.compile(rb"[\[{]\0|[\w\"]\0[^\0]\0"), _CONVERT.format("UTF-16", "LE")),
+    (re.compile(rb"\0[\[{\"]|\0\w\0[^\0]"), _CONVERT.format("UTF-16", "BE")),
     (
         re.compile(rb"\s*\["),
         "is a JSON array, not JSON Lines: write its items a line each (jq -c '.[]' FILE)",
@@ -52,7 +57,7 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
     (re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "is HTML or XML, not JSON Lines"),
     (
-        re.compile(rb"\"?[A-Za-z_][\w.-]*\"?([,;\t]\"?[A-Za-z_][\w.-]*\"?)+[\r\n]*\Z"),
+        re.compile(rb"(?=.*[\w\x80-\xff])%b([,;\t]%b)+[\r\n]*\Z" % (_CELL, _CELL)),
         "is a table (CSV): " + _PANDAS.format("read_csv(FILE)"),
     ),
 )

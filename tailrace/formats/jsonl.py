@@ -85,15 +85,17 @@ def parse_records(
     """Yield (line number, record) for every good line; wrong lines go to ``errors``.
 
     Blank lines are skipped. ``lines`` may carry their newline. A file of another kind, as its first
-    line shows, is one error.
+    line that is not blank shows, is one error.
     """
+    begins = True
     for number, line in enumerate(lines, start=1):
-        kind = foreign_kind(line) if number == 1 else None
+        if not line.strip():
+            continue
+        kind = foreign_kind(line) if begins else None
+        begins = False
         if kind is not None:
             errors.add(number, f"the file {kind}")
             return
-        if not line.strip():
-            continue
         try:
             yield number, parse(schema, decode_line(line))
         except (SpecError, ValueError) as error:

@@ -261,6 +261,11 @@ def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
     else:
         raise ValueError("has no vocabulary: model.vocab must be an object of tokens and their ids")
     _merges(model.get("merges", []))
+    if model.get("dropout"):
+        dropout = shown(model["dropout"])
+        raise ValueError(
+            f"has model.dropout {dropout}, with which no text has fixed tokens: set it to null"
+        )
     parts = {name: data.get(name) for name in _PARTS}
     rest = {name: value for name, value in model.items() if name not in ("vocab", "merges")}
     if is_deep(parts) or is_deep(rest):
@@ -356,7 +361,7 @@ def _special_tokens(data: Mapping[str, Any]) -> dict[str, Any]:
         own = _OWN_NAME.fullmatch(name) and isinstance(value, str | dict)
         if name in SPECIAL_NAMES and value is None:
             tokens[name] = None
-        elif name in LISTS and value is not None:
+        elif name in LISTS:
             tokens[name] = _special_list(name, value)
         elif name in SPECIAL_NAMES or (own and name not in _FLAGS):
             tokens[name] = _special(name, value)
@@ -369,6 +374,8 @@ def _marked(token: object) -> object:
 
 
 def _special_list(name: str, value: object) -> object:
+    if value is None:  # Outweighs the list of an older file.
+        return None
     if isinstance(value, dict):
         return {
             key: _special(name, token) for key, token in value.items() if _OWN_NAME.fullmatch(key)
@@ -405,13 +412,18 @@ def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in _special_tokens(data).items():
         if name in LISTS and isinstance(value, list):
             settings[name] = [_marked(token) for token in value]
-        elif name in LISTS:
+        elif name in LISTS and isinstance(value, dict):
             settings[name] = {key: _marked(token) for key, token in value.items()}
         else:
             settings[name] = _marked(value)
     for name in (*_FLAGS, *_LENGTHS, *_SIDES, "tokenizer_class", "chat_template"):
         if data.get(name) is not None:
             settings[name] = _setting(name, data[name])
+    if settings.get("split_special_tokens"):
+        raise ValueError(
+            "has split_special_tokens true, with which chat templates and answers have no special "
+            "tokens: remove it (prompts and answers that spell one stay text without it)"
+        )
     decoder = data.get("added_tokens_decoder")
     if decoder is not None:
         settings["added_tokens_decoder"] = _decoder(decoder)

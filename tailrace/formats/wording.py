@@ -16,6 +16,11 @@ _MOST_DIGITS = 30
 _INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
 """Unicode categories of characters that show nothing."""
 
+_FILLERS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""Letters, marks and signs that show nothing by themselves: fillers, variation selectors."""
+
 
 def shown(data: object) -> str:
     """A wrong value in the words of YAML, not of Python."""
@@ -44,7 +49,7 @@ def shortened(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Return whether a text shows nothing: spaces, line ends, controls, format characters."""
-    return all(unicodedata.category(c) in _INVISIBLE for c in text)
+    return all(unicodedata.category(c) in _INVISIBLE for c in _FILLERS.sub("", text))
 
 
 def counted(count: int, noun: str) -> str:

@@ -50,6 +50,7 @@ def test_missing_ids_come_from_the_line_number() -> None:
         ({"prompt": ""}, "prompt: must not be empty"),
         ({"prompt": " \n"}, "prompt: is blank: it must have a visible character"),
         ({"answer": "\u200b\ufeff\u00a0"}, "answer: is blank"),
+        ({"answer": "\u3164\u2800\ufe0f\u034f"}, "answer: is blank"),
         ({"steps": [{"i": 0, "type": "t", "content": "\t"}]}, r"steps\[0\].content: is blank"),
         ({"prompt": "x" * (MAX_TEXT + 1)}, "prompt: has 50001 characters, at most 50000"),
         ({"answer": None}, "answer: is required"),

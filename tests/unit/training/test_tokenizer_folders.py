@@ -178,9 +178,18 @@ def test_tokens_are_those_of_transformers(tmp_path: Path, kind: str, model_type:
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("settings", [None, {}, {"tokenizer_class": "LlamaTokenizer"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        {},
+        {"tokenizer_class": "LlamaTokenizer"},
+        {"additional_special_tokens": None},
+        {"extra_special_tokens": None},
+    ],
+)
 def test_files_of_older_saves_are_read_alike(
-    tmp_path: Path, model_type: str, settings: dict[str, str] | None
+    tmp_path: Path, model_type: str, settings: dict[str, Any] | None
 ) -> None:
     files = {"tokenizer.json": byte_level().to_str(), **LEGACY}
     if settings is not None:
