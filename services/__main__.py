@@ -18,6 +18,7 @@ from services.domain.errors import TailraceError
 from services.server import ControlPlane
 from services.settings import Settings
 from tailrace.formats.service_url import unchecked_options
+from tailrace.undumpable import forbid_reading
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +45,8 @@ thousands that are gone with it; at Python's 700, looking took an eighth of the 
 
 def main() -> int:
     """Run until told to stop; the exit status."""
+    # A worker of the same user may be next to it; its stages handle content from outside.
+    forbid_reading()
     try:
         settings = Settings()
     except ValidationError as error:

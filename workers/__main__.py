@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from tailrace.errors import Unauthenticated
 from tailrace.formats.dispatch import node_name
+from tailrace.undumpable import forbid_reading
 from tailrace.worker_token import WorkerTokenError
 from workers import logs, remote_control
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
@@ -29,9 +30,9 @@ from workers.heartbeat import Heartbeat
 from workers.instance import Instance
 from workers.judge_access import JudgeKeysError, read_keys
 from workers.metrics import WorkerMetrics
+from workers.semaphores import start_semaphore_tracker
 from workers.settings import Settings
 from workers.task_events import TaskEvents, TaskEventSender
-from workers.undumpable import forbid_reading
 from workers.workspace import Workspace, WorkspaceError
 
 EXIT_CONFIGURATION = os.EX_CONFIG
@@ -57,6 +58,7 @@ def main() -> int:
             sys.stderr.write(f"TAILRACE_{name}: {problem['msg']}\n")
         return EXIT_CONFIGURATION
     logs.configure(settings.log_level)
+    start_semaphore_tracker(settings.work_dir)
     try:
         read_keys(settings.judge_keys_file)
         slots = make_slots(detect(), settings.accelerator, settings.slots)

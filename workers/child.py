@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from celery import current_app, signals
 
 from tailrace.channel import connect
+from tailrace.undumpable import forbid_reading
 from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
@@ -20,7 +21,6 @@ from workers.control_plane import ControlPlane
 from workers.memory_limit import share_bytes
 from workers.reserve import Reserve
 from workers.settings import Settings
-from workers.undumpable import forbid_reading
 
 
 class Child:

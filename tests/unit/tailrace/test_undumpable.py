@@ -1,4 +1,4 @@
-"""A worker's processes cannot be read by the stages that they start."""
+"""Programs that hold credentials cannot be read by the stages of a worker."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from services import __main__ as control_plane
+from tailrace import undumpable
 from workers import __main__ as program
-from workers import child, undumpable
+from workers import child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
@@ -74,3 +76,11 @@ def test_parent_and_pool_process_forbid_it_first(monkeypatch: pytest.MonkeyPatch
     assert program.main() == os.EX_CONFIG
     child._begin()
     assert calls == ["parent", "pool", "begins"]
+
+
+def test_a_control_plane_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(control_plane, "forbid_reading", lambda: calls.append("control plane"))
+    monkeypatch.setenv("TAILRACE_LISTEN", "nowhere")
+    assert control_plane.main() == os.EX_CONFIG
+    assert calls == ["control plane"]

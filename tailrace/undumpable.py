@@ -1,4 +1,4 @@
-"""Keeps a worker's processes from being read by others of the same user, its stages among them."""
+"""Keeps programs that hold credentials from being read by stages, which run as the same user."""
 
 from __future__ import annotations
 
