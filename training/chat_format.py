@@ -168,7 +168,13 @@ class ChatFormat:
         match = _any_of(tokens).search(written) if tokens else None
         if match is None:
             return TurnEnd(written, written.rstrip(), None)
-        return TurnEnd(written, written[: match.end()], tokens[match[0]])
+        taught = written[: match.end()]
+        if self._encode(f"a{taught}")[-1] != tokens[match[0]]:
+            raise ModelConfigError(
+                f"the tokenizer makes no token of the {match[0]} that ends a turn behind a word: "
+                "declare it without single_word in tokenizer.json"
+            )
+        return TurnEnd(written, taught, tokens[match[0]])
 
     def _find_controls(self) -> dict[str, int]:
         """Return the tokens that users' text must not turn into, by their text.

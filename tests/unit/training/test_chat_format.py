@@ -4,6 +4,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer
@@ -112,6 +113,13 @@ def test_an_end_of_turn_that_is_not_declared_special() -> None:
 def test_a_template_that_leaves_the_prompt_out_is_refused(text: str) -> None:
     with pytest.raises(ModelConfigError, match="leaves the user's text out of the prompt"):
         chat(text)
+
+
+def test_an_end_that_is_no_token_behind_a_word_is_refused() -> None:
+    tokenizer = chat_tokenizer(CHATML.replace("<|im_end|>", "<end>"))
+    tokenizer.add_tokens([AddedToken("<end>", single_word=True, special=True)])
+    with pytest.raises(ModelConfigError, match="no token of the <end> that ends a turn"):
+        ChatFormat(tokenizer)
 
 
 @pytest.mark.parametrize("change", ["upper", "replace('-', '')"])
