@@ -308,6 +308,9 @@ def end_token_ids(value: object) -> list[int]:
     ids: list[Any] = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(index) is int for index in ids):
         raise ValueError(f"eos_token_id {_text(value)} is neither a token id nor a list of them")
+    # Some files name -1 for no token.
+    if not all(-1 <= index <= MAX_SIZE for index in ids):
+        raise ValueError(f"eos_token_id {_text(value)} names a token beyond {MAX_SIZE}")
     return ids
 
 
