@@ -121,6 +121,11 @@ def decode_line(line: bytes) -> Any:
         raise ValueError(f"is not JSON: {error.msg} (column {error.colno})") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        # Python's own refusal names its switch for it, which is nothing a user has.
+        if "set_int_max_str_digits" in str(error):
+            raise ValueError("holds a whole number with thousands of digits") from error
+        raise
 
 
 def read_records(schema: type[T], path: Path) -> list[T]:

@@ -75,7 +75,7 @@ def test_the_message_stays_short() -> None:
         (b'{"x": NaN}', "contains NaN"),
         (b'{"x": -Infinity}', "contains -Infinity"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"x": ' + b"9" * 5000 + b"}", "digits"),
+        (b'{"x": ' + b"9" * 5000 + b"}", "a whole number with thousands of digits"),
         (b"{} {}", "is not JSON"),
     ],
 )
