@@ -245,7 +245,8 @@ def _bad_request(error: InvalidInput, room: int) -> error_details_pb2.BadRequest
         if bad.ByteSize() > room:
             del bad.field_violations[position]
             left_out = error.total - position
-            bad.field_violations.add(description=f"and {left_out} more fields are wrong")
+            more = "field is" if left_out == 1 else "fields are"
+            bad.field_violations.add(description=f"and {left_out} more {more} wrong")
             break
     return bad
 

@@ -44,19 +44,24 @@ def cancel(
     conditions = [*map(_condition, labels or ()), *([filter] if filter else [])]
     if bool(runs) == bool(conditions):
         raise CommandError("name runs, or find them with --filter or --label: one of the two")
-    if conditions and not yes and (as_json or not sys.stdin.isatty()):
-        raise CommandError("nobody can be asked here: give --yes to cancel what the filter finds")
     with connect(server) as client:
         if runs:
             raise typer.Exit(_cancel_named(client, runs, as_json=as_json))
         found = _unfinished(client, conditions)
         if not as_json:
             run_view.print_runs(found) if found else output.console().print("no unfinished run")
-        if found and not yes and not typer.confirm(f"Cancel these {len(found)} runs?", err=True):
-            raise typer.Exit(exit_codes.INTERRUPTED)
+        if found and not yes:
+            _confirm(len(found), as_json=as_json)
         code, cancelled = _cancel(client, [run.name for run in found], may_have_ended=True)
     _show(cancelled, as_json=as_json)
     raise typer.Exit(code)
+
+
+def _confirm(count: int, *, as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise CommandError(f"nobody can be asked here: give --yes to cancel these {count} runs")
+    if not typer.confirm(f"Cancel these {count} runs?", err=True):
+        raise typer.Exit(exit_codes.INTERRUPTED)
 
 
 def _condition(label: str) -> str:

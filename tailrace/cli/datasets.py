@@ -90,6 +90,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import traces, all or nothing; other content becomes the next version."""
+    if Path(name).is_file() and not file.exists():
+        raise CommandError(f"the id comes first: tailrace datasets import {file} {name}")
     with connect(server) as client:
         _print(client.import_dataset(name, file, description=description), as_json)
 

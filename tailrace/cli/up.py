@@ -73,7 +73,7 @@ def up(
                 )
             for name in stack.drained:
                 out.print(f"{name} is drained: tailrace workers undrain {name} lets it take stages")
-            out.print("Ctrl-C stops everything")
+            out.print("Ctrl-C or SIGTERM stops everything")
             while True:
                 for news in stack.tend():
                     out.print(output.printable(news), soft_wrap=True)

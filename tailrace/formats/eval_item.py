@@ -72,7 +72,7 @@ class EvalItem:
         if self.unit_required and self.unit is None:
             found.append(Violation(f"{prefix}unit_required", "needs unit"))
         if self.choices and self.expected_answer not in self.choices:
-            found.append(Violation(f"{prefix}expected_answer", "is not one of choices"))
+            found.append(Violation(f"{prefix}expected_answer", "is not the text of one of choices"))
         return found
 
 

@@ -24,6 +24,16 @@ class Material:
         return json.dumps(self.parts, ensure_ascii=False, indent=1)
 
 
+def _with_whole_numbers(value: object) -> object:
+    """Return an object whose numbers such as 5.0, which models write for 5, are whole."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: int(entry) if isinstance(entry, float) and entry.is_integer() else entry
+        for name, entry in value.items()
+    }
+
+
 def read_verdict(schema: type[T], reply: Reply) -> T:
     """The reply as JSON of ``schema``. Raises :class:`JudgeError` for anything else."""
     answer = without_thinking(reply.text)
@@ -33,7 +43,7 @@ def read_verdict(schema: type[T], reply: Reply) -> T:
             raise ValueError("it never ends its thinking")
         if found is None:
             raise ValueError("it is not JSON")
-        return parse(schema, found.value)
+        return parse(schema, _with_whole_numbers(found.value))
     except (SpecError, ValueError) as error:
         shown = reply.text[:_SHOWN]
         raise JudgeError(

@@ -26,7 +26,7 @@ def test_minimal_item() -> None:
         ({"expected_answer": "\u2003"}, "expected_answer: is blank"),
         ({"accepted_answers": ["1", " "]}, r"accepted_answers\[1\]: is blank"),
         ({"choices": ["x", "\n"]}, r"choices\[1\]: is blank"),
-        ({"choices": ["y", "z"]}, "expected_answer: is not one of choices"),
+        ({"choices": ["y", "z"]}, "expected_answer: is not the text of one of choices"),
         ({"tolerance": -1}, "tolerance: must be at least 0"),
         ({"tolerance": "near"}, "tolerance: must be a number"),
         ({"expected_answer": ""}, "expected_answer: must not be empty"),

@@ -58,8 +58,12 @@ def test_a_filter_needs_a_yes(
     client.cancel_run("b2")
     label = ("--label", 'team=x"y')
     refused = served("runs", "cancel", *label)
-    assert (refused.code, refused.out) == (2, "")
+    assert refused.code == 2
+    assert "b1" in refused.out
     assert "give --yes" in refused.err
+    assert served("runs", "cancel", *label, "--json").code == 2
+    nothing = served("runs", "cancel", "--label", "team=nobody")
+    assert (nothing.code, nothing.out) == (0, "no unfinished run\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("tailrace.cli.cancel.typer.confirm", lambda *_, **__: False)
     declined = served("runs", "cancel", *label)

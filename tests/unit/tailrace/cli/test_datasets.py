@@ -43,6 +43,13 @@ def test_a_folder_and_a_named_server_are_both_served(
     assert not (tmp_path / "datasets").exists()
 
 
+def test_an_import_with_its_arguments_swapped_says_so(served: Any, tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text("{}")
+    result = served("datasets", "import", "sums.jsonl", "sums")
+    assert result.code == 2
+    assert "tailrace datasets import sums sums.jsonl" in result.err
+
+
 def test_a_server_that_was_named_must_answer(tailrace: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("tailrace.cli.options.RETRY", ONE_TRY)
     assert tailrace("datasets", "seed", "--server", "127.0.0.1:1").code == 5

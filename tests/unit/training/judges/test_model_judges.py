@@ -115,6 +115,7 @@ def test_a_reply_that_is_no_verdict_is_an_error(reply: str, why: str) -> None:
         f"```json {grade(7)} ```",
         f"\ufeff{grade(7)}",
         f"```python\nx = 1\n```\n```jsonc\n{grade(7)}\n```",
+        '{"score": 7.0, "reason": "r"}',
     ],
 )
 def test_a_reply_may_think_and_fence_its_verdict(reply: str) -> None:
