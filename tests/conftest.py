@@ -7,6 +7,7 @@ that is a failure.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -50,6 +51,17 @@ def _logs_apart_from_stdout() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers_of_commands_end() -> Iterator[None]:
+    """Take away handlers that a command under test gave the root logger: its stream is closed."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before and type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 class Server(Protocol):

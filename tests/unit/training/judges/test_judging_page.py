@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.eval_item import EvalItem, parse_eval_items
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.labelled_answer import LabelledAnswer
 from tailrace.formats.run_spec import RunSpec
@@ -45,6 +45,11 @@ def test_the_file_of_keys_is_valid(tmp_path: Path) -> None:
 def test_the_label_is_valid() -> None:
     label, _ = map(json.loads, blocks("json"))
     assert parse(LabelledAnswer, label).label == "fail"
+
+
+def test_the_eval_items_are_valid() -> None:
+    (lines,) = blocks("jsonl")
+    assert len(parse_eval_items(lines.encode().splitlines())) == 2
 
 
 def test_the_judge_of_your_own_judges() -> None:
