@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 _NAME = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|seed:think)"
 TAG = re.compile(
-    rf"(?<!`)(?:<(?P<end1>/?)(?P<name1>{_NAME})\s*>|◁(?P<end2>/?)(?P<name2>{_NAME})▷|"
+    # Not where a text speaks of it: `<think>`, "<think>", the <think> tag.
+    r"(?<!`)(?!(?<=[\"'])<[^<>\n]{1,40}>[\"']|<[^<>\n]{1,40}>[ \t]+(?:tag|token|block|element)s?\b)"
+    rf"(?:<(?P<end1>/?)(?P<name1>{_NAME})\s*>|◁(?P<end2>/?)(?P<name2>{_NAME})▷|"
     r"\[(?P<end3>/?)(?P<name3>THINK)\]|<\|(?:begin|(?P<end4>end))_of_(?P<name4>thought)\|>|"
     # The channels of gpt-oss: all but the final one are thinking.
-    r"<\|channel\|>(?:(?P<end5>final)|analysis|commentary)[^<\n]{0,80}(?P<name5><\|message\|>))",
+    r"(?:<\|start\|>assistant)?<\|channel\|>(?:(?P<end5>final)|analysis|commentary)[^<\n]{0,80}(?P<name5><\|message\|>))",
     re.IGNORECASE,
 )
 """What opens or closes a block of thinking."""
@@ -33,8 +35,11 @@ def without_thinking(text: str, verbatim: Iterable[str] = ()) -> str | None:
         if TAG.search(answer) and text.rstrip().endswith(answer):
             head = without_thinking(text.rstrip().removesuffix(answer))
             return None if head is None else head + answer
-    if _FINAL_CHANNEL in text and _CHANNELS.match(text):
+    channel = _CHANNELS.match(text)
+    if channel and _FINAL_CHANNEL in text:
         return text.rpartition(_FINAL_CHANNEL)[2]
+    if channel and text[channel.end() :][:1].isupper():
+        return None
     parts: list[str] = []
     begin, open_name = 0, ""
     for tag in TAG.finditer(text):

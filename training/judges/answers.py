@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 from training.judges.dates import Day, read_day
 from training.judges.normalization import bare, normalize, plain, symbols, trimmed
-from training.judges.numbers import Quantity, last_number, read_quantity, with_decimal_point
+from training.judges.numbers import Quantity, last_number, read_quantity, rewritten
 
 LONGEST = 300
 """Characters of an answer that may be a number, a date or several things; longer ones are text."""
@@ -35,6 +36,11 @@ _ELEMENTS = re.compile(
 )
 _CHEMISTRY = re.compile(
     r"\b(?:formula|symbol|chemical|element|molecule|compound|oxide|gas)\b", re.I
+)
+_ASKS_CASE = re.compile(
+    r"\b(?:(?:upper|lower|camel|title|snake|pascal)[ -]?case|(?:capital|small|block) letters?|"
+    r"capitali[sz]e|all caps)\b",
+    re.IGNORECASE,
 )
 
 _BRACES = re.compile(r"\{(.*)\}|\[(.*)\]|\((.*)\)", re.DOTALL)
@@ -63,13 +69,15 @@ _WORDS_OF_REASON = (
     "because|since|as|which|who|whose|where|when|after|before|so|thus|hence|therefore|given|"
     "obtained|found|calculated|computed|derived|determined|based|using|by|due|being|namely|i\\.e|"
     "that is|according|rounded|with|for|from|in|it|this|that|we|i|you|they|there|exactly|making|"
-    "of course|obviously|clearly|naturally|indeed"
+    "of course|obviously|clearly|naturally|indeed|known (?:as|for)|also known|called|located|"
+    "situated|home"
 )
 _CUT = re.compile(
     r"(?P<sentence>[.!]\s+|\s*\n\s*)|(?P<pause>\s*[,;:]\s+|\s+-+\s+)|(?P<bracket>\s*[(\[](?=.*[)\]]\W*$))|"
     r"(?P<known>\s+is\s+(?=(?:the|an?)\b))|(?P<result>\s*=\s*(?=[^=]*\d\s*[-+*/×÷·]))|"
     r"(?P<reason>\s+(?=(?:because|since|as|which|so that|after|when|once|obtained|by \w+ing|"
-    r"(?:in total|in all|altogether|overall|exactly|total)\W*$|"
+    r"(?:rather than|instead of) \S|"
+    r"(?:in total|in all|altogether|overall|exactly|total|approximately|approx)\W*$|"
     r"and (?:we|i|you|this|that|it|so|they|there|the (?:answer|problem|proof|task))\b)))",
     re.IGNORECASE,
 )
@@ -83,8 +91,10 @@ _APPOSITION = re.compile(
 _YEARS = re.compile(r"(?:born|died|c\.|ca\.|ad|bc|[\d\s./-])+\Z", re.IGNORECASE)
 _RESULT = re.compile(
     r"(?P<equals>(?P<left>[^=,;]{0,60})=|\b(?:so|thus|hence|therefore|is|are|be|becomes?|makes?|"
-    r"gives?|equals?|(?:up|comes?|amounts?|leads?) to|gets?|total(?:ling|ing)?)\b)"
-    r"[\s$€£(]*(?P<number>-?\d[\d,]*(?:\.\d+)?)(?=\s*(?:[.,;)!%]|\Z)(?!\d))",
+    r"gives?|equals?|(?:up|comes?|amounts?|leads?|doubles?|halves?|triples?|brings? \w+|\w+ing) to|"
+    r"gets?|equall?ing|total(?:ling|ing)?|making|giving|yielding|leaving)\b|\bmore,)"
+    r"[\s$€£(]*(?P<number>-?\d[\d,]*(?:\.\d+)?)(?=\s*(?:[.,;)!%]|\Z|(?:in (?:total|all)|"
+    r"altogether|together|overall|total)\b)(?!\d))",
     re.IGNORECASE,
 )
 _CONTRAST = re.compile(
@@ -92,9 +102,10 @@ _CONTRAST = re.compile(
 )
 _ING = re.compile(r"\w+ing\b")
 _DOUBT = re.compile(
-    r"n't\b|\b(?:not|nor?|never|maybe|perhaps|but|however|wrong|incorrect|mistaken|or|might|may|"
+    r"n't\b|\b(?:not|nor?|never|maybe|perhaps|but|however|wrong|incorrect|mistaken|false|"
+    r"untrue|or|might|may|"
     r"could|possibly|probably|unless|either|although|though|actually|wait|unsure|guess|if|instead|"
-    r"rather|unlikely|alternatively|assum\w+|hmm+|oops|sorry|correction|edit)\b|\?",
+    r"rather|unlikely|too \w+|alternatively|assum\w+|hmm+|oops|sorry|correction|edit)\b|\?",
     re.IGNORECASE,
 )
 _DOUBT_OF_NO = re.compile(
@@ -125,6 +136,7 @@ _STOP_WORDS = frozenset(
         "which",
         "it",
         "its",
+        "s",
     )
 )
 _WORD = re.compile(r"\w+")
@@ -164,8 +176,10 @@ class Answer:
     @cached_property
     def words(self) -> str:
         """Text that differs from others only in what matters to text."""
-        text = _INDEX.sub("", _HYPHEN.sub(" ", _ARTICLE.sub("", self.text, count=1)))
-        return _OPERATOR_SPACE.sub(r"\1", text)
+        text = _HYPHEN.sub(" ", _ARTICLE.sub("", self.text, count=1))
+        if "_" not in self.keep or _is_formula(self.written):
+            text = _INDEX.sub("", text)
+        return tight(text)
 
     @cached_property
     def quantity(self) -> Quantity | None:
@@ -173,12 +187,13 @@ class Answer:
         return None if len(self.written) > LONGEST else read_quantity(self._number)
 
     @cached_property
-    def with_decimal_point(self) -> Quantity | None:
-        """The number that it is where its comma is the decimal point, if it can be."""
+    def otherwise(self) -> Quantity | None:
+        """The number that only a given answer is written as: with a decimal comma, 10^3."""
         if len(self.written) > LONGEST:
             return None
-        text = with_decimal_point(self._number)
-        return read_quantity(text) if text != self._number else None
+        text = rewritten(self._number)
+        read = read_quantity(text) if text != self._number else None
+        return read and replace(read, literal=self._number)
 
     @cached_property
     def _number(self) -> str:
@@ -188,6 +203,7 @@ class Answer:
         if self._marked:
             text = _THE_NUMBER.sub("", text, count=1)
             text = _CALCULATION.sub("", _ASSIGNED.sub("", text, count=1), count=1)
+        text = bare(text, "".join(pair for pair in ("{}", "<>") if pair[0] not in self.keep))
         return bare(_SIGNED.sub(r"\1\2", text))
 
     @cached_property
@@ -242,6 +258,11 @@ class Answer:
                 yield head
 
 
+def tight(text: str) -> str:
+    """Return the text without spaces around operators."""
+    return _OPERATOR_SPACE.sub(r"\1", text)
+
+
 def same_text(one: Answer, two: Answer) -> bool:
     """Whether two answers differ only in what does not matter to text."""
     if one.text == two.text or one.words == two.words:
@@ -252,10 +273,33 @@ def same_text(one: Answer, two: Answer) -> bool:
     return not both and first == second
 
 
-def other_formula(right: str, given: str, prompt: str) -> bool:
-    """Whether the case of letters tells two chemical formulas apart: CO is not Co."""
+def same_json(one: Any, two: Any) -> bool:
+    """Whether two JSON values are equal; true is not 1."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        return one.keys() == two.keys() and all(same_json(one[key], two[key]) for key in one)
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same_json, one, two))
+    return isinstance(one, bool) is isinstance(two, bool) and bool(one == two)
+
+
+def other_case(right: str, given: str, prompt: str) -> bool:
+    """Whether the case of letters tells two answers apart: CO is not Co, PH is not pH."""
     one, two = right.strip(" ."), given.strip(" .*_`$\"'")
-    if one == two or one.casefold() != two.casefold() or len(one) > 8:
+    if one == two or one.casefold() != two.casefold():
+        return False
+    if _ASKS_CASE.search(prompt):
+        return True
+    if len(one) <= 3 and one[:1].islower() and not one.islower():
+        return not two.islower()
+    return _other_formula(one, two, prompt)
+
+
+def _is_formula(text: str) -> bool:
+    return not _ELEMENTS.sub("", re.sub(r"[${}_]", "", text)).strip(" .")
+
+
+def _other_formula(one: str, two: str, prompt: str) -> bool:
+    if len(one) > 8:
         return False
     asks = _CHEMISTRY.search(prompt) is not None
     if not asks and (len(one) > 4 or one.casefold() == "no"):
@@ -294,7 +338,7 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
     if not rest or not head.text:
         return False
     contrast = _CONTRAST.match(rest)
-    if contrast and separator == "pause" and not _ING.match(contrast["other"]):
+    if contrast and separator in ("pause", "reason") and not _ING.match(contrast["other"]):
         return normalize(contrast["other"]) != head.text and not _DOUBT.search(contrast["other"])
     if _DOUBT.search(rest) or _contradicts(head, rest):
         return False
@@ -306,13 +350,13 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
     if separator == "sentence":
         return len(rest.split()) > 2
     if separator == "known":
-        return head.quantity is not None or _is_known(rest, prompt)
+        return head.quantity is not None or _is_known(head, rest, prompt)
     if _REASON.match(rest) or _APPOSITION.match(rest):
         return True
     if head.quantity is not None:
         number = separator == "bracket" and Answer(rest).quantity is not None
         return number or not rest[0].isdigit() or any(sign in rest for sign in "+*/×÷=-")
-    return _is_known(rest, prompt) or (
+    return _is_known(head, rest, prompt) or (
         separator == "bracket" and (bool(_YEARS.match(rest)) or _is_acronym(head.written, rest))
     )
 
@@ -335,10 +379,18 @@ def _contradicts(head: Answer, rest: str) -> bool:
     return value is not None and value != abs(quantity.value) and value != quantity.value
 
 
-def _is_known(rest: str, prompt: str) -> bool:
-    """Whether a text only repeats words of the prompt: "Paris, France"."""
+def _is_known(head: Answer, rest: str, prompt: str) -> bool:
+    """Whether a text only repeats words of the prompt: "Paris, France".
+
+    An answer that is of the prompt, too, is one of those to choose from: "Paris, London". A letter
+    belongs to what stands behind it in the prompt.
+    """
+    if len(rest) == 1 and rest.isalpha():
+        listed = rf"\b{rest.casefold()}\s?[).:\]]\s*{re.escape(head.text)}"
+        return re.search(listed, prompt.casefold()) is not None
+    known = set(_WORD.findall(prompt.casefold()))
     words = set(_WORD.findall(rest.casefold())) - _STOP_WORDS
-    return words <= set(_WORD.findall(prompt.casefold()))
+    return words <= known and (len(head.text) == 1 or not set(_WORD.findall(head.text)) <= known)
 
 
 def _is_acronym(head: str, rest: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tailrace.formats.eval_item import EvalItem
-from training.judges.markers import INVERSE, LINE, Span, further_spans, spans
+from training.judges.markers import FURTHER_NUMBER, INVERSE, LINE, Span, further_spans, spans
 from training.judges.normalization import clean
 
 _LONGEST_SPACE = 20
@@ -34,10 +34,9 @@ _TAIL = re.compile(r"(?:^|\n)(?:[ \t>*_#`-]*(?:final[ \t]+)?answer[ \t]*:\s*)\Z"
 
 _QUOTED = r"[\s*_>(\"'-]{0,30}"
 _STOP = r"\s*[,.!:;…-]"
-_CORRECTION = re.compile(
-    rf"(?:^|[.!?;\n]| -){_QUOTED}(?P<said>(?:(?:oh|hmm+|but|no)\b[\s,.!…-]+)*"
-    r"(?:wait\b(?!\s+(?:for|until|time))|actually\b|corrections?\b|corrected\b|oops\b|hmm+\b|"
-    r"hold on\b|(?:scratch|strike|ignore|disregard) that\b|on (?:second thoughts?|reflection)\b|"
+_TAKES_BACK = (
+    r"actually\b|corrections?\b|corrected\b|oops\b|err\b|"
+    r"(?:scratch|strike|ignore|disregard) that\b|on (?:second thoughts?|reflection)\b|"
     rf"my (?:mistake|bad|apologies)\b|(?:sorry|apologies){_STOP}|make (?:it|that) \d|rather[,:]|"
     r"i (?:(?:was|am) (?:wrong|mistaken)|meant|take (?:it|that) back|apologi[sz]e)\b|"
     r"(?:edit(?:ed)?|updated?|erratum|fixed)\s*(?::|-\s)|"
@@ -46,7 +45,18 @@ _CORRECTION = re.compile(
     r"(?:that|this|it)(?:'s| is| was| looks| seems| sounds)"
     r" (?:wrong|incorrect|mistaken|off|not (?:right|correct))\b|(?:that|this|it|something) "
     r"(?:does(?:n't| not)|did(?:n't| not)|can(?:'t|not)) (?:look|seem|sound|feel|be|add)\b|"
-    r"不对|不對|错了|nein\b))",
+    r"不对|不對|错了|更正|抱歉|nein\b"
+)
+_CORRECTION = re.compile(
+    rf"(?:^|[.!?;\n]| -){_QUOTED}(?P<said>(?:(?:oh|hmm+|but|no)\b[\s,.!…-]+)*"
+    rf"(?:wait\b(?!\s+(?:for|until|time))|hmm+\b|hold on\b|等等|等一下|{_TAKES_BACK}))",
+    re.IGNORECASE,
+)
+# Of two answers the later one stands where the text says that the other is wrong.
+_REPLACED = re.compile(
+    rf"(?:^|[.!?;\n]| -|,(?=\s+but\b)){_QUOTED}"
+    r"(?:(?:oh|hmm+|but|no|wait|hold on|sorry|oops|等等|等一下)\b[\s,.!…-]+)*"
+    rf"(?:no{_STOP}|{_TAKES_BACK})",
     re.IGNORECASE,
 )
 # Not behind a question: whoever asks "Is it even?" may say no.
@@ -61,6 +71,16 @@ _TAGS = re.compile(
     r"<(?P<end>/?)(?P<name>p|div|span|b|i|u|em|strong|h[1-6]|center|font|mark|code|pre|ul|ol|li|br|"
     r"small|big|sup|sub)(?:\s[^<>\n]{0,200})?\s?/?>",
     re.IGNORECASE,
+)
+_SPECIAL = re.compile(r"<\|[\w▁ ]{1,40}\|>|<eos>|<end_of_turn>|\[/INST\]")
+_LATEX_MARKER = re.compile(
+    r"\\(?:text(?:bf|it|rm)?|mathbf|mathrm|emph|underline)\s?"
+    r"\{([^{}\n]{0,40}\banswer\b[^{}\n]{0,80})\}",
+    re.IGNORECASE,
+)
+_CHOOSING = (
+    *("I choose", "I pick", "I select", "I would choose", "I'd choose", "I would go with"),
+    *("I'd go with", "I'll go with", "my choice is", "choice:", "option:"),
 )
 _BREAKS = {"p", "div", "li", "br", "pre", "ul", "ol", *(f"h{i}" for i in range(1, 7))}
 
@@ -92,6 +112,8 @@ class Reading:
     """Off, an ``Answer:`` extends over the following lines up to the next marker, for right answers
     of several lines; such prose may speak of answers and mistakes, so that only the best markers
     count and nothing takes an answer back."""
+    choices: bool = False
+    """Whether there are options to choose; "I choose B" is an answer where nothing else is."""
     last: bool = False
     """Whether the last answer counts alone; otherwise all of them do."""
 
@@ -108,8 +130,10 @@ def reading_for(
         whole_lines: Whether right answers of one line are found on one.
     """
     one_line = whole_lines and not any("\n" in gold_answer(answer) for answer in right)
-    own = [clean(marker).strip() for marker in item.markers or markers]
-    return Reading(item.prompt, own, right, whole_lines=one_line, last=item.last_marker)
+    own = [marker for each in item.markers or markers if (marker := clean(each).strip())]
+    return Reading(
+        item.prompt, own, right, one_line, choices=bool(item.choices), last=item.last_marker
+    )
 
 
 def right_answers(item: EvalItem) -> list[str]:
@@ -136,12 +160,16 @@ def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list
 def find_answers(text: str, reading: Reading) -> list[Found]:
     """Return the marked answers of ``text``, or all of it as one answer where none is marked."""
     text = _collapsed(clean(text))
-    if "<" in text and not any("<" in answer for answer in reading.right):
+    if ("<" in text or "[" in text) and not any("<" in answer for answer in reading.right):
         text = _without_tags(text)
+    if "\\" in text and not any("nswer" in answer for answer in reading.right):
+        text = _LATEX_MARKER.sub(r"\1", text)
     echo = clean(reading.prompt).strip()
     begin = len(text) - len(text.lstrip())
     heard = begin + len(echo) if echo and text.startswith(echo, begin) else 0
     found = list(_found(text, reading, _word_for_word(text, reading.right), heard))
+    if not found and reading.choices:
+        found = list(_found(text, replace(reading, markers=_CHOOSING), None, heard))
     if not found:
         return [Found(text.strip(), "the whole text", marked=False)]
     return found
@@ -167,6 +195,8 @@ def _found(text: str, reading: Reading, tail: Span | None, heard: int) -> Iterat
     ]
     if reading.last:
         kept = kept[-1:]
+    elif reading.whole_lines:
+        kept = _standing(kept, text)
     for span in kept:
         content = text[span.start : span.end].strip()
         yield Found(content, span.evidence, paragraph=_paragraph(text, span, markers))
@@ -223,6 +253,15 @@ def _own_part(
     return replace(span, end=span.start + match.end("answer")) if match else None
 
 
+def _standing(kept: list[Span], text: str) -> list[Span]:
+    """The answers from the last one on before which the text takes back the others."""
+    for index in range(len(kept) - 1, 0, -1):
+        before, span = kept[index - 1], kept[index]
+        if span.evidence != FURTHER_NUMBER and _REPLACED.search(text, before.start, span.start):
+            return kept[index:]
+    return kept
+
+
 def _extended(span: Span, markers: list[int], text: str) -> Span:
     if span.evidence != LINE or (span.end < len(text) and text[span.end] != "\n"):
         return span
@@ -257,7 +296,11 @@ def _collapsed(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    """The text without HTML; a tag that nothing closes may be an option, ``<B>``."""
+    """The text without special tokens and HTML; a tag that nothing closes may be an option."""
+    text = _SPECIAL.sub("\n", text)
+    for name in ("s", "answer"):
+        if f"<{name}>" not in text:
+            text = text.replace(f"</{name}>", "\n")
     closed = {tag["name"].lower() for tag in _TAGS.finditer(text) if tag["end"]} | {"br"}
 
     def plain(tag: re.Match[str]) -> str:

@@ -21,29 +21,39 @@ LINE = "line Answer:"
 INVERSE = "is the answer"
 """The evidence of an answer that stands before its marker."""
 
+FURTHER_NUMBER = "a further number"
+"""The evidence of "It's 41." behind an answer."""
+
 _ADJECTIVES = r"(?:final|correct|right|best|actual|true|corrected|revised|new)"
 # The word for an answer in other languages; nothing else is spoken in them.
 _FOREIGN = (
-    r"\b(?:antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta|antwoord|svar|vastaus|odpowiedź|"
-    r"odpověď|ответ|відповідь|cevap|yanıt|jawaban|đáp án|απάντηση)|答案|答え|回答|解答|答|정답|답|"
+    r"\b(?:antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta|antwoord|svar(?:et)?|vastaus|"
+    r"válasz|răspuns|odpowiedź|odpověď|ответ|відповідь|cevap|yanıt|jawaban|đáp án|câu trả lời|"
+    r"απάντηση)(?:[ \t]+(?:final[ea]?|corre[ct]t\w*)\b)?|答案|答え|正解|回答|解答|答|정답|답|"
     r"उत्तर|คำตอบ|الجواب|الإجابة|תשובה|پاسخ"
 )
 _MARK = "[ \\t*_`\"'\\])]*"
 _RELATION = (
-    r"(?:[-=]+>|[:=→⇒|](?:[ \t]*:)?|--?(?=[ \t])|(?<![^\W_])(?:is|are|was|"
+    r"(?:[-=]+>|[:=→⇒|】](?:[ \t]*:)?|--?(?=[ \t])|'s(?=[ \t]+[$€£]?-?\d)|"
+    # "is not 41 but 42", "isn't 41, it's 42" say 42.
+    r"(?<![^\W_])(?:is|are|was)(?:n't| not)[ \t]+[^,;.:!?\n]{1,40}?[ \t,;]+"
+    r"(?:but(?:[ \t]+rather)?|rather|it's|it is)\b(?![ \t]+not\b)|"
+    r"(?<![^\W_])(?:is|are|was|är|"
     r"ist|lautet|es|est|è|é|reads?|becomes|equals|"
     r"(?:would|will|should|must|can only|has to|have to|ought to) be|"
     r"(?:comes|works|turns)(?: out)?(?: to(?: be)?| as)|evaluates to|amounts to)\b"
     r"(?:[ \t]+(?:thus|therefore|then|hence|simply|just|indeed|exactly|clearly|actually|definitely|"
     r"certainly|equal to|given by|"
-    r"as follows|the following|given below|below)\b)*[ \t]*:?|[是为為は][ \t]*:?)"
+    r"as follows|the following|given below|below)\b)*[ \t]*:?|[是为為は은는][ \t]*:?)"
 )
 _NOUN = (
     rf"(?P<noun>(?<![^\W_])(?<!</)(?<!</final_)(?:answers?|ans)(?![^\W_])|"
-    rf"\b{_ADJECTIVES}[ \t]+(?:option|choice|result|solution|value|number|total|sum)\b|"
+    rf"\b{_ADJECTIVES}[ \t]+(?:option|choice|letter|result|solution|value|number|total|sum)\b|"
     rf"(?P<foreign>{_FOREIGN}))"
     r"(?:[ \t]*#?[ \t]?\d{1,3}(?![\w.,/%])|[ \t]*\([^()\n]{1,30}\))?"
-    r"(?:[ \t]+(?:to|of|for)\b(?:\"[^\"\n]{1,120}\"|[^.!?:=\n\"]){1,60}?)??"
+    r"(?:[ \t]+(?:choice|option|letter)\b)?"
+    r"(?:[ \t]+(?:to|of|for|that|we|i|you|here)\b(?:\"[^\"\n]{1,120}\"|[^.!?:=\n\"]){1,60}?)??"
+    r"(?:,[ \t]+(?:therefore|then|thus|hence),)?"
     rf"{_MARK}(?:(?P<relation>{_RELATION})|(?P<given>(?<=[ \t])(?:of[ \t]+)?(?=[$€£]?-?\d))|"
     rf"(?:[^\w\n]|_){{0,20}}$)"
 )
@@ -65,7 +75,7 @@ _LEAD = re.compile(
 )
 _THE = re.compile(rf"\bthe[ \t]+(?:{_ADJECTIVES}[ \t]+){{0,2}}\Z", re.IGNORECASE)
 _THE_ANSWER = re.compile(r"\b(?:an|my|our|final)[ \t]+(?:final[ \t]+)?\Z", re.IGNORECASE)
-_IS = re.compile(r"(?:is|are)\b", re.IGNORECASE)
+_IS = re.compile(r"(?:is|are)(?:\b|n't)", re.IGNORECASE)
 _SO = r"(?:(?:so|thus|hence|therefore|then|now|and)\b,?[ \t]*)*"
 _INVERSE = re.compile(
     rf"(?:^|[.!?:;\n,])[ \t*_]{{0,20}}{_SO}"
@@ -103,8 +113,12 @@ _LONGEST_CLAUSE = 100
 _MOST_LINES = 200
 
 _BLANK = re.compile(r"(?:[ \t]|(?:\*\*?|__?|`)(?=\s)|\n(?:[ \t]*>)?)*")
-_FENCE = re.compile(r"(```+|~~~+)(?:[\w+.-]*[ \t]*\n|(?:[a-z]+(?=[ \t]))?)")
+_FENCE = re.compile(
+    r"(```+|~~~+)(?:(?:[\w+.-]*(?:[ \t]+[\w-]+=[^\n`]*)?|\{[^{}\n`]*\})[ \t]*\n|"
+    r"(?:[a-z]+(?=[ \t]))?)"
+)
 _DISPLAY = re.compile(r"\\\[|\$\$|\\begin\{(?P<name>[a-zA-Z]{1,20}\*?)\}")
+_CLOSING = {"[": "]", "(": ")", "{": "}", '"': '"', "'": "'"}
 _ENVIRONMENTS = re.compile(r"align|gather|eqn|split|multline")
 _BULLET = re.compile(r"[ \t]*(?:[-*•●▪◦·+→]|(?P<number>\(?\d{1,3}[.)]))[ \t]+(?=\S)")
 
@@ -140,7 +154,7 @@ def further_spans(text: str, begin: int) -> Iterator[Span]:
         name = next(name for name in ("said", "right", "number") if match[name])
         before = _clause(text, match.start(name)) + match[name]
         if not _SUPPOSED.search(before):
-            evidence = INVERSE if name != "number" else "a further number"
+            evidence = INVERSE if name != "number" else FURTHER_NUMBER
             evidence += ", denied" if _DENIED.search(before) else ""
             yield Span(match.start(name) - 1, *match.span(name), evidence, strong=False)
 
@@ -148,7 +162,9 @@ def further_spans(text: str, begin: int) -> Iterator[Span]:
 @lru_cache(maxsize=256)
 def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
     own = "|".join(
-        (r"(?<!\w)" if marker[0].isascii() else "") + re.escape(marker)
+        (r"(?<!\w)" if marker[0].isascii() else "")
+        + re.escape(marker)
+        + (r"(?!\w)" if marker[-1].isascii() and marker[-1].isalnum() else "")
         for marker in sorted(markers, key=len, reverse=True)
     )
     alternatives = [*([f"(?P<own>{own}){_MARK}"] if own else []), _TAG, _HASHES, _BOXED, _NOUN]
@@ -178,8 +194,9 @@ class _Reader:
             return Span(match.start(), match.end(), self._find("</", match.end()), "<answer>")
         evidence = f"marker {match['own']}"[:80]
         spoken = match["own"][-1].isalnum()
-        sentence = self._sentence(match.start(), match.end(), evidence) if spoken else None
-        return sentence or self._line(match, evidence)
+        if spoken:
+            return self._sentence(match.start(), match.end(), evidence)
+        return self._line(match, evidence)
 
     def _noun(self, match: re.Match[str]) -> Span | None:
         text, relation = self._text, match["relation"]
@@ -188,6 +205,10 @@ class _Reader:
         leads = len(before) < _LONGEST_CLAUSE and _LEAD.fullmatch(before) is not None
         the = _THE.search(before)
         begin = match.start() - (len(before) - the.start() if the else 0)
+        between = text[match.start() : match.start("relation") if relation else match.end()]
+        if _DENIED.search(between):
+            # "The answer here isn't 42", "the answer I doubt is 42".
+            return Span(begin - 1, begin, match.end(), "the answer is, denied")
         if match["given"] is not None:
             named = the or _THE_ANSWER.search(before)
             span = self._sentence(begin, match.end(), "a further answer") if named else None
@@ -202,7 +223,7 @@ class _Reader:
             return None
         value = self._json_value(match) if relation[0] == ":" else None
         if value or (leads and not relation[0].isalpha()):
-            return value or self._closed(before[-1:], self._line(match, LINE))
+            return value or self._closed(before, self._line(match, LINE))
         if match["foreign"] or (the and _IS.match(relation)):
             return self._sentence(begin, match.end(), "the answer is")
         span = self._sentence(begin, match.end(), "a further answer")
@@ -227,13 +248,16 @@ class _Reader:
         begin, end = self._block(start) or (start, self._find("\n", start))
         return Span(match.start(), begin, end, evidence)
 
-    def _closed(self, opening: str, span: Span) -> Span:
-        """A marked line without the bracket or quote that was opened before its marker."""
+    def _closed(self, before: str, span: Span) -> Span:
+        """A marked line without the brackets and quotes that were opened before its marker."""
         content = self._text[span.start : span.end].rstrip()
-        closing = {"[": "]", "(": ")", '"': '"'}.get(opening)
-        if closing is None or not content.endswith(closing) or opening in content[:-1]:
-            return span
-        return replace(span, end=span.start + len(content) - 1)
+        for opening in reversed(before):
+            closing = _CLOSING.get(opening)
+            if closing is None or not content.endswith(closing) or opening in content[:-1]:
+                break
+            content = content[:-1].rstrip()
+            span = replace(span, end=span.start + len(content))
+        return span
 
     def _sentence(self, marker: int, end: int, evidence: str) -> Span | None:
         text = self._text
@@ -245,8 +269,8 @@ class _Reader:
         if block:
             return Span(marker, *block, evidence)
         limit = min(len(text), start + _LONGEST_SENTENCE)
-        stop = _SENTENCE_END.search(text, start, limit)
-        end = stop.start() if stop else limit
+        end = min(limit, self._sentence_end(start))
+        end = start + len(text[start:end].removesuffix("です").removesuffix("입니다"))
         # A question mark belongs to what it doubts, and the sign of a factorial to its number.
         end += text[end : end + 1] == "?" or bool(FACTORIAL.match(text, max(start, end - 1)))
         if _DENIED.search(before):
@@ -284,11 +308,24 @@ class _Reader:
         rest = text[end + len(closing) : self._find("\n", end)]
         if end == len(text) or rest.strip(" \t.,*_"):
             return None
+        inner = _DISPLAY.match(text, _next_text(text, start))
+        if inner and _ENVIRONMENTS.match(inner["name"] or ""):
+            name, start = inner["name"], inner.end()
+            end = max(start, text.rfind("\\end", start, end))
         if _ENVIRONMENTS.match(name):
             # Of several lines the last one says the result.
             content = text[start:end].rstrip().removesuffix("\\\\")
             start += content.rfind("\\\\") + 2 if "\\\\" in content else 0
+            start += len(content := text[start:end]) - len(content.lstrip(" \t\n&="))
         return start, end
+
+    def _sentence_end(self, start: int) -> int:
+        begin, place = self._places.get("", (0, -1))
+        if not begin <= start <= place:
+            stop = _SENTENCE_END.search(self._text, start)
+            place = stop.start() if stop else len(self._text)
+            self._places[""] = start, place
+        return place
 
     def _find(self, part: str, start: int) -> int:
         """The next place of ``part``, or the end of the text. No stretch is searched twice."""

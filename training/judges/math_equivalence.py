@@ -7,7 +7,7 @@ import re
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from training.judges import math_process
-from training.judges.answers import Answer
+from training.judges.answers import Answer, tight
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 from training.judges.extraction import find_answers, reading_for, right_answers
 from training.judges.normalization import normalize, symbols
@@ -68,9 +68,14 @@ class MathEquivalenceJudge(TextJudge):
         """Whether an answer, or what it is where its sentence only goes on, is a right one."""
         understood = ""
         for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
-            if any(normalize(written, symbols(r)) == normalize(r, symbols(r)) for r in right):
+            if any(
+                tight(normalize(written, symbols(r))) == tight(normalize(r, symbols(r)))
+                for r in right
+            ):
                 return True, written
-            same, read = math_process.same(right, written)
+            # Algebra drops the prime of f'.
+            primes = [r for r in right if r.count("'") == written.count("'")]
+            same, read = math_process.same(primes, written) if primes else (False, "")
             understood = understood or read
             if same:
                 return True, read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 
 _FULL_WIDTH = 0xFEE0
@@ -17,17 +18,35 @@ def _forms() -> dict[int, str | None]:
         if category in ("Zs", "Zl", "Zp", "Cf"):
             forms[code] = {"Zs": " ", "Cf": None}.get(category, "\n")
     forms |= dict.fromkeys(range(0xFE00, 0xFE10))
+    forms |= {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
     forms |= {code + _FULL_WIDTH: chr(code) for code in range(0x21, 0x7F)}
-    same = {"-": "−–‐‑﹣", " - ": "—―", "/": "⁄∕", "'": "‘’‛´", '"': "“”„‟«»「」『』", "\n": "\x85"}
-    same |= {"%": "٪", ".": "٫｡", ",": "٬、､", ". ": "。", "°": "º", "μ": "µ", "Ω": "Ω"}
+    same = {
+        "-": "−–‐‑﹣",
+        " - ": "—―",
+        "/": "⁄∕",
+        "'": "‘’‛´ʼ",
+        '"': "“”„‟«»「」『』《》〈〉",
+        "\n": "\x85",
+    }
+    same |= {
+        "%": "٪",
+        ".": "٫｡।",
+        ",": "٬、､،",
+        ":": "∶﹕꞉",
+        "?": "؟",
+        ". ": "。",
+        "°": "º",
+        "μ": "µ",
+        "Ω": "Ω",
+    }
     return forms | {ord(form): plain for plain, all_forms in same.items() for form in all_forms}
 
 
 _FORMS = _forms()
 LINE_END = re.compile("\r\n?|[\v\f\x1c-\x1e]")
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
-_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋"
-_RAISED = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-" * 2)
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ"
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉₊₋ₙᵢ"
+_RAISED = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-ni" * 2)
 _SCRIPTS = re.compile(f"([{_SUPERSCRIPTS}]+)|([{_SUBSCRIPTS}]+)")
 _VULGAR = re.compile(r"(\d?)([¼½¾⅐-⅞])")
 
@@ -54,6 +73,9 @@ _COMMANDS = {
     r"\$": "$",
     r"\{": "{",
     r"\}": "}",
+    r"\_": "_",
+    r"\#": "#",
+    r"\&": "&",
     **dict.fromkeys((r"\,", r"\;", r"\:", r"\ ", r"\quad", r"\\"), " "),
     **dict.fromkeys(
         (
@@ -162,9 +184,11 @@ def symbols(expected: str) -> str:
     return "".join([*meant, "'"] if _PRIME.search(text) else meant)
 
 
-def bare(text: str) -> str:
-    """Return normalized text without the brackets around all of it."""
-    while len(text) > 2 and text[0] + text[-1] in ("()", "[]") and _closes_last(text):
+def bare(text: str, further: str = "") -> str:
+    """Return normalized text without the brackets, or ``further`` ones, around all of it."""
+    while len(text) > 2 and text[0] + text[-1] in ("()", "[]", *_pairs(further)):
+        if not _closes_last(text, text[0], text[-1]):
+            break
         text = text[1:-1].strip()
     return text
 
@@ -180,7 +204,11 @@ def _unwrapped(text: str) -> str:
 
 
 def _is_pictogram(character: str) -> bool:
-    return not character.isascii() and character != "°" and unicodedata.category(character) == "So"
+    return (
+        not character.isascii()
+        and character not in "°❌✗✘🚫"
+        and unicodedata.category(character) == "So"
+    )
 
 
 def _plain_unicode(text: str) -> str:
@@ -226,11 +254,15 @@ def _written_fraction(match: re.Match[str]) -> str:
     return f"{match[1]} {fraction}" if match[1] else fraction
 
 
-def _closes_last(text: str) -> bool:
+def _pairs(brackets: str) -> Iterator[str]:
+    return (brackets[i : i + 2] for i in range(0, len(brackets), 2))
+
+
+def _closes_last(text: str, opening: str, closing: str) -> bool:
     """Whether the first bracket is closed by the last one."""
     depth = 0
     for place, character in enumerate(text):
-        depth += (character in "([") - (character in ")]")
+        depth += (character == opening) - (character == closing)
         if depth == 0:
             return place == len(text) - 1
     return False

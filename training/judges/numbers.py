@@ -28,7 +28,8 @@ _LAST = re.compile(
     re.ASCII,
 )
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(\d{1,3}(?:\.\d{3})+|\d+),(\d+)(?![\d.,])")
-_LARGE = re.compile(r"(?i: (thousand|million|billion|trillion)\b)|k\b")
+_POWER_OF_TEN = re.compile(r"(?<![\w.)^*/×·])10\s?(?:\^|\*\*)\s?\(?([+-]?\d{1,2})\)?(?![\d.^])")
+_LARGE = re.compile(r"(?i: (thousand|million|billion|trillion)\b)|\s?k\b")
 _THOUSANDS = {"k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 _THOUSANDS["trillion"] = 10**12
 MULTIPLES = {"K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9}
@@ -39,7 +40,8 @@ _SIGN = re.compile(r"[+-]?\s?")
 _WORD = re.compile(r"[a-zA-Z]+")
 _WORDS = re.compile(r"[a-z]+(?:[ -][a-z]+){0,12}", re.ASCII | re.IGNORECASE)
 _START = re.compile(
-    r"(?P<about>(?:(?:approximately|approx\.?|about|around|roughly|circa|ca\.?|c\.)\s|[~≈≅≃])?)\s?"
+    r"(?P<about>(?:(?:approximately|approx\.?|about|around|roughly|circa|ca\.?|c\.)"
+    r"(?: equal to)?\s|[~≈≅≃])?)\s?"
     rf"(?P<sign>[+-]|minus |negative |)\s?"
     rf"(?P<money>(?:us)?[{SYMBOLS}]|(?:usd|eur|gbp|jpy|inr)(?=[ \d]))?"
     r"\s?(?P<inner>[+-]?)\s?",
@@ -125,9 +127,9 @@ def _read_unit(money: str | None, rest: str) -> str | None:
     return None if money and unit != unit_name(money) else unit
 
 
-def with_decimal_point(text: str) -> str:
-    """Return the text with ``3,5`` and ``1.234,5`` written as 3.5 and 1234.5; 1,234 is left."""
-    return _DECIMAL_COMMA.sub(_pointed, text)
+def rewritten(text: str) -> str:
+    """Return a number in the way that is read: ``3,5`` as 3.5, ``10^3`` as 1e3; 1,234 is left."""
+    return _POWER_OF_TEN.sub(r"1e\1", _DECIMAL_COMMA.sub(_pointed, text))
 
 
 def _pointed(match: re.Match[str]) -> str:

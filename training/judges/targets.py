@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tailrace.formats.eval_item import EvalItem
-from training.judges.answers import Answer, is_ordered, other_formula, same_text
+from training.judges.answers import Answer, is_ordered, other_case, same_json, same_text
 from training.judges.normalization import bare, clean, normalize, plain
 from training.judges.numbers import MULTIPLES, Quantity
 from training.judges.units import PERCENT, SYMBOLS, unit_name
@@ -31,11 +31,17 @@ _UNIT_WORD = re.compile(r"[^\W\d_]+(?:/[^\W\d_]+)?(?:\^\d)?")
 _NUMBER_TOKEN = re.compile(r"\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?")
 _NO_WORD = re.compile(r"\W+")
 _OPEN, _CLOSE = r"[(\[{<\"'【]{0,2}", r"[)\]}>\"'】]{0,2}"
-_OPTION = rf"(?:the )?{_OPEN}(?:(?:option|choice|answer|letter) )?{_OPEN}(?P<letter>[a-z]){_CLOSE}"
+_OPTION = (
+    rf"(?:the )?{_OPEN}(?:(?:option|choice|answer|letter) )?{_OPEN}\s?(?P<letter>[a-z])\s?{_CLOSE}"
+)
 _LETTER = re.compile(
     rf"{_OPTION}(?:\s*(?:[).:,/=;]|-+>?|→)?\s*(?<=[\s)\]}}>.:/=→]){_OPEN}(?P<rest>.+?){_CLOSE})?",
     re.DOTALL,
 )
+_ORDINAL = re.compile(
+    r"(?:the )?(first|second|third|fourth|fifth|sixth) (?:one|option|choice|answer)"
+)
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 _LETTER_BEHIND = re.compile(rf"(?P<rest>.+?)\s*[,:(\[-]?\s*(?<=[\s(\[]){_OPTION}", re.DOTALL)
 
 
@@ -79,8 +85,8 @@ class Target:
             # "5 MW" and "5 mW" are equal as text, but not as quantities.
             return any(self._equals(each) for each in _quantities(given))
         if same_text(given, self.answer):
-            return not other_formula(self.answer.written, given.written, self.item.prompt)
-        if self.answer.json is not None and given.json == self.answer.json:
+            return self._same_case(given)
+        if self.answer.json is not None and same_json(self.answer.json, given.json):
             return True
         if self._is_letter(given):
             return True
@@ -89,6 +95,11 @@ class Target:
         if self.answer.day is not None:
             return given.day == self.answer.day
         return self._same_list(given)
+
+    def _same_case(self, given: Answer) -> bool:
+        if isinstance(self.answer.json, dict) and given.json is not None:
+            return same_json(self.answer.json, given.json)
+        return not other_case(self.answer.written, given.written, self.item.prompt)
 
     def lacks_unit(self, given: Answer) -> bool:
         """Whether the item wants a unit and ``given``, a number, has none."""
@@ -205,8 +216,9 @@ class Target:
         if len(right) != len(said):
             return False
         ends = {self.answer.text[0] + self.answer.text[-1], given.text[0] + given.text[-1]}
-        if len(right) == 2 and ends <= {"()", "[]", "(]", "[)"} and len(ends) > 1:
-            # They are different intervals.
+        intervals = ends <= {"()", "[]", "(]", "[)"} or ends == {"()", "{}"}
+        if len(right) == 2 and intervals and len(ends) > 1:
+            # They are different intervals, or a pair and a set.
             return False
         targets = [Target(Answer.right(each), self.item) for each in right]
         answers = [Answer(each) for each in said]
@@ -226,17 +238,28 @@ def choice(given: Answer, item: EvalItem) -> int | None:
     """Return the number of the option that an answer means: its text, its letter, or both."""
     if not item.choices:
         return None
-    named = option(given.text, item)
+    named = _named(given.text, item)
     if named is not None:
         return named
+    if len(given.text) > _LONGEST_LIST:
+        return None
     for form in (_LETTER, _LETTER_BEHIND):
         match = form.fullmatch(given.text)
         index = ord(match["letter"]) - ord("a") if match else -1
         if match and 0 <= index < len(item.choices):
             rest = match["rest"]
-            if not rest or option(rest, item) == index:
+            if not rest or _named(rest, item) == index:
                 return index
     return None
+
+
+def _named(text: str, item: EvalItem) -> int | None:
+    """The number of the option whose text or place this is: "the second one"."""
+    place = _ORDINAL.fullmatch(text)
+    named = option(text, item)
+    if named is None and place:
+        named = _ORDINALS.index(place[1])
+    return named
 
 
 def option(text: str, item: EvalItem) -> int | None:
@@ -251,7 +274,7 @@ def option(text: str, item: EvalItem) -> int | None:
 
 
 def _quantities(given: Answer) -> Iterator[Quantity]:
-    yield from (each for each in (given.quantity, given.with_decimal_point) if each is not None)
+    yield from (each for each in (given.quantity, given.otherwise) if each is not None)
 
 
 def _candidates(prompt: str) -> Sequence[str]:

@@ -91,6 +91,21 @@ def test_markers_of_a_judge_and_of_an_item() -> None:
     assert not own.judge(marked, "Answer: 42\nErgebnis: 41").passed
 
 
+@pytest.mark.parametrize(
+    ("marker", "text"),
+    [
+        ("The sum is", "If the sum is 42, then I am wrong."),
+        ("sum", "The summary 42"),
+        ("4", "442"),
+        ("\u200b", "The sum is 42"),
+        (".*", "The sum is 42"),
+        ("(", "The sum is 42"),
+    ],
+)
+def test_a_marker_of_an_item_marks_nothing_else(marker: str, text: str) -> None:
+    assert not JUDGE.judge(EvalItem("i", "p", "42", markers=[marker]), text).passed
+
+
 def test_the_last_marker_counts_alone_where_the_item_says_so() -> None:
     text = "Answer: 41\nWait.\nAnswer: 42"
     assert not judge("42", text).passed

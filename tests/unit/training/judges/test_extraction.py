@@ -51,11 +51,11 @@ def test_markers(text: str, found: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("Answer: 5\nWait, no. Answer: 6", ["5", "6"]),
+        ("Answer: 5\nWait, no. Answer: 6", ["6"]),
         ("Answer: 5\nMy final answer: 6", ["5", "6"]),
         ("Answer: 5\nMy final answer:\n6", ["5", "6"]),
         ("Answer: 5\nThe answer: 6", ["5", "6"]),
-        ("Answer: 5\nCorrected answer: 6", ["5", "6"]),
+        ("Answer: 5\nCorrected answer: 6", ["6"]),
         ("Answer: 5\nAnswer = 6", ["5", "6"]),
         ("Answer: 5\nThe answer would be 6", ["5", "6"]),
         ("Answer: 5\nThe correct final answer is 6", ["5", "6"]),

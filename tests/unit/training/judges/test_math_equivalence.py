@@ -44,6 +44,10 @@ def judge() -> Judge:
         (r"\sqrt{12}", r"The answer is $2\sqrt{3}$, which is about 3.46."),
         ("x = 5", "Answer:\n\\begin{align*}\nx + 1 &= 6 \\\\\nx &= 5\n\\end{align*}"),
         ("#### 12", "Answer: 12"),
+        ("6", "Answer: 6</s>"),
+        (r"2\times 10^5", "Answer: 2×10⁵"),
+        ("x^{n}", "Answer: xⁿ"),
+        ("6", "Answer:\n$$\\begin{aligned} x &= 2\\cdot 3\\\\ &= 6\\end{aligned}$$"),
     ],
 )
 def test_equal(judge: Judge, expected: str, text: str) -> None:
@@ -84,6 +88,7 @@ def test_equal(judge: Judge, expected: str, text: str) -> None:
         ("5", r"\boxed{\frac{10}{2}}"),
         ("5", r"\boxed{\sqrt{25}}"),
         ("5", "Answer: 5\nMy final answer: 6"),
+        ("x'", "Answer: x"),
     ],
 )
 def test_not_equal(judge: Judge, expected: str, text: str) -> None:
