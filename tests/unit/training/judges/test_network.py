@@ -223,6 +223,9 @@ def proxy() -> Iterator[Callable[[int], tuple[str, list[bytes]]]]:
             client, _ = listener.accept()
             requests.append(client.recv(65_536))
             client.sendall(answer)
+            if b" 200 " not in answer:
+                client.close()
+                return
             target = socket.create_connection(("127.0.0.1", port))
             closing.extend([client, target])
             threading.Thread(target=pump, args=(target, client), daemon=True).start()
