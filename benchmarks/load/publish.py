@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import Any
 
@@ -58,10 +59,12 @@ async def leases(address: str, count: int) -> list[str]:
     channel = connect_aio(address)
     runs: Any = run_pb2_grpc.RunServiceStub(channel)
     stages = WorkerStub(channel)
-    secret = await register(stages, "writer", slots=count)
+    # The slots of an earlier round's worker are still taken by its leases.
+    worker = f"writer-{secrets.token_hex(4)}"
+    secret = await register(stages, worker, slots=count)
     request = run_pb2.CreateRunRequest(spec=spec_message())
     made = [await runs.CreateRun(request, timeout=60) for _ in range(count)]
-    tokens = [await acquire(stages, "writer", secret, run, slot) for slot, run in enumerate(made)]
+    tokens = [await acquire(stages, worker, secret, run, slot) for slot, run in enumerate(made)]
     await channel.close(None)
     return tokens
 
