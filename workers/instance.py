@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import os
@@ -12,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.workspace import WorkspaceError
+from workers.workspace import WorkspaceError, try_lock
 
 FOLDER = "_instances"
 """Below the work folder; the name of a worker's own folder begins with a letter."""
@@ -44,13 +43,13 @@ class Instance:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if name:
-                descriptor = _try_lock(folder / name)
+                descriptor = try_lock(folder / name)
                 if descriptor is None:
                     raise WorkspaceError(f"another worker named {name!r} is running on {work_dir}")
                 return cls(_kept_id(descriptor), name, descriptor)
             # No given name has a dot.
             files = (folder / f"unnamed.{number}" for number in itertools.count(1))
-            descriptor = next(lock for file in files if (lock := _try_lock(file)) is not None)
+            descriptor = next(lock for file in files if (lock := try_lock(file)) is not None)
             instance_id = _kept_id(descriptor)
         except OSError as error:
             raise WorkspaceError(f"cannot use {folder}: {error.strerror}") from error
@@ -59,17 +58,6 @@ class Instance:
     def close(self) -> None:
         """Let another process have the id."""
         os.close(self._lock)
-
-
-def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the file's lock, or ``None`` when another process does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _kept_id(descriptor: int) -> str:

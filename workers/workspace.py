@@ -43,7 +43,7 @@ class Workspace:
         self.folder = work_dir.absolute() / worker
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _try_lock(self.folder)
+            self._lock = try_lock(self.folder / _LOCK)
         except OSError as error:
             raise WorkspaceError(f"cannot use {self.folder}: {error.strerror}") from error
         if self._lock is None:
@@ -92,7 +92,7 @@ def attempt_folder(workspace: Path, slot: str, task: TaskId) -> Iterator[Path]:
 
 def _clear_if_dead(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        lock = _try_lock(folder)
+        lock = try_lock(folder / _LOCK)
         if lock is None:
             return
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,9 +100,9 @@ def _clear_if_dead(folder: Path) -> None:
         _log.info("cleared what a dead worker left", folder=str(folder))
 
 
-def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds the lock, or None when somebody else does."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def try_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the file's lock, or ``None`` when another process does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
