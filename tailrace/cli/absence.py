@@ -21,7 +21,9 @@ class Absence:
     """Announcements about the control plane at ``server`` while something is followed.
 
     Streams say when they wait for it. That it is back a stream learns only with its next message,
-    which may take hours: so a thread asks.
+    which may take hours: so a thread asks. Once it is back, a stream whose own connection has yet
+    to recover fails a few times more: a later absence is announced only if the thread gets no
+    answer either.
     """
 
     def __init__(self, server: str, console: Console) -> None:
@@ -31,6 +33,8 @@ class Absence:
         self._console = console
         self._lock = threading.Lock()
         self._away = False
+        self._announced = False
+        self._was_back = False
         self._end = threading.Event()
 
     def __enter__(self) -> Self:
@@ -52,17 +56,18 @@ class Absence:
             if self._away:
                 return
             self._away = True
-        self._say(
-            f"{error}; waiting for {self._server}, for {self.retry.reconnect_timeout:.0f} s at most"
-        )
-        threading.Thread(target=self._ask, daemon=True).start()
+        if not self._was_back:
+            self._say_away(error)
+        threading.Thread(target=self._ask, args=(error,), daemon=True).start()
 
-    def _ask(self) -> None:
+    def _ask(self, error: TailraceError) -> None:
+        """Ask until the control plane answers; announce a later absence at the first failure."""
         with Client(self._server, retry=ONE_TRY, timeout=_ASK_SECONDS) as client:
             while not self._end.wait(_ASK_SECONDS):
                 try:
                     next(client.list_runs(page_size=1, limit=1), None)
                 except (Unavailable, DeadlineExceeded):
+                    self._say_away(error)
                     continue
                 except TailraceError:
                     # It answers, if only with a refusal.
@@ -70,10 +75,20 @@ class Absence:
                 self._say_back()
                 return
 
+    def _say_away(self, error: TailraceError) -> None:
+        with self._lock:
+            was_announced, self._announced = self._announced, True
+        if was_announced:
+            return
+        limit = self.retry.reconnect_timeout
+        self._say(f"{error}; waiting for {self._server}, for {limit:.0f} s at most")
+
     def _say_back(self) -> None:
         with self._lock:
-            was_away, self._away = self._away, False
-        if was_away:
+            was_announced, self._announced = self._announced, False
+            self._away = False
+            self._was_back = True
+        if was_announced:
             self._say(f"{self._server} is back")
 
     def _say(self, text: str) -> None:

@@ -22,8 +22,14 @@ class TaskEventListener:
 
     def __enter__(self) -> TaskEventListener:
         self._thread.start()
-        assert self._ready.wait(20)
-        return self
+        # Redis subscribes some time after the consumer is said to be ready: only an event that
+        # arrives proves that the next one will.
+        with self._app.events.default_dispatcher() as dispatcher:
+            for _attempt in range(100):
+                dispatcher.send("listener-ready")
+                if self._ready.wait(0.2):
+                    return self
+        raise AssertionError("no event reached the listener within 20 s")
 
     def __exit__(self, *_: object) -> None:
         self._receiver.should_stop = True
@@ -41,9 +47,10 @@ class TaskEventListener:
     def _listen(self) -> None:
         with self._app.connection_for_read() as connection:
             self._receiver: Any = self._app.events.Receiver(connection, handlers={"*": self._take})
-            self._receiver.on_consume_ready = lambda *_, **__: self._ready.set()
             self._receiver.capture(wakeup=False)
 
     def _take(self, event: dict[str, Any]) -> None:
-        if event["type"].startswith("task-"):
+        if event["type"] == "listener-ready":
+            self._ready.set()
+        elif event["type"].startswith("task-"):
             self.events.append(event)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tailrace.cli import absence
+from tailrace.errors import Unavailable
 from tailrace.v1 import run_pb2
-from tests.servers.node import free_port
+from tests.servers.node import free_port, wait_until
 
 COMMANDS = [
     "runs watch r",
@@ -53,3 +56,23 @@ def test_a_follower_that_gives_up_says_so_and_names_the_server(
     assert said.count("waiting for") == 1
     assert f"error: nobody answers at {server}" in ended.err
     assert "is back" not in said
+
+
+def test_a_stream_that_recovers_later_is_not_announced_and_a_second_absence_is(plane: Any) -> None:
+    text = io.StringIO()
+    error = Unavailable("the connection was refused")
+    plane.kill()
+    with absence.Absence(plane.address, Console(file=text)) as followed:
+        announce = followed.retry.on_absence
+        assert announce is not None
+        announce(error)
+        plane.start()
+        wait_until(lambda: "is back" in text.getvalue(), "the server's return", 10)
+        announce(error)
+        wait_until(lambda: not followed._away, "the thread's answer", 10)
+        assert text.getvalue().count("waiting for") == 1
+        plane.kill()
+        announce(error)
+        wait_until(lambda: text.getvalue().count("waiting for") == 2, "the second absence", 10)
+        plane.start()
+        wait_until(lambda: text.getvalue().count("is back") == 2, "the second return", 10)
