@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start docs smollm2 distilgpt2-random bench-training bench-generation clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start docs prose smollm2 distilgpt2-random bench-training bench-generation clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md
+
+prose: $(VENV)/.installed-dev ## Measures the wording against docs/style.md and lists the worst files.
+	$(BIN)/python -m tests.prose --worst 20 $(ARGS)
 
 clean: ## Removes what was built and the virtual environment.
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
