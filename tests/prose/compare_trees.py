@@ -11,7 +11,7 @@ _COMMENTS = re.compile(
     r'("(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\')|//[^\n]*|/\*.*?\*/', re.DOTALL
 )
 _PROTO_TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[\w.]+|\S')
-_KEY = re.compile(r"\S*")
+_KEY = re.compile(r"|\S*[^\s.]")
 
 
 def compare_words(old: str, new: str) -> str | None:
@@ -22,7 +22,7 @@ def compare_words(old: str, new: str) -> str | None:
 def compare_strings(old: str, new: str) -> str | None:
     """Return the first difference that is not a docstring, a comment or the text of a message.
 
-    A string without a space is a key or a value, and may not change.
+    A word without a full stop is a key or a value, and may not become another.
     """
     return _first_difference(without_docstrings(old), without_docstrings(new), strings=True)
 

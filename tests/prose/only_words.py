@@ -8,6 +8,7 @@ every mode.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.prose.compare_trees import compare_protos, compare_strings, compare_w
 
 MODES = {"words": compare_words, "names": compare_names, "strings": compare_strings}
 """Comparison of two versions of a Python file, by mode."""
+_TRAILER = re.compile(r"^Prose: *(.*?) *$", re.MULTILINE)
 
 
 def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
@@ -53,12 +55,10 @@ class Repository:
 
     def check_each(self, base: str, paths: list[str]) -> Iterator[str]:
         """Check every commit since a revision that declares a mode; yield what differs."""
-        trailer = "%(trailers:key=Prose,valueonly,separator=%x2C)"
-        log = self._git(
-            "log", "--reverse", "--no-merges", f"--format=%H {trailer}", f"{base}..HEAD"
-        )
-        for line in log.splitlines():
-            commit, _, mode = line.partition(" ")
+        log = self._git("log", "--reverse", "--no-merges", "--format=%x00%H%n%B", f"{base}..HEAD")
+        for entry in filter(None, log.split("\0")):
+            commit, _, message = entry.partition("\n")
+            mode = ", ".join(_TRAILER.findall(message))
             if mode and mode not in MODES:
                 yield f"{commit[:10]}: Prose: must be one of {', '.join(MODES)}: {mode}"
             elif mode:

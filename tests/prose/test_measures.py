@@ -179,6 +179,8 @@ def test_an_idiom_counts_once_in_every_kind_of_prose(phrase: str) -> None:
         "a value lies between the bounds",
         "a belief in telling",
         "so many that it fails",
+        "only so many fit",
+        "the fault lies with them",
         "if a else b",
         "so has",
         "the whole file came",

@@ -237,6 +237,8 @@ def test_the_names_of_a_module_are_not_local() -> None:
         ("x = f'{a} is {a}'", "x = f'it is {a}'", False),
         ("x = 'found'", "x = 'made'", False),
         ("x = 'found'", "x = 'found it'", True),
+        ("x = 'Why.'", "x = 'Reason.'", True),
+        ("x = ''", "x = 'found'", False),
         ("x = b'a b'", "x = b'a c'", False),
         ("x = 'one text'", "x = ('another '\n 'text')", True),
     ],
@@ -359,10 +361,18 @@ def test_each_commit_is_checked_in_the_mode_that_it_declares(
     assert main(["HEAD~3", "run.proto", "--each"], repository.root) == 0
 
 
+@pytest.mark.parametrize(
+    ("message", "mode"),
+    [
+        ("Nouns\n\nProse: nouns", "nouns"),
+        ("Nouns\n\nProse: nouns\nThis is not a trailer.", "nouns"),
+        ("Nouns\n\nProse: words\nProse: names", "words, names"),
+    ],
+)
 def test_an_unknown_mode_is_refused(
-    repository: Repository, capsys: pytest.CaptureFixture[str]
+    repository: Repository, capsys: pytest.CaptureFixture[str], message: str, mode: str
 ) -> None:
     repository.write("README.md", "Anything.\n")
-    repository.commit("Nouns\n\nProse: nouns")
+    repository.commit(message)
     assert main(["HEAD~1", "--each"], repository.root) == 1
-    assert "must be one of words, names, strings: nouns" in capsys.readouterr().out
+    assert f"must be one of words, names, strings: {mode}\n" in capsys.readouterr().out
