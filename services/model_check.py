@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from services.domain.chat_template import template_problem
+from services.domain.content.chat_template import template_problem
 from tailrace.formats.chat_template import TEMPLATE_FILE
 from tailrace.formats.model_check import ModelFiles, TensorPlace, check_model
 from tailrace.formats.tokenizer_files import SETTINGS_FILE

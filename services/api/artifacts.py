@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from services.api.convert_content import artifact_to_proto, kind_from_proto
 from services.api.rpc import Rpc, Uploads
-from services.domain.artifact import parse_blob_name
+from services.domain.content.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
 from services.storage.columns import DEFAULT_PROJECT

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.domain.artifact import Artifact
-from services.domain.dataset import Dataset
+from services.domain.content.artifact import Artifact
+from services.domain.content.dataset import Dataset
+from services.domain.content.eval_set import EvalSet
+from services.domain.content.model import Model
 from services.domain.errors import InvalidInput
-from services.domain.eval_set import EvalSet
-from services.domain.model import Model
 from services.domain.run import run_name
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.stage_job import ArtifactKind

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from services.api.convert_content import dataset_to_proto
 from services.api.rpc import Rpc, Uploads, upload_data
-from services.domain.dataset import DatasetHeader
+from services.domain.content.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
 from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import datasets

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from services.api.convert_content import eval_set_to_proto
 from services.api.rpc import Rpc, Uploads, upload_data
+from services.domain.content.eval_set import EvalSetHeader
 from services.domain.errors import InvalidInput
-from services.domain.eval_set import EvalSetHeader
 from services.storage.columns import DEFAULT_PROJECT
 from services.usecases import eval_sets
 from services.usecases.context import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact, Listing, Producer
+from services.domain.content.artifact import Artifact, Listing, Producer
 from services.domain.errors import NotFound
 from services.storage.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
 from services.storage.insert import insert_new

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from services.domain.artifact import Blob, UploadName
+from services.domain.content.artifact import Blob, UploadName
 from services.domain.errors import NotFound, OutOfRange
 from services.storage.blobs import CHUNK_BYTES, BlobWriter, UploadStatus
 from services.storage.partial_upload import (

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from services.domain.artifact import Blob, UploadName
+from services.domain.content.artifact import Blob, UploadName
 from tailrace.formats.limits import CHUNK_BYTES as CHUNK_BYTES
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.domain.dataset import Dataset
+from services.domain.content.dataset import Dataset
 from services.storage.versions import VersionTable
 
 DATASETS = VersionTable(

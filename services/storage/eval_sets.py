@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.domain.eval_set import EvalSet
+from services.domain.content.eval_set import EvalSet
 from services.storage.versions import VersionTable
 
 EVAL_SETS = VersionTable(

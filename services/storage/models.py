@@ -7,9 +7,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
+from services.domain.content.model import Model
 from services.domain.errors import AlreadyExists, NotFound
-from services.domain.model import Model
 from services.storage import artifacts
 from services.storage.columns import UtcDateTime, metadata, utc_now
 from services.storage.insert import insert_new

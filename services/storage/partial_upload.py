@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.domain.artifact import UploadName
+from services.domain.content.artifact import UploadName
 from services.domain.errors import FailedPrecondition, InvalidInput, ResourceExhausted, Unavailable
 from services.storage.blobs import CHUNK_BYTES
 

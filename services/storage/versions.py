@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact, Listing
+from services.domain.content.artifact import Artifact, Listing
+from services.domain.content.version import Lines, Version, VersionHeader, VersionReference
 from services.domain.errors import NotFound
-from services.domain.version import Lines, Version, VersionHeader, VersionReference
 from services.storage import artifacts
 from services.storage.columns import BigInt, UtcDateTime, metadata
 from services.storage.locks import advisory_lock

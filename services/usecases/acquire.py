@@ -9,7 +9,7 @@ from typing import TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain import lease
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
 from services.domain.directive import StopReason
 from services.domain.errors import (
     Aborted,

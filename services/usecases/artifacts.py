@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from services.domain.artifact import Artifact, Listing, UploadName, parse_artifact_name
+from services.domain.content.artifact import Artifact, Listing, UploadName, parse_artifact_name
 from services.domain.errors import (
     FailedPrecondition,
     InvalidInput,

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact, Producer
 from services.domain.cache_key import cache_key
+from services.domain.content.artifact import Artifact, Producer
 from services.domain.run import Run, run_name
 from services.domain.stage import Attempt, Stage, StageState
 from services.storage import artifacts, stages, workers

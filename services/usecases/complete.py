@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing, Producer
+from services.domain.content.artifact import Listing, Producer
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import AttemptState, StageState

@@ -8,16 +8,16 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import BinaryIO
 
-from services.domain.artifact import Listing
-from services.domain.dataset import (
+from services.domain.content.artifact import Listing
+from services.domain.content.dataset import (
     DATASET_FILE,
     MANIFEST_FILE,
     Dataset,
     DatasetHeader,
     DatasetReference,
 )
+from services.domain.content.version import Lines
 from services.domain.errors import NotFound
-from services.domain.version import Lines
 from services.storage.datasets import DATASETS
 from services.usecases.context import Context
 from services.usecases.line_import import LineKind, checked, put, scan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 
-from services.domain.artifact import Listing
-from services.domain.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
+from services.domain.content.artifact import Listing
+from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
 from services.storage.eval_sets import EVAL_SETS
 from services.usecases.context import Context
 from services.usecases.line_import import LineKind, checked, put

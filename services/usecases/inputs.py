@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
 from services.domain.run import Run
 from services.domain.stage import Stage
 from services.storage import artifacts

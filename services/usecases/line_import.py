@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from services.domain.content.version import Lines
 from services.domain.errors import InvalidInput, ResourceExhausted
-from services.domain.version import Lines
 from services.settings import Settings
 from services.storage.blobs import BlobStore
 from services.storage.partial_upload import require_room, storage_errors

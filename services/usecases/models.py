@@ -10,12 +10,12 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services import model_check
+from services.domain.content.model import Model, folder_violations, parse_model_name
+from services.domain.content.weight_values import has_non_finite
 from services.domain.errors import InvalidInput
-from services.domain.model import Model, folder_violations, parse_model_name
 from services.domain.names import description_violations, id_violations
 from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.domain.weight_values import has_non_finite
 from services.storage import artifacts
 from services.storage import models as store
 from services.storage.answers import for_good

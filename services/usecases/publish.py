@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Listing, Producer
+from services.domain.content.artifact import Listing, Producer
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput, LeaseLost
 from services.domain.event import (

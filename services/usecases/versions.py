@@ -6,10 +6,10 @@ from typing import Generic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
+from services.domain.content.version import VersionReference
 from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.domain.version import VersionReference
 from services.storage.answers import for_good, once
 from services.storage.versions import AnyVersion, VersionTable
 from services.usecases.context import Context

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from services import model_check
-from services.domain.chat_template import template_problem
+from services.domain.content.chat_template import template_problem
 from services.model_check import THREAD_BYTES, check, check_here
 from tailrace.formats.model_check import ModelFiles, read_folder
 from tests.model_folder import TOKENIZER, write

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from services.domain.artifact import Blob, UploadName
+from services.domain.content.artifact import Blob, UploadName
 from services.settings import Settings
 from services.storage.blob_folder import FolderBlobStore
 from services.storage.database import Database

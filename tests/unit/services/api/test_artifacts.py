@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 import tailrace
-from services.domain.artifact import Listing, Producer
+from services.domain.content.artifact import Listing, Producer
 from services.storage import artifacts
 from tailrace import errors
 from tailrace.formats.listing import FileEntry

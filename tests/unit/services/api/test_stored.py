@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.domain.artifact import Listing
+from services.domain.content.artifact import Listing
 from services.domain.event import Evaluated
 from services.storage import artifacts, evaluations, models
 from services.storage import runs as run_rows

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.domain.artifact import Artifact, Listing, Producer
+from services.domain.content.artifact import Artifact, Listing, Producer
 from services.domain.errors import NotFound
 from services.storage import artifacts
 from services.storage.database import Database

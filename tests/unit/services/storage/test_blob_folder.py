@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.domain.artifact import Blob, UploadName
+from services.domain.content.artifact import Blob, UploadName
 from services.domain.errors import (
     FailedPrecondition,
     InvalidInput,

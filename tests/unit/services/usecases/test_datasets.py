@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.domain.dataset import Dataset, DatasetHeader
+from services.domain.content.dataset import Dataset, DatasetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
 from services.storage import artifacts
 from services.storage.blobs import read_all

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from services.domain.content.eval_set import EvalSet, EvalSetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
-from services.domain.eval_set import EvalSet, EvalSetHeader
 from services.storage import artifacts
 from services.storage.blobs import read_all
 from services.usecases import eval_sets

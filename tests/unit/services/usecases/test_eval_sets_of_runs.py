@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from services.domain.content.eval_set import EvalSet, EvalSetHeader
 from services.domain.errors import InvalidInput, NotFound
-from services.domain.eval_set import EvalSet, EvalSetHeader
 from services.usecases import eval_sets
 from services.usecases.acquire import Order
 from tests.unit.services.driver import PROJECT, Driver

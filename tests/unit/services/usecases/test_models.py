@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from services.domain.content.model import Model
 from services.domain.errors import (
     AlreadyExists,
     FailedPrecondition,
     InvalidInput,
     NotFound,
 )
-from services.domain.model import Model
 from services.usecases import models
 from services.usecases.context import Context
 from tailrace.formats.architectures import expected_shapes

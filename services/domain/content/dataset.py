@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from services.domain.version import Version, VersionHeader, VersionReference
+from services.domain.content.version import Version, VersionHeader, VersionReference
 
 DATASET_FILE = "dataset.jsonl"
 """The file of a dataset's artifact that holds the traces."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.artifact import (
+from services.domain.content.artifact import (
     Blob,
     Listing,
     UploadName,

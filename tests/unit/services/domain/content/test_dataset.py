@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.domain.dataset import DatasetReference
+from services.domain.content.dataset import DatasetReference
 from services.domain.errors import InvalidInput
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from services.domain.content.model import folder_violations, parse_model_name
 from services.domain.errors import InvalidInput
-from services.domain.model import folder_violations, parse_model_name
 from tailrace.formats.listing import FileEntry
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from services.domain.version import Version, VersionHeader, VersionReference
+from services.domain.content.version import Version, VersionHeader, VersionReference
 
 EVAL_SET_FILE = "eval_set.jsonl"
 """The file of an eval set's artifact that holds the items."""

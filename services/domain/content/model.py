@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.domain.artifact import Artifact
+from services.domain.content.artifact import Artifact
 from services.domain.errors import InvalidInput
 from tailrace.formats.chat_template import is_template_file
 from tailrace.formats.listing import FileEntry

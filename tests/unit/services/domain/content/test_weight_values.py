@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from services.domain.weight_values import has_non_finite
+from services.domain.content.weight_values import has_non_finite
 
 TYPES: dict[str, Any] = {
     "F64": np.float64,

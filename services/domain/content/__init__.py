@@ -1,0 +1,1 @@
+"""Datasets, eval sets, models and the artifacts that hold them."""
