@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.api.plain import timestamp
+from services.api.convert.plain import timestamp
 from services.api.rpc import Rpc
 from services.domain.baseline import Baseline, parse_baseline_name
 from services.domain.run import parse_run_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.api.convert_content import files_from_proto, model_to_proto
+from services.api.convert.content import files_from_proto, model_to_proto
 from services.api.rpc import Rpc
 from services.meanwhile import apart
 from services.storage.columns import DEFAULT_PROJECT

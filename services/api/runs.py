@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from weakref import WeakKeyDictionary
 
-from services.api import convert
-from services.api.convert_comparison import comparison_to_proto
-from services.api.plain import plain
+from services.api.convert import run
+from services.api.convert.comparison import comparison_to_proto
+from services.api.convert.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
@@ -43,14 +43,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             validate_only=request.validate_only,
             size=size,
         )
-        return await create.create_run(
-            self._context, DEFAULT_PROJECT, command, convert.run_to_proto
-        )
+        return await create.create_run(self._context, DEFAULT_PROJECT, command, run.run_to_proto)
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
         """A run."""
         run_id = parse_run_name(request.name)
-        return convert.run_to_proto(await read.get_run(self._context, DEFAULT_PROJECT, run_id))
+        return run.run_to_proto(await read.get_run(self._context, DEFAULT_PROJECT, run_id))
 
     async def ListRuns(
         self, request: run_pb2.ListRunsRequest, context: Rpc
@@ -62,7 +60,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         found, token = await read.list_runs(self._context, DEFAULT_PROJECT, command)
         response = run_pb2.ListRunsResponse(next_page_token=token)
         for view in found:
-            response.runs.append(convert.run_to_proto(view))
+            response.runs.append(run.run_to_proto(view))
             # A page of large specs takes long enough to be noticed by others.
             await asyncio.sleep(0)
         return response
@@ -70,12 +68,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
         """Cancel a run."""
         run_id = parse_run_name(request.name)
-        return convert.run_to_proto(await cancel.cancel_run(self._context, DEFAULT_PROJECT, run_id))
+        return run.run_to_proto(await cancel.cancel_run(self._context, DEFAULT_PROJECT, run_id))
 
     async def RetryRun(self, request: run_pb2.RetryRunRequest, context: Rpc) -> run_pb2.Run:
         """Queue a failed or cancelled run again."""
         run_id = parse_run_name(request.name)
-        return convert.run_to_proto(
+        return run.run_to_proto(
             await retry.retry_run(self._context, DEFAULT_PROJECT, run_id, request.request_id)
         )
 
@@ -91,7 +89,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
         with self._streams.one_more():
             async for view in views:
-                yield run_pb2.WatchRunResponse(run=convert.run_to_proto(view))
+                yield run_pb2.WatchRunResponse(run=run.run_to_proto(view))
 
     async def StreamLogs(
         self, request: run_pb2.StreamLogsRequest, context: Rpc
@@ -114,14 +112,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             response = run_pb2.StreamLogsResponse(
                 stage=piece.stage_id,
                 attempt=piece.attempt,
-                lines=convert.log_lines(
+                lines=run.log_lines(
                     piece.first_sequence,
                     piece.records,
                     min_level=request.min_level,
                     contains=request.contains,
                 ),
                 cursor=piece.cursor.encode(),
-                end=convert.log_end(piece.end, piece.cached_from),
+                end=run.log_end(piece.end, piece.cached_from),
             )
         if unfiltered:
             self._responses[piece] = response
@@ -141,7 +139,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                 yield run_pb2.StreamMetricsResponse(
                     stage=piece.stage_id,
                     attempt=piece.attempt,
-                    points=map(convert.metric_point, kept),
+                    points=map(run.metric_point, kept),
                     cursor=piece.cursor.encode(),
                 )
 
@@ -166,7 +164,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             token=request.page_token,
         )
         return run_pb2.ListPredictionsResponse(
-            predictions=map(convert.prediction_to_proto, bodies), next_page_token=token
+            predictions=map(run.prediction_to_proto, bodies), next_page_token=token
         )
 
     async def ListVerdicts(
@@ -185,7 +183,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             token=request.page_token,
         )
         return run_pb2.ListVerdictsResponse(
-            verdicts=map(convert.verdict_to_proto, bodies), next_page_token=token
+            verdicts=map(run.verdict_to_proto, bodies), next_page_token=token
         )
 
     async def _follow(self, run_id: str, command: follow.Follow) -> AsyncIterator[follow.Piece]:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.duration_pb2 import Duration
 
-from services.api.convert import kind_name
-from services.api.convert_content import artifact_to_proto
-from services.api.convert_reports import (
+from services.api.convert.content import artifact_to_proto
+from services.api.convert.plain import text
+from services.api.convert.reports import (
     acquire_from_proto,
     batch_from_proto,
     completion_from_proto,
@@ -17,7 +17,7 @@ from services.api.convert_reports import (
     lines_from_proto,
     register_from_proto,
 )
-from services.api.plain import text
+from services.api.convert.run import kind_name
 from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput

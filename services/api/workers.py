@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from services.api.convert import worker_to_proto
+from services.api.convert.run import worker_to_proto
+from services.api.convert.shorten import fitted
 from services.api.rpc import Rpc
-from services.api.shorten import fitted
 from services.domain.worker import parse_worker_name
 from services.usecases import fleet
 from services.usecases.context import Context

@@ -8,8 +8,8 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.api.plain import timestamp
-from services.api.shorten import fitted
+from services.api.convert.plain import timestamp
+from services.api.convert.shorten import fitted
 from services.domain.event import MetricPoint
 from services.domain.run import RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.api.convert_reports import (
+from services.api.convert.reports import (
     acquire_from_proto,
     batch_from_proto,
     error_from_proto,

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 
-from services.api.convert import metric_point, run_to_proto
-from services.api.shorten import fitted
+from services.api.convert.run import metric_point, run_to_proto
+from services.api.convert.shorten import fitted
 from services.usecases.compare import Comparison
 from tailrace.protomap import from_stored
 from tailrace.v1 import run_pb2

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from services.api.convert_content import files_from_proto, kind_from_proto
-from services.api.plain import all_micros, micros, out_of_range, plain, text, time
+from services.api.convert.content import files_from_proto, kind_from_proto
+from services.api.convert.plain import all_micros, micros, out_of_range, plain, text, time
 from services.domain.errors import InvalidInput
 from services.domain.event import (
     CheckpointSaved,
