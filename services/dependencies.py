@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 from services.broker import Broker, BrokerError
 from services.domain.errors import Unavailable
 from services.metrics import Metrics
-from services.storage import outbox
+from services.storage.rows import outbox
 from services.usecases.context import Context
 from services.wakeups import OUTBOX
 

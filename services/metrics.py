@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.worker import WorkerState
-from services.storage import capacity, runs, workers
+from services.storage.rows import capacity, runs, workers
 from services.usecases.context import Context
 
 SAMPLE_SECONDS = 10.0

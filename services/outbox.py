@@ -24,9 +24,9 @@ from services.broker import Broker, BrokerError, Chain
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
-from services.storage import capacity, outbox, stages
-from services.storage.columns import utc_now
-from services.storage.outbox import Entry
+from services.storage.engine.columns import utc_now
+from services.storage.rows import capacity, outbox, stages
+from services.storage.rows.outbox import Entry
 from services.usecases.admission import limits
 from services.usecases.context import Context
 from services.wakeups import OUTBOX

@@ -17,7 +17,7 @@ import structlog
 from services.domain.errors import Unavailable
 from services.domain.stage import Attempt
 from services.domain.worker import Worker
-from services.storage import attempts, workers
+from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.expire import expire_attempt, expire_worker
 

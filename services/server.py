@@ -28,9 +28,9 @@ from services.outbox import Relay
 from services.reconciler import Reconciler
 from services.reflection import add_reflection
 from services.settings import Settings
-from services.storage.blob_folder import FolderBlobStore
-from services.storage.database import Database
-from services.storage.migrate import migrate_database
+from services.storage.blobs.folder import FolderBlobStore
+from services.storage.engine.database import Database
+from services.storage.engine.migrate import migrate_database
 from services.sweeper import Sweeper
 from services.usecases.context import Context
 from services.usecases.lifecycle import require_lease

@@ -131,7 +131,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> str:
     """Name of a migrated database to clone."""
-    from services.storage.migrate import migrate
+    from services.storage.engine.migrate import migrate
 
     name = postgres.create()
     migrate(postgres.url(name))
@@ -149,7 +149,7 @@ def postgres_url(postgres: Postgres, postgres_template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file to copy."""
-    from services.storage.migrate import migrate
+    from services.storage.engine.migrate import migrate
 
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     migrate(f"sqlite+aiosqlite:///{path}")

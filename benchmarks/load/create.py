@@ -14,11 +14,11 @@ from benchmarks.load.rate import CALLERS, rate_of
 from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
-from services.storage.database import Database
-from services.storage.outbox import outbox
-from services.storage.requests import requests
-from services.storage.runs import run_labels, runs
-from services.storage.stages import stages
+from services.storage.engine.database import Database
+from services.storage.rows.outbox import outbox
+from services.storage.rows.requests import requests
+from services.storage.rows.runs import run_labels, runs
+from services.storage.rows.stages import stages
 from tailrace.channel import connect_aio
 from tailrace.v1 import run_pb2, run_pb2_grpc
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import psutil
 
-from services.storage.migrate import migrate
+from services.storage.engine.migrate import migrate
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.valkey import Valkey

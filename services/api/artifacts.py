@@ -9,7 +9,7 @@ from services.api.rpc import Rpc, Uploads
 from services.domain.content.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
-from services.storage.columns import DEFAULT_PROJECT
+from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases import artifacts
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation

@@ -11,7 +11,7 @@ import grpc.aio
 
 from services.domain.errors import InvalidInput, Unavailable
 from services.settings import Settings
-from services.storage.blobs import CHUNK_BYTES
+from services.storage.blobs.store import CHUNK_BYTES
 from services.usecases.quota import OpenStreams
 
 T = TypeVar("T")

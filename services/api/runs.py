@@ -13,7 +13,7 @@ from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
 from services.meanwhile import apart
-from services.storage.columns import DEFAULT_PROJECT
+from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
 from services.usecases.quota import OpenStreams

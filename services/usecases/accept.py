@@ -15,9 +15,9 @@ from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.handover import HOLD, Handed
 from services.meanwhile import meanwhile
-from services.storage import outbox, requests, runs, stages
-from services.storage.capacity import Capacity
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import outbox, requests, runs, stages
+from services.storage.rows.capacity import Capacity
 from services.usecases.admission import survey
 from services.usecases.advance import advance
 from services.usecases.cache import find_result, stage_key

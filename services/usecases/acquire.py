@@ -30,8 +30,8 @@ from services.domain.stage import (
 )
 from services.domain.worker import Worker, WorkerState, worker_name
 from services.meanwhile import meanwhile
-from services.storage import artifacts, attempts, outbox
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import artifacts, attempts, outbox
 from services.usecases.context import Context
 from services.usecases.inputs import Inputs, stage_inputs
 from services.usecases.lifecycle import Held, begin_stage, hold_for

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.stage import Stage
 from services.settings import Settings
-from services.storage import capacity, outbox
-from services.storage.capacity import Capacity
+from services.storage.rows import capacity, outbox
+from services.storage.rows.capacity import Capacity
 from services.usecases.context import Context
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.run import RunState
 from services.domain.stage import next_unfinished
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
 from services.usecases.cache import find_result, reuse, stage_key
 from services.usecases.context import Context
 from services.usecases.gates import check_gates

@@ -14,9 +14,9 @@ from services.domain.errors import (
 )
 from services.domain.pages import artifact_size, fitting
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage import artifacts as store
-from services.storage import runs
-from services.storage.blobs import CHUNK_BYTES, UploadStatus
+from services.storage.blobs.store import CHUNK_BYTES, UploadStatus
+from services.storage.rows import artifacts as store
+from services.storage.rows import runs
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation

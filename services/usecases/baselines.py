@@ -8,10 +8,10 @@ from services.domain.names import description_violations
 from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import RunState
-from services.storage import baselines as store
-from services.storage import runs
-from services.storage.columns import utc_now
-from services.storage.locks import advisory_lock
+from services.storage.engine.columns import utc_now
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import baselines as store
+from services.storage.rows import runs
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100

@@ -11,11 +11,11 @@ from services.domain.cache_key import cache_key
 from services.domain.content.artifact import Artifact, Producer
 from services.domain.run import Run, run_name
 from services.domain.stage import Attempt, Stage, StageState
-from services.storage import artifacts, stages, workers
-from services.storage.answers import once
-from services.storage.blobs import BlobStore
-from services.storage.columns import utc_now
-from services.storage.stages import Source
+from services.storage.blobs.store import BlobStore
+from services.storage.engine.columns import utc_now
+from services.storage.engine.read_cache import once
+from services.storage.rows import artifacts, stages, workers
+from services.storage.rows.stages import Source
 from services.usecases.inputs import stage_inputs
 from services.usecases.lifecycle import Held, move_stage
 from tailrace.formats import catalog

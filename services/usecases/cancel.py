@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.domain.errors import FailedPrecondition
 from services.domain.run import RunState
 from services.domain.stage import StageState
-from services.storage import runs
+from services.storage.rows import runs
 from services.usecases.context import Context
 from services.usecases.lifecycle import end_cancelled, hold, move_run
 from services.usecases.view import RunView, view

@@ -10,7 +10,7 @@ from services.domain.comparison import differences, verdict_comparisons
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import run_name
-from services.storage import runs
+from services.storage.rows import runs
 from services.usecases.context import Context
 from services.usecases.follow import Follow, follow
 from services.usecases.gates import scores_of

@@ -12,8 +12,8 @@ from services.domain.content.artifact import Listing, Producer
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import AttemptState, StageState
-from services.storage import artifacts, attempts
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import artifacts, attempts
 from services.usecases.advance import advance
 from services.usecases.artifacts import checked_listing
 from services.usecases.cache import kept_key

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from services.domain.errors import InvalidInput
 from services.domain.lease import parse_task_id
-from services.storage import outbox
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import outbox
 from services.usecases.context import Context
 
 

@@ -9,8 +9,8 @@ from services.groups import Groups
 from services.handover import Handover
 from services.notices import Notices
 from services.settings import Settings
-from services.storage.blobs import BlobStore
-from services.storage.database import Database
+from services.storage.blobs.store import BlobStore
+from services.storage.engine.database import Database
 from services.wakeups import SharedReads, Shutdown, Wakeups
 
 

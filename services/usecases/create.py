@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
 from services.meanwhile import apart
-from services.storage import capacity, requests, runs
-from services.storage.locks import advisory_lock
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import capacity, requests, runs
 from services.usecases.accept import Submission, accept, build, check_repeated
 from services.usecases.context import Context
 from services.usecases.resolve import unknown_judges

@@ -18,7 +18,7 @@ from services.domain.content.dataset import (
 )
 from services.domain.content.version import Lines
 from services.domain.errors import NotFound
-from services.storage.datasets import DATASETS
+from services.storage.rows.datasets import DATASETS
 from services.usecases.context import Context
 from services.usecases.line_import import LineKind, checked, put, scan
 from services.usecases.versions import Versions

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 from services.domain.content.artifact import Listing
 from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
-from services.storage.eval_sets import EVAL_SETS
+from services.storage.rows.eval_sets import EVAL_SETS
 from services.usecases.context import Context
 from services.usecases.line_import import LineKind, checked, put
 from services.usecases.versions import Versions

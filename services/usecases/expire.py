@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.domain.errors import Code
 from services.domain.stage import Attempt, AttemptState, StageError, StageState
 from services.domain.worker import Worker, worker_name
-from services.storage import attempts, workers
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.lifecycle import after_failure, hold
 from services.wakeups import OUTBOX

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from services.domain.stage import AttemptState, StageError
-from services.storage import attempts
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts
 from services.usecases.context import Context
 from services.usecases.lifecycle import after_failure, open_lease
 from services.wakeups import OUTBOX

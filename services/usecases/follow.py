@@ -14,7 +14,7 @@ from services.domain.errors import InvalidInput
 from services.domain.event import Channel
 from services.domain.run import RUN_TERMINAL, Run
 from services.domain.stage import Attempt, AttemptState, Stage
-from services.storage import attempts, logs, runs, stages
+from services.storage.rows import attempts, logs, runs, stages
 from services.usecases.context import Context
 from services.usecases.watch import draining
 from tailrace.formats.dispatch import TaskId

@@ -20,7 +20,7 @@ from services.domain.gate import (
 )
 from services.domain.run import Run, parse_run_name
 from services.domain.stage import Stage
-from services.storage import evaluations, runs, stages
+from services.storage.rows import evaluations, runs, stages
 from services.usecases.lifecycle import Held
 from services.usecases.origin import content_uid
 from tailrace.formats.gate_spec import GateMetric, GateSpec

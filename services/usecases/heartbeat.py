@@ -10,7 +10,7 @@ from services.domain.errors import InvalidInput, TailraceError
 from services.domain.lease import parse_token
 from services.domain.run import RunState
 from services.domain.worker import Worker, WorkerState
-from services.storage import attempts, workers
+from services.storage.rows import attempts, workers
 from services.usecases.acquire import foreign_worker, unknown_worker
 from services.usecases.context import Context
 from tailrace.formats.broker import MAX_PROBLEM

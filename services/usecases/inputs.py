@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.content.artifact import Artifact
 from services.domain.run import Run
 from services.domain.stage import Stage
-from services.storage import artifacts
-from services.storage import stages as stage_store
+from services.storage.rows import artifacts
+from services.storage.rows import stages as stage_store
 from services.usecases import datasets, eval_sets, models
 from services.usecases.origin import predicted
 from tailrace.formats.infer_spec import is_imported

@@ -25,8 +25,8 @@ from services.domain.stage import (
     backoff,
 )
 from services.domain.worker import Worker
-from services.storage import attempts, history, outbox, runs, stages, whole
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts, history, outbox, runs, stages, whole
 from services.usecases.context import Context
 
 

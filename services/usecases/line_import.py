@@ -14,8 +14,8 @@ from typing import BinaryIO
 from services.domain.content.version import Lines
 from services.domain.errors import InvalidInput, ResourceExhausted
 from services.settings import Settings
-from services.storage.blobs import BlobStore
-from services.storage.partial_upload import require_room, storage_errors
+from services.storage.blobs.partial_upload import require_room, storage_errors
+from services.storage.blobs.store import BlobStore
 from services.usecases.context import Context
 from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.listing import FileEntry

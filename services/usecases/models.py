@@ -16,10 +16,10 @@ from services.domain.errors import InvalidInput
 from services.domain.names import description_violations, id_violations
 from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage import artifacts
-from services.storage import models as store
-from services.storage.answers import for_good
-from services.storage.blobs import BlobStore, read_all
+from services.storage.blobs.store import BlobStore, read_all
+from services.storage.engine.read_cache import for_good
+from services.storage.rows import artifacts
+from services.storage.rows import models as store
 from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
 from tailrace.formats.architectures import TIED_PROBLEM

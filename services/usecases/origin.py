@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import FailedPrecondition
 from services.domain.run import Run, parse_run_name
 from services.domain.stage import STAGE_DONE, Stage
-from services.storage import runs, stages
+from services.storage.rows import runs, stages
 from tailrace.formats.run_spec import StageKind
 
 

@@ -21,7 +21,7 @@ from services.domain.event import (
 )
 from services.domain.run import RunState
 from services.domain.stage import Progress
-from services.storage import artifacts, attempts, evaluations, logs, runs, stages
+from services.storage.rows import artifacts, attempts, evaluations, logs, runs, stages
 from services.usecases.artifacts import checked_listing
 from services.usecases.context import Context
 from services.usecases.lifecycle import Leased, open_lease, peek_lease

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import ResourceExhausted
 from services.settings import Settings
-from services.storage import runs
-from services.storage.locks import advisory_lock
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import runs
 
 
 async def check_runs(

@@ -12,8 +12,8 @@ from services.domain.filter import parse_filter
 from services.domain.pages import fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.stage import Stage
-from services.storage import evaluations, run_pages, runs, stages, whole
-from services.storage.evaluations import Position
+from services.storage.rows import evaluations, run_pages, runs, stages, whole
+from services.storage.rows.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.origin import content_uid
 from services.usecases.view import RunView, StageView, view_of_whole

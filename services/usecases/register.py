@@ -10,9 +10,9 @@ from typing import Any
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.names import id_violations
 from services.domain.worker import Worker, WorkerState, digest, worker_name
-from services.storage import attempts, workers
-from services.storage.columns import utc_now
-from services.storage.locks import advisory_lock
+from services.storage.engine.columns import utc_now
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.expire import expire_attempt
 from services.wakeups import OUTBOX

@@ -5,8 +5,8 @@ from __future__ import annotations
 from services.domain.errors import InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import AttemptState
-from services.storage import attempts
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts
 from services.usecases.context import Context
 from services.usecases.lifecycle import end_cancelled, open_lease, queue_stage
 from services.wakeups import OUTBOX

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.baseline import parse_baseline_name
 from services.domain.errors import InvalidInput, NotFound
 from services.domain.run import parse_run_name
-from services.storage import baselines, runs, workers
+from services.storage.rows import baselines, runs, workers
 from services.usecases import datasets, eval_sets, models
 from services.usecases.origin import predicted
 from tailrace.formats import catalog

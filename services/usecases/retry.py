@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
-from services.storage import requests, runs
+from services.storage.rows import requests, runs
 from services.usecases.context import Context
 from services.usecases.create import repeated_request, request_id_violations
 from services.usecases.lifecycle import Held, hold, move_run, move_stage, queue_stage

@@ -10,8 +10,8 @@ from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.storage.answers import for_good
-from services.storage.blobs import BlobStore, read_all
+from services.storage.blobs.store import BlobStore, read_all
+from services.storage.engine.read_cache import for_good
 from services.usecases import models
 from tailrace.formats.chat_template import (
     chat_templates,

@@ -10,8 +10,8 @@ from services.domain.content.artifact import Artifact
 from services.domain.content.version import VersionReference
 from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage.answers import for_good, once
-from services.storage.versions import AnyVersion, VersionTable
+from services.storage.engine.read_cache import for_good, once
+from services.storage.rows.versions import AnyVersion, VersionTable
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100

@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.run import Run, RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
 from services.domain.worker import Worker, worker_name
-from services.storage import attempts, capacity, history, outbox, stages, workers
-from services.storage.capacity import Capacity
-from services.storage.columns import utc_now
-from services.storage.outbox import Waiting
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts, capacity, history, outbox, stages, workers
+from services.storage.rows.capacity import Capacity
+from services.storage.rows.outbox import Waiting
 
 
 @dataclass(frozen=True)

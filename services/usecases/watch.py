@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from services.domain.errors import NotFound, Unavailable
 from services.domain.run import RUN_TERMINAL
-from services.storage import runs
+from services.storage.rows import runs
 from services.usecases.context import Context
 from services.usecases.view import RunView, view
 

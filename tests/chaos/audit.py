@@ -12,9 +12,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import tailrace
-from services.storage.attempts import attempts
-from services.storage.database import Database
-from services.storage.outbox import outbox
+from services.storage.engine.database import Database
+from services.storage.rows.attempts import attempts
+from services.storage.rows.outbox import outbox
 from tailrace.formats.digest_chain import chain
 from tailrace.v1 import run_pb2
 from tests.chaos.cluster import Cluster

@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 from services.domain.errors import FailedPrecondition, LeaseLost
 from services.domain.run import RUN_TRANSITIONS
 from services.domain.stage import STAGE_TRANSITIONS
-from services.storage import attempts, outbox
+from services.storage.rows import attempts, outbox
 from services.usecases import datasets
 from services.usecases.acquire import Order
 from services.usecases.cancel import cancel_run

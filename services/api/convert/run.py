@@ -14,7 +14,7 @@ from services.domain.event import MetricPoint
 from services.domain.run import RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
 from services.domain.worker import worker_name
-from services.storage.logs import Head
+from services.storage.rows.logs import Head
 from services.usecases.fleet import WorkerView
 from services.usecases.view import RunView, StageView
 from tailrace.protomap import from_stored

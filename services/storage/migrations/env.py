@@ -7,8 +7,8 @@ from typing import Any, Literal
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
 
-from services.storage.columns import UtcDateTime
-from services.storage.tables import metadata
+from services.storage.engine.columns import UtcDateTime
+from services.storage.rows.tables import metadata
 
 
 def _render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from services.storage.tables import metadata
+from services.storage.rows.tables import metadata
 from tests.servers.postgres import Postgres
 from tests.unit.services.caller import Caller, serving
 

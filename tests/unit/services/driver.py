@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
-from services.storage import history
+from services.storage.rows import history
 from services.usecases.acquire import Acquire, Answer, Order, acquire_stage
 from services.usecases.complete import Completion, Made, complete_stage
 from services.usecases.context import Context

@@ -16,9 +16,9 @@ from services.dependencies import BROKER, DATABASE, BrokerSettingError, Dependen
 from services.domain.errors import Unavailable
 from services.metrics import Metrics
 from services.outbox import Relay
-from services.storage import outbox
-from services.storage.columns import utc_now
-from services.storage.database import Database, DatabaseSettingError
+from services.storage.engine.columns import utc_now
+from services.storage.engine.database import Database, DatabaseSettingError
+from services.storage.rows import outbox
 from services.usecases import datasets
 from tailrace.formats.service_url import database_url
 from tests.servers.node import free_port

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from services.broker import Broker
 from services.outbox import Relay
-from services.storage import attempts, outbox, workers
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts, outbox, workers
 from services.usecases import datasets
 from services.usecases.cancel import cancel_run
 from services.usecases.expire import expire_attempt, expire_worker

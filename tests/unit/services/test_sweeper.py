@@ -6,8 +6,8 @@ from pathlib import Path
 
 from services.domain.content.artifact import Blob, UploadName
 from services.settings import Settings
-from services.storage.blob_folder import FolderBlobStore
-from services.storage.database import Database
+from services.storage.blobs.folder import FolderBlobStore
+from services.storage.engine.database import Database
 from services.sweeper import Sweeper
 from services.usecases.context import Context
 

@@ -9,7 +9,7 @@ import pytest
 
 import tailrace
 from services.domain.content.artifact import Listing, Producer
-from services.storage import artifacts
+from services.storage.rows import artifacts
 from tailrace import errors
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.stage_job import ArtifactKind

@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from services import interceptors
-from services.storage import logs
+from services.storage.rows import logs
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, dataset_pb2, run_pb2, stage_pb2
 from tests.unit.services.caller import Caller, decoded, failing, serving
 

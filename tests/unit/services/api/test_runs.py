@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.storage import whole
+from services.storage.rows import whole
 from tailrace.protomap import from_mapping
 from tailrace.v1 import (
     artifact_pb2,

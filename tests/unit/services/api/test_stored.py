@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from services.domain.content.artifact import Listing
 from services.domain.event import Evaluated
-from services.storage import artifacts, evaluations, models
-from services.storage import runs as run_rows
-from services.storage.runs import runs
-from services.storage.stages import stages
-from services.storage.workers import workers
+from services.storage.rows import artifacts, evaluations, models
+from services.storage.rows import runs as run_rows
+from services.storage.rows.runs import runs
+from services.storage.rows.stages import stages
+from services.storage.rows.workers import workers
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.stage_job import ArtifactKind
 from tailrace.v1 import (

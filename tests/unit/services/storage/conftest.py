@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.storage.database import Database
+from services.storage.engine.database import Database
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from services.settings import Settings
-from services.storage.blob_folder import FolderBlobStore
-from services.storage.database import Database
+from services.storage.blobs.folder import FolderBlobStore
+from services.storage.engine.database import Database
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
 

@@ -14,7 +14,7 @@ from services.domain.errors import (
     NotFound,
     ResourceExhausted,
 )
-from services.storage.blobs import CHUNK_BYTES, read_all
+from services.storage.blobs.store import CHUNK_BYTES, read_all
 from services.usecases import artifacts
 from services.usecases.artifacts import WriteChunk
 from services.usecases.context import Context

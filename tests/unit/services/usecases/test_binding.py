@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from services.domain.directive import StopReason
 from services.domain.errors import Aborted, FailedPrecondition, PermissionDenied
 from services.domain.worker import WorkerState
-from services.storage import workers
+from services.storage.rows import workers
 from services.usecases.acquire import Order, Stop
 from services.usecases.fleet import get_worker
 from tests.unit.services.driver import Driver, states

@@ -7,7 +7,7 @@ import pytest
 
 from services.domain.event import Channel, Evaluated, MetricPoint
 from services.domain.stage import StageState
-from services.storage import outbox
+from services.storage.rows import outbox
 from services.usecases import read
 from services.usecases.acquire import Continue, Order, Stop
 from services.usecases.artifacts import list_for_run

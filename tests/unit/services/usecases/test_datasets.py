@@ -12,8 +12,8 @@ import pytest
 
 from services.domain.content.dataset import Dataset, DatasetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
-from services.storage import artifacts
-from services.storage.blobs import read_all
+from services.storage.blobs.store import read_all
+from services.storage.rows import artifacts
 from services.usecases import datasets
 from services.usecases.context import Context
 from tailrace.formats import golden

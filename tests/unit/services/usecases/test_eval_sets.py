@@ -11,8 +11,8 @@ import pytest
 
 from services.domain.content.eval_set import EvalSet, EvalSetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
-from services.storage import artifacts
-from services.storage.blobs import read_all
+from services.storage.blobs.store import read_all
+from services.storage.rows import artifacts
 from services.usecases import eval_sets
 from services.usecases.context import Context
 

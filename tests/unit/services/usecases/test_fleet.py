@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from services.domain.directive import Directive, StopReason
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.worker import WorkerState
-from services.storage import workers
-from services.storage.columns import utc_now
+from services.storage.engine.columns import utc_now
+from services.storage.rows import workers
 from services.usecases.acquire import Stop
 from services.usecases.expire import expire_worker
 from services.usecases.fleet import (

@@ -7,7 +7,7 @@ import pytest
 
 from services.domain.errors import InvalidInput, NotFound, Unavailable
 from services.domain.event import Channel
-from services.storage import attempts
+from services.storage.rows import attempts
 from services.usecases.cancel import cancel_run
 from services.usecases.expire import expire_attempt
 from services.usecases.follow import Follow, Piece, follow

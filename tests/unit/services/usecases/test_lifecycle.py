@@ -8,7 +8,7 @@ import pytest
 
 from services.domain.directive import Directive, StopReason
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
-from services.storage import attempts, outbox
+from services.storage.rows import attempts, outbox
 from services.usecases.acquire import Continue, Order, Stop
 from services.usecases.cancel import cancel_run
 from services.usecases.complete import complete_stage

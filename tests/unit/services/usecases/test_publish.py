@@ -8,7 +8,7 @@ import pytest
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
 from services.domain.event import CheckpointSaved, Evaluated, Event, MetricPoint
 from services.domain.stage import Progress
-from services.storage import artifacts, evaluations
+from services.storage.rows import artifacts, evaluations
 from services.usecases.publish import MAX_MESSAGES
 from services.usecases.read import list_predictions, list_verdicts
 from tailrace.formats.limits import MAX_EVENTS

@@ -1,0 +1,1 @@
+"""Rows of the tables, one module per noun."""

@@ -1,0 +1,185 @@
+"""Artifacts in the database: listings once per digest, references once per use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Artifact, Listing, Producer
+from services.domain.errors import NotFound
+from services.storage.engine.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from services.storage.engine.insert import insert_new
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.stage_job import ArtifactKind
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("files", sa.JSON, nullable=False),
+    sa.Column("size_bytes", BigInt, nullable=False),
+)
+"""Each listing once: ``files`` is [[path, sha256, size in bytes], …], sorted by path."""
+
+_KEY = ("project", "run_uid", "stage", "attempt", "kind", "step", "digest")
+
+artifact_references = sa.Table(
+    "artifact_references",
+    metadata,
+    sa.Column("id", BigInt, primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_uid", sa.String(63), nullable=False),
+    sa.Column("run_id", sa.String(63), nullable=False),
+    sa.Column("stage", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("kind", enum_type(ArtifactKind, "artifact_kind"), nullable=False),
+    sa.Column("step", BigInt, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(["project", "digest"], ["artifacts.project", "artifacts.digest"]),
+    sa.UniqueConstraint(*_KEY, name="uq_artifact_references_use"),
+    sa.Index("ix_artifact_references_digest", "project", "digest", "id"),
+    sa.Index("ix_artifact_references_run", "project", "run_uid", "id"),
+)
+"""Who made an artifact, as what; ``run_uid``, ``run_id`` and ``stage`` are empty and ``attempt`` is
+0 for imported content. A run's id may be given away again, so its uid is the key.
+"""
+
+_JOINED = sa.select(
+    artifact_references, artifacts.c.files.label("files"), artifacts.c.size_bytes
+).join_from(artifact_references, artifacts)
+
+
+def first_recorded(digests: Any) -> sa.Select[Any]:
+    """Artifacts with these digests, each as first recorded; ``project`` is a parameter."""
+    ref = artifact_references.c
+    first = (
+        sa.select(sa.func.min(ref.id))
+        .where(ref.project == sa.bindparam("project"), ref.digest.in_(digests))
+        .group_by(ref.digest)
+    )
+    return _JOINED.where(ref.id.in_(first))
+
+
+_FIRST = first_recorded(sa.bindparam("digests", expanding=True))
+
+
+async def record(
+    conn: AsyncConnection,
+    project: str,
+    listing: Listing,
+    kind: ArtifactKind,
+    *,
+    producer: Producer | None = None,
+    step: int = 0,
+) -> Artifact:
+    """Store an artifact and who made it; repeating it changes nothing.
+
+    The listing's blobs must be there: ``services.usecases.artifacts.checked_listing`` looks before
+    the transaction, because the store may be slow.
+    """
+    files = [[file.path, file.sha256, file.size_bytes] for file in listing.files]
+    content = {"project": project, "digest": listing.digest}
+    sizes = {"files": files, "size_bytes": listing.size_bytes}
+    await insert_new(conn, artifacts, {**content, **sizes}, ("project", "digest"))
+    now = utc_now()
+    maker = producer or Producer("", "", "", 0)
+    reference = {
+        **content,
+        "run_uid": maker.run_uid,
+        "run_id": maker.run_id,
+        "stage": maker.stage,
+        "attempt": maker.attempt,
+        "kind": kind,
+        "step": step,
+        "create_time": now,
+    }
+    await insert_new(conn, artifact_references, reference, _KEY)
+    return Artifact(listing, kind, producer, step, now)
+
+
+async def get(conn: AsyncConnection, project: str, digest: str) -> Artifact:
+    """An artifact as it was first recorded. Raises ``NotFound`` (ARTIFACT_NOT_FOUND)."""
+    found = await get_many(conn, project, [digest])
+    if not found:
+        raise NotFound("ARTIFACT_NOT_FOUND", f"artifacts/{digest} does not exist")
+    return found[digest]
+
+
+async def get_many(
+    conn: AsyncConnection, project: str, digests: Iterable[str]
+) -> dict[str, Artifact]:
+    """The artifacts with these digests that exist, each as it was first recorded, by digest."""
+    sought = {"project": project, "digests": list(set(digests))}
+    rows = (await conn.execute(_FIRST, sought)).mappings()
+    return {row["digest"]: artifact_of(row) for row in rows}
+
+
+async def for_run(
+    conn: AsyncConnection,
+    project: str,
+    run_uid: str,
+    *,
+    stage: str | None = None,
+    attempt: int | None = None,
+    kind: ArtifactKind | None = None,
+) -> list[Artifact]:
+    """What a run made, oldest first; only of one stage, attempt or kind where given."""
+    page = await page_for_run(conn, project, run_uid, stage=stage, attempt=attempt, kind=kind)
+    return [artifact for _, artifact in page]
+
+
+async def page_for_run(
+    conn: AsyncConnection,
+    project: str,
+    run_uid: str,
+    *,
+    stage: str | None = None,
+    attempt: int | None = None,
+    kind: ArtifactKind | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[tuple[int, Artifact]]:
+    """As :func:`for_run`, with positions: at most ``limit`` artifacts after position ``after``."""
+    ref = artifact_references.c
+    query = _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.id > after)
+    for column, value in ((ref.stage, stage), (ref.attempt, attempt), (ref.kind, kind)):
+        if value is not None:
+            query = query.where(column == value)
+    rows = (await conn.execute(query.order_by(ref.id).limit(limit))).mappings()
+    return [(row["id"], artifact_of(row)) for row in rows]
+
+
+async def newest_checkpoint(
+    conn: AsyncConnection, project: str, run_uid: str, stage: str
+) -> Artifact | None:
+    """The checkpoint to continue a stage from: the highest step of any attempt."""
+    ref = artifact_references.c
+    query = (
+        _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.stage == stage)
+        .where(ref.kind == ArtifactKind.CHECKPOINT)
+        .order_by(ref.step.desc(), ref.id.desc())
+        .limit(1)
+    )
+    row = (await conn.execute(query)).mappings().first()
+    return None if row is None else artifact_of(row)
+
+
+def artifact_of(row: sa.RowMapping) -> Artifact:
+    """The artifact of a row of :func:`first_recorded`."""
+    producer = Producer(row["run_uid"], row["run_id"], row["stage"], row["attempt"])
+    return Artifact(
+        _listing(row["digest"], row["files"]),
+        row["kind"],
+        producer if producer.run_uid else None,
+        row["step"],
+        row["create_time"],
+    )
+
+
+def _listing(digest: str, files: Sequence[Sequence[Any]]) -> Listing:
+    return Listing(tuple(FileEntry(*file) for file in files), digest)

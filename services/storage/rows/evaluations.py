@@ -1,0 +1,158 @@
+"""Predictions and verdicts in the database: one row each, replaced by later attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.comparison import Judged, VerdictRow
+from services.domain.errors import ResourceExhausted
+from services.domain.event import Evaluated
+from services.domain.run import Run
+from services.storage.engine.columns import BigInt, metadata
+from services.storage.engine.insert import upsert
+from tailrace.formats.verdict import Outcome
+
+_ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("eval_set", sa.String(128), primary_key=True),
+    sa.Column("example_id", sa.String(128), primary_key=True),
+    sa.Column("model_role", sa.String(32), primary_key=True),
+    sa.Column("sample", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+"""Predictions; ``body`` is the whole record and ``attempt`` the one that wrote it."""
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("eval_set", sa.String(128), primary_key=True),
+    sa.Column("example_id", sa.String(128), primary_key=True),
+    sa.Column("model_role", sa.String(32), primary_key=True),
+    sa.Column("sample", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("judge", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String(32), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+"""Verdicts, one per judge and prediction."""
+
+MAX_COMPARED = 200_000
+"""Most verdicts of a run that are compared with another's."""
+
+Position = tuple[str | int, ...]
+
+
+async def store(
+    conn: AsyncConnection, run: Run, attempt: int, records: Sequence[Evaluated]
+) -> None:
+    """Store predictions and verdicts; of two with the same key the later one stays."""
+    common = {"run_uid": run.uid, "project": run.project, "attempt": attempt}
+    # One statement may not name a row twice: the last record of a key wins here already.
+    latest = {(record.key, record.judge): record for record in records}
+    rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
+    for record in latest.values():
+        row = common | dict(zip(_ITEM[1:], record.key, strict=True)) | {"body": record.body}
+        if record.judge is not None:
+            row |= {"judge": record.judge, "outcome": record.body.get("outcome", "")}
+        rows[record.judge is not None].append(row)
+    await upsert(conn, predictions, rows[False], _ITEM)
+    await upsert(conn, verdicts, rows[True], (*_ITEM, "judge"))
+
+
+async def page_predictions(
+    conn: AsyncConnection, run_uid: str, *, eval_set: str, after: Position | None, limit: int
+) -> list[tuple[Position, dict[str, Any]]]:
+    """Predictions by eval set and item after a position, each with its own."""
+    return await _page(conn, predictions, _ITEM[1:], run_uid, {"eval_set": eval_set}, after, limit)
+
+
+async def page_verdicts(
+    conn: AsyncConnection,
+    run_uid: str,
+    *,
+    wanted: Mapping[str, str],
+    after: Position | None,
+    limit: int,
+) -> list[tuple[Position, dict[str, Any]]]:
+    """Verdicts by eval set and item after a position, each with its own.
+
+    ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty ones are not asked
+    for.
+    """
+    rows = await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+    return [(position, _scored(body)) for position, body in rows]
+
+
+async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
+    """All verdicts of a run, as far as comparisons need them.
+
+    Raises ``ResourceExhausted`` (TOO_MANY_VERDICTS) for more than :data:`MAX_COMPARED`.
+    """
+    v = verdicts.c
+    version, score = v.body["version"].as_string(), v.body["score"].as_float()
+    columns = (v.judge, v.eval_set, v.model_role, v.example_id, v.outcome, score, version)
+    query = sa.select(*columns).where(v.run_uid == run_uid).limit(MAX_COMPARED + 1)
+    rows = (await conn.execute(query)).all()
+    if len(rows) > MAX_COMPARED:
+        raise ResourceExhausted(
+            "TOO_MANY_VERDICTS", f"the run has more than the {MAX_COMPARED} verdicts compared"
+        )
+    return [
+        VerdictRow(Judged(*row[:3]), row[3], _score(row[4], row[5]), row[6] or "") for row in rows
+    ]
+
+
+def _score(outcome: str, stored: float | None) -> float | None:
+    """A verdict's score; errors have none.
+
+    Where it was 0, rows of earlier releases and of their workers have none either.
+    """
+    return None if outcome == Outcome.ERROR else stored or 0.0
+
+
+def _scored(body: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in body.items() if name != "score"}
+    score = _score(body.get("outcome", ""), body.get("score"))
+    return rest if score is None else rest | {"score": score}
+
+
+async def _page(
+    conn: AsyncConnection,
+    table: sa.Table,
+    order: tuple[str, ...],
+    run_uid: str,
+    wanted: Mapping[str, str],
+    after: Position | None,
+    limit: int,
+) -> list[tuple[Position, dict[str, Any]]]:
+    columns = [table.c[name] for name in order]
+    query = sa.select(*columns, table.c.body).where(table.c.run_uid == run_uid)
+    for name, value in wanted.items():
+        if not value:
+            continue
+        known = table.c[name] == value
+        if name == "eval_set" and "@" not in value:
+            # An imported set is named with its version; without one, any version is meant.
+            known |= table.c[name].startswith(f"{value}@", autoescape=True)
+        query = query.where(known)
+    if after is not None:
+        query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(_literal, after)))
+    rows = await conn.execute(query.order_by(*columns).limit(limit))
+    return [(tuple(row[:-1]), row[-1]) for row in rows]
+
+
+def _literal(value: str | int) -> sa.ColumnElement[str | int]:
+    # Positions come back from clients: a number may be larger than its column's type.
+    return sa.literal(value, BigInt if isinstance(value, int) else sa.String)

@@ -1,0 +1,101 @@
+"""Models in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Artifact
+from services.domain.content.model import Model
+from services.domain.errors import AlreadyExists, NotFound
+from services.storage.engine.columns import UtcDateTime, metadata, utc_now
+from services.storage.engine.insert import insert_new
+from services.storage.rows import artifacts
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("project", sa.String(63), primary_key=True),
+    sa.Column("model_id", sa.String(63), primary_key=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("architecture", sa.String(128), nullable=False),
+    sa.Column("artifact_digest", sa.String(64), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["project", "artifact_digest"], ["artifacts.project", "artifacts.digest"]
+    ),
+    sa.Index("ix_models_create_time", "project", "create_time", "model_id"),
+)
+"""Imported models; an id's files never change."""
+
+
+async def add(
+    conn: AsyncConnection,
+    project: str,
+    model_id: str,
+    description: str,
+    architecture: str,
+    artifact: Artifact,
+) -> Model:
+    """Store a model; the same id with the same files returns the model there is.
+
+    Raises ``AlreadyExists`` (MODEL_EXISTS) when the id has other files.
+    """
+    row = {
+        "project": project,
+        "model_id": model_id,
+        "description": description,
+        "architecture": architecture,
+        "artifact_digest": artifact.listing.digest,
+        "create_time": utc_now(),
+    }
+    await insert_new(conn, models, row, ("project", "model_id"))
+    model = await get(conn, project, model_id)
+    if model.artifact.listing.digest != artifact.listing.digest:
+        raise AlreadyExists(
+            "MODEL_EXISTS", f"{model.name} exists with other files: choose another id"
+        )
+    return model
+
+
+async def get(conn: AsyncConnection, project: str, model_id: str) -> Model:
+    """A model with its files. Raises ``NotFound`` (MODEL_NOT_FOUND)."""
+    query = sa.select(models).where(models.c.project == project, models.c.model_id == model_id)
+    row = (await conn.execute(query)).mappings().first()
+    if row is None:
+        raise NotFound(
+            "MODEL_NOT_FOUND",
+            f"models/{model_id} does not exist: `tailrace models import` makes one, "
+            "`list` names all",
+        )
+    return _model(row, await artifacts.get(conn, project, row["artifact_digest"]))
+
+
+async def page(
+    conn: AsyncConnection,
+    project: str,
+    *,
+    after: tuple[datetime, str] | None = None,
+    limit: int,
+) -> list[Model]:
+    """Models, newest first, after the one with this creation time and id."""
+    query = sa.select(models).where(models.c.project == project)
+    if after is not None:
+        position = sa.tuple_(models.c.create_time, models.c.model_id)
+        query = query.where(position < sa.tuple_(*_literals(after)))
+    query = query.order_by(models.c.create_time.desc(), models.c.model_id.desc()).limit(limit)
+    rows = (await conn.execute(query)).mappings().all()
+    found = await artifacts.get_many(conn, project, [row["artifact_digest"] for row in rows])
+    return [_model(row, found[row["artifact_digest"]]) for row in rows]
+
+
+def _literals(after: tuple[datetime, str]) -> list[sa.ColumnElement[object]]:
+    return [sa.literal(after[0], UtcDateTime()), sa.literal(after[1])]
+
+
+def _model(row: sa.RowMapping, artifact: Artifact) -> Model:
+    return Model(
+        row["model_id"], row["description"], row["architecture"], artifact, row["create_time"]
+    )

@@ -1,0 +1,325 @@
+"""The outbox: what the broker has to be told, and when.
+
+A row stands for one queued attempt of a stage. It is written in the transaction that queues the
+attempt and deleted in the one that grants or ends it, so whatever is in here is unclaimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.stage import Stage
+from services.storage.engine.columns import BigInt, UtcDateTime, metadata, utc_now
+from services.storage.engine.locks import advisory_lock, try_advisory_lock
+from tailrace.formats import faults
+from tailrace.formats.broker import MAX_PROBLEM
+from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
+
+_CLAIMS = "outbox"
+"""The lock of those who count what is out and claim more; two at once would admit too much."""
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", BigInt, primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_uid", sa.String(32), nullable=False),
+    sa.Column("stage_id", sa.String(63), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("pool", sa.String(63), nullable=False),
+    sa.Column("first", sa.Boolean(create_constraint=True, name="first"), nullable=False),
+    sa.Column("due_time", UtcDateTime, nullable=False),
+    sa.Column("publications", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("claim", sa.String(32), nullable=False),
+    sa.Column("claim_end", UtcDateTime),
+    sa.Column("publish_time", UtcDateTime),
+    sa.Column("error", sa.String(MAX_PROBLEM), nullable=False, server_default=""),
+    sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
+    sa.UniqueConstraint("run_uid", "stage_id", name="uq_outbox_stage"),
+    # The relay serves all projects in one order.
+    sa.Index("ix_outbox_due", "due_time", "id"),
+    sa.Index("ix_outbox_pool", "pool"),
+    sa.Index(
+        "ix_outbox_error",
+        "due_time",
+        postgresql_where=sa.text("error <> ''"),
+        sqlite_where=sa.text("error <> ''"),
+    ),
+)
+"""``first``: the run's entry, subject to admission. ``publications``: how often the broker has
+confirmed it, last at ``publish_time``. ``claim``: the relay's pass, or the process, that publishes
+it now, empty for none; void after ``claim_end``. ``error``: why the broker did not take it the last
+time, empty if it did.
+"""
+
+_INSERT = outbox.insert()
+_REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
+DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+"""How many attempts are queued, by pool."""
+
+_NOW = sa.bindparam("now", type_=UtcDateTime)
+_OPEN_CLAIM = sa.and_(outbox.c.claim != "", outbox.c.claim_end > _NOW)
+_IS_DUE = sa.and_(outbox.c.due_time <= _NOW, sa.not_(_OPEN_CLAIM))
+_DUE = sa.select(sa.literal(1)).where(_IS_DUE).limit(1)
+_PUBLISHED = (
+    sa.select(outbox.c.pool, sa.func.count())
+    .where(outbox.c.publications > 0)
+    .where(outbox.c.pool.in_(sa.bindparam("of_pools", expanding=True)))
+    .group_by(outbox.c.pool)
+)
+# The literal, not a parameter, lets the planner use the partial index.
+_REFUSED = sa.text("error <> ''")
+_BROKER_ERROR = (
+    sa.select(outbox.c.error).where(_REFUSED).order_by(outbox.c.due_time.desc()).limit(1)
+)
+_SETTLE = sa.update(outbox).where(
+    outbox.c.run_uid.in_(sa.bindparam("of_runs", expanding=True)),
+    outbox.c.claim == sa.bindparam("of_claim"),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A relay's right to publish rows."""
+
+    id: str
+    """Who has it; what settles a row must know it."""
+    end: datetime
+    """When others may claim the rows."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage whose current attempt is to be queued."""
+
+    project: str
+    stage: Stage
+    due_time: datetime
+    """When it is to be published."""
+    first: bool = False
+    """Whether it is the run's entry, subject to admission."""
+    claim: Claim | None = None
+    """Whose it is from the start; ``None`` if a relay has to find it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claimed row."""
+
+    task_id: TaskId
+    """What is queued."""
+    pool: str
+    """The pool to publish to."""
+    publications: int
+    """How often it was published before."""
+    failures: int
+    """Attempts to publish it that failed, one after the other, since the last that did not."""
+    claim: str
+    """The pass that claimed it."""
+    publish_time: datetime | None = None
+    """Time of its last publication; ``None`` before the first."""
+
+
+async def add_all(conn: AsyncConnection, queued: Iterable[Row]) -> None:
+    """Queue stages' current attempts."""
+    rows = [
+        {
+            "project": row.project,
+            "run_uid": row.stage.run_uid,
+            "stage_id": row.stage.stage_id,
+            "attempt": row.stage.attempt,
+            "pool": row.stage.pool,
+            "first": row.first,
+            "due_time": row.due_time,
+            "publications": 0,
+            "failures": 0,
+            "claim": row.claim.id if row.claim else "",
+            "claim_end": row.claim.end if row.claim else None,
+        }
+        for row in queued
+    ]
+    if rows:
+        faults.before(Moment.OUTBOX_INSERT)
+        await conn.execute(_INSERT, rows)
+        faults.after(Moment.OUTBOX_INSERT)
+
+
+async def remove(conn: AsyncConnection, run_uid: str) -> None:
+    """Drop what is queued of a run: it was claimed, or it ended."""
+    await conn.execute(_REMOVE, {"run_uid": run_uid})
+
+
+async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) -> bool:
+    """Note that a worker's chain has published this attempt; whether it was waited for."""
+    statement = (
+        sa.update(outbox)
+        .where(outbox.c.run_uid == task_id.run_uid, outbox.c.stage_id == task_id.stage)
+        .where(outbox.c.attempt == task_id.attempt, outbox.c.publications == 0)
+        .values(publications=1, due_time=next_due, publish_time=utc_now())
+    )
+    return (await conn.execute(statement)).rowcount == 1
+
+
+async def claim(
+    conn: AsyncConnection,
+    claim_id: str,
+    *,
+    hold: timedelta,
+    admission: Mapping[str, int],
+    floor: int,
+    limit: int,
+) -> list[Entry]:
+    """Claim due rows, oldest first, for one pass of a relay.
+
+    ``hold`` is how long the claim is good. Of each pool at most ``admission`` (``floor`` for pools
+    it does not name) first stages are out, that is, published or being published; others wait.
+    """
+    await advisory_lock(conn, _CLAIMS)
+    now = utc_now()
+    out = sa.or_(outbox.c.publications > 0, _OPEN_CLAIM)
+    counts = await conn.execute(
+        sa.select(outbox.c.pool, sa.func.count())
+        .where(outbox.c.first, out)
+        .group_by(outbox.c.pool),
+        {"now": now},
+    )
+    free = dict(admission)
+    for pool, count in counts:
+        free[pool] = free.get(pool, floor) - count
+    room = sa.case(free, value=outbox.c.pool, else_=floor) if free else sa.literal(floor)
+    waiting = sa.and_(outbox.c.first, outbox.c.publications == 0)
+    order = (outbox.c.due_time, outbox.c.id)
+    rank = sa.func.row_number().over(partition_by=(outbox.c.pool, waiting), order_by=order)
+    due = (
+        sa.select(outbox, sa.or_(sa.not_(waiting), rank <= room).label("admitted"))
+        .where(_IS_DUE)
+        .subquery()
+    )
+    query = sa.select(due).where(due.c.admitted).order_by(due.c.due_time, due.c.id).limit(limit)
+    rows = [*(await conn.execute(query, {"now": now})).mappings()]
+    if rows:
+        claimed = sa.update(outbox).where(outbox.c.id.in_([row["id"] for row in rows]))
+        await conn.execute(claimed, {"claim": claim_id, "claim_end": now + hold})
+    return [_entry(row, claim_id) for row in rows]
+
+
+async def any_due(conn: AsyncConnection) -> bool:
+    """Whether :func:`claim` may find something; it asks several things to know what."""
+    return await conn.scalar(_DUE, {"now": utc_now()}) is not None
+
+
+async def lock_claims(conn: AsyncConnection) -> bool:
+    """Keep relays from claiming until the transaction ends; ``False`` where one is about to."""
+    return await try_advisory_lock(conn, _CLAIMS)
+
+
+async def mark_sent(
+    conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[int], datetime]
+) -> None:
+    """The broker has confirmed the entries.
+
+    Each is published again at ``next_due(publications)`` if nobody has taken it by then.
+    """
+    alike: dict[tuple[str, int], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault((entry.claim, entry.publications + 1), []).append(entry)
+    now = utc_now()
+    for (_, publications), group in alike.items():
+        due = next_due(publications)
+        await _settle(
+            conn,
+            group,
+            publications=publications,
+            failures=0,
+            due_time=due,
+            publish_time=now,
+            error="",
+        )
+
+
+async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime, error: str) -> None:
+    """Note why the broker could not be told; it is tried again at ``next_due``."""
+    await _settle(
+        conn,
+        [entry],
+        failures=entry.failures + 1,
+        due_time=next_due,
+        error=error[:MAX_PROBLEM],
+    )
+
+
+async def hasten_failed(conn: AsyncConnection) -> int:
+    """Make due at once what the broker did not take; return the number of rows."""
+    refused = sa.update(outbox).where(_REFUSED, outbox.c.due_time > utc_now())
+    return (await conn.execute(refused.values(due_time=utc_now()))).rowcount
+
+
+async def put_off(
+    conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[datetime], datetime]
+) -> None:
+    """Look at entries whose messages still wait again, at ``next_due(publish_time)``."""
+    alike: dict[datetime | None, list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault(entry.publish_time, []).append(entry)
+    for publish_time, group in alike.items():
+        await _settle(conn, group, failures=0, due_time=next_due(publish_time or utc_now()))
+
+
+async def count_published(conn: AsyncConnection, pools: Iterable[str]) -> dict[str, int]:
+    """Return how many published attempts of some pools nobody has claimed yet."""
+    rows = await conn.execute(_PUBLISHED, {"of_pools": list(pools)})
+    return {pool: int(count) for pool, count in rows}
+
+
+async def broker_error(conn: AsyncConnection) -> str:
+    """Return why the broker did not take what was last refused; empty if nothing waits for it."""
+    return str(await conn.scalar(_BROKER_ERROR) or "")
+
+
+async def depth(conn: AsyncConnection) -> dict[str, int]:
+    """How many attempts are queued per pool."""
+    return {pool: int(count) for pool, count in await conn.execute(DEPTH)}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """State of a queued stage's publication."""
+
+    due_time: datetime
+    """Time of the next publication or check."""
+    publications: int
+    """Number of publications."""
+    error: str = ""
+    """Fault of the broker at the last try; empty if it succeeded."""
+
+
+async def waiting(conn: AsyncConnection, run_uid: str) -> dict[str, Waiting]:
+    """Return how far the publication of each queued stage of a run is, by stage."""
+    columns = (outbox.c.stage_id, outbox.c.due_time, outbox.c.publications, outbox.c.error)
+    rows = await conn.execute(sa.select(*columns).where(outbox.c.run_uid == run_uid))
+    return {row.stage_id: Waiting(row.due_time, row.publications, row.error) for row in rows}
+
+
+def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
+    task_id = TaskId(row["run_uid"], row["stage_id"], row["attempt"])
+    return Entry(
+        task_id,
+        row["pool"],
+        row["publications"],
+        row["failures"],
+        claim_id,
+        row["publish_time"],
+    )
+
+
+async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:
+    """Give up the claim on entries of one claim, and change other columns along with it."""
+    held = {"of_runs": [entry.task_id.run_uid for entry in entries], "of_claim": entries[0].claim}
+    await conn.execute(_SETTLE, {**held, "claim": "", "claim_end": None, **columns})

@@ -1,0 +1,221 @@
+"""Runs in the database, and their labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.errors import NotFound
+from services.domain.run import (
+    RUN_TERMINAL,
+    RUN_TRANSITIONS,
+    Run,
+    RunState,
+    is_run_uid,
+    run_name,
+)
+from services.storage.engine.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
+from services.storage.engine.insert import insert_all_new
+from services.storage.rows import history
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("uid", sa.String(32), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("run_id", sa.String(63), nullable=False),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("resolved_spec", sa.JSON, nullable=False),
+    sa.Column("state", enum_type(RunState, "run_state"), nullable=False),
+    sa.Column("revision", BigInt, nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Column("start_time", UtcDateTime),
+    sa.Column("end_time", UtcDateTime),
+    sa.Column("update_time", UtcDateTime, nullable=False),
+    sa.Column("gates", sa.JSON(none_as_null=True)),
+    sa.UniqueConstraint("project", "run_id"),
+    sa.Index("ix_runs_create_time", "project", "create_time", "uid"),
+    sa.Index("ix_runs_state", "project", "state", "create_time", "uid"),
+)
+"""Runs. The uid is the row's identity, made by us; all that an owner can name is per project."""
+
+run_labels = sa.Table(
+    "run_labels",
+    metadata,
+    sa.Column("run_uid", sa.ForeignKey("runs.uid"), primary_key=True),
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("project", sa.String(63), nullable=False),
+    sa.Column("value", sa.String(256), nullable=False),
+    sa.Column("state", enum_type(RunState, "run_label_state"), nullable=False),
+    sa.Column("create_time", UtcDateTime, nullable=False),
+    sa.Index("ix_run_labels_newest", "project", "name", "value", "create_time", "run_uid"),
+    sa.Index("ix_run_labels_state", "project", "name", "value", "state", "create_time", "run_uid"),
+)
+"""Labels of the runs' specs, again, to filter by; with the run's state and time, so that an index
+leads to the newest runs of a label in a state, however many others there are.
+"""
+
+
+_INSERT_LABELS = run_labels.insert()
+BY_NAME = sa.and_(
+    runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
+)
+"""Whether a run has the id ``run_id`` in ``project``."""
+_BY_UID_OF_PROJECT = sa.and_(
+    runs.c.project == sa.bindparam("project"), runs.c.uid == sa.bindparam("run_id")
+)
+
+_JSON = [column.name for column in runs.c if isinstance(column.type, sa.JSON)]
+COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in runs.c]
+"""A run's columns, JSON as its text, for :func:`run_of`: not each row that is read need be decoded,
+and its length is known.
+"""
+
+_RUN = sa.select(*COLUMNS)
+_BY_UID = _RUN.where(runs.c.uid == sa.bindparam("uid"))
+_UPDATE = sa.update(runs).where(runs.c.uid == sa.bindparam("of_uid"))
+_UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindparam("of_uid"))
+
+
+async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]]]) -> set[str]:
+    """Store new runs with their labels; the uids of those whose ids were free."""
+    rows = [{field: getattr(run, field) for field in run.__dataclass_fields__} for run, _ in new]
+    free = await insert_all_new(conn, runs, rows, ("project", "run_id"), runs.c.uid)
+    stored = [(run, labels) for run, labels in new if run.uid in free]
+    labelled = [
+        {
+            "run_uid": run.uid,
+            "name": name,
+            "project": run.project,
+            "value": value,
+            "state": run.state,
+            "create_time": run.create_time,
+        }
+        for run, labels in stored
+        for name, value in labels.items()
+    ]
+    if labelled:
+        await conn.execute(_INSERT_LABELS, labelled)
+    return free
+
+
+async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
+    """A run by its id or uid. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    rows = await rows_named(conn, _RUN, project, run_id)
+    return run_of(rows[0]._mapping)
+
+
+async def rows_named(
+    conn: AsyncConnection, query: sa.Select[Any], project: str, run_id: str
+) -> list[sa.Row[Any]]:
+    """Return the rows of a query over :data:`runs` for the run that an id or a uid names.
+
+    Raises ``NotFound`` (RUN_NOT_FOUND).
+    """
+    names = {"project": project, "run_id": run_id}
+    rows = [*await conn.execute(query.where(BY_NAME), names)]
+    if not rows and is_run_uid(run_id):
+        rows = [*await conn.execute(query.where(_BY_UID_OF_PROJECT), names)]
+    if not rows:
+        raise missing(run_id)
+    return rows
+
+
+def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
+    """The run of a row of :data:`COLUMNS`, by name."""
+    decoded = {name: row[name] and json.loads(row[name]) for name in _JSON}
+    return Run(**{**row, **decoded})
+
+
+def missing(run_id: str) -> NotFound:
+    """The error for a run that is not there."""
+    return NotFound(
+        "RUN_NOT_FOUND", f"{run_name(run_id)} does not exist; `tailrace runs list` names all"
+    )
+
+
+async def by_uid(conn: AsyncConnection, uid: str) -> Run | None:
+    """A run by its uid."""
+    row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
+    return None if row is None else run_of(row)
+
+
+async def move(
+    conn: AsyncConnection,
+    run: Run,
+    to: RunState,
+    reason: str,
+    after: history.Change | None = None,
+    **columns: Any,
+) -> Run:
+    """Change the state of a run that this transaction has locked; other columns along with it.
+
+    ``after`` is the change of a stage that goes before it. Raises ``RuntimeError`` when the state
+    machine does not allow the run's: callers look first.
+    """
+    changes = [*([after] if after else []), history.Change("", run.state, to)]
+    changed = {
+        "state": to,
+        "revision": run.revision + len(changes),
+        "update_time": utc_now(),
+        **columns,
+    }
+    result = await conn.execute(_move(to), {"of_uid": run.uid, **changed})
+    if result.rowcount != 1:
+        raise RuntimeError(f"run {run.uid} cannot go from {run.state} to {to}")
+    if run.spec.get("labels"):
+        await conn.execute(_UPDATE_LABELS, {"of_uid": run.uid, "state": to})
+    await history.record(conn, run, changes, reason)
+    return replace(run, **changed)
+
+
+async def touch(conn: AsyncConnection, run: Run) -> Run:
+    """Raise the revision of a run that this transaction has locked."""
+    changed: dict[str, Any] = {"revision": run.revision + 1, "update_time": utc_now()}
+    await conn.execute(_UPDATE, {"of_uid": run.uid, **changed})
+    return replace(run, **changed)
+
+
+async def record_stage(conn: AsyncConnection, run: Run, change: history.Change, reason: str) -> Run:
+    """Write a stage's change into the run's history and raise the run's revision."""
+    await history.record(conn, run, [change], reason)
+    return await touch(conn, run)
+
+
+async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
+    """How many runs are in each state, all projects together."""
+    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+    return {state: int(count) for state, count in await conn.execute(query)}
+
+
+async def count_unfinished(
+    conn: AsyncConnection, project: str, *, label: tuple[str, str | None] | None = None
+) -> int:
+    """Count the runs of a project that are not terminal.
+
+    With ``label`` only those with this value of it, or without the label for ``None``.
+    """
+    name, value = label or (None, None)
+    of = runs if value is None else run_labels
+    query = sa.select(sa.func.count()).where(
+        of.c.project == project, of.c.state.not_in(RUN_TERMINAL)
+    )
+    if value is not None:
+        query = query.where(run_labels.c.name == name, run_labels.c.value == value)
+    elif name is not None:
+        labelled = sa.exists().where(run_labels.c.run_uid == runs.c.uid, run_labels.c.name == name)
+        query = query.where(~labelled)
+    return int(await conn.scalar(query) or 0)
+
+
+@cache
+def _move(to: RunState) -> sa.Update:
+    """The change to a state, from those states that it may follow."""
+    allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
+    return _UPDATE.where(runs.c.state.in_(allowed))

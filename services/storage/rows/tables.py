@@ -1,0 +1,39 @@
+"""Every table of the control plane: importing this module fills ``columns.metadata``."""
+
+from __future__ import annotations
+
+from services.storage.engine.columns import metadata
+from services.storage.rows import (
+    artifacts,
+    attempts,
+    baselines,
+    datasets,
+    eval_sets,
+    evaluations,
+    history,
+    logs,
+    models,
+    outbox,
+    requests,
+    runs,
+    stages,
+    workers,
+)
+
+__all__ = [
+    "artifacts",
+    "attempts",
+    "baselines",
+    "datasets",
+    "eval_sets",
+    "evaluations",
+    "history",
+    "logs",
+    "metadata",
+    "models",
+    "outbox",
+    "requests",
+    "runs",
+    "stages",
+    "workers",
+]

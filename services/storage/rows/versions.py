@@ -1,0 +1,162 @@
+"""Versions in the database: one row per version, keyed (project, id, version)."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Artifact, Listing
+from services.domain.content.version import Lines, Version, VersionHeader, VersionReference
+from services.domain.errors import NotFound
+from services.storage.engine.columns import BigInt, UtcDateTime, metadata
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import artifacts
+from tailrace.formats.stage_job import ArtifactKind
+
+AnyVersion = TypeVar("AnyVersion", bound=Version)
+
+
+class VersionTable(Generic[AnyVersion]):
+    """The versions of one kind, numbered from 1 within (project, id).
+
+    Its table is called ``name``; its columns of the id and of the number of lines are called
+    ``id_column`` and ``count_column``. ``missing`` is the error's reason and advice where a version
+    does not exist.
+    """
+
+    def __init__(
+        self,
+        kind: type[AnyVersion],
+        name: str,
+        id_column: str,
+        count_column: str,
+        missing: tuple[str, str],
+    ) -> None:
+        self._kind = kind
+        self._missing = missing
+        self.table = sa.Table(
+            name,
+            metadata,
+            sa.Column("project", sa.String(63), primary_key=True),
+            sa.Column(id_column, sa.String(63), primary_key=True, key="id"),
+            sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("description", sa.Text, nullable=False),
+            sa.Column("sha256", sa.String(64), nullable=False),
+            sa.Column("size_bytes", BigInt, nullable=False),
+            sa.Column(count_column, BigInt, nullable=False, key="count"),
+            sa.Column("prompt_count", BigInt, nullable=False),
+            sa.Column("artifact_digest", sa.String(64), nullable=False),
+            sa.Column("create_time", UtcDateTime, nullable=False),
+            sa.ForeignKeyConstraint(
+                ["project", "artifact_digest"], ["artifacts.project", "artifacts.digest"]
+            ),
+        )
+        self._newest = _find(self.table).order_by(self.table.c.version.desc()).limit(1)
+        self._pinned = _find(self.table).where(self.table.c.version == sa.bindparam("version"))
+        self._artifact = artifacts.first_recorded(
+            self._pinned.with_only_columns(self.table.c.artifact_digest)
+        )
+
+    async def add(
+        self,
+        conn: AsyncConnection,
+        project: str,
+        header: VersionHeader,
+        lines: Lines,
+        files: Listing,
+    ) -> AnyVersion:
+        """Store the next version and its artifact; the newest one's content returns that one."""
+        await advisory_lock(conn, f"{self.table.name}:{project}:{header.id}")
+        newest = await self._found(conn, project, header.id, None)
+        if newest is not None and newest.lines.sha256 == lines.sha256:
+            return newest
+        artifact = await artifacts.record(conn, project, files, ArtifactKind.DATASET)
+        row = {
+            "project": project,
+            "id": header.id,
+            "version": newest.version + 1 if newest else 1,
+            "description": header.description,
+            "sha256": lines.sha256,
+            "size_bytes": lines.size_bytes,
+            "count": lines.count,
+            "prompt_count": lines.prompt_count,
+            "artifact_digest": artifact.listing.digest,
+            "create_time": artifact.create_time,
+        }
+        await conn.execute(self.table.insert().values(row))
+        return self._version(row)
+
+    async def get(
+        self, conn: AsyncConnection, project: str, reference: VersionReference
+    ) -> AnyVersion:
+        """A version, the newest where none is named. Raises ``NotFound``."""
+        found = await self._found(conn, project, reference.id, reference.version)
+        if found is None:
+            raise self._not_found(reference)
+        return found
+
+    async def artifact(
+        self, conn: AsyncConnection, project: str, reference: VersionReference
+    ) -> Artifact:
+        """The files of the version that a reference names. Raises ``NotFound``."""
+        sought = {"project": project, "id": reference.id, "version": reference.version}
+        row = (await conn.execute(self._artifact, sought)).mappings().first()
+        if row is None:
+            raise self._not_found(reference)
+        return artifacts.artifact_of(row)
+
+    async def page(
+        self, conn: AsyncConnection, project: str, *, after: str = "", limit: int
+    ) -> list[AnyVersion]:
+        """The newest version of each id that sorts after ``after``, by id."""
+        columns = self.table.c
+        newest = (
+            sa.select(columns.id, sa.func.max(columns.version).label("version"))
+            .where(columns.project == project, columns.id > after)
+            .group_by(columns.id)
+            .order_by(columns.id)
+            .limit(limit)
+            .subquery()
+        )
+        same = sa.and_(columns.id == newest.c.id, columns.version == newest.c.version)
+        query = sa.select(self.table).join(newest, same).where(columns.project == project)
+        rows = await conn.execute(query.order_by(columns.id))
+        return [self._of_row(row) for row in rows]
+
+    async def _found(
+        self, conn: AsyncConnection, project: str, id_: str, version: int | None
+    ) -> AnyVersion | None:
+        sought: dict[str, Any] = {"project": project, "id": id_}
+        if version is None:
+            row = (await conn.execute(self._newest, sought)).first()
+        else:
+            row = (await conn.execute(self._pinned, {**sought, "version": version})).first()
+        return None if row is None else self._of_row(row)
+
+    def _of_row(self, row: sa.Row[Any]) -> AnyVersion:
+        return self._version(dict(zip(self.table.c.keys(), row, strict=True)))
+
+    def _version(self, row: dict[str, Any]) -> AnyVersion:
+        lines = Lines(row["sha256"], row["size_bytes"], row["count"], row["prompt_count"])
+        return self._kind(
+            row["id"],
+            row["version"],
+            row["description"],
+            lines,
+            row["artifact_digest"],
+            row["create_time"],
+        )
+
+    def _not_found(self, reference: VersionReference) -> NotFound:
+        reason, advice = self._missing
+        name = f"{reference.COLLECTION}/{reference}"
+        return NotFound(reason, f"{name} does not exist: {advice}")
+
+
+def _find(table: sa.Table) -> sa.Select[Any]:
+    """Rows of a project and id, which are parameters."""
+    return sa.select(table).where(
+        table.c.project == sa.bindparam("project"), table.c.id == sa.bindparam("id")
+    )

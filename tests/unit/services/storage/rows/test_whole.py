@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from services.domain.errors import NotFound
+from services.domain.run import RunState
+from services.domain.stage import StageState
+from services.storage.engine.columns import utc_now
+from services.storage.rows import whole
+from services.usecases import datasets
+from services.usecases.lifecycle import begin_stage, hold
+from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.usecases.content import make_context
+
+
+async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    driver = Driver(make_context(empty_database_url, tmp_path / "data"))
+    database = driver.context.database
+    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    uid = (await driver.create()).run.uid
+
+    async def wait_for_it() -> whole.WholeRun | None:
+        async with database.write() as conn:
+            return await whole.hold(conn, uid)
+
+    async with database.write() as conn:
+        held = await hold(conn, uid)
+        assert held is not None
+        waiting = asyncio.create_task(wait_for_it())
+        await asyncio.wait([waiting], timeout=0.3)
+        assert not waiting.done()
+        await begin_stage(conn, held, held.stages[0], "begun", utc_now())
+    found = await waiting
+    assert found is not None
+    run, (first, *others) = found
+    assert (run.state, first.state) == (RunState.RUNNING, StageState.RUNNING)
+    assert [stage.stage_id for stage in others] == ["infer", "judge"]
+    async with database.read() as conn:
+        assert await whole.get(conn, PROJECT, "r") == found
+        with pytest.raises(NotFound, match="runs/nobody"):
+            await whole.get(conn, PROJECT, "nobody")
+    await database.close()
