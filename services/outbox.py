@@ -27,8 +27,8 @@ from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
 from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, outbox, stages
 from services.storage.rows.outbox import Entry
-from services.usecases.admission import limits
 from services.usecases.context import Context
+from services.usecases.runs.admission import limits
 from services.wakeups import OUTBOX
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment

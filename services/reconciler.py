@@ -19,7 +19,7 @@ from services.domain.stage import Attempt
 from services.domain.worker import Worker
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
-from services.usecases.expire import expire_attempt, expire_worker
+from services.usecases.stages.expire import expire_attempt, expire_worker
 
 _log = structlog.get_logger(__name__)
 

@@ -33,7 +33,7 @@ from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
 from services.sweeper import Sweeper
 from services.usecases.context import Context
-from services.usecases.lifecycle import require_lease
+from services.usecases.runs.lifecycle import require_lease
 from services.worker_access import WorkerAccess
 from tailrace.channel import is_loopback
 from tailrace.v1 import (

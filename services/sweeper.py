@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from services.usecases.artifacts import sweep_uploads
+from services.usecases.content.artifacts import sweep_uploads
 from services.usecases.context import Context
 
 _log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from services.domain.content.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import artifacts
+from services.usecases.content import artifacts
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc

@@ -7,8 +7,8 @@ from services.api.rpc import Rpc
 from services.domain.baseline import Baseline, parse_baseline_name
 from services.domain.run import parse_run_name
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import baselines
 from services.usecases.context import Context
+from services.usecases.runs import baselines
 from tailrace.v1 import baseline_pb2, baseline_pb2_grpc
 
 

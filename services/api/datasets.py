@@ -9,7 +9,7 @@ from services.api.rpc import Rpc, Uploads, upload_data
 from services.domain.content.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import datasets
+from services.usecases.content import datasets
 from services.usecases.context import Context
 from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 

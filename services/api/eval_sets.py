@@ -9,7 +9,7 @@ from services.api.rpc import Rpc, Uploads, upload_data
 from services.domain.content.eval_set import EvalSetHeader
 from services.domain.errors import InvalidInput
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import eval_sets
+from services.usecases.content import eval_sets
 from services.usecases.context import Context
 from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
 

@@ -6,7 +6,7 @@ from services.api.convert.content import files_from_proto, model_to_proto
 from services.api.rpc import Rpc
 from services.meanwhile import apart
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import models
+from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.v1 import model_pb2, model_pb2_grpc
 

@@ -12,7 +12,7 @@ import grpc.aio
 from services.domain.errors import InvalidInput, Unavailable
 from services.settings import Settings
 from services.storage.blobs.store import CHUNK_BYTES
-from services.usecases.quota import OpenStreams
+from services.usecases.runs.quota import OpenStreams
 
 T = TypeVar("T")
 

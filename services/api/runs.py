@@ -14,9 +14,9 @@ from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
 from services.meanwhile import apart
 from services.storage.engine.columns import DEFAULT_PROJECT
-from services.usecases import cancel, compare, create, follow, read, retry, watch
 from services.usecases.context import Context
-from services.usecases.quota import OpenStreams
+from services.usecases.runs import cancel, compare, create, follow, read, retry, watch
+from services.usecases.runs.quota import OpenStreams
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
 

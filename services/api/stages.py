@@ -23,17 +23,17 @@ from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
 from services.meanwhile import apart
-from services.usecases.acquire import Answer, Continue, Order, Stop, acquire_stage
-from services.usecases.complete import complete_stage
-from services.usecases.confirm import confirm_dispatch
 from services.usecases.context import Context
-from services.usecases.fail import fail_stage
-from services.usecases.heartbeat import Heartbeat, worker_heartbeat
-from services.usecases.inputs import NamedInput
-from services.usecases.publish import MAX_MESSAGES, Batch, publish_events
-from services.usecases.register import register_worker
-from services.usecases.release import release_stage
-from services.usecases.watch import draining
+from services.usecases.fleet.heartbeat import Heartbeat, worker_heartbeat
+from services.usecases.fleet.register import register_worker
+from services.usecases.runs.watch import draining
+from services.usecases.stages.acquire import Answer, Continue, Order, Stop, acquire_stage
+from services.usecases.stages.complete import complete_stage
+from services.usecases.stages.confirm import confirm_dispatch
+from services.usecases.stages.fail import fail_stage
+from services.usecases.stages.inputs import NamedInput
+from services.usecases.stages.publish import MAX_MESSAGES, Batch, publish_events
+from services.usecases.stages.release import release_stage
 from tailrace.protomap import from_mapping
 from tailrace.v1 import run_pb2, run_spec_pb2, stage_pb2, stage_pb2_grpc
 

@@ -8,8 +8,8 @@ from services.api.convert.run import worker_to_proto
 from services.api.convert.shorten import fitted
 from services.api.rpc import Rpc
 from services.domain.worker import parse_worker_name
-from services.usecases import fleet
 from services.usecases.context import Context
+from services.usecases.fleet import workers
 from tailrace.v1 import worker_pb2, worker_pb2_grpc
 
 
@@ -23,7 +23,7 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         self, request: worker_pb2.ListWorkersRequest, context: Rpc
     ) -> worker_pb2.ListWorkersResponse:
         """Workers, by name."""
-        found, token = await fleet.list_workers(
+        found, token = await workers.list_workers(
             self._context,
             size=request.page_size,
             token=request.page_token,
@@ -38,33 +38,33 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     ) -> worker_pb2.Worker:
         """A worker."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await fleet.get_worker(self._context, worker_id))
+        return worker_to_proto(await workers.get_worker(self._context, worker_id))
 
     async def DrainWorker(
         self, request: worker_pb2.DrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
         """Let a worker finish what it runs and take no more."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await fleet.drain_worker(self._context, worker_id))
+        return worker_to_proto(await workers.drain_worker(self._context, worker_id))
 
     async def UndrainWorker(
         self, request: worker_pb2.UndrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
         """Let a drained worker take stages again."""
         worker_id = parse_worker_name(request.name, "name")
-        return worker_to_proto(await fleet.undrain_worker(self._context, worker_id))
+        return worker_to_proto(await workers.undrain_worker(self._context, worker_id))
 
     async def ForgetWorker(
         self, request: worker_pb2.ForgetWorkerRequest, context: Rpc
     ) -> worker_pb2.ForgetWorkerResponse:
         """Remove a worker that is offline."""
-        await fleet.forget_worker(self._context, parse_worker_name(request.name, "name"))
+        await workers.forget_worker(self._context, parse_worker_name(request.name, "name"))
         return worker_pb2.ForgetWorkerResponse()
 
     async def ListPools(
         self, request: worker_pb2.ListPoolsRequest, context: Rpc
     ) -> worker_pb2.ListPoolsResponse:
         """The pools, by name."""
-        found = await fleet.list_pools(self._context)
+        found = await workers.list_pools(self._context)
         pools = [worker_pb2.Pool(**dataclasses.asdict(pool)) for pool in found]
         return fitted(worker_pb2.ListPoolsResponse(pools=pools))

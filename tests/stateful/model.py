@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from services.domain.directive import Directive, StopReason
-from services.usecases.acquire import Answer, Continue, Order, Stop
+from services.usecases.stages.acquire import Answer, Continue, Order, Stop
 from tailrace.formats.dispatch import TaskId
 
 MAX_ATTEMPTS = 2

@@ -30,13 +30,13 @@ from services.domain.errors import FailedPrecondition, LeaseLost
 from services.domain.run import RUN_TRANSITIONS
 from services.domain.stage import STAGE_TRANSITIONS
 from services.storage.rows import attempts, outbox
-from services.usecases import datasets
-from services.usecases.acquire import Order
-from services.usecases.cancel import cancel_run
-from services.usecases.complete import complete_stage
-from services.usecases.expire import expire_attempt
-from services.usecases.retry import retry_run
-from services.usecases.view import RunView
+from services.usecases.content import datasets
+from services.usecases.runs.cancel import cancel_run
+from services.usecases.runs.retry import retry_run
+from services.usecases.runs.view import RunView
+from services.usecases.stages.acquire import Order
+from services.usecases.stages.complete import complete_stage
+from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.dispatch import TaskId
 from tests.stateful.model import DONE, MAX_ATTEMPTS, STAGES, Lease, RunModel, StageModel
 from tests.unit.services.driver import PROJECT, SPEC, Driver, line

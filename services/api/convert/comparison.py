@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from services.api.convert.run import metric_point, run_to_proto
 from services.api.convert.shorten import fitted
-from services.usecases.compare import Comparison
+from services.usecases.runs.compare import Comparison
 from tailrace.protomap import from_stored
 from tailrace.v1 import run_pb2
 

@@ -24,10 +24,10 @@ from services.domain.names import id_violations
 from services.domain.stage import Progress, StageError
 from services.domain.worker import parse_worker_name
 from services.message_limits import faults
-from services.usecases.acquire import Acquire
-from services.usecases.complete import Completion, Made
-from services.usecases.publish import Batch
-from services.usecases.register import RegisterWorker
+from services.usecases.fleet.register import RegisterWorker
+from services.usecases.stages.acquire import Acquire
+from services.usecases.stages.complete import Completion, Made
+from services.usecases.stages.publish import Batch
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import (
     MAX_ERROR_BYTES,

@@ -15,8 +15,8 @@ from services.domain.run import RunState, Transition
 from services.domain.stage import Attempt, Stage, StageError, StageState
 from services.domain.worker import worker_name
 from services.storage.rows.logs import Head
-from services.usecases.fleet import WorkerView
-from services.usecases.view import RunView, StageView
+from services.usecases.fleet.workers import WorkerView
+from services.usecases.runs.view import RunView, StageView
 from tailrace.protomap import from_stored
 from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2, worker_pb2
 

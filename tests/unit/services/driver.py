@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
 from services.storage.rows import history
-from services.usecases.acquire import Acquire, Answer, Order, acquire_stage
-from services.usecases.complete import Completion, Made, complete_stage
 from services.usecases.context import Context
-from services.usecases.create import CreateRun, create_run
-from services.usecases.fail import fail_stage
-from services.usecases.heartbeat import Directives, Heartbeat, worker_heartbeat
-from services.usecases.publish import Acknowledgement, Batch, publish_events
-from services.usecases.read import get_run
-from services.usecases.register import RegisterWorker, register_worker
-from services.usecases.release import release_stage
-from services.usecases.view import RunView
+from services.usecases.fleet.heartbeat import Directives, Heartbeat, worker_heartbeat
+from services.usecases.fleet.register import RegisterWorker, register_worker
+from services.usecases.runs.create import CreateRun, create_run
+from services.usecases.runs.read import get_run
+from services.usecases.runs.view import RunView
+from services.usecases.stages.acquire import Acquire, Answer, Order, acquire_stage
+from services.usecases.stages.complete import Completion, Made, complete_stage
+from services.usecases.stages.fail import fail_stage
+from services.usecases.stages.publish import Acknowledgement, Batch, publish_events
+from services.usecases.stages.release import release_stage
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.run_spec import StageKind

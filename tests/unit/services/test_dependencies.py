@@ -19,7 +19,7 @@ from services.outbox import Relay
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database, DatabaseSettingError
 from services.storage.rows import outbox
-from services.usecases import datasets
+from services.usecases.content import datasets
 from tailrace.formats.service_url import database_url
 from tests.servers.node import free_port
 from tests.servers.postgres import Postgres

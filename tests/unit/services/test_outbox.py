@@ -18,9 +18,9 @@ from services.broker import Broker
 from services.outbox import Relay
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, outbox, workers
-from services.usecases import datasets
-from services.usecases.cancel import cancel_run
-from services.usecases.expire import expire_attempt, expire_worker
+from services.usecases.content import datasets
+from services.usecases.runs.cancel import cancel_run
+from services.usecases.stages.expire import expire_attempt, expire_worker
 from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import queue_name
 from tests.servers.events import TaskEventListener

@@ -8,8 +8,8 @@ import pytest
 from services.domain.stage import Attempt
 from services.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
 from services.storage.rows import attempts, outbox
-from services.usecases import datasets
-from services.usecases.expire import expire_attempt
+from services.usecases.content import datasets
+from services.usecases.stages.expire import expire_attempt
 from tests.unit.services.driver import PROJECT, Driver, states
 from tests.unit.services.usecases.content import make_context
 

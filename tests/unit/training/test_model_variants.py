@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from services.domain.errors import InvalidInput
-from services.usecases import models
+from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
 from tests.model_variants import LOADS, REFUSED, Folder, write

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.usecases import datasets
+from services.usecases.content import datasets
 from tests.unit.services.driver import PROJECT, Driver
 from tests.unit.services.usecases.content import make_context
 

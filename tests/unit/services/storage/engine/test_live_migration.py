@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import alembic_config, migrate_database
 from services.storage.rows.tables import metadata
-from services.usecases import datasets
+from services.usecases.content import datasets
 from tests.servers.postgres import Postgres
 from tests.unit.services.driver import PROJECT, Driver, line, states
 from tests.unit.services.usecases.content import make_context

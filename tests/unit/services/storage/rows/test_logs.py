@@ -6,7 +6,7 @@ import pytest
 
 from services.domain.event import Channel, LogLine, chain_digest
 from services.storage.rows import logs
-from services.usecases import datasets
+from services.usecases.content import datasets
 from tailrace.formats.dispatch import TaskId
 from tests.unit.services.driver import PROJECT, Driver, line
 from tests.unit.services.usecases.content import make_context

@@ -13,7 +13,7 @@ from services.broker import Chain
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox
 from services.storage.rows.outbox import Entry
-from services.usecases import datasets
+from services.usecases.content import datasets
 from tests.unit.services.driver import PROJECT, Driver
 from tests.unit.services.usecases.content import make_context
 

@@ -10,8 +10,8 @@ from services.domain.run import RunState
 from services.domain.stage import StageState
 from services.storage.engine.columns import utc_now
 from services.storage.rows import whole
-from services.usecases import datasets
-from services.usecases.lifecycle import begin_stage, hold
+from services.usecases.content import datasets
+from services.usecases.runs.lifecycle import begin_stage, hold
 from tests.unit.services.driver import PROJECT, Driver
 from tests.unit.services.usecases.content import make_context
 

@@ -1,0 +1,1 @@
+"""Use cases on datasets, eval sets, models and artifacts."""

@@ -1,0 +1,102 @@
+"""Seeding, importing and exporting datasets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import BinaryIO
+
+from services.domain.content.artifact import Listing
+from services.domain.content.dataset import (
+    DATASET_FILE,
+    MANIFEST_FILE,
+    Dataset,
+    DatasetHeader,
+    DatasetReference,
+)
+from services.domain.content.version import Lines
+from services.domain.errors import NotFound
+from services.storage.rows.datasets import DATASETS
+from services.usecases.content.line_import import LineKind, checked, put, scan
+from services.usecases.content.versions import Versions
+from services.usecases.context import Context
+from tailrace.formats import golden
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.jsonl import LineErrors
+from tailrace.formats.trace import scan_traces
+
+GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word repetitions."
+"""Description of golden-v2."""
+
+VERSIONS = Versions(DATASETS, DatasetReference, "spec.dataset")
+"""Datasets as calls and run specs name them."""
+
+
+def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
+    return (trace.prompt for trace in scan_traces(lines, errors))
+
+
+TRACES = LineKind("dataset", "traces", 1_000_000, "DATASET_TOO_LARGE", _prompts)
+"""What an import of a dataset takes."""
+
+
+async def seed(context: Context, project: str, dataset_id: str) -> Dataset:
+    """Make a built-in dataset; doing it twice changes nothing. Raises ``NotFound``."""
+    if dataset_id != golden.NAME:
+        raise NotFound(
+            "DATASET_NOT_FOUND",
+            f"there is no built-in dataset {dataset_id[:200]!r}; there is: {golden.NAME}",
+        )
+    data = golden.golden_v2_bytes()
+    header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
+    lines = await asyncio.to_thread(scan, TRACES, io.BytesIO(data), threading.Event())
+    manifest = golden.golden_v2_manifest()
+    return await _store(context, project, header, lines, io.BytesIO(data), manifest)
+
+
+async def import_lines(
+    context: Context, project: str, header: DatasetHeader, data: AsyncIterator[bytes]
+) -> Dataset:
+    """Import JSON lines of traces, all or nothing, in bounded memory.
+
+    Content equal to the newest version's returns that version. Raises what :func:`checked` does.
+    """
+    limit = context.settings.max_dataset_bytes
+    async with checked(context, TRACES, data, limit) as (lines, file):
+        manifest = {
+            "name": header.id,
+            "file": DATASET_FILE,
+            "sha256": lines.sha256,
+            "bytes": lines.size_bytes,
+            "traces": lines.count,
+            "distinct_prompts": lines.prompt_count,
+        }
+        return await _store(context, project, header, lines, file, manifest)
+
+
+async def export(context: Context, project: str, name: str) -> AsyncIterator[bytes]:
+    """A version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
+    dataset = await VERSIONS.get(context, project, name)
+    async for chunk in context.blobs.read(dataset.lines.sha256):
+        yield chunk
+
+
+async def _store(
+    context: Context,
+    project: str,
+    header: DatasetHeader,
+    lines: Lines,
+    data: BinaryIO,
+    manifest: dict[str, object],
+) -> Dataset:
+    described = io.BytesIO(f"{canonical_json(manifest)}\n".encode())
+    listing = Listing.of(
+        [
+            await put(context.blobs, DATASET_FILE, data),
+            await put(context.blobs, MANIFEST_FILE, described),
+        ]
+    )
+    async with context.database.write() as conn:
+        return await DATASETS.add(conn, project, header, lines, listing)

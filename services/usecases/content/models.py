@@ -1,0 +1,201 @@
+"""Importing and reading models."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services import model_check
+from services.domain.content.model import Model, folder_violations, parse_model_name
+from services.domain.content.weight_values import has_non_finite
+from services.domain.errors import InvalidInput
+from services.domain.names import description_violations, id_violations
+from services.domain.pages import artifact_size, fitting, text_size
+from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.storage.blobs.store import BlobStore, read_all
+from services.storage.engine.read_cache import for_good
+from services.storage.rows import artifacts
+from services.storage.rows import models as store
+from services.usecases.content.artifacts import checked_listing
+from services.usecases.context import Context
+from tailrace.formats.architectures import TIED_PROBLEM
+from tailrace.formats.listing import FileEntry, listing_violations
+from tailrace.formats.model_check import BEGINNING_BYTES, ModelFiles, TensorPlace
+from tailrace.formats.model_files import document_limit
+from tailrace.formats.model_folder import is_weight_file
+from tailrace.formats.safetensors_header import PREFIX_BYTES, header_length
+from tailrace.formats.schema import Violation
+from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.tokenizer_files import MERGES_FILE, TOKENIZER_FILE, VOCABULARY_FILE
+
+DEFAULT_PAGE = 100
+"""Entries of a page when the request does not say."""
+
+MAX_HEADERS_BYTES = 32 << 20
+"""Most bytes of weight files' headers that are read of one model; it has a problem above."""
+
+MAX_SCANNED_BYTES = 2 << 30
+"""Largest weights whose values an import looks at: it should answer within seconds."""
+
+
+async def import_folder(
+    context: Context,
+    project: str,
+    model_id: str,
+    description: str,
+    files: Sequence[FileEntry],
+) -> Model:
+    """Register a folder whose files are uploaded; the same id and files return the model there is.
+
+    Raises ``InvalidInput`` (every unfit field and file), ``FailedPrecondition`` (BLOB_MISSING) and
+    ``AlreadyExists`` (the id has other files).
+    """
+    violations = [
+        *id_violations("model_id", model_id),
+        *description_violations("description", description),
+        # Ten thousand paths take long enough to be noticed by others.
+        *await asyncio.to_thread(listing_violations, files),
+        *await asyncio.to_thread(folder_violations, files),
+    ]
+    if violations:
+        raise InvalidInput(violations)
+    listing = await checked_listing(context, files)
+    config_class = await _check_content(context, files)
+    async with context.database.write() as conn:
+        artifact = await artifacts.record(conn, project, listing, ArtifactKind.MODEL)
+        return await store.add(conn, project, model_id, description, config_class, artifact)
+
+
+async def get(context: Context, project: str, name: str) -> Model:
+    """The model ``models/{model}``. Raises ``InvalidInput`` and ``NotFound``."""
+    model_id = parse_model_name(name)
+    async with context.database.read() as conn:
+        return await store.get(conn, project, model_id)
+
+
+def is_imported(source: str | None) -> bool:
+    """Whether a spec's model source was imported here, and is not a preset or one of the hub's."""
+    return source is not None and source.startswith("models/")
+
+
+async def resolve(
+    conn: AsyncConnection, project: str, source: str, field: str = "spec.model.source"
+) -> Model:
+    """The imported model that a run spec names (``models/{model}``).
+
+    Raises ``InvalidInput`` at ``field`` and ``NotFound``.
+    """
+    return await for_good(conn, store.get, project, parse_model_name(source, field))
+
+
+async def list_newest(
+    context: Context, project: str, *, size: int, token: str
+) -> tuple[list[Model], str]:
+    """A page of models, newest first, and the next page's token. Raises ``InvalidInput``."""
+    position = decode_page_token(token, "models", [datetime, str])
+    after = (position[0], position[1]) if position else None
+    limit = page_size(size, default=DEFAULT_PAGE)
+    async with context.database.read() as conn:
+        rows = await store.page(conn, project, after=after, limit=limit + 1)
+    found = fitting(
+        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
+    )
+    if len(found) == len(rows):
+        return found, ""
+    last = found[-1]
+    return found, encode_page_token([last.create_time, last.model_id], "models")
+
+
+async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
+    """Return the architecture of an uploaded model, in which nothing may be wrong.
+
+    Raises ``InvalidInput`` naming everything that is.
+    """
+    uploaded = _Uploaded(context.blobs, files)
+    # A folder may hold a hundred megabytes to be read: a few at a time.
+    async with context.model_checks:
+        found = await model_check.check(await uploaded.read())
+        violations = [uploaded.violation(path, problem) for path, problem in found.problems]
+        if not violations:
+            violations = [v async for v in _check_values(uploaded, found)]
+    if violations:
+        raise InvalidInput(violations)
+    return found.architecture
+
+
+async def _check_values(
+    uploaded: _Uploaded, found: model_check.Findings
+) -> AsyncIterator[Violation]:
+    if found.equal is not None:
+        digests = [await uploaded.digest(place) for place in found.equal]
+        if digests[0] != digests[1]:
+            yield uploaded.violation(None, TIED_PROBLEM)
+    if sum(place.size for _, place in found.values.values()) > MAX_SCANNED_BYTES:
+        return  # The stage looks before it begins.
+    for name, (dtype, place) in found.values.items():
+        if not await uploaded.is_finite(dtype, place):
+            problem = (
+                f"{name} holds values that are NaN or infinite: the model is damaged; take an "
+            )
+            yield uploaded.violation(place.path, f"{problem}earlier checkpoint, or fetch it again")
+
+
+class _Uploaded:
+    """Uploaded files by path."""
+
+    def __init__(self, blobs: BlobStore, files: Sequence[FileEntry]) -> None:
+        self._blobs = blobs
+        self._files = {file.path: file for file in files}
+        self._places = {file.path: i for i, file in enumerate(files)}
+
+    def violation(self, path: str | None, problem: str) -> Violation:
+        """Return what is wrong with one file's content, or with the folder."""
+        if path is None or path not in self._places:
+            return Violation("files", f"{path} {problem}" if path else problem)
+        return Violation(f"files[{self._places[path]}]", f"{path!r} {problem}")
+
+    async def read(self) -> ModelFiles:
+        """Read the small files, and the beginning of every file of weights."""
+        unread = (VOCABULARY_FILE, MERGES_FILE) if TOKENIZER_FILE in self._files else ()
+        documents = {
+            path: await read_all(self._blobs, file.sha256, limit)
+            for path, file in self._files.items()
+            if (limit := document_limit(path)) is not None and path not in unread
+        }
+        headers: dict[str, bytes] = {}
+        for path, file in self._files.items():
+            if is_weight_file(path) and sum(map(len, headers.values())) <= MAX_HEADERS_BYTES:
+                headers[path] = await self._beginning(file)
+        sizes = {path: file.size_bytes for path, file in self._files.items()}
+        return ModelFiles(sizes, documents, headers)
+
+    async def digest(self, place: TensorPlace) -> bytes:
+        """Return the sha256 of a tensor's bytes."""
+        digest = hashlib.sha256()
+        if place.size:
+            sha256 = self._files[place.path].sha256
+            async for chunk in self._blobs.read(sha256, place.start, place.size):
+                await asyncio.to_thread(digest.update, chunk)
+        return digest.digest()
+
+    async def is_finite(self, dtype: str, place: TensorPlace) -> bool:
+        """Return whether all values of a tensor are finite."""
+        if place.size == 0:
+            return True
+        sha256 = self._files[place.path].sha256
+        async for chunk in self._blobs.read(sha256, place.start, place.size):
+            if await asyncio.to_thread(has_non_finite, dtype, chunk):
+                return False
+        return True
+
+    async def _beginning(self, file: FileEntry) -> bytes:
+        prefix = await read_all(self._blobs, file.sha256, BEGINNING_BYTES)
+        try:
+            length = header_length(prefix, file.size_bytes)
+        except ValueError:
+            return prefix  # The check says what it is.
+        return await read_all(self._blobs, file.sha256, PREFIX_BYTES + length)

@@ -1,0 +1,164 @@
+"""RegisterWorker: let a worker in before it consumes."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any
+
+from services.domain.errors import FailedPrecondition, InvalidInput
+from services.domain.names import id_violations
+from services.domain.worker import Worker, WorkerState, digest, worker_name
+from services.storage.engine.columns import utc_now
+from services.storage.engine.locks import advisory_lock
+from services.storage.rows import attempts, workers
+from services.usecases.context import Context
+from services.usecases.stages.expire import expire_attempt
+from services.wakeups import OUTBOX
+from tailrace.formats.catalog import JUDGES
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.limits import MAX_JUDGES, MAX_POOLS, MAX_SLOTS
+from tailrace.formats.schema import Violation
+
+SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
+"""The protocol versions that are spoken here: this one and the one before."""
+
+
+MIN_INSTANCE_ID = 16
+"""Shortest instance id: whoever guesses it takes the worker's name over."""
+
+
+@dataclass(frozen=True)
+class RegisterWorker:
+    """What a worker says of itself."""
+
+    worker_id: str
+    hostname: str
+    pools: list[str]
+    slots: list[dict[str, Any]]
+    """Plain data as in the API."""
+    versions: dict[str, str]
+    judges: dict[str, str]
+    """Judges beside the built-in ones, with their versions."""
+    protocol_version: int
+    instance_id: str
+    """Secret of the installation that the name is bound to."""
+    new_process: bool
+    """Whether the process executes nothing yet."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a registered worker learns."""
+
+    secret: str
+    """Goes with its heartbeats and deliveries; a later registration makes another."""
+    drained: bool
+    """Whether an operator's drain is in force."""
+
+
+async def register_worker(context: Context, command: RegisterWorker) -> Registration:
+    """Store the worker in place of an earlier one of the same id.
+
+    Attempts that an earlier process executed under this name end at once if the process is a new
+    one. Raises ``InvalidInput`` and ``FailedPrecondition`` (PROTOCOL_UNSUPPORTED,
+    WORKER_NAME_TAKEN).
+    """
+    _check(command)
+    if command.protocol_version not in SUPPORTED_PROTOCOLS:
+        known = " and ".join(str(version) for version in SUPPORTED_PROTOCOLS)
+        raise FailedPrecondition(
+            "PROTOCOL_UNSUPPORTED",
+            f"the worker speaks protocol {command.protocol_version}, this control plane {known}: "
+            "install the same version of tailrace on both",
+        )
+    secret = secrets.token_urlsafe(32)
+    now = utc_now()
+    worker = Worker(
+        worker_id=command.worker_id,
+        state=WorkerState.ONLINE,
+        hostname=command.hostname,
+        pools=command.pools,
+        slots=command.slots,
+        versions=command.versions,
+        judges=command.judges,
+        protocol_version=command.protocol_version,
+        heartbeats=0,
+        register_time=now,
+        heartbeat_time=now,
+        instance_digest=digest(command.instance_id),
+        secret_digest=digest(secret),
+        drained=False,
+    )
+    async with context.database.write() as conn:
+        # A name that is new has no row to lock.
+        await advisory_lock(conn, f"worker {command.worker_id}")
+        before = (await workers.hold(conn, [command.worker_id])).get(command.worker_id)
+        if before is not None:
+            _require_own(before, command)
+            state = WorkerState.DRAINING if before.drained else WorkerState.ONLINE
+            worker = replace(worker, state=state, drained=before.drained)
+        await workers.register(conn, worker)
+        orphans = await attempts.running(conn, command.worker_id) if command.new_process else []
+    reason = (
+        f"{worker_name(command.worker_id)} was started again while it executed this: its last "
+        "process ended without a report"
+    )
+    for orphan in orphans:
+        await expire_attempt(context, orphan, reason)
+    context.wakeups.wake(OUTBOX)
+    return Registration(secret, worker.drained)
+
+
+def _require_own(before: Worker, command: RegisterWorker) -> None:
+    """Raise ``FailedPrecondition`` where a live worker of another instance has the name."""
+    is_free = before.state is WorkerState.OFFLINE or not before.instance_digest
+    if is_free or before.is_instance(command.instance_id, command.hostname):
+        return
+    raise FailedPrecondition(
+        "WORKER_NAME_TAKEN",
+        f"{worker_name(command.worker_id)} is a live worker on host {before.hostname!r}, so "
+        f"this one on host {command.hostname!r} needs another name (TAILRACE_WORKER_NAME); to take "
+        "the name over, stop that worker and wait until it is OFFLINE",
+    )
+
+
+def _check(command: RegisterWorker) -> None:
+    found = id_violations("worker_id", command.worker_id)
+    if not MIN_INSTANCE_ID <= len(command.instance_id) <= 128:
+        found.append(Violation("instance_id", f"must have {MIN_INSTANCE_ID} to 128 characters"))
+    if len(command.hostname) > 256:
+        found.append(Violation("hostname", "has more than 256 characters"))
+    if not 1 <= len(command.pools) <= MAX_POOLS:
+        found.append(Violation("pools", f"must name 1 to {MAX_POOLS} pools"))
+    for i, pool in enumerate(command.pools):
+        found += id_violations(f"pools[{i}]", pool)
+    if not 1 <= len(command.slots) <= MAX_SLOTS:
+        found.append(Violation("slots", f"must name 1 to {MAX_SLOTS} slots"))
+    seen: set[str] = set()
+    for i, slot_id in enumerate(slot.get("id", "") for slot in command.slots):
+        if slot_id in seen:
+            found.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
+        seen.add(slot_id)
+        found += id_violations(f"slots[{i}].id", slot_id)
+    if len(command.versions) > 64 or any(len(v) > 256 for v in command.versions.values()):
+        found.append(Violation("versions", "at most 64 entries of at most 256 characters"))
+    found += _judge_violations(command.judges)
+    if found:
+        raise InvalidInput(found)
+
+
+def _judge_violations(judges: dict[str, str]) -> list[Violation]:
+    if len(judges) > MAX_JUDGES:
+        return [Violation("judges", f"has {len(judges)} entries, at most {MAX_JUDGES} allowed")]
+    found = []
+    for name, version in judges.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+            form = "is no judge's name: 1-63 of a-z, 0-9 and '_', a letter first"
+            found.append(Violation("judges", f"{name[:200]!r} {form}"))
+        elif name in JUDGES:
+            found.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
+        if not 1 <= len(version) <= 63:
+            found.append(Violation("judges", f"the version of {name[:200]!r} has 1-63 characters"))
+    return found

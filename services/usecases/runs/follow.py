@@ -1,0 +1,174 @@
+"""StreamLogs and StreamMetrics: read a channel of a run by cursor, and wait for more."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.cursor import Cursor, decode_cursor
+from services.domain.errors import InvalidInput
+from services.domain.event import Channel
+from services.domain.run import RUN_TERMINAL, Run
+from services.domain.stage import Attempt, AttemptState, Stage
+from services.storage.rows import attempts, logs, runs, stages
+from services.usecases.context import Context
+from services.usecases.runs.watch import draining
+from tailrace.formats.dispatch import TaskId
+
+CHUNKS_PER_READ = 4
+"""Chunks that are read, and so held in memory for one reader, at a time."""
+
+
+@dataclass(frozen=True)
+class Follow:
+    """What to read and how far."""
+
+    channel: Channel
+    cursor: str
+    """Where to continue; empty for the start."""
+    follow: bool
+    """Whether to wait for more until the run is terminal."""
+    stage: str = ""
+    """Only this stage; empty for all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Consecutive records of one attempt, or its end, or both; shared among who follows."""
+
+    stage_id: str
+    attempt: int
+    first_sequence: int
+    """Sequence of the first record."""
+    records: list[list[Any]]
+    """Plain data, see :mod:`services.domain.event`."""
+    cursor: Cursor
+    """The place after them."""
+    end: logs.Head | None = None
+    """Set when the attempt's channel is complete."""
+    cached_from: str = ""
+    """The stage whose result was reused, where that is why nothing ran; with attempt 0."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one look at the store found."""
+
+    pieces: list[Piece]
+    caught_up: bool
+    """Whether there was nothing more to read."""
+    ended: bool
+    """Whether there will never be."""
+
+
+async def follow(
+    context: Context, project: str, run_id: str, command: Follow
+) -> AsyncIterator[Piece]:
+    """Yield what lies after the cursor, in order, each record exactly once.
+
+    It always reads the store; a wake-up only says when. Raises ``NotFound``, ``InvalidInput``
+    (cursor, stage), and ``Unavailable`` when the server drains.
+    """
+    cursor = decode_cursor(command.cursor)
+    async with context.database.read() as conn:
+        run = await runs.get(conn, project, run_id)
+        known = [stage.stage_id for stage in await stages.of_run(conn, run.uid)]
+    if command.stage and command.stage not in known:
+        raise InvalidInput.field(
+            "stage", f"{run.name} has no stage {command.stage!r}; it has {', '.join(known)}"
+        )
+    with context.wakeups.subscribe(run.uid) as subscription:
+        while True:
+            step = await _shared_look(context, run, command, cursor)
+            for piece in step.pieces:
+                cursor = piece.cursor
+                yield piece
+            if step.caught_up and (step.ended or not command.follow):
+                return
+            if context.shutdown.begun:
+                raise draining()
+            if step.caught_up:
+                await subscription.wait(context.settings.poll_seconds)
+
+
+async def _shared_look(context: Context, run: Run, command: Follow, cursor: Cursor) -> _Step:
+    """One look for all who follow the run from the same place and were woken as often."""
+
+    async def look() -> _Step:
+        async with context.database.read() as conn:
+            return await _look(conn, run, command, cursor)
+
+    woken = context.wakeups.wakes(run.uid)
+    key = (run.uid, woken, command.channel, command.stage, cursor)
+    return await context.reads.read(key, look)
+
+
+async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor) -> _Step:
+    """The next pieces, of one attempt at a time, within one state of the database."""
+    now = await runs.by_uid(conn, run.uid)
+    ended = now is None or now.state in RUN_TERMINAL
+    of_run = await stages.of_run(conn, run.uid)
+    tried = await attempts.of_run(conn, run.uid)
+    for stage in of_run:
+        if command.stage and stage.stage_id != command.stage:
+            continue
+        if stage.cached_from and command.channel is Channel.LOGS:
+            place = Cursor(stage.ordinal)
+            if place.past() > cursor:
+                return _Step([_reused(stage, place)], caught_up=False, ended=ended)
+            continue
+        for attempt in await _attempts(conn, stage, tried):
+            place = Cursor(attempt.ordinal, attempt.number)
+            if place.past() <= cursor:
+                continue
+            pieces = await _read(conn, attempt, command.channel, max(place, cursor))
+            if pieces:
+                return _Step(pieces, caught_up=False, ended=ended)
+    return _Step([], caught_up=True, ended=ended)
+
+
+def _reused(stage: Stage, place: Cursor) -> Piece:
+    """The end marker of a log that is empty because nothing ran."""
+    return Piece(
+        stage.stage_id, 0, 1, [], place.past(), logs.Head(0, ""), cached_from=stage.cached_from
+    )
+
+
+async def _attempts(conn: AsyncConnection, stage: Stage, tried: list[Attempt]) -> list[Attempt]:
+    """A stage's attempts; those of the stage whose result it reuses, in its own place."""
+    if not stage.cached_from:
+        return [attempt for attempt in tried if attempt.stage_id == stage.stage_id]
+    return [
+        dataclasses.replace(attempt, ordinal=stage.ordinal)
+        for attempt in await attempts.of_run(conn, stage.cached_run_uid)
+        if attempt.stage_id == stage.stage_id
+    ]
+
+
+async def _read(
+    conn: AsyncConnection, attempt: Attempt, channel: Channel, place: Cursor
+) -> list[Piece]:
+    task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
+    after = place.sequence
+    pieces = []
+    for chunk in await logs.read(conn, task_id, channel, after, CHUNKS_PER_READ):
+        after = chunk.last_sequence
+        cursor = Cursor(attempt.ordinal, attempt.number, after)
+        pieces.append(
+            Piece(attempt.stage_id, attempt.number, chunk.first_sequence, chunk.records, cursor)
+        )
+    head = _head(attempt, channel)
+    if attempt.state is not AttemptState.RUNNING and after >= head.count:
+        cursor = Cursor(attempt.ordinal, attempt.number).past()
+        pieces.append(Piece(attempt.stage_id, attempt.number, after + 1, [], cursor, head))
+    return pieces
+
+
+def _head(attempt: Attempt, channel: Channel) -> logs.Head:
+    if channel is Channel.LOGS:
+        return logs.Head(attempt.log_lines, attempt.log_digest)
+    return logs.Head(attempt.metric_points, attempt.metric_digest)

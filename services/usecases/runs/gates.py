@@ -1,0 +1,92 @@
+"""Gates of a run, checked in the transaction that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.comparison import ItemScores, Judged, compare_items, item_scores
+from services.domain.errors import ResourceExhausted
+from services.domain.gate import (
+    GateOutcome,
+    MissingValueError,
+    Paired,
+    Results,
+    judged_gate,
+    lift_of,
+    measure,
+)
+from services.domain.run import Run, parse_run_name
+from services.domain.stage import Stage
+from services.storage.rows import evaluations, runs, stages
+from services.usecases.runs.lifecycle import Held
+from services.usecases.runs.origin import content_uid
+from tailrace.formats.gate_spec import GateMetric, GateSpec
+from tailrace.formats.results import ComparisonKind
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.schema import parse
+
+
+async def check_gates(conn: AsyncConnection, held: Held) -> list[dict[str, Any]]:
+    """What becomes of each gate of a run whose stages have results; plain data as in the API."""
+    gates = [parse(GateSpec, each, "gate") for each in held.run.resolved_spec.get("gates", [])]
+    return [await _check(conn, held, gate) for gate in gates]
+
+
+async def scores_of(conn: AsyncConnection, run: Run) -> dict[Judged, ItemScores]:
+    """What judges gave to each item of a run. Raises ``ResourceExhausted``."""
+    uid = await content_uid(conn, run, StageKind.JUDGE)
+    rows = await evaluations.verdict_rows(conn, uid)
+    return await asyncio.to_thread(item_scores, rows)
+
+
+async def _check(conn: AsyncConnection, held: Held, gate: GateSpec) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": gate.name}
+    if gate.baseline is not None:
+        result["baseline"] = gate.baseline
+    try:
+        outcome, reason = await _judge(conn, held, gate, result)
+    except (MissingValueError, ResourceExhausted) as error:
+        outcome, reason = GateOutcome.ERROR, str(error)
+    return result | {"outcome": outcome.value, "reason": reason}
+
+
+async def _judge(
+    conn: AsyncConnection, held: Held, gate: GateSpec, result: dict[str, Any]
+) -> tuple[GateOutcome, str]:
+    """The gate's outcome; what was measured on the way goes into ``result``."""
+    results = _results(held.stages)
+    value = measure(gate, results, "the run")
+    result["value"] = value.value
+    baseline = paired = None
+    if gate.baseline is not None:
+        other = await runs.get(conn, held.run.project, parse_run_name(gate.baseline))
+        theirs = _results(await stages.of_run(conn, other.uid))
+        baseline = measure(gate, theirs, gate.baseline)
+        result["baseline_value"] = baseline.value
+        if gate.not_significantly_worse is not None:
+            paired = await _paired(conn, held.run, other, gate)
+    elif gate.metric is GateMetric.LIFT and gate.not_significantly_worse is not None:
+        paired = lift_of(gate, results, "the run")
+    return judged_gate(gate, value, baseline, paired)
+
+
+async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -> Paired:
+    """The run against its baseline, item by item."""
+    ours, theirs = await scores_of(conn, run), await scores_of(conn, other)
+    roles = [gate.model_role.value] if gate.model_role else ["trained", "base"]
+    keys = [Judged(gate.judge or "", gate.eval_set or "", role) for role in roles]
+    mine = next((ours[key] for key in keys if key in ours), None)
+    base = next((theirs[key] for key in keys if key in theirs), None)
+    if mine is None or base is None:
+        raise MissingValueError(f"there are no verdicts of {gate.judge} on {gate.eval_set} in both")
+    found = await asyncio.to_thread(compare_items, keys[0], base, mine, ComparisonKind.BASELINE)
+    items = sum(found.get(name, 0) for name in ("wins", "losses", "ties"))
+    return Paired(items, found.get("difference", 0.0), found.get("p_value", 1.0))
+
+
+def _results(of_run: list[Stage]) -> Results:
+    """The results of the stages by kind."""
+    return {kind: body for stage in of_run for kind, body in (stage.result or {}).items()}

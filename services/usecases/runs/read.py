@@ -1,0 +1,154 @@
+"""GetRun, ListRuns, ListPredictions, ListVerdicts: look without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.domain.errors import InvalidInput
+from services.domain.filter import parse_filter
+from services.domain.pages import fitting, wire_size
+from services.domain.pagination import decode_page_token, encode_page_token, page_size
+from services.domain.stage import Stage
+from services.storage.rows import evaluations, run_pages, runs, stages, whole
+from services.storage.rows.evaluations import Position
+from services.usecases.context import Context
+from services.usecases.runs.origin import content_uid
+from services.usecases.runs.view import RunView, StageView, view_of_whole
+from tailrace.formats.run_spec import StageKind
+
+DEFAULT_RUNS = 50
+"""Runs of a page when the request does not say."""
+
+DEFAULT_EVALUATIONS = 100
+"""Predictions or verdicts of a page when the request does not say."""
+
+
+@dataclass(frozen=True)
+class ListRuns:
+    """Which runs, in which order."""
+
+    filter: str
+    """See :mod:`services.domain.filter`."""
+    order_by: str
+    """``create_time desc`` (also if empty) or ``create_time``."""
+    size: int
+    """Runs wanted; 0 for the default."""
+    token: str
+    """Where to continue."""
+
+
+async def get_run(context: Context, project: str, run_id: str) -> RunView:
+    """A run with its history. Raises ``NotFound``."""
+    async with context.database.read() as conn:
+        run, of_run = await whole.get(conn, project, run_id)
+        return await view_of_whole(conn, run, of_run, with_history=True)
+
+
+async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[list[RunView], str]:
+    """A page of runs without attempts, and the next page's token. Raises ``InvalidInput``."""
+    conditions = parse_filter(command.filter)
+    order = " ".join(command.order_by.split()) or "create_time desc"
+    if order not in ("create_time", "create_time asc", "create_time desc"):
+        raise InvalidInput.field(
+            "order_by", f"must be 'create_time' or 'create_time desc', not {command.order_by!r}"
+        )
+    query = ["runs", command.filter, order]
+    position = decode_page_token(command.token, query, [datetime, str])
+    limit = page_size(command.size, default=DEFAULT_RUNS)
+    async with context.database.read() as conn:
+        found = await run_pages.page(
+            conn,
+            project,
+            conditions,
+            newest_first=order.endswith("desc"),
+            after=None if position is None else (position[0], position[1]),
+            limit=limit + 1,
+        )
+        kept = fitting(found, limit)
+        of_runs = await stages.of_runs(conn, [run.uid for run in kept])
+    sizes = dict(zip((run.uid for _, run in found), (size for size, _ in found), strict=True))
+    kept = fitting([(sizes[run.uid] + _results_size(of_runs[run.uid]), run) for run in kept], limit)
+    views = [
+        RunView(run, [StageView(stage, [], "") for stage in of_runs[run.uid]], []) for run in kept
+    ]
+    if len(kept) == len(found):
+        return views, ""
+    last = kept[-1]
+    return views, encode_page_token([last.create_time, last.uid], query)
+
+
+async def list_predictions(
+    context: Context, project: str, run_id: str, *, eval_set: str, size: int, token: str
+) -> tuple[list[dict[str, Any]], str]:
+    """A page of predictions, plain data, and the next page's token.
+
+    Raises ``InvalidInput`` and ``NotFound``.
+    """
+    _check_text("eval_set", eval_set)
+    query = ["predictions", run_id, eval_set]
+    after = decode_page_token(token, query, [str, str, str, int])
+    limit = page_size(size, default=DEFAULT_EVALUATIONS)
+    async with context.database.read() as conn:
+        run = await runs.get(conn, project, run_id)
+        uid = await content_uid(conn, run, StageKind.INFER)
+        rows = await evaluations.page_predictions(
+            conn, uid, eval_set=eval_set, after=_position(after), limit=limit + 1
+        )
+    return _page(rows, limit, query)
+
+
+async def list_verdicts(
+    context: Context,
+    project: str,
+    run_id: str,
+    *,
+    eval_set: str,
+    judge: str,
+    outcome: str,
+    size: int,
+    token: str,
+) -> tuple[list[dict[str, Any]], str]:
+    """A page of verdicts, plain data, and the next page's token.
+
+    ``outcome`` is that of the API in lower case, empty for all. Raises ``InvalidInput`` and
+    ``NotFound``.
+    """
+    _check_text("eval_set", eval_set)
+    _check_text("judge", judge)
+    query = ["verdicts", run_id, eval_set, judge, outcome]
+    after = decode_page_token(token, query, [str, str, str, int, str])
+    limit = page_size(size, default=DEFAULT_EVALUATIONS)
+    async with context.database.read() as conn:
+        run = await runs.get(conn, project, run_id)
+        rows = await evaluations.page_verdicts(
+            conn,
+            await content_uid(conn, run, StageKind.JUDGE),
+            wanted={"eval_set": eval_set, "judge": judge, "outcome": outcome},
+            after=_position(after),
+            limit=limit + 1,
+        )
+    return _page(rows, limit, query)
+
+
+def _results_size(of_run: Sequence[Stage]) -> int:
+    return sum(wire_size(str((stage.result, stage.error))) for stage in of_run)
+
+
+def _check_text(field: str, text: str) -> None:
+    if "\0" in text:
+        raise InvalidInput.field(field, "contains a NUL character")
+
+
+def _page(
+    rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
+) -> tuple[list[dict[str, Any]], str]:
+    kept = fitting([(wire_size(str(row[1])), row) for row in rows], limit)
+    token = encode_page_token(kept[-1][0], query) if len(kept) < len(rows) else ""
+    return [body for _, body in kept], token
+
+
+def _position(after: list[Any] | None) -> Position | None:
+    return None if after is None else tuple(after)

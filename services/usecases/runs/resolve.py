@@ -1,0 +1,148 @@
+"""What a run spec names, looked up: versions are fixed and everything exists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.baseline import parse_baseline_name
+from services.domain.errors import InvalidInput, NotFound
+from services.domain.run import parse_run_name
+from services.storage.rows import baselines, runs, workers
+from services.usecases.content import datasets, eval_sets, models
+from services.usecases.runs.origin import predicted
+from tailrace.formats import catalog
+from tailrace.formats.infer_spec import is_imported
+from tailrace.formats.run_spec import GateSpec, RunSpec
+from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
+from tailrace.formats.wording import unknown_name
+
+_OF_PREDICTIONS = ("dataset", "model", "train", "infer")
+"""Blocks that a run of predictions takes from the run that made them."""
+
+
+async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
+    """The spec with versions, baselines and the origin of predictions fixed.
+
+    Raises ``InvalidInput``, ``NotFound`` (dataset, eval set, model, run, baseline) and
+    ``FailedPrecondition`` (NO_PREDICTIONS).
+    """
+    violations = await unknown_judges(conn, [judge.name for judge in spec.judges])
+    if violations:
+        raise InvalidInput(violations)
+    if spec.predictions is not None:
+        spec = await _with_origin(conn, project, spec, spec.predictions)
+    spec = await _with_eval_sets(conn, project, spec)
+    for i, judge in enumerate(spec.judges):
+        backend = judge.backend()
+        if backend is not None and backend.model and models.is_imported(backend.model):
+            field = f"spec.judges[{i}].{judge.name}.backend.model"
+            await models.resolve(conn, project, backend.model, field)
+        if judge.pairwise is not None and judge.pairwise.baseline is not None:
+            field = f"spec.judges[{i}].pairwise.baseline"
+            await predicted(conn, project, judge.pairwise.baseline, field)
+    gates = [
+        await _with_run(conn, project, gate, f"spec.gates[{i}].baseline")
+        for i, gate in enumerate(spec.gates)
+    ]
+    spec = dataclasses.replace(spec, gates=gates)
+    source = spec.model.source if spec.model else None
+    if source is not None and models.is_imported(source):
+        await models.resolve(conn, project, source)
+    if spec.dataset is None:
+        return spec
+    dataset = await datasets.VERSIONS.resolve(conn, project, spec.dataset)
+    _check_split(spec, dataset.lines.prompt_count)
+    return dataclasses.replace(spec, dataset=dataset.reference)
+
+
+async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
+    """What is wrong with judges' names: each must be built in, or one that a live worker has."""
+    if all(name in catalog.JUDGES for name in names):
+        return []
+    foreign = {name for worker in await workers.live(conn) for name in worker.judges}
+    known = (*catalog.JUDGES, *sorted(foreign))
+    problems = [unknown_name(name, known) for name in names]
+    return [
+        Violation(f"spec.judges[{i}].name", problem)
+        for i, problem in enumerate(problems)
+        if problem
+    ]
+
+
+async def _with_origin(
+    conn: AsyncConnection, project: str, spec: RunSpec, predictions: str
+) -> RunSpec:
+    """The spec with the blocks that say how the predictions were made."""
+    given = [name for name in _OF_PREDICTIONS if getattr(spec, name) is not None]
+    if given:
+        comes = "comes from the run of predictions: leave it out"
+        raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
+    run, _ = await predicted(conn, project, predictions)
+    origin = {name: run.resolved_spec.get(name) for name in _OF_PREDICTIONS}
+    imported = filter(is_imported, run.resolved_spec["infer"]["eval_sets"])
+    spec = _gated(spec, {name.partition("@")[0]: name for name in imported})
+    try:
+        return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})
+    except SpecError as error:
+        found = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
+        raise InvalidInput(found) from error
+
+
+async def _with_eval_sets(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
+    """The spec with the versions of imported eval sets fixed, in its gates too."""
+    if spec.infer is None:
+        return spec
+    fixed: dict[str, str] = {}
+    for i, name in enumerate(spec.infer.eval_sets):
+        field = f"spec.infer.eval_sets[{i}]"
+        imported = is_imported(name)
+        found = await eval_sets.VERSIONS.resolve(conn, project, name, field) if imported else None
+        reference = name if found is None else found.reference
+        if reference in fixed.values():
+            raise InvalidInput.field(field, f"{reference} is named twice")
+        fixed[name] = reference
+    infer = dataclasses.replace(spec.infer, eval_sets=[*fixed.values()])
+    return dataclasses.replace(_gated(spec, fixed), infer=infer)
+
+
+def _gated(spec: RunSpec, names: Mapping[str, str]) -> RunSpec:
+    """The spec with the eval sets of its gates under other names."""
+    gates = [
+        dataclasses.replace(gate, eval_set=names.get(gate.eval_set, gate.eval_set))
+        if gate.eval_set is not None
+        else gate
+        for gate in spec.gates
+    ]
+    return dataclasses.replace(spec, gates=gates)
+
+
+async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: str) -> GateSpec:
+    """The gate with the run that its baseline names now."""
+    if gate.baseline is None:
+        return gate
+    try:
+        if gate.baseline.startswith("runs/"):
+            run = await runs.get(conn, project, parse_run_name(gate.baseline, field))
+            return dataclasses.replace(gate, baseline=run.name)
+        baseline_id = parse_baseline_name(gate.baseline, field)
+        found = await baselines.get(conn, project, baseline_id)
+    except NotFound as error:
+        # A spec has several gates, and the run that is created has a name of its own.
+        raise NotFound(error.reason, f"{field}: {error.message}", **error.metadata) from error
+    return dataclasses.replace(gate, baseline=found.run)
+
+
+def _check_split(spec: RunSpec, prompts: int) -> None:
+    if spec.train is None or spec.train.eval_fraction == 0:
+        return
+    held_out = round(spec.train.eval_fraction * prompts)
+    if 0 < held_out < prompts:
+        return
+    part = "held-out" if held_out == 0 else "train"
+    raise InvalidInput.field(
+        "spec.train.eval_fraction",
+        f"leaves the {part} part empty: {spec.dataset} has {prompts} distinct prompts",
+    )

@@ -1,0 +1,77 @@
+"""RetryRun: queue a failed or cancelled run again from its first stage without a result."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.errors import FailedPrecondition, InvalidInput
+from services.domain.run import RunState
+from services.domain.stage import StageState, next_unfinished
+from services.storage.rows import requests, runs
+from services.usecases.context import Context
+from services.usecases.runs.create import repeated_request, request_id_violations
+from services.usecases.runs.lifecycle import Held, hold, move_run, move_stage, queue_stage
+from services.usecases.runs.view import RunView, view
+from services.wakeups import OUTBOX
+from tailrace.formats.canonical import sha256_json
+
+METHOD = "RetryRun"
+"""Under which request ids are remembered."""
+
+_REASON = "retried by request"
+
+
+async def retry_run(context: Context, project: str, run_id: str, request_id: str) -> RunView:
+    """Queue a new attempt of the first unfinished stage and raise its attempt limit.
+
+    Results that are there stay. Raises ``InvalidInput`` (request_id), ``NotFound``,
+    ``AlreadyExists`` (REQUEST_ID_REUSED) and ``FailedPrecondition`` (RUN_NOT_RETRYABLE).
+    """
+    if violations := request_id_violations(request_id):
+        raise InvalidInput(violations)
+    digest = sha256_json({"run_id": run_id})
+    async with context.database.write() as conn:
+        if request_id:
+            repeated = await repeated_request(conn, project, METHOD, request_id, digest)
+            if repeated is not None:
+                return await view(conn, repeated)
+        found = await runs.get(conn, project, run_id)
+        held = await hold(conn, found.uid)
+        if held is None:
+            raise RuntimeError(f"run {found.uid} vanished")
+        if held.run.state not in (RunState.FAILED, RunState.CANCELLED):
+            raise FailedPrecondition(
+                "RUN_NOT_RETRYABLE",
+                f"{found.name} is {held.run.state}: only FAILED and CANCELLED runs are retried",
+            )
+        held = await _queue_again(conn, held)
+        if request_id:
+            request = requests.Request(digest, found.uid)
+            await requests.add_request(conn, project, METHOD, request_id, request)
+        retried = await view(conn, held.run)
+    context.wakeups.wake(OUTBOX, found.uid)
+    return retried
+
+
+async def _queue_again(conn: AsyncConnection, held: Held) -> Held:
+    stage = next_unfinished(held.stages)
+    if stage is None:
+        # Cancelled while its last stage completed: every result is there.
+        raise FailedPrecondition(
+            "RUN_NOT_RETRYABLE", f"{held.run.name} has every result: nothing to run again"
+        )
+    held = await move_run(conn, held, RunState.QUEUED, _REASON, end_time=None)
+    for later in held.stages:
+        if later.ordinal > stage.ordinal and later.state is StageState.CANCELLED:
+            held = await move_stage(conn, held, later, StageState.PENDING, _REASON, end_time=None)
+    more = held.run.resolved_spec["retry"]["max_attempts"]
+    return await queue_stage(
+        conn,
+        held,
+        stage,
+        _REASON,
+        first=True,
+        attempt=stage.attempt + 1,
+        max_attempts=stage.failures + more,
+        progress=None,
+    )

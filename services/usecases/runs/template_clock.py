@@ -1,0 +1,80 @@
+"""The day that the chat templates of a run read, fixed when it is created."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Hashable, Iterator
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.storage.blobs.store import BlobStore, read_all
+from services.storage.engine.read_cache import for_good
+from services.usecases.content import models
+from tailrace.formats.chat_template import (
+    chat_templates,
+    default_template,
+    is_template_file,
+    template_reads_clock,
+)
+from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.tokenizer_files import SETTINGS_FILE
+
+_MAX_BYTES = 16 << 20
+"""Most bytes that are read of a file with a template."""
+
+
+async def with_template_date(
+    conn: AsyncConnection, blobs: BlobStore, project: str, spec: RunSpec, now: datetime
+) -> RunSpec:
+    """Return the spec with ``template_date``, or without it where no template asks for it.
+
+    A model of the hub is not here to be looked at, so that only a day that was given is recorded
+    for it. Its stages get the day in any case, and their results say whether it was asked for.
+    """
+    sources = list(_sources(spec))
+    imported = [source for source in sources if models.is_imported(source)]
+    for source in imported:
+        if await _reads_clock(conn, blobs, project, source):
+            day = spec.template_date or now.date().isoformat()
+            return dataclasses.replace(spec, template_date=day)
+    unknown = len(imported) < len(sources)
+    return spec if unknown else dataclasses.replace(spec, template_date=None)
+
+
+def _sources(spec: RunSpec) -> Iterator[str]:
+    """Yield the models whose templates the run renders; predictions of another run render none."""
+    if spec.model is not None and spec.model.source is not None and spec.predictions is None:
+        yield spec.model.source
+    for judge in spec.judges:
+        backend = judge.backend()
+        if backend is not None and backend.model is not None:
+            yield backend.model
+
+
+async def _reads_clock(conn: AsyncConnection, blobs: BlobStore, project: str, source: str) -> bool:
+    model = await models.resolve(conn, project, source)
+    files = tuple(
+        (file.path, file.sha256)
+        for file in model.artifact.listing.files
+        if file.path == SETTINGS_FILE or is_template_file(file.path)
+    )
+    return await for_good(conn, _template_reads_clock, cast("Hashable", blobs), files)
+
+
+async def _template_reads_clock(
+    _: AsyncConnection, blobs: BlobStore, files: tuple[tuple[str, str], ...]
+) -> bool:
+    texts = {
+        path: (await read_all(blobs, sha256, _MAX_BYTES)).decode("utf-8", "replace")
+        for path, sha256 in files
+    }
+    try:
+        settings = json.loads(texts.pop(SETTINGS_FILE, "{}"))
+        template = default_template(chat_templates(settings.get("chat_template"), texts))
+    except (ValueError, AttributeError, RecursionError):
+        # A folder from before imports were checked; its stage says what is wrong with it.
+        return False
+    return template is not None and template_reads_clock(template)

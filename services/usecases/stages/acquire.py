@@ -1,0 +1,233 @@
+"""AcquireStage: answer a broker message with the right to execute, or with what else to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain import lease
+from services.domain.content.artifact import Artifact
+from services.domain.directive import StopReason
+from services.domain.errors import (
+    Aborted,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+)
+from services.domain.lease import LeaseToken
+from services.domain.run import Run, RunState
+from services.domain.stage import (
+    STAGE_DONE,
+    Attempt,
+    AttemptState,
+    Stage,
+    StageState,
+    successor,
+)
+from services.domain.worker import Worker, WorkerState, worker_name
+from services.meanwhile import meanwhile
+from services.storage.engine.columns import utc_now
+from services.storage.rows import artifacts, attempts, outbox
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import Held, begin_stage, hold_for
+from services.usecases.stages.inputs import Inputs, stage_inputs
+from tailrace.formats.dispatch import TaskId
+
+MIN_ACQUIRE_ID = 16
+"""Shortest acquire id: it must not be guessed, a lease's secret comes of it."""
+
+
+@dataclass(frozen=True)
+class Acquire:
+    """One delivery and who got it."""
+
+    task_id: TaskId
+    acquire_id: str
+    worker_id: str
+    slot: str
+    secret: str
+    """What the worker got when it registered."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Execute the stage."""
+
+    lease: LeaseToken
+    run: Run
+    stage: Stage
+    inputs: Inputs
+    checkpoint: Artifact | None
+    successor: TaskId | None
+    """The next stage's task as it stands."""
+
+
+@dataclass(frozen=True)
+class Continue:
+    """The stage is done already and its successor is due: let the chain go on."""
+
+    successor: TaskId
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing to do: end the chain."""
+
+    reason: StopReason
+
+
+Answer = Order | Continue | Stop
+
+Response = TypeVar("Response")
+
+
+async def acquire_stage(
+    context: Context, command: Acquire, respond: Callable[[Answer], Response]
+) -> Response:
+    """Grant a lease by compare-and-set, or say why not; never an error for a late message.
+
+    Returns what ``respond`` makes of the answer, during the commit. The same acquire id gets the
+    same answer again. Raises ``InvalidInput`` and ``NotFound``
+    (WORKER_UNKNOWN).
+    """
+    if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
+        raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
+    async with context.database.write() as conn:
+        worker, held = await hold_for(conn, command.task_id.run_uid, command.worker_id)
+        if worker is None:
+            raise unknown_worker(command.worker_id)
+        if not worker.opens(command.secret):
+            raise foreign_worker(command.worker_id)
+        answer = await _answer(conn, held, command, worker)
+        response = meanwhile(respond, answer)
+    if isinstance(answer, Order):
+        context.wakeups.wake(answer.run.uid)
+    return await response
+
+
+def unknown_worker(worker_id: str) -> NotFound:
+    """The error for a worker that has to register first."""
+    return NotFound("WORKER_UNKNOWN", f"{worker_name(worker_id)} is not registered: register it")
+
+
+def foreign_worker(worker_id: str) -> PermissionDenied:
+    """The error for a call under a name that another process registered since, or this one."""
+    return PermissionDenied(
+        "WORKER_SECRET",
+        f"the call does not carry the secret that {worker_name(worker_id)} got when it registered "
+        "last: register again; where another worker has the name, that is refused with its host",
+    )
+
+
+async def _answer(
+    conn: AsyncConnection, held: Held | None, command: Acquire, worker: Worker
+) -> Answer:
+    stage = None if held is None else held.stage(command.task_id.stage)
+    if held is None or stage is None:
+        return Stop(StopReason.UNKNOWN)
+    if stage.attempt != command.task_id.attempt:
+        return Stop(StopReason.STALE)
+    if stage.state is StageState.RUNNING:
+        return await _repeat(conn, held, stage, command)
+    if held.run.state in (RunState.CANCELLING, RunState.CANCELLED):
+        begun = await attempts.get(conn, command.task_id) is not None
+        return Stop(StopReason.STALE if begun else StopReason.CANCELLED)
+    if stage.state in STAGE_DONE:
+        following = successor(held.stages, stage)
+        if following is not None and following.state is StageState.QUEUED:
+            return Continue(following.task_id)
+        return Stop(StopReason.STALE)
+    if stage.state is not StageState.QUEUED:
+        return Stop(StopReason.STALE)
+    if worker.state is WorkerState.DRAINING:
+        return Stop(StopReason.DRAINING)
+    await _require_slot(conn, stage, command, worker)
+    return await _grant(conn, held, stage, command)
+
+
+async def _require_slot(
+    conn: AsyncConnection, stage: Stage, command: Acquire, worker: Worker
+) -> None:
+    """Raise unless the stage is for a pool of the worker's, and the slot is its own and free."""
+    name = worker_name(command.worker_id)
+    if stage.pool not in worker.pools:
+        pools = ", ".join(worker.pools)
+        raise FailedPrecondition(
+            "POOL_NOT_SERVED", f"the stage is for pool {stage.pool}, and {name} serves {pools}"
+        )
+    if command.slot not in (slot["id"] for slot in worker.slots):
+        raise FailedPrecondition(
+            "SLOT_UNKNOWN", f"{name} did not register slot {command.slot}: register again"
+        )
+    for attempt in await attempts.running(conn, command.worker_id):
+        if attempt.slot == command.slot:
+            raise Aborted(
+                "SLOT_BUSY",
+                f"slot {command.slot} of {name} still has the lease of stage {attempt.stage_id} of "
+                f"run {attempt.run_uid}: report it, or wait until it expires",
+            )
+
+
+async def _repeat(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Answer:
+    attempt = await attempts.get(conn, command.task_id)
+    if attempt is not None and attempt.state is AttemptState.RUNNING:
+        token = lease.derive(command.task_id, command.acquire_id, attempt.lease_salt)
+        if token.opens(attempt.lease_digest):
+            return await _order(conn, held, stage, token)
+    return Stop(StopReason.RUNNING_ELSEWHERE)
+
+
+async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Order:
+    granted = lease.grant(command.task_id, command.acquire_id)
+    now = utc_now()
+    attempt = Attempt(
+        run_uid=stage.run_uid,
+        stage_id=stage.stage_id,
+        ordinal=stage.ordinal,
+        number=stage.attempt,
+        state=AttemptState.RUNNING,
+        worker_id=command.worker_id,
+        slot=command.slot,
+        lease_salt=granted.salt,
+        lease_digest=granted.digest,
+        heartbeats=0,
+        last_event=0,
+        log_lines=0,
+        log_digest="",
+        metric_points=0,
+        metric_digest="",
+        checkpoint_step=0,
+        error=None,
+        answer=None,
+        start_time=now,
+        end_time=None,
+    )
+    reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
+    held = await begin_stage(conn, held, stage, reason, now)
+    await attempts.add(conn, held.run.project, attempt)
+    await outbox.remove(conn, stage.run_uid)
+    return await _order(conn, held, stage, granted.token)
+
+
+async def _order(conn: AsyncConnection, held: Held, stage: Stage, token: LeaseToken) -> Order:
+    run = held.run
+    following = successor(held.stages, stage)
+    return Order(
+        token,
+        run,
+        stage,
+        await stage_inputs(conn, run, held.stages, stage),
+        await _checkpoint(conn, run, stage),
+        None if following is None else following.task_id,
+    )
+
+
+async def _checkpoint(conn: AsyncConnection, run: Run, stage: Stage) -> Artifact | None:
+    """The checkpoint to continue from; nobody has saved one for a first attempt."""
+    if stage.attempt == 1:
+        return None
+    return await artifacts.newest_checkpoint(conn, run.project, run.uid, stage.stage_id)

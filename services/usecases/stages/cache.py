@@ -1,0 +1,139 @@
+"""The stage cache: results of earlier stages with the same inputs, reused without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.cache_key import cache_key
+from services.domain.content.artifact import Artifact, Producer
+from services.domain.run import Run, run_name
+from services.domain.stage import Attempt, Stage, StageState
+from services.storage.blobs.store import BlobStore
+from services.storage.engine.columns import utc_now
+from services.storage.engine.read_cache import once
+from services.storage.rows import artifacts, stages, workers
+from services.storage.rows.stages import Source
+from services.usecases.runs.lifecycle import Held, move_stage
+from services.usecases.stages.inputs import stage_inputs
+from tailrace.formats import catalog
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.stage_job import ArtifactKind
+
+CANDIDATES = 5
+"""Earlier results that are looked at, newest first, for one whose content is still there."""
+
+
+async def stage_key(conn: AsyncConnection, held: Held, stage: Stage) -> str:
+    """The key of a stage whose inputs are there; empty where its run wants no cache.
+
+    Also empty where a judge's version is not known: no live worker has it, or workers differ.
+    """
+    if not held.run.resolved_spec.get("cache", True):
+        return ""
+    judging = stage.kind is StageKind.JUDGE
+    return await _key(conn, held, stage, await once(conn, _judge_versions) if judging else {})
+
+
+async def find_result(
+    conn: AsyncConnection, blobs: BlobStore, run: Run, key: str
+) -> tuple[Source, list[Artifact]] | None:
+    """The newest result under a key, with its artifacts, whose content is whole in the store."""
+    if not key:
+        return None
+    for source in await once(conn, stages.with_key, run.project, key, CANDIDATES):
+        stage = source.stage
+        if _told_date(stage) not in (None, run.template_date):
+            continue
+        made = await artifacts.for_run(
+            conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt
+        )
+        kept = [artifact for artifact in made if artifact.kind is not ArtifactKind.CHECKPOINT]
+        files = {file.sha256: file.size_bytes for each in kept for file in each.listing.files}
+        # Sizes of a few files: the store may be asked while the run is locked.
+        if kept and await blobs.sizes(files) == files:
+            return source, kept
+    return None
+
+
+def _told_date(stage: Stage) -> str | None:
+    """Return the day that the stage's chat templates were told; None where they have no clock."""
+    result = (stage.result or {}).get(stage.kind.value, {})
+    day: str | None = result.get("template_date")
+    return day
+
+
+async def reuse(
+    conn: AsyncConnection, held: Held, stage: Stage, found: tuple[Source, list[Artifact]]
+) -> Held:
+    """Give a stage that never ran an earlier stage's result."""
+    source, made = found
+    run = held.run
+    producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
+    for artifact in made:
+        await artifacts.record(
+            conn, run.project, artifact.listing, artifact.kind, producer=producer
+        )
+    name = f"{run_name(source.run_id)}/stages/{source.stage.stage_id}"
+    return await move_stage(
+        conn,
+        held,
+        stage,
+        StageState.SKIPPED,
+        f"same inputs as {name}",
+        result=source.stage.result,
+        cached_from=name,
+        cached_run_uid=source.stage.run_uid,
+        cache_key=source.stage.cache_key,
+        end_time=utc_now(),
+    )
+
+
+async def kept_key(
+    conn: AsyncConnection, held: Held, stage: Stage, attempt: Attempt, result: dict[str, Any]
+) -> str:
+    """The key under which a result may be reused; empty where it is not what the key says.
+
+    A worker of another release may run other code or judges, and what a judging model could not
+    answer it may answer the next time.
+    """
+    worker = await workers.get(conn, attempt.worker_id)
+    if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
+        return ""
+    if stage.kind is not StageKind.JUDGE or not stage.cache_key:
+        return stage.cache_key
+    scores = result.get("judge", {}).get("scores", [])
+    asking = {"llm_rubric", "pairwise"}
+    if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
+        return ""
+    stated = {score.get("judge", ""): score.get("version", "") for score in scores}
+    built_in = {name: stated.get(name, version) for name, version in catalog.JUDGES.items()}
+    # Other judges go by the package that brings them, as workers tell it: it may have changed
+    # between the queueing, when the key was made, and now.
+    made = await _key(conn, held, stage, worker.judges | built_in)
+    return stage.cache_key if made == stage.cache_key else ""
+
+
+async def _key(conn: AsyncConnection, held: Held, stage: Stage, versions: Mapping[str, str]) -> str:
+    """The key of a stage with judges of these versions; empty where one that it needs has none."""
+    spec = held.run.resolved_spec
+    judges: dict[str, str] = {}
+    if stage.kind is StageKind.JUDGE:
+        names = [judge["name"] for judge in spec["judges"]]
+        judges = {name: versions[name] for name in names if name in versions}
+        if len(judges) < len(names):
+            return ""
+    inputs = await stage_inputs(conn, held.run, held.stages, stage)
+    return cache_key(stage.kind, spec, inputs.digests(), judges)
+
+
+async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
+    """Versions of the judges by name, without those of which live workers have several."""
+    found: dict[str, set[str]] = {}
+    for worker in await workers.live(conn):
+        for name, version in worker.judges.items():
+            found.setdefault(name, set()).add(version)
+    foreign = {name: min(versions) for name, versions in found.items() if len(versions) == 1}
+    return foreign | catalog.JUDGES

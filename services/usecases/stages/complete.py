@@ -1,0 +1,138 @@
+"""CompleteStage: record a result and make the next stage runnable, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Listing, Producer
+from services.domain.errors import FailedPrecondition, InvalidInput
+from services.domain.run import RunState
+from services.domain.stage import AttemptState, StageState
+from services.storage.engine.columns import utc_now
+from services.storage.rows import artifacts, attempts
+from services.usecases.content.artifacts import checked_listing
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import (
+    Leased,
+    end_cancelled,
+    move_stage,
+    open_lease,
+    peek_lease,
+)
+from services.usecases.stages.advance import advance
+from services.usecases.stages.cache import kept_key
+from services.wakeups import OUTBOX
+from tailrace.formats.listing import FileEntry
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.schema import Violation
+from tailrace.formats.stage_job import ArtifactKind
+
+NEEDED = {
+    StageKind.TRAIN: frozenset({ArtifactKind.MODEL}),
+    StageKind.INFER: frozenset({ArtifactKind.PREDICTIONS}),
+    StageKind.JUDGE: frozenset({ArtifactKind.VERDICTS}),
+}
+"""Artifacts without which a stage has no result: later stages and clients read them."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact that the stage made."""
+
+    kind: ArtifactKind
+    files: Sequence[FileEntry]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a worker reports of a stage that succeeded."""
+
+    token: str
+    """The attempt's lease."""
+    result: dict[str, Any]
+    """The stage kind's result under its name (``{"train": {…}}``), plain data."""
+    artifacts: Sequence[Made]
+    last_event_sequence: int
+    """All events up to here must be stored."""
+    successor_task_id: str
+    """The next message of the Celery chain; empty if there is none."""
+
+
+async def complete_stage(context: Context, report: Completion) -> bool:
+    """Record the result; whether the Celery chain goes on.
+
+    Repeating it under the lease that completed gives the same answer. Raises ``LeaseLost``,
+    ``InvalidInput`` and ``FailedPrecondition`` (BLOB_MISSING, EVENTS_MISSING).
+    """
+    async with context.database.read() as conn:
+        attempt = await peek_lease(conn, report.token)
+    if attempt.state is AttemptState.SUCCEEDED:
+        return bool((attempt.answer or {})["continue"])
+    listings = [
+        (made.kind, await checked_listing(context, made.files, f"artifacts[{i}].files"))
+        for i, made in enumerate(report.artifacts)
+    ]
+    async with context.database.write() as conn:
+        leased = await open_lease(conn, report.token)
+        if leased.attempt.state is AttemptState.SUCCEEDED:
+            return bool((leased.attempt.answer or {})["continue"])
+        leased.require_alive()
+        _check(report, leased.stage.kind)
+        if report.last_event_sequence > leased.attempt.last_event:
+            raise FailedPrecondition(
+                "EVENTS_MISSING",
+                f"events are stored up to {leased.attempt.last_event}, not "
+                f"{report.last_event_sequence}: publish the rest first",
+            )
+        proceed = await _complete(conn, context, leased, report, listings)
+    context.wakeups.wake(OUTBOX, leased.held.run.uid)
+    return proceed
+
+
+def _check(report: Completion, kind: StageKind) -> None:
+    found = []
+    if list(report.result) != [kind.value]:
+        given = ", ".join(report.result) or "none"
+        found.append(Violation("result", f"must be that of a {kind} stage, not {given}"))
+    missing = NEEDED[kind] - {made.kind for made in report.artifacts}
+    found += [Violation("artifacts", f"lacks one of kind {lacking}") for lacking in missing]
+    if found:
+        raise InvalidInput(found)
+
+
+async def _complete(
+    conn: AsyncConnection,
+    context: Context,
+    leased: Leased,
+    report: Completion,
+    listings: list[tuple[ArtifactKind, Listing]],
+) -> bool:
+    held, stage, attempt = leased.held, leased.stage, leased.attempt
+    run = held.run
+    producer = Producer(run.uid, run.run_id, stage.stage_id, attempt.number)
+    for kind, listing in listings:
+        await artifacts.record(conn, run.project, listing, kind, producer=producer)
+    now = utc_now()
+    key = await kept_key(conn, held, stage, attempt, report.result)
+    done = {"result": report.result, "error": None, "end_time": now, "cache_key": key}
+    held = await move_stage(conn, held, stage, StageState.SUCCEEDED, "completed", **done)
+    if held.run.state is RunState.CANCELLING:
+        held, proceed = await end_cancelled(conn, held, "cancelled"), False
+    else:
+        held, proceed = await advance(
+            conn,
+            context,
+            held,
+            "its inputs are there",
+            successor_task_id=report.successor_task_id,
+        )
+    ended = await attempts.end(
+        conn, attempt, AttemptState.SUCCEEDED, end_time=now, answer={"continue": proceed}
+    )
+    if not ended:
+        raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
+    return proceed

@@ -1,0 +1,60 @@
+"""Expiry: end an attempt, or mark a worker, whose heartbeats stopped."""
+
+from __future__ import annotations
+
+from services.domain.errors import Code
+from services.domain.stage import Attempt, AttemptState, StageError, StageState
+from services.domain.worker import Worker, worker_name
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts, workers
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import after_failure, hold
+from services.wakeups import OUTBOX
+from tailrace.formats.dispatch import TaskId
+
+
+async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> bool:
+    """End an attempt unless a heartbeat was counted since ``seen`` was read; whether it was so.
+
+    ``reason`` is for people, by default that its heartbeats stopped.
+    """
+    error = StageError(
+        code=Code.UNAVAILABLE,
+        reason="LEASE_EXPIRED",
+        message=reason
+        or f"{worker_name(seen.worker_id)} sent no heartbeat for a whole lease: its process "
+        "or host died, or it cannot reach the control plane",
+        retryable=True,
+    )
+    async with context.database.write() as conn:
+        held = await hold(conn, seen.run_uid)
+        stage = None if held is None else held.stage(seen.stage_id)
+        if held is None or stage is None:
+            return False
+        ended = await attempts.end(
+            conn, seen, AttemptState.EXPIRED, unbeaten=True, error=error, end_time=utc_now()
+        )
+        if not ended:
+            return False
+        if stage.state is not StageState.RUNNING or stage.attempt != seen.number:
+            raise RuntimeError(f"attempt {seen.number} of {stage.task_id} ran beside its stage")
+        await after_failure(conn, held, stage, error)
+    context.notices.attempt_failed(
+        TaskId(seen.run_uid, seen.stage_id, seen.number),
+        stage.kind,
+        stage.pool,
+        seen.worker_id,
+        error.reason,
+    )
+    context.wakeups.wake(OUTBOX, seen.run_uid)
+    return True
+
+
+async def expire_worker(context: Context, seen: Worker) -> bool:
+    """Mark a worker OFFLINE unless it was heard of since ``seen`` was read; whether it was so."""
+    async with context.database.write() as conn:
+        expired = await workers.expire(conn, seen)
+    if expired:
+        context.notices.worker_offline(seen.worker_id)
+        context.wakeups.wake(OUTBOX)
+    return expired

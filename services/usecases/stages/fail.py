@@ -1,0 +1,35 @@
+"""FailStage: record a failed attempt."""
+
+from __future__ import annotations
+
+from services.domain.stage import AttemptState, StageError
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import after_failure, open_lease
+from services.wakeups import OUTBOX
+
+
+async def fail_stage(context: Context, token: str, error: StageError) -> bool:
+    """End the attempt; whether another one is due.
+
+    Repeating it gives the same answer. Raises ``LeaseLost``.
+    """
+    async with context.database.write() as conn:
+        leased = await open_lease(conn, token)
+        if leased.attempt.state is AttemptState.FAILED:
+            return bool((leased.attempt.answer or {})["will_retry"])
+        leased.require_alive()
+        held, will_retry = await after_failure(conn, leased.held, leased.stage, error)
+        ended = await attempts.end(
+            conn,
+            leased.attempt,
+            AttemptState.FAILED,
+            error=error,
+            end_time=utc_now(),
+            answer={"will_retry": will_retry},
+        )
+        if not ended:
+            raise RuntimeError(f"attempt {leased.stage.task_id} ended under the lock")
+    context.wakeups.wake(OUTBOX, held.run.uid)
+    return will_retry

@@ -1,0 +1,146 @@
+"""What a stage reads: artifacts that were imported or that earlier stages made."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Artifact
+from services.domain.run import Run
+from services.domain.stage import Stage
+from services.storage.rows import artifacts
+from services.storage.rows import stages as stage_store
+from services.usecases.content import datasets, eval_sets, models
+from services.usecases.runs.origin import predicted
+from tailrace.formats.infer_spec import is_imported
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.stage_job import ArtifactKind
+
+
+class InputRole(enum.StrEnum):
+    """What an artifact is for, where its kind does not say it; names as in the API."""
+
+    BASE_MODEL = "BASE_MODEL"
+    """The untouched model."""
+    JUDGE_MODEL = "JUDGE_MODEL"
+    """The model that a judge asks."""
+    BASELINE_PREDICTIONS = "BASELINE_PREDICTIONS"
+    """Another run's predictions that a judge compares with."""
+    EVAL_SET = "EVAL_SET"
+    """An imported eval set."""
+
+
+@dataclass(frozen=True)
+class NamedInput:
+    """An artifact and what it is for."""
+
+    role: InputRole
+    judge: str
+    """The judge that needs it; empty where none does."""
+    artifact: Artifact
+    eval_set: str = ""
+    """The eval set's name in the spec, for EVAL_SET."""
+
+
+@dataclass
+class Inputs:
+    """All that a stage reads."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    """What each is for is its kind."""
+    named: list[NamedInput] = field(default_factory=list)
+
+    def digests(self) -> Iterator[tuple[str, str]]:
+        """What each artifact is for, and its digest."""
+        for artifact in self.artifacts:
+            yield artifact.kind.value, artifact.listing.digest
+        for each in self.named:
+            yield f"{each.role}:{each.judge or each.eval_set}", each.artifact.listing.digest
+
+
+async def stage_inputs(
+    conn: AsyncConnection, run: Run, stages: list[Stage], stage: Stage
+) -> Inputs:
+    """The inputs of a stage.
+
+    TRAIN reads the dataset and an imported start model; INFER the trained or imported model, the
+    dataset, the split and imported eval sets; JUDGE the predictions and, for the expected answers,
+    dataset, split and eval sets, which a run of predictions takes from the run that made them. A
+    model of the hub or a preset is no artifact: the stage process gets it by name.
+    """
+    found = Inputs()
+    if "dataset" in run.resolved_spec:
+        found.artifacts.append(
+            await datasets.VERSIONS.artifact(conn, run.project, run.resolved_spec["dataset"])
+        )
+    if stage.kind is not StageKind.TRAIN:
+        await _add_eval_sets(conn, run, found)
+    by_kind = {other.kind: other for other in stages}
+    if stage.kind is StageKind.JUDGE:
+        await _add_judged(conn, run, by_kind, found)
+        return found
+    trained = by_kind.get(StageKind.TRAIN)
+    imported = await _imported(conn, run, run.resolved_spec["model"].get("source"))
+    if stage.kind is StageKind.INFER and trained is not None:
+        found.artifacts += await _made(conn, run, trained, ArtifactKind.MODEL)
+        found.artifacts += await _made(conn, run, trained, ArtifactKind.SPLIT)
+        if run.resolved_spec["infer"].get("include_base"):
+            found.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
+        return found
+    found.artifacts += imported
+    return found
+
+
+async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
+    for name in filter(is_imported, run.resolved_spec["infer"]["eval_sets"]):
+        artifact = await eval_sets.VERSIONS.artifact(conn, run.project, name)
+        found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
+
+
+async def _add_judged(
+    conn: AsyncConnection, run: Run, by_kind: dict[StageKind, Stage], found: Inputs
+) -> None:
+    made_by = run
+    if run.resolved_spec.get("predictions"):
+        made_by, _ = await predicted(conn, run.project, run.resolved_spec["predictions"])
+        of_run = await stage_store.of_run(conn, made_by.uid)
+        by_kind = {other.kind: other for other in of_run}
+    inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
+    found.artifacts += await _made(conn, made_by, inferred, ArtifactKind.PREDICTIONS)
+    found.artifacts += await _made(conn, made_by, trained, ArtifactKind.SPLIT)
+    for judge in run.resolved_spec["judges"]:
+        options = judge.get("llm_rubric") or judge.get("pairwise") or {}
+        await _add_options(conn, run, judge["name"], options, found)
+
+
+async def _add_options(
+    conn: AsyncConnection, run: Run, judge: str, options: dict[str, Any], found: Inputs
+) -> None:
+    for model in await _imported(conn, run, options.get("backend", {}).get("model")):
+        found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge, model))
+    if options.get("baseline"):
+        other, stage = await predicted(conn, run.project, options["baseline"])
+        for artifact in await _made(conn, other, stage, ArtifactKind.PREDICTIONS):
+            found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge, artifact))
+
+
+async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:
+    """The artifact of a model that was imported here; none for one of the hub's or a preset."""
+    if not models.is_imported(source):
+        return []
+    return [(await models.resolve(conn, run.project, source or "")).artifact]
+
+
+async def _made(
+    conn: AsyncConnection, run: Run, stage: Stage | None, kind: ArtifactKind
+) -> list[Artifact]:
+    """What the attempt that gave the stage its result made of a kind."""
+    if stage is None:
+        return []
+    return await artifacts.for_run(
+        conn, run.project, run.uid, stage=stage.stage_id, attempt=stage.attempt, kind=kind
+    )

@@ -1,0 +1,146 @@
+"""PublishEvents: store what a stage process reports, exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.domain.content.artifact import Listing, Producer
+from services.domain.directive import Directive
+from services.domain.errors import InvalidInput, LeaseLost
+from services.domain.event import (
+    Channel,
+    CheckpointSaved,
+    Evaluated,
+    Event,
+    LogLine,
+    MetricPoint,
+)
+from services.domain.run import RunState
+from services.domain.stage import Progress
+from services.storage.rows import artifacts, attempts, evaluations, logs, runs, stages
+from services.usecases.content.artifacts import checked_listing
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import Leased, open_lease, peek_lease
+from tailrace.formats.dispatch import TaskId
+from tailrace.formats.limits import MAX_EVENTS
+from tailrace.formats.stage_job import ArtifactKind
+
+MAX_MESSAGES = 8
+"""Messages that may be stored together; as many as a worker sends without an acknowledgement."""
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
+    """The answer to one batch."""
+
+    sequence: int
+    """All events up to here are durable; the worker continues after it."""
+    directive: Directive
+    """What to do with the stage."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive events of one attempt."""
+
+    token: str
+    """The attempt's lease."""
+    first_sequence: int
+    """Sequence of the first event, from 1."""
+    events: Sequence[Event]
+
+    def followed_by(self, other: Batch) -> bool:
+        """Whether ``other`` continues it under the same lease."""
+        return self.token == other.token and (
+            self.first_sequence + len(self.events) == other.first_sequence
+        )
+
+    def with_(self, other: Batch) -> Batch:
+        """Both in one; ``other`` follows."""
+        return Batch(self.token, self.first_sequence, [*self.events, *other.events])
+
+
+async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
+    """Store the events that are not stored yet, in one transaction.
+
+    A batch that leaves a gap stores nothing; its acknowledgement says where to rewind to. Raises
+    ``LeaseLost``, ``InvalidInput`` and ``FailedPrecondition`` (BLOB_MISSING).
+    """
+    most = MAX_EVENTS * MAX_MESSAGES
+    if len(batch.events) > most:
+        raise InvalidInput.field("events", f"has {len(batch.events)}, at most {most}")
+    if batch.first_sequence < 1:
+        raise InvalidInput.field("first_sequence", "counts from 1")
+    listings = await _listings(context, batch)
+    async with context.database.write() as conn:
+        leased = await open_lease(conn, batch.token)
+        leased.require_alive()
+        stored = leased.attempt.last_event
+        fresh = list(batch.events[max(0, stored + 1 - batch.first_sequence) :])
+        if fresh and batch.first_sequence <= stored + 1:
+            await _store(conn, leased, fresh, listings)
+            stored += len(fresh)
+    context.wakeups.wake(leased.held.run.uid)
+    cancelling = leased.held.run.state is RunState.CANCELLING
+    return Acknowledgement(stored, Directive.CANCEL if cancelling else Directive.CONTINUE)
+
+
+async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
+    """The listing of each checkpoint of the batch by step, its blobs all there."""
+    saved = [event for event in batch.events if isinstance(event, CheckpointSaved)]
+    if not saved:
+        return {}
+    async with context.database.read() as conn:
+        await peek_lease(conn, batch.token)
+    return {
+        event.step: await checked_listing(context, event.files, "checkpoint.files")
+        for event in saved
+    }
+
+
+async def _store(
+    conn: AsyncConnection, leased: Leased, fresh: list[Event], listings: dict[int, Listing]
+) -> None:
+    attempt, run = leased.attempt, leased.held.run
+    task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
+    lines = [event for event in fresh if isinstance(event, LogLine)]
+    others = [event for event in fresh if not isinstance(event, LogLine)]
+    points = [event for event in others if isinstance(event, MetricPoint)]
+    log_head = logs.Head(attempt.log_lines, attempt.log_digest)
+    metric_head = logs.Head(attempt.metric_points, attempt.metric_digest)
+    log_head = await logs.append(conn, run.project, task_id, Channel.LOGS, log_head, lines)
+    metric_head = await logs.append(
+        conn, run.project, task_id, Channel.METRICS, metric_head, points
+    )
+    changed: dict[str, Any] = {
+        "last_event": attempt.last_event + len(fresh),
+        "log_lines": log_head.count,
+        "log_digest": log_head.digest,
+        "metric_points": metric_head.count,
+        "metric_digest": metric_head.digest,
+    }
+    evaluated = [event for event in others if isinstance(event, Evaluated)]
+    await evaluations.store(conn, run, attempt.number, evaluated)
+    saved = [event for event in others if isinstance(event, CheckpointSaved)]
+    producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)
+    for event in saved:
+        await artifacts.record(
+            conn,
+            run.project,
+            listings[event.step],
+            ArtifactKind.CHECKPOINT,
+            producer=producer,
+            step=event.step,
+        )
+        changed["checkpoint_step"] = event.step
+    progress = [event for event in others if isinstance(event, Progress)]
+    if progress:
+        await stages.set_progress(conn, leased.stage, progress[-1])
+    if progress or saved:
+        await runs.touch(conn, run)
+    if not await attempts.advance(conn, attempt, **changed):
+        raise LeaseLost

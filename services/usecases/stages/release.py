@@ -1,0 +1,44 @@
+"""ReleaseStage: take an attempt back without fault."""
+
+from __future__ import annotations
+
+from services.domain.errors import InvalidInput
+from services.domain.run import RunState
+from services.domain.stage import AttemptState
+from services.storage.engine.columns import utc_now
+from services.storage.rows import attempts
+from services.usecases.context import Context
+from services.usecases.runs.lifecycle import end_cancelled, open_lease, queue_stage
+from services.wakeups import OUTBOX
+
+REASONS = ("CANCELLED", "DRAINED", "PREEMPTED")
+"""Why a worker hands an attempt back."""
+
+_ENDED = frozenset({AttemptState.RELEASED, AttemptState.CANCELLED})
+
+
+async def release_stage(context: Context, token: str, reason: str) -> None:
+    """Queue the stage again at once, or end the run when it is CANCELLING.
+
+    The attempt does not count against the limit. Repeating it changes nothing. Raises
+    ``LeaseLost`` and ``InvalidInput``.
+    """
+    if reason not in REASONS:
+        raise InvalidInput.field("reason", f"must be one of {', '.join(REASONS)}, not {reason!r}")
+    async with context.database.write() as conn:
+        leased = await open_lease(conn, token)
+        if leased.attempt.state in _ENDED:
+            return
+        leased.require_alive()
+        held, stage = leased.held, leased.stage
+        if held.run.state is RunState.CANCELLING:
+            state = AttemptState.CANCELLED
+            held = await end_cancelled(conn, held, "cancelled")
+        else:
+            state = AttemptState.RELEASED
+            why = f"attempt {stage.attempt} was handed back: {reason}"
+            number = stage.attempt + 1
+            held = await queue_stage(conn, held, stage, why, attempt=number, progress=None)
+        if not await attempts.end(conn, leased.attempt, state, end_time=utc_now()):
+            raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
+    context.wakeups.wake(OUTBOX, held.run.uid)

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+
+from services.usecases.content import datasets
+from services.usecases.content.line_import import scan
+
+from .content import trace_line
+
+
+def test_a_scan_that_nobody_waits_for_ends_at_the_next_line() -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(InterruptedError):
+        scan(datasets.TRACES, io.BytesIO(trace_line() * 3), stop)

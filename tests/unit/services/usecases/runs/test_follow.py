@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.domain.errors import InvalidInput, NotFound, Unavailable
+from services.domain.event import Channel
+from services.storage.rows import attempts
+from services.usecases.runs.cancel import cancel_run
+from services.usecases.runs.follow import Follow, Piece, follow
+from services.usecases.runs.retry import retry_run
+from services.usecases.runs.watch import watch_run
+from services.usecases.stages.expire import expire_attempt
+from tests.unit.services.driver import PROJECT, Driver, line
+
+
+async def read(driver: Driver, cursor: str = "", *, stage: str = "") -> list[Piece]:
+    command = Follow(Channel.LOGS, cursor, follow=False, stage=stage)
+    return [piece async for piece in follow(driver.context, PROJECT, "r", command)]
+
+
+def texts(pieces: list[Piece]) -> list[Any]:
+    return [record[2] for piece in pieces for record in piece.records]
+
+
+async def two_attempts(driver: Driver) -> None:
+    """Stage train: an attempt with 3 lines that failed, one with 2 lines that runs."""
+    await driver.create()
+    order = await driver.start()
+    await driver.publish(order, 1, line("1a"), line("1b"))
+    await driver.publish(order, 3, line("1c"))
+    await driver.fail(order)
+    order = await driver.start()
+    await driver.publish(order, 1, line("2a"), line("2b"))
+
+
+async def test_reading_from_every_cursor_gives_the_rest_exactly_once(driver: Driver) -> None:
+    await two_attempts(driver)
+    whole = await read(driver)
+    assert texts(whole) == ["1a", "1b", "1c", "2a", "2b"]
+    ends = [(piece.attempt, piece.end.count) for piece in whole if piece.end]
+    assert ends == [(1, 3)]
+    for i, piece in enumerate(whole):
+        rest = await read(driver, piece.cursor.encode())
+        assert texts(rest) == texts(whole[i + 1 :])
+        assert sum(1 for p in rest if p.end) == sum(1 for p in whole[i + 1 :] if p.end)
+
+
+async def test_a_cursor_within_a_chunk_continues_there(driver: Driver) -> None:
+    await two_attempts(driver)
+    first = (await read(driver))[0]
+    inside = type(first.cursor)(0, 1, 1)
+    assert texts(await read(driver, inside.encode()))[:2] == ["1b", "1c"]
+
+
+async def test_following_ends_with_the_run(driver: Driver) -> None:
+    await two_attempts(driver)
+
+    async def collect() -> list[Piece]:
+        command = Follow(Channel.LOGS, "", follow=True)
+        return [piece async for piece in follow(driver.context, PROJECT, "r", command)]
+
+    reader = asyncio.create_task(collect())
+    await asyncio.sleep(0.05)
+    order_task = (await driver.get()).stages[0].stage.task_id
+    assert order_task.attempt == 2
+    await cancel_run(driver.context, PROJECT, "r")
+    await asyncio.sleep(0.05)
+    assert not reader.done()
+    async with driver.context.database.read() as conn:
+        seen = await attempts.get(conn, order_task)
+    assert seen is not None
+    await expire_attempt(driver.context, seen)
+    pieces = await asyncio.wait_for(reader, 5)
+    assert texts(pieces) == ["1a", "1b", "1c", "2a", "2b"]
+    assert [(p.attempt, p.end.count) for p in pieces if p.end] == [(1, 3), (2, 2)]
+
+
+async def test_a_retried_run_is_followed_on_from_an_old_cursor(driver: Driver) -> None:
+    await driver.create()
+    order = await driver.start()
+    await driver.publish(order, 1, line("one"))
+    await driver.fail(order, retryable=False)
+    last = (await read(driver))[-1]
+    await retry_run(driver.context, PROJECT, "r", "")
+    order = await driver.start()
+    await driver.publish(order, 1, line("two"))
+    assert texts(await read(driver, last.cursor.encode())) == ["two"]
+
+
+async def test_a_stage_filter_reads_only_that_stage(driver: Driver) -> None:
+    await driver.create()
+    order = await driver.start()
+    await driver.publish(order, 1, line("train"))
+    await driver.complete(order, last_event=1)
+    order = await driver.start()
+    await driver.publish(order, 1, line("infer"))
+    assert texts(await read(driver, stage="infer")) == ["infer"]
+    with pytest.raises(InvalidInput, match="has no stage 'nap'"):
+        await read(driver, stage="nap")
+
+
+async def test_wrong_cursors_and_runs_are_refused(driver: Driver) -> None:
+    with pytest.raises(NotFound):
+        await read(driver)
+    await driver.create()
+    for cursor in ("x", "????", "MS4xLjE", "LTEuMS4xLjE"):
+        with pytest.raises(InvalidInput, match="cursor"):
+            await read(driver, cursor)
+
+
+async def test_a_draining_server_ends_followers_and_watchers(driver: Driver) -> None:
+    await driver.create()
+
+    async def follow_logs() -> None:
+        command = Follow(Channel.LOGS, "", follow=True)
+        async for _piece in follow(driver.context, PROJECT, "r", command):
+            pass
+
+    async def watch() -> None:
+        async for _view in watch_run(driver.context, PROJECT, "r", after_revision=0):
+            pass
+
+    tasks = [asyncio.create_task(follow_logs()), asyncio.create_task(watch())]
+    await asyncio.sleep(0.1)
+    driver.context.shutdown.begin()
+    driver.context.wakeups.wake_all()
+    for task in tasks:
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(task, 5)
+
+
+async def test_a_watcher_sees_changes_and_the_end(driver: Driver) -> None:
+    await driver.create()
+    seen: list[tuple[int, str]] = []
+
+    async def watch() -> None:
+        async for view in watch_run(driver.context, PROJECT, "r", after_revision=0):
+            seen.append((view.run.revision, view.run.state.value))
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0.1)
+    order = await driver.start()
+    await asyncio.sleep(0.1)
+    await driver.fail(order, retryable=False)
+    await asyncio.wait_for(watcher, 5)
+    found = [state for _revision, state in seen]
+    assert found[0] == "QUEUED"
+    assert "RUNNING" in found
+    assert found[-1] == "FAILED"
+    revisions = [revision for revision, _state in seen]
+    assert revisions == sorted(set(revisions))
+    again = watch_run(driver.context, PROJECT, "r", after_revision=revisions[-1])
+    assert [view async for view in again] == []
