@@ -14,12 +14,12 @@ from typing import Any
 import structlog
 from grpc_health.v1 import health_pb2
 
-from services.broker import Broker, BrokerError
+from services.adapters.broker import Broker, BrokerError
 from services.domain.errors import Unavailable
 from services.metrics import Metrics
+from services.runtime.wakeups import OUTBOX
 from services.storage.rows import outbox
 from services.usecases.context import Context
-from services.wakeups import OUTBOX
 
 _log = structlog.get_logger(__name__)
 

@@ -19,9 +19,9 @@ from grpc_status import rpc_status
 
 from services.domain.errors import DOMAIN, Code, InvalidInput, TailraceError
 from services.domain.lease import parse_token
-from services.meanwhile import apart
 from services.message_limits import check_message, parse_request
 from services.metrics import Metrics
+from services.runtime.meanwhile import apart
 
 _log = structlog.get_logger(__name__)
 

@@ -11,6 +11,7 @@ import grpc.aio
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from services.adapters.broker import Broker
 from services.api.artifacts import ArtifactServicer
 from services.api.baselines import BaselineServicer
 from services.api.datasets import DatasetServicer
@@ -20,18 +21,17 @@ from services.api.rpc import Uploads
 from services.api.runs import RunServicer
 from services.api.stages import StageServicer
 from services.api.workers import FleetServicer
-from services.broker import Broker
 from services.dependencies import BROKER, DATABASE, Dependencies
 from services.interceptors import CallInterceptor
+from services.loops.reconciler import Reconciler
+from services.loops.relay import Relay
+from services.loops.sweeper import Sweeper
 from services.metrics import Metrics
-from services.outbox import Relay
-from services.reconciler import Reconciler
 from services.reflection import add_reflection
 from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStore
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
-from services.sweeper import Sweeper
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
 from services.worker_access import WorkerAccess

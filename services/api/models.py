@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.content import files_from_proto, model_to_proto
 from services.api.rpc import Rpc
-from services.meanwhile import apart
+from services.runtime.meanwhile import apart
 from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import models
 from services.usecases.context import Context

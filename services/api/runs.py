@@ -12,7 +12,7 @@ from services.api.convert.plain import plain
 from services.api.rpc import Rpc
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
-from services.meanwhile import apart
+from services.runtime.meanwhile import apart
 from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.context import Context
 from services.usecases.runs import cancel, compare, create, follow, read, retry, watch

@@ -22,7 +22,7 @@ from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
-from services.meanwhile import apart
+from services.runtime.meanwhile import apart
 from services.usecases.context import Context
 from services.usecases.fleet.heartbeat import Heartbeat, worker_heartbeat
 from services.usecases.fleet.register import register_worker

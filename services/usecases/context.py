@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from services.groups import Groups
-from services.handover import Handover
-from services.notices import Notices
+from services.runtime.group_commit import Groups
+from services.runtime.notices import Notices
+from services.runtime.relay_queue import Handover
+from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 from services.settings import Settings
 from services.storage.blobs.store import BlobStore
 from services.storage.engine.database import Database
-from services.wakeups import SharedReads, Shutdown, Wakeups
 
 
 @dataclass(frozen=True)

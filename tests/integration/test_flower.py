@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from services.broker import Broker
+from services.adapters.broker import Broker
 from tests.integration.conftest import STACKS, MakeStack
 from tests.integration.follow import until, until_terminal
 from tests.integration.specs import small, state, train_only

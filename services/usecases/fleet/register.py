@@ -10,12 +10,12 @@ from typing import Any
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.names import id_violations
 from services.domain.worker import Worker, WorkerState, digest, worker_name
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.stages.expire import expire_attempt
-from services.wakeups import OUTBOX
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.limits import MAX_JUDGES, MAX_POOLS, MAX_SLOTS

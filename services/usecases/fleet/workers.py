@@ -12,10 +12,10 @@ from services.domain.pages import fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import run_name
 from services.domain.worker import Worker, WorkerState, worker_name
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, outbox, runs, workers
 from services.usecases.context import Context
-from services.wakeups import OUTBOX
 
 DEFAULT_PAGE = 100
 """Workers of a page when the request does not say."""

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, TailraceError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.handover import HOLD, Handed
-from services.meanwhile import meanwhile
+from services.runtime.meanwhile import meanwhile
+from services.runtime.relay_queue import HOLD, Handed
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, runs, stages
 from services.storage.rows.capacity import Capacity
@@ -27,7 +28,6 @@ from services.usecases.runs.template_clock import with_template_date
 from services.usecases.runs.view import RunView, view, view_of_new
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import find_result, stage_key
-from services.wakeups import OUTBOX
 from tailrace.formats.run_spec import RunSpec, StageExecution, StageKind
 from tailrace.formats.schema import to_mapping
 

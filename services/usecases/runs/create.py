@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import InvalidInput
 from services.domain.run import Run, check_run_id
-from services.meanwhile import apart
+from services.runtime.meanwhile import apart
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import capacity, requests, runs
 from services.usecases.context import Context

@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
+from services.runtime.wakeups import OUTBOX
 from services.storage.rows import requests, runs
 from services.usecases.context import Context
 from services.usecases.runs.create import repeated_request, request_id_violations
 from services.usecases.runs.lifecycle import Held, hold, move_run, move_stage, queue_stage
 from services.usecases.runs.view import RunView, view
-from services.wakeups import OUTBOX
 from tailrace.formats.canonical import sha256_json
 
 METHOD = "RetryRun"

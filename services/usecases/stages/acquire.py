@@ -29,7 +29,7 @@ from services.domain.stage import (
     successor,
 )
 from services.domain.worker import Worker, WorkerState, worker_name
-from services.meanwhile import meanwhile
+from services.runtime.meanwhile import meanwhile
 from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts, outbox
 from services.usecases.context import Context

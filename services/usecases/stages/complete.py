@@ -12,6 +12,7 @@ from services.domain.content.artifact import Listing, Producer
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import AttemptState, StageState
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts
 from services.usecases.content.artifacts import checked_listing
@@ -25,7 +26,6 @@ from services.usecases.runs.lifecycle import (
 )
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import kept_key
-from services.wakeups import OUTBOX
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.run_spec import StageKind
 from tailrace.formats.schema import Violation

@@ -5,11 +5,11 @@ from __future__ import annotations
 from services.domain.errors import Code
 from services.domain.stage import Attempt, AttemptState, StageError, StageState
 from services.domain.worker import Worker, worker_name
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import after_failure, hold
-from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import TaskId
 
 

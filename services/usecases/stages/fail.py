@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from services.domain.stage import AttemptState, StageError
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import after_failure, open_lease
-from services.wakeups import OUTBOX
 
 
 async def fail_stage(context: Context, token: str, error: StageError) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from services.domain.errors import InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import AttemptState
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import end_cancelled, open_lease, queue_stage
-from services.wakeups import OUTBOX
 
 REASONS = ("CANCELLED", "DRAINED", "PREEMPTED")
 """Why a worker hands an attempt back."""

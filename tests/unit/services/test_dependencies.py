@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health, health_pb2
 
-from services.broker import Broker, BrokerError
+from services.adapters.broker import Broker, BrokerError
 from services.dependencies import BROKER, DATABASE, BrokerSettingError, Dependencies
 from services.domain.errors import Unavailable
+from services.loops.relay import Relay
 from services.metrics import Metrics
-from services.outbox import Relay
 from services.storage.engine.columns import utc_now
 from services.storage.engine.database import Database, DatabaseSettingError
 from services.storage.rows import outbox

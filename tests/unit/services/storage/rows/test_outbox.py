@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from services.broker import Chain
+from services.adapters.broker import Chain
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox
 from services.storage.rows.outbox import Entry

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.domain.errors import InvalidInput, TailraceError, Unavailable
-from services.groups import MOST_TOGETHER, Groups
+from services.runtime.group_commit import MOST_TOGETHER, Groups
 
 
 class Work:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.domain.stage import Attempt
-from services.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
+from services.loops.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
 from services.storage.rows import attempts, outbox
 from services.usecases.content import datasets
 from services.usecases.stages.expire import expire_attempt

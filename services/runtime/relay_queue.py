@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.broker import Chain
+from services.adapters.broker import Chain
 from services.domain.stage import Stage
-from services.meanwhile import meanwhile
+from services.runtime.meanwhile import meanwhile
 
 MOST = 100
 """Runs that may wait for the relay; further ones wait in the outbox."""

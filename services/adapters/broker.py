@@ -14,7 +14,7 @@ import kombu
 from celery import Celery
 
 from services.domain.stage import Stage
-from services.notices import Notice
+from services.runtime.notices import Notice
 from tailrace.formats.broker import BLOCKED, BrokerProblem, broker_problem, is_amqp
 from tailrace.formats.dispatch import (
     EXCHANGE,

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from services import handover
-from services.broker import Chain
+from services.adapters.broker import Chain
 from services.domain.stage import Stage, StageState
-from services.handover import Handover
+from services.runtime import relay_queue
+from services.runtime.relay_queue import Handover
 from tailrace.formats.run_spec import StageKind
 
 
@@ -44,9 +44,9 @@ async def test_there_is_room_only_while_a_relay_receives() -> None:
     made = Handover()
     assert made.room == 0
     with made.receiving(worded):
-        assert made.room == handover.MOST
+        assert made.room == relay_queue.MOST
         made.put(made.prepare([chain("a"), chain("b")]))
-        assert made.room == handover.MOST - 2
+        assert made.room == relay_queue.MOST - 2
     assert made.room == 0
 
 
@@ -76,15 +76,15 @@ async def test_what_waited_too_long_is_left_to_other_passes(
 ) -> None:
     made = Handover()
     with made.receiving(worded):
-        monkeypatch.setattr(handover, "HOLD", timedelta(seconds=-1))
+        monkeypatch.setattr(relay_queue, "HOLD", timedelta(seconds=-1))
         made.put(made.prepare([chain("late")]))
-        monkeypatch.setattr(handover, "HOLD", timedelta(seconds=5))
+        monkeypatch.setattr(relay_queue, "HOLD", timedelta(seconds=5))
         made.put(made.prepare([chain("in time")]))
         assert (await made.take()).stages[0].run_uid == "in time"
 
 
 async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handover, "MOST", 1)
+    monkeypatch.setattr(relay_queue, "MOST", 1)
     made = Handover()
     with made.receiving(worded):
         made.put(made.prepare([chain("a")]))

@@ -14,14 +14,14 @@ import kombu
 import pytest
 import sqlalchemy as sa
 
-from services.broker import Broker
-from services.outbox import Relay
+from services.adapters.broker import Broker
+from services.loops.relay import Relay
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, outbox, workers
 from services.usecases.content import datasets
 from services.usecases.runs.cancel import cancel_run
 from services.usecases.stages.expire import expire_attempt, expire_worker
-from services.wakeups import OUTBOX
 from tailrace.formats.dispatch import queue_name
 from tests.servers.events import TaskEventListener
 from tests.servers.node import free_port

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.meanwhile import meanwhile
+from services.runtime.meanwhile import meanwhile
 
 
 async def test_work_is_done_while_its_caller_waits() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from services.wakeups import SharedReads, Shutdown, Wakeups
+from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 
 
 async def test_a_wake_up_before_the_wait_ends_it_at_once_and_only_once() -> None:

@@ -20,16 +20,16 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.broker import Broker, BrokerError, Chain
+from services.adapters.broker import Broker, BrokerError, Chain
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
+from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, outbox, stages
 from services.storage.rows.outbox import Entry
 from services.usecases.context import Context
 from services.usecases.runs.admission import limits
-from services.wakeups import OUTBOX
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 

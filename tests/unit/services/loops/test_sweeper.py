@@ -5,10 +5,10 @@ import uuid
 from pathlib import Path
 
 from services.domain.content.artifact import Blob, UploadName
+from services.loops.sweeper import Sweeper
 from services.settings import Settings
 from services.storage.blobs.folder import FolderBlobStore
 from services.storage.engine.database import Database
-from services.sweeper import Sweeper
 from services.usecases.context import Context
 
 

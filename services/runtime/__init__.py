@@ -1,0 +1,1 @@
+"""Coordination of tasks within one control plane process."""
