@@ -24,16 +24,16 @@ from tailrace.worker_token import WorkerTokenError
 from workers import logs, remote_control
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
 from workers.app import make_app
+from workers.attempt.workspace import Workspace, WorkspaceError
 from workers.broker_link import BrokerLink
-from workers.control_server import ControlServer
-from workers.heartbeat import Heartbeat
 from workers.instance import Instance
 from workers.judge_access import JudgeKeysError, read_keys
 from workers.metrics import WorkerMetrics
+from workers.pool.heartbeat import Heartbeat
+from workers.pool.parent_socket import ControlServer
 from workers.semaphores import start_semaphore_tracker
 from workers.settings import Settings
 from workers.task_events import TaskEvents, TaskEventSender
-from workers.workspace import Workspace, WorkspaceError
 
 EXIT_CONFIGURATION = os.EX_CONFIG
 """A setting is wrong or does not fit this host (78)."""

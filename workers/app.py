@@ -18,7 +18,7 @@ only public ones are in it; children read the others from the environment that t
 """
 
 CONTROL_KEY = "tailrace_control_socket"
-"""The path at which pool children reach their parent (:mod:`workers.control_server`)."""
+"""The path at which pool children reach their parent (:mod:`workers.pool.parent_socket`)."""
 
 CONFIRM_SECONDS = 10.0
 """Longest wait for the broker to confirm a publication."""

@@ -11,7 +11,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.workspace import WorkspaceError, try_lock
+from workers.attempt.workspace import WorkspaceError, try_lock
 
 FOLDER = "_instances"
 """Below the work folder; the name of a worker's own folder begins with a letter."""

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from workers.broker_link import BrokerLink
-from workers.control_server import ControlServer
+from workers.pool.parent_socket import ControlServer
 
 ATTEMPT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 3 * 86_400.0)
 """Upper bounds of attempts' durations in seconds."""

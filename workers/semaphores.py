@@ -7,7 +7,7 @@ from pathlib import Path
 
 from billiard import semaphore_tracker
 
-from workers.environment import inherited_environment
+from workers.process.environment import inherited_environment
 
 
 def start_semaphore_tracker(home: Path) -> None:

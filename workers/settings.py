@@ -16,7 +16,7 @@ from tailrace.formats.endpoint_access import read_place
 from tailrace.formats.run_spec import RESOURCE_ID
 from tailrace.formats.service_url import broker_url
 from tailrace.worker_token import FILE_NAME
-from workers.environment import SETTINGS_PREFIX
+from workers.process.environment import SETTINGS_PREFIX
 
 _GIB = 1024**3
 
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     tenth, shared equally by the slots: several workers of a host need a setting of their own."""
     stage_environment: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of further variables that stage processes get, separated by commas. Without it they get
-    those of :mod:`workers.environment` only: no password, cloud key or hub token."""
+    those of :mod:`workers.process.environment` only: no password, cloud key or hub token."""
     judge_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
     """Servers (``host:port``, separated by commas) that judges may ask although they are not public
     or do not speak https. Without it judges reach public addresses over https only."""

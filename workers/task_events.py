@@ -21,7 +21,7 @@ from celery import bootsteps
 from celery.worker.consumer.events import Events
 
 from tailrace.formats.dispatch import TaskId, task_arguments
-from workers.delivery import Conclusion
+from workers.attempt.report import Conclusion
 
 _log = structlog.get_logger(__name__)
 

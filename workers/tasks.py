@@ -25,14 +25,14 @@ from tailrace.formats.faults import Moment
 from tailrace.formats.run_spec import RESOURCE_ID, StageKind
 from tailrace.v1 import stage_pb2
 from workers.app import CONFIRM_SECONDS
-from workers.attempt import Attempt
-from workers.child import Child
-from workers.control_plane import LeaseLostError
-from workers.delivery import Conclusion, DeliveryError
-from workers.directives import Directives, Wish
-from workers.outcome import worker_fault
+from workers.attempt.outcome import worker_fault
+from workers.attempt.report import Conclusion, DeliveryError
+from workers.attempt.run import Attempt
+from workers.attempt.workspace import attempt_folder
+from workers.pool.child import Child
+from workers.pool.directives import Directives, Wish
+from workers.stage_client import LeaseLostError
 from workers.task_events import AttemptEvents, Subject, cancelled_in_queue
-from workers.workspace import attempt_folder
 
 _log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import pytest
 from services import __main__ as control_plane
 from tailrace import undumpable
 from workers import __main__ as program
-from workers import child
+from workers.pool import child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 

@@ -18,8 +18,8 @@ from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
 from tailrace.worker_token import VARIABLE
 from tests.servers.node import wait_until
 from tests.servers.worker_token import token_file, worker_token
-from tests.unit.workers.control_plane import FakeControlPlane
-from workers.control_plane import ControlPlane
+from tests.unit.workers.twin import FakeControlPlane
+from workers.stage_client import ControlPlane
 
 STAGE = Path(__file__).with_name("stage.py")
 STAGE_COMMAND = (sys.executable, str(STAGE))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats.run_spec import RESOURCE_ID
+from workers.attempt.workspace import Workspace, WorkspaceError
 from workers.instance import Instance
-from workers.workspace import Workspace, WorkspaceError
 
 
 def test_a_worker_without_a_name_has_the_same_one_at_each_start(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tailrace.worker_token import VARIABLE, make
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.worker_token import WorkerStub
 from workers.__main__ import main
-from workers.workspace import Workspace
+from workers.attempt.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

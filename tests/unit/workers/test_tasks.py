@@ -25,7 +25,7 @@ from tests.servers.node import Process, wait_until
 from tests.servers.valkey import Valkey
 from tests.servers.worker_token import token_file
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order, wait_gone
-from tests.unit.workers.control_plane import FakeControlPlane
+from tests.unit.workers.twin import FakeControlPlane
 
 StartWorker = Callable[..., Process]
 

@@ -1,0 +1,158 @@
+"""What a stage process writes becomes events, in order and whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.formats.limits import MAX_LINE_BYTES
+from tailrace.formats.results import JudgeResult
+from tailrace.formats.stage_job import (
+    CheckpointEvent,
+    Event,
+    LogEvent,
+    LogLevel,
+    MetricEvent,
+    ResultEvent,
+    encode_event,
+)
+from tailrace.v1 import run_pb2, stage_pb2
+from workers.events.attempt_log import TAIL_LINES, Journal
+from workers.events.pipe_reader import Intake
+from workers.events.spool import Spool
+
+
+@dataclass
+class Pipes:
+    """Stands where a stage process has its pipes; a test writes to the other ends."""
+
+    events: int
+    output: int
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        events, self.to_events = os.pipe()
+        output, self.to_output = os.pipe()
+        self.spool = Spool(folder / "spool.db", 10**6)
+        self.journal = Journal(self.spool, 1000.0)
+        self.checkpoints: list[CheckpointEvent] = []
+        process: Any = Pipes(events, output)
+        self.faults: list[str] = []
+        self.intake = Intake(
+            process, self.spool, self.journal, self.checkpoints.append, self.faults.append
+        )
+
+    def end(self) -> list[stage_pb2.StageEvent]:
+        """Close the pipes; returns what was spooled."""
+        os.close(self.to_events)
+        os.close(self.to_output)
+        assert self.intake.join(lambda: False)
+        return [stage_pb2.StageEvent.FromString(body) for body in self.spool.batch(1)]
+
+    def send(self, *events: Event) -> None:
+        for event in events:
+            os.write(self.to_events, encode_event(event).encode() + b"\n")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.spool.close()
+
+
+def test_events_and_output_are_told_apart(rig: Rig) -> None:
+    rig.send(
+        LogEvent("two\nlines", LogLevel.ERROR),
+        CheckpointEvent(5, "checkpoints/5"),
+        MetricEvent("loss", 1, 2.5, 1.0),
+        ResultEvent(judge=JudgeResult()),
+    )
+    os.write(rig.to_output, b"printed\xff\nno newline")
+    found = rig.end()
+    logs = [(e.log.text, e.log.level) for e in found if e.HasField("log")]
+    error = run_pb2.LOG_LEVEL_ERROR
+    info = run_pb2.LOG_LEVEL_INFO
+    assert sorted(logs) == [
+        ("lines", error),
+        ("no newline", info),
+        ("printed\ufffd", info),
+        ("two", error),
+    ]
+    assert [e.metric.value for e in found if e.HasField("metric")] == [2.5]
+    assert rig.checkpoints == [CheckpointEvent(5, "checkpoints/5")]
+    assert isinstance(rig.intake.report.last, ResultEvent)
+    assert rig.intake.report.broken == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"not json",
+        b"{}",
+        b'{"log": {"text": "x"}, "metric": {}}',
+        b'{"unknown": {}}',
+        b'{"metric": {"name": "loss", "step": 1, "value": "NaN", "time": 1}}',
+        b'{"log": {"text": "\xff"}}',
+        b"[1]",
+        b"",
+    ],
+)
+def test_a_line_that_is_no_event_is_never_passed_over(rig: Rig, line: bytes) -> None:
+    os.write(rig.to_events, line + b"\n")
+    rig.send(LogEvent("after"))
+    found = rig.end()
+    assert rig.intake.report.broken
+    texts = [e.log.text for e in found]
+    assert texts[0].startswith("unreadable event line")
+    assert found[0].log.level == run_pb2.LOG_LEVEL_ERROR
+    assert texts[-1] == "after"
+
+
+def test_long_lines_are_capped_and_the_last_ones_kept(rig: Rig) -> None:
+    for i in range(30):
+        os.write(rig.to_output, f"line {i}\n".encode())
+    os.write(rig.to_output, b"x" * 20_000 + b"\n")
+    found = rig.end()
+    assert len(found) == 31
+    assert len(found[-1].log.text.encode()) <= MAX_LINE_BYTES
+    tail = rig.journal.tail
+    assert len(tail) == TAIL_LINES
+    assert tail[0] == "line 11"
+    assert tail[-1] == found[-1].log.text
+
+
+def test_the_end_of_the_attempt_frees_the_readers(rig: Rig) -> None:
+    rig.spool.close()
+    os.write(rig.to_output, b"too late\n")
+    os.close(rig.to_events)
+    assert rig.intake.join(lambda: False)
+    with pytest.raises(BrokenPipeError):
+        os.write(rig.to_output, b"x")
+    os.close(rig.to_output)
+
+
+def test_joining_can_be_given_up(rig: Rig) -> None:
+    assert not rig.intake.join(lambda: True)
+    rig.end()
+
+
+def test_a_full_disk_is_told_and_leaves_no_reader_behind(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[object] = []
+    monkeypatch.setattr("threading.excepthook", lambda args: reported.append(args.exc_value))
+    rig.spool._database.execute("PRAGMA max_page_count = 1")
+    os.write(rig.to_output, b"x" * 8000 + b"\n" + b"y" * 8000 + b"\n")
+    os.close(rig.to_events)
+    assert rig.intake.join(lambda: False)
+    assert len(reported) == 1
+    assert rig.faults[0].endswith("database or disk is full")
+    with pytest.raises(BrokenPipeError):
+        os.write(rig.to_output, b"x")

@@ -1,0 +1,1 @@
+"""One attempt of a stage, from its inputs to its report."""

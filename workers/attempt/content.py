@@ -1,0 +1,170 @@
+"""An attempt's inputs and outputs on their way from and to the artifact store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from tailrace.errors import TailraceError
+from tailrace.formats import faults
+from tailrace.formats.faults import Moment
+from tailrace.formats.listing import FileEntry, listing_violations
+from tailrace.formats.stage_job import EvalSetInput, StageInputs
+from tailrace.transfer import download_blob, upload_folder
+from tailrace.v1 import artifact_pb2, stage_pb2
+from workers.attempt.cache import BlobCache
+from workers.attempt.stored_predictions import write_stored_predictions
+from workers.stage_client import is_transient
+
+T = TypeVar("T")
+
+GiveUp = Callable[[], bool]
+"""Whether the work is no longer wanted."""
+
+_POLL_SECONDS = 0.1
+
+_PAUSE_SECONDS = 1.0
+"""Pause after a transfer whose own retries were in vain."""
+
+_INPUTS = {
+    artifact_pb2.ARTIFACT_KIND_DATASET: ("dataset", "dataset.jsonl"),
+    artifact_pb2.ARTIFACT_KIND_MODEL: ("model", ""),
+    artifact_pb2.ARTIFACT_KIND_SPLIT: ("split", ""),
+    artifact_pb2.ARTIFACT_KIND_PREDICTIONS: ("predictions", ""),
+    artifact_pb2.ARTIFACT_KIND_CHECKPOINT: ("checkpoint", ""),
+}
+"""The input of a stage job that each kind of artifact is, and the file that it names, if not the
+folder."""
+
+
+_NAMED = {
+    stage_pb2.INPUT_ROLE_BASE_MODEL: "base_model",
+    stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: "baseline_predictions",
+}
+"""The input of a stage job that each role of one artifact is."""
+
+_EVAL_SET_FILE = "eval_set.jsonl"
+
+
+class InterruptedTransferError(Exception):
+    """The transfer was no longer wanted."""
+
+
+class Content:
+    """Transfers over one channel, through the host's cache."""
+
+    def __init__(self, channel: grpc.Channel, cache: BlobCache) -> None:
+        self._channel = channel
+        self._cache = cache
+
+    def inputs(
+        self,
+        artifacts: Iterable[artifact_pb2.Artifact],
+        folder: Path,
+        give_up: GiveUp,
+        named: Iterable[stage_pb2.NamedInput] = (),
+    ) -> StageInputs:
+        """Put artifacts below ``folder`` and return where each is.
+
+        Those of ``named`` are placed by what they are for, the others by their kind.
+
+        Raises:
+            InterruptedTransferError: ``give_up()`` came first.
+            TailraceError: The control plane does not have the content.
+            ValueError: A listing is refused, or the stage job has no place for such an artifact.
+            OSError: There is no room.
+        """
+        found: dict[str, Any] = {}
+        for artifact in artifacts:
+            if artifact.kind not in _INPUTS:
+                raise ValueError(f"{artifact.name}: no stage reads an artifact of this kind")
+            name, file = _INPUTS[artifact.kind]
+            self._place(artifact, folder / name, give_up)
+            found[name] = str(folder / name / file) if file else str(folder / name)
+        judge_models: dict[str, str] = {}
+        eval_sets: list[EvalSetInput] = []
+        for each in named:
+            if each.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
+                place = folder / "judge_models" / str(len(judge_models))
+                judge_models[each.judge] = str(place)
+            elif each.role == stage_pb2.INPUT_ROLE_EVAL_SET:
+                place = folder / "eval_sets" / str(len(eval_sets))
+                eval_sets.append(EvalSetInput(each.eval_set, str(place / _EVAL_SET_FILE)))
+            elif each.role in _NAMED:
+                place = folder / _NAMED[each.role]
+                found[_NAMED[each.role]] = str(place)
+            else:
+                raise ValueError(f"{each.artifact.name}: no stage reads an input of this role")
+            self._place(each.artifact, place, give_up)
+        self._cache.trim()
+        return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **found)
+
+    def stored_predictions(self, run: str, path: Path, give_up: GiveUp) -> str:
+        """Write what earlier attempts predicted to ``path`` and return it; raises as above."""
+        _persist(lambda: write_stored_predictions(self._channel, run, path), give_up)
+        return str(path)
+
+    def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
+        """Upload a folder's files and return their listing; raises as :meth:`inputs`."""
+        faults.before(Moment.UPLOAD)
+        files = _persist(lambda: upload_folder(self._channel, folder), give_up)
+        faults.after(Moment.UPLOAD)
+        return files
+
+    def _place(self, artifact: artifact_pb2.Artifact, folder: Path, give_up: GiveUp) -> None:
+        entries = [FileEntry(f.path, f.sha256, f.size_bytes) for f in artifact.files]
+        problems = listing_violations(entries, artifact.name)
+        if problems:
+            raise ValueError("; ".join(f"{v.field}: {v.description}" for v in problems[:10]))
+
+        def download(file: artifact_pb2.ArtifactFile, target: Path) -> None:
+            _persist(
+                lambda: download_blob(self._channel, file.sha256, file.size_bytes, target), give_up
+            )
+
+        for file in artifact.files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._cache.place(file, target, download)
+
+
+def _persist(transfer: Callable[[], T], give_up: GiveUp) -> T:
+    """Repeat a transfer for as long as the control plane is away."""
+    while True:
+        try:
+            return _abandonable(transfer, give_up)
+        except TailraceError as error:
+            if not is_transient(error) or give_up():
+                raise
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _abandonable(work: Callable[[], T], give_up: GiveUp) -> T:
+    """Do ``work`` in a thread that is left to itself when it is no longer wanted.
+
+    A transfer ends by its own deadlines, but those are minutes; an attempt that lost its lease and
+    a worker that shuts down cannot wait for them.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="transfer", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_SECONDS)
+        if thread.is_alive() and give_up():
+            raise InterruptedTransferError
+    if errors:
+        raise errors[0]
+    return results[0]

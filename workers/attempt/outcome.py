@@ -1,0 +1,202 @@
+"""What became of an attempt: how a process ended, made into what is reported."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from tailrace.formats.stage_job import ErrorEvent, ResultEvent, StoppedEvent
+from tailrace.v1 import run_pb2
+from workers.events.pipe_reader import Report
+from workers.pool.directives import Wish
+from workers.process.memory_limit import Overuse
+from workers.process.supervisor import Ending
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """To be reported with CompleteStage."""
+
+    result: ResultEvent
+    """What the stage process reported."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """To be reported with ReleaseStage: it ended as it was told to."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """To be reported with FailStage."""
+
+    error: run_pb2.StageError
+    """Why."""
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """Not to be reported: the lease is lost, or the worker has no time left."""
+
+
+Outcome = Succeeded | Stopped | Failed | Abandoned
+
+
+@dataclass(frozen=True)
+class _Reason:
+    code: grpc.StatusCode
+    retryable: bool
+
+
+_REASONS = {
+    "STAGE_CRASHED": _Reason(grpc.StatusCode.INTERNAL, retryable=True),
+    "STAGE_KILLED": _Reason(grpc.StatusCode.ABORTED, retryable=True),
+    "STAGE_TIMEOUT": _Reason(grpc.StatusCode.DEADLINE_EXCEEDED, retryable=True),
+    "OUT_OF_MEMORY": _Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, retryable=False),
+    "WORKER_FAULT": _Reason(grpc.StatusCode.UNAVAILABLE, retryable=True),
+}
+"""The worker's own reasons. Another attempt continues from the newest checkpoint, so it can do
+better after a crash, a kill and also a timeout; one that needs too much memory needs it again."""
+
+_GIB = 1024**3
+_SMALLER = "use a smaller batch_size, max_seq_length or model, or a pool with more memory"
+_MEMORY = re.compile(
+    r"RESOURCE_EXHAUSTED|\bMemoryError\b|\bout of memory\b|\bbad_alloc\b", re.IGNORECASE
+)
+
+
+def judge(
+    ending: Ending, report: Report, log_tail: Sequence[str], *, fault: str, timeout: float
+) -> Outcome:
+    """What became of an attempt.
+
+    Args:
+        ending: How its process ended.
+        report: What the process said.
+        log_tail: The last lines of its log.
+        fault: Why the worker aborted it, if it did.
+        timeout: The longest execution in seconds that it was granted.
+    """
+    if ending.followed is Wish.LOST:
+        return Abandoned()
+    if ending.status == 0 and not report.broken and isinstance(report.last, ResultEvent):
+        # It was done before it heard of a cancellation or a timeout.
+        return Succeeded(report.last)
+    if ending.followed in (Wish.RELEASE, Wish.CANCEL):
+        return Stopped()
+    if ending.followed is Wish.ABORT:
+        return worker_fault(fault, log_tail)
+    error = _error_of(ending, report, log_tail, timeout)
+    if ending.status < 0:
+        error.signal = error.signal or _signal_name(ending.status)
+    else:
+        error.exit_code = ending.status
+    return Failed(error)
+
+
+def worker_fault(message: str, log_tail: Sequence[str] = ()) -> Failed:
+    """The worker could not execute the stage; another attempt may find a better one."""
+    return Failed(_error("WORKER_FAULT", message, log_tail))
+
+
+def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:
+    """Return the error of an attempt whose pool process is gone.
+
+    Args:
+        slot: Its slot.
+        status: The process's exit status, negative for a signal; ``None`` if it is not known.
+    """
+    if status is None:
+        end = "vanished"
+    elif status < 0:
+        end = f"was ended by {_signal_name(status)}"
+    else:
+        end = f"ended with status {status}"
+    why = ", perhaps by the kernel for lack of memory" if status == -signal.SIGKILL else ""
+    message = f"the worker's pool process of slot {slot} {end} while it executed the stage{why}"
+    error = worker_fault(message).error
+    if status is not None and status < 0:
+        error.signal = _signal_name(status)
+    elif status is not None:
+        error.exit_code = status
+    return error
+
+
+def _error_of(
+    ending: Ending, report: Report, log_tail: Sequence[str], timeout: float
+) -> run_pb2.StageError:
+    if ending.timed_out:
+        message = (
+            f"the stage ran longer than its timeout of {timeout:g} s; raise execution.*.timeout"
+        )
+        return _error("STAGE_TIMEOUT", message, log_tail)
+    if ending.overuse is not None:
+        return _error("OUT_OF_MEMORY", _overuse(ending.overuse), log_tail)
+    if isinstance(report.last, ErrorEvent):
+        return _own_error(report.last, log_tail)
+    if _out_of_memory(ending, log_tail):
+        message = f"the stage process ran out of memory: {_SMALLER}"
+        return _error("OUT_OF_MEMORY", message, log_tail)
+    if ending.status < 0:
+        message = f"the stage process was ended by {_signal_name(ending.status)}"
+        return _error("STAGE_KILLED", message, log_tail)
+    if isinstance(report.last, StoppedEvent):
+        sent = "SIGUSR1" if report.last.released else "SIGTERM"
+        message = f"somebody else than the worker stopped the stage process with {sent}"
+        error = _error("STAGE_KILLED", message, log_tail)
+        error.signal = sent
+        return error
+    if report.broken:
+        message = f"the stage process broke its protocol: {report.broken}"
+    elif ending.status == 0:
+        message = "the stage process ended without a result"
+    else:
+        message = f"the stage process ended with status {ending.status}; see the last log lines"
+    return _error("STAGE_CRASHED", message, log_tail)
+
+
+def _overuse(overuse: Overuse) -> str:
+    used, limit = overuse.used_bytes / _GIB, overuse.limit_bytes / _GIB
+    return (
+        f"the stage process used {used:.2f} GiB of memory and may use {limit:.2f} GiB here: "
+        f"{_SMALLER}; the worker's operator sets the limit with TAILRACE_STAGE_MEMORY_BYTES"
+    )
+
+
+def _own_error(event: ErrorEvent, log_tail: Sequence[str]) -> run_pb2.StageError:
+    code = grpc.StatusCode.UNAVAILABLE if event.retryable else grpc.StatusCode.FAILED_PRECONDITION
+    return run_pb2.StageError(
+        code=code.value[0],
+        reason=event.reason,
+        message=event.message,
+        retryable=event.retryable,
+        log_tail=log_tail,
+    )
+
+
+def _out_of_memory(ending: Ending, log_tail: Sequence[str]) -> bool:
+    if ending.status == -signal.SIGKILL:
+        return ending.out_of_memory
+    return ending.status != 0 and any(_MEMORY.search(line) for line in log_tail)
+
+
+def _error(reason: str, message: str, log_tail: Sequence[str]) -> run_pb2.StageError:
+    meaning = _REASONS[reason]
+    return run_pb2.StageError(
+        code=meaning.code.value[0],
+        reason=reason,
+        message=message,
+        retryable=meaning.retryable,
+        log_tail=log_tail,
+    )
+
+
+def _signal_name(status: int) -> str:
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,280 @@
+"""One attempt under a lease: fetch inputs, run the stage process, report what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from tailrace.errors import TailraceError
+from tailrace.formats import faults
+from tailrace.formats.dispatch import TaskId
+from tailrace.formats.faults import Moment
+from tailrace.formats.run_spec import StageExecution, StageKind
+from tailrace.formats.stage_job import LogLevel, StageJob, encode_job
+from tailrace.protomap import enum_word, spec_from_proto
+from tailrace.v1 import run_pb2, stage_pb2
+from workers.accelerators import Slot, stage_environment
+from workers.attempt.checkpoints import CheckpointUploader
+from workers.attempt.content import Content, InterruptedTransferError
+from workers.attempt.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
+from workers.attempt.report import Conclusion, Delivery, Reports
+from workers.events.attempt_log import Journal
+from workers.events.pipe_reader import Intake
+from workers.events.reporter import Reporter
+from workers.events.spool import Spool, SpoolClosedError
+from workers.instance import FOLDER
+from workers.judge_access import endpoint_access
+from workers.pool.directives import Directives, Wish
+from workers.process.environment import credential_paths, inherited_environment
+from workers.process.prewarmed import REFILL_SECONDS, Launch, Reserve
+from workers.process.stage_process import StageProcess
+from workers.process.supervisor import Supervisor
+from workers.settings import Settings
+from workers.stage_client import ControlPlane
+
+_log = structlog.get_logger(__name__)
+
+_BARE_KINDS = {StageKind.JUDGE}
+"""What needs no JAX, and starts sooner fresh than in a process that may still be importing it."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a pool process executes attempts with."""
+
+    settings: Settings
+    """The worker's settings."""
+    slot: Slot
+    """Its slot."""
+    control_plane: ControlPlane
+    """StageService."""
+    content: Content
+    """The artifact store."""
+    reserve: Reserve
+    """The slot's stage process in waiting."""
+    memory_bytes: int | None = None
+    """Most memory that a stage may use; None for any."""
+
+    def launch(self, threads: int) -> Launch:
+        """How a stage process with ``threads`` threads is started in this slot."""
+        # The attempt's folder holds content from outside, which must not be imported.
+        python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        inherited = inherited_environment(self._home(), self.settings.stage_environment)
+        return Launch(
+            command=self.settings.stage_command,
+            environment=inherited | stage_environment(self.slot, threads) | python,
+            cores=self.slot.cores[:threads],
+            cache_dir=self.settings.cache_dir.absolute() / "xla",
+            hidden=self._hidden(),
+        )
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """Files that only the worker reads; a stack's own file has the broker's URL."""
+        token = self.settings.worker_token_file
+        stack = token.parent / "stack.json"
+        instances = self.settings.work_dir.absolute() / FOLDER
+        own = (token, stack, instances, self.settings.judge_keys_file)
+        return credential_paths(own, self.settings.stage_environment)
+
+    def _home(self) -> Path:
+        """The home folder of the slot's stage processes, which the worker empties at its start."""
+        workspace = self.settings.work_dir.absolute() / self.settings.worker_name
+        home = workspace / f"home-{self.slot.id}"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return home
+
+
+@dataclass(frozen=True)
+class _Plan:
+    job: Path
+    kind: StageKind
+    execution: StageExecution
+    launch: Launch
+    endpoint_access: bytes
+    """What a JUDGE stage reads on its standard input."""
+
+
+class Attempt:
+    """Executes an order in a folder of its own. Must run in a main thread (StageProcess)."""
+
+    def __init__(
+        self,
+        means: Means,
+        task: TaskId,
+        order: stage_pb2.StageOrder,
+        directives: Directives,
+        folder: Path,
+    ) -> None:
+        self._means = means
+        self._task = task
+        self._order = order
+        self._directives = directives
+        self._folder = folder
+        self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
+        self._journal = Journal(self._spool, means.settings.log_lines_per_second)
+        self._over = False
+
+    def run(self, successor: str) -> Conclusion:
+        """Execute and report.
+
+        Args:
+            successor: Task id of the chain's next message; empty if there is none.
+
+        Returns:
+            What became of the attempt, and whether the chain goes on.
+        """
+        output = self._folder / "output"
+        output.mkdir()
+        checkpoints = CheckpointUploader(
+            output,
+            self._folder / "checkpoints",
+            self._spool,
+            lambda made: self._means.content.upload(made, lambda: self._over or self._hopeless()),
+            self._warn,
+        )
+        reporter = Reporter(
+            self._means.control_plane, self._order.lease_token, self._spool, self._directives
+        )
+        try:
+            outcome = self._execute(output, checkpoints)
+            delivery = Delivery(self._order.lease_token, output, self._spool, successor)
+            reports = Reports(
+                self._means.control_plane,
+                self._means.content,
+                reporter,
+                checkpoints,
+                self._directives,
+                self._hopeless,
+            )
+            return reports.deliver(delivery, outcome)
+        finally:
+            self._over = True
+            checkpoints.close()
+            reporter.close()
+            self._spool.close()
+
+    def _execute(self, output: Path, checkpoints: CheckpointUploader) -> Outcome:
+        try:
+            plan = self._prepare(output)
+            if self._unwanted():
+                raise InterruptedTransferError
+        except InterruptedTransferError:
+            return Abandoned() if self._hopeless() else Stopped()
+        except (TailraceError, ValueError, OSError) as error:
+            return worker_fault(f"the stage's inputs cannot be had: {error}")
+        faults.before(Moment.SPAWN)
+        try:
+            process = self._start(plan)
+        except OSError as error:
+            return worker_fault(f"the stage process cannot be started: {error}")
+        with process:
+            faults.after(Moment.SPAWN)
+            return self._supervise(process, plan, checkpoints)
+
+    def _start(self, plan: _Plan) -> StageProcess:
+        if plan.kind in _BARE_KINDS:
+            return plan.launch.start(plan.job, plan.endpoint_access)
+        return self._means.reserve.start(plan.launch, plan.job)
+
+    def _refill(self, plan: _Plan, seconds: float = math.inf) -> None:
+        if plan.kind not in _BARE_KINDS and seconds >= REFILL_SECONDS:
+            self._means.reserve.refill(plan.launch)
+
+    def _supervise(
+        self, process: StageProcess, plan: _Plan, checkpoints: CheckpointUploader
+    ) -> Outcome:
+        intake = Intake(
+            process, self._spool, self._journal, checkpoints.offer, self._directives.abort
+        )
+        timeout = plan.execution.timeout
+        ending = Supervisor(
+            process,
+            self._directives,
+            timeout=timeout,
+            grace=self._means.settings.grace_seconds,
+            memory_bytes=self._means.memory_bytes,
+            meanwhile=partial(self._refill, plan),
+        ).run()
+        self._refill(plan)
+        _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
+        if not intake.join(self._hopeless):
+            return Abandoned()
+        with contextlib.suppress(SpoolClosedError, OSError):
+            self._journal.close()
+        return judge(
+            ending,
+            intake.report,
+            self._journal.tail,
+            fault=self._directives.fault,
+            timeout=timeout,
+        )
+
+    def _prepare(self, output: Path) -> _Plan:
+        """Fetch the inputs and write the job file; raises as :meth:`Content.inputs`."""
+        order = self._order
+        artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
+        began = time.monotonic()
+        inputs = self._means.content.inputs(
+            artifacts, self._folder / "inputs", self._unwanted, order.named_inputs
+        )
+        spec = spec_from_proto(order.spec)
+        kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
+        if kind is StageKind.INFER and self._task.attempt > 1:
+            stored = self._folder / "inputs" / "stored_predictions.jsonl"
+            made = self._means.content.stored_predictions(order.run, stored, self._unwanted)
+            inputs = dataclasses.replace(inputs, stored_predictions=made)
+        execution: StageExecution = getattr(spec.execution, kind.value)
+        launch = self._means.launch(self._threads(execution))
+        job = StageJob(
+            run=order.run,
+            stage=self._task.stage,
+            attempt=self._task.attempt,
+            kind=kind,
+            spec=spec,
+            inputs=inputs,
+            output_dir=str(output),
+            threads=len(launch.cores),
+            cache_dir=str(launch.cache_dir),
+        )
+        path = self._folder / "job.json"
+        path.write_text(encode_job(job), encoding="utf-8")
+        _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
+        access = endpoint_access(spec, self._means.settings) if kind is StageKind.JUDGE else None
+        return _Plan(path, kind, execution, launch, access.encode() if access else b"")
+
+    def _threads(self, execution: StageExecution) -> int:
+        width = len(self._means.slot.cores)
+        if execution.threads > width:
+            self._warn(
+                f"{execution.threads} threads are asked for, but slot {self._means.slot.id} has "
+                f"{width} cores: {width} threads are used"
+            )
+        return min(execution.threads or width, width)
+
+    def _warn(self, text: str) -> None:
+        _log.warning("attempt", warning=text)
+        # Without a spool the worker's own log has to do.
+        with contextlib.suppress(SpoolClosedError, OSError):
+            self._journal.write(text, LogLevel.WARNING)
+
+    def _unwanted(self) -> bool:
+        """Whether there is no need to begin any more."""
+        return self._directives.wish > Wish.CONTINUE
+
+    def _hopeless(self) -> bool:
+        """Whether nothing can be reported any more, or the time for it is over."""
+        draining = self._directives.draining_seconds()
+        if draining is None:
+            return self._directives.wish is Wish.LOST
+        # A worker that shuts down gives its uploads time, but not to a control plane that is away.
+        settings = self._means.settings
+        away = self._means.control_plane.away_seconds()
+        late = draining > settings.drain_seconds or away > settings.grace_seconds
+        return late or self._directives.wish is Wish.LOST

@@ -1,0 +1,46 @@
+"""Predictions that earlier attempts of a stage have stored, so that it continues after them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from tailrace.formats.jsonl import write_records
+from tailrace.formats.prediction import Prediction
+from tailrace.formats.schema import parse
+from tailrace.protomap import to_mapping
+from tailrace.v1 import run_pb2, run_pb2_grpc
+from workers.stage_client import typed
+
+PAGE = 1000
+"""Predictions asked for at a time."""
+
+CALL_SECONDS = 60.0
+"""Deadline of one page."""
+
+
+def write_stored_predictions(channel: grpc.Channel, run: str, path: Path) -> None:
+    """Write the predictions that the control plane has of ``runs/{run}``, a JSON line each.
+
+    Raises:
+        TailraceError: The control plane does not answer, or knows no such run.
+        ValueError: One of them is none by the rules here.
+        OSError: There is no room.
+    """
+    write_records(path, _stored(run_pb2_grpc.RunServiceStub(channel), run))
+
+
+def _stored(stub: run_pb2_grpc.RunServiceStub, run: str) -> Iterator[Prediction]:
+    request = run_pb2.ListPredictionsRequest(parent=run, page_size=PAGE)
+    while True:
+        try:
+            page = stub.ListPredictions(request, timeout=CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise typed(error) from error
+        for message in page.predictions:
+            yield parse(Prediction, to_mapping(message, defaults=True))
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

@@ -1,0 +1,1 @@
+"""Events and log lines on their way to the control plane."""

@@ -1,0 +1,238 @@
+"""Sends an attempt's events to the control plane until it has acknowledged every one of them.
+
+Events wait in the spool; one thread streams them over PublishEvents. Whatever happens to the
+connection, the next one begins after the last acknowledged sequence, and the control plane ignores
+what it has already. A control plane that is away costs nothing but room in the spool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import grpc
+import structlog
+
+from tailrace.errors import ResourceExhausted, TailraceError
+from tailrace.formats import faults
+from tailrace.formats.faults import Moment
+from tailrace.v1 import stage_pb2
+from workers.events.spool import MAX_BATCH_BYTES, Spool
+from workers.pool.directives import Directives, Wish
+from workers.stage_client import (
+    FAULTS,
+    Backoff,
+    ControlPlane,
+    EventCall,
+    LeaseLostError,
+    is_transient,
+    typed,
+)
+
+_log = structlog.get_logger(__name__)
+
+_GATHER_SECONDS = 0.05
+"""How long the sender lets events gather: the latency that batching costs."""
+
+_POLL_SECONDS = 0.2
+"""How often an idle sender looks whether its stream is over."""
+
+_WINDOW = 8
+"""Batches under way without an acknowledgement."""
+
+_STALL_SECONDS = 30.0
+"""A stream that leaves a batch unanswered for so long is broken."""
+
+_CLOSE_SECONDS = 5.0
+"""How long a stream may take to end once it is cancelled."""
+
+_END_SECONDS = 1.0
+"""Longest wait for the control plane to end a stream whose requests have ended."""
+
+_MOST_FAULTS = 15
+"""Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
+
+
+@dataclass
+class _Batch:
+    """A batch under way."""
+
+    last: int
+    """Sequence of its last event."""
+    rewind: int
+    """How often the stream had been rewound when it was sent."""
+    sent: float = field(default_factory=time.monotonic)
+    """When it was sent, monotonic."""
+
+
+class Reporter:
+    """Owns the sending thread of one attempt."""
+
+    def __init__(
+        self, control_plane: ControlPlane, lease_token: str, spool: Spool, directives: Directives
+    ) -> None:
+        self._control_plane = control_plane
+        self._lease_token = lease_token
+        self._spool = spool
+        self._directives = directives
+        self._stop = threading.Event()
+        self._faults = 0
+        self._acknowledged_before = 0
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+        self._thread.start()
+
+    def flush(self, give_up: Callable[[], bool]) -> bool:
+        """Wait until every event so far is acknowledged, however long the control plane is away.
+
+        Returns False when that did not happen: ``give_up()``, or the attempt is aborted or lost.
+        """
+        last = self._spool.last_sequence
+
+        def over() -> bool:
+            hopeless = self._directives.wish >= Wish.ABORT or give_up()
+            return self._spool.acknowledged >= last or hopeless
+
+        while not self._spool.wait(over, _POLL_SECONDS):
+            pass
+        return self._spool.acknowledged >= last
+
+    def close(self) -> None:
+        """Stop sending; unacknowledged events are dropped with the spool."""
+        self._stop.set()
+        self._spool.wake()
+        self._thread.join(_CLOSE_SECONDS)
+        if self._thread.is_alive():
+            # Seen once: gRPC lost the end of a cancelled stream whose server had gone away.
+            _log.warning("the event stream was cancelled but does not end; it is left behind")
+
+    def _run(self) -> None:
+        try:
+            self._send_all()
+        except BaseException as error:
+            self._directives.abort(f"events can no longer be sent: {error}")
+            raise
+
+    def _send_all(self) -> None:
+        backoff = Backoff(self._stop)
+        while not self._stop.is_set():
+            stream = _Stream(self._spool, self._lease_token, self._directives, self._stop)
+            try:
+                stream.run(self._control_plane, backoff)
+            except LeaseLostError:
+                self._directives.lose()
+                return
+            except TailraceError as error:
+                if not self._may_repeat(error):
+                    self._directives.abort(f"the control plane refused events: {error}")
+                    return
+                _log.warning("event stream broke", error=str(error), code=error.code.name)
+            if backoff.wait():
+                return
+
+    def _may_repeat(self, error: TailraceError) -> bool:
+        if isinstance(error, ResourceExhausted):
+            # Repeating one event that is too large for a message would last for ever.
+            first = self._spool.batch(self._spool.acknowledged + 1)
+            return not first or len(first[0]) < MAX_BATCH_BYTES
+        if self._spool.acknowledged > self._acknowledged_before:
+            self._acknowledged_before, self._faults = self._spool.acknowledged, 0
+        if error.code in FAULTS:
+            self._faults += 1
+            return self._faults < _MOST_FAULTS
+        return is_transient(error) or error.code is grpc.StatusCode.CANCELLED
+
+
+class _Stream:
+    """One PublishEvents call: the request side runs in a thread of gRPC's."""
+
+    def __init__(
+        self, spool: Spool, lease_token: str, directives: Directives, stop: threading.Event
+    ) -> None:
+        self._spool = spool
+        self._lease_token = lease_token
+        self._directives = directives
+        self._stop = stop
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._sent = spool.acknowledged
+        self._under_way: deque[_Batch] = deque()
+        self._rewinds = 0
+
+    def run(self, control_plane: ControlPlane, backoff: Backoff) -> None:
+        """Send and take acknowledgements until the stream ends or breaks.
+
+        Raises:
+            LeaseLostError: The control plane said so.
+            TailraceError: The stream broke for another reason.
+        """
+        call = control_plane.publish(self._requests())
+        watch = threading.Thread(target=self._end_when_stalled, args=(call,), daemon=True)
+        watch.start()
+        try:
+            for response in call:
+                backoff.reset()
+                self._take(response)
+        except grpc.RpcError as error:
+            if not self._stop.is_set():
+                raise typed(error) from error
+        finally:
+            self._over.set()
+            self._spool.wake()
+            call.cancel()
+            watch.join()
+
+    def _requests(self) -> Iterator[stage_pb2.PublishEventsRequest]:
+        while not self._ended():
+            if not self._spool.wait(self._worth_a_look, _POLL_SECONDS):
+                continue
+            time.sleep(_GATHER_SECONDS)
+            with self._lock:
+                first = self._sent + 1
+                bodies = self._spool.batch(first)
+                if not bodies:
+                    continue
+                self._sent += len(bodies)
+                self._under_way.append(_Batch(self._sent, self._rewinds))
+            faults.before(Moment.EVENTS)
+            events = [stage_pb2.StageEvent.FromString(body) for body in bodies]
+            yield stage_pb2.PublishEventsRequest(
+                lease_token=self._lease_token, first_sequence=first, events=events
+            )
+
+    def _worth_a_look(self) -> bool:
+        waiting = self._sent < self._spool.last_sequence and len(self._under_way) < _WINDOW
+        return waiting or self._ended()
+
+    def _ended(self) -> bool:
+        return self._over.is_set() or self._stop.is_set()
+
+    def _take(self, response: stage_pb2.PublishEventsResponse) -> None:
+        faults.after(Moment.EVENTS)
+        acknowledged = response.acknowledged_sequence
+        with self._lock:
+            batch = self._under_way.popleft() if self._under_way else None
+            if acknowledged < self._spool.acknowledged:
+                self._directives.abort(
+                    f"the control plane lost events: it has {acknowledged} of an attempt of which "
+                    f"it had acknowledged {self._spool.acknowledged}"
+                )
+            elif batch and acknowledged < batch.last and batch.rewind == self._rewinds:
+                # A gap was refused; the answers to what is under way behind it say so again.
+                self._rewinds += 1
+                self._sent = acknowledged
+            self._sent = max(self._sent, min(acknowledged, self._spool.last_sequence))
+        self._spool.acknowledge(acknowledged)
+        self._directives.direct(response.directive)
+
+    def _end_when_stalled(self, call: EventCall) -> None:
+        while not self._over.wait(_POLL_SECONDS):
+            with self._lock, contextlib.suppress(IndexError):
+                if time.monotonic() - self._under_way[0].sent > _STALL_SECONDS:
+                    call.cancel()
+            if self._stop.is_set() and not self._over.wait(_END_SECONDS):
+                # The requests have ended, so that a control plane that is there ends the call.
+                call.cancel()

@@ -1,0 +1,1 @@
+"""The pool: the worker process, its children and their lifetime."""

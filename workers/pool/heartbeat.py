@@ -1,0 +1,277 @@
+"""Announces the worker and keeps it and all its leases alive: one thread of the parent process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from tailrace.channel import connect
+from tailrace.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    TailraceError,
+    Unauthenticated,
+)
+from tailrace.formats import faults
+from tailrace.formats.catalog import stage_versions_text
+from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.faults import Moment
+from tailrace.v1 import stage_pb2, worker_pb2
+from tailrace.worker_token import WorkerToken
+from workers.accelerators import Accelerator, Slot
+from workers.attempt.outcome import pool_process_lost
+from workers.broker_link import BrokerLink
+from workers.judges import foreign_judges
+from workers.pool.parent_socket import ControlServer, Orphan
+from workers.settings import Settings
+from workers.stage_client import Backoff, ControlPlane, LeaseLostError, is_transient
+from workers.task_events import lost_with_its_process
+
+_log = structlog.get_logger(__name__)
+
+_ACCELERATORS = {
+    Accelerator.CPU: worker_pb2.ACCELERATOR_TYPE_CPU,
+    Accelerator.GPU: worker_pb2.ACCELERATOR_TYPE_GPU,
+    Accelerator.TPU: worker_pb2.ACCELERATOR_TYPE_TPU,
+}
+
+
+_CLOSE_SECONDS = 2.0
+"""How long the end of the process waits for a call under way."""
+
+
+class Heartbeat:
+    """The thread, and the only gRPC channel of the parent process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance_id: str,
+        slots: Sequence[Slot],
+        server: ControlServer,
+        link: BrokerLink,
+        on_stop: Callable[[], None],
+    ) -> None:
+        """Begin to register.
+
+        Args:
+            settings: The worker's name, pools and control plane.
+            instance_id: What the control plane binds its name to.
+            slots: Its slots.
+            server: Knows the leases and takes the directives.
+            link: Knows why there is no broker connection.
+            on_stop: Called once, in the thread, when the worker has to finish what runs and take
+                no more: an operator drained it after it was admitted, or this thread cannot go on.
+
+        Raises:
+            WorkerTokenError: There is no usable worker token.
+        """
+        self._settings = settings
+        self._token = WorkerToken(settings.worker_token_file)
+        self._instance_id = instance_id
+        self._hostname = socket.gethostname()
+        self._slots = slots
+        self._server = server
+        self._link = link
+        self._news = threading.Event()
+        link.on_change = server.on_orphan = self._news.set
+        self._on_stop: Callable[[], None] | None = on_stop
+        self._stop = threading.Event()
+        self._decided = threading.Event()
+        self._registered = False
+        self._secret = ""
+        self._orphans: list[Orphan] = []
+        self._interval = 0.0
+        self._lease = 0.0
+        self._answered: float | None = None
+        self.refusal: TailraceError | None = None
+        """Why the control plane does not take this worker, once it said so."""
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def wait_decided(self, timeout: float) -> bool:
+        """Wait until the worker is admitted or refused; False after ``timeout`` seconds.
+
+        A worker that an operator drained is neither, until it is undrained.
+        """
+        return self._decided.wait(timeout)
+
+    def close(self) -> None:
+        """Stop; the control plane will see the worker go offline."""
+        self._stop.set()
+        self._news.set()
+        self._thread.join(_CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        finally:
+            # However this thread ends, also by a fault: without heartbeats no lease lives.
+            self._tell_to_stop()
+
+    def _loop(self) -> None:
+        with connect(self._settings.server) as channel:
+            control_plane = ControlPlane(channel, self._token)
+            backoff = Backoff(self._stop)
+            while not self._stop.is_set():
+                try:
+                    if not self._registered:
+                        self._register(control_plane)
+                    self._report_orphans(control_plane)
+                    self._beat(control_plane)
+                    self._answered = time.monotonic()
+                    backoff.reset()
+                    # A change of the broker connection and an orphan are reported at once.
+                    self._news.wait(self._interval)
+                    self._news.clear()
+                except (NotFound, PermissionDenied):
+                    # It was restored from a backup, has forgotten us, or another worker took the
+                    # name while we were away: introduce ourselves, which may be refused.
+                    self._registered = False
+                    backoff.wait()
+                except (FailedPrecondition, InvalidArgument) as error:
+                    self.refusal = error
+                    self._decided.set()
+                    return
+                except TailraceError as error:
+                    if isinstance(error, Unauthenticated) and not self._token_may_follow():
+                        self.refusal = error
+                        self._decided.set()
+                        return
+                    _log.warning("no heartbeat", server=self._settings.server, error=str(error))
+                    backoff.wait()
+            self._say_goodbye(control_plane)
+
+    def _token_may_follow(self) -> bool:
+        """Return whether a refused token may be one that is being replaced.
+
+        The control plane knew this worker's, and its leases still live: the new one may reach the
+        worker's file a moment later.
+        """
+        return self._answered is not None and time.monotonic() - self._answered < self._lease
+
+    def _register(self, control_plane: ControlPlane) -> None:
+        answer = control_plane.register(
+            stage_pb2.RegisterWorkerRequest(
+                worker_id=self._settings.worker_name,
+                hostname=self._hostname,
+                pools=self._settings.pools,
+                slots=[_slot_message(slot) for slot in self._slots],
+                versions=_versions(),
+                judges=foreign_judges(),
+                protocol_version=PROTOCOL_VERSION,
+                instance_id=self._instance_id,
+                # What runs while it is registered once more is its own.
+                new_process=not self._secret,
+            )
+        )
+        self._secret = answer.worker_secret
+        self._server.set_secret(self._secret)
+        self._registered = True
+        self._interval = answer.heartbeat_interval.ToTimedelta().total_seconds()
+        self._lease = answer.lease_duration.ToTimedelta().total_seconds()
+        _log.info(
+            "registered",
+            worker=answer.name,
+            pools=list(self._settings.pools),
+            slots=[slot.id for slot in self._slots],
+            heartbeat_seconds=self._interval,
+        )
+        if answer.worker_directive == stage_pb2.DIRECTIVE_DRAIN and not self._decided.is_set():
+            _log.warning(
+                "an operator has drained this worker: it waits for `tailrace workers undrain`",
+                worker=answer.name,
+            )
+
+    def _beat(self, control_plane: ControlPlane) -> None:
+        leases = self._server.leases()
+        if leases:
+            faults.before(Moment.HEARTBEAT)
+        answer = control_plane.heartbeat(
+            stage_pb2.WorkerHeartbeatRequest(
+                worker=self._settings.resource_name,
+                lease_tokens=leases,
+                # Who was told to stop takes no more, also once the operator's drain has ended.
+                draining=self._server.draining or self._on_stop is None,
+                quarantine=self._server.quarantine(),
+                broker_error=self._link.problem,
+                worker_secret=self._secret,
+            )
+        )
+        if leases:
+            faults.after(Moment.HEARTBEAT)
+        for lease, directive in zip(leases, answer.lease_directives, strict=True):
+            if directive != stage_pb2.DIRECTIVE_CONTINUE:
+                self._server.direct(lease, directive)
+        if answer.worker_directive != stage_pb2.DIRECTIVE_DRAIN:
+            self._decided.set()
+        elif self._decided.is_set():
+            self._tell_to_stop()
+
+    def _report_orphans(self, control_plane: ControlPlane) -> None:
+        """Fail the attempts whose pool process is gone; those that nobody answers for are kept.
+
+        Raises:
+            TailraceError: The control plane is away.
+        """
+        self._orphans += self._server.take_orphans()
+        while self._orphans:
+            orphan = self._orphans[0]
+            error = pool_process_lost(orphan.slot, orphan.exit_status())
+            request = stage_pb2.FailStageRequest(lease_token=orphan.lease, error=error)
+            try:
+                control_plane.fail_once(request)
+                if orphan.started is not None:
+                    self._server.send_event(lost_with_its_process(orphan.started, error.reason))
+                _log.error("an attempt failed with its pool process", error=error.message)
+            except LeaseLostError:
+                pass  # it had reported before
+            except TailraceError as refusal:
+                if is_transient(refusal):
+                    raise
+                _log.error("the control plane took no report", error=str(refusal))
+            del self._orphans[0]
+
+    def _say_goodbye(self, control_plane: ControlPlane) -> None:
+        """Let the control plane know at once that the worker is gone, if it holds nothing."""
+        if not self._registered or self._server.leases():
+            return
+        goodbye = stage_pb2.WorkerHeartbeatRequest(
+            worker=self._settings.resource_name, worker_secret=self._secret, ended=True
+        )
+        try:
+            control_plane.heartbeat(goodbye)
+        except TailraceError as error:
+            _log.info("no goodbye", error=str(error))
+
+    def _tell_to_stop(self) -> None:
+        if self._on_stop is not None and not self._stop.is_set():
+            on_stop, self._on_stop = self._on_stop, None
+            on_stop()
+
+
+def _slot_message(slot: Slot) -> worker_pb2.Slot:
+    return worker_pb2.Slot(
+        id=slot.id,
+        accelerator=_ACCELERATORS[slot.accelerator],
+        devices=slot.devices,
+        cores=slot.cores,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "stages": stage_versions_text()}
+    for name in ("tailrace", "jax", "jaxlib", "celery"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a worker for judging alone may do without jax
+    return found

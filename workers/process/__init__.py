@@ -1,0 +1,1 @@
+"""The stage process and its limits."""
