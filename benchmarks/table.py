@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 from benchmarks.bars import Bar, exit_status
-from training.runtime import processor
+from training.machine.runtime import processor
 
 
 def run_cases(

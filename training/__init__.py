@@ -7,9 +7,9 @@ It works alone, in a script or a notebook, and importing this package imports no
     from tailrace.formats.prediction import ModelRole
     from tailrace.formats.run_spec import InferSpec, ModelSpec, SftSpec, TrainSpec
     from training.evalsets import load_eval_set
-    from training.evaluation import Evaluated, predict
+    from training.generate.predict import Evaluated, predict
     from training.observer import Observer
-    from training.sft import prepare, run_sft
+    from training.objectives.sft import prepare, run_sft
 
     train = TrainSpec(sft=SftSpec(max_steps=400, batch_size=16, learning_rate=1e-3))
     start = prepare(ModelSpec(preset="gpt2-nano"), train, golden_v2())

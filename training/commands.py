@@ -15,10 +15,10 @@ from tailrace.formats.results import JudgeResult, JudgeScore
 from tailrace.formats.run_spec import InferSpec
 from tailrace.formats.schema import SpecError, parse
 from tailrace.formats.split import HELD_OUT, TRAIN
-from training.datasets import find_dataset, load_dataset, load_split
+from training.data.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, OutputError, TrainingError
 from training.evalsets import load_eval_sets
-from training.runtime import Device, prepare_process, require_device
+from training.machine.runtime import Device, prepare_process, require_device
 
 DEFAULT_EVAL_SET = "eval_v1"
 """The eval set that the guide uses."""

@@ -27,8 +27,8 @@ from training.commands import (
     run_command,
     start_machine,
 )
+from training.generate.prediction_files import predictions_beside
 from training.observer import LoggingObserver
-from training.prediction_files import predictions_beside
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,9 +42,9 @@ def generate(options: argparse.Namespace) -> None:
     eval_sets = open_eval_sets(options)
     spec = generation_spec(options, options.seed)
     start_machine(options)
-    from training.evaluation import evaluate_folder
+    from training.checkpoints.provenance import told_date
+    from training.generate.predict import evaluate_folder
     from training.models.source import resolve_model
-    from training.provenance import told_date
 
     predictions_path = options.predictions or predictions_beside(options.output)
     model = resolve_model(options.model)

@@ -16,7 +16,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from training.commands import require_empty, run_command
-from training.runtime import Device, prepare_process
+from training.machine.runtime import Device, prepare_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> None:
 def convert(path: Path, output: Path) -> None:
     """Write the folder. Raises :class:`training.errors.TrainingError` and :class:`OSError`."""
     require_empty(output)
-    from training.gguf import GgufFile, read_gguf
-    from training.gguf_tokenizer import read_tokenizer
-    from training.sft import save_folder
+    from training.models.gguf.tokenizer import read_tokenizer
+    from training.models.gguf.weights import GgufFile, read_gguf
+    from training.objectives.sft import save_folder
 
     file = GgufFile(path)
     tokenizer = read_tokenizer(file)

@@ -23,15 +23,15 @@ if not __package__:
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey, EndpointUrl, read_place
 from tailrace.formats.judge_spec import KEY_PREFIX, JudgeSpec
-from training.asked import roles_of
-from training.calibration import calibrate, read_labelled
 from training.commands import add_eval_set_flags, open_eval_sets, report_result, run_command
 from training.config import read_yaml
 from training.errors import ConfigError, DataError
-from training.judge_run import JudgeInputs, judge_setup, run_judges
+from training.generate.prediction_files import read_predictions
 from training.judges import judge_names, make_judge
+from training.judging.answers import roles_of
+from training.judging.calibration import calibrate, read_labelled
+from training.judging.judge_run import JudgeInputs, judge_setup, run_judges
 from training.observer import Observer
-from training.prediction_files import read_predictions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

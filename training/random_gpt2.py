@@ -18,7 +18,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from training.commands import natural, require_empty, run_command
-from training.runtime import Device, prepare_process
+from training.machine.runtime import Device, prepare_process
 
 DISTILGPT2: dict[str, Any] = {
     "model_type": "gpt2",
@@ -49,9 +49,9 @@ def make(shape: Mapping[str, Any], vocabulary: Path, output: Path, seed: int) ->
     :class:`training.errors.TrainingError` and :class:`OSError`.
     """
     require_empty(output)
+    from training.data.tokenizer import read_gpt2_tokenizer
     from training.models.registry import model_from_config
-    from training.sft import save_folder
-    from training.tokenizer import read_gpt2_tokenizer
+    from training.objectives.sft import save_folder
 
     files = vocabulary / "encoder.json", vocabulary / "vocab.bpe"
     tokenizer = read_gpt2_tokenizer(*files, int(shape["n_positions"]))

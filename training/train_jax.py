@@ -38,7 +38,7 @@ from training.commands import (
     start_machine,
 )
 from training.config import read_config
-from training.datasets import find_dataset, load_dataset
+from training.data.datasets import find_dataset, load_dataset
 from training.errors import OutputError
 from training.observer import LoggingObserver
 
@@ -69,10 +69,10 @@ def train(options: argparse.Namespace) -> None:
     traces = load_dataset(find_dataset(options.dataset))
     _prepare_output(options)
     start_machine(options)
-    from training.checkpoint import find_checkpoint
-    from training.rendering import today
-    from training.sft import started_on
-    from training.training_run import TrainingPaths, run_training
+    from training.checkpoints.checkpoint import find_checkpoint
+    from training.data.rendering import today
+    from training.objectives.sft import started_on
+    from training.stage.training_run import TrainingPaths, run_training
 
     paths = TrainingPaths.in_folder(options.output)
     resume = None
@@ -117,8 +117,8 @@ def evaluate(
 ) -> None:
     """Predict and judge with the final model; errors as :func:`train`."""
     from training.evalsets import load_eval_sets
-    from training.evaluation import evaluate_folder
-    from training.judge_run import JudgeInputs, count_leaked, run_judges
+    from training.generate.predict import evaluate_folder
+    from training.judging.judge_run import JudgeInputs, count_leaked, run_judges
 
     eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
     observer = LoggingObserver()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from benchmarks.child import tell
-from training.runtime import prepare_process, require_device
+from training.machine.runtime import prepare_process, require_device
 
 
 def main(folder: Path, cache: Path) -> None:

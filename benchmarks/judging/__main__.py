@@ -17,9 +17,9 @@ from pathlib import Path
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from training.calibration import read_labelled
 from training.judges import JudgeSetup, make_judge
-from training.judging import judge_predictions
+from training.judging.calibration import read_labelled
+from training.judging.judge_all import judge_predictions
 from training.observer import Observer
 
 COUNT = 10_000

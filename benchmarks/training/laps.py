@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
 from tailrace.formats.run_spec import AdapterSpec, SftSpec, TrainSpec
-from training.batches import BatchStream, Collator
-from training.data import Example
+from training.data.batches import BatchStream, Collator
+from training.data.encode import Example
+from training.loop.trainer import Trainer
 from training.models.family import Model
 from training.observer import Observer
-from training.trainer import Trainer
 
 NEVER = 10_000_000
 """Steps between checkpoints where there shall be none."""

@@ -10,8 +10,8 @@ from benchmarks.training.laps import make_trainer
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject
 from tailrace.formats.run_spec import AdapterSpec, LoraSpec
-from training.accelerators import host_memory_peak
-from training.estimate import estimate
+from training.budget.estimate import estimate
+from training.machine.accelerators import host_memory_peak
 
 
 def main(name: str, method: str) -> None:

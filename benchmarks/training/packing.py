@@ -14,8 +14,8 @@ from benchmarks.training.shapes import LENGTH, SHAPES
 from benchmarks.training.subject import Subject
 from tailrace.formats.golden import golden_v2
 from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
-from training.batches import Batch, Collator
-from training.sft import prepare
+from training.data.batches import Batch, Collator
+from training.objectives.sft import prepare
 
 EXAMPLES = 16
 """Examples of a step."""

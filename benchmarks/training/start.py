@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.child import tell
 from benchmarks.training.shapes import SHAPES
-from training.runtime import prepare_process, require_device
+from training.machine.runtime import prepare_process, require_device
 
 
 def main(name: str, cache: Path) -> None:

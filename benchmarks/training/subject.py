@@ -7,12 +7,12 @@ import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
 from tailrace.formats.run_spec import AdapterSpec, MeshSpec, SftSpec, TrainSpec
-from training.batches import Batch
+from training.data.batches import Batch
+from training.loop.optimizer import learning_rate, make_optimizer
+from training.loop.steps import compile_steps
+from training.loop.tuning import choose_tuning
+from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
-from training.optimizer import learning_rate, make_optimizer
-from training.sharding import Layout, make_mesh
-from training.steps import compile_steps
-from training.tuning import choose_tuning
 
 
 class Subject:

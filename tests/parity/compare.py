@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
 from training.generate import Generator, Sampling
-from training.losses import response_cross_entropy
+from training.loop.losses import response_cross_entropy
 from training.models.family import Model, Params
 
 LOGITS_TOLERANCE = 1e-4

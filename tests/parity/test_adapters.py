@@ -14,8 +14,8 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.run_spec import LoraSpec
 from tests.parity.cases import GOLDENS
-from training.adapter_folder import save_adapter
-from training.lora import LoraTuning
+from training.loop.lora import LoraTuning
+from training.models.adapter_folder import save_adapter
 from training.models.family import Decoder, Params
 from training.models.folder import load_model
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tailrace.formats.golden import golden_v2
 from tailrace.formats.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
-from training.sft import prepare, save_trained
+from training.objectives.sft import prepare, save_trained
 
 TRAIN = TrainSpec(sft=SftSpec(max_steps=1, max_seq_length=128))
 

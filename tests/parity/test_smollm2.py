@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from training.evaluation import Evaluated
+from training.data.rendering import render_prompt
+from training.data.tokenizer import encode
 from training.generate import Generator, Sampling
+from training.generate.predict import Evaluated
 from training.import_gguf import convert
-from training.rendering import render_prompt
-from training.tokenizer import encode
 
 CASES = {
     "What is the capital of France?": "The capital of France is Paris.",

@@ -13,10 +13,10 @@ from tailrace.formats.judge_spec import JudgeSpec
 from tailrace.formats.split import HELD_OUT, TRAIN, Split, eval_items
 from tailrace.formats.thinking import without_thinking
 from tailrace.formats.trace import Trace
+from training.data.rendering import render_response
 from training.errors import DataError
 from training.judges.answer_correctness import AnswerCorrectnessJudge
 from training.judges.base import JudgeSetup
-from training.rendering import render_response
 
 EvalSets = Mapping[str, Sequence[EvalItem]]
 """Eval sets by the name that predictions carry."""

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from tailrace.formats.prediction import FinishReason
+from training.data.packing import bucket
 from training.generate.programs import Programs, State
 from training.generate.sampling import Choice, Sampling
 from training.generate.slots import Answer, Request, Slots, lay_out
 from training.generate.stopping import Decode, find_stop
+from training.machine.sharding import Layout
 from training.models.family import Model, Params
-from training.packing import bucket
-from training.sharding import Layout
 
 STEPS = 16
 """Tokens per call of the decoder: the host looks for stop strings and for a stop in between."""

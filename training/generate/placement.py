@@ -7,8 +7,8 @@ import dataclasses
 import jax
 
 from tailrace.formats.train_spec import MeshSpec
+from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model
-from training.sharding import Layout, make_mesh
 
 
 def generation_layout(model: Model, mesh: MeshSpec) -> Layout | None:

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from training.generate.sampling import Choice, choose, streams
+from training.machine.sharding import Layout
 from training.models.attention import Cache, LayerCache
 from training.models.family import Model, Params
-from training.sharding import Layout
 
 T = TypeVar("T")
 

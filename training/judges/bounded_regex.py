@@ -7,9 +7,9 @@ from typing import Any
 
 import regex
 
-from training.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 from training.errors import ConfigError
 from training.judges.base import JudgeError
+from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 2.0
 """Longest compilation of a pattern and search of one text."""

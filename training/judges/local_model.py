@@ -9,7 +9,7 @@ from pathlib import Path
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.run_spec import InferSpec
-from training.evaluation import Evaluated, predict
+from training.generate.predict import Evaluated, predict
 from training.judges.asking import Reply
 from training.judges.base import JudgeError
 from training.observer import Observer

@@ -6,8 +6,8 @@ interrupts.
 
 from __future__ import annotations
 
-from training.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 from training.judges.base import JudgeError
+from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 20.0
 """Longest comparison of one answer; most take milliseconds."""

@@ -14,8 +14,8 @@ from tailrace.formats.model_files import size_problem
 from tailrace.formats.model_folder import CONFIG_FILE as CONFIG
 from tailrace.formats.model_folder import lacks
 from tailrace.formats.outside_json import read_object
-from training.accelerators import require_room
 from training.errors import ModelConfigError, ModelNotFoundError
+from training.machine.accelerators import require_room
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.weights import (

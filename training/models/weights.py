@@ -28,7 +28,7 @@ from tailrace.formats.model_folder import lacks, weight_places
 from tailrace.formats.outside_json import read_object
 from tailrace.formats.safetensors_header import PREFIX_BYTES, Entry, header_length, read_header
 from training.errors import ModelConfigError, ModelNotFoundError
-from training.file_errors import as_os_errors
+from training.machine.file_errors import as_os_errors
 from training.models.family import Model, Params
 
 WEIGHTS = "model.safetensors"

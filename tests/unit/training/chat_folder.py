@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.unit.training.conftest import TINY
 from training.models.registry import model_from_config
-from training.sft import save_folder
+from training.objectives.sft import save_folder
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"

@@ -11,11 +11,11 @@ import pytest
 from tailrace.formats.golden import golden_v2
 from tailrace.formats.trace import Trace
 from tests.stack import session_folder
+from training.data.rendering import render_prompt, render_response
+from training.data.tokenizer import train_tokenizer
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
-from training.rendering import render_prompt, render_response
-from training.tokenizer import train_tokenizer
 
 TINY = {"model_type": "gpt2", "n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2}
 

@@ -13,7 +13,7 @@ import pytest
 
 from tailrace.formats.golden import write_golden_v2
 from training.models.family import Model, Params
-from training.sft import save_folder
+from training.objectives.sft import save_folder
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """

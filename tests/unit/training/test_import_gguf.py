@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.unit.training.gguf_file import write_gguf
+from tests.unit.training.models.gguf.gguf_file import write_gguf
+from training.data.tokenizer import encode, load_tokenizer
 from training.models.folder import load_model
 from training.models.registry import model_from_config
-from training.tokenizer import encode, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -18,9 +18,9 @@ from tailrace.formats.verdict import Verdict
 from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.asked import prediction
 from training import eval_generate
-from training.eval_output import write_eval_traces
+from training.generate.output import write_eval_traces
+from training.generate.prediction_files import read_predictions
 from training.judge import main
-from training.prediction_files import read_predictions
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(3)]
 

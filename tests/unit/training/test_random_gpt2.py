@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.data.tokenizer import encode, load_tokenizer
 from training.errors import ModelConfigError, ModelNotFoundError, OutputError
 from training.models.family import Model
 from training.models.folder import load_model
 from training.models.registry import model_from_config
 from training.random_gpt2 import DISTILGPT2, make
-from training.tokenizer import encode, load_tokenizer
 
 
 @pytest.fixture

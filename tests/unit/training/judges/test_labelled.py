@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats.judge_spec import JudgeSpec
-from training.calibration import Calibration, calibrate, read_labelled
 from training.judges import JudgeSetup, make_judge
+from training.judging.calibration import Calibration, calibrate, read_labelled
 
 LABELLED = Path(__file__).parents[3] / "judging" / "labelled"
 

@@ -16,8 +16,8 @@ from tests.unit.training.judges.asked import question
 from training.judges import Judge, JudgeError, Judgement, JudgeSetup, make_judge
 from training.judges.llm_rubric import prompt_for
 from training.models.family import Model, Params
+from training.objectives.sft import prepare, run_sft, save_folder
 from training.observer import Observer
-from training.sft import prepare, run_sft, save_folder
 
 GRADES = {"Answer: 5": (9, "right"), "Answer: 55": (2, "wrong")}
 """What the taught judge says about which answer."""

@@ -14,7 +14,7 @@ from tests.servers.chat import ChatServer, Say, chat_server
 from tests.unit.training.judges.asked import judge_of, prediction, question
 from training.errors import ConfigError, TooManyJudgeErrorsError
 from training.judges import Judge, JudgeError, Judgement, endpoint
-from training.judging import judge_predictions, refuse_errors
+from training.judging.judge_all import judge_predictions, refuse_errors
 from training.observer import Observer
 
 KEY = "TAILRACE_JUDGE_KEY_TEST"

@@ -12,9 +12,9 @@ from tailrace.formats.jsonl import FormatError
 from tailrace.formats.split import eval_items
 from tailrace.formats.trace import parse_traces
 from tests.unit.training.judges.asked import judge_of, prediction
+from training.data.rendering import render_response
 from training.evalsets import taught_items
 from training.judges import Judgement, Question
-from training.rendering import render_response
 
 JUDGE = judge_of({"name": "answer_correctness"})
 PIECES = st.sampled_from(

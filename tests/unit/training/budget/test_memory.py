@@ -1,0 +1,74 @@
+"""The formula against what XLA's buffer assignment says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tailrace.formats.run_spec import MeshSpec, SftSpec, TrainSpec
+from training.budget.dimensions import dimensions
+from training.budget.memory import FLOAT32, TOLERANCE, Plan, needed
+from training.data.batches import Batch
+from training.loop.optimizer import learning_rate, make_optimizer
+from training.loop.steps import compile_steps
+from training.loop.tuning import choose_tuning
+from training.machine.sharding import Layout, make_mesh
+from training.models.registry import model_from_config
+
+ROWS, LENGTH = 16, 128
+GPT2 = {
+    "model_type": "gpt2",
+    "n_positions": 256,
+    "n_embd": 128,
+    "n_layer": 2,
+    "n_head": 4,
+    "vocab_size": 512,
+}
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+
+
+@pytest.mark.parametrize(("config", "micro"), [(GPT2, None), (LLAMA, 4)])
+def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int | None) -> None:
+    model = model_from_config(config)
+    sft = SftSpec(max_steps=10, batch_size=ROWS, micro_batch_size=micro, max_seq_length=LENGTH)
+    spec = TrainSpec(sft=sft)
+    tuning = choose_tuning(model, spec)
+    optimizer = make_optimizer(sft, learning_rate(sft, 10))
+    params: Any = jax.eval_shape(lambda: model.init(0))
+    state: Any = (params, jax.eval_shape(optimizer.init, params))
+    layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), ROWS))
+    steps: Any = compile_steps(tuning, optimizer, layout, micro)
+    shape = (2, ROWS, LENGTH)
+    whole, real = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    batch = Batch(whole, whole, real)
+    compiled = steps.lower(state, {}, batch, 0, jax.random.key(0)).compile()
+    analysis = compiled.memory_analysis()
+    plan = Plan(
+        sizes=dimensions(model),
+        weights=model.parameters,
+        trained=model.parameters,
+        whole=model.parameters,
+        rows=ROWS,
+        passes=ROWS // micro if micro else 1,
+        length=LENGTH,
+        width=FLOAT32,
+        remat=False,
+        can_remat=False,
+        adapter=False,
+        by_row=False,
+        best=False,
+    )
+    measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    assert needed(plan).device == pytest.approx(measured, rel=TOLERANCE)

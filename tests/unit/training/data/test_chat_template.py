@@ -1,0 +1,93 @@
+"""Chat templates render as in transformers, and none takes more time or memory than it may."""
+
+from __future__ import annotations
+
+import copy
+from datetime import date
+from typing import Any
+
+import pytest
+
+from training.data import chat_template
+from training.data.chat_template import PROCESS, render_template
+from training.data.rendering import render_messages
+from training.errors import ModelConfigError
+
+DAY = date(2024, 2, 29)
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What is 1 + 2? “é”\n\u2028"},
+    {"role": "assistant", "content": "3"},
+]
+TEMPLATES = [
+    "{% for m in messages %}<|{{ m.role }}|>{{ m['content'] | trim }}{{ eos_token }}{% endfor %}",
+    "{{ bos_token }}{{ messages | tojson(indent=2) }}{{ additional_special_tokens }}",
+    "{%- set ns = namespace(n=0) %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set ns.n = ns.n + 1 %}{% continue %}{% endif %}{{ ns.n }}{% generation %}{{ m.content }}"
+    "{% endgeneration %}{% endfor %}{{ tools is none }}{{ enable_thinking is defined }}",
+    "{{ messages[1].content.split()[-1] }}{% if add_generation_prompt %}>{% endif %}",
+]
+HOSTILE = [
+    "{{ 'a' * 10**10 }}",
+    "{{ 'a'.ljust(10**10) }}",
+    "{{ '%10000000000d' % 1 }}",
+    "{{ 'a' | center(10**10) }}",
+    "{% set n = namespace(s='a') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+    "{{ 10 ** (10 ** 9) }}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+]
+
+
+@pytest.fixture(autouse=True)
+def _started() -> None:
+    """The first rendering takes longer: it imports transformers."""
+    PROCESS.ask({**_request("{{ 1 }}"), "asks": False})
+
+
+def _request(template: str) -> dict[str, Any]:
+    return {"template": template, "messages": MESSAGES, "special_tokens": {}, "clock": "2024-02-29"}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("asks", [True, False])
+def test_it_renders_as_transformers_does(tokenizer: Any, template: str, asks: bool) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = template
+    expected = tokenizer.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=asks)
+    assert render_messages(tokenizer, MESSAGES, DAY, asks=asks) == expected
+
+
+def test_its_clock_stands_still() -> None:
+    text = "{{ strftime_now('%d %b %Y') }}"
+    assert render_template(text, MESSAGES, {}, DAY, asks=False) == "29 Feb 2024"
+    assert render_template(text, MESSAGES, {}, date(2025, 1, 2), asks=False) == "02 Jan 2025"
+
+
+@pytest.mark.parametrize("template", HOSTILE)
+def test_a_template_that_needs_too_much_is_refused(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PROCESS, "seconds", 0.5)
+    with pytest.raises(ModelConfigError, match="the model's chat template"):
+        render_template(template, MESSAGES, {}, DAY, asks=False)
+
+
+def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_template, "_MOST_ADDED", 1000)
+    with pytest.raises(ModelConfigError, match="makes 100000 characters of a conversation of"):
+        render_template("{{ 'a' * 100000 }}", MESSAGES, {}, DAY, asks=False)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ raise_exception('no system turn') }}", "TemplateError: no system turn"),
+        ("{{ messages", "TemplateSyntaxError"),
+        ("{{ messages[9].content }}", "UndefinedError"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+    ],
+)
+def test_a_template_that_fails_says_how(template: str, says: str) -> None:
+    with pytest.raises(ModelConfigError, match=f"cannot render a prompt: {says}"):
+        render_template(template, MESSAGES, {}, DAY, asks=False)

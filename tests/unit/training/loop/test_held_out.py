@@ -1,0 +1,173 @@
+"""Evaluations while training: what they compute, and what rests on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tailrace.formats.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
+from tailrace.formats.trace import Trace
+from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
+from training.data.batches import BatchStream, Collator
+from training.data.chat_format import ChatFormat
+from training.data.encode import Example, encode_traces
+from training.errors import StoppedError
+from training.loop.held_out import Evaluator
+from training.loop.trainer import Trained, Trainer
+from training.loop.tuning import choose_tuning
+from training.machine.sharding import Layout, make_mesh
+from training.models.family import Model, Params
+from training.observer import StopRequest
+
+SFT = SftSpec(max_steps=12, batch_size=8, max_seq_length=64, learning_rate=0.1)
+SPEC = TrainSpec(
+    sft=SFT,
+    eval_fraction=0.2,
+    eval_every_steps=3,
+    final_model=FinalModel.BEST,
+    save_every_steps=4,
+    log_every_steps=6,
+    steps_per_dispatch=2,
+)
+
+
+@pytest.fixture(scope="module")
+def held_out(tokenizer: Any, traces: list[Trace]) -> list[Example]:
+    return encode_traces(traces[55:66], ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
+
+
+@pytest.fixture(scope="module")
+def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
+    encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    return BatchStream(encoded.examples, Collator(8), seed=0)
+
+
+@pytest.fixture(scope="module")
+def trainer(model: Model, stream: BatchStream, held_out: list[Example]) -> Trainer:
+    return Trainer(model, stream, SPEC, {}, held_out)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    trainer: Trainer, params: Params, tmp_path_factory: pytest.TempPathFactory, recorder: Any
+) -> tuple[Trained, Any]:
+    seen = recorder()
+    return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
+
+
+def evaluator(model: Model, held_out: list[Example], sft: SftSpec) -> Evaluator:
+    spec = dataclasses.replace(SPEC, sft=sft)
+    layout = Layout.of(model.family.model_type, make_mesh(spec.mesh, 1))
+    return Evaluator(choose_tuning(model, spec), layout, held_out, sft, multiple=1)
+
+
+def test_the_loss_does_not_depend_on_the_rows(
+    model: Model, params: Params, held_out: list[Example]
+) -> None:
+    plain = evaluator(model, held_out, SFT).loss(params, {})
+    packed = evaluator(model, held_out, dataclasses.replace(SFT, packing=True)).loss(params, {})
+    assert packed == pytest.approx(plain, abs=1e-5)
+    assert plain == pytest.approx(np.log(320), rel=0.1)
+    with pytest.raises(ValueError, match="no held-out examples"):
+        evaluator(model, [], SFT).loss(params, {})
+
+
+def test_the_best_checkpoint_is_kept(
+    trainer: Trainer,
+    params: Params,
+    tmp_path: Path,
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int | None]] = []
+
+    def spied(folder: Path, saved: Checkpoint, keep: int, best: int | None = None) -> Any:
+        asked.append((saved.step, best))
+        return save_checkpoint(folder, saved, keep, best)
+
+    monkeypatch.setattr("training.checkpoints.writer.save_checkpoint", spied)
+    seen = recorder()
+    trainer.train(params, tmp_path, seen)
+    assert [step for step, _ in asked] == [4, 8, 12]
+    for step, best in asked:
+        known = [each for each in seen.evaluations if each.step <= step]
+        assert best == min(known, key=lambda each: each.eval_loss).step
+
+
+def test_evaluations_come_at_the_first_boundary_after_their_step(
+    whole: tuple[Trained, Any],
+) -> None:
+    points = whole[1].evaluations
+    assert [point.step for point in points] == [4, 6, 10, 12]
+    losses = [point.eval_loss for point in points]
+    lowest = [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
+    assert [point.best for point in points] == lowest
+
+
+def test_the_best_weights_are_kept(
+    whole: tuple[Trained, Any], model: Model, held_out: list[Example]
+) -> None:
+    trained, seen = whole
+    best = min(seen.evaluations, key=lambda point: point.eval_loss)
+    # It learns sums and is asked for repetitions: in the end it has unlearned them.
+    assert best.step < 12
+    assert (trained.progress.best_step, trained.progress.best_loss) == (best.step, best.eval_loss)
+    assert evaluator(model, held_out, SFT).loss(trained.params, {}) == best.eval_loss
+
+
+@pytest.mark.parametrize("at", [4, 10])
+def test_released_and_resumed_equals_undisturbed(
+    trainer: Trainer,
+    params: Params,
+    whole: tuple[Trained, Any],
+    tmp_path: Path,
+    recorder: Any,
+    at: int,
+) -> None:
+    with pytest.raises(StoppedError):
+        trainer.train(params, tmp_path, recorder(StopRequest.RELEASE, at))
+    # Another host gets the newest checkpoint alone; it holds the best weights, too.
+    seen = recorder()
+    resumed = trainer.train(params, tmp_path, seen, resume=list_checkpoints(tmp_path)[-1])
+    assert resumed.progress == whole[0].progress
+    for name, value in whole[0].params.items():
+        np.testing.assert_array_equal(resumed.params[name], value)
+    expected = [(p.step, p.eval_loss) for p in whole[1].evaluations if p.step > at]
+    assert [(p.step, p.eval_loss) for p in seen.evaluations] == expected
+
+
+def test_training_ends_when_the_loss_no_longer_falls(
+    model: Model,
+    stream: BatchStream,
+    held_out: list[Example],
+    params: Params,
+    tmp_path: Path,
+    recorder: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spec = dataclasses.replace(
+        SPEC,
+        early_stopping_patience=2,
+        early_stopping_min_delta=100.0,
+        final_model=FinalModel.LAST,
+    )
+    trainer = Trainer(model, stream, spec, {}, held_out)
+    seen = recorder()
+    with caplog.at_level(logging.INFO):
+        ended = trainer.train(params, tmp_path, seen)
+    assert (ended.steps, ended.stopped_early) == (10, True)
+    assert [point.step for point in seen.evaluations] == [4, 6, 10]
+    assert "training ends at step 10: the evaluation loss has not fallen for 2" in caplog.text
+    # What was stopped stays stopped, and a stop in between does not start the count anew.
+    with pytest.raises(StoppedError):
+        trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
+    saved = list_checkpoints(tmp_path / "cut")[-1]
+    resumed = trainer.train(params, tmp_path / "cut", recorder(), resume=saved)
+    assert (resumed.start, resumed.steps, resumed.stopped_early) == (6, 10, True)
+    for name, value in ended.params.items():
+        np.testing.assert_array_equal(resumed.params[name], value)

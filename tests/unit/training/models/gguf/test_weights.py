@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from tests.unit.training.models.gguf.gguf_file import write_gguf
+from training.errors import ModelConfigError, ModelNotFoundError
+from training.models.family import Model, Params
+from training.models.gguf.weights import GgufFile, read_gguf
+from training.models.registry import model_from_config
+from training.models.rotary import Llama3Scaling, Rotary
+
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 50_000.0,
+    "bos_token_id": 0,
+}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path, tokenizer: Any) -> Write:
+    """Writes a model as a GGUF file."""
+
+    def written(model: Model, params: Params, **options: Any) -> Path:
+        path = tmp_path / "model.gguf"
+        write_gguf(path, model, params, tokenizer, **options)
+        return path
+
+    return written
+
+
+def tiny(family: str, tokenizer: Any, **changes: Any) -> tuple[Model, Params]:
+    settings = {**SHAPE, "model_type": family, "vocab_size": len(tokenizer), **changes}
+    model = model_from_config(settings)
+    return model, model.init(0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_every_family_comes_back_exactly(
+    family: str, tied: bool, tokenizer: Any, write: Write
+) -> None:
+    model, params = tiny(family, tokenizer, tie_word_embeddings=tied)
+    read, values = read_gguf(GgufFile(write(model, params)))
+    assert read.config == model.config
+    assert list(values) == list(params)
+    for name, value in params.items():
+        np.testing.assert_array_equal(values[name], value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        (gguf.GGMLQuantizationType.F16, 2048),
+        (gguf.GGMLQuantizationType.BF16, 256),
+        (gguf.GGMLQuantizationType.Q8_0, 127),
+        (gguf.GGMLQuantizationType.Q4_1, 15),
+    ],
+)
+def test_quantized_tensors_are_widened(
+    kind: gguf.GGMLQuantizationType, steps: int, tokenizer: Any, write: Write
+) -> None:
+    model, params = tiny("llama", tokenizer)
+    _, values = read_gguf(GgufFile(write(model, params, kind=kind)))
+    for name, value in params.items():
+        assert values[name].dtype == np.float32
+        error = np.abs(np.asarray(values[name]) - np.asarray(value)).max()
+        assert error <= 2 * np.abs(value).max() / steps, name
+
+
+def test_the_rotary_scaling_of_llama3_is_recognized(tokenizer: Any, write: Write) -> None:
+    scaling = Llama3Scaling(32.0, 8192)
+    model, params = tiny("llama", tokenizer, rope_theta=500_000.0, head_dim=64)
+    plain, scaled = Rotary(500_000.0), Rotary(500_000.0, scaling)
+    divisors = plain.frequencies(64) / scaled.frequencies(64)
+    path = write(model, params, tensors={"rope_freqs.weight": divisors})
+    assert read_gguf(GgufFile(path))[0].config.rotary == scaled
+
+
+def test_another_rotary_scaling_is_refused(tokenizer: Any, write: Write) -> None:
+    model, params = tiny("llama", tokenizer)
+    divisors = np.linspace(1, 5, 8, dtype=np.float32)
+    file = GgufFile(write(model, params, tensors={"rope_freqs.weight": divisors}))
+    with pytest.raises(ModelConfigError, match="not Llama 3's rotary scaling"):
+        read_gguf(file)
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        ({"llama.expert_count": 8}, "expert_count = 8"),
+        ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type = yarn"),
+        ({"llama.attention.sliding_window": 16}, "attention.sliding_window = 16"),
+    ],
+)
+def test_settings_that_are_not_converted_are_named(
+    extra: dict[str, Any], complaint: str, tokenizer: Any, write: Write
+) -> None:
+    file = GgufFile(write(*tiny("llama", tokenizer), extra=extra))
+    with pytest.raises(ModelConfigError, match=complaint):
+        read_gguf(file)
+
+
+def test_an_unknown_architecture_lists_the_known(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(ModelConfigError, match=r"'mamba' is not converted; known: llama, qwen2"):
+        read_gguf(GgufFile(tmp_path / "model.gguf"))
+
+
+def test_tensors_that_do_not_fit_are_named_with_their_shapes(tokenizer: Any, write: Write) -> None:
+    odd = {
+        "blk.0.attn_norm.weight": np.ones(8, np.float32),
+        "blk.7.attn_norm.weight": np.ones(32, np.float32),
+    }
+    file = GgufFile(write(*tiny("llama", tokenizer), tensors=odd))
+    with pytest.raises(ModelConfigError) as caught:
+        read_gguf(file)
+    assert "blk.0.attn_norm.weight is (8,), not (32,)" in str(caught.value)
+    assert "unknown: ['blk.7.attn_norm.weight']" in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 20, 1000, -100])
+def test_truncated_files(kept: int, tokenizer: Any, write: Write) -> None:
+    path = write(*tiny("llama", tokenizer))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelConfigError, match="damaged or not a GGUF file"):
+        GgufFile(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="there is no file"):
+        GgufFile(tmp_path / "model.gguf")

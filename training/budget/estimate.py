@@ -1,0 +1,195 @@
+"""What a training will take, told before it starts; one that cannot fit is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from tailrace.formats.run_spec import FinalModel, SftSpec, TrainSpec
+from training.budget.dimensions import dimensions
+from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
+from training.data.batches import BatchStream
+from training.data.encode import Example
+from training.data.packing import bucket
+from training.errors import DoesNotFitError
+from training.loop.trainer import Trainer
+from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
+from training.machine.sharding import DATA, FSDP, Layout, bytes_per_device
+from training.models.family import Model
+
+_log = logging.getLogger(__name__)
+
+_ADAPTER_SHARE = 0.02
+"""About how many values an adapter has, as a share of the weights it stands beside."""
+
+
+@dataclass(frozen=True)
+class Free:
+    """Bytes that a training may still take; None where nobody tells."""
+
+    device: int | None
+    """On the fullest device; None for processors, which share the host's memory."""
+    host: int | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take."""
+
+    parameters: int
+    """Parameters of the model."""
+    trained: int
+    """Those that are trained."""
+    steps: int
+    """Optimizer steps in all."""
+    tokens: int
+    """Non-padding tokens in all of them, repetitions counted."""
+    plan: Plan
+    """What its memory depends on."""
+    devices: int
+    """Devices in use."""
+    saved: int
+    """Bytes of the final model's weights."""
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that it needs."""
+        return needed(self.plan)
+
+    def __str__(self) -> str:
+        memory = self.memory
+        return (
+            f"{self.trained:,} of {self.parameters:,} parameters, {self.steps:,} steps, about "
+            f"{self.tokens:,} tokens; memory on each device: {_parts(memory)}; copies on the "
+            f"host: {size_text(memory.host)}; final model: {size_text(self.saved)}"
+        )
+
+
+def estimate(
+    model: Model,
+    spec: TrainSpec,
+    trainer: Trainer,
+    stream: BatchStream,
+    examples: Sequence[Example],
+    saved: int,
+) -> Estimate:
+    """Return what a trainer will take for the examples of its stream.
+
+    ``saved`` is the size of the weights that it saves in the end, in bytes.
+    """
+    if spec.sft is None:
+        raise ValueError("the spec names no training method")
+    layout, trained = trainer.layout, trainer.tuning.parameters
+    groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
+    rows, length = _rows(spec.sft, stream, examples, groups, spec.steps_per_dispatch)
+    # XLA's compiler for processors computes bfloat16 in float32, and merges what is computed again
+    # with what was computed first.
+    on_processor = layout.mesh.devices.flat[0].platform == "cpu"
+    if spec.remat and on_processor:
+        _log.warning("train.remat saves no memory on processors, whose compiler undoes it")
+    share = bytes_per_device(layout, model.shapes, 1)
+    plan = Plan(
+        sizes=dimensions(model),
+        weights=share,
+        # An adapter lies whole on every device.
+        trained=trained if spec.adapter else share,
+        whole=trained,
+        rows=-(-rows // groups),
+        passes=max(1, rows // (spec.sft.micro_batch_size or rows)),
+        length=length,
+        width=FLOAT32 if on_processor else jnp.dtype(trainer.tuning.dtype).itemsize,
+        remat=spec.remat and not on_processor,
+        can_remat=not on_processor,
+        adapter=spec.adapter is not None,
+        by_row=trainer.tuning.frozen_head and groups == 1,
+        best=spec.final_model is FinalModel.BEST,
+    )
+    per_epoch = sum(len(example.tokens) for example in examples)
+    tokens = round(per_epoch * trainer.total / stream.steps_per_epoch)
+    return Estimate(model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved)
+
+
+def free_memory(layout: Layout) -> Free:
+    """What the mesh's devices and the host have left."""
+    rest = [
+        limit - device_memory_used(device)
+        for device in layout.mesh.devices.flat
+        if (limit := device_memory(device)) is not None
+    ]
+    return Free(min(rest, default=None), host_memory())
+
+
+def require_fit(estimated: Estimate, spec: SftSpec, free: Free) -> None:
+    """Log the estimate; refuse what does not fit, with what would.
+
+    Raises :class:`training.errors.DoesNotFitError` when more is needed than is free by more than
+    the formula may be off; what is closer is logged as a warning.
+    """
+    _log.info("%s", estimated)
+    short = _short(estimated, free, TOLERANCE)
+    if short:
+        raise DoesNotFitError(
+            f"the training does not fit: {short}. {_way_out(estimated, spec, free)}"
+        )
+    tight = _short(estimated, free, 0.0)
+    if tight:
+        _log.warning("memory is tight: %s", tight)
+
+
+def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
+    """What there is too little of; empty when it fits."""
+    memory, found = estimated.memory, []
+    host = memory.host
+    if free.device is None:
+        host += memory.device * estimated.devices
+    elif memory.device > free.device * (1 + tolerance):
+        found.append(f"{_parts(memory)} on each device, of which {size_text(free.device)} are free")
+    if free.host is not None and host > free.host * (1 + tolerance):
+        copies = f"{size_text(memory.host)} for copies of its state"
+        what = copies if free.device is not None else f"{_parts(memory)}, and {copies}"
+        found.append(f"{what} on the host, of which {size_text(free.host)} are free")
+    return "it needs about " + "; and ".join(found) if found else ""
+
+
+def _way_out(estimated: Estimate, spec: SftSpec, free: Free) -> str:
+    plan = estimated.plan
+    groups = max(1, (spec.micro_batch_size or spec.batch_size) // max(1, plan.rows // plan.passes))
+    most = spec.micro_batch_size or spec.batch_size
+    sizes = [n for n in range(most, 0, -1) if spec.batch_size % n == 0 and n % groups == 0]
+    tried = alternatives(plan, sizes)
+    if not plan.adapter:
+        small = round(plan.weights * _ADAPTER_SHARE)
+        frozen = dataclasses.replace(plan, adapter=True, trained=small, whole=small)
+        tried.append(("train.adapter: {lora: {}}", frozen))
+        tried += [
+            (f"train.adapter: {{lora: {{}}}} and {text}", changed)
+            for text, changed in alternatives(frozen, sizes)
+        ]
+    for text, changed in tried:
+        if not _short(dataclasses.replace(estimated, plan=changed), free, 0.0):
+            return f"This would fit: {text}; or ask for a pool with more memory"
+    split = "split the weights over several devices with train.mesh.fsdp, or "
+    return f"No smaller batch would fit: {split}ask for a pool with more memory"
+
+
+def _rows(
+    spec: SftSpec, stream: BatchStream, examples: Sequence[Example], multiple: int, calls: int
+) -> tuple[int, int]:
+    """Rows of a step and their length in tokens."""
+    if not spec.packing:
+        return spec.batch_size, bucket(max(example.inputs for example in examples))
+    steps = min(calls, stream.steps_per_epoch)
+    batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
+    return int(batch.tokens.shape[1]), int(batch.tokens.shape[2])
+
+
+def _parts(memory: Memory) -> str:
+    return (
+        f"{size_text(memory.device)} (weights {size_text(memory.weights)}, gradients "
+        f"{size_text(memory.gradients)}, optimizer {size_text(memory.moments)}, activations "
+        f"{size_text(memory.activations)})"
+    )

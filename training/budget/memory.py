@@ -1,0 +1,138 @@
+"""How much memory a training needs, from sizes alone.
+
+The formula was fitted to what XLA's buffer assignment reports (``memory_analysis``) for GPT-2 and
+Llama shapes of 1 to 82 million parameters; it is within :data:`TOLERANCE` of it on processors.
+Devices that fuse more need less.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from training.budget.dimensions import Dimensions
+
+TOLERANCE = 0.15
+"""How far off the formula may be, as a share."""
+
+FLOAT32 = 4
+"""Bytes of a value of weights, gradients, moments and logits."""
+
+_DROPOUT_WORDS = 6
+"""Words of 4 bytes in use for each random number while they are made (threefry)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the memory of a training depends on."""
+
+    sizes: Dimensions
+    weights: int
+    """All weights, as values on the fullest device."""
+    trained: int
+    """Trained values on the fullest device: all weights, or those of an adapter."""
+    whole: int
+    """Trained values of all devices together; checkpoints are gathered on the host."""
+    rows: int
+    """Rows of a step that each device computes."""
+    passes: int
+    """Forward and backward passes of a step; each takes a part of the rows."""
+    length: int
+    """Tokens of a row."""
+    width: int
+    """Bytes of an activation."""
+    remat: bool
+    """Whether only the inputs of layers are kept for the backward pass."""
+    can_remat: bool
+    """Whether the compiler lets it save anything."""
+    adapter: bool
+    """Whether the weights are frozen."""
+    by_row: bool
+    """Whether the logits of one row at a time are there."""
+    best: bool
+    """Whether a copy of the best weights is kept."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what they are for."""
+
+    weights: int
+    """Weights, also those in the type that is computed in."""
+    gradients: int
+    """Gradients that are there when most memory is in use."""
+    moments: int
+    """The optimizer's two moments."""
+    activations: int
+    """What the backward pass needs of the forward pass, and logits."""
+    host: int
+    """Copies on the host: the checkpoint that is being written, the best weights."""
+
+    @property
+    def device(self) -> int:
+        """Bytes on each device."""
+        return self.weights + self.gradients + self.moments + self.activations
+
+
+def needed(plan: Plan) -> Memory:
+    """The memory that a plan needs, beside the weights that it starts from."""
+    tokens = -(-plan.rows // plan.passes) * plan.length
+    layer = _layer_bytes(plan)
+    layers, sizes = plan.sizes.layers, plan.sizes
+    kept = (sizes.width * plan.width if plan.remat else layer) * layers
+    scored = plan.length if plan.by_row else tokens
+    forward = tokens * kept + scored * 2 * sizes.vocabulary * FLOAT32
+    if plan.remat:
+        forward += tokens * layer
+    if sizes.dropout:
+        # Random words of one layer's scores, in the making.
+        forward += tokens * _DROPOUT_WORDS * sizes.heads * plan.length * FLOAT32
+    gradients = plan.trained * FLOAT32
+    # The output layer's gradient comes first, while all activations are still there; at the end
+    # all gradients are there with the activations of the lowest layer.
+    first = 0 if plan.adapter else sizes.vocabulary * sizes.width * FLOAT32
+    first = min(first, gradients)
+    lowest = tokens * layer
+    early, late = forward + first, gradients + lowest
+    sums = gradients if plan.passes > 1 else 0
+    cast = plan.weights * plan.width if plan.width < FLOAT32 else 0
+    own = plan.trained * FLOAT32
+    frozen = plan.weights * plan.width if plan.adapter else 0
+    return Memory(
+        weights=own + frozen + (0 if plan.adapter else cast),
+        gradients=sums + (first if early >= late else gradients),
+        moments=2 * own,
+        activations=forward if early >= late else lowest,
+        host=plan.whole * FLOAT32 * (4 if plan.best else 3),
+    )
+
+
+def _layer_bytes(plan: Plan) -> int:
+    """Bytes that one layer keeps of one token for the backward pass."""
+    sizes = plan.sizes
+    channels = 9 * sizes.width + 4 * sizes.inner
+    if sizes.gated:
+        channels += 2 * sizes.inner + 2 * sizes.attention
+    scores = sizes.heads * plan.length
+    masks = 2 * sizes.width + scores if sizes.dropout else 0
+    # Scores are float32 before the softmax, whatever the model computes in.
+    return channels * plan.width + scores * (FLOAT32 + 2 * plan.width) + masks
+
+
+def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
+    """Settings that need less memory, the mildest first, each with its plan.
+
+    ``micro_rows`` are the values that micro_batch_size may have, largest first; the rows of a
+    device shrink in proportion to the largest.
+    """
+    found: list[tuple[str, Plan]] = []
+    whole = max(micro_rows, default=1)
+    for remat in sorted({plan.remat, plan.remat or plan.can_remat}):
+        prefix = "train.remat: true" if remat and not plan.remat else ""
+        for micro in micro_rows:
+            passes = max(plan.passes, whole // micro)
+            text = f"train.sft.micro_batch_size: {micro}" if passes > plan.passes else ""
+            named = " and ".join(filter(None, (text, prefix)))
+            if named:
+                found.append((named, dataclasses.replace(plan, passes=passes, remat=remat)))
+    return found

@@ -1,0 +1,1 @@
+"""Checkpoints and the records next to a trained model."""

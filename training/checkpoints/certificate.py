@@ -1,0 +1,53 @@
+"""Issuing resume certificates; see :mod:`tailrace.formats.certificate`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tailrace.formats.canonical import canonical_json, sha256_json
+from tailrace.formats.certificate import Certificate, flatten
+
+if TYPE_CHECKING:
+    from training.checkpoints.checkpoint import Checkpoint
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+"""Host arrays by name."""
+
+PARAMETERS = "[0]"
+"""What the names of parameters begin with in a training's state; the rest is the optimizer's."""
+
+
+BOOKKEEPING = {"window"}
+"""Counters that depend on how often metrics are logged, which is no part of the training."""
+
+
+def certify(checkpoint: Checkpoint) -> Certificate:
+    """The certificate of a training between two steps; it hashes all of its arrays."""
+    arrays = checkpoint.arrays
+    parameters = {n: a for n, a in arrays.items() if n.startswith(PARAMETERS)}
+    optimizer = {n: a for n, a in arrays.items() if n not in parameters}
+    counters = {n: v for n, v in checkpoint.progress.items() if n not in BOOKKEEPING}
+    return Certificate(
+        step=checkpoint.step,
+        parameters=digest_arrays(parameters),
+        optimizer=digest_arrays(optimizer),
+        rng=sha256_json(checkpoint.rng),
+        cursor=sha256_json({"step": checkpoint.step, "counters": counters}),
+        identity=flatten(checkpoint.identity),
+        conditions=dict(checkpoint.conditions),
+    )
+
+
+def digest_arrays(arrays: Arrays) -> str:
+    """Hex sha256 over names, types, shapes and little-endian bytes of arrays, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        head = canonical_json([name, array.dtype.newbyteorder("<").str, list(arrays[name].shape)])
+        digest.update(head.encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).data)
+    return digest.hexdigest()

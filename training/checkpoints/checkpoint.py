@@ -1,0 +1,235 @@
+"""Checkpoints: what continues a training at its exact step, in safetensors and JSON only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatten
+from tailrace.formats.schema import parse, to_mapping
+from training.checkpoints.certificate import certify
+from training.errors import CheckpointError
+from training.machine.file_errors import as_os_errors
+
+FORMAT = 2
+"""Version of the layout; others are refused."""
+
+_STATE = "state.safetensors"
+_META = "checkpoint.json"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+"""Host arrays by their path in the state."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training between two steps, on the host."""
+
+    step: int
+    """Optimizer steps done; with the identity's seed it is the data position, too."""
+    arrays: Arrays
+    """Parameters and optimizer state, see :func:`to_host`."""
+    rng: list[int]
+    """The root key that each step's dropout key is folded from."""
+    progress: dict[str, Any]
+    """The trainer's own counters, as JSON; the position in the metrics is among them."""
+    identity: dict[str, Any]
+    """What must be equal for the training to be the same: settings and content hashes."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """Hardware, mesh and versions; a training may go on under others."""
+
+
+def to_host(state: Any) -> Arrays:
+    """A copy of a pytree of arrays on the host, by path, gathered from all devices.
+
+    It stays as it is when the buffers of ``state`` are given away.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    for _, leaf in leaves:
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return {jax.tree_util.keystr(path): np.array(leaf, order="C") for path, leaf in leaves}
+
+
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, keep: int, best: int | None = None
+) -> tuple[Path, Certificate]:
+    """Write ``folder/step-…`` atomically; keep the newest ``keep`` checkpoints and step ``best``.
+
+    It is written beside its place, flushed to disk and renamed, so that a checkpoint is either
+    whole or not there. Raises :class:`OSError`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{checkpoint.step:08d}"
+    draft = folder / f".draft-{checkpoint.step:08d}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    certificate = certify(checkpoint)
+    try:
+        _write_draft(draft, checkpoint, certificate)
+    except OSError:
+        # A full disk gets its space back.
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    if target.exists():
+        shutil.rmtree(target)
+    draft.rename(target)
+    _flush(folder)
+    # A training that goes on from an older step finds newer ones than its own.
+    kept = {target, folder / f"step-{best:08d}" if best is not None else target}
+    for old in list_checkpoints(folder)[:-keep]:
+        if old not in kept:
+            shutil.rmtree(old)
+    return target, certificate
+
+
+def _write_draft(draft: Path, checkpoint: Checkpoint, certificate: Certificate) -> None:
+    meta = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "rng": checkpoint.rng,
+        "progress": checkpoint.progress,
+        "identity": checkpoint.identity,
+    }
+    with as_os_errors(draft / _STATE):
+        save_file(checkpoint.arrays, str(draft / _STATE))
+    _write_json(draft / _META, meta)
+    _write_json(draft / CERTIFICATE, to_mapping(certificate))
+    for path in (*sorted(draft.iterdir()), draft):
+        _flush(path)
+
+
+def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
+    """Read a checkpoint and hold it against its certificate.
+
+    Raises :class:`training.errors.CheckpointError` when it is missing, damaged, of another format,
+    or of a training whose identity differs, naming what differs.
+    """
+    try:
+        meta = _read_json(path / _META)
+        if meta["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {meta['format']}, not {FORMAT}")
+        issued = parse(Certificate, _read_json(path / CERTIFICATE))
+        checkpoint = Checkpoint(
+            step=int(meta["step"]),
+            arrays=load_file(str(path / _STATE)),
+            rng=[int(word) for word in meta["rng"]],
+            progress=dict(meta["progress"]),
+            identity=dict(meta["identity"]),
+            conditions=issued.conditions,
+        )
+        found = certify(checkpoint)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is no checkpoint: {error.filename} is missing") from error
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    damaged = [name for name in PARTS if getattr(found, name) != getattr(issued, name)]
+    if damaged:
+        raise CheckpointError(
+            f"{path} is damaged: {', '.join(damaged)} do not match {CERTIFICATE}; "
+            "resume from an older checkpoint"
+        )
+    _require_same(path, checkpoint.identity, identity)
+    return checkpoint
+
+
+def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
+    """The checkpoint's state as a pytree like ``template``, laid out over its devices.
+
+    The layout need not be the one that it was saved from; what is on the host in the template
+    stays there. Raises :class:`training.errors.CheckpointError` when names, shapes or types differ.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
+    arrays = checkpoint.arrays
+    if set(expected) != set(arrays):
+        raise CheckpointError(f"{path} holds the state of another model or optimizer")
+    for name, leaf in expected.items():
+        if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
+            raise CheckpointError(f"{path}: {name} is {arrays[name].shape}, not {leaf.shape}")
+    placed = [
+        jax.device_put(arrays[name], leaf.sharding) if isinstance(leaf, jax.Array) else arrays[name]
+        for name, leaf in expected.items()
+    ]
+    return jax.tree_util.tree_unflatten(structure, placed)
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step of a checkpoint. Raises :class:`training.errors.CheckpointError`."""
+    try:
+        return int(_read_json(path / _META)["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
+
+
+def checkpoint_identity(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint's training is told by.
+
+    Raises :class:`training.errors.CheckpointError`.
+    """
+    try:
+        return dict(_read_json(path / _META)["identity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest step first; none when there is no folder."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def find_checkpoint(folder: Path, choice: str) -> Path:
+    """The checkpoint that ``latest`` or a path means.
+
+    Raises :class:`training.errors.CheckpointError` when there is none.
+    """
+    if choice != "latest":
+        return Path(choice)
+    found = list_checkpoints(folder)
+    if not found:
+        raise CheckpointError(f"{folder} holds no checkpoint: leave out --resume_from")
+    return found[-1]
+
+
+def _require_same(path: Path, saved: dict[str, Any], identity: dict[str, Any]) -> None:
+    before, now = flatten(saved), flatten(identity)
+    differing = [
+        f"{name} was {before.get(name, 'not there')}, is {now.get(name, 'not there')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        raise CheckpointError(f"{path} is of another training: " + "; ".join(differing))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(canonical_json(value) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

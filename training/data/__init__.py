@@ -1,0 +1,1 @@
+"""Training data: traces as text, tokens and batches."""

@@ -1,0 +1,196 @@
+"""Batches of examples: their order, and how they are laid out in rows.
+
+Shapes: K steps, B rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailrace.formats.run_spec import SftSpec
+from training.data.encode import Example
+from training.data.packing import bucket, pack
+
+_POOL = 50
+"""Batches whose examples are sorted together where batches are of similar length."""
+
+_LANES = 16
+"""Packed rows are a multiple of this long."""
+
+
+class Batch(NamedTuple):
+    """Rows for the optimizer; stacked over K steps for one compiled call."""
+
+    tokens: NDArray[np.int32]
+    """Inputs, [K, B, T], padded on the right."""
+    targets: NDArray[np.int32]
+    """The token after each input, [K, B, T]."""
+    weights: NDArray[np.float32]
+    """1 where the target belongs to a response, else 0, [K, B, T]."""
+    segments: NDArray[np.int32] | None = None
+    """Packed rows only: which example of its row a token belongs to, from 1; 0 is padding."""
+    positions: NDArray[np.int32] | None = None
+    """Packed rows only: the place of a token in its example, from 0."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes rows of the examples of a step."""
+
+    batch_size: int
+    """Examples of a step, at most."""
+    row_length: int | None = None
+    """Longest example in tokens where rows hold several examples; None gives each its own row."""
+
+    @classmethod
+    def of(cls, spec: SftSpec) -> Collator:
+        """What a spec asks for."""
+        return cls(spec.batch_size, spec.max_seq_length if spec.packing else None)
+
+    def collate(self, steps: Sequence[Sequence[Example]], multiple: int = 1) -> Batch:
+        """The rows of K steps, which share a shape; what is left over has weight zero.
+
+        Packed rows are a multiple of ``multiple`` in number; others are ``batch_size``.
+        """
+        if self.row_length is None:
+            longest = max(example.inputs for examples in steps for example in examples)
+            rows = [[[example] for example in examples] for examples in steps]
+            return _fill(rows, (len(steps), self.batch_size, bucket(longest)), packed=False)
+        width = self._width(steps, self.row_length)
+        rows = [
+            [[examples[i] for i in chosen] for chosen in pack([e.inputs for e in examples], width)]
+            for examples in steps
+        ]
+        count = bucket(max(len(each) for each in rows), smallest=1)
+        count = -(-count // multiple) * multiple
+        return _fill(rows, (len(steps), count, width), packed=True)
+
+    def _width(self, steps: Sequence[Sequence[Example]], row_length: int) -> int:
+        """Tokens of a packed row: no more than a whole step has."""
+        total = max(sum(example.inputs for example in examples) for examples in steps)
+        return min(-(-(row_length - 1) // _LANES) * _LANES, bucket(total))
+
+
+class BatchStream:
+    """The batches of every step, by step number alone, so that training can resume anywhere.
+
+    Each epoch visits every example once, in an order seeded with (``seed``, epoch). The last batch
+    of an epoch is filled up with rows of weight zero.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        collator: Collator,
+        seed: int,
+        together: int | None = None,
+    ) -> None:
+        """``together`` asks for that many batches of similar length after each other."""
+        self._examples = examples
+        self._collator = collator
+        self._seed = seed
+        self._together = together
+        self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one pass over the examples."""
+        return -(-len(self._examples) // self._collator.batch_size)
+
+    def rows(self, step: int) -> list[Example]:
+        """The examples of one step (counted from 0), at most ``batch_size``."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._shuffled(epoch))
+        return [self._examples[i] for i in self._epoch[1][index]]
+
+    def batch(self, first: int, count: int, multiple: int = 1) -> tuple[Batch, int]:
+        """The batches of ``count`` steps from ``first``, and their number of non-padding tokens.
+
+        ``multiple`` is as in :meth:`Collator.collate`.
+        """
+        steps = [self.rows(step) for step in range(first, first + count)]
+        tokens = sum(len(example.tokens) for rows in steps for example in rows)
+        return self._collator.collate(steps, multiple), tokens
+
+    def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
+        generator = np.random.default_rng([self._seed, epoch])
+        order = generator.permutation(len(self._examples))
+        if self._together is None:
+            return _slices(order, self._collator.batch_size)
+        lengths = np.asarray([len(example.tokens) for example in self._examples])
+        batches = [
+            batch
+            for pool in _slices(order, _POOL * self._collator.batch_size)
+            for batch in _slices(
+                pool[np.argsort(lengths[pool], kind="stable")], self._collator.batch_size
+            )
+        ]
+        return _regrouped(batches, self._together, epoch * self.steps_per_epoch, generator)
+
+
+def ordered_batches(
+    examples: Sequence[Example], collator: Collator, multiple: int = 1
+) -> list[Batch]:
+    """All examples once, from short to long, in batches of one step each: for evaluation."""
+    by_length = sorted(examples, key=lambda example: len(example.tokens))
+    size = collator.batch_size
+    return [
+        collator.collate([by_length[i : i + size]], multiple)
+        for i in range(0, len(by_length), size)
+    ]
+
+
+def _regrouped(
+    batches: list[NDArray[np.int64]], size: int, first: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Neighbours stay together in groups of ``size``, which are shuffled and so are their members.
+
+    Steps of one compiled call share a length, so groups are aligned with calls: at multiples of
+    ``size`` in step numbers, of which ``first`` is the first batch's.
+    """
+    lead = -first % size
+    tail = lead + (len(batches) - lead) // size * size if len(batches) > lead else len(batches)
+    groups = [batches[i : i + size] for i in range(lead, tail, size)]
+    whole = [groups[g] for g in generator.permutation(len(groups))]
+    return [
+        group[b]
+        for group in (batches[:lead], *whole, batches[tail:])
+        for b in generator.permutation(len(group))
+    ]
+
+
+def _slices(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def _fill(
+    rows: Sequence[Sequence[Sequence[Example]]], shape: tuple[int, int, int], *, packed: bool
+) -> Batch:
+    """Arrays of ``shape`` [K, B, T] with the examples of each row after each other."""
+    made = Batch(
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.float32),
+        np.zeros(shape, np.int32) if packed else None,
+        np.zeros(shape, np.int32) if packed else None,
+    )
+    for k, step in enumerate(rows):
+        for b, row in enumerate(step):
+            at = 0
+            for segment, example in enumerate(row, start=1):
+                end = at + example.inputs
+                made.tokens[k, b, at:end] = example.tokens[:-1]
+                made.targets[k, b, at:end] = example.tokens[1:]
+                # The target at position p is token p + 1: the response starts one before its own.
+                made.weights[k, b, at + example.prompt_length - 1 : end] = 1
+                if made.segments is not None and made.positions is not None:
+                    made.segments[k, b, at:end] = segment
+                    made.positions[k, b, at:end] = np.arange(example.inputs)
+                at = end
+    return made

@@ -1,0 +1,206 @@
+"""Tokenizers: trained from the data for presets, loaded with the model otherwise."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
+
+from tailrace.formats.chat_template import DEFAULT
+from tailrace.formats.model_check import unembedded_end
+from tailrace.formats.model_files import is_tokenizer_file, read_documents
+from tailrace.formats.model_folder import CONFIG_FILE
+from tailrace.formats.outside_json import read_object
+from tailrace.formats.tokenizer_files import (
+    TOKENIZER_FILE,
+    VOCABULARY_FILE,
+    TokenizerFiles,
+    TokenizerFilesError,
+    read_tokenizer,
+)
+from training.data.rendering import CHAT_TEMPLATE
+from training.errors import ModelConfigError, ModelNotFoundError
+
+END_OF_TEXT = "<|endoftext|>"
+"""The end-of-sequence token of trained tokenizers."""
+
+_CLASSES: dict[str, Any] = {
+    "": PreTrainedTokenizerFast,
+    "GPT2Tokenizer": GPT2Tokenizer,
+    "LlamaTokenizer": LlamaTokenizer,
+    "Qwen2Tokenizer": Qwen2Tokenizer,
+}
+"""By :attr:`tailrace.formats.tokenizer_files.TokenizerFiles.build`."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer (Sennrich et al. 2016) of at most ``vocabulary`` tokens.
+
+    Any text can be encoded, because all 256 bytes are tokens. The same texts in the same order
+    give the same tokenizer. ``context`` is the model's longest sequence, in tokens.
+    """
+    tokenizer = _byte_level(BPE())
+    trainer = BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _with_end_of_text(tokenizer, context)
+
+
+def read_gpt2_tokenizer(vocabulary: Path, merges: Path, context: int) -> PreTrainedTokenizerFast:
+    """The tokenizer of GPT-2's own two files, ``encoder.json`` and ``vocab.bpe``.
+
+    ``context`` is as in :func:`train_tokenizer`. Raises
+    :class:`training.errors.ModelNotFoundError` when one is missing and
+    :class:`training.errors.ModelConfigError` when they cannot be read or do not fit each other.
+    """
+    for path in (vocabulary, merges):
+        if not path.is_file():
+            raise ModelNotFoundError(f"{path}: there is no such file")
+    try:
+        pieces = BPE.from_file(str(vocabulary), str(merges))
+    except Exception as error:  # The class that tokenizers raises is Exception itself.
+        raise ModelConfigError(f"{vocabulary} with {merges}: {error}") from error
+    if pieces.token_to_id(END_OF_TEXT) is None:
+        raise ModelConfigError(f"{vocabulary} has no token {END_OF_TEXT}")
+    return _with_end_of_text(_byte_level(pieces), context)
+
+
+def _byte_level(pieces: BPE) -> Tokenizer:
+    tokenizer = Tokenizer(pieces)
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    return tokenizer
+
+
+def _with_end_of_text(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        eos_token=END_OF_TEXT,
+        bos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model folder; one without a chat template gets ours.
+
+    Its token ids are those of transformers' AutoTokenizer, but no class and no file is chosen by
+    what the folder says: see :mod:`tailrace.formats.tokenizer_files`. Truncation and padding that
+    tokenizer.json asks for are switched off, so that no text is cut.
+
+    Raises:
+        ModelNotFoundError: The folder has no tokenizer files.
+        ModelConfigError: They cannot be read, or define no end-of-sequence token.
+    """
+    files = _checked(folder)
+    tokenizer = _build(folder, files)
+    if tokenizer.eos_token_id is None:
+        raise ModelConfigError(f"the tokenizer in {folder} has no end-of-sequence token")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.name_or_path = str(folder)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = template_for(tokenizer)
+    return tokenizer
+
+
+def _checked(folder: Path) -> TokenizerFiles:
+    config: dict[str, Any] = {}
+    try:
+        contents = read_documents(folder, is_tokenizer_file)
+        if (folder / CONFIG_FILE).is_file():
+            config = read_object(read_documents(folder, {CONFIG_FILE}.__contains__)[CONFIG_FILE])
+        files = read_tokenizer(contents, config.get("model_type"), config.get("tokenizer_class"))
+    except TokenizerFilesError as error:
+        problems = "; ".join(f"{name} {problem}" for name, problem in error.problems)
+        if not any((folder / name).is_file() for name in (TOKENIZER_FILE, VOCABULARY_FILE)):
+            raise ModelNotFoundError(f"{folder} has no tokenizer: {problems}") from error
+        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {problems}") from error
+    except ValueError as error:
+        raise ModelConfigError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+    vocabulary = config.get("vocab_size")
+    problem = unembedded_end(files, vocabulary) if isinstance(vocabulary, int) else ""
+    if problem:
+        raise ModelConfigError(f"{folder}: {problem}")
+    return files
+
+
+def _build(folder: Path, files: TokenizerFiles) -> PreTrainedTokenizerBase:
+    """Build a tokenizer in a folder of its own, which holds what was allowed and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-tokenizer-") as name:
+        place = Path(name)
+        for file, content in files.documents.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            (place / file).write_text(text, encoding="utf-8")
+        try:
+            tokenizer: PreTrainedTokenizerBase = _CLASSES[files.build].from_pretrained(
+                place, local_files_only=True, chat_template=_template(files)
+            )
+        except Exception as error:  # The class that tokenizers raises is Exception itself.
+            raise ModelConfigError(
+                f"the tokenizer in {folder} cannot be loaded: {error}"
+            ) from error
+    return tokenizer
+
+
+def _template(files: TokenizerFiles) -> str | dict[str, str] | None:
+    """Return the chat templates as transformers keeps them."""
+    if set(files.templates) == {DEFAULT}:
+        return files.templates[DEFAULT]
+    return files.templates or None
+
+
+def template_for(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the chat template for a model that has none.
+
+    It begins with the tokens that the tokenizer puts before every text (`<s>`), which a base model
+    has seen at the beginning of all it was trained on.
+    """
+    begin = _beginning(tokenizer)
+    return f"{{{{ {json.dumps(begin)} }}}}{CHAT_TEMPLATE}" if begin else CHAT_TEMPLATE
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> str:
+    plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer("a")["input_ids"])
+    for start in range(len(ids) - len(plain) + 1):
+        if ids[start : start + len(plain)] == plain:
+            return "".join(tokenizer.convert_ids_to_tokens(ids[:start]))
+    return ""
+
+
+def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> None:
+    """Raise :class:`training.errors.ModelConfigError` for token ids that a model does not embed."""
+    largest = max((max(tokens, default=0) for tokens in sequences), default=0)
+    if largest >= vocabulary:
+        raise ModelConfigError(
+            f"the tokenizer makes token {largest}, but the model embeds {vocabulary} tokens only: "
+            "take the tokenizer that belongs to the model, or resize its embedding"
+        )
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of ``text`` as it stands: special tokens are the rendering's business."""
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -1,0 +1,75 @@
+"""What an evaluation leaves: a summary, predictions.jsonl, and traces read out of the answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.jsonl import write_records
+from tailrace.formats.prediction import FinishReason, Prediction
+from tailrace.formats.results import InferResult
+from tailrace.formats.schema import to_mapping
+from tailrace.formats.thinking import TAG, without_thinking
+from training.data.rendering import parse_response
+from training.evalsets import EvalSets
+
+
+def summarize(
+    predictions: Sequence[Prediction], seconds: float, template_date: str | None = None
+) -> InferResult:
+    """Return the summary of an INFER stage that took ``seconds``.
+
+    ``template_date`` is the day that a chat template with a clock read.
+    """
+    return InferResult(
+        predictions=len(predictions),
+        errors=sum(p.finish_reason is FinishReason.ERROR for p in predictions),
+        completion_tokens=sum(p.completion_tokens for p in predictions),
+        seconds=round(seconds, 3),
+        template_date=template_date,
+    )
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions.jsonl. Raises :class:`OSError`."""
+    write_records(path, predictions)
+
+
+def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: EvalSets) -> None:
+    """Write eval_results.jsonl: each prediction as a trace. Raises :class:`OSError`.
+
+    The lines have the fields of a trace; steps and answer are what the model wrote, so that
+    either may be empty, which a training example forbids. Thinking is steps, and no answer where it
+    never ends.
+    """
+    items = {(name, item.id): item for name, each in eval_sets.items() for item in each}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for prediction in predictions:
+            item = items[prediction.eval_set, prediction.example_id]
+            file.write(canonical_json(_eval_trace(prediction, item)) + "\n")
+
+
+def _eval_trace(prediction: Prediction, item: EvalItem) -> dict[str, object]:
+    response = parse_response(prediction.text)
+    lines = [step for step in response.steps if not TAG.fullmatch(step.content)]
+    steps = [dataclasses.replace(step, i=i) for i, step in enumerate(lines)]
+    endless = without_thinking(prediction.text) is None
+    return {
+        "id": prediction.example_id,
+        "prompt": prediction.prompt,
+        "steps": [to_mapping(step) for step in steps],
+        "answer": "" if endless else response.answer,
+        "metadata": {
+            "eval_set": prediction.eval_set,
+            "model_role": prediction.model_role.value,
+            "sample": prediction.sample,
+            "expected_answer": item.expected_answer,
+            "finish_reason": prediction.finish_reason.value,
+            "error": prediction.error,
+            "text": prediction.text,
+        },
+    }

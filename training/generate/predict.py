@@ -1,0 +1,287 @@
+"""Evaluation: what models answer to eval sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property, partial
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.results import InferResult
+from tailrace.formats.run_spec import InferSpec, MeshSpec
+from training.data.chat_format import ChatFormat, SpecialTextError
+from training.data.encode import special_text_error
+from training.data.tokenizer import load_tokenizer, require_embedded
+from training.errors import NoAnswersError
+from training.evalsets import EvalSets
+from training.generate import Generation, Generator, Sampling
+from training.generate.output import summarize, write_eval_traces, write_predictions
+from training.generate.placement import generation_layout
+from training.machine.compilation_cache import delete_damaged_entries
+from training.models.family import Model, Params
+from training.models.folder import end_tokens, load_model
+from training.observer import Observer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model that can be asked."""
+
+    model: Model
+    params: Params
+    tokenizer: PreTrainedTokenizerBase
+    ends: frozenset[int] = frozenset()
+    """Tokens that end an answer, in addition to those of the chat format."""
+    clock: date | None = None
+    """The day that the chat template reads (default: today, UTC)."""
+    _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @classmethod
+    def open(cls, folder: Path, clock: date | None = None) -> Evaluated:
+        """Load a model folder; errors as :func:`training.models.folder.load_model`."""
+        delete_damaged_entries()
+        model, params = load_model(folder)
+        return cls(model, params, load_tokenizer(folder), end_tokens(folder), clock)
+
+    @cached_property
+    def chat(self) -> ChatFormat:
+        """The token sequences of its conversations."""
+        return ChatFormat(self.tokenizer, self.clock)
+
+    def generator(self, mesh: MeshSpec, stop: Sequence[str] = ()) -> Generator:
+        """Return what asks the model, with its compiled programs; the same one each time.
+
+        ``stop`` are the stop strings, some of which may be special tokens or have some in them.
+        """
+        ids = map(self.chat.token_of, stop)
+        stops = frozenset(id_ for id_ in ids if id_ is not None)
+        written = any(map(self.chat.holds_token, stop))
+        key = mesh, stops, written
+        if key not in self._generators:
+            self._generators[key] = Generator(
+                self.model,
+                self.params,
+                self.chat.ends | self.ends,
+                self.chat.text,
+                generation_layout(self.model, mesh),
+                stops,
+                self.chat.written if written else None,
+            )
+        return self._generators[key]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One item as it is put to a model."""
+
+    eval_set: str
+    number: int
+    """Its place in the eval set, which sampling's random stream belongs to."""
+    item: EvalItem
+    prompt: list[int]
+    """The rendered prompt's tokens."""
+
+
+class _Tally:
+    """Counts predictions over all models and tells how far it is."""
+
+    def __init__(self, observer: Observer, total: int) -> None:
+        self._observer, self._total, self._done = observer, total, 0
+
+    def add(self, number: int) -> None:
+        self._done += number
+        self._observer.progress(self._done, self._total, "predictions")
+
+
+def predict(
+    evaluated: Evaluated,
+    eval_sets: EvalSets,
+    spec: InferSpec,
+    role: ModelRole,
+    observer: Observer,
+    *,
+    mesh: MeshSpec | None = None,
+    stored: Sequence[Prediction] = (),
+) -> list[Prediction]:
+    """Ask the model every item of every eval set; predictions come back in the items' order.
+
+    What is in ``stored`` is not asked again. ``mesh`` says how the slot's devices share the work.
+    Raises :class:`training.errors.StoppedError` every few tokens when the observer asks for it,
+    :class:`training.errors.ConfigError` for a mesh that does not fit the devices, and
+    :class:`training.errors.ModelConfigError` for a tokenizer that does not fit the model.
+    """
+    tally = _Tally(observer, _count(eval_sets, spec))
+    return _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
+
+
+def _count(eval_sets: EvalSets, spec: InferSpec) -> int:
+    return sum(len(items) for items in eval_sets.values()) * spec.n_samples
+
+
+def _predict(
+    evaluated: Evaluated,
+    eval_sets: EvalSets,
+    spec: InferSpec,
+    role: ModelRole,
+    observer: Observer,
+    tally: _Tally,
+    mesh: MeshSpec | None,
+    stored: Sequence[Prediction],
+) -> list[Prediction]:
+    questions = _questions(evaluated.chat, eval_sets)
+    require_embedded((each.prompt for each in questions), evaluated.model.vocabulary)
+    made = _still_good(stored, questions, spec, role)
+    if made:
+        _log.info("%d predictions of an earlier attempt are kept", len(made))
+    tally.add(len(made))
+    observer.check_stop()
+    sampling = Sampling.of(spec)
+    answers = evaluated.generator(mesh or MeshSpec(), spec.stop).generate(
+        [question.prompt for question in questions],
+        dataclasses.replace(sampling, stop=(*sampling.stop, *evaluated.chat.stop)),
+        spec.batch_size,
+        numbers=[question.number for question in questions],
+        done=frozenset(made),
+    )
+    for batch in answers:
+        for generation in batch:
+            question = questions[generation.index]
+            prediction = _prediction(question, role, generation, evaluated)
+            made[generation.index, generation.sample] = prediction
+            observer.prediction(prediction)
+        if batch:
+            tally.add(len(batch))
+        observer.check_stop()
+    return [made[key] for key in sorted(made)]
+
+
+def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
+    """Return every item as it is put to the model.
+
+    Raises :class:`training.errors.DataError` for prompts whose text cannot be encoded as text.
+    """
+    questions, refused = [], []
+    for name, items in eval_sets.items():
+        for number, item in enumerate(items):
+            try:
+                questions.append(_Question(name, number, item, chat.prompt(item.prompt)))
+            except SpecialTextError as error:
+                refused.append(f"{name}/{item.id}: {error}")
+    if refused:
+        raise special_text_error(refused, f"{len(refused) + len(questions)} prompts")
+    return questions
+
+
+def _still_good(
+    stored: Sequence[Prediction], questions: Sequence[_Question], spec: InferSpec, role: ModelRole
+) -> dict[tuple[int, int], Prediction]:
+    """Those of the stored predictions that were asked for, by the question's place and sample."""
+    places = {(q.eval_set, q.item.id, q.item.prompt): i for i, q in enumerate(questions)}
+    found = {}
+    for each in stored:
+        place = places.get((each.eval_set, each.example_id, each.prompt))
+        wanted = len(each.token_ids) if spec.logprobs else 0
+        good = each.model_role is role and each.sample < spec.n_samples
+        if place is not None and good and len(each.logprobs) == wanted:
+            found[place, each.sample] = each
+    return found
+
+
+def _prediction(
+    question: _Question, role: ModelRole, generation: Generation, evaluated: Evaluated
+) -> Prediction:
+    text = generation.text
+    if text is None:
+        ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
+        # The token that ends an answer is no part of it, special or not.
+        text = evaluated.chat.text(generation.tokens[:-1] if ended else generation.tokens)
+    return Prediction(
+        eval_set=question.eval_set,
+        example_id=question.item.id,
+        model_role=role,
+        prompt=question.item.prompt,
+        # Byte-level tokens may end in half a character; it decodes to U+FFFD, a NUL is dropped.
+        text=text.replace("\0", ""),
+        finish_reason=generation.finish_reason,
+        prompt_tokens=len(question.prompt),
+        completion_tokens=generation.count,
+        sample=generation.sample,
+        token_ids=generation.tokens,
+        logprobs=[round(value, 6) for value in generation.logprobs],
+        error=generation.error,
+    )
+
+
+def evaluate(
+    models: Mapping[ModelRole, Callable[[], Evaluated]],
+    eval_sets: EvalSets,
+    spec: InferSpec,
+    output: Path,
+    predictions_path: Path,
+    observer: Observer,
+    *,
+    mesh: MeshSpec | None = None,
+    stored: Sequence[Prediction] = (),
+) -> tuple[list[Prediction], InferResult]:
+    """Open each model in turn, predict, and write the traces and the predictions.
+
+    Errors as the models' openers, :func:`predict` and :class:`OSError`;
+    :class:`training.errors.NoAnswersError`, after writing, when every prediction is an error.
+    """
+    predictions: list[Prediction] = []
+    seconds, day = 0.0, None
+    tally = _Tally(observer, _count(eval_sets, spec) * len(models))
+    tally.add(0)
+    for role, opener in models.items():
+        evaluated = opener()
+        begun = time.perf_counter()
+        predictions += _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
+        seconds += time.perf_counter() - begun
+        day = day or evaluated.chat.template_date
+    result = summarize(predictions, seconds, day)
+    write_predictions(predictions_path, predictions)
+    write_eval_traces(output, predictions, eval_sets)
+    _log.info(
+        "%d predictions (%d errors), %d tokens in %.1f s",
+        result.predictions,
+        result.errors,
+        result.completion_tokens,
+        result.seconds,
+    )
+    if result.errors and result.errors == result.predictions:
+        first = predictions[0]
+        raise NoAnswersError(
+            f"all {result.predictions} predictions are errors; the first, of "
+            f"{first.eval_set}/{first.example_id}: {first.error}"
+        )
+    return predictions, result
+
+
+def evaluate_folder(
+    folder: Path,
+    eval_sets: EvalSets,
+    spec: InferSpec,
+    role: ModelRole,
+    output: Path,
+    predictions_path: Path,
+    observer: Observer,
+    clock: date | None = None,
+) -> tuple[list[Prediction], InferResult]:
+    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there.
+
+    ``clock`` is the day that the chat template reads (default: today, UTC).
+    """
+    opener = partial(Evaluated.open, folder, clock)
+    return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

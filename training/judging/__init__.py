@@ -1,0 +1,1 @@
+"""Judging of predictions: verdicts, scores and calibration."""

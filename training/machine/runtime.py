@@ -1,0 +1,121 @@
+"""The machine: devices, threads and the compilation cache, settled before JAX is imported."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import logging
+import os
+import platform
+import sys
+from pathlib import Path
+
+from training.errors import ConfigError, DeviceError
+
+
+class Device(enum.StrEnum):
+    """What to compute on."""
+
+    AUTO = "auto"
+    """The best there is: whatever JAX prefers."""
+    CPU = "cpu"
+    """The processor."""
+    GPU = "gpu"
+    """An NVIDIA GPU; needs JAX's CUDA plugin."""
+    TPU = "tpu"
+    """A TPU; needs JAX's TPU plugin."""
+
+
+_PLATFORMS = {Device.CPU: "cpu", Device.GPU: "cuda", Device.TPU: "tpu"}
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NPROC")
+
+
+def prepare_process(
+    device: Device = Device.AUTO, threads: int | None = None, cache_dir: Path | None = None
+) -> None:
+    """Choose the device, limit the CPU threads and set the compilation cache of this process.
+
+    JAX reads these once, so it must not be imported yet. ``threads`` of None leaves the threads
+    as they are. Programs are cached below ``cache_dir``, apart for each kind of host. Raises
+    :class:`training.errors.ConfigError` when it is too late or there are fewer cores than threads.
+    """
+    if "jax" in sys.modules:
+        raise ConfigError("prepare_process must be called before anything imports jax")
+    if device in _PLATFORMS:
+        os.environ["JAX_PLATFORMS"] = _PLATFORMS[device]
+    if threads is not None:
+        limit_threads(threads)
+    if cache_dir is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir / host_key())
+        # Small programs are worth keeping, too: a nano model compiles longer than it trains.
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    for library in ("jax", "absl", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    # Its import announces that PyTorch is missing, which nobody needs here.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def host_key() -> str:
+    """Names what compiled programs are made for, so that hosts may share a folder.
+
+    Programs for a processor use its instructions, and JAX's own cache key does not tell them apart.
+    """
+    facts = [platform.machine(), processor(), *sorted(_cpu_info("flags").split())]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """The processor's model; empty where it is not told."""
+    return _cpu_info("model name") or platform.processor()
+
+
+def _cpu_info(name: str) -> str:
+    """The first value of ``name`` in Linux's /proc/cpuinfo; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in found if key.strip() == name), "")
+
+
+def limit_threads(threads: int) -> None:
+    """Let this process compute on ``threads`` CPU cores.
+
+    XLA sizes its pool by the cores a process may run on, so affinity is what counts; the variables
+    are for the libraries beside it. Raises :class:`training.errors.ConfigError` when there are
+    fewer cores.
+    """
+    for name in _THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    if not hasattr(os, "sched_setaffinity"):
+        return  # macOS has no affinity; the variables must do.
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise ConfigError(f"{threads} threads are asked for, but there are {len(cores)} cores")
+    os.sched_setaffinity(0, cores[:threads])
+
+
+def require_device() -> None:
+    """Start JAX's backend now; raise :class:`training.errors.DeviceError` when it is not there."""
+    import jax
+
+    from training.machine.compilation_cache import delete_damaged_entries
+
+    delete_damaged_entries()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "auto")
+        raise DeviceError(
+            f"JAX cannot use the device {wanted!r}: {error}. Give --device auto or cpu, or install "
+            "the JAX plugin of that device"
+        ) from error
+
+
+def device_name() -> str:
+    """The kind of the first device, such as ``cpu`` or ``NVIDIA H100 80GB HBM3``."""
+    import jax
+
+    return str(jax.devices()[0].device_kind)

@@ -1,0 +1,114 @@
+"""The tokenizer of a GGUF file as a Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Split
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+from training.errors import ModelConfigError
+from training.models.gguf.weights import GgufFile
+
+_CONTROL, _USER_DEFINED = 3, 4
+"""Token types of the specification."""
+
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How Llama 3 and Qwen cut text into words; they differ in how many digits go together."""
+
+
+def _cut(pattern: str) -> Any:
+    return pre_tokenizers.Sequence(
+        [Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+
+
+PRE_TOKENIZERS: dict[str, Any] = {
+    "gpt-2": ByteLevel(add_prefix_space=False),
+    "smollm": pre_tokenizers.Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    ),
+    "llama-bpe": _cut(_WORDS % r"\p{N}{1,3}"),
+    "qwen2": _cut(_WORDS % r"\p{N}"),
+}
+"""By ``tokenizer.ggml.pre``: how text is cut before byte pairs are merged."""
+
+
+def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
+    """The tokenizer with its special tokens and chat template.
+
+    Raises :class:`training.errors.ModelConfigError` for a kind that is not converted, by name, and
+    for a file without an end-of-sequence token.
+    """
+    metadata = file.metadata
+    kind, cut = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
+    if kind != "gpt2" or cut not in PRE_TOKENIZERS:
+        raise ModelConfigError(
+            f"{file.path}: tokenizer {kind!r} with pre-tokenizer {cut!r} is not converted; known: "
+            f"'gpt2' with {', '.join(PRE_TOKENIZERS)}"
+        )
+    tokens, merges = _texts(file, "tokens"), _texts(file, "merges")
+    tokenizer = Tokenizer(
+        BPE(
+            vocab={token: index for index, token in enumerate(tokens)},
+            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
+            ignore_merges=cut == "llama-bpe",
+        )
+    )
+    if cut == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS[cut]
+    tokenizer.decoder = ByteLevelDecoder()
+    types = metadata.get("tokenizer.ggml.token_type", [])
+    for token, number in zip(tokens, types, strict=False):
+        if number in (_CONTROL, _USER_DEFINED):
+            special = number == _CONTROL
+            tokenizer.add_tokens([AddedToken(token, special=special, normalized=False)])
+    names = _special_tokens(file, tokens)
+    if metadata.get("tokenizer.ggml.add_bos_token") and names["bos_token"] is not None:
+        tokenizer.post_processor = _begin_with(names["bos_token"], file.special("bos"))
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        **names,
+        model_max_length=int(file.setting("context_length")),
+        clean_up_tokenization_spaces=False,
+        chat_template=metadata.get("tokenizer.chat_template"),
+    )
+
+
+def _texts(file: GgufFile, name: str) -> list[str]:
+    """Return a list of texts of the metadata."""
+    values = file.metadata.get(f"tokenizer.ggml.{name}")
+    texts = values if isinstance(values, list) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ModelConfigError(f"{file.path}: tokenizer.ggml.{name} must be a list of texts")
+    return texts
+
+
+def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str | None]:
+    kinds = {
+        "bos_token": "bos",
+        "eos_token": "eos",
+        "unk_token": "unknown",
+        "pad_token": "padding",
+    }
+    ids = {name: file.special(kind) for name, kind in kinds.items()}
+    if ids["eos_token"] is None:
+        raise ModelConfigError(f"{file.path} names no end-of-sequence token")
+    wrong = [f"{name} {index}" for name, index in ids.items() if index and index >= len(tokens)]
+    if wrong:
+        raise ModelConfigError(f"{file.path}: {', '.join(wrong)} is not among {len(tokens)} tokens")
+    return {name: None if index is None else tokens[index] for name, index in ids.items()}
+
+
+def _begin_with(token: str, index: int | None) -> Any:
+    return TemplateProcessing(
+        single=f"{token} $A", pair=f"{token} $A {token} $B", special_tokens=[(token, index)]
+    )

@@ -1,0 +1,1 @@
+"""The stage process: executes one job of a worker and reports events."""

@@ -1,0 +1,237 @@
+"""The stage process: executes one job for a worker and reports events on a descriptor.
+
+``python -m training.stage JOB --events-fd N``, with ``-`` for a job that is told later; the
+contract is in :mod:`tailrace.formats.stage_job`. Only the standard library and the formats are
+imported before the signal handlers stand, so that a signal during the long import of JAX is not
+lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    # Signals that come before their handlers stand wait for them, instead of killing the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+
+if not __package__:
+    # Run as a file: the package is found from the repository's root, not from this folder.
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from tailrace.formats.prediction import Prediction
+from tailrace.formats.run_spec import StageKind
+from tailrace.formats.stage_job import (
+    CheckpointEvent,
+    ErrorEvent,
+    Event,
+    LogEvent,
+    LogLevel,
+    MetricEvent,
+    PredictionEvent,
+    ProgressEvent,
+    StageJob,
+    StoppedEvent,
+    VerdictEvent,
+    decode_job,
+    encode_event,
+)
+from tailrace.formats.verdict import Verdict
+from training.errors import ConfigError, StoppedError, TrainingError
+from training.observer import (
+    EvalPoint,
+    LoggingObserver,
+    MetricPoint,
+    Observer,
+    Observers,
+    Speed,
+    StopRequest,
+)
+from training.stage.prewarm import Machine, await_job
+
+CURVES = ("loss", "learning_rate", "epoch", *(field.name for field in dataclasses.fields(Speed)))
+"""The numbers of a metric point that become curves of a run."""
+
+
+class EventStream:
+    """Writes events to a descriptor, one line each; any thread may send."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n")
+        self._lock = threading.Lock()
+
+    def send(self, event: Event) -> None:
+        """Write one event at once. Raises :class:`OSError` when the worker is gone."""
+        with self._lock:
+            self._file.write(encode_event(event) + "\n")
+            self._file.flush()
+
+
+class StopSignals:
+    """Remembers the signal that asks to stop; a cancel outweighs a release."""
+
+    def __init__(self) -> None:
+        self.request: StopRequest | None = None
+        signal.signal(signal.SIGTERM, self._cancel)
+        signal.signal(signal.SIGUSR1, self._release)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGUSR1})
+
+    def _cancel(self, *_: Any) -> None:
+        self.request = StopRequest.CANCEL
+
+    def _release(self, *_: Any) -> None:
+        self.request = self.request or StopRequest.RELEASE
+
+
+class EventObserver(Observer):
+    """Sends what happens as events, and stops when a signal came."""
+
+    def __init__(self, events: EventStream, signals: StopSignals, output: Path) -> None:
+        self._events = events
+        self._signals = signals
+        self._output = output
+
+    def metric(self, point: MetricPoint) -> None:
+        """One event for each curve."""
+        for name in CURVES:
+            value = getattr(point, name)
+            if value is not None:
+                self._events.send(MetricEvent(name, point.step, float(value), point.timestamp))
+
+    def evaluation(self, point: EvalPoint) -> None:
+        """One point of the curve ``eval_loss``."""
+        self._events.send(MetricEvent("eval_loss", point.step, point.eval_loss, point.timestamp))
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Send it."""
+        self._events.send(ProgressEvent(done, total, unit))
+
+    def checkpoint(self, step: int, path: Path) -> None:
+        """Send its place below the output folder."""
+        self._events.send(CheckpointEvent(step, path.relative_to(self._output).as_posix()))
+
+    def prediction(self, prediction: Prediction) -> None:
+        """Send it."""
+        self._events.send(PredictionEvent(prediction))
+
+    def verdict(self, verdict: Verdict) -> None:
+        """Send it."""
+        self._events.send(VerdictEvent(verdict))
+
+    def stop_request(self) -> StopRequest | None:
+        """What the last signal asked for."""
+        return self._signals.request
+
+
+class EventLogHandler(logging.Handler):
+    """Sends log records as log events."""
+
+    def __init__(self, events: EventStream) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(message)s"))
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; its level becomes the nearest one that events know."""
+        levels = {logging.WARNING: LogLevel.WARNING, logging.INFO: LogLevel.INFO}
+        level = levels.get(record.levelno, LogLevel.ERROR)
+        if record.levelno < logging.INFO:
+            level = LogLevel.DEBUG
+        try:
+            self._events.send(LogEvent(self.format(record), level))
+        except OSError:
+            self.handleError(record)
+
+
+def execute(
+    job: StageJob, events: EventStream, signals: StopSignals, settled: Machine | None = None
+) -> None:
+    """Run the job's stage and send its result; ``settled`` is what this process settled already.
+
+    Raises :class:`training.errors.StoppedError` and whatever :func:`training.stage.kinds.run_stage`
+    raises.
+    """
+    machine = Machine.of(job)
+    if settled is None:
+        machine.settle()
+    elif settled != machine:
+        raise ConfigError(f"this process was prepared for {settled}, but the job wants {machine}")
+    reporter = EventObserver(events, signals, Path(job.output_dir))
+    observer = Observers(reporter, LoggingObserver())
+    observer.check_stop()
+    if job.kind is not StageKind.JUDGE:
+        from training.machine.runtime import require_device
+
+        require_device()
+        observer.check_stop()
+    from training.stage.kinds import run_stage
+
+    events.send(run_stage(job, observer))
+
+
+def describe_failure(error: BaseException) -> ErrorEvent:
+    """The event for an error: its own reason where it has one, else INTERNAL."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, TrainingError):
+        return ErrorEvent(error.reason, message, error.retryable)
+    # XLA's error class is private; its message starts with the status code.
+    if isinstance(error, MemoryError) or message.startswith("RESOURCE_EXHAUSTED"):
+        way_out = "lower train.sft.batch_size or max_seq_length, or ask for a larger pool"
+        return ErrorEvent("OUT_OF_MEMORY", f"{message[:2000]}: {way_out}")
+    if isinstance(error, OSError):
+        return ErrorEvent("IO_ERROR", message, retryable=True)
+    return ErrorEvent("INTERNAL", f"{type(error).__name__}: {message[:2000]}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status that the contract names."""
+    signals = StopSignals()
+    parser = argparse.ArgumentParser(prog="python -m training.stage", description=__doc__)
+    parser.add_argument("job", type=Path, help="the job file; -: told later on standard input")
+    parser.add_argument("--events-fd", type=int, default=1, help="descriptor for event lines")
+    parser.add_argument("--threads", type=int, default=1, help="with -: threads of the job to come")
+    parser.add_argument(
+        "--cache-dir", type=Path, help="with -: compilation cache of the job to come"
+    )
+    options = parser.parse_args(arguments)
+    events = EventStream(options.events_fd)
+    logging.basicConfig(level=logging.INFO, handlers=[EventLogHandler(events)], force=True)
+    logging.captureWarnings(True)
+    path, settled = options.job, None
+    if str(path) == "-":
+        settled = Machine(options.threads, options.cache_dir)
+        path = await_job(settled)
+        if path is None:
+            return 0
+    return run(path, events, signals, settled)
+
+
+def run(path: Path, events: EventStream, signals: StopSignals, settled: Machine | None) -> int:
+    """Execute a job file and report how it ended; returns the exit status."""
+    try:
+        job = decode_job(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        events.send(ErrorEvent("INVALID_JOB", f"{path}: {error}"))
+        return 1
+    try:
+        execute(job, events, signals, settled)
+    except StoppedError as stop:
+        events.send(StoppedEvent(released=stop.released))
+    except Exception as error:  # noqa: BLE001 - reported to the worker, with the trace in the log
+        if not isinstance(error, TrainingError):
+            traceback.print_exc()
+        events.send(describe_failure(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

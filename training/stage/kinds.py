@@ -1,0 +1,200 @@
+"""The stages of a run, one function for each kind, on the files a worker has laid out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailrace.formats.endpoint_access import EndpointAccess
+from tailrace.formats.prediction import ModelRole
+from tailrace.formats.run_spec import RunSpec, StageKind
+from tailrace.formats.split import Split
+from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
+from training.data.datasets import load_dataset, load_split
+from training.errors import ConfigError
+from training.evalsets import load_eval_sets
+from training.observer import Observer
+
+if TYPE_CHECKING:
+    from training.generate.predict import Evaluated
+
+
+def preload() -> None:
+    """Import all that TRAIN and INFER need, without starting JAX's backend."""
+    import training.generate.predict
+    import training.stage.training_run  # noqa: F401
+
+
+def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
+    """Execute a job.
+
+    Raises the errors of :mod:`training.errors`, :class:`training.errors.StoppedError` when the
+    observer asks for it, and :class:`OSError`.
+    """
+    return {
+        StageKind.TRAIN: run_train,
+        StageKind.INFER: run_infer,
+        StageKind.JUDGE: run_judge,
+    }[job.kind](job, observer)
+
+
+def run_train(job: StageJob, observer: Observer) -> ResultEvent:
+    """The TRAIN stage: a model from a dataset."""
+    from training.stage.training_run import TrainingPaths, run_training
+
+    if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
+        raise ConfigError("a TRAIN stage needs a model, a train block and a dataset")
+    root = Path(job.output_dir)
+    paths = TrainingPaths.as_artifacts(root)
+    result, _ = run_training(
+        job.spec.model,
+        job.spec.train,
+        load_dataset(Path(job.inputs.dataset)),
+        paths,
+        observer,
+        folder=Path(job.inputs.model) if job.inputs.model else None,
+        resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
+        clock=_clock(job),
+    )
+    artifacts = [
+        _artifact(ArtifactKind.MODEL, paths.final_model, root),
+        _artifact(ArtifactKind.SPLIT, paths.split.parent, root),
+        _artifact(ArtifactKind.METRICS, paths.metrics.parent, root),
+    ]
+    return ResultEvent(artifacts=artifacts, train=result)
+
+
+def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
+    """The INFER stage: predictions of a model for eval sets, and of the untouched one if asked."""
+    from training.generate.predict import evaluate
+    from training.generate.prediction_files import read_predictions
+
+    if job.spec.infer is None:
+        raise ConfigError("an INFER stage needs an infer block")
+    stored = job.inputs.stored_predictions
+    root = Path(job.output_dir)
+    folder = root / "predictions"
+    _, result = evaluate(
+        _openers(job),
+        load_eval_sets(job.spec.infer.eval_sets, _split(job), _imported(job)),
+        job.spec.infer,
+        folder / "eval_results.jsonl",
+        folder / "predictions.jsonl",
+        observer,
+        mesh=job.spec.train.mesh if job.spec.train else None,
+        stored=read_predictions(Path(stored)) if stored else [],
+    )
+    return ResultEvent(artifacts=[_artifact(ArtifactKind.PREDICTIONS, folder, root)], infer=result)
+
+
+def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
+    """How each model that answers is opened."""
+    from training.generate.predict import Evaluated
+    from training.models.source import resolve_model
+
+    def open_source(folder: str | None) -> Evaluated:
+        source = job.spec.model.source if job.spec.model else None
+        place = Path(folder) if folder else resolve_model(source or "")
+        return Evaluated.open(place, _clock(job))
+
+    preset = job.spec.model is not None and job.spec.model.preset is not None
+    if job.spec.train is None:
+        if preset:
+            raise ConfigError("a preset has random weights: a run that infers must train it first")
+        return {ModelRole.BASE: partial(open_source, job.inputs.model)}
+    if job.inputs.model is None:
+        raise ConfigError("the job lacks the model that its TRAIN stage made")
+    openers: dict[ModelRole, Callable[[], Evaluated]] = {}
+    openers[ModelRole.TRAINED] = partial(Evaluated.open, Path(job.inputs.model), _clock(job))
+    if job.spec.infer and job.spec.infer.include_base:
+        openers[ModelRole.BASE] = (
+            partial(_fresh, job) if preset else partial(open_source, job.inputs.base_model)
+        )
+    return openers
+
+
+def _fresh(job: StageJob) -> Evaluated:
+    """The preset as its training found it: the same random weights and tokenizer."""
+    from training.generate.predict import Evaluated
+    from training.objectives.sft import prepare
+
+    if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
+        raise ConfigError("the job lacks the dataset that the untouched preset is made from")
+    start = prepare(job.spec.model, job.spec.train, load_dataset(Path(job.inputs.dataset)))
+    return Evaluated(start.model, start.params, start.tokenizer)
+
+
+def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
+    """The JUDGE stage: verdicts on predictions."""
+    from training.generate.prediction_files import read_predictions
+    from training.judging.judge_run import JudgeInputs, count_leaked, run_judges
+
+    if job.spec.infer is None or job.inputs.predictions is None:
+        raise ConfigError("a JUDGE stage needs an infer block and predictions")
+    baseline = job.inputs.baseline_predictions
+    split = _split(job)
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, split, _imported(job))
+    inputs = JudgeInputs(
+        eval_sets,
+        read_predictions(Path(job.inputs.predictions) / "predictions.jsonl"),
+        _roles(job.spec),
+        read_predictions(Path(baseline) / "predictions.jsonl") if baseline else None,
+        {name: Path(folder) for name, folder in job.inputs.judge_models.items()},
+        count_leaked(eval_sets, split) if job.spec.train is not None else {},
+        _endpoint_access(job),
+        job.spec.infer.n_samples,
+        _clock(job),
+    )
+    root = Path(job.output_dir)
+    verdicts = root / "verdicts" / "verdicts.jsonl"
+    result = run_judges(job.spec.judges, inputs, verdicts, observer)
+    return ResultEvent(
+        artifacts=[_artifact(ArtifactKind.VERDICTS, verdicts.parent, root)], judge=result
+    )
+
+
+def _endpoint_access(job: StageJob) -> EndpointAccess:
+    """What the worker tells on standard input; read only where a judge asks a server."""
+    if all(each.endpoint() is None for each in job.spec.judges):
+        return EndpointAccess()
+    try:
+        return EndpointAccess.decode(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise ConfigError(f"the worker's list of judging endpoints is unusable: {error}") from error
+
+
+def _clock(job: StageJob) -> date | None:
+    """Return the day that chat templates read."""
+    day = job.spec.template_date
+    return date.fromisoformat(day) if day else None
+
+
+def _roles(spec: RunSpec) -> list[ModelRole]:
+    """Whose answers a run has."""
+    if spec.train is None:
+        return [ModelRole.BASE]
+    base = spec.infer is not None and spec.infer.include_base
+    return [ModelRole.TRAINED, ModelRole.BASE] if base else [ModelRole.TRAINED]
+
+
+def _imported(job: StageJob) -> dict[str, str]:
+    """The files of imported eval sets, by their names in the spec."""
+    return {each.name: each.file for each in job.inputs.eval_sets}
+
+
+def _split(job: StageJob) -> Split | None:
+    """The dataset as TRAIN split it; all of it counts as train part where nothing was trained."""
+    if job.inputs.dataset is None:
+        return None
+    if job.inputs.split is None and job.spec.train is not None:
+        raise ConfigError("the job lacks the split that its TRAIN stage made")
+    path = Path(job.inputs.split) / "split.json" if job.inputs.split else None
+    return load_split(load_dataset(Path(job.inputs.dataset)), path)
+
+
+def _artifact(kind: ArtifactKind, folder: Path, root: Path) -> OutputArtifact:
+    return OutputArtifact(kind=kind, path=folder.relative_to(root).as_posix())

@@ -1,0 +1,104 @@
+"""One training with all its files: split, checkpoints, metrics, final model, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from tailrace.formats.results import TrainResult
+from tailrace.formats.run_spec import ModelSpec, TrainSpec
+from tailrace.formats.schema import to_mapping
+from tailrace.formats.split import Split
+from tailrace.formats.trace import Trace
+from training.checkpoints.checkpoint import checkpoint_step
+from training.checkpoints.metrics import MetricsFile
+from training.checkpoints.provenance import FILE, write_provenance
+from training.objectives.sft import prepare, run_sft
+from training.observer import Observer, Observers
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """Where a training writes."""
+
+    checkpoints: Path
+    """Folder of checkpoint folders."""
+    final_model: Path
+    """Model folder in Hugging Face layout."""
+    metrics: Path
+    """metrics.jsonl."""
+    split: Path
+    """split.json."""
+    provenance: Path
+    """provenance.json."""
+
+    @classmethod
+    def in_folder(cls, root: Path) -> TrainingPaths:
+        """The layout of the commands: everything in one folder."""
+        return cls(
+            checkpoints=root / "checkpoints",
+            final_model=root / "final_model",
+            metrics=root / "metrics.jsonl",
+            split=root / "split.json",
+            provenance=root / FILE,
+        )
+
+    @classmethod
+    def as_artifacts(cls, root: Path) -> TrainingPaths:
+        """The layout of a stage: a folder for each artifact."""
+        return cls(
+            checkpoints=root / "checkpoints",
+            final_model=root / "final_model",
+            metrics=root / "metrics" / "metrics.jsonl",
+            split=root / "split" / "split.json",
+            provenance=root / "metrics" / "provenance.json",
+        )
+
+
+def run_training(
+    model: ModelSpec,
+    train: TrainSpec,
+    traces: Sequence[Trace],
+    paths: TrainingPaths,
+    observer: Observer,
+    *,
+    folder: Path | None = None,
+    resume: Path | None = None,
+    last: int | None = None,
+    clock: date | None = None,
+) -> tuple[TrainResult, Split]:
+    """Train and write every file.
+
+    ``folder`` holds the model where a worker fetched it, ``resume`` is a checkpoint to continue
+    from, ``last`` a step to end at, ``clock`` the day that a chat template reads (default: today,
+    UTC). Errors as :func:`training.objectives.sft.prepare` and
+    :func:`training.objectives.sft.run_sft`.
+    """
+    start = prepare(model, train, traces, folder, clock)
+    observer.check_stop()
+    paths.split.parent.mkdir(parents=True, exist_ok=True)
+    paths.split.write_text(start.split.dump(), encoding="utf-8")
+    metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
+    try:
+        result = run_sft(
+            start,
+            train,
+            paths.checkpoints,
+            paths.final_model,
+            Observers(metrics, observer),
+            resume,
+            last,
+        )
+    finally:
+        metrics.close()
+    facts = {
+        "model": to_mapping(model),
+        "train": to_mapping(train),
+        "dataset_sha256": start.identity["dataset"],
+        "split": {"train": len(start.split.train), "held_out": len(start.split.held_out)},
+        "result": to_mapping(result),
+    }
+    write_provenance(paths.provenance, facts)
+    return result, start.split
