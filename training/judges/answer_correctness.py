@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
-from training.judges.answers import Answer
+from training.judges.answers.extraction import find_answers, reading_for, right_answers
+from training.judges.answers.normalization import normalize, plain
+from training.judges.answers.numbers import last_number
+from training.judges.answers.readings import Answer
+from training.judges.answers.targets import Target
+from training.judges.answers.votes import vote_of
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import find_answers, reading_for, right_answers
-from training.judges.normalization import normalize, plain
-from training.judges.numbers import last_number
-from training.judges.targets import Target
-from training.judges.votes import vote_of
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000

@@ -7,9 +7,9 @@ import unicodedata
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import ContainsOptions
+from training.judges.answers.extraction import gold_answer
+from training.judges.answers.normalization import clean
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import gold_answer
-from training.judges.normalization import clean
 
 
 class ContainsJudge(TextJudge):

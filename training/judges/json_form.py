@@ -16,9 +16,9 @@ from referencing.exceptions import Unresolvable
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from training.errors import ConfigError
+from training.judges.answers.bounded_regex import compile_pattern
+from training.judges.answers.json_text import find_json
 from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
-from training.judges.bounded_regex import compile_pattern
-from training.judges.json_text import find_json
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 5.0

@@ -6,14 +6,14 @@ import re
 
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
-from training.judges import math_process
-from training.judges.answers import Answer, tight
+from training.judges.answers import math_process
+from training.judges.answers.extraction import find_answers, reading_for, right_answers
+from training.judges.answers.normalization import normalize, symbols
+from training.judges.answers.numbers import number
+from training.judges.answers.readings import Answer, tight
+from training.judges.answers.units import unit_name
+from training.judges.answers.votes import AMBIGUOUS
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.extraction import find_answers, reading_for, right_answers
-from training.judges.normalization import normalize, symbols
-from training.judges.numbers import number
-from training.judges.units import unit_name
-from training.judges.votes import AMBIGUOUS
 
 _LONGEST = 2000
 _NAMED = re.compile(r"^\s*[a-zA-Z]\s*=(?!=)")

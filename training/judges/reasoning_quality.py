@@ -10,9 +10,9 @@ from fractions import Fraction
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from training.data.rendering import ParsedResponse, parse_response
+from training.judges.answers.normalization import normalize
+from training.judges.answers.numbers import number
 from training.judges.base import Judgement, JudgeSetup, TextJudge
-from training.judges.normalization import normalize
-from training.judges.numbers import number
 
 _NUMBER = r"-?\d{1,15}(?:,\d{3}){0,4}(?:\.\d{1,15})?"
 _SUM = re.compile(

@@ -6,8 +6,8 @@ from tailrace.formats.catalog import JUDGES
 from tailrace.formats.eval_item import EvalItem
 from tailrace.formats.judge_spec import RegexOptions
 from training.errors import ConfigError
+from training.judges.answers.bounded_regex import check_pattern, search
 from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
-from training.judges.bounded_regex import check_pattern, search
 
 
 class RegexJudge(TextJudge):

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
-from training.judges import Judge, math_process
-from training.judges.votes import AMBIGUOUS
+from training.judges import Judge
+from training.judges.answers import math_process
+from training.judges.answers.votes import AMBIGUOUS
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from tailrace.formats.verdict import Outcome
 from tests.servers.chat import ChatServer, Say, chat_server
 from tests.unit.training.judges.asked import judge_of, prediction, question
 from training.errors import ConfigError, TooManyJudgeErrorsError
-from training.judges import Judge, JudgeError, Judgement, endpoint
+from training.judges import Judge, JudgeError, Judgement
+from training.judges.backends import endpoint
 from training.judging.judge_all import judge_predictions, refuse_errors
 from training.observer import Observer
 

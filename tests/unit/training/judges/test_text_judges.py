@@ -9,8 +9,9 @@ import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
 from training.errors import ConfigError
-from training.judges import bounded_regex, json_form
-from training.judges.json_text import find_json
+from training.judges import json_form
+from training.judges.answers import bounded_regex
+from training.judges.answers.json_text import find_json
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tailrace.formats.catalog import JUDGES
 from tests.unit.training.judges.asked import judge_of, question
 from training.judges import JudgeError, Judgement
-from training.judges.asking import Reply
+from training.judges.backends.asking import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
     "answer_correctness": ("4", "65bc5a052c1901f3"),

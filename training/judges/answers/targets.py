@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tailrace.formats.eval_item import EvalItem
-from training.judges.answers import Answer, is_ordered, other_case, same_json, same_text
-from training.judges.normalization import bare, clean, normalize, plain
-from training.judges.numbers import MULTIPLES, Quantity
-from training.judges.units import PERCENT, SYMBOLS, unit_name
+from training.judges.answers.normalization import bare, clean, normalize, plain
+from training.judges.answers.numbers import MULTIPLES, Quantity
+from training.judges.answers.readings import Answer, is_ordered, other_case, same_json, same_text
+from training.judges.answers.units import PERCENT, SYMBOLS, unit_name
 
 _LONGEST_LIST = 3000
 _SPACE = re.compile(r"\s+")

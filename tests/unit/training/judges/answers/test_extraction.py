@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
-from training.judges.extraction import Found, answers_in, marked_answers
-from training.judges.normalization import clean
+from training.judges.answers.extraction import Found, answers_in, marked_answers
+from training.judges.answers.normalization import clean
 
 
 def written(found: list[Found]) -> list[str]:

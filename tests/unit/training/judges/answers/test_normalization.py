@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.judges.normalization import bare, normalize
-from training.judges.numbers import last_number, number
+from training.judges.answers.normalization import bare, normalize
+from training.judges.answers.numbers import last_number, number
 
 
 @pytest.mark.parametrize(

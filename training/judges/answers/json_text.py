@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from training.judges.normalization import LINE_END
+from training.judges.answers.normalization import LINE_END
 
 _FENCE = re.compile(
     r"(?P<fence>```+|~~~+)(?P<tag>[ \t]*[^\s`~{\[\"]*)(?P<end>[ \t]*$)?",

@@ -16,7 +16,7 @@ MEMORY_BYTES = 4 << 30
 """Most memory that a comparison may need."""
 
 PROCESS = BoundedProcess(
-    "training.judges.math_comparison:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+    "training.judges.answers.math_comparison:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
 """Compares."""
 

@@ -54,7 +54,7 @@ def search(pattern: str, text: str, *, full_match: bool = False) -> Span | None:
 
 
 PROCESS = BoundedProcess(
-    "training.judges.bounded_regex:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+    "training.judges.answers.bounded_regex:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
 """Compiles and searches: compiling cannot be given a time limit."""
 

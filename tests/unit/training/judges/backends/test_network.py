@@ -20,7 +20,7 @@ from tests.servers.chat import ChatServer, Say, chat_server
 from tests.unit.training.judges.asked import judge_of, question
 from training.errors import ConfigError
 from training.judges import JudgeError, Judgement
-from training.judges.network import JudgeNetwork, PlaceRefusedError, is_public
+from training.judges.backends.network import JudgeNetwork, PlaceRefusedError, is_public
 
 GRADE = Say('{"score": 9, "reason": "r"}')
 KEY = EndpointKey("TAILRACE_JUDGE_KEY_A", "judge.example:443", "sk-1")

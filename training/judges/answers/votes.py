@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.judges.answers import Answer, is_ordered
-from training.judges.targets import Target, choice
+from training.judges.answers.readings import Answer, is_ordered
+from training.judges.answers.targets import Target, choice
 
 AMBIGUOUS = "(several answers)"
 """The vote of a text that gives differing answers."""

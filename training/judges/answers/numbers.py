@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from training.judges.units import SYMBOLS, conversion, unit_name
+from training.judges.answers.units import SYMBOLS, conversion, unit_name
 
 _LONGEST = 200
 _COMMAS = r"\d{1,3}(?:,\d{3}){1,12}"
@@ -84,7 +84,7 @@ class Quantity:
 
     value: Fraction
     unit: str
-    """Its :func:`training.judges.units.unit_name`; empty for none."""
+    """Its :func:`training.judges.answers.units.unit_name`; empty for none."""
     form: Form
     literal: str
     """The number as written."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tailrace.formats.schema import SpecError, T, parse
 from tailrace.formats.thinking import without_thinking
-from training.judges.asking import Reply
+from training.judges.answers.json_text import find_json
+from training.judges.backends.asking import Reply
 from training.judges.base import JudgeError
-from training.judges.json_text import find_json
 
 _SHOWN = 200
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one
-from training.judges.answers import read_list
-from training.judges.dates import Day, read_day
+from training.judges.answers.dates import Day, read_day
+from training.judges.answers.readings import read_list
 
 JUDGE = judge_of({"name": "answer_correctness"})
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from training.judges.dates import Day, read_day
-from training.judges.normalization import bare, normalize, plain, symbols, trimmed
-from training.judges.numbers import Quantity, last_number, read_quantity, rewritten
+from training.judges.answers.dates import Day, read_day
+from training.judges.answers.normalization import bare, normalize, plain, symbols, trimmed
+from training.judges.answers.numbers import Quantity, last_number, read_quantity, rewritten
 
 LONGEST = 300
 """Characters of an answer that may be a number, a date or several things; longer ones are text."""

@@ -17,9 +17,9 @@ import tenacity
 from tailrace.formats.endpoint_access import KEYS_VARIABLE, EndpointAccess, EndpointUrl
 from tailrace.formats.judge_spec import JudgeEndpoint
 from training.errors import ConfigError
-from training.judges.asking import Reply
+from training.judges.backends.asking import Reply
+from training.judges.backends.network import JudgeNetwork, PlaceRefusedError
 from training.judges.base import JudgeError
-from training.judges.network import JudgeNetwork, PlaceRefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Endpoint:
         )
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """See :class:`training.judges.asking.Asker`."""
+        """See :class:`training.judges.backends.asking.Asker`."""
         waiting: deque[Future[Reply | JudgeError]] = deque()
         left = iter(prompts)
         pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")

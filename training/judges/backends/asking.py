@@ -35,11 +35,11 @@ def open_backend(setup: JudgeSetup, backend: JudgeBackend) -> Asker:
     reach, and what loading a model raises.
     """
     if backend.endpoint is not None:
-        from training.judges.endpoint import Endpoint
+        from training.judges.backends.endpoint import Endpoint
 
         return Endpoint(backend.endpoint, backend.max_new_tokens, setup.access)
     if setup.model is None:
         raise ConfigError(f"the judge {setup.spec.name} lacks the folder of {backend.model}")
-    from training.judges.local_model import LocalModel
+    from training.judges.backends.local_model import LocalModel
 
     return LocalModel(setup.model, backend.max_new_tokens, setup.clock)

@@ -1,7 +1,7 @@
 r"""Finding the answers that a text marks, and what takes them back.
 
 Answers that a text gives must agree: behind a marker, whatever names an answer gives a further one
-("My final answer = 6"), and so does a correction behind the last. :mod:`training.judges.markers`
+("My final answer = 6"), and so does a correction behind the last. :mod:`training.judges.answers.markers`
 has the markers.
 """
 
@@ -14,8 +14,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tailrace.formats.eval_item import EvalItem
-from training.judges.markers import FURTHER_NUMBER, INVERSE, LINE, Span, further_spans, spans
-from training.judges.normalization import clean
+from training.judges.answers.markers import (
+    FURTHER_NUMBER,
+    INVERSE,
+    LINE,
+    Span,
+    further_spans,
+    spans,
+)
+from training.judges.answers.normalization import clean
 
 _LONGEST_SPACE = 20
 _SPACES = re.compile(rf"[ \t]{{{_LONGEST_SPACE},}}")

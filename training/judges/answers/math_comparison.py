@@ -15,8 +15,8 @@ from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify
 
-from training.judges.normalization import normalize
-from training.judges.numbers import number
+from training.judges.answers.normalization import normalize
+from training.judges.answers.numbers import number
 
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _WRAPPERS = re.compile(r"\\[()\[\]]|\$|\\left|\\right|\\displaystyle|\\[,;!]")
@@ -50,7 +50,7 @@ _PRECISION = 30
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
-    """Do the work of :func:`training.judges.math_process.same`, in its process."""
+    """Do the work of :func:`training.judges.answers.math_process.same`, in its process."""
     # It warns that nothing limits its time; this process is killed.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     equal, parsed = compare(request["right"], request["answer"])

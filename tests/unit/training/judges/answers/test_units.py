@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from training.judges.units import Scale, conversion, unit_name
+from training.judges.answers.units import Scale, conversion, unit_name
 
 
 def scale(given: str, wanted: str) -> Scale | None:

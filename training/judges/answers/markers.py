@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-from training.judges.normalization import FACTORIAL
+from training.judges.answers.normalization import FACTORIAL
 
 LINE = "line Answer:"
 """The evidence of a line's marker."""

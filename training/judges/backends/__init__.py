@@ -1,0 +1,1 @@
+"""Models that judge: endpoints and local models."""
