@@ -88,7 +88,7 @@ bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch
 	$(BIN)/python -m benchmarks.generation $(ARGS)
 
 docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
-	$(BIN)/python -m tailrace.formats.reference > docs/run-spec.md
+	$(BIN)/python -m tailrace.formats.spec.reference > docs/run-spec.md
 
 prose: $(VENV)/.installed-dev ## Measures the wording against docs/style.md and lists the worst files.
 	$(BIN)/python -m tests.prose --worst 20 $(ARGS)

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from services.domain.content.chat_template import template_problem
-from tailrace.formats.chat_template import TEMPLATE_FILE
-from tailrace.formats.model_check import ModelFiles, TensorPlace, check_model
-from tailrace.formats.tokenizer_files import SETTINGS_FILE
+from tailrace.formats.model.chat_template import TEMPLATE_FILE
+from tailrace.formats.model.check import ModelFiles, TensorPlace, check_model
+from tailrace.formats.model.tokenizer_files import SETTINGS_FILE
 
 THREAD_BYTES = 1 << 20
 """Most bytes that are checked in a thread."""

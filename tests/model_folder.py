@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.architectures import Shapes, expected_shapes
+from tailrace.formats.model.architectures import Shapes, expected_shapes
 
 CONFIG: dict[str, Any] = {
     "architectures": ["GPT2LMHeadModel"],

@@ -3,9 +3,9 @@
 It works alone, in a script or a notebook, and importing this package imports no JAX::
 
     from pathlib import Path
-    from tailrace.formats.golden import golden_v2
-    from tailrace.formats.prediction import ModelRole
-    from tailrace.formats.run_spec import InferSpec, ModelSpec, SftSpec, TrainSpec
+    from tailrace.formats.data.golden import golden_v2
+    from tailrace.formats.data.prediction import ModelRole
+    from tailrace.formats.spec.run_spec import InferSpec, ModelSpec, SftSpec, TrainSpec
     from training.evalsets import load_eval_set
     from training.generate.predict import Evaluated, predict
     from training.observer import Observer

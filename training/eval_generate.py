@@ -16,7 +16,7 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tailrace.formats.prediction import ModelRole
+from tailrace.formats.data.prediction import ModelRole
 from training.commands import (
     add_eval_set_flags,
     add_generation_flags,

@@ -22,7 +22,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey, EndpointUrl, read_place
-from tailrace.formats.judge_spec import KEY_PREFIX, JudgeSpec
+from tailrace.formats.spec.judge_spec import KEY_PREFIX, JudgeSpec
 from training.commands import add_eval_set_flags, open_eval_sets, report_result, run_command
 from training.config import read_yaml
 from training.errors import ConfigError, DataError

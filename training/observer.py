@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from tailrace.formats.certificate import Certificate
-from tailrace.formats.prediction import Prediction
-from tailrace.formats.verdict import Verdict
+from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.verdict import Verdict
 from training.errors import StoppedError
 
 _log = logging.getLogger(__name__)

@@ -20,11 +20,11 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from tailrace.formats.certificate import CERTIFICATES
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.prediction import ModelRole
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.split import Split
 from tailrace.formats.results import TrainResult
-from tailrace.formats.run_spec import ModelSpec
-from tailrace.formats.split import Split
+from tailrace.formats.spec.judge_spec import JudgeSpec
+from tailrace.formats.spec.run_spec import ModelSpec
 from tailrace.formats.wording import counted
 from training.commands import (
     DEFAULT_EVAL_SET,

@@ -14,7 +14,7 @@ from tailrace.formats.endpoint_access import (
     EndpointUrl,
     read_place,
 )
-from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.private_file import exposure
 from workers.settings import Settings
 

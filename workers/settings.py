@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.endpoint_access import read_place
-from tailrace.formats.run_spec import RESOURCE_ID
 from tailrace.formats.service_url import broker_url
+from tailrace.formats.spec.run_spec import RESOURCE_ID
 from tailrace.worker_token import FILE_NAME
 from workers.process.environment import SETTINGS_PREFIX
 
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     warm_start: bool = True
     """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
     INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
-    ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_job`)."""
+    ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_protocol`)."""
     stage_memory_bytes: int = Field(default=0, ge=0)
     """Memory that a stage and its children may hold, beyond which they are killed; accelerators'
     memory does not count. 0 means the host's, or the control group's where this is less, minus a

@@ -22,7 +22,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId, routing_key, task_name
 from tailrace.formats.faults import Moment
-from tailrace.formats.run_spec import RESOURCE_ID, StageKind
+from tailrace.formats.spec.run_spec import RESOURCE_ID, StageKind
 from tailrace.v1 import stage_pb2
 from workers.app import CONFIRM_SECONDS
 from workers.attempt.outcome import worker_fault

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.judges import JudgeSetup, make_judge
 from training.judging.calibration import read_labelled
 from training.judging.judge_all import judge_predictions

@@ -11,7 +11,7 @@ BEGAN = time.time()
 
 def main() -> None:
     """Speak the stage contract: an event per line on the descriptor that the worker names."""
-    from tailrace.formats.stage_job import ErrorEvent, LogEvent, encode_event
+    from tailrace.formats.stage_protocol import ErrorEvent, LogEvent, encode_event
 
     with os.fdopen(int(sys.argv[3]), "w") as events:
         events.write(encode_event(LogEvent(f"began {BEGAN!r}")) + "\n")

@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks.bars import Bar
 from benchmarks.child import measure
 from benchmarks.training.peers import race
-from tailrace.formats.run_spec import TrainSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 
 INTERVAL = TrainSpec().save_every_steps
 """Steps between checkpoints by default."""

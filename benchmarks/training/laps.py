@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
-from tailrace.formats.run_spec import AdapterSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import AdapterSpec, SftSpec, TrainSpec
 from training.data.batches import BatchStream, Collator
 from training.data.encode import Example
 from training.loop.trainer import Trainer

@@ -9,7 +9,7 @@ from benchmarks.child import tell
 from benchmarks.training.laps import make_trainer
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject
-from tailrace.formats.run_spec import AdapterSpec, LoraSpec
+from tailrace.formats.spec.run_spec import AdapterSpec, LoraSpec
 from training.budget.estimate import estimate
 from training.machine.accelerators import host_memory_peak
 

@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.child import tell
 from benchmarks.training.shapes import LENGTH, SHAPES
 from benchmarks.training.subject import Subject
-from tailrace.formats.golden import golden_v2
-from tailrace.formats.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.spec.run_spec import ModelSpec, SftSpec, TrainSpec
 from training.data.batches import Batch, Collator
 from training.objectives.sft import prepare
 

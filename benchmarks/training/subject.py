@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
-from tailrace.formats.run_spec import AdapterSpec, MeshSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import AdapterSpec, MeshSpec, SftSpec, TrainSpec
 from training.data.batches import Batch
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps

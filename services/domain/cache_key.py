@@ -7,7 +7,7 @@ from typing import Any
 
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.catalog import EVAL_SETS, STAGE_VERSIONS
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 _BESIDE = ("save_every_steps", "keep_checkpoints")
 """Keys of a train block that change when something is kept, not what comes out."""

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.gate_spec import GateMetric, GateSpec
+from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 
 
 class GateOutcome(enum.StrEnum):

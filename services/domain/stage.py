@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tailrace.formats.dispatch import TaskId
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 
 class StageState(enum.StrEnum):

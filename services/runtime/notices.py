@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.formats.dispatch import TaskId, node_name, task_arguments, task_name
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 MOST = 1000
 """Notices that wait for a broker that is away; the oldest are dropped beyond that."""

@@ -13,7 +13,7 @@ from tailrace.cli import exit_codes, output
 from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect, is_on_command_line
 from tailrace.cli.report import CommandError
 from tailrace.errors import Unavailable
-from tailrace.formats import golden
+from tailrace.formats.data import golden
 from tailrace.v1 import dataset_pb2
 
 app = typer.Typer(help="Built-in and imported traces.", no_args_is_help=True)

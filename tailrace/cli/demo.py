@@ -24,8 +24,8 @@ from tailrace.cli.stack import TEND_SECONDS, Stack, stopping_signals
 from tailrace.cli.views import view_for
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
-from tailrace.formats import golden
-from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.data import golden
+from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.protomap import enum_word
 from tailrace.spec import load_spec
 from tailrace.v1 import evaluation_pb2, run_pb2

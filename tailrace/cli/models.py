@@ -10,7 +10,7 @@ import typer
 from tailrace.cli import output
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.cli.report import CommandError
-from tailrace.formats.model_folder import file_problem, lacks
+from tailrace.formats.model.folder import file_problem, lacks
 from tailrace.transfer import upload_folder
 from tailrace.v1 import model_pb2
 

@@ -10,8 +10,8 @@ from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
 from tailrace.cli.output import one_line, printable
 from tailrace.errors import HTTP_STATUS, TailraceError
-from tailrace.formats.jsonl import FormatError
-from tailrace.formats.schema import MORE, SpecError, Violation, capped
+from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.spec.schema import MORE, SpecError, Violation, capped
 from tailrace.spec_file import SpecFileError
 
 

@@ -22,8 +22,8 @@ from tailrace.cli.verify import verify as verify_run
 from tailrace.cli.views import log_text
 from tailrace.client.blocking import Client
 from tailrace.client.runs import TERMINAL_STATES
-from tailrace.formats.stage_job import LogLevel
-from tailrace.formats.verdict import Outcome
+from tailrace.formats.data.verdict import Outcome
+from tailrace.formats.stage_protocol import LogLevel
 from tailrace.protomap import enum_word
 from tailrace.spec import load_spec
 from tailrace.v1 import evaluation_pb2, run_pb2

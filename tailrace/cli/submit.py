@@ -12,7 +12,7 @@ from tailrace.cli.follow import follow
 from tailrace.cli.options import address, connect, connect_aio
 from tailrace.cli.views import view_for
 from tailrace.errors import Unavailable
-from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.v1 import run_pb2
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 EXCHANGE = "tailrace.stages"
 """The durable topic exchange that every stage message goes through."""

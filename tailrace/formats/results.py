@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from tailrace.formats.prediction import ModelRole
-from tailrace.formats.schema import key
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.spec.schema import key
 
 TOLD_DATE = "The day that a chat template with a clock read; unset where none asked for it."
 """Description of ``template_date`` in the results."""

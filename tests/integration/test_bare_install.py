@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 import tailrace
-from tailrace.formats.run_spec import RunSpec
+from tailrace.formats.spec.run_spec import RunSpec
 client = tailrace.Client("127.0.0.1:1", retry=tailrace.RetryPolicy(attempts=1))
 tailrace.AsyncClient
 try:

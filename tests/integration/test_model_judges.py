@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tailrace.formats.golden import golden_v2
-from tailrace.formats.split import eval_items, split_traces
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.data.split import eval_items, split_traces
 from tailrace.v1 import evaluation_pb2
 from tests.integration.follow import until_terminal
 from tests.integration.specs import small, stage_states, state

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.schema import parse
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.schema import parse
 
 FOLDER = Path(__file__).parent / "labelled"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tailrace.formats.run_spec import LoraSpec
+from tailrace.formats.spec.run_spec import LoraSpec
 from tests.parity.cases import GOLDENS
 from training.loop.lora import LoraTuning
 from training.models.adapter_folder import save_adapter

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tailrace.formats.golden import golden_v2
-from tailrace.formats.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.spec.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from training.objectives.sft import prepare, save_trained
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from tailrace.formats.architectures import OUTPUT_LAYER
+from tailrace.formats.model.architectures import OUTPUT_LAYER
 from training.models.family import Model
 from training.models.gpt2 import Gpt2Config
 from training.models.llama_config import LlamaConfig

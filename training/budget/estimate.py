@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from tailrace.formats.run_spec import FinalModel, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import FinalModel, SftSpec, TrainSpec
 from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
 from training.data.batches import BatchStream

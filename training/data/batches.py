@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tailrace.formats.run_spec import SftSpec
+from tailrace.formats.spec.run_spec import SftSpec
 from training.data.encode import Example
 from training.data.packing import bucket, pack
 

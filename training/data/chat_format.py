@@ -17,8 +17,8 @@ from functools import cached_property
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.chat_template import template_reads_clock
-from tailrace.formats.thinking import TAG
+from tailrace.formats.data.thinking import TAG
+from tailrace.formats.model.chat_template import template_reads_clock
 from training.data.rendering import render_messages, today
 from training.errors import DataError, ModelConfigError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tailrace.formats import golden
-from tailrace.formats.jsonl import FormatError
-from tailrace.formats.split import Split
-from tailrace.formats.trace import Trace, read_traces
+from tailrace.formats.data import golden
+from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.data.split import Split
+from tailrace.formats.data.trace import Trace, read_traces
 from training.errors import DataError
 
 FILE = "dataset.jsonl"

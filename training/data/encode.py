@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tailrace.formats.run_spec import Overlong
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import Overlong
 from training.data.chat_format import ChatFormat, SpecialTextError
 from training.data.rendering import render_response
 from training.errors import DataError, OverlongError

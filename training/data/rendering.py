@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from tailrace.formats.trace import Step, Trace
+from tailrace.formats.data.trace import Step, Trace
 from training.data.chat_template import render_template
 
 if TYPE_CHECKING:

@@ -21,18 +21,18 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from tailrace.formats.chat_template import DEFAULT
-from tailrace.formats.model_check import unembedded_end
-from tailrace.formats.model_files import is_tokenizer_file, read_documents
-from tailrace.formats.model_folder import CONFIG_FILE
-from tailrace.formats.outside_json import read_object
-from tailrace.formats.tokenizer_files import (
+from tailrace.formats.model.chat_template import DEFAULT
+from tailrace.formats.model.check import unembedded_end
+from tailrace.formats.model.files import is_tokenizer_file, read_documents
+from tailrace.formats.model.folder import CONFIG_FILE
+from tailrace.formats.model.tokenizer_files import (
     TOKENIZER_FILE,
     VOCABULARY_FILE,
     TokenizerFiles,
     TokenizerFilesError,
     read_tokenizer,
 )
+from tailrace.formats.outside_json import read_object
 from training.data.rendering import CHAT_TEMPLATE
 from training.errors import ModelConfigError, ModelNotFoundError
 
@@ -45,7 +45,7 @@ _CLASSES: dict[str, Any] = {
     "LlamaTokenizer": LlamaTokenizer,
     "Qwen2Tokenizer": Qwen2Tokenizer,
 }
-"""By :attr:`tailrace.formats.tokenizer_files.TokenizerFiles.build`."""
+"""By :attr:`tailrace.formats.model.tokenizer_files.TokenizerFiles.build`."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
@@ -107,7 +107,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model folder; one without a chat template gets ours.
 
     Its token ids are those of transformers' AutoTokenizer, but no class and no file is chosen by
-    what the folder says: see :mod:`tailrace.formats.tokenizer_files`. Truncation and padding that
+    what the folder says: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding that
     tokenizer.json asks for are switched off, so that no text is cut.
 
     Raises:

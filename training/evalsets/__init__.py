@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tailrace.formats.catalog import EVAL_SETS
-from tailrace.formats.eval_item import EvalItem, read_eval_items
-from tailrace.formats.jsonl import FormatError
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.split import HELD_OUT, TRAIN, Split, eval_items
-from tailrace.formats.thinking import without_thinking
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.eval_item import EvalItem, read_eval_items
+from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.data.split import HELD_OUT, TRAIN, Split, eval_items
+from tailrace.formats.data.thinking import without_thinking
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.data.rendering import render_response
 from training.errors import DataError
 from training.judges.answer_correctness import AnswerCorrectnessJudge

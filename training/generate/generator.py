@@ -10,7 +10,7 @@ from itertools import product
 import jax
 import numpy as np
 
-from tailrace.formats.prediction import FinishReason
+from tailrace.formats.data.prediction import FinishReason
 from training.data.packing import bucket
 from training.generate.programs import Programs, State
 from training.generate.sampling import Choice, Sampling

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import write_records
-from tailrace.formats.prediction import FinishReason, Prediction
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.prediction import FinishReason, Prediction
+from tailrace.formats.data.thinking import TAG, without_thinking
 from tailrace.formats.results import InferResult
-from tailrace.formats.schema import to_mapping
-from tailrace.formats.thinking import TAG, without_thinking
+from tailrace.formats.spec.schema import to_mapping
 from training.data.rendering import parse_response
 from training.evalsets import EvalSets
 

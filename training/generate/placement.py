@@ -6,7 +6,7 @@ import dataclasses
 
 import jax
 
-from tailrace.formats.train_spec import MeshSpec
+from tailrace.formats.spec.train_spec import MeshSpec
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import InferResult
-from tailrace.formats.run_spec import InferSpec, MeshSpec
+from tailrace.formats.spec.run_spec import InferSpec, MeshSpec
 from training.data.chat_format import ChatFormat, SpecialTextError
 from training.data.encode import special_text_error
 from training.data.tokenizer import load_tokenizer, require_embedded

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from tailrace.formats.jsonl import FormatError, decode_line, file_lines, read_records
-from tailrace.formats.prediction import Prediction
+from tailrace.formats.data.jsonl import FormatError, decode_line, file_lines, read_records
+from tailrace.formats.data.prediction import Prediction
 from training.errors import DataError
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from tailrace.formats.infer_spec import InferSpec
+from tailrace.formats.spec.infer_spec import InferSpec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.answers.normalization import normalize, plain
 from training.judges.answers.numbers import last_number

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.thinking import without_thinking
 from tailrace.formats.endpoint_access import EndpointAccess
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.prediction import Prediction
-from tailrace.formats.thinking import without_thinking
+from tailrace.formats.spec.judge_spec import JudgeSpec
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.errors import ConfigError
 from training.judges.answers.bounded_regex import compile_pattern
 from training.judges.answers.json_text import find_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.judges.answers import math_process
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.answers.normalization import normalize, symbols

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.judge_spec import RougeLOptions, TokenF1Options
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.judge_spec import RougeLOptions, TokenF1Options
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 

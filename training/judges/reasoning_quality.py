@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.data.rendering import ParsedResponse, parse_response
 from training.judges.answers.normalization import normalize
 from training.judges.answers.numbers import number

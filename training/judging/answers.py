@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from training.errors import DataError
 from training.evalsets import EvalSets
 

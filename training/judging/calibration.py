@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tailrace.formats.jsonl import FormatError, read_records
-from tailrace.formats.labelled_answer import Label, LabelledAnswer
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.jsonl import FormatError, read_records
+from tailrace.formats.data.labelled_answer import Label, LabelledAnswer
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.statistics import agreement, cohen_kappa, wilson_interval
 from training.errors import DataError
 from training.judges.base import Judge, JudgeError, Judgement, Question

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.results import ComparisonKind, JudgeComparison, JudgeScore
-from tailrace.formats.verdict import Outcome, Verdict
 from training.errors import StoppedError, TooManyJudgeErrorsError, TrainingError
 from training.evalsets import EvalSets
 from training.judges.base import Judge, JudgeError, Judgement, Question

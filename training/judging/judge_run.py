@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.leakage import leaked_ids
+from tailrace.formats.data.prediction import ModelRole, Prediction
+from tailrace.formats.data.split import Split
 from tailrace.formats.endpoint_access import EndpointAccess
-from tailrace.formats.jsonl import write_records
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.leakage import leaked_ids
-from tailrace.formats.prediction import ModelRole, Prediction
 from tailrace.formats.results import JudgeResult
-from tailrace.formats.split import Split
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.evalsets import EvalSets
 from training.judges import JudgeSetup, make_judge
 from training.judging.judge_all import Judged, judge_predictions, refuse_errors

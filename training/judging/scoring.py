@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.results import (
     ComparisonKind,
     GroupKey,
@@ -25,7 +26,6 @@ from tailrace.formats.statistics import (
     wilson_interval,
     wilson_with_errors,
 )
-from tailrace.formats.verdict import Outcome, Verdict
 from training.judges.base import Judgement
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from tailrace.formats.run_spec import SftSpec
+from tailrace.formats.spec.run_spec import SftSpec
 from training.data.batches import Collator, ordered_batches
 from training.data.encode import Example
 from training.loop.steps import compile_evaluation

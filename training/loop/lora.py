@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tailrace.formats.architectures import OUTPUT_LAYER
-from tailrace.formats.run_spec import LoraSpec
+from tailrace.formats.model.architectures import OUTPUT_LAYER
+from tailrace.formats.spec.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast
 from training.models.family import Decoder, Model, Params

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optax
 
-from tailrace.formats.run_spec import Schedule, SftSpec
+from tailrace.formats.spec.run_spec import Schedule, SftSpec
 from training.errors import ConfigError
 from training.models.family import Params
 

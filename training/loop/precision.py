@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from tailrace.formats.run_spec import Dtype
+from tailrace.formats.spec.run_spec import Dtype
 from training.models.family import Params
 
 

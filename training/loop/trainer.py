@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.certificate import Certificate, flatten
-from tailrace.formats.run_spec import FinalModel, TrainSpec
+from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.dimensions import flops_per_token
 from training.budget.throughput import Throughput
 from training.checkpoints.certificate import certify

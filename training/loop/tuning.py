@@ -7,7 +7,7 @@ from typing import Protocol
 import jax
 from jax.typing import DTypeLike
 
-from tailrace.formats.run_spec import TrainSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 from training.loop.lora import LoraTuning
 from training.loop.precision import cast, compute_type
 from training.models.family import Decoder, Model, Params

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from tailrace.formats.run_spec import MeshSpec
+from tailrace.formats.spec.run_spec import MeshSpec
 from training.errors import ConfigError
 
 _log = logging.getLogger(__name__)

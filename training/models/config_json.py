@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tailrace.formats import model_config
+from tailrace.formats.model import config
 from training.errors import ModelConfigError
 
 
-class ConfigReader(model_config.ConfigReader):
+class ConfigReader(config.ConfigReader):
     """The reader of imports, with an error of this library."""
 
     def finish(self) -> None:

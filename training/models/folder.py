@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.model_check import check_weights, read_folder
-from tailrace.formats.model_config import end_token_ids
-from tailrace.formats.model_files import GENERATION_FILE as GENERATION_CONFIG
-from tailrace.formats.model_files import size_problem
-from tailrace.formats.model_folder import CONFIG_FILE as CONFIG
-from tailrace.formats.model_folder import lacks
+from tailrace.formats.model.check import check_weights, read_folder
+from tailrace.formats.model.config import end_token_ids
+from tailrace.formats.model.files import GENERATION_FILE as GENERATION_CONFIG
+from tailrace.formats.model.files import size_problem
+from tailrace.formats.model.folder import CONFIG_FILE as CONFIG
+from tailrace.formats.model.folder import lacks
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.machine.accelerators import require_room

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from tailrace.formats.model_config import GPT2_REFUSED, read_gpt2
+from tailrace.formats.model.config import GPT2_REFUSED, read_gpt2
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.config_json import ConfigReader
 from training.models.draws import Draws

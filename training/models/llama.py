@@ -16,7 +16,7 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from tailrace.formats.model_config import read_llama
+from tailrace.formats.model.config import read_llama
 from training.models.attention import Cache, LayerCache, Pass, attend, run_layers
 from training.models.draws import Draws
 from training.models.family import Family

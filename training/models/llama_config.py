@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats import model_config
-from tailrace.formats.model_config import FULL, LLAMA_SIZES, SLIDING
+from tailrace.formats.model import config
+from tailrace.formats.model.config import FULL, LLAMA_SIZES, SLIDING
 from training.models.config_json import ConfigReader
 from training.models.rotary import Rotary, dump_rotary, rotary_of
 
@@ -49,7 +49,7 @@ class LlamaConfig:
 
 
 def parse_with(
-    read: Callable[[model_config.ConfigReader], model_config.Values], data: Mapping[str, Any]
+    read: Callable[[config.ConfigReader], config.Values], data: Mapping[str, Any]
 ) -> LlamaConfig:
     """Return the configuration that a family's reader finds in ``config.json``.
 

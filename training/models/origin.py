@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from tailrace.formats.train_spec import SaveDtype
+from tailrace.formats.spec.train_spec import SaveDtype
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
 from training.models.folder import GENERATION_CONFIG, end_tokens, named_ends, read_config

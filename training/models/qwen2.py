@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailrace.formats.model_config import read_qwen2
+from tailrace.formats.model.config import read_qwen2
 from training.models.llama import llama_family
 from training.models.llama_config import (
     LlamaConfig,

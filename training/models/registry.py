@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tailrace.formats.model_config import family_problem
+from tailrace.formats.model.config import family_problem
 from training.errors import ModelConfigError
 from training.models import gpt2, llama, mistral, qwen2, qwen3
 from training.models.family import Family, Model

@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
-from tailrace.formats.model_config import ConfigReader, Rope, read_rope
+from tailrace.formats.model.config import ConfigReader, Rope, read_rope
 
 Frequencies = NDArray[np.float32]
 """Radians per position of each pair of channels, [D / 2]."""

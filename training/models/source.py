@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tailrace.formats.model_folder import file_problem
+from tailrace.formats.model.folder import file_problem
 from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
 from training.models.weights import INDEX, WEIGHTS, list_weights
 

@@ -14,7 +14,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tailrace.formats.architectures import (
+from tailrace.formats.canonical import sha256_file, sha256_json
+from tailrace.formats.model.architectures import (
     ARCHITECTURES,
     OUTPUT_LAYER,
     TIED_PROBLEM,
@@ -22,11 +23,15 @@ from tailrace.formats.architectures import (
     tensor_problems,
     tied_pair,
 )
-from tailrace.formats.canonical import sha256_file, sha256_json
-from tailrace.formats.model_files import size_problem
-from tailrace.formats.model_folder import lacks, weight_places
+from tailrace.formats.model.files import size_problem
+from tailrace.formats.model.folder import lacks, weight_places
+from tailrace.formats.model.safetensors_header import (
+    PREFIX_BYTES,
+    Entry,
+    header_length,
+    read_header,
+)
 from tailrace.formats.outside_json import read_object
-from tailrace.formats.safetensors_header import PREFIX_BYTES, Entry, header_length, read_header
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.machine.file_errors import as_os_errors
 from training.models.family import Model, Params

@@ -1,7 +1,7 @@
 """The stage process: executes one job for a worker and reports events on a descriptor.
 
 ``python -m training.stage JOB --events-fd N``, with ``-`` for a job that is told later; the
-contract is in :mod:`tailrace.formats.stage_job`. Only the standard library and the formats are
+contract is in :mod:`tailrace.formats.stage_protocol`. Only the standard library and the formats are
 imported before the signal handlers stand, so that a signal during the long import of JAX is not
 lost.
 """
@@ -27,9 +27,10 @@ if not __package__:
     # Run as a file: the package is found from the repository's root, not from this folder.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tailrace.formats.prediction import Prediction
-from tailrace.formats.run_spec import StageKind
-from tailrace.formats.stage_job import (
+from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.verdict import Verdict
+from tailrace.formats.spec.run_spec import StageKind
+from tailrace.formats.stage_protocol import (
     CheckpointEvent,
     ErrorEvent,
     Event,
@@ -44,7 +45,6 @@ from tailrace.formats.stage_job import (
     decode_job,
     encode_event,
 )
-from tailrace.formats.verdict import Verdict
 from training.errors import ConfigError, StoppedError, TrainingError
 from training.observer import (
     EvalPoint,

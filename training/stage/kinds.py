@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.split import Split
 from tailrace.formats.endpoint_access import EndpointAccess
-from tailrace.formats.prediction import ModelRole
-from tailrace.formats.run_spec import RunSpec, StageKind
-from tailrace.formats.split import Split
-from tailrace.formats.stage_job import ArtifactKind, OutputArtifact, ResultEvent, StageJob
+from tailrace.formats.spec.run_spec import RunSpec, StageKind
+from tailrace.formats.stage_protocol import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from training.data.datasets import load_dataset, load_split
 from training.errors import ConfigError
 from training.evalsets import load_eval_sets

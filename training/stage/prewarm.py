@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tailrace.formats.stage_job import StageJob
+from tailrace.formats.stage_protocol import StageJob
 from training.machine.runtime import prepare_process
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from tailrace.formats.listing import path_problem
-from tailrace.formats.stage_job import CheckpointEvent
+from tailrace.formats.stage_protocol import CheckpointEvent
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.attempt.content import InterruptedTransferError
 from workers.events.spool import Spool, SpoolClosedError

@@ -14,7 +14,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.formats.listing import FileEntry, listing_violations
-from tailrace.formats.stage_job import EvalSetInput, StageInputs
+from tailrace.formats.stage_protocol import EvalSetInput, StageInputs
 from tailrace.transfer import download_blob, upload_folder
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.attempt.cache import BlobCache

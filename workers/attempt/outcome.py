@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from tailrace.formats.stage_job import ErrorEvent, ResultEvent, StoppedEvent
+from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from tailrace.v1 import run_pb2
 from workers.events.pipe_reader import Report
 from workers.pool.directives import Wish

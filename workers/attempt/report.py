@@ -13,7 +13,7 @@ from tailrace.errors import TailraceError
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.formats.listing import path_problem
-from tailrace.formats.stage_job import OutputArtifact
+from tailrace.formats.stage_protocol import OutputArtifact
 from tailrace.protomap import from_mapping
 from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
 from workers.attempt.checkpoints import CheckpointUploader

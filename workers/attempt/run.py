@@ -16,8 +16,8 @@ from tailrace.errors import TailraceError
 from tailrace.formats import faults
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
-from tailrace.formats.run_spec import StageExecution, StageKind
-from tailrace.formats.stage_job import LogLevel, StageJob, encode_job
+from tailrace.formats.spec.run_spec import StageExecution, StageKind
+from tailrace.formats.stage_protocol import LogLevel, StageJob, encode_job
 from tailrace.protomap import enum_word, spec_from_proto
 from tailrace.v1 import run_pb2, stage_pb2
 from workers.accelerators import Slot, stage_environment

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 
-from tailrace.formats.stage_job import LogLevel
+from tailrace.formats.stage_protocol import LogLevel
 from workers.events.lines import printable
 from workers.events.messages import log_record
 from workers.events.spool import Spool

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailrace.formats.limits import MAX_LINE_BYTES
-from tailrace.formats.stage_job import (
+from tailrace.formats.stage_protocol import (
     CheckpointEvent,
     ErrorEvent,
     LogEvent,

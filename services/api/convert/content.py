@@ -14,7 +14,7 @@ from services.domain.content.model import Model
 from services.domain.errors import InvalidInput
 from services.domain.run import run_name
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 from tailrace.protomap import enum_number, enum_word
 from tailrace.v1 import artifact_pb2, dataset_pb2, evalset_pb2, model_pb2
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from services.domain.errors import InvalidInput
 from tailrace.formats.listing import FileEntry, listing_digest, listing_violations
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
 _UPLOAD = re.compile(

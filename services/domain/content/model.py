@@ -9,17 +9,17 @@ from datetime import datetime
 
 from services.domain.content.artifact import Artifact
 from services.domain.errors import InvalidInput
-from tailrace.formats.chat_template import is_template_file
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.model_files import MAX_TEMPLATES, size_problem
-from tailrace.formats.model_folder import (
+from tailrace.formats.model.chat_template import is_template_file
+from tailrace.formats.model.files import MAX_TEMPLATES, size_problem
+from tailrace.formats.model.folder import (
     MAX_WEIGHT_FILES,
     file_problem,
     is_weight_file,
     lacks,
 )
-from tailrace.formats.run_spec import RESOURCE_ID
-from tailrace.formats.schema import Violation
+from tailrace.formats.spec.run_spec import RESOURCE_ID
+from tailrace.formats.spec.schema import Violation
 
 _NAME = re.compile(rf"models/({RESOURCE_ID})")
 

@@ -13,7 +13,7 @@ from services.domain.errors import NotFound
 from services.storage.engine.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
 from services.storage.engine.insert import insert_new
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 artifacts = sa.Table(
     "artifacts",

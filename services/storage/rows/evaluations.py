@@ -14,7 +14,7 @@ from services.domain.event import Evaluated
 from services.domain.run import Run
 from services.storage.engine.columns import BigInt, metadata
 from services.storage.engine.insert import upsert
-from tailrace.formats.verdict import Outcome
+from tailrace.formats.data.verdict import Outcome
 
 _ITEM = ("run_uid", "eval_set", "example_id", "model_role", "sample")
 

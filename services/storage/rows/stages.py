@@ -15,7 +15,7 @@ from services.domain.run import RunState
 from services.domain.stage import STAGE_TRANSITIONS, Progress, Stage, StageError, StageState
 from services.storage.engine.columns import UtcDateTime, enum_type, metadata
 from services.storage.rows.runs import runs
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 stages = sa.Table(
     "stages",

@@ -13,7 +13,7 @@ from services.domain.errors import NotFound
 from services.storage.engine.columns import BigInt, UtcDateTime, metadata
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import artifacts
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 AnyVersion = TypeVar("AnyVersion", bound=Version)
 

@@ -19,8 +19,8 @@ from services.storage.rows import artifacts as store
 from services.storage.rows import runs
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.schema import Violation
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.spec.schema import Violation
+from tailrace.formats.stage_protocol import ArtifactKind
 
 DEFAULT_PAGE = 100
 """Entries of a page when the request does not say."""

@@ -22,10 +22,10 @@ from services.storage.rows.datasets import DATASETS
 from services.usecases.content.line_import import LineKind, checked, put, scan
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
-from tailrace.formats import golden
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.jsonl import LineErrors
-from tailrace.formats.trace import scan_traces
+from tailrace.formats.data import golden
+from tailrace.formats.data.jsonl import LineErrors
+from tailrace.formats.data.trace import scan_traces
 
 GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word repetitions."
 """Description of golden-v2."""

@@ -10,8 +10,8 @@ from services.storage.rows.eval_sets import EVAL_SETS
 from services.usecases.content.line_import import LineKind, checked, put
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
-from tailrace.formats.eval_item import scan_eval_items
-from tailrace.formats.jsonl import LineErrors
+from tailrace.formats.data.eval_item import scan_eval_items
+from tailrace.formats.data.jsonl import LineErrors
 
 MAX_BYTES = 1 << 30
 """Largest eval set, in bytes."""

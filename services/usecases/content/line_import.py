@@ -17,9 +17,9 @@ from services.settings import Settings
 from services.storage.blobs.partial_upload import require_room, storage_errors
 from services.storage.blobs.store import BlobStore
 from services.usecases.context import Context
-from tailrace.formats.jsonl import FormatError, LineErrors, bounded_lines
+from tailrace.formats.data.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.schema import Violation
+from tailrace.formats.spec.schema import Violation
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from services.domain.errors import FailedPrecondition
 from services.domain.run import Run, parse_run_name
 from services.domain.stage import STAGE_DONE, Stage
 from services.storage.rows import runs, stages
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 
 async def content_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:

@@ -17,7 +17,7 @@ from services.storage.rows.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.runs.origin import content_uid
 from services.usecases.runs.view import RunView, StageView, view_of_whole
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 DEFAULT_RUNS = 50
 """Runs of a page when the request does not say."""

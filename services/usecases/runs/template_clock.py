@@ -13,14 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import for_good
 from services.usecases.content import models
-from tailrace.formats.chat_template import (
+from tailrace.formats.model.chat_template import (
     chat_templates,
     default_template,
     is_template_file,
     template_reads_clock,
 )
-from tailrace.formats.run_spec import RunSpec
-from tailrace.formats.tokenizer_files import SETTINGS_FILE
+from tailrace.formats.model.tokenizer_files import SETTINGS_FILE
+from tailrace.formats.spec.run_spec import RunSpec
 
 _MAX_BYTES = 16 << 20
 """Most bytes that are read of a file with a template."""

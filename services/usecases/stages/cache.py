@@ -19,8 +19,8 @@ from services.storage.rows.stages import Source
 from services.usecases.runs.lifecycle import Held, move_stage
 from services.usecases.stages.inputs import stage_inputs
 from tailrace.formats import catalog
-from tailrace.formats.run_spec import StageKind
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.spec.run_spec import StageKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 CANDIDATES = 5
 """Earlier results that are looked at, newest first, for one whose content is still there."""

@@ -16,9 +16,9 @@ from services.storage.rows import artifacts
 from services.storage.rows import stages as stage_store
 from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.origin import predicted
-from tailrace.formats.infer_spec import is_imported
-from tailrace.formats.run_spec import StageKind
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.spec.infer_spec import is_imported
+from tailrace.formats.spec.run_spec import StageKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 
 class InputRole(enum.StrEnum):

@@ -27,7 +27,7 @@ from services.usecases.context import Context
 from services.usecases.runs.lifecycle import Leased, open_lease, peek_lease
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import MAX_EVENTS
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 MAX_MESSAGES = 8
 """Messages that may be stored together; as many as a worker sends without an acknowledgement."""

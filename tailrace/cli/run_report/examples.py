@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.verdict import Outcome
+from tailrace.formats.data.verdict import Outcome
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from services.settings import Settings as ServerSettings
-from tailrace.formats.run_spec import StageExecution
+from tailrace.formats.spec.run_spec import StageExecution
 from tailrace.worker_token import VARIABLE
 from workers.settings import Settings as WorkerSettings
 

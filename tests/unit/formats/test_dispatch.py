@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tailrace.formats import dispatch
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 
 def test_task_ids_round_trip() -> None:

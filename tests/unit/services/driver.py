@@ -23,8 +23,8 @@ from services.usecases.stages.publish import Acknowledgement, Batch, publish_eve
 from services.usecases.stages.release import release_stage
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
-from tailrace.formats.run_spec import StageKind
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.spec.run_spec import StageKind
+from tailrace.formats.stage_protocol import ArtifactKind
 from tests.unit.services.usecases.content import put
 
 T = TypeVar("T")

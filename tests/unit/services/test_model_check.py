@@ -12,7 +12,7 @@ import pytest
 from services import model_check
 from services.domain.content.chat_template import template_problem
 from services.model_check import THREAD_BYTES, check, check_here
-from tailrace.formats.model_check import ModelFiles, read_folder
+from tailrace.formats.model.check import ModelFiles, read_folder
 from tests.model_folder import TOKENIZER, write
 
 

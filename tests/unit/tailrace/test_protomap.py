@@ -7,8 +7,10 @@ import typing
 import pytest
 
 from tailrace import protomap
-from tailrace.formats import gate_spec, prediction, results, run_spec, stage_job, verdict
-from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats import results, stage_protocol
+from tailrace.formats.data import prediction, verdict
+from tailrace.formats.spec import gate_spec, run_spec
+from tailrace.formats.spec.schema import SpecError, parse, to_mapping
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, run_spec_pb2
 
 SPEC = parse(
@@ -45,8 +47,8 @@ ENUMS = [
     (prediction.ModelRole, evaluation_pb2.ModelRole),
     (prediction.FinishReason, evaluation_pb2.FinishReason),
     (verdict.Outcome, evaluation_pb2.Outcome),
-    (stage_job.LogLevel, run_pb2.LogLevel),
-    (stage_job.ArtifactKind, artifact_pb2.ArtifactKind),
+    (stage_protocol.LogLevel, run_pb2.LogLevel),
+    (stage_protocol.ArtifactKind, artifact_pb2.ArtifactKind),
 ]
 
 

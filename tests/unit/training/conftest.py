@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import pytest
 
-from tailrace.formats.golden import golden_v2
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.data.trace import Trace
 from tests.stack import session_folder
 from training.data.rendering import render_prompt, render_response
 from training.data.tokenizer import train_tokenizer

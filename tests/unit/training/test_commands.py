@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.golden import write_golden_v2
+from tailrace.formats.data.golden import write_golden_v2
 from training.models.family import Model, Params
 from training.objectives.sft import save_folder
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.run_spec import FinalModel, LoraSpec, Schedule
+from tailrace.formats.spec.run_spec import FinalModel, LoraSpec, Schedule
 from training.config import read_config
 from training.errors import ConfigError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats import catalog
-from tailrace.formats.golden import fresh_sums, golden_v2
-from tailrace.formats.leakage import leaked_ids, prompt_words
-from tailrace.formats.split import split_traces
+from tailrace.formats.data.golden import fresh_sums, golden_v2
+from tailrace.formats.data.leakage import leaked_ids, prompt_words
+from tailrace.formats.data.split import split_traces
 from training.errors import DataError
 from training.evalsets import load_eval_set, load_eval_sets
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.golden import golden_v2, write_golden_v2
-from tailrace.formats.jsonl import read_records, write_records
-from tailrace.formats.labelled_answer import Label, LabelledAnswer
-from tailrace.formats.prediction import ModelRole
-from tailrace.formats.split import split_traces
-from tailrace.formats.verdict import Verdict
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.golden import golden_v2, write_golden_v2
+from tailrace.formats.data.jsonl import read_records, write_records
+from tailrace.formats.data.labelled_answer import Label, LabelledAnswer
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.split import split_traces
+from tailrace.formats.data.verdict import Verdict
 from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.asked import prediction
 from training import eval_generate

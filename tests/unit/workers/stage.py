@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import InferResult, JudgeResult, TrainResult
-from tailrace.formats.run_spec import StageKind
-from tailrace.formats.stage_job import (
+from tailrace.formats.spec.run_spec import StageKind
+from tailrace.formats.stage_protocol import (
     ArtifactKind,
     CheckpointEvent,
     ErrorEvent,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.run_spec import RESOURCE_ID
+from tailrace.formats.spec.run_spec import RESOURCE_ID
 from workers.attempt.workspace import Workspace, WorkspaceError
 from workers.instance import Instance
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.judges.answers.markers import (
     FURTHER_NUMBER,
     INVERSE,

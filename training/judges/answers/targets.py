@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tailrace.formats.eval_item import EvalItem
+from tailrace.formats.data.eval_item import EvalItem
 from training.judges.answers.normalization import bare, clean, normalize, plain
 from training.judges.answers.numbers import MULTIPLES, Quantity
 from training.judges.answers.readings import Answer, is_ordered, other_case, same_json, same_text

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tailrace.formats.judge_spec import JudgeBackend
+from tailrace.formats.spec.judge_spec import JudgeBackend
 from training.errors import ConfigError
 from training.judges.base import JudgeError, JudgeSetup
 

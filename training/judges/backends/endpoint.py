@@ -15,7 +15,7 @@ import httpcore2
 import tenacity
 
 from tailrace.formats.endpoint_access import KEYS_VARIABLE, EndpointAccess, EndpointUrl
-from tailrace.formats.judge_spec import JudgeEndpoint
+from tailrace.formats.spec.judge_spec import JudgeEndpoint
 from training.errors import ConfigError
 from training.judges.backends.asking import Reply
 from training.judges.backends.network import JudgeNetwork, PlaceRefusedError

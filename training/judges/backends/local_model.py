@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.run_spec import InferSpec
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.spec.run_spec import InferSpec
 from training.generate.predict import Evaluated, predict
 from training.judges.backends.asking import Reply
 from training.judges.base import JudgeError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from tailrace.formats.schema import SpecError, T, parse
-from tailrace.formats.thinking import without_thinking
+from tailrace.formats.data.thinking import without_thinking
+from tailrace.formats.spec.schema import SpecError, T, parse
 from training.judges.answers.json_text import find_json
 from training.judges.backends.asking import Reply
 from training.judges.base import JudgeError

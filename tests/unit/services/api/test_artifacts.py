@@ -12,7 +12,7 @@ from services.domain.content.artifact import Listing, Producer
 from services.storage.rows import artifacts
 from tailrace import errors
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 from tailrace.protomap import from_mapping
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, run_spec_pb2
 from tests.servers.control_plane import ServedControlPlane

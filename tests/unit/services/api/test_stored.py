@@ -17,7 +17,7 @@ from services.storage.rows.runs import runs
 from services.storage.rows.stages import stages
 from services.storage.rows.workers import workers
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 from tailrace.v1 import (
     evaluation_pb2,
     model_pb2,

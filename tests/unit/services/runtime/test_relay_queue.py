@@ -10,7 +10,7 @@ from services.adapters.broker import Chain
 from services.domain.stage import Stage, StageState
 from services.runtime import relay_queue
 from services.runtime.relay_queue import Handover
-from tailrace.formats.run_spec import StageKind
+from tailrace.formats.spec.run_spec import StageKind
 
 
 def chain(run_uid: str) -> list[Stage]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.cli.options import ONE_TRY
-from tailrace.formats import golden
+from tailrace.formats.data import golden
 
 
 def test_seeding_files_needs_no_server_and_twice_changes_nothing(

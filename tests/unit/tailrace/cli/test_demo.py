@@ -15,8 +15,8 @@ from tailrace import load_spec
 from tailrace.cli import demo, output
 from tailrace.cli.report import CommandError
 from tailrace.cli.stack import Stack
-from tailrace.formats.run_spec import StageKind, TrainConfig
-from tailrace.formats.schema import parse, to_mapping
+from tailrace.formats.spec.run_spec import StageKind, TrainConfig
+from tailrace.formats.spec.schema import parse, to_mapping
 
 NANO = Path(__file__).parents[4] / "training/configs/train_golden_v2_nano.yaml"
 

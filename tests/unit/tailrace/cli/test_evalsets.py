@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats import golden
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import dump_record
+from tailrace.formats.data import golden
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.jsonl import dump_record
 
 
 def write(path: Path, *prompts: str, **fields: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.run_spec import (
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     FinalModel,
     LoraSpec,
@@ -15,7 +16,6 @@ from tailrace.formats.run_spec import (
     SftSpec,
     TrainSpec,
 )
-from tailrace.formats.trace import Trace
 from training.budget import estimate as module
 from training.budget.estimate import Estimate, Free, estimate, free_memory, require_fit
 from training.budget.memory import alternatives, needed

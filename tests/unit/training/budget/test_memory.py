@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import MeshSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import MeshSpec, SftSpec, TrainSpec
 from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Plan, needed
 from training.data.batches import Batch

@@ -16,8 +16,8 @@ from tailrace.formats.certificate import (
     compare,
     read_certificates,
 )
-from tailrace.formats.run_spec import Overlong, SftSpec, TrainSpec
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import Overlong, SftSpec, TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.metrics import MetricsFile
 from training.data.batches import BatchStream, Collator

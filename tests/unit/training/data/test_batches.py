@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.formats.run_spec import SftSpec
+from tailrace.formats.spec.run_spec import SftSpec
 from training.data.batches import BatchStream, Collator, ordered_batches
 from training.data.encode import Example
 

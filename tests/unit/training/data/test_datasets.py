@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.golden import golden_v2, write_golden_v2
-from tailrace.formats.split import split_traces
+from tailrace.formats.data.golden import golden_v2, write_golden_v2
+from tailrace.formats.data.split import split_traces
 from training.data.datasets import find_dataset, load_dataset, load_split
 from training.errors import DataError
 

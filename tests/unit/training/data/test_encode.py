@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.run_spec import Overlong
-from tailrace.formats.trace import Step, Trace
+from tailrace.formats.data.trace import Step, Trace
+from tailrace.formats.spec.run_spec import Overlong
 from training.data.chat_format import ChatFormat, SpecialTextError
 from training.data.encode import encode_traces
 from training.data.rendering import render_prompt, render_response

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.trace import Step, Trace
+from tailrace.formats.data.trace import Step, Trace
 from training.data.rendering import parse_response, render_prompt, render_response
 
 TRACE = Trace(

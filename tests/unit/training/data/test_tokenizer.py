@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
 from training.data.rendering import CHAT_TEMPLATE, render_prompt
 from training.data.tokenizer import END_OF_TEXT, encode, load_tokenizer, train_tokenizer
 from training.errors import ModelConfigError, ModelNotFoundError

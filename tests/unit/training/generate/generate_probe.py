@@ -16,7 +16,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import numpy as np
 
-from tailrace.formats.run_spec import MeshSpec
+from tailrace.formats.spec.run_spec import MeshSpec
 from tests.unit.training.machine.mesh_probe import CONFIGS
 from training.generate import Generator, Sampling
 from training.generate.placement import generation_layout

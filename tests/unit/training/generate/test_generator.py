@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tailrace.formats.prediction import FinishReason
+from tailrace.formats.data.prediction import FinishReason
 from training.errors import NotFiniteError
 from training.generate import Generation, Generator, Sampling
 from training.generate.programs import Programs, Prompts

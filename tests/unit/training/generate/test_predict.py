@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import read_records
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.run_spec import InferSpec
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.jsonl import read_records
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.spec.run_spec import InferSpec
 from tests.unit.training.conftest import TINY
 from training.errors import ModelConfigError, NoAnswersError, StoppedError
 from training.generate.output import write_eval_traces

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats import catalog
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.evalsets import load_eval_set
 from training.judges.answer_correctness import AnswerCorrectnessJudge
 from training.judges.base import Judgement, JudgeSetup

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from tailrace.formats.eval_item import EvalItem, parse_eval_items
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.labelled_answer import LabelledAnswer
-from tailrace.formats.run_spec import RunSpec
-from tailrace.formats.schema import parse
+from tailrace.formats.data.eval_item import EvalItem, parse_eval_items
+from tailrace.formats.data.labelled_answer import LabelledAnswer
+from tailrace.formats.spec.judge_spec import JudgeSpec
+from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.formats.spec.schema import parse
 from training.judges import JudgeSetup
 from workers.judge_access import read_keys
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats.judge_spec import JudgeSpec
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.judges import JudgeSetup, make_judge
 from training.judging.calibration import Calibration, calibrate, read_labelled
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.verdict import Outcome
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
-from tailrace.formats.prediction import ModelRole
-from tailrace.formats.verdict import Outcome
 from tests.servers.chat import ChatServer, Say, chat_server
 from tests.unit.training.judges.asked import judge_of, prediction, question
 from training.errors import ConfigError, TooManyJudgeErrorsError

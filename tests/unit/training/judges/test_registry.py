@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats import catalog
-from tailrace.formats.judge_spec import NEEDS_OPTIONS, JudgeSpec
+from tailrace.formats.spec.judge_spec import NEEDS_OPTIONS, JudgeSpec
 from training.errors import ConfigError
 from training.judges import JudgeSetup, judge_names, make_judge
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tailrace.formats.jsonl import FormatError
-from tailrace.formats.split import eval_items
-from tailrace.formats.trace import parse_traces
+from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.data.split import eval_items
+from tailrace.formats.data.trace import parse_traces
 from tests.unit.training.judges.asked import judge_of, prediction
 from training.data.rendering import render_response
 from training.evalsets import taught_items

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import write_records
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.verdict import Outcome
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.verdict import Outcome
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.errors import DataError, StoppedError
 from training.generate.prediction_files import read_predictions
 from training.judges import JudgeSetup, make_judge

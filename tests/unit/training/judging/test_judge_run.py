@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.jsonl import read_records
-from tailrace.formats.judge_spec import JudgeSpec
-from tailrace.formats.prediction import ModelRole
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.jsonl import read_records
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.split import Split
+from tailrace.formats.data.trace import Step, Trace
+from tailrace.formats.data.verdict import Verdict
 from tailrace.formats.results import ComparisonKind
-from tailrace.formats.split import Split
-from tailrace.formats.trace import Step, Trace
-from tailrace.formats.verdict import Verdict
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from tests.unit.training.judges.asked import prediction
 from training.errors import ConfigError, TooManyJudgeErrorsError
 from training.judges import JudgeError, Judgement, Question

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import ModelRole
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.results import ComparisonKind, GroupKey, PairedTest
 from tailrace.formats.statistics import wilson_interval
-from tailrace.formats.verdict import Outcome, Verdict
 from training.judges import Judgement
 from training.judging.scoring import (
     Ruling,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tailrace.formats.run_spec import LoraSpec
+from tailrace.formats.spec.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.loop.lora import LoraTuning, find_targets
 from training.models.adapter_folder import save_adapter

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from tailrace.formats.run_spec import Schedule, SftSpec
+from tailrace.formats.spec.run_spec import Schedule, SftSpec
 from training.errors import ConfigError
 from training.loop.optimizer import learning_rate, make_optimizer
 

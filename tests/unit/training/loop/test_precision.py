@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tailrace.formats.run_spec import Dtype
+from tailrace.formats.spec.run_spec import Dtype
 from training.loop.precision import cast, compute_type, full_precision
 
 

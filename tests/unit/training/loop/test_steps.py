@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import LoraSpec, MeshSpec, Overlong
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import Example, encode_traces

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import Overlong, SftSpec, TrainSpec
-from tailrace.formats.trace import Trace
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import Overlong, SftSpec, TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import (
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     Dtype,
     FinalModel,
@@ -18,7 +19,6 @@ from tailrace.formats.run_spec import (
     SftSpec,
     TrainSpec,
 )
-from tailrace.formats.trace import Trace
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat

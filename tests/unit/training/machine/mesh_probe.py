@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from tailrace.formats.certificate import CERTIFICATE
-from tailrace.formats.run_spec import (
+from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     FinalModel,
     LoraSpec,

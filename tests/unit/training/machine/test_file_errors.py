@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import LoraSpec
+from tailrace.formats.spec.run_spec import LoraSpec
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.writer import CheckpointWriter
 from training.loop.lora import LoraTuning

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tailrace.formats.run_spec import MeshSpec
+from tailrace.formats.spec.run_spec import MeshSpec
 from training.errors import ConfigError
 from training.machine.sharding import RULES, Layout, bytes_per_device, make_mesh
 from training.models.family import Model, Params

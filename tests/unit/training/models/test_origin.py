@@ -11,9 +11,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig, GenerationConfig
 
-from tailrace.formats.eval_item import EvalItem
-from tailrace.formats.prediction import ModelRole, Prediction
-from tailrace.formats.run_spec import (
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.prediction import ModelRole, Prediction
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     InferSpec,
     LoraSpec,
@@ -22,7 +23,6 @@ from tailrace.formats.run_spec import (
     SftSpec,
     TrainSpec,
 )
-from tailrace.formats.trace import Trace
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer, write_chat_folder
 from training.errors import ModelConfigError
 from training.generate.predict import Evaluated, predict

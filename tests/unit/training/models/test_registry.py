@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats import catalog
-from tailrace.formats.architectures import ARCHITECTURES, expected_shapes
+from tailrace.formats.model.architectures import ARCHITECTURES, expected_shapes
 from training.errors import ModelConfigError
 from training.models.registry import (
     FAMILIES,

@@ -10,8 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from tailrace.formats.canonical import sha256_file
-from tailrace.formats.golden import golden_v2_manifest
-from tailrace.formats.run_spec import (
+from tailrace.formats.data.golden import golden_v2_manifest
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     LoraSpec,
     ModelSpec,
@@ -19,7 +20,6 @@ from tailrace.formats.run_spec import (
     SftSpec,
     TrainSpec,
 )
-from tailrace.formats.trace import Trace
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from tests.unit.training.conftest import TINY
 from training.checkpoints.checkpoint import list_checkpoints

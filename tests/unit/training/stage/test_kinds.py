@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tailrace.formats.golden import write_golden_v2
-from tailrace.formats.jsonl import write_records
-from tailrace.formats.prediction import Prediction
-from tailrace.formats.schema import parse
-from tailrace.formats.split import HELD_OUT, eval_items, split_traces
-from tailrace.formats.stage_job import EvalSetInput, StageJob, decode_job, encode_job
+from tailrace.formats.data.golden import write_golden_v2
+from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.split import HELD_OUT, eval_items, split_traces
+from tailrace.formats.spec.schema import parse
+from tailrace.formats.stage_protocol import EvalSetInput, StageJob, decode_job, encode_job
 from training.data.datasets import load_dataset
 from training.observer import Observer
 from training.stage.kinds import run_stage

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import pytest
 
-from tailrace.formats.golden import write_golden_v2
-from tailrace.formats.run_spec import RunSpec, StageKind
-from tailrace.formats.schema import parse
-from tailrace.formats.stage_job import (
+from tailrace.formats.data.golden import write_golden_v2
+from tailrace.formats.spec.run_spec import RunSpec, StageKind
+from tailrace.formats.spec.schema import parse
+from tailrace.formats.stage_protocol import (
     ArtifactKind,
     CheckpointEvent,
     ErrorEvent,

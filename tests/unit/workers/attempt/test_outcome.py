@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from tailrace.formats.results import JudgeResult
-from tailrace.formats.stage_job import ErrorEvent, ResultEvent, StoppedEvent
+from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from workers.attempt.outcome import (
     Abandoned,
     Failed,

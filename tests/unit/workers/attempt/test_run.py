@@ -18,11 +18,11 @@ import pytest
 from google.rpc import code_pb2
 
 from tailrace.channel import connect
+from tailrace.formats.data.jsonl import read_records
+from tailrace.formats.data.prediction import Prediction
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
-from tailrace.formats.jsonl import read_records
-from tailrace.formats.prediction import Prediction
-from tailrace.formats.stage_job import decode_job
+from tailrace.formats.stage_protocol import decode_job
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token

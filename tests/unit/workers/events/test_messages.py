@@ -7,8 +7,9 @@ import time
 import pytest
 
 from services.message_limits import check_message
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.limits import request_bytes
-from tailrace.formats.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.results import (
     GroupKey,
     InferResult,
@@ -17,7 +18,7 @@ from tailrace.formats.results import (
     ScoreGroup,
     TrainResult,
 )
-from tailrace.formats.stage_job import (
+from tailrace.formats.stage_protocol import (
     ArtifactKind,
     LogEvent,
     LogLevel,
@@ -28,7 +29,6 @@ from tailrace.formats.stage_job import (
     ResultEvent,
     VerdictEvent,
 )
-from tailrace.formats.verdict import Outcome, Verdict
 from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
 from workers.events.messages import result_message, to_message
 

@@ -12,7 +12,7 @@ import pytest
 
 from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.results import JudgeResult
-from tailrace.formats.stage_job import (
+from tailrace.formats.stage_protocol import (
     CheckpointEvent,
     Event,
     LogEvent,

@@ -9,7 +9,7 @@ from services.domain.errors import NotFound
 from services.storage.engine.database import Database
 from services.storage.rows import artifacts
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 
 PROJECT = "default"
 

@@ -16,7 +16,7 @@ from services.storage.blobs.store import read_all
 from services.storage.rows import artifacts
 from services.usecases.content import datasets
 from services.usecases.context import Context
-from tailrace.formats import golden
+from tailrace.formats.data import golden
 
 from .content import make_context, trace_line
 

@@ -15,8 +15,8 @@ from services.domain.errors import (
 )
 from services.usecases.content import models
 from services.usecases.context import Context
-from tailrace.formats.architectures import expected_shapes
 from tailrace.formats.listing import FileEntry
+from tailrace.formats.model.architectures import expected_shapes
 from tests.model_folder import CONFIG, safetensors
 from tests.model_folder import files as tiny_files
 

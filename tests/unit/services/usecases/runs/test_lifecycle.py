@@ -15,7 +15,7 @@ from services.usecases.stages.acquire import Continue, Order, Stop
 from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.confirm import confirm_dispatch
 from services.usecases.stages.expire import expire_attempt
-from tailrace.formats.stage_job import ArtifactKind
+from tailrace.formats.stage_protocol import ArtifactKind
 from tests.unit.services.driver import PROJECT, Driver, states
 
 

@@ -1,0 +1,1 @@
+"""Records in JSON Lines: traces, eval items, predictions and verdicts."""

@@ -1,0 +1,110 @@
+"""The eval item: one question of an eval set with what counts as a right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
+from tailrace.formats.data.trace import MAX_TEXT
+from tailrace.formats.spec.schema import Violation, blank_violations, key
+
+MAX_MARKERS = 100
+"""Most markers that an item or a judge names."""
+
+MAX_MARKER = 100
+"""Longest of them, in characters."""
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One question. One line of an eval set file is one item."""
+
+    id: str = key("Unique in its eval set.", minimum=1, max_length=128)
+    prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    expected_answer: str = key("The right answer.", minimum=1, max_length=MAX_TEXT)
+    accepted_answers: list[str] = key(
+        "Further right answers.", default=[], minimum=1, max_length=1000
+    )
+    tolerance: float | None = key(
+        "Largest accepted absolute difference of a numeric answer.", default=None, minimum=0
+    )
+    unit: str | None = key("The unit of the answer (`cm`).", default=None, minimum=1, max_length=64)
+    unit_required: bool = key("Whether an answer without its unit is wrong.", default=False)
+    choices: list[str] = key(
+        "The options of a multiple-choice question, in order.",
+        default=[],
+        minimum=1,
+        max_length=1000,
+    )
+    ordered: bool = key(
+        "Whether the order of a list counts; otherwise a list is right in any order.", default=False
+    )
+    markers: list[str] = key(
+        "Further markers of an answer (`Antwort:`); they replace those of the judge.",
+        default=[],
+        minimum=1,
+        max_length=MAX_MARKERS,
+        item_length=MAX_MARKER,
+    )
+    last_marker: bool = key(
+        "Whether the last marked answer counts alone; otherwise all of them must agree.",
+        default=False,
+    )
+    category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
+    difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
+    section: str | None = key(
+        "The part of the set it belongs to (`edge_case`).", default=None, minimum=1, max_length=64
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Nothing blank; a required unit is named; the expected answer is one of the choices."""
+        prefix = f"{path}." if path else ""
+        found = blank_violations(
+            path,
+            prompt=self.prompt,
+            expected_answer=self.expected_answer,
+            accepted_answers=self.accepted_answers,
+            choices=self.choices,
+            markers=self.markers,
+        )
+        if self.unit_required and self.unit is None:
+            found.append(Violation(f"{prefix}unit_required", "needs unit"))
+        if self.choices and self.expected_answer not in self.choices:
+            found.append(Violation(f"{prefix}expected_answer", "is not the text of one of choices"))
+        return found
+
+
+def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:
+    """Yield the items of an eval set file one by one; wrong lines go to ``errors``.
+
+    Wrong is a line that is not JSON, not an item or has an id that an earlier line has, and input
+    without any item.
+    """
+    first_line: dict[str, int] = {}
+    for number, item in parse_records(EvalItem, lines, errors):
+        if item.id in first_line:
+            errors.add(number, f"id: {item.id!r} is taken by line {first_line[item.id]}")
+            continue
+        first_line[item.id] = number
+        yield item
+    if not first_line and not errors.count:
+        errors.add(1, "there is no eval item in the input")
+
+
+def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
+    """The items of an eval set file.
+
+    Raises :class:`tailrace.formats.data.jsonl.FormatError` naming every wrong line; see
+    :func:`scan_eval_items`.
+    """
+    errors = LineErrors()
+    items = list(scan_eval_items(lines, errors))
+    errors.raise_any()
+    return items
+
+
+def read_eval_items(path: Path) -> list[EvalItem]:
+    """The items of a file; errors as :func:`parse_eval_items`, and :class:`OSError`."""
+    return parse_eval_items(file_lines(path))

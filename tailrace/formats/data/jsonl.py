@@ -1,0 +1,195 @@
+"""JSON Lines: records of one schema, one a line; every wrong line is reported with its number."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from tailrace.formats.canonical import canonical_json
+from tailrace.formats.data.file_kind import foreign_kind
+from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+from tailrace.formats.wording import shown
+
+T = TypeVar("T")
+
+MAX_LINE_BYTES = 32 * 1024 * 1024
+"""Longest line that is read, in bytes; the largest allowed trace fits in ASCII."""
+
+MAX_VALUES = 500_000
+"""Most values of a line, names and brackets counted, too: a prediction of 65,536 tokens with their
+log-probabilities has a quarter of them.
+"""
+
+_VALUE_END = re.compile(rb'[\[{,:]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""The signs next to values, or a whole text, whose commas separate none. The closing quote is
+optional, so that a text without one is not searched again from each quote within it."""
+
+MAX_REPORTED_ERRORS = 100
+"""How many wrong lines an error lists; further ones are only counted."""
+
+_TOLD_LINES = 3
+_TOLD_CHARACTERS = 300
+"""How much of them its message tells: enough to see what kind of file it is."""
+
+
+@dataclass(frozen=True)
+class LineError:
+    """One wrong line: its number, counted from 1, and what is wrong with it."""
+
+    line: int
+    reason: str
+
+
+class FormatError(ValueError):
+    """Lines that are not records of their schema.
+
+    ``errors`` lists the first :data:`MAX_REPORTED_ERRORS` of them in order; ``count`` is how many
+    there are in all.
+    """
+
+    def __init__(self, errors: list[LineError], count: int | None = None) -> None:
+        self.errors = errors[:MAX_REPORTED_ERRORS]
+        self.count = len(errors) if count is None else count
+        told = self.errors[:_TOLD_LINES]
+        shown = "; ".join(f"line {e.line}: {_beginning(e.reason)}" for e in told)
+        more = f"; and {self.count - len(told)} more" if self.count > len(told) else ""
+        super().__init__(f"{shown}{more}")
+
+
+class LineErrors:
+    """Collects line errors up to the reporting cap, so that huge bad input stays cheap."""
+
+    def __init__(self) -> None:
+        self.errors: list[LineError] = []
+        self.count = 0
+
+    def add(self, line: int, reason: str) -> None:
+        """Note one wrong line; ``line`` counts from 1."""
+        self.count += 1
+        if len(self.errors) < MAX_REPORTED_ERRORS:
+            self.errors.append(LineError(line, reason))
+
+    def raise_any(self) -> None:
+        """Raise :class:`FormatError` when at least one error was added, in line order."""
+        if self.count:
+            raise FormatError(sorted(self.errors, key=lambda e: e.line), self.count)
+
+
+def parse_records(
+    schema: type[T], lines: Iterable[bytes], errors: LineErrors
+) -> Iterator[tuple[int, T]]:
+    """Yield (line number, record) for every good line; wrong lines go to ``errors``.
+
+    Blank lines are skipped. ``lines`` may carry their newline. A file of another kind, as its first
+    line that is not blank shows, is one error.
+    """
+    begins = True
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        kind = foreign_kind(line) if begins else None
+        begins = False
+        if kind is not None:
+            errors.add(number, f"the file {kind}")
+            return
+        try:
+            yield number, parse(schema, decode_line(line))
+        except (SpecError, ValueError) as error:
+            errors.add(number, str(error))
+
+
+def decode_line(line: bytes) -> Any:
+    """One line as plain data. Raises :class:`ValueError` that says what is wrong.
+
+    Refuses what JSON itself forbids or leaves open: bad UTF-8, repeated keys, NaN, infinities.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        # With its newline, what is missing at the end would be missed in column 1 of the next line.
+        text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 (byte {error.start} of the line)") from error
+    _check_values(line)
+    try:
+        return json.loads(text, object_pairs_hook=_no_repeats, parse_constant=_no_constants)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} (column {error.colno})") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        # Python's own refusal names its switch for it, which is nothing a user has.
+        if "set_int_max_str_digits" in str(error):
+            raise ValueError("holds a whole number with thousands of digits") from error
+        raise
+
+
+def read_records(schema: type[T], path: Path) -> list[T]:
+    """All records of a file. Raises :class:`FormatError` for wrong lines, :class:`OSError`."""
+    errors = LineErrors()
+    records = [record for _, record in parse_records(schema, file_lines(path), errors)]
+    errors.raise_any()
+    return records
+
+
+def file_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, as :func:`bounded_lines` gives them. Raises :class:`OSError`."""
+    with path.open("rb") as file:
+        yield from bounded_lines(file)
+
+
+def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of an open file; one longer than :data:`MAX_LINE_BYTES` is cut above the limit."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            # The rest of a line that is refused anyway is skipped in bounded pieces.
+            line = file.readline(MAX_LINE_BYTES + 1)
+
+
+def dump_record(record: Any) -> str:
+    """One schema instance as one line of canonical JSON, with its newline; unset keys left out."""
+    return canonical_json(to_mapping(record)) + "\n"
+
+
+def write_records(path: Path, records: Iterable[Any]) -> None:
+    """Write schema instances to a file, one a line, as UTF-8. Raises :class:`OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(dump_record(record) for record in records)
+
+
+def _beginning(reason: str) -> str:
+    return reason if len(reason) <= _TOLD_CHARACTERS else reason[: _TOLD_CHARACTERS - 1] + "…"
+
+
+def _check_values(line: bytes) -> None:
+    """Raise ``ValueError`` for a line with too many values, before they are made.
+
+    Making them takes a hundred times the memory of the line, and no other thread runs meanwhile.
+    """
+    if sum(map(line.count, (b"[", b"{", b",", b":"))) <= MAX_VALUES:
+        return
+    # Texts may hold many of these signs.
+    for count, _ in enumerate(_VALUE_END.finditer(line)):
+        if count > MAX_VALUES:
+            raise ValueError(f"has more than {MAX_VALUES:,} values")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"has the key {shown(name)} twice")
+            seen.add(name)
+    return mapping
+
+
+def _no_constants(name: str) -> Any:
+    raise ValueError(f"contains {name}, which is not JSON")

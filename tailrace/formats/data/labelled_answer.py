@@ -1,0 +1,27 @@
+"""The labelled answer: what a person says about one answer, to check judges by."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.schema import key
+
+
+class Label(enum.StrEnum):
+    """What a person says about an answer."""
+
+    PASS = "pass"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class LabelledAnswer:
+    """An answer that a person has judged. One line of a labels file."""
+
+    id: str = key("Its name.", minimum=1, max_length=128)
+    item: EvalItem = key("What was asked.")
+    text: str = key("What was answered.", max_length=16_777_216)
+    label: Label = key("The person's verdict.")
+    why: str = key("The person's reason.", default="", max_length=100_000)

@@ -1,0 +1,74 @@
+"""Leakage: which questions of an eval set a model may have seen while it was trained.
+
+A question is leaked when a training prompt equals it but for case, space and punctuation, or when
+at least 80% of its words lie in runs of ten words that training prompts have too (the rule of
+Llama 2, arXiv:2307.09288, appendix A.6). Runs that more than ten training prompts share are a
+common form of words and count for nothing (GPT-3, arXiv:2005.14165, appendix C). Answers are not
+looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+
+from tailrace.formats.data.eval_item import EvalItem
+
+RUN_WORDS = 10
+"""Words of a run; questions with fewer leak only as a whole."""
+
+MIN_SHARE = 0.8
+"""Share of a question's words in shared runs from which on it is leaked."""
+
+MAX_PROMPTS = 10
+"""Training prompts that may share a run before it is taken for a common form of words."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_PUNCTUATION = frozenset(".,;:!?\"'`[]{}…“”‘’«»¿¡#")
+
+Words = tuple[str, ...]
+
+
+def prompt_words(prompt: str) -> Words:
+    """What is compared of a prompt: its words and signs, without case, form and punctuation.
+
+    Signs of operations and parentheses stay, so that `7 + 5` and `7 - 5` differ.
+    """
+    text = unicodedata.normalize("NFKC", prompt).casefold()
+    return tuple(word for word in _WORD.findall(text) if word not in _PUNCTUATION)
+
+
+def leaked_ids(items: Iterable[EvalItem], training_prompts: Iterable[str]) -> set[str]:
+    """The ids of the items that are leaked; all of them where the eval set is of those prompts."""
+    questions = {item.id: prompt_words(item.prompt) for item in items}
+    whole = set(questions.values())
+    wanted = {run for words in questions.values() for run in _runs(words)}
+    seen: set[Words] = set()
+    prompts_with: Counter[Words] = Counter()
+    for prompt in set(training_prompts):
+        words = prompt_words(prompt)
+        if words in whole:
+            seen.add(words)
+        if wanted:
+            prompts_with.update(wanted.intersection(_runs(words)))
+    shared = {run for run, prompts in prompts_with.items() if prompts <= MAX_PROMPTS}
+    return {
+        id_
+        for id_, words in questions.items()
+        if words in seen or (shared and _share(words, shared) >= MIN_SHARE)
+    }
+
+
+def _runs(words: Words) -> list[Words]:
+    return [words[at : at + RUN_WORDS] for at in range(len(words) - RUN_WORDS + 1)]
+
+
+def _share(words: Words, shared: set[Words]) -> float:
+    """Share of the words that lie in a shared run."""
+    covered: set[int] = set()
+    for at, run in enumerate(_runs(words)):
+        if run in shared:
+            covered.update(range(at, at + RUN_WORDS))
+    return len(covered) / len(words) if words else 0.0

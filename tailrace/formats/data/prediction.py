@@ -1,0 +1,57 @@
+"""The prediction: what a model generated for one eval item."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tailrace.formats.data.trace import MAX_TEXT
+from tailrace.formats.spec.schema import Violation, key
+
+
+class ModelRole(enum.StrEnum):
+    """Which model of a run generated a prediction."""
+
+    TRAINED = "trained"
+    """The model as the TRAIN stage left it."""
+    BASE = "base"
+    """The model the run started from."""
+
+
+class FinishReason(enum.StrEnum):
+    """Why generation ended."""
+
+    EOS = "eos"
+    """The model generated its end-of-sequence token."""
+    LENGTH = "length"
+    """The limit of new tokens or the model's context was reached."""
+    STOP = "stop"
+    """A stop string was generated."""
+    ERROR = "error"
+    """Nothing was generated; ``error`` says why."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model generated for one eval item. One line of predictions.jsonl."""
+
+    eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
+    example_id: str = key("The id of the item.", minimum=1, max_length=128)
+    model_role: ModelRole = key("Which model generated it.")
+    prompt: str = key("The item's prompt.", minimum=1, max_length=MAX_TEXT)
+    text: str = key("What was generated, without special tokens.", max_length=16_777_216)
+    finish_reason: FinishReason = key("Why generation ended.")
+    prompt_tokens: int = key("Length of the rendered prompt.", unit="tokens", minimum=0)
+    completion_tokens: int = key("Tokens generated, EOS included.", unit="tokens", minimum=0)
+    sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
+    token_ids: list[int] = key("Ids of the generated tokens.", default=[], minimum=0)
+    logprobs: list[float] = key(
+        "Their natural log-probabilities; empty unless asked for.", default=[], maximum=0
+    )
+    error: str = key("Why there is no text, with finish_reason error; else empty.", default="")
+
+    def violations(self, path: str) -> list[Violation]:
+        """An error is told exactly when the finish reason is error."""
+        if bool(self.error) == (self.finish_reason is FinishReason.ERROR):
+            return []
+        return [Violation(f"{path}.error" if path else "error", "goes with finish_reason error")]

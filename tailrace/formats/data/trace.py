@@ -1,0 +1,105 @@
+"""The trace: a training example of a prompt, reasoning steps and a final answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
+from tailrace.formats.data.thinking import without_thinking
+from tailrace.formats.spec.schema import Violation, blank_violations, key
+
+MAX_TEXT = 50_000
+"""Longest prompt and longest answer, in characters."""
+
+MAX_STEPS = 1000
+"""Most reasoning steps of one trace."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One reasoning step of a trace."""
+
+    i: int = key("Its position, counted from 0.", minimum=0, maximum=MAX_STEPS - 1)
+    type: str = key("What kind of step it is (`calculation`).", minimum=1, max_length=64)
+    content: str = key("Its text, 1-20,000 characters.", minimum=1, max_length=20_000)
+
+    def violations(self, path: str) -> list[Violation]:
+        """No blank text."""
+        return blank_violations(path, content=self.content)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A training example. One line of a dataset file is one trace."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"final_answer": "answer", "meta": "metadata"}
+
+    prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    answer: str = key("The final answer, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    steps: list[Step] = key("The reasoning, 1-1000 steps in order.", max_length=MAX_STEPS)
+    id: str | None = key(
+        "Unique in its dataset; without one, `trace-` and the line number.",
+        default=None,
+        minimum=1,
+        max_length=128,
+    )
+    metadata: dict[str, str | int | float | bool] = key(
+        "Free labels: text, numbers, booleans.", default={}, max_length=64
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Nothing blank; at least one step, numbered 0, 1, 2 … in order."""
+        found = blank_violations(path, prompt=self.prompt, answer=self.answer)
+        where = f"{path}.steps" if path else "steps"
+        if not self.steps:
+            return [*found, Violation(where, "must have at least one step")]
+        found += [
+            Violation(f"{where}[{index}].i", f"must be {index}, not {step.i}")
+            for index, step in enumerate(self.steps)
+            if step is not None and step.i != index
+        ]
+        contents = [step.content for step in self.steps if step is not None]
+        if without_thinking("\n".join(contents)) is None:
+            unclosed = (
+                "never end their thinking, so that the answer is a part of it: close the block"
+            )
+            found.append(Violation(where, unclosed))
+        return found
+
+
+def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:
+    """Yield the traces of a dataset file one by one, each with an id; wrong lines go to ``errors``.
+
+    Wrong is a line that is not JSON, not a trace or has an id that an earlier line has, and input
+    without any trace.
+    """
+    first_line: dict[str, int] = {}
+    for number, trace in parse_records(Trace, lines, errors):
+        name = trace.id or f"trace-{number:06d}"
+        if name in first_line:
+            errors.add(number, f"id: {name!r} is taken by line {first_line[name]}")
+            continue
+        first_line[name] = number
+        yield trace if trace.id else replace(trace, id=name)
+    if not first_line and not errors.count:
+        errors.add(1, "there is no trace in the input")
+
+
+def parse_traces(lines: Iterable[bytes]) -> list[Trace]:
+    """The traces of a dataset file, each with an id.
+
+    Raises :class:`tailrace.formats.data.jsonl.FormatError` naming every wrong line; see
+    :func:`scan_traces`.
+    """
+    errors = LineErrors()
+    traces = list(scan_traces(lines, errors))
+    errors.raise_any()
+    return traces
+
+
+def read_traces(path: Path) -> list[Trace]:
+    """The traces of a file; errors as :func:`parse_traces`, and :class:`OSError`."""
+    return parse_traces(file_lines(path))

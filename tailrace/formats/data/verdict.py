@@ -1,0 +1,56 @@
+"""The verdict: what a judge says about one prediction."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.data.trace import MAX_TEXT
+from tailrace.formats.spec.schema import key
+
+
+class Outcome(enum.StrEnum):
+    """The result of judging one prediction."""
+
+    PASS = "pass"
+    """The answer is right."""
+    FAIL = "fail"
+    """The answer is wrong, ambiguous or missing from the text."""
+    ERROR = "error"
+    """There was nothing to judge: no prediction, or one that ended in an error."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says about one prediction. One line of verdicts.jsonl."""
+
+    eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
+    example_id: str = key("The id of the item.", minimum=1, max_length=128)
+    model_role: ModelRole = key("Which model generated the prediction.")
+    judge: str = key("The judge's name.", minimum=1, max_length=63)
+    version: str = key("The judge's version; scores of different ones do not compare.", minimum=1)
+    outcome: Outcome = key("The result.")
+    expected: str = key("The expected answer.", max_length=MAX_TEXT)
+    reason: str = key("Why, in one sentence.", max_length=100_000)
+    sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
+    score: float | None = key(
+        "Score of the prediction, 0-1; unset with outcome error.",
+        default=None,
+        minimum=0,
+        maximum=1,
+    )
+    extracted: str = key("The answer found in the text; empty for none.", default="")
+    evidence: str = key(
+        "Where `extracted` was found (`line Answer:`, `\\boxed`); empty for nowhere.",
+        default="",
+        max_length=256,
+    )
+    cost_tokens: int = key(
+        "Tokens that a judging model read and wrote.", unit="tokens", default=0, minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        """An error has no score, whoever wrote the line: averages would count it as a fail."""
+        if self.outcome is Outcome.ERROR:
+            object.__setattr__(self, "score", None)

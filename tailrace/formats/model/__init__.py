@@ -1,0 +1,1 @@
+"""Model folders in Hugging Face layout: configuration, tokenizer, weights and their check."""

@@ -1,0 +1,1 @@
+"""The run spec: its schema, its blocks and their reference page."""

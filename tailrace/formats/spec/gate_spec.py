@@ -1,0 +1,148 @@
+"""The gates of a run spec: what must hold once the run has succeeded."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tailrace.formats.data.prediction import ModelRole
+from tailrace.formats.resource_id import RESOURCE_ID, RESOURCE_ID_FORM, RUN_NAME
+from tailrace.formats.spec.schema import Violation, exactly_one, key
+
+
+class GateMetric(enum.StrEnum):
+    """What a gate measures."""
+
+    SCORE = "score"
+    """A judge's score on an eval set."""
+    LIFT = "lift"
+    """What the trained model gained over the untouched one."""
+    EVAL_LOSS = "eval_loss"
+    """The lowest loss on the held-out part."""
+    LAST_LOSS = "last_loss"
+    """The mean loss of the last epoch."""
+
+
+JUDGED = frozenset({GateMetric.SCORE, GateMetric.LIFT})
+"""Metrics of a judge on an eval set; the others are training's."""
+
+
+class GateDirection(enum.StrEnum):
+    """Which way of a metric is better."""
+
+    HIGHER = "higher"
+    """More is better."""
+    LOWER = "lower"
+    """Less is better."""
+
+
+@dataclass(frozen=True)
+class SignificanceBar:
+    """A bar that a paired test sets."""
+
+    alpha: float = key(
+        "Probability of failing a run that is as good as the baseline.",
+        default=0.05,
+        above=0,
+        maximum=0.5,
+    )
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """What must hold once the run has succeeded; the run's state does not depend on it."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "min": "minimum",
+        "max": "maximum",
+        "threshold": "minimum or maximum",
+        "tolerance": "max_drop or max_relative_drop",
+    }
+
+    name: str = key(
+        "Its name, unique in the run.", minimum=1, pattern=RESOURCE_ID, form=RESOURCE_ID_FORM
+    )
+    metric: GateMetric = key("What is measured.")
+    judge: str | None = key("The judge of a score or lift.", default=None, minimum=1, max_length=63)
+    eval_set: str | None = key(
+        "The eval set of a score or lift.", default=None, minimum=1, max_length=128
+    )
+    model_role: ModelRole | None = key(
+        "Whose score; left out, the trained model's, or the only one's.", default=None
+    )
+    baseline: str | None = key(
+        "What it is compared with: `baselines/{baseline}` or `runs/{run}`.",
+        default=None,
+        minimum=1,
+        pattern=f"baselines/{RESOURCE_ID}|{RUN_NAME}",
+        form="the name of a baseline or a run, such as 'baselines/main' or 'runs/my-run'",
+    )
+    direction: GateDirection | None = key(
+        "Which way is better; left out, higher for score and lift, lower for losses.", default=None
+    )
+    minimum: float | None = key("Lowest value that passes.", default=None)
+    maximum: float | None = key("Highest value that passes.", default=None)
+    max_drop: float | None = key(
+        "How much worse than the baseline it may be.", default=None, minimum=0
+    )
+    max_relative_drop: float | None = key(
+        "How much worse than the baseline it may be, as a share of the baseline's value.",
+        default=None,
+        minimum=0,
+        maximum=1,
+    )
+    not_significantly_worse: SignificanceBar | None = key(
+        "Not worse than the baseline by a paired test over the items that both have.", default=None
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """One bar that fits the metric, and what it needs to be measured."""
+        bars = {
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+            "max_drop": self.max_drop,
+            "max_relative_drop": self.max_relative_drop,
+            "not_significantly_worse": self.not_significantly_worse,
+        }
+        found = exactly_one(path, **bars)
+        found += self._measured(path)
+        if not found:
+            found += self._compared(path)
+        return found
+
+    def higher_is_better(self) -> bool:
+        """Whether more of the metric is better."""
+        if self.direction is not None:
+            return self.direction is GateDirection.HIGHER
+        return self.metric in JUDGED
+
+    def _measured(self, path: str) -> list[Violation]:
+        judged = self.metric in JUDGED
+        found = []
+        for name, value in {"judge": self.judge, "eval_set": self.eval_set}.items():
+            if judged and value is None:
+                found.append(
+                    Violation(f"{path}.{name}", f"is required by the metric {self.metric}")
+                )
+            if not judged and value is not None:
+                found.append(Violation(f"{path}.{name}", f"has no use with {self.metric}"))
+        if self.model_role is not None and self.metric is not GateMetric.SCORE:
+            found.append(Violation(f"{path}.model_role", f"has no use with {self.metric}"))
+        return found
+
+    def _compared(self, path: str) -> list[Violation]:
+        """A bar that is absolute has no use for a baseline; the others cannot do without one."""
+        significance = self.not_significantly_worse is not None
+        if significance and self.metric not in JUDGED:
+            what = f"needs verdicts to compare, which {self.metric} has not"
+            return [Violation(f"{path}.not_significantly_worse", what)]
+        # Lift is measured against the untouched model already.
+        absolute = self.minimum is not None or self.maximum is not None
+        own = significance and self.metric is GateMetric.LIFT
+        if absolute or own:
+            useless = "has no use here: this bar is not measured against a baseline"
+            return [Violation(f"{path}.baseline", useless)] if self.baseline is not None else []
+        if self.baseline is None:
+            return [Violation(f"{path}.baseline", "is required: the bar is measured against it")]
+        return []

@@ -1,0 +1,110 @@
+"""The INFER block of a run spec: what is asked, and how answers are drawn."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tailrace.formats import catalog
+from tailrace.formats.resource_id import VERSIONED_ID
+from tailrace.formats.spec.schema import Violation, key
+from tailrace.formats.wording import unknown_name
+
+
+@dataclass(frozen=True)
+class InferSpec:
+    """The INFER stage: generation over eval sets."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "max_tokens": "infer.max_new_tokens",
+        "num_return_sequences": "infer.n_samples",
+        "n": "infer.n_samples",
+        "stop_sequences": "infer.stop",
+    }
+
+    max_new_tokens: int = key(
+        "Most tokens generated per prompt.", default=64, minimum=1, maximum=65_536
+    )
+    temperature: float = key(
+        "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
+    )
+    top_p: float = key(
+        "Smallest set of likeliest tokens with this probability that sampling draws from; 1 takes "
+        "all.",
+        default=1.0,
+        above=0,
+        maximum=1,
+    )
+    top_k: int = key(
+        "Number of likeliest tokens that sampling draws from; 0 takes all.",
+        default=0,
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    repetition_penalty: float = key(
+        "Divides the score of tokens that were seen already (arXiv:1909.05858); 1 changes nothing.",
+        default=1.0,
+        minimum=0.1,
+        maximum=10,
+    )
+    n_samples: int = key(
+        "Samples per prompt; above 1 needs a temperature above 0.",
+        default=1,
+        minimum=1,
+        maximum=64,
+    )
+    stop: list[str] = key(
+        "Texts at whose appearance a generation ends; they are cut off. At most 16 of 1-256 "
+        "characters.",
+        default=[],
+        minimum=1,
+        max_length=16,
+        item_length=256,
+    )
+    seed: int = key("Seed of sampling.", default=42, minimum=0, maximum=2**31 - 1)
+    batch_size: int = key("Prompts generated together.", default=32, minimum=1, maximum=4096)
+    logprobs: bool = key(
+        "Whether predictions carry their tokens' log-probabilities.", default=False
+    )
+    include_base: bool = key(
+        "Whether the untouched model predicts as well, to measure what training gained.",
+        default=False,
+    )
+    eval_sets: list[str] = key(
+        "`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one "
+        "(`name` or `name@version`).",
+        default=[],
+        minimum=1,
+        max_length=16,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """At least one eval set, none twice; several samples must be able to differ."""
+        found: list[Violation] = []
+        if self.n_samples > 1 and self.temperature == 0:
+            same = "would give the same text each time: set temperature above 0"
+            found.append(Violation(f"{path}.n_samples", same))
+        if len(set(self.stop)) < len(self.stop):
+            found.append(Violation(f"{path}.stop", "names a text twice"))
+        return found + self._eval_set_violations(f"{path}.eval_sets")
+
+    def _eval_set_violations(self, path: str) -> list[Violation]:
+        if not self.eval_sets:
+            return [Violation(path, "names no eval set")]
+        if len(set(self.eval_sets)) < len(self.eval_sets):
+            return [Violation(path, "names an eval set twice")]
+        known = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)
+        return [
+            Violation(f"{path}[{i}]", f"{unknown_name(name, known)}, and what {_IMPORT} adds")
+            for i, name in enumerate(self.eval_sets)
+            if name not in known and not is_imported(name)
+        ]
+
+
+_IMPORT = "`tailrace evalsets import`"
+
+
+def is_imported(eval_set: str) -> bool:
+    """Whether a name can only be that of an imported eval set: no other name is an id."""
+    return re.fullmatch(VERSIONED_ID, eval_set) is not None

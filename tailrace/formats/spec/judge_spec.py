@@ -1,0 +1,248 @@
+"""The judges of a run spec: which ones, with what options."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from tailrace.formats import catalog
+from tailrace.formats.data.eval_item import MAX_MARKER, MAX_MARKERS
+from tailrace.formats.endpoint_access import EndpointUrl
+from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
+from tailrace.formats.spec.schema import Violation, blank_violations, exactly_one, key
+from tailrace.formats.wording import unknown_name
+
+KEY_PREFIX = "TAILRACE_JUDGE_KEY_"
+"""How the names of endpoints' keys begin, in workers' files and as variables of offline commands;
+no other variables are read."""
+
+
+@dataclass(frozen=True)
+class ContainsOptions:
+    """Options of the judge `contains`: texts that must occur."""
+
+    values: list[str] = key(
+        "The texts; empty takes the item's expected and accepted answers.",
+        default=[],
+        minimum=1,
+        max_length=100,
+        item_length=10_000,
+    )
+    all: bool = key("Whether all of them must occur, not one.", default=False)
+    ignore_case: bool = key("Whether case does not matter.", default=True)
+
+
+@dataclass(frozen=True)
+class RegexOptions:
+    """Options of the judge `regex`: a pattern that must match."""
+
+    pattern: str | None = key(
+        "The pattern; left out, the item's expected answer.",
+        default=None,
+        minimum=1,
+        max_length=10_000,
+    )
+    full_match: bool = key("Whether it must match the whole text, not a part.", default=False)
+
+
+@dataclass(frozen=True)
+class JsonSchemaOptions:
+    """Options of the judge `json_schema`: JSON of a given form."""
+
+    schema: dict[str, Any] = key("The JSON Schema.", minimum=1, max_length=1000)
+
+
+@dataclass(frozen=True)
+class TokenF1Options:
+    """Options of the judge `token_f1`: overlap of words."""
+
+    threshold: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class RougeLOptions:
+    """Options of the judge `rouge_l`: longest common subsequence of words."""
+
+    threshold: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class JudgeEndpoint:
+    """A server that speaks OpenAI's chat completions."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "base_url": "url",
+        "api_key": (
+            f"api_key_env, the name ({KEY_PREFIX}…) under which the worker's operator keeps a key "
+            "for the endpoint's host: keys do not travel in specs"
+        ),
+    }
+
+    url: str = key(
+        "Its base URL, `https://host/v1`; no user or password in it. Public servers are reached "
+        "over https alone, others where the worker's operator lists them.",
+        minimum=1,
+        max_length=2000,
+        pattern=r"https?://[^\s/@?#]+(/[^\s@?#]*)?",
+        form="an http or https URL without user, password, query and fragment",
+    )
+    model: str = key("The model's name there.", minimum=1, max_length=256)
+    api_key_env: str | None = key(
+        f"Name of the key to send, `{KEY_PREFIX}…`, which the worker's operator binds to the URL's "
+        "host; left out, no key is sent.",
+        default=None,
+        minimum=1,
+        max_length=128,
+        pattern=KEY_PREFIX + r"[A-Z0-9_]+",
+        form=f"the name of a key, {KEY_PREFIX}…",
+    )
+    timeout: float = key(
+        "Longest wait for one answer.",
+        unit="seconds",
+        default=60.0,
+        duration=True,
+        above=0,
+        maximum=3600,
+    )
+    max_retries: int = key(
+        "Further tries after a failure that may pass.", default=4, minimum=0, maximum=100
+    )
+    concurrency: int = key("Requests at a time.", default=4, minimum=1, maximum=64)
+
+    def violations(self, path: str) -> list[Violation]:
+        """The URL must be one whose host everybody reads the same."""
+        try:
+            EndpointUrl.of(self.url)
+        except ValueError as error:
+            return [Violation(f"{path}.url", str(error))]
+        return []
+
+
+@dataclass(frozen=True)
+class JudgeBackend:
+    """A model that judges: exactly one of `model` and `endpoint`."""
+
+    model: str | None = key(
+        "A hub id or an imported model (`models/{model}`), run by the worker.",
+        default=None,
+        minimum=1,
+        max_length=256,
+        pattern=MODEL_SOURCE,
+        form="a hub id such as 'org/name', nor an imported model 'models/NAME'",
+    )
+    endpoint: JudgeEndpoint | None = key(
+        "A server that speaks OpenAI's chat completions.", default=None
+    )
+    max_new_tokens: int = key(
+        "Most tokens of one judgement.", default=512, minimum=1, maximum=65_536
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """A model must be chosen."""
+        return exactly_one(path, model=self.model, endpoint=self.endpoint)
+
+
+@dataclass(frozen=True)
+class RubricOptions:
+    """Options of the judge `llm_rubric`: a model that scores by a rubric."""
+
+    backend: JudgeBackend = key("The model that judges.")
+    rubric: str = key("What makes an answer good, in words.", minimum=1, max_length=20_000)
+    pass_score: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class PairwiseOptions:
+    """Options of the judge `pairwise`: a model that prefers one of two answers."""
+
+    backend: JudgeBackend = key("The model that judges.")
+    criteria: str = key("What makes an answer better, in words.", minimum=1, max_length=20_000)
+    baseline: str | None = key(
+        "The run (`runs/{run}`) whose predictions are the other answers; left out, those of the "
+        "run's own untouched model (`include_base`).",
+        default=None,
+        pattern=RUN_NAME,
+        form=RUN_NAME_FORM,
+    )
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """One judge of the JUDGE stage; its options are in the block of its name."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"type": "name", "judge": "name"}
+
+    name: str = key(
+        "The judge (`answer_correctness`).",
+        minimum=1,
+        max_length=63,
+    )
+    max_error_rate: float = key(
+        "Largest share of verdicts that may be errors before the stage fails.",
+        default=0.1,
+        minimum=0,
+        maximum=1,
+    )
+    contains: ContainsOptions | None = key("Of `contains`.", default=None)
+    regex: RegexOptions | None = key("Of `regex`.", default=None)
+    json_schema: JsonSchemaOptions | None = key("Of `json_schema`.", default=None)
+    token_f1: TokenF1Options | None = key("Of `token_f1`.", default=None)
+    rouge_l: RougeLOptions | None = key("Of `rouge_l`.", default=None)
+    llm_rubric: RubricOptions | None = key("Of `llm_rubric`.", default=None)
+    pairwise: PairwiseOptions | None = key("Of `pairwise`.", default=None)
+    markers: list[str] = key(
+        "Further markers of an answer (`Antwort:`), for items that name none of their own; of "
+        "judges that look for a marked answer.",
+        default=[],
+        minimum=1,
+        max_length=MAX_MARKERS,
+        item_length=MAX_MARKER,
+    )
+    parameters: dict[str, Any] = key(
+        "Options of a judge that is not built in.", default={}, max_length=1000
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Options must be those of the judge, and be there where it cannot do without.
+
+        Workers may have judges that are not built in: whether one has this one, the control plane
+        knows.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            return [Violation(f"{path}.name", unknown_name(self.name, tuple(catalog.JUDGES)))]
+        found = [
+            Violation(f"{path}.{name}", f"belongs to the judge {name}, not to {self.name}")
+            for name in sorted(self._option_blocks() - {self.name})
+        ]
+        if self.name in NEEDS_OPTIONS and getattr(self, self.name) is None:
+            found.append(Violation(f"{path}.{self.name}", f"is required by the judge {self.name}"))
+        if self.parameters and self.name in catalog.JUDGES:
+            belongs = f"belongs to judges that are not built in; {self.name} is"
+            found.append(Violation(f"{path}.parameters", belongs))
+        if self.markers and self.name in set(catalog.JUDGES) - READS_MARKERS:
+            belongs = f"belongs to {', '.join(sorted(READS_MARKERS))}, not to {self.name}"
+            found.append(Violation(f"{path}.markers", belongs))
+        return found + blank_violations(path, markers=self.markers)
+
+    def backend(self) -> JudgeBackend | None:
+        """The model that judges; ``None`` where none does."""
+        options = self.llm_rubric or self.pairwise
+        return None if options is None else options.backend
+
+    def endpoint(self) -> JudgeEndpoint | None:
+        """The server that is asked; ``None`` where none is."""
+        backend = self.backend()
+        return None if backend is None else backend.endpoint
+
+    def _option_blocks(self) -> set[str]:
+        plain = {"name", "max_error_rate", "markers", "parameters"}
+        names = {field.name for field in fields(self)} - plain
+        return {name for name in names if getattr(self, name) is not None}
+
+
+NEEDS_OPTIONS = frozenset({"json_schema", "llm_rubric", "pairwise"})
+"""Judges that cannot do without their options."""
+
+READS_MARKERS = frozenset({"answer_correctness", "math_equivalence", "token_f1", "rouge_l"})
+"""Built-in judges that look for a marked answer."""

@@ -1,0 +1,136 @@
+"""The run spec's reference page, made from its schema: ``python -m tailrace.formats.spec.reference``."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import inspect
+import itertools
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.formats.spec.schema import Rule, to_mapping
+
+_SCALARS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+
+
+def page() -> str:
+    """The whole page in Markdown."""
+    lines = [
+        "# The run spec",
+        "",
+        "One YAML file, or the message `tailrace.v1.RunSpec` with the same names. `training/`",
+        "reads the `model` and `train` blocks of it. Made from the schema by `make docs`.",
+    ]
+    for path, schema in _blocks(RunSpec, ""):
+        lines += ["", f"## {path or 'run'}", "", _first_line(schema), ""]
+        lines += ["| key | type | default | what |", "|---|---|---|---|"]
+        lines += [_row(schema, field) for field in dataclasses.fields(schema)]
+        lines += _words(schema)
+    return "\n".join(lines) + "\n"
+
+
+def _blocks(schema: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
+    yield path, schema
+    hints = typing.get_type_hints(schema)
+    seen: set[type[Any]] = set()
+    for field in dataclasses.fields(schema):
+        kind, many = _kind(hints[field.name])
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind not in seen:
+            seen.add(kind)
+            name = field.name + ("[]" if many else "")
+            yield from _blocks(kind, f"{path}.{name}" if path else name)
+
+
+def _row(schema: type[Any], field: dataclasses.Field[Any]) -> str:
+    rule: Rule = field.metadata["rule"]
+    kind, many = _kind(typing.get_type_hints(schema)[field.name])
+    kind_text = _kind_text(kind, rule)
+    if many:
+        kind_text = f"list of {kind_text}"
+    unit = f" In {rule.unit}." if rule.unit else ""
+    return f"| `{field.name}` | {kind_text} | {_default(field)} | {rule.doc}{unit} |"
+
+
+def _words(schema: type[Any]) -> Iterator[str]:
+    """What each word means that a key of the block takes."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind, _ = _kind(hints[field.name])
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            said = member_docs(kind)
+            yield from ("", f"`{field.name}`:", "")
+            yield from (f"- `{member.value}`: {said[member.name]}" for member in kind)
+
+
+def member_docs(kind: type[enum.Enum]) -> dict[str, str]:
+    """The literal below each member of an enum, by the member's name.
+
+    Python does not keep them, so they are read from the source. Raises ``ValueError`` for a member
+    without one.
+    """
+    source = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    body = [line for each in source.body if isinstance(each, ast.ClassDef) for line in each.body]
+    found: dict[str, str] = {}
+    for member, below in itertools.pairwise(body):
+        match member, below:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                found[name] = inspect.cleandoc(text).replace("``", "`").replace("\n", " ")
+    missing = [member.name for member in kind if member.name not in found]
+    if missing:
+        raise ValueError(f"{kind.__name__} does not say what it means: {', '.join(missing)}")
+    return found
+
+
+def _kind(hint: Any) -> tuple[Any, bool]:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is list:
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def _kind_text(kind: Any, rule: Rule) -> str:
+    if dataclasses.is_dataclass(kind):
+        return "block"
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return ", ".join(f"`{member.value}`" for member in kind)
+    if typing.get_origin(kind) is dict:
+        return "JSON object" if typing.get_args(kind)[1] is Any else "text by name"
+    return ("duration" if rule.duration else _SCALARS[kind]) + _bounds(kind, rule)
+
+
+def _bounds(kind: Any, rule: Rule) -> str:
+    if kind is str:
+        return ""
+    low = f"above {rule.above:g}" if rule.above is not None else ""
+    if rule.minimum is not None:
+        low = f"from {rule.minimum:,g}"
+    high = f"to {rule.maximum:,.10g}" if rule.maximum is not None else ""
+    return "".join(f" {part}" for part in (low, high) if part)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default_factory is not dataclasses.MISSING:
+        return "none"
+    if field.default is dataclasses.MISSING:
+        return "required"
+    value = to_mapping(field.default)
+    return "none" if value is None else "see below" if isinstance(value, dict) else f"`{value}`"
+
+
+def _first_line(schema: type[Any]) -> str:
+    return (schema.__doc__ or "").strip().splitlines()[0].replace("``", "`")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

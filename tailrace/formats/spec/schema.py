@@ -1,0 +1,264 @@
+"""Strict mapping of plain data (YAML, JSON, protobuf) onto dataclasses.
+
+A dataclass whose fields are made with :func:`key` is a schema. :func:`parse` checks types, ranges,
+choices and unknown names and collects *every* violation before it raises, so that a user mends a
+file in one go. :func:`to_mapping` is its inverse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+from tailrace.formats.spec.schema_values import (
+    Rule,
+    Violation,
+    in_range,
+    join,
+    read_duration,
+    read_json,
+    read_labels,
+    read_metadata,
+    read_scalar,
+)
+from tailrace.formats.wording import is_blank, nearest, shown
+
+__all__ = [
+    "MAX_REPORTED",
+    "MORE",
+    "Rule",
+    "SpecError",
+    "T",
+    "Violation",
+    "capped",
+    "exactly_one",
+    "key",
+    "parse",
+    "to_mapping",
+]
+
+T = TypeVar("T")
+
+MAX_REPORTED = 100
+"""How many violations are shown; further ones are only counted."""
+
+MORE = "(more)"
+"""The ``field`` of a last violation that counts those which are not listed."""
+
+_NEVER = {
+    "trust_remote_code": "is never offered: code that comes with a model is not run; leave it out",
+}
+"""Keys that users bring along from other tools and that no schema will have, with the reason."""
+
+_SHOWN_KEYS = 4
+
+_UNREPORTED = Violation(MORE, "is not a known key")
+"""A violation beyond those that are shown."""
+
+_SCALARS = (str, int, float, bool)
+
+
+class SpecError(ValueError):
+    """The input does not fit its schema; ``violations`` names every wrong field at once.
+
+    Whoever shows them shows them :func:`capped`.
+    """
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in capped(violations)))
+
+
+def capped(violations: list[Violation], count: int | None = None) -> list[Violation]:
+    """The first :data:`MAX_REPORTED` violations, and how many more there are of ``count``."""
+    rest = (len(violations) if count is None else count) - MAX_REPORTED
+    if rest <= 0:
+        return violations
+    return [*violations[:MAX_REPORTED], Violation(MORE, f"and {rest} more")]
+
+
+def key(doc: str, *, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
+    """Declare a schema field.
+
+    ``doc`` is its one-line description; without ``default`` the key is required. ``minimum`` and
+    ``maximum`` are inclusive bounds, ``above`` an exclusive lower one; for strings and lists
+    ``max_length`` bounds the length; ``duration`` accepts seconds or text such as ``1h30m``.
+    """
+    metadata = {"rule": Rule(doc, **rule)}
+    if isinstance(default, (list, dict)):
+        kind = type(default)
+        return dataclasses.field(default_factory=lambda: kind(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse(schema: type[T], data: object, path: str = "") -> T:
+    """Turn plain data into an instance of ``schema``.
+
+    Raises :class:`SpecError` with every violation: wrong types, values out of range, unknown keys
+    (with the nearest known name), renamed keys (with the new name) and the schema's own checks.
+    """
+    violations: list[Violation] = []
+    value = _dataclass(schema, data, path, violations)
+    if violations:
+        raise SpecError(violations)
+    return typing.cast(T, value)
+
+
+def blank_violations(path: str, **texts: str | list[str]) -> list[Violation]:
+    """Return the violations of texts, or lists of texts, that show nothing."""
+    blank = "is blank: it must have a visible character"
+    found = []
+    for name, value in texts.items():
+        named = {name: value} if isinstance(value, str) else _numbered(name, value)
+        found += [Violation(join(path, n), blank) for n, v in named.items() if is_blank(v)]
+    return found
+
+
+def _numbered(name: str, values: list[str]) -> dict[str, str]:
+    return {f"{name}[{i}]": value for i, value in enumerate(values)}
+
+
+def exactly_one(path: str, **options: object) -> list[Violation]:
+    """The violation of a block that holds none or several of keys of which it needs one."""
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) == 1:
+        return []
+    names = ", ".join(options)
+    found = f"has {' and '.join(given)}" if given else "has none"
+    return [Violation(path, f"needs exactly one of {names}; {found}")]
+
+
+def to_mapping(value: Any) -> Any:
+    """Plain data (dict, list, str, int, float, bool) of a schema instance; unset keys left out."""
+    if type(value) in _SCALARS:
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: to_mapping(v) for name, v in pairs if v is not None and v not in ([], {})}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, list):
+        return [to_mapping(item) for item in value]
+    if isinstance(value, dict):
+        return dict(value)
+    return value
+
+
+def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
+    if not isinstance(data, Mapping):
+        keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
+        wanted = f"must be a mapping with keys such as {keys}, not {shown(data)}"
+        required = [f.name for f in dataclasses.fields(schema) if _is_required(f)]
+        if isinstance(data, str) and len(required) == 1:
+            wanted += f": write {required[0]}: {data[:100]}"
+        out.append(Violation(path or "(root)", wanted))
+        return None
+    fields = _fields(typing.cast(Hashable, schema))
+    before = len(out)
+    _unknown_keys(schema, data, fields, path, out)
+    values: dict[str, Any] = {}
+    for name, (is_required, read) in fields.items():
+        given = data.get(name)
+        if given is not None:
+            values[name] = read(given, join(path, name), out)
+        elif is_required:
+            out.append(Violation(join(path, name), "is required"))
+    if len(out) > before:
+        return None
+    made = schema(**values)
+    checks = getattr(made, "violations", None)
+    if checks is not None:
+        out.extend(checks(path))
+    return made
+
+
+_Reader = Callable[[Any, str, list[Violation]], Any]
+"""Turns a value at a path into what the field holds; violations go into the list."""
+
+
+@functools.cache
+def _fields(schema: Hashable) -> dict[str, tuple[bool, _Reader]]:
+    """Whether each field of a schema is required, and its reader: looking at types is slow."""
+    hints = typing.get_type_hints(schema)
+    return {
+        field.name: (_is_required(field), _reader(hints[field.name], field.metadata["rule"]))
+        for field in dataclasses.fields(typing.cast(Any, schema))
+    }
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _unknown_keys(
+    schema: type[Any],
+    data: Mapping[Any, Any],
+    fields: Mapping[str, Any],
+    path: str,
+    out: list[Violation],
+) -> None:
+    renamed: Mapping[str, str] = getattr(schema, "RENAMED", {})
+    for name in data:
+        if name in fields:
+            continue
+        where = join(path, str(name))
+        if name in renamed:
+            out.append(Violation(where, f"is an old name: use {renamed[name]}"))
+            continue
+        if name in _NEVER:
+            out.append(Violation(where, _NEVER[name]))
+            continue
+        if len(out) >= MAX_REPORTED:
+            # They are counted only: comparing names is slow, and nobody reads so many hints.
+            out.append(_UNREPORTED)
+            continue
+        near = nearest(str(name), fields)
+        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(fields)}"
+        out.append(Violation(where, f"is not a known key; {hint}"))
+
+
+def _reader(hint: Any, rule: Rule) -> _Reader:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    origin = typing.get_origin(hint)
+    if origin is list:
+        item_rule = dataclasses.replace(rule, max_length=rule.item_length)
+        return functools.partial(_list, _reader(typing.get_args(hint)[0], item_rule), rule)
+    if origin is dict:
+        values = typing.get_args(hint)[1]
+        read = {str: read_labels, Any: read_json}.get(values, read_metadata)
+        return functools.partial(read, rule)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return functools.partial(_dataclass, hint)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return functools.partial(_enum, hint)
+    if rule.duration:
+        return functools.partial(_duration, rule)
+    return functools.partial(read_scalar, hint, rule)
+
+
+def _enum(kind: type[enum.Enum], data: object, path: str, out: list[Violation]) -> Any:
+    choices = [str(member.value) for member in kind]
+    if isinstance(data, str) and data in choices:
+        return kind(data)
+    out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
+    return None
+
+
+def _duration(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    return in_range(rule, read_duration(data, path, out), path, out)
+
+
+def _list(read: _Reader, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
+    if not isinstance(data, (list, tuple)):
+        out.append(Violation(path, f"must be a list, not {shown(data)}"))
+        return None
+    if rule.max_length is not None and len(data) > rule.max_length:
+        out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
+        data = data[: rule.max_length]
+    return [read(item, f"{path}[{i}]", out) for i, item in enumerate(data)]

@@ -1,0 +1,327 @@
+"""The TRAIN block of a run spec: a method and what every method shares."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tailrace.formats.spec.schema import Violation, exactly_one, key
+
+
+class Schedule(enum.StrEnum):
+    """How the learning rate moves after warm-up."""
+
+    CONSTANT = "constant"
+    """Stays at ``learning_rate``."""
+    LINEAR = "linear"
+    """Falls in a straight line to ``min_learning_rate_ratio`` of it at the last step."""
+    COSINE = "cosine"
+    """Falls along half a cosine to ``min_learning_rate_ratio`` of it at the last step."""
+
+
+class Overlong(enum.StrEnum):
+    """What happens to an example longer than ``max_seq_length``."""
+
+    REFUSE = "refuse"
+    """The run fails before training and says how many there are."""
+    TRUNCATE = "truncate"
+    """The end of the response is cut; the count is logged."""
+    DROP = "drop"
+    """The example is left out; the count is logged."""
+
+
+class Dtype(enum.StrEnum):
+    """The type that a model computes in; the trained weights are float32 in any case."""
+
+    AUTO = "auto"
+    """bfloat16 on accelerators, float32 on CPUs."""
+    FLOAT32 = "float32"
+    """Single precision everywhere."""
+    BFLOAT16 = "bfloat16"
+    """Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
+
+
+class SaveDtype(enum.StrEnum):
+    """The type that the final model is saved in; checkpoints are float32 in any case."""
+
+    SOURCE = "source"
+    """Each tensor in the type that it had in the model trained from; float32 for presets."""
+    FLOAT32 = "float32"
+    """Every value as it was trained."""
+    BFLOAT16 = "bfloat16"
+    """Half the size, rounded."""
+
+
+class FinalModel(enum.StrEnum):
+    """Which weights a training ends with."""
+
+    LAST = "last"
+    """Those of its last step."""
+    BEST = "best"
+    """Those with the lowest evaluation loss."""
+
+
+@dataclass(frozen=True)
+class SftSpec:
+    """Supervised fine-tuning: next-token loss on the response tokens only."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "num_epochs": "train.sft.epochs",
+        "lr": "train.sft.learning_rate",
+        "max_length": "train.sft.max_seq_length",
+        "seed": "train.seed",
+        "gradient_accumulation_steps": (
+            "train.sft.micro_batch_size (batch_size counts the examples of a whole step)"
+        ),
+        "lora": "train.adapter.lora",
+    }
+
+    epochs: float | None = key(
+        "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        above=0,
+        maximum=100_000,
+    )
+    max_steps: int | None = key(
+        "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        minimum=1,
+        maximum=100_000_000,
+    )
+    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
+    micro_batch_size: int | None = key(
+        "Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those "
+        "of the whole batch. Left out, one pass takes all rows.",
+        default=None,
+        minimum=1,
+        maximum=65_536,
+    )
+    max_seq_length: int = key(
+        "Longest example in tokens, prompt and response together.",
+        default=128,
+        minimum=8,
+        maximum=1_048_576,
+    )
+    packing: bool = key(
+        "Put several examples of a batch into one row of `max_seq_length`, each attending to "
+        "itself alone. Changes the speed, not the training.",
+        default=False,
+    )
+    group_by_length: bool = key(
+        "Put examples of similar length into the same batch, which saves padding and shuffles "
+        "less.",
+        default=False,
+    )
+    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
+    weight_decay: float = key(
+        "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
+        default=0.0,
+        minimum=0,
+        maximum=10,
+    )
+    adam_beta1: float = key(
+        "Decay of the mean of gradients (arXiv:1412.6980).", default=0.9, minimum=0, maximum=0.9999
+    )
+    adam_beta2: float = key(
+        "Decay of the mean of squared gradients.", default=0.999, minimum=0, maximum=0.999999
+    )
+    adam_epsilon: float = key(
+        "Added to the root of that mean before it divides.", default=1e-8, above=0, maximum=1
+    )
+    warmup_steps: int = key(
+        "Steps over which the learning rate rises from 0.", default=0, minimum=0
+    )
+    schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
+    min_learning_rate_ratio: float = key(
+        "Where linear and cosine schedules end, as a share of `learning_rate`.",
+        default=0.0,
+        minimum=0,
+        maximum=1,
+    )
+    gradient_clip: float = key(
+        "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
+    )
+    overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
+
+    def violations(self, path: str) -> list[Violation]:
+        """Exactly one length; warm-up within max_steps; batches that divide; one way to fill."""
+        found = exactly_one(path, epochs=self.epochs, max_steps=self.max_steps)
+        if self.max_steps is not None and self.warmup_steps > self.max_steps:
+            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            divisor = f"must divide batch_size {self.batch_size}, not {self.micro_batch_size}"
+            found.append(Violation(f"{path}.micro_batch_size", divisor))
+        if self.packing and self.group_by_length:
+            nothing = "has no use with packing, which leaves hardly any padding: choose one"
+            found.append(Violation(f"{path}.group_by_length", nothing))
+        return found
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices beside frozen weights."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "r": "train.adapter.lora.rank",
+        "lora_alpha": "train.adapter.lora.alpha",
+        "lora_dropout": "train.adapter.lora.dropout",
+    }
+
+    rank: int = key("Rank of the matrices.", default=16, minimum=1, maximum=1024)
+    alpha: float = key(
+        "Their product is scaled by `alpha` / `rank`.", default=32.0, above=0, maximum=65_536
+    )
+    dropout: float = key(
+        "Probability of dropping a value of their input in training.",
+        default=0.0,
+        minimum=0,
+        maximum=0.9,
+    )
+    target_modules: list[str] = key(
+        "Ends of the names of the linear layers that get them (`q_proj`, `attn.c_attn`); empty "
+        "takes all but the output layer.",
+        default=[],
+        minimum=1,
+        max_length=64,
+        pattern=r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*",
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """No module twice."""
+        if len(set(self.target_modules)) < len(self.target_modules):
+            return [Violation(f"{path}.target_modules", "names a module twice")]
+        return []
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """What is trained beside frozen weights: exactly one kind of adapter."""
+
+    lora: LoraSpec | None = key("Low-rank adaptation.", default=None)
+
+    def violations(self, path: str) -> list[Violation]:
+        """A kind must be chosen."""
+        return exactly_one(path, lora=self.lora)
+
+
+@dataclass(frozen=True)
+class MeshSpec:
+    """How the devices of a slot share the work; the product is the number of devices used."""
+
+    data: int = key(
+        "Groups of devices that each take a part of every batch; 0 takes as many as the slot has "
+        "and the batch divides into.",
+        default=0,
+        minimum=0,
+        maximum=65_536,
+    )
+    fsdp: int = key(
+        "Devices that take a part of the batch and hold a part of weights and optimizer state.",
+        default=1,
+        minimum=1,
+        maximum=65_536,
+    )
+    tensor: int = key(
+        "Devices that split every layer among them.", default=1, minimum=1, maximum=65_536
+    )
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """The TRAIN stage: a method and what every method shares."""
+
+    RENAMED: ClassVar[dict[str, str]] = {
+        "device": "the --device flag, or execution.train.pool in a run",
+        "num_epochs": "train.sft.epochs",
+        "epochs": "train.sft.epochs",
+        "max_steps": "train.sft.max_steps",
+        "batch_size": "train.sft.batch_size",
+        "learning_rate": "train.sft.learning_rate",
+        "lora": "train.adapter.lora",
+        "bf16": "train.dtype",
+        "gradient_checkpointing": "train.remat",
+        "fsdp": "train.mesh.fsdp",
+    }
+
+    sft: SftSpec | None = key("Supervised fine-tuning.", default=None)
+    adapter: AdapterSpec | None = key(
+        "Trains an adapter beside frozen weights; left out, all weights are trained.", default=None
+    )
+    seed: int = key(
+        "Seed of initial weights, data order and dropout.",
+        default=42,
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    dtype: Dtype = key("What the model computes in.", default=Dtype.AUTO)
+    remat: bool = key(
+        "Keep only the inputs of each layer for the backward pass and compute the rest again: "
+        "slower, with less memory.",
+        default=False,
+    )
+    mesh: MeshSpec = key("How the slot's devices share the work.", default=MeshSpec())
+    eval_fraction: float = key(
+        "Share of distinct prompts that is held out; 0 trains on everything.",
+        default=0.0,
+        minimum=0,
+        maximum=0.9,
+    )
+    split_seed: int = key(
+        "Seed of the train/held-out split, apart from `seed`.",
+        default=42,
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    eval_every_steps: int = key(
+        "Steps between evaluations of the loss on the held-out part; 0 makes none.",
+        default=0,
+        minimum=0,
+    )
+    early_stopping_patience: int = key(
+        "Evaluations in a row without a lower loss after which training ends; 0 never ends it.",
+        default=0,
+        minimum=0,
+    )
+    early_stopping_min_delta: float = key(
+        "How much lower the loss must be to count.", unit="nats", default=0.0, minimum=0
+    )
+    final_model: FinalModel = key("Which weights are kept.", default=FinalModel.LAST)
+    save_dtype: SaveDtype = key(
+        "Type that the final model is saved in, which predictions are then made with.",
+        default=SaveDtype.SOURCE,
+    )
+    save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
+    keep_checkpoints: int = key(
+        "Checkpoints that stay in the training's folder: the newest, and beside them the one of "
+        "the lowest evaluation loss, if that step was saved. The artifact store keeps all.",
+        default=2,
+        minimum=1,
+        maximum=1000,
+    )
+    log_every_steps: int = key("Steps between metric points.", default=10, minimum=1)
+    steps_per_dispatch: int = key(
+        "Optimizer steps per compiled call; boundaries are multiples of it in step numbers.",
+        default=10,
+        minimum=1,
+        maximum=1000,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """A method must be chosen, and evaluations be there for what rests on them."""
+        where = path or "train"
+        found = exactly_one(where, sft=self.sft)
+        if self.eval_every_steps and not self.eval_fraction:
+            nothing = "has nothing to evaluate on: set eval_fraction above 0"
+            found.append(Violation(f"{where}.eval_every_steps", nothing))
+        if not self.eval_every_steps:
+            rests = {
+                "early_stopping_patience": self.early_stopping_patience > 0,
+                "final_model": self.final_model is FinalModel.BEST,
+            }
+            needs = "needs evaluations: set eval_every_steps and eval_fraction above 0"
+            found += [Violation(f"{where}.{name}", needs) for name, used in rests.items() if used]
+        if self.early_stopping_min_delta and not self.early_stopping_patience:
+            needs = "has no use without early_stopping_patience"
+            found.append(Violation(f"{where}.early_stopping_min_delta", needs))
+        return found

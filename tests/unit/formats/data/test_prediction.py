@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from tailrace.formats.data.jsonl import dump_record
+from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+
+PREDICTION = Prediction(
+    eval_set="dataset:train",
+    example_id="a",
+    model_role=ModelRole.TRAINED,
+    prompt="p",
+    text="",
+    finish_reason=FinishReason.EOS,
+    prompt_tokens=3,
+    completion_tokens=1,
+)
+
+
+def test_round_trip() -> None:
+    assert parse(Prediction, to_mapping(PREDICTION)) == PREDICTION
+    assert '"finish_reason":"eos"' in dump_record(PREDICTION)
+
+
+def test_an_error_goes_with_its_finish_reason() -> None:
+    data = to_mapping(PREDICTION)
+    for wrong in ({"error": "boom"}, {"finish_reason": "error"}):
+        with pytest.raises(SpecError, match="goes with finish_reason error"):
+            parse(Prediction, {**data, **wrong})
+    parse(Prediction, {**data, "error": "boom", "finish_reason": "error"})

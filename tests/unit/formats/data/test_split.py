@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.data.split import EmptySplitError, Split, eval_items, split_traces
+from tailrace.formats.data.trace import Step, Trace
+
+
+def trace(prompt: str, answer: str = "a", id: str = "t") -> Trace:
+    return Trace(id=id, prompt=prompt, answer=answer, steps=[Step(0, "reasoning", "c")])
+
+
+@given(
+    st.lists(st.text(max_size=4), min_size=10, max_size=60),
+    st.floats(0.0, 0.9),
+    st.integers(0, 1000),
+)
+def test_divides_by_prompt(prompts: list[str], fraction: float, seed: int) -> None:
+    traces = [trace(prompt) for prompt in prompts]
+    distinct = len(set(prompts))
+    count = round(fraction * distinct)
+    if (fraction > 0 and count == 0) or count >= distinct:
+        with pytest.raises(EmptySplitError):
+            split_traces(traces, fraction, seed)
+        return
+    split = split_traces(traces, fraction, seed)
+    held = {t.prompt for t in split.held_out}
+    assert len(held) == count
+    assert not held & {t.prompt for t in split.train}
+    assert len(split.train) + len(split.held_out) == len(traces)
+    ranks = sorted(hashlib.sha256(f"{seed}{p}".encode()).digest() for p in set(prompts))
+    assert {hashlib.sha256(f"{seed}{p}".encode()).digest() for p in held} == set(ranks[:count])
+
+
+def test_golden_holds_out_13_of_67() -> None:
+    split = split_traces(golden_v2(), 0.2, 42)
+    assert len(eval_items(split.held_out)) == 13
+    assert len(eval_items(split.train)) == 54
+    other = split_traces(golden_v2(), 0.2, 43)
+    assert {t.prompt for t in other.held_out} != {t.prompt for t in split.held_out}
+
+
+def test_file_round_trip() -> None:
+    split = split_traces(golden_v2(), 0.2, 42)
+    assert Split.load(golden_v2(), split.dump()) == split
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "Expecting"),
+        ("[]", "lacks"),
+        ('{"held_out": []}', "lacks"),
+        ('{"held_out": ["x"], "eval_fraction": 0.2, "split_seed": 1}', "another dataset"),
+    ],
+)
+def test_refused_files(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Split.load(golden_v2(), text)
+
+
+def test_one_item_per_prompt_with_all_answers() -> None:
+    traces = [
+        trace("p", "1", "a"),
+        trace("q", "2", "b"),
+        trace("p", "3", "c"),
+        trace("p", "1", "d"),
+    ]
+    first, second = eval_items(traces)
+    assert (first.id, first.expected_answer, first.accepted_answers) == ("a", "1", ["3"])
+    assert (second.id, second.accepted_answers) == ("b", [])
