@@ -9,8 +9,8 @@ from typing import Self
 
 from rich.console import Console
 
-from tailrace.cli import output
 from tailrace.cli.options import ONE_TRY, RETRY
+from tailrace.cli.show import output
 from tailrace.client.blocking import Client
 from tailrace.errors import DeadlineExceeded, TailraceError, Unavailable
 

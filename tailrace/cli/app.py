@@ -11,14 +11,14 @@ import typer
 # Run files are YAML: without it the command line is not whole.
 import yaml  # noqa: F401
 
-from tailrace.cli import (
+from tailrace.cli import errors
+from tailrace.cli.commands import (
     baselines,
     datasets,
     demo,
     evalsets,
     models,
     pools,
-    report,
     runs,
     up,
     worker,
@@ -67,7 +67,7 @@ def run() -> None:
     """Parse the arguments, carry out the command, end the process."""
     try:
         app()
-    except report.REPORTED as error:
-        sys.exit(report.error(error))
+    except errors.REPORTED as error:
+        sys.exit(errors.error(error))
     except Exception as error:  # noqa: BLE001 - reported, and told apart from a failed run
-        sys.exit(report.fault(error))
+        sys.exit(errors.fault(error))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tailrace.cli import exit_codes
-from tailrace.cli.report import CommandError
+from tailrace.cli.errors import CommandError
 from tailrace.client.blocking import Client
 from tailrace.protomap import enum_word
 from tailrace.transfer import download_artifact

@@ -15,7 +15,8 @@ def main() -> None:
     # gRPC's C core tells stderr about lost connections, which the SDK handles and reports.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from tailrace.cli import app, output
+        from tailrace.cli import app
+        from tailrace.cli.show import output
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _NEEDED:
             raise

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, server_address
-from tailrace.cli.report import CommandError
+from tailrace.cli.errors import CommandError
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
 from tailrace.formats.service_url import broker_url, database_url, holds_password

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tailrace.cli.report import CommandError
+from tailrace.cli.errors import CommandError
 from tailrace.client.blocking import Client
 from tailrace.transfer import download_blob
 from tailrace.v1 import artifact_pb2

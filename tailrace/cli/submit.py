@@ -6,11 +6,12 @@ import asyncio
 
 import typer
 
-from tailrace.cli import exit_codes, output, run_view
+from tailrace.cli import exit_codes
 from tailrace.cli.absence import Absence
 from tailrace.cli.follow import follow
 from tailrace.cli.options import address, connect, connect_aio
-from tailrace.cli.views import view_for
+from tailrace.cli.show import output, run_view
+from tailrace.cli.show.views import view_for
 from tailrace.errors import Unavailable
 from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.v1 import run_pb2

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tailrace
-from tailrace.cli.verify import issued_certificates
+from tailrace.cli.commands.verify import issued_certificates
 from tailrace.formats.certificate import Finding, compare
 from tailrace.protomap import to_mapping
 from tailrace.v1 import evaluation_pb2, run_pb2

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli import output
 from tailrace.cli.options import Json, RunName, Server, connect
 from tailrace.cli.run_report.contents import read_contents
+from tailrace.cli.show import output
 
 
 def report(

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from google.protobuf import timestamp_pb2
 
-from tailrace.cli import output, run_view
+from tailrace.cli.show import output, run_view
 from tailrace.protomap import enum_word, to_mapping
 from tailrace.v1 import artifact_pb2, run_pb2, run_spec_pb2
 

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tailrace.cli import output, run_view
 from tailrace.cli.run_report import examples, facts, scores
 from tailrace.cli.run_report.contents import Contents
 from tailrace.cli.run_report.curve import chart
+from tailrace.cli.show import output, run_view
 from tailrace.client.runs import TERMINAL_STATES
 
 

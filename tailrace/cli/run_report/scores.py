@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tailrace.cli.run_view import Score
+from tailrace.cli.show.run_view import Score
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2
 

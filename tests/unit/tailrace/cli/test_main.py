@@ -41,7 +41,7 @@ def test_a_fault_of_the_command_is_not_a_failed_run(
     def broken(server: str | None) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tailrace.cli.workers.connect", broken)
+    monkeypatch.setattr("tailrace.cli.commands.workers.connect", broken)
     result = tailrace("workers", "list")
     assert result.code == 70
     assert "ZeroDivisionError" in result.err

@@ -1,0 +1,176 @@
+"""``tailrace datasets``: built-in and imported traces."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli import exit_codes
+from tailrace.cli.errors import CommandError
+from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect, is_on_command_line
+from tailrace.cli.show import output
+from tailrace.errors import Unavailable
+from tailrace.formats.data import golden
+from tailrace.v1 import dataset_pb2
+
+app = typer.Typer(help="Built-in and imported traces.", no_args_is_help=True)
+
+FILES = Path("datasets")
+"""Where ``seed`` writes files unless told otherwise; ``training/`` looks there too."""
+
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="`name` (newest version) or `name@version`.")
+]
+
+
+@app.command("seed")
+def seed(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Built-in dataset.")] = golden.NAME,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write files below this folder; asks no server unless --server names one.",
+        ),
+    ] = None,
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Make a built-in dataset: its files, and its version on the server.
+
+    Without --output the files go to datasets/ and the server stores a version as well; if none was
+    named and none answers, the files are all there is. Doing it twice changes nothing.
+    """
+    if name != golden.NAME:
+        known = f"{name!r} is not a built-in dataset; there is: {golden.NAME}"
+        raise CommandError(known, exit_codes.NOT_FOUND)
+    asked = folder is None or is_on_command_line(context, "server")
+    stored = _seed_server(name, server) if asked else None
+    files = golden.write_golden_v2(folder or FILES)
+    if as_json:
+        output.print_json(
+            {
+                "dataset": str(files.dataset),
+                "manifest": str(files.manifest),
+                "changed": files.changed,
+                "stored": output.plain(stored) if stored else None,
+            }
+        )
+        return
+    done = "written" if files.changed else "there already, unchanged"
+    fields = [("dataset", f"{files.dataset} ({done})"), ("manifest", str(files.manifest))]
+    if stored:
+        fields.append(("server", f"{stored.name}, {stored.trace_count} traces"))
+    output.print_fields(fields)
+
+
+def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
+    with connect(server, None if server else ONE_TRY) as client:
+        try:
+            return client.seed_dataset(name)
+        except Unavailable:
+            if server:
+                raise
+            note = f"no control plane at {client.server}: only the files are written"
+            output.console(stderr=True).print(note)
+            return None
+
+
+@app.command("import")
+def import_(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset.")],
+    file: Annotated[Path, typer.Argument(help="JSON Lines, one trace a line.")],
+    description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Import traces, all or nothing; other content becomes the next version."""
+    if Path(name).is_file() and not file.exists():
+        raise CommandError(f"the id comes first: tailrace datasets import {file} {name}")
+    with connect(server) as client:
+        _print(client.import_dataset(name, file, description=description), as_json)
+
+
+@app.command("list")
+def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
+    """List the newest version of every dataset."""
+    with connect(server) as client:
+        found = list(client.list_datasets(limit=limit))
+    if as_json:
+        output.print_messages(found)
+        return
+    rows = [
+        (
+            d.name.removeprefix("datasets/"),
+            d.trace_count,
+            d.prompt_count,
+            output.size(d.size_bytes),
+            output.moment(d.create_time),
+            d.description,
+        )
+        for d in found
+    ]
+    output.print_table(
+        ["DATASET", "TRACES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"],
+        rows,
+        text=("DESCRIPTION",),
+    )
+
+
+@app.command("get")
+def get(name: DatasetName, server: Server = None, as_json: Json = False) -> None:
+    """Show a dataset version."""
+    with connect(server) as client:
+        _print(client.get_dataset(name), as_json)
+
+
+@app.command("export")
+def export(
+    name: DatasetName,
+    file: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; else standard output."),
+    ] = None,
+    server: Server = None,
+) -> None:
+    """Write a version's JSON lines, byte for byte as stored."""
+    with connect(server) as client:
+        chunks = client.export_dataset(name)
+        if file is None:
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # A broken transfer leaves whatever was there before.
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+            try:
+                part.writelines(chunks)
+                part.close()
+                Path(part.name).replace(file)
+            finally:
+                Path(part.name).unlink(missing_ok=True)
+
+
+def _print(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(dataset))
+        return
+    output.print_fields(
+        [
+            ("dataset", dataset.name),
+            ("description", dataset.description),
+            ("traces", dataset.trace_count),
+            ("prompts", dataset.prompt_count),
+            ("size", output.size(dataset.size_bytes)),
+            ("sha256", dataset.sha256),
+            ("artifact", dataset.artifact),
+            ("created", output.moment(dataset.create_time)),
+        ]
+    )

@@ -1,0 +1,127 @@
+"""``tailrace models``: models that runs can start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli.errors import CommandError
+from tailrace.cli.options import Json, Limit, Server, connect
+from tailrace.cli.show import output
+from tailrace.formats.model.folder import file_problem, lacks
+from tailrace.transfer import upload_folder
+from tailrace.v1 import model_pb2
+
+app = typer.Typer(help="Models that runs can start from.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="Model folder in Hugging Face layout.")],
+    model_id: Annotated[
+        str | None, typer.Option("--id", help="Id of the model; else the folder's name.")
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a model folder; runs then name it `models/ID`.
+
+    Only files that a model may have are sent: no hidden files, pickles, code or documentation.
+    """
+    paths = _choose(folder)
+    with connect(server) as client:
+        try:
+            files = upload_folder(client.channel, folder, paths.__contains__)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        name = model_id or folder.resolve().name
+        _print(client.import_model(name, files, description=description), as_json)
+
+
+@app.command("list")
+def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
+    """List models, newest first."""
+    with connect(server) as client:
+        found = list(client.list_models(limit=limit))
+    if as_json:
+        output.print_messages(found)
+        return
+    rows = [
+        (
+            m.name,
+            m.architecture,
+            output.size(m.artifact.size_bytes),
+            output.moment(m.create_time),
+            m.description,
+        )
+        for m in found
+    ]
+    output.print_table(
+        ["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)
+    )
+
+
+@app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Id or name (`models/…`).")],
+    server: Server = None,
+    as_json: Json = False,
+) -> None:
+    """Show a model with its files."""
+    with connect(server) as client:
+        _print(client.get_model(name), as_json)
+
+
+def _choose(folder: Path) -> set[str]:
+    """The files to send, by path; says which others are left out and why.
+
+    Raises ``CommandError`` when the rest is no model.
+    """
+    if not folder.is_dir():
+        problem = file_problem(folder.name) if folder.is_file() else None
+        raise CommandError(f"{folder} is not a folder{f': it {problem}' if problem else ''}")
+    chosen, left_out, names = set(), [], set()
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder).as_posix()
+        # A link to nothing is refused later, by name.
+        if not (file.is_file() or file.is_symlink()) or _is_hidden(path):
+            continue
+        problem = file_problem(path)
+        names.add(path)
+        if problem is None:
+            chosen.add(path)
+        else:
+            left_out.append(f"left out: {path} {problem}")
+    out = output.console(stderr=True)
+    for line in left_out:
+        out.print(output.one_line(line), soft_wrap=True)
+    missing = lacks(names)
+    if missing:
+        raise CommandError("\n  ".join([f"{folder} is no model folder:", *missing]))
+    return chosen
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _print(model: model_pb2.Model, as_json: bool) -> None:
+    if as_json:
+        output.print_json(output.plain(model))
+        return
+    output.print_fields(
+        [
+            ("model", model.name),
+            ("description", model.description),
+            ("architecture", model.architecture),
+            ("size", output.size(model.artifact.size_bytes)),
+            ("artifact", model.artifact.name),
+            ("created", output.moment(model.create_time)),
+        ]
+    )
+    rows = [(file.path, output.size(file.size_bytes), file.sha256) for file in model.artifact.files]
+    output.console().print()
+    output.print_table(["FILE", "SIZE", "SHA256"], rows)

@@ -1,0 +1,86 @@
+"""``tailrace up``: the embedded stack in the foreground."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from tailrace.channel import DEFAULT_SERVER, SERVER_VARIABLE, is_loopback
+from tailrace.cli import errors
+from tailrace.cli.embedded.stack import DEFAULT_DATA_DIR, TEND_SECONDS, Stack, stopping_signals
+from tailrace.cli.errors import CommandError
+from tailrace.cli.options import BrokerUrl, DatabaseUrl, DataDir
+from tailrace.cli.show import output
+from tailrace.formats.endpoint_access import read_place
+
+
+def _places(endpoints: list[str]) -> list[str]:
+    try:
+        return [read_place(endpoint) for endpoint in endpoints]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--allow-endpoint") from error
+
+
+def up(
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    listen: Annotated[
+        str, typer.Option("--listen", help="host:port of the control plane; port 0: a free one.")
+    ] = DEFAULT_SERVER,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=1, help="Number of workers; they share the CPU cores equally."
+        ),
+    ] = 1,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
+    database_url: DatabaseUrl = None,
+    broker_url: BrokerUrl = None,
+    allow_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-endpoint",
+            metavar="HOST:PORT",
+            help="A server of your own that judges may ask, also over http; repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Run broker, control plane and workers on this machine until interrupted.
+
+    SQLite and an embedded Valkey are used unless other URLs are given. Workers take their further
+    settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment. A worker that ends is
+    started again, and stays drained if it was; when broker or control plane ends, everything is
+    stopped.
+    """
+    out = output.console()
+    stack = Stack(
+        data_dir,
+        listen=listen,
+        workers=0 if no_worker else workers,
+        database_url=database_url,
+        broker_url=broker_url,
+        allowed_endpoints=_places(allow_endpoint or []),
+    )
+    with stopping_signals(), stack:
+        try:
+            out.print(f"control plane on {stack.server}; logs in {stack.data_dir / 'logs'}")
+            if stack.server != DEFAULT_SERVER:
+                out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
+            if not is_loopback(stack.server):
+                out.print(
+                    f"whoever reaches {stack.server} may do everything: clients need no token yet",
+                    style="yellow",
+                )
+            for name in stack.drained:
+                out.print(f"{name} is drained: tailrace workers undrain {name} lets it take stages")
+            out.print("Ctrl-C or SIGTERM stops everything")
+            while True:
+                for news in stack.tend():
+                    out.print(output.printable(news), soft_wrap=True)
+                time.sleep(TEND_SECONDS)
+        except CommandError as error:
+            # At once: stopping the others may take a while.
+            raise typer.Exit(errors.error(error)) from error
+        finally:
+            out.print(stack.farewell)

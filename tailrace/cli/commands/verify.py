@@ -1,0 +1,141 @@
+"""``tailrace runs verify``: do two trainings have the same states, step by step?
+
+Reads only the small certificate files of a run's checkpoints and metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tailrace.cli import exit_codes
+from tailrace.cli.errors import CommandError
+from tailrace.cli.show import output
+from tailrace.cli.small_file import read_small_file
+from tailrace.client.blocking import Client
+from tailrace.formats.certificate import (
+    CERTIFICATE,
+    CERTIFICATES,
+    Certificate,
+    Comparison,
+    Finding,
+    compare,
+    contradictions,
+    read_certificates,
+)
+from tailrace.v1 import artifact_pb2
+
+_MEANING = {
+    Finding.EQUAL: "equal at every common step",
+    Finding.OTHER_TRAINING: "they are different trainings: settings, dataset or model differ",
+    Finding.OTHER_CONDITIONS: (
+        "the same training under other conditions: equal states are promised for the same "
+        "hardware, mesh and versions only"
+    ),
+    Finding.NOT_REPRODUCED: (
+        "NOT REPRODUCED: training, hardware and versions are the same, the states are not"
+    ),
+    Finding.NO_COMMON_STEP: "there is no step that both have a certificate of",
+}
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and where it was issued."""
+
+    attempt: int
+    """The attempt that reached the step."""
+    certificate: Certificate
+    """What it certifies."""
+
+
+def issued_certificates(client: Client, run: str) -> list[Issued]:
+    """The certificates of a run by step and attempt, each once.
+
+    Raises ``CommandError`` when the run has none, or a file that is none;
+    :mod:`tailrace.errors`; ``OSError``.
+    """
+    found: dict[tuple[int, int, str], Issued] = {}
+    for artifact in client.list_artifacts(run):
+        for file in artifact.files:
+            if Path(file.path).name in (CERTIFICATE, CERTIFICATES):
+                for one in _fetch(client, run, file):
+                    where = (one.step, artifact.attempt, one.digest)
+                    found[where] = Issued(artifact.attempt, one)
+    if not found:
+        raise CommandError(
+            f"{run} has no certificates: its TRAIN stage has saved nothing yet, or it has none",
+            exit_codes.NOT_FOUND,
+        )
+    return [found[where] for where in sorted(found)]
+
+
+def verify(client: Client, run: str, other: str | None, *, as_json: bool) -> int:
+    """Show a run's certificates, or how they compare with another run's; the exit code.
+
+    Errors as :func:`issued_certificates`.
+    """
+    ours = issued_certificates(client, run)
+    split = contradictions(one.certificate for one in ours)
+    if other is None:
+        _show_certificates(ours, split, as_json=as_json)
+        return exit_codes.DIFFERS if split else exit_codes.OK
+    theirs = issued_certificates(client, other)
+    found = compare(
+        [one.certificate for one in ours],
+        [one.certificate for one in theirs],
+    )
+    split += contradictions(one.certificate for one in theirs)
+    _show_comparison(found, split, as_json=as_json)
+    equal = found.finding is Finding.EQUAL and not split
+    return exit_codes.OK if equal else exit_codes.DIFFERS
+
+
+def _fetch(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> Iterator[Certificate]:
+    text = read_small_file(client, run, file)
+    try:
+        yield from read_certificates(text, f"{run}: {file.path}")
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _show_certificates(ours: list[Issued], split: list[int], *, as_json: bool) -> None:
+    if as_json:
+        listed = [_plain(one) for one in ours]
+        output.print_json({"certificates": listed, "contradictions": split})
+        return
+    rows = [(one.certificate.step, one.attempt, one.certificate.digest) for one in ours]
+    output.print_table(["STEP", "ATTEMPT", "DIGEST"], rows)
+    last = ours[-1].certificate
+    output.print_fields(sorted(last.conditions.items()))
+    _show_contradictions(split)
+
+
+def _show_comparison(found: Comparison, split: list[int], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json({**vars(found), "contradictions": split})
+        return
+    out = output.console()
+    steps = f"{len(found.steps)} common steps"
+    if found.steps:
+        steps += f", {found.steps[0]} to {found.steps[-1]}"
+    out.print(f"{_MEANING[found.finding]} ({steps})", soft_wrap=True)
+    if found.first_difference is not None:
+        parts = ", ".join(found.parts)
+        out.print(f"first difference at step {found.first_difference}: {parts}", soft_wrap=True)
+    for line in (*found.identity, *found.conditions):
+        out.print(f"  {output.one_line(line)}", soft_wrap=True)
+    _show_contradictions(split)
+
+
+def _show_contradictions(split: list[int]) -> None:
+    if split:
+        steps = ", ".join(map(str, split))
+        text = f"attempts of one run disagree at step {steps}: see --json for their certificates"
+        output.console().print(text, soft_wrap=True)
+
+
+def _plain(one: Issued) -> dict[str, Any]:
+    return {"attempt": one.attempt, "digest": one.certificate.digest, **vars(one.certificate)}

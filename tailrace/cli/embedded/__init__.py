@@ -1,0 +1,1 @@
+"""The embedded stack: broker, control plane and workers of one machine."""

@@ -1,0 +1,65 @@
+"""Whether the control plane can listen on an address, asked before anything is started."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+
+import typer
+
+from tailrace.cli import exit_codes
+from tailrace.cli.errors import CommandError
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
+_OPTION = "--listen"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Host and port of ``host:port``. Raises ``typer.BadParameter``."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(
+            f"{text!r} is not host:port, such as 127.0.0.1:7443 or [::1]:7443", param_hint=_OPTION
+        )
+    host, port = match[1].strip("[]"), int(match[2])
+    if port > 65_535:
+        raise typer.BadParameter(
+            f"port {port} is out of range: 0 (a free one) to 65535", param_hint=_OPTION
+        )
+    return host, port
+
+
+def require_free(text: str) -> None:
+    """Raise ``CommandError`` when ``host:port`` is taken or not of this machine.
+
+    Errors as :func:`parse_address`; a host that cannot be resolved is bad input too.
+    """
+    host, port = parse_address(text)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise typer.BadParameter(f"there is no host {host!r}", param_hint=_OPTION) from error
+    family, kind, protocol, _, address = found[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # What the server does too: connections that linger after an earlier one do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise _refusal(text, host, port, error) from error
+
+
+def _refusal(text: str, host: str, port: int, error: OSError) -> CommandError:
+    if error.errno == errno.EADDRINUSE:
+        message = (
+            f"{text} is in use, perhaps by another `tailrace up`: stop that, or give another "
+            f"address with {_OPTION}"
+        )
+    elif error.errno == errno.EADDRNOTAVAIL:
+        message = f"{host} is not an address of this machine: give one that is with {_OPTION}"
+    elif error.errno == errno.EACCES:
+        message = f"this user may not listen on port {port}: give one from 1024 with {_OPTION}"
+    else:
+        message = f"cannot listen on {text}: {error.strerror}"
+    return CommandError(message, exit_codes.CONFLICT)

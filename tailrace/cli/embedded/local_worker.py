@@ -1,0 +1,73 @@
+"""A worker of the embedded stack: started again when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tailrace.cli import exit_codes
+from tailrace.cli.embedded.child import Child
+from tailrace.cli.errors import CommandError
+
+MAX_RESTARTS = 5
+"""Restarts in a row, none of which lasted :data:`STANDING_SECONDS`, before the stack gives up."""
+
+STANDING_SECONDS = 60.0
+"""A worker that lived longer than this had started well; its end begins a new count."""
+
+_FIRST_WAIT = 1.0
+_MAX_WAIT = 16.0
+
+
+class LocalWorker:
+    """A worker that outlives its process; the control plane hands out again what it executed.
+
+    ``spawn`` starts the process; it is called from the thread that calls :meth:`tend`. ``name`` is
+    what the control plane calls it.
+    """
+
+    def __init__(self, spawn: Callable[[], Child], name: str) -> None:
+        self._spawn = spawn
+        self._name = name
+        self._restarts = 0
+        self._started = time.monotonic()
+        self._due: float | None = None
+        self.child = spawn()
+        """Its newest process."""
+
+    def tend(self) -> str | None:
+        """Start it again once it has ended and waited; what happened, in a sentence.
+
+        The wait doubles from 1 to 16 seconds. Raises ``CommandError`` when it ends again and again;
+        an end without fault, as after a drain, is none of these.
+        """
+        now = time.monotonic()
+        if self._due is not None:
+            if now < self._due:
+                return None
+            self._due = None
+            self._started = now
+            # Nothing of its group may stay behind.
+            self.child.stop(0)
+            self.child = self._spawn()
+            return f"{self.child.name} is started again"
+        if self.child.end is None:
+            return None
+        if self.child.ended_well:
+            self._restarts = 0
+            self._due = now + _FIRST_WAIT
+            return (
+                f"the {self.child.name} has finished and ended, as after a drain; it is started "
+                f"again, and if it is drained, it waits for `tailrace workers undrain {self._name}`"
+            )
+        if now - self._started > STANDING_SECONDS:
+            self._restarts = 0
+        if self._restarts == MAX_RESTARTS:
+            raise CommandError(
+                f"{self.child.obituary()}\n  it was started {MAX_RESTARTS + 1} times in a row",
+                exit_codes.FAULT,
+            )
+        wait = min(_FIRST_WAIT * 2**self._restarts, _MAX_WAIT)
+        self._restarts += 1
+        self._due = now + wait
+        return f"{self.child.obituary()}\n  it is started again in {wait:.0f} s"

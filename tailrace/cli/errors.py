@@ -1,0 +1,104 @@
+"""Errors as one readable block on stderr, without a stack trace."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+from tailrace.channel import SERVER_VARIABLE
+from tailrace.cli import exit_codes
+from tailrace.cli.show.output import one_line, printable
+from tailrace.errors import HTTP_STATUS, TailraceError
+from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.spec.schema import MORE, SpecError, Violation, capped
+from tailrace.spec_file import SpecFileError
+
+
+class CommandError(Exception):
+    """A command cannot go on; ``exit_code`` is one of :mod:`tailrace.cli.exit_codes`."""
+
+    def __init__(self, message: str, exit_code: int = exit_codes.BAD_INPUT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+REPORTED = (TailraceError, SpecError, FormatError, CommandError, OSError)
+"""What a command may raise for its user; anything else is a fault of this program."""
+
+_BEGINNING = 200
+"""Characters of a description that are enough to know it again."""
+
+_HINTS = {
+    exit_codes.UNAVAILABLE: (
+        f"is the control plane running? `tailrace up` starts one; --server or {SERVER_VARIABLE} "
+        "names another"
+    ),
+    exit_codes.FAULT: "the control plane's log has the details",
+}
+
+
+def fault(raised: Exception) -> int:
+    """Show a fault of this program, with what its maintainers need; returns the exit code."""
+    sys.stderr.write(printable("".join(traceback.format_exception(raised))))
+    sys.stderr.write("error: a fault of the tailrace command itself; please report the above\n")
+    return exit_codes.FAULT
+
+
+def error(raised: BaseException) -> int:
+    """Tell the user what was wrong; returns the exit code."""
+    lines, code = _describe(raised)
+    sys.stderr.write("\n".join(printable(line) for line in lines) + "\n")
+    return code
+
+
+def _describe(raised: BaseException) -> tuple[list[str], int]:
+    if isinstance(raised, TailraceError):
+        code = exit_codes.of_error(raised)
+        lines = [f"error: {_head(raised)}", *_fields(raised.violations)]
+        if raised.reason:
+            lines.append(f"  reason: {raised.reason}")
+        if code in _HINTS and raised.reason != HTTP_STATUS:
+            lines.append(f"  hint: {_HINTS[code]}")
+        # A line feed from outside must not begin a line that looks like one of ours.
+        return [one_line(line) for line in lines], code
+    if isinstance(raised, SpecFileError):
+        return [f"error: {raised.where} {raised.problem}"], exit_codes.BAD_INPUT
+    if isinstance(raised, SpecError):
+        head = _count(raised.violations)
+        return [f"error: {head}", *_fields(capped(raised.violations))], exit_codes.BAD_INPUT
+    if isinstance(raised, FormatError):
+        lines = [f"  line {e.line}: {e.reason}" for e in raised.errors]
+        more = raised.count - len(lines)
+        lines += [f"  and {more} more"] if more else []
+        return [f"error: {_wrong(raised.count, 'line')}", *lines], exit_codes.BAD_INPUT
+    if isinstance(raised, OSError) and raised.strerror:
+        place = f"{raised.filename}: " if raised.filename is not None else ""
+        return [f"error: {place}{raised.strerror}"], exit_codes.BAD_INPUT
+    code = raised.exit_code if isinstance(raised, CommandError) else exit_codes.BAD_INPUT
+    return [f"error: {raised}"], code
+
+
+def _head(raised: TailraceError) -> str:
+    """The message, unless it only says what the fields below it say."""
+    # A long description is cut in one place or the other, so its beginning must do.
+    told = any(v.description[:_BEGINNING] in raised.message for v in raised.violations)
+    return _count(raised.violations) if told else raised.message
+
+
+def _count(violations: Sequence[Violation]) -> str:
+    listed = [v for v in violations if v.field != MORE]
+    noun = "line" if all(v.field.startswith("line ") for v in listed) else "field"
+    said = _wrong(len(listed), noun)
+    return said if len(listed) == len(violations) else f"more than {said}"
+
+
+def _wrong(count: int, noun: str) -> str:
+    return f"a {noun} is wrong" if count == 1 else f"{count} {noun}s are wrong"
+
+
+def _fields(violations: Sequence[Violation]) -> list[str]:
+    return [
+        f"  {v.description}" if v.field == MORE else f"  {v.field}: {v.description}"
+        for v in violations
+    ]
