@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     warm_start: bool = True
     """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
     INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
-    ``stage_command`` of one's own then has to know ``-`` (:mod:`tailrace.formats.stage_protocol`)."""
+    ``stage_command`` of one's own must know ``-`` (:mod:`tailrace.formats.stage_protocol`)."""
     stage_memory_bytes: int = Field(default=0, ge=0)
     """Memory that a stage and its children may hold, beyond which they are killed; accelerators'
     memory does not count. 0 means the host's, or the control group's where this is less, minus a

@@ -32,7 +32,7 @@ class CheckpointWriter:
     """
 
     def __init__(self, folder: Path, keep: int, saved: Saved, newest: int | None = None) -> None:
-        """``folder`` and ``keep`` are those of :func:`training.checkpoints.checkpoint.save_checkpoint`.
+        """Write to ``folder`` and ``keep`` so many, as ``save_checkpoint`` does.
 
         ``newest`` is the step of the checkpoint that the training continues from.
         """

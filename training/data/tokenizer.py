@@ -107,8 +107,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model folder; one without a chat template gets ours.
 
     Its token ids are those of transformers' AutoTokenizer, but no class and no file is chosen by
-    what the folder says: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding that
-    tokenizer.json asks for are switched off, so that no text is cut.
+    what the folder says: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding
+    that tokenizer.json asks for are switched off, so that no text is cut.
 
     Raises:
         ModelNotFoundError: The folder has no tokenizer files.

@@ -2,8 +2,8 @@
 
 Patterns, schemas and chat templates are programs: ``a{1000000000}``, ``{{ 'a' * 10**9 }}``. They
 run inside of calls that no signal interrupts, so they run in a process that can be killed and may
-not grow. ``python -m training.machine.bounded_process MODULE:FUNCTION MEMORY SECONDS`` reads requests and
-writes replies, each a line of JSON, after one ``{"ready": true}``.
+not grow. ``python -m training.machine.bounded_process MODULE:FUNCTION MEMORY SECONDS`` reads
+requests and writes replies, each a line of JSON, after one ``{"ready": true}``.
 """
 
 from __future__ import annotations

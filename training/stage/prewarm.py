@@ -28,7 +28,7 @@ class Machine:
         return cls(threads, Path(job.cache_dir) if job.cache_dir else None)
 
     def settle(self) -> None:
-        """Settle it for this process; errors as :func:`training.machine.runtime.prepare_process`."""
+        """Settle it for this process; errors as ``prepare_process``."""
         prepare_process(threads=self.threads, cache_dir=self.cache_dir)
 
 

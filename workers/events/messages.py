@@ -35,7 +35,7 @@ _LEVELS = {
 
 
 def log_record(text: str, level: LogLevel = LogLevel.INFO) -> stage_pb2.StageEvent:
-    """A log line, timed now; ``text`` is one line that fits the store (:mod:`workers.events.lines`)."""
+    """A log line, timed now; ``text`` is one line that fits the store."""
     return stage_pb2.StageEvent(
         log=stage_pb2.LogRecord(time=_timestamp(time.time()), level=_LEVELS[level], text=text)
     )

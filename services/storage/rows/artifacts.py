@@ -79,8 +79,8 @@ async def record(
 ) -> Artifact:
     """Store an artifact and who made it; repeating it changes nothing.
 
-    The listing's blobs must be there: ``services.usecases.content.artifacts.checked_listing`` looks before
-    the transaction, because the store may be slow.
+    The listing's blobs must exist: ``services.usecases.content.artifacts.checked_listing`` looks
+    before the transaction, because the store may be slow.
     """
     files = [[file.path, file.sha256, file.size_bytes] for file in listing.files]
     content = {"project": project, "digest": listing.digest}

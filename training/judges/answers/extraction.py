@@ -1,8 +1,8 @@
 r"""Finding the answers that a text marks, and what takes them back.
 
 Answers that a text gives must agree: behind a marker, whatever names an answer gives a further one
-("My final answer = 6"), and so does a correction behind the last. :mod:`training.judges.answers.markers`
-has the markers.
+("My final answer = 6"), and so does a correction behind the last. The markers are in
+:mod:`training.judges.answers.markers`.
 """
 
 from __future__ import annotations
