@@ -40,7 +40,7 @@ from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.dispatch import TaskId
 from tests.stateful.model import DONE, MAX_ATTEMPTS, STAGES, Lease, RunModel, StageModel
 from tests.unit.services.driver import PROJECT, SPEC, Driver, line
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 T = TypeVar("T")
 

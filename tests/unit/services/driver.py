@@ -25,7 +25,7 @@ from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
-from tests.unit.services.usecases.content import put
+from tests.unit.services.usecases.stored_content import put
 
 T = TypeVar("T")
 

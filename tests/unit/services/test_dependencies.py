@@ -26,7 +26,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.valkey import Valkey
 from tests.unit.services.driver import PROJECT, Driver
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from services.storage.rows import attempts, outbox
 from services.usecases.content import datasets
 from services.usecases.stages.expire import expire_attempt
 from tests.unit.services.driver import PROJECT, Driver, states
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 class Clock:

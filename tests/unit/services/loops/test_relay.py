@@ -27,7 +27,7 @@ from tests.servers.events import TaskEventListener
 from tests.servers.node import free_port
 from tests.servers.valkey import Valkey
 from tests.unit.services.driver import PROJECT, Driver
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 _kombu: Any = kombu
 

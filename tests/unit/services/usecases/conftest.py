@@ -7,7 +7,7 @@ import pytest
 
 from services.usecases.content import datasets
 from tests.unit.services.driver import PROJECT, Driver
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
 from tests.model_variants import LOADS, REFUSED, Folder, write
-from tests.unit.services.usecases.content import make_context, put
+from tests.unit.services.usecases.stored_content import make_context, put
 from training.data.rendering import render_prompt
 from training.data.tokenizer import load_tokenizer
 from training.errors import TrainingError

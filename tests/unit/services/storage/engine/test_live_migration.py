@@ -16,7 +16,7 @@ from services.storage.rows.tables import metadata
 from services.usecases.content import datasets
 from tests.servers.postgres import Postgres
 from tests.unit.services.driver import PROJECT, Driver, line, states
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

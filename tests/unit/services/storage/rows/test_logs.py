@@ -9,7 +9,7 @@ from services.storage.rows import logs
 from services.usecases.content import datasets
 from tailrace.formats.dispatch import TaskId
 from tests.unit.services.driver import PROJECT, Driver, line
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from services.storage.rows import outbox
 from services.storage.rows.outbox import Entry
 from services.usecases.content import datasets
 from tests.unit.services.driver import PROJECT, Driver
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 LONG_AGO = utc_now() - timedelta(hours=1)
 LATER = utc_now() + timedelta(hours=1)

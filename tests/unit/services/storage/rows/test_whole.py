@@ -13,7 +13,7 @@ from services.storage.rows import whole
 from services.usecases.content import datasets
 from services.usecases.runs.lifecycle import begin_stage, hold
 from tests.unit.services.driver import PROJECT, Driver
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 async def test_a_run_that_was_waited_for_is_read_as_it_then_is(

@@ -11,7 +11,7 @@ from services.usecases.content import datasets
 from services.usecases.runs.create import CreateRun
 from services.usecases.runs.read import get_run
 from tests.unit.services.driver import PROJECT, Driver, spec, states
-from tests.unit.services.usecases.content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 
 def wrong_fields(error: pytest.ExceptionInfo[InvalidInput]) -> set[str]:

@@ -12,7 +12,7 @@ from services.usecases.runs.view import RunView
 from services.usecases.stages.complete import complete_stage
 from tests import model_folder
 from tests.unit.services.driver import PROJECT, RESULTS, Driver
-from tests.unit.services.usecases.content import put
+from tests.unit.services.usecases.stored_content import put
 
 CLOCK = b"{{ strftime_now('%d %b %Y') }} {{ messages[0]['content'] }}"
 NO_CLOCK = b"{# strftime_now is not asked for #}{{ messages[0]['content'] }}"
