@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tailrace.formats import catalog
 
-EVAL_SETS = Path(__file__).parents[3] / "training" / "evalsets"
+EVAL_SETS = Path(__file__).parents[4] / "training" / "evalsets"
 
 
 def test_digests_are_those_of_the_shipped_files() -> None:

@@ -10,7 +10,7 @@ from tailrace.formats.spec import reference
 from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.formats.spec.schema import parse
 
-DOCS = Path(__file__).parents[4] / "docs"
+DOCS = Path(__file__).parents[5] / "docs"
 
 
 def test_the_committed_page_is_up_to_date() -> None:
