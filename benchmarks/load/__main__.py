@@ -9,7 +9,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.load import (
+from benchmarks.load.environment import environment
+from benchmarks.load.machine import Machine
+from benchmarks.load.row import Row
+from benchmarks.load.rows import (
     create,
     dispatch,
     expiry,
@@ -20,9 +23,6 @@ from benchmarks.load import (
     peer_rows,
     publish,
 )
-from benchmarks.load.environment import environment
-from benchmarks.load.machine import Machine
-from benchmarks.load.row import Row
 from benchmarks.load.scale import FULL, SHORT
 
 MEASUREMENTS = {

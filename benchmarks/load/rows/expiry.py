@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import tailrace
-from benchmarks.load.dispatch import STAGE_COMMAND
 from benchmarks.load.lease import acquire, register
 from benchmarks.load.machine import BACKENDS, Machine
 from benchmarks.load.row import Row, at_most
+from benchmarks.load.rows.dispatch import STAGE_COMMAND
 from benchmarks.load.scale import Scale
 from benchmarks.load.server_log import answers
 from benchmarks.load.spec import SPEC

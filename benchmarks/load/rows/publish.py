@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 from benchmarks.load.lease import acquire, register
-from benchmarks.load.log_stream import LogStream
 from benchmarks.load.machine import BACKENDS, Machine
 from benchmarks.load.raw_server import raw_server
 from benchmarks.load.row import Row, at_least, quantile, ratio_of_medians
+from benchmarks.load.rows.log_stream import LogStream
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from tailrace.channel import connect_aio

@@ -11,9 +11,9 @@ from multiprocessing.synchronize import Event
 from typing import Any
 
 from benchmarks.load.lease import acquire, register
-from benchmarks.load.log_stream import batch
 from benchmarks.load.machine import BACKENDS, Machine
 from benchmarks.load.row import Row, at_least, at_most, quantile
+from benchmarks.load.rows.log_stream import batch
 from benchmarks.load.scale import Scale
 from benchmarks.load.spec import spec_message
 from tailrace.channel import connect_aio

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from benchmarks.load import stored
 from benchmarks.load.machine import BACKENDS, Machine
 from benchmarks.load.row import Row, at_most, quantile
+from benchmarks.load.rows import stored
 from benchmarks.load.scale import Scale
 from tailrace.channel import connect_aio
 from tailrace.v1 import run_pb2, run_pb2_grpc

@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.heartbeats import fleet_cost
-from benchmarks.load.lists import latencies
 from benchmarks.load.machine import BACKENDS, Machine
+from benchmarks.load.rows.heartbeats import fleet_cost
+from benchmarks.load.rows.lists import latencies
 from benchmarks.load.scale import Scale
 
 RUNS = (1_000, 10_000, 100_000, 1_000_000)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import tailrace
 from benchmarks.load.celery_yardstick import empty_task
-from benchmarks.load.dispatch import STAGE_COMMAND, run_to_the_end
 from benchmarks.load.machine import EMBEDDED, Machine
 from benchmarks.load.row import Row
+from benchmarks.load.rows.dispatch import STAGE_COMMAND, run_to_the_end
 from benchmarks.load.scale import Scale
 from tests.servers.node import Process, free_port, port_open, wait_until
 
 SAMPLES = 20
 VENV = Path("build/peers")
-_SCRIPTS = Path(__file__).with_name("peers")
+_SCRIPTS = Path(__file__).parents[1] / "peers"
 _TIMEOUT = 900.0
 
 
