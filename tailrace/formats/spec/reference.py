@@ -1,4 +1,4 @@
-"""The run spec's reference page, made from its schema: ``python -m tailrace.formats.spec.reference``."""
+"""The run spec's reference page (``python -m tailrace.formats.spec.reference``)."""
 
 from __future__ import annotations
 

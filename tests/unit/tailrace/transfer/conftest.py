@@ -14,8 +14,7 @@ from tailrace.channel import connect, connect_aio
 from tailrace.transfer import aio
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.proxy import Proxy
-
-from .content import MAX_BLOB_BYTES
+from tests.unit.tailrace.transfer.content import MAX_BLOB_BYTES
 
 
 @pytest.fixture(scope="package")

@@ -12,8 +12,7 @@ from tailrace.errors import DataLoss, NotFound
 from tailrace.transfer import aio
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.proxy import Proxy
-
-from .content import (
+from tests.unit.tailrace.transfer.content import (
     artifact_of,
     contents,
     entry_for,

@@ -18,8 +18,7 @@ from tailrace.transfer import aio
 from tests.servers.control_plane import ServedControlPlane
 from tests.servers.node import free_port
 from tests.servers.proxy import Proxy
-
-from .content import (
+from tests.unit.tailrace.transfer.content import (
     MAX_BLOB_BYTES,
     artifact_of,
     contents,

@@ -19,8 +19,7 @@ from services.usecases.content import artifacts
 from services.usecases.content.artifacts import WriteChunk
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
-
-from .content import make_context, not_uploaded, put
+from tests.unit.services.usecases.stored_content import make_context, not_uploaded, put
 
 CONTENT = b"0123456789" * 200_000
 

@@ -17,8 +17,7 @@ from services.storage.rows import artifacts
 from services.usecases.content import datasets
 from services.usecases.context import Context
 from tailrace.formats.data import golden
-
-from .content import make_context, trace_line
+from tests.unit.services.usecases.stored_content import make_context, trace_line
 
 PROJECT = "default"
 LIMIT = 24_000_000

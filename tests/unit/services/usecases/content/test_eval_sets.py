@@ -15,8 +15,7 @@ from services.storage.blobs.store import read_all
 from services.storage.rows import artifacts
 from services.usecases.content import eval_sets
 from services.usecases.context import Context
-
-from .content import make_context
+from tests.unit.services.usecases.stored_content import make_context
 
 PROJECT = "default"
 LIMIT = 100_000

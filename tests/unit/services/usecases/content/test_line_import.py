@@ -7,8 +7,7 @@ import pytest
 
 from services.usecases.content import datasets
 from services.usecases.content.line_import import scan
-
-from .content import trace_line
+from tests.unit.services.usecases.stored_content import trace_line
 
 
 def test_a_scan_that_nobody_waits_for_ends_at_the_next_line() -> None:

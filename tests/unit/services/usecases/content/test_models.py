@@ -19,8 +19,7 @@ from tailrace.formats.listing import FileEntry
 from tailrace.formats.model.architectures import expected_shapes
 from tests.model_folder import CONFIG, safetensors
 from tests.model_folder import files as tiny_files
-
-from .content import make_context, not_uploaded, put
+from tests.unit.services.usecases.stored_content import make_context, not_uploaded, put
 
 PROJECT = "default"
 

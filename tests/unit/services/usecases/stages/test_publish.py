@@ -13,8 +13,7 @@ from services.usecases.runs.read import list_predictions, list_verdicts
 from services.usecases.stages.publish import MAX_MESSAGES
 from tailrace.formats.limits import MAX_EVENTS
 from tests.unit.services.driver import PROJECT, Driver, line
-
-from .content import not_uploaded
+from tests.unit.services.usecases.stored_content import not_uploaded
 
 
 def prediction(example: str, text: str) -> Evaluated:
