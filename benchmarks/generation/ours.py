@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.generation.workloads import WORKLOADS
 from benchmarks.racer import serve
-from training.generate import Generator, Sampling
+from training.generate.generator import Generator
+from training.generate.sampling import Sampling
 from training.models.folder import load_model
 
 

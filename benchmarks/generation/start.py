@@ -15,7 +15,8 @@ def main(folder: Path, cache: Path) -> None:
     prepare_process(cache_dir=cache)
     require_device()
     from benchmarks.generation.workloads import even
-    from training.generate import Generator, Sampling
+    from training.generate.generator import Generator
+    from training.generate.sampling import Sampling
     from training.models.folder import load_model
 
     work = even()

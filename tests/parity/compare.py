@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
-from training.generate import Generator, Sampling
+from training.generate.generator import Generator
+from training.generate.sampling import Sampling
 from training.loop.losses import response_cross_entropy
 from training.models.family import Model, Params
 

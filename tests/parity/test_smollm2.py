@@ -12,8 +12,9 @@ import pytest
 
 from training.data.rendering import render_prompt
 from training.data.tokenizer import encode
-from training.generate import Generator, Sampling
+from training.generate.generator import Generator
 from training.generate.predict import Evaluated
+from training.generate.sampling import Sampling
 from training.import_gguf import convert
 
 CASES = {

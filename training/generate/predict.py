@@ -22,9 +22,10 @@ from training.data.encode import special_text_error
 from training.data.tokenizer import load_tokenizer, require_embedded
 from training.errors import NoAnswersError
 from training.evalsets import EvalSets
-from training.generate import Generation, Generator, Sampling
+from training.generate.generator import Generation, Generator
 from training.generate.output import summarize, write_eval_traces, write_predictions
 from training.generate.placement import generation_layout
+from training.generate.sampling import Sampling
 from training.machine.compilation_cache import delete_damaged_entries
 from training.models.family import Model, Params
 from training.models.folder import end_tokens, load_model

@@ -36,7 +36,9 @@ async def test_a_run_comes_back_as_it_was_sent_and_resolved(caller: Caller) -> N
     assert run.stages[0].attempt == 0
     got = await caller.runs.GetRun(run_pb2.GetRunRequest(name="runs/r"))
     assert [t.to_state for t in got.history] == ["RUN_STATE_QUEUED"]
-    assert "no live worker" in got.stages[0].waiting_reason
+    # The broker of this control plane refuses connections, which its relay may have met by now.
+    reason = got.stages[0].waiting_reason
+    assert "no live worker" in reason or reason.startswith("the control plane cannot publish it")
 
 
 async def test_a_uid_is_accepted_wherever_a_run_is_named(caller: Caller) -> None:

@@ -18,8 +18,9 @@ import numpy as np
 
 from tailrace.formats.spec.run_spec import MeshSpec
 from tests.unit.training.machine.mesh_probe import CONFIGS
-from training.generate import Generator, Sampling
+from training.generate.generator import Generator
 from training.generate.placement import generation_layout
+from training.generate.sampling import Sampling
 from training.models.registry import model_from_config
 
 MESH = MeshSpec(fsdp=2, tensor=2)

@@ -16,8 +16,9 @@ import pytest
 
 from tailrace.formats.data.prediction import FinishReason
 from training.errors import NotFiniteError
-from training.generate import Generation, Generator, Sampling
+from training.generate.generator import Generation, Generator
 from training.generate.programs import Programs, Prompts
+from training.generate.sampling import Sampling
 from training.models.family import Model, Params
 
 PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 17]

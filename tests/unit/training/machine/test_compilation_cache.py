@@ -12,11 +12,16 @@ from training.machine.compilation_cache import delete_damaged_entries
 
 def compute() -> float:
     """Compile the same program again, as another process would."""
-    return float(jax.jit(lambda x: x * 3.8125 + 7.1875)(1.0))
+
+    def cached_probe(x: float) -> float:
+        return x * 3.8125 + 7.1875
+
+    return float(jax.jit(cached_probe)(1.0))
 
 
 def entries(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*-cache")}
+    """Entries of ``compute``: threads of earlier tests may still add others."""
+    return {path.name: path.read_bytes() for path in folder.glob("jit_cached_probe-*-cache")}
 
 
 def test_an_entry_that_cannot_be_read_is_replaced_and_no_other(compilation_cache: Path) -> None:

@@ -160,7 +160,7 @@ def test_reading_takes_time_in_proportion_to_the_text(piece: str) -> None:
         answers_in(text)
         answers_in(text, whole_lines=False)
 
-    small, large = (piece * (length // len(piece)) for length in (4_000, 8_000))
+    small, large = (piece * (length // len(piece)) for length in (2_000, 8_000))
     assert growth(read, small, large) < LINEAR
 
 
