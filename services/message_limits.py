@@ -25,7 +25,7 @@ from tailrace.formats.limits import (
     bound_of,
     request_bytes,
 )
-from tailrace.formats.spec.schema import MAX_REPORTED, Violation
+from tailrace.formats.schema import MAX_REPORTED, Violation
 from tailrace.protomap import enum_word, is_map, is_repeated
 
 # The stubs know neither the descriptors' newer attributes nor upb's classes.

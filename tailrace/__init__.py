@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tailrace.client.aio import AsyncClient
     from tailrace.client.blocking import Client
     from tailrace.errors import TailraceError
+    from tailrace.formats.schema import SpecError
     from tailrace.formats.spec.run_spec import RunSpec
-    from tailrace.formats.spec.schema import SpecError
     from tailrace.retry import RetryPolicy
     from tailrace.spec import load_spec
 
@@ -34,7 +34,7 @@ _HOMES = {
     "Client": "tailrace.client.blocking",
     "RetryPolicy": "tailrace.retry",
     "RunSpec": "tailrace.formats.spec.run_spec",
-    "SpecError": "tailrace.formats.spec.schema",
+    "SpecError": "tailrace.formats.schema",
     "TailraceError": "tailrace.errors",
     "load_spec": "tailrace.spec",
 }

@@ -38,7 +38,7 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.proxy import proxy_of
 
 HTTP_STATUS = "HTTP_STATUS"

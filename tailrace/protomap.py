@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from google.protobuf import duration_pb2, json_format, struct_pb2, timestamp_pb2
 from google.protobuf.message import Message
 
-from tailrace.formats.spec.json_value import json_value
+from tailrace.formats.json_value import json_value
+from tailrace.formats.schema import parse
+from tailrace.formats.schema import to_mapping as schema_to_mapping
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
-from tailrace.formats.spec.schema import to_mapping as schema_to_mapping
 from tailrace.v1 import run_spec_pb2
 
 M = TypeVar("M", bound=Message)
@@ -62,7 +62,7 @@ def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
     """A message from plain data as :func:`to_mapping` makes it.
 
     Raises ``ValueError`` for an unknown field or enum value and ``TypeError`` for a wrong type;
-    input from users is checked by :mod:`tailrace.formats.spec.schema` before it comes here.
+    input from users is checked by :mod:`tailrace.formats.schema` before it comes here.
     """
     message = message_type()
     _fill(message, data)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tailrace.formats.schema import SpecError, Violation, parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import SpecError, Violation, parse
 from tailrace.spec_file import parse_yaml, read_file
 
 

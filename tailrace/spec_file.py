@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.spec.schema import SpecError, Violation
+from tailrace.formats.schema import SpecError, Violation
 from tailrace.formats.wording import shown
 
 MAX_BYTES = 1 << 20

@@ -21,9 +21,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from services.server import SERVICES
 from tailrace.channel import connect
 from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.json_value import MAX_VALUES
 from tailrace.formats.limits import MAX_CONDITIONS, MAX_ITEMS, bound_of, request_bytes
 from tailrace.formats.listing import MAX_FILES
-from tailrace.formats.spec.json_value import MAX_VALUES
 from tailrace.protomap import from_mapping, is_map, is_repeated
 from tailrace.v1 import (
     artifact_pb2,

@@ -13,8 +13,8 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.split import HELD_OUT, TRAIN
 from tailrace.formats.results import JudgeResult, JudgeScore
+from tailrace.formats.schema import SpecError, parse
 from tailrace.formats.spec.run_spec import InferSpec
-from tailrace.formats.spec.schema import SpecError, parse
 from training.data.datasets import find_dataset, load_dataset, load_split
 from training.errors import ConfigError, OutputError, TrainingError
 from training.evalsets import load_eval_sets

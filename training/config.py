@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from tailrace.formats.schema import SpecError, parse
 from tailrace.formats.spec.run_spec import TrainConfig
-from tailrace.formats.spec.schema import SpecError, parse
 from tailrace.spec_file import parse_yaml
 from training.errors import ConfigError
 

@@ -19,8 +19,8 @@ import psutil
 
 import tailrace
 from benchmarks.bars import Bar, exit_status
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.protomap import spec_to_proto
 from tailrace.v1 import run_pb2, run_spec_pb2
 from tests.servers.node import Process, wait_until

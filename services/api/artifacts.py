@@ -12,7 +12,7 @@ from services.domain.run import parse_run_name
 from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import artifacts
 from services.usecases.context import Context
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 

@@ -26,7 +26,7 @@ import enum
 from collections.abc import Iterable
 from typing import ClassVar
 
-from tailrace.formats.spec.schema import Violation, capped
+from tailrace.formats.schema import Violation, capped
 
 DOMAIN = "tailrace"
 """``ErrorInfo.domain`` of every error."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tailrace.formats.limits import MAX_DESCRIPTION
+from tailrace.formats.schema import Violation
 from tailrace.formats.spec.run_spec import RESOURCE_ID, RESOURCE_ID_FORM
-from tailrace.formats.spec.schema import Violation
 
 
 def id_violations(field: str, value: str) -> list[Violation]:

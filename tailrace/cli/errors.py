@@ -11,7 +11,7 @@ from tailrace.cli import exit_codes
 from tailrace.cli.show.output import one_line, printable
 from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.data.jsonl import FormatError
-from tailrace.formats.spec.schema import MORE, SpecError, Violation, capped
+from tailrace.formats.schema import MORE, SpecError, Violation, capped
 from tailrace.spec_file import SpecFileError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tailrace.client.call import Paged, Stream, Unary, new_request_id, resource
 from tailrace.client.log_check import LogCheck
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.protomap import enum_number, spec_to_proto
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc, run_spec_pb2
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.spec.schema import key, parse
+from tailrace.formats.schema import key, parse
 
 CERTIFICATE = "certificate.json"
 """File name in a checkpoint folder."""

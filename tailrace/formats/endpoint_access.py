@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tailrace.formats.spec.schema import Violation, key, parse, to_mapping
+from tailrace.formats.schema import Violation, key, parse, to_mapping
 
 PLACES_VARIABLE = "TAILRACE_JUDGE_ENDPOINTS"
 """The worker's setting that lists allowed places."""

@@ -13,9 +13,8 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats import listing
+from tailrace.formats import json_value, listing
 from tailrace.formats.broker import MAX_PROBLEM
-from tailrace.formats.spec import json_value
 from tailrace.formats.spec.run_spec import RunSpec
 
 MIB = 1 << 20

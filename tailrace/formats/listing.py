@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 
 MAX_FILES = 10_000
 """Most files of one artifact."""

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from tailrace.formats.data.prediction import ModelRole
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 
 TOLD_DATE = "The day that a chat template with a clock read; unset where none asked for it."
 """Description of ``template_date`` in the results."""

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from tailrace.formats.data.prediction import Prediction
 from tailrace.formats.data.verdict import Verdict
 from tailrace.formats.results import InferResult, JudgeResult, TrainResult
+from tailrace.formats.schema import Violation, key, parse, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
-from tailrace.formats.spec.schema import Violation, key, parse, to_mapping
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tailrace import protomap
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.v1 import run_pb2, run_spec_pb2
 
 TERMINAL = {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}

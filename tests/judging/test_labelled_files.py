@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec.schema import parse
+from tailrace.formats.schema import parse
 
 FOLDER = Path(__file__).parent / "labelled"
 

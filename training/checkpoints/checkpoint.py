@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatten
-from tailrace.formats.spec.schema import parse, to_mapping
+from tailrace.formats.schema import parse, to_mapping
 from training.checkpoints.certificate import certify
 from training.errors import CheckpointError
 from training.machine.file_errors import as_os_errors

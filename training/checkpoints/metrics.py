@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tailrace.formats.certificate import CERTIFICATES, Certificate
-from tailrace.formats.spec.schema import to_mapping
+from tailrace.formats.schema import to_mapping
 from training.checkpoints.step_log import StepLog
 from training.observer import EvalPoint, MetricPoint, Observer
 

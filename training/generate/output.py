@@ -12,7 +12,7 @@ from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import FinishReason, Prediction
 from tailrace.formats.data.thinking import TAG, without_thinking
 from tailrace.formats.results import InferResult
-from tailrace.formats.spec.schema import to_mapping
+from tailrace.formats.schema import to_mapping
 from training.data.rendering import parse_response
 from training.evalsets import EvalSets
 

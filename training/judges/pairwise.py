@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tailrace.formats.catalog import JUDGES
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 from training.errors import ConfigError
 from training.judges.backends.asking import Reply, open_backend
 from training.judges.backends.verdict_json import Material, read_verdict

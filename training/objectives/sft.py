@@ -18,8 +18,8 @@ from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.split import EmptySplitError, Split, split_traces
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.results import TrainResult
+from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
-from tailrace.formats.spec.schema import to_mapping
 from training.budget.estimate import estimate, free_memory, require_fit
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import checkpoint_identity, checkpoint_step

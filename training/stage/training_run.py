@@ -10,8 +10,8 @@ from pathlib import Path
 from tailrace.formats.data.split import Split
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.results import TrainResult
+from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
-from tailrace.formats.spec.schema import to_mapping
 from training.checkpoints.checkpoint import checkpoint_step
 from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance

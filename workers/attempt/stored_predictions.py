@@ -9,7 +9,7 @@ import grpc
 
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import Prediction
-from tailrace.formats.spec.schema import parse
+from tailrace.formats.schema import parse
 from tailrace.protomap import to_mapping
 from tailrace.v1 import run_pb2, run_pb2_grpc
 from workers.stage_client import typed

@@ -8,7 +8,7 @@ import structlog
 from google.protobuf import timestamp_pb2
 
 from tailrace.formats.limits import MAX_GROUPS, RESULT_BYTES
-from tailrace.formats.spec.schema import to_mapping
+from tailrace.formats.schema import to_mapping
 from tailrace.formats.stage_protocol import (
     LogEvent,
     LogLevel,

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.domain.errors import InvalidInput
-from tailrace.formats.spec.schema import MAX_REPORTED, Violation
+from tailrace.formats.schema import MAX_REPORTED, Violation
 from tailrace.protomap import to_mapping
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

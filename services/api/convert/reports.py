@@ -35,7 +35,7 @@ from tailrace.formats.limits import (
     MAX_TAIL_LINE_BYTES,
     MAX_TAIL_LINES,
 )
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
 
 _LEVELS, _INFO = frozenset(map(int, LogLevel)), int(LogLevel.INFO)

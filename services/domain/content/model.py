@@ -18,8 +18,8 @@ from tailrace.formats.model.folder import (
     is_weight_file,
     lacks,
 )
+from tailrace.formats.schema import Violation
 from tailrace.formats.spec.run_spec import RESOURCE_ID
-from tailrace.formats.spec.schema import Violation
 
 _NAME = re.compile(rf"models/({RESOURCE_ID})")
 

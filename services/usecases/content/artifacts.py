@@ -19,7 +19,7 @@ from services.storage.rows import artifacts as store
 from services.storage.rows import runs
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
 
 DEFAULT_PAGE = 100

@@ -19,7 +19,7 @@ from services.storage.blobs.store import BlobStore
 from services.usecases.context import Context
 from tailrace.formats.data.jsonl import FormatError, LineErrors, bounded_lines
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 
 
 @dataclass(frozen=True)

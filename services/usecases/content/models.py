@@ -29,7 +29,7 @@ from tailrace.formats.model.files import document_limit
 from tailrace.formats.model.folder import is_weight_file
 from tailrace.formats.model.safetensors_header import PREFIX_BYTES, header_length
 from tailrace.formats.model.tokenizer_files import MERGES_FILE, TOKENIZER_FILE, VOCABULARY_FILE
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
 
 DEFAULT_PAGE = 100

@@ -19,7 +19,7 @@ from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.limits import MAX_JUDGES, MAX_POOLS, MAX_SLOTS
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
 """The protocol versions that are spoken here: this one and the one before."""

@@ -28,8 +28,8 @@ from services.usecases.runs.template_clock import with_template_date
 from services.usecases.runs.view import RunView, view, view_of_new
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import find_result, stage_key
+from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageExecution, StageKind
-from tailrace.formats.spec.schema import to_mapping
 
 METHOD = "CreateRun"
 """Under which request ids are remembered."""

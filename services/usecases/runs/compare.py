@@ -15,7 +15,7 @@ from services.usecases.context import Context
 from services.usecases.runs.follow import Follow, follow
 from services.usecases.runs.gates import scores_of
 from services.usecases.runs.view import RunView, view
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 
 MAX_RUNS = 10
 """Most runs that are compared at a time."""

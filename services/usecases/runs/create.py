@@ -19,8 +19,8 @@ from services.usecases.runs.accept import Submission, accept, build, check_repea
 from services.usecases.runs.resolve import unknown_judges
 from services.usecases.runs.view import RunView, view_of_planned
 from tailrace.formats.canonical import sha256_json
+from tailrace.formats.schema import SpecError, Violation, parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import SpecError, Violation, parse
 
 Response = TypeVar("Response")
 

@@ -24,9 +24,9 @@ from services.storage.rows import evaluations, runs, stages
 from services.usecases.runs.lifecycle import Held
 from services.usecases.runs.origin import content_uid
 from tailrace.formats.results import ComparisonKind
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 from tailrace.formats.spec.run_spec import StageKind
-from tailrace.formats.spec.schema import parse
 
 
 async def check_gates(conn: AsyncConnection, held: Held) -> list[dict[str, Any]]:

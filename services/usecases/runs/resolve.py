@@ -14,9 +14,9 @@ from services.storage.rows import baselines, runs, workers
 from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.origin import predicted
 from tailrace.formats import catalog
+from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.run_spec import GateSpec, RunSpec
-from tailrace.formats.spec.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.wording import unknown_name
 
 _OF_PREDICTIONS = ("dataset", "model", "train", "infer")

@@ -27,8 +27,8 @@ from services.usecases.runs.lifecycle import (
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import kept_key
 from tailrace.formats.listing import FileEntry
+from tailrace.formats.schema import Violation
 from tailrace.formats.spec.run_spec import StageKind
-from tailrace.formats.spec.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
 
 NEEDED = {

@@ -13,7 +13,7 @@ from tailrace.cli.show import output
 from tailrace.cli.show.curves import curve_rows, shared_names
 from tailrace.cli.show.run_view import run_id
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.spec.json_value import json_value
+from tailrace.formats.json_value import json_value
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2
 

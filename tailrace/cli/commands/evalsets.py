@@ -16,7 +16,7 @@ from tailrace.formats.data.eval_item import EvalItem, read_eval_items
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.leakage import leaked_ids, prompt_words
 from tailrace.formats.data.trace import read_traces
-from tailrace.formats.spec.schema import parse, to_mapping
+from tailrace.formats.schema import parse, to_mapping
 from tailrace.v1 import evalset_pb2
 
 app = typer.Typer(help="Questions with their answers.", no_args_is_help=True)
@@ -116,7 +116,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
 def _with_markers(items: list[EvalItem], markers: list[str]) -> bytes:
     """The items as JSON Lines; those without markers get the given ones.
 
-    Raises :class:`tailrace.formats.spec.schema.SpecError` for markers that no item may have.
+    Raises :class:`tailrace.formats.schema.SpecError` for markers that no item may have.
     """
     marked = [item if item.markers else replace(item, markers=markers) for item in items]
     parse(EvalItem, to_mapping(replace(items[0], markers=markers)))

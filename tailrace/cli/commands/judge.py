@@ -11,8 +11,8 @@ from tailrace.cli.errors import CommandError
 from tailrace.cli.options import Json, RunName, Server
 from tailrace.cli.submit import submit
 from tailrace.client.call import resource
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.spec_file import read_file
 
 

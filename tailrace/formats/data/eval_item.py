@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.data.trace import MAX_TEXT
-from tailrace.formats.spec.schema import Violation, blank_violations, key
+from tailrace.formats.schema import Violation, blank_violations, key
 
 MAX_MARKERS = 100
 """Most markers that an item or a judge names."""

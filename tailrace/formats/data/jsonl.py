@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data.file_kind import foreign_kind
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.wording import shown
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 
 
 class Label(enum.StrEnum):

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from tailrace.formats.data.trace import MAX_TEXT
-from tailrace.formats.spec.schema import Violation, key
+from tailrace.formats.schema import Violation, key
 
 
 class ModelRole(enum.StrEnum):

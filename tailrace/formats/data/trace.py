@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.data.thinking import without_thinking
-from tailrace.formats.spec.schema import Violation, blank_violations, key
+from tailrace.formats.schema import Violation, blank_violations, key
 
 MAX_TEXT = 50_000
 """Longest prompt and longest answer, in characters."""

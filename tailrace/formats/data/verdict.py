@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.trace import MAX_TEXT
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 
 
 class Outcome(enum.StrEnum):

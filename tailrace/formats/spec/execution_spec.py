@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tailrace.formats.resource_id import RESOURCE_ID, RESOURCE_ID_FORM
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 
 
 @dataclass(frozen=True)

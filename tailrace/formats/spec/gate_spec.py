@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.resource_id import RESOURCE_ID, RESOURCE_ID_FORM, RUN_NAME
-from tailrace.formats.spec.schema import Violation, exactly_one, key
+from tailrace.formats.schema import Violation, exactly_one, key
 
 
 class GateMetric(enum.StrEnum):

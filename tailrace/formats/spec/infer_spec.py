@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tailrace.formats import catalog
 from tailrace.formats.resource_id import VERSIONED_ID
-from tailrace.formats.spec.schema import Violation, key
+from tailrace.formats.schema import Violation, key
 from tailrace.formats.wording import unknown_name
 
 

@@ -10,7 +10,7 @@ from tailrace.formats import catalog
 from tailrace.formats.data.eval_item import MAX_MARKER, MAX_MARKERS
 from tailrace.formats.endpoint_access import EndpointUrl
 from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
-from tailrace.formats.spec.schema import Violation, blank_violations, exactly_one, key
+from tailrace.formats.schema import Violation, blank_violations, exactly_one, key
 from tailrace.formats.wording import unknown_name
 
 KEY_PREFIX = "TAILRACE_JUDGE_KEY_"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tailrace.formats import catalog
 from tailrace.formats.resource_id import MODEL_SOURCE
-from tailrace.formats.spec.schema import Violation, exactly_one, key
+from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.wording import unknown_name
 
 

@@ -14,8 +14,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from tailrace.formats.schema import Rule, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import Rule, to_mapping
 
 _SCALARS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 

@@ -19,6 +19,7 @@ from tailrace.formats.resource_id import (
     RUN_NAME,
     RUN_NAME_FORM,
 )
+from tailrace.formats.schema import Violation, key
 from tailrace.formats.spec.execution_spec import ExecutionSpec, RetrySpec, StageExecution
 from tailrace.formats.spec.gate_spec import (
     JUDGED,
@@ -30,7 +31,6 @@ from tailrace.formats.spec.gate_spec import (
 from tailrace.formats.spec.infer_spec import InferSpec
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.model_spec import ModelSpec
-from tailrace.formats.spec.schema import Violation, key
 from tailrace.formats.spec.train_spec import (
     AdapterSpec,
     Dtype,

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tailrace.formats.spec.schema import Violation, exactly_one, key
+from tailrace.formats.schema import Violation, exactly_one, key
 
 
 class Schedule(enum.StrEnum):

@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost, TailraceError
 from services.interceptors import MAX_STATUS_BYTES, _subject, status_of
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.v1 import dataset_pb2, run_pb2, stage_pb2
 from tests.unit.services.caller import Caller, failing
 

@@ -8,7 +8,7 @@ import pytest
 
 from tailrace import Client, errors
 from tailrace.errors import TailraceError
-from tailrace.formats.spec.schema import Violation
+from tailrace.formats.schema import Violation
 from tailrace.retry import RetryPolicy
 from tests.servers.http_front import answering
 

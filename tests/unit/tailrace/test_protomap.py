@@ -9,8 +9,8 @@ import pytest
 from tailrace import protomap
 from tailrace.formats import results, stage_protocol
 from tailrace.formats.data import prediction, verdict
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec import gate_spec, run_spec
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, run_spec_pb2
 
 SPEC = parse(

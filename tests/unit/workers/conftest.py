@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tailrace.channel import connect
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.protomap import spec_to_proto
 from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
 from tailrace.worker_token import VARIABLE

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from workers.judge_access import JudgeKeysError, endpoint_access, read_keys
 from workers.settings import Settings
 

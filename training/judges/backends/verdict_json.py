@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from tailrace.formats.data.thinking import without_thinking
-from tailrace.formats.spec.schema import SpecError, T, parse
+from tailrace.formats.schema import SpecError, T, parse
 from training.judges.answers.json_text import find_json
 from training.judges.backends.asking import Reply
 from training.judges.base import JudgeError

@@ -7,8 +7,8 @@ import pytest
 
 from services.domain import cache_key as module
 from services.domain.cache_key import cache_key
+from tailrace.formats.schema import parse, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
-from tailrace.formats.spec.schema import parse, to_mapping
 
 SPEC: dict[str, Any] = to_mapping(
     parse(

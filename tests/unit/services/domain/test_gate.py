@@ -12,8 +12,8 @@ from services.domain.gate import (
     judged_gate,
     measure,
 )
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.gate_spec import GateSpec
-from tailrace.formats.spec.schema import parse
 
 RESULTS: dict[str, dict[str, Any]] = {
     "train": {"last_loss": 0.5, "best_eval_loss": 0.7},

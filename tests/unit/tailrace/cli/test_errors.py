@@ -7,7 +7,7 @@ import pytest
 from tailrace.cli import errors
 from tailrace.errors import InvalidArgument
 from tailrace.formats.data.jsonl import FormatError, LineError
-from tailrace.formats.spec.schema import MORE, SpecError, Violation
+from tailrace.formats.schema import MORE, SpecError, Violation
 from tailrace.spec_file import SpecFileError
 
 

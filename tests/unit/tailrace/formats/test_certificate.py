@@ -15,7 +15,7 @@ from tailrace.formats.certificate import (
     flatten,
     read_certificates,
 )
-from tailrace.formats.spec.schema import to_mapping
+from tailrace.formats.schema import to_mapping
 
 
 def sha(text: str) -> str:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tailrace.formats.results import InferResult, TrainResult
+from tailrace.formats.schema import SpecError, parse
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
-from tailrace.formats.spec.schema import SpecError, parse
 from tailrace.formats.stage_protocol import (
     ArtifactKind,
     CheckpointEvent,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.certificate import CERTIFICATES, Certificate, Finding, compare
-from tailrace.formats.spec.schema import parse
+from tailrace.formats.schema import parse
 from training.checkpoints.certificate import certify, digest_arrays
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.metrics import MetricsFile

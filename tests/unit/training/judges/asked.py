@@ -7,8 +7,8 @@ from typing import Any
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.endpoint_access import EndpointAccess
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from tailrace.formats.spec.schema import parse
 from training.judges import Judge, JudgeError, Judgement, JudgeSetup, Question, make_judge
 
 

@@ -12,9 +12,9 @@ import yaml
 
 from tailrace.formats.data.eval_item import EvalItem, parse_eval_items
 from tailrace.formats.data.labelled_answer import LabelledAnswer
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from training.judges import JudgeSetup
 from workers.judge_access import read_keys
 

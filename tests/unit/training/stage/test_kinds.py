@@ -8,7 +8,7 @@ from tailrace.formats.data.golden import write_golden_v2
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import Prediction
 from tailrace.formats.data.split import HELD_OUT, eval_items, split_traces
-from tailrace.formats.spec.schema import parse
+from tailrace.formats.schema import parse
 from tailrace.formats.stage_protocol import EvalSetInput, StageJob, decode_job, encode_job
 from training.data.datasets import load_dataset
 from training.observer import Observer

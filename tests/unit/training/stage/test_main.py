@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 
 from tailrace.formats.data.golden import write_golden_v2
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
-from tailrace.formats.spec.schema import parse
 from tailrace.formats.stage_protocol import (
     ArtifactKind,
     CheckpointEvent,

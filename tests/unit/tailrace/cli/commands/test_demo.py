@@ -16,8 +16,8 @@ from tailrace.cli.commands import demo
 from tailrace.cli.embedded.stack import Stack
 from tailrace.cli.errors import CommandError
 from tailrace.cli.show import output
+from tailrace.formats.schema import parse, to_mapping
 from tailrace.formats.spec.run_spec import StageKind, TrainConfig
-from tailrace.formats.spec.schema import parse, to_mapping
 
 NANO = Path(__file__).parents[5] / "training/configs/train_golden_v2_nano.yaml"
 

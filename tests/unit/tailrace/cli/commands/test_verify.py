@@ -8,7 +8,7 @@ import pytest
 
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.certificate import Certificate
-from tailrace.formats.spec.schema import to_mapping
+from tailrace.formats.schema import to_mapping
 from tailrace.v1 import artifact_pb2
 
 CHECKPOINT = artifact_pb2.ARTIFACT_KIND_CHECKPOINT

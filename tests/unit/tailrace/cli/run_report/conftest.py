@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from google.protobuf import timestamp_pb2
 
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 from tailrace.protomap import spec_to_proto
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2
 

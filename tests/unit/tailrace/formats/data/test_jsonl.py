@@ -17,7 +17,7 @@ from tailrace.formats.data.jsonl import (
     read_records,
     write_records,
 )
-from tailrace.formats.spec.schema import key
+from tailrace.formats.schema import key
 from tests.growth import LINEAR, growth
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+from tailrace.formats.schema import SpecError, parse, to_mapping
 
 PREDICTION = Prediction(
     eval_set="dataset:train",

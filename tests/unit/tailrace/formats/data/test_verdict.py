@@ -4,7 +4,7 @@ import pytest
 
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.verdict import Outcome, Verdict
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+from tailrace.formats.schema import SpecError, parse, to_mapping
 
 VERDICT = Verdict(
     eval_set="eval_v1",

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec.gate_spec import GateSpec
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
 
 SCORE = {"name": "g", "metric": "score", "judge": "j", "eval_set": "s"}
 LOSS = {"name": "g", "metric": "last_loss"}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
 
 ENDPOINT = {"url": "https://host:8443/v1", "model": "m"}
 MODEL = {"model": "models/judge"}

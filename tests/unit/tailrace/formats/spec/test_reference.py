@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tailrace.formats.schema import parse
 from tailrace.formats.spec import reference
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.formats.spec.schema import parse
 
 DOCS = Path(__file__).parents[5] / "docs"
 

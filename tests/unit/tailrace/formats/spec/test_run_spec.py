@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, Schedule, StageKind, TrainConfig
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
 
 FULL: dict[str, Any] = {
     "dataset": "golden-v2@1",

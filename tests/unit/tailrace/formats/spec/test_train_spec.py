@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.spec.schema import SpecError, parse, to_mapping
+from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.spec.train_spec import Dtype, FinalModel, LoraSpec, TrainSpec
 
 SFT: dict[str, Any] = {"max_steps": 10, "batch_size": 8}

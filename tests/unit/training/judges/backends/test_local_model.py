@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tailrace.formats.data.trace import Step, Trace
+from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import ModelSpec, SftSpec, TrainSpec
-from tailrace.formats.spec.schema import parse
 from tests.unit.training.judges.asked import question
 from training.judges import Judge, JudgeError, Judgement, JudgeSetup, make_judge
 from training.judges.llm_rubric import prompt_for

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
-from tailrace.formats.spec.schema_values import (
+from tailrace.formats.schema_values import (
     Rule,
     Violation,
     in_range,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.spec.json_value import is_encodable, json_problems, json_value
+from tailrace.formats.json_value import is_encodable, json_problems, json_value
 from tailrace.formats.wording import digits, quote_hint, shortened, shown
 
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from tailrace.formats.spec.schema import (
+from tailrace.formats.schema import (
     MAX_REPORTED,
     MORE,
     SpecError,

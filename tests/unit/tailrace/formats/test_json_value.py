@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.spec.json_value import (
+from tailrace.formats.json_value import (
     MAX_DEPTH,
     MAX_NUMBER,
     MAX_VALUES,
