@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from services import logs
-from services.domain.errors import TailraceError
+from services.domain.errors import DomainError
 from services.server import ControlPlane
 from services.settings import Settings
 from tailrace.formats.service_url import unchecked_options
@@ -71,7 +71,7 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_CONFIGURATION
-    except (OSError, TailraceError) as error:
+    except (OSError, DomainError) as error:
         _log.error("cannot start", error=str(error))
         return EXIT_UNAVAILABLE
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import structlog
-from google.protobuf import any_pb2, descriptor_pool
-from google.rpc import error_details_pb2, status_pb2
+from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
-from services.domain.errors import DOMAIN, Code, InvalidInput, TailraceError
+from services.domain.errors import Code, DomainError
 from services.domain.lease import parse_token
+from services.error_status import internal_status, status_of
 from services.message_limits import check_message, parse_request
 from services.metrics import Metrics
 from services.runtime.meanwhile import apart
@@ -28,24 +28,6 @@ _log = structlog.get_logger(__name__)
 _PACKAGE = "/tailrace.v1."
 _QUIET = ("Get", "List", "Stream", "Watch", "WorkerHeartbeat", "PublishEvents", "Query", "Read")
 """Methods whose calls are logged at debug level: they change nothing, or come all the time."""
-
-MAX_STATUS_BYTES = 4096
-"""Size of a status with its details. gRPC clients refuse trailers of more than 8 KiB
-(grpc.max_metadata_size), the details travel in base64, and next to them the message once more.
-"""
-
-_MAX_MESSAGE = 1500
-"""Most bytes of a status message and of a violation's description, percent-encoded."""
-
-_MAX_METADATA = 200
-"""Most bytes of a name or value in an error's metadata, percent-encoded."""
-
-_MAX_METADATA_ENTRIES = 4
-
-_MORE_BYTES = 80
-"""Room for how many violations are left out."""
-
-_CUT_BYTES = len("…".encode()) * 3
 
 Continuation = Callable[
     [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
@@ -140,7 +122,7 @@ class CallInterceptor(_Interceptor):
         def message(raw: bytes) -> Any:
             try:
                 return parse_request(raw, known.input_type, deserialize)
-            except TailraceError as error:
+            except DomainError as error:
                 return error
 
         async def messages(raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -170,7 +152,7 @@ class CallInterceptor(_Interceptor):
 
         Raises the error that the request is, and ``LeaseLost``.
         """
-        if isinstance(request, TailraceError):
+        if isinstance(request, DomainError):
             raise request
         lease: str | None = getattr(request, "lease_token", None)
         if lease is not None and lease != known:
@@ -188,7 +170,7 @@ class CallInterceptor(_Interceptor):
         with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):
             try:
                 yield
-            except TailraceError as error:
+            except DomainError as error:
                 code = error.code.name
                 await context.abort_with_status(rpc_status.to_status(status_of(error)))
             except (asyncio.CancelledError, GeneratorExit):
@@ -201,7 +183,7 @@ class CallInterceptor(_Interceptor):
                 code = Code.INTERNAL.name
                 error_id = uuid.uuid4().hex[:16]
                 _log.exception("unexpected error", error_id=error_id)
-                await context.abort_with_status(rpc_status.to_status(_internal(error_id)))
+                await context.abort_with_status(rpc_status.to_status(internal_status(error_id)))
                 raise  # not reached: the line above raises
             finally:
                 self._finish(name, code, time.monotonic() - started, stream=stream)
@@ -216,73 +198,6 @@ class CallInterceptor(_Interceptor):
         quiet = name.rpartition("/")[2].startswith(_QUIET) and code in ("OK", "CANCELLED")
         log = _log.debug if quiet else _log.info
         log("call", code=code, seconds=round(seconds, 4))
-
-
-def status_of(error: TailraceError) -> status_pb2.Status:
-    """The google.rpc.Status of an error, with ErrorInfo and, for bad input, BadRequest.
-
-    Texts are shortened so that the trailers stay below what clients take.
-    """
-    metadata = {
-        _cut(name, _MAX_METADATA): _cut(value, _MAX_METADATA)
-        for name, value in list(error.metadata.items())[:_MAX_METADATA_ENTRIES]
-    }
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
-    message = _cut(error.message, _MAX_MESSAGE)
-    status = status_pb2.Status(code=int(error.code), message=message, details=[_packed(info)])
-    if isinstance(error, InvalidInput):
-        status.details.append(_packed(_bad_request(error, MAX_STATUS_BYTES - status.ByteSize())))
-    return status
-
-
-def _bad_request(error: InvalidInput, room: int) -> error_details_pb2.BadRequest:
-    """The violations that fit into so many bytes, and how many more there are."""
-    bad = error_details_pb2.BadRequest()
-    room -= _MORE_BYTES
-    for position, violation in enumerate(error.violations):
-        field, description = _cut(violation.field, 200), _cut(violation.description, _MAX_MESSAGE)
-        bad.field_violations.add(field=field, description=description)
-        if bad.ByteSize() > room:
-            del bad.field_violations[position]
-            left_out = error.total - position
-            more = "field is" if left_out == 1 else "fields are"
-            bad.field_violations.add(description=f"and {left_out} more {more} wrong")
-            break
-    return bad
-
-
-def _cut(text: str, most: int) -> str:
-    """A text that UTF-8 can hold and that takes at most ``most`` bytes once it is percent-encoded.
-
-    gRPC sends a status message so: of a character that is not printable ASCII, each byte takes
-    three.
-    """
-    text = text[: most + 1].encode("utf-8", "replace").decode()
-    size = kept = 0
-    for position, char in enumerate(text):
-        size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode())
-        if size <= most - _CUT_BYTES:
-            kept = position + 1
-        elif size > most:
-            return text[:kept] + "…"
-    return text
-
-
-def _internal(error_id: str) -> status_pb2.Status:
-    info = error_details_pb2.ErrorInfo(
-        reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id}
-    )
-    return status_pb2.Status(
-        code=int(Code.INTERNAL),
-        message=f"a fault of the server; its log says more under error id {error_id}",
-        details=[_packed(info)],
-    )
-
-
-def _packed(message: Any) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
 
 
 def _subject(request: Any) -> dict[str, str]:

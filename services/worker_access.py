@@ -11,7 +11,8 @@ import structlog
 from grpc_status import rpc_status
 
 from services.domain.errors import Unauthenticated
-from services.interceptors import Continuation, status_of
+from services.error_status import status_of
+from services.interceptors import Continuation
 from services.metrics import Metrics
 from tailrace.v1 import stage_pb2
 from tailrace.worker_token import FILE_NAME, VARIABLE, WorkerToken, bearer

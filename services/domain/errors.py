@@ -16,7 +16,8 @@ Unauthenticated        UNAUTHENTICATED       the call does not carry the secret 
 =====================  ====================  =====================================================
 
 Clients see ``google.rpc.Status`` with ``ErrorInfo(reason, domain)``; InvalidInput adds
-``BadRequest``. Whatever is not of this tree reaches clients as INTERNAL with an opaque id.
+``BadRequest``. Errors outside this tree reach clients as INTERNAL with an opaque id. The mapping is
+:mod:`services.error_status`.
 """
 
 # ruff: noqa: N818 - the classes carry the names of the gRPC codes they become
@@ -59,7 +60,7 @@ class Code(enum.IntEnum):
     """The secret is missing or wrong."""
 
 
-class TailraceError(Exception):
+class DomainError(Exception):
     """Base of the tree. ``reason`` is UPPER_SNAKE_CASE and stable, the message is for people."""
 
     code: ClassVar[Code]
@@ -71,7 +72,7 @@ class TailraceError(Exception):
         self.metadata = metadata
 
 
-class InvalidInput(TailraceError):
+class InvalidInput(DomainError):
     """INVALID_ARGUMENT: ``violations`` names every wrong field, by its path in the request."""
 
     code = Code.INVALID_ARGUMENT
@@ -98,25 +99,25 @@ class InvalidInput(TailraceError):
         return cls([Violation(field, description)])
 
 
-class NotFound(TailraceError):
+class NotFound(DomainError):
     """NOT_FOUND: the named thing does not exist (any more)."""
 
     code = Code.NOT_FOUND
 
 
-class AlreadyExists(TailraceError):
+class AlreadyExists(DomainError):
     """ALREADY_EXISTS: the name, or the request id, is taken by something else."""
 
     code = Code.ALREADY_EXISTS
 
 
-class PermissionDenied(TailraceError):
+class PermissionDenied(DomainError):
     """PERMISSION_DENIED: the caller is not who may do this."""
 
     code = Code.PERMISSION_DENIED
 
 
-class FailedPrecondition(TailraceError):
+class FailedPrecondition(DomainError):
     """FAILED_PRECONDITION: the state of the thing does not allow it."""
 
     code = Code.FAILED_PRECONDITION
@@ -131,31 +132,31 @@ class LeaseLost(FailedPrecondition):
         super().__init__("LEASE_LOST", message)
 
 
-class Aborted(TailraceError):
+class Aborted(DomainError):
     """ABORTED: another call got in between; the same call may succeed when tried again."""
 
     code = Code.ABORTED
 
 
-class OutOfRange(TailraceError):
+class OutOfRange(DomainError):
     """OUT_OF_RANGE: an offset lies past the end."""
 
     code = Code.OUT_OF_RANGE
 
 
-class ResourceExhausted(TailraceError):
+class ResourceExhausted(DomainError):
     """RESOURCE_EXHAUSTED: a limit is exceeded."""
 
     code = Code.RESOURCE_EXHAUSTED
 
 
-class Unavailable(TailraceError):
+class Unavailable(DomainError):
     """UNAVAILABLE: not now; the same call may succeed later or at another replica."""
 
     code = Code.UNAVAILABLE
 
 
-class Unauthenticated(TailraceError):
+class Unauthenticated(DomainError):
     """UNAUTHENTICATED: the call does not carry the secret that it needs."""
 
     code = Code.UNAUTHENTICATED

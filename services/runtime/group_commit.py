@@ -7,12 +7,12 @@ import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from services.domain.errors import TailraceError, Unavailable
+from services.domain.errors import DomainError, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-Work = Callable[[Any, Sequence[Item]], Awaitable[Sequence[Result | TailraceError]]]
+Work = Callable[[Any, Sequence[Item]], Awaitable[Sequence[Result | DomainError]]]
 """Does something for each item, in order, in one transaction. An error in place of a result fails
 that item alone; one that it raises fails the transaction."""
 

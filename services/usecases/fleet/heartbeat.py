@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from services.domain.directive import Directive
-from services.domain.errors import InvalidInput, TailraceError
+from services.domain.errors import DomainError, InvalidInput
 from services.domain.lease import parse_token
 from services.domain.run import RunState
 from services.domain.worker import Worker, WorkerState
@@ -73,7 +73,7 @@ async def worker_heartbeat(context: Context, heartbeat: Heartbeat) -> Directives
 
 async def count(
     context: Context, heartbeats: Sequence[Heartbeat]
-) -> list[Directives | TailraceError]:
+) -> list[Directives | DomainError]:
     """Count the heartbeats of several workers in one transaction."""
     async with context.database.write() as conn:
         held = await workers.hold(conn, {beat.worker_id for beat in heartbeats})
@@ -96,7 +96,7 @@ async def count(
 
 def _answer(
     beat: Heartbeat, held: Mapping[str, Worker], alive: Mapping[str, RunState]
-) -> Directives | TailraceError:
+) -> Directives | DomainError:
     worker = held.get(beat.worker_id)
     if worker is None:
         return unknown_worker(beat.worker_id)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.errors import AlreadyExists, TailraceError, Unavailable
+from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.runtime.meanwhile import meanwhile
@@ -74,9 +74,9 @@ class _RepeatedError(Exception):
     """One of the calls may have been made before: its request id has to be looked up first."""
 
 
-Outcomes = dict[Submission, RunView | TailraceError]
+Outcomes = dict[Submission, RunView | DomainError]
 
-Response = asyncio.Task[Any] | TailraceError
+Response = asyncio.Task[Any] | DomainError
 """What ``respond`` makes of a run; it is at it."""
 
 
@@ -118,8 +118,8 @@ async def _accept(context: Context, submissions: list[Submission]) -> dict[Submi
     raise Unavailable("REQUEST_BUSY", "the request id is in use by another call: try again")
 
 
-def _response(submission: Submission, outcome: RunView | TailraceError) -> Response:
-    return outcome if isinstance(outcome, TailraceError) else meanwhile(submission.respond, outcome)
+def _response(submission: Submission, outcome: RunView | DomainError) -> Response:
+    return outcome if isinstance(outcome, DomainError) else meanwhile(submission.respond, outcome)
 
 
 async def _store(
@@ -140,7 +140,7 @@ async def _store(
                 outcomes[submission] = await _made_before(conn, submission, request)
             else:
                 plans.append(await _plan(conn, context, submission))
-        except TailraceError as error:
+        except DomainError as error:
             outcomes[submission] = error
     free = await runs.add_all(conn, [(plan.run, plan.submission.spec.labels) for plan in plans])
     for plan in plans:

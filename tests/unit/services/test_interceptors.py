@@ -11,8 +11,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost, TailraceError
-from services.interceptors import MAX_STATUS_BYTES, _subject, status_of
+from services.domain.errors import DomainError, FailedPrecondition, InvalidInput, LeaseLost
+from services.error_status import MAX_STATUS_BYTES, status_of
+from services.interceptors import _subject
 from tailrace.formats.schema import Violation
 from tailrace.v1 import dataset_pb2, run_pb2, stage_pb2
 from tests.unit.services.caller import Caller, failing
@@ -55,7 +56,7 @@ def test_the_log_names_the_run_and_never_a_secret() -> None:
 PRINTABLE = "".join(map(chr, range(ord(" "), ord("~") + 1))).replace("%", "")
 
 
-def trailer_bytes(error: TailraceError) -> int:
+def trailer_bytes(error: DomainError) -> int:
     """What gRPC's limit counts: names, values, and 32 bytes for each (RFC 9113, 6.5.2)."""
     status = rpc_status.to_status(status_of(error))
     assert status.details is not None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.domain.errors import InvalidInput, TailraceError, Unavailable
+from services.domain.errors import DomainError, InvalidInput, Unavailable
 from services.runtime.group_commit import MOST_TOGETHER, Groups
 
 
@@ -17,7 +17,7 @@ class Work:
         self.begun = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def double(self, _: object, items: Sequence[int]) -> list[int | TailraceError]:
+    async def double(self, _: object, items: Sequence[int]) -> list[int | DomainError]:
         self.groups.append(list(items))
         self.begun.set()
         await self.go.wait()
