@@ -21,7 +21,7 @@ from services.storage.rows import outbox, requests, runs, stages
 from services.storage.rows.capacity import Capacity
 from services.usecases.context import Context
 from services.usecases.runs.admission import survey
-from services.usecases.runs.lifecycle import Held
+from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.quota import check_runs
 from services.usecases.runs.resolve import resolve_spec
 from services.usecases.runs.template_clock import with_template_date
@@ -167,9 +167,11 @@ async def _begin(
     outcomes: Outcomes = {}
     for plan in plans:
         if plan.known:
-            held = Held(plan.run, plan.stages)
-            held, _ = await advance(conn, context, held, "its inputs are there", first=True)
-            outcomes[plan.submission] = await view(conn, held.run)
+            locked_run = LockedRun(plan.run, plan.stages)
+            locked_run, _ = await advance(
+                conn, context, locked_run, "its inputs are there", first=True
+            )
+            outcomes[plan.submission] = await view(conn, locked_run.run)
         else:
             outcomes[plan.submission] = view_of_new(plan.run, plan.stages, capacity)
     return outcomes, handed
@@ -213,7 +215,7 @@ async def _plan(conn: AsyncConnection, context: Context, submission: Submission)
     await check_runs(conn, context.settings, submission.project, submission.spec.labels)
     first = planned[0]
     pending = dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
-    key = await stage_key(conn, Held(run, [pending, *planned[1:]]), first)
+    key = await stage_key(conn, LockedRun(run, [pending, *planned[1:]]), first)
     known = await find_result(conn, context.blobs, run, key) is not None
     begun = pending if known else dataclasses.replace(first, cache_key=key)
     return _Plan(submission, run, [begun, *planned[1:]], known)

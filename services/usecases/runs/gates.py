@@ -21,7 +21,7 @@ from services.domain.gate import (
 from services.domain.run import Run, parse_run_name
 from services.domain.stage import Stage
 from services.storage.rows import evaluations, runs, stages
-from services.usecases.runs.lifecycle import Held
+from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.origin import content_uid
 from tailrace.formats.results import ComparisonKind
 from tailrace.formats.schema import parse
@@ -29,10 +29,12 @@ from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 from tailrace.formats.spec.run_spec import StageKind
 
 
-async def check_gates(conn: AsyncConnection, held: Held) -> list[dict[str, Any]]:
+async def check_gates(conn: AsyncConnection, locked_run: LockedRun) -> list[dict[str, Any]]:
     """What becomes of each gate of a run whose stages have results; plain data as in the API."""
-    gates = [parse(GateSpec, each, "gate") for each in held.run.resolved_spec.get("gates", [])]
-    return [await _check(conn, held, gate) for gate in gates]
+    gates = [
+        parse(GateSpec, each, "gate") for each in locked_run.run.resolved_spec.get("gates", [])
+    ]
+    return [await _check(conn, locked_run, gate) for gate in gates]
 
 
 async def scores_of(conn: AsyncConnection, run: Run) -> dict[Judged, ItemScores]:
@@ -42,32 +44,32 @@ async def scores_of(conn: AsyncConnection, run: Run) -> dict[Judged, ItemScores]
     return await asyncio.to_thread(item_scores, rows)
 
 
-async def _check(conn: AsyncConnection, held: Held, gate: GateSpec) -> dict[str, Any]:
+async def _check(conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec) -> dict[str, Any]:
     result: dict[str, Any] = {"name": gate.name}
     if gate.baseline is not None:
         result["baseline"] = gate.baseline
     try:
-        outcome, reason = await _judge(conn, held, gate, result)
+        outcome, reason = await _judge(conn, locked_run, gate, result)
     except (MissingValueError, ResourceExhausted) as error:
         outcome, reason = GateOutcome.ERROR, str(error)
     return result | {"outcome": outcome.value, "reason": reason}
 
 
 async def _judge(
-    conn: AsyncConnection, held: Held, gate: GateSpec, result: dict[str, Any]
+    conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec, result: dict[str, Any]
 ) -> tuple[GateOutcome, str]:
     """The gate's outcome; what was measured on the way goes into ``result``."""
-    results = _results(held.stages)
+    results = _results(locked_run.stages)
     value = measure(gate, results, "the run")
     result["value"] = value.value
     baseline = paired = None
     if gate.baseline is not None:
-        other = await runs.get(conn, held.run.project, parse_run_name(gate.baseline))
+        other = await runs.get(conn, locked_run.run.project, parse_run_name(gate.baseline))
         theirs = _results(await stages.of_run(conn, other.uid))
         baseline = measure(gate, theirs, gate.baseline)
         result["baseline_value"] = baseline.value
         if gate.not_significantly_worse is not None:
-            paired = await _paired(conn, held.run, other, gate)
+            paired = await _paired(conn, locked_run.run, other, gate)
     elif gate.metric is GateMetric.LIFT and gate.not_significantly_worse is not None:
         paired = lift_of(gate, results, "the run")
     return judged_gate(gate, value, baseline, paired)

@@ -31,7 +31,7 @@ from services.usecases.context import Context
 
 
 @dataclass(frozen=True)
-class Held:
+class LockedRun:
     """A run and its stages under the transaction's lock, as they are after each move."""
 
     run: Run
@@ -41,17 +41,17 @@ class Held:
         """The stage with this id."""
         return next((stage for stage in self.stages if stage.stage_id == stage_id), None)
 
-    def with_(self, moved: Stage, run: Run) -> Held:
+    def with_(self, moved: Stage, run: Run) -> LockedRun:
         """The run as it now is, and one of its stages."""
-        stages = [moved if each.stage_id == moved.stage_id else each for each in self.stages]
-        return Held(run, stages)
+        stages = [moved if stage.stage_id == moved.stage_id else stage for stage in self.stages]
+        return LockedRun(run, stages)
 
 
 @dataclass(frozen=True)
-class Leased:
+class OpenLease:
     """What a lease token leads to; ``attempt`` may have ended."""
 
-    held: Held
+    locked_run: LockedRun
     stage: Stage
     attempt: Attempt
 
@@ -61,35 +61,44 @@ class Leased:
             raise LeaseLost
 
 
-async def hold(conn: AsyncConnection, run_uid: str) -> Held | None:
+async def lock_run(conn: AsyncConnection, run_uid: str) -> LockedRun | None:
     """Lock a run and its stages."""
     found = await whole.hold(conn, run_uid)
-    return None if found is None else Held(*found)
+    return None if found is None else LockedRun(*found)
 
 
-async def hold_for(
+async def lock_named_run(conn: AsyncConnection, project: str, run_id: str) -> LockedRun:
+    """Lock the run that an id or a uid names, and its stages. Raises ``NotFound``."""
+    run = await runs.get(conn, project, run_id)
+    locked_run = await lock_run(conn, run.uid)
+    if locked_run is None:
+        raise RuntimeError(f"run {run.uid} vanished")
+    return locked_run
+
+
+async def lock_run_for(
     conn: AsyncConnection, run_uid: str, worker_id: str
-) -> tuple[Worker | None, Held | None]:
+) -> tuple[Worker | None, LockedRun | None]:
     """Lock a run and its stages; with the worker that asks, if it is known."""
     worker, found = await whole.hold_for(conn, run_uid, worker_id)
-    return worker, None if found is None else Held(*found)
+    return worker, None if found is None else LockedRun(*found)
 
 
-async def open_lease(conn: AsyncConnection, token: str) -> Leased:
+async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
     """Lock the run that a lease token belongs to.
 
     Raises :class:`LeaseLost` for a token that never was this attempt's; whether the attempt still
     runs is for the caller to see.
     """
     lease = parse_token(token)
-    held = None if lease is None else await hold(conn, lease.task_id.run_uid)
-    if lease is None or held is None:
+    locked_run = None if lease is None else await lock_run(conn, lease.task_id.run_uid)
+    if lease is None or locked_run is None:
         raise LeaseLost
     attempt = await attempts.get(conn, lease.task_id)
-    stage = held.stage(lease.task_id.stage)
+    stage = locked_run.stage(lease.task_id.stage)
     if attempt is None or stage is None or not lease.opens(attempt.lease_digest):
         raise LeaseLost
-    return Leased(held, stage, attempt)
+    return OpenLease(locked_run, stage, attempt)
 
 
 async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
@@ -110,88 +119,93 @@ async def require_lease(context: Context, token: str) -> None:
 
 
 async def move_stage(
-    conn: AsyncConnection, held: Held, stage: Stage, to: StageState, reason: str, **columns: Any
-) -> Held:
+    conn: AsyncConnection,
+    locked_run: LockedRun,
+    stage: Stage,
+    to: StageState,
+    reason: str,
+    **columns: Any,
+) -> LockedRun:
     """Change a stage's state; other columns along with it."""
     moved = await stages.move(conn, stage, to, **columns)
     change = history.Change(stage.stage_id, stage.state, to)
-    return held.with_(moved, await runs.record_stage(conn, held.run, change, reason))
+    return locked_run.with_(moved, await runs.record_stage(conn, locked_run.run, change, reason))
 
 
 async def begin_stage(
-    conn: AsyncConnection, held: Held, stage: Stage, reason: str, now: datetime
-) -> Held:
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, reason: str, now: datetime
+) -> LockedRun:
     """Set a stage RUNNING, and with it the run where this is its first."""
     columns = {"start_time": stage.start_time or now, "progress": None, "error": None}
-    if held.run.state is not RunState.QUEUED:
-        return await move_stage(conn, held, stage, StageState.RUNNING, reason, **columns)
+    if locked_run.run.state is not RunState.QUEUED:
+        return await move_stage(conn, locked_run, stage, StageState.RUNNING, reason, **columns)
     moved = await stages.move(conn, stage, StageState.RUNNING, **columns)
     change = history.Change(stage.stage_id, stage.state, StageState.RUNNING)
-    started = held.run.start_time or now
+    started = locked_run.run.start_time or now
     run = await runs.move(
-        conn, held.run, RunState.RUNNING, reason, after=change, start_time=started
+        conn, locked_run.run, RunState.RUNNING, reason, after=change, start_time=started
     )
-    return held.with_(moved, run)
+    return locked_run.with_(moved, run)
 
 
 async def move_run(
-    conn: AsyncConnection, held: Held, to: RunState, reason: str, **columns: Any
-) -> Held:
+    conn: AsyncConnection, locked_run: LockedRun, to: RunState, reason: str, **columns: Any
+) -> LockedRun:
     """Change the run's state; other columns along with it."""
-    return replace(held, run=await runs.move(conn, held.run, to, reason, **columns))
+    return replace(locked_run, run=await runs.move(conn, locked_run.run, to, reason, **columns))
 
 
 async def queue_stage(
     conn: AsyncConnection,
-    held: Held,
+    locked_run: LockedRun,
     stage: Stage,
     reason: str,
     *,
     delay: float = 0.0,
     first: bool = False,
     **columns: Any,
-) -> Held:
+) -> LockedRun:
     """Queue a stage's current attempt, to be published after ``delay`` seconds."""
     now = utc_now()
     columns = {"queue_time": stage.queue_time or now, "end_time": None, **columns}
-    held = await move_stage(conn, held, stage, StageState.QUEUED, reason, **columns)
-    queued = held.stage(stage.stage_id)
+    locked_run = await move_stage(conn, locked_run, stage, StageState.QUEUED, reason, **columns)
+    queued = locked_run.stage(stage.stage_id)
     if queued is None:
         raise RuntimeError(f"stage {stage.task_id} vanished under the lock")
     due = now + timedelta(seconds=delay)
-    await outbox.add_all(conn, [outbox.Row(held.run.project, queued, due, first=first)])
-    return held
+    await outbox.add_all(conn, [outbox.Row(locked_run.run.project, queued, due, first=first)])
+    return locked_run
 
 
-async def end_cancelled(conn: AsyncConnection, held: Held, reason: str) -> Held:
+async def end_cancelled(conn: AsyncConnection, locked_run: LockedRun, reason: str) -> LockedRun:
     """End the run CANCELLED with all stages that have no result yet; drop what was queued."""
     now = utc_now()
-    for stage in held.stages:
+    for stage in locked_run.stages:
         if stage.state not in STAGE_DONE:
-            held = await move_stage(
-                conn, held, stage, StageState.CANCELLED, reason, end_time=now, progress=None
+            locked_run = await move_stage(
+                conn, locked_run, stage, StageState.CANCELLED, reason, end_time=now, progress=None
             )
-    await outbox.remove(conn, held.run.uid)
-    return await move_run(conn, held, RunState.CANCELLED, reason, end_time=now)
+    await outbox.remove(conn, locked_run.run.uid)
+    return await move_run(conn, locked_run, RunState.CANCELLED, reason, end_time=now)
 
 
 async def after_failure(
-    conn: AsyncConnection, held: Held, stage: Stage, error: StageError
-) -> tuple[Held, bool]:
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, error: StageError
+) -> tuple[LockedRun, bool]:
     """What follows an attempt that counts as failed; whether another attempt is due.
 
     While the run is CANCELLING it ends CANCELLED; otherwise another attempt is queued after the
     policy's backoff, or the stage and the run end FAILED.
     """
-    if held.run.state is RunState.CANCELLING:
-        return await end_cancelled(conn, held, f"cancelled; {error.reason}"), False
+    if locked_run.run.state is RunState.CANCELLING:
+        return await end_cancelled(conn, locked_run, f"cancelled; {error.reason}"), False
     failures = stage.failures + 1
     if error.retryable and failures < stage.max_attempts:
-        policy = held.run.resolved_spec["retry"]
+        policy = locked_run.run.resolved_spec["retry"]
         delay = backoff(failures, policy["initial_backoff"], policy["max_backoff"])
-        held = await queue_stage(
+        locked_run = await queue_stage(
             conn,
-            held,
+            locked_run,
             stage,
             f"another attempt after {error.reason}",
             delay=delay,
@@ -200,11 +214,13 @@ async def after_failure(
             error=error,
             progress=None,
         )
-        return held, True
+        return locked_run, True
     now = utc_now()
     failed = {"failures": failures, "error": error, "end_time": now}
-    held = await move_stage(conn, held, stage, StageState.FAILED, error.reason, **failed)
-    held = await move_run(
-        conn, held, RunState.FAILED, f"{stage.stage_id}: {error.reason}", end_time=now
+    locked_run = await move_stage(
+        conn, locked_run, stage, StageState.FAILED, error.reason, **failed
     )
-    return held, False
+    locked_run = await move_run(
+        conn, locked_run, RunState.FAILED, f"{stage.stage_id}: {error.reason}", end_time=now
+    )
+    return locked_run, False

@@ -8,10 +8,16 @@ from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
 from services.runtime.wakeups import OUTBOX
-from services.storage.rows import requests, runs
+from services.storage.rows import requests
 from services.usecases.context import Context
 from services.usecases.runs.create import repeated_request, request_id_violations
-from services.usecases.runs.lifecycle import Held, hold, move_run, move_stage, queue_stage
+from services.usecases.runs.lifecycle import (
+    LockedRun,
+    lock_named_run,
+    move_run,
+    move_stage,
+    queue_stage,
+)
 from services.usecases.runs.view import RunView, view
 from tailrace.formats.canonical import sha256_json
 
@@ -35,39 +41,39 @@ async def retry_run(context: Context, project: str, run_id: str, request_id: str
             repeated = await repeated_request(conn, project, METHOD, request_id, digest)
             if repeated is not None:
                 return await view(conn, repeated)
-        found = await runs.get(conn, project, run_id)
-        held = await hold(conn, found.uid)
-        if held is None:
-            raise RuntimeError(f"run {found.uid} vanished")
-        if held.run.state not in (RunState.FAILED, RunState.CANCELLED):
+        locked_run = await lock_named_run(conn, project, run_id)
+        run = locked_run.run
+        if run.state not in (RunState.FAILED, RunState.CANCELLED):
             raise FailedPrecondition(
                 "RUN_NOT_RETRYABLE",
-                f"{found.name} is {held.run.state}: only FAILED and CANCELLED runs are retried",
+                f"{run.name} is {run.state}: only FAILED and CANCELLED runs are retried",
             )
-        held = await _queue_again(conn, held)
+        locked_run = await _queue_again(conn, locked_run)
         if request_id:
-            request = requests.Request(digest, found.uid)
+            request = requests.Request(digest, run.uid)
             await requests.add_request(conn, project, METHOD, request_id, request)
-        retried = await view(conn, held.run)
-    context.wakeups.wake(OUTBOX, found.uid)
+        retried = await view(conn, locked_run.run)
+    context.wakeups.wake(OUTBOX, run.uid)
     return retried
 
 
-async def _queue_again(conn: AsyncConnection, held: Held) -> Held:
-    stage = next_unfinished(held.stages)
+async def _queue_again(conn: AsyncConnection, locked_run: LockedRun) -> LockedRun:
+    stage = next_unfinished(locked_run.stages)
     if stage is None:
         # Cancelled while its last stage completed: every result is there.
         raise FailedPrecondition(
-            "RUN_NOT_RETRYABLE", f"{held.run.name} has every result: nothing to run again"
+            "RUN_NOT_RETRYABLE", f"{locked_run.run.name} has every result: nothing to run again"
         )
-    held = await move_run(conn, held, RunState.QUEUED, _REASON, end_time=None)
-    for later in held.stages:
+    locked_run = await move_run(conn, locked_run, RunState.QUEUED, _REASON, end_time=None)
+    for later in locked_run.stages:
         if later.ordinal > stage.ordinal and later.state is StageState.CANCELLED:
-            held = await move_stage(conn, held, later, StageState.PENDING, _REASON, end_time=None)
-    more = held.run.resolved_spec["retry"]["max_attempts"]
+            locked_run = await move_stage(
+                conn, locked_run, later, StageState.PENDING, _REASON, end_time=None
+            )
+    more = locked_run.run.resolved_spec["retry"]["max_attempts"]
     return await queue_stage(
         conn,
-        held,
+        locked_run,
         stage,
         _REASON,
         first=True,

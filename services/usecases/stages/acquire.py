@@ -33,7 +33,7 @@ from services.runtime.meanwhile import meanwhile
 from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts, outbox
 from services.usecases.context import Context
-from services.usecases.runs.lifecycle import Held, begin_stage, hold_for
+from services.usecases.runs.lifecycle import LockedRun, begin_stage, lock_run_for
 from services.usecases.stages.inputs import Inputs, stage_inputs
 from tailrace.formats.dispatch import TaskId
 
@@ -97,12 +97,12 @@ async def acquire_stage(
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
         raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
     async with context.database.write() as conn:
-        worker, held = await hold_for(conn, command.task_id.run_uid, command.worker_id)
+        worker, locked_run = await lock_run_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
         if not worker.opens(command.secret):
             raise foreign_worker(command.worker_id)
-        answer = await _answer(conn, held, command, worker)
+        answer = await _answer(conn, locked_run, command, worker)
         response = meanwhile(respond, answer)
     if isinstance(answer, Order):
         context.wakeups.wake(answer.run.uid)
@@ -124,20 +124,20 @@ def foreign_worker(worker_id: str) -> PermissionDenied:
 
 
 async def _answer(
-    conn: AsyncConnection, held: Held | None, command: Acquire, worker: Worker
+    conn: AsyncConnection, locked_run: LockedRun | None, command: Acquire, worker: Worker
 ) -> Answer:
-    stage = None if held is None else held.stage(command.task_id.stage)
-    if held is None or stage is None:
+    stage = None if locked_run is None else locked_run.stage(command.task_id.stage)
+    if locked_run is None or stage is None:
         return Stop(StopReason.UNKNOWN)
     if stage.attempt != command.task_id.attempt:
         return Stop(StopReason.STALE)
     if stage.state is StageState.RUNNING:
-        return await _repeat(conn, held, stage, command)
-    if held.run.state in (RunState.CANCELLING, RunState.CANCELLED):
+        return await _repeat(conn, locked_run, stage, command)
+    if locked_run.run.state in (RunState.CANCELLING, RunState.CANCELLED):
         begun = await attempts.get(conn, command.task_id) is not None
         return Stop(StopReason.STALE if begun else StopReason.CANCELLED)
     if stage.state in STAGE_DONE:
-        following = successor(held.stages, stage)
+        following = successor(locked_run.stages, stage)
         if following is not None and following.state is StageState.QUEUED:
             return Continue(following.task_id)
         return Stop(StopReason.STALE)
@@ -146,7 +146,7 @@ async def _answer(
     if worker.state is WorkerState.DRAINING:
         return Stop(StopReason.DRAINING)
     await _require_slot(conn, stage, command, worker)
-    return await _grant(conn, held, stage, command)
+    return await _grant(conn, locked_run, stage, command)
 
 
 async def _require_slot(
@@ -172,16 +172,20 @@ async def _require_slot(
             )
 
 
-async def _repeat(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Answer:
+async def _repeat(
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, command: Acquire
+) -> Answer:
     attempt = await attempts.get(conn, command.task_id)
     if attempt is not None and attempt.state is AttemptState.RUNNING:
         token = lease.derive(command.task_id, command.acquire_id, attempt.lease_salt)
         if token.opens(attempt.lease_digest):
-            return await _order(conn, held, stage, token)
+            return await _order(conn, locked_run, stage, token)
     return Stop(StopReason.RUNNING_ELSEWHERE)
 
 
-async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acquire) -> Order:
+async def _grant(
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, command: Acquire
+) -> Order:
     granted = lease.grant(command.task_id, command.acquire_id)
     now = utc_now()
     attempt = Attempt(
@@ -207,20 +211,22 @@ async def _grant(conn: AsyncConnection, held: Held, stage: Stage, command: Acqui
         end_time=None,
     )
     reason = f"attempt {stage.attempt} on {worker_name(command.worker_id)}"
-    held = await begin_stage(conn, held, stage, reason, now)
-    await attempts.add(conn, held.run.project, attempt)
+    locked_run = await begin_stage(conn, locked_run, stage, reason, now)
+    await attempts.add(conn, locked_run.run.project, attempt)
     await outbox.remove(conn, stage.run_uid)
-    return await _order(conn, held, stage, granted.token)
+    return await _order(conn, locked_run, stage, granted.token)
 
 
-async def _order(conn: AsyncConnection, held: Held, stage: Stage, token: LeaseToken) -> Order:
-    run = held.run
-    following = successor(held.stages, stage)
+async def _order(
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, token: LeaseToken
+) -> Order:
+    run = locked_run.run
+    following = successor(locked_run.stages, stage)
     return Order(
         token,
         run,
         stage,
-        await stage_inputs(conn, run, held.stages, stage),
+        await stage_inputs(conn, run, locked_run.stages, stage),
         await _checkpoint(conn, run, stage),
         None if following is None else following.task_id,
     )

@@ -16,7 +16,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.engine.read_cache import once
 from services.storage.rows import artifacts, stages, workers
 from services.storage.rows.stages import Source
-from services.usecases.runs.lifecycle import Held, move_stage
+from services.usecases.runs.lifecycle import LockedRun, move_stage
 from services.usecases.stages.inputs import stage_inputs
 from tailrace.formats import catalog
 from tailrace.formats.spec.run_spec import StageKind
@@ -26,15 +26,15 @@ CANDIDATES = 5
 """Earlier results that are looked at, newest first, for one whose content is still there."""
 
 
-async def stage_key(conn: AsyncConnection, held: Held, stage: Stage) -> str:
+async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) -> str:
     """The key of a stage whose inputs are there; empty where its run wants no cache.
 
     Also empty where a judge's version is not known: no live worker has it, or workers differ.
     """
-    if not held.run.resolved_spec.get("cache", True):
+    if not locked_run.run.resolved_spec.get("cache", True):
         return ""
     judging = stage.kind is StageKind.JUDGE
-    return await _key(conn, held, stage, await once(conn, _judge_versions) if judging else {})
+    return await _key(conn, locked_run, stage, await once(conn, _judge_versions) if judging else {})
 
 
 async def find_result(
@@ -66,11 +66,11 @@ def _told_date(stage: Stage) -> str | None:
 
 
 async def reuse(
-    conn: AsyncConnection, held: Held, stage: Stage, found: tuple[Source, list[Artifact]]
-) -> Held:
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, found: tuple[Source, list[Artifact]]
+) -> LockedRun:
     """Give a stage that never ran an earlier stage's result."""
     source, made = found
-    run = held.run
+    run = locked_run.run
     producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
     for artifact in made:
         await artifacts.record(
@@ -79,7 +79,7 @@ async def reuse(
     name = f"{run_name(source.run_id)}/stages/{source.stage.stage_id}"
     return await move_stage(
         conn,
-        held,
+        locked_run,
         stage,
         StageState.SKIPPED,
         f"same inputs as {name}",
@@ -92,7 +92,11 @@ async def reuse(
 
 
 async def kept_key(
-    conn: AsyncConnection, held: Held, stage: Stage, attempt: Attempt, result: dict[str, Any]
+    conn: AsyncConnection,
+    locked_run: LockedRun,
+    stage: Stage,
+    attempt: Attempt,
+    result: dict[str, Any],
 ) -> str:
     """The key under which a result may be reused; empty where it is not what the key says.
 
@@ -112,20 +116,22 @@ async def kept_key(
     built_in = {name: stated.get(name, version) for name, version in catalog.JUDGES.items()}
     # Other judges go by the package that brings them, as workers tell it: it may have changed
     # between the queueing, when the key was made, and now.
-    made = await _key(conn, held, stage, worker.judges | built_in)
+    made = await _key(conn, locked_run, stage, worker.judges | built_in)
     return stage.cache_key if made == stage.cache_key else ""
 
 
-async def _key(conn: AsyncConnection, held: Held, stage: Stage, versions: Mapping[str, str]) -> str:
+async def _key(
+    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, versions: Mapping[str, str]
+) -> str:
     """The key of a stage with judges of these versions; empty where one that it needs has none."""
-    spec = held.run.resolved_spec
+    spec = locked_run.run.resolved_spec
     judges: dict[str, str] = {}
     if stage.kind is StageKind.JUDGE:
         names = [judge["name"] for judge in spec["judges"]]
         judges = {name: versions[name] for name in names if name in versions}
         if len(judges) < len(names):
             return ""
-    inputs = await stage_inputs(conn, held.run, held.stages, stage)
+    inputs = await stage_inputs(conn, locked_run.run, locked_run.stages, stage)
     return cache_key(stage.kind, spec, inputs.digests(), judges)
 
 

@@ -18,7 +18,7 @@ from services.storage.rows import artifacts, attempts
 from services.usecases.content.artifacts import checked_listing
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import (
-    Leased,
+    OpenLease,
     end_cancelled,
     move_stage,
     open_lease,
@@ -77,19 +77,19 @@ async def complete_stage(context: Context, report: Completion) -> bool:
         for i, made in enumerate(report.artifacts)
     ]
     async with context.database.write() as conn:
-        leased = await open_lease(conn, report.token)
-        if leased.attempt.state is AttemptState.SUCCEEDED:
-            return bool((leased.attempt.answer or {})["continue"])
-        leased.require_alive()
-        _check(report, leased.stage.kind)
-        if report.last_event_sequence > leased.attempt.last_event:
+        lease = await open_lease(conn, report.token)
+        if lease.attempt.state is AttemptState.SUCCEEDED:
+            return bool((lease.attempt.answer or {})["continue"])
+        lease.require_alive()
+        _check(report, lease.stage.kind)
+        if report.last_event_sequence > lease.attempt.last_event:
             raise FailedPrecondition(
                 "EVENTS_MISSING",
-                f"events are stored up to {leased.attempt.last_event}, not "
+                f"events are stored up to {lease.attempt.last_event}, not "
                 f"{report.last_event_sequence}: publish the rest first",
             )
-        proceed = await _complete(conn, context, leased, report, listings)
-    context.wakeups.wake(OUTBOX, leased.held.run.uid)
+        proceed = await _complete(conn, context, lease, report, listings)
+    context.wakeups.wake(OUTBOX, lease.locked_run.run.uid)
     return proceed
 
 
@@ -107,26 +107,28 @@ def _check(report: Completion, kind: StageKind) -> None:
 async def _complete(
     conn: AsyncConnection,
     context: Context,
-    leased: Leased,
+    lease: OpenLease,
     report: Completion,
     listings: list[tuple[ArtifactKind, Listing]],
 ) -> bool:
-    held, stage, attempt = leased.held, leased.stage, leased.attempt
-    run = held.run
+    locked_run, stage, attempt = lease.locked_run, lease.stage, lease.attempt
+    run = locked_run.run
     producer = Producer(run.uid, run.run_id, stage.stage_id, attempt.number)
     for kind, listing in listings:
         await artifacts.record(conn, run.project, listing, kind, producer=producer)
     now = utc_now()
-    key = await kept_key(conn, held, stage, attempt, report.result)
+    key = await kept_key(conn, locked_run, stage, attempt, report.result)
     done = {"result": report.result, "error": None, "end_time": now, "cache_key": key}
-    held = await move_stage(conn, held, stage, StageState.SUCCEEDED, "completed", **done)
-    if held.run.state is RunState.CANCELLING:
-        held, proceed = await end_cancelled(conn, held, "cancelled"), False
+    locked_run = await move_stage(
+        conn, locked_run, stage, StageState.SUCCEEDED, "completed", **done
+    )
+    if locked_run.run.state is RunState.CANCELLING:
+        locked_run, proceed = await end_cancelled(conn, locked_run, "cancelled"), False
     else:
-        held, proceed = await advance(
+        locked_run, proceed = await advance(
             conn,
             context,
-            held,
+            locked_run,
             "its inputs are there",
             successor_task_id=report.successor_task_id,
         )

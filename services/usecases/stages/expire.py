@@ -9,7 +9,7 @@ from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
-from services.usecases.runs.lifecycle import after_failure, hold
+from services.usecases.runs.lifecycle import after_failure, lock_run
 from tailrace.formats.dispatch import TaskId
 
 
@@ -27,9 +27,9 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
         retryable=True,
     )
     async with context.database.write() as conn:
-        held = await hold(conn, seen.run_uid)
-        stage = None if held is None else held.stage(seen.stage_id)
-        if held is None or stage is None:
+        locked_run = await lock_run(conn, seen.run_uid)
+        stage = None if locked_run is None else locked_run.stage(seen.stage_id)
+        if locked_run is None or stage is None:
             return False
         ended = await attempts.end(
             conn, seen, AttemptState.EXPIRED, unbeaten=True, error=error, end_time=utc_now()
@@ -38,7 +38,7 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
             return False
         if stage.state is not StageState.RUNNING or stage.attempt != seen.number:
             raise RuntimeError(f"attempt {seen.number} of {stage.task_id} ran beside its stage")
-        await after_failure(conn, held, stage, error)
+        await after_failure(conn, locked_run, stage, error)
     context.notices.attempt_failed(
         TaskId(seen.run_uid, seen.stage_id, seen.number),
         stage.kind,

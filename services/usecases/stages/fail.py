@@ -16,20 +16,20 @@ async def fail_stage(context: Context, token: str, error: StageError) -> bool:
     Repeating it gives the same answer. Raises ``LeaseLost``.
     """
     async with context.database.write() as conn:
-        leased = await open_lease(conn, token)
-        if leased.attempt.state is AttemptState.FAILED:
-            return bool((leased.attempt.answer or {})["will_retry"])
-        leased.require_alive()
-        held, will_retry = await after_failure(conn, leased.held, leased.stage, error)
+        lease = await open_lease(conn, token)
+        if lease.attempt.state is AttemptState.FAILED:
+            return bool((lease.attempt.answer or {})["will_retry"])
+        lease.require_alive()
+        locked_run, will_retry = await after_failure(conn, lease.locked_run, lease.stage, error)
         ended = await attempts.end(
             conn,
-            leased.attempt,
+            lease.attempt,
             AttemptState.FAILED,
             error=error,
             end_time=utc_now(),
             answer={"will_retry": will_retry},
         )
         if not ended:
-            raise RuntimeError(f"attempt {leased.stage.task_id} ended under the lock")
-    context.wakeups.wake(OUTBOX, held.run.uid)
+            raise RuntimeError(f"attempt {lease.stage.task_id} ended under the lock")
+    context.wakeups.wake(OUTBOX, locked_run.run.uid)
     return will_retry

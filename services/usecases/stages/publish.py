@@ -24,7 +24,7 @@ from services.domain.stage import Progress
 from services.storage.rows import artifacts, attempts, evaluations, logs, runs, stages
 from services.usecases.content.artifacts import checked_listing
 from services.usecases.context import Context
-from services.usecases.runs.lifecycle import Leased, open_lease, peek_lease
+from services.usecases.runs.lifecycle import OpenLease, open_lease, peek_lease
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import MAX_EVENTS
 from tailrace.formats.stage_protocol import ArtifactKind
@@ -77,15 +77,15 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
         raise InvalidInput.field("first_sequence", "counts from 1")
     listings = await _listings(context, batch)
     async with context.database.write() as conn:
-        leased = await open_lease(conn, batch.token)
-        leased.require_alive()
-        stored = leased.attempt.last_event
+        lease = await open_lease(conn, batch.token)
+        lease.require_alive()
+        stored = lease.attempt.last_event
         fresh = list(batch.events[max(0, stored + 1 - batch.first_sequence) :])
         if fresh and batch.first_sequence <= stored + 1:
-            await _store(conn, leased, fresh, listings)
+            await _store(conn, lease, fresh, listings)
             stored += len(fresh)
-    context.wakeups.wake(leased.held.run.uid)
-    cancelling = leased.held.run.state is RunState.CANCELLING
+    context.wakeups.wake(lease.locked_run.run.uid)
+    cancelling = lease.locked_run.run.state is RunState.CANCELLING
     return Acknowledgement(stored, Directive.CANCEL if cancelling else Directive.CONTINUE)
 
 
@@ -103,9 +103,9 @@ async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
 
 
 async def _store(
-    conn: AsyncConnection, leased: Leased, fresh: list[Event], listings: dict[int, Listing]
+    conn: AsyncConnection, lease: OpenLease, fresh: list[Event], listings: dict[int, Listing]
 ) -> None:
-    attempt, run = leased.attempt, leased.held.run
+    attempt, run = lease.attempt, lease.locked_run.run
     task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
     lines = [event for event in fresh if isinstance(event, LogLine)]
     others = [event for event in fresh if not isinstance(event, LogLine)]
@@ -139,7 +139,7 @@ async def _store(
         changed["checkpoint_step"] = event.step
     progress = [event for event in others if isinstance(event, Progress)]
     if progress:
-        await stages.set_progress(conn, leased.stage, progress[-1])
+        await stages.set_progress(conn, lease.stage, progress[-1])
     if progress or saved:
         await runs.touch(conn, run)
     if not await attempts.advance(conn, attempt, **changed):

@@ -26,19 +26,21 @@ async def release_stage(context: Context, token: str, reason: str) -> None:
     if reason not in REASONS:
         raise InvalidInput.field("reason", f"must be one of {', '.join(REASONS)}, not {reason!r}")
     async with context.database.write() as conn:
-        leased = await open_lease(conn, token)
-        if leased.attempt.state in _ENDED:
+        lease = await open_lease(conn, token)
+        if lease.attempt.state in _ENDED:
             return
-        leased.require_alive()
-        held, stage = leased.held, leased.stage
-        if held.run.state is RunState.CANCELLING:
+        lease.require_alive()
+        locked_run, stage = lease.locked_run, lease.stage
+        if locked_run.run.state is RunState.CANCELLING:
             state = AttemptState.CANCELLED
-            held = await end_cancelled(conn, held, "cancelled")
+            locked_run = await end_cancelled(conn, locked_run, "cancelled")
         else:
             state = AttemptState.RELEASED
             why = f"attempt {stage.attempt} was handed back: {reason}"
             number = stage.attempt + 1
-            held = await queue_stage(conn, held, stage, why, attempt=number, progress=None)
-        if not await attempts.end(conn, leased.attempt, state, end_time=utc_now()):
+            locked_run = await queue_stage(
+                conn, locked_run, stage, why, attempt=number, progress=None
+            )
+        if not await attempts.end(conn, lease.attempt, state, end_time=utc_now()):
             raise RuntimeError(f"attempt {stage.task_id} ended under the lock")
-    context.wakeups.wake(OUTBOX, held.run.uid)
+    context.wakeups.wake(OUTBOX, locked_run.run.uid)

@@ -11,7 +11,7 @@ from services.domain.stage import StageState
 from services.storage.engine.columns import utc_now
 from services.storage.rows import whole
 from services.usecases.content import datasets
-from services.usecases.runs.lifecycle import begin_stage, hold
+from services.usecases.runs.lifecycle import begin_stage, lock_run
 from tests.unit.services.driver import PROJECT, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
@@ -29,12 +29,12 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
             return await whole.hold(conn, uid)
 
     async with database.write() as conn:
-        held = await hold(conn, uid)
-        assert held is not None
+        locked_run = await lock_run(conn, uid)
+        assert locked_run is not None
         waiting = asyncio.create_task(wait_for_it())
         await asyncio.wait([waiting], timeout=0.3)
         assert not waiting.done()
-        await begin_stage(conn, held, held.stages[0], "begun", utc_now())
+        await begin_stage(conn, locked_run, locked_run.stages[0], "begun", utc_now())
     found = await waiting
     assert found is not None
     run, (first, *others) = found
