@@ -17,6 +17,7 @@ import stamina
 from google.protobuf.message import Message
 
 from tailrace.errors import FailedPrecondition, TailraceError, from_rpc
+from tailrace.formats.backoff import backoff
 from tailrace.v1 import stage_pb2, stage_pb2_grpc
 from tailrace.worker_token import WorkerToken
 
@@ -213,13 +214,14 @@ class Backoff:
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
-        self._next = _FIRST_WAIT
+        self._failures = 0
 
     def wait(self) -> bool:
-        """Wait once; True when told to stop."""
-        seconds, self._next = self._next, min(self._next * 2, _LONGEST_WAIT)
+        """Wait once; return whether ``stop`` was set."""
+        self._failures += 1
+        seconds = backoff(self._failures, _FIRST_WAIT, _LONGEST_WAIT)
         return self._stop.wait(seconds * random.uniform(1.0, 1.5))  # noqa: S311  # jitter
 
     def reset(self) -> None:
-        """The connection works: begin with short waits again."""
-        self._next = _FIRST_WAIT
+        """Begin with short waits again, because the connection works."""
+        self._failures = 0

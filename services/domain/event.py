@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from services.domain.stage import Progress
-from tailrace.formats.canonical import canonical_json
-from tailrace.formats.digest_chain import chain
+from tailrace.formats.canonical import canonical_json, extend_chain
 from tailrace.formats.limits import MAX_LINE_BYTES
 from tailrace.formats.listing import FileEntry
 
@@ -117,7 +116,7 @@ Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluated
 
 def chain_digest(digest: str, digested: Iterable[bytes]) -> str:
     """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
-    return chain(bytes.fromhex(digest), digested).hex()
+    return extend_chain(bytes.fromhex(digest), digested).hex()
 
 
 def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:

@@ -194,11 +194,6 @@ class Attempt:
     """When it ended."""
 
 
-def backoff(failures: int, initial: float, maximum: float) -> float:
-    """Seconds to wait after the given number of failures: ``initial``, doubling, capped."""
-    return min(maximum, initial * 2.0 ** min(failures - 1, 60))
-
-
 def next_unfinished(stages: list[Stage]) -> Stage | None:
     """The first stage, in order of execution, whose result is not there yet."""
     return next((stage for stage in stages if stage.state not in STAGE_DONE), None)

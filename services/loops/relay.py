@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.adapters.broker import Broker, BrokerError, Chain
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
-from services.domain.stage import STAGE_DONE, Stage, StageState, backoff
+from services.domain.stage import STAGE_DONE, Stage, StageState
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, outbox, stages
@@ -31,6 +31,7 @@ from services.storage.rows.outbox import Entry
 from services.usecases.context import Context
 from services.usecases.runs.admission import limits
 from tailrace.formats import faults
+from tailrace.formats.backoff import backoff
 from tailrace.formats.faults import Moment
 
 _log = structlog.get_logger(__name__)

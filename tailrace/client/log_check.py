@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tailrace.errors import DataLoss
-from tailrace.formats.digest_chain import chain
+from tailrace.formats.canonical import extend_chain
 from tailrace.v1 import run_pb2
 
 
@@ -35,7 +35,7 @@ class LogCheck:
             if line.sequence != seen.lines + 1:
                 raise DataLoss(f"{where}: line {line.sequence} came after line {seen.lines}")
             seen.lines = line.sequence
-        seen.digest = chain(seen.digest, (line.text.encode() for line in batch.lines))
+        seen.digest = extend_chain(seen.digest, (line.text.encode() for line in batch.lines))
         if not batch.HasField("end"):
             return
         if batch.end.line_count != seen.lines:

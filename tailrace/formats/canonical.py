@@ -1,9 +1,10 @@
-"""Canonical JSON: one byte sequence for one value, so that hashes of content are stable."""
+"""Canonical JSON, one byte sequence for each value, and digests that both sides compute."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,13 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def extend_chain(digest: bytes, records: Iterable[bytes]) -> bytes:
+    """Return the digest chain after more records: d = sha256(d ‖ record), d empty at first.
+
+    The chain over an attempt's records shows that none is missing, duplicated or changed.
+    """
+    for record in records:
+        digest = hashlib.sha256(digest + record).digest()
+    return digest

@@ -15,7 +15,7 @@ import tailrace
 from services.storage.engine.database import Database
 from services.storage.rows.attempts import attempts
 from services.storage.rows.outbox import outbox
-from tailrace.formats.digest_chain import chain
+from tailrace.formats.canonical import extend_chain
 from tailrace.v1 import run_pb2
 from tests.chaos.cluster import Cluster
 from tests.integration.specs import stage_states, state
@@ -119,7 +119,7 @@ def _logs(client: tailrace.Client, run: run_pb2.Run, found: Findings) -> None:
         for attempt in stage.attempts:
             key = (stage.id, attempt.number)
             told, end = lines.get(key, []), ends.get(key)
-            digest = chain(b"", (line.encode() for line in told)).hex() if told else ""
+            digest = extend_chain(b"", (line.encode() for line in told)).hex() if told else ""
             if end is None or (end.line_count, end.digest) != (len(told), digest):
                 found.gaps.append(f"{run.name} {key}: {len(told)} lines, digest {digest}, {end}")
             steps = [int(m[1]) for line in told if (m := re.match(r"step +(\d+)/", line))]

@@ -22,12 +22,12 @@ from services.domain.stage import (
     Stage,
     StageError,
     StageState,
-    backoff,
 )
 from services.domain.worker import Worker
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, history, outbox, runs, stages, whole
 from services.usecases.context import Context
+from tailrace.formats.backoff import backoff
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tailrace.cli import exit_codes
 from tailrace.cli.embedded.child import Child
 from tailrace.cli.errors import CommandError
+from tailrace.formats.backoff import backoff
 
 MAX_RESTARTS = 5
 """Restarts in a row, none of which lasted :data:`STANDING_SECONDS`, before the stack gives up."""
@@ -67,7 +68,7 @@ class LocalWorker:
                 f"{self.child.obituary()}\n  it was started {MAX_RESTARTS + 1} times in a row",
                 exit_codes.FAULT,
             )
-        wait = min(_FIRST_WAIT * 2**self._restarts, _MAX_WAIT)
         self._restarts += 1
+        wait = backoff(self._restarts, _FIRST_WAIT, _MAX_WAIT)
         self._due = now + wait
         return f"{self.child.obituary()}\n  it is started again in {wait:.0f} s"

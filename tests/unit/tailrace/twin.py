@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from tailrace.client.call import resource
-from tailrace.formats.digest_chain import chain
+from tailrace.formats.canonical import extend_chain
 from tailrace.formats.listing import FileEntry, listing_digest
 from tailrace.v1 import (
     artifact_pb2,
@@ -184,7 +184,7 @@ class Runs(run_pb2_grpc.RunServiceServicer):
             cursor = str(len(self.log))
             recorded = self.recorded or self.log
             end = run_pb2.LogEnd(line_count=len(recorded))
-            end.digest = chain(b"", (text.encode() for text in recorded)).hex()
+            end.digest = extend_chain(b"", (text.encode() for text in recorded)).hex()
             yield run_pb2.StreamLogsResponse(stage="train", attempt=1, cursor=cursor, end=end)
 
         yield from self.faults.stream("StreamLogs", context, batches())

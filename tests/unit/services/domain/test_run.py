@@ -12,7 +12,7 @@ from services.domain.run import (
     new_run_uid,
     parse_run_name,
 )
-from services.domain.stage import STAGE_DONE, STAGE_TRANSITIONS, StageState, backoff
+from services.domain.stage import STAGE_DONE, STAGE_TRANSITIONS, StageState
 from tailrace.formats.dispatch import TaskId
 
 
@@ -56,8 +56,3 @@ def test_names_are_parsed_and_refused() -> None:
         check_run_id("9", "run_id")
     with pytest.raises(InvalidInput, match="form of a uid"):
         check_run_id("a" * 32, "run_id")
-
-
-def test_backoff_doubles_up_to_its_cap() -> None:
-    assert [backoff(n, 1.0, 60.0) for n in (1, 2, 3, 7, 10_000)] == [1.0, 2.0, 4.0, 60.0, 60.0]
-    assert backoff(5, 0.0, 60.0) == 0.0
