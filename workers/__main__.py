@@ -30,7 +30,7 @@ from workers.instance import Instance
 from workers.judge_access import JudgeKeysError, read_keys
 from workers.metrics import WorkerMetrics
 from workers.pool.heartbeat import Heartbeat
-from workers.pool.parent_socket import ControlServer
+from workers.pool.parent_socket import ParentSocket
 from workers.semaphores import start_semaphore_tracker
 from workers.settings import Settings
 from workers.task_events import TaskEvents, TaskEventSender
@@ -84,13 +84,13 @@ def _serve(
     workspace: Workspace,
 ) -> int:
     events = TaskEvents()
-    server = ControlServer(workspace.folder, memory, workspace.clear_slot, events.put)
+    parent_socket = ParentSocket(workspace.folder, memory, workspace.clear_slot, events.put)
     link = BrokerLink()
     try:
-        _serve_metrics(settings, WorkerMetrics(len(slots), server, link), events)
-        heartbeat = Heartbeat(settings, instance_id, slots, server, link, _take_no_more)
+        _serve_metrics(settings, WorkerMetrics(len(slots), parent_socket, link), events)
+        heartbeat = Heartbeat(settings, instance_id, slots, parent_socket, link, _take_no_more)
     except (WorkerTokenError, OSError) as error:
-        server.close()
+        parent_socket.close()
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
@@ -98,7 +98,7 @@ def _serve(
             return os.EX_OK
         status = os.EX_OK
         if heartbeat.refusal is None:
-            status = _consume(settings, slots, server, events, link)
+            status = _consume(settings, slots, parent_socket, events, link)
         if heartbeat.refusal is not None:
             _log.error("the control plane refuses this worker", error=str(heartbeat.refusal))
             no_access = isinstance(heartbeat.refusal, Unauthenticated)
@@ -106,7 +106,7 @@ def _serve(
         return status
     finally:
         heartbeat.close()
-        server.close()
+        parent_socket.close()
 
 
 def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvents) -> None:
@@ -139,17 +139,17 @@ def _decided(heartbeat: Heartbeat) -> bool:
 def _consume(
     settings: Settings,
     slots: list[Slot],
-    server: ControlServer,
+    parent_socket: ParentSocket,
     events: TaskEvents,
     link: BrokerLink,
 ) -> int:
     """Run Celery's worker in this process until it has shut down; returns its exit status."""
-    app = make_app(settings, str(server.path))
+    app = make_app(settings, str(parent_socket.path))
     app.steps["consumer"].add(TaskEventSender)
     node = node_name(settings.worker_name)
 
     def drain(**_: Any) -> None:
-        server.drain()
+        parent_socket.drain()
 
     signals.worker_shutting_down.connect(drain, weak=False)
     remote_control.restrict()

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from workers.broker_link import BrokerLink
-from workers.pool.parent_socket import ControlServer
+from workers.pool.parent_socket import ParentSocket
 
 ATTEMPT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 3 * 86_400.0)
 """Upper bounds of attempts' durations in seconds."""
@@ -19,12 +19,12 @@ _OUTCOMES = {"task-succeeded": "succeeded", "task-failed": "failed", "task-revok
 class WorkerMetrics:
     """The metrics and the server that shows them."""
 
-    def __init__(self, slots: int, server: ControlServer, link: BrokerLink) -> None:
+    def __init__(self, slots: int, parent_socket: ParentSocket, link: BrokerLink) -> None:
         """Read the gauges whenever they are asked for.
 
         Args:
             slots: Number of the worker's slots.
-            server: Knows leases and quarantines.
+            parent_socket: Knows leases and quarantines.
             link: Knows whether there is a broker connection.
         """
         self.registry = CollectorRegistry()
@@ -38,10 +38,10 @@ class WorkerMetrics:
         )
         gauges = {
             "slots": ("Slots of this worker.", lambda: slots),
-            "busy_slots": ("Slots that run a stage.", lambda: len(server.leases())),
-            "quarantined_slots": ("Slots in quarantine.", lambda: len(server.quarantine())),
+            "busy_slots": ("Slots that run a stage.", lambda: len(parent_socket.leases())),
+            "quarantined_slots": ("Slots in quarantine.", lambda: len(parent_socket.quarantine())),
             "broker_up": ("1 while connected to the broker, else 0.", lambda: not link.problem),
-            "draining": ("1 while the worker shuts down, else 0.", lambda: server.draining),
+            "draining": ("1 while the worker shuts down, else 0.", lambda: parent_socket.draining),
         }
         for name, (text, read) in gauges.items():
             gauge = Gauge(f"tailrace_worker_{name}", text, registry=registry)

@@ -59,7 +59,7 @@ class EventCall(Protocol):
         ...
 
 
-class ControlPlane:
+class StageClient:
     """StageService over one channel. Thread-safe."""
 
     def __init__(self, channel: grpc.Channel, token: WorkerToken) -> None:
@@ -154,7 +154,7 @@ class ControlPlane:
         try:
             return method(request, timeout=CALL_SECONDS, metadata=self._token.metadata())
         except grpc.RpcError as error:
-            raise typed(error) from error
+            raise typed_error(error) from error
 
     def _repeat(
         self,
@@ -189,7 +189,7 @@ class ControlPlane:
         raise AssertionError("stamina ends with a result or an error")
 
 
-def typed(error: grpc.RpcError) -> Exception:
+def typed_error(error: grpc.RpcError) -> Exception:
     """The error of a failed call: :class:`LeaseLostError`, or the SDK's typed error."""
     found = from_rpc(error)
     if isinstance(found, FailedPrecondition) and found.reason == "LEASE_LOST":

@@ -26,11 +26,11 @@ from tailrace.formats.spec.run_spec import RESOURCE_ID, StageKind
 from tailrace.v1 import stage_pb2
 from workers.app import CONFIRM_SECONDS
 from workers.attempt.outcome import worker_fault
-from workers.attempt.report import Conclusion, DeliveryError
-from workers.attempt.run import Attempt
+from workers.attempt.report import Conclusion, ReportRefusedError
+from workers.attempt.run import AttemptRunner
 from workers.attempt.workspace import attempt_folder
-from workers.pool.child import Child
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directives
+from workers.pool.pool_process import PoolProcess
 from workers.stage_client import LeaseLostError
 from workers.task_events import AttemptEvents, Subject, cancelled_in_queue
 
@@ -73,7 +73,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery has no types
         subject = Subject(
             task_id, self.name, finished.request.root_id, finished.request.id, pool, slot=""
         )
-        Child.get(self.app).control.send_event(
+        PoolProcess.get(self.app).socket.send_event(
             subject.event("sent", exchange=options["exchange"], routing_key=options["routing_key"])
         )
 
@@ -82,7 +82,7 @@ class StageTask(Task):  # type: ignore[misc]  # celery has no types
         if self.request.chain and retval.get("confirm"):
             faults.after(Moment.CHAIN)
             try:
-                Child.get(self.app).control_plane.confirm(
+                PoolProcess.get(self.app).stage_client.confirm(
                     retval["confirm"], patience=_CONFIRM_PATIENCE_SECONDS
                 )
             except TailraceError as error:
@@ -103,26 +103,28 @@ def _execute(task: Any, run_uid: str, stage: str, attempt: int) -> dict[str, str
 
 
 def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
-    child = Child.get(task.app)
-    if not child.clean_slot.wait(child.control.quarantine, lambda: child.control.draining):
+    pool_process = PoolProcess.get(task.app)
+    if not pool_process.clean_slot.wait(
+        pool_process.socket.quarantine, lambda: pool_process.socket.draining
+    ):
         # Nothing was acquired: the control plane offers the stage again, perhaps elsewhere.
-        _log.error("the slot is not clean", slot=child.slot.id)
+        _log.error("the slot is not clean", slot=pool_process.slot.id)
         return _stop(task, "SLOT_QUARANTINED")
     request = stage_pb2.AcquireStageRequest(
         run_uid=task_id.run_uid,
         stage=task_id.stage,
         attempt=task_id.attempt,
         acquire_id=secrets.token_hex(16),
-        worker=child.settings.resource_name,
-        slot=child.slot.id,
+        worker=pool_process.settings.resource_name,
+        slot=pool_process.slot.id,
     )
     faults.before(Moment.ACQUIRE)
     try:
-        answer = child.control_plane.acquire(
+        answer = pool_process.stage_client.acquire(
             request,
-            secret=lambda: child.control.secret,
-            patience=child.settings.acquire_seconds,
-            stop=lambda: child.control.draining,
+            secret=lambda: pool_process.socket.secret,
+            patience=pool_process.settings.acquire_seconds,
+            stop=lambda: pool_process.socket.draining,
         )
     except TailraceError as error:
         # The stage stays QUEUED, or its lease expires: either way it is published again.
@@ -130,13 +132,13 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         return _stop(task, "NO_ANSWER")
     faults.after(Moment.ACQUIRE)
     if answer.HasField("run"):
-        return _run(task, child, task_id, answer.run)
+        return _run(task, pool_process, task_id, answer.run)
     if answer.HasField("continue"):
         # `continue` is a word of Python's own.
         return _continue(task, getattr(answer, "continue").successor_task_id)
     _log.info("nothing to do", reason=answer.stop.reason)
     if answer.stop.reason == _CANCELLED:
-        child.control.send_event(cancelled_in_queue(_subject(task, child, task_id)))
+        pool_process.socket.send_event(cancelled_in_queue(_subject(task, pool_process, task_id)))
     return _stop(task, answer.stop.reason)
 
 
@@ -148,25 +150,27 @@ def _continue(task: Any, successor: str) -> dict[str, str]:
     return {"outcome": "continued", "confirm": successor}
 
 
-def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) -> dict[str, str]:
+def _run(
+    task: Any, pool_process: PoolProcess, task_id: TaskId, order: stage_pb2.StageOrder
+) -> dict[str, str]:
     successor = _successor(task)
     directives = Directives()
-    with child.clean_slot.used(), child.control.lease(order.lease_token, directives):
-        _log.info("stage acquired", run=order.run, slot=child.slot.id)
-        subject = _subject(task, child, task_id, order.run)
-        events = AttemptEvents(subject, child.control.send_event)
+    with pool_process.clean_slot.in_use(), pool_process.socket.lease(order.lease_token, directives):
+        _log.info("stage acquired", run=order.run, slot=pool_process.slot.id)
+        subject = _subject(task, pool_process, task_id, order.run)
+        events = AttemptEvents(subject, pool_process.socket.send_event)
         try:
-            with attempt_folder(child.workspace, child.slot.id, task_id) as folder:
-                attempt = Attempt(child.means, task_id, order, directives, folder)
+            with attempt_folder(pool_process.workspace, pool_process.slot.id, task_id) as folder:
+                attempt = AttemptRunner(pool_process.resources, task_id, order, directives, folder)
                 conclusion = attempt.run(successor)
-        except DeliveryError as error:
+        except ReportRefusedError as error:
             _log.error("the control plane took no report", error=str(error))
             conclusion = Conclusion("undelivered")
         except OSError as error:
             _log.exception("the attempt has no place on this worker")
-            conclusion = _report_unfit(child, order, directives, error)
+            conclusion = _report_unfit(pool_process, order, directives, error)
     _log.info("stage ended", outcome=conclusion.outcome, detail=conclusion.detail)
-    lost = conclusion.outcome == "abandoned" and directives.wish is Wish.LOST
+    lost = conclusion.outcome == "abandoned" and directives.lease_lost
     events.end(Conclusion("failed", detail="LEASE_LOST") if lost else conclusion)
     if conclusion.chain_goes_on:
         task.request.first_publication = successor
@@ -178,14 +182,15 @@ def _run(task: Any, child: Child, task_id: TaskId, order: stage_pb2.StageOrder) 
 
 
 def _report_unfit(
-    child: Child, order: stage_pb2.StageOrder, directives: Directives, error: OSError
+    pool_process: PoolProcess, order: stage_pb2.StageOrder, directives: Directives, error: OSError
 ) -> Conclusion:
     """FailStage for an attempt that could not even begin, as on a full disk."""
     failed = worker_fault(f"the worker cannot keep the attempt's files: {error}")
     request = stage_pb2.FailStageRequest(lease_token=order.lease_token, error=failed.error)
     try:
-        child.control_plane.fail(
-            request, stop=lambda: child.control.draining or directives.wish is Wish.LOST
+        pool_process.stage_client.fail(
+            request,
+            stop=lambda: pool_process.socket.draining or directives.lease_lost,
         )
     except (LeaseLostError, TailraceError) as refusal:
         _log.error("the control plane took no report", error=str(refusal))
@@ -198,7 +203,7 @@ def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
     return {"outcome": outcome, "reason": reason}
 
 
-def _subject(task: Any, child: Child, task_id: TaskId, run: str = "") -> Subject:
+def _subject(task: Any, pool_process: PoolProcess, task_id: TaskId, run: str = "") -> Subject:
     """Return the subject of a delivery's Celery events."""
     request = task.request
     delivery = request.delivery_info or {}
@@ -208,7 +213,7 @@ def _subject(task: Any, child: Child, task_id: TaskId, run: str = "") -> Subject
         request.root_id or task_id.run_uid,
         request.parent_id or "",
         _pool(str(delivery.get("routing_key") or "")),
-        child.slot.id,
+        pool_process.slot.id,
         run,
     )
 

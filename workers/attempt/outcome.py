@@ -11,8 +11,8 @@ import grpc
 
 from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from tailrace.v1 import run_pb2
-from workers.events.pipe_reader import Report
-from workers.pool.directives import Wish
+from workers.events.pipe_reader import StageReport
+from workers.pool.directives import Directive
 from workers.process.memory_limit import Overuse
 from workers.process.supervisor import Ending
 
@@ -69,8 +69,8 @@ _MEMORY = re.compile(
 )
 
 
-def judge(
-    ending: Ending, report: Report, log_tail: Sequence[str], *, fault: str, timeout: float
+def classify_ending(
+    ending: Ending, report: StageReport, log_tail: Sequence[str], *, fault: str, timeout: float
 ) -> Outcome:
     """What became of an attempt.
 
@@ -81,14 +81,14 @@ def judge(
         fault: Why the worker aborted it, if it did.
         timeout: The longest execution in seconds that it was granted.
     """
-    if ending.followed is Wish.LOST:
+    if ending.directive is Directive.LEASE_LOST:
         return Abandoned()
-    if ending.status == 0 and not report.broken and isinstance(report.last, ResultEvent):
+    if ending.status == 0 and not report.violation and isinstance(report.final_event, ResultEvent):
         # It was done before it heard of a cancellation or a timeout.
-        return Succeeded(report.last)
-    if ending.followed in (Wish.RELEASE, Wish.CANCEL):
+        return Succeeded(report.final_event)
+    if ending.directive in (Directive.RELEASE, Directive.CANCEL):
         return Stopped()
-    if ending.followed is Wish.ABORT:
+    if ending.directive is Directive.ABORT:
         return worker_fault(fault, log_tail)
     error = _error_of(ending, report, log_tail, timeout)
     if ending.status < 0:
@@ -127,7 +127,7 @@ def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:
 
 
 def _error_of(
-    ending: Ending, report: Report, log_tail: Sequence[str], timeout: float
+    ending: Ending, report: StageReport, log_tail: Sequence[str], timeout: float
 ) -> run_pb2.StageError:
     if ending.timed_out:
         message = (
@@ -136,22 +136,22 @@ def _error_of(
         return _error("STAGE_TIMEOUT", message, log_tail)
     if ending.overuse is not None:
         return _error("OUT_OF_MEMORY", _overuse(ending.overuse), log_tail)
-    if isinstance(report.last, ErrorEvent):
-        return _own_error(report.last, log_tail)
+    if isinstance(report.final_event, ErrorEvent):
+        return _own_error(report.final_event, log_tail)
     if _out_of_memory(ending, log_tail):
         message = f"the stage process ran out of memory: {_SMALLER}"
         return _error("OUT_OF_MEMORY", message, log_tail)
     if ending.status < 0:
         message = f"the stage process was ended by {_signal_name(ending.status)}"
         return _error("STAGE_KILLED", message, log_tail)
-    if isinstance(report.last, StoppedEvent):
-        sent = "SIGUSR1" if report.last.released else "SIGTERM"
+    if isinstance(report.final_event, StoppedEvent):
+        sent = "SIGUSR1" if report.final_event.released else "SIGTERM"
         message = f"somebody else than the worker stopped the stage process with {sent}"
         error = _error("STAGE_KILLED", message, log_tail)
         error.signal = sent
         return error
-    if report.broken:
-        message = f"the stage process broke its protocol: {report.broken}"
+    if report.violation:
+        message = f"the stage process broke its protocol: {report.violation}"
     elif ending.status == 0:
         message = "the stage process ended without a result"
     else:

@@ -19,11 +19,11 @@ from tailrace.v1 import artifact_pb2, run_pb2, stage_pb2
 from workers.attempt.checkpoints import CheckpointUploader
 from workers.attempt.content import Content, InterruptedTransferError
 from workers.attempt.outcome import Failed, Outcome, Stopped, Succeeded, worker_fault
-from workers.events.messages import result_message
+from workers.events.messages import stage_result
 from workers.events.reporter import Reporter
 from workers.events.spool import Spool
-from workers.pool.directives import Directives, Wish
-from workers.stage_client import ControlPlane, LeaseLostError
+from workers.pool.directives import Directive, Directives
+from workers.stage_client import LeaseLostError, StageClient
 
 _log = structlog.get_logger(__name__)
 
@@ -44,12 +44,12 @@ class Conclusion:
     """The reason of a failure or release."""
 
 
-class DeliveryError(Exception):
+class ReportRefusedError(Exception):
     """The report was refused; the text says why. The lease will expire."""
 
 
 @dataclass(frozen=True)
-class Delivery:
+class AttemptOutputs:
     """What a report is about."""
 
     lease_token: str
@@ -62,64 +62,66 @@ class Delivery:
     """Task id of the chain's next message; empty if there is none."""
 
 
-class Reports:
-    """Reports until there is an answer."""
+class OutcomeReporter:
+    """Reports an outcome until there is an answer."""
 
     def __init__(
         self,
-        control_plane: ControlPlane,
+        stage_client: StageClient,
         content: Content,
         reporter: Reporter,
         checkpoints: CheckpointUploader,
         directives: Directives,
         hopeless: Callable[[], bool],
     ) -> None:
-        """Report with these means.
+        """Report with these resources.
 
         Args:
-            control_plane: Takes the report.
+            stage_client: Takes the report.
             content: Takes the outputs.
             reporter: Sends the events.
             checkpoints: Uploads checkpoints that are still waiting.
             directives: What shall happen to the attempt.
             hopeless: Whether nothing can be reported any more.
         """
-        self._control_plane = control_plane
+        self._stage_client = stage_client
         self._content = content
         self._reporter = reporter
         self._checkpoints = checkpoints
         self._directives = directives
         self._hopeless = hopeless
 
-    def deliver(self, delivery: Delivery, outcome: Outcome) -> Conclusion:
+    def report(self, outputs: AttemptOutputs, outcome: Outcome) -> Conclusion:
         """Report an outcome, however long the control plane is away.
 
         Raises:
-            DeliveryError: The control plane refuses every report for another reason than a lost
-                lease, or the worker's time to shut down is over.
+            ReportRefusedError: The control plane refuses every report, not for a lost lease, or the
+                worker's time to shut down is over.
         """
         try:
             final: Outcome | Conclusion = outcome
             if isinstance(outcome, Succeeded):
-                final = self._complete(delivery, outcome)
+                final = self._complete(outputs, outcome)
             if isinstance(final, Conclusion):
                 return final
-            if isinstance(final, Stopped) and self._directives.wish is not Wish.LOST:
-                return self._release(delivery)
+            if isinstance(final, Stopped) and not self._directives.lease_lost:
+                return self._release(outputs)
             if isinstance(final, Failed):
-                return self._fail(delivery, final.error)
+                return self._fail(outputs, final.error)
         except LeaseLostError:
             self._directives.lose()
         except TailraceError as error:
-            if self._directives.wish is not Wish.LOST:
-                raise DeliveryError(str(error)) from error
+            if not self._directives.lease_lost:
+                raise ReportRefusedError(str(error)) from error
         return Conclusion("abandoned")
 
-    def _complete(self, delivery: Delivery, outcome: Succeeded) -> Conclusion | Stopped | Failed:
+    def _complete(
+        self, outputs: AttemptOutputs, outcome: Succeeded
+    ) -> Conclusion | Stopped | Failed:
         """CompleteStage; another outcome when the outputs cannot be handed over."""
         try:
             artifacts = [
-                self._upload(delivery.output, artifact) for artifact in outcome.result.artifacts
+                self._upload(outputs.output, artifact) for artifact in outcome.result.artifacts
             ]
         except InterruptedTransferError:
             return Stopped()
@@ -128,15 +130,15 @@ class Reports:
         if not self._checkpoints.drain(self._hopeless) or not self._reporter.flush(self._hopeless):
             return self._unsent()
         request = stage_pb2.CompleteStageRequest(
-            lease_token=delivery.lease_token,
-            result=result_message(outcome.result),
+            lease_token=outputs.lease_token,
+            result=stage_result(outcome.result),
             artifacts=artifacts,
-            last_event_sequence=delivery.spool.acknowledged,
-            successor_task_id=delivery.successor,
+            last_event_sequence=outputs.spool.acknowledged,
+            successor_task_id=outputs.successor,
         )
         faults.before(Moment.COMPLETE)
         try:
-            answer = self._control_plane.complete(request, stop=self._hopeless)
+            answer = self._stage_client.complete(request, stop=self._hopeless)
         except TailraceError as error:
             if self._hopeless():
                 raise
@@ -146,36 +148,36 @@ class Reports:
         return Conclusion("succeeded", chain_goes_on=goes_on)
 
     def _unsent(self) -> Stopped | Failed:
-        if self._directives.wish is Wish.ABORT:
+        if self._directives.strongest is Directive.ABORT:
             return worker_fault(self._directives.fault)
         return Stopped()
 
-    def _release(self, delivery: Delivery) -> Conclusion:
+    def _release(self, outputs: AttemptOutputs) -> Conclusion:
         self._checkpoints.drain(self._hopeless)
         self._reporter.flush(self._hopeless)
-        if self._directives.wish is Wish.CANCEL:
+        if self._directives.strongest is Directive.CANCEL:
             reason = "CANCELLED"
         else:
             draining = self._directives.draining_seconds() is not None
             reason = "DRAINED" if draining else "PREEMPTED"
         request = stage_pb2.ReleaseStageRequest(
-            lease_token=delivery.lease_token,
+            lease_token=outputs.lease_token,
             reason=reason,
-            last_event_sequence=delivery.spool.acknowledged,
+            last_event_sequence=outputs.spool.acknowledged,
         )
-        self._control_plane.release(request, stop=self._hopeless)
+        self._stage_client.release(request, stop=self._hopeless)
         return Conclusion("released", detail=reason)
 
-    def _fail(self, delivery: Delivery, error: run_pb2.StageError) -> Conclusion:
+    def _fail(self, outputs: AttemptOutputs, error: run_pb2.StageError) -> Conclusion:
         deadline = time.monotonic() + _FAILED_CHECKPOINT_SECONDS
         self._checkpoints.drain(lambda: time.monotonic() > deadline or self._hopeless())
         self._reporter.flush(self._hopeless)
         request = stage_pb2.FailStageRequest(
-            lease_token=delivery.lease_token,
+            lease_token=outputs.lease_token,
             error=error,
-            last_event_sequence=delivery.spool.acknowledged,
+            last_event_sequence=outputs.spool.acknowledged,
         )
-        answer = self._control_plane.fail(request, stop=self._hopeless)
+        answer = self._stage_client.fail(request, stop=self._hopeless)
         _log.warning(
             "stage failed",
             reason=error.reason,
@@ -190,7 +192,7 @@ class Reports:
             raise ValueError(f"output folder {artifact.path!r} {problem}")
         files = self._content.upload(
             output / artifact.path,
-            lambda: self._directives.wish >= Wish.CANCEL or self._hopeless(),
+            lambda: self._directives.strongest >= Directive.CANCEL or self._hopeless(),
         )
         made = from_mapping(artifact_pb2.Artifact, {"kind": artifact.kind.value})
         made.files.extend(files)

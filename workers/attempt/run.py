@@ -23,21 +23,21 @@ from tailrace.v1 import run_pb2, stage_pb2
 from workers.accelerators import Slot, stage_environment
 from workers.attempt.checkpoints import CheckpointUploader
 from workers.attempt.content import Content, InterruptedTransferError
-from workers.attempt.outcome import Abandoned, Outcome, Stopped, judge, worker_fault
-from workers.attempt.report import Conclusion, Delivery, Reports
-from workers.events.attempt_log import Journal
-from workers.events.pipe_reader import Intake
+from workers.attempt.outcome import Abandoned, Outcome, Stopped, classify_ending, worker_fault
+from workers.attempt.report import AttemptOutputs, Conclusion, OutcomeReporter
+from workers.events.attempt_log import AttemptLog
+from workers.events.pipe_reader import PipeReader
 from workers.events.reporter import Reporter
 from workers.events.spool import Spool, SpoolClosedError
 from workers.instance import FOLDER
 from workers.judge_access import endpoint_access
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directive, Directives
 from workers.process.environment import credential_paths, inherited_environment
-from workers.process.prewarmed import REFILL_SECONDS, Launch, Reserve
+from workers.process.prewarmed import REFILL_SECONDS, Launch, Prewarmer
 from workers.process.stage_process import StageProcess
 from workers.process.supervisor import Supervisor
 from workers.settings import Settings
-from workers.stage_client import ControlPlane
+from workers.stage_client import StageClient
 
 _log = structlog.get_logger(__name__)
 
@@ -46,18 +46,18 @@ _BARE_KINDS = {StageKind.JUDGE}
 
 
 @dataclass(frozen=True)
-class Means:
+class WorkerResources:
     """What a pool process executes attempts with."""
 
     settings: Settings
     """The worker's settings."""
     slot: Slot
     """Its slot."""
-    control_plane: ControlPlane
+    stage_client: StageClient
     """StageService."""
     content: Content
     """The artifact store."""
-    reserve: Reserve
+    prewarmer: Prewarmer
     """The slot's stage process in waiting."""
     memory_bytes: int | None = None
     """Most memory that a stage may use; None for any."""
@@ -101,24 +101,24 @@ class _Plan:
     """What a JUDGE stage reads on its standard input."""
 
 
-class Attempt:
+class AttemptRunner:
     """Executes an order in a folder of its own. Must run in a main thread (StageProcess)."""
 
     def __init__(
         self,
-        means: Means,
+        resources: WorkerResources,
         task: TaskId,
         order: stage_pb2.StageOrder,
         directives: Directives,
         folder: Path,
     ) -> None:
-        self._means = means
+        self._resources = resources
         self._task = task
         self._order = order
         self._directives = directives
         self._folder = folder
-        self._spool = Spool(folder / "spool.db", means.settings.spool_max_bytes)
-        self._journal = Journal(self._spool, means.settings.log_lines_per_second)
+        self._spool = Spool(folder / "spool.db", resources.settings.spool_max_bytes)
+        self._attempt_log = AttemptLog(self._spool, resources.settings.log_lines_per_second)
         self._over = False
 
     def run(self, successor: str) -> Conclusion:
@@ -136,24 +136,26 @@ class Attempt:
             output,
             self._folder / "checkpoints",
             self._spool,
-            lambda made: self._means.content.upload(made, lambda: self._over or self._hopeless()),
+            lambda made: self._resources.content.upload(
+                made, lambda: self._over or self._hopeless()
+            ),
             self._warn,
         )
         reporter = Reporter(
-            self._means.control_plane, self._order.lease_token, self._spool, self._directives
+            self._resources.stage_client, self._order.lease_token, self._spool, self._directives
         )
         try:
             outcome = self._execute(output, checkpoints)
-            delivery = Delivery(self._order.lease_token, output, self._spool, successor)
-            reports = Reports(
-                self._means.control_plane,
-                self._means.content,
+            outputs = AttemptOutputs(self._order.lease_token, output, self._spool, successor)
+            outcome_reporter = OutcomeReporter(
+                self._resources.stage_client,
+                self._resources.content,
                 reporter,
                 checkpoints,
                 self._directives,
                 self._hopeless,
             )
-            return reports.deliver(delivery, outcome)
+            return outcome_reporter.report(outputs, outcome)
         finally:
             self._over = True
             checkpoints.close()
@@ -181,37 +183,37 @@ class Attempt:
     def _start(self, plan: _Plan) -> StageProcess:
         if plan.kind in _BARE_KINDS:
             return plan.launch.start(plan.job, plan.endpoint_access)
-        return self._means.reserve.start(plan.launch, plan.job)
+        return self._resources.prewarmer.start(plan.launch, plan.job)
 
     def _refill(self, plan: _Plan, seconds: float = math.inf) -> None:
         if plan.kind not in _BARE_KINDS and seconds >= REFILL_SECONDS:
-            self._means.reserve.refill(plan.launch)
+            self._resources.prewarmer.refill(plan.launch)
 
     def _supervise(
         self, process: StageProcess, plan: _Plan, checkpoints: CheckpointUploader
     ) -> Outcome:
-        intake = Intake(
-            process, self._spool, self._journal, checkpoints.offer, self._directives.abort
+        reader = PipeReader(
+            process, self._spool, self._attempt_log, checkpoints.offer, self._directives.abort
         )
         timeout = plan.execution.timeout
         ending = Supervisor(
             process,
             self._directives,
             timeout=timeout,
-            grace=self._means.settings.grace_seconds,
-            memory_bytes=self._means.memory_bytes,
+            grace=self._resources.settings.grace_seconds,
+            memory_bytes=self._resources.memory_bytes,
             meanwhile=partial(self._refill, plan),
         ).run()
         self._refill(plan)
         _log.info("stage process ended", status=ending.status, seconds=round(ending.seconds, 3))
-        if not intake.join(self._hopeless):
+        if not reader.join(self._hopeless):
             return Abandoned()
         with contextlib.suppress(SpoolClosedError, OSError):
-            self._journal.close()
-        return judge(
+            self._attempt_log.close()
+        return classify_ending(
             ending,
-            intake.report,
-            self._journal.tail,
+            reader.report,
+            self._attempt_log.tail,
             fault=self._directives.fault,
             timeout=timeout,
         )
@@ -221,17 +223,17 @@ class Attempt:
         order = self._order
         artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
         began = time.monotonic()
-        inputs = self._means.content.inputs(
+        inputs = self._resources.content.inputs(
             artifacts, self._folder / "inputs", self._unwanted, order.named_inputs
         )
         spec = spec_from_proto(order.spec)
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         if kind is StageKind.INFER and self._task.attempt > 1:
             stored = self._folder / "inputs" / "stored_predictions.jsonl"
-            made = self._means.content.stored_predictions(order.run, stored, self._unwanted)
+            made = self._resources.content.stored_predictions(order.run, stored, self._unwanted)
             inputs = dataclasses.replace(inputs, stored_predictions=made)
         execution: StageExecution = getattr(spec.execution, kind.value)
-        launch = self._means.launch(self._threads(execution))
+        launch = self._resources.launch(self._threads(execution))
         job = StageJob(
             run=order.run,
             stage=self._task.stage,
@@ -246,15 +248,17 @@ class Attempt:
         path = self._folder / "job.json"
         path.write_text(encode_job(job), encoding="utf-8")
         _log.info("inputs are in place", seconds=round(time.monotonic() - began, 3))
-        access = endpoint_access(spec, self._means.settings) if kind is StageKind.JUDGE else None
+        access = (
+            endpoint_access(spec, self._resources.settings) if kind is StageKind.JUDGE else None
+        )
         return _Plan(path, kind, execution, launch, access.encode() if access else b"")
 
     def _threads(self, execution: StageExecution) -> int:
-        width = len(self._means.slot.cores)
+        width = len(self._resources.slot.cores)
         if execution.threads > width:
             self._warn(
-                f"{execution.threads} threads are asked for, but slot {self._means.slot.id} has "
-                f"{width} cores: {width} threads are used"
+                f"{execution.threads} threads are asked for, but slot "
+                f"{self._resources.slot.id} has {width} cores: {width} threads are used"
             )
         return min(execution.threads or width, width)
 
@@ -262,19 +266,19 @@ class Attempt:
         _log.warning("attempt", warning=text)
         # Without a spool the worker's own log has to do.
         with contextlib.suppress(SpoolClosedError, OSError):
-            self._journal.write(text, LogLevel.WARNING)
+            self._attempt_log.write(text, LogLevel.WARNING)
 
     def _unwanted(self) -> bool:
         """Whether there is no need to begin any more."""
-        return self._directives.wish > Wish.CONTINUE
+        return self._directives.strongest > Directive.CONTINUE
 
     def _hopeless(self) -> bool:
         """Whether nothing can be reported any more, or the time for it is over."""
         draining = self._directives.draining_seconds()
         if draining is None:
-            return self._directives.wish is Wish.LOST
+            return self._directives.lease_lost
         # A worker that shuts down gives its uploads time, but not to a control plane that is away.
-        settings = self._means.settings
-        away = self._means.control_plane.away_seconds()
+        settings = self._resources.settings
+        away = self._resources.stage_client.away_seconds()
         late = draining > settings.drain_seconds or away > settings.grace_seconds
-        return late or self._directives.wish is Wish.LOST
+        return late or self._directives.lease_lost

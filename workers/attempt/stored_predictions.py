@@ -12,7 +12,7 @@ from tailrace.formats.data.prediction import Prediction
 from tailrace.formats.schema import parse
 from tailrace.protomap import to_mapping
 from tailrace.v1 import run_pb2, run_pb2_grpc
-from workers.stage_client import typed
+from workers.stage_client import typed_error
 
 PAGE = 1000
 """Predictions asked for at a time."""
@@ -38,7 +38,7 @@ def _stored(stub: run_pb2_grpc.RunServiceStub, run: str) -> Iterator[Prediction]
         try:
             page = stub.ListPredictions(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
-            raise typed(error) from error
+            raise typed_error(error) from error
         for message in page.predictions:
             yield parse(Prediction, to_mapping(message, defaults=True))
         if not page.next_page_token:

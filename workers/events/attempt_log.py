@@ -8,7 +8,7 @@ from collections import deque
 
 from tailrace.formats.stage_protocol import LogLevel
 from workers.events.lines import printable
-from workers.events.messages import log_record
+from workers.events.messages import log_line_event
 from workers.events.spool import Spool
 
 TAIL_LINES = 20
@@ -19,7 +19,7 @@ BURST_SECONDS = 10.0
 """How long a log may be silent and then catch up."""
 
 
-class Journal:
+class AttemptLog:
     """Takes log lines from the stage process and from the worker itself. Thread-safe.
 
     Lines beyond the rate are counted, and the count is a line of the log in their place.
@@ -56,7 +56,7 @@ class Journal:
         with self._lock:
             if self._has_room():
                 self._tell_dropped()
-                self._spool.append(log_record(stored, level))
+                self._spool.append(log_line_event(stored, level))
             else:
                 self._dropped += 1
 
@@ -79,4 +79,4 @@ class Journal:
         if self._dropped:
             text = f"{self._dropped} log lines were dropped here: more than {self._rate:g} a second"
             self._dropped = 0
-            self._spool.append(log_record(text, LogLevel.WARNING))
+            self._spool.append(log_line_event(text, LogLevel.WARNING))

@@ -34,17 +34,17 @@ _LEVELS = {
 }
 
 
-def log_record(text: str, level: LogLevel = LogLevel.INFO) -> stage_pb2.StageEvent:
+def log_line_event(text: str, level: LogLevel = LogLevel.INFO) -> stage_pb2.StageEvent:
     """A log line, timed now; ``text`` is one line that fits the store."""
     return stage_pb2.StageEvent(
         log=stage_pb2.LogRecord(time=_timestamp(time.time()), level=_LEVELS[level], text=text)
     )
 
 
-def to_message(event: Storable) -> stage_pb2.StageEvent:
+def stage_event(event: Storable) -> stage_pb2.StageEvent:
     """The message of an event that is stored as it comes; a log event's text is one line."""
     if isinstance(event, LogEvent):
-        return log_record(event.text, event.level)
+        return log_line_event(event.text, event.level)
     if isinstance(event, MetricEvent):
         point = run_pb2.MetricPoint(
             name=event.name, step=event.step, value=event.value, time=_timestamp(event.time)
@@ -60,7 +60,7 @@ def to_message(event: Storable) -> stage_pb2.StageEvent:
     return stage_pb2.StageEvent(verdict=verdict)
 
 
-def result_message(event: ResultEvent) -> evaluation_pb2.StageResult:
+def stage_result(event: ResultEvent) -> evaluation_pb2.StageResult:
     """The stage's result, as CompleteStage takes it.
 
     Of more groups than it takes, the last ones of each score are left out, with a warning: the

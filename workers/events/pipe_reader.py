@@ -18,13 +18,13 @@ from tailrace.formats.stage_protocol import (
     StoppedEvent,
     decode_event,
 )
-from workers.events.attempt_log import Journal
+from workers.events.attempt_log import AttemptLog
 from workers.events.lines import PARTIAL_SECONDS, printable, read_lines
-from workers.events.messages import to_message
+from workers.events.messages import stage_event
 from workers.events.spool import Spool, SpoolClosedError
 from workers.process.stage_process import StageProcess
 
-Last = ResultEvent | StoppedEvent | ErrorEvent
+FinalEvent = ResultEvent | StoppedEvent | ErrorEvent
 """The events that end an attempt."""
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
@@ -32,23 +32,23 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass
-class Report:
+class StageReport:
     """What the stage process said beside its log, metrics and the like."""
 
-    last: Last | None = None
+    final_event: FinalEvent | None = None
     """Its last word; None when it ended without one."""
-    broken: str = ""
+    violation: str = ""
     """What was wrong with an event line, if one was."""
 
 
-class Intake:
+class PipeReader:
     """Two reading threads that turn lines into spooled events until both pipes end."""
 
     def __init__(
         self,
         process: StageProcess,
         spool: Spool,
-        journal: Journal,
+        attempt_log: AttemptLog,
         on_checkpoint: Callable[[CheckpointEvent], None],
         on_fault: Callable[[str], None],
     ) -> None:
@@ -57,13 +57,13 @@ class Intake:
         Args:
             process: Whose pipes are read, and closed at their end.
             spool: Takes the events; when it is full reading waits.
-            journal: Takes the log lines, into the same spool.
+            attempt_log: Takes the log lines, into the same spool.
             on_checkpoint: Called in a reading thread for each checkpoint; must not block for long.
             on_fault: Called in a reading thread that cannot go on, with the reason.
         """
-        self.report = Report()
+        self.report = StageReport()
         self._spool = spool
-        self._journal = journal
+        self._attempt_log = attempt_log
         self._on_checkpoint = on_checkpoint
         self._on_fault = on_fault
         self._threads = [
@@ -95,28 +95,28 @@ class Intake:
 
     def _output(self, descriptor: int) -> None:
         for raw, cut in read_lines(descriptor, 8 * MAX_LINE_BYTES, partial_seconds=PARTIAL_SECONDS):
-            self._journal.write_raw(raw, cut=cut)
+            self._attempt_log.write_raw(raw, cut=cut)
 
     def _events(self, descriptor: int) -> None:
         for raw, cut in read_lines(descriptor, MAX_EVENT_BYTES):
             if cut:
-                self._break(f"is longer than {MAX_EVENT_BYTES} bytes", raw)
+                self._report_violation(f"is longer than {MAX_EVENT_BYTES} bytes", raw)
                 continue
             try:
                 event = decode_event(raw.decode("utf-8"))
             except ValueError as error:
-                self._break(str(error), raw)
+                self._report_violation(str(error), raw)
                 continue
             if isinstance(event, LogEvent):
-                self._journal.write(event.text, event.level)
+                self._attempt_log.write(event.text, event.level)
             elif isinstance(event, CheckpointEvent):
                 self._on_checkpoint(event)
-            elif isinstance(event, Last):
-                self.report.last = event
+            elif isinstance(event, FinalEvent):
+                self.report.final_event = event
             else:
-                self._spool.append(to_message(event))
+                self._spool.append(stage_event(event))
 
-    def _break(self, problem: str, raw: bytes) -> None:
-        self.report.broken = self.report.broken or f"an event line {problem}"
+    def _report_violation(self, problem: str, raw: bytes) -> None:
+        self.report.violation = self.report.violation or f"an event line {problem}"
         shown = printable(raw[:200])
-        self._journal.write(f"unreadable event line ({problem}): {shown}", LogLevel.ERROR)
+        self._attempt_log.write(f"unreadable event line ({problem}): {shown}", LogLevel.ERROR)

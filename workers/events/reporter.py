@@ -22,15 +22,15 @@ from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.v1 import stage_pb2
 from workers.events.spool import MAX_BATCH_BYTES, Spool
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directive, Directives
 from workers.stage_client import (
     FAULTS,
     Backoff,
-    ControlPlane,
     EventCall,
     LeaseLostError,
+    StageClient,
     is_transient,
-    typed,
+    typed_error,
 )
 
 _log = structlog.get_logger(__name__)
@@ -73,9 +73,9 @@ class Reporter:
     """Owns the sending thread of one attempt."""
 
     def __init__(
-        self, control_plane: ControlPlane, lease_token: str, spool: Spool, directives: Directives
+        self, stage_client: StageClient, lease_token: str, spool: Spool, directives: Directives
     ) -> None:
-        self._control_plane = control_plane
+        self._stage_client = stage_client
         self._lease_token = lease_token
         self._spool = spool
         self._directives = directives
@@ -93,7 +93,7 @@ class Reporter:
         last = self._spool.last_sequence
 
         def over() -> bool:
-            hopeless = self._directives.wish >= Wish.ABORT or give_up()
+            hopeless = self._directives.strongest >= Directive.ABORT or give_up()
             return self._spool.acknowledged >= last or hopeless
 
         while not self._spool.wait(over, _POLL_SECONDS):
@@ -121,7 +121,7 @@ class Reporter:
         while not self._stop.is_set():
             stream = _Stream(self._spool, self._lease_token, self._directives, self._stop)
             try:
-                stream.run(self._control_plane, backoff)
+                stream.run(self._stage_client, backoff)
             except LeaseLostError:
                 self._directives.lose()
                 return
@@ -162,14 +162,14 @@ class _Stream:
         self._under_way: deque[_Batch] = deque()
         self._rewinds = 0
 
-    def run(self, control_plane: ControlPlane, backoff: Backoff) -> None:
+    def run(self, stage_client: StageClient, backoff: Backoff) -> None:
         """Send and take acknowledgements until the stream ends or breaks.
 
         Raises:
             LeaseLostError: The control plane said so.
             TailraceError: The stream broke for another reason.
         """
-        call = control_plane.publish(self._requests())
+        call = stage_client.publish(self._requests())
         watch = threading.Thread(target=self._end_when_stalled, args=(call,), daemon=True)
         watch.start()
         try:
@@ -178,7 +178,7 @@ class _Stream:
                 self._take(response)
         except grpc.RpcError as error:
             if not self._stop.is_set():
-                raise typed(error) from error
+                raise typed_error(error) from error
         finally:
             self._over.set()
             self._spool.wake()

@@ -21,7 +21,7 @@ class ControlSocketError(Exception):
     """The parent gave no slot: it is gone, or all slots are taken."""
 
 
-class ControlClient:
+class ChildSocket:
     """A pool child's end; it lives as long as the child."""
 
     def __init__(self, path: Path) -> None:

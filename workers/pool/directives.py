@@ -9,7 +9,7 @@ import time
 from tailrace.v1 import stage_pb2
 
 
-class Wish(enum.IntEnum):
+class Directive(enum.IntEnum):
     """What shall happen to an attempt; a later one overrides an earlier one."""
 
     CONTINUE = 0
@@ -20,15 +20,15 @@ class Wish(enum.IntEnum):
     """Stop; the run is being cancelled."""
     ABORT = 3
     """Stop; the worker itself cannot go on with it and says why in ``fault``."""
-    LOST = 4
+    LEASE_LOST = 4
     """Kill at once and report nothing: the lease is somebody else's, or nobody's."""
 
 
-_WISHES = {
-    stage_pb2.DIRECTIVE_RELEASE: Wish.RELEASE,
-    stage_pb2.DIRECTIVE_DRAIN: Wish.RELEASE,
-    stage_pb2.DIRECTIVE_CANCEL: Wish.CANCEL,
-    stage_pb2.DIRECTIVE_LEASE_LOST: Wish.LOST,
+_FROM_WIRE = {
+    stage_pb2.DIRECTIVE_RELEASE: Directive.RELEASE,
+    stage_pb2.DIRECTIVE_DRAIN: Directive.RELEASE,
+    stage_pb2.DIRECTIVE_CANCEL: Directive.CANCEL,
+    stage_pb2.DIRECTIVE_LEASE_LOST: Directive.LEASE_LOST,
 }
 
 
@@ -37,24 +37,29 @@ class Directives:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._wish = Wish.CONTINUE
+        self._strongest = Directive.CONTINUE
         self._drained_at: float | None = None
         self.fault = ""
         """Why, with ABORT."""
 
     @property
-    def wish(self) -> Wish:
+    def strongest(self) -> Directive:
         """The strongest wish."""
-        return self._wish
+        return self._strongest
+
+    @property
+    def lease_lost(self) -> bool:
+        """True once nothing more may be reported."""
+        return self._strongest is Directive.LEASE_LOST
 
     def direct(self, directive: stage_pb2.Directive.ValueType) -> None:
         """Take a directive of the control plane; one that is not known here changes nothing."""
-        self._raise_to(_WISHES.get(directive, Wish.CONTINUE))
+        self._raise_to(_FROM_WIRE.get(directive, Directive.CONTINUE))
 
     def drain(self) -> None:
         """The worker shuts down."""
         self._drained_at = self._drained_at or time.monotonic()
-        self._raise_to(Wish.RELEASE)
+        self._raise_to(Directive.RELEASE)
 
     def draining_seconds(self) -> float | None:
         """How long ago :meth:`drain` was called; None when it was not."""
@@ -64,25 +69,25 @@ class Directives:
         """The worker cannot go on with the attempt."""
         with self._changed:
             self.fault = self.fault or fault
-        self._raise_to(Wish.ABORT)
+        self._raise_to(Directive.ABORT)
 
     def lose(self) -> None:
         """The lease is lost."""
-        self._raise_to(Wish.LOST)
+        self._raise_to(Directive.LEASE_LOST)
 
-    def wait(self, above: Wish, timeout: float) -> bool:
+    def wait(self, above: Directive, timeout: float) -> bool:
         """Wait until there is a stronger wish than ``above``; False after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while self._wish <= above:
+            while self._strongest <= above:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
                 self._changed.wait(left)
             return True
 
-    def _raise_to(self, wish: Wish) -> None:
+    def _raise_to(self, directive: Directive) -> None:
         with self._changed:
-            if wish > self._wish:
-                self._wish = wish
+            if directive > self._strongest:
+                self._strongest = directive
                 self._changed.notify_all()

@@ -30,9 +30,9 @@ from workers.accelerators import Accelerator, Slot
 from workers.attempt.outcome import pool_process_lost
 from workers.broker_link import BrokerLink
 from workers.judges import foreign_judges
-from workers.pool.parent_socket import ControlServer, Orphan
+from workers.pool.parent_socket import Orphan, ParentSocket
 from workers.settings import Settings
-from workers.stage_client import Backoff, ControlPlane, LeaseLostError, is_transient
+from workers.stage_client import Backoff, LeaseLostError, StageClient, is_transient
 from workers.task_events import lost_with_its_process
 
 _log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Heartbeat:
         settings: Settings,
         instance_id: str,
         slots: Sequence[Slot],
-        server: ControlServer,
+        parent_socket: ParentSocket,
         link: BrokerLink,
         on_stop: Callable[[], None],
     ) -> None:
@@ -66,7 +66,7 @@ class Heartbeat:
             settings: The worker's name, pools and control plane.
             instance_id: What the control plane binds its name to.
             slots: Its slots.
-            server: Knows the leases and takes the directives.
+            parent_socket: Knows the leases and takes the directives.
             link: Knows why there is no broker connection.
             on_stop: Called once, in the thread, when the worker has to finish what runs and take
                 no more: an operator drained it after it was admitted, or this thread cannot go on.
@@ -79,10 +79,10 @@ class Heartbeat:
         self._instance_id = instance_id
         self._hostname = socket.gethostname()
         self._slots = slots
-        self._server = server
+        self._parent_socket = parent_socket
         self._link = link
         self._news = threading.Event()
-        link.on_change = server.on_orphan = self._news.set
+        link.on_change = parent_socket.on_orphan = self._news.set
         self._on_stop: Callable[[], None] | None = on_stop
         self._stop = threading.Event()
         self._decided = threading.Event()
@@ -119,14 +119,14 @@ class Heartbeat:
 
     def _loop(self) -> None:
         with connect(self._settings.server) as channel:
-            control_plane = ControlPlane(channel, self._token)
+            stage_client = StageClient(channel, self._token)
             backoff = Backoff(self._stop)
             while not self._stop.is_set():
                 try:
                     if not self._registered:
-                        self._register(control_plane)
-                    self._report_orphans(control_plane)
-                    self._beat(control_plane)
+                        self._register(stage_client)
+                    self._report_orphans(stage_client)
+                    self._beat(stage_client)
                     self._answered = time.monotonic()
                     backoff.reset()
                     # A change of the broker connection and an orphan are reported at once.
@@ -148,7 +148,7 @@ class Heartbeat:
                         return
                     _log.warning("no heartbeat", server=self._settings.server, error=str(error))
                     backoff.wait()
-            self._say_goodbye(control_plane)
+            self._say_goodbye(stage_client)
 
     def _token_may_follow(self) -> bool:
         """Return whether a refused token may be one that is being replaced.
@@ -158,8 +158,8 @@ class Heartbeat:
         """
         return self._answered is not None and time.monotonic() - self._answered < self._lease
 
-    def _register(self, control_plane: ControlPlane) -> None:
-        answer = control_plane.register(
+    def _register(self, stage_client: StageClient) -> None:
+        answer = stage_client.register(
             stage_pb2.RegisterWorkerRequest(
                 worker_id=self._settings.worker_name,
                 hostname=self._hostname,
@@ -174,7 +174,7 @@ class Heartbeat:
             )
         )
         self._secret = answer.worker_secret
-        self._server.set_secret(self._secret)
+        self._parent_socket.set_secret(self._secret)
         self._registered = True
         self._interval = answer.heartbeat_interval.ToTimedelta().total_seconds()
         self._lease = answer.lease_duration.ToTimedelta().total_seconds()
@@ -191,17 +191,17 @@ class Heartbeat:
                 worker=answer.name,
             )
 
-    def _beat(self, control_plane: ControlPlane) -> None:
-        leases = self._server.leases()
+    def _beat(self, stage_client: StageClient) -> None:
+        leases = self._parent_socket.leases()
         if leases:
             faults.before(Moment.HEARTBEAT)
-        answer = control_plane.heartbeat(
+        answer = stage_client.heartbeat(
             stage_pb2.WorkerHeartbeatRequest(
                 worker=self._settings.resource_name,
                 lease_tokens=leases,
                 # Who was told to stop takes no more, also once the operator's drain has ended.
-                draining=self._server.draining or self._on_stop is None,
-                quarantine=self._server.quarantine(),
+                draining=self._parent_socket.draining or self._on_stop is None,
+                quarantine=self._parent_socket.quarantine(),
                 broker_error=self._link.problem,
                 worker_secret=self._secret,
             )
@@ -210,27 +210,29 @@ class Heartbeat:
             faults.after(Moment.HEARTBEAT)
         for lease, directive in zip(leases, answer.lease_directives, strict=True):
             if directive != stage_pb2.DIRECTIVE_CONTINUE:
-                self._server.direct(lease, directive)
+                self._parent_socket.direct(lease, directive)
         if answer.worker_directive != stage_pb2.DIRECTIVE_DRAIN:
             self._decided.set()
         elif self._decided.is_set():
             self._tell_to_stop()
 
-    def _report_orphans(self, control_plane: ControlPlane) -> None:
+    def _report_orphans(self, stage_client: StageClient) -> None:
         """Fail the attempts whose pool process is gone; those that nobody answers for are kept.
 
         Raises:
             TailraceError: The control plane is away.
         """
-        self._orphans += self._server.take_orphans()
+        self._orphans += self._parent_socket.take_orphans()
         while self._orphans:
             orphan = self._orphans[0]
             error = pool_process_lost(orphan.slot, orphan.exit_status())
             request = stage_pb2.FailStageRequest(lease_token=orphan.lease, error=error)
             try:
-                control_plane.fail_once(request)
+                stage_client.fail_once(request)
                 if orphan.started is not None:
-                    self._server.send_event(lost_with_its_process(orphan.started, error.reason))
+                    self._parent_socket.send_event(
+                        lost_with_its_process(orphan.started, error.reason)
+                    )
                 _log.error("an attempt failed with its pool process", error=error.message)
             except LeaseLostError:
                 pass  # it had reported before
@@ -240,15 +242,15 @@ class Heartbeat:
                 _log.error("the control plane took no report", error=str(refusal))
             del self._orphans[0]
 
-    def _say_goodbye(self, control_plane: ControlPlane) -> None:
+    def _say_goodbye(self, stage_client: StageClient) -> None:
         """Let the control plane know at once that the worker is gone, if it holds nothing."""
-        if not self._registered or self._server.leases():
+        if not self._registered or self._parent_socket.leases():
             return
         goodbye = stage_pb2.WorkerHeartbeatRequest(
             worker=self._settings.resource_name, worker_secret=self._secret, ended=True
         )
         try:
-            control_plane.heartbeat(goodbye)
+            stage_client.heartbeat(goodbye)
         except TailraceError as error:
             _log.info("no goodbye", error=str(error))
 

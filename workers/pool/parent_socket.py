@@ -61,7 +61,7 @@ class Orphan:
         return status
 
 
-class ControlServer:
+class ParentSocket:
     """The parent's end; runs in a thread of its own."""
 
     def __init__(

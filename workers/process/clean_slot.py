@@ -41,7 +41,7 @@ class CleanSlot:
         self._seen_clean = False
 
     @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         """A stage runs in the block.
 
         What is there after it is looked for at once, while nobody waits: looking at each process

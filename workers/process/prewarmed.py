@@ -60,7 +60,7 @@ class Launch:
         )
 
 
-class Reserve:
+class Prewarmer:
     """At most one process in waiting, for one job. To be used from one main thread.
 
     It is given out only for the launch that it was made with: nothing of an attempt's environment

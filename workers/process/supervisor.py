@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directive, Directives
 from workers.process.memory_limit import MemoryWatch, Overuse
 from workers.process.stage_process import StageProcess
 
@@ -15,9 +15,9 @@ POLL_SECONDS = 0.1
 """How often the process is looked at; bounds how late its end is noticed."""
 
 _SIGNALS = {
-    Wish.RELEASE: signal.SIGUSR1,
-    Wish.CANCEL: signal.SIGTERM,
-    Wish.ABORT: signal.SIGTERM,
+    Directive.RELEASE: signal.SIGUSR1,
+    Directive.CANCEL: signal.SIGTERM,
+    Directive.ABORT: signal.SIGTERM,
 }
 
 
@@ -27,8 +27,8 @@ class Ending:
 
     status: int
     """Exit status; negative is the number of the signal that killed it."""
-    followed: Wish
-    """The wish it was told to follow, CONTINUE when it was left alone."""
+    directive: Directive
+    """The directive it was told to follow, CONTINUE when it was left alone."""
     timed_out: bool
     """Whether it was stopped for running longer than it may."""
     out_of_memory: bool
@@ -71,7 +71,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._timeout_at = self._began + timeout
         self._kill_at: float | None = None
-        self._followed = Wish.CONTINUE
+        self._followed = Directive.CONTINUE
         self._timed_out = False
 
     def run(self) -> Ending:
@@ -88,7 +88,7 @@ class Supervisor:
             status = self._process.finish()
         return Ending(
             status=status,
-            followed=self._followed,
+            directive=self._followed,
             timed_out=self._timed_out,
             out_of_memory=self._process.ran_out_of_memory(),
             seconds=time.monotonic() - self._began,
@@ -97,14 +97,14 @@ class Supervisor:
 
     def _overdue(self) -> bool:
         """Pass on what is new; True when the group shall be killed now."""
-        wish = self._directives.wish
-        if wish is Wish.LOST:
-            self._followed = wish
+        directive = self._directives.strongest
+        if directive is Directive.LEASE_LOST:
+            self._followed = directive
             return True
         now = time.monotonic()
-        if wish > self._followed:
-            self._followed = wish
-            self._ask_to_stop(_SIGNALS[wish], now)
+        if directive > self._followed:
+            self._followed = directive
+            self._ask_to_stop(_SIGNALS[directive], now)
         elif now >= self._timeout_at and not self._timed_out and self._kill_at is None:
             self._timed_out = True
             self._ask_to_stop(signal.SIGTERM, now)

@@ -12,7 +12,7 @@ import pytest
 from services import __main__ as control_plane
 from tailrace import undumpable
 from workers import __main__ as program
-from workers.pool import child
+from workers.pool import pool_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
 
@@ -70,11 +70,11 @@ def test_the_environment_is_not_to_be_read_by_the_same_user(call: str, seen: str
 def test_parent_and_pool_process_forbid_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(program, "forbid_reading", lambda: calls.append("parent"))
-    monkeypatch.setattr(child, "forbid_reading", lambda: calls.append("pool"))
-    monkeypatch.setattr(child.Child, "get", lambda _: calls.append("begins"))
+    monkeypatch.setattr(pool_process, "forbid_reading", lambda: calls.append("pool"))
+    monkeypatch.setattr(pool_process.PoolProcess, "get", lambda _: calls.append("begins"))
     monkeypatch.setenv("TAILRACE_SLOTS", "-1")
     assert program.main() == os.EX_CONFIG
-    child._begin()
+    pool_process._begin()
     assert calls == ["parent", "pool", "begins"]
 
 

@@ -19,7 +19,7 @@ from tailrace.worker_token import VARIABLE
 from tests.servers.node import wait_until
 from tests.servers.worker_token import token_file, worker_token
 from tests.unit.workers.twin import FakeControlPlane
-from workers.stage_client import ControlPlane
+from workers.stage_client import StageClient
 
 STAGE = Path(__file__).with_name("stage.py")
 STAGE_COMMAND = (sys.executable, str(STAGE))
@@ -41,10 +41,10 @@ def fake() -> Iterator[FakeControlPlane]:
 
 
 @pytest.fixture
-def control_plane(fake: FakeControlPlane) -> Iterator[ControlPlane]:
+def stage_client(fake: FakeControlPlane) -> Iterator[StageClient]:
     """The worker's view of it."""
     with connect(fake.address) as channel:
-        yield ControlPlane(channel, worker_token())
+        yield StageClient(channel, worker_token())
 
 
 def wait_gone(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:

@@ -16,7 +16,7 @@ from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.twin import FakeControlPlane, refuse
-from workers.stage_client import Backoff, ControlPlane, LeaseLostError, is_transient
+from workers.stage_client import Backoff, LeaseLostError, StageClient, is_transient
 
 FAIL = stage_pb2.FailStageRequest(lease_token="t", error=run_pb2.StageError(reason="R"))
 
@@ -26,45 +26,45 @@ def never() -> bool:
 
 
 def test_a_report_waits_for_the_control_plane(
-    fake: FakeControlPlane, control_plane: ControlPlane
+    fake: FakeControlPlane, stage_client: StageClient
 ) -> None:
     fake.lease("t")
     fake.stop()
     threading.Timer(1.0, fake.start).start()
-    control_plane.fail(FAIL, stop=never)
+    stage_client.fail(FAIL, stop=never)
     assert fake.attempts["t"].failed == FAIL
 
 
-def test_an_absence_is_measured(fake: FakeControlPlane, control_plane: ControlPlane) -> None:
-    control_plane.confirm("task", patience=5)
-    assert control_plane.away_seconds() == 0
+def test_an_absence_is_measured(fake: FakeControlPlane, stage_client: StageClient) -> None:
+    stage_client.confirm("task", patience=5)
+    assert stage_client.away_seconds() == 0
     fake.stop()
     with pytest.raises(Unavailable):
-        control_plane.confirm("task", patience=1)
-    wait_until(lambda: control_plane.away_seconds() > 0.5, "the absence", 5)
+        stage_client.confirm("task", patience=1)
+    wait_until(lambda: stage_client.away_seconds() > 0.5, "the absence", 5)
     fake.start()
-    control_plane.confirm("task", patience=10)
-    wait_until(lambda: control_plane.away_seconds() == 0, "the return", 5)
+    stage_client.confirm("task", patience=10)
+    wait_until(lambda: stage_client.away_seconds() == 0, "the return", 5)
 
 
 def test_a_lost_lease_is_an_error_of_its_own(
-    fake: FakeControlPlane, control_plane: ControlPlane
+    fake: FakeControlPlane, stage_client: StageClient
 ) -> None:
     with pytest.raises(LeaseLostError):
-        control_plane.complete(stage_pb2.CompleteStageRequest(lease_token="x"), stop=never)
+        stage_client.complete(stage_pb2.CompleteStageRequest(lease_token="x"), stop=never)
     with pytest.raises(LeaseLostError):
-        control_plane.release(stage_pb2.ReleaseStageRequest(lease_token="x"), stop=never)
+        stage_client.release(stage_pb2.ReleaseStageRequest(lease_token="x"), stop=never)
 
 
-def test_the_wait_ends_when_told_so(fake: FakeControlPlane, control_plane: ControlPlane) -> None:
+def test_the_wait_ends_when_told_so(fake: FakeControlPlane, stage_client: StageClient) -> None:
     fake.stop()
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        control_plane.fail(FAIL, stop=lambda: time.monotonic() - began > 0.5)
+        stage_client.fail(FAIL, stop=lambda: time.monotonic() - began > 0.5)
     with pytest.raises(Unavailable):
-        control_plane.confirm("task", patience=0.5)
+        stage_client.confirm("task", patience=0.5)
     with pytest.raises(Unavailable):
-        control_plane.acquire(stage_pb2.AcquireStageRequest(), secret=str, patience=0.5, stop=never)
+        stage_client.acquire(stage_pb2.AcquireStageRequest(), secret=str, patience=0.5, stop=never)
     assert time.monotonic() - began < 10
 
 
@@ -88,7 +88,7 @@ def test_passing_faults_are_tried_again(code: int) -> None:
     broken = Broken(code, 2)
     broken.start()
     with connect(broken.address) as channel:
-        ControlPlane(channel, worker_token()).confirm("task", patience=20)
+        StageClient(channel, worker_token()).confirm("task", patience=20)
     assert (broken.confirmed, broken.calls) == (["task"], 3)
     broken.stop()
 
@@ -102,13 +102,13 @@ def test_lasting_faults_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) ->
         broken = Broken(code, 100)
         broken.start()
         with connect(broken.address) as channel, pytest.raises(error, match="try again"):
-            ControlPlane(channel, worker_token()).confirm("task", patience=20)
+            StageClient(channel, worker_token()).confirm("task", patience=20)
         assert broken.calls == calls
         broken.stop()
 
 
 def test_a_worker_that_was_forgotten_waits_for_its_registration(
-    fake: FakeControlPlane, control_plane: ControlPlane
+    fake: FakeControlPlane, stage_client: StageClient
 ) -> None:
     calls: list[int] = []
 
@@ -118,7 +118,7 @@ def test_a_worker_that_was_forgotten_waits_for_its_registration(
             refuse(context, code_pb2.NOT_FOUND, "WORKER_UNKNOWN", "register again")
 
     fake.before["AcquireStage"] = forgotten
-    answer = control_plane.acquire(
+    answer = stage_client.acquire(
         stage_pb2.AcquireStageRequest(), secret=str, patience=10, stop=never
     )
     assert answer.stop.reason == "UNKNOWN"
@@ -148,6 +148,6 @@ def test_backoff_doubles_starts_anew_and_can_be_cut_short() -> None:
     assert backoff.wait()
 
 
-def test_errors_without_details_are_typed_too(control_plane: ControlPlane) -> None:
+def test_errors_without_details_are_typed_too(stage_client: StageClient) -> None:
     with pytest.raises(grpc.RpcError):
-        next(iter(control_plane.publish(iter([stage_pb2.PublishEventsRequest(lease_token="x")]))))
+        next(iter(stage_client.publish(iter([stage_pb2.PublishEventsRequest(lease_token="x")]))))

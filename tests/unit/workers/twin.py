@@ -38,7 +38,7 @@ def _pass(_request: Any, _context: Any) -> None:
 
 
 @dataclass
-class Attempt:
+class RecordedAttempt:
     """What the control plane knows of an attempt."""
 
     token: str
@@ -69,7 +69,7 @@ class FakeControlPlane(
         self.lock = threading.RLock()
         self.orders: dict[str, stage_pb2.StageOrder] = {}
         self.answers: dict[str, stage_pb2.AcquireStageResponse] = {}
-        self.attempts: dict[str, Attempt] = {}
+        self.attempts: dict[str, RecordedAttempt] = {}
         self.blobs: dict[str, bytes] = {}
         self.predictions: list[evaluation_pb2.Prediction] = []
         self.uploads: dict[str, bytes] = {}
@@ -141,9 +141,9 @@ class FakeControlPlane(
         digest = listing_digest([FileEntry(e.path, e.sha256, e.size_bytes) for e in entries])
         return artifact_pb2.Artifact(name=f"artifacts/{digest}", kind=kind, files=entries)
 
-    def lease(self, token: str) -> Attempt:
+    def lease(self, token: str) -> RecordedAttempt:
         """Make an attempt with this lease."""
-        return self.attempts.setdefault(token, Attempt(token))
+        return self.attempts.setdefault(token, RecordedAttempt(token))
 
     # RunService
 
@@ -260,7 +260,7 @@ class FakeControlPlane(
         self._live(request.lease_token, context).released = request
         return stage_pb2.ReleaseStageResponse()
 
-    def _live(self, token: str, context: Any) -> Attempt:
+    def _live(self, token: str, context: Any) -> RecordedAttempt:
         attempt = self.attempts.get(token)
         if attempt is None or attempt.lost:
             refuse(context, code_pb2.FAILED_PRECONDITION, "LEASE_LOST", "the lease is lost")

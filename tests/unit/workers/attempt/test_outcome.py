@@ -16,11 +16,11 @@ from workers.attempt.outcome import (
     Outcome,
     Stopped,
     Succeeded,
-    judge,
+    classify_ending,
     worker_fault,
 )
-from workers.events.pipe_reader import Report
-from workers.pool.directives import Wish
+from workers.events.pipe_reader import StageReport
+from workers.pool.directives import Directive
 from workers.process.memory_limit import Overuse
 from workers.process.supervisor import Ending
 
@@ -32,15 +32,17 @@ def outcome(
     status: int = 0,
     last: Any = None,
     *,
-    followed: Wish = Wish.CONTINUE,
+    directive: Directive = Directive.CONTINUE,
     timed_out: bool = False,
     oom: bool = False,
     tail: list[str] | None = None,
     broken: str = "",
     overuse: Overuse | None = None,
 ) -> Outcome:
-    ending = Ending(status, followed, timed_out, oom, 1.0, overuse)
-    return judge(ending, Report(last, broken), tail or [], fault="disk full", timeout=8)
+    ending = Ending(status, directive, timed_out, oom, 1.0, overuse)
+    return classify_ending(
+        ending, StageReport(last, broken), tail or [], fault="disk full", timeout=8
+    )
 
 
 def reason(found: Outcome) -> str:
@@ -49,10 +51,10 @@ def reason(found: Outcome) -> str:
 
 
 def test_a_result_with_status_zero_is_a_success_whatever_was_wished_meanwhile() -> None:
-    for wish in (Wish.CONTINUE, Wish.RELEASE, Wish.CANCEL, Wish.ABORT):
-        assert outcome(last=RESULT, followed=wish) == Succeeded(RESULT)
+    for directive in (Directive.CONTINUE, Directive.RELEASE, Directive.CANCEL, Directive.ABORT):
+        assert outcome(last=RESULT, directive=directive) == Succeeded(RESULT)
     assert outcome(last=RESULT, timed_out=True) == Succeeded(RESULT)
-    assert outcome(last=RESULT, followed=Wish.LOST) == Abandoned()
+    assert outcome(last=RESULT, directive=Directive.LEASE_LOST) == Abandoned()
 
 
 def test_a_stage_that_holds_too_much_memory_is_told_how_much() -> None:
@@ -71,9 +73,9 @@ def test_a_result_does_not_excuse_a_crash() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 1, -signal.SIGKILL, -signal.SIGUSR1])
-@pytest.mark.parametrize("wish", [Wish.RELEASE, Wish.CANCEL])
-def test_it_may_stop_as_it_likes_when_told_to(status: int, wish: Wish) -> None:
-    assert outcome(status, StoppedEvent(released=False), followed=wish) == Stopped()
+@pytest.mark.parametrize("directive", [Directive.RELEASE, Directive.CANCEL])
+def test_it_may_stop_as_it_likes_when_told_to(status: int, directive: Directive) -> None:
+    assert outcome(status, StoppedEvent(released=False), directive=directive) == Stopped()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_it_may_stop_as_it_likes_when_told_to(status: int, wish: Wish) -> None:
         ),
         (outcome(1, tail=["MemoryError"]), "OUT_OF_MEMORY", grpc.StatusCode.RESOURCE_EXHAUSTED),
         (outcome(1, ERROR), "OVERLONG", grpc.StatusCode.FAILED_PRECONDITION),
-        (outcome(0, followed=Wish.ABORT), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
+        (outcome(0, directive=Directive.ABORT), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
         (worker_fault("no room"), "WORKER_FAULT", grpc.StatusCode.UNAVAILABLE),
     ],
 )

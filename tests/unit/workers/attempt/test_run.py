@@ -28,18 +28,17 @@ from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.conftest import STAGE_COMMAND, make_order
 from tests.unit.workers.process.test_environment import SECRETS
-from tests.unit.workers.twin import Attempt as Known
-from tests.unit.workers.twin import FakeControlPlane, refuse
+from tests.unit.workers.twin import FakeControlPlane, RecordedAttempt, refuse
 from workers.accelerators import Accelerator, Slot
 from workers.attempt.cache import BlobCache
 from workers.attempt.content import Content
-from workers.attempt.report import Conclusion, DeliveryError
-from workers.attempt.run import Attempt, Means
+from workers.attempt.report import Conclusion, ReportRefusedError
+from workers.attempt.run import AttemptRunner, WorkerResources
 from workers.instance import FOLDER as INSTANCES
 from workers.pool.directives import Directives
-from workers.process.prewarmed import Reserve
+from workers.process.prewarmed import Prewarmer
 from workers.settings import Settings
-from workers.stage_client import ControlPlane
+from workers.stage_client import StageClient
 
 TASK = TaskId("uid", "train", 2)
 KEY_A, KEY_B = "TAILRACE_JUDGE_KEY_A", "TAILRACE_JUDGE_KEY_B"
@@ -61,21 +60,21 @@ class Worker:
             grace_seconds=1.0,
             drain_seconds=30.0,
         )
-        self.means = Means(
+        self.resources = WorkerResources(
             settings,
             Slot("cpu-0", Accelerator.CPU, (), CORES),
-            ControlPlane(channel, worker_token()),
+            StageClient(channel, worker_token()),
             Content(channel, BlobCache(folder / "cache", 10**9)),
-            Reserve(folder),
+            Prewarmer(folder),
         )
         self.directives = Directives()
 
     def run(self, order: stage_pb2.StageOrder, successor: str = "") -> Conclusion:
         self.fake.lease(order.lease_token)
-        attempt = Attempt(self.means, TASK, order, self.directives, self.folder)
+        attempt = AttemptRunner(self.resources, TASK, order, self.directives, self.folder)
         return attempt.run(successor)
 
-    def when_ready(self, known: Known, do: Callable[[], object]) -> None:
+    def when_ready(self, known: RecordedAttempt, do: Callable[[], object]) -> None:
         """Do something once the stage process runs, from another thread."""
 
         def wait() -> None:
@@ -97,7 +96,7 @@ def worker(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Worker]:
     with connect(fake.address) as channel:
         made = Worker(fake, tmp_path, channel)
         yield made
-        made.means.reserve.close()
+        made.resources.prewarmer.close()
 
 
 def test_a_success_is_reported_with_all_it_made(fake: FakeControlPlane, worker: Worker) -> None:
@@ -137,7 +136,7 @@ def test_a_later_attempt_at_predicting_gets_what_is_stored(
     order = make_order(fake, run_pb2.STAGE_KIND_INFER)
     fake.lease(order.lease_token)
     task = TaskId("uid", "infer", number)
-    attempt = Attempt(worker.means, task, order, worker.directives, worker.folder)
+    attempt = AttemptRunner(worker.resources, task, order, worker.directives, worker.folder)
     assert attempt.run("").outcome == "succeeded"
     job = decode_job((worker.folder / "job.json").read_text())
     path = job.inputs.stored_predictions
@@ -155,7 +154,7 @@ def test_a_stage_gets_the_process_in_waiting_and_leaves_another(
 ) -> None:
     # Servers of the session may be children as well.
     others = children()
-    worker.means.reserve.refill(worker.means.launch(len(CORES)))
+    worker.resources.prewarmer.refill(worker.resources.launch(len(CORES)))
     waiting = children() - others
     order = make_order(fake)
     assert worker.run(order).outcome == "succeeded"
@@ -164,7 +163,7 @@ def test_a_stage_gets_the_process_in_waiting_and_leaves_another(
     following = children() - others
     assert len(following) == len(waiting)
     assert not following & waiting, "a process has one job in its life"
-    worker.means.reserve.close()
+    worker.resources.prewarmer.close()
     assert children() == others
 
 
@@ -181,7 +180,7 @@ def test_no_secret_of_the_worker_is_in_the_environment_of_a_stage(
         monkeypatch.setenv(name, "planted")
     monkeypatch.setenv("XLA_FLAGS", "--needed")
     if warm:
-        worker.means.reserve.refill(worker.means.launch(len(CORES)))
+        worker.resources.prewarmer.refill(worker.resources.launch(len(CORES)))
     order = make_order(fake, kind, act="environment")
     assert worker.run(order).outcome == "succeeded"
     logs = fake.attempts[order.lease_token].logs()
@@ -202,16 +201,16 @@ def test_a_stage_finds_the_workers_files_with_secrets_empty(
     keys = tmp_path / "keys.json"
     keys.touch(mode=0o600)
     keys.write_text("{}")
-    settings = worker.means.settings.model_copy(update={"judge_keys_file": keys})
-    worker.means = replace(worker.means, settings=settings)
+    settings = worker.resources.settings.model_copy(update={"judge_keys_file": keys})
+    worker.resources = replace(worker.resources, settings=settings)
     (settings.work_dir / INSTANCES).mkdir(parents=True)
     if warm:
-        worker.means.reserve.refill(worker.means.launch(len(CORES)))
+        worker.resources.prewarmer.refill(worker.resources.launch(len(CORES)))
     order = make_order(fake, act="read", path=str(keys))
     assert worker.run(order).outcome == "succeeded"
     assert "read: " in fake.attempts[order.lease_token].logs()
     assert keys.read_text() == "{}"
-    hidden = worker.means.launch(1).hidden
+    hidden = worker.resources.launch(1).hidden
     assert (settings.work_dir / INSTANCES) in hidden, "the ids to which workers' names are bound"
 
 
@@ -226,7 +225,9 @@ def test_a_judge_gets_its_keys_on_standard_input_and_nowhere_else(
     }
     keys.write_text(json.dumps(entries))
     settings = {"judge_keys_file": keys, "judge_endpoints": ("localhost:8000",)}
-    worker.means = replace(worker.means, settings=worker.means.settings.model_copy(update=settings))
+    worker.resources = replace(
+        worker.resources, settings=worker.resources.settings.model_copy(update=settings)
+    )
     endpoint = {"url": "https://api.example.com/v1", "model": "m", "api_key_env": KEY_A}
     options = {"rubric": "r", "backend": {"endpoint": endpoint}}
     judges = [{"name": "llm_rubric", "llm_rubric": options}]
@@ -278,7 +279,7 @@ def test_failures_are_reported_with_reason_and_last_lines(
 def test_a_stage_that_holds_too_much_memory_is_ended(
     fake: FakeControlPlane, worker: Worker
 ) -> None:
-    worker.means = replace(worker.means, memory_bytes=300 << 20)
+    worker.resources = replace(worker.resources, memory_bytes=300 << 20)
     order = make_order(fake, act="grow")
     assert worker.run(order) == Conclusion("failed", detail="OUT_OF_MEMORY")
     failed = fake.attempts[order.lease_token].failed
@@ -385,8 +386,8 @@ def test_a_cancellation_during_the_download_spawns_nothing(
 def test_a_stage_command_that_is_missing_fails_the_stage(
     fake: FakeControlPlane, worker: Worker
 ) -> None:
-    settings = worker.means.settings.model_copy(update={"stage_command": ("/no/such",)})
-    worker.means = replace(worker.means, settings=settings)
+    settings = worker.resources.settings.model_copy(update={"stage_command": ("/no/such",)})
+    worker.resources = replace(worker.resources, settings=settings)
     order = make_order(fake)
     assert worker.run(order).detail == "STAGE_CRASHED"
     failed = fake.attempts[order.lease_token].failed
@@ -413,7 +414,7 @@ def test_a_control_plane_that_refuses_everything_is_told_in_the_log(
         refuse(context, code_pb2.INVALID_ARGUMENT, "NO", "not today")
 
     fake.before["FailStage"] = no
-    with pytest.raises(DeliveryError, match="not today"):
+    with pytest.raises(ReportRefusedError, match="not today"):
         worker.run(make_order(fake, act="crash"))
 
 
@@ -429,7 +430,7 @@ def test_a_drain_does_not_wait_for_an_absent_control_plane(
 
     worker.when_ready(known, leave)
     began = time.monotonic()
-    with pytest.raises(DeliveryError):
+    with pytest.raises(ReportRefusedError):
         worker.run(order)
     assert time.monotonic() - began < 15
 

@@ -9,7 +9,7 @@ import pytest
 
 from tailrace.v1 import stage_pb2
 from workers.events import attempt_log
-from workers.events.attempt_log import BURST_SECONDS, Journal
+from workers.events.attempt_log import BURST_SECONDS, AttemptLog
 from workers.events.spool import Spool
 
 
@@ -39,7 +39,7 @@ def texts(spool: Spool) -> list[str]:
 
 
 def test_excess_is_counted_and_said_where_it_is_missing(clock: Clock, spool: Spool) -> None:
-    log = Journal(spool, 1.0)
+    log = AttemptLog(spool, 1.0)
     burst = int(BURST_SECONDS)
     for i in range(burst + 5):
         log.write(f"line {i}")
@@ -59,7 +59,7 @@ def test_excess_is_counted_and_said_where_it_is_missing(clock: Clock, spool: Spo
 
 
 def test_silence_makes_room_for_a_burst_and_no_more(clock: Clock, spool: Spool) -> None:
-    log = Journal(spool, 2.0)
+    log = AttemptLog(spool, 2.0)
     clock.now += 3600.0
     for i in range(1000):
         log.write(f"line {i}")

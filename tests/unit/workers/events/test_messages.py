@@ -30,22 +30,22 @@ from tailrace.formats.stage_protocol import (
     VerdictEvent,
 )
 from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
-from workers.events.messages import result_message, to_message
+from workers.events.messages import stage_event, stage_result
 
 
 @pytest.mark.parametrize("level", list(LogLevel))
 def test_every_level_has_its_number(level: LogLevel) -> None:
-    record = to_message(LogEvent("text", level)).log
+    record = stage_event(LogEvent("text", level)).log
     assert run_pb2.LogLevel.Name(record.level) == f"LOG_LEVEL_{level.name}"
     assert record.text == "text"
     assert abs(record.time.ToNanoseconds() / 1e9 - time.time()) < 5
 
 
 def test_metrics_keep_their_time_and_progress_its_unit() -> None:
-    point = to_message(MetricEvent("loss", 3, 0.25, 1_700_000_000.5)).metric
+    point = stage_event(MetricEvent("loss", 3, 0.25, 1_700_000_000.5)).metric
     assert (point.name, point.step, point.value) == ("loss", 3, 0.25)
     assert point.time.ToNanoseconds() == 1_700_000_000_500_000_000
-    progress = to_message(ProgressEvent(1, 9, "steps")).progress
+    progress = stage_event(ProgressEvent(1, 9, "steps")).progress
     assert (progress.done, progress.total, progress.unit) == (1, 9, "steps")
 
 
@@ -56,9 +56,9 @@ def test_predictions_and_verdicts_keep_every_field() -> None:
     answer = Prediction(
         "eval_v1", "7", ModelRole.BASE, "p", "ok", FinishReason.EOS, 3, 2, 0, [5, 0], [-0.5, -1.25]
     )
-    sent = to_message(PredictionEvent(answer)).prediction
+    sent = stage_event(PredictionEvent(answer)).prediction
     assert (list(sent.token_ids), list(sent.logprobs)) == ([5, 0], [-0.5, -1.25])
-    assert to_message(PredictionEvent(prediction)).prediction == evaluation_pb2.Prediction(
+    assert stage_event(PredictionEvent(prediction)).prediction == evaluation_pb2.Prediction(
         eval_set="eval_v1",
         example_id="7",
         model_role=evaluation_pb2.MODEL_ROLE_BASE,
@@ -71,7 +71,7 @@ def test_predictions_and_verdicts_keep_every_field() -> None:
     verdict = Verdict(
         "eval_v1", "7", ModelRole.TRAINED, "j", "1", Outcome.PASS, "2", "equal", 1, 1.0, "2"
     )
-    assert to_message(VerdictEvent(verdict)).verdict == evaluation_pb2.Verdict(
+    assert stage_event(VerdictEvent(verdict)).verdict == evaluation_pb2.Verdict(
         eval_set="eval_v1",
         example_id="7",
         model_role=evaluation_pb2.MODEL_ROLE_TRAINED,
@@ -92,14 +92,14 @@ def test_each_result_comes_without_its_folders() -> None:
         steps=5, first_loss=5.5, last_loss=0.1, examples=9, held_out=1, parameters=7, tokens=8,
         seconds=2.5, resumed_from_step=3, model_digest="ab",
     )  # fmt: skip
-    message = result_message(ResultEvent(folders, train=train)).train
+    message = stage_result(ResultEvent(folders, train=train)).train
     assert (message.steps, message.resumed_from_step, message.model_digest) == (5, 3, "ab")
-    assert result_message(ResultEvent(infer=InferResult(4, 1))).infer.errors == 1
+    assert stage_result(ResultEvent(infer=InferResult(4, 1))).infer.errors == 1
     score = JudgeScore("j", "1", "eval_v1", ModelRole.TRAINED, 1, 2, score=0.5)
-    judged = result_message(ResultEvent(judge=JudgeResult([score]))).judge
+    judged = stage_result(ResultEvent(judge=JudgeResult([score]))).judge
     assert judged.scores[0].score == 0.5
     assert not judged.scores[0].HasField("interval_low")
-    empty = result_message(ResultEvent(judge=JudgeResult()))
+    empty = stage_result(ResultEvent(judge=JudgeResult()))
     assert empty.WhichOneof("result") == "judge"
 
 
@@ -112,7 +112,7 @@ def test_a_result_of_very_many_groups_is_one_that_is_taken(scores: int, groups: 
     ]
     score = JudgeScore(judge="j", version="1", eval_set="s", model_role=ModelRole.TRAINED,
                        passed=1, total=1, errors=0, groups=parts)  # fmt: skip
-    message = result_message(ResultEvent(judge=JudgeResult(scores=[score] * scores)))
+    message = stage_result(ResultEvent(judge=JudgeResult(scores=[score] * scores)))
     assert {len(s.groups) for s in message.judge.scores} == {len(message.judge.scores[0].groups)}
     assert len(message.judge.scores[0].groups) > kept
     request = stage_pb2.CompleteStageRequest(result=message)

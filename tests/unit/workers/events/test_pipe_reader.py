@@ -22,8 +22,8 @@ from tailrace.formats.stage_protocol import (
     encode_event,
 )
 from tailrace.v1 import run_pb2, stage_pb2
-from workers.events.attempt_log import TAIL_LINES, Journal
-from workers.events.pipe_reader import Intake
+from workers.events.attempt_log import TAIL_LINES, AttemptLog
+from workers.events.pipe_reader import PipeReader
 from workers.events.spool import Spool
 
 
@@ -40,19 +40,19 @@ class Rig:
         events, self.to_events = os.pipe()
         output, self.to_output = os.pipe()
         self.spool = Spool(folder / "spool.db", 10**6)
-        self.journal = Journal(self.spool, 1000.0)
+        self.attempt_log = AttemptLog(self.spool, 1000.0)
         self.checkpoints: list[CheckpointEvent] = []
         process: Any = Pipes(events, output)
         self.faults: list[str] = []
-        self.intake = Intake(
-            process, self.spool, self.journal, self.checkpoints.append, self.faults.append
+        self.reader = PipeReader(
+            process, self.spool, self.attempt_log, self.checkpoints.append, self.faults.append
         )
 
     def end(self) -> list[stage_pb2.StageEvent]:
         """Close the pipes; returns what was spooled."""
         os.close(self.to_events)
         os.close(self.to_output)
-        assert self.intake.join(lambda: False)
+        assert self.reader.join(lambda: False)
         return [stage_pb2.StageEvent.FromString(body) for body in self.spool.batch(1)]
 
     def send(self, *events: Event) -> None:
@@ -87,8 +87,8 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
     ]
     assert [e.metric.value for e in found if e.HasField("metric")] == [2.5]
     assert rig.checkpoints == [CheckpointEvent(5, "checkpoints/5")]
-    assert isinstance(rig.intake.report.last, ResultEvent)
-    assert rig.intake.report.broken == ""
+    assert isinstance(rig.reader.report.final_event, ResultEvent)
+    assert rig.reader.report.violation == ""
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_line_that_is_no_event_is_never_passed_over(rig: Rig, line: bytes) -> 
     os.write(rig.to_events, line + b"\n")
     rig.send(LogEvent("after"))
     found = rig.end()
-    assert rig.intake.report.broken
+    assert rig.reader.report.violation
     texts = [e.log.text for e in found]
     assert texts[0].startswith("unreadable event line")
     assert found[0].log.level == run_pb2.LOG_LEVEL_ERROR
@@ -122,7 +122,7 @@ def test_long_lines_are_capped_and_the_last_ones_kept(rig: Rig) -> None:
     found = rig.end()
     assert len(found) == 31
     assert len(found[-1].log.text.encode()) <= MAX_LINE_BYTES
-    tail = rig.journal.tail
+    tail = rig.attempt_log.tail
     assert len(tail) == TAIL_LINES
     assert tail[0] == "line 11"
     assert tail[-1] == found[-1].log.text
@@ -132,14 +132,14 @@ def test_the_end_of_the_attempt_frees_the_readers(rig: Rig) -> None:
     rig.spool.close()
     os.write(rig.to_output, b"too late\n")
     os.close(rig.to_events)
-    assert rig.intake.join(lambda: False)
+    assert rig.reader.join(lambda: False)
     with pytest.raises(BrokenPipeError):
         os.write(rig.to_output, b"x")
     os.close(rig.to_output)
 
 
 def test_joining_can_be_given_up(rig: Rig) -> None:
-    assert not rig.intake.join(lambda: True)
+    assert not rig.reader.join(lambda: True)
     rig.end()
 
 
@@ -151,7 +151,7 @@ def test_a_full_disk_is_told_and_leaves_no_reader_behind(
     rig.spool._database.execute("PRAGMA max_page_count = 1")
     os.write(rig.to_output, b"x" * 8000 + b"\n" + b"y" * 8000 + b"\n")
     os.close(rig.to_events)
-    assert rig.intake.join(lambda: False)
+    assert rig.reader.join(lambda: False)
     assert len(reported) == 1
     assert rig.faults[0].endswith("database or disk is full")
     with pytest.raises(BrokenPipeError):

@@ -19,11 +19,11 @@ from tailrace.v1 import stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.twin import FakeControlPlane, refuse
-from workers.events.messages import log_record
+from workers.events.messages import log_line_event
 from workers.events.reporter import Reporter
 from workers.events.spool import MAX_BATCH_BYTES, Spool
-from workers.pool.directives import Directives, Wish
-from workers.stage_client import ControlPlane
+from workers.pool.directives import Directive, Directives
+from workers.stage_client import StageClient
 
 
 class Sender:
@@ -35,12 +35,12 @@ class Sender:
         self.spool = Spool(folder / f"spool-{lease}.db", 64 * MAX_BATCH_BYTES)
         self.directives = Directives()
         self.reporter = Reporter(
-            ControlPlane(self.channel, worker_token()), lease, self.spool, self.directives
+            StageClient(self.channel, worker_token()), lease, self.spool, self.directives
         )
 
     def lines(self, first: int, count: int) -> None:
         for i in range(first, first + count):
-            self.spool.append(log_record(str(i)))
+            self.spool.append(log_line_event(str(i)))
 
     def close(self) -> None:
         self.reporter.close()
@@ -160,8 +160,8 @@ def test_a_control_plane_that_is_away_is_waited_for(sender: Sender, fake: FakeCo
 def test_directives_come_with_acknowledgements(sender: Sender) -> None:
     sender.attempt.directive = stage_pb2.DIRECTIVE_CANCEL
     sender.lines(0, 1)
-    assert sender.directives.wait(Wish.CONTINUE, 5)
-    assert sender.directives.wish is Wish.CANCEL
+    assert sender.directives.wait(Directive.CONTINUE, 5)
+    assert sender.directives.strongest is Directive.CANCEL
 
 
 @pytest.mark.parametrize("how", ["status", "directive"])
@@ -171,8 +171,8 @@ def test_a_lost_lease_ends_it(sender: Sender, how: str) -> None:
     else:
         sender.attempt.directive = stage_pb2.DIRECTIVE_LEASE_LOST
     sender.lines(0, 1)
-    assert sender.directives.wait(Wish.ABORT, 5)
-    assert sender.directives.wish is Wish.LOST
+    assert sender.directives.wait(Directive.ABORT, 5)
+    assert sender.directives.strongest is Directive.LEASE_LOST
     sender.lines(1, 5)
     assert not sender.reporter.flush(never) or how == "directive"
 
@@ -184,8 +184,8 @@ def test_refused_events_abort_the_attempt_with_the_reason(
         context, code_pb2.INVALID_ARGUMENT, "BAD_EVENT", "a metric is not finite"
     )
     sender.lines(0, 1)
-    assert sender.directives.wait(Wish.CANCEL, 5)
-    assert sender.directives.wish is Wish.ABORT
+    assert sender.directives.wait(Directive.CANCEL, 5)
+    assert sender.directives.strongest is Directive.ABORT
     assert "a metric is not finite" in sender.directives.fault
     assert not sender.reporter.flush(never)
 
@@ -208,7 +208,7 @@ def test_a_lasting_fault_of_the_server_aborts_and_a_passing_one_does_not(
         left[:] = [1, 1]
     left[:] = [1] * 100
     sender.lines(20, 1)
-    assert sender.directives.wait(Wish.CANCEL, 10)
+    assert sender.directives.wait(Directive.CANCEL, 10)
     assert "a bug" in sender.directives.fault
 
 
@@ -225,9 +225,9 @@ def test_an_event_too_large_for_any_message_aborts_and_a_busy_server_does_not(
     fake.publish_hook = busy
     sender.lines(0, 1)
     assert sender.reporter.flush(within(10))
-    sender.spool.append(log_record("x" * (MAX_BATCH_BYTES + 1)))
-    assert sender.directives.wait(Wish.CANCEL, 10)
-    assert sender.directives.wish is Wish.ABORT
+    sender.spool.append(log_line_event("x" * (MAX_BATCH_BYTES + 1)))
+    assert sender.directives.wait(Directive.CANCEL, 10)
+    assert sender.directives.strongest is Directive.ABORT
 
 
 def test_lost_acknowledged_events_abort_rather_than_leave_a_hole(
@@ -237,7 +237,7 @@ def test_lost_acknowledged_events_abort_rather_than_leave_a_hole(
     assert sender.reporter.flush(within(5))
     sender.attempt.events.clear()
     sender.lines(10, 10)
-    assert sender.directives.wait(Wish.CANCEL, 10)
+    assert sender.directives.wait(Directive.CANCEL, 10)
     assert "lost events" in sender.directives.fault
 
 

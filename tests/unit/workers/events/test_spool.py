@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.v1 import stage_pb2
-from workers.events.messages import log_record
+from workers.events.messages import log_line_event
 from workers.events.spool import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Spool, SpoolClosedError
 
 
@@ -26,13 +26,13 @@ def texts(bodies: list[bytes]) -> list[str]:
 
 
 def test_events_come_back_in_order_until_acknowledged(spool: Spool) -> None:
-    assert [spool.append(log_record(str(i))) for i in range(5)] == [1, 2, 3, 4, 5]
+    assert [spool.append(log_line_event(str(i))) for i in range(5)] == [1, 2, 3, 4, 5]
     assert texts(spool.batch(2)) == ["1", "2", "3", "4"]
     spool.acknowledge(3)
     spool.acknowledge(1)
     assert (spool.acknowledged, spool.last_sequence) == (3, 5)
     assert texts(spool.batch(1)) == ["3", "4"]
-    assert spool.append(log_record("5")) == 6
+    assert spool.append(log_line_event("5")) == 6
     spool.acknowledge(99)
     assert (spool.acknowledged, spool.batch(1)) == (6, [])
 
@@ -40,10 +40,10 @@ def test_events_come_back_in_order_until_acknowledged(spool: Spool) -> None:
 def test_batches_keep_to_the_contract(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "large.db", 100 * MAX_BATCH_BYTES)
     for i in range(MAX_BATCH_EVENTS + 5):
-        spool.append(log_record(str(i)))
+        spool.append(log_line_event(str(i)))
     assert len(spool.batch(1)) == MAX_BATCH_EVENTS
-    last = spool.append(log_record("x" * (2 * MAX_BATCH_BYTES)))
-    spool.append(log_record("after"))
+    last = spool.append(log_line_event("x" * (2 * MAX_BATCH_BYTES)))
+    spool.append(log_line_event("after"))
     assert len(spool.batch(last - 2)) == 2, "the large one would break the limit"
     assert len(spool.batch(last)) == 1, "a large one travels alone"
     spool.close()
@@ -51,9 +51,9 @@ def test_batches_keep_to_the_contract(tmp_path: Path) -> None:
 
 def test_a_full_spool_blocks_until_there_is_room(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "small.db", 1000)
-    spool.append(log_record("x" * 2000))
+    spool.append(log_line_event("x" * 2000))
     appended: list[int] = []
-    thread = threading.Thread(target=lambda: appended.append(spool.append(log_record("y"))))
+    thread = threading.Thread(target=lambda: appended.append(spool.append(log_line_event("y"))))
     thread.start()
     time.sleep(0.1)
     assert appended == []
@@ -65,12 +65,12 @@ def test_a_full_spool_blocks_until_there_is_room(tmp_path: Path) -> None:
 
 def test_closing_frees_whoever_waits(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "small.db", 1)
-    spool.append(log_record("x"))
+    spool.append(log_line_event("x"))
     errors: list[Exception] = []
 
     def append() -> None:
         try:
-            spool.append(log_record("y"))
+            spool.append(log_line_event("y"))
         except SpoolClosedError as error:
             errors.append(error)
 
@@ -82,7 +82,7 @@ def test_closing_frees_whoever_waits(tmp_path: Path) -> None:
     assert len(errors) == 1
     assert spool.batch(1) == []
     with pytest.raises(SpoolClosedError):
-        spool.append(log_record("z"))
+        spool.append(log_line_event("z"))
 
 
 def test_a_disk_that_takes_nothing_is_an_error_of_the_disk(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Directives: the strongest wish wins, whoever says it and in whichever order."""
+"""Directives: the strongest directive wins, whoever says it and in whichever order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import permutations
 import pytest
 
 from tailrace.v1 import stage_pb2
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directive, Directives
 
 
 @pytest.mark.parametrize(
@@ -25,44 +25,44 @@ from workers.pool.directives import Directives, Wish
         )
     ),
 )
-def test_the_strongest_wish_wins(order: tuple[stage_pb2.Directive.ValueType, ...]) -> None:
+def test_the_strongest_directive_wins(order: tuple[stage_pb2.Directive.ValueType, ...]) -> None:
     directives = Directives()
-    for directive in order:
-        directives.direct(directive)
-    assert directives.wish is Wish.LOST
+    for wire_value in order:
+        directives.direct(wire_value)
+    assert directives.strongest is Directive.LEASE_LOST
 
 
-def test_directives_map_onto_wishes() -> None:
+def test_directives_map_onto_those_of_the_wire() -> None:
     pairs = {
-        stage_pb2.DIRECTIVE_UNSPECIFIED: Wish.CONTINUE,
-        stage_pb2.DIRECTIVE_CONTINUE: Wish.CONTINUE,
-        stage_pb2.DIRECTIVE_RELEASE: Wish.RELEASE,
-        stage_pb2.DIRECTIVE_DRAIN: Wish.RELEASE,
-        stage_pb2.DIRECTIVE_CANCEL: Wish.CANCEL,
-        stage_pb2.DIRECTIVE_LEASE_LOST: Wish.LOST,
+        stage_pb2.DIRECTIVE_UNSPECIFIED: Directive.CONTINUE,
+        stage_pb2.DIRECTIVE_CONTINUE: Directive.CONTINUE,
+        stage_pb2.DIRECTIVE_RELEASE: Directive.RELEASE,
+        stage_pb2.DIRECTIVE_DRAIN: Directive.RELEASE,
+        stage_pb2.DIRECTIVE_CANCEL: Directive.CANCEL,
+        stage_pb2.DIRECTIVE_LEASE_LOST: Directive.LEASE_LOST,
     }
-    for directive, wish in pairs.items():
+    for wire_value, directive in pairs.items():
         directives = Directives()
-        directives.direct(directive)
-        assert directives.wish is wish
+        directives.direct(wire_value)
+        assert directives.strongest is directive
         assert directives.draining_seconds() is None
 
 
 def test_a_drain_is_remembered_and_the_first_fault_kept() -> None:
     directives = Directives()
     directives.drain()
-    assert directives.wish is Wish.RELEASE
+    assert directives.strongest is Directive.RELEASE
     assert (directives.draining_seconds() or 0) >= 0
     directives.abort("disk full")
     directives.abort("later")
-    assert (directives.wish, directives.fault) == (Wish.ABORT, "disk full")
+    assert (directives.strongest, directives.fault) == (Directive.ABORT, "disk full")
 
 
 def test_waiting_ends_with_a_stronger_wish_only() -> None:
     directives = Directives()
     directives.drain()
-    assert not directives.wait(Wish.RELEASE, 0.05)
+    assert not directives.wait(Directive.RELEASE, 0.05)
     threading.Timer(0.05, directives.lose).start()
     began = time.monotonic()
-    assert directives.wait(Wish.RELEASE, 5)
+    assert directives.wait(Directive.RELEASE, 5)
     assert time.monotonic() - began < 2

@@ -15,10 +15,10 @@ from tests.servers.node import wait_until
 from tests.unit.workers.twin import FakeControlPlane
 from workers.accelerators import Accelerator, Slot
 from workers.broker_link import BrokerLink
-from workers.pool.child_socket import ControlClient
-from workers.pool.directives import Directives, Wish
+from workers.pool.child_socket import ChildSocket
+from workers.pool.directives import Directive, Directives
 from workers.pool.heartbeat import Heartbeat
-from workers.pool.parent_socket import ControlServer
+from workers.pool.parent_socket import ParentSocket
 from workers.settings import Settings
 
 SLOTS = [Slot("gpu-0", Accelerator.GPU, (0,), (0, 1)), Slot("gpu-1", Accelerator.GPU, (1,), (2, 3))]
@@ -29,7 +29,7 @@ class Parent:
 
     def __init__(self, fake: FakeControlPlane, folder: Path) -> None:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
-        self.server = ControlServer(folder, dict.fromkeys((s.id for s in SLOTS), 0), print)
+        self.server = ParentSocket(folder, dict.fromkeys((s.id for s in SLOTS), 0), print)
         self.stopped: list[float] = []
         self.link = BrokerLink()
         self.heartbeat = Heartbeat(
@@ -65,15 +65,15 @@ def test_it_introduces_the_worker(parent: Parent, fake: FakeControlPlane) -> Non
 def test_one_message_keeps_all_leases_alive_and_brings_their_directives(
     parent: Parent, fake: FakeControlPlane
 ) -> None:
-    one, two = ControlClient(parent.server.path), ControlClient(parent.server.path)
+    one, two = ChildSocket(parent.server.path), ChildSocket(parent.server.path)
     mine, theirs = Directives(), Directives()
     fake.lease("a")
     with one.lease("a", mine), two.lease("unknown", theirs):
-        assert theirs.wait(Wish.CONTINUE, 5)
-        assert theirs.wish is Wish.LOST
+        assert theirs.wait(Directive.CONTINUE, 5)
+        assert theirs.strongest is Directive.LEASE_LOST
         wait_until(lambda: fake.attempts["a"].beats > 2, "heartbeats", 5)
         assert set(fake.heartbeats[-1].lease_tokens) == {"a", "unknown"}
-        assert mine.wish is Wish.CONTINUE
+        assert mine.strongest is Directive.CONTINUE
         assert not fake.heartbeats[-1].draining
         parent.server.drain()
         wait_until(lambda: fake.heartbeats[-1].draining, "the drain", 5)
@@ -163,7 +163,7 @@ def test_a_worker_whose_secret_is_another_ones_registers_again(
     parent: Parent, fake: FakeControlPlane
 ) -> None:
     parent.heartbeat.wait_decided(5)
-    child = ControlClient(parent.server.path)
+    child = ChildSocket(parent.server.path)
     assert child.secret == fake.secret
     fake.secret = "another worker's"
     wait_until(lambda: len(fake.registered) == 2, "the second registration", 5)
@@ -181,7 +181,7 @@ def test_the_end_is_told_unless_a_lease_is_held(fake: FakeControlPlane, tmp_path
     assert len(fake.goodbyes) == 1
     parent = Parent(fake, tmp_path)
     parent.heartbeat.wait_decided(5)
-    child = ControlClient(parent.server.path)
+    child = ChildSocket(parent.server.path)
     with child.lease("a", Directives()):
         wait_until(lambda: parent.server.leases() == ["a"], "the lease", 5)
         parent.heartbeat.close()
@@ -194,7 +194,7 @@ def test_an_attempt_fails_with_its_pool_process_as_soon_as_somebody_answers(
 ) -> None:
     parent.heartbeat.wait_decided(5)
     attempt = fake.lease("a")
-    child = ControlClient(parent.server.path)
+    child = ChildSocket(parent.server.path)
     context = child.lease("a", Directives())
     context.__enter__()
     wait_until(lambda: parent.server.leases() == ["a"], "the lease", 5)
@@ -216,7 +216,7 @@ def test_a_thread_that_breaks_stops_the_worker(
 
     reported: list[object] = []
     monkeypatch.setattr("threading.excepthook", lambda args: reported.append(args.exc_value))
-    monkeypatch.setattr(ControlServer, "leases", broken)
+    monkeypatch.setattr(ParentSocket, "leases", broken)
     parent = Parent(fake, tmp_path)
     wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
     wait_until(lambda: [str(e) for e in reported] == ["a fault of ours"], "the report", 5)
@@ -225,7 +225,7 @@ def test_a_thread_that_breaks_stops_the_worker(
 
 
 def test_slots_in_quarantine_are_told(parent: Parent, fake: FakeControlPlane) -> None:
-    child = ControlClient(parent.server.path)
+    child = ChildSocket(parent.server.path)
     child.quarantine("a process is left")
     wait_until(
         lambda: any(

@@ -85,10 +85,10 @@ def test_what_a_stage_left_is_looked_for_at_its_end(
 ) -> None:
     slot = CleanSlot(folder, (), 0)
     with sleeper(folder):
-        with slot.used():
+        with slot.in_use():
             pass
         assert not slot.wait(lambda _: None, lambda: True)
-    with slot.used():
+    with slot.in_use():
         pass
     monkeypatch.setattr(slot, "problem", lambda: "looked at again")
     assert slot.wait(lambda _: None, lambda: True)
@@ -96,9 +96,9 @@ def test_what_a_stage_left_is_looked_for_at_its_end(
 
 def test_a_stage_that_broke_off_is_not_taken_to_have_left_nothing(folder: Path) -> None:
     slot = CleanSlot(folder, (), 0)
-    with slot.used():
+    with slot.in_use():
         pass
-    with contextlib.suppress(RuntimeError), slot.used():
+    with contextlib.suppress(RuntimeError), slot.in_use():
         raise RuntimeError("on purpose")
     with sleeper(folder):
         assert not slot.wait(lambda _: None, lambda: True)

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from tests.servers.node import Process, wait_until
 from tests.unit.workers.conftest import wait_gone
 from tests.unit.workers.process.test_stage_process import read, wait_end
-from workers.process.prewarmed import Launch, Reserve
+from workers.process.prewarmed import Launch, Prewarmer
 
 SCRIPT = """
 import os, sys
@@ -40,8 +40,8 @@ def launch(tmp_path: Path) -> Launch:
 
 
 @pytest.fixture
-def reserve(tmp_path: Path) -> Iterator[Reserve]:
-    made = Reserve(tmp_path)
+def prewarmer(tmp_path: Path) -> Iterator[Prewarmer]:
+    made = Prewarmer(tmp_path)
     yield made
     made.close()
     assert not children()
@@ -66,10 +66,10 @@ def children() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.pid not in _others]
 
 
-def run(reserve: Reserve, launch: Launch, job: Path) -> tuple[int, list[str], list[str]]:
+def run(prewarmer: Prewarmer, launch: Launch, job: Path) -> tuple[int, list[str], list[str]]:
     """Start and end a process; its id, what it printed, and what the worker logged."""
     with capture_logs() as logged:
-        process = reserve.start(launch, job)
+        process = prewarmer.start(launch, job)
     assert wait_end(process) == 0
     os.close(process.events)
     told = [str(entry.get("reason", entry["event"])) for entry in logged]
@@ -77,59 +77,59 @@ def run(reserve: Reserve, launch: Launch, job: Path) -> tuple[int, list[str], li
 
 
 def test_a_process_waits_settled_and_gets_one_job(
-    reserve: Reserve, launch: Launch, job: Path
+    prewarmer: Prewarmer, launch: Launch, job: Path
 ) -> None:
-    reserve.refill(launch)
-    reserve.refill(launch)
+    prewarmer.refill(launch)
+    prewarmer.refill(launch)
     stage, watchdog = children()
-    pid, printed, told = run(reserve, launch, job)
+    pid, printed, told = run(prewarmer, launch, job)
     assert pid in (stage.pid, watchdog.pid)
     settled = ["--threads", "1", "--cache-dir", str(launch.cache_dir)]
     assert printed == ["loaded", f"True {job} 1 {settled}"]
     assert told == ["warm start"]
 
-    other, printed, told = run(reserve, launch, job)
+    other, printed, told = run(prewarmer, launch, job)
     assert other != pid
     assert (printed, told) == ([f"False {job} 1 []"], ["no process is in waiting"])
 
 
 def test_another_environment_or_other_threads_get_a_fresh_process(
-    reserve: Reserve, launch: Launch, job: Path
+    prewarmer: Prewarmer, launch: Launch, job: Path
 ) -> None:
-    reserve.refill(launch)
+    prewarmer.refill(launch)
     waiting = children()
     changed = replace(launch, environment={**launch.environment, "MARK": "2"})
-    _, printed, told = run(reserve, changed, job)
+    _, printed, told = run(prewarmer, changed, job)
     assert printed == [f"False {job} 2 []"]
     assert told == ["the process in waiting has other threads or another environment"]
     wait_gone(waiting)
 
 
 def test_one_that_died_in_waiting_is_told_and_replaced(
-    reserve: Reserve, launch: Launch, job: Path
+    prewarmer: Prewarmer, launch: Launch, job: Path
 ) -> None:
     broken = replace(launch, command=(sys.executable, "-c", "raise SystemExit('no jax here')"))
-    reserve.refill(broken)
+    prewarmer.refill(broken)
     (stage,) = [child for child in children() if "watchdog.py" not in "".join(child.cmdline())]
     wait_until(lambda: stage.status() == psutil.STATUS_ZOMBIE, "the death", 20)
     with capture_logs() as logged:
-        process = reserve.start(launch, job)
+        process = prewarmer.start(launch, job)
     assert wait_end(process) == 0
     assert read(process.output) == f"False {job} 1 []\n"
     os.close(process.events)
     assert (logged[0]["status"], logged[0]["output"]) == (1, "no jax here")
     assert logged[1]["reason"] == "the process in waiting had ended"
-    reserve.refill(launch)
-    assert run(reserve, launch, job)[2] == ["warm start"]
+    prewarmer.refill(launch)
+    assert run(prewarmer, launch, job)[2] == ["warm start"]
 
 
 def test_where_it_is_off_nothing_waits_and_nothing_is_said(
     tmp_path: Path, launch: Launch, job: Path
 ) -> None:
-    reserve = Reserve(tmp_path, enabled=False)
-    reserve.refill(launch)
+    prewarmer = Prewarmer(tmp_path, enabled=False)
+    prewarmer.refill(launch)
     assert not children()
-    _, printed, told = run(reserve, launch, job)
+    _, printed, told = run(prewarmer, launch, job)
     assert (printed, told) == ([f"False {job} 1 []"], [])
 
 
@@ -138,10 +138,10 @@ def test_it_dies_with_its_worker(tmp_path: Path) -> None:
         f"""
         import os, sys, time
         from pathlib import Path
-        from workers.process.prewarmed import Launch, Reserve
+        from workers.process.prewarmed import Launch, Prewarmer
         launch = Launch((sys.executable, "-c", {SCRIPT!r}), dict(os.environ), (0,), Path("/"))
-        reserve = Reserve(Path({str(tmp_path)!r}))
-        reserve.refill(launch)
+        prewarmer = Prewarmer(Path({str(tmp_path)!r}))
+        prewarmer.refill(launch)
         print("ready", flush=True)
         time.sleep(600)
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.node import wait_until
-from workers.pool.directives import Directives, Wish
+from workers.pool.directives import Directive, Directives
 from workers.process.stage_process import StageProcess
 from workers.process.supervisor import Ending, Supervisor
 
@@ -78,7 +78,7 @@ def deaf(tmp_path: Path) -> Iterator[Run]:
 def test_a_drain_asks_for_a_checkpoint(polite: Run) -> None:
     polite.later("drain")
     ending, signals = polite.end()
-    assert (ending.status, ending.followed, ending.timed_out) == (0, Wish.RELEASE, False)
+    assert (ending.status, ending.directive, ending.timed_out) == (0, Directive.RELEASE, False)
     assert signals == "SIGUSR1\n"
 
 
@@ -86,7 +86,7 @@ def test_a_lost_lease_kills_at_once(polite: Run) -> None:
     polite.later("lose")
     began = time.monotonic()
     ending, signals = polite.end()
-    assert (ending.status, ending.followed) == (-signal.SIGKILL, Wish.LOST)
+    assert (ending.status, ending.directive) == (-signal.SIGKILL, Directive.LEASE_LOST)
     assert signals == "", "a lost lease is no time for goodbyes"
     assert time.monotonic() - began < 2.3
 
@@ -95,7 +95,7 @@ def test_a_deaf_process_is_killed_after_the_grace_period(deaf: Run) -> None:
     deaf.later("drain")
     began = time.monotonic()
     ending, signals = deaf.end(grace=0.5)
-    assert (ending.status, ending.followed) == (-signal.SIGKILL, Wish.RELEASE)
+    assert (ending.status, ending.directive) == (-signal.SIGKILL, Directive.RELEASE)
     assert signals == "SIGUSR1\n"
     assert time.monotonic() - began < 3
 
@@ -110,13 +110,13 @@ def test_a_cancellation_during_a_release_does_not_start_the_grace_anew(deaf: Run
     began = time.monotonic()
     ending, signals = deaf.end(grace=1.5)
     assert signals == "SIGUSR1\nSIGTERM\n"
-    assert ending.followed is Wish.ABORT
+    assert ending.directive is Directive.ABORT
     assert time.monotonic() - began < 2.4
 
 
 def test_the_timeout_ends_it(polite: Run) -> None:
     ending, signals = polite.end(timeout=0.5)
-    assert (ending.timed_out, ending.followed, ending.status) == (True, Wish.CONTINUE, 0)
+    assert (ending.timed_out, ending.directive, ending.status) == (True, Directive.CONTINUE, 0)
     assert signals == "SIGTERM\n"
     assert ending.seconds < 2.5
 
@@ -125,7 +125,7 @@ def test_a_crash_is_noticed_within_two_seconds(polite: Run) -> None:
     threading.Timer(0.3, os.kill, (polite.process.pid, signal.SIGSEGV)).start()
     ending, _ = polite.end()
     assert ending.status == -signal.SIGSEGV
-    assert ending.followed is Wish.CONTINUE
+    assert ending.directive is Directive.CONTINUE
     assert ending.seconds < 2.3
 
 
@@ -133,7 +133,7 @@ def test_an_interrupted_supervisor_leaves_nothing(tmp_path: Path) -> None:
     run = Run(tmp_path, "deaf")
 
     class InterruptedDirectives(Directives):
-        def wait(self, above: Wish, timeout: float) -> bool:
+        def wait(self, above: Directive, timeout: float) -> bool:
             raise KeyboardInterrupt
 
     run.directives = InterruptedDirectives()

@@ -14,19 +14,19 @@ from workers.accelerators import Accelerator, detect, make_slots
 from workers.app import CONTROL_KEY, SETTINGS_KEY
 from workers.attempt.cache import BlobCache
 from workers.attempt.content import Content
-from workers.attempt.run import Means
-from workers.pool.child_socket import ControlClient
+from workers.attempt.run import WorkerResources
+from workers.pool.child_socket import ChildSocket
 from workers.process.clean_slot import CleanSlot
 from workers.process.memory_limit import share_bytes
-from workers.process.prewarmed import Reserve
+from workers.process.prewarmed import Prewarmer
 from workers.settings import Settings
-from workers.stage_client import ControlPlane
+from workers.stage_client import StageClient
 
 
-class Child:
+class PoolProcess:
     """Made at the pool process's beginning, so after it was spawned, or else at its first task."""
 
-    _instance: ClassVar[Child | None] = None
+    _instance: ClassVar[PoolProcess | None] = None
 
     def __init__(self, settings: Settings, control_socket: Path) -> None:
         """Take a slot from the parent and open the channel.
@@ -37,28 +37,30 @@ class Child:
             WorkerTokenError: There is no usable worker token any more.
         """
         self.settings = settings
-        self.control = ControlClient(control_socket)
+        self.socket = ChildSocket(control_socket)
         slots = make_slots(detect(), settings.accelerator, settings.slots)
-        self.slot = next(slot for slot in slots if slot.id == self.control.slot)
+        self.slot = next(slot for slot in slots if slot.id == self.socket.slot)
         self.workspace: Path = settings.work_dir.absolute() / settings.worker_name
         self.clean_slot = CleanSlot(
             self.workspace / self.slot.id,
             self.slot.devices if self.slot.accelerator is Accelerator.GPU else (),
-            self.control.memory_mib,
+            self.socket.memory_mib,
         )
         channel = connect(settings.server)
-        self.control_plane = ControlPlane(channel, WorkerToken(settings.worker_token_file))
+        self.stage_client = StageClient(channel, WorkerToken(settings.worker_token_file))
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
         # The workspace, not the slot's own folder, which each attempt clears away.
-        reserve = Reserve(self.workspace, enabled=settings.warm_start)
+        prewarmer = Prewarmer(self.workspace, enabled=settings.warm_start)
         content = Content(channel, cache)
         memory_bytes = settings.stage_memory_bytes or share_bytes(len(slots))
-        self.means = Means(settings, self.slot, self.control_plane, content, reserve, memory_bytes)
+        self.resources = WorkerResources(
+            settings, self.slot, self.stage_client, content, prewarmer, memory_bytes
+        )
         # A stage has all cores of its slot unless it asks for fewer.
-        reserve.refill(self.means.launch(len(self.slot.cores)))
+        prewarmer.refill(self.resources.launch(len(self.slot.cores)))
 
     @classmethod
-    def get(cls, app: Any) -> Child:
+    def get(cls, app: Any) -> PoolProcess:
         """This process's instance, configured by its Celery application."""
         if cls._instance is None:
             cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), Path(app.conf[CONTROL_KEY]))
@@ -68,7 +70,7 @@ class Child:
 def _begin(**_: Any) -> None:
     """So that a stage process is in waiting when the first task comes."""
     forbid_reading()
-    Child.get(current_app)
+    PoolProcess.get(current_app)
 
 
 signals.worker_process_init.connect(_begin, weak=False)
