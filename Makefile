@@ -93,6 +93,10 @@ docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
 prose: $(VENV)/.installed-dev ## Measures the wording against docs/style.md and lists the worst files.
 	$(BIN)/python -m tests.prose --worst 20 $(ARGS)
 
+.PHONY: contract
+contract: $(VENV)/.installed-dev ## Records the public contract that tests/contract compares with.
+	$(BIN)/python -m tests.contract
+
 clean: ## Removes what was built and the virtual environment.
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
