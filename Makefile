@@ -87,8 +87,10 @@ bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fa
 bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.generation $(ARGS)
 
-docs: $(VENV)/.installed-dev ## Regenerates the run spec's reference page.
-	$(BIN)/python -m tailrace.formats.spec.reference > docs/run-spec.md
+docs: $(VENV)/.installed-dev ## Writes the generated pages and builds the site in build/docs; fails on dead links.
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m docs.generate.site build/pages
+	$(BIN)/python -m mkdocs build --strict
 
 prose: $(VENV)/.installed-dev ## Measures the wording against docs/style.md and lists the worst files.
 	$(BIN)/python -m tests.prose --worst 20 $(ARGS)

@@ -1,4 +1,4 @@
-"""The run spec's reference page (``python -m tailrace.formats.spec.reference``)."""
+"""The run spec's reference page, from its schema."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import dataclasses
 import enum
 import inspect
 import itertools
-import sys
 import textwrap
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
+from docs.generate import markdown
 from tailrace.formats.schema import Rule, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec
 
@@ -23,10 +23,12 @@ _SCALARS = {str: "text", int: "whole number", float: "number", bool: "true or fa
 def page() -> str:
     """The whole page in Markdown."""
     lines = [
+        markdown.NOTICE,
+        "",
         "# The run spec",
         "",
         "One YAML file, or the message `tailrace.v1.RunSpec` with the same names. `training/`",
-        "reads the `model` and `train` blocks of it. Made from the schema by `make docs`.",
+        "reads the `model` and `train` blocks of it.",
     ]
     for path, schema in _blocks(RunSpec, ""):
         lines += ["", f"## {path or 'run'}", "", _first_line(schema), ""]
@@ -130,7 +132,3 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 def _first_line(schema: type[Any]) -> str:
     return (schema.__doc__ or "").strip().splitlines()[0].replace("``", "`")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())

@@ -1,0 +1,347 @@
+"""The reasons that errors carry: their gRPC codes, and the meaning and the way out of each.
+
+``tests/unit/docs`` compares them with the code: every reason that the control plane, the worker or
+the training library can give is here, with the code that it is given with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason of an error, stable and for programs."""
+
+    code: str
+    """Name of the gRPC status code."""
+    meaning: str
+    """Condition under which it is given."""
+    way_out: str
+    """Action that lets the call, or the stage, succeed."""
+
+
+_REPEAT = "Nothing: the SDK repeats the call."
+_WORKER_REPEATS = "Nothing: the worker does it."
+
+CALLS: dict[str, Reason] = {
+    "INVALID_INPUT": Reason(
+        "INVALID_ARGUMENT",
+        "Fields of the request are wrong; `BadRequest` names every one.",
+        "Correct the fields named.",
+    ),
+    "RUN_NOT_FOUND": Reason(
+        "NOT_FOUND", "No run has this id or uid.", "`tailrace runs list` names all runs."
+    ),
+    "DATASET_NOT_FOUND": Reason(
+        "NOT_FOUND",
+        "No dataset, or no version of it, has this name.",
+        "`tailrace datasets list` names all; `seed` and `import` create one.",
+    ),
+    "EVAL_SET_NOT_FOUND": Reason(
+        "NOT_FOUND",
+        "No eval set, or no version of it, has this name.",
+        "`tailrace evalsets list` names all; `import` creates one.",
+    ),
+    "MODEL_NOT_FOUND": Reason(
+        "NOT_FOUND",
+        "No imported model has this name.",
+        "`tailrace models list` names all; `import` creates one.",
+    ),
+    "BASELINE_NOT_FOUND": Reason(
+        "NOT_FOUND", "No baseline has this name.", "`tailrace baselines list` names all."
+    ),
+    "ARTIFACT_NOT_FOUND": Reason(
+        "NOT_FOUND", "No artifact has this digest.", "Read the run's artifacts with ListArtifacts."
+    ),
+    "BLOB_NOT_FOUND": Reason(
+        "NOT_FOUND", "No complete file has this digest.", "Upload it, or read an artifact's files."
+    ),
+    "WORKER_NOT_FOUND": Reason(
+        "NOT_FOUND", "No worker has this name.", "`tailrace workers list` names all workers."
+    ),
+    "RUN_EXISTS": Reason("ALREADY_EXISTS", "Another run has this id.", "Choose another id."),
+    "MODEL_EXISTS": Reason(
+        "ALREADY_EXISTS", "A model of this id has other files.", "Choose another id."
+    ),
+    "REQUEST_ID_REUSED": Reason(
+        "ALREADY_EXISTS",
+        "The request id belongs to an earlier request with another content.",
+        "Send a fresh request id.",
+    ),
+    "REQUEST_BUSY": Reason(
+        "UNAVAILABLE", "Another call with the same request id is in progress.", _REPEAT
+    ),
+    "NO_PREDICTIONS": Reason(
+        "FAILED_PRECONDITION",
+        "The run whose predictions are to be judged has none: its INFER stage is not done.",
+        "Wait for that stage, or name another run.",
+    ),
+    "RUN_TERMINAL": Reason(
+        "FAILED_PRECONDITION", "The run to cancel has already ended.", "Nothing is left to cancel."
+    ),
+    "RUN_NOT_RETRYABLE": Reason(
+        "FAILED_PRECONDITION",
+        "The run is neither FAILED nor CANCELLED, or every stage has its result.",
+        "Wait until it ends, or submit a new run.",
+    ),
+    "RUN_NOT_SUCCEEDED": Reason(
+        "FAILED_PRECONDITION",
+        "A baseline must name a run that has SUCCEEDED.",
+        "Wait for the run, or name another one.",
+    ),
+    "TOO_MANY_RUNS": Reason(
+        "RESOURCE_EXHAUSTED",
+        "As many runs are unfinished as the control plane, or one label, may have.",
+        "Wait for a run to end, cancel one, or raise "
+        "[`TAILRACE_MAX_UNFINISHED_RUNS` or `TAILRACE_MAX_RUNS_PER_LABEL`]"
+        "(configuration.md#control-plane).",
+    ),
+    "TOO_MANY_STREAMS": Reason(
+        "RESOURCE_EXHAUSTED",
+        "As many streams or uploads are open as this control plane allows.",
+        "End one, or raise [`TAILRACE_MAX_OPEN_STREAMS` or `TAILRACE_MAX_OPEN_UPLOADS`]"
+        "(configuration.md#control-plane).",
+    ),
+    "TOO_MANY_VERDICTS": Reason(
+        "RESOURCE_EXHAUSTED",
+        "A run has more verdicts than a comparison reads.",
+        "Download the verdicts and compare them elsewhere.",
+    ),
+    "MESSAGE_TOO_LARGE": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The request has more bytes or fields than its method takes.",
+        "Send a smaller request.",
+    ),
+    "BLOB_TOO_LARGE": Reason(
+        "RESOURCE_EXHAUSTED",
+        "A file of an artifact is too large.",
+        "Raise [`TAILRACE_MAX_BLOB_BYTES`](configuration.md#control-plane).",
+    ),
+    "DATASET_TOO_LARGE": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The dataset has more bytes or traces than are allowed.",
+        "Split it, or raise [`TAILRACE_MAX_DATASET_BYTES`](configuration.md#control-plane).",
+    ),
+    "EVAL_SET_TOO_LARGE": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The eval set has more bytes or items than are allowed.",
+        "Split it.",
+    ),
+    "STORAGE_FULL": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The disk of the artifact store is full, or would fall below "
+        "[`TAILRACE_MIN_FREE_BYTES`](configuration.md#control-plane).",
+        "Free space on it and try again.",
+    ),
+    "WRITE_OFFSET_MISMATCH": Reason(
+        "FAILED_PRECONDITION",
+        "The upload does not continue where the stored part ends.",
+        "Continue from the offset that QueryWriteStatus returns.",
+    ),
+    "UPLOAD_BUSY": Reason(
+        "UNAVAILABLE", "Another stream writes this upload.", "Wait, or use another uuid."
+    ),
+    "STREAM_IDLE": Reason(
+        "UNAVAILABLE",
+        "No message of the upload came for "
+        "[`TAILRACE_UPLOAD_IDLE_SECONDS`](configuration.md#control-plane).",
+        _REPEAT,
+    ),
+    "OFFSET_PAST_END": Reason(
+        "OUT_OF_RANGE", "`read_offset` is larger than the file.", "Read from within the file."
+    ),
+    "BLOB_MISSING": Reason(
+        "FAILED_PRECONDITION",
+        "An artifact or model names files that are not uploaded.",
+        "Upload the files first.",
+    ),
+    "DRAINING": Reason("UNAVAILABLE", "The control plane is shutting down.", _REPEAT),
+    "OVERLOADED": Reason("UNAVAILABLE", "Too many calls wait for the database.", _REPEAT),
+    "DATABASE_UNAVAILABLE": Reason("UNAVAILABLE", "The database cannot be reached.", _REPEAT),
+    "INTERNAL": Reason(
+        "INTERNAL",
+        "The control plane has a fault.",
+        "Its log has the details under the `error_id` of the error's metadata.",
+    ),
+}
+"""Reasons of failed calls of clients."""
+
+WORKER_CALLS: dict[str, Reason] = {
+    "WORKER_TOKEN": Reason(
+        "UNAUTHENTICATED",
+        "The call lacks the control plane's worker token.",
+        "Let [`TAILRACE_WORKER_TOKEN_FILE`](configuration.md#worker) name a copy of the control "
+        "plane's file.",
+    ),
+    "WORKER_SECRET": Reason(
+        "PERMISSION_DENIED",
+        "The call lacks the secret of this worker's last registration.",
+        "Register again.",
+    ),
+    "WORKER_UNKNOWN": Reason(
+        "NOT_FOUND", "The worker is not registered.", "Nothing: the worker registers again."
+    ),
+    "WORKER_NAME_TAKEN": Reason(
+        "FAILED_PRECONDITION",
+        "A live worker on another host has this name.",
+        "Set [`TAILRACE_WORKER_NAME`](configuration.md#worker), or stop that worker and wait until "
+        "it is OFFLINE.",
+    ),
+    "WORKER_ALIVE": Reason(
+        "FAILED_PRECONDITION",
+        "The worker to forget is not OFFLINE.",
+        "Drain or stop it first.",
+    ),
+    "PROTOCOL_UNSUPPORTED": Reason(
+        "FAILED_PRECONDITION",
+        "Worker and control plane speak different versions of the protocol.",
+        "Install the same version of tailrace on both.",
+    ),
+    "POOL_NOT_SERVED": Reason(
+        "FAILED_PRECONDITION", "The stage's pool is not one of the worker's.", _WORKER_REPEATS
+    ),
+    "SLOT_UNKNOWN": Reason(
+        "FAILED_PRECONDITION", "The worker did not register this slot.", "Register again."
+    ),
+    "SLOT_BUSY": Reason(
+        "ABORTED", "The slot still holds the lease of another attempt.", _WORKER_REPEATS
+    ),
+    "LEASE_LOST": Reason(
+        "FAILED_PRECONDITION",
+        "The lease has expired, or another attempt holds the stage.",
+        "Nothing: the worker ends the process, and the stage runs elsewhere.",
+    ),
+    "EVENTS_MISSING": Reason(
+        "FAILED_PRECONDITION",
+        "The stage's report comes before the last of its events.",
+        _WORKER_REPEATS,
+    ),
+    "BROKER_UNAVAILABLE": Reason(
+        "UNAVAILABLE", "The broker cannot be reached.", "Start the broker; stages wait for it."
+    ),
+}
+"""Reasons of failed calls of workers."""
+
+STAGES: dict[str, Reason] = {
+    "STAGE_CRASHED": Reason(
+        "INTERNAL",
+        "The stage process ended without a result.",
+        "Read the last lines of its log; the error carries them.",
+    ),
+    "STAGE_KILLED": Reason(
+        "ABORTED",
+        "A signal that the worker did not send ended the stage process.",
+        "Look for the sender on the worker's host.",
+    ),
+    "STAGE_TIMEOUT": Reason(
+        "DEADLINE_EXCEEDED",
+        "The stage ran longer than its timeout.",
+        "Raise `timeout` in the run's [`execution`](run-spec.md#execution).",
+    ),
+    "OUT_OF_MEMORY": Reason(
+        "RESOURCE_EXHAUSTED",
+        "The stage process ran out of memory, or over the limit of its slot.",
+        "Use a smaller batch, shorter sequences, a smaller model or a pool with more memory; the "
+        "limit is [`TAILRACE_STAGE_MEMORY_BYTES`](configuration.md#worker).",
+    ),
+    "WORKER_FAULT": Reason(
+        "UNAVAILABLE",
+        "The worker could not execute the stage.",
+        "Nothing: another attempt may run on another worker.",
+    ),
+    "LEASE_EXPIRED": Reason(
+        "UNAVAILABLE",
+        "The worker sent no heartbeat for a whole lease.",
+        "Look at the worker's host and its way to the control plane.",
+    ),
+    "INVALID_JOB": Reason(
+        "FAILED_PRECONDITION",
+        "The stage process cannot read its job file.",
+        "Install the same version of tailrace on worker and stage process.",
+    ),
+    "IO_ERROR": Reason(
+        "UNAVAILABLE",
+        "A file cannot be read or written.",
+        "The message names the file; free its disk or mend its permissions.",
+    ),
+    "INTERNAL": Reason(
+        "FAILED_PRECONDITION",
+        "The training library has a fault.",
+        "Report it with the traceback in the stage's log.",
+    ),
+    "TRAINING_FAILED": Reason(
+        "FAILED_PRECONDITION", "The stage cannot go on.", "The message names the way out."
+    ),
+    "INVALID_CONFIG": Reason(
+        "FAILED_PRECONDITION",
+        "Settings do not fit each other, the data or the model.",
+        "Change the settings named ([run spec](run-spec.md)).",
+    ),
+    "INVALID_DATA": Reason(
+        "FAILED_PRECONDITION",
+        "A dataset, eval set or split cannot be used.",
+        "Correct the lines named.",
+    ),
+    "OVERLONG_EXAMPLES": Reason(
+        "FAILED_PRECONDITION",
+        "Examples are longer than `max_seq_length`, and `overlong` is `refuse`.",
+        "Raise `max_seq_length`, or choose another `overlong` ([run spec](run-spec.md)).",
+    ),
+    "UNSUPPORTED_MODEL": Reason(
+        "FAILED_PRECONDITION",
+        "The model's architecture, configuration or weights are not supported.",
+        "See what [a model folder](../models.md) must hold.",
+    ),
+    "MODEL_NOT_FOUND": Reason(
+        "FAILED_PRECONDITION",
+        "The model is not on the worker and cannot be fetched.",
+        "Correct the hub id, or import the model.",
+    ),
+    "MODEL_HUB_UNREACHABLE": Reason(
+        "UNAVAILABLE",
+        "The model hub does not answer and the model is not cached.",
+        "Import the model, or open the worker's way to the hub.",
+    ),
+    "INVALID_CHECKPOINT": Reason(
+        "FAILED_PRECONDITION",
+        "A checkpoint is missing, damaged, or belongs to another training.",
+        "Name another checkpoint.",
+    ),
+    "DIVERGED": Reason(
+        "FAILED_PRECONDITION",
+        "The loss is no longer a finite number.",
+        "Lower the learning rate; the message names the newest good checkpoint.",
+    ),
+    "NOT_FINITE": Reason(
+        "FAILED_PRECONDITION",
+        "The model computes values that are not finite numbers, before any training.",
+        "Use another model or `dtype: float32`.",
+    ),
+    "DOES_NOT_FIT": Reason(
+        "FAILED_PRECONDITION",
+        "The training needs more memory than the slot has.",
+        "Use a smaller batch, shorter sequences, `remat`, an adapter or a larger pool.",
+    ),
+    "DEVICE_UNAVAILABLE": Reason(
+        "FAILED_PRECONDITION",
+        "The accelerator that the job asks for is missing.",
+        "Set [`TAILRACE_ACCELERATOR`](configuration.md#worker), or mend the driver.",
+    ),
+    "INVALID_OUTPUT": Reason(
+        "FAILED_PRECONDITION",
+        "The output folder cannot be written or holds something else.",
+        "Name another folder.",
+    ),
+    "ALL_PREDICTIONS_FAILED": Reason(
+        "FAILED_PRECONDITION",
+        "Every prediction of an evaluation is an error.",
+        "Read the errors with `tailrace runs predictions RUN`.",
+    ),
+    "TOO_MANY_JUDGE_ERRORS": Reason(
+        "FAILED_PRECONDITION",
+        "More verdicts are errors than the judge's `max_error_rate` allows.",
+        "Read the errors with `tailrace runs verdicts RUN`, and mend the judge or its server.",
+    ),
+}
+"""Reasons of failed stages and attempts."""
