@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.adapters.broker import Broker, BrokerError, Chain
+from services.adapters.broker import Broker, BrokerError
 from services.domain.errors import Unavailable
 from services.domain.run import RunState
 from services.domain.stage import STAGE_DONE, Stage, StageState
@@ -46,7 +46,7 @@ _IDLE_PAUSE = 0.05
 """Pause, in seconds, after a pass that found nothing to publish, however often it is woken."""
 
 _SETTLE_SECONDS = 1.0
-"""Longest time until what was handed over is noted as sent: well before the claim on it ends."""
+"""Longest time until new runs are noted as sent: well before their claims expire."""
 
 Claimed = tuple[Entry, list[Stage]]
 """A claimed row and the stages to publish for it."""
@@ -83,9 +83,9 @@ class Relay:
     async def run(self) -> None:
         """Publish until the shutdown; nothing that the broker or the database does ends it."""
         async with asyncio.TaskGroup() as group:
-            handed_over = group.create_task(self._relay_handed_over())
+            new_runs = group.create_task(self._relay_new_runs())
             await self._relay_due()
-            handed_over.cancel()
+            new_runs.cancel()
         with suppress(Unavailable):
             # Otherwise it would be published once more, which is harmless.
             await self._settle(self._unsettled)
@@ -117,16 +117,16 @@ class Relay:
                 return
             notices.drop(notice)
 
-    async def _relay_handed_over(self) -> None:
-        """Publish new runs as they are accepted; they are settled with the next pass."""
-        handover = self._context.handover
-        with handover.receiving(self._broker.chain):
+    async def _relay_new_runs(self) -> None:
+        """Publish new runs as they are accepted; the next pass settles them."""
+        queue = self._context.relay_queue
+        with queue.receiving():
             while True:
-                handed = await handover.take()
-                first = handed.stages[0]
-                entry = Entry(first.task_id, first.pool, 0, 0, handover.claim)
+                pending = await queue.take()
+                first = pending[0]
+                entry = Entry(first.task_id, first.pool, 0, 0, queue.claim)
                 try:
-                    await self._publish(entry, handed.stages, await handed.chain)
+                    await self._publish(entry, pending)
                 except BrokerError as error:
                     await self._note_failure(entry, error)
                 else:
@@ -148,7 +148,7 @@ class Relay:
                     current.put_off.append(entry)
                     self._count("put_off")
                     continue
-                await self._publish(entry, pending, self._broker.chain(pending))
+                await self._publish(entry, pending)
             except BrokerError as error:
                 current.failed = [entry for entry, _ in current.chains[position:]]
                 current.error = str(error)
@@ -199,12 +199,12 @@ class Relay:
             limit=BATCH,
         )
 
-    async def _publish(self, entry: Entry, stages: Sequence[Stage], chain: Chain) -> None:
-        """Hand a chain to the broker. Raises :class:`BrokerError`."""
+    async def _publish(self, entry: Entry, pending: Sequence[Stage]) -> None:
+        """Publish stages as a chain. Raises :class:`BrokerError`."""
         repeated = entry.publications > 0
         faults.before(Moment.PUBLISH)
         try:
-            await self._broker.publish(chain, repeated=repeated)
+            await self._broker.publish(self._broker.chain(pending), repeated=repeated)
         except BrokerError as error:
             _log.warning(
                 "the broker did not take a stage",
@@ -220,7 +220,7 @@ class Relay:
         log(
             "published",
             run_uid=entry.task_id.run_uid,
-            chain=[f"{stage.stage_id}.{stage.attempt}" for stage in stages],
+            chain=[f"{stage.stage_id}.{stage.attempt}" for stage in pending],
             publication=entry.publications + 1,
         )
 

@@ -1,8 +1,8 @@
-"""New runs go from the transaction that accepts them straight to the relay of their process.
+"""Queue of new runs from the transaction that accepts them to the relay of the same process.
 
-The transaction writes their outbox rows claimed already, so that the relay need not look for them;
-their chains are put into words meanwhile and published after the commit. Should the process end in
-between, the claim does too, and a relay finds the rows as it finds all others.
+The transaction claims the runs' outbox rows in advance, so that no relay has to look for them, and
+puts the runs here after its commit. If the process ends in between, the claims expire and a relay
+finds the rows like all others.
 """
 
 from __future__ import annotations
@@ -10,80 +10,58 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
-from services.adapters.broker import Chain
 from services.domain.stage import Stage
-from services.runtime.meanwhile import meanwhile
 
 MOST = 100
-"""Runs that may wait for the relay; further ones wait in the outbox."""
+"""Maximum number of queued runs; further runs wait in the outbox."""
 
 HOLD = timedelta(seconds=5)
-"""How long the claim on a row that is handed over is good. The relay takes milliseconds; where it
-takes longer, as with a broker that is down, the run is left to its next pass.
+"""Validity of a queued run's claim. The relay needs milliseconds; when it takes longer, because the
+broker is down, the run is left to a later pass over the outbox.
 """
 
 
-Wording = Callable[[Sequence[Stage]], Chain]
-"""Puts the stages of a run, in order, into words."""
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A new run on its way to the relay."""
-
-    stages: Sequence[Stage]
-    """Its stages in order."""
-    chain: asyncio.Task[Chain]
-    """What is to be published."""
-
-
-class Handover:
-    """Chains on their way to the relay."""
+class RelayQueue:
+    """New runs, each as its stages in order, on their way to the relay."""
 
     def __init__(self) -> None:
-        self._chains: asyncio.Queue[tuple[float, Handed]] = asyncio.Queue(MOST)
-        self._wording: Wording | None = None
+        self._runs: asyncio.Queue[tuple[float, Sequence[Stage]]] = asyncio.Queue(MOST)
+        self._receiving = False
         self.claim = uuid.uuid4().hex
-        """Under which this process claims what it hands over."""
+        """Claim id of the outbox rows of queued runs, unique to this process."""
 
     @property
     def room(self) -> int:
-        """How many chains may be put now; none where no relay takes them."""
-        return MOST - self._chains.qsize() if self._wording else 0
+        """Number of runs that may be put now; 0 while no relay receives."""
+        return MOST - self._runs.qsize() if self._receiving else 0
 
     @contextmanager
-    def receiving(self, wording: Wording) -> Iterator[None]:
-        """Take chains for as long as the block; what is left then, other passes find."""
-        self._wording = wording
+    def receiving(self) -> Iterator[None]:
+        """Accept runs during the block; runs left at its end are found in the outbox."""
+        self._receiving = True
         try:
             yield
         finally:
-            self._wording = None
+            self._receiving = False
 
-    def prepare(self, runs: Iterable[Sequence[Stage]]) -> list[Handed]:
-        """Have the stages of new runs put into words while the transaction waits.
+    def put(self, runs: Iterable[Sequence[Stage]]) -> None:
+        """Queue runs, at most as many as there was room for; call it after the commit.
 
-        None where the relay has stopped since there was room.
+        Does nothing if the relay has stopped since.
         """
-        wording = self._wording
-        if wording is None:
-            return []
-        return [Handed(stages, meanwhile(wording, stages)) for stages in runs]
+        if not self._receiving:
+            return
+        claim_end = time.monotonic() + HOLD.total_seconds()
+        for stages in runs:
+            self._runs.put_nowait((claim_end, stages))
 
-    def put(self, prepared: Iterable[Handed]) -> None:
-        """Hand over chains, no more than there was room for; call it after the commit."""
-        end = time.monotonic() + HOLD.total_seconds()
-        for handed in prepared:
-            self._chains.put_nowait((end, handed))
-
-    async def take(self) -> Handed:
-        """The next chain whose claim is good; what waited for longer, other passes have found."""
+    async def take(self) -> Sequence[Stage]:
+        """Return the stages of the next run, without runs whose claim has expired."""
         while True:
-            end, handed = await self._chains.get()
-            if time.monotonic() < end:
-                return handed
+            claim_end, stages = await self._runs.get()
+            if time.monotonic() < claim_end:
+                return stages

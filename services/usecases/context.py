@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from services.runtime.group_commit import Groups
 from services.runtime.notices import Notices
-from services.runtime.relay_queue import Handover
+from services.runtime.relay_queue import RelayQueue
 from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 from services.settings import Settings
 from services.storage.blobs.store import BlobStore
@@ -25,7 +25,7 @@ class Context:
     shutdown: Shutdown = field(default_factory=Shutdown)
     reads: SharedReads = field(default_factory=SharedReads)
     groups: Groups = field(default_factory=Groups)
-    handover: Handover = field(default_factory=Handover)
+    relay_queue: RelayQueue = field(default_factory=RelayQueue)
     notices: Notices = field(default_factory=Notices)
     model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an imported model is checked."""

@@ -14,7 +14,7 @@ from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.runtime.meanwhile import meanwhile
-from services.runtime.relay_queue import HOLD, Handed
+from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, runs, stages
@@ -111,7 +111,7 @@ async def _accept(context: Context, submissions: list[Submission]) -> dict[Submi
                 responses = {each: _response(each, outcome) for each, outcome in outcomes.items()}
         except _RepeatedError:
             continue
-        context.handover.put(handed)
+        context.relay_queue.put(handed)
         if len(handed) < len(submissions):
             context.wakeups.wake(OUTBOX)
         return responses
@@ -124,7 +124,7 @@ def _response(submission: Submission, outcome: RunView | DomainError) -> Respons
 
 async def _store(
     conn: AsyncConnection, context: Context, submissions: list[Submission], *, look_up: bool
-) -> tuple[Outcomes, list[Handed]]:
+) -> tuple[Outcomes, list[Sequence[Stage]]]:
     """What becomes of each submission, and what the relay is to publish after the commit.
 
     Raises ``_RepeatedError`` unless it may look up request ids.
@@ -156,7 +156,7 @@ async def _store(
 
 async def _begin(
     conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Outcomes, list[Handed]]:
+) -> tuple[Outcomes, list[Sequence[Stage]]]:
     """Store what belongs to runs that were stored; the runs as they then are."""
     await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
     capacity, handed = await _queue(conn, context, [p for p in plans if not p.known])
@@ -179,15 +179,15 @@ async def _begin(
 
 async def _queue(
     conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Capacity, list[Handed]]:
+) -> tuple[Capacity, list[Sequence[Stage]]]:
     """Queue the runs' first stages; the fleet before, and what our relay is to publish."""
     capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in plans])
     now = utc_now()
-    claim = outbox.Claim(context.handover.claim, now + HOLD)
+    claim = outbox.Claim(context.relay_queue.claim, now + HOLD)
     rows = [outbox.Row(plan.run.project, plan.stages[0], now, first=True,
                        claim=claim if plan.run.uid in admitted else None)
             for plan in plans]  # fmt: skip
-    handed = context.handover.prepare([p.stages for p in plans if p.run.uid in admitted])
+    handed: list[Sequence[Stage]] = [p.stages for p in plans if p.run.uid in admitted]
     await outbox.add_all(conn, rows)
     return capacity, handed
 

@@ -25,7 +25,7 @@ async def survey(
 
     That is so where all that is queued in the pool may be out too; otherwise they get in line.
     """
-    room = context.handover.room
+    room = context.relay_queue.room
     counts_alone = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
     now = await capacity.look(conn)
     return now, _admitted(context.settings, firsts[:room], now) if counts_alone else set()

@@ -289,7 +289,7 @@ async def relaying(driver: Driver, broker: Broker) -> AsyncIterator[None]:
     try:
         # It receives from its first step on.
         await asyncio.sleep(0.05)
-        assert driver.context.handover.room
+        assert driver.context.relay_queue.room
         yield
     finally:
         driver.context.shutdown.begin()
@@ -313,13 +313,13 @@ async def rows(driver: Driver) -> list[sa.RowMapping]:
         return [*(await conn.execute(query)).mappings()]
 
 
-async def test_a_new_run_is_handed_over_and_settled_at_the_end(
+async def test_a_new_run_is_relayed_and_settled_at_the_end(
     driver: Driver, broker: Broker, valkey_url: str
 ) -> None:
     async with relaying(driver, broker):
         uid = (await driver.create()).run.uid
         (row,) = await rows(driver)
-        assert row["claim"] == driver.context.handover.claim
+        assert row["claim"] == driver.context.relay_queue.claim
         assert await arrived(valkey_url) == [uid]
     (row,) = await rows(driver)
     assert (row["publications"], row["claim"]) == (1, "")
@@ -329,7 +329,7 @@ async def test_a_new_run_is_handed_over_and_settled_at_the_end(
 async def test_what_nobody_took_over_is_found_when_its_claim_ends(
     driver: Driver, broker: Broker, valkey_url: str
 ) -> None:
-    with driver.context.handover.receiving(broker.chain):
+    with driver.context.relay_queue.receiving():
         uid = (await driver.create()).run.uid
     relay = Relay(driver.context, broker)
     assert await relay.relay_once() == 0
@@ -340,18 +340,18 @@ async def test_what_nobody_took_over_is_found_when_its_claim_ends(
     assert await arrived(valkey_url) == [uid]
 
 
-async def test_a_run_that_admission_lets_wait_is_not_handed_over(
+async def test_a_run_that_admission_lets_wait_is_not_queued_for_the_relay(
     driver: Driver, broker: Broker
 ) -> None:
-    with driver.context.handover.receiving(broker.chain):
+    with driver.context.relay_queue.receiving():
         for i in range(3):
             await driver.create(f"cpu{i}")
         await driver.create("gpu", execution={"train": {"pool": "gpu"}})
-    handed_over = [row["claim"] != "" for row in await rows(driver)]
-    assert handed_over == [True, True, False, True]
+    claimed = [row["claim"] != "" for row in await rows(driver)]
+    assert claimed == [True, True, False, True]
 
 
-async def test_a_run_that_was_handed_over_outlives_a_broker_that_is_down(
+async def test_a_run_queued_for_the_relay_outlives_a_broker_that_is_down(
     driver: Driver, valkey_node: Valkey
 ) -> None:
     broker = Broker(valkey_node.url, timeout=2)

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
-from services.adapters.broker import Chain
 from services.domain.stage import Stage, StageState
 from services.runtime import relay_queue
-from services.runtime.relay_queue import Handover
+from services.runtime.relay_queue import RelayQueue
 from tailrace.formats.spec.run_spec import StageKind
 
 
-def chain(run_uid: str) -> list[Stage]:
+def stages(run_uid: str) -> list[Stage]:
     return [
         Stage(
             run_uid=run_uid,
@@ -36,62 +34,57 @@ def chain(run_uid: str) -> list[Stage]:
     ]
 
 
-def worded(stages: Sequence[Stage]) -> Chain:
-    return Chain("cpu", "tailrace.train", stages[0].run_uid)
-
-
 async def test_there_is_room_only_while_a_relay_receives() -> None:
-    made = Handover()
-    assert made.room == 0
-    with made.receiving(worded):
-        assert made.room == relay_queue.MOST
-        made.put(made.prepare([chain("a"), chain("b")]))
-        assert made.room == relay_queue.MOST - 2
-    assert made.room == 0
+    queue = RelayQueue()
+    assert queue.room == 0
+    with queue.receiving():
+        assert queue.room == relay_queue.MOST
+        queue.put([stages("a"), stages("b")])
+        assert queue.room == relay_queue.MOST - 2
+    assert queue.room == 0
 
 
-async def test_chains_are_taken_in_order_and_put_into_words_before() -> None:
-    made = Handover()
-    with made.receiving(worded):
-        taking = asyncio.create_task(made.take())
-        prepared = made.prepare([chain("a"), chain("b")])
+async def test_runs_are_taken_in_order() -> None:
+    queue = RelayQueue()
+    with queue.receiving():
+        first = asyncio.create_task(queue.take())
         await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not taking.done()
-        assert [handed.chain.result().message for handed in prepared] == ["a", "b"]
-        made.put(prepared)
-        taken = [await taking, await made.take()]
-    assert [handed.stages[0].run_uid for handed in taken] == ["a", "b"]
+        assert not first.done()
+        queue.put([stages("a"), stages("b")])
+        runs = [await first, await queue.take()]
+    assert [run[0].run_uid for run in runs] == ["a", "b"]
 
 
-async def test_nothing_is_prepared_for_a_relay_that_has_stopped() -> None:
-    made = Handover()
-    with made.receiving(worded):
+async def test_nothing_is_queued_for_a_relay_that_has_stopped() -> None:
+    queue = RelayQueue()
+    with queue.receiving():
         pass
-    assert made.prepare([chain("a")]) == []
+    queue.put([stages("a")])
+    with queue.receiving():
+        assert queue.room == relay_queue.MOST
 
 
-async def test_what_waited_too_long_is_left_to_other_passes(
+async def test_a_run_whose_claim_has_expired_is_left_to_other_passes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = Handover()
-    with made.receiving(worded):
+    queue = RelayQueue()
+    with queue.receiving():
         monkeypatch.setattr(relay_queue, "HOLD", timedelta(seconds=-1))
-        made.put(made.prepare([chain("late")]))
+        queue.put([stages("late")])
         monkeypatch.setattr(relay_queue, "HOLD", timedelta(seconds=5))
-        made.put(made.prepare([chain("in time")]))
-        assert (await made.take()).stages[0].run_uid == "in time"
+        queue.put([stages("in time")])
+        assert (await queue.take())[0].run_uid == "in time"
 
 
-async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_queue, "MOST", 1)
-    made = Handover()
-    with made.receiving(worded):
-        made.put(made.prepare([chain("a")]))
-        assert made.room == 0
+    queue = RelayQueue()
+    with queue.receiving():
+        queue.put([stages("a")])
+        assert queue.room == 0
         with pytest.raises(asyncio.QueueFull):
-            made.put(made.prepare([chain("b")]))
+            queue.put([stages("b")])
 
 
-def test_processes_claim_under_names_of_their_own() -> None:
-    assert Handover().claim != Handover().claim
+def test_processes_claim_under_different_ids() -> None:
+    assert RelayQueue().claim != RelayQueue().claim

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from services.adapters.broker import Chain
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox
 from services.storage.rows.outbox import Entry
@@ -144,12 +143,12 @@ async def test_something_is_due_until_it_is_claimed_and_again_when_the_claim_end
     assert await due()
 
 
-async def test_a_run_is_not_handed_over_while_another_process_claims(
+async def test_a_run_is_not_queued_for_the_relay_while_another_process_claims(
     postgres_url: str, tmp_path: Path
 ) -> None:
     driver = Driver(make_context(postgres_url, tmp_path / "data"))
     await datasets.seed(driver.context, PROJECT, "golden-v2")
-    with driver.context.handover.receiving(lambda _: Chain("cpu", "tailrace.train", ())):
+    with driver.context.relay_queue.receiving():
         async with driver.context.database.write() as conn:
             assert await outbox.lock_claims(conn)
             await driver.create("waits")
@@ -157,7 +156,7 @@ async def test_a_run_is_not_handed_over_while_another_process_claims(
     async with driver.context.database.read() as conn:
         query = sa.select(outbox.outbox.c.claim).order_by(outbox.outbox.c.id)
         claims = [*await conn.scalars(query)]
-    assert claims == ["", driver.context.handover.claim]
+    assert claims == ["", driver.context.relay_queue.claim]
     await driver.context.database.close()
 
 
