@@ -43,7 +43,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             validate_only=request.validate_only,
             size=size,
         )
-        return await create.create_run(self._context, DEFAULT_PROJECT, command, run.run_to_proto)
+        return run.run_to_proto(await create.create_run(self._context, DEFAULT_PROJECT, command))
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
         """A run."""

@@ -1,10 +1,9 @@
-"""Store new runs: all that are submitted at the same time in one transaction."""
+"""Storing of new runs: runs that are submitted at the same time share one transaction."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
 from services.domain.run import Run, RunState, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
-from services.runtime.meanwhile import meanwhile
 from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, runs, stages
-from services.storage.rows.capacity import Capacity
 from services.usecases.context import Context
 from services.usecases.runs.admission import survey
 from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.quota import check_runs
+from services.usecases.runs.request_ids import check_repeated
 from services.usecases.runs.resolve import resolve_spec
 from services.usecases.runs.template_clock import with_template_date
 from services.usecases.runs.view import RunView, view, view_of_new
@@ -32,207 +30,166 @@ from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageExecution, StageKind
 
 METHOD = "CreateRun"
-"""Under which request ids are remembered."""
+"""Method under which request ids are remembered."""
 
 _TRIES = 4
-"""Transactions until a call gives up whose request id others use at the same time."""
+"""Maximum number of transactions for a request id that other calls use at the same time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Submission:
-    """A run to be made; its spec is checked, but not yet resolved."""
+class NewRun:
+    """A run to create; its spec is checked, but not yet resolved."""
 
     project: str
     run_id: str
-    """Id wanted; empty for any."""
+    """Requested id; empty for a generated one."""
     spec: RunSpec
-    sent: Mapping[str, Any]
-    """The spec as it was sent."""
+    original_spec: Mapping[str, Any]
+    """The spec as the client sent it."""
     request_id: str
     """Empty if the call need not be repeatable."""
     digest: str
-    """sha256 of what was asked for."""
-    respond: Callable[[RunView], Any]
-    """Makes the response of the run."""
+    """sha256 of the request."""
 
     @property
-    def request(self) -> tuple[str, str]:
-        """What is unique about a repeatable call."""
+    def request_key(self) -> tuple[str, str]:
+        """Identity of a repeatable call."""
         return self.project, self.request_id
 
 
-@dataclass(frozen=True)
-class _Plan:
-    submission: Submission
-    run: Run
-    stages: list[Stage]
-    known: bool
-    """Whether the first stage's result is known, so that the run goes on without a worker."""
-
-
 class _RepeatedError(Exception):
-    """One of the calls may have been made before: its request id has to be looked up first."""
+    """One of the calls may be a repetition: its request id has to be looked up first."""
 
 
-Outcomes = dict[Submission, RunView | DomainError]
-
-Response = asyncio.Task[Any] | DomainError
-"""What ``respond`` makes of a run; it is at it."""
+Views = dict[NewRun, RunView]
 
 
-async def accept(context: Context, submissions: Sequence[Submission]) -> list[Response]:
-    """Make new runs, or find what an earlier call with the same request id made.
+async def accept_runs(
+    context: Context, new_runs: Sequence[NewRun]
+) -> Sequence[RunView | DomainError]:
+    """Store new runs, or find those that earlier calls with the same request ids created.
 
     Errors: ``InvalidInput``, ``NotFound``, ``AlreadyExists`` (RUN_EXISTS, REQUEST_ID_REUSED).
+
+    Raises:
+        Unavailable: Other calls keep using one of the request ids (REQUEST_BUSY).
     """
-    settings = context.settings
-    # A limit counts what is stored: each run has to see the one before it.
-    limited = settings.max_unfinished_runs is not None or settings.max_runs_per_label
-    responses: dict[Submission, Response] = {}
-    while len(responses) < len(submissions):
-        firsts: dict[object, Submission] = {}
-        for submission in submissions:
-            if submission not in responses:
-                # So has a call the one with the same request id.
-                firsts.setdefault(
-                    submission.request if submission.request_id else submission, submission
-                )
-        together = list(firsts.values())
-        responses |= await _accept(context, together[:1] if limited else together)
-    return [responses[submission] for submission in submissions]
-
-
-async def _accept(context: Context, submissions: list[Submission]) -> dict[Submission, Response]:
-    for tried in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
             async with context.database.write() as conn:
-                # Hardly any call is a repetition, and one that is collides with what it has made.
-                outcomes, handed = await _store(conn, context, submissions, look_up=tried > 0)
-                responses = {each: _response(each, outcome) for each, outcome in outcomes.items()}
+                # Retries are rare: a retry hits the unique constraint and is then looked up.
+                outcomes, queued = await _store(conn, context, new_runs, look_up=attempt > 0)
         except _RepeatedError:
             continue
-        context.relay_queue.put(handed)
-        if len(handed) < len(submissions):
+        context.relay_queue.put(queued)
+        if len(queued) < len(new_runs):
             context.wakeups.wake(OUTBOX)
-        return responses
+        return [outcomes[new_run] for new_run in new_runs]
     raise Unavailable("REQUEST_BUSY", "the request id is in use by another call: try again")
 
 
-def _response(submission: Submission, outcome: RunView | DomainError) -> Response:
-    return outcome if isinstance(outcome, DomainError) else meanwhile(submission.respond, outcome)
-
-
 async def _store(
-    conn: AsyncConnection, context: Context, submissions: list[Submission], *, look_up: bool
-) -> tuple[Outcomes, list[Sequence[Stage]]]:
-    """What becomes of each submission, and what the relay is to publish after the commit.
+    conn: AsyncConnection, context: Context, new_runs: Sequence[NewRun], *, look_up: bool
+) -> tuple[dict[NewRun, RunView | DomainError], list[Sequence[Stage]]]:
+    """Return the outcome of each new run, and the runs to queue for the relay after the commit.
 
     Raises ``_RepeatedError`` unless it may look up request ids.
     """
-    outcomes: Outcomes = {}
-    plans = []
-    repeatable = [s.request for s in submissions if s.request_id]
+    outcomes: dict[NewRun, RunView | DomainError] = {}
+    plans: dict[NewRun, LockedRun] = {}
+    repeatable = [new_run.request_key for new_run in new_runs if new_run.request_id]
     earlier = await requests.find_requests(conn, METHOD, repeatable if look_up else [])
-    for submission in submissions:
+    for new_run in new_runs:
+        request = earlier.get(new_run.request_key)
         try:
-            request = earlier.get(submission.request)
             if request is not None:
-                outcomes[submission] = await _made_before(conn, submission, request)
+                outcomes[new_run] = await _view_of_repeated(conn, new_run, request)
             else:
-                plans.append(await _plan(conn, context, submission))
+                plans[new_run] = await _plan(conn, context, new_run)
         except DomainError as error:
-            outcomes[submission] = error
-    free = await runs.add_all(conn, [(plan.run, plan.submission.spec.labels) for plan in plans])
-    for plan in plans:
-        if plan.run.uid not in free:
-            exists = f"{plan.run.name} exists: choose another run_id"
-            outcomes[plan.submission] = AlreadyExists("RUN_EXISTS", exists)
-    if not look_up and any(s.request_id for s in outcomes):
-        # What fails now may have succeeded the first time.
+            outcomes[new_run] = error
+    labelled = [(plan.run, new_run.spec.labels) for new_run, plan in plans.items()]
+    stored_uids = await runs.add_all(conn, labelled)
+    for new_run in [new_run for new_run in plans if plans[new_run].run.uid not in stored_uids]:
+        exists = f"{plans.pop(new_run).run.name} exists: choose another run_id"
+        outcomes[new_run] = AlreadyExists("RUN_EXISTS", exists)
+    if not look_up and any(new_run.request_id for new_run in outcomes):
+        # A call that fails now may have succeeded the first time.
         raise _RepeatedError
-    begun, handed = await _begin(conn, context, [p for p in plans if p.run.uid in free])
-    return outcomes | begun, handed
-
-
-async def _begin(
-    conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Outcomes, list[Sequence[Stage]]]:
-    """Store what belongs to runs that were stored; the runs as they then are."""
-    await stages.add_all(conn, [(p.run.project, stage) for p in plans for stage in p.stages])
-    capacity, handed = await _queue(conn, context, [p for p in plans if not p.known])
-    new = {p.submission.request: requests.Request(p.submission.digest, p.run.uid)
-           for p in plans if p.submission.request_id}  # fmt: skip
-    if not await requests.add_requests(conn, METHOD, new):
+    await stages.add_all(
+        conn, [(plan.run.project, stage) for plan in plans.values() for stage in plan.stages]
+    )
+    views, queued = await _start(conn, context, plans)
+    created = {
+        new_run.request_key: requests.Request(new_run.digest, plan.run.uid)
+        for new_run, plan in plans.items()
+        if new_run.request_id
+    }
+    if not await requests.add_requests(conn, METHOD, created):
         raise _RepeatedError
-    outcomes: Outcomes = {}
-    for plan in plans:
-        if plan.known:
-            locked_run = LockedRun(plan.run, plan.stages)
-            locked_run, _ = await advance(
-                conn, context, locked_run, "its inputs are there", first=True
-            )
-            outcomes[plan.submission] = await view(conn, locked_run.run)
-        else:
-            outcomes[plan.submission] = view_of_new(plan.run, plan.stages, capacity)
-    return outcomes, handed
+    return outcomes | views, queued
 
 
-async def _queue(
-    conn: AsyncConnection, context: Context, plans: list[_Plan]
-) -> tuple[Capacity, list[Sequence[Stage]]]:
-    """Queue the runs' first stages; the fleet before, and what our relay is to publish."""
-    capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in plans])
+async def _start(
+    conn: AsyncConnection, context: Context, plans: Mapping[NewRun, LockedRun]
+) -> tuple[Views, list[Sequence[Stage]]]:
+    """Queue the runs' first stages; advance the runs whose first stage has a cached result."""
+    queued = [plan for plan in plans.values() if plan.stages[0].state is StageState.QUEUED]
+    capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in queued])
     now = utc_now()
     claim = outbox.Claim(context.relay_queue.claim, now + HOLD)
-    rows = [outbox.Row(plan.run.project, plan.stages[0], now, first=True,
-                       claim=claim if plan.run.uid in admitted else None)
-            for plan in plans]  # fmt: skip
-    handed: list[Sequence[Stage]] = [p.stages for p in plans if p.run.uid in admitted]
+    rows = [
+        outbox.Row(plan.run.project, plan.stages[0], now, first=True,
+                   claim=claim if plan.run.uid in admitted else None)
+        for plan in queued
+    ]  # fmt: skip
     await outbox.add_all(conn, rows)
-    return capacity, handed
+    views: Views = {}
+    for new_run, plan in plans.items():
+        if plan.stages[0].state is StageState.QUEUED:
+            views[new_run] = view_of_new(plan.run, plan.stages, capacity)
+        else:
+            advanced, _ = await advance(conn, context, plan, "its inputs are there", first=True)
+            views[new_run] = await view(conn, advanced.run)
+    return views, [plan.stages for plan in queued if plan.run.uid in admitted]
 
 
-async def _made_before(
-    conn: AsyncConnection, submission: Submission, request: requests.Request
+async def _view_of_repeated(
+    conn: AsyncConnection, new_run: NewRun, request: requests.Request
 ) -> RunView:
-    check_repeated(METHOD, submission.request_id, request, submission.digest)
+    check_repeated(METHOD, new_run.request_id, request, new_run.digest)
     run = await runs.by_uid(conn, request.run_uid)
     if run is None:
         raise RuntimeError(f"run {request.run_uid} vanished, its request id did not")
     return await view(conn, run)
 
 
-def check_repeated(method: str, request_id: str, request: requests.Request, digest: str) -> None:
-    """Raise ``AlreadyExists`` (REQUEST_ID_REUSED) when a request id stood for something else."""
-    if request.digest != digest:
-        raise AlreadyExists(
-            "REQUEST_ID_REUSED", f"request_id {request_id!r} was used for another {method} request"
-        )
+async def _plan(conn: AsyncConnection, context: Context, new_run: NewRun) -> LockedRun:
+    """Return the run to store; its first stage is PENDING where its result is cached."""
+    run, planned = await plan_run(conn, context, new_run)
+    await check_runs(conn, context.settings, new_run.project, new_run.spec.labels)
+    first, *later = planned
+    pending = LockedRun(
+        run, [dataclasses.replace(first, state=StageState.PENDING, queue_time=None), *later]
+    )
+    key = await stage_key(conn, pending, first)
+    if await find_result(conn, context.blobs, run, key) is not None:
+        return pending
+    return LockedRun(run, [dataclasses.replace(first, cache_key=key), *later])
 
 
-async def _plan(conn: AsyncConnection, context: Context, submission: Submission) -> _Plan:
-    run, planned = await build(conn, context, submission)
-    await check_runs(conn, context.settings, submission.project, submission.spec.labels)
-    first = planned[0]
-    pending = dataclasses.replace(first, state=StageState.PENDING, queue_time=None)
-    key = await stage_key(conn, LockedRun(run, [pending, *planned[1:]]), first)
-    known = await find_result(conn, context.blobs, run, key) is not None
-    begun = pending if known else dataclasses.replace(first, cache_key=key)
-    return _Plan(submission, run, [begun, *planned[1:]], known)
-
-
-async def build(
-    conn: AsyncConnection, context: Context, submission: Submission
+async def plan_run(
+    conn: AsyncConnection, context: Context, new_run: NewRun
 ) -> tuple[Run, list[Stage]]:
-    """The run that a submission asks for, not stored; raises what :func:`resolve_spec` raises."""
-    project, now = submission.project, utc_now()
-    spec = await resolve_spec(conn, project, submission.spec)
+    """Return the run to create and its stages; raise what :func:`resolve_spec` raises."""
+    project, now = new_run.project, utc_now()
+    spec = await resolve_spec(conn, project, new_run.spec)
     spec = await with_template_date(conn, context.blobs, project, spec, now)
     run = Run(
         uid=new_run_uid(),
-        project=submission.project,
-        run_id=submission.run_id or new_run_id(),
-        spec=dict(submission.sent),
+        project=project,
+        run_id=new_run.run_id or new_run_id(),
+        spec=dict(new_run.original_spec),
         resolved_spec=to_mapping(spec),
         state=RunState.QUEUED,
         revision=1,

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any
 
 from services.domain.errors import InvalidInput
-from services.domain.run import Run, check_run_id
+from services.domain.run import check_run_id
 from services.runtime.meanwhile import apart
-from services.storage.engine.locks import advisory_lock
-from services.storage.rows import capacity, requests, runs
+from services.storage.rows import capacity
 from services.usecases.context import Context
-from services.usecases.runs.accept import Submission, accept, build, check_repeated
+from services.usecases.runs.accept import NewRun, accept_runs, plan_run
+from services.usecases.runs.request_ids import request_id_violations
 from services.usecases.runs.resolve import unknown_judges
 from services.usecases.runs.view import RunView, view_of_planned
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.schema import SpecError, Violation, parse
 from tailrace.formats.spec.run_spec import RunSpec
-
-Response = TypeVar("Response")
 
 
 @dataclass(frozen=True)
@@ -41,56 +36,35 @@ class CreateRun:
     """Size of the request in bytes."""
 
 
-async def create_run(
-    context: Context, project: str, command: CreateRun, respond: Callable[[RunView], Response]
-) -> Response:
+async def create_run(context: Context, project: str, command: CreateRun) -> RunView:
     """Store a run, its stages and the first one's outbox entry in one transaction.
 
-    Returns what ``respond`` makes of the run, during the commit.
-
-    Raises ``InvalidInput`` with every wrong field, ``NotFound`` (dataset, model) and
-    ``AlreadyExists`` (RUN_EXISTS, REQUEST_ID_REUSED).
+    Raises:
+        InvalidInput: Names every wrong field.
+        NotFound: The spec names a dataset, eval set, model, run or baseline that does not exist.
+        FailedPrecondition: A run that the spec names has no predictions.
+        AlreadyExists: The run id or the request id is taken (RUN_EXISTS, REQUEST_ID_REUSED).
+        ResourceExhausted: There are too many unfinished runs (TOO_MANY_RUNS).
     """
-    sent = dict(command.spec or {})
-    spec = await _checked(context, command)
-    asked = {"run_id": command.run_id, "spec": sent}
-    digest = await apart(command.size, sha256_json, asked)
-    submission = Submission(
-        project, command.run_id, spec, sent, command.request_id, digest, respond
-    )
+    new_run = await _checked(context, project, command)
     if command.validate_only:
         async with context.database.read() as conn:
-            run, new_stages = await build(conn, context, submission)
-            now = await capacity.look(conn)
-        return respond(view_of_planned(run, new_stages, now))
-    response: Response = await (await context.groups.submit(context, accept, submission))
-    return response
+            run, new_stages = await plan_run(conn, context, new_run)
+            return view_of_planned(run, new_stages, await capacity.look(conn))
+    return await context.groups.submit(context, accept_runs, new_run, key=_key(context, new_run))
 
 
-async def repeated_request(
-    conn: AsyncConnection, project: str, method: str, request_id: str, digest: str
-) -> Run | None:
-    """The run that an earlier call with this request id was about; ``None`` for a first call.
-
-    Holds the request id until the transaction ends. Raises ``AlreadyExists`` (REQUEST_ID_REUSED)
-    when that call asked for something else.
-    """
-    await advisory_lock(conn, f"request:{project}:{method}:{request_id}")
-    request = await requests.find_request(conn, project, method, request_id)
-    if request is None:
-        return None
-    check_repeated(method, request_id, request, digest)
-    return await runs.by_uid(conn, request.run_uid)
+def _key(context: Context, new_run: NewRun) -> Hashable:
+    """Return the key that keeps two runs out of one transaction; ``None`` where they may share."""
+    settings = context.settings
+    if settings.max_unfinished_runs is not None or settings.max_runs_per_label:
+        # A quota counts stored runs: each run has to see the one before it.
+        return new_run.project
+    # Likewise, a call must see the earlier one that used the same request id.
+    return new_run.request_key if new_run.request_id else None
 
 
-def request_id_violations(request_id: str) -> list[Violation]:
-    """What is wrong with a request id (AIP-155)."""
-    if re.fullmatch(r"[!-~ ]{0,128}", request_id):
-        return []
-    return [Violation("request_id", "must be at most 128 printable ASCII characters")]
-
-
-async def _checked(context: Context, command: CreateRun) -> RunSpec:
+async def _checked(context: Context, project: str, command: CreateRun) -> NewRun:
     violations = request_id_violations(command.request_id)
     if command.run_id:
         try:
@@ -109,7 +83,11 @@ async def _checked(context: Context, command: CreateRun) -> RunSpec:
         async with context.database.read() as conn:
             violations += await unknown_judges(conn, _judge_names(command.spec))
         raise InvalidInput(violations)
-    return spec
+    original_spec = dict(command.spec or {})
+    # Stored with each request id: the names must stay.
+    request = {"run_id": command.run_id, "spec": original_spec}
+    digest = await apart(command.size, sha256_json, request)
+    return NewRun(project, command.run_id, spec, original_spec, command.request_id, digest)
 
 
 def _judge_names(spec: Mapping[str, Any] | None) -> list[str]:

@@ -10,7 +10,6 @@ from services.domain.stage import StageState, next_unfinished
 from services.runtime.wakeups import OUTBOX
 from services.storage.rows import requests
 from services.usecases.context import Context
-from services.usecases.runs.create import repeated_request, request_id_violations
 from services.usecases.runs.lifecycle import (
     LockedRun,
     lock_named_run,
@@ -18,6 +17,7 @@ from services.usecases.runs.lifecycle import (
     move_stage,
     queue_stage,
 )
+from services.usecases.runs.request_ids import repeated_request, request_id_violations
 from services.usecases.runs.view import RunView, view
 from tailrace.formats.canonical import sha256_json
 

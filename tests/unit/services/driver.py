@@ -117,7 +117,7 @@ class Driver:
         return await self.submit(CreateRun(run_id, spec(**changes)))
 
     async def submit(self, command: CreateRun) -> RunView:
-        return await create_run(self.context, PROJECT, command, itself)
+        return await create_run(self.context, PROJECT, command)
 
     async def get(self, run_id: str = "r") -> RunView:
         return await get_run(self.context, PROJECT, run_id)

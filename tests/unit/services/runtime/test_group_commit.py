@@ -72,3 +72,14 @@ async def test_a_caller_that_leaves_stops_nobody() -> None:
     assert (done[0], done[2]) == (2, 6)
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
+
+
+async def test_items_with_equal_keys_come_into_different_groups_in_order() -> None:
+    work = Work()
+    groups, double = Groups(), work.double
+    keys = {1: None, 2: "a", 3: "a", 4: None, 5: "b", 6: "a"}
+    calls = (groups.submit(None, double, item, key=key) for item, key in keys.items())
+    tasks = [asyncio.create_task(call) for call in calls]
+    work.go.set()
+    assert await asyncio.gather(*tasks) == [2 * item for item in keys]
+    assert work.groups == [[1, 2, 4, 5], [3], [6]]
