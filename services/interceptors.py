@@ -16,6 +16,8 @@ import structlog
 from google.protobuf import descriptor_pool
 from grpc_status import rpc_status
 
+from services.api.rpc import set_caller
+from services.domain.caller import Caller
 from services.domain.errors import Code, DomainError
 from services.domain.lease import parse_token
 from services.error_status import internal_status, status_of
@@ -165,6 +167,8 @@ class CallInterceptor(_Interceptor):
     ) -> AsyncIterator[None]:
         started = time.monotonic()
         code = "OK"
+        # Clients carry no identity: each has the default project.
+        set_caller(Caller())
         if stream:
             self._metrics.open_streams.labels(name).inc()
         with structlog.contextvars.bound_contextvars(rpc=name, **_subject(request)):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert.content import artifact_to_proto, kind_from_proto
-from services.api.rpc import Rpc, Uploads
+from services.api.rpc import Rpc, Uploads, current_caller
 from services.domain.content.artifact import parse_blob_name
 from services.domain.errors import InvalidInput
 from services.domain.run import parse_run_name
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import artifacts
 from services.usecases.context import Context
 from tailrace.formats.schema import Violation
@@ -69,7 +68,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: artifact_pb2.GetArtifactRequest, context: Rpc
     ) -> artifact_pb2.Artifact:
         """One artifact with its files."""
-        return artifact_to_proto(await artifacts.get(self._context, DEFAULT_PROJECT, request.name))
+        return artifact_to_proto(await artifacts.get(self._context, current_caller(), request.name))
 
     async def ListArtifacts(
         self, request: artifact_pb2.ListArtifactsRequest, context: Rpc
@@ -77,7 +76,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         """A run's artifacts, oldest first."""
         found, token = await artifacts.list_for_run(
             self._context,
-            DEFAULT_PROJECT,
+            current_caller(),
             parse_run_name(request.parent, "parent"),
             kind=kind_from_proto(request.kind) if request.kind else None,
             size=request.page_size,

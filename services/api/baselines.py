@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from services.api.convert.plain import timestamp
-from services.api.rpc import Rpc
+from services.api.rpc import Rpc, current_caller
 from services.domain.baseline import Baseline, parse_baseline_name
 from services.domain.run import parse_run_name
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.context import Context
 from services.usecases.runs import baselines
 from tailrace.v1 import baseline_pb2, baseline_pb2_grpc
@@ -25,7 +24,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
         return _message(
             await baselines.set_baseline(
                 self._context,
-                DEFAULT_PROJECT,
+                current_caller(),
                 parse_baseline_name(request.name),
                 parse_run_name(request.run, "run"),
                 request.description,
@@ -37,14 +36,14 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     ) -> baseline_pb2.Baseline:
         """A baseline."""
         baseline_id = parse_baseline_name(request.name)
-        return _message(await baselines.get_baseline(self._context, DEFAULT_PROJECT, baseline_id))
+        return _message(await baselines.get_baseline(self._context, current_caller(), baseline_id))
 
     async def ListBaselines(
         self, request: baseline_pb2.ListBaselinesRequest, context: Rpc
     ) -> baseline_pb2.ListBaselinesResponse:
         """Baselines, by name."""
         found, token = await baselines.list_baselines(
-            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+            self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return baseline_pb2.ListBaselinesResponse(
             baselines=map(_message, found), next_page_token=token
@@ -55,7 +54,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     ) -> baseline_pb2.DeleteBaselineResponse:
         """Forget a name."""
         baseline_id = parse_baseline_name(request.name)
-        await baselines.delete_baseline(self._context, DEFAULT_PROJECT, baseline_id)
+        await baselines.delete_baseline(self._context, current_caller(), baseline_id)
         return baseline_pb2.DeleteBaselineResponse()
 
 

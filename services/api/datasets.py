@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert.content import dataset_to_proto
-from services.api.rpc import Rpc, Uploads, upload_data
+from services.api.rpc import Rpc, Uploads, current_caller, upload_data
 from services.domain.content.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import datasets
 from services.usecases.context import Context
 from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
@@ -26,7 +25,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.Dataset:
         """Make a built-in dataset."""
         return dataset_to_proto(
-            await datasets.seed(self._context, DEFAULT_PROJECT, request.dataset_id)
+            await datasets.seed(self._context, current_caller(), request.dataset_id)
         )
 
     async def ImportDataset(
@@ -41,7 +40,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 raise InvalidInput.field("header", "must be the first message")
             header = DatasetHeader(first.header.dataset_id, first.header.description)
             dataset = await datasets.import_lines(
-                self._context, DEFAULT_PROJECT, header, upload_data(requests)
+                self._context, current_caller(), header, upload_data(requests)
             )
         return dataset_to_proto(dataset)
 
@@ -50,7 +49,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.Dataset:
         """A dataset version."""
         return dataset_to_proto(
-            await datasets.VERSIONS.get(self._context, DEFAULT_PROJECT, request.name)
+            await datasets.VERSIONS.get(self._context, current_caller(), request.name)
         )
 
     async def ListDatasets(
@@ -58,7 +57,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     ) -> dataset_pb2.ListDatasetsResponse:
         """The newest version of every dataset."""
         found, token = await datasets.VERSIONS.list_newest(
-            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+            self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return dataset_pb2.ListDatasetsResponse(
             datasets=[dataset_to_proto(dataset) for dataset in found], next_page_token=token
@@ -68,5 +67,5 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_pb2.ExportDatasetRequest, context: Rpc
     ) -> AsyncIterator[dataset_pb2.ExportDatasetResponse]:
         """A version's JSON lines, byte for byte as stored."""
-        async for data in datasets.export(self._context, DEFAULT_PROJECT, request.name):
+        async for data in datasets.export(self._context, current_caller(), request.name):
             yield dataset_pb2.ExportDatasetResponse(data=data)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from services.api.convert.content import eval_set_to_proto
-from services.api.rpc import Rpc, Uploads, upload_data
+from services.api.rpc import Rpc, Uploads, current_caller, upload_data
 from services.domain.content.eval_set import EvalSetHeader
 from services.domain.errors import InvalidInput
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import eval_sets
 from services.usecases.context import Context
 from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
@@ -33,7 +32,7 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
                 raise InvalidInput.field("header", "must be the first message")
             header = EvalSetHeader(first.header.eval_set_id, first.header.description)
             made = await eval_sets.import_lines(
-                self._context, DEFAULT_PROJECT, header, upload_data(requests)
+                self._context, current_caller(), header, upload_data(requests)
             )
         return eval_set_to_proto(made)
 
@@ -42,7 +41,7 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
     ) -> evalset_pb2.EvalSet:
         """An eval set's version."""
         return eval_set_to_proto(
-            await eval_sets.VERSIONS.get(self._context, DEFAULT_PROJECT, request.name)
+            await eval_sets.VERSIONS.get(self._context, current_caller(), request.name)
         )
 
     async def ListEvalSets(
@@ -50,7 +49,7 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
     ) -> evalset_pb2.ListEvalSetsResponse:
         """The newest version of every imported eval set."""
         found, token = await eval_sets.VERSIONS.list_newest(
-            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+            self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return evalset_pb2.ListEvalSetsResponse(
             eval_sets=[eval_set_to_proto(each) for each in found], next_page_token=token

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from services.api.convert.content import files_from_proto, model_to_proto
-from services.api.rpc import Rpc
+from services.api.rpc import Rpc, current_caller
 from services.runtime.meanwhile import apart
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.v1 import model_pb2, model_pb2_grpc
@@ -23,20 +22,20 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         """Register a model folder whose files were uploaded."""
         files = await apart(request.ByteSize(), files_from_proto, request.files)
         model = await models.import_folder(
-            self._context, DEFAULT_PROJECT, request.model_id, request.description, files
+            self._context, current_caller(), request.model_id, request.description, files
         )
         return model_to_proto(model)
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Rpc) -> model_pb2.Model:
         """A model."""
-        return model_to_proto(await models.get(self._context, DEFAULT_PROJECT, request.name))
+        return model_to_proto(await models.get(self._context, current_caller(), request.name))
 
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Rpc
     ) -> model_pb2.ListModelsResponse:
         """Models, newest first."""
         found, token = await models.list_newest(
-            self._context, DEFAULT_PROJECT, size=request.page_size, token=request.page_token
+            self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return model_pb2.ListModelsResponse(
             models=[model_to_proto(model) for model in found], next_page_token=token

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import grpc.aio
 
+from services.domain.caller import Caller
 from services.domain.errors import InvalidInput, Unavailable
 from services.settings import Settings
 from services.storage.blobs.store import CHUNK_BYTES
@@ -17,7 +19,19 @@ from services.usecases.runs.quota import OpenStreams
 T = TypeVar("T")
 
 Rpc: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-"""The context of a call in progress."""
+"""Type of the gRPC context of a call in progress."""
+
+_CALLER: ContextVar[Caller] = ContextVar("caller")
+
+
+def set_caller(caller: Caller) -> None:
+    """Set the caller of the call in progress, whose task has a context of its own."""
+    _CALLER.set(caller)
+
+
+def current_caller() -> Caller:
+    """Return the caller of the call in progress."""
+    return _CALLER.get()
 
 
 async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> AsyncIterator[T]:

@@ -9,11 +9,10 @@ from weakref import WeakKeyDictionary
 from services.api.convert import run
 from services.api.convert.comparison import comparison_to_proto
 from services.api.convert.plain import plain
-from services.api.rpc import Rpc
+from services.api.rpc import Rpc, current_caller
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
 from services.runtime.meanwhile import apart
-from services.storage.engine.columns import DEFAULT_PROJECT
 from services.usecases.context import Context
 from services.usecases.runs import cancel, compare, create, follow, read, retry, watch
 from services.usecases.runs.quota import OpenStreams
@@ -43,12 +42,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             validate_only=request.validate_only,
             size=size,
         )
-        return run.run_to_proto(await create.create_run(self._context, DEFAULT_PROJECT, command))
+        return run.run_to_proto(await create.create_run(self._context, current_caller(), command))
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
         """A run."""
         run_id = parse_run_name(request.name)
-        return run.run_to_proto(await read.get_run(self._context, DEFAULT_PROJECT, run_id))
+        return run.run_to_proto(await read.get_run(self._context, current_caller(), run_id))
 
     async def ListRuns(
         self, request: run_pb2.ListRunsRequest, context: Rpc
@@ -57,7 +56,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         command = read.ListRuns(
             request.filter, request.order_by, request.page_size, request.page_token
         )
-        found, token = await read.list_runs(self._context, DEFAULT_PROJECT, command)
+        found, token = await read.list_runs(self._context, current_caller(), command)
         response = run_pb2.ListRunsResponse(next_page_token=token)
         for view in found:
             response.runs.append(run.run_to_proto(view))
@@ -68,13 +67,13 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
         """Cancel a run."""
         run_id = parse_run_name(request.name)
-        return run.run_to_proto(await cancel.cancel_run(self._context, DEFAULT_PROJECT, run_id))
+        return run.run_to_proto(await cancel.cancel_run(self._context, current_caller(), run_id))
 
     async def RetryRun(self, request: run_pb2.RetryRunRequest, context: Rpc) -> run_pb2.Run:
         """Queue a failed or cancelled run again."""
         run_id = parse_run_name(request.name)
         return run.run_to_proto(
-            await retry.retry_run(self._context, DEFAULT_PROJECT, run_id, request.request_id)
+            await retry.retry_run(self._context, current_caller(), run_id, request.request_id)
         )
 
     async def WatchRun(
@@ -83,7 +82,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """The run as it is, then again after each change."""
         views = watch.watch_run(
             self._context,
-            DEFAULT_PROJECT,
+            current_caller(),
             parse_run_name(request.name),
             after_revision=request.after_revision,
         )
@@ -148,7 +147,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.CompareRunsResponse:
         """Runs beside each other."""
         run_ids = [parse_run_name(name, f"names[{i}]") for i, name in enumerate(request.names)]
-        compared = await compare.compare_runs(self._context, DEFAULT_PROJECT, run_ids)
+        compared = await compare.compare_runs(self._context, current_caller(), run_ids)
         return comparison_to_proto(compared)
 
     async def ListPredictions(
@@ -157,7 +156,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Predictions, by eval set and item."""
         bodies, token = await read.list_predictions(
             self._context,
-            DEFAULT_PROJECT,
+            current_caller(),
             parse_run_name(request.parent, "parent"),
             eval_set=request.eval_set,
             size=request.page_size,
@@ -174,7 +173,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         outcome = request.outcome
         bodies, token = await read.list_verdicts(
             self._context,
-            DEFAULT_PROJECT,
+            current_caller(),
             parse_run_name(request.parent, "parent"),
             eval_set=request.eval_set,
             judge=request.judge,
@@ -188,5 +187,5 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def _follow(self, run_id: str, command: follow.Follow) -> AsyncIterator[follow.Piece]:
         with self._streams.one_more():
-            async for piece in follow.follow(self._context, DEFAULT_PROJECT, run_id, command):
+            async for piece in follow.follow(self._context, current_caller(), run_id, command):
                 yield piece

@@ -39,7 +39,7 @@ from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.dispatch import TaskId
 from tests.stateful.model import DONE, MAX_ATTEMPTS, STAGES, Lease, RunModel, StageModel
-from tests.unit.services.driver import PROJECT, SPEC, Driver, line
+from tests.unit.services.driver import CALLER, SPEC, Driver, line
 from tests.unit.services.usecases.stored_content import make_context
 
 T = TypeVar("T")
@@ -223,7 +223,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     def cancel(self, odds: int) -> None:
         if odds:
             return  # Seldom, or runs would hardly get anywhere.
-        call = cancel_run(self.driver.context, PROJECT, "r")
+        call = cancel_run(self.driver.context, CALLER, "r")
         if self.state in ("SUCCEEDED", "FAILED"):
             with pytest.raises(FailedPrecondition, match="nothing to cancel"):
                 self.run(call)
@@ -234,7 +234,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @precondition(lambda self: self.state in ("FAILED", "CANCELLED"))
     @rule()
     def retry(self) -> None:
-        call = retry_run(self.driver.context, PROJECT, "r", "")
+        call = retry_run(self.driver.context, CALLER, "r", "")
         current = self.current()
         if current is None:
             with pytest.raises(FailedPrecondition, match="every result"):
@@ -314,7 +314,7 @@ async def opened(folder: Path) -> Driver:
 
 async def seeded(folder: Path) -> None:
     driver = await opened(folder)
-    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    await datasets.seed(driver.context, CALLER, "golden-v2")
     await driver.create("source")
     for _ in STAGES:
         await driver.complete(await driver.start("source"))

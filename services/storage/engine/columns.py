@@ -19,9 +19,6 @@ metadata = sa.MetaData(
 )
 """All tables of the control plane; constraints are named so that migrations can alter them."""
 
-DEFAULT_PROJECT = "default"
-"""The project of callers without a token."""
-
 BigInt = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64-bit integer; SQLite counts up only columns declared INTEGER."""
 

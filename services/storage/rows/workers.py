@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import DEFAULT_PROJECT
 from services.domain.worker import Worker, WorkerState
 from services.storage.engine.columns import (
-    DEFAULT_PROJECT,
     BigInt,
     UtcDateTime,
     enum_type,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from services.domain.caller import Caller
 from services.domain.content.artifact import Artifact, Listing, UploadName, parse_artifact_name
 from services.domain.errors import (
     FailedPrecondition,
@@ -120,16 +121,16 @@ def _check_size(listing: Listing, most: int, field: str) -> None:
         )
 
 
-async def get(context: Context, project: str, name: str) -> Artifact:
+async def get(context: Context, caller: Caller, name: str) -> Artifact:
     """One artifact. Raises ``InvalidInput`` and ``NotFound``."""
     digest = parse_artifact_name(name)
     async with context.database.read() as conn:
-        return await store.get(conn, project, digest)
+        return await store.get(conn, caller.project, digest)
 
 
 async def list_for_run(
     context: Context,
-    project: str,
+    caller: Caller,
     run_id: str,
     *,
     kind: ArtifactKind | None,
@@ -144,9 +145,14 @@ async def list_for_run(
     position = decode_page_token(token, query, [int])
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
-        run = await runs.get(conn, project, run_id)
+        run = await runs.get(conn, caller.project, run_id)
         rows = await store.page_for_run(
-            conn, project, run.uid, kind=kind, after=position[0] if position else 0, limit=limit + 1
+            conn,
+            caller.project,
+            run.uid,
+            kind=kind,
+            after=position[0] if position else 0,
+            limit=limit + 1,
         )
     kept = fitting([(artifact_size(row[1]), row) for row in rows], limit)
     token = encode_page_token([kept[-1][0]], query) if len(kept) < len(rows) else ""

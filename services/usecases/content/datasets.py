@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import BinaryIO
 
+from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
 from services.domain.content.dataset import (
     DATASET_FILE,
@@ -42,7 +43,7 @@ TRACES = LineKind("dataset", "traces", 1_000_000, "DATASET_TOO_LARGE", _prompts)
 """What an import of a dataset takes."""
 
 
-async def seed(context: Context, project: str, dataset_id: str) -> Dataset:
+async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
     """Make a built-in dataset; doing it twice changes nothing. Raises ``NotFound``."""
     if dataset_id != golden.NAME:
         raise NotFound(
@@ -53,11 +54,11 @@ async def seed(context: Context, project: str, dataset_id: str) -> Dataset:
     header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
     lines = await asyncio.to_thread(scan, TRACES, io.BytesIO(data), threading.Event())
     manifest = golden.golden_v2_manifest()
-    return await _store(context, project, header, lines, io.BytesIO(data), manifest)
+    return await _store(context, caller, header, lines, io.BytesIO(data), manifest)
 
 
 async def import_lines(
-    context: Context, project: str, header: DatasetHeader, data: AsyncIterator[bytes]
+    context: Context, caller: Caller, header: DatasetHeader, data: AsyncIterator[bytes]
 ) -> Dataset:
     """Import JSON lines of traces, all or nothing, in bounded memory.
 
@@ -73,19 +74,19 @@ async def import_lines(
             "traces": lines.count,
             "distinct_prompts": lines.prompt_count,
         }
-        return await _store(context, project, header, lines, file, manifest)
+        return await _store(context, caller, header, lines, file, manifest)
 
 
-async def export(context: Context, project: str, name: str) -> AsyncIterator[bytes]:
+async def export(context: Context, caller: Caller, name: str) -> AsyncIterator[bytes]:
     """A version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
-    dataset = await VERSIONS.get(context, project, name)
+    dataset = await VERSIONS.get(context, caller, name)
     async for chunk in context.blobs.read(dataset.lines.sha256):
         yield chunk
 
 
 async def _store(
     context: Context,
-    project: str,
+    caller: Caller,
     header: DatasetHeader,
     lines: Lines,
     data: BinaryIO,
@@ -99,4 +100,4 @@ async def _store(
         ]
     )
     async with context.database.write() as conn:
-        return await DATASETS.add(conn, project, header, lines, listing)
+        return await DATASETS.add(conn, caller.project, header, lines, listing)

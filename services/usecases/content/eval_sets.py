@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 
+from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
 from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
 from services.storage.rows.eval_sets import EVAL_SETS
@@ -29,7 +30,7 @@ ITEMS = LineKind("eval set", "items", 100_000, "EVAL_SET_TOO_LARGE", _prompts)
 
 
 async def import_lines(
-    context: Context, project: str, header: EvalSetHeader, data: AsyncIterator[bytes]
+    context: Context, caller: Caller, header: EvalSetHeader, data: AsyncIterator[bytes]
 ) -> EvalSet:
     """Import JSON lines of eval items, all or nothing, in bounded memory.
 
@@ -39,4 +40,4 @@ async def import_lines(
     async with checked(context, ITEMS, data, limit) as (lines, file):
         listing = Listing.of([await put(context.blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
-        return await EVAL_SETS.add(conn, project, header, lines, listing)
+        return await EVAL_SETS.add(conn, caller.project, header, lines, listing)

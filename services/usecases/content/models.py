@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services import model_check
+from services.domain.caller import Caller
 from services.domain.content.model import Model, folder_violations, parse_model_name
 from services.domain.content.weight_values import has_non_finite
 from services.domain.errors import InvalidInput
@@ -44,7 +45,7 @@ MAX_SCANNED_BYTES = 2 << 30
 
 async def import_folder(
     context: Context,
-    project: str,
+    caller: Caller,
     model_id: str,
     description: str,
     files: Sequence[FileEntry],
@@ -66,15 +67,15 @@ async def import_folder(
     listing = await checked_listing(context, files)
     config_class = await _check_content(context, files)
     async with context.database.write() as conn:
-        artifact = await artifacts.record(conn, project, listing, ArtifactKind.MODEL)
-        return await store.add(conn, project, model_id, description, config_class, artifact)
+        artifact = await artifacts.record(conn, caller.project, listing, ArtifactKind.MODEL)
+        return await store.add(conn, caller.project, model_id, description, config_class, artifact)
 
 
-async def get(context: Context, project: str, name: str) -> Model:
+async def get(context: Context, caller: Caller, name: str) -> Model:
     """The model ``models/{model}``. Raises ``InvalidInput`` and ``NotFound``."""
     model_id = parse_model_name(name)
     async with context.database.read() as conn:
-        return await store.get(conn, project, model_id)
+        return await store.get(conn, caller.project, model_id)
 
 
 def is_imported(source: str | None) -> bool:
@@ -93,14 +94,14 @@ async def resolve(
 
 
 async def list_newest(
-    context: Context, project: str, *, size: int, token: str
+    context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Model], str]:
     """A page of models, newest first, and the next page's token. Raises ``InvalidInput``."""
     position = decode_page_token(token, "models", [datetime, str])
     after = (position[0], position[1]) if position else None
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
-        rows = await store.page(conn, project, after=after, limit=limit + 1)
+        rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
     found = fitting(
         [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
     )

@@ -6,6 +6,7 @@ from typing import Generic
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller
 from services.domain.content.artifact import Artifact
 from services.domain.content.version import VersionReference
 from services.domain.pages import fitting, text_size
@@ -31,14 +32,14 @@ class Versions(Generic[AnyVersion]):
         self._reference = reference
         self._field = field
 
-    async def get(self, context: Context, project: str, name: str) -> AnyVersion:
+    async def get(self, context: Context, caller: Caller, name: str) -> AnyVersion:
         """The version that ``{collection}/{id}[@{version}]`` names.
 
         Raises ``InvalidInput`` and ``NotFound``.
         """
         reference = self._reference.parse_name(name)
         async with context.database.read() as conn:
-            return await self._table.get(conn, project, reference)
+            return await self._table.get(conn, caller.project, reference)
 
     async def resolve(
         self, conn: AsyncConnection, project: str, reference: str, field: str = ""
@@ -57,7 +58,7 @@ class Versions(Generic[AnyVersion]):
         return await for_good(conn, self._table.artifact, project, pinned)
 
     async def list_newest(
-        self, context: Context, project: str, *, size: int, token: str
+        self, context: Context, caller: Caller, *, size: int, token: str
     ) -> tuple[list[AnyVersion], str]:
         """A page of the newest versions, by id, and the next one's token; or ``InvalidInput``."""
         collection = self._reference.COLLECTION
@@ -65,7 +66,7 @@ class Versions(Generic[AnyVersion]):
         limit = page_size(size, default=DEFAULT_PAGE)
         after = position[0] if position else ""
         async with context.database.read() as conn:
-            rows = await self._table.page(conn, project, after=after, limit=limit + 1)
+            rows = await self._table.page(conn, caller.project, after=after, limit=limit + 1)
         found = fitting([(text_size(row.description), row) for row in rows], limit)
         more = len(found) < len(rows)
         return found, encode_page_token([found[-1].id], collection) if more else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.domain.baseline import Baseline
+from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.names import description_violations
 from services.domain.pages import fitting, text_size
@@ -19,7 +20,7 @@ DEFAULT_PAGE = 100
 
 
 async def set_baseline(
-    context: Context, project: str, baseline_id: str, run_id: str, description: str
+    context: Context, caller: Caller, baseline_id: str, run_id: str, description: str
 ) -> Baseline:
     """Let a name point to a run; repeating it changes nothing.
 
@@ -28,44 +29,44 @@ async def set_baseline(
     if violations := description_violations("description", description):
         raise InvalidInput(violations)
     async with context.database.write() as conn:
-        await advisory_lock(conn, f"baseline:{project}:{baseline_id}")
-        run = await runs.get(conn, project, run_id)
+        await advisory_lock(conn, f"baseline:{caller.project}:{baseline_id}")
+        run = await runs.get(conn, caller.project, run_id)
         if run.state is not RunState.SUCCEEDED:
             raise FailedPrecondition(
                 "RUN_NOT_SUCCEEDED", f"{run.name} is {run.state}: a baseline has SUCCEEDED"
             )
         now = utc_now()
-        before = await store.find(conn, project, baseline_id)
+        before = await store.find(conn, caller.project, baseline_id)
         if before is not None and (before.run_uid, before.description) == (run.uid, description):
             return before
         created = now if before is None else before.create_time
         baseline = Baseline(baseline_id, run.uid, run.run_id, description, created, now)
-        await store.put(conn, project, baseline)
+        await store.put(conn, caller.project, baseline)
     return baseline
 
 
-async def get_baseline(context: Context, project: str, baseline_id: str) -> Baseline:
+async def get_baseline(context: Context, caller: Caller, baseline_id: str) -> Baseline:
     """A baseline. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        return await store.get(conn, project, baseline_id)
+        return await store.get(conn, caller.project, baseline_id)
 
 
 async def list_baselines(
-    context: Context, project: str, *, size: int, token: str
+    context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Baseline], str]:
     """A page of baselines by id, and the next page's token. Raises ``InvalidInput``."""
     position = decode_page_token(token, "baselines", [str])
     limit = page_size(size, default=DEFAULT_PAGE)
     after = position[0] if position else ""
     async with context.database.read() as conn:
-        rows = await store.page(conn, project, after=after, limit=limit + 1)
+        rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
     found = fitting([(text_size(row.description), row) for row in rows], limit)
     more = len(found) < len(rows)
     return found, encode_page_token([found[-1].baseline_id], "baselines") if more else ""
 
 
-async def delete_baseline(context: Context, project: str, baseline_id: str) -> None:
+async def delete_baseline(context: Context, caller: Caller, baseline_id: str) -> None:
     """Forget a baseline; the run stays. Raises ``NotFound``."""
     async with context.database.write() as conn:
-        if not await store.remove(conn, project, baseline_id):
+        if not await store.remove(conn, caller.project, baseline_id):
             raise NotFound("BASELINE_NOT_FOUND", f"baselines/{baseline_id} does not exist")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition
 from services.domain.run import RunState
 from services.domain.stage import StageState
@@ -12,13 +13,13 @@ from services.usecases.runs.view import RunView, view
 _REASON = "cancelled by request"
 
 
-async def cancel_run(context: Context, project: str, run_id: str) -> RunView:
+async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
     """Cancel a run; one that is being cancelled or is cancelled stays as it is.
 
     Raises ``NotFound`` and ``FailedPrecondition`` (RUN_TERMINAL: SUCCEEDED or FAILED).
     """
     async with context.database.write() as conn:
-        locked_run = await lock_named_run(conn, project, run_id)
+        locked_run = await lock_named_run(conn, caller.project, run_id)
         run = locked_run.run
         if run.state in (RunState.SUCCEEDED, RunState.FAILED):
             raise FailedPrecondition(

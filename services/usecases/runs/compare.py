@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from services.domain.caller import Caller
 from services.domain.comparison import differences, verdict_comparisons
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel, MetricPoint
@@ -50,11 +51,11 @@ class Comparison:
     verdicts: list[dict[str, Any]]
 
 
-async def compare_runs(context: Context, project: str, run_ids: list[str]) -> Comparison:
+async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> Comparison:
     """Compare runs with the first. Raises ``InvalidInput``, ``NotFound``, ``ResourceExhausted``."""
     _check(run_ids)
     async with context.database.read() as conn:
-        compared = [await runs.get(conn, project, run_id) for run_id in run_ids]
+        compared = [await runs.get(conn, caller.project, run_id) for run_id in run_ids]
         # An id and a uid may name the same run.
         _check([run.run_id for run in compared])
         views = [await view(conn, run) for run in compared]
@@ -66,7 +67,7 @@ async def compare_runs(context: Context, project: str, run_ids: list[str]) -> Co
         {name: block for name, block in each.run.resolved_spec.items() if name not in _BESIDE}
         for each in views
     ]
-    curves = [curve for run in compared for curve in await _curves(context, project, run.run_id)]
+    curves = [curve for run in compared for curve in await _curves(context, caller, run.run_id)]
     return Comparison(views, differences(specs), _metrics(views), curves, verdicts)
 
 
@@ -102,11 +103,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-async def _curves(context: Context, project: str, run_id: str) -> list[Curve]:
+async def _curves(context: Context, caller: Caller, run_id: str) -> list[Curve]:
     """A run's curves; of a step that was run again the later value counts."""
     steps: dict[str, dict[int, MetricPoint]] = {name: {} for name in CURVES}
     command = Follow(Channel.METRICS, "", follow=False)
-    async for piece in follow(context, project, run_id, command):
+    async for piece in follow(context, caller, run_id, command):
         for record in piece.records:
             point = MetricPoint.from_record(record)
             if point.name in steps:

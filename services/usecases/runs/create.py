@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.domain.run import check_run_id
 from services.runtime.meanwhile import apart
@@ -36,7 +37,7 @@ class CreateRun:
     """Size of the request in bytes."""
 
 
-async def create_run(context: Context, project: str, command: CreateRun) -> RunView:
+async def create_run(context: Context, caller: Caller, command: CreateRun) -> RunView:
     """Store a run, its stages and the first one's outbox entry in one transaction.
 
     Raises:
@@ -46,7 +47,7 @@ async def create_run(context: Context, project: str, command: CreateRun) -> RunV
         AlreadyExists: The run id or the request id is taken (RUN_EXISTS, REQUEST_ID_REUSED).
         ResourceExhausted: There are too many unfinished runs (TOO_MANY_RUNS).
     """
-    new_run = await _checked(context, project, command)
+    new_run = await _checked(context, caller, command)
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await plan_run(conn, context, new_run)
@@ -64,7 +65,7 @@ def _key(context: Context, new_run: NewRun) -> Hashable:
     return new_run.request_key if new_run.request_id else None
 
 
-async def _checked(context: Context, project: str, command: CreateRun) -> NewRun:
+async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewRun:
     violations = request_id_violations(command.request_id)
     if command.run_id:
         try:
@@ -87,7 +88,7 @@ async def _checked(context: Context, project: str, command: CreateRun) -> NewRun
     # Stored with each request id: the names must stay.
     request = {"run_id": command.run_id, "spec": original_spec}
     digest = await apart(command.size, sha256_json, request)
-    return NewRun(project, command.run_id, spec, original_spec, command.request_id, digest)
+    return NewRun(caller.project, command.run_id, spec, original_spec, command.request_id, digest)
 
 
 def _judge_names(spec: Mapping[str, Any] | None) -> list[str]:

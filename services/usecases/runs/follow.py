@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller
 from services.domain.cursor import Cursor, decode_cursor
 from services.domain.errors import InvalidInput
 from services.domain.event import Channel
@@ -66,7 +67,7 @@ class _Step:
 
 
 async def follow(
-    context: Context, project: str, run_id: str, command: Follow
+    context: Context, caller: Caller, run_id: str, command: Follow
 ) -> AsyncIterator[Piece]:
     """Yield what lies after the cursor, in order, each record exactly once.
 
@@ -75,7 +76,7 @@ async def follow(
     """
     cursor = decode_cursor(command.cursor)
     async with context.database.read() as conn:
-        run = await runs.get(conn, project, run_id)
+        run = await runs.get(conn, caller.project, run_id)
         known = [stage.stage_id for stage in await stages.of_run(conn, run.uid)]
     if command.stage and command.stage not in known:
         raise InvalidInput.field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
 from services.domain.pages import fitting, wire_size
@@ -40,14 +41,16 @@ class ListRuns:
     """Where to continue."""
 
 
-async def get_run(context: Context, project: str, run_id: str) -> RunView:
+async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
     """A run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        run, of_run = await whole.get(conn, project, run_id)
+        run, of_run = await whole.get(conn, caller.project, run_id)
         return await view_of_whole(conn, run, of_run, with_history=True)
 
 
-async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[list[RunView], str]:
+async def list_runs(
+    context: Context, caller: Caller, command: ListRuns
+) -> tuple[list[RunView], str]:
     """A page of runs without attempts, and the next page's token. Raises ``InvalidInput``."""
     conditions = parse_filter(command.filter)
     order = " ".join(command.order_by.split()) or "create_time desc"
@@ -61,7 +64,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
     async with context.database.read() as conn:
         found = await run_pages.page(
             conn,
-            project,
+            caller.project,
             conditions,
             newest_first=order.endswith("desc"),
             after=None if position is None else (position[0], position[1]),
@@ -81,7 +84,7 @@ async def list_runs(context: Context, project: str, command: ListRuns) -> tuple[
 
 
 async def list_predictions(
-    context: Context, project: str, run_id: str, *, eval_set: str, size: int, token: str
+    context: Context, caller: Caller, run_id: str, *, eval_set: str, size: int, token: str
 ) -> tuple[list[dict[str, Any]], str]:
     """A page of predictions, plain data, and the next page's token.
 
@@ -92,7 +95,7 @@ async def list_predictions(
     after = decode_page_token(token, query, [str, str, str, int])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
-        run = await runs.get(conn, project, run_id)
+        run = await runs.get(conn, caller.project, run_id)
         uid = await content_uid(conn, run, StageKind.INFER)
         rows = await evaluations.page_predictions(
             conn, uid, eval_set=eval_set, after=_position(after), limit=limit + 1
@@ -102,7 +105,7 @@ async def list_predictions(
 
 async def list_verdicts(
     context: Context,
-    project: str,
+    caller: Caller,
     run_id: str,
     *,
     eval_set: str,
@@ -122,7 +125,7 @@ async def list_verdicts(
     after = decode_page_token(token, query, [str, str, str, int, str])
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
-        run = await runs.get(conn, project, run_id)
+        run = await runs.get(conn, caller.project, run_id)
         rows = await evaluations.page_verdicts(
             conn,
             await content_uid(conn, run, StageKind.JUDGE),

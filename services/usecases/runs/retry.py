@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition, InvalidInput
 from services.domain.run import RunState
 from services.domain.stage import StageState, next_unfinished
@@ -27,7 +28,7 @@ METHOD = "RetryRun"
 _REASON = "retried by request"
 
 
-async def retry_run(context: Context, project: str, run_id: str, request_id: str) -> RunView:
+async def retry_run(context: Context, caller: Caller, run_id: str, request_id: str) -> RunView:
     """Queue a new attempt of the first unfinished stage and raise its attempt limit.
 
     Results that are there stay. Raises ``InvalidInput`` (request_id), ``NotFound``,
@@ -38,10 +39,10 @@ async def retry_run(context: Context, project: str, run_id: str, request_id: str
     digest = sha256_json({"run_id": run_id})
     async with context.database.write() as conn:
         if request_id:
-            repeated = await repeated_request(conn, project, METHOD, request_id, digest)
+            repeated = await repeated_request(conn, caller.project, METHOD, request_id, digest)
             if repeated is not None:
                 return await view(conn, repeated)
-        locked_run = await lock_named_run(conn, project, run_id)
+        locked_run = await lock_named_run(conn, caller.project, run_id)
         run = locked_run.run
         if run.state not in (RunState.FAILED, RunState.CANCELLED):
             raise FailedPrecondition(
@@ -51,7 +52,7 @@ async def retry_run(context: Context, project: str, run_id: str, request_id: str
         locked_run = await _queue_again(conn, locked_run)
         if request_id:
             request = requests.Request(digest, run.uid)
-            await requests.add_request(conn, project, METHOD, request_id, request)
+            await requests.add_request(conn, caller.project, METHOD, request_id, request)
         retried = await view(conn, locked_run.run)
     context.wakeups.wake(OUTBOX, run.uid)
     return retried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from services.domain.caller import Caller
 from services.domain.errors import NotFound, Unavailable
 from services.domain.run import RUN_TERMINAL
 from services.storage.rows import runs
@@ -12,7 +13,7 @@ from services.usecases.runs.view import RunView, view
 
 
 async def watch_run(
-    context: Context, project: str, run_id: str, *, after_revision: int
+    context: Context, caller: Caller, run_id: str, *, after_revision: int
 ) -> AsyncIterator[RunView]:
     """Yield the run whenever its revision passes the last one; end once it is terminal.
 
@@ -20,7 +21,7 @@ async def watch_run(
     ``NotFound``, and ``Unavailable`` when the server drains.
     """
     async with context.database.read() as conn:
-        uid = (await runs.get(conn, project, run_id)).uid
+        uid = (await runs.get(conn, caller.project, run_id)).uid
     with context.wakeups.subscribe(uid) as subscription:
         while True:
             async with context.database.read() as conn:

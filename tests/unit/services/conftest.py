@@ -8,7 +8,7 @@ import pytest
 
 from services.storage.rows.tables import metadata
 from tests.servers.postgres import Postgres
-from tests.unit.services.caller import Caller, serving
+from tests.unit.services.api_client import ApiClient, serving
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,6 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
+async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiClient]:
     async with serving(sqlite_url, tmp_path / "data") as made:
         yield made

@@ -7,6 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from services.domain.caller import Caller
 from services.domain.event import Event, LogLevel, LogLine
 from services.domain.stage import StageError
 from services.storage.rows import history
@@ -29,7 +30,8 @@ from tests.unit.services.usecases.stored_content import put
 
 T = TypeVar("T")
 
-PROJECT = "default"
+CALLER = Caller()
+PROJECT = CALLER.project
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -117,10 +119,10 @@ class Driver:
         return await self.submit(CreateRun(run_id, spec(**changes)))
 
     async def submit(self, command: CreateRun) -> RunView:
-        return await create_run(self.context, PROJECT, command)
+        return await create_run(self.context, CALLER, command)
 
     async def get(self, run_id: str = "r") -> RunView:
-        return await get_run(self.context, PROJECT, run_id)
+        return await get_run(self.context, CALLER, run_id)
 
     async def queued_task(self, run_id: str = "r") -> TaskId:
         """The task of the run's first unfinished stage."""

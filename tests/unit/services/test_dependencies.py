@@ -25,14 +25,14 @@ from tests.servers.node import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.valkey import Valkey
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
 
 @pytest.fixture
 async def driver(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     context = make_context(sqlite_url, tmp_path / "data", start_patience_seconds=0)
-    await datasets.seed(context, PROJECT, "golden-v2")
+    await datasets.seed(context, CALLER, "golden-v2")
     driver = Driver(context)
     await driver.register()
     yield driver

@@ -16,7 +16,7 @@ from services.error_status import MAX_STATUS_BYTES, status_of
 from services.interceptors import _subject
 from tailrace.formats.schema import Violation
 from tailrace.v1 import dataset_pb2, run_pb2, stage_pb2
-from tests.unit.services.caller import Caller, failing
+from tests.unit.services.api_client import ApiClient, failing
 
 
 def test_a_status_carries_reason_domain_and_metadata() -> None:
@@ -83,13 +83,13 @@ def test_no_error_is_too_large_for_its_trailers(char: str, length: int) -> None:
         assert not shown.endswith("…")
 
 
-async def test_half_a_surrogate_pair_in_an_import_is_told_by_line(caller: Caller) -> None:
+async def test_half_a_surrogate_pair_in_an_import_is_told_by_line(api: ApiClient) -> None:
     header = dataset_pb2.ImportDatasetHeader(dataset_id="d")
     messages = [
         dataset_pb2.ImportDatasetRequest(header=header),
         dataset_pb2.ImportDatasetRequest(data=b'{"prompt": "p", "\\ud800": 1}\n{"\\udfff": 2}'),
     ]
-    call = caller.datasets.ImportDataset(iter(messages))
+    call = api.datasets.ImportDataset(iter(messages))
     _reason, fields = await failing(call, grpc.StatusCode.INVALID_ARGUMENT)
     assert {*fields} == {"line 1", "line 2"}
     assert "?" in fields["line 1"]

@@ -32,27 +32,27 @@ from tailrace.v1 import (
 from tests.servers.node import free_port
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.worker_token import token_file
-from tests.unit.services.caller import Caller, failing, serving
+from tests.unit.services.api_client import ApiClient, failing, serving
 
 
-async def test_health_reflection_and_metrics_are_served(caller: Caller) -> None:
-    health = health_pb2_grpc.HealthStub(caller.channel)
+async def test_health_reflection_and_metrics_are_served(api: ApiClient) -> None:
+    health = health_pb2_grpc.HealthStub(api.channel)
     for service in ("", *SERVICES):
         answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     for version in ("v1", "v1alpha"):
-        names = await reflected_services(caller, version)
+        names = await reflected_services(api, version)
         assert {*SERVICES, "grpc.reflection.v1.ServerReflection"} < names
-    port = caller.plane.metrics_port
+    port = api.plane.metrics_port
     url = f"http://127.0.0.1:{port}/metrics"
     text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
     assert 'tailrace_rpc_calls_total{code="OK",method="DatasetService/SeedDataset"} 1.0' in text
 
 
-async def reflected_services(caller: Caller, version: str) -> set[str]:
+async def reflected_services(api: ApiClient, version: str) -> set[str]:
     """Return the services that grpcurl would list; check reflection's own description."""
     service = f"grpc.reflection.{version}.ServerReflection"
-    call = caller.channel.stream_stream(
+    call = api.channel.stream_stream(
         f"/{service}/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
@@ -70,11 +70,11 @@ async def reflected_services(caller: Caller, version: str) -> set[str]:
     return {service.name for service in listed.list_services_response.service}
 
 
-async def test_streams_have_metrics_of_their_own(caller: Caller) -> None:
-    await caller.create()
-    watch = caller.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/r"))
+async def test_streams_have_metrics_of_their_own(api: ApiClient) -> None:
+    await api.create()
+    watch = api.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/r"))
     await watch.read()
-    samples = caller.plane.metrics.registry
+    samples = api.plane.metrics.registry
     method = {"method": "RunService/WatchRun"}
     assert samples.get_sample_value("tailrace_rpc_open_streams", method) == 1
     watch.cancel()
@@ -89,11 +89,11 @@ async def test_streams_have_metrics_of_their_own(caller: Caller) -> None:
 
 
 async def test_a_taken_metrics_port_names_its_setting(
-    caller: Caller, sqlite_url: str, tmp_path: Path
+    api: ApiClient, sqlite_url: str, tmp_path: Path
 ) -> None:
-    port = caller.plane.metrics_port
+    port = api.plane.metrics_port
     plane = ControlPlane(
-        caller.plane.settings.model_copy(update={"metrics_port": port, "listen": "127.0.0.1:0"})
+        api.plane.settings.model_copy(update={"metrics_port": port, "listen": "127.0.0.1:0"})
     )
     with pytest.raises(OSError, match=rf"TAILRACE_METRICS_PORT: cannot listen on 127.0.0.1:{port}"):
         await plane.start()
@@ -140,23 +140,23 @@ async def test_a_drain_ends_streams_with_unavailable(sqlite_url: str, tmp_path: 
         publish_timeout_seconds=1,
     )
     plane = ControlPlane(settings)
-    caller = Caller(plane, await plane.start())
-    await caller.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
-    await caller.create()
-    watcher = caller.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/r"))
+    api = ApiClient(plane, await plane.start())
+    await api.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
+    await api.create()
+    watcher = api.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/r"))
     await watcher.read()
-    events = caller.stages.PublishEvents()
-    follower = caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True))
+    events = api.stages.PublishEvents()
+    follower = api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True))
     ends = [asyncio.ensure_future(stream.read()) for stream in (watcher, events, follower)]
     await asyncio.sleep(0.2)
     await asyncio.wait_for(plane.stop(), 6)
     for end in ends:
         assert (await failing(end, grpc.StatusCode.UNAVAILABLE))[0] == "DRAINING"
-    await caller.channel.close()
+    await api.channel.close()
 
 
-async def test_a_taken_port_is_an_error(caller: Caller, tmp_path: Path, sqlite_url: str) -> None:
-    settings = caller.plane.settings.model_copy(update={"listen": caller.plane.address})
+async def test_a_taken_port_is_an_error(api: ApiClient, tmp_path: Path, sqlite_url: str) -> None:
+    settings = api.plane.settings.model_copy(update={"listen": api.plane.address})
     second = ControlPlane(settings)
     with pytest.raises(OSError, match="cannot listen"):
         await second.start()

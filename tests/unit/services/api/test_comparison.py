@@ -5,14 +5,14 @@ from __future__ import annotations
 import grpc
 
 from tailrace.v1 import baseline_pb2, baseline_pb2_grpc, run_pb2
-from tests.unit.services.caller import Caller, failing
+from tests.unit.services.api_client import ApiClient, failing
 
 
-async def test_runs_are_compared(caller: Caller) -> None:
-    await caller.create("a")
-    await caller.create("b", train={"sft": {"max_steps": 7}, "eval_fraction": 0.2})
+async def test_runs_are_compared(api: ApiClient) -> None:
+    await api.create("a")
+    await api.create("b", train={"sft": {"max_steps": 7}, "eval_fraction": 0.2})
     names = ["runs/a", "runs/b"]
-    found = await caller.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
+    found = await api.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
     assert [run.name for run in found.runs] == names
     [difference] = found.spec_differences
     assert difference.path == "train.sft.max_steps"
@@ -20,17 +20,17 @@ async def test_runs_are_compared(caller: Caller) -> None:
     assert not found.verdicts
 
 
-async def test_what_cannot_be_compared_is_told_by_field(caller: Caller) -> None:
-    await caller.create("a")
+async def test_what_cannot_be_compared_is_told_by_field(api: ApiClient) -> None:
+    await api.create("a")
     for names, field in ((["runs/a"], "names"), (["runs/a", "b"], "names[1]")):
-        call = caller.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
+        call = api.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
         _reason, fields = await failing(call, grpc.StatusCode.INVALID_ARGUMENT)
         assert list(fields) == [field]
 
 
-async def test_baselines_need_a_run_that_succeeded(caller: Caller) -> None:
-    stub = baseline_pb2_grpc.BaselineServiceStub(caller.channel)
-    await caller.create("a")
+async def test_baselines_need_a_run_that_succeeded(api: ApiClient) -> None:
+    stub = baseline_pb2_grpc.BaselineServiceStub(api.channel)
+    await api.create("a")
     request = baseline_pb2.SetBaselineRequest(name="baselines/main", run="runs/a")
     reason, _ = await failing(stub.SetBaseline(request), grpc.StatusCode.FAILED_PRECONDITION)
     assert reason == "RUN_NOT_SUCCEEDED"

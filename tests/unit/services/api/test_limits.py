@@ -1,4 +1,4 @@
-"""What one caller cannot take from the others."""
+"""What one api cannot take from the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from services import interceptors
 from services.storage.rows import logs
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc, dataset_pb2, run_pb2, stage_pb2
-from tests.unit.services.caller import Caller, decoded, failing, serving
+from tests.unit.services.api_client import ApiClient, decoded, failing, serving
 
 LINE = "x" * 8000
 BATCHES = 40
@@ -24,7 +24,7 @@ PER_BATCH = 100
 
 
 @pytest.fixture
-async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
+async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiClient]:
     limits: dict[str, Any] = {
         "max_unfinished_runs": 3,
         "max_runs_per_label": {"team": 1},
@@ -36,37 +36,37 @@ async def caller(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Caller]:
         yield made
 
 
-async def test_unfinished_runs_are_bounded_per_label_and_in_all(caller: Caller) -> None:
-    await caller.create("r1", labels={"team": "a"})
+async def test_unfinished_runs_are_bounded_per_label_and_in_all(api: ApiClient) -> None:
+    await api.create("r1", labels={"team": "a"})
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await caller.create("r2", labels={"team": "a"})
+        await api.create("r2", labels={"team": "a"})
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert decoded(refused.value)[0] == "TOO_MANY_RUNS"
     assert "labels.team = 'a'" in str(refused.value.details())
-    await caller.create("r2")
+    await api.create("r2")
     # Leaving the label out does not evade its quota.
     with pytest.raises(grpc.aio.AioRpcError, match=r"without labels\.team, has 1 unfinished"):
-        await caller.create("r3", labels={"other": "x"})
-    await caller.create("r3", labels={"team": "b"})
+        await api.create("r3", labels={"other": "x"})
+    await api.create("r3", labels={"team": "b"})
     with pytest.raises(grpc.aio.AioRpcError, match="this server has 3 unfinished"):
-        await caller.create("r4", labels={"team": "c"})
+        await api.create("r4", labels={"team": "c"})
     # A run that ended makes room.
-    await caller.runs.CancelRun(run_pb2.CancelRunRequest(name="runs/r1"))
-    await caller.create("r4", labels={"team": "a"})
+    await api.runs.CancelRun(run_pb2.CancelRunRequest(name="runs/r1"))
+    await api.create("r4", labels={"team": "a"})
 
 
-async def test_open_streams_are_bounded_and_ended_ones_make_room(caller: Caller) -> None:
-    await caller.create("r")
+async def test_open_streams_are_bounded_and_ended_ones_make_room(api: ApiClient) -> None:
+    await api.create("r")
     request = run_pb2.WatchRunRequest(name="runs/r")
-    open_ones = [caller.runs.WatchRun(request) for _ in range(2)]
+    open_ones = [api.runs.WatchRun(request) for _ in range(2)]
     for each in open_ones:
         await each.read()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True)).read()
+        await api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True)).read()
     assert decoded(refused.value)[0] == "TOO_MANY_STREAMS"
     open_ones[0].cancel()
     async with asyncio.timeout(30):
-        while not await _served(caller.runs.WatchRun(request)):  # noqa: ASYNC110 - theirs to end
+        while not await _served(api.runs.WatchRun(request)):  # noqa: ASYNC110 - theirs to end
             await asyncio.sleep(0.05)
 
 
@@ -81,11 +81,11 @@ async def _served(call: Any) -> bool:
 
 
 async def test_a_reader_that_does_not_read_holds_little_and_hinders_nobody(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = await caller.create("r")
-    await caller.register()
-    await _write_log(caller, (await caller.acquire(run)).lease_token)
+    run = await api.create("r")
+    await api.register()
+    await _write_log(api, (await api.acquire(run)).lease_token)
     held = 0
     read = logs.read
 
@@ -96,7 +96,7 @@ async def test_a_reader_that_does_not_read_holds_little_and_hinders_nobody(
         return found
 
     monkeypatch.setattr(logs, "read", counted)
-    slow = aiter(caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r")))
+    slow = aiter(api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r")))
     first = await anext(slow)
     # It reads no more; what the server has taken for it stops growing, far from the whole log.
     before = -1
@@ -105,13 +105,13 @@ async def test_a_reader_that_does_not_read_holds_little_and_hinders_nobody(
         await asyncio.sleep(0.5)
     assert held < BATCHES * PER_BATCH / 2
     # Another reader gets everything meanwhile, and the slow one in the end.
-    assert await _lines(caller.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r"))) == (
+    assert await _lines(api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r"))) == (
         BATCHES * PER_BATCH
     )
     assert len(first.lines) + await _lines(slow) == BATCHES * PER_BATCH
 
 
-async def _write_log(caller: Caller, token: str) -> None:
+async def _write_log(api: ApiClient, token: str) -> None:
     line = stage_pb2.StageEvent(log=stage_pb2.LogRecord(level=run_pb2.LOG_LEVEL_INFO, text=LINE))
 
     async def batches() -> AsyncIterator[stage_pb2.PublishEventsRequest]:
@@ -120,7 +120,7 @@ async def _write_log(caller: Caller, token: str) -> None:
                 lease_token=token, first_sequence=i * PER_BATCH + 1, events=[line] * PER_BATCH
             )
 
-    answers = [answer async for answer in caller.stages.PublishEvents(batches())]
+    answers = [answer async for answer in api.stages.PublishEvents(batches())]
     assert answers[-1].acknowledged_sequence == BATCHES * PER_BATCH
 
 
@@ -132,16 +132,16 @@ def _descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-async def test_open_uploads_are_bounded_and_silent_ones_end(caller: Caller) -> None:
+async def test_open_uploads_are_bounded_and_silent_ones_end(api: ApiClient) -> None:
     """A stream that sends a header and then nothing holds a place until it is given up."""
     header = dataset_pb2.ImportDatasetHeader(dataset_id="slow")
     descriptors = _descriptors()
-    slow = [caller.datasets.ImportDataset() for _ in range(3)]
+    slow = [api.datasets.ImportDataset() for _ in range(3)]
     for call in slow:
         await call.write(dataset_pb2.ImportDatasetRequest(header=header))
     await asyncio.sleep(0.1)
     assert _descriptors() <= descriptors
-    artifacts = artifact_pb2_grpc.ArtifactServiceStub(caller.channel)
+    artifacts = artifact_pb2_grpc.ArtifactServiceStub(api.channel)
     one_more = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name="x")]))
     reason, _ = await failing(one_more, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert reason == "TOO_MANY_STREAMS"
@@ -154,11 +154,11 @@ async def test_open_uploads_are_bounded_and_silent_ones_end(caller: Caller) -> N
 async def test_uploads_and_imports_leave_the_reserve_of_the_disk(
     sqlite_url: str, tmp_path: Path
 ) -> None:
-    async with serving(sqlite_url, tmp_path / "data") as caller:
-        blobs: Any = caller.plane.context.blobs
+    async with serving(sqlite_url, tmp_path / "data") as api:
+        blobs: Any = api.plane.context.blobs
         blobs._min_free_bytes = shutil.disk_usage(tmp_path).total
         name = f"uploads/{uuid.uuid4()}/blobs/{'0' * 64}/{10 << 20}"
-        artifacts = artifact_pb2_grpc.ArtifactServiceStub(caller.channel)
+        artifacts = artifact_pb2_grpc.ArtifactServiceStub(api.channel)
         call = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name=name, data=b"x")]))
         reason, _ = await failing(call, grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert reason == "STORAGE_FULL"
@@ -166,24 +166,24 @@ async def test_uploads_and_imports_leave_the_reserve_of_the_disk(
 
 
 async def test_an_import_leaves_the_reserve_of_the_disk(sqlite_url: str, tmp_path: Path) -> None:
-    async with serving(sqlite_url, tmp_path / "data") as caller:
-        settings = caller.plane.context.settings
+    async with serving(sqlite_url, tmp_path / "data") as api:
+        settings = api.plane.context.settings
         object.__setattr__(settings, "min_free_bytes", shutil.disk_usage(tmp_path).total)
         header = dataset_pb2.ImportDatasetHeader(dataset_id="d")
         messages = [
             dataset_pb2.ImportDatasetRequest(header=header),
             dataset_pb2.ImportDatasetRequest(data=b"{}"),
         ]
-        call = caller.datasets.ImportDataset(iter(messages))
+        call = api.datasets.ImportDataset(iter(messages))
         reason, _ = await failing(call, grpc.StatusCode.RESOURCE_EXHAUSTED)
         assert reason == "STORAGE_FULL"
 
 
 async def test_a_forged_lease_is_refused_before_its_body_is_looked_at(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await caller.register()
-    lease = (await caller.acquire(await caller.create("r"))).lease_token
+    await api.register()
+    lease = (await api.acquire(await api.create("r"))).lease_token
     looked_at: list[str] = []
     monkeypatch.setattr(
         interceptors, "check_message", lambda request: looked_at.append(type(request).__name__)
@@ -196,10 +196,10 @@ async def test_a_forged_lease_is_refused_before_its_body_is_looked_at(
         release = stage_pb2.ReleaseStageRequest(lease_token=token)
         publish = stage_pb2.PublishEventsRequest(lease_token=token)
         for call in (
-            caller.stages.CompleteStage(complete),
-            caller.stages.FailStage(fail),
-            caller.stages.ReleaseStage(release),
-            caller.stages.PublishEvents(iter([publish])).read(),
+            api.stages.CompleteStage(complete),
+            api.stages.FailStage(fail),
+            api.stages.ReleaseStage(release),
+            api.stages.PublishEvents(iter([publish])).read(),
         ):
             reason, _ = await failing(call, grpc.StatusCode.FAILED_PRECONDITION)
             assert reason == "LEASE_LOST"

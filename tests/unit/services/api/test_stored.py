@@ -25,14 +25,14 @@ from tailrace.v1 import (
     run_pb2,
     worker_pb2,
 )
-from tests.unit.services.caller import Caller
+from tests.unit.services.api_client import ApiClient
 from tests.unit.services.driver import PROJECT
 
 LARGE = 5_000_000
 
 
-async def change(caller: Caller, statement: sa.Update) -> None:
-    async with caller.plane.context.database.write() as conn:
+async def change(api: ApiClient, statement: sa.Update) -> None:
+    async with api.plane.context.database.write() as conn:
         await conn.execute(statement)
 
 
@@ -47,77 +47,77 @@ async def pages(method: Any, request: Any, field: str) -> list[list[Any]]:
             return found
 
 
-async def test_a_run_too_large_for_a_message_is_shown_shortened(caller: Caller) -> None:
+async def test_a_run_too_large_for_a_message_is_shown_shortened(api: ApiClient) -> None:
     for name in ("a", "b", "c"):
-        await caller.create(name)
+        await api.create(name)
     values = ["x" * 1000] * (LARGE // 1000)
     judges = [{"name": "contains", "contains": {"values": values}}]
     spec = {"judges": judges, "labels": {"note": "é" * LARGE}}
-    await change(caller, sa.update(runs).where(runs.c.run_id == "b").values(spec=spec))
-    got = await caller.runs.GetRun(run_pb2.GetRunRequest(name="runs/b"))
+    await change(api, sa.update(runs).where(runs.c.run_id == "b").values(spec=spec))
+    got = await api.runs.GetRun(run_pb2.GetRunRequest(name="runs/b"))
     assert got.spec.labels["note"].endswith("…")
     assert 0 < len(got.spec.judges[0].contains.values) < len(values)
     assert got.resolved_spec.dataset == "golden-v2@1"
-    listed = await pages(caller.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
+    listed = await pages(api.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
     assert [run.name for page in listed for run in page] == ["runs/c", "runs/b", "runs/a"]
-    watched = await caller.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/b")).read()
+    watched = await api.runs.WatchRun(run_pb2.WatchRunRequest(name="runs/b")).read()
     assert watched.run.name == "runs/b"
 
 
-async def test_pages_end_below_what_clients_take(caller: Caller) -> None:
+async def test_pages_end_below_what_clients_take(api: ApiClient) -> None:
     # Three bytes a character, and numbers that take two characters and eleven bytes.
     label = {"note": "語" * 200_000}
     schema = {"name": "json_schema", "json_schema": {"schema": {"enum": [1] * 60_000}}}
     spec = {"labels": label, "judges": [schema]}
     for number in range(6):
-        await caller.create(f"r{number}")
-    await change(caller, sa.update(runs).values(spec=spec))
-    listed = await pages(caller.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
+        await api.create(f"r{number}")
+    await change(api, sa.update(runs).values(spec=spec))
+    listed = await pages(api.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
     assert len(listed) > 1
     runs_of_pages = [run for page in listed for run in page]
     assert len(runs_of_pages) == 6
     assert {len(run.spec.labels["note"]) for run in runs_of_pages} == {200_000}
 
 
-async def test_results_and_errors_count_in_a_page(caller: Caller) -> None:
+async def test_results_and_errors_count_in_a_page(api: ApiClient) -> None:
     for number in range(6):
-        await caller.create(f"r{number}")
+        await api.create(f"r{number}")
     groups = [{"by": "category", "value": "語" * 200} for _ in range(1500)]
     result = {"judge": {"scores": [{"judge": "j", "groups": groups}]}}
-    await change(caller, sa.update(stages).values(result=result))
-    listed = await pages(caller.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
+    await change(api, sa.update(stages).values(result=result))
+    listed = await pages(api.runs.ListRuns, run_pb2.ListRunsRequest(), "runs")
     assert sum(map(len, listed)) == 6
     assert len(listed) > 1
 
 
-async def test_what_a_newer_release_stored_is_shown_as_unspecified(caller: Caller) -> None:
-    await caller.register()
-    run = await caller.create("a")
+async def test_what_a_newer_release_stored_is_shown_as_unspecified(api: ApiClient) -> None:
+    await api.register()
+    run = await api.create("a")
     group = {"by": "9", "value": "v", "color": "red"}
     comparison = {"kind": "4711", "test": "sign", "judge": "j", "wins": "many"}
     score = {"judge": "j", "model_role": "trained", "groups": [group]}
     result = {"judge": {"scores": [score], "comparisons": [comparison]}, "distill": {"steps": 1}}
     of_judge = sa.update(stages).where(stages.c.stage_id == "judge")
-    await change(caller, of_judge.values(result=result))
+    await change(api, of_judge.values(result=result))
     slots = [{"id": "npu-0", "accelerator": "7", "tiles": [1]}, {"id": "x", "cores": [2**40]}]
-    await change(caller, sa.update(workers).values(slots=slots))
+    await change(api, sa.update(workers).values(slots=slots))
     gate = {"name": "g", "outcome": "postponed", "reason": "r"}
-    await change(caller, sa.update(runs).values(gates=[gate]))
-    got = await caller.runs.GetRun(run_pb2.GetRunRequest(name="runs/a"))
+    await change(api, sa.update(runs).values(gates=[gate]))
+    got = await api.runs.GetRun(run_pb2.GetRunRequest(name="runs/a"))
     shown = got.stages[2].result.judge
     assert shown.scores[0].groups[0].value == "v"
     assert shown.scores[0].groups[0].by == evaluation_pb2.GROUP_KEY_UNSPECIFIED
     assert shown.scores[0].model_role == evaluation_pb2.MODEL_ROLE_TRAINED
     assert (shown.comparisons[0].judge, shown.comparisons[0].wins) == ("j", 0)
     assert (got.gates[0].name, got.gates[0].outcome) == ("g", 0)
-    assert (await caller.runs.ListRuns(run_pb2.ListRunsRequest())).runs[0].uid == run.uid
-    found = (await caller.fleet.ListWorkers(worker_pb2.ListWorkersRequest())).workers[0]
+    assert (await api.runs.ListRuns(run_pb2.ListRunsRequest())).runs[0].uid == run.uid
+    found = (await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())).workers[0]
     assert [slot.id for slot in found.slots] == ["npu-0", "x"]
     assert found.slots[0].accelerator == worker_pb2.ACCELERATOR_TYPE_UNSPECIFIED
 
 
-async def test_predictions_and_verdicts_of_any_size_are_listed(caller: Caller) -> None:
-    await caller.create("a")
+async def test_predictions_and_verdicts_of_any_size_are_listed(api: ApiClient) -> None:
+    await api.create("a")
     bodies = [
         {"eval_set": "s", "example_id": f"{i:03}", "model_role": "trained", **more}
         for i, more in enumerate(
@@ -128,7 +128,7 @@ async def test_predictions_and_verdicts_of_any_size_are_listed(caller: Caller) -
             ]
         )
     ]
-    async with caller.plane.context.database.write() as conn:
+    async with api.plane.context.database.write() as conn:
         run = await run_rows.get(conn, PROJECT, "a")
         for body in bodies:
             key = (body["eval_set"], body["example_id"], body["model_role"], 0)
@@ -139,32 +139,32 @@ async def test_predictions_and_verdicts_of_any_size_are_listed(caller: Caller) -
                 conn, run, 1, [Evaluated(key, body), Evaluated(key, judged, "j")]
             )
     request = run_pb2.ListPredictionsRequest(parent="runs/a", page_size=1000)
-    listed = await pages(caller.runs.ListPredictions, request, "predictions")
+    listed = await pages(api.runs.ListPredictions, request, "predictions")
     predictions = [prediction for page in listed for prediction in page]
     assert [p.example_id for p in predictions] == [body["example_id"] for body in bodies]
     assert predictions[20].text.endswith("…")
     assert predictions[20].finish_reason == evaluation_pb2.FINISH_REASON_UNSPECIFIED
     assert len(predictions[21].logprobs) == 120_000
     verdicts = run_pb2.ListVerdictsRequest(parent="runs/a", page_size=1000)
-    listed = await pages(caller.runs.ListVerdicts, verdicts, "verdicts")
+    listed = await pages(api.runs.ListVerdicts, verdicts, "verdicts")
     assert sum(map(len, listed)) == len(bodies)
 
 
-async def test_listings_of_files_are_cut_by_bytes(caller: Caller) -> None:
+async def test_listings_of_files_are_cut_by_bytes(api: ApiClient) -> None:
     files = [FileEntry(f"{i:04}-{'x' * 200}.bin", f"{i:064x}", 1) for i in range(4000)]
-    async with caller.plane.context.database.write() as conn:
+    async with api.plane.context.database.write() as conn:
         for number in range(4):
             listing = Listing.of([*files, FileEntry(f"n{number}", "0" * 64, 1)])
             artifact = await artifacts.record(conn, PROJECT, listing, ArtifactKind.MODEL)
             await models.add(conn, PROJECT, f"m{number}", "", "X", artifact)
-    stub = model_pb2_grpc.ModelServiceStub(caller.channel)
+    stub = model_pb2_grpc.ModelServiceStub(api.channel)
     listed = await pages(stub.ListModels, model_pb2.ListModelsRequest(), "models")
     assert [len(page) for page in listed] == [1, 1, 1, 1]
 
 
-async def test_workers_of_many_slots_are_cut_by_bytes(caller: Caller) -> None:
-    await caller.register()
+async def test_workers_of_many_slots_are_cut_by_bytes(api: ApiClient) -> None:
+    await api.register()
     slots = [{"id": f"s{i}", "quarantine": "語" * 500} for i in range(1024)]
-    await change(caller, sa.update(workers).values(slots=slots))
-    found = await caller.fleet.ListWorkers(worker_pb2.ListWorkersRequest())
+    await change(api, sa.update(workers).values(slots=slots))
+    found = await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())
     assert len(found.workers[0].slots) == 1024

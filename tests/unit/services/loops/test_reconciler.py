@@ -10,7 +10,7 @@ from services.loops.reconciler import LOOKS_PER_LEASE, Reconciler, Watch
 from services.storage.rows import attempts, outbox
 from services.usecases.content import datasets
 from services.usecases.stages.expire import expire_attempt
-from tests.unit.services.driver import PROJECT, Driver, states
+from tests.unit.services.driver import CALLER, Driver, states
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -38,7 +38,7 @@ def test_only_watched_time_counts() -> None:
 @pytest.fixture
 async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     context = make_context(empty_database_url, tmp_path / "data", lease_seconds=30)
-    await datasets.seed(context, PROJECT, "golden-v2")
+    await datasets.seed(context, CALLER, "golden-v2")
     made = Driver(context)
     await made.register()
     yield made

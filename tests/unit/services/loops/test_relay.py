@@ -26,7 +26,7 @@ from tailrace.formats.dispatch import queue_name
 from tests.servers.events import TaskEventListener
 from tests.servers.node import free_port
 from tests.servers.valkey import Valkey
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
 _kombu: Any = kombu
@@ -57,7 +57,7 @@ async def make_due(driver: Driver) -> None:
 @pytest.fixture
 async def driver(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     context = make_context(sqlite_url, tmp_path / "data", admission_floor=2, poll_seconds=0.05)
-    await datasets.seed(context, PROJECT, "golden-v2")
+    await datasets.seed(context, CALLER, "golden-v2")
     made = Driver(context)
     await made.register()
     yield made
@@ -238,7 +238,7 @@ async def test_a_claimed_or_ended_stage_is_not_published(
     await driver.create("a")
     await driver.create("b")
     await driver.start("a")
-    await cancel_run(driver.context, PROJECT, "b")
+    await cancel_run(driver.context, CALLER, "b")
     assert await relay.relay_once() == 0
 
 

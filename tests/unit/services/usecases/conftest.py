@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.usecases.content import datasets
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -14,7 +14,7 @@ from tests.unit.services.usecases.stored_content import make_context
 async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     """A registered worker over a database that holds golden-v2."""
     context = make_context(empty_database_url, tmp_path / "data", dispatch_grace_seconds=30)
-    await datasets.seed(context, PROJECT, "golden-v2")
+    await datasets.seed(context, CALLER, "golden-v2")
     made = Driver(context)
     await made.register()
     yield made

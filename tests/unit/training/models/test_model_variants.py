@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.usecases.content import models
 from services.usecases.context import Context
@@ -66,7 +67,7 @@ async def import_folder(context: Context, folder: Path) -> Any:
     files: list[FileEntry] = []
     for path in filter(Path.is_file, sorted(folder.rglob("*"))):  # noqa: ASYNC240 - tiny
         files.append(await put(context, path.relative_to(folder).as_posix(), path.read_bytes()))
-    return await models.import_folder(context, "default", "mine", "", files)
+    return await models.import_folder(context, Caller(), "mine", "", files)
 
 
 @pytest.mark.parametrize("name", LOADS)

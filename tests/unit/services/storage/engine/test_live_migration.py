@@ -15,7 +15,7 @@ from services.storage.engine.migrate import alembic_config, migrate_database
 from services.storage.rows.tables import metadata
 from services.usecases.content import datasets
 from tests.servers.postgres import Postgres
-from tests.unit.services.driver import PROJECT, Driver, line, states
+from tests.unit.services.driver import CALLER, Driver, line, states
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -32,7 +32,7 @@ async def test_live_runs_survive_every_upgrade(
     sqlite_url: str, blank_url: str, tmp_path: Path
 ) -> None:
     context = make_context(sqlite_url, tmp_path / "data")
-    await datasets.seed(context, PROJECT, "golden-v2")
+    await datasets.seed(context, CALLER, "golden-v2")
     driver = Driver(context)
     await driver.register()
     await driver.create("running")

@@ -8,7 +8,7 @@ from services.domain.event import Channel, LogLine, chain_digest
 from services.storage.rows import logs
 from services.usecases.content import datasets
 from tailrace.formats.dispatch import TaskId
-from tests.unit.services.driver import PROJECT, Driver, line
+from tests.unit.services.driver import CALLER, PROJECT, Driver, line
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -16,7 +16,7 @@ from tests.unit.services.usecases.stored_content import make_context
 async def task_id(empty_database_url: str, tmp_path: Path) -> TaskId:
     """A running attempt, which chunks belong to."""
     driver = Driver(make_context(empty_database_url, tmp_path / "data"))
-    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    await datasets.seed(driver.context, CALLER, "golden-v2")
     await driver.register()
     await driver.create()
     order = await driver.start()

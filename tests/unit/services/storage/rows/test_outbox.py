@@ -13,7 +13,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox
 from services.storage.rows.outbox import Entry
 from services.usecases.content import datasets
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
 LONG_AGO = utc_now() - timedelta(hours=1)
@@ -23,7 +23,7 @@ LATER = utc_now() + timedelta(hours=1)
 @pytest.fixture
 async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     made = Driver(make_context(empty_database_url, tmp_path / "data"))
-    await datasets.seed(made.context, PROJECT, "golden-v2")
+    await datasets.seed(made.context, CALLER, "golden-v2")
     await made.register()
     yield made
     await made.context.database.close()
@@ -147,7 +147,7 @@ async def test_a_run_is_not_queued_for_the_relay_while_another_process_claims(
     postgres_url: str, tmp_path: Path
 ) -> None:
     driver = Driver(make_context(postgres_url, tmp_path / "data"))
-    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    await datasets.seed(driver.context, CALLER, "golden-v2")
     with driver.context.relay_queue.receiving():
         async with driver.context.database.write() as conn:
             assert await outbox.lock_claims(conn)

@@ -12,7 +12,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import whole
 from services.usecases.content import datasets
 from services.usecases.runs.lifecycle import begin_stage, lock_run
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, PROJECT, Driver
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -21,7 +21,7 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
 ) -> None:
     driver = Driver(make_context(empty_database_url, tmp_path / "data"))
     database = driver.context.database
-    await datasets.seed(driver.context, PROJECT, "golden-v2")
+    await datasets.seed(driver.context, CALLER, "golden-v2")
     uid = (await driver.create()).run.uid
 
     async def wait_for_it() -> whole.WholeRun | None:

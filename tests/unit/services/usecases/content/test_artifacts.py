@@ -19,6 +19,7 @@ from services.usecases.content import artifacts
 from services.usecases.content.artifacts import WriteChunk
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
+from tests.unit.services.driver import CALLER
 from tests.unit.services.usecases.stored_content import make_context, not_uploaded, put
 
 CONTENT = b"0123456789" * 200_000
@@ -138,9 +139,9 @@ async def test_an_artifact_is_bounded(context: Context) -> None:
 
 async def test_an_unknown_artifact_or_run_is_not_found(context: Context) -> None:
     with pytest.raises(NotFound):
-        await artifacts.get(context, "default", f"artifacts/{'a' * 64}")
+        await artifacts.get(context, CALLER, f"artifacts/{'a' * 64}")
     with pytest.raises(InvalidInput):
-        await artifacts.get(context, "default", "artifacts/../x")
+        await artifacts.get(context, CALLER, "artifacts/../x")
     with pytest.raises(NotFound) as error:
-        await artifacts.list_for_run(context, "default", "nope", kind=None, size=0, token="")
+        await artifacts.list_for_run(context, CALLER, "nope", kind=None, size=0, token="")
     assert error.value.reason == "RUN_NOT_FOUND"

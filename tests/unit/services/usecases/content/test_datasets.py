@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.domain.caller import Caller
 from services.domain.content.dataset import Dataset, DatasetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
 from services.storage.blobs.store import read_all
@@ -19,7 +20,8 @@ from services.usecases.context import Context
 from tailrace.formats.data import golden
 from tests.unit.services.usecases.stored_content import make_context, trace_line
 
-PROJECT = "default"
+CALLER = Caller()
+PROJECT = CALLER.project
 LIMIT = 24_000_000
 
 
@@ -44,23 +46,23 @@ async def cut(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 
 async def import_bytes(context: Context, data: bytes, name: str = "mine") -> Dataset:
-    return await datasets.import_lines(context, PROJECT, DatasetHeader(name, "Mine."), cut(data))
+    return await datasets.import_lines(context, CALLER, DatasetHeader(name, "Mine."), cut(data))
 
 
 async def exported(context: Context, name: str) -> bytes:
-    return b"".join([chunk async for chunk in datasets.export(context, PROJECT, name)])
+    return b"".join([chunk async for chunk in datasets.export(context, CALLER, name)])
 
 
 async def test_seeding_twice_changes_nothing(context: Context) -> None:
-    first = await datasets.seed(context, PROJECT, "golden-v2")
-    assert await datasets.seed(context, PROJECT, "golden-v2") == first
+    first = await datasets.seed(context, CALLER, "golden-v2")
+    assert await datasets.seed(context, CALLER, "golden-v2") == first
     assert first.reference == "golden-v2@1"
     assert (first.lines.count, first.lines.prompt_count) == (100, 67)
     assert await exported(context, "datasets/golden-v2") == golden.golden_v2_bytes()
 
 
 async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Context) -> None:
-    dataset = await datasets.seed(local, PROJECT, "golden-v2")
+    dataset = await datasets.seed(local, CALLER, "golden-v2")
     async with local.database.read() as conn:
         artifact = await artifacts.get(conn, PROJECT, dataset.artifact_digest)
     files = {file.path: file for file in artifact.listing.files}
@@ -72,7 +74,7 @@ async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Con
 
 async def test_an_unknown_builtin_is_not_found(local: Context) -> None:
     with pytest.raises(NotFound, match="golden-v2"):
-        await datasets.seed(local, PROJECT, "golden-v9")
+        await datasets.seed(local, CALLER, "golden-v9")
 
 
 async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
@@ -114,7 +116,7 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> N
         await import_bytes(local, b"".join(lines))
     assert [v.field for v in error.value.violations] == ["line 2", "line 3", "line 4", "line 6"]
     with pytest.raises(NotFound):
-        await datasets.VERSIONS.get(local, PROJECT, "datasets/mine")
+        await datasets.VERSIONS.get(local, CALLER, "datasets/mine")
     blobs = [p for p in (local.settings.data_dir / "blobs").rglob("*") if p.is_file()]
     assert blobs == []
     assert list((local.settings.data_dir / "spool").iterdir()) == []
@@ -144,7 +146,7 @@ async def test_an_import_over_the_limit_is_refused_while_it_arrives(local: Conte
             yield b" " * 1_000_000
 
     with pytest.raises(ResourceExhausted) as error:
-        await datasets.import_lines(local, PROJECT, DatasetHeader("mine", ""), endless())
+        await datasets.import_lines(local, CALLER, DatasetHeader("mine", ""), endless())
     assert error.value.reason == "DATASET_TOO_LARGE"
     assert taken <= LIMIT + 1_000_000
 
@@ -166,7 +168,7 @@ async def test_memory_stays_bounded(sqlite_url: str, tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        dataset = await datasets.import_lines(context, PROJECT, DatasetHeader("mine", ""), lines())
+        dataset = await datasets.import_lines(context, CALLER, DatasetHeader("mine", ""), lines())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -183,7 +185,7 @@ async def test_a_cancelled_import_stops_reading_and_leaves_nothing(local: Contex
             yield line * 500
 
     began = asyncio.create_task(
-        datasets.import_lines(local, PROJECT, DatasetHeader("mine", ""), lines())
+        datasets.import_lines(local, CALLER, DatasetHeader("mine", ""), lines())
     )
     spool = local.settings.data_dir / "spool"
     for _ in range(1000):
@@ -194,7 +196,7 @@ async def test_a_cancelled_import_stops_reading_and_leaves_nothing(local: Contex
     with pytest.raises(asyncio.CancelledError):
         await began
     with pytest.raises(NotFound):
-        await datasets.VERSIONS.get(local, PROJECT, "datasets/mine")
+        await datasets.VERSIONS.get(local, CALLER, "datasets/mine")
     assert list(spool.iterdir()) == []
 
 
@@ -219,14 +221,14 @@ async def test_the_newest_versions_are_listed_by_id_and_page(context: Context) -
     for name in ("c", "a", "b"):
         await import_bytes(context, trace_line("1"), name)
         await import_bytes(context, trace_line("2"), name)
-    first, token = await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token="")
-    rest, end = await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token=token)
+    first, token = await datasets.VERSIONS.list_newest(context, CALLER, size=2, token="")
+    rest, end = await datasets.VERSIONS.list_newest(context, CALLER, size=2, token=token)
     assert [d.reference for d in [*first, *rest]] == ["a@2", "b@2", "c@2"]
     assert end == ""
     with pytest.raises(InvalidInput):
-        await datasets.VERSIONS.list_newest(context, PROJECT, size=2, token="nonsense")
+        await datasets.VERSIONS.list_newest(context, CALLER, size=2, token="nonsense")
     with pytest.raises(InvalidInput):
-        await datasets.VERSIONS.list_newest(context, PROJECT, size=-1, token="")
+        await datasets.VERSIONS.list_newest(context, CALLER, size=-1, token="")
 
 
 def test_a_header_names_every_wrong_field() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from services.domain.caller import Caller
 from services.domain.content.eval_set import EvalSet, EvalSetHeader
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
 from services.storage.blobs.store import read_all
@@ -17,7 +18,8 @@ from services.usecases.content import eval_sets
 from services.usecases.context import Context
 from tests.unit.services.usecases.stored_content import make_context
 
-PROJECT = "default"
+CALLER = Caller()
+PROJECT = CALLER.project
 LIMIT = 100_000
 
 
@@ -46,7 +48,7 @@ async def import_bytes(context: Context, data: bytes, name: str = "mine") -> Eva
         for start in range(0, len(data), 1000):
             yield data[start : start + 1000]
 
-    return await eval_sets.import_lines(context, PROJECT, EvalSetHeader(name, "Mine."), cut())
+    return await eval_sets.import_lines(context, CALLER, EvalSetHeader(name, "Mine."), cut())
 
 
 async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
@@ -55,7 +57,7 @@ async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
     assert made.name == "evalsets/mine@1"
     assert (made.lines.count, made.lines.prompt_count) == (3, 2)
     assert made.lines.sha256 == hashlib.sha256(data).hexdigest()
-    assert await eval_sets.VERSIONS.get(context, PROJECT, "evalsets/mine") == made
+    assert await eval_sets.VERSIONS.get(context, CALLER, "evalsets/mine") == made
     async with context.database.read() as conn:
         artifact = await artifacts.get(conn, PROJECT, made.artifact_digest)
     (file,) = artifact.listing.files
@@ -99,7 +101,7 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> N
     with pytest.raises(InvalidInput, match="no eval item"):
         await import_bytes(local, b"\n")
     with pytest.raises(NotFound):
-        await eval_sets.VERSIONS.get(local, PROJECT, "evalsets/mine")
+        await eval_sets.VERSIONS.get(local, CALLER, "evalsets/mine")
     assert [p for p in (local.settings.data_dir / "blobs").rglob("*") if p.is_file()] == []
     assert list((local.settings.data_dir / "spool").iterdir()) == []
 
@@ -118,12 +120,12 @@ async def test_the_newest_versions_are_listed_by_id_and_page(context: Context) -
     for name in ("c", "a", "b"):
         await import_bytes(context, item_line("1"), name)
         await import_bytes(context, item_line("2"), name)
-    first, token = await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token="")
-    rest, end = await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token=token)
+    first, token = await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token="")
+    rest, end = await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token=token)
     assert [each.reference for each in [*first, *rest]] == ["a@2", "b@2", "c@2"]
     assert end == ""
     with pytest.raises(InvalidInput):
-        await eval_sets.VERSIONS.list_newest(context, PROJECT, size=2, token="nonsense")
+        await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token="nonsense")
 
 
 def test_a_header_names_every_wrong_field() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.domain.caller import Caller
 from services.domain.content.model import Model
 from services.domain.errors import (
     AlreadyExists,
@@ -21,7 +22,8 @@ from tests.model_folder import CONFIG, safetensors
 from tests.model_folder import files as tiny_files
 from tests.unit.services.usecases.stored_content import make_context, not_uploaded, put
 
-PROJECT = "default"
+CALLER = Caller()
+PROJECT = CALLER.project
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ async def folder(context: Context, **changes: bytes) -> list[FileEntry]:
 
 
 async def import_folder(context: Context, files: list[FileEntry], model_id: str = "mine") -> Model:
-    return await models.import_folder(context, PROJECT, model_id, "Mine.", files)
+    return await models.import_folder(context, CALLER, model_id, "Mine.", files)
 
 
 async def refused(context: Context, files: list[FileEntry]) -> dict[str, str]:
@@ -61,7 +63,7 @@ async def test_an_imported_model_is_found_again(context: Context) -> None:
     made = await import_folder(context, await folder(context))
     assert (made.name, made.architecture) == ("models/mine", "GPT2LMHeadModel")
     assert len(made.artifact.listing.files) == 4
-    assert await models.get(context, PROJECT, "models/mine") == made
+    assert await models.get(context, CALLER, "models/mine") == made
     async with context.database.read() as conn:
         assert await models.resolve(conn, PROJECT, "models/mine") == made
 
@@ -75,7 +77,7 @@ async def test_an_id_keeps_its_files(context: Context) -> None:
     made = await import_folder(context, await folder(context))
     with pytest.raises(AlreadyExists):
         await import_folder(context, await folder(context, model=safetensors(fill=b"\1")))
-    assert await models.get(context, PROJECT, "models/mine") == made
+    assert await models.get(context, CALLER, "models/mine") == made
 
 
 async def test_every_unfit_file_is_named_with_its_reason(local: Context) -> None:
@@ -167,19 +169,19 @@ async def test_files_must_be_uploaded(local: Context) -> None:
 
 async def test_wrong_ids_and_unknown_models(context: Context) -> None:
     with pytest.raises(InvalidInput) as error:
-        await models.import_folder(context, PROJECT, "Bad Id", "x" * 1001, [])
+        await models.import_folder(context, CALLER, "Bad Id", "x" * 1001, [])
     assert [v.field for v in error.value.violations][:2] == ["model_id", "description"]
     with pytest.raises(NotFound):
-        await models.get(context, PROJECT, "models/nope")
+        await models.get(context, CALLER, "models/nope")
     with pytest.raises(InvalidInput):
-        await models.get(context, PROJECT, "nope")
+        await models.get(context, CALLER, "nope")
 
 
 async def test_models_are_listed_newest_first_and_by_page(context: Context) -> None:
     files = await folder(context)
     for name in ("a", "c", "b"):
         await import_folder(context, files, name)
-    first, token = await models.list_newest(context, PROJECT, size=2, token="")
-    rest, end = await models.list_newest(context, PROJECT, size=2, token=token)
+    first, token = await models.list_newest(context, CALLER, size=2, token="")
+    rest, end = await models.list_newest(context, CALLER, size=2, token=token)
     assert [m.model_id for m in [*first, *rest]] == ["b", "c", "a"]
     assert end == ""

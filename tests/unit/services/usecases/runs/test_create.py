@@ -10,7 +10,7 @@ from services.domain.errors import AlreadyExists, InvalidInput, NotFound, Resour
 from services.usecases.content import datasets
 from services.usecases.runs.create import CreateRun
 from services.usecases.runs.read import get_run
-from tests.unit.services.driver import PROJECT, Driver, spec, states
+from tests.unit.services.driver import CALLER, Driver, spec, states
 from tests.unit.services.usecases.stored_content import make_context
 
 
@@ -80,7 +80,7 @@ async def test_a_repeated_call_succeeds_where_a_new_one_would_not(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     limited = Driver(make_context(sqlite_url, tmp_path / "data", max_unfinished_runs=1))
-    await datasets.seed(limited.context, PROJECT, "golden-v2")
+    await datasets.seed(limited.context, CALLER, "golden-v2")
     first = await limited.submit(CreateRun("r", spec(), "request-3"))
     again = await limited.submit(CreateRun("r", spec(), "request-3"))
     assert again.run == first.run
@@ -121,7 +121,7 @@ async def test_validate_only_stores_nothing(driver: Driver) -> None:
     assert view.run.resolved_spec["dataset"] == "golden-v2@1"
     assert view.run.resolved_spec["train"]["seed"] == 42
     with pytest.raises(NotFound):
-        await get_run(driver.context, PROJECT, "would-be")
+        await get_run(driver.context, CALLER, "would-be")
     await driver.submit(CreateRun("other", spec(), "request-3"))
 
 

@@ -11,7 +11,7 @@ from services.domain.content.eval_set import EvalSet, EvalSetHeader
 from services.domain.errors import InvalidInput, NotFound
 from services.usecases.content import eval_sets
 from services.usecases.stages.acquire import Order
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.content.test_eval_sets import item_line
 from tests.unit.services.usecases.stages.test_cache import run_through
 
@@ -22,7 +22,7 @@ async def store(driver: Driver, answer: str = "4", name: str = "mine") -> EvalSe
     async def data() -> AsyncIterator[bytes]:
         yield item_line("a", expected_answer=answer)
 
-    return await eval_sets.import_lines(driver.context, PROJECT, EvalSetHeader(name, ""), data())
+    return await eval_sets.import_lines(driver.context, CALLER, EvalSetHeader(name, ""), data())
 
 
 def asked(*names: str, gate: str | None = None) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from services.usecases.runs.follow import Follow, Piece, follow
 from services.usecases.runs.retry import retry_run
 from services.usecases.runs.watch import watch_run
 from services.usecases.stages.expire import expire_attempt
-from tests.unit.services.driver import PROJECT, Driver, line
+from tests.unit.services.driver import CALLER, Driver, line
 
 
 async def read(driver: Driver, cursor: str = "", *, stage: str = "") -> list[Piece]:
     command = Follow(Channel.LOGS, cursor, follow=False, stage=stage)
-    return [piece async for piece in follow(driver.context, PROJECT, "r", command)]
+    return [piece async for piece in follow(driver.context, CALLER, "r", command)]
 
 
 def texts(pieces: list[Piece]) -> list[Any]:
@@ -60,13 +60,13 @@ async def test_following_ends_with_the_run(driver: Driver) -> None:
 
     async def collect() -> list[Piece]:
         command = Follow(Channel.LOGS, "", follow=True)
-        return [piece async for piece in follow(driver.context, PROJECT, "r", command)]
+        return [piece async for piece in follow(driver.context, CALLER, "r", command)]
 
     reader = asyncio.create_task(collect())
     await asyncio.sleep(0.05)
     order_task = (await driver.get()).stages[0].stage.task_id
     assert order_task.attempt == 2
-    await cancel_run(driver.context, PROJECT, "r")
+    await cancel_run(driver.context, CALLER, "r")
     await asyncio.sleep(0.05)
     assert not reader.done()
     async with driver.context.database.read() as conn:
@@ -84,7 +84,7 @@ async def test_a_retried_run_is_followed_on_from_an_old_cursor(driver: Driver) -
     await driver.publish(order, 1, line("one"))
     await driver.fail(order, retryable=False)
     last = (await read(driver))[-1]
-    await retry_run(driver.context, PROJECT, "r", "")
+    await retry_run(driver.context, CALLER, "r", "")
     order = await driver.start()
     await driver.publish(order, 1, line("two"))
     assert texts(await read(driver, last.cursor.encode())) == ["two"]
@@ -116,11 +116,11 @@ async def test_a_draining_server_ends_followers_and_watchers(driver: Driver) -> 
 
     async def follow_logs() -> None:
         command = Follow(Channel.LOGS, "", follow=True)
-        async for _piece in follow(driver.context, PROJECT, "r", command):
+        async for _piece in follow(driver.context, CALLER, "r", command):
             pass
 
     async def watch() -> None:
-        async for _view in watch_run(driver.context, PROJECT, "r", after_revision=0):
+        async for _view in watch_run(driver.context, CALLER, "r", after_revision=0):
             pass
 
     tasks = [asyncio.create_task(follow_logs()), asyncio.create_task(watch())]
@@ -137,7 +137,7 @@ async def test_a_watcher_sees_changes_and_the_end(driver: Driver) -> None:
     seen: list[tuple[int, str]] = []
 
     async def watch() -> None:
-        async for view in watch_run(driver.context, PROJECT, "r", after_revision=0):
+        async for view in watch_run(driver.context, CALLER, "r", after_revision=0):
             seen.append((view.run.revision, view.run.state.value))
 
     watcher = asyncio.create_task(watch())
@@ -152,5 +152,5 @@ async def test_a_watcher_sees_changes_and_the_end(driver: Driver) -> None:
     assert found[-1] == "FAILED"
     revisions = [revision for revision, _state in seen]
     assert revisions == sorted(set(revisions))
-    again = watch_run(driver.context, PROJECT, "r", after_revision=revisions[-1])
+    again = watch_run(driver.context, CALLER, "r", after_revision=revisions[-1])
     assert [view async for view in again] == []

@@ -12,7 +12,7 @@ from services.domain.event import Evaluated, MetricPoint
 from services.usecases.runs import baselines
 from services.usecases.runs.compare import compare_runs
 from services.usecases.stages.complete import complete_stage
-from tests.unit.services.driver import MOMENT, PROJECT, Driver
+from tests.unit.services.driver import CALLER, MOMENT, Driver
 
 JUDGE = "answer_correctness"
 SET = "dataset:train"
@@ -55,7 +55,7 @@ async def judged(driver: Driver, run_id: str, right: int, total: int = 40, **spe
 
 async def test_gates_are_checked_when_the_run_ends(driver: Driver) -> None:
     await judged(driver, "a", right=30)
-    await baselines.set_baseline(driver.context, PROJECT, "main", "a", "the first")
+    await baselines.set_baseline(driver.context, CALLER, "main", "a", "the first")
     gates = [
         {"name": "bar", **SCORE, "minimum": 0.5},
         {"name": "drop", **SCORE, "baseline": "baselines/main", "max_drop": 0.01},
@@ -118,27 +118,27 @@ async def test_baselines_are_named_moved_listed_and_forgotten(driver: Driver) ->
     await judged(driver, "a", right=1, total=2)
     await judged(driver, "b", right=1, total=2)
     await driver.create("open", cache=False)
-    made = await baselines.set_baseline(context, PROJECT, "main", "a", "")
-    assert await baselines.set_baseline(context, PROJECT, "main", "a", "") == made
-    moved = await baselines.set_baseline(context, PROJECT, "main", "b", "new")
+    made = await baselines.set_baseline(context, CALLER, "main", "a", "")
+    assert await baselines.set_baseline(context, CALLER, "main", "a", "") == made
+    moved = await baselines.set_baseline(context, CALLER, "main", "b", "new")
     assert (moved.run, moved.create_time) == ("runs/b", made.create_time)
-    await baselines.set_baseline(context, PROJECT, "other", "a", "")
-    page, token = await baselines.list_baselines(context, PROJECT, size=1, token="")
-    rest, end = await baselines.list_baselines(context, PROJECT, size=1, token=token)
+    await baselines.set_baseline(context, CALLER, "other", "a", "")
+    page, token = await baselines.list_baselines(context, CALLER, size=1, token="")
+    rest, end = await baselines.list_baselines(context, CALLER, size=1, token=token)
     assert ([b.name for b in page + rest], end) == (["baselines/main", "baselines/other"], "")
-    await baselines.delete_baseline(context, PROJECT, "main")
+    await baselines.delete_baseline(context, CALLER, "main")
     for call in (baselines.get_baseline, baselines.delete_baseline):
         with pytest.raises(NotFound):
-            await call(context, PROJECT, "main")
+            await call(context, CALLER, "main")
     with pytest.raises(FailedPrecondition, match="is QUEUED"):
-        await baselines.set_baseline(context, PROJECT, "main", "open", "")
+        await baselines.set_baseline(context, CALLER, "main", "open", "")
 
 
 async def test_runs_beside_each_other(driver: Driver) -> None:
     await judged(driver, "a", right=30)
     train = {"sft": {"max_steps": 10, "learning_rate": 0.01}, "eval_fraction": 0.2}
     await judged(driver, "b", right=20, total=50, train=train)
-    found = await compare_runs(driver.context, PROJECT, ["a", "b"])
+    found = await compare_runs(driver.context, CALLER, ["a", "b"])
     assert found.spec_differences == {"train.sft.learning_rate": [2e-5, 0.01]}
     assert found.metrics["train.last_loss"] == [0.5, 0.5]
     assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.75, 0.4]
@@ -158,7 +158,7 @@ async def test_runs_beside_each_other(driver: Driver) -> None:
 async def test_three_runs_each_against_the_first(driver: Driver) -> None:
     for run_id, right in (("a", 30), ("b", 20), ("c", 35)):
         await judged(driver, run_id, right=right)
-    found = await compare_runs(driver.context, PROJECT, ["b", "c", "a"])
+    found = await compare_runs(driver.context, CALLER, ["b", "c", "a"])
     assert [each.run.run_id for each in found.runs] == ["b", "c", "a"]
     assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.5, 0.875, 0.75]
     won = [(each["run"], each["comparison"]["wins"]) for each in found.verdicts]
@@ -170,6 +170,6 @@ async def test_what_cannot_be_compared_is_refused(driver: Driver) -> None:
     await driver.create("a")
     for names in (["a"], ["a"] * 2, [f"r{i}" for i in range(11)]):
         with pytest.raises(InvalidInput):
-            await compare_runs(driver.context, PROJECT, names)
+            await compare_runs(driver.context, CALLER, names)
     with pytest.raises(NotFound, match="runs/nope"):
-        await compare_runs(driver.context, PROJECT, ["a", "nope"])
+        await compare_runs(driver.context, CALLER, ["a", "nope"])

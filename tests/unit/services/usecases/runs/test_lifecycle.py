@@ -16,7 +16,7 @@ from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.confirm import confirm_dispatch
 from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.stage_protocol import ArtifactKind
-from tests.unit.services.driver import PROJECT, Driver, states
+from tests.unit.services.driver import CALLER, Driver, states
 
 
 async def due(driver: Driver) -> dict[str, int]:
@@ -243,8 +243,8 @@ async def test_a_heartbeat_between_look_and_expiry_saves_the_lease(driver: Drive
 async def test_cancelling_a_queued_run_ends_it_at_once(driver: Driver) -> None:
     await driver.create()
     task = await driver.queued_task()
-    assert states(await cancel_run(driver.context, PROJECT, "r")) == ("CANCELLED",) * 4
-    assert states(await cancel_run(driver.context, PROJECT, "r")) == ("CANCELLED",) * 4
+    assert states(await cancel_run(driver.context, CALLER, "r")) == ("CANCELLED",) * 4
+    assert states(await cancel_run(driver.context, CALLER, "r")) == ("CANCELLED",) * 4
     assert await driver.deliver(task) == Stop(StopReason.CANCELLED)
     assert await due(driver) == {}
 
@@ -252,14 +252,14 @@ async def test_cancelling_a_queued_run_ends_it_at_once(driver: Driver) -> None:
 async def test_cancelling_between_stages_ends_the_run_and_keeps_results(driver: Driver) -> None:
     await driver.create()
     await driver.complete(await driver.start())
-    cancelled = await cancel_run(driver.context, PROJECT, "r")
+    cancelled = await cancel_run(driver.context, CALLER, "r")
     assert states(cancelled) == ("CANCELLED", "SUCCEEDED", "CANCELLED", "CANCELLED")
 
 
 async def test_cancelling_a_running_stage_tells_its_worker(driver: Driver) -> None:
     await driver.create()
     order = await driver.start()
-    asked = await cancel_run(driver.context, PROJECT, "r")
+    asked = await cancel_run(driver.context, CALLER, "r")
     assert states(asked) == ("CANCELLING", "RUNNING", "PENDING", "PENDING")
     assert (await driver.publish(order, 1)).directive is Directive.CANCEL
     directives, _ = await driver.beat(order.lease)
@@ -276,7 +276,7 @@ async def test_while_cancelling_every_end_of_the_stage_cancels_the_run(
 ) -> None:
     await driver.create()
     order = await driver.start()
-    await cancel_run(driver.context, PROJECT, "r")
+    await cancel_run(driver.context, CALLER, "r")
     if end == "complete":
         assert not await driver.complete(order)
     elif end == "fail":
@@ -296,10 +296,10 @@ async def test_a_finished_run_cannot_be_cancelled_or_retried(driver: Driver) -> 
     await driver.create(judges=None, infer=None)
     await driver.complete(await driver.start())
     with pytest.raises(FailedPrecondition) as cancelled:
-        await cancel_run(driver.context, PROJECT, "r")
+        await cancel_run(driver.context, CALLER, "r")
     assert cancelled.value.reason == "RUN_TERMINAL"
     with pytest.raises(FailedPrecondition) as retried:
-        await retry_run(driver.context, PROJECT, "r", "")
+        await retry_run(driver.context, CALLER, "r", "")
     assert retried.value.reason == "RUN_NOT_RETRYABLE"
 
 
@@ -308,12 +308,12 @@ async def test_a_retry_keeps_results_and_raises_the_limit(driver: Driver) -> Non
     await driver.complete(await driver.start())
     infer = await driver.start()
     assert not await driver.fail(infer)
-    again = await retry_run(driver.context, PROJECT, "r", "retry-1")
+    again = await retry_run(driver.context, CALLER, "r", "retry-1")
     assert states(again) == ("QUEUED", "SUCCEEDED", "QUEUED", "PENDING")
     assert again.stages[1].stage.attempt == 2
     assert again.stages[1].stage.max_attempts == 2
     assert again.run.end_time is None
-    repeated = await retry_run(driver.context, PROJECT, "r", "retry-1")
+    repeated = await retry_run(driver.context, CALLER, "r", "retry-1")
     assert repeated.run.revision == again.run.revision
     assert await driver.deliver(infer.stage.task_id) == Stop(StopReason.STALE)
     await driver.complete(await driver.start())
@@ -324,8 +324,8 @@ async def test_a_retry_keeps_results_and_raises_the_limit(driver: Driver) -> Non
 async def test_a_cancelled_run_is_retried_from_its_first_unfinished_stage(driver: Driver) -> None:
     await driver.create()
     await driver.complete(await driver.start())
-    await cancel_run(driver.context, PROJECT, "r")
-    again = await retry_run(driver.context, PROJECT, "r", "")
+    await cancel_run(driver.context, CALLER, "r")
+    again = await retry_run(driver.context, CALLER, "r", "")
     assert states(again) == ("QUEUED", "SUCCEEDED", "QUEUED", "PENDING")
     await driver.complete(await driver.start())
     await driver.complete(await driver.start())
@@ -337,8 +337,8 @@ async def test_a_run_that_was_cancelled_during_its_last_stage_has_nothing_to_ret
 ) -> None:
     await driver.create(judges=None, infer=None)
     order = await driver.start()
-    await cancel_run(driver.context, PROJECT, "r")
+    await cancel_run(driver.context, CALLER, "r")
     await driver.complete(order)
     with pytest.raises(FailedPrecondition, match="every result"):
-        await retry_run(driver.context, PROJECT, "r", "")
+        await retry_run(driver.context, CALLER, "r", "")
     assert states(await driver.get()) == ("CANCELLED", "SUCCEEDED")

@@ -9,7 +9,7 @@ import pytest
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.usecases.runs import read
 from services.usecases.runs.view import RunView
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 from tests.unit.services.usecases.stages.test_cache import evaluated, run_through
 
 ALONE = dict.fromkeys(("dataset", "model", "train", "infer"))
@@ -38,11 +38,9 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     await driver.complete(order, last_event=1)
     assert (await driver.get("j")).run.state == "SUCCEEDED"
     paging = {"eval_set": "", "size": 0, "token": ""}
-    found, _ = await read.list_verdicts(
-        driver.context, PROJECT, "j", judge="", outcome="", **paging
-    )
+    found, _ = await read.list_verdicts(driver.context, CALLER, "j", judge="", outcome="", **paging)
     assert [body["outcome"] for body in found] == ["fail"]
-    found, _ = await read.list_predictions(driver.context, PROJECT, "j", **paging)
+    found, _ = await read.list_predictions(driver.context, CALLER, "j", **paging)
     assert [body["example_id"] for body in found] == ["1"]
 
 
@@ -86,7 +84,7 @@ async def test_predictions_that_were_reused_are_judged(driver: Driver) -> None:
     order = await driver.start("j")
     assert len(order.inputs.artifacts) == 3
     found, _ = await read.list_predictions(
-        driver.context, PROJECT, "j", eval_set="", size=0, token=""
+        driver.context, CALLER, "j", eval_set="", size=0, token=""
     )
     assert len(found) == 1
 

@@ -9,12 +9,12 @@ from services.usecases.fleet.register import RegisterWorker, register_worker
 from services.usecases.fleet.workers import list_workers
 from services.usecases.runs.read import ListRuns, list_runs
 from services.usecases.stages.expire import expire_worker
-from tests.unit.services.driver import PROJECT, Driver
+from tests.unit.services.driver import CALLER, Driver
 
 
 async def names(driver: Driver, filter_text: str = "", **changes: Any) -> list[str]:
     command = ListRuns(**{"filter": filter_text, "order_by": "", "size": 0, "token": "", **changes})
-    views, _token = await list_runs(driver.context, PROJECT, command)
+    views, _token = await list_runs(driver.context, CALLER, command)
     return [view.run.run_id for view in views]
 
 
@@ -26,7 +26,7 @@ async def test_runs_are_listed_newest_first_by_page(driver: Driver) -> None:
     command = ListRuns("", "", 2, "")
     found = []
     while True:
-        views, token = await list_runs(driver.context, PROJECT, command)
+        views, token = await list_runs(driver.context, CALLER, command)
         found.append([view.run.run_id for view in views])
         if not token:
             break
@@ -67,16 +67,16 @@ async def test_pages_of_a_label_continue_where_the_last_one_ended(driver: Driver
         await driver.create(f"r{i}", labels={"team": "x", "odd": str(i % 2)})
     query = 'labels.team = "x" AND labels.odd = "0"'
     command = ListRuns(query, "", 2, "")
-    views, token = await list_runs(driver.context, PROJECT, command)
+    views, token = await list_runs(driver.context, CALLER, command)
     assert [view.run.run_id for view in views] == ["r4", "r2"]
-    views, token = await list_runs(driver.context, PROJECT, ListRuns(query, "", 2, token))
+    views, token = await list_runs(driver.context, CALLER, ListRuns(query, "", 2, token))
     assert ([view.run.run_id for view in views], token) == (["r0"], "")
 
 
 async def test_wrong_listings_are_refused(driver: Driver) -> None:
     await driver.create("a")
     await driver.create("b")
-    _views, token = await list_runs(driver.context, PROJECT, ListRuns("", "", 1, ""))
+    _views, token = await list_runs(driver.context, CALLER, ListRuns("", "", 1, ""))
     for command in (
         ListRuns("", "name", 0, ""),
         ListRuns("", "", -1, ""),
@@ -84,7 +84,7 @@ async def test_wrong_listings_are_refused(driver: Driver) -> None:
         ListRuns("state = RUNNING", "", 0, token),
     ):
         with pytest.raises(InvalidInput):
-            await list_runs(driver.context, PROJECT, command)
+            await list_runs(driver.context, CALLER, command)
 
 
 async def test_a_stage_says_why_it_waits(driver: Driver) -> None:

@@ -11,7 +11,7 @@ from services.usecases.runs import accept
 from services.usecases.runs.view import RunView
 from services.usecases.stages.complete import complete_stage
 from tests import model_folder
-from tests.unit.services.driver import PROJECT, RESULTS, Driver
+from tests.unit.services.driver import CALLER, RESULTS, Driver
 from tests.unit.services.usecases.stored_content import put
 
 CLOCK = b"{{ strftime_now('%d %b %Y') }} {{ messages[0]['content'] }}"
@@ -29,7 +29,7 @@ async def on_day(monkeypatch: pytest.MonkeyPatch, day: int) -> str:
 async def import_model(driver: Driver, template: bytes) -> None:
     files = model_folder.files() | {"chat_template.jinja": template}
     entries = [await put(driver.context, name, data) for name, data in files.items()]
-    await models.import_folder(driver.context, PROJECT, "m", "", entries)
+    await models.import_folder(driver.context, CALLER, "m", "", entries)
 
 
 async def create(driver: Driver, run_id: str, **changes: Any) -> RunView:

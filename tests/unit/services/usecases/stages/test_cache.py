@@ -19,7 +19,7 @@ from services.usecases.stages.acquire import Continue, Order, Stop
 from services.usecases.stages.complete import complete_stage
 from tailrace.formats.catalog import JUDGES, stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
-from tests.unit.services.driver import MOMENT, PROJECT, RESULTS, Driver, line
+from tests.unit.services.driver import CALLER, MOMENT, RESULTS, Driver, line
 
 STAGES = ["train", "infer", "judge"]
 TWO_JUDGES = [{"name": "answer_correctness"}, {"name": "mine"}]
@@ -75,7 +75,7 @@ async def queued(driver: Driver, view: RunView) -> set[str]:
 
 async def pieces(driver: Driver, run_id: str, channel: Channel) -> list[Piece]:
     command = Follow(channel, "", follow=True)
-    return [piece async for piece in follow(driver.context, PROJECT, run_id, command)]
+    return [piece async for piece in follow(driver.context, CALLER, run_id, command)]
 
 
 async def test_an_identical_run_is_all_hits_and_done_at_once(driver: Driver) -> None:
@@ -97,14 +97,14 @@ async def test_what_was_reused_is_listed_for_the_new_run(driver: Driver) -> None
     await driver.create("b")
     paging = {"eval_set": "", "size": 0, "token": ""}
     for run_id in "ab":
-        found, _ = await read.list_predictions(driver.context, PROJECT, run_id, **paging)
+        found, _ = await read.list_predictions(driver.context, CALLER, run_id, **paging)
         assert [body["example_id"] for body in found] == ["1"]
         found, _ = await read.list_verdicts(
-            driver.context, PROJECT, run_id, judge="", outcome="", **paging
+            driver.context, CALLER, run_id, judge="", outcome="", **paging
         )
         assert [body["judge"] for body in found] == ["answer_correctness"]
     listed = [
-        await list_for_run(driver.context, PROJECT, run_id, kind=None, size=0, token="")
+        await list_for_run(driver.context, CALLER, run_id, kind=None, size=0, token="")
         for run_id in "ab"
     ]
     first, second = ([(a.kind, a.name) for a in made] for made, _ in listed)
@@ -122,7 +122,7 @@ async def test_readers_of_a_reused_stage_get_an_end(driver: Driver) -> None:
     ]
     assert all(p.end is not None and p.end.count == 0 for p in ends)
     rest = Follow(Channel.LOGS, ends[0].cursor.encode(), follow=True)
-    later = [p.stage_id async for p in follow(driver.context, PROJECT, "b", rest)]
+    later = [p.stage_id async for p in follow(driver.context, CALLER, "b", rest)]
     assert later == STAGES[1:]
     points = [r for p in await pieces(driver, "b", Channel.METRICS) for r in p.records]
     assert points == [r for p in await pieces(driver, "a", Channel.METRICS) for r in p.records]
@@ -252,7 +252,7 @@ async def test_a_judge_upgraded_after_queueing_is_no_source_for_its_old_version(
 async def test_results_whose_content_is_gone_are_made_again(driver: Driver) -> None:
     await driver.create("a")
     await run_through(driver, "a")
-    made, _ = await list_for_run(driver.context, PROJECT, "a", kind=None, size=0, token="")
+    made, _ = await list_for_run(driver.context, CALLER, "a", kind=None, size=0, token="")
     predictions = next(a for a in made if a.kind == "predictions")
     gone = predictions.listing.files[0].sha256
     [path] = [p for p in driver.context.settings.data_dir.rglob("*") if p.name == gone]
@@ -273,9 +273,9 @@ async def test_a_cancelled_run_with_reused_stages_is_retried(driver: Driver) -> 
     await driver.create("a")
     await run_through(driver, "a")
     await driver.create("b", judges=TWO_JUDGES)
-    view = await cancel_run(driver.context, PROJECT, "b")
+    view = await cancel_run(driver.context, CALLER, "b")
     assert states(view) == ["SKIPPED", "SKIPPED", "CANCELLED"]
-    view = await retry_run(driver.context, PROJECT, "b", "")
+    view = await retry_run(driver.context, CALLER, "b", "")
     assert states(view) == ["SKIPPED", "SKIPPED", "QUEUED"]
     order = await driver.start("b")
     assert isinstance(order, Order)

@@ -12,7 +12,7 @@ from services.storage.rows import artifacts, evaluations
 from services.usecases.runs.read import list_predictions, list_verdicts
 from services.usecases.stages.publish import MAX_MESSAGES
 from tailrace.formats.limits import MAX_EVENTS
-from tests.unit.services.driver import PROJECT, Driver, line
+from tests.unit.services.driver import CALLER, PROJECT, Driver, line
 from tests.unit.services.usecases.stored_content import not_uploaded
 
 
@@ -105,21 +105,21 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
     events = [prediction("b", "x"), prediction("b", "three"), verdict("a", "pass")]
     await driver.publish(order, 1, *events, verdict("b", "fail"))
     bodies, token = await list_predictions(
-        driver.context, PROJECT, "r", eval_set="", size=1, token=""
+        driver.context, CALLER, "r", eval_set="", size=1, token=""
     )
     assert [body["text"] for body in bodies] == ["one"]
     bodies, token = await list_predictions(
-        driver.context, PROJECT, "r", eval_set="", size=1, token=token
+        driver.context, CALLER, "r", eval_set="", size=1, token=token
     )
     assert [body["text"] for body in bodies] == ["three"]
     assert token == ""
     failed, _ = await list_verdicts(
-        driver.context, PROJECT, "r", eval_set="", judge="", outcome="fail", size=0, token=""
+        driver.context, CALLER, "r", eval_set="", judge="", outcome="fail", size=0, token=""
     )
     assert [body["example_id"] for body in failed] == ["b"]
     for judge, number in ((failed[0]["judge"], 1), ("contains", 0)):
         found, _ = await list_verdicts(
-            driver.context, PROJECT, "r", eval_set="", judge=judge, outcome="fail", size=0, token=""
+            driver.context, CALLER, "r", eval_set="", judge=judge, outcome="fail", size=0, token=""
         )
         assert len(found) == number
 
@@ -133,7 +133,7 @@ async def test_rows_without_a_score_were_0_unless_they_are_errors(driver: Driver
     events[2].body["score"] = 0.75
     await driver.publish(order, 1, *events)
     found, _ = await list_verdicts(
-        driver.context, PROJECT, "r", eval_set="", judge="", outcome="", size=0, token=""
+        driver.context, CALLER, "r", eval_set="", judge="", outcome="", size=0, token=""
     )
     assert [body.get("score") for body in found] == [0.0, None, 0.75]
     async with driver.context.database.read() as conn:
@@ -154,7 +154,7 @@ async def test_a_name_without_version_means_any(
     answers = [Evaluated((name, "a", "trained", 0), {"eval_set": name}) for name in names]
     await driver.publish(order, 1, *answers)
     bodies, _ = await list_predictions(
-        driver.context, PROJECT, "r", eval_set=asked, size=0, token=""
+        driver.context, CALLER, "r", eval_set=asked, size=0, token=""
     )
     assert [body["eval_set"] for body in bodies] == sets
 

@@ -32,7 +32,7 @@ from tests.servers.worker_token import WorkerStub, token_file
 from tests.unit.services.driver import spec
 
 
-class Caller:
+class ApiClient:
     """A client of a control plane in this process."""
 
     def __init__(self, plane: ControlPlane, address: str) -> None:
@@ -83,7 +83,7 @@ class Caller:
 
 
 @asynccontextmanager
-async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[Caller]:
+async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[ApiClient]:
     """A control plane that has golden-v2, and a client of it; its broker is not there."""
     values: dict[str, Any] = {
         "database_url": database_url,
@@ -97,7 +97,7 @@ async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIter
         "max_message_bytes": 1024 * 1024,
     }
     plane = ControlPlane(Settings(**{**values, **settings}))
-    made = Caller(plane, await plane.start())
+    made = ApiClient(plane, await plane.start())
     try:
         await made.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
         yield made
