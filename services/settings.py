@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tailrace.formats.limits import EVENTS_BYTES
 from tailrace.formats.service_url import broker_url, database_url
 from tailrace.worker_token import FILE_NAME
 
@@ -66,7 +67,7 @@ class Settings(BaseSettings):
     admission_floor: int = Field(default=100, ge=1)
     """First stages per pool that may be published and unclaimed, however few slots it has."""
 
-    max_message_bytes: int = Field(default=16 * 1024 * 1024, ge=1024 * 1024)
+    max_message_bytes: int = Field(default=EVENTS_BYTES, ge=1024 * 1024)
     """Largest gRPC message that is taken; larger ones get RESOURCE_EXHAUSTED."""
     max_blob_bytes: int = Field(default=64 * 1024**3, ge=1)
     """Largest file of an artifact."""

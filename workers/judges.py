@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 import structlog
 
 from tailrace.formats.catalog import JUDGES
+from tailrace.formats.limits import MAX_ID
 
 GROUP = "tailrace.judges"
 """The entry point group; a point's name is the judge's."""
@@ -26,5 +27,5 @@ def foreign_judges() -> dict[str, str]:
         if point.dist is None:
             _log.warning("a judge without a package is left out", judge=point.name)
             continue
-        found[point.name] = f"{point.dist.name} {point.dist.version}"[:63]
+        found[point.name] = f"{point.dist.name} {point.dist.version}"[:MAX_ID]
     return found

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tailrace.channel import DEFAULT_SERVER, server_address
 from tailrace.formats.endpoint_access import read_place
+from tailrace.formats.limits import MAX_SLOTS
 from tailrace.formats.service_url import broker_url
 from tailrace.formats.spec.run_spec import RESOURCE_ID
 from tailrace.worker_token import FILE_NAME
@@ -62,7 +63,7 @@ class Settings(BaseSettings):
 
     accelerator: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """What slots are made of; ``auto`` takes GPUs, else TPU chips, else CPU cores."""
-    slots: int = Field(default=0, ge=0, le=1024)
+    slots: int = Field(default=0, ge=0, le=MAX_SLOTS)
     """Number of slots; 0 means one per GPU, one for all TPU chips, one for all CPU cores."""
 
     work_dir: Path = Path("./.tailrace/work")

@@ -11,9 +11,10 @@ from typing import Any
 
 from services.domain.errors import InvalidInput
 from tailrace.formats.canonical import sha256_json
+from tailrace.formats.limits import MAX_PAGE_ENTRIES
 
 
-def page_size(asked: int, *, default: int, maximum: int = 1000) -> int:
+def page_size(asked: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) -> int:
     """The size of a page: ``default`` for 0, capped at ``maximum``.
 
     Raises :class:`InvalidInput` for a negative size.

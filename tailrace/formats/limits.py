@@ -15,6 +15,8 @@ from typing import Any
 
 from tailrace.formats import json_value, listing
 from tailrace.formats.broker import MAX_PROBLEM
+from tailrace.formats.data.prediction import MAX_GENERATED
+from tailrace.formats.spec.infer_spec import MAX_NEW_TOKENS
 from tailrace.formats.spec.run_spec import RunSpec
 
 MIB = 1 << 20
@@ -26,13 +28,28 @@ SMALL_BYTES = 64 * 1024
 """Largest request, in bytes, of a method that :data:`REQUEST_BYTES` does not list."""
 
 CHUNK_BYTES = MIB
-"""Most bytes of content in one message of an upload."""
+"""Maximum bytes of content in one message of an upload or a download."""
+
+MAX_PAGE_ENTRIES = 1000
+"""Maximum number of entries in one page of a list."""
+
+MAX_ID = 63
+"""Maximum length of a resource id, in characters."""
+
+MAX_NAME = 128
+"""Maximum length of a resource name, a request id or a metric's name, in characters."""
+
+MAX_HANDLE = 256
+"""Maximum length of tokens, cursors and ids that a program chose, in characters."""
 
 MAX_EVENTS = 1000
-"""Most events of one message."""
+"""Maximum number of events in one message."""
+
+BATCH_BYTES = MIB
+"""Size at which a worker closes a batch of events; a larger event travels alone."""
 
 EVENTS_BYTES = 16 * MIB
-"""Largest message of events: a batch of up to 1 MiB, or one prediction, however long it is."""
+"""Largest message of events: a batch, or one prediction, however long it is."""
 
 MAX_LINE_BYTES = 8 * 1024
 """Longest log line in UTF-8; the rest is cut off."""
@@ -51,6 +68,15 @@ MAX_SLOTS = 1024
 
 MAX_POOLS = 64
 """Most pools of one worker."""
+
+MAX_HOSTNAME = 256
+"""Maximum length of a host's name, in characters."""
+
+MAX_VERSIONS = 64
+"""Maximum number of programs whose versions a worker reports."""
+
+MAX_VERSION = 256
+"""Maximum length of such a version, in characters."""
 
 MAX_JUDGES = 256
 """Most judges of one worker in addition to the built-in ones."""
@@ -73,11 +99,8 @@ MAX_FILTER = 4000
 MAX_CONDITIONS = 32
 """Most comparisons in it: a run has no more labels."""
 
-MAX_GENERATED = 4 * MIB
-"""Longest text of a prediction or verdict, in characters."""
-
-MAX_TOKENS = 128 * 1024
-"""Most tokens of a prediction: twice what an INFER block may ask for."""
+MAX_TOKENS = 2 * MAX_NEW_TOKENS
+"""Maximum number of tokens of a prediction: twice what an INFER block may ask for."""
 
 UNCOUNTED_BYTES = 2 * MIB
 """Size from which the fields of a message are counted before it is parsed: parsing smaller ones
@@ -123,20 +146,20 @@ class Bound:
     """True where entries are neither counted nor looked at before the message is converted."""
 
 
-_ID = Bound(text=63)
-_NAME = Bound(text=128)
-_TOKEN = Bound(text=256)
+_ID = Bound(text=MAX_ID)
+_NAME = Bound(text=MAX_NAME)
+_TOKEN = Bound(text=MAX_HANDLE)
 _PAGE_TOKEN = Bound(text=8192)
 _DESCRIPTION = Bound(text=MAX_DESCRIPTION)
 _FILES = Bound(count=listing.MAX_FILES)
 _GENERATED = Bound(text=MAX_GENERATED, free=True)
-_LABEL = Bound(text=128, free=True)
+_LABEL = Bound(text=MAX_NAME, free=True)
 _JSON_TEXT = Bound(text=json_value.MAX_TEXT, later=True)
 _JSON_ENTRIES = json_value.MAX_VALUES
 
 _BOUNDS: dict[str, dict[str, Bound]] = {
     # RunService
-    "CreateRunRequest": {"run_id": _NAME, "request_id": Bound(text=128, later=True)},
+    "CreateRunRequest": {"run_id": _NAME, "request_id": Bound(text=MAX_NAME, later=True)},
     "GetRunRequest": {"name": _NAME},
     "ListRunsRequest": {
         "page_token": _PAGE_TOKEN,
@@ -144,7 +167,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "order_by": _NAME,
     },
     "CancelRunRequest": {"name": _NAME},
-    "RetryRunRequest": {"name": _NAME, "request_id": Bound(text=128)},
+    "RetryRunRequest": {"name": _NAME, "request_id": _NAME},
     "WatchRunRequest": {"name": _NAME},
     "StreamLogsRequest": {
         "name": _NAME,
@@ -155,7 +178,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "StreamMetricsRequest": {
         "name": _NAME,
         "cursor": _TOKEN,
-        "metric_names": Bound(count=1000, text=128),
+        "metric_names": Bound(count=1000, text=MAX_NAME),
     },
     "ListPredictionsRequest": {"parent": _NAME, "page_token": _PAGE_TOKEN, "eval_set": _NAME},
     "ListVerdictsRequest": {
@@ -164,15 +187,15 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "eval_set": _NAME,
         "judge": _ID,
     },
-    "CompareRunsRequest": {"names": Bound(count=100, text=128)},
+    "CompareRunsRequest": {"names": Bound(count=100, text=MAX_NAME)},
     # StageService
     "RegisterWorkerRequest": {
         "worker_id": _NAME,
-        "hostname": Bound(text=256, free=True),
-        "pools": Bound(count=MAX_POOLS, text=128),
+        "hostname": Bound(text=MAX_HOSTNAME, free=True),
+        "pools": Bound(count=MAX_POOLS, text=MAX_NAME),
         "slots": Bound(count=MAX_SLOTS),
-        "versions": Bound(count=64, key=128, text=256, free=True),
-        "judges": Bound(count=MAX_JUDGES, key=128, text=128, free=True),
+        "versions": Bound(count=MAX_VERSIONS, key=MAX_NAME, text=MAX_VERSION, free=True),
+        "judges": Bound(count=MAX_JUDGES, key=MAX_NAME, text=MAX_NAME, free=True),
         "instance_id": _NAME,
     },
     "Slot": {
@@ -184,9 +207,9 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     },
     "WorkerHeartbeatRequest": {
         "worker": _NAME,
-        "lease_tokens": Bound(count=MAX_SLOTS, text=256),
+        "lease_tokens": Bound(count=MAX_SLOTS, text=MAX_HANDLE),
         "quarantine": Bound(
-            count=MAX_SLOTS, key=128, text=MAX_QUARANTINE_REASON, later=True, free=True
+            count=MAX_SLOTS, key=MAX_NAME, text=MAX_QUARANTINE_REASON, later=True, free=True
         ),
         "broker_error": Bound(text=MAX_PROBLEM, later=True, free=True),
         "worker_secret": _TOKEN,
@@ -205,7 +228,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     },
     "LogRecord": {"text": Bound(text=MAX_LINE_BYTES, later=True, free=True)},
     "MetricPoint": {"name": _LABEL},
-    "Progress": {"unit": Bound(text=63, later=True, free=True)},
+    "Progress": {"unit": Bound(text=MAX_ID, later=True, free=True)},
     "CheckpointSaved": {"files": _FILES},
     "Prediction": {
         "eval_set": _NAME,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from tailrace.formats.limits import MAX_ERROR_BYTES
 from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from tailrace.v1 import run_pb2
 from workers.events.pipe_reader import StageReport
@@ -172,10 +173,15 @@ def _own_error(event: ErrorEvent, log_tail: Sequence[str]) -> run_pb2.StageError
     return run_pb2.StageError(
         code=code.value[0],
         reason=event.reason,
-        message=event.message,
+        message=_shorten(event.message),
         retryable=event.retryable,
         log_tail=log_tail,
     )
+
+
+def _shorten(message: str) -> str:
+    """Return what the control plane keeps of a message: the rest might not fit into a request."""
+    return message.encode("utf-8", "replace")[:MAX_ERROR_BYTES].decode("utf-8", "ignore")
 
 
 def _out_of_memory(ending: Ending, log_tail: Sequence[str]) -> bool:

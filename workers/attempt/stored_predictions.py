@@ -9,13 +9,11 @@ import grpc
 
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.limits import MAX_PAGE_ENTRIES
 from tailrace.formats.schema import parse
 from tailrace.protomap import to_mapping
 from tailrace.v1 import run_pb2, run_pb2_grpc
 from workers.stage_client import typed_error
-
-PAGE = 1000
-"""Predictions asked for at a time."""
 
 CALL_SECONDS = 60.0
 """Deadline of one page."""
@@ -33,7 +31,7 @@ def write_stored_predictions(channel: grpc.Channel, run: str, path: Path) -> Non
 
 
 def _stored(stub: run_pb2_grpc.RunServiceStub, run: str) -> Iterator[Prediction]:
-    request = run_pb2.ListPredictionsRequest(parent=run, page_size=PAGE)
+    request = run_pb2.ListPredictionsRequest(parent=run, page_size=MAX_PAGE_ENTRIES)
     while True:
         try:
             page = stub.ListPredictions(request, timeout=CALL_SECONDS)

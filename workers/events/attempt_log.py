@@ -6,14 +6,11 @@ import threading
 import time
 from collections import deque
 
+from tailrace.formats.limits import MAX_TAIL_LINES
 from tailrace.formats.stage_protocol import LogLevel
 from workers.events.lines import printable
 from workers.events.messages import log_line_event
 from workers.events.spool import Spool
-
-TAIL_LINES = 20
-"""Log lines kept for the error of a failed stage (StageError.log_tail)."""
-
 
 BURST_SECONDS = 10.0
 """How long a log may be silent and then catch up."""
@@ -28,7 +25,7 @@ class AttemptLog:
     def __init__(self, spool: Spool, lines_per_second: float) -> None:
         """Write to a spool, at most so many lines a second, ten seconds' worth at once."""
         self._spool = spool
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[str] = deque(maxlen=MAX_TAIL_LINES)
         self._lock = threading.Lock()
         self._rate = lines_per_second
         self._room = lines_per_second * BURST_SECONDS
@@ -37,7 +34,7 @@ class AttemptLog:
 
     @property
     def tail(self) -> list[str]:
-        """The last lines, at most 20."""
+        """The last lines, for the error of a failed stage (StageError.log_tail)."""
         return list(self._tail)
 
     def write(self, text: str, level: LogLevel = LogLevel.INFO) -> None:

@@ -20,8 +20,9 @@ import structlog
 from tailrace.errors import ResourceExhausted, TailraceError
 from tailrace.formats import faults
 from tailrace.formats.faults import Moment
+from tailrace.formats.limits import BATCH_BYTES
 from tailrace.v1 import stage_pb2
-from workers.events.spool import MAX_BATCH_BYTES, Spool
+from workers.events.spool import Spool
 from workers.pool.directives import Directive, Directives
 from workers.stage_client import (
     FAULTS,
@@ -137,7 +138,7 @@ class Reporter:
         if isinstance(error, ResourceExhausted):
             # Repeating one event that is too large for a message would last for ever.
             first = self._spool.batch(self._spool.acknowledged + 1)
-            return not first or len(first[0]) < MAX_BATCH_BYTES
+            return not first or len(first[0]) < BATCH_BYTES
         if self._spool.acknowledged > self._acknowledged_before:
             self._acknowledged_before, self._faults = self._spool.acknowledged, 0
         if error.code in FAULTS:

@@ -8,14 +8,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from tailrace.formats.limits import MAX_EVENTS
+from tailrace.formats.limits import BATCH_BYTES, MAX_EVENTS
 from tailrace.v1 import stage_pb2
-
-MAX_BATCH_EVENTS = MAX_EVENTS
-"""Most events of one PublishEvents message (its contract)."""
-
-MAX_BATCH_BYTES = 1024 * 1024
-"""Size from which a batch is closed; one larger event travels alone."""
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -84,14 +78,14 @@ class Spool:
                 return []
             rows = self._database.execute(
                 "SELECT body FROM events WHERE sequence >= ? ORDER BY sequence LIMIT ?",
-                (first, MAX_BATCH_EVENTS),
+                (first, MAX_EVENTS),
             )
             found: list[bytes] = []
             size = 0
             with contextlib.closing(rows):
                 for (body,) in rows:
                     size += len(body)
-                    if found and size > MAX_BATCH_BYTES:
+                    if found and size > BATCH_BYTES:
                         break
                     found.append(body)
             return found

@@ -31,6 +31,8 @@ from services.usecases.stages.publish import Batch
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import (
     MAX_ERROR_BYTES,
+    MAX_ID,
+    MAX_NAME,
     MAX_QUARANTINE_REASON,
     MAX_TAIL_LINE_BYTES,
     MAX_TAIL_LINES,
@@ -184,15 +186,15 @@ def _log(record: stage_pb2.LogRecord, number: int) -> LogLine:
 def _metric(point: run_pb2.MetricPoint, field: str) -> MetricPoint:
     data = plain(point, field)
     name = data.get("name", "")
-    if not 1 <= len(name) <= 128:
-        raise InvalidInput.field(f"{field}.name", "must have 1 to 128 characters")
+    if not 1 <= len(name) <= MAX_NAME:
+        raise InvalidInput.field(f"{field}.name", f"must have 1 to {MAX_NAME} characters")
     return MetricPoint(name, point.step, point.value, time(point.time, f"{field}.time"))
 
 
 def _progress(progress: run_pb2.Progress, field: str) -> Progress:
     if not 0 <= progress.done <= progress.total:
         raise InvalidInput.field(field, f"{progress.done} of {progress.total} is no progress")
-    return Progress(progress.done, progress.total, clean_line(progress.unit, 63))
+    return Progress(progress.done, progress.total, clean_line(progress.unit, MAX_ID))
 
 
 def _evaluated(

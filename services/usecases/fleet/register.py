@@ -18,7 +18,16 @@ from services.usecases.context import Context
 from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
-from tailrace.formats.limits import MAX_JUDGES, MAX_POOLS, MAX_SLOTS
+from tailrace.formats.limits import (
+    MAX_HOSTNAME,
+    MAX_ID,
+    MAX_JUDGES,
+    MAX_NAME,
+    MAX_POOLS,
+    MAX_SLOTS,
+    MAX_VERSION,
+    MAX_VERSIONS,
+)
 from tailrace.formats.schema import Violation
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
@@ -126,10 +135,12 @@ def _require_own(before: Worker, command: RegisterWorker) -> None:
 
 def _check(command: RegisterWorker) -> None:
     found = id_violations("worker_id", command.worker_id)
-    if not MIN_INSTANCE_ID <= len(command.instance_id) <= 128:
-        found.append(Violation("instance_id", f"must have {MIN_INSTANCE_ID} to 128 characters"))
-    if len(command.hostname) > 256:
-        found.append(Violation("hostname", "has more than 256 characters"))
+    if not MIN_INSTANCE_ID <= len(command.instance_id) <= MAX_NAME:
+        found.append(
+            Violation("instance_id", f"must have {MIN_INSTANCE_ID} to {MAX_NAME} characters")
+        )
+    if len(command.hostname) > MAX_HOSTNAME:
+        found.append(Violation("hostname", f"has more than {MAX_HOSTNAME} characters"))
     if not 1 <= len(command.pools) <= MAX_POOLS:
         found.append(Violation("pools", f"must name 1 to {MAX_POOLS} pools"))
     for i, pool in enumerate(command.pools):
@@ -142,8 +153,10 @@ def _check(command: RegisterWorker) -> None:
             found.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
         seen.add(slot_id)
         found += id_violations(f"slots[{i}].id", slot_id)
-    if len(command.versions) > 64 or any(len(v) > 256 for v in command.versions.values()):
-        found.append(Violation("versions", "at most 64 entries of at most 256 characters"))
+    longest = max(map(len, command.versions.values()), default=0)
+    if len(command.versions) > MAX_VERSIONS or longest > MAX_VERSION:
+        bound = f"at most {MAX_VERSIONS} entries of at most {MAX_VERSION} characters"
+        found.append(Violation("versions", bound))
     found += _judge_violations(command.judges)
     if found:
         raise InvalidInput(found)
@@ -159,6 +172,8 @@ def _judge_violations(judges: dict[str, str]) -> list[Violation]:
             found.append(Violation("judges", f"{name[:200]!r} {form}"))
         elif name in JUDGES:
             found.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
-        if not 1 <= len(version) <= 63:
-            found.append(Violation("judges", f"the version of {name[:200]!r} has 1-63 characters"))
+        if not 1 <= len(version) <= MAX_ID:
+            found.append(
+                Violation("judges", f"the version of {name[:200]!r} has 1-{MAX_ID} characters")
+            )
     return found

@@ -10,14 +10,15 @@ from services.domain.errors import AlreadyExists
 from services.domain.run import Run
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import requests, runs
+from tailrace.formats.limits import MAX_NAME
 from tailrace.formats.schema import Violation
 
 
 def request_id_violations(request_id: str) -> list[Violation]:
     """Return the violations of a request id's form."""
-    if re.fullmatch(r"[!-~ ]{0,128}", request_id):
+    if re.fullmatch(f"[!-~ ]{{0,{MAX_NAME}}}", request_id):
         return []
-    return [Violation("request_id", "must be at most 128 printable ASCII characters")]
+    return [Violation("request_id", f"must be at most {MAX_NAME} printable ASCII characters")]
 
 
 async def repeated_request(

@@ -36,6 +36,7 @@ from services.usecases.context import Context
 from services.usecases.runs.lifecycle import LockedRun, begin_stage, lock_run_for
 from services.usecases.stages.inputs import Inputs, stage_inputs
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.limits import MAX_HANDLE
 
 MIN_ACQUIRE_ID = 16
 """Shortest acquire id: it must not be guessed, a lease's secret comes of it."""
@@ -94,8 +95,10 @@ async def acquire_stage(
     same answer again. Raises ``InvalidInput`` and ``NotFound``
     (WORKER_UNKNOWN).
     """
-    if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= 256:
-        raise InvalidInput.field("acquire_id", f"must have {MIN_ACQUIRE_ID} to 256 characters")
+    if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= MAX_HANDLE:
+        raise InvalidInput.field(
+            "acquire_id", f"must have {MIN_ACQUIRE_ID} to {MAX_HANDLE} characters"
+        )
     async with context.database.write() as conn:
         worker, locked_run = await lock_run_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:

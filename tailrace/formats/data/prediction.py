@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tailrace.formats.data.trace import MAX_TEXT
 from tailrace.formats.schema import Violation, key
 
+MAX_GENERATED = 4 << 20
+"""Maximum length of a prediction's text, in characters."""
+
 
 class ModelRole(enum.StrEnum):
     """Which model of a run generated a prediction."""
@@ -39,7 +42,7 @@ class Prediction:
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
     model_role: ModelRole = key("Which model generated it.")
     prompt: str = key("The item's prompt.", minimum=1, max_length=MAX_TEXT)
-    text: str = key("What was generated, without special tokens.", max_length=16_777_216)
+    text: str = key("What was generated, without special tokens.", max_length=MAX_GENERATED)
     finish_reason: FinishReason = key("Why generation ended.")
     prompt_tokens: int = key("Length of the rendered prompt.", unit="tokens", minimum=0)
     completion_tokens: int = key("Tokens generated, EOS included.", unit="tokens", minimum=0)

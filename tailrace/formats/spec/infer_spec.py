@@ -11,6 +11,9 @@ from tailrace.formats.resource_id import VERSIONED_ID
 from tailrace.formats.schema import Violation, key
 from tailrace.formats.wording import unknown_name
 
+MAX_NEW_TOKENS = 65_536
+"""Maximum number of tokens that a run may generate per prompt."""
+
 
 @dataclass(frozen=True)
 class InferSpec:
@@ -24,7 +27,7 @@ class InferSpec:
     }
 
     max_new_tokens: int = key(
-        "Most tokens generated per prompt.", default=64, minimum=1, maximum=65_536
+        "Most tokens generated per prompt.", default=64, minimum=1, maximum=MAX_NEW_TOKENS
     )
     temperature: float = key(
         "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tailrace.formats.limits import MAX_ERROR_BYTES
 from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_protocol import ErrorEvent, ResultEvent, StoppedEvent
 from workers.attempt.outcome import (
@@ -64,6 +65,13 @@ def test_a_stage_that_holds_too_much_memory_is_told_how_much() -> None:
     assert "used 3.00 GiB of memory and may use 2.50 GiB here" in found.error.message
     assert "TAILRACE_STAGE_MEMORY_BYTES" in found.error.message
     assert not found.error.retryable
+
+
+def test_a_message_of_any_length_fits_into_a_report() -> None:
+    error = ErrorEvent(reason="TOO_CHATTY", message="ż" * (1 << 20))
+    found = outcome(1, error)
+    assert isinstance(found, Failed)
+    assert found.error.message == "ż" * (MAX_ERROR_BYTES // 2)
 
 
 def test_a_result_does_not_excuse_a_crash() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.limits import MAX_LINE_BYTES
+from tailrace.formats.limits import MAX_LINE_BYTES, MAX_TAIL_LINES
 from tailrace.formats.results import JudgeResult
 from tailrace.formats.stage_protocol import (
     CheckpointEvent,
@@ -22,7 +22,7 @@ from tailrace.formats.stage_protocol import (
     encode_event,
 )
 from tailrace.v1 import run_pb2, stage_pb2
-from workers.events.attempt_log import TAIL_LINES, AttemptLog
+from workers.events.attempt_log import AttemptLog
 from workers.events.pipe_reader import PipeReader
 from workers.events.spool import Spool
 
@@ -123,7 +123,7 @@ def test_long_lines_are_capped_and_the_last_ones_kept(rig: Rig) -> None:
     assert len(found) == 31
     assert len(found[-1].log.text.encode()) <= MAX_LINE_BYTES
     tail = rig.attempt_log.tail
-    assert len(tail) == TAIL_LINES
+    assert len(tail) == MAX_TAIL_LINES
     assert tail[0] == "line 11"
     assert tail[-1] == found[-1].log.text
 

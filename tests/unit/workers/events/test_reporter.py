@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tailrace.channel import connect
+from tailrace.formats.limits import BATCH_BYTES
 from tailrace.v1 import stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.twin import FakeControlPlane, refuse
 from workers.events.messages import log_line_event
 from workers.events.reporter import Reporter
-from workers.events.spool import MAX_BATCH_BYTES, Spool
+from workers.events.spool import Spool
 from workers.pool.directives import Directive, Directives
 from workers.stage_client import StageClient
 
@@ -32,7 +33,7 @@ class Sender:
     def __init__(self, fake: FakeControlPlane, folder: Path, lease: str = "t") -> None:
         self.attempt = fake.lease(lease)
         self.channel = connect(fake.address)
-        self.spool = Spool(folder / f"spool-{lease}.db", 64 * MAX_BATCH_BYTES)
+        self.spool = Spool(folder / f"spool-{lease}.db", 64 * BATCH_BYTES)
         self.directives = Directives()
         self.reporter = Reporter(
             StageClient(self.channel, worker_token()), lease, self.spool, self.directives
@@ -218,14 +219,14 @@ def test_an_event_too_large_for_any_message_aborts_and_a_busy_server_does_not(
     refusals = [1, 1]
 
     def busy(request: stage_pb2.PublishEventsRequest, context: Any) -> None:
-        if refusals or request.ByteSize() > MAX_BATCH_BYTES:
+        if refusals or request.ByteSize() > BATCH_BYTES:
             refusals[:] = refusals[1:]
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much")
 
     fake.publish_hook = busy
     sender.lines(0, 1)
     assert sender.reporter.flush(within(10))
-    sender.spool.append(log_line_event("x" * (MAX_BATCH_BYTES + 1)))
+    sender.spool.append(log_line_event("x" * (BATCH_BYTES + 1)))
     assert sender.directives.wait(Directive.CANCEL, 10)
     assert sender.directives.strongest is Directive.ABORT
 

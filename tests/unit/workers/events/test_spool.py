@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tailrace.formats.limits import BATCH_BYTES, MAX_EVENTS
 from tailrace.v1 import stage_pb2
 from workers.events.messages import log_line_event
-from workers.events.spool import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Spool, SpoolClosedError
+from workers.events.spool import Spool, SpoolClosedError
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_events_come_back_in_order_until_acknowledged(spool: Spool) -> None:
 
 
 def test_batches_keep_to_the_contract(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "large.db", 100 * MAX_BATCH_BYTES)
-    for i in range(MAX_BATCH_EVENTS + 5):
+    spool = Spool(tmp_path / "large.db", 100 * BATCH_BYTES)
+    for i in range(MAX_EVENTS + 5):
         spool.append(log_line_event(str(i)))
-    assert len(spool.batch(1)) == MAX_BATCH_EVENTS
-    last = spool.append(log_line_event("x" * (2 * MAX_BATCH_BYTES)))
+    assert len(spool.batch(1)) == MAX_EVENTS
+    last = spool.append(log_line_event("x" * (2 * BATCH_BYTES)))
     spool.append(log_line_event("after"))
     assert len(spool.batch(last - 2)) == 2, "the large one would break the limit"
     assert len(spool.batch(last)) == 1, "a large one travels alone"
