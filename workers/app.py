@@ -10,6 +10,7 @@ from kombu.entity import Exchange, Queue
 
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from workers import logs
+from workers.backoff import POLICY
 from workers.settings import Settings
 
 SETTINGS_KEY = "tailrace_settings"
@@ -61,9 +62,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_default_queue": queue_name(settings.pools[0]),
         "task_publish_retry_policy": {
             "max_retries": 10,
-            "interval_start": 0.1,
+            "interval_start": POLICY.initial_seconds,
             "interval_step": 0.5,
-            "interval_max": 5.0,
+            "interval_max": POLICY.maximum_seconds,
         },
         "broker_transport_options": _transport_options(settings.broker_url),
         "broker_connection_timeout": 10.0,

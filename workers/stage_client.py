@@ -6,27 +6,24 @@ only delays a report.
 
 from __future__ import annotations
 
-import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from typing import Any, Protocol, TypeVar
 
 import grpc
-import stamina
 from google.protobuf.message import Message
 
 from tailrace.errors import FailedPrecondition, TailraceError, from_rpc
-from tailrace.formats.backoff import backoff
 from tailrace.v1 import stage_pb2, stage_pb2_grpc
 from tailrace.worker_token import WorkerToken
+from workers.backoff import POLICY
 
 R = TypeVar("R", bound=Message)
 
 CALL_SECONDS = 15.0
 """Deadline of one try."""
 
-_AWAY = frozenset(
+_ABSENCE_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -36,11 +33,11 @@ _AWAY = frozenset(
 )
 """Nobody answered, or nobody had the time: repeated for as long as the caller likes."""
 
-FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAUTHENTICATED}
+FAULT_CODES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAUTHENTICATED}
 """The control plane broke, or the worker token is being replaced and one side has the new one
 already: repeated a few times, since it may pass."""
 
-_MOST_FAULTS = 10
+_MAX_FAULTS = 10
 
 
 class LeaseLostError(Exception):
@@ -104,7 +101,7 @@ class StageClient:
         A worker that the control plane does not know, or whose ``secret`` is not the newest, is
         waited for too: its next heartbeat makes it register again.
         """
-        patient = _AWAY | {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
+        patient = _ABSENCE_CODES | {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
 
         def with_secret(message: Any, **options: Any) -> stage_pb2.AcquireStageResponse:
             message.worker_secret = secret()
@@ -162,31 +159,23 @@ class StageClient:
         request: Message,
         stop: Callable[[], bool],
         patience: float | None = None,
-        repeatable: Set[grpc.StatusCode] = _AWAY,
+        repeatable: Set[grpc.StatusCode] = _ABSENCE_CODES,
     ) -> R:
         faults = 0
 
-        def again(error: Exception) -> bool:
+        def is_repeatable(error: Exception) -> bool:
             nonlocal faults
             if not isinstance(error, TailraceError) or stop():
                 return False
-            if error.code in FAULTS:
+            if error.code in FAULT_CODES:
                 faults += 1
-                return faults < _MOST_FAULTS
+                return faults < _MAX_FAULTS
             return error.code in repeatable
 
-        tries = stamina.retry_context(
-            on=again,
-            attempts=None,
-            timeout=patience,
-            wait_initial=0.1,
-            wait_max=5.0,
-            wait_jitter=0.5,
-        )
-        for one in tries:
-            with one:
+        for attempt in POLICY.attempts(is_repeatable, patience):
+            with attempt:
                 return self._once(method, request)
-        raise AssertionError("stamina ends with a result or an error")
+        raise AssertionError("attempts end with a result or an error")
 
 
 def typed_error(error: grpc.RpcError) -> Exception:
@@ -199,29 +188,4 @@ def typed_error(error: grpc.RpcError) -> Exception:
 
 def is_transient(error: TailraceError) -> bool:
     """Whether the same request may be answered later."""
-    return error.code in _AWAY and error.reason != "MESSAGE_TOO_LARGE"
-
-
-_FIRST_WAIT = 0.1
-"""Seconds before the first reconnection; each further wait is twice the one before."""
-
-_LONGEST_WAIT = 5.0
-"""Seconds at which waits stop growing."""
-
-
-class Backoff:
-    """Waits between reconnections, growing and with jitter, cut short by ``stop``."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._failures = 0
-
-    def wait(self) -> bool:
-        """Wait once; return whether ``stop`` was set."""
-        self._failures += 1
-        seconds = backoff(self._failures, _FIRST_WAIT, _LONGEST_WAIT)
-        return self._stop.wait(seconds * random.uniform(1.0, 1.5))  # noqa: S311  # jitter
-
-    def reset(self) -> None:
-        """Begin with short waits again, because the connection works."""
-        self._failures = 0
+    return error.code in _ABSENCE_CODES and error.reason != "MESSAGE_TOO_LARGE"

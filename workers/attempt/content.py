@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from tailrace.transfer import download_blob, upload_folder
 from tailrace.v1 import artifact_pb2, stage_pb2
 from workers.attempt.cache import BlobCache
 from workers.attempt.stored_predictions import write_stored_predictions
+from workers.backoff import POLICY
 from workers.stage_client import is_transient
 
 T = TypeVar("T")
@@ -27,9 +29,6 @@ GiveUp = Callable[[], bool]
 """Whether the work is no longer wanted."""
 
 _POLL_SECONDS = 0.1
-
-_PAUSE_SECONDS = 1.0
-"""Pause after a transfer whose own retries were in vain."""
 
 _INPUTS = {
     artifact_pb2.ARTIFACT_KIND_DATASET: ("dataset", "dataset.jsonl"),
@@ -135,13 +134,16 @@ class Content:
 
 def _persist(transfer: Callable[[], T], give_up: GiveUp) -> T:
     """Repeat a transfer for as long as the control plane is away."""
-    while True:
+    for failures in itertools.count(1):
         try:
             return _abandonable(transfer, give_up)
         except TailraceError as error:
             if not is_transient(error) or give_up():
                 raise
-            time.sleep(_PAUSE_SECONDS)
+        deadline = time.monotonic() + POLICY.wait_seconds(failures)
+        while time.monotonic() < deadline and not give_up():
+            time.sleep(_POLL_SECONDS)
+    raise AssertionError("attempts end with a result or an error")
 
 
 def _abandonable(work: Callable[[], T], give_up: GiveUp) -> T:

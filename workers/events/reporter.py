@@ -22,11 +22,11 @@ from tailrace.formats import faults
 from tailrace.formats.faults import Moment
 from tailrace.formats.limits import BATCH_BYTES
 from tailrace.v1 import stage_pb2
+from workers.backoff import Backoff
 from workers.events.spool import Spool
 from workers.pool.directives import Directive, Directives
 from workers.stage_client import (
-    FAULTS,
-    Backoff,
+    FAULT_CODES,
     EventCall,
     LeaseLostError,
     StageClient,
@@ -54,7 +54,7 @@ _CLOSE_SECONDS = 5.0
 _END_SECONDS = 1.0
 """Longest wait for the control plane to end a stream whose requests have ended."""
 
-_MOST_FAULTS = 15
+_MAX_FAULTS = 15
 """Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
 
 
@@ -141,9 +141,9 @@ class Reporter:
             return not first or len(first[0]) < BATCH_BYTES
         if self._spool.acknowledged > self._acknowledged_before:
             self._acknowledged_before, self._faults = self._spool.acknowledged, 0
-        if error.code in FAULTS:
+        if error.code in FAULT_CODES:
             self._faults += 1
-            return self._faults < _MOST_FAULTS
+            return self._faults < _MAX_FAULTS
         return is_transient(error) or error.code is grpc.StatusCode.CANCELLED
 
 

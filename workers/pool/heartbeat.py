@@ -28,11 +28,12 @@ from tailrace.v1 import stage_pb2, worker_pb2
 from tailrace.worker_token import WorkerToken
 from workers.accelerators import Accelerator, Slot
 from workers.attempt.outcome import pool_process_lost
+from workers.backoff import Backoff
 from workers.broker_link import BrokerLink
 from workers.judges import foreign_judges
 from workers.pool.parent_socket import Orphan, ParentSocket
 from workers.settings import Settings
-from workers.stage_client import Backoff, LeaseLostError, StageClient, is_transient
+from workers.stage_client import LeaseLostError, StageClient, is_transient
 from workers.task_events import lost_with_its_process
 
 _log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from tailrace.v1 import run_pb2, stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.twin import FakeControlPlane, refuse
-from workers.stage_client import Backoff, LeaseLostError, StageClient, is_transient
+from workers.stage_client import LeaseLostError, StageClient, is_transient
 
 FAIL = stage_pb2.FailStageRequest(lease_token="t", error=run_pb2.StageError(reason="R"))
 
@@ -94,7 +94,7 @@ def test_passing_faults_are_tried_again(code: int) -> None:
 
 
 def test_lasting_faults_and_refusals_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.stage_client._MOST_FAULTS", 3)
+    monkeypatch.setattr("workers.stage_client._MAX_FAULTS", 3)
     for code, calls, error in (
         (code_pb2.INTERNAL, 3, Internal),
         (code_pb2.INVALID_ARGUMENT, 1, InvalidArgument),
@@ -128,24 +128,6 @@ def test_a_worker_that_was_forgotten_waits_for_its_registration(
 def test_transient_errors_are_those_of_absence() -> None:
     assert is_transient(Unavailable("x"))
     assert not is_transient(InvalidArgument("x"))
-
-
-def test_backoff_doubles_starts_anew_and_can_be_cut_short() -> None:
-    stop = threading.Event()
-    backoff = Backoff(stop)
-
-    def waited() -> float:
-        began = time.monotonic()
-        assert not backoff.wait()
-        return time.monotonic() - began
-
-    first, second = waited(), waited()
-    assert 0.1 <= first < 0.19
-    assert second >= 0.2
-    backoff.reset()
-    assert waited() < 0.19
-    stop.set()
-    assert backoff.wait()
 
 
 def test_errors_without_details_are_typed_too(stage_client: StageClient) -> None:

@@ -194,7 +194,7 @@ def test_refused_events_abort_the_attempt_with_the_reason(
 def test_a_lasting_fault_of_the_server_aborts_and_a_passing_one_does_not(
     sender: Sender, fake: FakeControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.events.reporter._MOST_FAULTS", 3)
+    monkeypatch.setattr("workers.events.reporter._MAX_FAULTS", 3)
     left = [1, 1]
 
     def fault(request: stage_pb2.PublishEventsRequest, context: Any) -> None:
