@@ -23,15 +23,14 @@ from tailrace.undumpable import forbid_reading
 from tailrace.worker_token import WorkerTokenError
 from workers import logs, remote_control
 from workers.accelerators import AcceleratorError, Slot, detect, make_slots, memory_by_slot
-from workers.app import make_app
+from workers.app import make_app, start_semaphore_tracker
 from workers.attempt.workspace import Workspace, WorkspaceError
 from workers.broker_link import BrokerLink
 from workers.instance import Instance
-from workers.judge_access import JudgeKeysError, read_keys
+from workers.judges import JudgeKeysError, read_keys
 from workers.metrics import WorkerMetrics
 from workers.pool.heartbeat import Heartbeat
 from workers.pool.parent_socket import ParentSocket
-from workers.semaphores import start_semaphore_tracker
 from workers.settings import Settings
 from workers.task_events import TaskEvents, TaskEventSender
 

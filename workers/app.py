@@ -1,16 +1,20 @@
-"""The Celery application of a worker, with the settings that hours-long stages need."""
+"""The Celery application of a worker, with settings for stages that take hours."""
 
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
+from billiard import semaphore_tracker
 from celery import Celery, signals
 from kombu.entity import Exchange, Queue
 
 from tailrace.formats.dispatch import EXCHANGE, QUEUE_ARGUMENTS, queue_name, routing_key
 from workers import logs
 from workers.backoff import POLICY
+from workers.process.environment import inherited_environment
 from workers.settings import Settings
 
 SETTINGS_KEY = "tailrace_settings"
@@ -41,6 +45,23 @@ def make_app(settings: Settings, control_socket: str) -> Celery:
     app.conf.update(_configuration(settings))
     app.conf.update({SETTINGS_KEY: settings.public(), CONTROL_KEY: control_socket})
     return app
+
+
+def start_semaphore_tracker(home: Path) -> None:
+    """Start the process that removes semaphores of killed pool processes.
+
+    It lives as long as the worker, and its exec ends what keeps the worker from being read
+    (:mod:`tailrace.undumpable`), so it gets the variables of a stage process. To be called before
+    there are threads: they would miss variables meanwhile.
+    """
+    environment = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(inherited_environment(home, environment=environment))
+    try:
+        semaphore_tracker.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:

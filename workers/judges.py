@@ -1,18 +1,39 @@
-"""Judges that other packages bring to this worker, by entry point."""
+"""Judges on a worker: those of installed packages, and the endpoints and keys that they may use."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import structlog
 
 from tailrace.formats.catalog import JUDGES
+from tailrace.formats.endpoint_access import (
+    KEYS_VARIABLE,
+    EndpointAccess,
+    EndpointKey,
+    EndpointUrl,
+    read_place,
+)
 from tailrace.formats.limits import MAX_ID
+from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.private_file import exposure
+from workers.settings import Settings
 
 GROUP = "tailrace.judges"
 """The entry point group; a point's name is the judge's."""
 
+_LARGEST = 1 << 20
+_HTTPS = 443
+
 _log = structlog.get_logger(__name__)
+
+
+class JudgeKeysError(ValueError):
+    """The file with the keys of judging endpoints cannot be used; the text shows no key."""
 
 
 def foreign_judges() -> dict[str, str]:
@@ -29,3 +50,59 @@ def foreign_judges() -> dict[str, str]:
             continue
         found[point.name] = f"{point.dist.name} {point.dist.version}"[:MAX_ID]
     return found
+
+
+def endpoint_access(spec: RunSpec, settings: Settings) -> EndpointAccess:
+    """Return what the JUDGE stage of a run may reach, with no key but those that it may send.
+
+    Raises:
+        JudgeKeysError: The file of keys cannot be used.
+    """
+    endpoints = [endpoint for judge in spec.judges if (endpoint := judge.endpoint()) is not None]
+    asked = {(each.api_key_env, EndpointUrl.of(each.url).place) for each in endpoints}
+    keys = [key for key in read_keys(settings.judge_keys_file) if (key.name, key.place) in asked]
+    return EndpointAccess(list(settings.judge_endpoints), keys, settings.judge_proxy)
+
+
+def read_keys(path: Path | None) -> list[EndpointKey]:
+    """Read ``{"NAME": {"host": "api.example.com", "key": "…"}}``; without a path there are no keys.
+
+    Raises:
+        JudgeKeysError: The file is missing, open to others, or of another form.
+    """
+    if path is None:
+        return []
+    try:
+        with path.open("rb") as file:
+            problem = exposure(path, os.fstat(file.fileno()))
+            content = file.read(_LARGEST)
+    except OSError as error:
+        raise JudgeKeysError(
+            f"cannot read {path}: {error.strerror}; let {KEYS_VARIABLE} name a file that this user "
+            "may read"
+        ) from error
+    if problem:
+        raise JudgeKeysError(f"the file of judging keys {problem}")
+    try:
+        entries = json.loads(content)
+    except ValueError:
+        entries = None
+    if not isinstance(entries, dict):
+        raise JudgeKeysError(f'{path} must be JSON: {{"NAME": {{"host": "…", "key": "…"}}}}')
+    return [_key(path, name, entry) for name, entry in entries.items()]
+
+
+def _key(path: Path, name: str, entry: object) -> EndpointKey:
+    if not isinstance(entry, Mapping) or entry.keys() != {"host", "key"}:
+        raise JudgeKeysError(f'{path}: {name} must be {{"host": "…", "key": "…"}}')
+    host, secret = entry["host"], entry["key"]
+    if not isinstance(host, str) or not isinstance(secret, str):
+        raise JudgeKeysError(f"{path}: host and key of {name} must be text")
+    try:
+        key = EndpointKey(name, read_place(host, _HTTPS), secret)
+    except ValueError as error:
+        raise JudgeKeysError(f"{path}: the host of {name}: {error}") from error
+    problems = key.violations(name)
+    if problems:
+        raise JudgeKeysError(f"{path}: the key of {name} {problems[0].description}")
+    return key

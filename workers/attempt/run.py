@@ -30,7 +30,7 @@ from workers.events.pipe_reader import PipeReader
 from workers.events.reporter import Reporter
 from workers.events.spool import Spool, SpoolClosedError
 from workers.instance import FOLDER
-from workers.judge_access import endpoint_access
+from workers.judges import endpoint_access
 from workers.pool.directives import Directive, Directives
 from workers.process.environment import credential_paths, inherited_environment
 from workers.process.prewarmed import REFILL_SECONDS, Launch, Prewarmer

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from celery.worker.consumer import Consumer
 
 from tailrace.formats.dispatch import EXCHANGE
 from tests.servers.worker_token import worker_token
+from workers import __main__ as program
 from workers import logs
 from workers.app import SETTINGS_KEY, make_app
 from workers.broker_link import StageConsumer
@@ -117,3 +122,51 @@ def test_all_log_lines_are_json(capfd: pytest.CaptureFixture[str]) -> None:
     ours, theirs = map(json.loads, capfd.readouterr().err.splitlines())
     assert (ours["event"], ours["run_uid"], ours["level"]) == ("done", "u", "info")
     assert (theirs["event"], theirs["logger"]) == ("theirs 1", "celery.theirs")
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+
+START_TRACKER = """
+import os, sys, time
+from pathlib import Path
+from workers.app import start_semaphore_tracker
+
+start_semaphore_tracker(Path(sys.argv[1]))
+children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+assert len(children) == 1, children
+deadline = time.monotonic() + 30
+while "semaphore_tracker" not in Path("/proc", children[0], "cmdline").read_text():
+    assert time.monotonic() < deadline, "it has not begun"
+    time.sleep(0.01)
+print(os.environ["TAILRACE_BROKER_URL"])
+print(Path("/proc", children[0], "environ").read_text())
+"""
+
+
+@on_linux
+def test_the_semaphore_tracker_has_the_environment_of_a_stage(tmp_path: Path) -> None:
+    secrets = {"TAILRACE_BROKER_URL": "amqp://user:a-password@host//", "HF_TOKEN": "a-token"}
+    result = subprocess.run(
+        [sys.executable, "-c", START_TRACKER, str(tmp_path)],
+        env={**os.environ, **secrets},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    own, _, environment = result.stdout.partition("\n")
+    assert own == secrets["TAILRACE_BROKER_URL"], "the worker keeps its own variables"
+    assert "PATH=" in environment
+    assert "a-password" not in environment
+    assert "a-token" not in environment
+
+
+@on_linux
+def test_a_worker_starts_the_semaphore_tracker_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    homes: list[Path] = []
+    monkeypatch.setattr(program, "forbid_reading", lambda: None)
+    monkeypatch.setattr(program.logs, "configure", lambda _: None)
+    monkeypatch.setattr(program, "start_semaphore_tracker", homes.append)
+    monkeypatch.setenv("TAILRACE_JUDGE_KEYS_FILE", "/missing")
+    assert program.main() == os.EX_CONFIG
+    assert homes == [Settings().work_dir]

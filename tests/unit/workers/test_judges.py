@@ -1,10 +1,129 @@
+"""Judges of other packages, and keys of endpoints: each for the host that the operator named."""
+
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from workers.judges import foreign_judges
+from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
+from tailrace.formats.schema import parse
+from tailrace.formats.spec.run_spec import RunSpec
+from workers.judges import JudgeKeysError, endpoint_access, foreign_judges, read_keys
+from workers.settings import Settings
+
+NAME = "TAILRACE_JUDGE_KEY_A"
+
+WriteKeys = Callable[[Any], Path]
+
+
+@pytest.fixture
+def write_keys(tmp_path: Path) -> WriteKeys:
+    """Writes a file as operators are told to."""
+
+    def write(content: Any) -> Path:
+        path = tmp_path / "keys.json"
+        path.touch(mode=0o600)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def spec(*urls: str, name: str = NAME) -> RunSpec:
+    judges = [
+        {
+            "name": judge,
+            judge: {
+                {"llm_rubric": "rubric", "pairwise": "criteria"}[judge]: "r",
+                "backend": {"endpoint": {"url": url, "model": "m", "api_key_env": name}},
+            },
+        }
+        for judge, url in zip(("llm_rubric", "pairwise"), urls, strict=False)
+    ]
+    return parse(
+        RunSpec,
+        {
+            "dataset": "golden-v2@1",
+            "model": {"preset": "gpt2-nano"},
+            "train": {"sft": {"max_steps": 5}},
+            "infer": {"eval_sets": ["eval_v1"], "include_base": True},
+            "judges": [{"name": "answer_correctness"}, *judges],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "given"),
+    [
+        ("api.example.com", "https://api.example.com/v1", True),
+        ("API.example.com:443", "https://api.example.com./v1", True),
+        ("api.example.com:8443", "https://api.example.com:8443/v1", True),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000/v1", True),
+        ("api.example.com", "https://api.example.com:8443/v1", False),
+        ("api.example.com", "http://api.example.com/v1", False),
+        ("api.example.com", "https://api.example.com.evil.example/v1", False),
+        ("api.example.com", "https://evil.example/api.example.com/v1", False),
+    ],
+)
+def test_a_key_is_given_to_its_host_alone(
+    write_keys: WriteKeys, host: str, url: str, given: bool
+) -> None:
+    settings = Settings(judge_keys_file=write_keys({NAME: {"host": host, "key": "sk-1"}}))
+    access = endpoint_access(spec(url), settings)
+    assert [key.secret for key in access.keys] == (["sk-1"] if given else [])
+
+
+def test_a_run_that_names_a_key_for_two_hosts_sends_it_to_one(write_keys: WriteKeys) -> None:
+    settings = Settings(
+        judge_keys_file=write_keys({NAME: {"host": "api.example.com", "key": "sk-1"}}),
+        judge_endpoints=("LocalHost:8000",),
+        judge_proxy="proxy:3128",
+    )
+    access = endpoint_access(spec("https://evil.example", "https://api.example.com"), settings)
+    assert access == EndpointAccess(
+        ["localhost:8000"], [EndpointKey(NAME, "api.example.com:443", "sk-1")], "proxy:3128"
+    )
+    assert access.secret(NAME, "evil.example:443") is None
+    assert not endpoint_access(spec("https://api.example.com", name=f"{NAME}B"), settings).keys
+
+
+def test_no_file_means_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAME, "sk-1")
+    assert endpoint_access(spec("https://api.example.com"), Settings()) == EndpointAccess()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "must be JSON"),
+        ("[]", "must be JSON"),
+        ({NAME: "sk-1"}, f"{NAME} must be"),
+        ({NAME: {"host": "h", "key": "sk-1", "more": 1}}, f"{NAME} must be"),
+        ({NAME: {"host": "https://h", "key": "sk-1"}}, "is not HOST:PORT"),
+        ({NAME: {"host": "h", "key": "sk-1\n"}}, "printable ASCII"),
+        ({NAME: {"host": "h", "key": 5}}, "must be text"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_and_no_key_shown(
+    write_keys: WriteKeys, content: Any, says: str
+) -> None:
+    with pytest.raises(JudgeKeysError, match=re.escape(says)) as caught:
+        read_keys(write_keys(content))
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_file_that_others_may_read_is_refused(write_keys: WriteKeys, tmp_path: Path) -> None:
+    path = write_keys({})
+    path.chmod(0o644)
+    with pytest.raises(JudgeKeysError, match=f"chmod 600 {path}"):
+        read_keys(path)
+    with pytest.raises(JudgeKeysError, match=r"No such file.*TAILRACE_JUDGE_KEYS_FILE"):
+        read_keys(tmp_path / "none.json")
 
 
 def package(folder: Path, name: str, points: str) -> None:

@@ -16,7 +16,7 @@ from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import RunSpec
 from training.judges import JudgeSetup
-from workers.judge_access import read_keys
+from workers.judges import read_keys
 
 PAGE = (Path(__file__).parents[4] / "docs" / "judging.md").read_text()
 

@@ -20,6 +20,7 @@ from tailrace.v1 import stage_pb2
 from tests.servers.node import wait_until
 from tests.servers.worker_token import worker_token
 from tests.unit.workers.twin import FakeControlPlane, refuse
+from workers.backoff import BackoffPolicy
 from workers.events.messages import log_line_event
 from workers.events.reporter import Reporter
 from workers.events.spool import Spool
@@ -280,7 +281,9 @@ def test_any_sequence_of_faults_leaves_every_event_once(
     fake: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
     # A dozen faults in a row would have it wait for a minute.
-    monkeypatch.setattr("workers.stage_client._LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(
+        "workers.backoff.POLICY", BackoffPolicy(maximum_seconds=0.2, jitter_seconds=0.1)
+    )
     token = f"t{len(fake.attempts)}"
     left = list(faults)
 
