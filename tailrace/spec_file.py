@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.formats.schema import SpecError, Violation
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import describe
 
 MAX_BYTES = 1 << 20
 """Largest file, in bytes: YAML is read at some 100 KB a second."""
@@ -48,7 +48,7 @@ def read_file(path: Path) -> dict[str, Any]:
     if data is None:
         raise SpecFileError(where, "is empty: it needs keys such as model, dataset and train")
     if not isinstance(data, dict):
-        raise SpecFileError(where, f"holds {shown(data)}, not keys such as model and train")
+        raise SpecFileError(where, f"holds {describe(data)}, not keys such as model and train")
     return data
 
 
@@ -108,5 +108,5 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {shown(twice)} is there twice")
+        raise ValueError(f"the key {describe(twice)} is there twice")
     return made

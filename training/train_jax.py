@@ -25,7 +25,7 @@ from tailrace.formats.data.split import Split
 from tailrace.formats.results import TrainResult
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import ModelSpec
-from tailrace.formats.wording import counted
+from tailrace.formats.wording import pluralize
 from training.commands import (
     DEFAULT_EVAL_SET,
     add_generation_flags,
@@ -106,7 +106,7 @@ def train(options: argparse.Namespace) -> None:
 def _steps_text(result: TrainResult) -> str:
     """The steps that the time is that of: a resumed training has done others before."""
     if result.resumed_from_step == 0:
-        return counted(result.steps, "step")
+        return pluralize(result.steps, "step")
     if result.resumed_from_step == result.steps:
         return f"no step after {result.steps}"
     return f"steps {result.resumed_from_step + 1} to {result.steps}"

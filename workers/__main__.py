@@ -93,7 +93,7 @@ def _serve(
         _log.error("cannot start", error=str(error))
         return EXIT_CONFIGURATION
     try:
-        if not _decided(heartbeat):
+        if not _wait_for_decision(heartbeat):
             return os.EX_OK
         status = os.EX_OK
         if heartbeat.refusal is None:
@@ -118,7 +118,7 @@ def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvent
     _log.info("metrics", address=f"{host}:{port}")
 
 
-def _decided(heartbeat: Heartbeat) -> bool:
+def _wait_for_decision(heartbeat: Heartbeat) -> bool:
     """Wait until the worker is admitted or refused; False when it is to end first."""
     ended: list[int] = []
     before = {
@@ -126,7 +126,7 @@ def _decided(heartbeat: Heartbeat) -> bool:
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        while not heartbeat.wait_decided(0.2):
+        while not heartbeat.wait_for_decision(0.2):
             if ended:
                 return False
         return not ended

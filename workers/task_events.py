@@ -119,7 +119,7 @@ class AttemptEvents:
             self._send(event)
 
 
-def cancelled_in_queue(subject: Subject) -> Event:
+def cancelled_event(subject: Subject) -> Event:
     """Return the event of a stage that was cancelled before any worker had it."""
     return subject.event(
         "revoked",
@@ -130,7 +130,7 @@ def cancelled_in_queue(subject: Subject) -> Event:
     )
 
 
-def lost_with_its_process(started: Event, reason: str) -> Event:
+def lost_event(started: Event, reason: str) -> Event:
     """Return the end of an attempt whose pool process is gone, from the event of its start."""
     now = time.time()
     facts = f"{started['args']}, {started.get('kwargs', '')}"

@@ -32,7 +32,7 @@ from workers.attempt.workspace import attempt_folder
 from workers.pool.directives import Directives
 from workers.pool.pool_process import PoolProcess
 from workers.stage_client import LeaseLostError
-from workers.task_events import AttemptEvents, Subject, cancelled_in_queue
+from workers.task_events import AttemptEvents, Subject, cancelled_event
 
 _log = structlog.get_logger(__name__)
 
@@ -138,7 +138,7 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
         return _continue(task, getattr(answer, "continue").successor_task_id)
     _log.info("nothing to do", reason=answer.stop.reason)
     if answer.stop.reason == _CANCELLED:
-        pool_process.socket.send_event(cancelled_in_queue(_subject(task, pool_process, task_id)))
+        pool_process.socket.send_event(cancelled_event(_subject(task, pool_process, task_id)))
     return _stop(task, answer.stop.reason)
 
 

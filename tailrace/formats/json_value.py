@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from tailrace.formats.wording import shortened, shown
+from tailrace.formats.wording import describe, shorten
 
 MAX_DEPTH = 32
 """How deep mappings and lists may be nested."""
@@ -36,8 +36,8 @@ def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[st
             for name, inner in value.items():
                 problem = _problem(name) if isinstance(name, str) else "a key must be text"
                 if problem:
-                    yield f"{where}.{shown(name)}", problem
-                todo.append((inner, f"{where}.{shortened(str(name))}", depth + 1))
+                    yield f"{where}.{describe(name)}", problem
+                todo.append((inner, f"{where}.{shorten(str(name))}", depth + 1))
         elif isinstance(value, (list, tuple)):
             todo += [(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
         elif problem := _problem(value):
@@ -77,5 +77,5 @@ def _problem(value: object) -> str:
         if abs(value) > MAX_NUMBER:
             return "is a number too large to be exact"
     elif value is not None and not isinstance(value, bool):
-        return f"must be JSON, not {shown(value)}"
+        return f"must be JSON, not {describe(value)}"
     return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.schema import key
 
-TOLD_DATE = "The day that a chat template with a clock read; unset where none asked for it."
+TEMPLATE_DATE = "The day that a chat template with a clock read; unset where none asked for it."
 """Description of ``template_date`` in the results."""
 
 
@@ -39,7 +39,7 @@ class TrainResult:
         "Whether training ended before its last step because the evaluation loss no longer fell.",
         default=False,
     )
-    template_date: str | None = key(TOLD_DATE, default=None)
+    template_date: str | None = key(TEMPLATE_DATE, default=None)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class InferResult:
     errors: int = key("Predictions that carry an error.", default=0, minimum=0)
     completion_tokens: int = key("Generated tokens.", unit="tokens", default=0, minimum=0)
     seconds: float = key("Wall time of generation.", unit="seconds", default=0.0, minimum=0)
-    template_date: str | None = key(TOLD_DATE, default=None)
+    template_date: str | None = key(TEMPLATE_DATE, default=None)
 
 
 @dataclass(frozen=True)
@@ -187,4 +187,4 @@ class JudgeResult:
     comparisons: list[JudgeComparison] = key(
         "Comparisons with the untouched model or another run.", default=[]
     )
-    template_date: str | None = key(TOLD_DATE, default=None)
+    template_date: str | None = key(TEMPLATE_DATE, default=None)

@@ -26,7 +26,7 @@ from tailrace.formats.schema_values import (
     read_metadata,
     read_scalar,
 )
-from tailrace.formats.wording import is_blank, nearest, shown
+from tailrace.formats.wording import describe, is_blank, nearest
 
 __all__ = [
     "MAX_REPORTED",
@@ -152,7 +152,7 @@ def to_mapping(value: Any) -> Any:
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, Mapping):
         keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
-        wanted = f"must be a mapping with keys such as {keys}, not {shown(data)}"
+        wanted = f"must be a mapping with keys such as {keys}, not {describe(data)}"
         required = [f.name for f in dataclasses.fields(schema) if _is_required(f)]
         if isinstance(data, str) and len(required) == 1:
             wanted += f": write {required[0]}: {data[:100]}"
@@ -246,7 +246,7 @@ def _enum(kind: type[enum.Enum], data: object, path: str, out: list[Violation]) 
     choices = [str(member.value) for member in kind]
     if isinstance(data, str) and data in choices:
         return kind(data)
-    out.append(Violation(path, f"must be one of {', '.join(choices)}, not {shown(data)}"))
+    out.append(Violation(path, f"must be one of {', '.join(choices)}, not {describe(data)}"))
     return None
 
 
@@ -256,7 +256,7 @@ def _duration(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
 
 def _list(read: _Reader, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, (list, tuple)):
-        out.append(Violation(path, f"must be a list, not {shown(data)}"))
+        out.append(Violation(path, f"must be a list, not {describe(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))

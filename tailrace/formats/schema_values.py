@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tailrace.formats.json_value import is_encodable, json_problems, json_value
-from tailrace.formats.wording import digits, quote_hint, shortened, shown
+from tailrace.formats.wording import describe, digits, quote_hint, shorten
 
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
 """Words for true and false, which are text elsewhere: a label may be `no`."""
@@ -50,7 +50,7 @@ class Rule:
 def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     """A mapping of short names to text."""
     if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping of text to text, not {shown(data)}"))
+        out.append(Violation(path, f"must be a mapping of text to text, not {describe(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
@@ -60,7 +60,7 @@ def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> An
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
             out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
         if not isinstance(value, str):
-            out.append(Violation(where, f"must be text, not {shown(value)}{quote_hint(value)}"))
+            out.append(Violation(where, f"must be text, not {describe(value)}{quote_hint(value)}"))
         elif len(value) > (rule.item_length or 256) or "\0" in value:
             most = rule.item_length or 256
             out.append(Violation(where, f"values are text of at most {most} characters"))
@@ -70,7 +70,7 @@ def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> An
 def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     """A mapping that holds any JSON, of users' own making."""
     if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
+        out.append(Violation(path, f"must be a mapping, not {describe(data)}"))
         return None
     if not data and rule.minimum:
         out.append(Violation(path, "must not be empty"))
@@ -85,7 +85,7 @@ def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
 def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     """A mapping of free names to single values, of users' own making."""
     if not isinstance(data, Mapping):
-        out.append(Violation(path, f"must be a mapping, not {shown(data)}"))
+        out.append(Violation(path, f"must be a mapping, not {describe(data)}"))
         return None
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
@@ -95,7 +95,7 @@ def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> 
         where = join(path, str(name))
         if not isinstance(value, (str, int, float, bool)):
             out.append(
-                Violation(where, f"must be text, a number, true or false, not {shown(value)}")
+                Violation(where, f"must be text, a number, true or false, not {describe(value)}")
             )
         elif isinstance(value, str):
             _text(text, value, where, out)
@@ -118,7 +118,7 @@ def read_scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violat
     if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
         wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         quoting = quote_hint(data) if hint is str else ""
-        out.append(Violation(path, f"must be {wanted[hint]}, not {shown(data)}{quoting}"))
+        out.append(Violation(path, f"must be {wanted[hint]}, not {describe(data)}{quoting}"))
         return None
     if isinstance(data, str):
         return _text(rule, data, path, out)
@@ -138,7 +138,7 @@ def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
         )
     elif rule.pattern is not None and not re.fullmatch(rule.pattern, data):
         form = f"is not {rule.form}" if rule.form else f"does not fit the form {rule.pattern}"
-        out.append(Violation(path, f"{shown(data)} {form}"))
+        out.append(Violation(path, f"{describe(data)} {form}"))
     return data
 
 
@@ -163,7 +163,9 @@ def read_duration(data: object, path: str, out: list[Violation]) -> float | None
         return _as_float(data)
     match = _DURATION.fullmatch(data) if isinstance(data, str) and data else None
     if match is None:
-        out.append(Violation(path, f"must be seconds or text such as '1h30m', not {shown(data)}"))
+        out.append(
+            Violation(path, f"must be seconds or text such as '1h30m', not {describe(data)}")
+        )
         return None
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -171,7 +173,7 @@ def read_duration(data: object, path: str, out: list[Violation]) -> float | None
 
 def join(path: str, name: str) -> str:
     """A key's dotted path; a long name is shortened, as nobody can have meant it."""
-    name = shortened(name)
+    name = shorten(name)
     return f"{path}.{name}" if path else name
 
 

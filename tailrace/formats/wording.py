@@ -22,7 +22,7 @@ _FILLERS = re.compile(
 """Letters, marks and signs that show nothing by themselves: fillers, variation selectors."""
 
 
-def shown(data: object) -> str:
+def describe(data: object) -> str:
     """A wrong value in the words of YAML, not of Python."""
     match data:
         case None:
@@ -32,7 +32,7 @@ def shown(data: object) -> str:
         case int() | float():
             return digits(data)
         case str():
-            return repr(shortened(data))
+            return repr(shorten(data))
         case list() | tuple():
             return "a list"
         case Mapping():
@@ -42,7 +42,7 @@ def shown(data: object) -> str:
     return "a value of another kind"
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """A text up to the length at which errors show it."""
     return text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
 
@@ -52,7 +52,7 @@ def is_blank(text: str) -> bool:
     return all(unicodedata.category(c) in _INVISIBLE for c in _FILLERS.sub("", text))
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """How many there are of what has a regular plural: ``1 step``, ``2 steps``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -72,7 +72,7 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[: _SHOWN_TEXT + 1]).lower()
     near = nearest(snake, known)
     hint = f"did you mean {near!r}? " if near else ""
-    return f"{shown(name)} is not known; {hint}there is: {', '.join(known)}"
+    return f"{describe(name)} is not known; {hint}there is: {', '.join(known)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

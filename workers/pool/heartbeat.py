@@ -34,7 +34,7 @@ from workers.judges import foreign_judges
 from workers.pool.parent_socket import Orphan, ParentSocket
 from workers.settings import Settings
 from workers.stage_client import LeaseLostError, StageClient, is_transient
-from workers.task_events import lost_with_its_process
+from workers.task_events import lost_event
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
-    def wait_decided(self, timeout: float) -> bool:
+    def wait_for_decision(self, timeout: float) -> bool:
         """Wait until the worker is admitted or refused; False after ``timeout`` seconds.
 
         A worker that an operator drained is neither, until it is undrained.
@@ -231,9 +231,7 @@ class Heartbeat:
             try:
                 stage_client.fail_once(request)
                 if orphan.started is not None:
-                    self._parent_socket.send_event(
-                        lost_with_its_process(orphan.started, error.reason)
-                    )
+                    self._parent_socket.send_event(lost_event(orphan.started, error.reason))
                 _log.error("an attempt failed with its pool process", error=error.message)
             except LeaseLostError:
                 pass  # it had reported before

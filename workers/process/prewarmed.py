@@ -107,7 +107,7 @@ class Prewarmer:
         if self._waiting is None:
             return None, "no process is in waiting"
         (made, process), self._waiting = self._waiting, None
-        if process.ended():
+        if process.has_ended():
             words = _end(process)
             _log.warning("a stage process ended in waiting", status=process.finish(), output=words)
             return None, "the process in waiting had ended"

@@ -104,7 +104,7 @@ class StageProcess:
         with self._popen.stdin as pipe:
             pipe.write(os.fsencode(job) + b"\n")
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the process has ended; it stays unreaped, so that its ids stay taken."""
         if self._popen.returncode is not None:
             return True
@@ -112,7 +112,7 @@ class StageProcess:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process itself, unless it has ended; not to its children."""
-        if not self.ended():
+        if not self.has_ended():
             os.kill(self.pid, number)
 
     def finish(self) -> int:

@@ -77,7 +77,7 @@ class Supervisor:
     def run(self) -> Ending:
         """Block until the process has ended and its whole group is gone."""
         try:
-            while not self._process.ended():
+            while not self._process.has_ended():
                 self._overuse = self._memory.overuse()
                 if self._overuse is not None or self._overdue():
                     break

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data.file_kind import foreign_kind
 from tailrace.formats.schema import SpecError, parse, to_mapping
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import describe
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise ValueError(f"has the key {shown(name)} twice")
+                raise ValueError(f"has the key {describe(name)} twice")
             seen.add(name)
     return mapping
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import describe
 
 CONFIG_FILE = "config.json"
 """The file that names the architecture."""
@@ -91,7 +91,8 @@ def weight_places(index: object) -> dict[str, str]:
         # A name from outside must not lead out of the folder.
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
             raise ValueError(
-                f"names {shown(name)}, which is not the name of a safetensors file in this folder"
+                f"names {describe(name)}, which is not the name of a safetensors file in this "
+                "folder"
             )
     if len(set(places.values())) > MAX_WEIGHT_FILES:
         raise ValueError(f"names more than {MAX_WEIGHT_FILES} files")

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from tailrace.formats.model.architectures import Tensor
 from tailrace.formats.outside_json import kind_problem, read_json
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import describe
 
 PREFIX_BYTES = 8
 """Bytes before the header."""
@@ -91,7 +91,9 @@ def _check_places(entries: Mapping[str, Entry], data_bytes: int) -> None:
     end = 0
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != end:
-            raise ValueError(f"is damaged: the tensor {shown(name)} does not begin at byte {end}")
+            raise ValueError(
+                f"is damaged: the tensor {describe(name)} does not begin at byte {end}"
+            )
         end = entry.end
     if end != data_bytes:
         raise ValueError(
@@ -103,13 +105,13 @@ def _entry(name: str, data: object) -> Entry:
     fields: dict[str, Any] = data if isinstance(data, dict) else {}
     offsets, dtype, shape = fields.get("data_offsets"), fields.get("dtype"), fields.get("shape")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"has no data_offsets for the tensor {shown(name)}")
+        raise ValueError(f"has no data_offsets for the tensor {describe(name)}")
     if not isinstance(dtype, str) or dtype not in _BYTES:
         known = ", ".join(_BYTES)
-        raise ValueError(f"has a tensor {shown(name)} whose dtype is none of {known}")
+        raise ValueError(f"has a tensor {describe(name)} whose dtype is none of {known}")
     start, end = offsets
     if not _are_sizes(shape) or math.prod(shape) * _BYTES[dtype] != end - start:
-        raise ValueError(f"has a tensor {shown(name)} whose shape does not fit its bytes")
+        raise ValueError(f"has a tensor {describe(name)} whose shape does not fit its bytes")
     return Entry(Tensor(dtype, tuple(shape)), start, end)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tailrace.formats.model.chat_template import chat_templates, default_template, is_template_file
 from tailrace.formats.outside_json import is_deep, read_json, read_object
-from tailrace.formats.wording import shown
+from tailrace.formats.wording import describe
 
 TOKENIZER_FILE = "tokenizer.json"
 """The whole tokenizer in one file."""
@@ -218,7 +218,7 @@ class _Reading:
         index = self._index(text, settings)
         if index is None:
             problem = (
-                f"names the end-of-sequence token {shown(text)}, which is not in the vocabulary"
+                f"names the end-of-sequence token {describe(text)}, which is not in the vocabulary"
             )
             self.problems.append((SETTINGS_FILE, problem))
         return text, index or 0
@@ -253,7 +253,7 @@ def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("is no tokenizer: it has no model")
     kind = model.get("type")
     if kind is not None and kind not in _MODELS:
-        raise ValueError(f"has a model of type {shown(kind)}; known: {', '.join(_MODELS)}")
+        raise ValueError(f"has a model of type {describe(kind)}; known: {', '.join(_MODELS)}")
     if isinstance(model.get("vocab"), dict):
         _vocabulary(model["vocab"])
     elif kind in (None, "Unigram"):
@@ -262,7 +262,7 @@ def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("has no vocabulary: model.vocab must be an object of tokens and their ids")
     _merges(model.get("merges", []))
     if model.get("dropout"):
-        dropout = shown(model["dropout"])
+        dropout = describe(model["dropout"])
         raise ValueError(
             f"has model.dropout {dropout}, with which no text has fixed tokens: set it to null"
         )
@@ -312,7 +312,7 @@ def _merges(data: object) -> None:
 def _id(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**31:
         raise ValueError(
-            f"has a token whose id is {shown(value)}: it must be a whole number from 0"
+            f"has a token whose id is {describe(value)}: it must be a whole number from 0"
         )
     return value
 
@@ -327,7 +327,7 @@ def _token(data: object) -> dict[str, Any]:
     flags = {name: data[name] for name in _TOKEN_FLAGS if data.get(name) is not None}
     if not all(isinstance(flag, bool) for flag in flags.values()):
         raise ValueError(
-            f"has an added token {shown(content)} with a flag that is not true or false"
+            f"has an added token {describe(content)} with a flag that is not true or false"
         )
     return {"content": content, **flags}
 
@@ -351,7 +351,7 @@ def _special(name: str, value: object) -> object:
         return value
     if isinstance(value, dict):
         return _token(value)
-    raise ValueError(f"has a {name} that must be text or an added token, not {shown(value)}")
+    raise ValueError(f"has a {name} that must be text or an added token, not {describe(value)}")
 
 
 def _special_tokens(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -381,7 +381,7 @@ def _special_list(name: str, value: object) -> object:
             key: _special(name, token) for key, token in value.items() if _OWN_NAME.fullmatch(key)
         }
     if not isinstance(value, list) or len(value) > MAX_TOKENS:
-        raise ValueError(f"has {name} that must be a list, not {shown(value)}")
+        raise ValueError(f"has {name} that must be a list, not {describe(value)}")
     return [_special(name, token) for token in value]
 
 
@@ -444,7 +444,7 @@ def _setting(name: str, value: object) -> object:
     else:
         fits, form = isinstance(value, str), "text"
     if not fits:
-        raise ValueError(f"has {name} {shown(value)}, which must be {form}")
+        raise ValueError(f"has {name} {describe(value)}, which must be {form}")
     return value
 
 
@@ -453,5 +453,5 @@ def _decoder(data: object) -> dict[str, Any]:
         raise ValueError("has an added_tokens_decoder that is not an object")
     for index in data:
         if not re.fullmatch(r"\d{1,10}", index, re.ASCII):
-            raise ValueError(f"has an added_tokens_decoder with the id {shown(index)}")
+            raise ValueError(f"has an added_tokens_decoder with the id {describe(index)}")
     return {index: _token(token) for index, token in data.items()}

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from tailrace.formats.wording import counted, digits, quote_hint, shown, unknown_name
+from tailrace.formats.wording import describe, digits, pluralize, quote_hint, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tailrace.formats.wording import counted, digits, quote_hint, shown, unknown
     ],
 )
 def test_values(value: object, text: str) -> None:
-    assert shown(value) == text
+    assert describe(value) == text
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_yaml_reads_otherwise_is_to_be_quoted() -> None:
 
 
 def test_counted() -> None:
-    assert [counted(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
+    assert [pluralize(n, "step") for n in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
 
 
 def test_a_long_name_is_shortened_and_compared_with_none() -> None:

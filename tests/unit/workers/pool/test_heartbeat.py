@@ -51,7 +51,7 @@ def parent(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Parent]:
 
 
 def test_it_introduces_the_worker(parent: Parent, fake: FakeControlPlane) -> None:
-    assert parent.heartbeat.wait_decided(5)
+    assert parent.heartbeat.wait_for_decision(5)
     (request,) = fake.registered
     assert (request.worker_id, list(request.pools)) == ("w-1", ["gpu"])
     assert request.protocol_version == PROTOCOL_VERSION
@@ -80,7 +80,7 @@ def test_one_message_keeps_all_leases_alive_and_brings_their_directives(
 
 
 def test_a_forgotten_worker_registers_again(parent: Parent, fake: FakeControlPlane) -> None:
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     fake.forget_workers = True
     wait_until(lambda: len(fake.registered) == 2, "the second registration", 5)
     count = len(fake.heartbeats)
@@ -89,7 +89,7 @@ def test_a_forgotten_worker_registers_again(parent: Parent, fake: FakeControlPla
 
 
 def test_an_absence_is_survived(parent: Parent, fake: FakeControlPlane) -> None:
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     fake.stop()
     time.sleep(0.5)
     count = len(fake.heartbeats)
@@ -102,7 +102,7 @@ def test_an_absence_is_survived(parent: Parent, fake: FakeControlPlane) -> None:
 def test_a_refusal_stops_the_worker(fake: FakeControlPlane, tmp_path: Path) -> None:
     fake.refuse_registration = "too old"
     parent = Parent(fake, tmp_path)
-    assert parent.heartbeat.wait_decided(5)
+    assert parent.heartbeat.wait_for_decision(5)
     assert isinstance(parent.heartbeat.refusal, FailedPrecondition)
     assert parent.heartbeat.refusal.reason == "PROTOCOL_UNSUPPORTED"
     wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
@@ -128,7 +128,7 @@ def test_a_token_that_is_being_replaced_is_waited_for_as_long_as_leases_live(
 def test_a_drain_from_above_stops_it_once_and_beats_go_on(
     parent: Parent, fake: FakeControlPlane
 ) -> None:
-    assert parent.heartbeat.wait_decided(5)
+    assert parent.heartbeat.wait_for_decision(5)
     fake.worker_directive = stage_pb2.DIRECTIVE_DRAIN
     wait_until(lambda: len(parent.stopped) == 1, "the stop", 5)
     count = len(fake.heartbeats)
@@ -149,10 +149,10 @@ def test_a_worker_that_is_drained_when_it_starts_waits_until_it_is_undrained(
     fake.worker_directive = stage_pb2.DIRECTIVE_DRAIN
     parent = Parent(fake, tmp_path)
     wait_until(lambda: len(fake.heartbeats) > 2, "heartbeats", 5)
-    assert not parent.heartbeat.wait_decided(0)
+    assert not parent.heartbeat.wait_for_decision(0)
     assert not fake.heartbeats[-1].draining
     fake.worker_directive = stage_pb2.DIRECTIVE_CONTINUE
-    assert parent.heartbeat.wait_decided(5)
+    assert parent.heartbeat.wait_for_decision(5)
     assert parent.heartbeat.refusal is None
     assert not parent.stopped
     parent.heartbeat.close()
@@ -162,7 +162,7 @@ def test_a_worker_that_is_drained_when_it_starts_waits_until_it_is_undrained(
 def test_a_worker_whose_secret_is_another_ones_registers_again(
     parent: Parent, fake: FakeControlPlane
 ) -> None:
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     child = ChildSocket(parent.server.path)
     assert child.secret == fake.secret
     fake.secret = "another worker's"
@@ -175,12 +175,12 @@ def test_a_worker_whose_secret_is_another_ones_registers_again(
 
 def test_the_end_is_told_unless_a_lease_is_held(fake: FakeControlPlane, tmp_path: Path) -> None:
     parent = Parent(fake, tmp_path)
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     parent.heartbeat.close()
     parent.server.close()
     assert len(fake.goodbyes) == 1
     parent = Parent(fake, tmp_path)
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     child = ChildSocket(parent.server.path)
     with child.lease("a", Directives()):
         wait_until(lambda: parent.server.leases() == ["a"], "the lease", 5)
@@ -192,7 +192,7 @@ def test_the_end_is_told_unless_a_lease_is_held(fake: FakeControlPlane, tmp_path
 def test_an_attempt_fails_with_its_pool_process_as_soon_as_somebody_answers(
     parent: Parent, fake: FakeControlPlane
 ) -> None:
-    parent.heartbeat.wait_decided(5)
+    parent.heartbeat.wait_for_decision(5)
     attempt = fake.lease("a")
     child = ChildSocket(parent.server.path)
     context = child.lease("a", Directives())

@@ -53,7 +53,7 @@ def read(descriptor: int) -> str:
 
 
 def wait_end(process: StageProcess) -> int:
-    wait_until(process.ended, "the end", 20)
+    wait_until(process.has_ended, "the end", 20)
     return process.finish()
 
 
@@ -63,7 +63,7 @@ def test_it_is_pinned_and_both_pipes_carry_what_it_writes(tmp_path: Path) -> Non
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
     assert wait_end(process) == 5
     assert process.finish() == 5
-    assert process.ended()
+    assert process.has_ended()
     assert read(process.output) == f"[{core}] {tmp_path} seen\non stderr\n"
     assert read(process.events) == "event line\n"
 
@@ -131,7 +131,7 @@ def test_signals_go_to_the_process_and_not_to_an_ended_one(tmp_path: Path) -> No
     process = start(tmp_path, "tree")
     os.read(process.output, 100)
     process.send(signal.SIGTERM)
-    wait_until(process.ended, "the end", 10)
+    wait_until(process.has_ended, "the end", 10)
     process.send(signal.SIGTERM)
     assert process.finish() == -signal.SIGTERM
     os.close(process.output)

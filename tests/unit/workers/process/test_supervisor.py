@@ -139,6 +139,6 @@ def test_an_interrupted_supervisor_leaves_nothing(tmp_path: Path) -> None:
     run.directives = InterruptedDirectives()
     with pytest.raises(KeyboardInterrupt):
         run.end()
-    wait_until(lambda: run.process.ended(), "the end", 5)
+    wait_until(lambda: run.process.has_ended(), "the end", 5)
     os.close(run.process.events)
     os.close(run.process.output)
