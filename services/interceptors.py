@@ -21,9 +21,9 @@ from services.domain.caller import Caller
 from services.domain.errors import Code, DomainError
 from services.domain.lease import parse_token
 from services.error_status import internal_status, status_of
-from services.message_limits import check_message, parse_request
 from services.metrics import Metrics
-from services.runtime.meanwhile import apart
+from services.request_limits import check_request, parse_request
+from services.runtime.off_loop import run_off_loop
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +133,7 @@ class CallInterceptor(_Interceptor):
                 request = message(raw)
                 lease = await self._check_lease_of(request, lease)
                 # Its entries are checked where they are converted, its content has none.
-                check_message(request)
+                check_request(request)
                 yield request
 
         return messages if handler.request_streaming else message
@@ -146,7 +146,7 @@ class CallInterceptor(_Interceptor):
         if isinstance(request, AsyncIterator):
             return request
         await self._check_lease_of(request)
-        await apart(request.ByteSize(), check_message, request)
+        await run_off_loop(request.ByteSize(), check_request, request)
         return request
 
     async def _check_lease_of(self, request: Any, known: str | None = None) -> str | None:

@@ -21,7 +21,7 @@ from services.api.rpc import Uploads
 from services.api.runs import RunServicer
 from services.api.stages import StageServicer
 from services.api.workers import FleetServicer
-from services.dependencies import BROKER, DATABASE, Dependencies
+from services.health import BROKER, DATABASE, HealthMonitor
 from services.interceptors import CallInterceptor
 from services.loops.reconciler import Reconciler
 from services.loops.relay import Relay
@@ -34,7 +34,7 @@ from services.storage.engine.database import Database
 from services.storage.engine.migrate import migrate_database
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import require_lease
-from services.worker_access import WorkerAccess
+from services.worker_auth import WorkerTokenInterceptor
 from tailrace.channel import is_loopback
 from tailrace.v1 import (
     artifact_pb2,
@@ -93,7 +93,7 @@ class ControlPlane:
         self._broker = Broker(settings.broker_url, timeout=settings.publish_timeout_seconds)
         # The stubs lack the asyncio flavour.
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._dependencies = Dependencies(self.context, self._broker, self._health, self.metrics)
+        self._health_monitor = HealthMonitor(self.context, self._broker, self._health, self.metrics)
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
@@ -115,10 +115,10 @@ class ControlPlane:
         """
         make(self.settings.token_file)
         self._worker_token = WorkerToken(self.settings.token_file)
-        await self._dependencies.require_database()
+        await self._health_monitor.require_database()
         await migrate_database(self.context.database)
         if require_broker:
-            await self._dependencies.require_broker()
+            await self._health_monitor.require_broker()
         self.address = await self._listen()
         if self.settings.metrics_port is not None:
             host = self.settings.listen.rpartition(":")[0].strip("[]")
@@ -129,7 +129,7 @@ class ControlPlane:
         self._start_loop("relay", relay.run)
         self._start_loop("reconciler", reconciler.run)
         self._start_loop("metrics", lambda: self.metrics.sample(self.context))
-        self._start_loop("dependencies", self._dependencies.run)
+        self._start_loop("health", self._health_monitor.run)
         self._start_loop("sweeper", Sweeper(self.context).run)
         return self.address
 
@@ -155,7 +155,7 @@ class ControlPlane:
         server = grpc.aio.server(
             # Access first: what it refuses is not to be read.
             interceptors=[
-                WorkerAccess(self._worker_token, self.metrics),
+                WorkerTokenInterceptor(self._worker_token, self.metrics),
                 CallInterceptor(self.metrics, partial(require_lease, self.context)),
             ],
             options=[

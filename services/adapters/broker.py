@@ -14,7 +14,7 @@ import kombu
 from celery import Celery
 
 from services.domain.stage import Stage
-from services.runtime.notices import Notice
+from services.runtime.celery_events import CeleryEvent
 from tailrace.formats.broker import BLOCKED, BrokerProblem, broker_problem, is_amqp
 from tailrace.formats.dispatch import (
     EXCHANGE,
@@ -123,9 +123,9 @@ class Broker:
         """
         return await self._call(self._ready, pool)
 
-    async def notify(self, notice: Notice) -> None:
+    async def send_event(self, event: CeleryEvent) -> None:
         """Send a Celery event in a worker's name. Raises :class:`BrokerError`."""
-        await self._call(self._notify, notice)
+        await self._call(self._send_event, event)
 
     async def check(self) -> None:
         """Publish a message that no queue takes; raise :class:`BrokerError` if that fails."""
@@ -189,11 +189,11 @@ class Broker:
         # Not passive: on Valkey an empty queue is no queue.
         return int(self._declare(connection, pool).queue_declare().message_count)
 
-    def _notify(self, _connection: Any, notice: Notice) -> None:
+    def _send_event(self, _connection: Any, event: CeleryEvent) -> None:
         dispatcher = self._app.events.Dispatcher(
-            hostname=notice.node, enabled=False, buffer_while_offline=False
+            hostname=event.node, enabled=False, buffer_while_offline=False
         )
-        dispatcher.publish(notice.kind, dict(notice.fields), self._producer)
+        dispatcher.publish(event.kind, dict(event.fields), self._producer)
 
     def _probe(self, connection: Any) -> None:
         channel = connection.default_channel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.api.convert.content import files_from_proto, model_to_proto
 from services.api.rpc import Rpc, current_caller
-from services.runtime.meanwhile import apart
+from services.runtime.off_loop import run_off_loop
 from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.v1 import model_pb2, model_pb2_grpc
@@ -20,7 +20,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.ImportModelRequest, context: Rpc
     ) -> model_pb2.Model:
         """Register a model folder whose files were uploaded."""
-        files = await apart(request.ByteSize(), files_from_proto, request.files)
+        files = await run_off_loop(request.ByteSize(), files_from_proto, request.files)
         model = await models.import_folder(
             self._context, current_caller(), request.model_id, request.description, files
         )

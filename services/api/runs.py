@@ -12,7 +12,7 @@ from services.api.convert.plain import plain
 from services.api.rpc import Rpc, current_caller
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
-from services.runtime.meanwhile import apart
+from services.runtime.off_loop import run_off_loop
 from services.usecases.context import Context
 from services.usecases.runs import cancel, compare, create, follow, read, retry, watch
 from services.usecases.runs.quota import OpenStreams
@@ -34,7 +34,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Accept a run durably."""
         size, spec = request.ByteSize(), None
         if request.HasField("spec"):
-            spec = await apart(size, plain, request.spec, "spec")
+            spec = await run_off_loop(size, plain, request.spec, "spec")
         command = create.CreateRun(
             run_id=request.run_id,
             spec=spec,

@@ -22,7 +22,7 @@ from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
 from services.domain.worker import parse_worker_name, worker_name
-from services.runtime.meanwhile import apart
+from services.runtime.off_loop import run_off_loop
 from services.usecases.context import Context
 from services.usecases.fleet.heartbeat import Heartbeat, worker_heartbeat
 from services.usecases.fleet.register import register_worker
@@ -48,7 +48,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.RegisterWorkerRequest, context: Rpc
     ) -> stage_pb2.RegisterWorkerResponse:
         """Let a worker in."""
-        command = await apart(request.ByteSize(), register_from_proto, request)
+        command = await run_off_loop(request.ByteSize(), register_from_proto, request)
         registration = await register_worker(self._context, command)
         settings = self._context.settings
         return stage_pb2.RegisterWorkerResponse(
@@ -84,7 +84,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     ) -> stage_pb2.AcquireStageResponse:
         """Answer a broker message."""
         command = acquire_from_proto(request)
-        return await acquire_stage(self._context, command, self._answer)
+        return self._answer(await acquire_stage(self._context, command))
 
     async def PublishEvents(
         self,
@@ -112,7 +112,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         self, request: stage_pb2.CompleteStageRequest, context: Rpc
     ) -> stage_pb2.CompleteStageResponse:
         """Record a stage's result."""
-        completion = await apart(request.ByteSize(), completion_from_proto, request)
+        completion = await run_off_loop(request.ByteSize(), completion_from_proto, request)
         proceed = await complete_stage(self._context, completion)
         name = "CHAIN_DECISION_CONTINUE" if proceed else "CHAIN_DECISION_STOP"
         return stage_pb2.CompleteStageResponse(decision=stage_pb2.ChainDecision.Value(name))
@@ -233,7 +233,7 @@ async def _batch(request: stage_pb2.PublishEventsRequest) -> Batch:
     lines = lines_from_proto(request)
     if lines is not None:
         return lines
-    return await apart(request.ByteSize(), batch_from_proto, request)
+    return await run_off_loop(request.ByteSize(), batch_from_proto, request)
 
 
 def _named(named: NamedInput) -> stage_pb2.NamedInput:

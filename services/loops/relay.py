@@ -100,22 +100,22 @@ class Relay:
                 except Unavailable as error:
                     _log.warning("relay waits for the database", error=error.message)
                     claimed = 0
-                await self.send_notices()
+                await self.send_celery_events()
                 if claimed == 0:
                     # Each accepted run wakes us, also those that admission lets wait.
                     await self._context.shutdown.sleep(_IDLE_PAUSE)
                 if claimed < BATCH:
                     await subscription.wait(pause)
 
-    async def send_notices(self) -> None:
+    async def send_celery_events(self) -> None:
         """Send the Celery events of use cases; a broker that is away gets them later."""
-        notices = self._context.notices
-        while (notice := notices.first()) is not None:
+        events = self._context.celery_events
+        while (event := events.first()) is not None:
             try:
-                await self._broker.notify(notice)
+                await self._broker.send_event(event)
             except BrokerError:
                 return
-            notices.drop(notice)
+            events.drop(event)
 
     async def _relay_new_runs(self) -> None:
         """Publish new runs as they are accepted; the next pass settles them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from services.runtime.celery_events import CeleryEvents
 from services.runtime.group_commit import Groups
-from services.runtime.notices import Notices
 from services.runtime.relay_queue import RelayQueue
 from services.runtime.wakeups import SharedReads, Shutdown, Wakeups
 from services.settings import Settings
@@ -26,6 +26,6 @@ class Context:
     reads: SharedReads = field(default_factory=SharedReads)
     groups: Groups = field(default_factory=Groups)
     relay_queue: RelayQueue = field(default_factory=RelayQueue)
-    notices: Notices = field(default_factory=Notices)
+    celery_events: CeleryEvents = field(default_factory=CeleryEvents)
     model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Held while an imported model is checked."""

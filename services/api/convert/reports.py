@@ -23,7 +23,7 @@ from services.domain.lease import parse_task_id
 from services.domain.names import id_violations
 from services.domain.stage import Progress, StageError
 from services.domain.worker import parse_worker_name
-from services.message_limits import faults
+from services.request_limits import faults
 from services.usecases.fleet.register import RegisterWorker
 from services.usecases.stages.acquire import Acquire
 from services.usecases.stages.complete import Completion, Made

@@ -9,7 +9,7 @@ from typing import Any
 from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.domain.run import check_run_id
-from services.runtime.meanwhile import apart
+from services.runtime.off_loop import run_off_loop
 from services.storage.rows import capacity
 from services.usecases.context import Context
 from services.usecases.runs.accept import NewRun, accept_runs, plan_run
@@ -77,7 +77,7 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
         violations.append(Violation("spec", "is required"))
     else:
         try:
-            spec = await apart(command.size, parse, RunSpec, command.spec)
+            spec = await run_off_loop(command.size, parse, RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
     if violations or spec is None:
@@ -87,7 +87,7 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
     original_spec = dict(command.spec or {})
     # Stored with each request id: the names must stay.
     request = {"run_id": command.run_id, "spec": original_spec}
-    digest = await apart(command.size, sha256_json, request)
+    digest = await run_off_loop(command.size, sha256_json, request)
     return NewRun(caller.project, command.run_id, spec, original_spec, command.request_id, digest)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,7 +27,6 @@ from services.domain.stage import (
     successor,
 )
 from services.domain.worker import Worker, WorkerState, worker_name
-from services.runtime.meanwhile import meanwhile
 from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts, outbox
 from services.usecases.context import Context
@@ -83,17 +80,12 @@ class Stop:
 
 Answer = Order | Continue | Stop
 
-Response = TypeVar("Response")
 
-
-async def acquire_stage(
-    context: Context, command: Acquire, respond: Callable[[Answer], Response]
-) -> Response:
+async def acquire_stage(context: Context, command: Acquire) -> Answer:
     """Grant a lease by compare-and-set, or say why not; never an error for a late message.
 
-    Returns what ``respond`` makes of the answer, during the commit. The same acquire id gets the
-    same answer again. Raises ``InvalidInput`` and ``NotFound``
-    (WORKER_UNKNOWN).
+    The same acquire id gets the same answer again. Raises ``InvalidInput``, ``NotFound``
+    (WORKER_UNKNOWN) and ``PermissionDenied`` (WORKER_SECRET).
     """
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= MAX_HANDLE:
         raise InvalidInput.field(
@@ -106,10 +98,9 @@ async def acquire_stage(
         if not worker.opens(command.secret):
             raise foreign_worker(command.worker_id)
         answer = await _answer(conn, locked_run, command, worker)
-        response = meanwhile(respond, answer)
     if isinstance(answer, Order):
         context.wakeups.wake(answer.run.uid)
-    return await response
+    return answer
 
 
 def unknown_worker(worker_id: str) -> NotFound:

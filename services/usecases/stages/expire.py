@@ -39,7 +39,7 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
         if stage.state is not StageState.RUNNING or stage.attempt != seen.number:
             raise RuntimeError(f"attempt {seen.number} of {stage.task_id} ran beside its stage")
         await after_failure(conn, locked_run, stage, error)
-    context.notices.attempt_failed(
+    context.celery_events.attempt_failed(
         TaskId(seen.run_uid, seen.stage_id, seen.number),
         stage.kind,
         stage.pool,
@@ -55,6 +55,6 @@ async def expire_worker(context: Context, seen: Worker) -> bool:
     async with context.database.write() as conn:
         expired = await workers.expire(conn, seen)
     if expired:
-        context.notices.worker_offline(seen.worker_id)
+        context.celery_events.worker_offline(seen.worker_id)
         context.wakeups.wake(OUTBOX)
     return expired

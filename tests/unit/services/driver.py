@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from services.domain.caller import Caller
 from services.domain.event import Event, LogLevel, LogLine
@@ -27,8 +27,6 @@ from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 from tests.unit.services.usecases.stored_content import put
-
-T = TypeVar("T")
 
 CALLER = Caller()
 PROJECT = CALLER.project
@@ -61,11 +59,6 @@ def spec(**changes: Any) -> dict[str, Any]:
     """The usual spec with other top-level blocks; ``None`` leaves one out."""
     changed = {**copy.deepcopy(SPEC), **changes}
     return {name: value for name, value in changed.items() if value is not None}
-
-
-def itself(answer: T) -> T:
-    """The answer of a use case as it is, where the API would make a message of it."""
-    return answer
 
 
 def line(text: str, level: LogLevel = LogLevel.INFO) -> LogLine:
@@ -136,7 +129,7 @@ class Driver:
     ) -> Answer:
         acquire_id = acquire_id or secrets.token_hex(16)
         command = Acquire(task_id, acquire_id, self.worker_id, slot, self.secret)
-        return await acquire_stage(self.context, command, itself)
+        return await acquire_stage(self.context, command)
 
     async def start(self, run_id: str = "r") -> Order:
         """Acquire the run's queued stage."""

@@ -186,7 +186,7 @@ async def test_a_forged_lease_is_refused_before_its_body_is_looked_at(
     lease = (await api.acquire(await api.create("r"))).lease_token
     looked_at: list[str] = []
     monkeypatch.setattr(
-        interceptors, "check_message", lambda request: looked_at.append(type(request).__name__)
+        interceptors, "check_request", lambda request: looked_at.append(type(request).__name__)
     )
     forged = lease[:-1] + ("0" if lease[-1] != "0" else "1")
     artifacts = [artifact_pb2.Artifact()] * 100_000

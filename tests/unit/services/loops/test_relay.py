@@ -200,18 +200,18 @@ async def test_flower_hears_of_an_attempt_whose_worker_is_gone(
         (worker,) = await workers.live(conn)
     assert await expire_attempt(driver.context, attempt)
     assert await expire_worker(driver.context, worker)
-    await relay.send_notices()
+    await relay.send_celery_events()
     await asyncio.to_thread(valkey_node.restart)
     with TaskEventListener(valkey_node.url) as listener:
         async with asyncio.timeout(20):
             # The first connection after a restart may still be refused: the relay tries again.
-            while driver.context.notices.first() is not None:
-                await relay.send_notices()
+            while driver.context.celery_events.first() is not None:
+                await relay.send_celery_events()
         await asyncio.to_thread(listener.wait, f"{uid}.train.1", "failed")
         (event,) = listener.events
     assert event["hostname"] == "tailrace@w1"
     assert "reason=LEASE_EXPIRED" in event["exception"]
-    assert driver.context.notices.first() is None
+    assert driver.context.celery_events.first() is None
 
 
 async def test_a_broker_that_is_down_only_delays(driver: Driver, valkey_node: Valkey) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from services.message_limits import check_message
+from services.request_limits import check_request
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.limits import request_bytes
@@ -116,5 +116,5 @@ def test_a_result_of_very_many_groups_is_one_that_is_taken(scores: int, groups: 
     assert {len(s.groups) for s in message.judge.scores} == {len(message.judge.scores[0].groups)}
     assert len(message.judge.scores[0].groups) > kept
     request = stage_pb2.CompleteStageRequest(result=message)
-    check_message(request)
+    check_request(request)
     assert request.ByteSize() < request_bytes("CompleteStageRequest")

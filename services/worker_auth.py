@@ -28,7 +28,7 @@ else:
     _Interceptor = grpc.aio.ServerInterceptor
 
 
-class WorkerAccess(_Interceptor):
+class WorkerTokenInterceptor(_Interceptor):
     """Refuses calls of StageService without the worker token, before their body is received."""
 
     def __init__(self, token: WorkerToken, metrics: Metrics) -> None:

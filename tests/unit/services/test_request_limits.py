@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from services.domain.errors import InvalidInput, ResourceExhausted
-from services.message_limits import _rules, check_message, parse_request
+from services.request_limits import _rules, check_request, parse_request
 from services.server import SERVICES
 from tailrace.formats.limits import (
     EVENTS_BYTES,
@@ -54,7 +54,7 @@ def reachable() -> dict[str, Any]:
 def violations(message: Any) -> dict[str, str]:
     """The fields that are refused, with the reasons."""
     with pytest.raises(InvalidInput) as refused:
-        check_message(message)
+        check_request(message)
     return {v.field: v.description for v in refused.value.violations}
 
 
@@ -129,7 +129,7 @@ def test_one_long_prediction_is_taken() -> None:
     raw = request.SerializeToString()
     assert UNCOUNTED_BYTES < len(raw) < EVENTS_BYTES
     assert parse_request(raw, request.DESCRIPTOR, request.FromString) == request
-    check_message(request)
+    check_request(request)
 
 
 def test_lists_and_mappings_are_counted_before_their_entries() -> None:
@@ -146,7 +146,7 @@ def test_entries_are_counted_over_the_whole_message() -> None:
     schema = struct_pb2.Struct()
     schema.update({"enum": [1] * 9000})
     judge = run_spec_pb2.JudgeSpec(json_schema=run_spec_pb2.JsonSchemaOptions(schema=schema))
-    check_message(run_pb2.CreateRunRequest(spec=run_spec_pb2.RunSpec(judges=[judge] * 2)))
+    check_request(run_pb2.CreateRunRequest(spec=run_spec_pb2.RunSpec(judges=[judge] * 2)))
     request = run_pb2.CreateRunRequest(spec=run_spec_pb2.RunSpec(judges=[judge] * 3))
     (description,) = violations(request).values()
     assert description == f"has more than {MAX_ITEMS} entries in all its lists and mappings"
@@ -168,7 +168,7 @@ def test_all_texts_that_are_too_long_or_hold_nul_are_named() -> None:
 
 def test_programs_may_write_nul_and_long_texts_that_are_cut() -> None:
     error = run_pb2.StageError(message="\0" * 100_000, log_tail=["\0" * 10_000] * 30)
-    check_message(stage_pb2.FailStageRequest(error=error))
+    check_request(stage_pb2.FailStageRequest(error=error))
 
 
 def test_unknown_enum_values_are_refused_with_the_known_ones() -> None:
@@ -183,10 +183,10 @@ def test_unknown_enum_values_are_refused_with_the_known_ones() -> None:
 def test_a_newer_worker_may_describe_itself_in_unknown_values() -> None:
     slot = worker_pb2.Slot(id="npu-0", accelerator=99)  # type: ignore[arg-type]
     request = stage_pb2.RegisterWorkerRequest(slots=[slot])
-    check_message(request)
+    check_request(request)
     assert request.slots[0].accelerator == worker_pb2.ACCELERATOR_TYPE_UNSPECIFIED
     group = evaluation_pb2.ScoreGroup(by=99, value="x")  # type: ignore[arg-type]
     judge = evaluation_pb2.JudgeResult(scores=[evaluation_pb2.JudgeScore(groups=[group])])
     report = stage_pb2.CompleteStageRequest(result=evaluation_pb2.StageResult(judge=judge))
-    check_message(report)
+    check_request(report)
     assert report.result.judge.scores[0].groups[0].by == evaluation_pb2.GROUP_KEY_UNSPECIFIED

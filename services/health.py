@@ -36,7 +36,7 @@ class BrokerSettingError(ValueError):
     """The broker's URL, or what it names, has to be changed; the message says why."""
 
 
-class Dependencies:
+class HealthMonitor:
     """Looks at the broker and the database of one control plane."""
 
     def __init__(self, context: Context, broker: Broker, health: Any, metrics: Metrics) -> None:

@@ -62,7 +62,7 @@ def parse_request(raw: bytes, descriptor: Descriptor, parse: Callable[[bytes], M
         raise InvalidInput.field("(request)", "is not a message of this method's type") from None
 
 
-def check_message(message: Message) -> None:
+def check_request(message: Message) -> None:
     """Check a request against the bounds of its fields.
 
     Raises:

@@ -12,8 +12,8 @@ import pytest
 from grpc_health.v1 import health, health_pb2
 
 from services.adapters.broker import Broker, BrokerError
-from services.dependencies import BROKER, DATABASE, BrokerSettingError, Dependencies
 from services.domain.errors import Unavailable
+from services.health import BROKER, DATABASE, BrokerSettingError, HealthMonitor
 from services.loops.relay import Relay
 from services.metrics import Metrics
 from services.storage.engine.columns import utc_now
@@ -40,13 +40,13 @@ async def driver(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
 
 
 class Watched:
-    """Dependencies with what they report to."""
+    """HealthMonitor with what they report to."""
 
     def __init__(self, driver: Driver, broker: Broker) -> None:
         # The stubs lack the asyncio flavour.
         self.health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self.metrics = Metrics()
-        self.dependencies = Dependencies(driver.context, broker, self.health, self.metrics)
+        self.monitor = HealthMonitor(driver.context, broker, self.health, self.metrics)
 
     async def serves(self, service: str) -> bool:
         """Return True if the health service is SERVING."""
@@ -73,7 +73,7 @@ async def test_a_broker_that_refuses_us_ends_the_start_with_the_way_out(
     make_url, part = REFUSALS[kind]
     broker = Broker(make_url(rabbitmq), timeout=5)
     with pytest.raises(BrokerSettingError) as refusal:
-        await Watched(driver, broker).dependencies.require_broker()
+        await Watched(driver, broker).monitor.require_broker()
     assert str(refusal.value).startswith("TAILRACE_BROKER_URL: the broker at amqp")
     assert part in str(refusal.value)
     assert "hidden" not in str(refusal.value)
@@ -85,11 +85,11 @@ async def test_a_valkey_that_wants_a_password_is_told_from_one_that_is_away(
 ) -> None:
     away = Broker(f"redis://127.0.0.1:{free_port()}/0", timeout=2)
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await Watched(driver, away).dependencies.require_broker()
+        await Watched(driver, away).monitor.require_broker()
     valkey_node.configure("requirepass", "other")
     broker = Broker(valkey_node.url, timeout=2)
     with pytest.raises(BrokerSettingError, match="refuses the login"):
-        await Watched(driver, broker).dependencies.require_broker()
+        await Watched(driver, broker).monitor.require_broker()
     await broker.close()
     await away.close()
 
@@ -100,7 +100,7 @@ async def test_a_broker_that_comes_up_late_is_waited_for(
     patient = Driver(make_context(sqlite_url, tmp_path / "data", start_patience_seconds=20))
     broker = Broker(valkey_node.url, timeout=2)
     valkey_node.kill()
-    start = asyncio.ensure_future(Watched(patient, broker).dependencies.require_broker())
+    start = asyncio.ensure_future(Watched(patient, broker).monitor.require_broker())
     await asyncio.sleep(0.7)
     assert not start.done()
     await asyncio.to_thread(valkey_node.restart)
@@ -114,11 +114,11 @@ async def test_an_outage_degrades_the_health_and_its_end_publishes_at_once(
 ) -> None:
     broker = Broker(valkey_node.url, timeout=2)
     watched = Watched(driver, broker)
-    await watched.dependencies.look_once()
+    await watched.monitor.look_once()
     assert (await watched.serves(BROKER), watched.gauge("broker_up")) == (True, 1.0)
     valkey_node.kill()
     broker.proved_at = float("-inf")
-    await watched.dependencies.look_once()
+    await watched.monitor.look_once()
     assert (await watched.serves(BROKER), watched.gauge("broker_up")) == (False, 0.0)
     assert (await watched.serves(DATABASE), watched.gauge("database_up")) == (True, 1.0)
     relay = Relay(driver.context, broker, watched.metrics.count_publication)
@@ -129,7 +129,7 @@ async def test_an_outage_degrades_the_health_and_its_end_publishes_at_once(
     )
     assert failed == 1
     await asyncio.to_thread(valkey_node.restart)
-    await watched.dependencies.look_once()
+    await watched.monitor.look_once()
     assert await watched.serves(BROKER)
     async with driver.context.database.read() as conn:
         (entry,) = (await outbox.waiting(conn, uid)).values()
