@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from services.api.convert.content import artifact_to_proto, kind_from_proto
+from services.api.convert.artifact import artifact_to_proto, kind_from_proto
 from services.api.rpc import Rpc, Uploads, current_caller
 from services.domain.content.artifact import parse_blob_name
 from services.domain.errors import InvalidInput

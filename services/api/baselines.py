@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.api.convert.plain import timestamp
+from services.api.convert.baseline import baseline_to_proto
 from services.api.rpc import Rpc, current_caller
-from services.domain.baseline import Baseline, parse_baseline_name
+from services.domain.baseline import parse_baseline_name
 from services.domain.run import parse_run_name
 from services.usecases.context import Context
 from services.usecases.runs import baselines
@@ -21,7 +21,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
         self, request: baseline_pb2.SetBaselineRequest, context: Rpc
     ) -> baseline_pb2.Baseline:
         """Let a name point to a run."""
-        return _message(
+        return baseline_to_proto(
             await baselines.set_baseline(
                 self._context,
                 current_caller(),
@@ -36,7 +36,9 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     ) -> baseline_pb2.Baseline:
         """A baseline."""
         baseline_id = parse_baseline_name(request.name)
-        return _message(await baselines.get_baseline(self._context, current_caller(), baseline_id))
+        return baseline_to_proto(
+            await baselines.get_baseline(self._context, current_caller(), baseline_id)
+        )
 
     async def ListBaselines(
         self, request: baseline_pb2.ListBaselinesRequest, context: Rpc
@@ -46,7 +48,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return baseline_pb2.ListBaselinesResponse(
-            baselines=map(_message, found), next_page_token=token
+            baselines=map(baseline_to_proto, found), next_page_token=token
         )
 
     async def DeleteBaseline(
@@ -56,13 +58,3 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
         baseline_id = parse_baseline_name(request.name)
         await baselines.delete_baseline(self._context, current_caller(), baseline_id)
         return baseline_pb2.DeleteBaselineResponse()
-
-
-def _message(baseline: Baseline) -> baseline_pb2.Baseline:
-    return baseline_pb2.Baseline(
-        name=baseline.name,
-        run=baseline.run,
-        description=baseline.description,
-        create_time=timestamp(baseline.create_time),
-        update_time=timestamp(baseline.update_time),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from services.api.convert.content import dataset_to_proto
+from services.api.convert.dataset import dataset_to_proto
 from services.api.rpc import Rpc, Uploads, current_caller, upload_data
 from services.domain.content.dataset import DatasetHeader
 from services.domain.errors import InvalidInput

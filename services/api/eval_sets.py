@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from services.api.convert.content import eval_set_to_proto
+from services.api.convert.eval_set import eval_set_to_proto
 from services.api.rpc import Rpc, Uploads, current_caller, upload_data
 from services.domain.content.eval_set import EvalSetHeader
 from services.domain.errors import InvalidInput

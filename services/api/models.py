@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from services.api.convert.content import files_from_proto, model_to_proto
+from services.api.convert.artifact import files_from_proto
+from services.api.convert.model import model_to_proto
 from services.api.rpc import Rpc, current_caller
 from services.runtime.off_loop import run_off_loop
 from services.usecases.content import models

@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from weakref import WeakKeyDictionary
 
-from services.api.convert import run
 from services.api.convert.comparison import comparison_to_proto
-from services.api.convert.plain import plain
+from services.api.convert.evaluation import prediction_to_proto, verdict_to_proto
+from services.api.convert.log import end_to_proto, lines_to_proto
+from services.api.convert.metric import metric_to_proto
+from services.api.convert.run import run_to_proto
+from services.api.convert.values import enum_from_proto, plain
 from services.api.rpc import Rpc, current_caller
 from services.domain.event import Channel, MetricPoint
 from services.domain.run import parse_run_name
@@ -16,7 +19,6 @@ from services.runtime.off_loop import run_off_loop
 from services.usecases.context import Context
 from services.usecases.runs import cancel, compare, create, follow, read, retry, watch
 from services.usecases.runs.quota import OpenStreams
-from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
 
 
@@ -42,12 +44,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             validate_only=request.validate_only,
             size=size,
         )
-        return run.run_to_proto(await create.create_run(self._context, current_caller(), command))
+        return run_to_proto(await create.create_run(self._context, current_caller(), command))
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
         """A run."""
         run_id = parse_run_name(request.name)
-        return run.run_to_proto(await read.get_run(self._context, current_caller(), run_id))
+        return run_to_proto(await read.get_run(self._context, current_caller(), run_id))
 
     async def ListRuns(
         self, request: run_pb2.ListRunsRequest, context: Rpc
@@ -59,7 +61,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         found, token = await read.list_runs(self._context, current_caller(), command)
         response = run_pb2.ListRunsResponse(next_page_token=token)
         for view in found:
-            response.runs.append(run.run_to_proto(view))
+            response.runs.append(run_to_proto(view))
             # A page of large specs takes long enough to be noticed by others.
             await asyncio.sleep(0)
         return response
@@ -67,12 +69,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def CancelRun(self, request: run_pb2.CancelRunRequest, context: Rpc) -> run_pb2.Run:
         """Cancel a run."""
         run_id = parse_run_name(request.name)
-        return run.run_to_proto(await cancel.cancel_run(self._context, current_caller(), run_id))
+        return run_to_proto(await cancel.cancel_run(self._context, current_caller(), run_id))
 
     async def RetryRun(self, request: run_pb2.RetryRunRequest, context: Rpc) -> run_pb2.Run:
         """Queue a failed or cancelled run again."""
         run_id = parse_run_name(request.name)
-        return run.run_to_proto(
+        return run_to_proto(
             await retry.retry_run(self._context, current_caller(), run_id, request.request_id)
         )
 
@@ -88,7 +90,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
         with self._streams.one_more():
             async for view in views:
-                yield run_pb2.WatchRunResponse(run=run.run_to_proto(view))
+                yield run_pb2.WatchRunResponse(run=run_to_proto(view))
 
     async def StreamLogs(
         self, request: run_pb2.StreamLogsRequest, context: Rpc
@@ -111,14 +113,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             response = run_pb2.StreamLogsResponse(
                 stage=piece.stage_id,
                 attempt=piece.attempt,
-                lines=run.log_lines(
+                lines=lines_to_proto(
                     piece.first_sequence,
                     piece.records,
                     min_level=request.min_level,
                     contains=request.contains,
                 ),
                 cursor=piece.cursor.encode(),
-                end=run.log_end(piece.end, piece.cached_from),
+                end=end_to_proto(piece.end, piece.cached_from),
             )
         if unfiltered:
             self._responses[piece] = response
@@ -138,7 +140,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
                 yield run_pb2.StreamMetricsResponse(
                     stage=piece.stage_id,
                     attempt=piece.attempt,
-                    points=map(run.metric_point, kept),
+                    points=map(metric_to_proto, kept),
                     cursor=piece.cursor.encode(),
                 )
 
@@ -163,7 +165,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             token=request.page_token,
         )
         return run_pb2.ListPredictionsResponse(
-            predictions=map(run.prediction_to_proto, bodies), next_page_token=token
+            predictions=map(prediction_to_proto, bodies), next_page_token=token
         )
 
     async def ListVerdicts(
@@ -177,12 +179,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             parse_run_name(request.parent, "parent"),
             eval_set=request.eval_set,
             judge=request.judge,
-            outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, outcome) if outcome else "",
+            outcome=enum_from_proto(evaluation_pb2.Outcome, outcome) if outcome else "",
             size=request.page_size,
             token=request.page_token,
         )
         return run_pb2.ListVerdictsResponse(
-            verdicts=map(run.verdict_to_proto, bodies), next_page_token=token
+            verdicts=map(verdict_to_proto, bodies), next_page_token=token
         )
 
     async def _follow(self, run_id: str, command: follow.Follow) -> AsyncIterator[follow.Piece]:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from google.protobuf.duration_pb2 import Duration
-
-from services.api.convert.content import artifact_to_proto
-from services.api.convert.plain import text
-from services.api.convert.reports import (
+from services.api.convert.events import batch_from_proto, log_batch_from_proto
+from services.api.convert.stage import (
     acquire_from_proto,
-    batch_from_proto,
+    answer_to_proto,
     completion_from_proto,
+    decision_to_proto,
+    directive_to_proto,
     error_from_proto,
-    lines_from_proto,
-    register_from_proto,
 )
-from services.api.convert.run import kind_name
+from services.api.convert.values import duration, text
+from services.api.convert.worker import register_from_proto
 from services.api.rpc import Rpc
 from services.domain.directive import Directive
 from services.domain.errors import InvalidInput
@@ -27,15 +25,13 @@ from services.usecases.context import Context
 from services.usecases.fleet.heartbeat import Heartbeat, worker_heartbeat
 from services.usecases.fleet.register import register_worker
 from services.usecases.runs.watch import draining
-from services.usecases.stages.acquire import Answer, Continue, Order, Stop, acquire_stage
+from services.usecases.stages.acquire import acquire_stage
 from services.usecases.stages.complete import complete_stage
 from services.usecases.stages.confirm import confirm_dispatch
 from services.usecases.stages.fail import fail_stage
-from services.usecases.stages.inputs import NamedInput
 from services.usecases.stages.publish import MAX_MESSAGES, Batch, publish_events
 from services.usecases.stages.release import release_stage
-from tailrace.protomap import from_mapping
-from tailrace.v1 import run_pb2, run_spec_pb2, stage_pb2, stage_pb2_grpc
+from tailrace.v1 import stage_pb2, stage_pb2_grpc
 
 
 class StageServicer(stage_pb2_grpc.StageServiceServicer):
@@ -53,10 +49,10 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         settings = self._context.settings
         return stage_pb2.RegisterWorkerResponse(
             name=worker_name(command.worker_id),
-            heartbeat_interval=_duration(settings.heartbeat_interval),
-            lease_duration=_duration(settings.lease_seconds),
+            heartbeat_interval=duration(settings.heartbeat_interval),
+            lease_duration=duration(settings.lease_seconds),
             worker_secret=registration.secret,
-            worker_directive=_directive(
+            worker_directive=directive_to_proto(
                 Directive.DRAIN if registration.drained else Directive.CONTINUE
             ),
         )
@@ -76,7 +72,8 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         )
         leases, worker = await worker_heartbeat(self._context, heartbeat)
         return stage_pb2.WorkerHeartbeatResponse(
-            lease_directives=map(_directive, leases), worker_directive=_directive(worker)
+            lease_directives=map(directive_to_proto, leases),
+            worker_directive=directive_to_proto(worker),
         )
 
     async def AcquireStage(
@@ -84,7 +81,9 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     ) -> stage_pb2.AcquireStageResponse:
         """Answer a broker message."""
         command = acquire_from_proto(request)
-        return self._answer(await acquire_stage(self._context, command))
+        return answer_to_proto(
+            await acquire_stage(self._context, command), self._context.settings.lease_seconds
+        )
 
     async def PublishEvents(
         self,
@@ -98,7 +97,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
                 for _ in range(messages):
                     yield stage_pb2.PublishEventsResponse(
                         acknowledged_sequence=answer.sequence,
-                        directive=_directive(answer.directive),
+                        directive=directive_to_proto(answer.directive),
                     )
 
     async def ConfirmDispatch(
@@ -114,8 +113,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         """Record a stage's result."""
         completion = await run_off_loop(request.ByteSize(), completion_from_proto, request)
         proceed = await complete_stage(self._context, completion)
-        name = "CHAIN_DECISION_CONTINUE" if proceed else "CHAIN_DECISION_STOP"
-        return stage_pb2.CompleteStageResponse(decision=stage_pb2.ChainDecision.Value(name))
+        return decision_to_proto(proceed=proceed)
 
     async def FailStage(
         self, request: stage_pb2.FailStageRequest, context: Rpc
@@ -131,36 +129,6 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
         """Take an attempt back without fault."""
         await release_stage(self._context, request.lease_token, request.reason)
         return stage_pb2.ReleaseStageResponse()
-
-    def _answer(self, answer: Answer) -> stage_pb2.AcquireStageResponse:
-        match answer:
-            case Order() as order:
-                return stage_pb2.AcquireStageResponse(run=self._order(order))
-            case Continue(successor):
-                going_on = stage_pb2.ChainContinue(successor_task_id=str(successor))
-                response = stage_pb2.AcquireStageResponse()
-                # `continue` is a keyword of Python, so it cannot be named in a call.
-                getattr(response, "continue").CopyFrom(going_on)
-                return response
-            case Stop(reason):
-                stop = stage_pb2.ChainStop(reason=reason)
-                return stage_pb2.AcquireStageResponse(stop=stop)
-
-    def _order(self, order: Order) -> stage_pb2.StageOrder:
-        return stage_pb2.StageOrder(
-            lease_token=str(order.lease),
-            lease_duration=_duration(self._context.settings.lease_seconds),
-            run=order.run.name,
-            kind=run_pb2.StageKind.Value(kind_name(order.stage)),
-            spec=from_mapping(
-                run_spec_pb2.RunSpec,
-                {**order.run.resolved_spec, "template_date": order.run.template_date},
-            ),
-            inputs=map(artifact_to_proto, order.inputs.artifacts),
-            named_inputs=map(_named, order.inputs.named),
-            checkpoint=None if order.checkpoint is None else artifact_to_proto(order.checkpoint),
-            successor_task_id="" if order.successor is None else str(order.successor),
-        )
 
     async def _gathered(
         self, requests: AsyncIterator[stage_pb2.PublishEventsRequest]
@@ -230,26 +198,7 @@ async def _joined(
 
 async def _batch(request: stage_pb2.PublishEventsRequest) -> Batch:
     # Log lines come by the ten thousand a second and take no time each; predictions may be long.
-    lines = lines_from_proto(request)
+    lines = log_batch_from_proto(request)
     if lines is not None:
         return lines
     return await run_off_loop(request.ByteSize(), batch_from_proto, request)
-
-
-def _named(named: NamedInput) -> stage_pb2.NamedInput:
-    return stage_pb2.NamedInput(
-        role=stage_pb2.InputRole.Value(f"INPUT_ROLE_{named.role}"),
-        judge=named.judge,
-        artifact=artifact_to_proto(named.artifact),
-        eval_set=named.eval_set,
-    )
-
-
-def _directive(directive: Directive) -> stage_pb2.Directive.ValueType:
-    return stage_pb2.Directive.Value(f"DIRECTIVE_{directive}")
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

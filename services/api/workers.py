@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from services.api.convert.run import worker_to_proto
-from services.api.convert.shorten import fitted
+from services.api.convert.worker import pools_to_proto, worker_to_proto
 from services.api.rpc import Rpc
 from services.domain.worker import parse_worker_name
 from services.usecases.context import Context
@@ -65,6 +62,4 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
         self, request: worker_pb2.ListPoolsRequest, context: Rpc
     ) -> worker_pb2.ListPoolsResponse:
         """The pools, by name."""
-        found = await workers.list_pools(self._context)
-        pools = [worker_pb2.Pool(**dataclasses.asdict(pool)) for pool in found]
-        return fitted(worker_pb2.ListPoolsResponse(pools=pools))
+        return pools_to_proto(await workers.list_pools(self._context))

@@ -6,7 +6,8 @@ from typing import Any
 
 from google.protobuf import json_format, struct_pb2
 
-from services.api.convert.run import metric_point, run_to_proto
+from services.api.convert.metric import metric_to_proto
+from services.api.convert.run import run_to_proto
 from services.api.convert.shorten import fitted
 from services.usecases.runs.compare import Comparison
 from tailrace.protomap import from_stored
@@ -27,7 +28,7 @@ def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
         ],
         curves=[
             run_pb2.MetricCurve(
-                run=curve.run, name=curve.name, points=map(metric_point, curve.points)
+                run=curve.run, name=curve.name, points=map(metric_to_proto, curve.points)
             )
             for curve in comparison.curves
         ],

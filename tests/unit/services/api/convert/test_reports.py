@@ -4,12 +4,9 @@ from typing import Any
 
 import pytest
 
-from services.api.convert.reports import (
-    acquire_from_proto,
-    batch_from_proto,
-    error_from_proto,
-    register_from_proto,
-)
+from services.api.convert.events import batch_from_proto
+from services.api.convert.stage import acquire_from_proto, error_from_proto
+from services.api.convert.worker import register_from_proto
 from services.domain.errors import InvalidInput
 from services.domain.event import CheckpointSaved, Evaluated, LogLevel, LogLine
 from services.domain.stage import Progress

@@ -1,18 +1,23 @@
-"""Messages from outside as plain data that every database can store."""
+"""Values of fields: plain data, text, times, durations and enums."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.domain.errors import InvalidInput
 from tailrace.formats.schema import MAX_REPORTED, Violation
-from tailrace.protomap import to_mapping
+from tailrace.protomap import enum_number, enum_word, to_mapping
+
+# The stubs describe each enum as a class, not as the wrapper that it is.
+EnumType = Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
@@ -83,6 +88,30 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     seconds = since.days * 86_400 + since.seconds
     # A third of the time of FromDatetime; a page of runs has hundreds of them.
     return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)
+
+
+def duration(seconds: float) -> Duration:
+    """Return the message of a duration."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+@cache
+def enum_to_proto(enum_type: EnumType, member: str) -> Any:
+    """Return the number of a domain enum's member, which has the same name in ``enum_type``."""
+    return enum_number(enum_type.DESCRIPTOR, member)
+
+
+@cache
+def enum_name(enum_type: EnumType, member: str) -> str:
+    """Return the full name of a domain enum's member in ``enum_type``."""
+    return str(enum_type.Name(enum_to_proto(enum_type, member)))
+
+
+def enum_from_proto(enum_type: EnumType, number: int) -> str:
+    """Return the lower-case word of a number; an unknown number as text."""
+    return enum_word(enum_type.DESCRIPTOR, number)
 
 
 def _clean(data: Any, path: list[str], infinite: list[Violation]) -> Any:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.api.convert.plain import plain, time, timestamp
+from services.api.convert.values import plain, time, timestamp
 from services.domain.errors import InvalidInput
 from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2
 

@@ -1,0 +1,43 @@
+"""Predictions and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from services.api.convert.shorten import fitted
+from services.api.convert.values import plain
+from services.domain.errors import InvalidInput
+from services.domain.event import Evaluated
+from services.request_limits import faults
+from tailrace.formats.schema import Violation
+from tailrace.protomap import from_stored
+from tailrace.v1 import evaluation_pb2
+
+
+def prediction_to_proto(body: dict[str, Any]) -> evaluation_pb2.Prediction:
+    """The message of a prediction."""
+    return fitted(from_stored(evaluation_pb2.Prediction, body))
+
+
+def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
+    """The message of a verdict."""
+    return fitted(from_stored(evaluation_pb2.Verdict, body))
+
+
+def evaluated_from_proto(
+    message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
+) -> Evaluated:
+    """Return a prediction or verdict of a worker. Raises ``InvalidInput`` below ``field``."""
+    violations = faults(message, field)
+    body = plain(message, field)
+    keys: Iterable[str] = ("eval_set", "example_id", "model_role")
+    judge = None
+    if isinstance(message, evaluation_pb2.Verdict):
+        keys = (*keys, "judge", "outcome")
+        judge = message.judge
+    violations += [Violation(f"{field}.{key}", "is required") for key in keys if key not in body]
+    if violations:
+        raise InvalidInput(violations)
+    key = (body["eval_set"], body["example_id"], body["model_role"], message.sample)
+    return Evaluated(key, body, judge)

@@ -1,0 +1,59 @@
+"""Batches of events from stage processes."""
+
+from __future__ import annotations
+
+from services.api.convert.artifact import files_from_proto
+from services.api.convert.evaluation import evaluated_from_proto
+from services.api.convert.log import line_from_proto, lines_from_proto
+from services.api.convert.metric import metric_from_proto
+from services.domain.errors import InvalidInput
+from services.domain.event import CheckpointSaved, Event, clean_line
+from services.domain.stage import Progress
+from services.request_limits import faults
+from services.usecases.stages.publish import Batch
+from tailrace.formats.limits import MAX_ID
+from tailrace.formats.schema import Violation
+from tailrace.v1 import run_pb2, stage_pb2
+
+
+def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
+    """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
+    events = [
+        line_from_proto(event.log, i) if event.HasField("log") else _event(event, f"events[{i}]")
+        for i, event in enumerate(request.events)
+    ]
+    return Batch(request.lease_token, request.first_sequence, events)
+
+
+def log_batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch | None:
+    """A batch of nothing but sound log lines; ``None`` for any other."""
+    lines = lines_from_proto(request.events)
+    return None if lines is None else Batch(request.lease_token, request.first_sequence, lines)
+
+
+def _event(event: stage_pb2.StageEvent, field: str) -> Event:
+    match event.WhichOneof("event"):
+        case "metric":
+            return metric_from_proto(event.metric, f"{field}.metric")
+        case "progress":
+            return _progress(event.progress, f"{field}.progress")
+        case "checkpoint":
+            saved = event.checkpoint
+            violations = faults(saved, f"{field}.checkpoint")
+            if saved.step < 0:
+                violations.append(Violation(f"{field}.checkpoint.step", "must not be negative"))
+            if violations:
+                raise InvalidInput(violations)
+            return CheckpointSaved(saved.step, files_from_proto(saved.files))
+        case "prediction":
+            return evaluated_from_proto(event.prediction, f"{field}.prediction")
+        case "verdict":
+            return evaluated_from_proto(event.verdict, f"{field}.verdict")
+        case _:
+            raise InvalidInput.field(field, "holds no event that this server knows")
+
+
+def _progress(progress: run_pb2.Progress, field: str) -> Progress:
+    if not 0 <= progress.done <= progress.total:
+        raise InvalidInput.field(field, f"{progress.done} of {progress.total} is no progress")
+    return Progress(progress.done, progress.total, clean_line(progress.unit, MAX_ID))
