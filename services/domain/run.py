@@ -7,12 +7,14 @@ import re
 import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from services.domain.errors import InvalidInput
 from tailrace.formats.resource_id import RESOURCE_ID, RUN_NAME, RUN_UID
+from tailrace.formats.schema import from_mapping, to_mapping
+from tailrace.formats.spec.run_spec import RunSpec
 
 
 class RunState(enum.StrEnum):
@@ -48,6 +50,30 @@ RUN_TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLE
 """States in which nothing happens any more unless the run is retried."""
 
 
+@dataclass
+class StoredSpec:
+    """A resolved spec as it is stored, parsed when it is first read.
+
+    It may exceed the bounds of this release: nothing is checked again.
+    """
+
+    mapping: dict[str, Any]
+    """Plain data, without the keys that are not set."""
+    _spec: RunSpec | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> StoredSpec:
+        """Return a spec with the plain data to store."""
+        return cls(to_mapping(spec), spec)
+
+    @property
+    def spec(self) -> RunSpec:
+        """The typed spec."""
+        if self._spec is None:
+            self._spec = from_mapping(RunSpec, self.mapping)
+        return self._spec
+
+
 @dataclass(frozen=True)
 class Run:
     """One request, as stored."""
@@ -60,8 +86,8 @@ class Run:
     """Id that its owner knows it by."""
     spec: dict[str, Any]
     """The spec as it was sent, plain data."""
-    resolved_spec: dict[str, Any]
-    """The spec with defaults filled in and the dataset's version fixed."""
+    stored_spec: StoredSpec
+    """The spec with defaults filled in and versions fixed."""
     state: RunState
     """Where it is."""
     revision: int
@@ -83,10 +109,15 @@ class Run:
         return run_name(self.run_id)
 
     @property
+    def resolved_spec(self) -> RunSpec:
+        """The spec with defaults filled in and versions fixed."""
+        return self.stored_spec.spec
+
+    @property
     def template_date(self) -> str:
         """The day that chat templates with a clock read, in every stage and attempt."""
-        recorded = self.resolved_spec.get("template_date")
-        return str(recorded or self.create_time.astimezone(UTC).date().isoformat())
+        day = self.resolved_spec.template_date
+        return day or self.create_time.astimezone(UTC).date().isoformat()
 
 
 @dataclass(frozen=True)

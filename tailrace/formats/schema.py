@@ -2,7 +2,8 @@
 
 A dataclass whose fields are made with :func:`key` is a schema. :func:`parse` checks types, ranges,
 choices and unknown names and collects *every* violation before it raises, so that a user mends a
-file in one go. :func:`to_mapping` is its inverse.
+file in one go. :func:`to_mapping` is its inverse, and :func:`from_mapping` reads that again,
+unchecked.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "Violation",
     "capped",
     "exactly_one",
+    "from_mapping",
     "key",
     "parse",
     "to_mapping",
@@ -147,6 +149,38 @@ def to_mapping(value: Any) -> Any:
     if isinstance(value, dict):
         return dict(value)
     return value
+
+
+def from_mapping(schema: type[T], stored: Mapping[str, Any]) -> T:
+    """Return the instance that :func:`to_mapping` turned into plain data, without any check.
+
+    Stored data may exceed the bounds of this release and have keys of another one; unknown keys are
+    skipped.
+    """
+    value: T = _builder(typing.cast(Hashable, schema))(stored)
+    return value
+
+
+@functools.cache
+def _builder(hint: Any) -> Callable[[Any], Any]:
+    """Return the function that turns stored plain data into a value of a type.
+
+    Cached, because looking at types is slow.
+    """
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+    if typing.get_origin(hint) is list:
+        build_entry = _builder(typing.get_args(hint)[0])
+        return lambda stored: [build_entry(entry) for entry in stored]
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = typing.get_type_hints(hint)
+        builders = {field.name: _builder(hints[field.name]) for field in dataclasses.fields(hint)}
+        return lambda stored: hint(
+            **{name: builders[name](stored[name]) for name in stored if name in builders}
+        )
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return hint
+    return lambda stored: stored
 
 
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:

@@ -25,7 +25,7 @@ def _run(view: RunView) -> run_pb2.Run:
         name=run.name,
         uid=run.uid,
         spec=from_stored(run_spec_pb2.RunSpec, run.spec),
-        resolved_spec=from_stored(run_spec_pb2.RunSpec, run.resolved_spec),
+        resolved_spec=from_stored(run_spec_pb2.RunSpec, run.stored_spec.mapping),
         state=enum_to_proto(run_pb2.RunState, run.state),
         stages=[_stage(stage) for stage in view.stages],
         revision=run.revision,

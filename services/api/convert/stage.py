@@ -115,7 +115,7 @@ def _order(order: Order, lease_seconds: float) -> stage_pb2.StageOrder:
         kind=enum_to_proto(run_pb2.StageKind, order.stage.kind),
         spec=from_mapping(
             run_spec_pb2.RunSpec,
-            {**order.run.resolved_spec, "template_date": order.run.template_date},
+            {**order.run.stored_spec.mapping, "template_date": order.run.template_date},
         ),
         inputs=map(artifact_to_proto, order.inputs.artifacts),
         named_inputs=map(_named, order.inputs.named),

@@ -17,6 +17,7 @@ from services.domain.run import (
     RUN_TRANSITIONS,
     Run,
     RunState,
+    StoredSpec,
     is_run_uid,
     run_name,
 )
@@ -85,7 +86,7 @@ _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindpara
 
 async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]]]) -> set[str]:
     """Store new runs with their labels; the uids of those whose ids were free."""
-    rows = [{field: getattr(run, field) for field in run.__dataclass_fields__} for run, _ in new]
+    rows = [_row(run) for run, _ in new]
     free = await insert_all_new(conn, runs, rows, ("project", "run_id"), runs.c.uid)
     stored = [(run, labels) for run, labels in new if run.uid in free]
     labelled = [
@@ -129,8 +130,13 @@ async def rows_named(
 
 def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
     """The run of a row of :data:`COLUMNS`, by name."""
-    decoded = {name: row[name] and json.loads(row[name]) for name in _JSON}
-    return Run(**{**row, **decoded})
+    values = {**row, **{name: row[name] and json.loads(row[name]) for name in _JSON}}
+    return Run(stored_spec=StoredSpec(values.pop("resolved_spec")), **values)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    values = {field: getattr(run, field) for field in run.__dataclass_fields__}
+    return values | {"resolved_spec": values.pop("stored_spec").mapping}
 
 
 def missing(run_id: str) -> NotFound:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import AlreadyExists, DomainError, Unavailable
-from services.domain.run import Run, RunState, new_run_id, new_run_uid
+from services.domain.run import Run, RunState, StoredSpec, new_run_id, new_run_uid
 from services.domain.stage import Stage, StageState
 from services.runtime.relay_queue import HOLD
 from services.runtime.wakeups import OUTBOX
@@ -26,7 +26,6 @@ from services.usecases.runs.template_clock import with_template_date
 from services.usecases.runs.view import RunView, view, view_of_new
 from services.usecases.stages.advance import advance
 from services.usecases.stages.cache import find_result, stage_key
-from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageExecution, StageKind
 
 METHOD = "CreateRun"
@@ -190,7 +189,7 @@ async def plan_run(
         project=project,
         run_id=new_run.run_id or new_run_id(),
         spec=dict(new_run.original_spec),
-        resolved_spec=to_mapping(spec),
+        stored_spec=StoredSpec.of(spec),
         state=RunState.QUEUED,
         revision=1,
         create_time=now,

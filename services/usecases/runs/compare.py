@@ -64,7 +64,7 @@ async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> 
     first = others.pop(views[0].run.name)
     verdicts = await asyncio.to_thread(verdict_comparisons, first, others)
     specs = [
-        {name: block for name, block in each.run.resolved_spec.items() if name not in _BESIDE}
+        {name: block for name, block in each.run.stored_spec.mapping.items() if name not in _BESIDE}
         for each in views
     ]
     curves = [curve for run in compared for curve in await _curves(context, caller, run.run_id)]

@@ -24,17 +24,13 @@ from services.storage.rows import evaluations, runs, stages
 from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.origin import content_uid
 from tailrace.formats.results import ComparisonKind
-from tailrace.formats.schema import parse
 from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 from tailrace.formats.spec.run_spec import StageKind
 
 
 async def check_gates(conn: AsyncConnection, locked_run: LockedRun) -> list[dict[str, Any]]:
     """What becomes of each gate of a run whose stages have results; plain data as in the API."""
-    gates = [
-        parse(GateSpec, each, "gate") for each in locked_run.run.resolved_spec.get("gates", [])
-    ]
-    return [await _check(conn, locked_run, gate) for gate in gates]
+    return [await _check(conn, locked_run, gate) for gate in locked_run.run.resolved_spec.gates]
 
 
 async def scores_of(conn: AsyncConnection, run: Run) -> dict[Judged, ItemScores]:

@@ -201,8 +201,8 @@ async def after_failure(
         return await end_cancelled(conn, locked_run, f"cancelled; {error.reason}"), False
     failures = stage.failures + 1
     if error.retryable and failures < stage.max_attempts:
-        policy = locked_run.run.resolved_spec["retry"]
-        delay = backoff(failures, policy["initial_backoff"], policy["max_backoff"])
+        policy = locked_run.run.resolved_spec.retry
+        delay = backoff(failures, policy.initial_backoff, policy.max_backoff)
         locked_run = await queue_stage(
             conn,
             locked_run,

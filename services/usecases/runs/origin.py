@@ -14,8 +14,8 @@ from tailrace.formats.spec.run_spec import StageKind
 async def content_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:
     """Uid of the run under which the rows of a run's INFER or JUDGE stage are stored."""
     of_run = await stages.of_run(conn, run.uid)
-    if kind is StageKind.INFER and run.resolved_spec.get("predictions"):
-        source, stage = await predicted(conn, run.project, run.resolved_spec["predictions"])
+    if kind is StageKind.INFER and run.resolved_spec.predictions:
+        source, stage = await predicted(conn, run.project, run.resolved_spec.predictions)
         return stage.cached_run_uid or source.uid
     found = next((stage for stage in of_run if stage.kind is kind), None)
     return run.uid if found is None else found.cached_run_uid or run.uid
@@ -30,7 +30,7 @@ async def predicted(
     ``NotFound`` (RUN_NOT_FOUND) and ``FailedPrecondition`` (NO_PREDICTIONS).
     """
     run = await runs.get(conn, project, parse_run_name(name, field))
-    source = run.resolved_spec.get("predictions")
+    source = run.resolved_spec.predictions
     if source:
         # What a resolved spec names has predictions of its own.
         run = await runs.get(conn, project, parse_run_name(source, field))

@@ -81,8 +81,9 @@ async def _with_origin(
         comes = "comes from the run of predictions: leave it out"
         raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
     run, _ = await predicted(conn, project, predictions)
-    origin = {name: run.resolved_spec.get(name) for name in _OF_PREDICTIONS}
-    imported = filter(is_imported, run.resolved_spec["infer"]["eval_sets"])
+    origin = {name: run.stored_spec.mapping.get(name) for name in _OF_PREDICTIONS}
+    infer = run.resolved_spec.infer
+    imported = filter(is_imported, infer.eval_sets if infer else [])
     spec = _gated(spec, {name.partition("@")[0]: name for name in imported})
     try:
         return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})

@@ -71,7 +71,7 @@ async def _queue_again(conn: AsyncConnection, locked_run: LockedRun) -> LockedRu
             locked_run = await move_stage(
                 conn, locked_run, later, StageState.PENDING, _REASON, end_time=None
             )
-    more = locked_run.run.resolved_spec["retry"]["max_attempts"]
+    more = locked_run.run.resolved_spec.retry.max_attempts
     return await queue_stage(
         conn,
         locked_run,

@@ -31,7 +31,7 @@ async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) 
 
     Also empty where a judge's version is not known: no live worker has it, or workers differ.
     """
-    if not locked_run.run.resolved_spec.get("cache", True):
+    if not locked_run.run.resolved_spec.cache:
         return ""
     judging = stage.kind is StageKind.JUDGE
     return await _key(conn, locked_run, stage, await once(conn, _judge_versions) if judging else {})
@@ -109,7 +109,8 @@ async def kept_key(
     if stage.kind is not StageKind.JUDGE or not stage.cache_key:
         return stage.cache_key
     scores = result.get("judge", {}).get("scores", [])
-    asking = {"llm_rubric", "pairwise"}
+    judges = locked_run.run.resolved_spec.judges
+    asking = {judge.name for judge in judges if judge.backend() is not None}
     if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
         return ""
     stated = {score.get("judge", ""): score.get("version", "") for score in scores}
@@ -124,15 +125,15 @@ async def _key(
     conn: AsyncConnection, locked_run: LockedRun, stage: Stage, versions: Mapping[str, str]
 ) -> str:
     """The key of a stage with judges of these versions; empty where one that it needs has none."""
-    spec = locked_run.run.resolved_spec
+    run = locked_run.run
     judges: dict[str, str] = {}
     if stage.kind is StageKind.JUDGE:
-        names = [judge["name"] for judge in spec["judges"]]
+        names = [judge.name for judge in run.resolved_spec.judges]
         judges = {name: versions[name] for name in names if name in versions}
         if len(judges) < len(names):
             return ""
-    inputs = await stage_inputs(conn, locked_run.run, locked_run.stages, stage)
-    return cache_key(stage.kind, spec, inputs.digests(), judges)
+    inputs = await stage_inputs(conn, run, locked_run.stages, stage)
+    return cache_key(stage.kind, run.stored_spec.mapping, inputs.digests(), judges)
 
 
 async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +16,7 @@ from services.storage.rows import stages as stage_store
 from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.origin import predicted
 from tailrace.formats.spec.infer_spec import is_imported
+from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 
@@ -73,10 +73,9 @@ async def stage_inputs(
     model of the hub or a preset is no artifact: the stage process gets it by name.
     """
     found = Inputs()
-    if "dataset" in run.resolved_spec:
-        found.artifacts.append(
-            await datasets.VERSIONS.artifact(conn, run.project, run.resolved_spec["dataset"])
-        )
+    spec = run.resolved_spec
+    if spec.dataset is not None:
+        found.artifacts.append(await datasets.VERSIONS.artifact(conn, run.project, spec.dataset))
     if stage.kind is not StageKind.TRAIN:
         await _add_eval_sets(conn, run, found)
     by_kind = {other.kind: other for other in stages}
@@ -84,11 +83,11 @@ async def stage_inputs(
         await _add_judged(conn, run, by_kind, found)
         return found
     trained = by_kind.get(StageKind.TRAIN)
-    imported = await _imported(conn, run, run.resolved_spec["model"].get("source"))
+    imported = await _imported(conn, run, spec.model.source if spec.model else None)
     if stage.kind is StageKind.INFER and trained is not None:
         found.artifacts += await _made(conn, run, trained, ArtifactKind.MODEL)
         found.artifacts += await _made(conn, run, trained, ArtifactKind.SPLIT)
-        if run.resolved_spec["infer"].get("include_base"):
+        if spec.infer is not None and spec.infer.include_base:
             found.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
         return found
     found.artifacts += imported
@@ -96,7 +95,8 @@ async def stage_inputs(
 
 
 async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
-    for name in filter(is_imported, run.resolved_spec["infer"]["eval_sets"]):
+    infer = run.resolved_spec.infer
+    for name in filter(is_imported, infer.eval_sets if infer else []):
         artifact = await eval_sets.VERSIONS.artifact(conn, run.project, name)
         found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
 
@@ -105,27 +105,25 @@ async def _add_judged(
     conn: AsyncConnection, run: Run, by_kind: dict[StageKind, Stage], found: Inputs
 ) -> None:
     made_by = run
-    if run.resolved_spec.get("predictions"):
-        made_by, _ = await predicted(conn, run.project, run.resolved_spec["predictions"])
+    if run.resolved_spec.predictions:
+        made_by, _ = await predicted(conn, run.project, run.resolved_spec.predictions)
         of_run = await stage_store.of_run(conn, made_by.uid)
         by_kind = {other.kind: other for other in of_run}
     inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
     found.artifacts += await _made(conn, made_by, inferred, ArtifactKind.PREDICTIONS)
     found.artifacts += await _made(conn, made_by, trained, ArtifactKind.SPLIT)
-    for judge in run.resolved_spec["judges"]:
-        options = judge.get("llm_rubric") or judge.get("pairwise") or {}
-        await _add_options(conn, run, judge["name"], options, found)
+    for judge in run.resolved_spec.judges:
+        await _add_options(conn, run, judge, found)
 
 
-async def _add_options(
-    conn: AsyncConnection, run: Run, judge: str, options: dict[str, Any], found: Inputs
-) -> None:
-    for model in await _imported(conn, run, options.get("backend", {}).get("model")):
-        found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge, model))
-    if options.get("baseline"):
-        other, stage = await predicted(conn, run.project, options["baseline"])
+async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, found: Inputs) -> None:
+    backend, baseline = judge.backend(), judge.baseline()
+    for model in await _imported(conn, run, backend.model if backend else None):
+        found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge.name, model))
+    if baseline is not None:
+        other, stage = await predicted(conn, run.project, baseline)
         for artifact in await _made(conn, other, stage, ArtifactKind.PREDICTIONS):
-            found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge, artifact))
+            found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge.name, artifact))
 
 
 async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:

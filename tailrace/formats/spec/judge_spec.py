@@ -226,14 +226,22 @@ class JudgeSpec:
         return found + blank_violations(path, markers=self.markers)
 
     def backend(self) -> JudgeBackend | None:
-        """The model that judges; ``None`` where none does."""
-        options = self.llm_rubric or self.pairwise
-        return None if options is None else options.backend
+        """Return the model that the judge asks, or ``None`` for a judge that asks none."""
+        backend: JudgeBackend | None = getattr(self._options(), "backend", None)
+        return backend
 
     def endpoint(self) -> JudgeEndpoint | None:
         """The server that is asked; ``None`` where none is."""
         backend = self.backend()
         return None if backend is None else backend.endpoint
+
+    def baseline(self) -> str | None:
+        """Return the run whose predictions the judge compares with, or ``None``."""
+        baseline: str | None = getattr(self._options(), "baseline", None)
+        return baseline
+
+    def _options(self) -> object | None:
+        return next((getattr(self, name) for name in self._option_blocks()), None)
 
     def _option_blocks(self) -> set[str]:
         plain = {"name", "max_error_rate", "markers", "parameters"}

@@ -7,6 +7,7 @@ from services.domain.run import (
     RUN_TERMINAL,
     RUN_TRANSITIONS,
     RunState,
+    StoredSpec,
     check_run_id,
     new_run_id,
     new_run_uid,
@@ -14,6 +15,8 @@ from services.domain.run import (
 )
 from services.domain.stage import STAGE_DONE, STAGE_TRANSITIONS, StageState
 from tailrace.formats.dispatch import TaskId
+from tailrace.formats.schema import SpecError, parse
+from tailrace.formats.spec.run_spec import GateMetric, RunSpec
 
 
 def reachable(start: object, moves: object) -> set[object]:
@@ -56,3 +59,25 @@ def test_names_are_parsed_and_refused() -> None:
         check_run_id("9", "run_id")
     with pytest.raises(InvalidInput, match="form of a uid"):
         check_run_id("a" * 32, "run_id")
+
+
+def test_a_stored_spec_is_read_without_its_bounds() -> None:
+    stored = StoredSpec(
+        {
+            "train": {"seed": 7, "of_another_release": {"rank": 1}},
+            "judges": [{"name": "contains", "contains": {"values": ["x"] * 500}}],
+            "gates": [{"name": "g", "metric": "lift", "minimum": 0.5}],
+            "retry": {"max_attempts": 10_000},
+        }
+    )
+    with pytest.raises(SpecError):
+        parse(RunSpec, stored.mapping)
+    spec = stored.spec
+    assert spec.train is not None
+    assert spec.train.seed == 7
+    assert spec.judges[0].contains is not None
+    assert len(spec.judges[0].contains.values) == 500
+    assert spec.gates[0].metric is GateMetric.LIFT
+    assert spec.retry.max_attempts == 10_000
+    assert spec.cache
+    assert stored.spec is spec

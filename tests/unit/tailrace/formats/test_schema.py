@@ -13,6 +13,7 @@ from tailrace.formats.schema import (
     SpecError,
     Violation,
     capped,
+    from_mapping,
     key,
     parse,
     to_mapping,
@@ -61,6 +62,7 @@ def test_defaults_are_filled_in_and_the_mapping_round_trips() -> None:
     made = parse(Outer, {"name": "a", "inner": {"size": 3}, "colour": "blue", "wait": "1m30s"})
     assert made == Outer("a", Inner(3, 0.5), Colour.BLUE, 90.0)
     assert parse(Outer, to_mapping(made)) == made
+    assert from_mapping(Outer, to_mapping(made)) == made
 
 
 def test_every_wrong_field_is_named_at_once() -> None:

@@ -118,8 +118,8 @@ async def test_a_run_id_is_given_away_once(driver: Driver) -> None:
 async def test_validate_only_stores_nothing(driver: Driver) -> None:
     command = CreateRun("would-be", spec(), "request-3", validate_only=True)
     view = await driver.submit(command)
-    assert view.run.resolved_spec["dataset"] == "golden-v2@1"
-    assert view.run.resolved_spec["train"]["seed"] == 42
+    assert view.run.resolved_spec.dataset == "golden-v2@1"
+    assert view.run.stored_spec.mapping["train"]["seed"] == 42
     with pytest.raises(NotFound):
         await get_run(driver.context, CALLER, "would-be")
     await driver.submit(CreateRun("other", spec(), "request-3"))

@@ -39,8 +39,8 @@ async def test_the_version_is_fixed_when_the_run_is_created(driver: Driver) -> N
     first = await store(driver)
     view = await driver.create(**asked("dataset:train", "mine", gate="mine"))
     assert view.run.spec["infer"]["eval_sets"] == ["dataset:train", "mine"]
-    assert view.run.resolved_spec["infer"]["eval_sets"] == ["dataset:train", "mine@1"]
-    assert view.run.resolved_spec["gates"][0]["eval_set"] == "mine@1"
+    assert view.run.stored_spec.mapping["infer"]["eval_sets"] == ["dataset:train", "mine@1"]
+    assert view.run.resolved_spec.gates[0].eval_set == "mine@1"
     await store(driver, "5")
     for kind in ("train", "infer", "judge"):
         order = await driver.start()
@@ -53,7 +53,7 @@ async def test_two_versions_are_two_eval_sets(driver: Driver) -> None:
     await store(driver)
     await store(driver, "5")
     view = await driver.create("a", **asked("mine@1", "mine"))
-    assert view.run.resolved_spec["infer"]["eval_sets"] == ["mine@1", "mine@2"]
+    assert view.run.stored_spec.mapping["infer"]["eval_sets"] == ["mine@1", "mine@2"]
     with pytest.raises(InvalidInput, match="mine@2 is named twice") as error:
         await driver.create("b", **asked("mine@2", "mine"))
     assert error.value.violations[0].field == "spec.infer.eval_sets[1]"
@@ -87,6 +87,6 @@ async def test_judging_again_takes_the_version_that_was_asked(driver: Driver) ->
     alone = dict.fromkeys(("dataset", "model", "train", "infer"))
     gates = [GATE | {"eval_set": "mine"}]
     view = await driver.create("j", **alone, predictions="runs/a", gates=gates, cache=False)
-    assert view.run.resolved_spec["infer"]["eval_sets"] == ["mine@1"]
-    assert view.run.resolved_spec["gates"][0]["eval_set"] == "mine@1"
+    assert view.run.stored_spec.mapping["infer"]["eval_sets"] == ["mine@1"]
+    assert view.run.resolved_spec.gates[0].eval_set == "mine@1"
     assert files(await driver.start("j")) == {"mine@1": first.artifact_digest}

@@ -30,7 +30,7 @@ async def due(driver: Driver) -> dict[str, int]:
 async def test_a_run_succeeds_stage_by_stage(driver: Driver) -> None:
     created = await driver.create()
     assert states(created) == ("QUEUED", "QUEUED", "PENDING", "PENDING")
-    assert created.run.resolved_spec["dataset"] == "golden-v2@1"
+    assert created.run.resolved_spec.dataset == "golden-v2@1"
     train = await driver.start()
     assert [a.kind for a in train.inputs.artifacts] == [ArtifactKind.DATASET]
     assert await driver.complete(train)

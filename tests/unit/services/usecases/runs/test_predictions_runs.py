@@ -26,8 +26,9 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     assert [v.stage.stage_id for v in view.stages] == ["judge"]
     assert view.run.spec.get("train") is None
     # How the predictions were made is what a stage process judges by.
+    judged = (await driver.get("a")).run.resolved_spec
     for block in ("dataset", "model", "train", "infer"):
-        assert view.run.resolved_spec[block] == (await driver.get("a")).run.resolved_spec[block]
+        assert getattr(view.run.resolved_spec, block) == getattr(judged, block)
     order = await driver.start("j")
     assert order.successor is None
     source = (await driver.get("a")).run.uid
@@ -56,8 +57,8 @@ async def test_specs_may_name_a_run_by_its_uid(driver: Driver) -> None:
         judges=[{"name": "contains"}],
         gates=[{**gate, "baseline": f"runs/{uid}", "max_drop": 0.1}],
     )
-    assert view.run.resolved_spec["predictions"] == "runs/a"
-    assert view.run.resolved_spec["gates"][0]["baseline"] == "runs/a"
+    assert view.run.resolved_spec.predictions == "runs/a"
+    assert view.run.resolved_spec.gates[0].baseline == "runs/a"
 
 
 async def test_judging_as_the_run_did_is_known(driver: Driver) -> None:
@@ -73,7 +74,7 @@ async def test_a_run_that_only_judged_leads_to_the_one_that_predicted(driver: Dr
     await judge(driver, "j", cache=False)
     view = await judge(driver, "k", "runs/j", cache=False)
     assert view.run.spec["predictions"] == "runs/j"
-    assert view.run.resolved_spec["predictions"] == "runs/a"
+    assert view.run.resolved_spec.predictions == "runs/a"
 
 
 async def test_predictions_that_were_reused_are_judged(driver: Driver) -> None:

@@ -53,7 +53,7 @@ async def test_the_day_is_recorded_where_a_template_asks_for_it(
     await import_model(driver, CLOCK)
     first = await on_day(monkeypatch, 1)
     view = await create(driver, "a")
-    assert view.run.resolved_spec["template_date"] == first
+    assert view.run.resolved_spec.template_date == first
     await on_day(monkeypatch, 2)
     # A later attempt is told the same day.
     order = await driver.start("a")
@@ -80,7 +80,7 @@ async def test_a_template_without_a_clock_is_reused_on_another_day(
     await import_model(driver, NO_CLOCK)
     await on_day(monkeypatch, 1)
     view = await create(driver, "a", template_date="2020-02-02")
-    assert "template_date" not in view.run.resolved_spec
+    assert view.run.resolved_spec.template_date is None
     await train(driver, "a", None)
     await on_day(monkeypatch, 2)
     assert (await create(driver, "b")).run.state == "SUCCEEDED"
@@ -92,7 +92,7 @@ async def test_a_model_of_the_hub_is_told_the_day_and_says_whether_it_mattered(
     first = await on_day(monkeypatch, 1)
     for run_id, source, told in (("a", "org/plain", None), ("b", "org/clock", first)):
         view = await create(driver, run_id, model={"source": source})
-        assert "template_date" not in view.run.resolved_spec
+        assert view.run.resolved_spec.template_date is None
         assert await train(driver, run_id, told) == first
     await on_day(monkeypatch, 2)
     assert (await create(driver, "c", model={"source": "org/plain"})).run.state == "SUCCEEDED"
@@ -106,7 +106,7 @@ async def test_a_model_that_judges_has_the_clock_of_its_run(
     first = await on_day(monkeypatch, 1)
     judged = {"infer": {"eval_sets": ["dataset:train"]}, "judges": [RUBRIC]}
     view = await create(driver, "a", model={"preset": "gpt2-nano"}, **judged)
-    assert view.run.resolved_spec["template_date"] == first
+    assert view.run.resolved_spec.template_date == first
 
 
 @pytest.mark.parametrize("day", ["2026-02-30", "1.2.2026", "2026-2-3", "today"])
