@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from tailrace.proxy import proxy_of
+
+Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
+"""Channel of either flavour; generated stubs take both."""
 
 SERVER_VARIABLE = "TAILRACE_SERVER"
 """Environment variable with the control plane's address."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import tenacity
@@ -25,6 +25,8 @@ from tailrace.errors import TailraceError, from_rpc, is_unavailable
 _log = logging.getLogger("tailrace")
 # Without a handler of the application, logging would write warnings to stderr.
 _log.addHandler(logging.NullHandler())
+
+T = TypeVar("T")
 
 STANDING_SECONDS = 10.0
 """A stream that lived longer than this had reached the server."""
@@ -48,22 +50,68 @@ class RetryPolicy:
     on_absence: Callable[[TailraceError], None] | None = field(default=None, compare=False)
     """Called before each wait of a stream, with the error: to tell whoever follows it."""
 
-    def unary(self, timeout: float) -> Attempts:
-        """The attempts of one unary call, ended by its overall deadline."""
-        return self._context(self.attempts, timeout, _tell)
+    def call(self, seconds: float, attempt: Callable[[float], T]) -> T:
+        """Return the outcome of a call that takes at most ``seconds`` with all its attempts.
 
-    def stream(self) -> Attempts:
-        """The attempts to reconnect a stream."""
-        attempts = None if self.attempts > 1 else 1
-        return self._context(attempts, self.reconnect_timeout, self._tell_follower)
-
-    def was_connected(self, opened: float) -> bool:
-        """Whether a stream that was opened then (``time.monotonic()``) broke after standing.
-
-        A follower may wait for its first message for hours; losing that connection begins a new
-        count instead of ending the old one.
+        ``attempt`` gets the seconds that are left.
         """
-        return self.attempts > 1 and time.monotonic() - opened > STANDING_SECONDS
+        deadline = time.monotonic() + seconds
+        for trial in self.unary(seconds):
+            with trial:
+                return attempt(deadline - time.monotonic())
+        raise AssertionError("a retry loop ends by returning or raising")
+
+    async def call_aio(self, seconds: float, attempt: Callable[[float], Awaitable[T]]) -> T:
+        """Do the same as :meth:`call` with asyncio."""
+        deadline = time.monotonic() + seconds
+        async for trial in self.unary(seconds):
+            with trial:
+                return await attempt(deadline - time.monotonic())
+        raise AssertionError("a retry loop ends by returning or raising")
+
+    def connect(self, attempt: Callable[[], T], seconds: float | None = None) -> T:
+        """Return the outcome of ``attempt``, which opens a stream, and repeat it while it fails.
+
+        A follower may wait for its first message for hours; the loss of such a connection starts a
+        new count instead of ending the old one. ``seconds`` shortens ``reconnect_timeout``.
+        """
+        while True:
+            for trial in self.stream(seconds):
+                with trial:
+                    opened = time.monotonic()
+                    try:
+                        return attempt()
+                    except grpc.RpcError as error:
+                        if not self._was_connected(error, opened):
+                            raise
+
+    async def connect_aio(
+        self, attempt: Callable[[], Awaitable[T]], seconds: float | None = None
+    ) -> T:
+        """Do the same as :meth:`connect` with asyncio."""
+        while True:
+            async for trial in self.stream(seconds):
+                with trial:
+                    opened = time.monotonic()
+                    try:
+                        return await attempt()
+                    except grpc.RpcError as error:
+                        if not self._was_connected(error, opened):
+                            raise
+
+    def unary(self, seconds: float) -> Attempts:
+        """Return the attempts of one unary call, ended by its overall deadline."""
+        return self._context(self.attempts, seconds, _tell)
+
+    def stream(self, seconds: float | None = None) -> Attempts:
+        """Return the attempts to reconnect a stream; ``seconds`` shortens ``reconnect_timeout``."""
+        attempts = None if self.attempts > 1 else 1
+        limits = [self.reconnect_timeout, *([] if seconds is None else [seconds])]
+        return self._context(attempts, min(limits), self._tell_follower)
+
+    def _was_connected(self, error: grpc.RpcError, opened: float) -> bool:
+        stood = time.monotonic() - opened > STANDING_SECONDS
+        return self.attempts > 1 and stood and is_unavailable(error)
 
     def _tell_follower(self, state: tenacity.RetryCallState) -> None:
         _tell(state)

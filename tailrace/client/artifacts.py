@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tailrace.client.call import Paged, Unary, resource
+from pathlib import Path
+
+from tailrace.client.call import Paged, Transfer, Unary, resource
+from tailrace.errors import NotFound
 from tailrace.protomap import enum_number
+from tailrace.transfer.steps import Ask, Job
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 _Stub = artifact_pb2_grpc.ArtifactServiceStub
@@ -31,3 +35,39 @@ def list_artifacts(
     return Paged(
         lambda channel: _Stub(channel).ListArtifacts, request, lambda page: page.artifacts, limit
     )
+
+
+def download_newest(run: str, kind: str, folder: str | Path) -> Transfer[artifact_pb2.Artifact]:
+    """Download a run's newest artifact of a kind into a folder, and return the artifact.
+
+    The folder is created if missing. Files with the right content stay, others of the same name
+    are replaced; every file is checked by its sha256, and a download that broke off continues.
+
+    Args:
+        run: Name of the run.
+        kind: ``model``, ``checkpoint``, ``metrics``, ``predictions``, ``verdicts`` or ``split``.
+        folder: Folder for the artifact's files.
+
+    Raises:
+        NotFound: There is no such run, or it has no artifact of that kind yet.
+        DataLoss: The content does not match its sha256.
+        OSError: A file cannot be written.
+        ValueError: The kind is unknown, or a path leads out of the folder through a link.
+    """
+    call = list_artifacts(run, kind=kind)
+    return Transfer(lambda: _download_newest(call, kind, Path(folder)))
+
+
+def _download_newest(
+    call: Paged[artifact_pb2.ListArtifactsResponse, artifact_pb2.Artifact], kind: str, folder: Path
+) -> Job[artifact_pb2.Artifact]:
+    from tailrace.transfer.downloads import download_artifact
+
+    newest: artifact_pb2.Artifact | None = None
+    while (page := call.next_page()) is not None:
+        for artifact in call.accept((yield Ask(page.method, page.request))):
+            newest = artifact
+    if newest is None:
+        raise NotFound(f"{call.request.parent} has no {kind} yet")
+    yield from download_artifact(newest, folder)
+    return newest

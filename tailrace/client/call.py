@@ -1,68 +1,93 @@
-"""What a client shall do, apart from how: the four kinds of call.
+"""Calls of a client, apart from their execution.
 
 A call knows its stub method and builds its requests; :mod:`tailrace.client.blocking` and
-:mod:`tailrace.client.aio` carry it out. Cursors, pages and restarts are decided here, once.
+:mod:`tailrace.client.aio` execute it. Cursors, pages and restarts are decided here, once.
 """
 
 from __future__ import annotations
 
-import inspect
 import io
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, ParamSpec, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import grpc
 import grpc.aio
 
-P = ParamSpec("P")
-T = TypeVar("T")
+from tailrace.channel import Channel
+from tailrace.transfer.steps import Job
+
+Message = TypeVar("Message")
 Response = TypeVar("Response")
 Item = TypeVar("Item")
+Response_co = TypeVar("Response_co", covariant=True)
+Item_co = TypeVar("Item_co", covariant=True)
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that a unary call may take with all its retries."""
 
-TRANSFER_TIMEOUT = 3600.0
+UPLOAD_TIMEOUT = 3600.0
 """Seconds that an upload may take with all its retries."""
 
-CHUNK_BYTES = 256 * 1024
+UPLOAD_CHUNK_BYTES = 256 * 1024
 """Bytes of an upload's content in one message."""
 
-Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
+
+class ResponseCall(Generic[Response_co]):
+    """A call that ends in one response: blocking it returns, with asyncio it is awaited."""
+
+
+class ItemsCall(Generic[Item_co]):
+    """A call that yields items as they arrive."""
 
 
 @dataclass(frozen=True)
-class Unary(Generic[Response]):
+class Unary(ResponseCall[Response]):
     """One request, one response."""
 
     method: Callable[[Channel], grpc.UnaryUnaryMultiCallable[Any, Response]]
     request: Any
 
 
+@dataclass(frozen=True)
+class Upload(ResponseCall[Response]):
+    """A client stream; each call of ``requests`` starts it from the beginning."""
+
+    method: Callable[[Channel], grpc.StreamUnaryMultiCallable[Any, Response]]
+    requests: Callable[[], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Transfer(ResponseCall[Response]):
+    """A job that moves files; each call of ``job`` starts it."""
+
+    job: Callable[[], Job[Response]]
+
+
 @dataclass
-class Paged(Generic[Response, Item]):
+class Paged(ItemsCall[Item], Generic[Response, Item]):
     """A list method, page after page (AIP-158)."""
 
     method: Callable[[Channel], grpc.UnaryUnaryMultiCallable[Any, Response]]
     request: Any
     items: Callable[[Response], Sequence[Item]]
     limit: int | None = None
-    """Most items wanted; ``None`` for all."""
+    """Maximum number of items; ``None`` for all."""
 
     _taken: int = field(default=0, init=False)
     _done: bool = field(default=False, init=False)
 
     def next_page(self) -> Unary[Response] | None:
-        """The call that fetches the next page; ``None`` when there is no more to fetch."""
+        """Return the call that fetches the next page; ``None`` after the last one."""
         if self._done or (self.limit is not None and self._taken >= self.limit):
             return None
         return Unary(self.method, self.request)
 
     def accept(self, response: Any) -> Sequence[Item]:
-        """The page's items, cut at the limit."""
+        """Return the page's items, cut at the limit."""
         items = self.items(response)
         if self.limit is not None:
             items = items[: self.limit - self._taken]
@@ -73,77 +98,65 @@ class Paged(Generic[Response, Item]):
 
 
 @dataclass(frozen=True)
-class Stream(Generic[Response, Item]):
+class Stream(ItemsCall[Item], Generic[Response, Item]):
     """A server stream that continues where it broke off.
 
-    ``advance(request, response)`` moves the request behind the response and returns what the caller
-    gets of it, so that the same request can be sent again at any time.
+    ``advance(request, response)`` moves the request past the response and returns the caller's
+    items, so that the same request can be sent again at any time.
     """
 
     method: Callable[[Channel], grpc.UnaryStreamMultiCallable[Any, Response]]
     request: Any
     advance: Callable[[Any, Response], Sequence[Item]]
     resumes: bool = True
-    """False when the server cannot continue: then only connecting is repeated."""
+    """False if the server cannot continue: then only connecting is repeated."""
+    timeout: float | None = None
+    """Seconds that the stream may take with all its reconnections; ``None`` for no limit."""
 
 
 @dataclass(frozen=True)
-class Upload(Generic[Response]):
-    """A client stream; ``requests`` starts it from the beginning each time it is called."""
+class Last(ResponseCall[Item]):
+    """The last item of a stream that has at least one."""
 
-    method: Callable[[Channel], grpc.StreamUnaryMultiCallable[Any, Response]]
-    requests: Callable[[], Iterator[Any]]
-
-
-def opened(source: Path | bytes) -> BinaryIO:
-    """What is uploaded, as an open file. Raises :class:`OSError`."""
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    stream: Stream[Any, Item]
+    overdue: str
+    """Message of the error when the stream's timeout has passed."""
 
 
-class Restartable(Generic[T]):
-    """The requests of an upload, from the beginning for each attempt.
+def time_left(timeout: float | None) -> Callable[[], float | None]:
+    """Return a function that returns the seconds left of ``timeout``; ``None`` without one."""
+    if timeout is None:
+        return lambda: None
+    deadline = time.monotonic() + timeout
+    return lambda: max(0.0, deadline - time.monotonic())
 
-    The first one is drawn by :meth:`restart` itself, so that a file that cannot be opened is the
-    caller's ``OSError``. gRPC hides what a request iterator raises later; ``failure`` keeps it.
+
+def file_upload(
+    message_type: Callable[..., Message], header: object, source: str | Path | bytes
+) -> Callable[[], Iterator[Message]]:
+    """Return a function that starts the requests of an upload: ``header``, then the content.
+
+    ``source`` is the path of a file, or content.
     """
 
-    def __init__(self, requests: Callable[[], Iterator[T]]) -> None:
-        self._requests = requests
-        self.failure: OSError | None = None
-        """What broke the iteration, if anything did."""
+    def requests() -> Iterator[Message]:
+        with _open(source) as file:
+            yield message_type(header=header)
+            while chunk := file.read(UPLOAD_CHUNK_BYTES):
+                yield message_type(data=chunk)
 
-    def restart(self) -> Iterator[T]:
-        """The requests once more. Raises ``OSError``."""
-        requests = self._requests()
-        return self._guarded(next(requests), requests)
-
-    def _guarded(self, first: T, rest: Iterator[T]) -> Iterator[T]:
-        yield first
-        try:
-            yield from rest
-        except OSError as error:
-            self.failure = error
-            raise
+    return requests
 
 
 def resource(collection: str, name: str) -> str:
-    """``runs/demo`` for both ``demo`` and ``runs/demo``."""
+    """Return ``runs/demo`` for both ``demo`` and ``runs/demo``."""
     return name if "/" in name else f"{collection}/{name}"
 
 
 def new_request_id() -> str:
-    """A fresh request id: makes one logical call repeatable (AIP-155)."""
+    """Return a fresh request id: it makes one logical call repeatable (AIP-155)."""
     return str(uuid.uuid4())
 
 
-def as_method(build: Callable[P, object], method: Callable[..., T]) -> Callable[..., T]:
-    """Give a client's method the name, documentation and parameters of its call builder."""
-    method.__name__ = method.__qualname__ = build.__name__
-    method.__doc__ = build.__doc__
-    signature = inspect.signature(build)
-    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[itself, *signature.parameters.values()],
-        return_annotation=inspect.Signature.empty,
-    )
-    return method
+def _open(source: str | Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")

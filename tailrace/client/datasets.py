@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from tailrace.client.call import CHUNK_BYTES, Paged, Stream, Unary, Upload, opened, resource
+from tailrace.client.call import Paged, Stream, Unary, Upload, file_upload, resource
 from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 
 _Stub = dataset_pb2_grpc.DatasetServiceStub
@@ -18,22 +17,18 @@ def seed_dataset(dataset_id: str) -> Unary[dataset_pb2.Dataset]:
 
 
 def import_dataset(
-    dataset_id: str, source: Path | bytes, *, description: str = ""
+    dataset_id: str, source: str | Path | bytes, *, description: str = ""
 ) -> Upload[dataset_pb2.Dataset]:
-    """Import traces from a JSON Lines file or its content, all or nothing.
+    """Import traces from a JSON Lines file, or its content as bytes, all or nothing.
 
     Content equal to the newest version's returns that version. Raises ``InvalidArgument`` (each bad
     line as a violation ``line 17``), ``ResourceExhausted``, ``OSError`` (the file).
     """
     header = dataset_pb2.ImportDatasetHeader(dataset_id=dataset_id, description=description)
-
-    def requests() -> Iterator[dataset_pb2.ImportDatasetRequest]:
-        with opened(source) as file:
-            yield dataset_pb2.ImportDatasetRequest(header=header)
-            while chunk := file.read(CHUNK_BYTES):
-                yield dataset_pb2.ImportDatasetRequest(data=chunk)
-
-    return Upload(lambda channel: _Stub(channel).ImportDataset, requests)
+    return Upload(
+        lambda channel: _Stub(channel).ImportDataset,
+        file_upload(dataset_pb2.ImportDatasetRequest, header, source),
+    )
 
 
 def get_dataset(name: str) -> Unary[dataset_pb2.Dataset]:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from tailrace.client.call import CHUNK_BYTES, Paged, Unary, Upload, opened, resource
+from tailrace.client.call import Paged, Unary, Upload, file_upload, resource
 from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
 
 _Stub = evalset_pb2_grpc.EvalSetServiceStub
 
 
 def import_eval_set(
-    eval_set_id: str, source: Path | bytes, *, description: str = ""
+    eval_set_id: str, source: str | Path | bytes, *, description: str = ""
 ) -> Upload[evalset_pb2.EvalSet]:
-    """Import eval items from a JSON Lines file or its content, all or nothing.
+    """Import eval items from a JSON Lines file, or its content as bytes, all or nothing.
 
     Content equal to the newest version's returns that version. Raises ``InvalidArgument`` (each bad
     line as a violation ``line 17``), ``ResourceExhausted``, ``OSError`` (the file).
     """
     header = evalset_pb2.ImportEvalSetHeader(eval_set_id=eval_set_id, description=description)
-
-    def requests() -> Iterator[evalset_pb2.ImportEvalSetRequest]:
-        with opened(source) as file:
-            yield evalset_pb2.ImportEvalSetRequest(header=header)
-            while chunk := file.read(CHUNK_BYTES):
-                yield evalset_pb2.ImportEvalSetRequest(data=chunk)
-
-    return Upload(lambda channel: _Stub(channel).ImportEvalSet, requests)
+    return Upload(
+        lambda channel: _Stub(channel).ImportEvalSet,
+        file_upload(evalset_pb2.ImportEvalSetRequest, header, source),
+    )
 
 
 def get_eval_set(name: str) -> Unary[evalset_pb2.EvalSet]:

@@ -1,29 +1,70 @@
-"""Calls of ModelService."""
+"""Calls of ModelService, and the import of a model folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from tailrace.client.call import Paged, Unary, resource
+from tailrace.client.call import Paged, Transfer, Unary, resource
+from tailrace.transfer.steps import Ask, Job
 from tailrace.v1 import artifact_pb2, model_pb2, model_pb2_grpc
 
 _Stub = model_pb2_grpc.ModelServiceStub
 
 
 def import_model(
+    folder: str | Path, model_id: str = "", *, description: str = ""
+) -> Transfer[model_pb2.Model]:
+    """Upload a model folder in Hugging Face layout; runs then name it ``models/ID``.
+
+    Hidden files and files that do not belong to a model, such as pickles and code, are left out.
+    Content that the server has is not sent again, and an upload that broke off continues.
+
+    Args:
+        folder: Folder with ``config.json``, safetensors weights and tokenizer files.
+        model_id: Id of the model (default: the folder's name).
+        description: Free text.
+
+    Raises:
+        ValueError: The folder is not a model folder; the message names what it lacks.
+        OSError: A file cannot be read.
+        InvalidArgument: Files that the server refuses, as violations.
+        AlreadyExists: The id belongs to a model with other files.
+    """
+
+    def job() -> Job[model_pb2.Model]:
+        from tailrace.transfer.model_folder import import_folder
+
+        return import_folder(Path(folder), register)
+
+    def register(files: list[artifact_pb2.ArtifactFile]) -> Ask:
+        name = model_id or Path(folder).resolve().name
+        call = register_model(name, files, description=description)
+        return Ask(call.method, call.request)
+
+    return Transfer(job)
+
+
+def register_model(
     model_id: str, files: Iterable[artifact_pb2.ArtifactFile], *, description: str = ""
 ) -> Unary[model_pb2.Model]:
-    """Register a model folder whose files are uploaded (:mod:`tailrace.transfer`).
+    """Register a model whose files were uploaded with :func:`tailrace.transfer.upload_folder`.
 
-    Raises ``InvalidArgument`` (every unfit file), ``FailedPrecondition`` (a blob is missing),
-    ``AlreadyExists`` (the id has other files).
+    Raises:
+        InvalidArgument: Files that the server refuses, as violations.
+        FailedPrecondition: A file was not uploaded.
+        AlreadyExists: The id belongs to a model with other files.
     """
     request = model_pb2.ImportModelRequest(model_id=model_id, description=description, files=files)
     return Unary(lambda channel: _Stub(channel).ImportModel, request)
 
 
 def get_model(name: str) -> Unary[model_pb2.Model]:
-    """A model. Raises ``NotFound``."""
+    """Return a model.
+
+    Raises:
+        NotFound: There is no such model.
+    """
     request = model_pb2.GetModelRequest(name=resource("models", name))
     return Unary(lambda channel: _Stub(channel).GetModel, request)
 
@@ -31,7 +72,7 @@ def get_model(name: str) -> Unary[model_pb2.Model]:
 def list_models(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[model_pb2.ListModelsResponse, model_pb2.Model]:
-    """Models, newest first."""
+    """Iterate over models, newest first."""
     request = model_pb2.ListModelsRequest(page_size=page_size)
     return Paged(
         lambda channel: _Stub(channel).ListModels, request, lambda page: page.models, limit

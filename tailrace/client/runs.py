@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tailrace.client.call import Paged, Stream, Unary, new_request_id, resource
+from tailrace.client.call import Last, Paged, Stream, Unary, new_request_id, resource
 from tailrace.client.log_check import LogCheck
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.run_spec import RunSpec
@@ -95,6 +96,25 @@ def watch_run(
     """
     request = run_pb2.WatchRunRequest(name=resource("runs", name), after_revision=after_revision)
     return Stream(lambda channel: _Stub(channel).WatchRun, request, _advance_watch)
+
+
+def wait_for_run(name: str, *, timeout: float | None = None) -> Last[run_pb2.Run]:
+    """Return a run once it has ended: ``SUCCEEDED``, ``FAILED`` or ``CANCELLED``.
+
+    Reconnects while the control plane is unavailable.
+
+    Args:
+        name: Name of the run.
+        timeout: Maximum number of seconds to wait (default: no limit).
+
+    Raises:
+        NotFound: There is no such run.
+        DeadlineExceeded: The run has not ended in time; it goes on.
+        Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
+    """
+    name = resource("runs", name)
+    overdue = f"{name} has not ended after {timeout:g} s; it goes on" if timeout is not None else ""
+    return Last(dataclasses.replace(watch_run(name), timeout=timeout), overdue)
 
 
 def stream_logs(

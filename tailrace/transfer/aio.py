@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -11,11 +10,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import grpc
 import grpc.aio
 
-from tailrace.client.aio import threaded
-from tailrace.client.call import Restartable
-from tailrace.errors import from_rpc, is_unavailable
+from tailrace.errors import from_rpc
 from tailrace.retry import RetryPolicy
 from tailrace.transfer import downloads, uploads
+from tailrace.transfer.request_stream import Restartable, threaded
 from tailrace.transfer.steps import (
     ASK_SECONDS,
     Ask,
@@ -37,7 +35,7 @@ def _function(
 ) -> Callable[Concatenate[grpc.aio.Channel, P], Coroutine[Any, Any, T]]:
     async def function(channel: grpc.aio.Channel, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await _run(channel, build(*args, **kwargs), RetryPolicy())
+            return await run(channel, build(*args, **kwargs), RetryPolicy())
         except grpc.RpcError as error:
             raise from_rpc(error) from error
 
@@ -52,7 +50,13 @@ download_blob = _function(downloads.download_blob)
 download_artifact = _function(downloads.download_artifact)
 
 
-async def _run(channel: grpc.aio.Channel, job: Job[T], retry: RetryPolicy) -> T:
+async def run(channel: grpc.aio.Channel, job: Job[T], retry: RetryPolicy) -> T:
+    """Carry out a job and return its result.
+
+    Raises:
+        grpc.RpcError: A call failed for good.
+        OSError: A file cannot be read or written.
+    """
     # StopIteration cannot leave a coroutine, so each step ends in a value or in the result.
     outcome: Any = None
     failure: Exception | None = None
@@ -77,7 +81,10 @@ async def _carry_out(channel: grpc.aio.Channel, step: Step, retry: RetryPolicy) 
         case Work():
             return await _in_thread(step.do)
         case Ask():
-            return await _ask(channel, step, retry)
+            method = step.method(channel)
+            return await retry.call_aio(
+                ASK_SECONDS, lambda left: method(step.request, timeout=left)
+            )
         case Send():
             return await _send(channel, step)
         case Receive():
@@ -89,14 +96,7 @@ async def _carry_out(channel: grpc.aio.Channel, step: Step, retry: RetryPolicy) 
                 responses.cancel()
             return None
         case Resume():
-            return await _resume(channel, step, retry)
-
-
-async def _ask(channel: grpc.aio.Channel, step: Ask, retry: RetryPolicy) -> Any:
-    async for tried in retry.unary(ASK_SECONDS):
-        with tried:
-            return await step.method(channel)(step.request, timeout=ASK_SECONDS)
-    raise AssertionError("a retry loop ends by returning or raising")
+            return await retry.connect_aio(lambda: run(channel, step.start(), retry))
 
 
 async def _send(channel: grpc.aio.Channel, step: Send) -> Any:
@@ -106,18 +106,6 @@ async def _send(channel: grpc.aio.Channel, step: Send) -> Any:
         return await step.method(channel)(threaded(fresh), timeout=deadline(step.size_bytes))
     except grpc.RpcError as error:
         raise requests.failure or error from error
-
-
-async def _resume(channel: grpc.aio.Channel, step: Resume, retry: RetryPolicy) -> Any:
-    while True:
-        async for tried in retry.stream():
-            with tried:
-                began = time.monotonic()
-                try:
-                    return await _run(channel, step.start(), retry)
-                except grpc.RpcError as error:
-                    if not (is_unavailable(error) and retry.was_connected(began)):
-                        raise
 
 
 async def _in_thread(do: Callable[[], T]) -> T:

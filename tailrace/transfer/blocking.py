@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
 
-from tailrace.client.call import Restartable
-from tailrace.errors import from_rpc, is_unavailable
+from tailrace.errors import from_rpc
 from tailrace.retry import RetryPolicy
 from tailrace.transfer import downloads, uploads
+from tailrace.transfer.request_stream import Restartable
 from tailrace.transfer.steps import (
     ASK_SECONDS,
     Ask,
@@ -31,7 +30,7 @@ T = TypeVar("T")
 def _function(build: Callable[P, Job[T]]) -> Callable[Concatenate[grpc.Channel, P], T]:
     def function(channel: grpc.Channel, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return _run(channel, build(*args, **kwargs), RetryPolicy())
+            return run(channel, build(*args, **kwargs), RetryPolicy())
         except grpc.RpcError as error:
             raise from_rpc(error) from error
 
@@ -46,7 +45,13 @@ download_blob = _function(downloads.download_blob)
 download_artifact = _function(downloads.download_artifact)
 
 
-def _run(channel: grpc.Channel, job: Job[T], retry: RetryPolicy) -> T:
+def run(channel: grpc.Channel, job: Job[T], retry: RetryPolicy) -> T:
+    """Carry out a job and return its result.
+
+    Raises:
+        grpc.RpcError: A call failed for good.
+        OSError: A file cannot be read or written.
+    """
     try:
         step = next(job)
         while True:
@@ -68,7 +73,8 @@ def _carry_out(channel: grpc.Channel, step: Step, retry: RetryPolicy) -> Any:
         case Work():
             return step.do()
         case Ask():
-            return _ask(channel, step, retry)
+            method = step.method(channel)
+            return retry.call(ASK_SECONDS, lambda left: method(step.request, timeout=left))
         case Send():
             return _send(channel, step)
         case Receive():
@@ -80,14 +86,7 @@ def _carry_out(channel: grpc.Channel, step: Step, retry: RetryPolicy) -> Any:
                 responses.cancel()
             return None
         case Resume():
-            return _resume(channel, step, retry)
-
-
-def _ask(channel: grpc.Channel, step: Ask, retry: RetryPolicy) -> Any:
-    for tried in retry.unary(ASK_SECONDS):
-        with tried:
-            return step.method(channel)(step.request, timeout=ASK_SECONDS)
-    raise AssertionError("a retry loop ends by returning or raising")
+            return retry.connect(lambda: run(channel, step.start(), retry))
 
 
 def _send(channel: grpc.Channel, step: Send) -> Any:
@@ -96,15 +95,3 @@ def _send(channel: grpc.Channel, step: Send) -> Any:
         return step.method(channel)(requests.restart(), timeout=deadline(step.size_bytes))
     except grpc.RpcError as error:
         raise requests.failure or error from error
-
-
-def _resume(channel: grpc.Channel, step: Resume, retry: RetryPolicy) -> Any:
-    while True:
-        for tried in retry.stream():
-            with tried:
-                began = time.monotonic()
-                try:
-                    return _run(channel, step.start(), retry)
-                except grpc.RpcError as error:
-                    if not (is_unavailable(error) and retry.was_connected(began)):
-                        raise

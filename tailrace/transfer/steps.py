@@ -11,12 +11,9 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-import grpc
-import grpc.aio
+from tailrace.channel import Channel
 
 T = TypeVar("T")
-
-Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 
 ASK_SECONDS = 30.0
 """Seconds that one question may take with all its retries."""

@@ -10,8 +10,7 @@ import typer
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import Json, Limit, Server, connect
 from tailrace.cli.show import output
-from tailrace.formats.model.folder import file_problem, lacks
-from tailrace.transfer import upload_folder
+from tailrace.transfer.model_folder import model_files
 from tailrace.v1 import model_pb2
 
 app = typer.Typer(help="Models that runs can start from.", no_args_is_help=True)
@@ -31,14 +30,13 @@ def import_(
 
     Only files that a model may have are sent: no hidden files, pickles, code or documentation.
     """
-    paths = _choose(folder)
-    with connect(server) as client:
-        try:
-            files = upload_folder(client.channel, folder, paths.__contains__)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-        name = model_id or folder.resolve().name
-        _print(client.import_model(name, files, description=description), as_json)
+    try:
+        _print_left_out(folder)
+        with connect(server) as client:
+            model = client.import_model(folder, model_id or "", description=description)
+    except (ValueError, NotADirectoryError) as error:
+        raise CommandError(str(error)) from error
+    _print(model, as_json)
 
 
 @app.command("list")
@@ -75,37 +73,15 @@ def get(
         _print(client.get_model(name), as_json)
 
 
-def _choose(folder: Path) -> set[str]:
-    """The files to send, by path; says which others are left out and why.
+def _print_left_out(folder: Path) -> None:
+    """Print the files that are not sent, with the reason.
 
-    Raises ``CommandError`` when the rest is no model.
+    Raises:
+        NotADirectoryError: There is no such folder.
     """
-    if not folder.is_dir():
-        problem = file_problem(folder.name) if folder.is_file() else None
-        raise CommandError(f"{folder} is not a folder{f': it {problem}' if problem else ''}")
-    chosen, left_out, names = set(), [], set()
-    for file in sorted(folder.rglob("*")):
-        path = file.relative_to(folder).as_posix()
-        # A link to nothing is refused later, by name.
-        if not (file.is_file() or file.is_symlink()) or _is_hidden(path):
-            continue
-        problem = file_problem(path)
-        names.add(path)
-        if problem is None:
-            chosen.add(path)
-        else:
-            left_out.append(f"left out: {path} {problem}")
     out = output.console(stderr=True)
-    for line in left_out:
-        out.print(output.one_line(line), soft_wrap=True)
-    missing = lacks(names)
-    if missing:
-        raise CommandError("\n  ".join([f"{folder} is no model folder:", *missing]))
-    return chosen
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    for path, problem in model_files(folder).left_out.items():
+        out.print(output.one_line(f"left out: {path} {problem}"), soft_wrap=True)
 
 
 def _print(model: model_pb2.Model, as_json: bool) -> None:

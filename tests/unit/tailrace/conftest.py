@@ -9,24 +9,28 @@ from typing import Any
 
 import pytest
 
-from tailrace import AsyncClient, Client
+from tailrace import AsyncClient, AsyncRunHandle, Client
 from tailrace.retry import RetryPolicy
 from tests.unit.tailrace.twin import ControlPlaneTwin
 
 
-class Driven:
-    """An AsyncClient driven step by step, so that one test body serves both clients."""
+class Stepped:
+    """An asyncio object driven step by step, so that one test body serves both flavours."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(*args, **kwargs)
+    def __init__(self, target: Any, runner: asyncio.Runner) -> None:
+        self._target = target
+        self._runner = runner
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
+        member = getattr(self._target, name)
+        return self._drive_method(member) if callable(member) else member
 
+    def _drive_method(self, method: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
-            return self._runner.run(result) if inspect.iscoroutine(result) else self._drive(result)
+            value = method(*args, **kwargs)
+            if isinstance(value, AsyncRunHandle):
+                return Stepped(value, self._runner)
+            return self._runner.run(value) if inspect.iscoroutine(value) else self._drive(value)
 
         return call
 
@@ -40,15 +44,22 @@ class Driven:
         finally:
             self._runner.run(items.aclose())
 
-    def __enter__(self) -> Driven:
+
+class SteppedClient(Stepped):
+    """An AsyncClient driven step by step."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(AsyncClient(*args, **kwargs), asyncio.Runner())
+
+    def __enter__(self) -> SteppedClient:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._runner.run(self._client.close())
+        self._runner.run(self._target.close())
         self._runner.close()
 
 
-@pytest.fixture(params=[Client, Driven], ids=["blocking", "asyncio"])
+@pytest.fixture(params=[Client, SteppedClient], ids=["blocking", "asyncio"])
 def connect(request: pytest.FixtureRequest) -> Any:
     """The blocking client and the asyncio one, by turns."""
     return request.param

@@ -362,7 +362,11 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
     def ListArtifacts(  # noqa: N802
         self, request: Any, context: Any
     ) -> artifact_pb2.ListArtifactsResponse:
-        found = [one for one in self.artifacts if one.run in ("", request.parent)]
+        found = [
+            one
+            for one in self.artifacts
+            if one.run in ("", request.parent) and request.kind in (0, one.kind)
+        ]
         return artifact_pb2.ListArtifactsResponse(artifacts=found)
 
     def Read(self, request: Any, context: Any) -> Iterator[artifact_pb2.ReadResponse]:  # noqa: N802

@@ -19,10 +19,10 @@ def test_a_model_goes_in_and_comes_out(
     client: tailrace.Client, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     files = transfer.upload_folder(client.channel, folder)
-    made = client.import_model("tiny", files, description="Tiny.")
+    made = client.register_model("tiny", files, description="Tiny.")
     assert (made.name, made.architecture) == ("models/tiny", "GPT2LMHeadModel")
     assert made.artifact.kind == artifact_pb2.ARTIFACT_KIND_MODEL
-    assert client.import_model("tiny", files) == made
+    assert client.register_model("tiny", files) == made
     assert client.get_model("tiny") == made
     assert [model.name for model in client.list_models()] == ["models/tiny"]
     copy = tmp_path_factory.mktemp("copy")
@@ -35,7 +35,7 @@ def test_pickled_weights_are_refused_with_the_reason(client: tailrace.Client, fo
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     files = transfer.upload_folder(client.channel, folder)
     with pytest.raises(errors.InvalidArgument, match="run code when opened"):
-        client.import_model("pickled", files)
+        client.register_model("pickled", files)
     with pytest.raises(errors.NotFound):
         client.get_model("pickled")
 
@@ -46,5 +46,5 @@ def test_a_model_whose_files_were_not_uploaded(client: tailrace.Client) -> None:
         for path in ("config.json", "model.safetensors", "tokenizer.json")
     ]
     with pytest.raises(errors.FailedPrecondition) as error:
-        client.import_model("absent", files)
+        client.register_model("absent", files)
     assert error.value.reason == "BLOB_MISSING"

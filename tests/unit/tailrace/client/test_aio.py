@@ -1,28 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from pathlib import Path
 from typing import Any
 
-from tailrace import AsyncClient, Client
+from tailrace import AsyncClient
 from tailrace.retry import RetryPolicy
-
-
-def _methods(client: type) -> dict[str, str]:
-    return {
-        name: str(inspect.signature(member))
-        for name, member in vars(client).items()
-        if inspect.isfunction(member) and not name.startswith("_") and name != "close"
-    }
-
-
-def test_both_clients_have_the_same_documented_methods() -> None:
-    assert _methods(Client) == _methods(AsyncClient)
-    assert len(_methods(Client)) == 34
-    assert "Raises ``NotFound``" in (AsyncClient.get_run.__doc__ or "")
-    assert str(inspect.signature(Client("h:1").get_run)) == "(name: 'str')"
 
 
 async def test_two_streams_run_side_by_side(plane: Any, quick: RetryPolicy) -> None:

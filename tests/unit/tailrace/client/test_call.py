@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tailrace.client.call import Paged, Restartable, resource
+from tailrace.client.call import Paged, resource
 from tailrace.v1 import run_pb2
 
 
@@ -35,16 +34,3 @@ def test_pages_are_fetched_as_they_are_needed(limit: int | None, wanted: int, fe
         pages += 1
     assert taken == names[:wanted]
     assert pages == fetched
-
-
-def test_a_read_error_on_the_way_is_kept() -> None:
-    def requests() -> Iterator[int]:
-        yield 1
-        raise OSError("disk is gone")
-
-    upload = Restartable(requests)
-    iterator = upload.restart()
-    assert next(iterator) == 1
-    with pytest.raises(OSError, match="disk is gone"):
-        next(iterator)
-    assert str(upload.failure) == "disk is gone"
