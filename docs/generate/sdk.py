@@ -12,12 +12,13 @@ import tailrace
 from docs.generate import markdown
 from docs.generate.attributes import attribute_docs
 from tailrace import errors
+from tailrace.client.method import Method
 
 _INTRODUCTION = """
 Every public name of the package `tailrace`. Messages such as `run_pb2.Run` are those of
 [`protos/tailrace/v1`](../../protos/tailrace/v1), generated into `tailrace.v1`.
 """
-_TWINS = (("AsyncClient", "Client"),)
+_TWINS = (("AsyncClient", "Client"), ("AsyncRunHandle", "RunHandle"))
 """Classes whose methods have the documentation of another class's methods."""
 
 _WIDTH = 100
@@ -30,7 +31,11 @@ _STARS: dict[Any, str] = {
 
 def page() -> str:
     """Return the page."""
-    names = [name for name in tailrace.__all__ if not name.startswith("__")]
+    names = [
+        name
+        for name in tailrace.__all__
+        if not name.startswith("__") and not inspect.ismodule(getattr(tailrace, name))
+    ]
     contents = [f"- [`tailrace.{name}`](#tailrace{name.lower()})" for name in names]
     sections = [list(_section(name, getattr(tailrace, name))) for name in names]
     return markdown.page("Python SDK", _INTRODUCTION, contents, *sections, _errors())
@@ -73,8 +78,16 @@ def _attributes(kind: type) -> Iterator[str]:
 
 
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield a class's own public methods and properties, in the order of the source."""
-    for name, member in vars(kind).items():
+    """Yield a class's public methods and properties, in the order of the source."""
+    bases = [base for base in kind.__mro__ if base.__module__.startswith("tailrace.")]
+    declared = [(name, member) for base in bases for name, member in vars(base).items()]
+    derived = {name for name, member in declared if isinstance(member, Method)}
+    for name, member in declared:
+        if isinstance(member, Method):
+            member = getattr(kind, name)
+        elif name in derived:
+            # Derived on an earlier use; its place is that of the declaration.
+            continue
         if name.startswith("_") or not inspect.getdoc(member):
             continue
         if callable(member) or hasattr(member, "__get__"):
