@@ -14,7 +14,7 @@ from tailrace.spec_file import parse_yaml, read_file
 def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
     """The run spec of a file: YAML (``.yaml``, ``.yml``) or JSON (``.json``).
 
-    ``overrides`` such as ``train.sft.max_steps=50`` replace single values first; each value is read
+    ``overrides`` such as ``train.max_steps=50`` replace single values first; each value is read
     as YAML. Raises ``SpecError`` with every wrong field at once (unknown keys with the nearest
     name), its subclass :class:`tailrace.spec_file.SpecFileError` for what is no such file,
     ``OSError``, and ``ImportError`` where YAML is not installed.

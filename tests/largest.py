@@ -160,7 +160,7 @@ RUN = "largest"
 _SPEC = {
     "dataset": "golden-v2",
     "model": {"preset": "gpt2-nano"},
-    "train": {"sft": {"max_steps": 10}},
+    "train": {"max_steps": 10},
     "infer": {"eval_sets": ["dataset:train"]},
 }
 

@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> None:
 def convert(path: Path, output: Path) -> None:
     """Write the folder. Raises :class:`training.errors.TrainingError` and :class:`OSError`."""
     require_empty(output)
+    from training.loop.final_model import save_folder
     from training.models.gguf.tokenizer import read_tokenizer
     from training.models.gguf.weights import GgufFile, read_gguf
-    from training.objectives.sft import save_folder
 
     file = GgufFile(path)
     tokenizer = read_tokenizer(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,6 +59,8 @@ class MetricPoint(Speed):
     """Passes over the data done."""
     loss: float
     """Mean loss since the point before, in nats per response token."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Means of the training method's own metrics since the point before, by name."""
     learning_rate: float
     """Learning rate of this step."""
     timestamp: float

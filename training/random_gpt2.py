@@ -50,8 +50,8 @@ def make(shape: Mapping[str, Any], vocabulary: Path, output: Path, seed: int) ->
     """
     require_empty(output)
     from training.data.tokenizer import read_gpt2_tokenizer
+    from training.loop.final_model import save_folder
     from training.models.registry import model_from_config
-    from training.objectives.sft import save_folder
 
     files = vocabulary / "encoder.json", vocabulary / "vocab.bpe"
     tokenizer = read_gpt2_tokenizer(*files, int(shape["n_positions"]))

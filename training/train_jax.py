@@ -71,7 +71,7 @@ def train(options: argparse.Namespace) -> None:
     start_machine(options)
     from training.checkpoints.checkpoint import find_checkpoint
     from training.data.rendering import today
-    from training.objectives.sft import started_on
+    from training.loop.start import started_on
     from training.stage.training_run import TrainingPaths, run_training
 
     paths = TrainingPaths.in_folder(options.output)

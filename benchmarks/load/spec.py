@@ -10,7 +10,7 @@ from tailrace.v1 import run_spec_pb2
 SPEC: dict[str, Any] = {
     "dataset": "golden-v2",
     "model": {"preset": "gpt2-nano"},
-    "train": {"sft": {"max_steps": 100}, "eval_fraction": 0.2},
+    "train": {"max_steps": 100, "eval_fraction": 0.2},
     "infer": {"eval_sets": ["dataset:train", "dataset:held_out"]},
     "judges": [{"name": "answer_correctness"}],
     "retry": {"max_attempts": 2, "initial_backoff": 0.0},

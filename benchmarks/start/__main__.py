@@ -103,7 +103,7 @@ def _spec(pool: str) -> run_spec_pb2.RunSpec:
     spec = {
         "dataset": "golden-v2",
         "model": {"preset": "gpt2-nano"},
-        "train": {"sft": {"max_steps": 20, "batch_size": 8}},
+        "train": {"max_steps": 20, "batch_size": 8},
         "execution": {"train": {"pool": pool}},
         "cache": False,
     }

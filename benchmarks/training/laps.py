@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
-from tailrace.formats.spec.run_spec import AdapterSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import AdapterSpec, TrainSpec
 from training.data.batches import BatchStream, Collator
 from training.data.encode import Example
 from training.loop.trainer import Trainer
 from training.models.family import Model
+from training.objectives.registry import make_objective
 from training.observer import Observer
 
 NEVER = 10_000_000
@@ -37,15 +38,12 @@ def make_trainer(
     adapter: AdapterSpec | None = None,
 ) -> Made:
     """A trainer on random examples that fill their rows."""
-    sft = SftSpec(
+    spec = TrainSpec(
         max_steps=NEVER,
         batch_size=shape.rows,
         max_seq_length=LENGTH + 1,
         learning_rate=1e-4,
         gradient_clip=1.0,
-    )
-    spec = TrainSpec(
-        sft=sft,
         adapter=adapter,
         save_every_steps=save_every_steps,
         steps_per_dispatch=shape.steps,
@@ -53,8 +51,8 @@ def make_trainer(
     vocabulary = shape.config["vocab_size"]
     tokens = np.random.default_rng(0).integers(0, vocabulary, (16 * shape.rows, LENGTH + 1))
     examples = [Example(tuple(row), 1) for row in tokens.tolist()]
-    stream = BatchStream(examples, Collator.of(sft), seed=0)
-    return Made(Trainer(model, stream, spec, {}), spec, stream, examples)
+    stream = BatchStream(examples, Collator.of(spec), seed=0)
+    return Made(Trainer(model, make_objective(spec), stream, spec, {}), spec, stream, examples)
 
 
 class Laps(Observer):

@@ -13,9 +13,9 @@ from benchmarks.child import tell
 from benchmarks.training.shapes import LENGTH, SHAPES
 from benchmarks.training.subject import Subject
 from tailrace.formats.data.golden import golden_v2
-from tailrace.formats.spec.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.data.batches import Batch, Collator
-from training.objectives.sft import prepare
+from training.loop.start import prepare
 
 EXAMPLES = 16
 """Examples of a step."""
@@ -24,7 +24,7 @@ EXAMPLES = 16
 def main(name: str, rounds: int) -> None:
     """Print the medians of both, in seconds a step; they take turns with the same examples."""
     shape = replace(SHAPES[name], rows=EXAMPLES, steps=1)
-    spec = TrainSpec(sft=SftSpec(max_steps=1, batch_size=EXAMPLES), eval_fraction=0.0)
+    spec = TrainSpec(max_steps=1, batch_size=EXAMPLES, eval_fraction=0.0)
     # The preset's tokenizer needs no download; it makes longer examples than GPT-2's own, which
     # leaves less to gain.
     examples = prepare(ModelSpec(preset="gpt2-nano"), spec, golden_v2()).encoded.examples

@@ -6,32 +6,34 @@ import jax
 import numpy as np
 
 from benchmarks.training.shapes import LENGTH, Shape
-from tailrace.formats.spec.run_spec import AdapterSpec, MeshSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import AdapterSpec, MeshSpec, TrainSpec
 from training.data.batches import Batch
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps
-from training.loop.tuning import choose_tuning
+from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
+from training.objectives.registry import make_objective
 
 
 class Subject:
     """Compiled steps of a shape with everything that they are called with."""
 
     def __init__(self, shape: Shape, adapter: AdapterSpec | None = None) -> None:
-        sft = SftSpec(
+        spec = TrainSpec(
             max_steps=1_000_000,
             batch_size=shape.rows,
             max_seq_length=LENGTH,
             learning_rate=1e-4,
             gradient_clip=1.0,
+            adapter=adapter,
         )
         self.model = model_from_config(shape.config)
-        self.tuning = choose_tuning(self.model, TrainSpec(sft=sft, adapter=adapter))
-        optimizer = make_optimizer(sft, learning_rate(sft, 1_000_000))
+        self.trainable = choose_trainable(self.model, spec)
+        optimizer = make_optimizer(spec, learning_rate(spec, 1_000_000))
         layout = Layout.of(self.model.family.model_type, make_mesh(MeshSpec(), shape.rows))
-        self.steps = compile_steps(self.tuning, optimizer, layout)
-        trained, frozen = self.tuning.start(self.model.init(0))
+        self.steps = compile_steps(make_objective(spec), self.trainable, optimizer, layout)
+        trained, frozen = self.trainable.start(self.model.init(0))
         trained = layout.place(trained)
         # As the trainer does: state that lies elsewhere would be compiled for a second time.
         shardings = layout.shardings(jax.eval_shape(optimizer.init, trained))

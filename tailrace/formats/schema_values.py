@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 
 @dataclass(frozen=True)
 class Violation:
-    """One wrong field: its dotted path (``train.sft.epochs``) and what is wrong with it."""
+    """One wrong field: its dotted path (``train.epochs``) and what is wrong with it."""
 
     field: str
     description: str

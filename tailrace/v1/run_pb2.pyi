@@ -1248,7 +1248,7 @@ class SpecDifference(google.protobuf.message.Message):
     PATH_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     path: builtins.str
-    """Its path, such as `train.sft.learning_rate`."""
+    """Its path, such as `train.learning_rate`."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.struct_pb2.Value]:
         """Its value per run, in the order of runs; null where it is not set."""

@@ -371,6 +371,22 @@ class TrainSpec(google.protobuf.message.Message):
     FINAL_MODEL_FIELD_NUMBER: builtins.int
     MESH_FIELD_NUMBER: builtins.int
     SAVE_DTYPE_FIELD_NUMBER: builtins.int
+    EPOCHS_FIELD_NUMBER: builtins.int
+    MAX_STEPS_FIELD_NUMBER: builtins.int
+    BATCH_SIZE_FIELD_NUMBER: builtins.int
+    MAX_SEQ_LENGTH_FIELD_NUMBER: builtins.int
+    LEARNING_RATE_FIELD_NUMBER: builtins.int
+    WEIGHT_DECAY_FIELD_NUMBER: builtins.int
+    WARMUP_STEPS_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
+    MIN_LEARNING_RATE_RATIO_FIELD_NUMBER: builtins.int
+    GRADIENT_CLIP_FIELD_NUMBER: builtins.int
+    MICRO_BATCH_SIZE_FIELD_NUMBER: builtins.int
+    PACKING_FIELD_NUMBER: builtins.int
+    GROUP_BY_LENGTH_FIELD_NUMBER: builtins.int
+    ADAM_BETA1_FIELD_NUMBER: builtins.int
+    ADAM_BETA2_FIELD_NUMBER: builtins.int
+    ADAM_EPSILON_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """Seed of initial weights, data order and dropout. Default 42."""
     eval_fraction: builtins.float
@@ -401,6 +417,38 @@ class TrainSpec(google.protobuf.message.Message):
     """Type that the final model is saved in, which predictions are then made with. Default
     SAVE_DTYPE_SOURCE.
     """
+    epochs: builtins.float
+    """Passes over the train part."""
+    max_steps: builtins.int
+    """Optimizer steps."""
+    batch_size: builtins.int
+    """Examples per optimizer step. Default 8."""
+    max_seq_length: builtins.int
+    """Longest example in tokens, prompt and response together. Default 128."""
+    learning_rate: builtins.float
+    """Peak learning rate. Default 2e-5."""
+    weight_decay: builtins.float
+    """Decoupled weight decay (AdamW); not on norms and biases. Default 0."""
+    warmup_steps: builtins.int
+    """Steps over which the learning rate rises from 0. Default 0."""
+    schedule: global___Schedule.ValueType
+    """Learning rate after warm-up. Default SCHEDULE_CONSTANT."""
+    min_learning_rate_ratio: builtins.float
+    """Where linear and cosine schedules end, as a share of learning_rate. Default 0."""
+    gradient_clip: builtins.float
+    """Largest global gradient norm; 0 turns clipping off. Default 1."""
+    micro_batch_size: builtins.int
+    """Rows per forward and backward pass, a divisor of batch_size. Not set: all rows."""
+    packing: builtins.bool
+    """Whether a row holds several examples, each attending to itself alone. Default false."""
+    group_by_length: builtins.bool
+    """Whether examples of similar length come into the same batch. Default false."""
+    adam_beta1: builtins.float
+    """Decay of the mean of gradients. Default 0.9."""
+    adam_beta2: builtins.float
+    """Decay of the mean of squared gradients. Default 0.999."""
+    adam_epsilon: builtins.float
+    """Added to the root of that mean before it divides. Default 1e-8."""
     @property
     def sft(self) -> global___SftSpec:
         """Supervised fine-tuning."""
@@ -433,9 +481,33 @@ class TrainSpec(google.protobuf.message.Message):
         final_model: global___FinalModel.ValueType = ...,
         mesh: global___MeshSpec | None = ...,
         save_dtype: global___SaveDtype.ValueType = ...,
+        epochs: builtins.float = ...,
+        max_steps: builtins.int = ...,
+        batch_size: builtins.int | None = ...,
+        max_seq_length: builtins.int | None = ...,
+        learning_rate: builtins.float | None = ...,
+        weight_decay: builtins.float | None = ...,
+        warmup_steps: builtins.int | None = ...,
+        schedule: global___Schedule.ValueType = ...,
+        min_learning_rate_ratio: builtins.float | None = ...,
+        gradient_clip: builtins.float | None = ...,
+        micro_batch_size: builtins.int | None = ...,
+        packing: builtins.bool | None = ...,
+        group_by_length: builtins.bool | None = ...,
+        adam_beta1: builtins.float | None = ...,
+        adam_beta2: builtins.float | None = ...,
+        adam_epsilon: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_keep_checkpoints", b"_keep_checkpoints", "_log_every_steps", b"_log_every_steps", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "adapter", b"adapter", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "keep_checkpoints", b"keep_checkpoints", "log_every_steps", b"log_every_steps", "mesh", b"mesh", "method", b"method", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta2", b"_adam_beta2"]) -> typing.Literal["adam_beta2"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_adam_epsilon", b"_adam_epsilon"]) -> typing.Literal["adam_epsilon"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_early_stopping_min_delta", b"_early_stopping_min_delta"]) -> typing.Literal["early_stopping_min_delta"] | None: ...
     @typing.overload
@@ -445,9 +517,23 @@ class TrainSpec(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_eval_fraction", b"_eval_fraction"]) -> typing.Literal["eval_fraction"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gradient_clip", b"_gradient_clip"]) -> typing.Literal["gradient_clip"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_by_length", b"_group_by_length"]) -> typing.Literal["group_by_length"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_keep_checkpoints", b"_keep_checkpoints"]) -> typing.Literal["keep_checkpoints"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_log_every_steps", b"_log_every_steps"]) -> typing.Literal["log_every_steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_seq_length", b"_max_seq_length"]) -> typing.Literal["max_seq_length"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_micro_batch_size", b"_micro_batch_size"]) -> typing.Literal["micro_batch_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_min_learning_rate_ratio", b"_min_learning_rate_ratio"]) -> typing.Literal["min_learning_rate_ratio"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_packing", b"_packing"]) -> typing.Literal["packing"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_remat", b"_remat"]) -> typing.Literal["remat"] | None: ...
     @typing.overload
@@ -458,6 +544,12 @@ class TrainSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_split_seed", b"_split_seed"]) -> typing.Literal["split_seed"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_steps_per_dispatch", b"_steps_per_dispatch"]) -> typing.Literal["steps_per_dispatch"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_warmup_steps", b"_warmup_steps"]) -> typing.Literal["warmup_steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_decay", b"_weight_decay"]) -> typing.Literal["weight_decay"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft"] | None: ...
 
@@ -565,108 +657,15 @@ class SftSpec(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    EPOCHS_FIELD_NUMBER: builtins.int
-    MAX_STEPS_FIELD_NUMBER: builtins.int
-    BATCH_SIZE_FIELD_NUMBER: builtins.int
-    MAX_SEQ_LENGTH_FIELD_NUMBER: builtins.int
-    LEARNING_RATE_FIELD_NUMBER: builtins.int
-    WEIGHT_DECAY_FIELD_NUMBER: builtins.int
-    WARMUP_STEPS_FIELD_NUMBER: builtins.int
-    SCHEDULE_FIELD_NUMBER: builtins.int
-    MIN_LEARNING_RATE_RATIO_FIELD_NUMBER: builtins.int
-    GRADIENT_CLIP_FIELD_NUMBER: builtins.int
     OVERLONG_FIELD_NUMBER: builtins.int
-    MICRO_BATCH_SIZE_FIELD_NUMBER: builtins.int
-    PACKING_FIELD_NUMBER: builtins.int
-    GROUP_BY_LENGTH_FIELD_NUMBER: builtins.int
-    ADAM_BETA1_FIELD_NUMBER: builtins.int
-    ADAM_BETA2_FIELD_NUMBER: builtins.int
-    ADAM_EPSILON_FIELD_NUMBER: builtins.int
-    epochs: builtins.float
-    """Passes over the train part."""
-    max_steps: builtins.int
-    """Optimizer steps."""
-    batch_size: builtins.int
-    """Examples per optimizer step. Default 8."""
-    max_seq_length: builtins.int
-    """Longest example in tokens, prompt and response together. Default 128."""
-    learning_rate: builtins.float
-    """Peak learning rate. Default 2e-5."""
-    weight_decay: builtins.float
-    """Decoupled weight decay (AdamW); not on norms and biases. Default 0."""
-    warmup_steps: builtins.int
-    """Steps over which the learning rate rises from 0. Default 0."""
-    schedule: global___Schedule.ValueType
-    """Learning rate after warm-up. Default SCHEDULE_CONSTANT."""
-    min_learning_rate_ratio: builtins.float
-    """Where linear and cosine schedules end, as a share of learning_rate. Default 0."""
-    gradient_clip: builtins.float
-    """Largest global gradient norm; 0 turns clipping off. Default 1."""
     overlong: global___Overlong.ValueType
     """Policy for examples longer than max_seq_length. Default OVERLONG_REFUSE."""
-    micro_batch_size: builtins.int
-    """Rows per forward and backward pass, a divisor of batch_size. Not set: all rows."""
-    packing: builtins.bool
-    """Whether a row holds several examples, each attending to itself alone. Default false."""
-    group_by_length: builtins.bool
-    """Whether examples of similar length come into the same batch. Default false."""
-    adam_beta1: builtins.float
-    """Decay of the mean of gradients. Default 0.9."""
-    adam_beta2: builtins.float
-    """Decay of the mean of squared gradients. Default 0.999."""
-    adam_epsilon: builtins.float
-    """Added to the root of that mean before it divides. Default 1e-8."""
     def __init__(
         self,
         *,
-        epochs: builtins.float = ...,
-        max_steps: builtins.int = ...,
-        batch_size: builtins.int | None = ...,
-        max_seq_length: builtins.int | None = ...,
-        learning_rate: builtins.float | None = ...,
-        weight_decay: builtins.float | None = ...,
-        warmup_steps: builtins.int | None = ...,
-        schedule: global___Schedule.ValueType = ...,
-        min_learning_rate_ratio: builtins.float | None = ...,
-        gradient_clip: builtins.float | None = ...,
         overlong: global___Overlong.ValueType = ...,
-        micro_batch_size: builtins.int | None = ...,
-        packing: builtins.bool | None = ...,
-        group_by_length: builtins.bool | None = ...,
-        adam_beta1: builtins.float | None = ...,
-        adam_beta2: builtins.float | None = ...,
-        adam_epsilon: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_learning_rate", b"_learning_rate", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "batch_size", b"batch_size", "epochs", b"epochs", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "learning_rate", b"learning_rate", "length", b"length", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "overlong", b"overlong", "packing", b"packing", "schedule", b"schedule", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_adam_beta2", b"_adam_beta2"]) -> typing.Literal["adam_beta2"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_adam_epsilon", b"_adam_epsilon"]) -> typing.Literal["adam_epsilon"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_gradient_clip", b"_gradient_clip"]) -> typing.Literal["gradient_clip"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_group_by_length", b"_group_by_length"]) -> typing.Literal["group_by_length"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_max_seq_length", b"_max_seq_length"]) -> typing.Literal["max_seq_length"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_micro_batch_size", b"_micro_batch_size"]) -> typing.Literal["micro_batch_size"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_min_learning_rate_ratio", b"_min_learning_rate_ratio"]) -> typing.Literal["min_learning_rate_ratio"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_packing", b"_packing"]) -> typing.Literal["packing"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_warmup_steps", b"_warmup_steps"]) -> typing.Literal["warmup_steps"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_weight_decay", b"_weight_decay"]) -> typing.Literal["weight_decay"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
+    def ClearField(self, field_name: typing.Literal["overlong", b"overlong"]) -> None: ...
 
 global___SftSpec = SftSpec
 

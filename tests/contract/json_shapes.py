@@ -31,7 +31,7 @@ PROMPT = "What is the sum of 17 and 25, written in digits?"
 STEP = {"i": 0, "type": "calculation", "content": "17 + 25 = 42"}
 SECTIONS = {"category": "c", "difficulty": "d", "section": "s"}
 FILES = {
-    "spec.yaml": "dataset: d\nmodel: {preset: gpt2-nano}\ntrain: {sft: {max_steps: 9}}\n",
+    "spec.yaml": "dataset: d\nmodel: {preset: gpt2-nano}\ntrain: {max_steps: 9}\n",
     "traces.jsonl": json.dumps({"prompt": PROMPT, "answer": "42", "steps": [STEP]}) + "\n",
     "items.jsonl": "".join(
         json.dumps({"id": name, "prompt": PROMPT, "expected_answer": "1"} | SECTIONS) + "\n"

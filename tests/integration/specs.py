@@ -21,7 +21,9 @@ def small(steps: int = 20, **changes: Any) -> run_spec_pb2.RunSpec:
         "dataset": "golden-v2",
         "model": {"preset": "gpt2-nano"},
         "train": {
-            "sft": {"max_steps": steps, "batch_size": 8, "learning_rate": 1e-3},
+            "max_steps": steps,
+            "batch_size": 8,
+            "learning_rate": 1e-3,
             "eval_fraction": 0.2,
             "save_every_steps": 10,
             "log_every_steps": 1,

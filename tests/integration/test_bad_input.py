@@ -15,15 +15,15 @@ from tests.stack import Stack
 
 def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
     spec = small()
-    spec.train.sft.batch_size = 0
-    spec.train.sft.learning_rate = -1
+    spec.train.batch_size = 0
+    spec.train.learning_rate = -1
     spec.infer.eval_sets.append("eval_v9")
     spec.judges.add(name="vibes")
     with stack.client() as client, pytest.raises(errors.InvalidArgument) as caught:
         client.create_run(spec)
     assert {violation.field for violation in caught.value.violations} >= {
-        "spec.train.sft.batch_size",
-        "spec.train.sft.learning_rate",
+        "spec.train.batch_size",
+        "spec.train.learning_rate",
         "spec.infer.eval_sets[1]",
         "spec.judges[1].name",
     }

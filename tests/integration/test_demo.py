@@ -24,7 +24,7 @@ def test_the_demo_runs_the_main_job_and_leaves_nothing_running(
     (tmp_path / "data/cache").symlink_to(shared)
     argv = [sys.executable, "-m", "tailrace.cli.main", "demo", "--json"]
     argv += ["--data-dir", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
-    argv += ["--set", "train.sft.max_steps=60", "--set", "train.save_every_steps=50"]
+    argv += ["--set", "train.max_steps=60", "--set", "train.save_every_steps=50"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("TAILRACE_")}
     done = subprocess.run(
         argv, capture_output=True, text=True, timeout=150, check=False, cwd=tmp_path, env=env

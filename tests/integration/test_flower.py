@@ -111,7 +111,7 @@ def test_repeated_cancelled_and_failed_stages_are_shown_as_they_are(
         run = client.create_run(small(5))
         cancelled = client.create_run(train_only())
         client.cancel_run(cancelled.name)
-        short = {"sft": {"max_steps": 5, "max_seq_length": 8}}
+        short = {"max_steps": 5, "max_seq_length": 8}
         failing = client.create_run(train_only(train=short))
         endless = client.create_run(train_only(100_000))
         wait_until(lambda: ready(stack) >= 3 * 3, "three publications")

@@ -51,7 +51,7 @@ def test_a_stage_that_is_too_slow_fails_with_the_reason(stack: Stack) -> None:
 
 def test_input_that_cannot_be_trained_on_fails_without_a_retry(stack: Stack) -> None:
     with stack.client() as client:
-        short = {"sft": {"max_steps": 5, "max_seq_length": 8}}
+        short = {"max_steps": 5, "max_seq_length": 8}
         ended = until_terminal(client, client.create_run(train_only(train=short)).name, 60)
         assert state(ended) == "failed"
         assert not ended.error.retryable

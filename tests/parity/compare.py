@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tests.parity.cases import NEW_TOKENS, PROMPT_LENGTHS, RESPONSE_START
 from training.generate.generator import Generator
 from training.generate.sampling import Sampling
-from training.loop.losses import response_cross_entropy
 from training.models.family import Model, Params
+from training.objectives.losses import response_cross_entropy
 
 LOGITS_TOLERANCE = 1e-4
 

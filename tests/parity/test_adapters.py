@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.spec.run_spec import LoraSpec
 from tests.parity.cases import GOLDENS
-from training.loop.lora import LoraTuning
+from training.loop.lora import LoraAdapter
 from training.models.adapter_folder import save_adapter
 from training.models.family import Decoder, Params
 from training.models.folder import load_model
@@ -22,12 +22,12 @@ from training.models.folder import load_model
 ADAPTERS = Path(__file__).parent / "adapters"
 PREFIX = "base_model.model."
 
-Case = tuple[str, LoraTuning, Params, Params]
+Case = tuple[str, LoraAdapter, Params, Params]
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
 def case(request: pytest.FixtureRequest) -> Case:
-    """A name, a tuning, and the trained and the base model's values."""
+    """A name, an adapter, and the trained and the base model's values."""
     model, params = load_model(GOLDENS / request.param)
     config = json.loads((ADAPTERS / request.param / "adapter_config.json").read_text())
     spec = LoraSpec(
@@ -35,7 +35,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     )
     stored = load_file(ADAPTERS / request.param / "adapter_model.safetensors")
     trained = {n.removeprefix(PREFIX): jnp.asarray(v) for n, v in sorted(stored.items())}
-    return request.param, LoraTuning(model, spec, jnp.float32, seed=0), trained, params
+    return request.param, LoraAdapter(model, spec, jnp.float32, seed=0), trained, params
 
 
 def logits(decoder: Decoder, tokens: Any) -> jax.Array:
@@ -46,17 +46,17 @@ def logits(decoder: Decoder, tokens: Any) -> jax.Array:
 
 
 def test_beside_and_merged_weights_compute_what_peft_computes(case: Case) -> None:
-    name, tuning, trained, params = case
+    name, adapter, trained, params = case
     expected = load_file(ADAPTERS / name / "expected.safetensors")
-    fresh, frozen = tuning.start(params)
+    fresh, frozen = adapter.start(params)
     assert {n: v.shape for n, v in fresh.items()} == {n: v.shape for n, v in trained.items()}
 
     @jax.jit
     def compute(trained: Params, params: Params) -> tuple[jax.Array, jax.Array]:
         none = {name: jnp.zeros_like(value) for name, value in trained.items()}
         return (
-            logits(tuning.decoder(trained, params), expected["tokens"]),
-            logits(tuning.decoder(none, tuning.merged(trained, params)), expected["tokens"]),
+            logits(adapter.decoder(trained, params), expected["tokens"]),
+            logits(adapter.decoder(none, adapter.merged(trained, params)), expected["tokens"]),
         )
 
     for computed in compute(trained, frozen):
@@ -64,8 +64,8 @@ def test_beside_and_merged_weights_compute_what_peft_computes(case: Case) -> Non
 
 
 def test_the_folder_is_as_peft_writes_it(case: Case, tmp_path: Path) -> None:
-    name, tuning, trained, _ = case
-    save_adapter(tmp_path, tuning, trained, "base")
+    name, adapter, trained, _ = case
+    save_adapter(tmp_path, adapter, trained, "base")
     ours, theirs = (
         load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, ADAPTERS / name)
     )

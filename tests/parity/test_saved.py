@@ -9,11 +9,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tailrace.formats.data.golden import golden_v2
-from tailrace.formats.spec.run_spec import ModelSpec, SaveDtype, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import ModelSpec, SaveDtype, TrainSpec
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
-from training.objectives.sft import prepare, save_trained
+from training.loop.final_model import save_trained
+from training.loop.start import prepare
 
-TRAIN = TrainSpec(sft=SftSpec(max_steps=1, max_seq_length=128))
+TRAIN = TrainSpec(max_steps=1, max_seq_length=128)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from tailrace.formats.spec.run_spec import FinalModel, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
 from training.data.batches import BatchStream
 from training.data.encode import Example
-from training.data.packing import bucket
 from training.errors import DoesNotFitError
 from training.loop.trainer import Trainer
 from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
@@ -81,11 +80,9 @@ def estimate(
 
     ``saved`` is the size of the weights that it saves in the end, in bytes.
     """
-    if spec.sft is None:
-        raise ValueError("the spec names no training method")
-    layout, trained = trainer.layout, trainer.tuning.parameters
+    layout, trained = trainer.layout, trainer.trainable.parameters
     groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
-    rows, length = _rows(spec.sft, stream, examples, groups, spec.steps_per_dispatch)
+    rows, length = _rows(spec, stream, examples, groups)
     # XLA's compiler for processors computes bfloat16 in float32, and merges what is computed again
     # with what was computed first.
     on_processor = layout.mesh.devices.flat[0].platform == "cpu"
@@ -99,13 +96,13 @@ def estimate(
         trained=trained if spec.adapter else share,
         whole=trained,
         rows=-(-rows // groups),
-        passes=max(1, rows // (spec.sft.micro_batch_size or rows)),
+        passes=max(1, rows // (spec.micro_batch_size or rows)),
         length=length,
-        width=FLOAT32 if on_processor else jnp.dtype(trainer.tuning.dtype).itemsize,
+        width=FLOAT32 if on_processor else jnp.dtype(trainer.trainable.dtype).itemsize,
         remat=spec.remat and not on_processor,
         can_remat=not on_processor,
         adapter=spec.adapter is not None,
-        by_row=trainer.tuning.frozen_head and groups == 1,
+        by_row=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
     )
     per_epoch = sum(len(example.tokens) for example in examples)
@@ -123,7 +120,7 @@ def free_memory(layout: Layout) -> Free:
     return Free(min(rest, default=None), host_memory())
 
 
-def require_fit(estimated: Estimate, spec: SftSpec, free: Free) -> None:
+def require_fit(estimated: Estimate, spec: TrainSpec, free: Free) -> None:
     """Log the estimate; refuse what does not fit, with what would.
 
     Raises :class:`training.errors.DoesNotFitError` when more is needed than is free by more than
@@ -155,7 +152,7 @@ def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
     return "it needs about " + "; and ".join(found) if found else ""
 
 
-def _way_out(estimated: Estimate, spec: SftSpec, free: Free) -> str:
+def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
     plan = estimated.plan
     groups = max(1, (spec.micro_batch_size or spec.batch_size) // max(1, plan.rows // plan.passes))
     most = spec.micro_batch_size or spec.batch_size
@@ -177,13 +174,15 @@ def _way_out(estimated: Estimate, spec: SftSpec, free: Free) -> str:
 
 
 def _rows(
-    spec: SftSpec, stream: BatchStream, examples: Sequence[Example], multiple: int, calls: int
+    spec: TrainSpec, stream: BatchStream, examples: Sequence[Example], multiple: int
 ) -> tuple[int, int]:
-    """Rows of a step and their length in tokens."""
-    if not spec.packing:
-        return spec.batch_size, bucket(max(example.inputs for example in examples))
-    steps = min(calls, stream.steps_per_epoch)
-    batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
+    """Return the rows of a step and their length in tokens."""
+    if spec.packing:
+        steps = min(spec.steps_per_dispatch, stream.steps_per_epoch)
+        batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
+    else:
+        longest = max(examples, key=lambda example: example.inputs)
+        batch = stream.collator.collate([[longest]])
     return int(batch.tokens.shape[1]), int(batch.tokens.shape[2])
 
 

@@ -131,7 +131,7 @@ def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
         prefix = "train.remat: true" if remat and not plan.remat else ""
         for micro in micro_rows:
             passes = max(plan.passes, whole // micro)
-            text = f"train.sft.micro_batch_size: {micro}" if passes > plan.passes else ""
+            text = f"train.micro_batch_size: {micro}" if passes > plan.passes else ""
             named = " and ".join(filter(None, (text, prefix)))
             if named:
                 found.append((named, dataclasses.replace(plan, passes=passes, remat=remat)))

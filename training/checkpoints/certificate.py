@@ -21,7 +21,7 @@ PARAMETERS = "[0]"
 """What the names of parameters begin with in a training's state; the rest is the optimizer's."""
 
 
-BOOKKEEPING = {"window"}
+BOOKKEEPING = {"window", "metrics_window"}
 """Counters that depend on how often metrics are logged, which is no part of the training."""
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatten
 from tailrace.formats.schema import parse, to_mapping
+from tailrace.formats.spec.train_spec import SHARED_WITH_SFT
 from training.checkpoints.certificate import certify
 from training.errors import CheckpointError
 from training.machine.file_errors import as_os_errors
@@ -143,7 +144,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
             f"{path} is damaged: {', '.join(damaged)} do not match {CERTIFICATE}; "
             "resume from an older checkpoint"
         )
-    _require_same(path, checkpoint.identity, identity)
+    _require_same(path, _with_shared_keys(checkpoint.identity), identity)
     return checkpoint
 
 
@@ -206,6 +207,17 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
     if not found:
         raise CheckpointError(f"{folder} holds no checkpoint: leave out --resume_from")
     return found[-1]
+
+
+def _with_shared_keys(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity as of today, where the block of SFT had the keys of all methods."""
+    train = identity.get("train")
+    if not isinstance(train, dict) or not isinstance(train.get("sft"), dict):
+        return identity
+    sft = train["sft"]
+    shared = {name: sft[name] for name in SHARED_WITH_SFT if name in sft}
+    own = {name: value for name, value in sft.items() if name not in shared}
+    return {**identity, "train": {**train, **shared, "sft": own}}
 
 
 def _require_same(path: Path, saved: dict[str, Any], identity: dict[str, Any]) -> None:

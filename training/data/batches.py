@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tailrace.formats.spec.run_spec import SftSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 from training.data.encode import Example
 from training.data.packing import bucket, pack
 
@@ -48,8 +48,8 @@ class Collator:
     """Longest example in tokens where rows hold several examples; None gives each its own row."""
 
     @classmethod
-    def of(cls, spec: SftSpec) -> Collator:
-        """What a spec asks for."""
+    def of(cls, spec: TrainSpec) -> Collator:
+        """Return the collator that a spec describes."""
         return cls(spec.batch_size, spec.max_seq_length if spec.packing else None)
 
     def collate(self, steps: Sequence[Sequence[Example]], multiple: int = 1) -> Batch:
@@ -92,7 +92,8 @@ class BatchStream:
     ) -> None:
         """``together`` asks for that many batches of similar length after each other."""
         self._examples = examples
-        self._collator = collator
+        self.collator = collator
+        """Layout of the batches."""
         self._seed = seed
         self._together = together
         self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
@@ -100,7 +101,7 @@ class BatchStream:
     @property
     def steps_per_epoch(self) -> int:
         """Batches in one pass over the examples."""
-        return -(-len(self._examples) // self._collator.batch_size)
+        return -(-len(self._examples) // self.collator.batch_size)
 
     def rows(self, step: int) -> list[Example]:
         """The examples of one step (counted from 0), at most ``batch_size``."""
@@ -116,19 +117,19 @@ class BatchStream:
         """
         steps = [self.rows(step) for step in range(first, first + count)]
         tokens = sum(len(example.tokens) for rows in steps for example in rows)
-        return self._collator.collate(steps, multiple), tokens
+        return self.collator.collate(steps, multiple), tokens
 
     def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
         generator = np.random.default_rng([self._seed, epoch])
         order = generator.permutation(len(self._examples))
         if self._together is None:
-            return _slices(order, self._collator.batch_size)
+            return _slices(order, self.collator.batch_size)
         lengths = np.asarray([len(example.tokens) for example in self._examples])
         batches = [
             batch
-            for pool in _slices(order, _POOL * self._collator.batch_size)
+            for pool in _slices(order, _POOL * self.collator.batch_size)
             for batch in _slices(
-                pool[np.argsort(lengths[pool], kind="stable")], self._collator.batch_size
+                pool[np.argsort(lengths[pool], kind="stable")], self.collator.batch_size
             )
         ]
         return _regrouped(batches, self._together, epoch * self.steps_per_epoch, generator)

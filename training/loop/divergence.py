@@ -40,7 +40,7 @@ def with_way_out(error: DivergedError, saved: int | None, updates: int) -> Train
     kept = "no checkpoint was saved" if saved is None else f"the checkpoint of step {saved} is good"
     return DivergedError(
         f"{error}; {kept}. From there it would go the same way again: train anew with a lower "
-        "train.sft.learning_rate, with warmup_steps, or with a gradient_clip"
+        "train.learning_rate, with warmup_steps, or with a gradient_clip"
     )
 
 

@@ -80,8 +80,8 @@ class AdaptedLinear(nnx.Module):
         return added
 
 
-class LoraTuning:
-    """Trains A and B of every target; see :class:`training.loop.tuning.Tuning`."""
+class LoraAdapter:
+    """Trains A and B of every target; see :class:`training.loop.trainable.TrainableSplit`."""
 
     def __init__(self, model: Model, spec: LoraSpec, dtype: DTypeLike, seed: int) -> None:
         """Raises :class:`training.errors.ConfigError` when a target is no layer of the model."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import optax
 
-from tailrace.formats.spec.run_spec import Schedule, SftSpec
+from tailrace.formats.spec.run_spec import Schedule, TrainSpec
 from training.errors import ConfigError
 from training.models.family import Params
 
 
-def learning_rate(spec: SftSpec, total_steps: int) -> optax.Schedule:
+def learning_rate(spec: TrainSpec, total_steps: int) -> optax.Schedule:
     """The learning rate of each update, by the number of updates before it.
 
     It rises in a line over ``warmup_steps`` and then follows the schedule; update number
@@ -18,7 +18,7 @@ def learning_rate(spec: SftSpec, total_steps: int) -> optax.Schedule:
     """
     if spec.warmup_steps > total_steps:
         raise ConfigError(
-            f"train.sft.warmup_steps {spec.warmup_steps} is more than the {total_steps} steps "
+            f"train.warmup_steps {spec.warmup_steps} is more than the {total_steps} steps "
             "of this training"
         )
     peak, decay_steps = spec.learning_rate, max(1, total_steps - spec.warmup_steps)
@@ -34,7 +34,7 @@ def learning_rate(spec: SftSpec, total_steps: int) -> optax.Schedule:
     return lambda count: joined(count + 1)
 
 
-def make_optimizer(spec: SftSpec, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(spec: TrainSpec, schedule: optax.Schedule) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter, arXiv:1711.05101) after clipping by the global gradient norm.
 
     Weight decay leaves vectors (norms and biases) alone.

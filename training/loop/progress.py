@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -16,6 +17,8 @@ class Progress:
     """Loss of step 1."""
     window: list[float] = field(default_factory=list)
     """Losses since the last metric point."""
+    metrics_window: dict[str, list[float]] = field(default_factory=dict)
+    """Values of the objective's metrics since the last metric point, by name."""
     epoch: list[float] = field(default_factory=list)
     """Losses of the last ``steps_per_epoch`` steps."""
     best_loss: float | None = None
@@ -25,24 +28,28 @@ class Progress:
     stale: int = 0
     """Evaluations since the loss last fell by what counts."""
 
-    def add(self, loss: float, per_epoch: int) -> None:
-        """Count the loss of one more step."""
+    def add(self, loss: float, per_epoch: int, metrics: Mapping[str, float]) -> None:
+        """Count one more step with its loss and metrics."""
         if self.first_loss is None:
             self.first_loss = loss
         self.window.append(loss)
         self.epoch.append(loss)
         del self.epoch[:-per_epoch]
+        for name, value in metrics.items():
+            self.metrics_window.setdefault(name, []).append(value)
 
-    def take_window(self) -> float:
-        """The mean loss since the last call."""
-        mean = math.fsum(self.window) / len(self.window)
+    def take_window(self) -> tuple[float, dict[str, float]]:
+        """Return the means of loss and metrics since the last call."""
+        loss = _mean(self.window)
+        metrics = {name: _mean(values) for name, values in self.metrics_window.items()}
         self.window.clear()
-        return mean
+        self.metrics_window.clear()
+        return loss, metrics
 
     @property
     def epoch_loss(self) -> float:
         """Mean loss over the last epoch's worth of steps."""
-        return math.fsum(self.epoch) / len(self.epoch)
+        return _mean(self.epoch)
 
     def evaluated(self, step: int, loss: float, min_delta: float) -> bool:
         """Count an evaluation; true when its loss is the lowest so far.
@@ -57,3 +64,7 @@ class Progress:
         if better:
             self.best_loss, self.best_step = loss, step
         return better
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -14,26 +14,28 @@ import jax.numpy as jnp
 import optax
 
 from training.data.batches import Batch
-from training.loop.losses import response_cross_entropy, response_tokens, rowwise_cross_entropy
 from training.loop.precision import full_precision
-from training.loop.tuning import Tuning
+from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
+from training.objectives.objective import BoundModel, Metrics, Objective
 
 State = tuple[Params, Any]
-"""Trained values and optimizer state."""
+"""Trained values and state of the optimizer."""
 
-Loss = Callable[[Params, Params, Batch, jax.Array, jax.Array | None], jax.Array]
-"""Of trained and frozen values, rows [B, T], the number of tokens to divide by, and a key."""
+Loss = Callable[[Params, Params, Batch, jax.Array, jax.Array | None], tuple[jax.Array, Metrics]]
+"""Function of trained and frozen values, rows [B, T], the normalizer, and the dropout key."""
 
 
 class Computed(NamedTuple):
-    """What each of K steps is watched by."""
+    """Figures of K steps."""
 
     losses: jax.Array
-    """[K]: before the update, in nats per response token."""
+    """[K]: loss before the update."""
     gradient_norms: jax.Array
     """[K]: global norm of the gradients, before clipping."""
+    metrics: Metrics
+    """[K] each: metrics of the objective, before the update."""
 
 
 Steps = Callable[[State, Params, Batch, int, jax.Array], tuple[State, Computed]]
@@ -41,132 +43,125 @@ Steps = Callable[[State, Params, Batch, int, jax.Array], tuple[State, Computed]]
 
 
 def compile_steps(
-    tuning: Tuning,
+    objective: Objective,
+    trainable: TrainableSplit,
     optimizer: optax.GradientTransformation,
     layout: Layout,
     micro: int | None = None,
     *,
     remat: bool = False,
 ) -> Steps:
-    """The compiled optimizer steps.
+    """Return the compiled optimizer steps.
 
     The function takes the state (whose buffers it reuses), frozen values, K stacked batches, the
-    number of steps done before, and the root key of dropout. ``micro`` rows go through the model
-    at a time; ``remat`` is as in :meth:`training.models.family.Decoder.hidden`.
-    """
-    gradients_of = accumulate(_loss_on(layout, tuning, remat=remat), layout, micro)
+    number of earlier steps, and the root key of dropout.
 
-    def one(
+    Args:
+        objective: The training method.
+        trainable: The division of the weights.
+        optimizer: The optimizer of the trained values.
+        layout: The layout of all arrays over the devices.
+        micro: Rows per forward and backward pass (default: all).
+        remat: Whether the backward pass computes the activations again.
+    """
+    loss_of = _loss_on(objective, layout, trainable, remat=remat)
+    compute = accumulate(objective, loss_of, layout, micro)
+
+    def step(
         frozen: Params, state: State, inputs: tuple[Batch, jax.Array]
     ) -> tuple[State, Computed]:
         trained, moments = state
-        loss, gradients = gradients_of(trained, frozen, *inputs)
+        loss, metrics, gradients = compute(trained, frozen, *inputs)
         updates, moments = optimizer.update(gradients, moments, trained)
-        computed = Computed(loss, _norm(gradients))
+        computed = Computed(loss, _norm(gradients), metrics)
         return layout.hold((optax.apply_updates(trained, updates), moments)), computed
 
     @partial(jax.jit, donate_argnums=0)
-    def many(
+    def steps(
         state: State, frozen: Params, batches: Batch, first: int, root: jax.Array
     ) -> tuple[State, Computed]:
         numbers = first + jnp.arange(batches.tokens.shape[0])
         keys = jax.vmap(partial(jax.random.fold_in, root))(numbers)
         inputs = (layout.split(batches, rows=1), keys)
-        state, computed = jax.lax.scan(partial(one, frozen), state, inputs)
-        # What comes out must lie where it came in, or the next call would be compiled anew.
+        state, computed = jax.lax.scan(partial(step, frozen), state, inputs)
+        # The state must keep its layout, or the next call would be compiled again.
         return layout.hold(state), computed
 
-    return many
+    return steps
 
 
 def compile_evaluation(
-    tuning: Tuning, layout: Layout
+    objective: Objective, trainable: TrainableSplit, layout: Layout
 ) -> Callable[[Params, Params, Batch], jax.Array]:
-    """The compiled loss of one batch [1, B, T] without dropout, summed over its tokens."""
-    loss_of = _loss_on(layout, tuning)
+    """Return the compiled loss of one batch [1, B, T], without dropout and not normalized."""
+    loss_of = _loss_on(objective, layout, trainable)
 
     @jax.jit
     def evaluate(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
         rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
-        return loss_of(trained, frozen, rows, jnp.float32(1), None)
+        loss, _ = loss_of(trained, frozen, rows, jnp.float32(1), None)
+        return loss
 
     return evaluate
 
 
-def _loss_on(layout: Layout, tuning: Tuning, *, remat: bool = False) -> Loss:
-    """The loss as it is computed on a mesh."""
-    by_row = tuning.frozen_head and layout.row_parts == 1
-    return batch_loss(tuning, remat=remat, by_row=by_row)
+def _loss_on(
+    objective: Objective, layout: Layout, trainable: TrainableSplit, *, remat: bool = False
+) -> Loss:
+    """Return the loss for rows on a mesh."""
+    by_row = trainable.frozen_head and layout.row_parts == 1
+    return batch_loss(objective, trainable, remat=remat, by_row=by_row)
 
 
-def batch_loss(tuning: Tuning, *, remat: bool = False, by_row: bool = False) -> Loss:
-    """The loss of rows, differentiable by the trained values.
+def batch_loss(
+    objective: Objective, trainable: TrainableSplit, *, remat: bool = False, by_row: bool = False
+) -> Loss:
+    """Return the loss of rows, differentiable by the trained values.
 
-    ``by_row`` saves memory under a frozen output layer, see
-    :func:`training.loop.losses.rowwise_cross_entropy`.
+    ``remat`` and ``by_row`` are as in :class:`training.objectives.objective.BoundModel`.
     """
 
     def loss_of(
-        trained: Params, frozen: Params, rows: Batch, total: jax.Array, key: jax.Array | None
-    ) -> jax.Array:
-        with full_precision(tuning.dtype):
-            decoder = tuning.decoder(trained, frozen, key)
-            mask, positions = sight(rows)
-            hidden, _ = decoder.hidden(rows.tokens, positions, mask, dropout_key=key, remat=remat)
-            if by_row:
-                return rowwise_cross_entropy(
-                    decoder.logits, hidden, rows.targets, rows.weights, total
-                )
-            logits = decoder.logits(hidden)
-        return response_cross_entropy(logits, rows.targets, rows.weights, total)
+        trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array, key: jax.Array | None
+    ) -> tuple[jax.Array, Metrics]:
+        with full_precision(trainable.dtype):
+            decoder = trainable.decoder(trained, frozen, key)
+            return objective.loss(BoundModel(decoder, key, remat, by_row), rows, normalizer)
 
     return loss_of
 
 
-def sight(rows: Batch) -> tuple[jax.Array, jax.Array]:
-    """The attention mask [B or 1, T, T] and the positions [B or 1, T] of rows.
-
-    A token sees what comes before it in its own example.
-    """
-    length = rows.tokens.shape[-1]
-    # Padding is on the right, where a causal mask keeps it out of every real token's sight.
-    causal = jnp.tril(jnp.ones((length, length), bool))[None]
-    if rows.segments is None or rows.positions is None:
-        return causal, jnp.arange(length)[None]
-    segments = jnp.asarray(rows.segments)
-    same = segments[:, :, None] == segments[:, None, :]
-    return causal & same, jnp.asarray(rows.positions)
-
-
 def accumulate(
-    loss_of: Loss, layout: Layout, micro: int | None
-) -> Callable[[Params, Params, Batch, jax.Array], tuple[jax.Array, Params]]:
-    """Loss and gradients of a batch, ``micro`` rows at a time.
+    objective: Objective, loss_of: Loss, layout: Layout, micro: int | None
+) -> Callable[[Params, Params, Batch, jax.Array], tuple[jax.Array, Metrics, Params]]:
+    """Return the function for loss, metrics and gradients of a batch, ``micro`` rows at a time.
 
-    Every part's loss is divided by the response tokens of the whole batch, so that the parts add
-    up to what one pass over all rows gives, however unequal they are.
+    The loss of each part is divided by the weight of the whole batch, so that the parts add up to
+    the loss of a single pass over all rows, however unequal they are.
     """
-    gradients_of = jax.value_and_grad(loss_of)
+    gradients_of = jax.value_and_grad(loss_of, has_aux=True)
 
-    def whole(
+    def compute(
         trained: Params, frozen: Params, rows: Batch, key: jax.Array
-    ) -> tuple[jax.Array, Params]:
-        total = response_tokens(rows.weights)
+    ) -> tuple[jax.Array, Metrics, Params]:
+        # At least 1, because it divides.
+        normalizer = jnp.maximum(objective.weight(rows), 1)
         parts = rows.tokens.shape[0] // micro if micro else 1
         if parts <= 1:
-            return gradients_of(trained, frozen, rows, total, key)
+            (loss, metrics), gradients = gradients_of(trained, frozen, rows, normalizer, key)
+            return loss, metrics, gradients
 
-        def add(sums: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-            found = gradients_of(trained, frozen, part[0], total, part[1])
-            return jax.tree.map(jnp.add, sums, found), None
+        def add(sums: Any, part: tuple[Batch, jax.Array]) -> tuple[Any, Metrics]:
+            (loss, metrics), gradients = gradients_of(trained, frozen, part[0], normalizer, part[1])
+            return jax.tree.map(jnp.add, sums, (loss, gradients)), metrics
 
         keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(parts))
         zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, trained))
         pieces = layout.split(_in_parts(rows, parts), rows=1)
-        sums, _ = jax.lax.scan(add, zeros, (pieces, keys))
-        return sums
+        (loss, gradients), shares = jax.lax.scan(add, zeros, (pieces, keys))
+        return loss, jax.tree.map(partial(jnp.sum, axis=0), shares), gradients
 
-    return whole
+    return compute
 
 
 def _norm(gradients: Params) -> jax.Array:
@@ -181,7 +176,7 @@ def _in_parts(rows: Batch, parts: int) -> Batch:
     """
 
     def part(values: jax.Array) -> jax.Array:
-        return values.reshape(-1, parts, values.shape[-1]).swapaxes(0, 1)
+        return values.reshape(-1, parts, *values.shape[1:]).swapaxes(0, 1)
 
     pieces: Batch = jax.tree.map(part, rows)
     return pieces

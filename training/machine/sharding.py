@@ -85,7 +85,7 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
     if rows % (data * spec.fsdp):
         raise ConfigError(
             f"{rows} rows at a time cannot be split over data {data} × fsdp {spec.fsdp}: make "
-            f"train.sft.batch_size (or micro_batch_size) a multiple of {data * spec.fsdp}"
+            f"train.batch_size (or micro_batch_size) a multiple of {data * spec.fsdp}"
         )
     used = data * inner
     if used < len(found):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from training.loop.lora import LoraTuning
+from training.loop.lora import LoraAdapter
 from training.machine.file_errors import as_os_errors
 from training.models.family import Params
 
@@ -26,14 +26,14 @@ _PREFIX = "base_model.model."
 """What PEFT's wrapping puts before every name of the model."""
 
 
-def save_adapter(folder: Path, tuning: LoraTuning, trained: Params, base: str | None) -> None:
+def save_adapter(folder: Path, adapter: LoraAdapter, trained: Params, base: str | None) -> None:
     """Write an adapter that ``PeftModel.from_pretrained`` opens on top of its base model.
 
     ``base`` is what the base model is known by. The same adapter gives the same bytes. Raises
     :class:`OSError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(adapter_config(tuning, base), indent=2, sort_keys=True) + "\n"
+    text = json.dumps(adapter_config(adapter, base), indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     tensors = {_PREFIX + name: np.ascontiguousarray(value) for name, value in trained.items()}
     with as_os_errors(folder / WEIGHTS):
@@ -41,19 +41,19 @@ def save_adapter(folder: Path, tuning: LoraTuning, trained: Params, base: str | 
     (folder / WEIGHTS).chmod(folder.stat().st_mode & 0o666)
 
 
-def adapter_config(tuning: LoraTuning, base: str | None) -> dict[str, Any]:
+def adapter_config(adapter: LoraAdapter, base: str | None) -> dict[str, Any]:
     """``adapter_config.json`` with the keys of PEFT's ``LoraConfig``."""
-    named = {target.module.rsplit(".", 1)[-1] for target in tuning.targets}
+    named = {target.module.rsplit(".", 1)[-1] for target in adapter.targets}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
-        "r": tuning.spec.rank,
-        "lora_alpha": tuning.spec.alpha,
-        "lora_dropout": tuning.spec.dropout,
-        "target_modules": sorted(tuning.spec.target_modules or named),
+        "r": adapter.spec.rank,
+        "lora_alpha": adapter.spec.alpha,
+        "lora_dropout": adapter.spec.dropout,
+        "target_modules": sorted(adapter.spec.target_modules or named),
         # GPT-2's weights are [inputs, outputs].
-        "fan_in_fan_out": any(target.transposed for target in tuning.targets),
+        "fan_in_fan_out": any(target.transposed for target in adapter.targets),
         "bias": "none",
         "modules_to_save": None,
         "use_rslora": False,

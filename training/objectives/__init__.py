@@ -1,1 +1,1 @@
-"""Training methods."""
+"""Training methods: their examples and the losses that they minimise."""

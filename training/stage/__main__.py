@@ -105,6 +105,8 @@ class EventObserver(Observer):
             value = getattr(point, name)
             if value is not None:
                 self._events.send(MetricEvent(name, point.step, float(value), point.timestamp))
+        for name, value in point.metrics.items():
+            self._events.send(MetricEvent(name, point.step, value, point.timestamp))
 
     def evaluation(self, point: EvalPoint) -> None:
         """One point of the curve ``eval_loss``."""
@@ -184,7 +186,7 @@ def describe_failure(error: BaseException) -> ErrorEvent:
         return ErrorEvent(error.reason, message, error.retryable)
     # XLA's error class is private; its message starts with the status code.
     if isinstance(error, MemoryError) or message.startswith("RESOURCE_EXHAUSTED"):
-        way_out = "lower train.sft.batch_size or max_seq_length, or ask for a larger pool"
+        way_out = "lower train.batch_size or max_seq_length, or ask for a larger pool"
         return ErrorEvent("OUT_OF_MEMORY", f"{message[:2000]}: {way_out}")
     if isinstance(error, OSError):
         return ErrorEvent("IO_ERROR", message, retryable=True)

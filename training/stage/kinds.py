@@ -120,7 +120,7 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
 def _fresh(job: StageJob) -> Evaluated:
     """The preset as its training found it: the same random weights and tokenizer."""
     from training.generate.predict import Evaluated
-    from training.objectives.sft import prepare
+    from training.loop.start import prepare
 
     if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
         raise ConfigError("the job lacks the dataset that the untouched preset is made from")

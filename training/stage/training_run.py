@@ -15,7 +15,8 @@ from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.checkpoint import checkpoint_step
 from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance
-from training.objectives.sft import prepare, run_sft
+from training.loop.fit import fit
+from training.loop.start import prepare
 from training.observer import Observer, Observers
 
 
@@ -73,8 +74,8 @@ def run_training(
 
     ``folder`` holds the model where a worker fetched it, ``resume`` is a checkpoint to continue
     from, ``last`` a step to end at, ``clock`` the day that a chat template reads (default: today,
-    UTC). Errors as :func:`training.objectives.sft.prepare` and
-    :func:`training.objectives.sft.run_sft`.
+    UTC). Errors as :func:`training.loop.start.prepare` and
+    :func:`training.loop.fit.fit`.
     """
     start = prepare(model, train, traces, folder, clock)
     observer.check_stop()
@@ -82,7 +83,7 @@ def run_training(
     paths.split.write_text(start.split.dump(), encoding="utf-8")
     metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
     try:
-        result = run_sft(
+        result = fit(
             start,
             train,
             paths.checkpoints,

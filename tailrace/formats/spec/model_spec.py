@@ -19,7 +19,7 @@ class ModelSpec:
         "model_id": "model.source",
         "model_name": "model.source or model.preset",
         "name": "model.source or model.preset",
-        "max_length": "train.sft.max_seq_length",
+        "max_length": "train.max_seq_length",
     }
 
     source: str | None = key(

@@ -79,11 +79,11 @@ DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _FLAT = {
     "model_name": "model.source or model.preset",
     "model_id": "model.source",
-    "num_epochs": "train.sft.epochs",
-    "epochs": "train.sft.epochs",
-    "max_steps": "train.sft.max_steps",
-    "batch_size": "train.sft.batch_size",
-    "learning_rate": "train.sft.learning_rate",
+    "num_epochs": "train.epochs",
+    "epochs": "train.epochs",
+    "max_steps": "train.max_steps",
+    "batch_size": "train.batch_size",
+    "learning_rate": "train.learning_rate",
     "seed": "train.seed",
 }
 
@@ -294,8 +294,9 @@ class RunSpec:
 
 def _fits_context(model: ModelSpec | None, train: TrainSpec | None, path: str) -> list[Violation]:
     context = catalog.PRESETS.get(model.preset or "") if model else None
-    sft = train.sft if train else None
-    if model is None or context is None or sft is None or sft.max_seq_length <= context:
+    if model is None or train is None or context is None or train.max_seq_length <= context:
         return []
-    where = ".".join(filter(None, [path, "train.sft.max_seq_length"]))
-    return [Violation(where, f"{sft.max_seq_length} is more than the {context} of {model.preset}")]
+    where = ".".join(filter(None, [path, "train.max_seq_length"]))
+    return [
+        Violation(where, f"{train.max_seq_length} is more than the {context} of {model.preset}")
+    ]

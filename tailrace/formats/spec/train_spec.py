@@ -62,100 +62,45 @@ class FinalModel(enum.StrEnum):
     """Those with the lowest evaluation loss."""
 
 
+ACCUMULATION = "train.micro_batch_size (batch_size counts the examples of a whole step)"
+"""The key that stands for gradient accumulation."""
+
+SHARED_WITH_SFT = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "micro_batch_size",
+    "max_seq_length",
+    "packing",
+    "group_by_length",
+    "learning_rate",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "warmup_steps",
+    "schedule",
+    "min_learning_rate_ratio",
+    "gradient_clip",
+)
+"""Keys of ``train`` that were once keys of ``train.sft``."""
+
+
 @dataclass(frozen=True)
 class SftSpec:
     """Supervised fine-tuning: next-token loss on the response tokens only."""
 
     RENAMED: ClassVar[dict[str, str]] = {
-        "num_epochs": "train.sft.epochs",
-        "lr": "train.sft.learning_rate",
-        "max_length": "train.sft.max_seq_length",
+        **{name: f"train.{name}" for name in SHARED_WITH_SFT},
+        "num_epochs": "train.epochs",
+        "lr": "train.learning_rate",
+        "max_length": "train.max_seq_length",
         "seed": "train.seed",
-        "gradient_accumulation_steps": (
-            "train.sft.micro_batch_size (batch_size counts the examples of a whole step)"
-        ),
+        "gradient_accumulation_steps": ACCUMULATION,
         "lora": "train.adapter.lora",
     }
 
-    epochs: float | None = key(
-        "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
-        default=None,
-        above=0,
-        maximum=100_000,
-    )
-    max_steps: int | None = key(
-        "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
-        default=None,
-        minimum=1,
-        maximum=100_000_000,
-    )
-    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
-    micro_batch_size: int | None = key(
-        "Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those "
-        "of the whole batch. Left out, one pass takes all rows.",
-        default=None,
-        minimum=1,
-        maximum=65_536,
-    )
-    max_seq_length: int = key(
-        "Longest example in tokens, prompt and response together.",
-        default=128,
-        minimum=8,
-        maximum=1_048_576,
-    )
-    packing: bool = key(
-        "Put several examples of a batch into one row of `max_seq_length`, each attending to "
-        "itself alone. Changes the speed, not the training.",
-        default=False,
-    )
-    group_by_length: bool = key(
-        "Put examples of similar length into the same batch, which saves padding and shuffles "
-        "less.",
-        default=False,
-    )
-    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
-    weight_decay: float = key(
-        "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
-        default=0.0,
-        minimum=0,
-        maximum=10,
-    )
-    adam_beta1: float = key(
-        "Decay of the mean of gradients (arXiv:1412.6980).", default=0.9, minimum=0, maximum=0.9999
-    )
-    adam_beta2: float = key(
-        "Decay of the mean of squared gradients.", default=0.999, minimum=0, maximum=0.999999
-    )
-    adam_epsilon: float = key(
-        "Added to the root of that mean before it divides.", default=1e-8, above=0, maximum=1
-    )
-    warmup_steps: int = key(
-        "Steps over which the learning rate rises from 0.", default=0, minimum=0
-    )
-    schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
-    min_learning_rate_ratio: float = key(
-        "Where linear and cosine schedules end, as a share of `learning_rate`.",
-        default=0.0,
-        minimum=0,
-        maximum=1,
-    )
-    gradient_clip: float = key(
-        "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
-    )
     overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
-
-    def violations(self, path: str) -> list[Violation]:
-        """Exactly one length; warm-up within max_steps; batches that divide; one way to fill."""
-        found = exactly_one(path, epochs=self.epochs, max_steps=self.max_steps)
-        if self.max_steps is not None and self.warmup_steps > self.max_steps:
-            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
-        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
-            divisor = f"must divide batch_size {self.batch_size}, not {self.micro_batch_size}"
-            found.append(Violation(f"{path}.micro_batch_size", divisor))
-        if self.packing and self.group_by_length:
-            nothing = "has no use with packing, which leaves hardly any padding: choose one"
-            found.append(Violation(f"{path}.group_by_length", nothing))
-        return found
 
 
 @dataclass(frozen=True)
@@ -231,22 +176,89 @@ class MeshSpec:
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
+    METHODS: ClassVar[tuple[str, ...]] = ("sft",)
+    """Keys of the training methods; the first is the default."""
+
     RENAMED: ClassVar[dict[str, str]] = {
         "device": "the --device flag, or execution.train.pool in a run",
-        "num_epochs": "train.sft.epochs",
-        "epochs": "train.sft.epochs",
-        "max_steps": "train.sft.max_steps",
-        "batch_size": "train.sft.batch_size",
-        "learning_rate": "train.sft.learning_rate",
+        "num_epochs": "train.epochs",
+        "lr": "train.learning_rate",
+        "max_length": "train.max_seq_length",
+        "gradient_accumulation_steps": ACCUMULATION,
         "lora": "train.adapter.lora",
         "bf16": "train.dtype",
         "gradient_checkpointing": "train.remat",
         "fsdp": "train.mesh.fsdp",
     }
 
-    sft: SftSpec | None = key("Supervised fine-tuning.", default=None)
+    sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
     adapter: AdapterSpec | None = key(
         "Trains an adapter beside frozen weights; left out, all weights are trained.", default=None
+    )
+    epochs: float | None = key(
+        "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        above=0,
+        maximum=100_000,
+    )
+    max_steps: int | None = key(
+        "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
+        default=None,
+        minimum=1,
+        maximum=100_000_000,
+    )
+    batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
+    micro_batch_size: int | None = key(
+        "Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those "
+        "of the whole batch. Left out, one pass takes all rows.",
+        default=None,
+        minimum=1,
+        maximum=65_536,
+    )
+    max_seq_length: int = key(
+        "Longest example in tokens, prompt and response together.",
+        default=128,
+        minimum=8,
+        maximum=1_048_576,
+    )
+    packing: bool = key(
+        "Put several examples of a batch into one row of `max_seq_length`, each attending to "
+        "itself alone. Changes the speed, not the training.",
+        default=False,
+    )
+    group_by_length: bool = key(
+        "Put examples of similar length into the same batch, which saves padding and shuffles "
+        "less.",
+        default=False,
+    )
+    learning_rate: float = key("Peak learning rate.", default=2e-5, above=0, maximum=10)
+    weight_decay: float = key(
+        "Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases.",
+        default=0.0,
+        minimum=0,
+        maximum=10,
+    )
+    adam_beta1: float = key(
+        "Decay of the mean of gradients (arXiv:1412.6980).", default=0.9, minimum=0, maximum=0.9999
+    )
+    adam_beta2: float = key(
+        "Decay of the mean of squared gradients.", default=0.999, minimum=0, maximum=0.999999
+    )
+    adam_epsilon: float = key(
+        "Added to the root of that mean before it divides.", default=1e-8, above=0, maximum=1
+    )
+    warmup_steps: int = key(
+        "Steps over which the learning rate rises from 0.", default=0, minimum=0
+    )
+    schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
+    min_learning_rate_ratio: float = key(
+        "Where linear and cosine schedules end, as a share of `learning_rate`.",
+        default=0.0,
+        minimum=0,
+        maximum=1,
+    )
+    gradient_clip: float = key(
+        "Largest global gradient norm; 0 turns clipping off.", default=1.0, minimum=0
     )
     seed: int = key(
         "Seed of initial weights, data order and dropout.",
@@ -307,21 +319,56 @@ class TrainSpec:
         maximum=1000,
     )
 
+    def __post_init__(self) -> None:
+        """Choose the default method where the spec names none."""
+        if self._methods():
+            return
+        object.__setattr__(self, "sft", SftSpec())
+
+    @property
+    def method(self) -> str:
+        """Key of the training method."""
+        return next(iter(self._methods()))
+
     def violations(self, path: str) -> list[Violation]:
-        """A method must be chosen, and evaluations be there for what rests on them."""
+        """Return the violations of rules that concern several keys."""
         where = path or "train"
-        found = exactly_one(where, sft=self.sft)
+        found = exactly_one(where, epochs=self.epochs, max_steps=self.max_steps)
+        methods = self._methods()
+        if len(methods) > 1:
+            found.append(Violation(where, f"has {' and '.join(methods)}: choose one"))
+        return found + self._step_violations(where) + self._evaluation_violations(where)
+
+    def _methods(self) -> list[str]:
+        return [name for name in self.METHODS if getattr(self, name) is not None]
+
+    def _step_violations(self, path: str) -> list[Violation]:
+        """Return the violations of warm-up, parts of a batch, and padding."""
+        found: list[Violation] = []
+        if self.max_steps is not None and self.warmup_steps > self.max_steps:
+            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            divisor = f"must divide batch_size {self.batch_size}, not {self.micro_batch_size}"
+            found.append(Violation(f"{path}.micro_batch_size", divisor))
+        if self.packing and self.group_by_length:
+            nothing = "has no use with packing, which leaves hardly any padding: choose one"
+            found.append(Violation(f"{path}.group_by_length", nothing))
+        return found
+
+    def _evaluation_violations(self, path: str) -> list[Violation]:
+        """Return the violations of keys that need evaluations."""
+        found: list[Violation] = []
         if self.eval_every_steps and not self.eval_fraction:
             nothing = "has nothing to evaluate on: set eval_fraction above 0"
-            found.append(Violation(f"{where}.eval_every_steps", nothing))
+            found.append(Violation(f"{path}.eval_every_steps", nothing))
         if not self.eval_every_steps:
             rests = {
                 "early_stopping_patience": self.early_stopping_patience > 0,
                 "final_model": self.final_model is FinalModel.BEST,
             }
             needs = "needs evaluations: set eval_every_steps and eval_fraction above 0"
-            found += [Violation(f"{where}.{name}", needs) for name, used in rests.items() if used]
+            found += [Violation(f"{path}.{name}", needs) for name, used in rests.items() if used]
         if self.early_stopping_min_delta and not self.early_stopping_patience:
             needs = "has no use without early_stopping_patience"
-            found.append(Violation(f"{where}.early_stopping_min_delta", needs))
+            found.append(Violation(f"{path}.early_stopping_min_delta", needs))
         return found

@@ -21,12 +21,12 @@ class Told(enum.Enum):
 
 
 def test_words_are_explained_below_the_table_of_their_block() -> None:
-    _, block = run_spec.page().split("\n## train.sft\n")
+    _, block = run_spec.page().split("\n## train\n")
     block = block.split("\n## ")[0]
     table, words = block.split("\n\n`schedule`:\n\n")
     assert "| `schedule` | `constant`, `linear`, `cosine` |" in table
     assert words.startswith("- `constant`: Stays at `learning_rate`.\n- `linear`: ")
-    assert "\n\n`overlong`:\n\n- `refuse`: The run fails" in words
+    assert "\n\n`dtype`:\n\n- `auto`: " in words
 
 
 def test_a_word_that_nobody_explains_is_told() -> None:

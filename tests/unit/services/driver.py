@@ -36,7 +36,7 @@ MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC: dict[str, Any] = {
     "dataset": "golden-v2",
     "model": {"preset": "gpt2-nano"},
-    "train": {"sft": {"max_steps": 10}, "eval_fraction": 0.2},
+    "train": {"max_steps": 10, "eval_fraction": 0.2},
     "infer": {"eval_sets": ["dataset:train", "dataset:held_out"]},
     "judges": [{"name": "answer_correctness"}],
     "retry": {"max_attempts": 2, "initial_backoff": 0.0},

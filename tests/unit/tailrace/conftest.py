@@ -84,5 +84,5 @@ def spec() -> dict[str, Any]:
     return {
         "dataset": "golden-v2",
         "model": {"preset": "gpt2-nano"},
-        "train": {"sft": {"max_steps": 10}},
+        "train": {"max_steps": 10},
     }

@@ -18,7 +18,7 @@ SPEC = parse(
     {
         "dataset": "golden-v2",
         "model": {"preset": "gpt2-nano"},
-        "train": {"sft": {"epochs": 2.5, "schedule": "cosine", "gradient_clip": 0}},
+        "train": {"epochs": 2.5, "schedule": "cosine", "gradient_clip": 0},
         "infer": {"eval_sets": ["eval_v1"]},
         "execution": {"judge": {"timeout": 90.5}},
         "labels": {"a": "b"},
@@ -54,8 +54,8 @@ ENUMS = [
 
 def test_a_spec_survives_the_wire() -> None:
     message = protomap.spec_to_proto(SPEC)
-    assert message.train.sft.schedule == run_spec_pb2.SCHEDULE_COSINE
-    assert message.train.sft.gradient_clip == 0
+    assert message.train.schedule == run_spec_pb2.SCHEDULE_COSINE
+    assert message.train.gradient_clip == 0
     assert protomap.spec_from_proto(type(message).FromString(message.SerializeToString())) == SPEC
 
 
@@ -85,7 +85,7 @@ def test_scalars_that_are_not_set_take_their_default() -> None:
     message = run_spec_pb2.RunSpec(
         dataset="d",
         model=run_spec_pb2.ModelSpec(preset="gpt2-nano"),
-        train=run_spec_pb2.TrainSpec(sft=run_spec_pb2.SftSpec(epochs=1)),
+        train=run_spec_pb2.TrainSpec(epochs=1),
     )
     spec = protomap.spec_from_proto(message)
     assert spec.train is not None
@@ -94,15 +94,15 @@ def test_scalars_that_are_not_set_take_their_default() -> None:
 
 def test_an_explicit_zero_is_not_a_default() -> None:
     message = protomap.spec_to_proto(SPEC)
-    message.train.sft.batch_size = 0
-    with pytest.raises(SpecError, match=r"train\.sft\.batch_size"):
+    message.train.batch_size = 0
+    with pytest.raises(SpecError, match=r"train\.batch_size"):
         protomap.spec_from_proto(message)
 
 
 def test_an_unknown_enum_number_is_refused_by_name() -> None:
     message = protomap.spec_to_proto(SPEC)
-    message.train.sft.schedule = 99  # type: ignore[assignment]
-    with pytest.raises(SpecError, match=r"train\.sft\.schedule"):
+    message.train.schedule = 99  # type: ignore[assignment]
+    with pytest.raises(SpecError, match=r"train\.schedule"):
         protomap.spec_from_proto(message)
 
 

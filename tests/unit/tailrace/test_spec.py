@@ -10,7 +10,8 @@ GOOD = """
 dataset: golden-v2
 model: {preset: gpt2-nano}
 train:
-  sft: {max_steps: 400, learning_rate: 1e-3}
+  max_steps: 400
+  learning_rate: 1e-3
 """
 
 
@@ -30,27 +31,25 @@ def test_yaml_and_json_give_the_same_spec(tmp_path: Path) -> None:
     yaml_spec = load_spec(_file(tmp_path, GOOD))
     json_text = (
         '{"dataset": "golden-v2", "model": {"preset": "gpt2-nano"},'
-        ' "train": {"sft": {"max_steps": 400, "learning_rate": 0.001}}}'
+        ' "train": {"max_steps": 400, "learning_rate": 0.001}}'
     )
     assert load_spec(_file(tmp_path, "\ufeff" + json_text, "run.json")) == yaml_spec
     assert yaml_spec.train is not None
-    assert yaml_spec.train.sft is not None
-    assert yaml_spec.train.sft.learning_rate == 1e-3
+    assert yaml_spec.train.learning_rate == 1e-3
 
 
 def test_overrides_set_values_and_make_blocks(tmp_path: Path) -> None:
     spec = load_spec(
         _file(tmp_path, GOOD + "infer:\n"),
         overrides=[
-            "train.sft.max_steps=5",
+            "train.max_steps=5",
             "infer.eval_sets=[eval_v1]",
             "labels.team=search",
             "execution.train.timeout=1h30m",
         ],
     )
     assert spec.train is not None
-    assert spec.train.sft is not None
-    assert spec.train.sft.max_steps == 5
+    assert spec.train.max_steps == 5
     assert spec.infer is not None
     assert spec.infer.eval_sets == ["eval_v1"]
     assert spec.labels == {"team": "search"}
@@ -58,18 +57,17 @@ def test_overrides_set_values_and_make_blocks(tmp_path: Path) -> None:
 
 
 def test_an_empty_override_unsets(tmp_path: Path) -> None:
-    spec = load_spec(_file(tmp_path, GOOD), overrides=["train.sft.warmup_steps="])
+    spec = load_spec(_file(tmp_path, GOOD), overrides=["train.warmup_steps="])
     assert spec.train is not None
-    assert spec.train.sft is not None
-    assert spec.train.sft.warmup_steps == 0
+    assert spec.train.warmup_steps == 0
 
 
 def test_every_wrong_field_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     text = "dataset: golden-v2\nmodel: {preset: gpt2-nano}\n"
-    text += "train:\n  sft: {max_step: 1, batch_size: 0}\n  sede: 1\n"
+    text += "train: {max_step: 1, batch_size: 0, sede: 1}\n"
     found = _violations(_file(tmp_path, text))
-    assert "did you mean 'max_steps'" in found["train.sft.max_step"]
-    assert "at least 1" in found["train.sft.batch_size"]
+    assert "did you mean 'max_steps'" in found["train.max_step"]
+    assert "at least 1" in found["train.batch_size"]
     assert "did you mean 'seed'" in found["train.sede"]
 
 

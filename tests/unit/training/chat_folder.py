@@ -15,8 +15,8 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from tests.unit.training.conftest import TINY
+from training.loop.final_model import save_folder
 from training.models.registry import model_from_config
-from training.objectives.sft import save_folder
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"

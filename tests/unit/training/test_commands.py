@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tailrace.formats.data.golden import write_golden_v2
+from training.loop.final_model import save_folder
 from training.models.family import Model, Params
-from training.objectives.sft import save_folder
 
 ROOT = Path(__file__).parents[3]
 CONFIG = """
@@ -23,7 +23,10 @@ train:
   save_every_steps: 2
   steps_per_dispatch: 2
   log_every_steps: 1
-  sft: {max_steps: 4, batch_size: 4, max_seq_length: 64, learning_rate: 1e-3}
+  max_steps: 4
+  batch_size: 4
+  max_seq_length: 64
+  learning_rate: 1e-3
 """
 
 
@@ -85,7 +88,7 @@ def test_everything_lies_where_the_guide_says(trained: Path) -> None:
     assert len((trained / "eval_results.jsonl").read_text().splitlines()) == 25
     provenance = json.loads((trained / "provenance.json").read_text())
     assert provenance["result"]["steps"] == 4
-    assert provenance["train"]["sft"]["schedule"] == "constant"
+    assert provenance["train"]["schedule"] == "constant"
 
 
 def test_resuming_a_smoke_run_equals_the_whole_one(

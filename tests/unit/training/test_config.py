@@ -13,41 +13,38 @@ CONFIGS = Path(__file__).parents[3] / "training" / "configs"
 
 def test_the_guide_is_followed() -> None:
     config = read_config(CONFIGS / "train_golden_v2.yaml")
-    sft = config.train.sft
-    assert sft is not None
+    train = config.train
     assert config.model.source == "distilgpt2"
-    assert (sft.epochs, sft.batch_size, sft.max_seq_length) == (100, 4, 128)
-    assert (sft.learning_rate, config.train.seed, config.train.eval_fraction) == (2e-5, 42, 0)
+    assert (train.epochs, train.batch_size, train.max_seq_length) == (100, 4, 128)
+    assert (train.learning_rate, train.seed, train.eval_fraction) == (2e-5, 42, 0)
 
 
 def test_the_offline_twin() -> None:
     config = read_config(CONFIGS / "train_golden_v2_nano.yaml")
-    sft = config.train.sft
-    assert sft is not None
+    train = config.train
     assert config.model.preset == "gpt2-nano"
-    assert (sft.max_steps, sft.batch_size, sft.warmup_steps) == (400, 16, 30)
-    assert (sft.learning_rate, sft.min_learning_rate_ratio) == (1e-3, 0.1)
-    assert sft.schedule is Schedule.COSINE
-    assert config.train.eval_fraction == 0.2
+    assert (train.max_steps, train.batch_size, train.warmup_steps) == (400, 16, 30)
+    assert (train.learning_rate, train.min_learning_rate_ratio) == (1e-3, 0.1)
+    assert train.schedule is Schedule.COSINE
+    assert train.eval_fraction == 0.2
 
 
 def test_the_adapter_on_a_pretrained_model() -> None:
     config = read_config(CONFIGS / "train_golden_v2_lora.yaml")
-    sft = config.train.sft
-    assert sft is not None
-    assert config.train.adapter is not None
-    assert config.train.adapter.lora == LoraSpec(rank=16, alpha=32.0)
-    assert config.train.final_model is FinalModel.BEST
-    assert sft.max_steps is not None
-    assert sft.max_steps <= 100
-    assert sft.packing
+    train = config.train
+    assert train.adapter is not None
+    assert train.adapter.lora == LoraSpec(rank=16, alpha=32.0)
+    assert train.final_model is FinalModel.BEST
+    assert train.max_steps is not None
+    assert train.max_steps <= 100
+    assert train.packing
 
 
 def test_every_wrong_key_is_named_and_old_names_get_the_new(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text(
         "model: {model_id: distilgpt2}\ntraining: {num_epochs: 3}\ndevice: cpu\n"
-        "train: {sft: {batch_size: 0, epochs: 1}}\n"
+        "train: {batch_size: 0, epochs: 1}\n"
     )
     with pytest.raises(ConfigError) as caught:
         read_config(path)
@@ -56,7 +53,7 @@ def test_every_wrong_key_is_named_and_old_names_get_the_new(tmp_path: Path) -> N
         "training: is an old name: use train",
         "device: is an old name: use the --device flag",
         "model.model_id: is an old name: use model.source",
-        "train.sft.batch_size: must be at least 1",
+        "train.batch_size: must be at least 1",
     ):
         assert expected in message
 

@@ -74,7 +74,7 @@ def make_order(
         {
             "dataset": "golden-v2@1",
             "model": {"preset": "gpt2-nano"},
-            "train": {"sft": {"max_steps": 5}},
+            "train": {"max_steps": 5},
             "infer": {"eval_sets": ["eval_v1"]},
             "judges": list(judges),
             "labels": labels,

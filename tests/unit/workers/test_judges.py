@@ -50,7 +50,7 @@ def spec(*urls: str, name: str = NAME) -> RunSpec:
         {
             "dataset": "golden-v2@1",
             "model": {"preset": "gpt2-nano"},
-            "train": {"sft": {"max_steps": 5}},
+            "train": {"max_steps": 5},
             "infer": {"eval_sets": ["eval_v1"], "include_base": True},
             "judges": [{"name": "answer_correctness"}, *judges],
         },

@@ -152,7 +152,7 @@ def test_a_runs_artifacts_are_listed_by_kind_and_page(
     spec = {
         "model": {"preset": "gpt2-nano"},
         "dataset": "golden-v2",
-        "train": {"sft": {"max_steps": 1}},
+        "train": {"max_steps": 1},
     }
     run = client.create_run(from_mapping(run_spec_pb2.RunSpec, spec), run_id="with-artifacts")
     assert list(client.list_artifacts("with-artifacts")) == []

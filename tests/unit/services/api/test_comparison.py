@@ -10,12 +10,12 @@ from tests.unit.services.api_client import ApiClient, failing
 
 async def test_runs_are_compared(api: ApiClient) -> None:
     await api.create("a")
-    await api.create("b", train={"sft": {"max_steps": 7}, "eval_fraction": 0.2})
+    await api.create("b", train={"max_steps": 7, "eval_fraction": 0.2})
     names = ["runs/a", "runs/b"]
     found = await api.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
     assert [run.name for run in found.runs] == names
     [difference] = found.spec_differences
-    assert difference.path == "train.sft.max_steps"
+    assert difference.path == "train.max_steps"
     assert [value.number_value for value in difference.values] == [10, 7]
     assert not found.verdicts
 

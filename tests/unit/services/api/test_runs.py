@@ -82,10 +82,10 @@ async def test_a_uid_is_accepted_wherever_a_run_is_named(api: ApiClient) -> None
 
 
 async def test_errors_carry_reason_and_every_wrong_field(api: ApiClient) -> None:
-    bad = api.create("Bad_Id", model={"preset": "gpt9"}, train={"sft": {"epochs": -1.0}})
+    bad = api.create("Bad_Id", model={"preset": "gpt9"}, train={"epochs": -1.0})
     reason, fields = await failing(bad, grpc.StatusCode.INVALID_ARGUMENT)
     assert reason == "INVALID_INPUT"
-    assert set(fields) == {"run_id", "spec.model.preset", "spec.train.sft.epochs"}
+    assert set(fields) == {"run_id", "spec.model.preset", "spec.train.epochs"}
     missing = api.runs.GetRun(run_pb2.GetRunRequest(name="runs/nobody"))
     assert await failing(missing, grpc.StatusCode.NOT_FOUND) == ("RUN_NOT_FOUND", {})
     await api.create()

@@ -16,7 +16,7 @@ SPEC: dict[str, Any] = to_mapping(
         {
             "dataset": "golden-v2@1",
             "model": {"source": "org/name"},
-            "train": {"sft": {"max_steps": 10}, "eval_fraction": 0.2},
+            "train": {"max_steps": 10, "eval_fraction": 0.2},
             "infer": {"eval_sets": ["eval_v1"]},
             "judges": [{"name": "answer_correctness"}],
         },
@@ -47,7 +47,7 @@ def changed(path: str, value: Any) -> set[StageKind]:
     ("path", "value", "kinds"),
     [
         ("train.seed", 7, {TRAIN}),
-        ("train.sft.max_steps", 11, {TRAIN}),
+        ("train.max_steps", 11, {TRAIN}),
         ("train.eval_fraction", 0.3, {TRAIN}),
         ("train.save_every_steps", 7, set()),
         ("model.source", "org/other", {TRAIN}),

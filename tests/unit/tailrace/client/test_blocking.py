@@ -27,7 +27,7 @@ def test_create_is_repeated_under_one_request_id(client: Any, plane: Any, spec: 
     plane.faults.codes["CreateRun"] = [UNAVAILABLE, UNAVAILABLE]
     run = client.create_run(spec, run_id="demo")
     assert run.name == "runs/demo"
-    assert run.spec.train.sft.max_steps == 10
+    assert run.spec.train.max_steps == 10
     ids = {request.request_id for _, request in plane.faults.calls}
     assert len(plane.faults.calls) == 3
     assert len(ids) == 1
@@ -38,8 +38,8 @@ def test_create_is_repeated_under_one_request_id(client: Any, plane: Any, spec: 
 
 def test_wrong_plain_spec_names_every_field(client: Any) -> None:
     with pytest.raises(SpecError) as raised:
-        client.create_run({"modle": {}, "train": {"sft": {"max_steps": 0}}})
-    assert {v.field for v in raised.value.violations} == {"modle", "train.sft.max_steps"}
+        client.create_run({"modle": {}, "train": {"max_steps": 0}})
+    assert {v.field for v in raised.value.violations} == {"modle", "train.max_steps"}
 
 
 def test_gives_up_when_nobody_answers(connect: Any) -> None:

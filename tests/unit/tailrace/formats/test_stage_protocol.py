@@ -27,7 +27,7 @@ from tailrace.formats.stage_protocol import (
 
 SPEC = parse(
     RunSpec,
-    {"dataset": "d", "model": {"preset": "gpt2-nano"}, "train": {"sft": {"max_steps": 3}}},
+    {"dataset": "d", "model": {"preset": "gpt2-nano"}, "train": {"max_steps": 3}},
 )
 
 

@@ -13,7 +13,6 @@ from tailrace.formats.spec.run_spec import (
     FinalModel,
     LoraSpec,
     ModelSpec,
-    SftSpec,
     TrainSpec,
 )
 from training.budget import estimate as module
@@ -22,17 +21,19 @@ from training.budget.memory import alternatives, needed
 from training.data.batches import BatchStream, Collator
 from training.data.encode import Example
 from training.errors import DoesNotFitError
+from training.loop.fit import fit
+from training.loop.start import prepare
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
-from training.objectives.sft import prepare, run_sft
+from training.objectives.registry import make_objective
 from training.observer import Observer
 
-SFT = SftSpec(max_steps=10, batch_size=8, max_seq_length=128)
+SPEC = TrainSpec(max_steps=10, batch_size=8, max_seq_length=128)
 EXAMPLES = [Example(tuple(range(40)), 10)] * 20
 PLENTY = Free(device=None, host=10**12)
 
 
-def estimated(sft: SftSpec = SFT, **changes: Any) -> Estimate:
+def estimated(spec: TrainSpec = SPEC, **changes: Any) -> Estimate:
     model = model_from_config(
         {
             "model_type": "gpt2",
@@ -43,9 +44,11 @@ def estimated(sft: SftSpec = SFT, **changes: Any) -> Estimate:
             "vocab_size": 1000,
         }
     )
-    spec = TrainSpec(sft=sft, **changes)
-    stream = BatchStream(EXAMPLES, Collator.of(sft), seed=0)
-    return estimate(model, spec, Trainer(model, stream, spec, {}), stream, EXAMPLES, 0)
+    spec = dataclasses.replace(spec, **changes)
+    stream = BatchStream(EXAMPLES, Collator.of(spec), seed=0)
+    return estimate(
+        model, spec, Trainer(model, make_objective(spec), stream, spec, {}), stream, EXAMPLES, 0
+    )
 
 
 def test_what_it_tells() -> None:
@@ -63,7 +66,7 @@ def test_what_it_tells() -> None:
 
 def test_settings_that_change_the_need() -> None:
     whole = estimated().memory
-    small = estimated(dataclasses.replace(SFT, micro_batch_size=2))
+    small = estimated(dataclasses.replace(SPEC, micro_batch_size=2))
     assert small.plan.passes == 4
     assert small.memory.activations < whole.activations
     assert small.memory.gradients > whole.gradients
@@ -76,14 +79,14 @@ def test_settings_that_change_the_need() -> None:
 
 
 def test_packed_rows_are_those_of_a_batch() -> None:
-    plan = estimated(dataclasses.replace(SFT, packing=True)).plan
+    plan = estimated(dataclasses.replace(SPEC, packing=True)).plan
     # Eight examples of 39 inputs, three to a row of 128.
     assert (plan.length, plan.rows) == (128, 3)
 
 
 def test_what_fits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        require_fit(estimated(), SFT, PLENTY)
+        require_fit(estimated(), SPEC, PLENTY)
     assert "272,256 of 272,256 parameters" in caplog.text
     assert "tight" not in caplog.text
 
@@ -91,13 +94,13 @@ def test_what_fits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_close_calls_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     found = estimated()
     need = found.memory.device + found.memory.host
-    require_fit(found, SFT, Free(None, round(need / 1.1)))
+    require_fit(found, SPEC, Free(None, round(need / 1.1)))
     assert "memory is tight: it needs about" in caplog.text
 
 
-def refusal(found: Estimate, free: Free, sft: SftSpec = SFT) -> str:
+def refusal(found: Estimate, free: Free, spec: TrainSpec = SPEC) -> str:
     with pytest.raises(DoesNotFitError) as refused:
-        require_fit(found, sft, free)
+        require_fit(found, spec, free)
     return str(refused.value)
 
 
@@ -106,9 +109,9 @@ def test_a_smaller_batch_is_named_that_fits() -> None:
     small = needed(dataclasses.replace(found.plan, passes=4))
     text = refusal(found, Free(None, small.device + small.host))
     assert "the training does not fit: it needs about" in text
-    assert "are free. This would fit: train.sft.micro_batch_size: 2;" in text
+    assert "are free. This would fit: train.micro_batch_size: 2;" in text
     # And it does.
-    micro = dataclasses.replace(SFT, micro_batch_size=2)
+    micro = dataclasses.replace(SPEC, micro_batch_size=2)
     require_fit(estimated(micro), micro, Free(None, small.device + small.host))
 
 
@@ -117,7 +120,7 @@ def on_accelerator(found: Estimate) -> Estimate:
 
 
 def test_then_rematerialization_where_it_helps() -> None:
-    long = dataclasses.replace(SFT, batch_size=1)
+    long = dataclasses.replace(SPEC, batch_size=1)
     found = on_accelerator(estimated(long))
     free = Free(needed(dataclasses.replace(found.plan, remat=True)).device, 10**12)
     assert "This would fit: train.remat: true;" in refusal(found, free, long)
@@ -125,7 +128,7 @@ def test_then_rematerialization_where_it_helps() -> None:
 
 
 def test_then_an_adapter() -> None:
-    one = dataclasses.replace(SFT, micro_batch_size=1)
+    one = dataclasses.replace(SPEC, micro_batch_size=1)
     free = Free(None, estimated(one).parameters * 4 * 4)
     assert "This would fit: train.adapter: {lora: {}}" in refusal(estimated(one), free, one)
 
@@ -142,7 +145,7 @@ def test_nothing_fits() -> None:
 
 def test_devices_and_host_are_counted_apart() -> None:
     found = estimated()
-    require_fit(found, SFT, Free(device=found.memory.device, host=found.memory.host))
+    require_fit(found, SPEC, Free(device=found.memory.device, host=found.memory.host))
     text = refusal(found, Free(device=found.memory.device // 2, host=10**12))
     assert "on each device, of which" in text
     text = refusal(found, Free(device=10**12, host=found.memory.host // 2))
@@ -150,16 +153,16 @@ def test_devices_and_host_are_counted_apart() -> None:
 
 
 def test_where_nobody_tells_nothing_is_refused() -> None:
-    require_fit(estimated(), SFT, Free(None, None))
+    require_fit(estimated(), SPEC, Free(None, None))
 
 
 def test_alternatives_need_less_each_in_its_way() -> None:
     plan = on_accelerator(estimated()).plan
     texts = [text for text, _ in alternatives(plan, [8, 4, 2, 1])]
-    assert texts[0] == "train.sft.micro_batch_size: 4"
+    assert texts[0] == "train.micro_batch_size: 4"
     assert texts[3:5] == [
         "train.remat: true",
-        "train.sft.micro_batch_size: 4 and train.remat: true",
+        "train.micro_batch_size: 4 and train.remat: true",
     ]
 
 
@@ -174,8 +177,8 @@ def test_free_memory_of_this_machine() -> None:
             "vocab_size": 8,
         }
     )
-    stream = BatchStream(EXAMPLES, Collator.of(SFT), seed=0)
-    free = free_memory(Trainer(model, stream, TrainSpec(sft=SFT), {}).layout)
+    stream = BatchStream(EXAMPLES, Collator.of(SPEC), seed=0)
+    free = free_memory(Trainer(model, make_objective(SPEC), stream, SPEC, {}).layout)
     assert free.device is None
     assert free.host is None or free.host > 10**6
 
@@ -183,9 +186,9 @@ def test_free_memory_of_this_machine() -> None:
 def test_a_training_that_cannot_fit_is_refused_before_it_starts(
     tmp_path: Path, traces: list[Trace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = TrainSpec(sft=SftSpec(max_steps=2, batch_size=64, max_seq_length=64))
+    train = TrainSpec(max_steps=2, batch_size=64, max_seq_length=64)
     start = prepare(ModelSpec(preset="gpt2-nano"), train, traces)
     monkeypatch.setattr(module, "host_memory", lambda: 80_000_000)
     with pytest.raises(DoesNotFitError, match=r"micro_batch_size: \d"):
-        run_sft(start, train, tmp_path / "checkpoints", tmp_path / "model", Observer())
+        fit(start, train, tmp_path / "checkpoints", tmp_path / "model", Observer())
     assert not list(tmp_path.iterdir())

@@ -8,15 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from tailrace.formats.spec.run_spec import MeshSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
 from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Plan, needed
 from training.data.batches import Batch
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps
-from training.loop.tuning import choose_tuning
+from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
+from training.objectives.registry import make_objective
 
 ROWS, LENGTH = 16, 128
 GPT2 = {
@@ -42,14 +43,13 @@ LLAMA = {
 @pytest.mark.parametrize(("config", "micro"), [(GPT2, None), (LLAMA, 4)])
 def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int | None) -> None:
     model = model_from_config(config)
-    sft = SftSpec(max_steps=10, batch_size=ROWS, micro_batch_size=micro, max_seq_length=LENGTH)
-    spec = TrainSpec(sft=sft)
-    tuning = choose_tuning(model, spec)
-    optimizer = make_optimizer(sft, learning_rate(sft, 10))
+    spec = TrainSpec(max_steps=10, batch_size=ROWS, micro_batch_size=micro, max_seq_length=LENGTH)
+    trainable = choose_trainable(model, spec)
+    optimizer = make_optimizer(spec, learning_rate(spec, 10))
     params: Any = jax.eval_shape(lambda: model.init(0))
     state: Any = (params, jax.eval_shape(optimizer.init, params))
     layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), ROWS))
-    steps: Any = compile_steps(tuning, optimizer, layout, micro)
+    steps: Any = compile_steps(make_objective(spec), trainable, optimizer, layout, micro)
     shape = (2, ROWS, LENGTH)
     whole, real = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     batch = Batch(whole, whole, real)

@@ -23,7 +23,7 @@ def make(step: int = 4, **changes: Any) -> Checkpoint:
         },
         "rng": [0, 42],
         "progress": {"tokens": 10, "window": [0.5]},
-        "identity": {"train": {"seed": 1, "sft": {"epochs": 2.0}}, "dataset": "abc"},
+        "identity": {"train": {"seed": 1, "epochs": 2.0}, "dataset": "abc"},
         "conditions": {"device": "cpu"},
     }
     return Checkpoint(step=step, **{**fields, **changes})
@@ -77,7 +77,7 @@ def test_settings_are_flat_and_readable() -> None:
     assert certify(make()).identity == {
         "dataset": "abc",
         "train.seed": "1",
-        "train.sft.epochs": "2.0",
+        "train.epochs": "2.0",
     }
 
 

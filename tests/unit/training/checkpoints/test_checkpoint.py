@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,15 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     np.testing.assert_array_equal(restored[0]["w"], state(1 / 3)[0]["w"])
     assert restored[1][0].count.shape == ()
     assert checkpoint_step(path) == 7
+
+
+def test_a_checkpoint_from_before_the_shared_keys_goes_on(tmp_path: Path) -> None:
+    old = {"seed": 1, "sft": {"max_steps": 9, "learning_rate": 0.1, "overlong": "drop"}}
+    new = {"seed": 1, "max_steps": 9, "learning_rate": 0.1, "sft": {"overlong": "drop"}}
+    path = save(tmp_path, dataclasses.replace(make(7), identity={"train": old}), keep=2)
+    assert load_checkpoint(path, {"train": new}).step == 7
+    with pytest.raises(CheckpointError, match=r"train.max_steps was 9, is 8"):
+        load_checkpoint(path, {"train": {**new, "max_steps": 8}})
 
 
 def test_only_json_and_safetensors(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from training.checkpoints.metrics import MetricsFile
 from training.observer import MetricPoint
 
 
-def point(step: int) -> MetricPoint:
+def point(step: int, **metrics: float) -> MetricPoint:
     return MetricPoint(
+        metrics=metrics,
         step=step,
         epoch=step / 4,
         loss=1.5,
@@ -51,6 +52,14 @@ def test_points_can_be_read_while_the_file_grows(tmp_path: Path) -> None:
         "device_memory_peak_bytes": None,
     }
     metrics.close()
+
+
+def test_metrics_of_the_method_stand_next_to_the_loss(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    metrics.metric(point(1, margin=0.5))
+    metrics.close()
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert (line["loss"], line["margin"]) == (1.5, 0.5)
 
 
 def test_resuming_drops_what_will_come_again(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tailrace.formats.certificate import (
     read_certificates,
 )
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import Overlong, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import Overlong, TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.metrics import MetricsFile
 from training.data.batches import BatchStream, Collator
@@ -26,17 +26,25 @@ from training.data.encode import encode_traces
 from training.errors import StoppedError
 from training.loop.trainer import Trainer
 from training.models.family import Model, Params
+from training.objectives.registry import make_objective
 from training.observer import Observers, StopRequest
 
-SFT = SftSpec(max_steps=10, batch_size=8, max_seq_length=64, learning_rate=1e-2)
-SPEC = TrainSpec(sft=SFT, save_every_steps=4, log_every_steps=3, steps_per_dispatch=2)
+SPEC = TrainSpec(
+    max_steps=10,
+    batch_size=8,
+    max_seq_length=64,
+    learning_rate=1e-2,
+    save_every_steps=4,
+    log_every_steps=3,
+    steps_per_dispatch=2,
+)
 
 
 @pytest.fixture(scope="module")
 def trainer(model: Model, tokenizer: Any, traces: list[Trace]) -> Trainer:
     encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
-    stream = BatchStream(encoded.examples, Collator.of(SFT), seed=0)
-    return Trainer(model, stream, SPEC, {"train": {"seed": 1}})
+    stream = BatchStream(encoded.examples, Collator.of(SPEC), seed=0)
+    return Trainer(model, make_objective(SPEC), stream, SPEC, {"train": {"seed": 1}})
 
 
 def read(folder: Path) -> list[Certificate]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.formats.spec.run_spec import SftSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 from training.data.batches import BatchStream, Collator, ordered_batches
 from training.data.encode import Example
 
@@ -101,9 +101,9 @@ def test_packed_rows_hold_every_counted_token_once(lengths: list[int], multiple:
 
 
 def test_the_collator_follows_the_spec() -> None:
-    spec = SftSpec(max_steps=1, batch_size=6, max_seq_length=40)
+    spec = TrainSpec(max_steps=1, batch_size=6, max_seq_length=40)
     assert Collator.of(spec) == Collator(6)
-    assert Collator.of(SftSpec(max_steps=1, batch_size=6, max_seq_length=40, packing=True)) == (
+    assert Collator.of(TrainSpec(max_steps=1, batch_size=6, max_seq_length=40, packing=True)) == (
         Collator(6, row_length=40)
     )
 

@@ -13,8 +13,8 @@ from tailrace.formats.data.trace import Trace
 from training.data.rendering import CHAT_TEMPLATE, render_prompt
 from training.data.tokenizer import END_OF_TEXT, encode, load_tokenizer, train_tokenizer
 from training.errors import ModelConfigError, ModelNotFoundError
+from training.loop.final_model import save_folder
 from training.models.family import Model, Params
-from training.objectives.sft import save_folder
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=50))

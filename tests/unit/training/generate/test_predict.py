@@ -14,9 +14,9 @@ from tests.unit.training.conftest import TINY
 from training.errors import ModelConfigError, NoAnswersError, StoppedError
 from training.generate.output import write_eval_traces
 from training.generate.predict import Evaluated, evaluate_folder, predict
+from training.loop.final_model import save_folder
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
-from training.objectives.sft import save_folder
 from training.observer import Observer, StopRequest
 
 SETS = {

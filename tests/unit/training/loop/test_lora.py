@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.spec.run_spec import LoraSpec
 from training.errors import ConfigError
-from training.loop.lora import LoraTuning, find_targets
+from training.loop.lora import LoraAdapter, find_targets
 from training.models.adapter_folder import save_adapter
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
@@ -36,11 +36,11 @@ def llama() -> Model:
     return model_from_config(LLAMA)
 
 
-def logits(tuning: LoraTuning, trained: Params, frozen: Params, key: Any = None) -> jax.Array:
+def logits(trainable: LoraAdapter, trained: Params, frozen: Params, key: Any = None) -> jax.Array:
     # Compiled as a whole: one by one, its operations take far longer to compile.
     @jax.jit
     def compute(trained: Params, frozen: Params, key: Any) -> jax.Array:
-        decoder = tuning.decoder(trained, frozen, key)
+        decoder = trainable.decoder(trained, frozen, key)
         mask = jnp.tril(jnp.ones((6, 6), bool))[None]
         hidden, _ = decoder.hidden(TOKENS, jnp.arange(6)[None], mask)
         return decoder.logits(hidden)
@@ -56,54 +56,56 @@ def random(model: Model) -> Params:
     }
 
 
-def make(model: Model, **changes: Any) -> tuple[LoraTuning, Params, Params, Params]:
-    """A tuning, its trained values with B off zero, its frozen ones, and the model's weights."""
+def make(model: Model, **changes: Any) -> tuple[LoraAdapter, Params, Params, Params]:
+    """A trainable, its trained values with B off zero, its frozen ones, and the model's weights."""
     params = random(model)
-    tuning = LoraTuning(model, LoraSpec(**{"rank": 4, "alpha": 8.0} | changes), jnp.float32, 3)
-    trained, frozen = tuning.start(params)
+    trainable = LoraAdapter(model, LoraSpec(**{"rank": 4, "alpha": 8.0} | changes), jnp.float32, 3)
+    trained, frozen = trainable.start(params)
     generator = np.random.default_rng(2)
     moved = {
         name: value + np.float32(0.1) * generator.normal(size=value.shape).astype(np.float32)
         for name, value in trained.items()
     }
-    return tuning, moved, frozen, params
+    return trainable, moved, frozen, params
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_merged_equals_beside(model: Model, llama: Model, family: str) -> None:
-    tuning, trained, frozen, params = make({"gpt2": model, "llama": llama}[family])
-    beside = logits(tuning, trained, frozen)
-    whole = tuning.merged(trained, params)
+    trainable, trained, frozen, params = make({"gpt2": model, "llama": llama}[family])
+    beside = logits(trainable, trained, frozen)
+    whole = trainable.merged(trained, params)
     zero = {name: np.zeros_like(value) for name, value in trained.items()}
-    np.testing.assert_allclose(logits(tuning, zero, whole), beside, rtol=1e-4, atol=1e-5)
-    assert float(np.abs(beside - logits(tuning, zero, frozen)).max()) > 0.01
+    np.testing.assert_allclose(logits(trainable, zero, whole), beside, rtol=1e-4, atol=1e-5)
+    assert float(np.abs(beside - logits(trainable, zero, frozen)).max()) > 0.01
     assert set(whole) == set(params)
 
 
 def test_training_starts_from_the_model_as_it_is(llama: Model) -> None:
-    tuning, _, _, params = make(llama)
-    trained, frozen = tuning.start(params)
+    trainable, _, _, params = make(llama)
+    trained, frozen = trainable.start(params)
     assert all(not np.any(value) for name, value in trained.items() if "lora_B" in name)
     down = trained["model.layers.0.self_attn.q_proj.lora_A.weight"]
     assert float(np.abs(down).max()) <= 16**-0.5
     assert float(np.std(down)) == pytest.approx(16**-0.5 / 3**0.5, rel=0.3)
-    again, _ = tuning.start(params)
+    again, _ = trainable.start(params)
     assert all(np.array_equal(again[name], value) for name, value in trained.items())
     plain = {name: np.zeros_like(value) for name, value in trained.items()}
-    np.testing.assert_array_equal(logits(tuning, trained, frozen), logits(tuning, plain, params))
+    np.testing.assert_array_equal(
+        logits(trainable, trained, frozen), logits(trainable, plain, params)
+    )
 
 
 def test_dropout_acts_on_the_adapter_alone_and_only_with_a_key(llama: Model) -> None:
-    tuning, trained, frozen, _ = make(llama, dropout=0.5)
-    still = logits(tuning, trained, frozen)
-    np.testing.assert_array_equal(still, logits(tuning, trained, frozen))
-    first, second = (logits(tuning, trained, frozen, jax.random.key(i)) for i in (0, 1))
+    trainable, trained, frozen, _ = make(llama, dropout=0.5)
+    still = logits(trainable, trained, frozen)
+    np.testing.assert_array_equal(still, logits(trainable, trained, frozen))
+    first, second = (logits(trainable, trained, frozen, jax.random.key(i)) for i in (0, 1))
     assert not np.array_equal(first, still)
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(first, logits(tuning, trained, frozen, jax.random.key(0)))
+    np.testing.assert_array_equal(first, logits(trainable, trained, frozen, jax.random.key(0)))
     zero = {name: np.zeros_like(value) for name, value in trained.items()}
     np.testing.assert_array_equal(
-        logits(tuning, zero, frozen, jax.random.key(0)), logits(tuning, zero, frozen)
+        logits(trainable, zero, frozen, jax.random.key(0)), logits(trainable, zero, frozen)
     )
 
 
@@ -120,8 +122,8 @@ def test_all_linear_layers_but_the_output_layer_by_default(model: Model, llama: 
     }
     assert all(target.transposed for target in gpt2)
     assert (gpt2[0].inputs, gpt2[0].outputs) == (16, 48)
-    tuning, trained, *_ = make(model)
-    assert tuning.parameters == sum(value.size for value in trained.values())
+    trainable, trained, *_ = make(model)
+    assert trainable.parameters == sum(value.size for value in trained.values())
 
 
 def test_targets_by_the_ends_of_their_names(llama: Model, model: Model) -> None:
@@ -143,8 +145,8 @@ def test_a_target_that_is_not_there(llama: Model) -> None:
 def test_the_adapter_folder_is_laid_out_as_peft_has_it(
     model: Model, llama: Model, tmp_path: Path
 ) -> None:
-    tuning, trained, *_ = make(llama, dropout=0.1, target_modules=["q_proj", "mlp.up_proj"])
-    save_adapter(tmp_path, tuning, trained, "models/base")
+    trainable, trained, *_ = make(llama, dropout=0.1, target_modules=["q_proj", "mlp.up_proj"])
+    save_adapter(tmp_path, trainable, trained, "models/base")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("adapter_config.json", "adapter_model.safetensors")
     ]
@@ -163,10 +165,10 @@ def test_the_adapter_folder_is_laid_out_as_peft_has_it(
         f"{layer}.mlp.up_proj.lora_B.weight": (24, 4),
     }
     first = (tmp_path / "adapter_model.safetensors").read_bytes()
-    save_adapter(tmp_path, tuning, trained, "models/base")
+    save_adapter(tmp_path, trainable, trained, "models/base")
     assert (tmp_path / "adapter_model.safetensors").read_bytes() == first
-    tuning, trained, *_ = make(model)
-    save_adapter(tmp_path / "gpt2", tuning, trained, None)
+    trainable, trained, *_ = make(model)
+    save_adapter(tmp_path / "gpt2", trainable, trained, None)
     config = json.loads((tmp_path / "gpt2" / "adapter_config.json").read_text())
     assert config["fan_in_fan_out"] is True
     assert config["target_modules"] == ["c_attn", "c_fc", "c_proj"]

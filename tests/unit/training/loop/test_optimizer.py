@@ -7,13 +7,13 @@ import numpy as np
 import optax
 import pytest
 
-from tailrace.formats.spec.run_spec import Schedule, SftSpec
+from tailrace.formats.spec.run_spec import Schedule, TrainSpec
 from training.errors import ConfigError
 from training.loop.optimizer import learning_rate, make_optimizer
 
 
-def spec(**changes: object) -> SftSpec:
-    return SftSpec(max_steps=100, learning_rate=1.0, warmup_steps=10, **changes)  # type: ignore[arg-type]
+def spec(**changes: object) -> TrainSpec:
+    return TrainSpec(max_steps=100, learning_rate=1.0, warmup_steps=10, **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_cosine_is_a_cosine() -> None:
 
 
 def test_no_warm_up_starts_at_the_peak() -> None:
-    rate = learning_rate(SftSpec(max_steps=5, learning_rate=0.5), 5)
+    rate = learning_rate(TrainSpec(max_steps=5, learning_rate=0.5), 5)
     assert float(rate(0)) == pytest.approx(0.5)
 
 
@@ -47,16 +47,16 @@ def test_warm_up_longer_than_the_training() -> None:
         learning_rate(spec(), 5)
 
 
-def _update(sft: SftSpec, gradient: float) -> dict[str, np.ndarray]:
+def _update(spec: TrainSpec, gradient: float) -> dict[str, np.ndarray]:
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
-    optimizer = make_optimizer(sft, optax.constant_schedule(0.1))
+    optimizer = make_optimizer(spec, optax.constant_schedule(0.1))
     gradients = {name: jnp.full_like(value, gradient) for name, value in params.items()}
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)
     return {name: np.asarray(value) for name, value in updates.items()}
 
 
 def test_weight_decay_is_decoupled_and_spares_vectors() -> None:
-    updates = _update(SftSpec(max_steps=1, weight_decay=0.5), gradient=0.0)
+    updates = _update(TrainSpec(max_steps=1, weight_decay=0.5), gradient=0.0)
     np.testing.assert_allclose(updates["w"], -0.1 * 0.5)
     np.testing.assert_allclose(updates["b"], 0.0)
 
@@ -64,7 +64,7 @@ def test_weight_decay_is_decoupled_and_spares_vectors() -> None:
 @pytest.mark.parametrize(("limit", "expected"), [(1.0, 1 / math.sqrt(6)), (0.0, 100.0)])
 def test_gradient_clip(limit: float, expected: float) -> None:
     optimizer = make_optimizer(
-        SftSpec(max_steps=1, gradient_clip=limit), optax.constant_schedule(1.0)
+        TrainSpec(max_steps=1, gradient_clip=limit), optax.constant_schedule(1.0)
     )
     params = {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
     gradients = {name: jnp.full_like(value, 100.0) for name, value in params.items()}

@@ -8,12 +8,12 @@ from training.loop.progress import Progress
 def test_means_over_the_window_and_the_last_epoch() -> None:
     progress = Progress()
     for loss in (4.0, 3.0, 2.0):
-        progress.add(loss, per_epoch=2)
+        progress.add(loss, 2, {"margin": loss / 2})
     assert progress.first_loss == 4.0
     assert progress.epoch_loss == 2.5
-    assert progress.take_window() == 3.0
-    progress.add(1.0, per_epoch=2)
-    assert progress.take_window() == 1.0
+    assert progress.take_window() == (3.0, {"margin": 1.5})
+    progress.add(1.0, 2, {})
+    assert progress.take_window() == (1.0, {})
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong
+from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import Example, encode_traces
-from training.loop.lora import LoraTuning
+from training.loop.lora import LoraAdapter
 from training.loop.steps import accumulate, batch_loss, compile_evaluation
-from training.loop.tuning import FullTuning
+from training.loop.trainable import AllWeights
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.objectives.sft import SftObjective
 
 MISTRAL = {
     "model_type": "mistral",
@@ -33,6 +34,7 @@ MISTRAL = {
     "sliding_window": 9,
 }
 KEY = jax.random.key(0)
+SFT = SftObjective(TrainSpec())
 
 Found = tuple[jax.Array, Params]
 
@@ -67,10 +69,10 @@ def gradients(
 ) -> Found:
     model, params = network
     layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), 1))
-    loss_of = batch_loss(FullTuning(model, jnp.float32), remat=remat)
+    loss_of = batch_loss(SFT, AllWeights(model, jnp.float32), remat=remat)
     rows = jax.tree.map(lambda values: values[0], batch)
-    found: Found = jax.jit(accumulate(loss_of, layout, micro))(params, {}, rows, KEY)
-    return found
+    loss, _, gradients = jax.jit(accumulate(SFT, loss_of, layout, micro))(params, {}, rows, KEY)
+    return loss, gradients
 
 
 def check_equal(found: Found, expected: Found, tolerance: float) -> None:
@@ -82,7 +84,7 @@ def check_equal(found: Found, expected: Found, tolerance: float) -> None:
 def loss(network: tuple[Model, Params], batch: Batch) -> float:
     model, params = network
     layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), 1))
-    evaluate = compile_evaluation(FullTuning(model, jnp.float32), layout)
+    evaluate = compile_evaluation(SFT, AllWeights(model, jnp.float32), layout)
     return float(evaluate(params, {}, batch)) / float(batch.weights.sum())
 
 
@@ -138,9 +140,9 @@ def test_layers_are_computed_again_where_it_is_asked_for(
         sliding = model_from_config({**MISTRAL, "vocab_size": len(tokenizer)})
         network = (sliding, random(sliding))
     model, params = network
-    loss_of = batch_loss(FullTuning(model, jnp.float32), remat=remat)
+    loss_of = batch_loss(SFT, AllWeights(model, jnp.float32), remat=remat)
     rows = jax.tree.map(lambda values: values[0], Collator(12).collate([examples]))
-    traced = jax.make_jaxpr(jax.grad(loss_of))(params, {}, rows, jnp.float32(1), None)
+    traced = jax.make_jaxpr(jax.grad(loss_of, has_aux=True))(params, {}, rows, jnp.float32(1), None)
     assert ("remat" in str(traced) or "checkpoint" in str(traced)) is remat
 
 
@@ -149,17 +151,17 @@ def test_logits_of_one_row_at_a_time(
     network: tuple[Model, Params], examples: list[Example], dtype: Any, row_length: int | None
 ) -> None:
     model, params = network
-    tuning = LoraTuning(model, LoraSpec(rank=2), dtype, seed=0)
-    adapter, frozen = tuning.start(params)
+    trainable = LoraAdapter(model, LoraSpec(rank=2), dtype, seed=0)
+    adapter, frozen = trainable.start(params)
     trained = {name: value + 0.01 for name, value in adapter.items()}
     batch = Collator(12, row_length).collate([examples])
     rows = jax.tree.map(lambda values: values[0], batch)
     total = jnp.float32(rows.weights.sum())
 
     def found(by_row: bool) -> Found:
-        of = jax.jit(jax.value_and_grad(batch_loss(tuning, by_row=by_row)))
-        made: Found = of(trained, frozen, rows, total, None)
-        return made
+        of = jax.jit(jax.value_and_grad(batch_loss(SFT, trainable, by_row=by_row), has_aux=True))
+        (loss, _), gradients = of(trained, frozen, rows, total, None)
+        return loss, gradients
 
     whole = found(by_row=False)
     assert max(float(jnp.abs(value).max()) for value in whole[1].values()) > 1e-4
@@ -170,13 +172,13 @@ def test_bfloat16_is_close_and_its_gradients_are_float32(
     network: tuple[Model, Params], examples: list[Example], plain: Found
 ) -> None:
     model, params = network
-    loss_of = batch_loss(FullTuning(model, jnp.bfloat16))
+    loss_of = batch_loss(SFT, AllWeights(model, jnp.bfloat16))
     rows = jax.tree.map(lambda values: values[0], Collator(12).collate([examples]))
     total = jnp.float32(rows.weights.sum())
-    compiled = jax.jit(jax.value_and_grad(loss_of))
+    compiled = jax.jit(jax.value_and_grad(loss_of, has_aux=True))
     # Products of weights are done in bfloat16, or there would be nothing to gain.
     assert "bf16" in compiled.lower(params, {}, rows, total, None).as_text()
-    loss, gradient = compiled(params, {}, rows, total, None)
+    (loss, _), gradient = compiled(params, {}, rows, total, None)
     assert float(loss) == pytest.approx(float(plain[0]), rel=0.02)
     assert float(loss) != float(plain[0])
     assert {str(value.dtype) for value in (loss, *gradient.values())} == {"float32"}

@@ -5,27 +5,35 @@ import math
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import Overlong, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import Overlong, TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
-from training.data.batches import BatchStream, Collator
+from training.data.batches import Batch, BatchStream, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import encode_traces
 from training.errors import CheckpointError, DivergedError, NotFiniteError, StoppedError
 from training.loop.trainer import Trained, Trainer
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.objectives.objective import BoundModel, Metrics
+from training.objectives.registry import make_objective
+from training.objectives.sft import SftObjective
 from training.observer import StopRequest
 
 SPEC = TrainSpec(
-    sft=SftSpec(max_steps=12, batch_size=8, max_seq_length=64, learning_rate=1e-2),
+    max_steps=12,
+    batch_size=8,
+    max_seq_length=64,
+    learning_rate=1e-2,
     save_every_steps=4,
     log_every_steps=3,
     steps_per_dispatch=2,
 )
+SFT = make_objective(SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +45,7 @@ def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
 @pytest.fixture(scope="module")
 def trainer(model: Model, stream: BatchStream) -> Trainer:
     """One for all tests: compiling its steps takes longer than running them."""
-    return Trainer(model, stream, SPEC, {"test": True})
+    return Trainer(model, SFT, stream, SPEC, {"test": True})
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +59,35 @@ def whole(
 
 def equal(first: Params, second: Params) -> bool:
     return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+class WithAccuracy(SftObjective):
+    """Supervised fine-tuning that also reports the share of tokens predicted correctly."""
+
+    def loss(
+        self, model: BoundModel, rows: Batch, normalizer: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        loss, _ = super().loss(model, rows, normalizer)
+        likeliest = model.decoder.logits(model.hidden(rows)).argmax(-1)
+        correct = ((likeliest == rows.targets) * rows.weights).sum()
+        return loss, {"accuracy": correct / normalizer}
+
+
+@pytest.mark.parametrize("micro", [None, 2])
+def test_metrics_of_an_objective_are_means_over_a_batch(
+    model: Model,
+    params: Params,
+    stream: BatchStream,
+    tmp_path: Path,
+    recorder: Any,
+    micro: int | None,
+) -> None:
+    spec = dataclasses.replace(SPEC, max_steps=60, micro_batch_size=micro)
+    seen = recorder()
+    Trainer(model, WithAccuracy(spec), stream, spec, {}).train(params, tmp_path, seen)
+    curve = [point.metrics["accuracy"] for point in seen.points]
+    assert all(0 <= accuracy <= 1 for accuracy in curve)
+    assert curve[-1] > curve[0] + 0.1
 
 
 def test_loss_falls_and_metrics_come_as_asked(
@@ -82,7 +119,7 @@ def test_twice_the_same(
     tmp_path: Path,
     recorder: Any,
 ) -> None:
-    again = Trainer(model, stream, SPEC, {"test": True}).train(params, tmp_path, recorder())
+    again = Trainer(model, SFT, stream, SPEC, {"test": True}).train(params, tmp_path, recorder())
     assert equal(again.params, whole[0].params)
     assert again.progress == whole[0].progress
 
@@ -117,7 +154,7 @@ def test_dropout_resumes_exactly(
     model = model_from_config({**config, "vocab_size": len(tokenizer)})
     params = model.init(0)
     assert model.config.resid_pdrop > 0
-    trainer = Trainer(model, stream, SPEC, {})
+    trainer = Trainer(model, SFT, stream, SPEC, {})
     undisturbed = trainer.train(params, tmp_path / "whole", recorder())
     with pytest.raises(StoppedError):
         trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
@@ -160,8 +197,8 @@ def test_last_ends_early_without_bending_the_schedule(
 
 def test_epochs_count_passes(model: Model, stream: BatchStream) -> None:
     def total(epochs: float) -> int:
-        sft = SftSpec(epochs=epochs, batch_size=8, max_seq_length=64)
-        return Trainer(model, stream, dataclasses.replace(SPEC, sft=sft), {}).total
+        spec = dataclasses.replace(SPEC, max_steps=None, epochs=epochs)
+        return Trainer(model, SFT, stream, spec, {}).total
 
     assert [total(1), total(2.5), total(0.01)] == [3, 8, 1]
 
@@ -176,10 +213,10 @@ def test_another_training_is_not_resumed(
 ) -> None:
     trainer.train(params, tmp_path, recorder(), last=4)
     saved = list_checkpoints(tmp_path)[-1]
-    other = Trainer(model, stream, SPEC, {"test": False})
+    other = Trainer(model, SFT, stream, SPEC, {"test": False})
     with pytest.raises(CheckpointError, match="test was true, is false"):
         other.train(params, tmp_path, recorder(), resume=saved)
-    reseeded = Trainer(model, stream, dataclasses.replace(SPEC, seed=7), {"test": True})
+    reseeded = Trainer(model, SFT, stream, dataclasses.replace(SPEC, seed=7), {"test": True})
     with pytest.raises(CheckpointError, match="random number generator"):
         reseeded.train(params, tmp_path, recorder(), resume=saved)
 
@@ -204,9 +241,8 @@ def test_divergence_leaves_the_last_good_checkpoint(
 ) -> None:
     trainer.train(params, tmp_path, recorder(), last=4)
     (saved,) = list_checkpoints(tmp_path)
-    assert SPEC.sft is not None
-    absurd = dataclasses.replace(SPEC, sft=dataclasses.replace(SPEC.sft, learning_rate=3e38))
-    diverging = Trainer(model, stream, absurd, {"test": True})
+    absurd = dataclasses.replace(SPEC, learning_rate=3e38)
+    diverging = Trainer(model, SFT, stream, absurd, {"test": True})
     with pytest.raises(DivergedError, match=r"is (nan|inf) at step 6; .* of step 4 is good"):
         diverging.train(params, tmp_path, recorder(), resume=saved)
     assert list_checkpoints(tmp_path) == [saved]

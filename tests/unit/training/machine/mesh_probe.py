@@ -28,7 +28,6 @@ from tailrace.formats.spec.run_spec import (
     FinalModel,
     LoraSpec,
     MeshSpec,
-    SftSpec,
     TrainSpec,
 )
 from training.checkpoints.checkpoint import list_checkpoints
@@ -36,6 +35,7 @@ from training.data.batches import BatchStream, Collator
 from training.data.encode import Example
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
+from training.objectives.registry import make_objective
 from training.observer import EvalPoint, MetricPoint, Observer
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -65,7 +65,10 @@ MESHES = {
     "all": MeshSpec(data=2, fsdp=2, tensor=2),
 }
 SPEC = TrainSpec(
-    sft=SftSpec(max_steps=4, batch_size=8, max_seq_length=16, learning_rate=1e-2),
+    max_steps=4,
+    batch_size=8,
+    max_seq_length=16,
+    learning_rate=1e-2,
     save_every_steps=2,
     log_every_steps=1,
     steps_per_dispatch=2,
@@ -74,16 +77,14 @@ SPEC = TrainSpec(
 
 ADAPTED = dataclasses.replace(
     SPEC,
-    sft=SftSpec(
-        max_steps=4,
-        batch_size=8,
-        micro_batch_size=4,
-        max_seq_length=32,
-        packing=True,
-        learning_rate=1e-1,
-        # Or Adam would make steps of rounding errors where a gradient is close to zero.
-        adam_epsilon=1e-2,
-    ),
+    max_steps=4,
+    batch_size=8,
+    micro_batch_size=4,
+    max_seq_length=32,
+    packing=True,
+    learning_rate=1e-1,
+    # Or Adam would make steps of rounding errors where a gradient is close to zero.
+    adam_epsilon=1e-2,
     adapter=AdapterSpec(lora=LoraSpec(rank=2)),
     eval_every_steps=2,
     final_model=FinalModel.BEST,
@@ -113,9 +114,9 @@ def trainer(family: str, mesh: str, *, adapter: bool = False) -> Trainer:
     generator = np.random.default_rng(0)
     examples = [Example(tuple(int(t) for t in generator.integers(0, 50, 12)), 4) for _ in range(16)]
     model = model_from_config(CONFIGS[family])
-    assert spec.sft is not None
-    stream = BatchStream(examples, Collator.of(spec.sft), seed=0)
-    return Trainer(model, stream, dataclasses.replace(spec, mesh=MESHES[mesh]), {}, examples[:5])
+    stream = BatchStream(examples, Collator.of(spec), seed=0)
+    spec = dataclasses.replace(spec, mesh=MESHES[mesh])
+    return Trainer(model, make_objective(spec), stream, spec, {}, examples[:5])
 
 
 def adapted(mesh: str, root: Path) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def adapted(mesh: str, root: Path) -> dict[str, Any]:
     params = model_from_config(CONFIGS["llama"]).init(0)
     made = trainer("llama", mesh, adapter=True)
     trained = made.train(params, root / "adapted" / mesh, curve)
-    merged = made.tuning.merged(trained.params, params)
+    merged = made.trainable.merged(trained.params, params)
     return {
         "losses": curve.losses,
         "evaluations": curve.evaluations,

@@ -15,12 +15,12 @@ import pytest
 from tailrace.formats.spec.run_spec import LoraSpec
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.writer import CheckpointWriter
-from training.loop.lora import LoraTuning
+from training.loop.final_model import save_folder
+from training.loop.lora import LoraAdapter
 from training.machine.file_errors import as_os_errors
 from training.models.adapter_folder import save_adapter
 from training.models.family import Model, Params
 from training.models.folder import save_model
-from training.objectives.sft import save_folder
 from training.stage.__main__ import describe_failure
 
 LARGE = {"a": np.zeros(100_000)}
@@ -61,9 +61,9 @@ def test_weights_adapters_and_tokenizers_on_a_full_disk_are_errors_of_files(
 ) -> None:
     large = {name: np.asarray(value) for name, value in params.items()}
     check(lambda: save_model(tmp_path / "model", model, large, eos_token_id=0))
-    tuning = LoraTuning(model, LoraSpec(rank=16), np.dtype("float32"), 0)
-    trained, _ = tuning.start(params)
-    check(lambda: save_adapter(tmp_path / "adapter", tuning, trained, None))
+    trainable = LoraAdapter(model, LoraSpec(rank=16), np.dtype("float32"), 0)
+    trained, _ = trainable.start(params)
+    check(lambda: save_adapter(tmp_path / "adapter", trainable, trained, None))
     small = {name: value[:0] for name, value in params.items()}
     check(lambda: save_folder(tmp_path / "tokenizer", model, small, tokenizer))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,24 @@ from tailrace.formats.spec.run_spec import (
     LoraSpec,
     ModelSpec,
     SaveDtype,
-    SftSpec,
     TrainSpec,
 )
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer, write_chat_folder
 from training.errors import ModelConfigError
 from training.generate.predict import Evaluated, predict
+from training.loop.final_model import save_trained
+from training.loop.fit import fit
+from training.loop.start import prepare
 from training.models.folder import end_tokens
 from training.models.origin import with_end
-from training.objectives.sft import prepare, run_sft, save_trained
 from training.observer import Observer
 
 SOURCE = ModelSpec(source="models/chat")
 BARELY = TrainSpec(
-    sft=SftSpec(max_steps=1, batch_size=2, max_seq_length=128, learning_rate=1e-7),
+    max_steps=1,
+    batch_size=2,
+    max_seq_length=128,
+    learning_rate=1e-7,
     adapter=AdapterSpec(lora=LoraSpec(rank=2)),
     steps_per_dispatch=1,
 )
@@ -95,7 +100,7 @@ def test_hardly_any_training_changes_no_answer_and_no_sampling_value_is_applied(
     settings = {"eos_token_id": 2, "max_new_tokens": 1, "temperature": 9.0, "do_sample": True}
     base = write_chat_folder(tmp_path / "base", generation=settings | {"repetition_penalty": 9.0})
     start = prepare(SOURCE, BARELY, traces[:4], base)
-    run_sft(start, BARELY, tmp_path / "checkpoints", tmp_path / "final", Observer())
+    fit(start, BARELY, tmp_path / "checkpoints", tmp_path / "final", Observer())
     plain = write_chat_folder(tmp_path / "plain")
     assert answers(tmp_path / "final") == answers(base) == answers(plain)
     assert len(answers(base)[0].token_ids) > 1
@@ -153,7 +158,7 @@ def test_weights_are_saved_in_the_type_that_is_asked_for(
     base = write_chat_folder(tmp_path / "base", config={"dtype": "bfloat16"})
     norm = "transformer.ln_f.weight"
     retype(base, {norm: np.float16}, bfloat16)
-    final = save(base, traces, TrainSpec(sft=BARELY.sft, save_dtype=choice, steps_per_dispatch=1))
+    final = save(base, traces, dataclasses.replace(BARELY, save_dtype=choice, steps_per_dispatch=1))
     types = stored(final)
     assert types.pop(norm) == mixed
     assert set(types.values()) == {others}
@@ -174,7 +179,7 @@ def test_untouched_weights_survive_their_type_bit_by_bit(
 
 def test_a_preset_is_float32_unless_asked_otherwise(tmp_path: Path, traces: list[Trace]) -> None:
     for choice, expected in ((SaveDtype.SOURCE, "F32"), (SaveDtype.BFLOAT16, "BF16")):
-        spec = TrainSpec(sft=BARELY.sft, save_dtype=choice, steps_per_dispatch=1)
+        spec = dataclasses.replace(BARELY, save_dtype=choice, steps_per_dispatch=1)
         start = prepare(ModelSpec(preset="gpt2-nano"), spec, traces[:4])
         save_trained(tmp_path / "final", start, start.params, choice)
         assert set(stored(tmp_path / "final").values()) == {expected}

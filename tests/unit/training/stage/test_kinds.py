@@ -48,7 +48,7 @@ def test_answers_to_what_was_trained_on_are_told_as_leaked(tmp_path: Path) -> No
         "spec": {
             "model": {"preset": "gpt2-nano"},
             "dataset": "golden-v2",
-            "train": {"sft": {"max_steps": 1}, "eval_fraction": 0.2},
+            "train": {"max_steps": 1, "eval_fraction": 0.2},
             "infer": {"eval_sets": list(items)},
             "judges": [{"name": "answer_correctness"}],
         },

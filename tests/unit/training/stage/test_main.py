@@ -49,7 +49,10 @@ SPEC: dict[str, Any] = {
         "steps_per_dispatch": 2,
         "log_every_steps": 2,
         "eval_every_steps": 6,
-        "sft": {"max_steps": 12, "batch_size": 4, "max_seq_length": 64, "learning_rate": 1e-3},
+        "max_steps": 12,
+        "batch_size": 4,
+        "max_seq_length": 64,
+        "learning_rate": 1e-3,
     },
     "infer": {"max_new_tokens": 8, "eval_sets": ["dataset:held_out"]},
     "judges": [{"name": "answer_correctness"}],
@@ -277,7 +280,7 @@ def test_infer_and_judge(stages: Stages, trained: Ended) -> None:
 
 
 def test_a_known_failure_has_its_reason_and_no_trace(stages: Stages) -> None:
-    train = {**SPEC["train"], "sft": {**SPEC["train"]["sft"], "max_seq_length": 16}}
+    train = {**SPEC["train"], "max_seq_length": 16}
     ended = stages.run(StageKind.TRAIN, spec={**SPEC, "train": train})
     assert ended.status == 1
     assert isinstance(ended.last, ErrorEvent)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 
 from services.storage.engine.database import Database
@@ -78,6 +81,63 @@ async def test_labels_of_earlier_runs_get_their_state_and_time(blank_url: str) -
         rows = (await conn.execute(query.join(runs, runs.c.uid == run_labels.c.run_uid))).all()
     assert rows == [("FAILED", True)]
     await database.close()
+
+
+OLD_TRAIN = {
+    "sft": {"max_steps": 10, "batch_size": 4, "overlong": "drop"},
+    "seed": 7,
+    "eval_fraction": 0.2,
+}
+NEW_TRAIN = {
+    "max_steps": 10,
+    "batch_size": 4,
+    "sft": {"overlong": "drop"},
+    "seed": 7,
+    "eval_fraction": 0.2,
+}
+
+
+async def test_stored_specs_get_the_shared_keys_of_a_training_and_lose_them_again(
+    blank_url: str,
+) -> None:
+    old = {
+        "both": ({"train": OLD_TRAIN, "dataset": "d"}, {"train": OLD_TRAIN, "cache": True}),
+        "infer": ({"infer": {}}, {"infer": {}}),
+        "bare": ({"train": {"sft": {"epochs": 1.5}}}, {"train": {"sft": {"epochs": 1.5}}}),
+    }
+    database = Database(blank_url)
+    await _migrate(database, command.upgrade, "0007")
+    async with database.write() as conn:
+        for uid, (spec, resolved) in old.items():
+            await conn.execute(
+                sa.text(
+                    "INSERT INTO runs (uid, project, run_id, spec, resolved_spec, state, revision,"
+                    " create_time, update_time) VALUES (:uid, 'p', :uid, :spec, :resolved,"
+                    " 'FAILED', 1, '2026-01-02 03:04:05', '2026-01-02 03:04:05')"
+                ),
+                {"uid": uid, "spec": json.dumps(spec), "resolved": json.dumps(resolved)},
+            )
+    await migrate_database(database)
+    bare = {"train": {"epochs": 1.5, "sft": {}}}
+    assert await _specs(database) == {
+        "both": ({"train": NEW_TRAIN, "dataset": "d"}, {"train": NEW_TRAIN, "cache": True}),
+        "infer": ({"infer": {}}, {"infer": {}}),
+        "bare": (bare, bare),
+    }
+    await _migrate(database, command.downgrade, "0007")
+    assert await _specs(database) == old
+    await database.close()
+
+
+async def _migrate(database: Database, move: Callable[[Config, str], None], revision: str) -> None:
+    async with database.write() as conn:
+        await conn.run_sync(lambda connection: move(alembic_config(connection), revision))
+
+
+async def _specs(database: Database) -> dict[str, tuple[object, object]]:
+    async with database.read() as conn:
+        rows = await conn.execute(sa.select(runs.c.uid, runs.c.spec, runs.c.resolved_spec))
+        return {uid: (spec, resolved) for uid, spec, resolved in rows.all()}
 
 
 async def test_constraints_guard_the_states(empty_database_url: str) -> None:

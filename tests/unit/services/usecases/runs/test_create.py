@@ -21,7 +21,7 @@ def wrong_fields(error: pytest.ExceptionInfo[InvalidInput]) -> set[str]:
 async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
     bad = spec(
         model={"preset": "gpt9"},
-        train={"sft": {"max_steps": 10, "learning_rate": -1.0, "num_epochs": 3}},
+        train={"max_steps": 10, "learning_rate": -1.0, "num_epochs": 3},
         infer={"eval_sets": ["dataset:held_out"], "temperature": float("nan")},
         judges=[{"name": "answer_correctness"}, {"name": "vibes"}],
     )
@@ -31,8 +31,8 @@ async def test_every_wrong_field_comes_back_at_once(driver: Driver) -> None:
         "request_id",
         "run_id",
         "spec.model.preset",
-        "spec.train.sft.learning_rate",
-        "spec.train.sft.num_epochs",
+        "spec.train.learning_rate",
+        "spec.train.num_epochs",
         "spec.infer.temperature",
         "spec.judges[1].name",
     }
@@ -61,7 +61,7 @@ async def test_what_a_spec_names_must_exist(
 
 
 async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:
-    train = {"sft": {"max_steps": 1}, "eval_fraction": 0.001}
+    train = {"max_steps": 1, "eval_fraction": 0.001}
     with pytest.raises(InvalidInput, match="leaves the held-out part empty"):
         await driver.create(train=train)
 

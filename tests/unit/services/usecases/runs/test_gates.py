@@ -136,10 +136,10 @@ async def test_baselines_are_named_moved_listed_and_forgotten(driver: Driver) ->
 
 async def test_runs_beside_each_other(driver: Driver) -> None:
     await judged(driver, "a", right=30)
-    train = {"sft": {"max_steps": 10, "learning_rate": 0.01}, "eval_fraction": 0.2}
+    train = {"max_steps": 10, "learning_rate": 0.01, "eval_fraction": 0.2}
     await judged(driver, "b", right=20, total=50, train=train)
     found = await compare_runs(driver.context, CALLER, ["a", "b"])
-    assert found.spec_differences == {"train.sft.learning_rate": [2e-5, 0.01]}
+    assert found.spec_differences == {"train.learning_rate": [2e-5, 0.01]}
     assert found.metrics["train.last_loss"] == [0.5, 0.5]
     assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.75, 0.4]
     [compared] = found.verdicts

@@ -158,7 +158,7 @@ async def test_a_reused_successor_stops_the_chain(driver: Driver) -> None:
     await register(driver, judges={"mine": "3"})
     await driver.create("a")
     await run_through(driver, "a")
-    train = {"sft": {"max_steps": 11}, "eval_fraction": 0.2}
+    train = {"max_steps": 11, "eval_fraction": 0.2}
     await driver.create("b", train=train, judges=TWO_JUDGES)
     order = await driver.start("b")
     assert order.successor is not None
@@ -180,7 +180,7 @@ async def test_a_reused_successor_stops_the_chain(driver: Driver) -> None:
 async def test_a_run_ends_when_its_last_stages_are_known(driver: Driver) -> None:
     await driver.create("a")
     await run_through(driver, "a")
-    await driver.create("b", train={"sft": {"max_steps": 11}, "eval_fraction": 0.2})
+    await driver.create("b", train={"max_steps": 11, "eval_fraction": 0.2})
     assert await driver.complete(await driver.start("b")) is False
     view = await driver.get("b")
     assert view.run.state == "SUCCEEDED"
@@ -191,7 +191,7 @@ async def test_a_run_ends_when_its_last_stages_are_known(driver: Driver) -> None
     "changes",
     [
         {"cache": False},
-        {"train": {"sft": {"max_steps": 10}, "eval_fraction": 0.2, "seed": 7}},
+        {"train": {"max_steps": 10, "eval_fraction": 0.2, "seed": 7}},
         {"model": {"source": "distilgpt2"}},
     ],
 )

@@ -12,7 +12,7 @@ from tailrace.v1 import run_pb2
 def comparison(plane: Any) -> run_pb2.CompareRunsResponse:
     """Run b against run a: another learning rate, 12 items won, 3 of a not shared."""
     found: run_pb2.CompareRunsResponse = plane.runs.comparison
-    difference = found.spec_differences.add(path="train.sft.learning_rate")
+    difference = found.spec_differences.add(path="train.learning_rate")
     difference.values.add(number_value=2e-5)
     difference.values.add(null_value=0)
     loss = found.metrics.add(name="train.last_loss")
@@ -40,7 +40,7 @@ def test_runs_beside_each_other(served: Any, comparison: run_pb2.CompareRunsResp
     assert result.code == 0
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert "KEY a b" in lines
-    assert "train.sft.learning_rate 2e-05 -" in lines
+    assert "train.learning_rate 2e-05 -" in lines
     assert "train.last_loss 0.5 0.25" in lines
     assert lines[lines.index("loss by step") :][1:5] == [
         "STEP a b",

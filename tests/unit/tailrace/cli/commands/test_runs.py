@@ -12,7 +12,7 @@ SPEC = """
 dataset: golden-v2
 model: {preset: gpt2-nano}
 train:
-  sft: {max_steps: 400}
+  max_steps: 400
 """
 
 
@@ -32,18 +32,18 @@ def test_create_prints_the_name(served: Any, plane: Any, run_file: Path) -> None
 def test_create_as_json(served: Any, run_file: Path) -> None:
     run = served("runs", "create", "-f", run_file, "--json").json()
     assert run["state"] == "queued"
-    assert run["spec"]["train"]["sft"]["max_steps"] == 400
+    assert run["spec"]["train"]["max_steps"] == 400
 
 
 def test_wrong_fields_are_all_named_and_nothing_is_sent(
     served: Any, plane: Any, run_file: Path
 ) -> None:
-    overrides = ["--set", "train.sft.batch_sise=1", "--set", "train.sft.max_steps=0"]
+    overrides = ["--set", "train.batch_sise=1", "--set", "train.max_steps=0"]
     result = served("runs", "create", "-f", run_file, *overrides)
     assert result.code == 2
     assert result.err.splitlines()[0] == "error: 2 fields are wrong"
-    assert "train.sft.batch_sise: is not a known key; did you mean 'batch_size'?" in result.err
-    assert "train.sft.max_steps: must be at least 1, not 0" in result.err
+    assert "train.batch_sise: is not a known key; did you mean 'batch_size'?" in result.err
+    assert "train.max_steps: must be at least 1, not 0" in result.err
     assert plane.faults.calls == []
 
 

@@ -11,7 +11,7 @@ from tailrace.formats.spec.run_spec import RunSpec, Schedule, StageKind, TrainCo
 FULL: dict[str, Any] = {
     "dataset": "golden-v2@1",
     "model": {"preset": "gpt2-nano"},
-    "train": {"sft": {"epochs": 3, "schedule": "cosine"}, "eval_fraction": 0.2},
+    "train": {"epochs": 3, "schedule": "cosine", "eval_fraction": 0.2},
     "infer": {"eval_sets": ["dataset:train", "dataset:held_out", "eval_v1"]},
     "judges": [{"name": "answer_correctness"}],
     "execution": {"train": {"pool": "gpu", "timeout": "1h"}},
@@ -49,8 +49,7 @@ def wrong(spec: dict[str, Any]) -> dict[str, str]:
 def test_a_full_spec_round_trips() -> None:
     spec = parse(RunSpec, FULL)
     assert spec.train is not None
-    assert spec.train.sft is not None
-    assert spec.train.sft.schedule is Schedule.COSINE
+    assert spec.train.schedule is Schedule.COSINE
     assert spec.execution.train.timeout == 3600
     assert parse(RunSpec, to_mapping(spec)) == spec
 
@@ -86,17 +85,16 @@ def test_everything_that_judging_takes_round_trips() -> None:
         (changed(train=None, infer={"eval_sets": ["eval_v1"]}), "model.preset"),
         (changed(infer=None), "judges"),
         (changed(dataset=None), "dataset"),
-        (changed(train={"sft": {"epochs": 1}}), "infer.eval_sets"),
-        (changed(train={"sft": {"epochs": 1, "max_steps": 3}}), "train.sft"),
-        (changed(train={"sft": {}}), "train.sft"),
+        (changed(train={"epochs": 1}), "infer.eval_sets"),
+        (changed(train={"epochs": 1, "max_steps": 3}), "train"),
         (changed(train={}), "train"),
-        (changed(train={"sft": {"max_steps": 3, "warmup_steps": 4}}), "train.sft.warmup_steps"),
+        (changed(train={"max_steps": 3, "warmup_steps": 4}), "train.warmup_steps"),
         (changed(model={}), "model"),
         (changed(model={"preset": "gpt2-nano", "source": "distilgpt2"}), "model"),
         (changed(model={"preset": "gpt9"}), "model.preset"),
         (
-            changed(train={"sft": {"epochs": 1, "max_seq_length": 257}, "eval_fraction": 0.2}),
-            "train.sft.max_seq_length",
+            changed(train={"epochs": 1, "max_seq_length": 257, "eval_fraction": 0.2}),
+            "train.max_seq_length",
         ),
         (changed(model={"source": "../../etc"}), "model.source"),
         (changed(model={"source": "/abs/path"}), "model.source"),
@@ -140,9 +138,13 @@ def test_what_does_not_fit_together_is_refused(spec: dict[str, Any], field: str)
 @pytest.mark.parametrize(
     ("config", "field", "new"),
     [
-        ({"model": {"model_id": "x"}, "train": {"sft": {"epochs": 1}}}, "model.model_id", "source"),
+        ({"model": {"model_id": "x"}, "train": {"epochs": 1}}, "model.model_id", "source"),
         ({"model": {"source": "x"}, "training": {"num_epochs": 1}}, "training", "train"),
-        ({"model": {"source": "x"}, "train": {"num_epochs": 1}}, "train.num_epochs", "sft.epochs"),
+        (
+            {"model": {"source": "x"}, "train": {"num_epochs": 1}},
+            "train.num_epochs",
+            "train.epochs",
+        ),
         ({"model": {"source": "x"}, "train": {"device": "cpu"}}, "train.device", "--device"),
     ],
 )
@@ -161,9 +163,9 @@ def test_flat_and_old_names_are_told_their_place() -> None:
     with pytest.raises(SpecError) as raised:
         parse(RunSpec, {**data, **flat})
     found = {v.field: v.description for v in raised.value.violations}
-    assert found["num_epochs"] == "is an old name: use train.sft.epochs"
-    assert found["batch_size"] == "is an old name: use train.sft.batch_size"
-    assert found["learning_rate"] == "is an old name: use train.sft.learning_rate"
+    assert found["num_epochs"] == "is an old name: use train.epochs"
+    assert found["batch_size"] == "is an old name: use train.batch_size"
+    assert found["learning_rate"] == "is an old name: use train.learning_rate"
     assert found["model_name"] == "is an old name: use model.source or model.preset"
     assert found["judge"] == "is an old name: use judges"
 

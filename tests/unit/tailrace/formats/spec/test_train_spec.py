@@ -5,13 +5,21 @@ from typing import Any
 import pytest
 
 from tailrace.formats.schema import SpecError, parse, to_mapping
-from tailrace.formats.spec.train_spec import Dtype, FinalModel, LoraSpec, TrainSpec
+from tailrace.formats.spec.train_spec import (
+    SHARED_WITH_SFT,
+    Dtype,
+    FinalModel,
+    LoraSpec,
+    Overlong,
+    SftSpec,
+    TrainSpec,
+)
 
-SFT: dict[str, Any] = {"max_steps": 10, "batch_size": 8}
+LENGTH: dict[str, Any] = {"max_steps": 10, "batch_size": 8}
 
 
 def made(**changes: Any) -> TrainSpec:
-    return parse(TrainSpec, {"sft": SFT} | changes, "train")
+    return parse(TrainSpec, LENGTH | changes, "train")
 
 
 def wrong(**changes: Any) -> dict[str, str]:
@@ -23,13 +31,22 @@ def wrong(**changes: Any) -> dict[str, str]:
 def test_defaults_train_all_weights_as_before() -> None:
     spec = made()
     assert spec.adapter is None
-    assert spec.sft is not None
-    assert (spec.sft.micro_batch_size, spec.sft.packing, spec.sft.group_by_length) == (
-        *(None, False, False),
-    )
+    assert (spec.micro_batch_size, spec.packing, spec.group_by_length) == (None, False, False)
     assert (spec.dtype, spec.remat, spec.eval_every_steps) == (Dtype.AUTO, False, 0)
     assert spec.final_model is FinalModel.LAST
     assert parse(TrainSpec, to_mapping(spec)) == spec
+
+
+@pytest.mark.parametrize("changes", [{}, {"sft": {}}, {"sft": {"overlong": "refuse"}}])
+def test_supervised_fine_tuning_is_the_default_method(changes: dict[str, Any]) -> None:
+    spec = made(**changes)
+    assert (spec.method, spec.sft) == ("sft", SftSpec(overlong=Overlong.REFUSE))
+    assert to_mapping(spec)["sft"] == {"overlong": "refuse"}
+
+
+@pytest.mark.parametrize("name", SHARED_WITH_SFT)
+def test_a_shared_key_in_the_block_of_a_method_is_refused_with_its_place(name: str) -> None:
+    assert wrong(sft={name: 1})[f"train.sft.{name}"] == f"is an old name: use train.{name}"
 
 
 def test_an_empty_adapter_block_takes_the_defaults() -> None:
@@ -61,16 +78,12 @@ def test_an_empty_adapter_block_takes_the_defaults() -> None:
             "train.early_stopping_min_delta",
             "early_stopping_patience",
         ),
-        ({"sft": SFT | {"micro_batch_size": 3}}, "train.sft.micro_batch_size", "must divide"),
+        ({"micro_batch_size": 3}, "train.micro_batch_size", "must divide"),
+        ({"packing": True, "group_by_length": True}, "train.group_by_length", "choose one"),
         (
-            {"sft": SFT | {"packing": True, "group_by_length": True}},
-            "train.sft.group_by_length",
-            "choose one",
-        ),
-        (
-            {"sft": SFT | {"gradient_accumulation_steps": 4}},
-            "train.sft.gradient_accumulation_steps",
-            "use train.sft.micro_batch_size",
+            {"gradient_accumulation_steps": 4},
+            "train.gradient_accumulation_steps",
+            "use train.micro_batch_size",
         ),
         ({"dtype": "float16"}, "train.dtype", "auto, float32, bfloat16"),
     ],

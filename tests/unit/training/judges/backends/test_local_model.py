@@ -11,12 +11,14 @@ import pytest
 from tailrace.formats.data.trace import Step, Trace
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from tailrace.formats.spec.run_spec import ModelSpec, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from tests.unit.training.judges.asked import question
 from training.judges import Judge, JudgeError, Judgement, JudgeSetup, make_judge
 from training.judges.llm_rubric import prompt_for
+from training.loop.final_model import save_folder
+from training.loop.fit import fit
+from training.loop.start import prepare
 from training.models.family import Model, Params
-from training.objectives.sft import prepare, run_sft, save_folder
 from training.observer import Observer
 
 GRADES = {"Answer: 5": (9, "right"), "Answer: 55": (2, "wrong")}
@@ -39,9 +41,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: An
         lines = ["```json", verdict, "```"]
         steps = [Step(i=i, type="verdict", content=line) for i, line in enumerate(lines)]
         traces.append(Trace(prompt=prompt_for("r", question(answer)), answer="-", steps=steps))
-    sft = SftSpec(max_steps=40, batch_size=2, max_seq_length=256, learning_rate=3e-3)
-    train = TrainSpec(sft=sft)
-    run_sft(
+    train = TrainSpec(max_steps=40, batch_size=2, max_seq_length=256, learning_rate=3e-3)
+    fit(
         prepare(ModelSpec(preset="gpt2-nano"), train, traces),
         train,
         place / "checkpoints",

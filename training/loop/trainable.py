@@ -1,4 +1,4 @@
-"""Which values a training changes: all weights, or an adapter beside them."""
+"""Division of a model's weights into trained and frozen values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import jax
 from jax.typing import DTypeLike
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.loop.lora import LoraTuning
+from training.loop.lora import LoraAdapter
 from training.loop.precision import cast, compute_type
 from training.models.family import Decoder, Model, Params
 
 
-class Tuning(Protocol):
-    """What is trained of a model, and the decoder that it makes with the frozen rest."""
+class TrainableSplit(Protocol):
+    """Trained and frozen values of a model, and the decoder that both make up."""
 
     dtype: DTypeLike
-    """What the decoder computes in."""
+    """Type that the decoder computes in."""
     frozen_head: bool
-    """Whether nothing of the output layer is trained."""
+    """Whether the whole output layer is frozen."""
 
     @property
     def parameters(self) -> int:
@@ -27,23 +27,23 @@ class Tuning(Protocol):
         ...
 
     def start(self, params: Params) -> tuple[Params, Params]:
-        """Trained values, float32, and frozen ones in the type that is computed in."""
+        """Return the trained values in float32, and the frozen ones in ``dtype``."""
         ...
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
-        """The decoder in the type that is computed in; made for use inside ``jax.jit``.
+        """Return the decoder in ``dtype``, for use inside ``jax.jit``.
 
-        ``key`` turns on the dropout of the adapter; that of the model is the decoder's own.
+        ``key`` turns on the dropout of an adapter; the decoder takes its own dropout key.
         """
         ...
 
     def merged(self, trained: Params, params: Params) -> Params:
-        """The whole model's weights, float32; ``params`` are those that it started from."""
+        """Return all weights of the trained model in float32; it started from ``params``."""
         ...
 
 
-class FullTuning:
-    """Trains all weights."""
+class AllWeights:
+    """A training of all weights."""
 
     def __init__(self, model: Model, dtype: DTypeLike) -> None:
         self._model = model
@@ -52,28 +52,29 @@ class FullTuning:
 
     @property
     def parameters(self) -> int:
-        """All of the model's."""
+        """Number of the model's values."""
         return self._model.parameters
 
     def start(self, params: Params) -> tuple[Params, Params]:
-        """Everything is trained."""
+        """Return all weights as trained values."""
         return params, {}
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
-        """See :meth:`Tuning.decoder`."""
+        """Return the model with the trained values; see :meth:`TrainableSplit.decoder`."""
         return self._model.bind(cast(trained, self.dtype))
 
     def merged(self, trained: Params, params: Params) -> Params:
-        """The trained weights are the model's."""
+        """Return the trained values, which are all of the model's."""
         return trained
 
 
-def choose_tuning(model: Model, spec: TrainSpec) -> Tuning:
-    """What a spec asks for.
+def choose_trainable(model: Model, spec: TrainSpec) -> TrainableSplit:
+    """Return the division that a spec chooses: an adapter, or all weights.
 
-    Raises :class:`training.errors.ConfigError` for an adapter that does not fit the model.
+    Raises:
+        ConfigError: The adapter does not fit the model.
     """
     dtype = compute_type(spec.dtype)
     if spec.adapter is not None and spec.adapter.lora is not None:
-        return LoraTuning(model, spec.adapter.lora, dtype, spec.seed)
-    return FullTuning(model, dtype)
+        return LoraAdapter(model, spec.adapter.lora, dtype, spec.seed)
+    return AllWeights(model, dtype)

@@ -26,19 +26,21 @@ from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
 from training.data.tokenizer import load_tokenizer, train_tokenizer
 from training.errors import ConfigError, DataError, ModelConfigError
+from training.loop.final_model import save_folder
+from training.loop.fit import fit, warn_if_worse
 from training.loop.progress import Progress
+from training.loop.start import prepare, started_on
 from training.loop.steps import compile_steps
 from training.models.family import Model, Params
 from training.models.folder import load_model
 from training.models.registry import model_from_config
-from training.objectives.sft import prepare, run_sft, save_folder, started_on, warn_if_worse
 
 NANO = ModelSpec(preset="gpt2-nano")
 
 
 def spec(**changes: Any) -> TrainSpec:
-    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=64)
-    return TrainSpec(**{"sft": sft, "steps_per_dispatch": 2} | changes)
+    shape = {"max_steps": 2, "batch_size": 4, "max_seq_length": 64}
+    return TrainSpec(**shape | {"steps_per_dispatch": 2} | changes)
 
 
 def test_a_preset_starts_from_the_seed_and_the_train_part_alone(traces: list[Trace]) -> None:
@@ -89,7 +91,7 @@ def test_a_folder_is_fine_tuned_with_its_own_tokenizer(
     for name, value in params.items():
         np.testing.assert_array_equal(start.params[name], value)
     seen = recorder()
-    result = run_sft(start, spec(), tmp_path / "checkpoints", tmp_path / "final", seen)
+    result = fit(start, spec(), tmp_path / "checkpoints", tmp_path / "final", seen)
     assert (result.steps, result.examples, result.held_out) == (2, 100, 0)
     assert result.parameters == model.parameters
     assert result.model_digest == sha256_file(tmp_path / "final" / "model.safetensors")
@@ -111,7 +113,7 @@ def test_an_adapter_lies_beside_the_model_it_is_merged_into(
     start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
     assert len(start.held_out.examples) == len(start.split.held_out) == 18
     seen = recorder()
-    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
+    result = fit(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
     assert result.parameters == 2 * 2 * (16 + 48)
     assert (result.best_step, result.stopped_early) == (2, False)
     assert result.best_eval_loss == seen.evaluations[-1].eval_loss
@@ -135,12 +137,12 @@ def test_a_context_between_two_buckets(traces: list[Trace], tmp_path: Path, reco
     tokenizer = train_tokenizer([t.prompt for t in traces], 320, 40)
     network = model_from_config({**TINY, "n_positions": 40, "vocab_size": len(tokenizer)})
     save_folder(tmp_path / "base", network, network.init(0), tokenizer)
-    sft = SftSpec(max_steps=2, batch_size=4, max_seq_length=40, overlong=Overlong.TRUNCATE)
-    train = spec(sft=sft, eval_fraction=0.2, eval_every_steps=2)
+    sft = SftSpec(overlong=Overlong.TRUNCATE)
+    train = spec(sft=sft, max_seq_length=40, eval_fraction=0.2, eval_every_steps=2)
     start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
     assert max(example.inputs for example in start.encoded.examples) > 32
     seen = recorder()
-    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
+    result = fit(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
     assert np.isfinite(result.last_loss)
     assert np.isfinite(seen.evaluations[-1].eval_loss)
     # What was cut is counted, in both parts.
@@ -164,7 +166,7 @@ def test_rows_are_laid_out_as_the_spec_says(
     asked: dict[str, Any] = {}
 
     def spied(*arguments: Any, **options: Any) -> Any:
-        asked["micro"], asked["remat"] = arguments[3], options["remat"]
+        asked["micro"], asked["remat"] = arguments[4], options["remat"]
         return compile_steps(*arguments, **options)
 
     class SpiedStream(BatchStream):
@@ -173,17 +175,9 @@ def test_rows_are_laid_out_as_the_spec_says(
             super().__init__(*arguments)
 
     monkeypatch.setattr("training.loop.trainer.compile_steps", spied)
-    monkeypatch.setattr("training.objectives.sft.BatchStream", SpiedStream)
-    sft = SftSpec(
-        max_steps=2,
-        batch_size=4,
-        micro_batch_size=2,
-        max_seq_length=64,
-        packing=True,
-        group_by_length=True,
-    )
-    train = spec(sft=sft, remat=True)
-    run_sft(prepare(NANO, train, traces), train, tmp_path / "c", tmp_path / "f", recorder())
+    monkeypatch.setattr("training.loop.fit.BatchStream", SpiedStream)
+    train = spec(micro_batch_size=2, packing=True, group_by_length=True, remat=True)
+    fit(prepare(NANO, train, traces), train, tmp_path / "c", tmp_path / "f", recorder())
     assert asked == {
         "micro": 2,
         "remat": True,
@@ -195,10 +189,9 @@ def test_rows_are_laid_out_as_the_spec_says(
 @pytest.mark.parametrize(
     ("train", "error", "complaint"),
     [
-        ({"sft": None}, ConfigError, "names no method"),
         ({"eval_fraction": 0.001}, DataError, "train.eval_fraction 0.001 of 67 .* holds out none"),
         (
-            {"sft": SftSpec(max_steps=1, max_seq_length=4096)},
+            {"max_seq_length": 4096},
             ConfigError,
             "max_seq_length 4096 is more than the model's context of 256",
         ),
@@ -229,7 +222,7 @@ def test_a_clock_in_the_template_stands_still_for_a_training(
     train = spec(save_every_steps=2, adapter=AdapterSpec(lora=LoraSpec(rank=2)))
     source, began = ModelSpec(source="models/x"), date(2026, 3, 4)
     start = prepare(source, train, traces[:8], base, began)
-    result = run_sft(start, train, tmp_path / "checkpoints", tmp_path / "final", recorder())
+    result = fit(start, train, tmp_path / "checkpoints", tmp_path / "final", recorder())
     assert result.template_date == "2026-03-04"
     [checkpoint] = list_checkpoints(tmp_path / "checkpoints")
     assert started_on(checkpoint) == began

@@ -1,4 +1,4 @@
-"""Losses of post-training."""
+"""Losses over the response tokens of a batch."""
 
 from __future__ import annotations
 

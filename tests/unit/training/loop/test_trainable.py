@@ -16,7 +16,6 @@ from tailrace.formats.spec.run_spec import (
     FinalModel,
     LoraSpec,
     Overlong,
-    SftSpec,
     TrainSpec,
 )
 from training.checkpoints.checkpoint import list_checkpoints
@@ -24,14 +23,15 @@ from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import encode_traces
 from training.errors import ConfigError, StoppedError
-from training.loop.lora import LoraTuning
+from training.loop.lora import LoraAdapter
+from training.loop.trainable import AllWeights, choose_trainable
 from training.loop.trainer import Trainer
-from training.loop.tuning import FullTuning, choose_tuning
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.objectives.registry import make_objective
 from training.observer import StopRequest
 
-SFT = SftSpec(
+SPEC = TrainSpec(
     max_steps=8,
     batch_size=8,
     micro_batch_size=2,
@@ -39,9 +39,6 @@ SFT = SftSpec(
     packing=True,
     learning_rate=1e-2,
     warmup_steps=2,
-)
-SPEC = TrainSpec(
-    sft=SFT,
     adapter=AdapterSpec(lora=LoraSpec(rank=2, alpha=8.0, dropout=0.1, target_modules=["c_attn"])),
     remat=True,
     eval_fraction=0.2,
@@ -64,12 +61,12 @@ def test_everything_at_once_resumes_exactly(
     params = model.init(0)
     # Two steps are an epoch: every call has rows of one shape, which is compiled once.
     encoded = encode_traces(traces[:16], ChatFormat(tokenizer), 64, Overlong.REFUSE)
-    stream = BatchStream(encoded.examples, Collator.of(SFT), seed=0)
-    trainer = Trainer(model, stream, SPEC, {}, encoded.examples[:2])
+    stream = BatchStream(encoded.examples, Collator.of(SPEC), seed=0)
+    trainer = Trainer(model, make_objective(SPEC), stream, SPEC, {}, encoded.examples[:2])
     seen = recorder()
     whole = trainer.train(params, tmp_path / "whole", seen)
     assert whole.progress.epoch_loss < seen.points[0].loss
-    assert set(whole.params) == {n for t in trainer.tuning.targets for n in (t.down, t.up)}
+    assert set(whole.params) == {n for t in trainer.trainable.targets for n in (t.down, t.up)}
     with pytest.raises(StoppedError):
         trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
     saved = list_checkpoints(tmp_path / "cut")[-1]
@@ -83,19 +80,19 @@ def test_everything_at_once_resumes_exactly(
 
 
 def test_what_a_spec_asks_for(model: Model) -> None:
-    full = choose_tuning(model, dataclasses.replace(SPEC, adapter=None, dtype=Dtype.BFLOAT16))
-    assert isinstance(full, FullTuning)
+    full = choose_trainable(model, dataclasses.replace(SPEC, adapter=None, dtype=Dtype.BFLOAT16))
+    assert isinstance(full, AllWeights)
     assert (full.parameters, str(full.dtype)) == (model.parameters, "bfloat16")
-    low = choose_tuning(model, SPEC)
-    assert isinstance(low, LoraTuning)
+    low = choose_trainable(model, SPEC)
+    assert isinstance(low, LoraAdapter)
     assert low.parameters < model.parameters / 2
     stranger = AdapterSpec(lora=LoraSpec(target_modules=["q_proj"]))
     with pytest.raises(ConfigError, match="no linear layer 'q_proj'"):
-        choose_tuning(model, dataclasses.replace(SPEC, adapter=stranger))
+        choose_trainable(model, dataclasses.replace(SPEC, adapter=stranger))
 
 
 def test_full_tuning_trains_the_weights_themselves(model: Model, params: Params) -> None:
-    tuning = choose_tuning(model, dataclasses.replace(SPEC, adapter=None))
-    trained, frozen = tuning.start(params)
+    trainable = choose_trainable(model, dataclasses.replace(SPEC, adapter=None))
+    trained, frozen = trainable.start(params)
     assert not frozen
-    assert tuning.merged(trained, {}) is trained
+    assert trainable.merged(trained, {}) is trained

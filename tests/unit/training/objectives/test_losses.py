@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.loop.losses import response_cross_entropy, rowwise_cross_entropy
+from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
 
 
 def test_uniform_logits_cost_the_log_of_the_vocabulary() -> None:

@@ -11,22 +11,25 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import FinalModel, Overlong, SftSpec, TrainSpec
+from tailrace.formats.spec.run_spec import FinalModel, Overlong, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import Example, encode_traces
 from training.errors import StoppedError
-from training.loop.held_out import Evaluator
+from training.loop.eval_loss import Evaluator
+from training.loop.trainable import choose_trainable
 from training.loop.trainer import Trained, Trainer
-from training.loop.tuning import choose_tuning
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
+from training.objectives.registry import make_objective
 from training.observer import StopRequest
 
-SFT = SftSpec(max_steps=12, batch_size=8, max_seq_length=64, learning_rate=0.1)
 SPEC = TrainSpec(
-    sft=SFT,
+    max_steps=12,
+    batch_size=8,
+    max_seq_length=64,
+    learning_rate=0.1,
     eval_fraction=0.2,
     eval_every_steps=3,
     final_model=FinalModel.BEST,
@@ -49,7 +52,7 @@ def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
 
 @pytest.fixture(scope="module")
 def trainer(model: Model, stream: BatchStream, held_out: list[Example]) -> Trainer:
-    return Trainer(model, stream, SPEC, {}, held_out)
+    return Trainer(model, make_objective(SPEC), stream, SPEC, {}, held_out)
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +63,21 @@ def whole(
     return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
 
 
-def evaluator(model: Model, held_out: list[Example], sft: SftSpec) -> Evaluator:
-    spec = dataclasses.replace(SPEC, sft=sft)
+def evaluator(model: Model, held_out: list[Example], spec: TrainSpec = SPEC) -> Evaluator:
     layout = Layout.of(model.family.model_type, make_mesh(spec.mesh, 1))
-    return Evaluator(choose_tuning(model, spec), layout, held_out, sft, multiple=1)
+    trainable, objective = choose_trainable(model, spec), make_objective(spec)
+    return Evaluator(objective, trainable, layout, held_out, spec, multiple=1)
 
 
 def test_the_loss_does_not_depend_on_the_rows(
     model: Model, params: Params, held_out: list[Example]
 ) -> None:
-    plain = evaluator(model, held_out, SFT).loss(params, {})
-    packed = evaluator(model, held_out, dataclasses.replace(SFT, packing=True)).loss(params, {})
+    plain = evaluator(model, held_out).loss(params, {})
+    packed = evaluator(model, held_out, dataclasses.replace(SPEC, packing=True)).loss(params, {})
     assert packed == pytest.approx(plain, abs=1e-5)
     assert plain == pytest.approx(np.log(320), rel=0.1)
     with pytest.raises(ValueError, match="no held-out examples"):
-        evaluator(model, [], SFT).loss(params, {})
+        evaluator(model, []).loss(params, {})
 
 
 def test_the_best_checkpoint_is_kept(
@@ -117,7 +120,7 @@ def test_the_best_weights_are_kept(
     # It learns sums and is asked for repetitions: in the end it has unlearned them.
     assert best.step < 12
     assert (trained.progress.best_step, trained.progress.best_loss) == (best.step, best.eval_loss)
-    assert evaluator(model, held_out, SFT).loss(trained.params, {}) == best.eval_loss
+    assert evaluator(model, held_out).loss(trained.params, {}) == best.eval_loss
 
 
 @pytest.mark.parametrize("at", [4, 10])
@@ -156,7 +159,7 @@ def test_training_ends_when_the_loss_no_longer_falls(
         early_stopping_min_delta=100.0,
         final_model=FinalModel.LAST,
     )
-    trainer = Trainer(model, stream, spec, {}, held_out)
+    trainer = Trainer(model, make_objective(spec), stream, spec, {}, held_out)
     seen = recorder()
     with caplog.at_level(logging.INFO):
         ended = trainer.train(params, tmp_path, seen)

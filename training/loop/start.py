@@ -1,0 +1,167 @@
+"""The starting point of a training: model, tokenizer, split and encoded examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from tailrace.formats.canonical import sha256_json
+from tailrace.formats.data.jsonl import dump_record
+from tailrace.formats.data.split import EmptySplitError, Split, split_traces
+from tailrace.formats.data.trace import Trace
+from tailrace.formats.schema import to_mapping
+from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
+from training.checkpoints.certificate import digest_arrays
+from training.checkpoints.checkpoint import checkpoint_identity
+from training.data.chat_format import ChatFormat
+from training.data.encode import Encoded
+from training.data.rendering import render_prompt, render_response
+from training.data.tokenizer import load_tokenizer, require_embedded, train_tokenizer
+from training.errors import ConfigError, DataError
+from training.models.family import Model, Params
+from training.models.folder import load_model
+from training.models.origin import Origin
+from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
+from training.models.source import resolve_model
+from training.objectives.objective import Objective
+from training.objectives.registry import make_objective
+
+_BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh", "save_dtype"}
+"""Settings that leave the trained weights unchanged: a resumed training may change them. A mesh
+changes the rounding, which a certificate's conditions state."""
+
+TEMPLATE_DATE = "template_date"
+"""Key in the identity for the day that a chat template with a clock reads."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The starting point of a training."""
+
+    objective: Objective
+    model: Model
+    params: Params
+    chat: ChatFormat
+    origin: Origin
+    """Facts that the final model keeps of the folder that it started from."""
+    split: Split
+    encoded: Encoded
+    held_out: Encoded
+    """Examples of the held-out part; empty without evaluations."""
+    source: str | None
+    """Name of the model in the spec; None for a preset."""
+    identity: dict[str, Any]
+    """See :class:`training.checkpoints.checkpoint.Checkpoint`."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Tokenizer of the chat format."""
+        return self.chat.tokenizer
+
+
+def prepare(
+    model: ModelSpec,
+    train: TrainSpec,
+    traces: Sequence[Trace],
+    folder: Path | None = None,
+    clock: date | None = None,
+) -> Start:
+    """Split the traces, create or load tokenizer and weights, and encode the examples.
+
+    Args:
+        model: The model to start from.
+        train: The settings of the training.
+        traces: The whole dataset.
+        folder: Folder of the model, where a worker has fetched it (default: resolve the source).
+        clock: Day that the chat template reads (default: today, UTC).
+
+    Raises:
+        TrainingError: The split is empty, the model is unusable, or examples do not fit.
+    """
+    objective = make_objective(train)
+    try:
+        split = split_traces(traces, train.eval_fraction, train.split_seed)
+    except EmptySplitError as error:
+        raise DataError(f"train.{error}") from error
+    network, params, tokenizer, origin = _open_model(model, train.seed, split, folder)
+    if train.max_seq_length > network.context:
+        raise ConfigError(
+            f"train.max_seq_length {train.max_seq_length} is more than the model's "
+            f"context of {network.context} tokens"
+        )
+    chat = ChatFormat(tokenizer, clock)
+    encoded = objective.encode(split.train, chat)
+    held_out = Encoded([], 0)
+    if train.eval_every_steps:
+        held_out = objective.encode(split.held_out, chat, "held-out examples")
+    examples = [*encoded.examples, *held_out.examples]
+    require_embedded((example.tokens for example in examples), network.vocabulary)
+    settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
+    identity = {
+        "model": to_mapping(model),
+        "config": network.family.dump_config(network.config),
+        "train": settings,
+        "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
+        "examples": sha256_json([e.tokens for e in encoded.examples]),
+    }
+    if chat.template_date is not None:
+        identity[TEMPLATE_DATE] = chat.template_date
+    if train.adapter is not None:
+        # The frozen weights are not in a checkpoint, so it must name them.
+        identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
+    return Start(
+        objective,
+        network,
+        params,
+        chat,
+        origin,
+        split,
+        encoded,
+        held_out,
+        model.source,
+        identity,
+    )
+
+
+def started_on(checkpoint: Path) -> date | None:
+    """Return the day that the chat template reads in a checkpoint's training.
+
+    None for a template without a clock.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+    """
+    day = checkpoint_identity(checkpoint).get(TEMPLATE_DATE)
+    return date.fromisoformat(day) if isinstance(day, str) else None
+
+
+def _open_model(
+    spec: ModelSpec, seed: int, split: Split, folder: Path | None
+) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
+    if spec.preset is not None:
+        return _fresh_model(spec.preset, seed, split)
+    if folder is None:
+        folder = resolve_model(spec.source or "")
+    model, params = load_model(folder)
+    return model, params, load_tokenizer(folder), Origin.read(folder, model)
+
+
+def _fresh_model(
+    preset: str, seed: int, split: Split
+) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
+    config = preset_config(preset, PRESET_VOCABULARY.get(preset, 0))
+    context = int(config["n_positions"])
+    bare = train_tokenizer([], PRESET_VOCABULARY[preset], context)
+    # The tokenizer must not see the held-out part either.
+    texts = [render_prompt(bare, t.prompt) + render_response(t) for t in split.train]
+    tokenizer = train_tokenizer(texts, PRESET_VOCABULARY[preset], context)
+    model = model_from_config(preset_config(preset, len(tokenizer)))
+    origin = Origin.fresh(model, int(tokenizer.eos_token_id))
+    return model, model.init(seed), tokenizer, origin

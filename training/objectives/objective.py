@@ -1,0 +1,94 @@
+"""The interface between the training loop and a training method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from tailrace.formats.data.trace import Trace
+from training.data.batches import Batch, Collator
+from training.data.chat_format import ChatFormat
+from training.data.encode import Encoded
+from training.models.family import Decoder
+
+Metrics = dict[str, jax.Array]
+"""Scalars of a method by name, divided by the same normalizer as its loss."""
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A decoder with its weights and settings, inside a compiled step."""
+
+    decoder: Decoder
+    dropout_key: jax.Array | None
+    """Key of the dropout; None turns it off."""
+    remat: bool
+    """Whether the backward pass computes the activations again."""
+    by_row: bool
+    """Whether to compute logits one row at a time; the output layer is frozen then."""
+
+    def hidden(self, rows: Batch) -> jax.Array:
+        """Return the last hidden states [B, T, C] of rows [B, T]."""
+        mask, positions = attention_inputs(rows)
+        hidden, _ = self.decoder.hidden(
+            rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
+        )
+        return hidden
+
+
+class Objective(Protocol):
+    """A training method: its examples, their layout in batches, and its loss."""
+
+    def encode(self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples") -> Encoded:
+        """Encode traces as examples.
+
+        Args:
+            traces: Traces of the train or the held-out part.
+            chat: Format of the model.
+            what: Noun for the traces in messages.
+
+        Raises:
+            OverlongError: The method refuses examples that are too long.
+            DataError: A trace cannot be encoded, or no example is left.
+        """
+        ...
+
+    def collator(self, batch_size: int) -> Collator:
+        """Return the layout of batches with ``batch_size`` examples."""
+        ...
+
+    def weight(self, rows: Batch) -> Any:
+        """Return the number that the loss of a batch is divided by: it counts tokens or examples.
+
+        ``rows`` holds arrays of NumPy, or of JAX inside a compiled step.
+        """
+        ...
+
+    def loss(
+        self, model: BoundModel, rows: Batch, normalizer: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """Return the loss of rows [B, T] over ``normalizer``, as float32, and the method's metrics.
+
+        The rows may be a part of a batch whose whole weight is ``normalizer``: the losses and
+        metrics of all parts add up to those of the batch.
+        """
+        ...
+
+
+def attention_inputs(rows: Batch) -> tuple[jax.Array, jax.Array]:
+    """Return the attention mask [B or 1, T, T] and the positions [B or 1, T] of rows.
+
+    A token attends to itself and to earlier tokens of its own example.
+    """
+    length = rows.tokens.shape[-1]
+    # Padding is on the right, where the causal mask hides it from all other tokens.
+    causal = jnp.tril(jnp.ones((length, length), bool))[None]
+    if rows.segments is None or rows.positions is None:
+        return causal, jnp.arange(length)[None]
+    segments = jnp.asarray(rows.segments)
+    same = segments[:, :, None] == segments[:, None, :]
+    return causal & same, jnp.asarray(rows.positions)
