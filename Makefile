@@ -40,7 +40,8 @@ format: $(VENV)/.installed-dev ## Formats and mends what can be mended.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-protos: $(VENV)/.installed-dev ## Regenerates the stubs.
+protos: $(VENV)/.installed-dev ## Completes run_spec.proto from the schema, then regenerates the stubs.
+	$(BIN)/python -m docs.generate.spec_proto
 	$(MAKE) --no-print-directory stubs OUT=.
 
 protos-check: $(VENV)/.installed-dev ## Fails when the committed stubs differ from the protos.

@@ -96,16 +96,21 @@ def enum_word(of: EnumDescriptor, number: int) -> str:
     if value is None:
         return str(number)
     name: str = value.name
-    return name.removeprefix(_prefix(of)).lower()
+    return name.removeprefix(_prefix(of.name)).lower()
 
 
 def enum_number(of: EnumDescriptor, word: str) -> int:
     """The inverse of :func:`enum_word`; raises ``ValueError`` with the known words."""
-    value = of.values_by_name.get(_prefix(of) + word.upper())
+    value = of.values_by_name.get(enum_value_name(of.name, word))
     if value is None:
         known = ", ".join(enum_word(of, v.number) for v in of.values if v.number)
         raise ValueError(f"{word!r} is not one of {known}")
     return int(value.number)
+
+
+def enum_value_name(enum_name: str, word: str) -> str:
+    """Return the full name of an enum value: ``DTYPE_AUTO`` for ``Dtype`` and ``auto``."""
+    return _prefix(enum_name) + word.upper()
 
 
 def timestamp_text(value: timestamp_pb2.Timestamp) -> str:
@@ -217,8 +222,8 @@ def _form(field: Field) -> _Form:
 
 
 @lru_cache(maxsize=256)
-def _prefix(of: EnumDescriptor) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", of.name).upper() + "_"
+def _prefix(enum_name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", enum_name).upper() + "_"
 
 
 def is_map(field: Field) -> bool:

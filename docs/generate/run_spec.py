@@ -43,7 +43,7 @@ def _blocks(schema: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
     hints = typing.get_type_hints(schema)
     seen: set[type[Any]] = set()
     for field in dataclasses.fields(schema):
-        kind, many = _kind(hints[field.name])
+        kind, many = value_type(hints[field.name])
         if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind not in seen:
             seen.add(kind)
             name = field.name + ("[]" if many else "")
@@ -52,7 +52,7 @@ def _blocks(schema: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
 
 def _row(schema: type[Any], field: dataclasses.Field[Any]) -> str:
     rule: Rule = field.metadata["rule"]
-    kind, many = _kind(typing.get_type_hints(schema)[field.name])
+    kind, many = value_type(typing.get_type_hints(schema)[field.name])
     kind_text = _kind_text(kind, rule)
     if many:
         kind_text = f"list of {kind_text}"
@@ -64,7 +64,7 @@ def _words(schema: type[Any]) -> Iterator[str]:
     """What each word means that a key of the block takes."""
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
-        kind, _ = _kind(hints[field.name])
+        kind, _ = value_type(hints[field.name])
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             said = member_docs(kind)
             yield from ("", f"`{field.name}`:", "")
@@ -93,7 +93,8 @@ def member_docs(kind: type[enum.Enum]) -> dict[str, str]:
     return found
 
 
-def _kind(hint: Any) -> tuple[Any, bool]:
+def value_type(hint: Any) -> tuple[Any, bool]:
+    """Return the type of a field's value or list elements, and True for a list."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     if typing.get_origin(hint) is list:

@@ -111,11 +111,11 @@ class _ScheduleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     SCHEDULE_UNSPECIFIED: _Schedule.ValueType  # 0
     """Not set: the default."""
     SCHEDULE_CONSTANT: _Schedule.ValueType  # 1
-    """Stays at learning_rate."""
+    """Stays at `learning_rate`."""
     SCHEDULE_LINEAR: _Schedule.ValueType  # 2
-    """Falls in a straight line to min_learning_rate_ratio of it at the last step."""
+    """Falls in a straight line to `min_learning_rate_ratio` of it at the last step."""
     SCHEDULE_COSINE: _Schedule.ValueType  # 3
-    """Falls along half a cosine to min_learning_rate_ratio of it at the last step."""
+    """Falls along half a cosine to `min_learning_rate_ratio` of it at the last step."""
 
 class Schedule(_Schedule, metaclass=_ScheduleEnumTypeWrapper):
     """How the learning rate moves after warm-up."""
@@ -123,11 +123,11 @@ class Schedule(_Schedule, metaclass=_ScheduleEnumTypeWrapper):
 SCHEDULE_UNSPECIFIED: Schedule.ValueType  # 0
 """Not set: the default."""
 SCHEDULE_CONSTANT: Schedule.ValueType  # 1
-"""Stays at learning_rate."""
+"""Stays at `learning_rate`."""
 SCHEDULE_LINEAR: Schedule.ValueType  # 2
-"""Falls in a straight line to min_learning_rate_ratio of it at the last step."""
+"""Falls in a straight line to `min_learning_rate_ratio` of it at the last step."""
 SCHEDULE_COSINE: Schedule.ValueType  # 3
-"""Falls along half a cosine to min_learning_rate_ratio of it at the last step."""
+"""Falls along half a cosine to `min_learning_rate_ratio` of it at the last step."""
 global___Schedule = Schedule
 
 class _Overlong:
@@ -146,7 +146,7 @@ class _OverlongEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The example is left out; the count is logged."""
 
 class Overlong(_Overlong, metaclass=_OverlongEnumTypeWrapper):
-    """What happens to an example longer than max_seq_length."""
+    """What happens to an example longer than `max_seq_length`."""
 
 OVERLONG_UNSPECIFIED: Overlong.ValueType  # 0
 """Not set: the default."""
@@ -251,33 +251,38 @@ class RunSpec(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     dataset: builtins.str
-    """The dataset: `name` (newest version) or `name@version`. Required by train and dataset eval sets."""
+    """Dataset: `name` (newest version) or `name@version`. Required by a train block and by dataset
+    eval sets.
+    """
     cache: builtins.bool
-    """Whether stages reuse results of earlier stages with the same inputs. Default true."""
+    """Whether stages reuse results of earlier stages with the same inputs: `on` or `off`. Default
+    true.
+    """
     predictions: builtins.str
-    """The run (`runs/{run}`) whose predictions are judged, in place of making some: then the run has
-    a JUDGE stage alone, and Run.resolved_spec shows how those predictions were made.
+    """The run (`runs/{run}`) whose predictions are judged, in place of making some. The run then has
+    a JUDGE stage alone; in its resolved spec the other blocks show how those predictions were
+    made.
     """
     template_date: builtins.str
-    """The day that chat templates with a clock (`strftime_now`) read, in every stage and attempt:
-    `2026-01-31`. Default: the day on which the run is created (UTC); Run.resolved_spec has it
-    only if an imported model's template asks for it, or if it was given.
+    """The day that chat templates with a clock (`strftime_now`) read, in every stage and attempt.
+    Left out, it is the day on which the run is created (UTC); a resolved spec has it only if an
+    imported model's template asks for it, or if it was given.
     """
     @property
     def model(self) -> global___ModelSpec:
-        """The model to start from. Required unless predictions are given."""
+        """The model to start from. Required unless `predictions` are given."""
 
     @property
     def train(self) -> global___TrainSpec:
-        """The TRAIN stage; left out, the model is used as it is."""
+        """The TRAIN stage."""
 
     @property
     def infer(self) -> global___InferSpec:
-        """The INFER stage; left out, nothing is predicted."""
+        """The INFER stage."""
 
     @property
     def judges(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeSpec]:
-        """The judges of the JUDGE stage; empty leaves it out."""
+        """The judges of the JUDGE stage. At most 16."""
 
     @property
     def execution(self) -> global___ExecutionSpec:
@@ -289,11 +294,11 @@ class RunSpec(google.protobuf.message.Message):
 
     @property
     def labels(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Free labels to filter by: at most 32, names of a-z, 0-9, '_', '.', '-'."""
+        """Free labels to filter by; their names are of a-z, 0-9, '_', '.', '-'. At most 32."""
 
     @property
     def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GateSpec]:
-        """What is checked once the run has succeeded."""
+        """What is checked once the run has succeeded. At most 64."""
 
     def __init__(
         self,
@@ -326,16 +331,18 @@ global___RunSpec = RunSpec
 
 @typing.final
 class ModelSpec(google.protobuf.message.Message):
-    """Where the model comes from."""
+    """Where the model comes from: exactly one of `source` and `preset`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SOURCE_FIELD_NUMBER: builtins.int
     PRESET_FIELD_NUMBER: builtins.int
     source: builtins.str
-    """A Hugging Face hub id (`distilgpt2`) or an imported model (`models/{model}`)."""
+    """A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's operator
+    gives one, or an imported model (`models/{model}`).
+    """
     preset: builtins.str
-    """A built-in architecture started from random weights (`gpt2-nano`)."""
+    """A built-in architecture started from random weights (`gpt2-nano`). At most 63 characters."""
     def __init__(
         self,
         *,
@@ -388,29 +395,40 @@ class TrainSpec(google.protobuf.message.Message):
     ADAM_BETA2_FIELD_NUMBER: builtins.int
     ADAM_EPSILON_FIELD_NUMBER: builtins.int
     seed: builtins.int
-    """Seed of initial weights, data order and dropout. Default 42."""
+    """Seed of initial weights, data order and dropout. Default 42; 0 to 2,147,483,647."""
     eval_fraction: builtins.float
-    """Share of distinct prompts that is held out, 0 to 0.9. Default 0."""
+    """Share of distinct prompts that is held out; 0 trains on everything. Default 0; 0 to 0.9."""
     split_seed: builtins.int
-    """Seed of the train/held-out split, apart from seed. Default 42."""
+    """Seed of the train/held-out split, apart from `seed`. Default 42; 0 to 2,147,483,647."""
     save_every_steps: builtins.int
-    """Steps between checkpoints. Default 100."""
+    """Steps between checkpoints. Default 100; at least 1."""
     keep_checkpoints: builtins.int
-    """Checkpoints kept, newest first. Default 2."""
+    """Checkpoints that stay in the training's folder: the newest, and beside them the one of the
+    lowest evaluation loss, if that step was saved. The artifact store keeps all. Default 2; 1 to
+    1,000.
+    """
     log_every_steps: builtins.int
-    """Steps between metric points. Default 10."""
+    """Steps between metric points. Default 10; at least 1."""
     steps_per_dispatch: builtins.int
-    """Optimizer steps per compiled call. Default 10."""
+    """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. Default 10;
+    1 to 1,000.
+    """
     dtype: global___Dtype.ValueType
     """What the model computes in. Default DTYPE_AUTO."""
     remat: builtins.bool
-    """Whether the backward pass computes the insides of layers again to save memory. Default false."""
+    """Keep only the inputs of each layer for the backward pass and compute the rest again: slower,
+    with less memory. Default false.
+    """
     eval_every_steps: builtins.int
-    """Steps between evaluations of the loss on the held-out part; 0 makes none. Default 0."""
+    """Steps between evaluations of the loss on the held-out part; 0 makes none. Default 0; at least
+    0.
+    """
     early_stopping_patience: builtins.int
-    """Evaluations in a row without a lower loss after which training ends; 0 never ends it. Default 0."""
+    """Evaluations in a row without a lower loss after which training ends; 0 never ends it. Default
+    0; at least 0.
+    """
     early_stopping_min_delta: builtins.float
-    """How much lower the loss must be to count, in nats. Default 0."""
+    """How much lower the loss must be to count, in nats. Default 0; at least 0."""
     final_model: global___FinalModel.ValueType
     """Which weights are kept. Default FINAL_MODEL_LAST."""
     save_dtype: global___SaveDtype.ValueType
@@ -418,44 +436,52 @@ class TrainSpec(google.protobuf.message.Message):
     SAVE_DTYPE_SOURCE.
     """
     epochs: builtins.float
-    """Passes over the train part."""
+    """Passes over the train part. Exactly one of `epochs` and `max_steps`. Above 0, at most
+    100,000.
+    """
     max_steps: builtins.int
-    """Optimizer steps."""
+    """Optimizer steps. Exactly one of `epochs` and `max_steps`. 1 to 100,000,000."""
     batch_size: builtins.int
-    """Examples per optimizer step. Default 8."""
+    """Examples per optimizer step. Default 8; 1 to 65,536."""
     max_seq_length: builtins.int
-    """Longest example in tokens, prompt and response together. Default 128."""
+    """Longest example in tokens, prompt and response together. Default 128; 8 to 1,048,576."""
     learning_rate: builtins.float
-    """Peak learning rate. Default 2e-5."""
+    """Peak learning rate. Default 2e-5; above 0, at most 10."""
     weight_decay: builtins.float
-    """Decoupled weight decay (AdamW); not on norms and biases. Default 0."""
+    """Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases. Default 0; 0 to 10."""
     warmup_steps: builtins.int
-    """Steps over which the learning rate rises from 0. Default 0."""
+    """Steps over which the learning rate rises from 0. Default 0; at least 0."""
     schedule: global___Schedule.ValueType
     """Learning rate after warm-up. Default SCHEDULE_CONSTANT."""
     min_learning_rate_ratio: builtins.float
-    """Where linear and cosine schedules end, as a share of learning_rate. Default 0."""
+    """Where linear and cosine schedules end, as a share of `learning_rate`. Default 0; 0 to 1."""
     gradient_clip: builtins.float
-    """Largest global gradient norm; 0 turns clipping off. Default 1."""
+    """Largest global gradient norm; 0 turns clipping off. Default 1; at least 0."""
     micro_batch_size: builtins.int
-    """Rows per forward and backward pass, a divisor of batch_size. Not set: all rows."""
+    """Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those of the
+    whole batch. Left out, one pass takes all rows. 1 to 65,536.
+    """
     packing: builtins.bool
-    """Whether a row holds several examples, each attending to itself alone. Default false."""
+    """Put several examples of a batch into one row of `max_seq_length`, each attending to itself
+    alone. Changes the speed, not the training. Default false.
+    """
     group_by_length: builtins.bool
-    """Whether examples of similar length come into the same batch. Default false."""
+    """Put examples of similar length into the same batch, which saves padding and shuffles less.
+    Default false.
+    """
     adam_beta1: builtins.float
-    """Decay of the mean of gradients. Default 0.9."""
+    """Decay of the mean of gradients (arXiv:1412.6980). Default 0.9; 0 to 0.9999."""
     adam_beta2: builtins.float
-    """Decay of the mean of squared gradients. Default 0.999."""
+    """Decay of the mean of squared gradients. Default 0.999; 0 to 0.999999."""
     adam_epsilon: builtins.float
-    """Added to the root of that mean before it divides. Default 1e-8."""
+    """Added to the root of that mean before it divides. Default 1e-8; above 0, at most 1."""
     @property
     def sft(self) -> global___SftSpec:
-        """Supervised fine-tuning."""
+        """Supervised fine-tuning, the default method."""
 
     @property
     def adapter(self) -> global___AdapterSpec:
-        """Trains an adapter beside frozen weights; not set, all weights are trained."""
+        """Trains an adapter beside frozen weights; left out, all weights are trained."""
 
     @property
     def mesh(self) -> global___MeshSpec:
@@ -565,13 +591,15 @@ class MeshSpec(google.protobuf.message.Message):
     FSDP_FIELD_NUMBER: builtins.int
     TENSOR_FIELD_NUMBER: builtins.int
     data: builtins.int
-    """Groups of devices that each take a part of every batch; 0 takes as many as the slot has and
-    the batch divides into. Default 0.
+    """Groups of devices that each take a part of every batch; 0 takes as many as the slot has and the
+    batch divides into. Default 0; 0 to 65,536.
     """
     fsdp: builtins.int
-    """Devices that take a part of the batch and hold a part of weights and optimizer state. Default 1."""
+    """Devices that take a part of the batch and hold a part of weights and optimizer state. Default
+    1; 1 to 65,536.
+    """
     tensor: builtins.int
-    """Devices that split every layer among them. Default 1."""
+    """Devices that split every layer among them. Default 1; 1 to 65,536."""
     def __init__(
         self,
         *,
@@ -592,7 +620,7 @@ global___MeshSpec = MeshSpec
 
 @typing.final
 class AdapterSpec(google.protobuf.message.Message):
-    """What is trained beside frozen weights."""
+    """What is trained beside frozen weights: exactly one kind of adapter."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -614,7 +642,7 @@ global___AdapterSpec = AdapterSpec
 
 @typing.final
 class LoraSpec(google.protobuf.message.Message):
-    """Low-rank adaptation: small matrices beside frozen weights."""
+    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices beside frozen weights."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -623,14 +651,16 @@ class LoraSpec(google.protobuf.message.Message):
     DROPOUT_FIELD_NUMBER: builtins.int
     TARGET_MODULES_FIELD_NUMBER: builtins.int
     rank: builtins.int
-    """Rank of the matrices. Default 16."""
+    """Rank of the matrices. Default 16; 1 to 1,024."""
     alpha: builtins.float
-    """Their product is scaled by alpha / rank. Default 32."""
+    """Their product is scaled by `alpha` / `rank`. Default 32; above 0, at most 65,536."""
     dropout: builtins.float
-    """Probability of dropping a value of their input in training. Default 0."""
+    """Probability of dropping a value of their input in training. Default 0; 0 to 0.9."""
     @property
     def target_modules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ends of the names of the linear layers that get them; empty takes all but the output layer."""
+        """Ends of the names of the linear layers that get them (`q_proj`, `attn.c_attn`); empty takes all
+        but the output layer. At most 64.
+        """
 
     def __init__(
         self,
@@ -659,7 +689,7 @@ class SftSpec(google.protobuf.message.Message):
 
     OVERLONG_FIELD_NUMBER: builtins.int
     overlong: global___Overlong.ValueType
-    """Policy for examples longer than max_seq_length. Default OVERLONG_REFUSE."""
+    """Policy for overlong examples. Default OVERLONG_REFUSE."""
     def __init__(
         self,
         *,
@@ -688,34 +718,42 @@ class InferSpec(google.protobuf.message.Message):
     LOGPROBS_FIELD_NUMBER: builtins.int
     INCLUDE_BASE_FIELD_NUMBER: builtins.int
     max_new_tokens: builtins.int
-    """Most tokens generated per prompt. Default 64."""
+    """Most tokens generated per prompt. Default 64; 1 to 65,536."""
     temperature: builtins.float
-    """Sampling temperature; 0 is greedy. Default 0."""
+    """Sampling temperature; 0 is greedy. Default 0; 0 to 10."""
     seed: builtins.int
-    """Seed of sampling. Default 42."""
+    """Seed of sampling. Default 42; 0 to 2,147,483,647."""
     batch_size: builtins.int
-    """Prompts generated together. Default 32."""
+    """Prompts generated together. Default 32; 1 to 4,096."""
     n_samples: builtins.int
-    """Samples per prompt; above 1 needs a temperature above 0. Default 1."""
+    """Samples per prompt; above 1 needs a temperature above 0. Default 1; 1 to 64."""
     top_p: builtins.float
-    """Smallest set of likeliest tokens with this probability that sampling draws from. Default 1."""
+    """Smallest set of likeliest tokens with this probability that sampling draws from; 1 takes all.
+    Default 1; above 0, at most 1.
+    """
     top_k: builtins.int
-    """Number of likeliest tokens that sampling draws from; 0 takes all. Default 0."""
+    """Number of likeliest tokens that sampling draws from; 0 takes all. Default 0; 0 to
+    2,147,483,647.
+    """
     repetition_penalty: builtins.float
-    """Divides the score of tokens that were seen already; 1 changes nothing. Default 1."""
+    """Divides the score of tokens that were seen already (arXiv:1909.05858); 1 changes nothing.
+    Default 1; 0.1 to 10.
+    """
     logprobs: builtins.bool
     """Whether predictions carry their tokens' log-probabilities. Default false."""
     include_base: builtins.bool
     """Whether the untouched model predicts as well, to measure what training gained. Default false."""
     @property
     def eval_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one (`name` or
-        `name@version`). At least one.
+        """`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one (`name`
+        or `name@version`). At most 16.
         """
 
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Texts at whose appearance a generation ends; they are cut off. At most 16."""
+        """Texts at whose appearance a generation ends; they are cut off. At most 16, each of at most 256
+        characters.
+        """
 
     def __init__(
         self,
@@ -760,7 +798,7 @@ global___InferSpec = InferSpec
 
 @typing.final
 class JudgeSpec(google.protobuf.message.Message):
-    """One judge of the JUDGE stage."""
+    """One judge of the JUDGE stage; its options are in the block of its name."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -776,9 +814,9 @@ class JudgeSpec(google.protobuf.message.Message):
     PARAMETERS_FIELD_NUMBER: builtins.int
     MARKERS_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """The judge (`answer_correctness`). Required."""
+    """The judge (`answer_correctness`). Required; at most 63 characters."""
     max_error_rate: builtins.float
-    """Largest share of verdicts that may be errors before the stage fails. Default 0.1."""
+    """Largest share of verdicts that may be errors before the stage fails. Default 0.1; 0 to 1."""
     @property
     def contains(self) -> global___ContainsOptions:
         """Of `contains`."""
@@ -809,12 +847,12 @@ class JudgeSpec(google.protobuf.message.Message):
 
     @property
     def parameters(self) -> google.protobuf.struct_pb2.Struct:
-        """Options of a judge that is not built in."""
+        """Options of a judge that is not built in. At most 1,000."""
 
     @property
     def markers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Further markers of an answer (`Antwort:`), for items that name none of their own; of judges that
-        look for a marked answer. At most 100 of at most 100 characters.
+        """Further markers of an answer (`Antwort:`), for items that name none of their own; of judges
+        that look for a marked answer. At most 100, each of at most 100 characters.
         """
 
     def __init__(
@@ -856,7 +894,9 @@ class ContainsOptions(google.protobuf.message.Message):
     """Whether case does not matter. Default true."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The texts; empty takes the item's expected and accepted answers."""
+        """The texts; empty takes the item's expected and accepted answers. At most 100, each of at most
+        10,000 characters.
+        """
 
     def __init__(
         self,
@@ -883,7 +923,7 @@ class RegexOptions(google.protobuf.message.Message):
     PATTERN_FIELD_NUMBER: builtins.int
     FULL_MATCH_FIELD_NUMBER: builtins.int
     pattern: builtins.str
-    """The pattern; not set, the item's expected answer."""
+    """The pattern; left out, the item's expected answer. At most 10,000 characters."""
     full_match: builtins.bool
     """Whether it must match the whole text, not a part. Default false."""
     def __init__(
@@ -910,7 +950,7 @@ class JsonSchemaOptions(google.protobuf.message.Message):
     SCHEMA_FIELD_NUMBER: builtins.int
     @property
     def schema(self) -> google.protobuf.struct_pb2.Struct:
-        """The JSON Schema. Required."""
+        """The JSON Schema. Required; at most 1,000."""
 
     def __init__(
         self,
@@ -930,7 +970,7 @@ class TokenF1Options(google.protobuf.message.Message):
 
     THRESHOLD_FIELD_NUMBER: builtins.int
     threshold: builtins.float
-    """Lowest score that passes. Default 0.5."""
+    """Lowest score that passes. Default 0.5; 0 to 1."""
     def __init__(
         self,
         *,
@@ -950,7 +990,7 @@ class RougeLOptions(google.protobuf.message.Message):
 
     THRESHOLD_FIELD_NUMBER: builtins.int
     threshold: builtins.float
-    """Lowest score that passes. Default 0.5."""
+    """Lowest score that passes. Default 0.5; 0 to 1."""
     def __init__(
         self,
         *,
@@ -972,9 +1012,9 @@ class RubricOptions(google.protobuf.message.Message):
     PASS_SCORE_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     rubric: builtins.str
-    """What makes an answer good, in words. Required."""
+    """What makes an answer good, in words. Required; at most 20,000 characters."""
     pass_score: builtins.float
-    """Lowest score, 0 to 1, that passes. Default 0.5."""
+    """Lowest score that passes. Default 0.5; 0 to 1."""
     @property
     def backend(self) -> global___JudgeBackend:
         """The model that judges. Required."""
@@ -1002,10 +1042,10 @@ class PairwiseOptions(google.protobuf.message.Message):
     BASELINE_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     criteria: builtins.str
-    """What makes an answer better, in words. Required."""
+    """What makes an answer better, in words. Required; at most 20,000 characters."""
     baseline: builtins.str
-    """The run (`runs/{run}`) whose predictions are the other answers; not set, those of the run's own
-    untouched model (include_base).
+    """The run (`runs/{run}`) whose predictions are the other answers; left out, those of the run's
+    own untouched model (`include_base`).
     """
     @property
     def backend(self) -> global___JudgeBackend:
@@ -1026,7 +1066,7 @@ global___PairwiseOptions = PairwiseOptions
 
 @typing.final
 class JudgeBackend(google.protobuf.message.Message):
-    """A model that judges."""
+    """A model that judges: exactly one of `model` and `endpoint`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1036,7 +1076,7 @@ class JudgeBackend(google.protobuf.message.Message):
     model: builtins.str
     """A hub id or an imported model (`models/{model}`), run by the worker."""
     max_new_tokens: builtins.int
-    """Most tokens of one judgement. Default 512."""
+    """Most tokens of one judgement. Default 512; 1 to 65,536."""
     @property
     def endpoint(self) -> global___JudgeEndpoint:
         """A server that speaks OpenAI's chat completions."""
@@ -1070,20 +1110,22 @@ class JudgeEndpoint(google.protobuf.message.Message):
     MAX_RETRIES_FIELD_NUMBER: builtins.int
     CONCURRENCY_FIELD_NUMBER: builtins.int
     url: builtins.str
-    """Its base URL, `https://host/v1`; no user or password in it. Required."""
+    """Its base URL, `https://host/v1`; no user or password in it. Public servers are reached over
+    https alone, others where the worker's operator lists them. Required.
+    """
     model: builtins.str
-    """The model's name there. Required."""
+    """The model's name there. Required; at most 256 characters."""
     api_key_env: builtins.str
-    """Name of the key to send, TAILRACE_JUDGE_KEY_…, which the worker's operator binds to the URL's
-    host; not set, no key.
+    """Name of the key to send, `TAILRACE_JUDGE_KEY_…`, which the worker's operator binds to the URL's
+    host; left out, no key is sent.
     """
     max_retries: builtins.int
-    """Further tries after a failure that may pass. Default 4."""
+    """Further tries after a failure that may pass. Default 4; 0 to 100."""
     concurrency: builtins.int
-    """Requests at a time. Default 4."""
+    """Requests at a time. Default 4; 1 to 64."""
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest wait for one answer. Default 60 s."""
+        """Longest wait for one answer. Default 60 s; above 0 s, at most 3,600 s."""
 
     def __init__(
         self,
@@ -1125,27 +1167,27 @@ class GateSpec(google.protobuf.message.Message):
     MAX_RELATIVE_DROP_FIELD_NUMBER: builtins.int
     NOT_SIGNIFICANTLY_WORSE_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Its name, unique in the run: 1-63 of a-z, 0-9, '-', letter first. Required."""
+    """Its name, unique in the run. Required."""
     metric: global___GateMetric.ValueType
     """What is measured. Required."""
     judge: builtins.str
-    """The judge of a score or lift."""
+    """The judge of a score or lift. At most 63 characters."""
     eval_set: builtins.str
-    """The eval set of a score or lift."""
+    """The eval set of a score or lift. At most 128 characters."""
     model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType
-    """Whose score. Default the trained model's, or the only one's."""
+    """Whose score; left out, the trained model's, or the only one's."""
     baseline: builtins.str
     """What it is compared with: `baselines/{baseline}` or `runs/{run}`."""
     direction: global___GateDirection.ValueType
-    """Which way is better. Default higher for score and lift, lower for losses."""
+    """Which way is better; left out, higher for score and lift, lower for losses."""
     minimum: builtins.float
     """Lowest value that passes."""
     maximum: builtins.float
     """Highest value that passes."""
     max_drop: builtins.float
-    """How much worse than the baseline it may be."""
+    """How much worse than the baseline it may be. At least 0."""
     max_relative_drop: builtins.float
-    """How much worse than the baseline it may be, as a share of the baseline's value."""
+    """How much worse than the baseline it may be, as a share of the baseline's value. 0 to 1."""
     @property
     def not_significantly_worse(self) -> global___SignificanceBar:
         """Not worse than the baseline by a paired test over the items that both have."""
@@ -1187,7 +1229,9 @@ class SignificanceBar(google.protobuf.message.Message):
 
     ALPHA_FIELD_NUMBER: builtins.int
     alpha: builtins.float
-    """Probability of failing a run that is as good as the baseline. Default 0.05."""
+    """Probability of failing a run that is as good as the baseline. Default 0.05; above 0, at most
+    0.5.
+    """
     def __init__(
         self,
         *,
@@ -1244,10 +1288,10 @@ class StageExecution(google.protobuf.message.Message):
     pool: builtins.str
     """The pool of slots it asks for. Default `cpu`."""
     threads: builtins.int
-    """CPU threads; 0 takes all of the slot's cores. Default 0."""
+    """CPU threads; 0 takes all of the slot's cores. Default 0; 0 to 1,024."""
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest execution of one attempt. Default 24 h."""
+        """Longest execution of one attempt. Default 86,400 s; 1 to 2,592,000 s."""
 
     def __init__(
         self,
@@ -1275,14 +1319,14 @@ class RetrySpec(google.protobuf.message.Message):
     INITIAL_BACKOFF_FIELD_NUMBER: builtins.int
     MAX_BACKOFF_FIELD_NUMBER: builtins.int
     max_attempts: builtins.int
-    """Attempts per stage; released ones do not count. Default 3."""
+    """Attempts per stage; released ones do not count. Default 3; 1 to 100."""
     @property
     def initial_backoff(self) -> google.protobuf.duration_pb2.Duration:
-        """Wait before the second attempt; doubles from then on. Default 1 s."""
+        """Wait before the second attempt; doubles from then on. Default 1 s; 0 to 3,600 s."""
 
     @property
     def max_backoff(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest wait. Default 60 s."""
+        """Longest wait. Default 60 s; 0 to 86,400 s."""
 
     def __init__(
         self,

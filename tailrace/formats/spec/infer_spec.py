@@ -58,8 +58,7 @@ class InferSpec:
         maximum=64,
     )
     stop: list[str] = key(
-        "Texts at whose appearance a generation ends; they are cut off. At most 16 of 1-256 "
-        "characters.",
+        "Texts at whose appearance a generation ends; they are cut off.",
         default=[],
         minimum=1,
         max_length=16,

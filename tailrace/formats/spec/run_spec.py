@@ -133,7 +133,8 @@ class RunSpec:
         "The model to start from. Required unless `predictions` are given.", default=None
     )
     dataset: str | None = key(
-        "`name` (newest version) or `name@version`.",
+        "Dataset: `name` (newest version) or `name@version`. Required by a train block and by "
+        "dataset eval sets.",
         default=None,
         minimum=1,
         max_length=80,
@@ -161,7 +162,11 @@ class RunSpec:
     )
     execution: ExecutionSpec = key("Pool, timeout and threads per stage.", default=ExecutionSpec())
     retry: RetrySpec = key("The retry policy of every stage.", default=RetrySpec())
-    labels: dict[str, str] = key("Free labels to filter by.", default={}, max_length=32)
+    labels: dict[str, str] = key(
+        "Free labels to filter by; their names are of a-z, 0-9, '_', '.', '-'.",
+        default={},
+        max_length=32,
+    )
     template_date: str | None = key(
         "The day that chat templates with a clock (`strftime_now`) read, in every stage and "
         "attempt. Left out, it is the day on which the run is created (UTC); a resolved spec has "
