@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar
 
+import hypothesis
 import pytest
 import structlog
 
@@ -30,6 +31,12 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_parallel_codegen_split_count=1",
 )
+
+# Other tests on the machine slow down the drawing of examples.
+hypothesis.settings.register_profile(
+    "tailrace", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tailrace")
 
 
 def unavailable(reason: str) -> NoReturn:

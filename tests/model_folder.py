@@ -8,7 +8,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tailrace.formats.model.architectures import Shapes, expected_shapes
+from tailrace.formats.model.families.family import Shapes
+from tailrace.formats.model.tensors import expected_shapes
 
 CONFIG: dict[str, Any] = {
     "architectures": ["GPT2LMHeadModel"],

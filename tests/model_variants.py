@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
 
-from tailrace.formats.model.architectures import expected_shapes
+from tailrace.formats.model.tensors import expected_shapes
 
 VOCABULARY = ["<eos>", "<end>", *(chr(code) for code in range(ord("a"), ord("z") + 1)), " "]
 CONFIG: dict[str, Any] = {

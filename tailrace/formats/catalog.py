@@ -1,4 +1,4 @@
-"""The names that are built in: presets, model types, judges and eval sets.
+"""Built-in names: presets, judges and eval sets.
 
 Kept here so that a run spec is refused for an unknown name before it costs a worker. The training
 library's registries are tested to hold exactly these.
@@ -8,9 +8,6 @@ from __future__ import annotations
 
 PRESETS: dict[str, int] = {"gpt2-nano": 256}
 """Architectures that start from random weights, with their context in tokens."""
-
-MODEL_TYPES: tuple[str, ...] = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
-"""Architectures that can be loaded, as ``model_type`` of config.json names them."""
 
 JUDGES: dict[str, str] = {
     "answer_correctness": "4",

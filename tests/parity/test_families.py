@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tailrace.formats.model.families import FAMILIES
 from tests.parity.cases import CASES, GOLDENS
 from tests.parity.compare import Expected, check_computation, check_generation
 from training.models.folder import load_model, save_model
-from training.models.registry import FAMILIES
 from training.models.weights import INDEX
 
 

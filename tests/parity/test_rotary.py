@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tailrace.formats.model.config_reader import ConfigReader
+from tailrace.formats.model.rope import read_rope
 from tests.parity.cases import GOLDENS
-from training.models.config_json import ConfigReader
-from training.models.rotary import SCALINGS, parse_rotary
+from training.models.rotary import SCALINGS, Rotary
 
 REFERENCES = json.loads((GOLDENS / "rotary.json").read_text())
 
@@ -22,10 +23,10 @@ def test_every_scaling_has_a_reference() -> None:
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_frequencies(reference: dict[str, Any]) -> None:
     reader = ConfigReader(reference["config"])
-    rotary = parse_rotary(reader)
-    reader.finish()
+    rotary = Rotary.of(read_rope(reader))
+    assert reader.problems == []
     frequencies = rotary.frequencies(64)
     np.testing.assert_allclose(frequencies, reference["frequencies"], rtol=3e-7)
-    cosines, sines = rotary.waves(np.zeros((1, 1)), 64)
+    cosines, sines = rotary.cos_sin(np.zeros((1, 1)), 64)
     np.testing.assert_allclose(cosines, reference["magnitude"], rtol=1e-6)
     assert not sines.any()

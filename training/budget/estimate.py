@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
+from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
-from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
 from training.data.batches import BatchStream
 from training.data.encode import Example
 from training.errors import DoesNotFitError
 from training.loop.trainer import Trainer
 from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
-from training.machine.sharding import DATA, FSDP, Layout, bytes_per_device
+from training.machine.sharding import DATA, Layout, bytes_per_device
 from training.models.family import Model
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def estimate(
         _log.warning("train.remat saves no memory on processors, whose compiler undoes it")
     share = bytes_per_device(layout, model.shapes, 1)
     plan = Plan(
-        sizes=dimensions(model),
+        sizes=model.dimensions,
         weights=share,
         # An adapter lies whole on every device.
         trained=trained if spec.adapter else share,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from training.budget.dimensions import Dimensions
+from tailrace.formats.model.families.family import Dimensions
 
 TOLERANCE = 0.15
 """How far off the formula may be, as a share."""

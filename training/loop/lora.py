@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tailrace.formats.model.architectures import OUTPUT_LAYER
+from tailrace.formats.model.families.family import OUTPUT_LAYER
 from tailrace.formats.spec.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast

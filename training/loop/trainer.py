@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.certificate import Certificate, flatten
+from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.dimensions import flops_per_token
 from training.budget.throughput import Throughput
@@ -35,7 +36,7 @@ from training.loop.steps import State, compile_steps
 from training.loop.trainable import choose_trainable
 from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
-from training.machine.sharding import DATA, FSDP, Layout, make_mesh
+from training.machine.sharding import DATA, Layout, make_mesh
 from training.models.family import Model, Params
 from training.objectives.objective import Objective
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest

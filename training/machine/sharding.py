@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from tailrace.formats.model.families import FAMILIES
+from tailrace.formats.model.families.family import FSDP, TENSOR, AxisRules
 from tailrace.formats.spec.run_spec import MeshSpec
 from training.errors import ConfigError
 
@@ -29,42 +31,11 @@ T = TypeVar("T")
 _spec: Any = PartitionSpec
 _constrain: Any = jax.lax.with_sharding_constraint
 
-DATA, FSDP, TENSOR = "data", "fsdp", "tensor"
+DATA = "data"
+"""Mesh axis that batches are split over, together with fsdp."""
 
 BATCH_AXES = (DATA, FSDP)
-"""The axes that rows of a batch are split over."""
-
-Rules = Sequence[tuple[str, tuple[str | None, ...]]]
-"""Regular expressions for whole parameter names, and the axis that each dimension is split over;
-the first that matches counts, and what none matches lies whole on every device."""
-
-GPT2_RULES: Rules = (
-    # Linear layers are [inputs, outputs].
-    (r"transformer\.wte\.weight|lm_head\.weight", (TENSOR, FSDP)),
-    (r"transformer\.wpe\.weight", (None, FSDP)),
-    (r".*\.(c_attn|c_fc)\.weight", (FSDP, TENSOR)),
-    (r".*\.c_proj\.weight", (TENSOR, FSDP)),
-    (r".*\.(c_attn|c_fc)\.bias", (TENSOR,)),
-)
-"""GPT-2."""
-
-LLAMA_RULES: Rules = (
-    # Linear layers are [outputs, inputs].
-    (r"model\.embed_tokens\.weight|lm_head\.weight", (TENSOR, FSDP)),
-    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight", (TENSOR, FSDP)),
-    (r".*\.(o_proj|down_proj)\.weight", (FSDP, TENSOR)),
-    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
-)
-"""Llama and what is built like it."""
-
-RULES: dict[str, Rules] = {
-    "gpt2": GPT2_RULES,
-    "llama": LLAMA_RULES,
-    "mistral": LLAMA_RULES,
-    "qwen2": LLAMA_RULES,
-    "qwen3": LLAMA_RULES,
-}
-"""By ``model_type``."""
+"""Mesh axes that rows of a batch are split over."""
 
 
 def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -114,12 +85,12 @@ class Layout:
     """Where the arrays of a training lie."""
 
     mesh: Mesh
-    rules: Rules
+    rules: AxisRules
 
     @classmethod
     def of(cls, model_type: str, mesh: Mesh) -> Layout:
-        """The layout of an architecture. Raises :class:`KeyError` for one without rules."""
-        return cls(mesh, RULES[model_type])
+        """Return the layout of a family's models. Raises :class:`KeyError` for an unknown one."""
+        return cls(mesh, FAMILIES[model_type].axes)
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Attention over cached keys and values: the one path of training and generation.
+"""Attention over cached keys and values, the same for training and generation.
 
 Shapes: B sequences, T query tokens, S key tokens, H query heads, K key-value heads, D head width.
 """
@@ -17,13 +17,13 @@ from jax.typing import DTypeLike
 from training.models.layers import Dropout
 
 _FLOOR = -1e30
-"""Added to the score of a key that must not be seen."""
+"""Bias of the score of a masked key."""
 
 
 class LayerCache(NamedTuple):
-    """Keys and values of one layer, laid out as the products of decoding read them.
+    """Keys and values of one layer, in the layout that the products of decoding read.
 
-    Otherwise XLA's CPU compiler would turn all of the cache around for every token.
+    With another layout XLA's CPU compiler transposes the whole cache for every token.
     """
 
     key: jax.Array
@@ -33,25 +33,25 @@ class LayerCache(NamedTuple):
 
 
 Cache = tuple[LayerCache, ...]
-"""Keys and values of all layers; empty where none are kept."""
+"""Keys and values of all layers; empty without a cache."""
 
 
 @dataclass(frozen=True)
-class Pass:
-    """What all layers of one forward pass share."""
+class ForwardContext:
+    """Inputs that all layers of one forward pass share."""
 
     mask: jax.Array
-    """[B or 1, T, S], true where a query may look at a key."""
+    """Attention mask [B or 1, T, S], true where a query sees a key."""
     start: Any
-    """The cache column of the first query token, one for all or [B]; 0 without a cache."""
+    """Cache column of the first query token, one for all or [B]; 0 without a cache."""
     drop: Dropout
-    """Dropout of this pass."""
+    """Dropout of the pass."""
 
     def within(self, window: int) -> jax.Array:
-        """The mask, narrowed to the newest ``window`` keys of each query (its own included).
+        """Return the mask narrowed to the newest ``window`` keys of each query, itself included.
 
         Sliding-window attention as in Mistral 7B (Jiang et al., arXiv:2310.06825). Tokens of a
-        sequence lie in consecutive columns, so columns measure their distance.
+        sequence occupy consecutive columns, so columns measure their distance.
         """
         queries = jnp.asarray(self.start)[..., None] + jnp.arange(self.mask.shape[1])
         keys = jnp.arange(self.mask.shape[2])
@@ -59,28 +59,30 @@ class Pass:
         return self.mask & near
 
 
-Layer = Callable[[jax.Array, LayerCache | None, Pass], tuple[jax.Array, LayerCache | None]]
-"""A block of the decoder: [B, T, C] and the layer's cache to the same."""
+Layer = Callable[
+    [jax.Array, LayerCache | None, ForwardContext], tuple[jax.Array, LayerCache | None]
+]
+"""Block of a decoder: maps [B, T, C] and the layer's cache to the same."""
 
 
 def run_layers(
-    layers: Iterable[Layer], x: jax.Array, cache: Cache, shared: Pass, *, remat: bool
+    layers: Iterable[Layer], x: jax.Array, cache: Cache, context: ForwardContext, *, remat: bool
 ) -> tuple[jax.Array, Cache]:
     """Run ``x`` [B, T, C] through all layers; the updated cache is empty when ``cache`` is.
 
-    With ``remat`` the backward pass keeps only each layer's input and computes the rest again
-    (Chen et al., arXiv:1604.06174).
+    With ``remat`` the backward pass keeps only each layer's input and recomputes the rest (Chen et
+    al., arXiv:1604.06174).
     """
-    rows: list[LayerCache] = []
+    caches: list[LayerCache] = []
     for index, layer in enumerate(layers):
         held = cache[index] if cache else None
         if remat:
-            x, held = jax.checkpoint(lambda x, held, layer=layer: layer(x, held, shared))(x, held)
+            x, held = jax.checkpoint(lambda x, held, layer=layer: layer(x, held, context))(x, held)
         else:
-            x, held = layer(x, held, shared)
+            x, held = layer(x, held, context)
         if held is not None:
-            rows.append(held)
-    return x, tuple(rows)
+            caches.append(held)
+    return x, tuple(caches)
 
 
 def attend(
@@ -89,88 +91,88 @@ def attend(
     value: jax.Array,
     mask: jax.Array,
     cache: LayerCache | None,
-    shared: Pass,
+    context: ForwardContext,
     dropout: float,
 ) -> tuple[jax.Array, LayerCache | None]:
     """Scaled dot-product attention (Vaswani et al., arXiv:1706.03762) with grouped heads.
 
     ``query`` is [B, T, H, D], ``key`` and ``value`` are [B, T, K, D]; each key-value head serves
     H / K query heads (Ainslie et al., arXiv:2305.13245). With a ``cache`` the new keys and values
-    go to its columns from ``shared.start`` on, and the queries look at all of it. Returns
-    [B, T, H·D] and the updated cache. ``mask`` is as in :class:`Pass`.
+    are written to its columns from ``context.start`` on, and the queries see all of it. Returns
+    [B, T, H·D] and the updated cache. ``mask`` is as in :class:`ForwardContext`.
     """
     batch, length, heads, width = query.shape
     if cache is None:
         held = LayerCache(key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3))
     else:
-        held = cache = _write(cache, key, value, shared.start)
+        held = cache = _write(cache, key, value, context.start)
     groups = heads // held.key.shape[1]
     query = query.swapaxes(1, 2)
     if groups > 1 and length == 1:
-        # The query heads of one key-value head stand in as its tokens: no copy of a long cache.
+        # Fold the query heads of a key-value head into the token axis: no copy of a long cache.
         query = query.reshape(batch, -1, groups, width)
     elif groups > 1:
-        # For many tokens one plain product over copied heads is faster than a grouped one.
-        held = LayerCache(*(jnp.repeat(each, groups, axis=1) for each in held))
+        # For many tokens one plain product over repeated heads is faster than a grouped one.
+        held = LayerCache(*(jnp.repeat(array, groups, axis=1) for array in held))
     scores = heads_product(query, held.key, jnp.float32) * width**-0.5
-    # A finite floor keeps rows that see no key at all (padding) free of NaN.
+    # A finite bias keeps rows that see no key (padding) free of NaN.
     scores += jnp.where(mask[:, None], 0, _FLOOR)
-    weights = shared.drop(softmax(scores), dropout).astype(held.value.dtype)
+    weights = context.drop(softmax(scores), dropout).astype(held.value.dtype)
     mixed = heads_product(weights, held.value).reshape(batch, heads, length, width)
     return mixed.swapaxes(1, 2).reshape(batch, length, heads * width), cache
 
 
 @jax.custom_vjp
 def softmax(scores: jax.Array) -> jax.Array:
-    """Softmax over the last axis, with its derivative from the result alone.
+    """Apply softmax to the last axis, with a derivative computed from its output alone.
 
-    It is what the product below keeps anyway, so that nothing else of this size is kept.
+    The product below keeps that output anyway, so that no second array of this size is kept.
     """
     return jax.nn.softmax(scores, axis=-1)
 
 
-def _softmax(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _softmax_forward(scores: jax.Array) -> tuple[jax.Array, jax.Array]:
     weights = softmax(scores)
     return weights, weights
 
 
-def _softmax_back(weights: jax.Array, change: jax.Array) -> tuple[jax.Array]:
-    return ((change - jnp.sum(change * weights, axis=-1, keepdims=True)) * weights,)
+def _softmax_backward(weights: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    return ((gradient - jnp.sum(gradient * weights, axis=-1, keepdims=True)) * weights,)
 
 
-softmax.defvjp(_softmax, _softmax_back)
+softmax.defvjp(_softmax_forward, _softmax_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def heads_product(left: jax.Array, right: jax.Array, dtype: DTypeLike | None = None) -> jax.Array:
-    """[B, H, M, N] times [B, H, N, P], in ``dtype`` (the factors' own without one).
+    """Multiply [B, H, M, N] by [B, H, N, P], in ``dtype`` (default: that of the factors).
 
-    The derivative is the textbook's, written so that no large factor is read across its rows:
-    XLA's CPU compiler takes twice as long for the form that it would derive itself.
+    The derivative is written so that no large factor is read across its rows: the automatic form
+    takes XLA's CPU compiler twice as long.
     """
     return jnp.matmul(left, right, preferred_element_type=dtype)
 
 
-def _heads_product(
+def _heads_product_forward(
     left: jax.Array, right: jax.Array, dtype: DTypeLike | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return heads_product(left, right, dtype), (left, right)
 
 
-def _heads_product_back(
-    _: DTypeLike | None, factors: tuple[jax.Array, jax.Array], change: jax.Array
+def _heads_product_backward(
+    _: DTypeLike | None, factors: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     left, right = factors
-    change = change.astype(left.dtype)
-    to_right = jnp.matmul(change.swapaxes(-1, -2), left).swapaxes(-1, -2)
-    return jnp.matmul(change, right.swapaxes(-1, -2)), to_right
+    gradient = gradient.astype(left.dtype)
+    right_gradient = jnp.matmul(gradient.swapaxes(-1, -2), left).swapaxes(-1, -2)
+    return jnp.matmul(gradient, right.swapaxes(-1, -2)), right_gradient
 
 
-heads_product.defvjp(_heads_product, _heads_product_back)
+heads_product.defvjp(_heads_product_forward, _heads_product_backward)
 
 
 def _write(cache: LayerCache, key: jax.Array, value: jax.Array, start: Any) -> LayerCache:
-    """The cache with ``key`` and ``value`` [B, T, K, D] in the columns from ``start`` on."""
+    """Return the cache with ``key`` and ``value`` [B, T, K, D] in the columns from ``start`` on."""
     key, value = key.astype(cache.key.dtype), value.astype(cache.value.dtype)
     if jnp.ndim(start) == 0:
         put = jax.lax.dynamic_update_slice

@@ -1,4 +1,4 @@
-"""Layers that several model families share.
+"""Layers of several decoders.
 
 Attribute names follow the tensor names of Hugging Face's checkpoints, and so do the layouts.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from training.models.draws import Draws, filled
+from training.models.initializers import Initializer, constant
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
@@ -28,14 +28,14 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Dropout:
-    """Dropout (Srivastava et al. 2014) with an explicit key; without one it changes nothing."""
+    """Dropout (Srivastava et al. 2014) with an explicit key; the identity without one."""
 
     def __init__(self, key: jax.Array | None) -> None:
         self._key = key
         self._calls = 0
 
     def __call__(self, x: jax.Array, rate: float) -> jax.Array:
-        """``x`` with each value dropped with probability ``rate``, the others scaled up."""
+        """Zero each value of ``x`` with probability ``rate`` and scale the others up."""
         if self._key is None or rate == 0:
             return x
         key = jax.random.fold_in(self._key, self._calls)
@@ -45,46 +45,46 @@ class Dropout:
 
 
 class Linear(nnx.Module):
-    """A linear map whose weight is [outputs, inputs], as PyTorch and its checkpoints have it."""
+    """Linear map with a weight of [outputs, inputs], the layout of PyTorch's checkpoints."""
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: bool, spread: float, draws: Draws
+        self, inputs: int, outputs: int, *, bias: bool, std: float, initializer: Initializer
     ) -> None:
-        self.weight = nnx.Param(draws.normal((outputs, inputs), spread))
-        self.bias = nnx.Param(filled(outputs, 0)) if bias else None
+        self.weight = nnx.Param(initializer.normal((outputs, inputs), std))
+        self.bias = nnx.Param(constant(outputs, 0)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., inputs] to [..., outputs]."""
-        y = turned_product(x, self.weight[...])
+        """Map [..., inputs] to [..., outputs]."""
+        y = matmul_transposed(x, self.weight[...])
         return y if self.bias is None else y + self.bias[...]
 
 
 class TransposedLinear(nnx.Module):
-    """A linear map whose weight is [inputs, outputs], as GPT-2's checkpoints have it."""
+    """Linear map with a weight of [inputs, outputs], the layout of GPT-2's checkpoints."""
 
-    def __init__(self, inputs: int, outputs: int, *, spread: float, draws: Draws) -> None:
-        self.weight = nnx.Param(draws.normal((inputs, outputs), spread))
-        self.bias = nnx.Param(filled(outputs, 0))
+    def __init__(self, inputs: int, outputs: int, *, std: float, initializer: Initializer) -> None:
+        self.weight = nnx.Param(initializer.normal((inputs, outputs), std))
+        self.bias = nnx.Param(constant(outputs, 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., inputs] to [..., outputs]."""
-        return rows_product(x, self.weight[...]) + self.bias[...]
+        """Map [..., inputs] to [..., outputs]."""
+        return matmul_rows(x, self.weight[...]) + self.bias[...]
 
 
 class LayerNorm(nnx.Module):
-    """Layer normalization (Ba et al., arXiv:1607.06450), with its variance in two passes.
+    """Layer normalization (Ba et al., arXiv:1607.06450), with a two-pass variance.
 
-    One pass over the squares loses digits; PyTorch's layer norm takes two as well. Flax's own
-    layer subtracts the mean twice, which costs a small GPT-2 a twentieth of its step on a CPU.
+    One pass over the squares loses digits; PyTorch also takes two. Flax's layer subtracts the mean
+    twice, which costs a small GPT-2 a twentieth of its step on a CPU.
     """
 
     def __init__(self, width: int, epsilon: float) -> None:
         self.epsilon = epsilon
-        self.weight = nnx.Param(filled(width, 1))
-        self.bias = nnx.Param(filled(width, 0))
+        self.weight = nnx.Param(constant(width, 1))
+        self.bias = nnx.Param(constant(width, 0))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalize the last axis, in float32 whatever the type of ``x``."""
+        """Normalize the last axis, computing in float32 for any type of ``x``."""
         wide = x.astype(jnp.float32)
         centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
         scale = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + self.epsilon)
@@ -96,32 +96,34 @@ class RmsNorm(nnx.Module):
 
     def __init__(self, width: int, epsilon: float) -> None:
         self.epsilon = epsilon
-        self.weight = nnx.Param(filled(width, 1))
+        self.weight = nnx.Param(constant(width, 1))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalize the last axis, in float32 whatever the type of ``x``."""
+        """Normalize the last axis, computing in float32 for any type of ``x``."""
         wide = x.astype(jnp.float32)
         scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.epsilon)
         return (wide * scale).astype(x.dtype) * self.weight[...]
 
 
 class Embedding(nnx.Module):
-    """A table of vectors, [vocabulary, width]."""
+    """Table of vectors, [vocabulary, width]."""
 
-    def __init__(self, vocabulary: int, width: int, *, spread: float, draws: Draws) -> None:
-        self.weight = nnx.Param(draws.normal((vocabulary, width), spread))
+    def __init__(
+        self, vocabulary: int, width: int, *, std: float, initializer: Initializer
+    ) -> None:
+        self.weight = nnx.Param(initializer.normal((vocabulary, width), std))
 
     def __call__(self, tokens: ArrayLike) -> jax.Array:
-        """[...] integers to [..., width]."""
+        """Map token ids [...] to [..., width]."""
         return jnp.take(self.weight[...], jnp.asarray(tokens), axis=0)
 
     def scores(self, hidden: jax.Array) -> jax.Array:
-        """The table as an output layer: [..., width] to [..., vocabulary]."""
-        return turned_product(hidden, self.weight[...])
+        """Apply the table as an output layer: [..., width] to [..., vocabulary]."""
+        return matmul_transposed(hidden, self.weight[...])
 
 
-def rows_product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """[..., inputs] times [inputs, outputs] as one product of two matrices.
+def matmul_rows(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Multiply [..., inputs] by [inputs, outputs] as one product of two matrices.
 
     XLA's CPU compiler does not flatten the leading dimensions itself, and a training step of a
     small GPT-2 takes a fifth longer with them.
@@ -130,28 +132,28 @@ def rows_product(x: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def turned_product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """[..., inputs] times the transpose of [outputs, inputs].
+def matmul_transposed(x: jax.Array, weight: jax.Array) -> jax.Array:
+    """Multiply [..., inputs] by the transpose of [outputs, inputs].
 
-    The weight's derivative is computed as [inputs, outputs] and turned around, which takes a tenth
-    off the training step of SmolLM2-135M on a CPU.
+    The weight's gradient is computed as [inputs, outputs] and transposed, which saves a tenth of
+    SmolLM2-135M's training step on a CPU.
     """
-    return rows_product(x, weight.T)
+    return matmul_rows(x, weight.T)
 
 
-def _turned_product(
+def _matmul_transposed_forward(
     x: jax.Array, weight: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return turned_product(x, weight), (x, weight)
+    return matmul_transposed(x, weight), (x, weight)
 
 
-def _turned_product_back(
-    factors: tuple[jax.Array, jax.Array], change: jax.Array
+def _matmul_transposed_backward(
+    factors: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, weight = factors
     rows = x.reshape(-1, x.shape[-1])
-    to_weight = (rows.T @ change.reshape(-1, change.shape[-1])).T
-    return rows_product(change, weight), to_weight
+    weight_gradient = (rows.T @ gradient.reshape(-1, gradient.shape[-1])).T
+    return matmul_rows(gradient, weight), weight_gradient
 
 
-turned_product.defvjp(_turned_product, _turned_product_back)
+matmul_transposed.defvjp(_matmul_transposed_forward, _matmul_transposed_backward)

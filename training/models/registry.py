@@ -1,41 +1,44 @@
-"""The model families and presets this library knows."""
+"""Model families, their decoders and the presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tailrace.formats.model.config import family_problem
+from tailrace.formats.model.config import read_model_config
+from tailrace.formats.model.families import FAMILIES
 from training.errors import ModelConfigError
-from training.models import gpt2, llama, mistral, qwen2, qwen3
-from training.models.family import Family, Model
+from training.models.family import Build, Model
+from training.models.gpt2 import Gpt2
+from training.models.llama import Llama
 
-FAMILIES: dict[str, Family] = {
-    module.FAMILY.model_type: module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3)
-}
-"""By ``model_type``."""
+DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama}
+"""Decoders by the name under which families refer to them."""
 
 GPT2_NANO_VOCABULARY = 384
 """Tokens of the ``gpt2-nano`` preset: 256 bytes, end of text, and 127 merges."""
 
 
 def model_from_config(data: Mapping[str, Any]) -> Model:
-    """The model that a Hugging Face ``config.json`` describes.
+    """Return the model that a Hugging Face ``config.json`` describes.
 
-    Raises :class:`training.errors.ModelConfigError` for an unknown architecture, listing the known
-    ones, and for settings that the architecture's implementation does not support.
+    Raises:
+        ModelConfigError: The architecture is unknown (the message lists the known ones), or the
+            configuration has values that its decoder does not support (it lists all of them).
     """
-    problem = family_problem(data)
-    if problem:
-        raise ModelConfigError(f"config.json: {problem}")
+    try:
+        config = read_model_config(data)
+    except ValueError as error:
+        raise ModelConfigError(f"config.json: {error}") from error
     family = FAMILIES[data["model_type"]]
-    return Model(family, family.parse_config(data))
+    return Model(family, config, DECODERS[family.decoder])
 
 
 def preset_config(name: str, vocabulary: int) -> dict[str, Any]:
-    """The ``config.json`` of a preset whose tokenizer has ``vocabulary`` tokens.
+    """Return the ``config.json`` of a preset whose tokenizer has ``vocabulary`` tokens.
 
-    Raises :class:`training.errors.ModelConfigError` for an unknown preset, listing the known ones.
+    Raises:
+        ModelConfigError: The preset is unknown; the message lists the known ones.
     """
     if name not in PRESETS:
         raise ModelConfigError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
@@ -49,13 +52,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_embd": 128,
         "n_layer": 4,
         "n_head": 4,
-        # A model this small does not overfit by chance but on purpose: it shall memorise.
+        # A model this small is meant to memorise its data.
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
         "resid_pdrop": 0.0,
     },
 }
-"""By name: the parts of ``config.json`` that the preset fixes."""
+"""Keys of ``config.json`` that each preset fixes."""
 
 PRESET_VOCABULARY: dict[str, int] = {"gpt2-nano": GPT2_NANO_VOCABULARY}
-"""By preset: how many tokens its tokenizer is trained to, at most."""
+"""Largest vocabulary that each preset's tokenizer is trained to."""

@@ -15,14 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tailrace.formats.canonical import sha256_file, sha256_json
-from tailrace.formats.model.architectures import (
-    ARCHITECTURES,
-    OUTPUT_LAYER,
-    TIED_PROBLEM,
-    parameter_name,
-    tensor_problems,
-    tied_pair,
-)
+from tailrace.formats.model.families.family import OUTPUT_LAYER
 from tailrace.formats.model.files import size_problem
 from tailrace.formats.model.folder import lacks, weight_places
 from tailrace.formats.model.safetensors_header import (
@@ -30,6 +23,12 @@ from tailrace.formats.model.safetensors_header import (
     Entry,
     header_length,
     read_header,
+)
+from tailrace.formats.model.tensors import (
+    TIED_PROBLEM,
+    parameter_name,
+    tensor_problems,
+    tied_pair,
 )
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
@@ -89,7 +88,7 @@ def read_weights(folder: Path, model: Model) -> Params:
             with their shapes), or hold values that are not finite.
     """
     files = list_weights(folder)
-    family = ARCHITECTURES[model.family.model_type]
+    family = model.family
     places = _places(folder, files)
     tensors = {name: entry.tensor for name, (_, entry, _) in places.items()}
     problems = tensor_problems(family, model.shapes, tensors)
@@ -136,7 +135,7 @@ def stored_types(folder: Path, model: Model) -> dict[str, str]:
 
     Errors as :func:`list_weights`.
     """
-    family = ARCHITECTURES[model.family.model_type]
+    family = model.family
     types = {}
     for stored, (_, entry, _) in _places(folder, list_weights(folder)).items():
         name = parameter_name(stored, model.shapes, family)
@@ -187,7 +186,7 @@ def _read_header(path: Path) -> tuple[dict[str, Entry], int]:
 
 def _read_file(path: Path, names: list[str], model: Model) -> Params:
     """Read parameters of one file, by their names in the model."""
-    family = ARCHITECTURES[model.family.model_type]
+    family = model.family
     params: Params = {}
     try:
         # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.

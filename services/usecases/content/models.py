@@ -24,11 +24,11 @@ from services.storage.rows import models as store
 from services.usecases.content.artifacts import checked_listing
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry, listing_violations
-from tailrace.formats.model.architectures import TIED_PROBLEM
 from tailrace.formats.model.check import BEGINNING_BYTES, ModelFiles, TensorPlace
 from tailrace.formats.model.files import document_limit
 from tailrace.formats.model.folder import is_weight_file
 from tailrace.formats.model.safetensors_header import PREFIX_BYTES, header_length
+from tailrace.formats.model.tensors import TIED_PROBLEM
 from tailrace.formats.model.tokenizer_files import MERGES_FILE, TOKENIZER_FILE, VOCABULARY_FILE
 from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind

@@ -12,14 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tailrace.formats.model import safetensors_header
-from tailrace.formats.model.architectures import (
-    ARCHITECTURES,
-    FLOATS,
-    expected_shapes,
-    tensor_problems,
-    tied_pair,
-)
 from tailrace.formats.model.config import end_token_ids, read_model_config
+from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.files import GENERATION_FILE, is_tokenizer_file, read_documents
 from tailrace.formats.model.folder import (
     CONFIG_FILE,
@@ -29,6 +23,12 @@ from tailrace.formats.model.folder import (
     weight_places,
 )
 from tailrace.formats.model.safetensors_header import PREFIX_BYTES, Entry
+from tailrace.formats.model.tensors import (
+    FLOATS,
+    expected_shapes,
+    tensor_problems,
+    tied_pair,
+)
 from tailrace.formats.model.tokenizer_files import (
     TokenizerFiles,
     TokenizerFilesError,
@@ -76,7 +76,7 @@ class ModelFindings:
     """``architectures[0]``, or the family's usual one."""
     equal: tuple[TensorPlace, TensorPlace] | None = None
     """Two tensors whose bytes must be the same
-    (:data:`tailrace.formats.model.architectures.TIED_PROBLEM`)."""
+    (:data:`tailrace.formats.model.tensors.TIED_PROBLEM`)."""
     values: dict[str, tuple[str, TensorPlace]] = field(default_factory=dict)
     """Type and place of every tensor that is loaded, all of whose values must be finite."""
     tokenizer: TokenizerFiles | None = None
@@ -139,10 +139,11 @@ class _Check:
         if config is None:
             return
         try:
-            self._vocabulary = read_model_config(config)["vocab_size"]
+            values = read_model_config(config)
         except ValueError as error:
             self._wrong(CONFIG_FILE, f"cannot be used: {error}")
         else:
+            self._vocabulary = FAMILIES[config["model_type"]].dimensions(values).vocabulary
             self._config = config
             self.findings.architecture = architecture(config)
         for name in (CONFIG_FILE, GENERATION_FILE):
@@ -161,7 +162,7 @@ class _Check:
         if self._config is None or entries is None or None in headers.values():
             return
         tensors = {name: entry.tensor for name, (_, entry) in entries.items()}
-        family, shapes = ARCHITECTURES[self._config["model_type"]], expected_shapes(self._config)
+        family, shapes = FAMILIES[self._config["model_type"]], expected_shapes(self._config)
         problem = tensor_problems(family, shapes, tensors)
         if problem:
             self._wrong(None, f"the weights do not fit {CONFIG_FILE}: {problem}")
@@ -275,7 +276,7 @@ def architecture(config: Mapping[str, Any]) -> str:
     names = config.get("architectures")
     first = names[0] if isinstance(names, list) and names else None
     known = isinstance(first, str) and first.isidentifier() and first.isascii()
-    usual = ARCHITECTURES[config["model_type"]].class_name
+    usual = FAMILIES[config["model_type"]].class_name
     return str(first) if known and len(str(first)) <= 128 else usual
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from tailrace.formats.model.architectures import Tensor
+from tailrace.formats.model.tensors import Tensor
 from tailrace.formats.outside_json import kind_problem, read_json
 from tailrace.formats.wording import describe
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.formats.model.chat_template import chat_templates, default_template, is_template_file
+from tailrace.formats.model.families import FAMILIES
+from tailrace.formats.model.families.family import TokenizerRule
 from tailrace.formats.outside_json import is_deep, read_json, read_object
 from tailrace.formats.wording import describe
 
@@ -124,16 +126,19 @@ def read_tokenizer(
 
 def _build(model_type: object, name: object, byte_level: bool) -> str:
     """Return how transformers 5 would read tokenizer.json: see :data:`REBUILT`."""
-    if model_type == "mistral":
-        return ""
-    if model_type == "qwen2":
-        return "Qwen2Tokenizer"
-    if not isinstance(name, str):
-        name = {"gpt2": "GPT2Tokenizer", "qwen3": "Qwen2Tokenizer"}.get(str(model_type), "")
-    name = name.removesuffix("Fast")
+    rule = _rule(model_type)
+    if rule.fixed:
+        return rule.default
+    name = (name if isinstance(name, str) else rule.default).removesuffix("Fast")
     if name == "LlamaTokenizer" and byte_level:
         return ""
     return name if name in REBUILT else ""
+
+
+def _rule(model_type: object) -> TokenizerRule:
+    """Return the rule of a family; the empty one for an unknown family."""
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    return TokenizerRule() if family is None else family.tokenizer
 
 
 class _Reading:
@@ -149,7 +154,7 @@ class _Reading:
         if TOKENIZER_FILE in self._contents:
             self._read(TOKENIZER_FILE, _tokenizer)
         elif {VOCABULARY_FILE, MERGES_FILE} <= set(self._contents):
-            if isinstance(model_type, str) and model_type not in ("gpt2", "qwen2", "qwen3"):
+            if isinstance(model_type, str) and not _rule(model_type).byte_level:
                 self.problems.append(
                     (VOCABULARY_FILE, f"is no tokenizer of a {model_type}: {_WAY_OUT}")
                 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from training.budget.dimensions import dimensions, flops_per_token, matmul_parameters
+from training.budget.dimensions import flops_per_token, matmul_parameters
 from training.models.registry import model_from_config
 
 GPT2 = {
@@ -28,10 +28,10 @@ LLAMA = {
 
 
 def test_sizes_of_both_kinds() -> None:
-    gpt2 = dimensions(model_from_config({**GPT2, "resid_pdrop": 0.1}))
+    gpt2 = model_from_config({**GPT2, "resid_pdrop": 0.1}).dimensions
     assert (gpt2.layers, gpt2.width, gpt2.heads, gpt2.inner) == (2, 16, 2, 64)
     assert (gpt2.gated, gpt2.dropout, gpt2.attention) == (False, True, 16)
-    llama = dimensions(model_from_config(LLAMA))
+    llama = model_from_config(LLAMA).dimensions
     assert (llama.layers, llama.heads, llama.key_heads, llama.head_width) == (3, 4, 2, 4)
     assert (llama.inner, llama.gated, llama.dropout, llama.vocabulary) == (48, True, False, 50)
 
@@ -55,13 +55,3 @@ def test_operations_per_token() -> None:
     weights, attention = matmul_parameters(model), 12 * 2 * 16 * 32
     assert flops_per_token(model, 32, model.parameters) == 6 * weights + attention
     assert flops_per_token(model, 32, 100) == 4 * weights + 600 + attention
-
-
-def test_an_unknown_configuration_is_named() -> None:
-    model = model_from_config(GPT2)
-    model.config = object()
-    model.family = model.family.__class__(
-        **{**vars(model.family), "cache_shape": lambda _: (1, 1, 1)}
-    )
-    with pytest.raises(TypeError, match="sizes of object are not known"):
-        dimensions(model)

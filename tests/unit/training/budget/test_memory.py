@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
-from training.budget.dimensions import dimensions
 from training.budget.memory import FLOAT32, TOLERANCE, Plan, needed
 from training.data.batches import Batch
 from training.loop.optimizer import learning_rate, make_optimizer
@@ -56,7 +55,7 @@ def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int |
     compiled = steps.lower(state, {}, batch, 0, jax.random.key(0)).compile()
     analysis = compiled.memory_analysis()
     plan = Plan(
-        sizes=dimensions(model),
+        sizes=model.dimensions,
         weights=model.parameters,
         trained=model.parameters,
         whole=model.parameters,

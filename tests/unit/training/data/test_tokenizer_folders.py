@@ -18,12 +18,12 @@ from tokenizers.trainers import BpeTrainer
 from transformers import AutoTokenizer
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
+from tailrace.formats.model.families import FAMILIES
 from training.data.tokenizer import load_tokenizer
 from training.errors import ModelConfigError, TrainingError
 
 TEXTS = ["Hello  world 123 éß\n\n日本 <|end|> x</s>", "  <s>a", "<unk>b \t  ", ""]
 SPECIAL = ["<unk>", "<s>", "</s>", "<|endoftext|>", "<|end|>"]
-MODEL_TYPES = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
 
 
 def byte_level() -> Tokenizer:
@@ -166,7 +166,7 @@ def assert_like_transformers(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_tokens_are_those_of_transformers(tmp_path: Path, kind: str, model_type: str) -> None:
     tokenizer = KINDS[kind]().to_str()
     cases = [(name, SETTINGS["added"]) for name in CLASSES]
@@ -177,7 +177,7 @@ def test_tokens_are_those_of_transformers(tmp_path: Path, kind: str, model_type:
         assert_like_transformers(write(tmp_path, model_type, **files))
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", FAMILIES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -321,7 +321,7 @@ def test_no_class_that_a_folder_names_reads_a_file_that_it_names(
     assert not secret.was_opened()
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("model_type", FAMILIES)
 @pytest.mark.parametrize(
     "name", ["LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "BertTokenizer"]
 )

@@ -60,7 +60,7 @@ def random(model: Model) -> Params:
 def network(model: Model) -> tuple[Model, Params]:
     """Without dropout."""
     rates = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
-    still = Model(model.family, dataclasses.replace(model.config, **rates))
+    still = Model(model.family, dataclasses.replace(model.config, **rates), model.build)
     return still, random(still)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.models.attention import LayerCache, Pass, attend, run_layers
+from training.models.attention import ForwardContext, LayerCache, attend, run_layers
 from training.models.layers import Dropout
 
 HEADS, WIDTH = 4, 8
 
 
-def shared(mask: Any, start: Any = 0) -> Pass:
-    return Pass(jnp.asarray(mask), start, Dropout(None))
+def shared(mask: Any, start: Any = 0) -> ForwardContext:
+    return ForwardContext(jnp.asarray(mask), start, Dropout(None))
 
 
 def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
@@ -29,7 +29,7 @@ def attended(
 ) -> Any:
     """Compiled as a whole, which is faster than operation by operation."""
     query, key, value, mask = map(jnp.asarray, (query, key, value, mask))
-    return attend(query, key, value, mask, cache, Pass(mask, start, Dropout(drop)), 0.5)
+    return attend(query, key, value, mask, cache, ForwardContext(mask, start, Dropout(drop)), 0.5)
 
 
 def plain_attention(query: Any, key: Any, value: Any, mask: Any) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_remat_changes_the_memory_and_not_the_gradient() -> None:
 
     def loss(weights: jax.Array, remat: bool) -> jax.Array:
         def layer(at: int) -> Any:
-            def run(x: jax.Array, cache: Any, shared: Pass) -> tuple[jax.Array, Any]:
+            def run(x: jax.Array, cache: Any, shared: ForwardContext) -> tuple[jax.Array, Any]:
                 for _ in range(6):
                     x = jnp.tanh(x @ weights[at])
                 return x, cache

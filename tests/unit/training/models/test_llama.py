@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tailrace.formats.model.rope import Rope
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
-from training.models.rotary import Rotary
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
@@ -43,7 +43,7 @@ def values(model: Model) -> Params:
 def test_defaults_are_those_of_llama() -> None:
     config = model_from_config({**CONFIG, "num_key_value_heads": None}).config
     assert (config.num_key_value_heads, config.head_dim) == (4, 4)
-    assert (config.hidden_act, config.rms_norm_eps, config.rotary) == ("silu", 1e-6, Rotary())
+    assert (config.hidden_act, config.rms_norm_eps, config.rope) == ("silu", 1e-6, Rope())
     assert not any((config.tie_word_embeddings, config.qkv_bias, config.mlp_bias, config.qk_norm))
     assert config.sliding_window is None
 

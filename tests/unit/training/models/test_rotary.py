@@ -7,16 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.errors import ModelConfigError
-from training.models.config_json import ConfigReader
+from tailrace.formats.model.config_reader import ConfigReader
+from tailrace.formats.model.rope import Rope, read_rope, write_rope
 from training.models.rotary import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
     Rotary,
     YarnScaling,
-    dump_rotary,
-    parse_rotary,
     rotate,
 )
 
@@ -25,15 +23,20 @@ LENGTHS = {"original_max_position_embeddings": 8192, "max_position_embeddings": 
 
 
 def parsed(data: dict[str, Any]) -> Rotary:
+    return Rotary.of(rope_of(data))
+
+
+def rope_of(data: dict[str, Any]) -> Rope:
     reader = ConfigReader(data)
-    rotary = parse_rotary(reader)
-    reader.finish()
-    return rotary
+    rope = read_rope(reader)
+    if reader.problems:
+        raise ValueError("; ".join(reader.problems))
+    return rope
 
 
 @jax.jit
 def turned(x: Any, positions: Any) -> jax.Array:
-    return rotate(jnp.asarray(x), Rotary().waves(positions, x.shape[-1]))
+    return rotate(jnp.asarray(x), Rotary().cos_sin(positions, x.shape[-1]))
 
 
 def random(*shape: int) -> Any:
@@ -105,19 +108,19 @@ def test_the_type_of_the_input_is_kept() -> None:
 )
 def test_present_and_older_spellings(data: dict[str, Any], expected: Rotary | None) -> None:
     if expected is None:
-        with pytest.raises(ModelConfigError, match="max_position_embeddings is not supported"):
+        with pytest.raises(ValueError, match="max_position_embeddings is not supported"):
             parsed(data)
     else:
         assert parsed(data) == expected
-        assert parsed(dump_rotary(expected)) == expected
+        assert parsed(write_rope(rope_of(data))) == expected
 
 
 def test_both_spellings_are_written() -> None:
-    written = dump_rotary(Rotary(5e5, LinearScaling(2.0)))
+    written = write_rope(Rope(5e5, "linear", {"factor": 2.0}))
     for spelling in ("rope_parameters", "rope_scaling"):
         alone = {"rope_theta": 5e5, spelling: written[spelling]}
         assert parsed(alone) == Rotary(5e5, LinearScaling(2.0))
-    assert "rope_scaling" not in dump_rotary(Rotary(5e5))
+    assert "rope_scaling" not in write_rope(Rope(5e5))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_both_spellings_are_written() -> None:
     ],
 )
 def test_refused(block: Any, complaints: list[str]) -> None:
-    with pytest.raises(ModelConfigError) as caught:
+    with pytest.raises(ValueError) as caught:
         parsed({"rope_parameters": block})
     for complaint in complaints:
         assert complaint in str(caught.value)

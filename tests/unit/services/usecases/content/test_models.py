@@ -17,7 +17,7 @@ from services.domain.errors import (
 from services.usecases.content import models
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry
-from tailrace.formats.model.architectures import expected_shapes
+from tailrace.formats.model.tensors import expected_shapes
 from tests.model_folder import CONFIG, safetensors
 from tests.model_folder import files as tiny_files
 from tests.unit.services.usecases.stored_content import make_context, not_uploaded, put

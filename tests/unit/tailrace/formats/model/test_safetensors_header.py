@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.formats.model.architectures import Tensor
 from tailrace.formats.model.safetensors_header import (
     MAX_HEADER_BYTES,
     Entry,
     header_length,
     read_header,
 )
+from tailrace.formats.model.tensors import Tensor
 from tests.growth import LINEAR, growth
 
 

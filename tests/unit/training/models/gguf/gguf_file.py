@@ -35,7 +35,7 @@ def write_gguf(
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rotary.theta)
+    writer.add_rope_freq_base(config.rope.theta)
     _add_tokenizer(writer, tokenizer, pre)
     for key, value in (extra or {}).items():
         writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))

@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
+from tailrace.formats.model.rope import Rope
 from tests.unit.training.models.gguf.gguf_file import write_gguf
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
@@ -88,7 +89,16 @@ def test_the_rotary_scaling_of_llama3_is_recognized(tokenizer: Any, write: Write
     plain, scaled = Rotary(500_000.0), Rotary(500_000.0, scaling)
     divisors = plain.frequencies(64) / scaled.frequencies(64)
     path = write(model, params, tensors={"rope_freqs.weight": divisors})
-    assert read_gguf(GgufFile(path))[0].config.rotary == scaled
+    assert read_gguf(GgufFile(path))[0].config.rope == Rope(
+        500_000.0,
+        "llama3",
+        {
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "factor": 32.0,
+            "original_max_position_embeddings": 8192,
+        },
+    )
 
 
 def test_another_rotary_scaling_is_refused(tokenizer: Any, write: Write) -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.models.qwen3 import parse_config
-from training.models.registry import model_from_config
+from tailrace.formats.model.config import read_model_config
+from tailrace.formats.model.tensors import expected_shapes
 
 CONFIG: dict[str, Any] = {
+    "model_type": "qwen3",
     "vocab_size": 50,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -16,18 +17,18 @@ CONFIG: dict[str, Any] = {
 
 
 def test_queries_and_keys_have_norms_of_the_head_width() -> None:
-    shapes = model_from_config({**CONFIG, "model_type": "qwen3", "head_dim": 6}).shapes
+    shapes = expected_shapes({**CONFIG, "head_dim": 6})
     for part in "qk":
         assert shapes[f"model.layers.0.self_attn.{part}_norm.weight"] == (6,)
     assert not [name for name in shapes if name.endswith("bias")]
 
 
 def test_heads_are_128_wide_unless_the_configuration_says_otherwise() -> None:
-    assert parse_config(CONFIG).head_dim == 128
-    assert parse_config({**CONFIG, "head_dim": 8}).head_dim == 8
+    assert read_model_config(CONFIG).head_dim == 128
+    assert read_model_config({**CONFIG, "head_dim": 8}).head_dim == 8
 
 
 def test_attention_may_have_biases() -> None:
-    config = parse_config({**CONFIG, "attention_bias": True})
+    config = read_model_config({**CONFIG, "attention_bias": True})
     assert config.qkv_bias
     assert config.output_bias

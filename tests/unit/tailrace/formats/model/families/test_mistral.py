@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from training.errors import ModelConfigError
-from training.models.mistral import parse_config
+from tailrace.formats.model.config import read_model_config
 
 CONFIG: dict[str, Any] = {
+    "model_type": "mistral",
     "vocab_size": 50,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -28,10 +28,10 @@ CONFIG: dict[str, Any] = {
 def test_every_layer_slides_unless_the_window_is_null(
     changes: dict[str, Any], window: int | None, layers: tuple[bool, ...]
 ) -> None:
-    config = parse_config({**CONFIG, **changes})
+    config = read_model_config({**CONFIG, **changes})
     assert (config.sliding_window, config.sliding_layers) == (window, layers)
 
 
 def test_a_window_of_nothing_is_refused() -> None:
-    with pytest.raises(ModelConfigError, match="sliding_window must be a whole number"):
-        parse_config({**CONFIG, "sliding_window": 0})
+    with pytest.raises(ValueError, match="sliding_window must be a whole number"):
+        read_model_config({**CONFIG, "sliding_window": 0})

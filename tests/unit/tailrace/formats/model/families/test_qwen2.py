@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from training.errors import ModelConfigError
-from training.models.qwen2 import parse_config
-from training.models.registry import model_from_config
+from tailrace.formats.model.config import read_model_config
+from tailrace.formats.model.tensors import expected_shapes
 
 CONFIG: dict[str, Any] = {
+    "model_type": "qwen2",
     "vocab_size": 50,
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -21,7 +21,7 @@ SLIDING = {"sliding_window": 8, "use_sliding_window": True}
 
 
 def test_queries_keys_and_values_have_biases() -> None:
-    shapes = model_from_config({**CONFIG, "model_type": "qwen2"}).shapes
+    shapes = expected_shapes(CONFIG)
     biases = {name.partition("layers.0.")[2] for name in shapes if name.endswith("bias")}
     assert biases - {""} == {f"self_attn.{part}_proj.bias" for part in "qkv"}
 
@@ -39,7 +39,7 @@ def test_queries_keys_and_values_have_biases() -> None:
 def test_the_layers_that_slide(
     changes: dict[str, Any], window: int | None, layers: tuple[bool, ...]
 ) -> None:
-    config = parse_config({**CONFIG, **changes})
+    config = read_model_config({**CONFIG, **changes})
     assert (config.sliding_window, config.sliding_layers) == (window, layers)
 
 
@@ -47,5 +47,5 @@ def test_the_layers_that_slide(
     "types", [["full_attention"], ["full_attention", "linear"], "full", [1, 2], [[], {}]]
 )
 def test_wrong_layer_types(types: Any) -> None:
-    with pytest.raises(ModelConfigError, match="layer_types must be 2 times full_attention or"):
-        parse_config({**CONFIG, **SLIDING, "layer_types": types})
+    with pytest.raises(ValueError, match="layer_types must be 2 times full_attention or"):
+        read_model_config({**CONFIG, **SLIDING, "layer_types": types})

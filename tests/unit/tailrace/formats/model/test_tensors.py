@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.model.architectures import (
+from tailrace.formats.model.config_reader import MAX_LAYERS
+from tailrace.formats.model.tensors import (
     Tensor,
     expected_shapes,
     weight_problems,
 )
-from tailrace.formats.model.config import MAX_LAYERS
 from tests.model_folder import CONFIG
 
 

@@ -1,0 +1,11 @@
+"""Model families: one module each, holding the family's record."""
+
+from __future__ import annotations
+
+from tailrace.formats.model.families import gpt2, llama, mistral, qwen2, qwen3
+from tailrace.formats.model.families.family import Family
+
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.model_type: module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3)
+}
+"""By ``model_type``: every family that can be imported and loaded."""
