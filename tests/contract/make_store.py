@@ -32,10 +32,10 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tailrace.formats.model.architectures import expected_shapes
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import tailrace
+from tailrace.formats.model.tensors import expected_shapes
 from tailrace.v1 import run_pb2
 
 EOS = "<|endoftext|>"
