@@ -109,10 +109,10 @@ class Metrics:
         while True:
             try:
                 async with context.database.read() as conn:
-                    fleet = await capacity.look(conn)
+                    fleet = await capacity.read(conn)
                     runs_by_state = await runs.count_by_state(conn)
                     workers_by_state = await workers.count_by_state(conn)
-                    without_broker = await workers.without_broker(conn)
+                    without_broker = await workers.list_without_broker(conn)
             except Unavailable:
                 # The gauges keep their last value; the database's absence is logged where it hit.
                 pass

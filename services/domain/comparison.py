@@ -18,8 +18,8 @@ MAX_CHANGES_TOGETHER = 20_000
 
 
 @dataclass(frozen=True, order=True)
-class Judged:
-    """What verdicts are about."""
+class VerdictGroup:
+    """Verdicts of one judge on the predictions of one model for one eval set."""
 
     judge: str
     eval_set: str
@@ -42,38 +42,38 @@ class ItemScores:
 class VerdictRow:
     """What is compared of one verdict."""
 
-    judged: Judged
+    group: VerdictGroup
     example_id: str
     score: float | None
     """None for an error."""
     version: str
 
 
-def item_scores(rows: Iterable[VerdictRow]) -> dict[Judged, ItemScores]:
-    """The scores by what was judged."""
-    samples: dict[Judged, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    versions: dict[Judged, str] = {}
+def item_scores(rows: Iterable[VerdictRow]) -> dict[VerdictGroup, ItemScores]:
+    """Return the scores by group."""
+    samples: dict[VerdictGroup, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    versions: dict[VerdictGroup, str] = {}
     for row in rows:
-        scores = samples[row.judged][row.example_id]
+        scores = samples[row.group][row.example_id]
         if row.score is not None:
             scores.append(row.score)
-        versions[row.judged] = row.version
+        versions[row.group] = row.version
     return {
-        judged: ItemScores(
+        group: ItemScores(
             {item: sum(each) / len(each) for item, each in of_items.items() if each},
             len(of_items),
-            versions[judged],
+            versions[group],
         )
-        for judged, of_items in samples.items()
+        for group, of_items in samples.items()
     }
 
 
 def compare_items(
-    judged: Judged, first: ItemScores, other: ItemScores, kind: ComparisonKind
+    group: VerdictGroup, first: ItemScores, other: ItemScores, kind: ComparisonKind
 ) -> dict[str, Any]:
     """The comparison ``JudgeComparison`` of the items that both have, seen from ``other``."""
     shared = sorted(first.scores.keys() & other.scores.keys())
-    found: dict[str, Any] = {"judge": judged.judge, "eval_set": judged.eval_set, "kind": kind.value}
+    found: dict[str, Any] = {"judge": group.judge, "eval_set": group.eval_set, "kind": kind.value}
     if not shared:
         return found
     paired = compare_paired([(first.scores[item], other.scores[item]) for item in shared])
@@ -81,33 +81,33 @@ def compare_items(
 
 
 def verdict_comparisons(
-    first: dict[Judged, ItemScores], others: dict[str, dict[Judged, ItemScores]]
+    first: dict[VerdictGroup, ItemScores], others: dict[str, dict[VerdictGroup, ItemScores]]
 ) -> list[dict[str, Any]]:
     """The comparisons ``VerdictComparison`` of other runs, by name, with the first one.
 
     Takes seconds for large eval sets.
     """
     pairs = [
-        (run, judged)
+        (run, group)
         for run, scores in others.items()
-        for judged in sorted(first.keys() & scores.keys())
+        for group in sorted(first.keys() & scores.keys())
     ]
     limit = min(MAX_CHANGES, MAX_CHANGES_TOGETHER // max(1, len(pairs)))
     return [
-        _verdict_comparison(run, judged, first[judged], others[run][judged], limit)
-        for run, judged in pairs
+        _verdict_comparison(run, group, first[group], others[run][group], limit)
+        for run, group in pairs
     ]
 
 
 def _verdict_comparison(
-    run: str, judged: Judged, first: ItemScores, other: ItemScores, limit: int
+    run: str, group: VerdictGroup, first: ItemScores, other: ItemScores, limit: int
 ) -> dict[str, Any]:
     shared = first.scores.keys() & other.scores.keys()
     changed = sorted(item for item in shared if first.scores[item] != other.scores[item])
     return {
         "run": run,
-        "model_role": judged.model_role,
-        "comparison": compare_items(judged, first, other, ComparisonKind.BASELINE),
+        "model_role": group.model_role,
+        "comparison": compare_items(group, first, other, ComparisonKind.BASELINE),
         "shared": len(shared),
         "not_shared_first": first.items - len(shared),
         "not_shared": other.items - len(shared),

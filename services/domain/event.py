@@ -57,7 +57,7 @@ class LogLine(NamedTuple):
         """The inverse of :meth:`record`."""
         return cls(*record)
 
-    def digested(self) -> bytes:
+    def digest_input(self) -> bytes:
         """What the digest chain covers: the text."""
         return self.text.encode()
 
@@ -84,7 +84,7 @@ class MetricPoint:
         """The inverse of :meth:`record`."""
         return cls(record[1], record[2], float(record[3]), _from_micros(record[0]))
 
-    def digested(self) -> bytes:
+    def digest_input(self) -> bytes:
         """What the digest chain covers: all of it."""
         return canonical_json(self.record()).encode()
 
@@ -100,7 +100,7 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """A prediction or a verdict."""
 
     key: tuple[str, str, str, int]
@@ -111,10 +111,10 @@ class Evaluated:
     """The judge of a verdict; ``None`` for a prediction."""
 
 
-Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluated
+Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluation
 
 
-def chain_digest(digest: str, digested: Iterable[bytes]) -> str:
+def extend_digest(digest: str, digested: Iterable[bytes]) -> str:
     """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
     return extend_chain(bytes.fromhex(digest), digested).hex()
 

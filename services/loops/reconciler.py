@@ -82,8 +82,8 @@ class Reconciler:
     async def look_once(self) -> None:
         """Take one look and end what was unchanged for a whole lease."""
         async with self._context.database.read() as conn:
-            leased = {_lease_key(attempt): attempt for attempt in await attempts.running(conn)}
-            live = {_worker_key(worker): worker for worker in await workers.live(conn)}
+            leased = {_lease_key(attempt): attempt for attempt in await attempts.list_running(conn)}
+            live = {_worker_key(worker): worker for worker in await workers.list_live(conn)}
         unchanged = self._leases.look((key, a.heartbeats) for key, a in leased.items())
         for key, attempt in leased.items():
             if unchanged[key] >= self._lease and await expire_attempt(self._context, attempt):

@@ -194,7 +194,7 @@ class Relay:
             uuid.uuid4().hex,
             # Long enough for every row of the pass to time out.
             hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
-            admission=limits(settings, await capacity.slots_served(conn)),
+            admission=limits(settings, await capacity.count_slots(conn)),
             floor=settings.admission_floor,
             limit=BATCH,
         )
@@ -270,7 +270,7 @@ class Relay:
 async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Claimed]:
     """The chains that are still wanted: a queued stage and all later ones without a result."""
     uids = [entry.task_id.run_uid for entry in entries]
-    of_runs = await stages.of_runs(conn, uids, (RunState.QUEUED, RunState.RUNNING))
+    of_runs = await stages.list_for_runs(conn, uids, (RunState.QUEUED, RunState.RUNNING))
     chains = []
     for entry in entries:
         of_run = of_runs[entry.task_id.run_uid]

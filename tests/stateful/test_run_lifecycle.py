@@ -299,7 +299,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
 
     async def entries(self) -> set[str]:
         async with self.driver.context.database.read() as conn:
-            return set(await outbox.waiting(conn, self.uid))
+            return set(await outbox.list_publications(conn, self.uid))
 
     async def attempt(self, lease: Lease) -> Any:
         async with self.driver.context.database.read() as conn:

@@ -8,7 +8,7 @@ from typing import Any
 from services.api.convert.shorten import fitted
 from services.api.convert.values import plain
 from services.domain.errors import InvalidInput
-from services.domain.event import Evaluated
+from services.domain.event import Evaluation
 from services.request_limits import faults
 from tailrace.formats.schema import Violation
 from tailrace.protomap import from_stored
@@ -27,7 +27,7 @@ def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
 
 def evaluated_from_proto(
     message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
-) -> Evaluated:
+) -> Evaluation:
     """Return a prediction or verdict of a worker. Raises ``InvalidInput`` below ``field``."""
     violations = faults(message, field)
     body = plain(message, field)
@@ -40,4 +40,4 @@ def evaluated_from_proto(
     if violations:
         raise InvalidInput(violations)
     key = (body["eval_set"], body["example_id"], body["model_role"], message.sample)
-    return Evaluated(key, body, judge)
+    return Evaluation(key, body, judge)

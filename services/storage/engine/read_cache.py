@@ -22,7 +22,7 @@ def begin(conn: AsyncConnection, facts: dict[Any, Any]) -> None:
     conn.info[_FACTS] = facts
 
 
-async def once(
+async def once_per_transaction(
     conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
 ) -> Answer:
     """What ``question(conn, *arguments)`` answers, asked once in this transaction.
@@ -30,10 +30,10 @@ async def once(
     For what many callers who share a transaction ask alike, and what the transaction itself does
     not change.
     """
-    return await _kept(conn.info[_ANSWERS], conn, question, arguments)
+    return await _cached(conn.info[_ANSWERS], conn, question, arguments)
 
 
-async def for_good(
+async def once_per_database(
     conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
 ) -> Answer:
     """What ``question(conn, *arguments)`` answers, asked once of this database.
@@ -44,10 +44,10 @@ async def for_good(
     facts = conn.info[_FACTS]
     if len(facts) >= MOST:
         facts.clear()
-    return await _kept(facts, conn, question, arguments)
+    return await _cached(facts, conn, question, arguments)
 
 
-async def _kept(
+async def _cached(
     answers: dict[Any, Any],
     conn: AsyncConnection,
     question: Callable[..., Awaitable[Answer]],

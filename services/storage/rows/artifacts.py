@@ -119,7 +119,7 @@ async def get_many(
     return {row["digest"]: artifact_of(row) for row in rows}
 
 
-async def for_run(
+async def list_for_run(
     conn: AsyncConnection,
     project: str,
     run_uid: str,
@@ -144,7 +144,7 @@ async def page_for_run(
     after: int = 0,
     limit: int | None = None,
 ) -> list[tuple[int, Artifact]]:
-    """As :func:`for_run`, with positions: at most ``limit`` artifacts after position ``after``."""
+    """Return up to ``limit`` artifacts after position ``after``, each with its own."""
     ref = artifact_references.c
     query = _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.id > after)
     for column, value in ((ref.stage, stage), (ref.attempt, attempt), (ref.kind, kind)):

@@ -93,13 +93,13 @@ async def get(conn: AsyncConnection, task_id: TaskId) -> Attempt | None:
     return None if row is None else _attempt(row)
 
 
-async def of_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
+async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
     """The attempts of a run in the order in which they ran."""
     rows = (await conn.execute(_OF_RUN, {"of_run": run_uid})).mappings()
     return [_attempt(row) for row in rows]
 
 
-async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
+async def list_running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
     """The attempts whose lease is alive; only a worker's where given."""
     query = _ALL_RUNNING
     if worker_id is not None:
@@ -107,15 +107,19 @@ async def running(conn: AsyncConnection, worker_id: str | None = None) -> list[A
     return [_attempt(row) for row in (await conn.execute(query)).mappings()]
 
 
-async def beat_all(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:
+async def record_heartbeats(
+    conn: AsyncConnection, leases: Sequence[LeaseToken]
+) -> dict[str, RunState]:
     """Count a heartbeat of each lease that is alive; the states of their runs by token."""
     alive: dict[str, RunState] = {}
     for start in range(0, len(leases), _AT_ONCE):
-        alive |= await _beat(conn, leases[start : start + _AT_ONCE])
+        alive |= await _record_heartbeats(conn, leases[start : start + _AT_ONCE])
     return alive
 
 
-async def _beat(conn: AsyncConnection, leases: Sequence[LeaseToken]) -> dict[str, RunState]:
+async def _record_heartbeats(
+    conn: AsyncConnection, leases: Sequence[LeaseToken]
+) -> dict[str, RunState]:
     key = (attempts.c.run_uid, attempts.c.stage_id, attempts.c.number)
     query = (
         sa.select(*key, attempts.c.lease_digest, runs.c.state)

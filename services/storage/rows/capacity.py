@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.storage.rows.attempts import attempts
-from services.storage.rows.outbox import DEPTH
+from services.storage.rows.outbox import COUNT_BY_POOL
 from services.storage.rows.workers import IS_ONLINE, workers
 
 _POOLS = sa.cast(workers.c.pools, sa.Text)
@@ -34,7 +34,7 @@ _BUSY = (
     .where(sa.text("attempts.state = 'RUNNING'"))
     .group_by(_POOLS)
 )
-_QUEUED = DEPTH.with_only_columns(sa.literal("queued"), *DEPTH.selected_columns)
+_QUEUED = COUNT_BY_POOL.with_only_columns(sa.literal("queued"), *COUNT_BY_POOL.selected_columns)
 _ALL = sa.union_all(_SERVED, _BUSY, _QUEUED)
 
 
@@ -50,7 +50,7 @@ class Capacity:
     """Attempts that nobody has claimed yet."""
 
 
-async def look(conn: AsyncConnection) -> Capacity:
+async def read(conn: AsyncConnection) -> Capacity:
     """Slots and queues as they are now."""
     rows = [*await conn.execute(_ALL)]
     return Capacity(
@@ -60,7 +60,7 @@ async def look(conn: AsyncConnection) -> Capacity:
     )
 
 
-async def slots_served(conn: AsyncConnection) -> dict[str, int]:
+async def count_slots(conn: AsyncConnection) -> dict[str, int]:
     """How many slots of live workers serve each pool."""
     return _by_pool((pools, count) for _, pools, count in await conn.execute(_SERVED))
 

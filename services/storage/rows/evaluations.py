@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.comparison import Judged, VerdictRow
+from services.domain.comparison import VerdictGroup, VerdictRow
 from services.domain.errors import ResourceExhausted
-from services.domain.event import Evaluated
+from services.domain.event import Evaluation
 from services.domain.run import Run
 from services.storage.engine.columns import BigInt, metadata
 from services.storage.engine.insert import upsert
@@ -55,7 +55,7 @@ Position = tuple[str | int, ...]
 
 
 async def store(
-    conn: AsyncConnection, run: Run, attempt: int, records: Sequence[Evaluated]
+    conn: AsyncConnection, run: Run, attempt: int, records: Sequence[Evaluation]
 ) -> None:
     """Store predictions and verdicts; of two with the same key the later one stays."""
     common = {"run_uid": run.uid, "project": run.project, "attempt": attempt}
@@ -110,7 +110,8 @@ async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
             "TOO_MANY_VERDICTS", f"the run has more than the {MAX_COMPARED} verdicts compared"
         )
     return [
-        VerdictRow(Judged(*row[:3]), row[3], _score(row[4], row[5]), row[6] or "") for row in rows
+        VerdictRow(VerdictGroup(*row[:3]), row[3], _score(row[4], row[5]), row[6] or "")
+        for row in rows
     ]
 
 

@@ -73,7 +73,7 @@ async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], rea
     await conn.execute(_INSERT, rows)
 
 
-async def of_run(conn: AsyncConnection, run: Run) -> list[Transition]:
+async def list_for_run(conn: AsyncConnection, run: Run) -> list[Transition]:
     """Every change of the run and its stages, oldest first; the first is its creation."""
     rows = await conn.execute(_OF_RUN, {"project": run.project, "run_uid": run.uid})
     changes = [Transition(**row) for row in rows.mappings()]

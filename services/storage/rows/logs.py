@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.event import Channel, LogLine, MetricPoint, chain_digest
+from services.domain.event import Channel, LogLine, MetricPoint, extend_digest
 from services.storage.engine.columns import BigInt, UtcDateTime, enum_type, metadata, utc_now
 from tailrace.formats.dispatch import TaskId
 
@@ -92,7 +92,7 @@ async def append(
     raw, size = await _take_small_tail(conn, task_id, channel)
     rows = []
     for part, digested in _parts(records):
-        head = Head(head.count + len(part), chain_digest(head.digest, digested))
+        head = Head(head.count + len(part), extend_digest(head.digest, digested))
         raw = raw + [record.record() for record in part]
         text = json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
         row = {
@@ -163,7 +163,7 @@ def _is(task_id: TaskId, channel: Channel) -> sa.ColumnElement[bool]:
 
 def _parts(records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], list[bytes]]]:
     """The records of each chunk, and what the digest covers of each."""
-    digested = [record.digested() for record in records]
+    digested = [record.digest_input() for record in records]
     start = size = 0
     for end, covered in enumerate(digested, start=1):
         size += len(covered)

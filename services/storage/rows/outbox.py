@@ -61,7 +61,7 @@ time, empty if it did.
 
 _INSERT = outbox.insert()
 _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
-DEPTH = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
+COUNT_BY_POOL = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
 """How many attempts are queued, by pool."""
 
 _NOW = sa.bindparam("now", type_=UtcDateTime)
@@ -96,7 +96,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Row:
+class NewEntry:
     """A stage whose current attempt is to be queued."""
 
     project: str
@@ -127,7 +127,7 @@ class Entry:
     """Time of its last publication; ``None`` before the first."""
 
 
-async def add_all(conn: AsyncConnection, queued: Iterable[Row]) -> None:
+async def add_all(conn: AsyncConnection, queued: Iterable[NewEntry]) -> None:
     """Queue stages' current attempts."""
     rows = [
         {
@@ -283,13 +283,13 @@ async def broker_error(conn: AsyncConnection) -> str:
     return str(await conn.scalar(_BROKER_ERROR) or "")
 
 
-async def depth(conn: AsyncConnection) -> dict[str, int]:
+async def count_by_pool(conn: AsyncConnection) -> dict[str, int]:
     """How many attempts are queued per pool."""
-    return {pool: int(count) for pool, count in await conn.execute(DEPTH)}
+    return {pool: int(count) for pool, count in await conn.execute(COUNT_BY_POOL)}
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Publication:
     """State of a queued stage's publication."""
 
     due_time: datetime
@@ -300,11 +300,11 @@ class Waiting:
     """Fault of the broker at the last try; empty if it succeeded."""
 
 
-async def waiting(conn: AsyncConnection, run_uid: str) -> dict[str, Waiting]:
+async def list_publications(conn: AsyncConnection, run_uid: str) -> dict[str, Publication]:
     """Return how far the publication of each queued stage of a run is, by stage."""
     columns = (outbox.c.stage_id, outbox.c.due_time, outbox.c.publications, outbox.c.error)
     rows = await conn.execute(sa.select(*columns).where(outbox.c.run_uid == run_uid))
-    return {row.stage_id: Waiting(row.due_time, row.publications, row.error) for row in rows}
+    return {row.stage_id: Publication(row.due_time, row.publications, row.error) for row in rows}
 
 
 def _entry(row: sa.RowMapping, claim_id: str) -> Entry:

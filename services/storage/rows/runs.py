@@ -124,7 +124,7 @@ async def rows_named(
     if not rows and is_run_uid(run_id):
         rows = [*await conn.execute(query.where(_BY_UID_OF_PROJECT), names)]
     if not rows:
-        raise missing(run_id)
+        raise not_found(run_id)
     return rows
 
 
@@ -139,14 +139,14 @@ def _row(run: Run) -> dict[str, Any]:
     return values | {"resolved_spec": values.pop("stored_spec").mapping}
 
 
-def missing(run_id: str) -> NotFound:
+def not_found(run_id: str) -> NotFound:
     """The error for a run that is not there."""
     return NotFound(
         "RUN_NOT_FOUND", f"{run_name(run_id)} does not exist; `tailrace runs list` names all"
     )
 
 
-async def by_uid(conn: AsyncConnection, uid: str) -> Run | None:
+async def find_by_uid(conn: AsyncConnection, uid: str) -> Run | None:
     """A run by its uid."""
     row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
     return None if row is None else run_of(row)

@@ -74,13 +74,13 @@ async def add_all(conn: AsyncConnection, new: Iterable[tuple[str, Stage]]) -> No
         await conn.execute(_INSERT, rows)
 
 
-async def of_run(conn: AsyncConnection, run_uid: str) -> list[Stage]:
+async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Stage]:
     """The stages of a run in order of execution."""
     rows = await conn.execute(_OF_RUN, {"run_uid": run_uid})
     return [stage_of(row) for row in rows.mappings()]
 
 
-async def of_runs(
+async def list_for_runs(
     conn: AsyncConnection, run_uids: list[str], states: Sequence[RunState] = ()
 ) -> dict[str, list[Stage]]:
     """The stages of several runs by run, each in order of execution.
@@ -97,7 +97,7 @@ async def of_runs(
 
 
 @dataclass(frozen=True)
-class Source:
+class ReusableStage:
     """A stage whose result may be reused."""
 
     stage: Stage
@@ -105,11 +105,13 @@ class Source:
     """The id of its run."""
 
 
-async def with_key(conn: AsyncConnection, project: str, key: str, limit: int) -> list[Source]:
+async def list_by_cache_key(
+    conn: AsyncConnection, project: str, key: str, limit: int
+) -> list[ReusableStage]:
     """The stages with a result of their own under a cache key, newest first."""
     sought = {"project": project, "cache_key": key, "most": limit}
     rows = (await conn.execute(_WITH_KEY, sought)).mappings()
-    return [Source(stage_of(row), row["run_id"]) for row in rows]
+    return [ReusableStage(stage_of(row), row["run_id"]) for row in rows]
 
 
 async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: Any) -> Stage:

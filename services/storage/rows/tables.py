@@ -7,8 +7,6 @@ from services.storage.rows import (
     artifacts,
     attempts,
     baselines,
-    datasets,
-    eval_sets,
     evaluations,
     history,
     logs,
@@ -17,6 +15,7 @@ from services.storage.rows import (
     requests,
     runs,
     stages,
+    versions,
     workers,
 )
 
@@ -24,8 +23,6 @@ __all__ = [
     "artifacts",
     "attempts",
     "baselines",
-    "datasets",
-    "eval_sets",
     "evaluations",
     "history",
     "logs",
@@ -35,5 +32,6 @@ __all__ = [
     "requests",
     "runs",
     "stages",
+    "versions",
     "workers",
 ]

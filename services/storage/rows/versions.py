@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.content.artifact import Artifact, Listing
+from services.domain.content.dataset import Dataset
+from services.domain.content.eval_set import EvalSet
 from services.domain.content.version import Lines, Version, VersionHeader, VersionReference
 from services.domain.errors import NotFound
 from services.storage.engine.columns import BigInt, UtcDateTime, metadata
@@ -160,3 +162,28 @@ def _find(table: sa.Table) -> sa.Select[Any]:
     return sa.select(table).where(
         table.c.project == sa.bindparam("project"), table.c.id == sa.bindparam("id")
     )
+
+
+DATASETS = VersionTable(
+    Dataset,
+    "datasets",
+    id_column="dataset_id",
+    count_column="trace_count",
+    missing=(
+        "DATASET_NOT_FOUND",
+        "`tailrace datasets seed` or `import` makes one, `list` names all",
+    ),
+)
+"""Versions of datasets."""
+
+EVAL_SETS = VersionTable(
+    EvalSet,
+    "eval_sets",
+    id_column="eval_set_id",
+    count_column="item_count",
+    missing=(
+        "EVAL_SET_NOT_FOUND",
+        "`tailrace evalsets import` makes one, `list` names all",
+    ),
+)
+"""Versions of imported eval sets."""

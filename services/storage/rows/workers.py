@@ -75,7 +75,7 @@ async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
     return None if row is None else Worker(**row)
 
 
-async def hold(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Worker]:
+async def lock(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Worker]:
     """Lock workers until the transaction ends; the known ones by id."""
     in_fleet = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(worker_ids))
     # Rows are always locked in one order, or two replicas could block each other.
@@ -84,7 +84,7 @@ async def hold(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Wo
     return {row["worker_id"]: Worker(**row) for row in rows}
 
 
-async def beat_all(
+async def record_heartbeats(
     conn: AsyncConnection, held: Iterable[Worker], states: Mapping[str, WorkerState]
 ) -> dict[str, Worker]:
     """Count a heartbeat of each of the locked workers; by id, as they are then."""
@@ -120,7 +120,7 @@ async def forget(conn: AsyncConnection, worker_id: str) -> bool:
     return (await conn.execute(statement)).rowcount == 1
 
 
-async def note_problems(
+async def record_problems(
     conn: AsyncConnection, worker: Worker, quarantine: Mapping[str, str], broker_error: str
 ) -> None:
     """Note why a worker's slots, by id, take no stage, and why it has no broker connection."""
@@ -134,13 +134,13 @@ async def note_problems(
         await conn.execute(sa.update(workers).where(_is(worker.worker_id)).values(**changed))
 
 
-async def without_broker(conn: AsyncConnection) -> list[Worker]:
+async def list_without_broker(conn: AsyncConnection) -> list[Worker]:
     """Return the online workers that have no connection to the broker, by id."""
     query = _SELECT.where(IS_ONLINE, workers.c.broker_error != "").order_by(workers.c.worker_id)
     return [Worker(**row) for row in (await conn.execute(query)).mappings()]
 
 
-async def drained(conn: AsyncConnection, pools: Set[str]) -> list[Worker]:
+async def list_drained(conn: AsyncConnection, pools: Set[str]) -> list[Worker]:
     """Return the workers of some pools that would take stages if nobody had drained them, by id."""
     is_waiting = sa.and_(workers.c.state == WorkerState.DRAINING, workers.c.drained)
     query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, is_waiting)
@@ -158,7 +158,7 @@ async def expire(conn: AsyncConnection, worker: Worker) -> bool:
     return (await conn.execute(statement.values(state=WorkerState.OFFLINE))).rowcount == 1
 
 
-async def live(conn: AsyncConnection) -> list[Worker]:
+async def list_live(conn: AsyncConnection) -> list[Worker]:
     """The workers that are not OFFLINE."""
     return [Worker(**row) for row in (await conn.execute(_LIVE)).mappings()]
 

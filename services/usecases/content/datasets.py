@@ -19,7 +19,7 @@ from services.domain.content.dataset import (
 )
 from services.domain.content.version import Lines
 from services.domain.errors import NotFound
-from services.storage.rows.datasets import DATASETS
+from services.storage.rows.versions import DATASETS
 from services.usecases.content.line_import import LineKind, checked, put, scan
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
 from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
-from services.storage.rows.eval_sets import EVAL_SETS
+from services.storage.rows.versions import EVAL_SETS
 from services.usecases.content.line_import import LineKind, checked, put
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context

@@ -18,7 +18,7 @@ from services.domain.names import description_violations, id_violations
 from services.domain.pages import artifact_size, fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage.blobs.store import BlobStore, read_all
-from services.storage.engine.read_cache import for_good
+from services.storage.engine.read_cache import once_per_database
 from services.storage.rows import artifacts
 from services.storage.rows import models as store
 from services.usecases.content.artifacts import checked_listing
@@ -90,7 +90,7 @@ async def resolve(
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
-    return await for_good(conn, store.get, project, parse_model_name(source, field))
+    return await once_per_database(conn, store.get, project, parse_model_name(source, field))
 
 
 async def list_newest(

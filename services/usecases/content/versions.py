@@ -11,7 +11,7 @@ from services.domain.content.artifact import Artifact
 from services.domain.content.version import VersionReference
 from services.domain.pages import fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
-from services.storage.engine.read_cache import for_good, once
+from services.storage.engine.read_cache import once_per_database, once_per_transaction
 from services.storage.rows.versions import AnyVersion, VersionTable
 from services.usecases.context import Context
 
@@ -49,13 +49,13 @@ class Versions(Generic[AnyVersion]):
         Raises ``InvalidInput`` at ``field``, the usual one where it is empty, and ``NotFound``.
         """
         wanted = self._reference.parse(reference, field or self._field)
-        ask = once if wanted.version is None else for_good
+        ask = once_per_transaction if wanted.version is None else once_per_database
         return await ask(conn, self._table.get, project, wanted)
 
     async def artifact(self, conn: AsyncConnection, project: str, reference: str) -> Artifact:
         """The files of the version that a resolved spec names. Raises ``NotFound``."""
         pinned = self._reference.parse(reference, self._field)
-        return await for_good(conn, self._table.artifact, project, pinned)
+        return await once_per_database(conn, self._table.artifact, project, pinned)
 
     async def list_newest(
         self, context: Context, caller: Caller, *, size: int, token: str

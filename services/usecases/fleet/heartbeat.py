@@ -76,21 +76,21 @@ async def count(
 ) -> list[Directives | DomainError]:
     """Count the heartbeats of several workers in one transaction."""
     async with context.database.write() as conn:
-        held = await workers.hold(conn, {beat.worker_id for beat in heartbeats})
+        held = await workers.lock(conn, {beat.worker_id for beat in heartbeats})
         sound = {
             beat.worker_id: beat
             for beat in heartbeats
             if beat.worker_id in held and held[beat.worker_id].opens(beat.secret)
         }
         states = {name: beat.state(held[name]) for name, beat in sound.items()}
-        known = await workers.beat_all(conn, (held[name] for name in sound), states)
+        known = await workers.record_heartbeats(conn, (held[name] for name in sound), states)
         for beat in sound.values():
-            await workers.note_problems(
+            await workers.record_problems(
                 conn, known[beat.worker_id], beat.quarantine, beat.broker_error
             )
         tokens = [token for beat in sound.values() for token in beat.tokens]
         leases = [lease for lease in map(parse_token, tokens) if lease is not None]
-        alive = await attempts.beat_all(conn, leases)
+        alive = await attempts.record_heartbeats(conn, leases)
     return [_answer(beat, held, alive) for beat in heartbeats]
 
 

@@ -103,13 +103,15 @@ async def register_worker(context: Context, command: RegisterWorker) -> Registra
     async with context.database.write() as conn:
         # A name that is new has no row to lock.
         await advisory_lock(conn, f"worker {command.worker_id}")
-        before = (await workers.hold(conn, [command.worker_id])).get(command.worker_id)
+        before = (await workers.lock(conn, [command.worker_id])).get(command.worker_id)
         if before is not None:
             _require_own(before, command)
             state = WorkerState.DRAINING if before.drained else WorkerState.ONLINE
             worker = replace(worker, state=state, drained=before.drained)
         await workers.register(conn, worker)
-        orphans = await attempts.running(conn, command.worker_id) if command.new_process else []
+        orphans = (
+            await attempts.list_running(conn, command.worker_id) if command.new_process else []
+        )
     reason = (
         f"{worker_name(command.worker_id)} was started again while it executed this: its last "
         "process ended without a report"

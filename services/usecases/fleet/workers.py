@@ -116,8 +116,8 @@ async def _set_drained(context: Context, worker_id: str, *, drained: bool) -> Wo
 async def list_pools(context: Context) -> list[PoolView]:
     """The pools that a live worker serves or a stage is queued for, by name."""
     async with context.database.read() as conn:
-        live = [w for w in await workers.live(conn) if w.state is WorkerState.ONLINE]
-        queued = await outbox.depth(conn)
+        live = [w for w in await workers.list_live(conn) if w.state is WorkerState.ONLINE]
+        queued = await outbox.count_by_pool(conn)
         occupied = await _occupied(conn)
     names = sorted({*queued, *(pool for worker in live for pool in worker.pools)})
     return [_pool(name, live, queued.get(name, 0), occupied) for name in names]
@@ -151,8 +151,8 @@ async def _known(conn: AsyncConnection, worker_id: str) -> Worker:
 async def _occupied(conn: AsyncConnection) -> dict[str, dict[str, str]]:
     """``runs/{run}/stages/{stage}`` by slot, by worker."""
     occupied: dict[str, dict[str, str]] = {}
-    for attempt in await attempts.running(conn):
-        run = await runs.by_uid(conn, attempt.run_uid)
+    for attempt in await attempts.list_running(conn):
+        run = await runs.find_by_uid(conn, attempt.run_uid)
         if run is not None:
             stage = f"{run_name(run.run_id)}/stages/{attempt.stage_id}"
             occupied.setdefault(attempt.worker_id, {})[attempt.slot] = stage

@@ -138,7 +138,7 @@ async def _start(
     now = utc_now()
     claim = outbox.Claim(context.relay_queue.claim, now + HOLD)
     rows = [
-        outbox.Row(plan.run.project, plan.stages[0], now, first=True,
+        outbox.NewEntry(plan.run.project, plan.stages[0], now, first=True,
                    claim=claim if plan.run.uid in admitted else None)
         for plan in queued
     ]  # fmt: skip
@@ -157,7 +157,7 @@ async def _view_of_repeated(
     conn: AsyncConnection, new_run: NewRun, request: requests.Request
 ) -> RunView:
     check_repeated(METHOD, new_run.request_id, request, new_run.digest)
-    run = await runs.by_uid(conn, request.run_uid)
+    run = await runs.find_by_uid(conn, request.run_uid)
     if run is None:
         raise RuntimeError(f"run {request.run_uid} vanished, its request id did not")
     return await view(conn, run)

@@ -27,7 +27,7 @@ async def survey(
     """
     room = context.relay_queue.room
     counts_alone = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
-    now = await capacity.look(conn)
+    now = await capacity.read(conn)
     return now, _admitted(context.settings, firsts[:room], now) if counts_alone else set()
 
 

@@ -51,7 +51,7 @@ async def create_run(context: Context, caller: Caller, command: CreateRun) -> Ru
     if command.validate_only:
         async with context.database.read() as conn:
             run, new_stages = await plan_run(conn, context, new_run)
-            return view_of_planned(run, new_stages, await capacity.look(conn))
+            return view_of_planned(run, new_stages, await capacity.read(conn))
     return await context.groups.submit(context, accept_runs, new_run, key=_key(context, new_run))
 
 

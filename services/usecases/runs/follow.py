@@ -77,7 +77,7 @@ async def follow(
     cursor = decode_cursor(command.cursor)
     async with context.database.read() as conn:
         run = await runs.get(conn, caller.project, run_id)
-        known = [stage.stage_id for stage in await stages.of_run(conn, run.uid)]
+        known = [stage.stage_id for stage in await stages.list_for_run(conn, run.uid)]
     if command.stage and command.stage not in known:
         raise InvalidInput.field(
             "stage", f"{run.name} has no stage {command.stage!r}; it has {', '.join(known)}"
@@ -110,10 +110,10 @@ async def _shared_look(context: Context, run: Run, command: Follow, cursor: Curs
 
 async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor) -> _Step:
     """The next pieces, of one attempt at a time, within one state of the database."""
-    now = await runs.by_uid(conn, run.uid)
+    now = await runs.find_by_uid(conn, run.uid)
     ended = now is None or now.state in RUN_TERMINAL
-    of_run = await stages.of_run(conn, run.uid)
-    tried = await attempts.of_run(conn, run.uid)
+    of_run = await stages.list_for_run(conn, run.uid)
+    tried = await attempts.list_for_run(conn, run.uid)
     for stage in of_run:
         if command.stage and stage.stage_id != command.stage:
             continue
@@ -145,7 +145,7 @@ async def _attempts(conn: AsyncConnection, stage: Stage, tried: list[Attempt]) -
         return [attempt for attempt in tried if attempt.stage_id == stage.stage_id]
     return [
         dataclasses.replace(attempt, ordinal=stage.ordinal)
-        for attempt in await attempts.of_run(conn, stage.cached_run_uid)
+        for attempt in await attempts.list_for_run(conn, stage.cached_run_uid)
         if attempt.stage_id == stage.stage_id
     ]
 

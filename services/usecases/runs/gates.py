@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.comparison import ItemScores, Judged, compare_items, item_scores
+from services.domain.comparison import ItemScores, VerdictGroup, compare_items, item_scores
 from services.domain.errors import ResourceExhausted
 from services.domain.gate import (
     GateOutcome,
@@ -33,7 +33,7 @@ async def check_gates(conn: AsyncConnection, locked_run: LockedRun) -> list[dict
     return [await _check(conn, locked_run, gate) for gate in locked_run.run.resolved_spec.gates]
 
 
-async def scores_of(conn: AsyncConnection, run: Run) -> dict[Judged, ItemScores]:
+async def scores_of(conn: AsyncConnection, run: Run) -> dict[VerdictGroup, ItemScores]:
     """What judges gave to each item of a run. Raises ``ResourceExhausted``."""
     uid = await content_uid(conn, run, StageKind.JUDGE)
     rows = await evaluations.verdict_rows(conn, uid)
@@ -61,7 +61,7 @@ async def _judge(
     baseline = paired = None
     if gate.baseline is not None:
         other = await runs.get(conn, locked_run.run.project, parse_run_name(gate.baseline))
-        theirs = _results(await stages.of_run(conn, other.uid))
+        theirs = _results(await stages.list_for_run(conn, other.uid))
         baseline = measure(gate, theirs, gate.baseline)
         result["baseline_value"] = baseline.value
         if gate.not_significantly_worse is not None:
@@ -75,7 +75,7 @@ async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -
     """The run against its baseline, item by item."""
     ours, theirs = await scores_of(conn, run), await scores_of(conn, other)
     roles = [gate.model_role.value] if gate.model_role else ["trained", "base"]
-    keys = [Judged(gate.judge or "", gate.eval_set or "", role) for role in roles]
+    keys = [VerdictGroup(gate.judge or "", gate.eval_set or "", role) for role in roles]
     mine = next((ours[key] for key in keys if key in ours), None)
     base = next((theirs[key] for key in keys if key in theirs), None)
     if mine is None or base is None:

@@ -25,7 +25,7 @@ from services.domain.stage import (
 )
 from services.domain.worker import Worker
 from services.storage.engine.columns import utc_now
-from services.storage.rows import attempts, history, outbox, runs, stages, whole
+from services.storage.rows import attempts, history, outbox, runs, runs_with_stages, stages
 from services.usecases.context import Context
 from tailrace.formats.backoff import backoff
 
@@ -63,7 +63,7 @@ class OpenLease:
 
 async def lock_run(conn: AsyncConnection, run_uid: str) -> LockedRun | None:
     """Lock a run and its stages."""
-    found = await whole.hold(conn, run_uid)
+    found = await runs_with_stages.lock(conn, run_uid)
     return None if found is None else LockedRun(*found)
 
 
@@ -80,7 +80,7 @@ async def lock_run_for(
     conn: AsyncConnection, run_uid: str, worker_id: str
 ) -> tuple[Worker | None, LockedRun | None]:
     """Lock a run and its stages; with the worker that asks, if it is known."""
-    worker, found = await whole.hold_for(conn, run_uid, worker_id)
+    worker, found = await runs_with_stages.lock_for_worker(conn, run_uid, worker_id)
     return worker, None if found is None else LockedRun(*found)
 
 
@@ -173,7 +173,7 @@ async def queue_stage(
     if queued is None:
         raise RuntimeError(f"stage {stage.task_id} vanished under the lock")
     due = now + timedelta(seconds=delay)
-    await outbox.add_all(conn, [outbox.Row(locked_run.run.project, queued, due, first=first)])
+    await outbox.add_all(conn, [outbox.NewEntry(locked_run.run.project, queued, due, first=first)])
     return locked_run
 
 

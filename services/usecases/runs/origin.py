@@ -13,7 +13,7 @@ from tailrace.formats.spec.run_spec import StageKind
 
 async def content_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:
     """Uid of the run under which the rows of a run's INFER or JUDGE stage are stored."""
-    of_run = await stages.of_run(conn, run.uid)
+    of_run = await stages.list_for_run(conn, run.uid)
     if kind is StageKind.INFER and run.resolved_spec.predictions:
         source, stage = await predicted(conn, run.project, run.resolved_spec.predictions)
         return stage.cached_run_uid or source.uid
@@ -34,7 +34,7 @@ async def predicted(
     if source:
         # What a resolved spec names has predictions of its own.
         run = await runs.get(conn, project, parse_run_name(source, field))
-    for stage in await stages.of_run(conn, run.uid):
+    for stage in await stages.list_for_run(conn, run.uid):
         if stage.kind is StageKind.INFER and stage.state in STAGE_DONE:
             return run, stage
     raise FailedPrecondition(

@@ -13,11 +13,11 @@ from services.domain.filter import parse_filter
 from services.domain.pages import fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.stage import Stage
-from services.storage.rows import evaluations, run_pages, runs, stages, whole
+from services.storage.rows import evaluations, run_pages, runs, runs_with_stages, stages
 from services.storage.rows.evaluations import Position
 from services.usecases.context import Context
 from services.usecases.runs.origin import content_uid
-from services.usecases.runs.view import RunView, StageView, view_of_whole
+from services.usecases.runs.view import RunView, StageView, view_with_stages
 from tailrace.formats.spec.run_spec import StageKind
 
 DEFAULT_RUNS = 50
@@ -44,8 +44,8 @@ class ListRuns:
 async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
     """A run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        run, of_run = await whole.get(conn, caller.project, run_id)
-        return await view_of_whole(conn, run, of_run, with_history=True)
+        run, of_run = await runs_with_stages.get(conn, caller.project, run_id)
+        return await view_with_stages(conn, run, of_run, with_history=True)
 
 
 async def list_runs(
@@ -71,7 +71,7 @@ async def list_runs(
             limit=limit + 1,
         )
         kept = fitting(found, limit)
-        of_runs = await stages.of_runs(conn, [run.uid for run in kept])
+        of_runs = await stages.list_for_runs(conn, [run.uid for run in kept])
     sizes = dict(zip((run.uid for _, run in found), (size for size, _ in found), strict=True))
     kept = fitting([(sizes[run.uid] + _results_size(of_runs[run.uid]), run) for run in kept], limit)
     views = [

@@ -36,7 +36,7 @@ async def repeated_request(
     if request is None:
         return None
     check_repeated(method, request_id, request, digest)
-    return await runs.by_uid(conn, request.run_uid)
+    return await runs.find_by_uid(conn, request.run_uid)
 
 
 def check_repeated(method: str, request_id: str, request: requests.Request, digest: str) -> None:

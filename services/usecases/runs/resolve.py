@@ -62,7 +62,7 @@ async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Vi
     """What is wrong with judges' names: each must be built in, or one that a live worker has."""
     if all(name in catalog.JUDGES for name in names):
         return []
-    foreign = {name for worker in await workers.live(conn) for name in worker.judges}
+    foreign = {name for worker in await workers.list_live(conn) for name in worker.judges}
     known = (*catalog.JUDGES, *sorted(foreign))
     problems = [unknown_name(name, known) for name in names]
     return [

@@ -11,7 +11,7 @@ from typing import cast
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.storage.blobs.store import BlobStore, read_all
-from services.storage.engine.read_cache import for_good
+from services.storage.engine.read_cache import once_per_database
 from services.usecases.content import models
 from tailrace.formats.model.chat_template import (
     chat_templates,
@@ -61,7 +61,7 @@ async def _reads_clock(conn: AsyncConnection, blobs: BlobStore, project: str, so
         for file in model.artifact.listing.files
         if file.path == SETTINGS_FILE or is_template_file(file.path)
     )
-    return await for_good(conn, _template_reads_clock, cast("Hashable", blobs), files)
+    return await once_per_database(conn, _template_reads_clock, cast("Hashable", blobs), files)
 
 
 async def _template_reads_clock(

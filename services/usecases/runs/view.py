@@ -12,7 +12,7 @@ from services.domain.worker import Worker, worker_name
 from services.storage.engine.columns import utc_now
 from services.storage.rows import attempts, capacity, history, outbox, stages, workers
 from services.storage.rows.capacity import Capacity
-from services.storage.rows.outbox import Waiting
+from services.storage.rows.outbox import Publication
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class RunView:
 
 async def view(conn: AsyncConnection, run: Run) -> RunView:
     """A run with its stages and attempts."""
-    return await view_of_whole(conn, run, await stages.of_run(conn, run.uid))
+    return await view_with_stages(conn, run, await stages.list_for_run(conn, run.uid))
 
 
-async def view_of_whole(
+async def view_with_stages(
     conn: AsyncConnection, run: Run, of_run: list[Stage], *, with_history: bool = False
 ) -> RunView:
     """A run whose stages are read already, with its attempts, and its history if asked for."""
-    tried = await attempts.of_run(conn, run.uid)
+    tried = await attempts.list_for_run(conn, run.uid)
     reasons = await _waiting_reasons(conn, run, of_run)
     views = [
         StageView(
@@ -62,7 +62,7 @@ async def view_of_whole(
         )
         for stage in of_run
     ]
-    return RunView(run, views, await history.of_run(conn, run) if with_history else [])
+    return RunView(run, views, await history.list_for_run(conn, run) if with_history else [])
 
 
 def view_of_new(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
@@ -85,13 +85,13 @@ async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage])
     queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
     if not queued:
         return {}
-    entries = await outbox.waiting(conn, run.uid)
-    now = await capacity.look(conn)
+    entries = await outbox.list_publications(conn, run.uid)
+    now = await capacity.read(conn)
     unserved = {stage.pool for stage in queued} - {pool for pool, n in now.served.items() if n}
     fleet = Fleet(
         now,
-        await workers.drained(conn, unserved) if unserved else [],
-        await workers.without_broker(conn),
+        await workers.list_drained(conn, unserved) if unserved else [],
+        await workers.list_without_broker(conn),
         await outbox.broker_error(conn),
     )
     return {
@@ -114,7 +114,7 @@ class Fleet:
     broker_error: str
     """Fault of the broker at the last refused publication; empty if none waits."""
 
-    def broker_reason(self, stage: Stage, entry: Waiting | None) -> str:
+    def broker_reason(self, stage: Stage, entry: Publication | None) -> str:
         """Return what the broker has to do with a queued stage's wait; empty if nothing."""
         refused = "" if entry is None else entry.error
         if not refused and entry is not None and entry.publications == 0:
@@ -142,7 +142,7 @@ class Fleet:
         )
 
 
-def waiting_reason(stage: Stage, entry: Waiting | None, now: Capacity) -> str:
+def waiting_reason(stage: Stage, entry: Publication | None, now: Capacity) -> str:
     """Return the reason for a queued stage's wait, with the fleet as it is now."""
     slots = now.served.get(stage.pool, 0)
     if not slots:

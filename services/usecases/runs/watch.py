@@ -25,7 +25,7 @@ async def watch_run(
     with context.wakeups.subscribe(uid) as subscription:
         while True:
             async with context.database.read() as conn:
-                run = await runs.by_uid(conn, uid)
+                run = await runs.find_by_uid(conn, uid)
                 if run is None:
                     raise NotFound("RUN_NOT_FOUND", f"runs/{run_id} does not exist any more")
                 changed = run.revision > after_revision

@@ -157,7 +157,7 @@ async def _require_slot(
         raise FailedPrecondition(
             "SLOT_UNKNOWN", f"{name} did not register slot {command.slot}: register again"
         )
-    for attempt in await attempts.running(conn, command.worker_id):
+    for attempt in await attempts.list_running(conn, command.worker_id):
         if attempt.slot == command.slot:
             raise Aborted(
                 "SLOT_BUSY",

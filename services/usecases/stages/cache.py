@@ -13,9 +13,9 @@ from services.domain.run import Run, run_name
 from services.domain.stage import Attempt, Stage, StageState
 from services.storage.blobs.store import BlobStore
 from services.storage.engine.columns import utc_now
-from services.storage.engine.read_cache import once
+from services.storage.engine.read_cache import once_per_transaction
 from services.storage.rows import artifacts, stages, workers
-from services.storage.rows.stages import Source
+from services.storage.rows.stages import ReusableStage
 from services.usecases.runs.lifecycle import LockedRun, move_stage
 from services.usecases.stages.inputs import stage_inputs
 from tailrace.formats import catalog
@@ -34,20 +34,27 @@ async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) 
     if not locked_run.run.resolved_spec.cache:
         return ""
     judging = stage.kind is StageKind.JUDGE
-    return await _key(conn, locked_run, stage, await once(conn, _judge_versions) if judging else {})
+    return await _key(
+        conn,
+        locked_run,
+        stage,
+        await once_per_transaction(conn, _judge_versions) if judging else {},
+    )
 
 
 async def find_result(
     conn: AsyncConnection, blobs: BlobStore, run: Run, key: str
-) -> tuple[Source, list[Artifact]] | None:
+) -> tuple[ReusableStage, list[Artifact]] | None:
     """The newest result under a key, with its artifacts, whose content is whole in the store."""
     if not key:
         return None
-    for source in await once(conn, stages.with_key, run.project, key, CANDIDATES):
+    for source in await once_per_transaction(
+        conn, stages.list_by_cache_key, run.project, key, CANDIDATES
+    ):
         stage = source.stage
-        if _told_date(stage) not in (None, run.template_date):
+        if _template_date(stage) not in (None, run.template_date):
             continue
-        made = await artifacts.for_run(
+        made = await artifacts.list_for_run(
             conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt
         )
         kept = [artifact for artifact in made if artifact.kind is not ArtifactKind.CHECKPOINT]
@@ -58,7 +65,7 @@ async def find_result(
     return None
 
 
-def _told_date(stage: Stage) -> str | None:
+def _template_date(stage: Stage) -> str | None:
     """Return the day that the stage's chat templates were told; None where they have no clock."""
     result = (stage.result or {}).get(stage.kind.value, {})
     day: str | None = result.get("template_date")
@@ -66,7 +73,10 @@ def _told_date(stage: Stage) -> str | None:
 
 
 async def reuse(
-    conn: AsyncConnection, locked_run: LockedRun, stage: Stage, found: tuple[Source, list[Artifact]]
+    conn: AsyncConnection,
+    locked_run: LockedRun,
+    stage: Stage,
+    found: tuple[ReusableStage, list[Artifact]],
 ) -> LockedRun:
     """Give a stage that never ran an earlier stage's result."""
     source, made = found
@@ -91,7 +101,7 @@ async def reuse(
     )
 
 
-async def kept_key(
+async def reusable_key(
     conn: AsyncConnection,
     locked_run: LockedRun,
     stage: Stage,
@@ -139,7 +149,7 @@ async def _key(
 async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
     """Versions of the judges by name, without those of which live workers have several."""
     found: dict[str, set[str]] = {}
-    for worker in await workers.live(conn):
+    for worker in await workers.list_live(conn):
         for name, version in worker.judges.items():
             found.setdefault(name, set()).add(version)
     foreign = {name: min(versions) for name, versions in found.items() if len(versions) == 1}

@@ -25,7 +25,7 @@ from services.usecases.runs.lifecycle import (
     peek_lease,
 )
 from services.usecases.stages.advance import advance
-from services.usecases.stages.cache import kept_key
+from services.usecases.stages.cache import reusable_key
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation
 from tailrace.formats.spec.run_spec import StageKind
@@ -117,7 +117,7 @@ async def _complete(
     for kind, listing in listings:
         await artifacts.record(conn, run.project, listing, kind, producer=producer)
     now = utc_now()
-    key = await kept_key(conn, locked_run, stage, attempt, report.result)
+    key = await reusable_key(conn, locked_run, stage, attempt, report.result)
     done = {"result": report.result, "error": None, "end_time": now, "cache_key": key}
     locked_run = await move_stage(
         conn, locked_run, stage, StageState.SUCCEEDED, "completed", **done

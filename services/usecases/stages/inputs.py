@@ -107,7 +107,7 @@ async def _add_judged(
     made_by = run
     if run.resolved_spec.predictions:
         made_by, _ = await predicted(conn, run.project, run.resolved_spec.predictions)
-        of_run = await stage_store.of_run(conn, made_by.uid)
+        of_run = await stage_store.list_for_run(conn, made_by.uid)
         by_kind = {other.kind: other for other in of_run}
     inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
     found.artifacts += await _made(conn, made_by, inferred, ArtifactKind.PREDICTIONS)
@@ -139,6 +139,6 @@ async def _made(
     """What the attempt that gave the stage its result made of a kind."""
     if stage is None:
         return []
-    return await artifacts.for_run(
+    return await artifacts.list_for_run(
         conn, run.project, run.uid, stage=stage.stage_id, attempt=stage.attempt, kind=kind
     )

@@ -14,7 +14,7 @@ from services.domain.errors import InvalidInput, LeaseLost
 from services.domain.event import (
     Channel,
     CheckpointSaved,
-    Evaluated,
+    Evaluation,
     Event,
     LogLine,
     MetricPoint,
@@ -123,7 +123,7 @@ async def _store(
         "metric_points": metric_head.count,
         "metric_digest": metric_head.digest,
     }
-    evaluated = [event for event in others if isinstance(event, Evaluated)]
+    evaluated = [event for event in others if isinstance(event, Evaluation)]
     await evaluations.store(conn, run, attempt.number, evaluated)
     saved = [event for event in others if isinstance(event, CheckpointSaved)]
     producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)

@@ -165,7 +165,7 @@ class Driver:
     async def history(self, run_id: str = "r") -> list[tuple[str, str, str]]:
         view = await self.get(run_id)
         async with self.context.database.read() as conn:
-            found = await history.of_run(conn, view.run)
+            found = await history.list_for_run(conn, view.run)
         return [(t.stage, t.from_state, t.to_state) for t in found]
 
 

@@ -132,7 +132,7 @@ async def test_an_outage_degrades_the_health_and_its_end_publishes_at_once(
     await watched.monitor.look_once()
     assert await watched.serves(BROKER)
     async with driver.context.database.read() as conn:
-        (entry,) = (await outbox.waiting(conn, uid)).values()
+        (entry,) = (await outbox.list_publications(conn, uid)).values()
     assert entry.due_time <= utc_now()
     await relay.relay_once()
     assert (await driver.get()).stages[0].waiting_reason == ""

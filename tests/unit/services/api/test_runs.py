@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from services.storage.rows import whole
+from services.storage.rows import runs_with_stages
 from tailrace.protomap import from_mapping
 from tailrace.v1 import (
     artifact_pb2,
@@ -112,7 +112,7 @@ async def test_an_unexpected_error_shows_only_an_id(
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise KeyError("secret inner state")
 
-    monkeypatch.setattr(whole, "get", broken)
+    monkeypatch.setattr(runs_with_stages, "get", broken)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await api.runs.GetRun(run_pb2.GetRunRequest(name="runs/r"))
     assert error.value.code() == grpc.StatusCode.INTERNAL

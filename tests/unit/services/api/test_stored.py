@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.domain.content.artifact import Listing
-from services.domain.event import Evaluated
+from services.domain.event import Evaluation
 from services.storage.rows import artifacts, evaluations, models
 from services.storage.rows import runs as run_rows
 from services.storage.rows.runs import runs
@@ -136,7 +136,7 @@ async def test_predictions_and_verdicts_of_any_size_are_listed(api: ApiClient) -
             judged = {k: v for k, v in judged.items() if k not in ("token_ids", "logprobs")}
             body["text"] = judged["reason"]
             await evaluations.store(
-                conn, run, 1, [Evaluated(key, body), Evaluated(key, judged, "j")]
+                conn, run, 1, [Evaluation(key, body), Evaluation(key, judged, "j")]
             )
     request = run_pb2.ListPredictionsRequest(parent="runs/a", page_size=1000)
     listed = await pages(api.runs.ListPredictions, request, "predictions")

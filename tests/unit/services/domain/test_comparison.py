@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from services.domain.comparison import (
-    Judged,
+    VerdictGroup,
     VerdictRow,
     differences,
     item_scores,
     verdict_comparisons,
 )
 
-KEY = Judged("j", "s", "trained")
+KEY = VerdictGroup("j", "s", "trained")
 
 
 def row(item: str, outcome: str, version: str = "1") -> VerdictRow:

@@ -11,8 +11,8 @@ from services.domain.event import (
     LogLevel,
     LogLine,
     MetricPoint,
-    chain_digest,
     clean_line,
+    extend_digest,
 )
 from tailrace.formats.limits import MAX_LINE_BYTES
 
@@ -39,10 +39,10 @@ def test_the_digest_chain_does_not_depend_on_where_batches_are_cut(
     expected = b""
     for text in texts:
         expected = hashlib.sha256(expected + text.encode()).digest()
-    assert chain_digest("", [line.digested() for line in lines]) == expected.hex()
-    digested = [line.digested() for line in lines]
-    before = chain_digest("", digested[:cut])
-    assert chain_digest(before, digested[cut:]) == expected.hex()
+    assert extend_digest("", [line.digest_input() for line in lines]) == expected.hex()
+    digested = [line.digest_input() for line in lines]
+    before = extend_digest("", digested[:cut])
+    assert extend_digest(before, digested[cut:]) == expected.hex()
 
 
 @given(st.text(alphabet=st.characters()), st.integers(0, 40))

@@ -116,10 +116,10 @@ async def test_a_run_that_kills_its_worker_every_time_ends_and_hurts_no_other(
     assert ended.error.reason == "LEASE_EXPIRED"
     assert [a.state.value for a in ended.stages[0].attempts] == ["EXPIRED"] * 3
     async with driver.context.database.read() as conn:
-        assert await outbox.depth(conn) == {"cpu": 1}
+        assert await outbox.count_by_pool(conn) == {"cpu": 1}
     assert await driver.complete(await driver.start("sound"))
 
 
 async def _running(driver: Driver) -> list[Attempt]:
     async with driver.context.database.read() as conn:
-        return await attempts.running(conn)
+        return await attempts.list_running(conn)

@@ -111,7 +111,7 @@ async def test_an_unclaimed_publication_is_repeated_and_refills_a_wiped_broker(
     (message,) = await asyncio.to_thread(take, valkey_node.url)
     assert message["id"] == f"{uid}.train.1"
     async with driver.context.database.read() as conn:
-        (entry,) = (await outbox.waiting(conn, uid)).values()
+        (entry,) = (await outbox.list_publications(conn, uid)).values()
     assert entry.publications == 2
     delay = (entry.due_time - utc_now()).total_seconds()
     assert 20 < delay <= 30
@@ -151,7 +151,7 @@ async def test_what_waits_for_the_longest_time_is_repeated_regardless(
     await relay.relay_once()
     assert await broker.ready("cpu") == 1
     async with driver.context.database.write() as conn:
-        (entry,) = (await outbox.waiting(conn, (await driver.get()).run.uid)).values()
+        (entry,) = (await outbox.list_publications(conn, (await driver.get()).run.uid)).values()
         assert (entry.due_time - utc_now()).total_seconds() < 15, "the longest wait is 900 s"
         await conn.execute(sa.update(outbox.outbox).values(publish_time=None))
     await make_due(driver)
@@ -196,8 +196,8 @@ async def test_flower_hears_of_an_attempt_whose_worker_is_gone(
     uid = (await driver.start()).run.uid
     valkey_node.kill()
     async with driver.context.database.read() as conn:
-        (attempt,) = await attempts.running(conn)
-        (worker,) = await workers.live(conn)
+        (attempt,) = await attempts.list_running(conn)
+        (worker,) = await workers.list_live(conn)
     assert await expire_attempt(driver.context, attempt)
     assert await expire_worker(driver.context, worker)
     await relay.send_celery_events()

@@ -8,7 +8,7 @@ from services.api.convert.events import batch_from_proto
 from services.api.convert.stage import acquire_from_proto, error_from_proto
 from services.api.convert.worker import register_from_proto
 from services.domain.errors import InvalidInput
-from services.domain.event import CheckpointSaved, Evaluated, LogLevel, LogLine
+from services.domain.event import CheckpointSaved, Evaluation, LogLevel, LogLine
 from services.domain.stage import Progress
 from tailrace.formats.limits import MAX_TAIL_LINE_BYTES
 from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2, stage_pb2, worker_pb2
@@ -45,7 +45,7 @@ def test_every_kind_of_event_is_understood() -> None:
     assert log.level == LogLevel.ERROR
     assert progress == Progress(1, 2, "steps")
     assert isinstance(checkpoint, CheckpointSaved)
-    assert isinstance(judged, Evaluated)
+    assert isinstance(judged, Evaluation)
     assert (judged.key, judged.judge) == (("eval_v1", "a", "trained", 1), "j")
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.errors import NotFound
 from services.storage.engine import read_cache
 from services.storage.engine.database import Database
-from services.storage.engine.read_cache import for_good, once
+from services.storage.engine.read_cache import once_per_database, once_per_transaction
 
 
 class Asked:
@@ -27,7 +27,11 @@ async def test_a_question_is_asked_once_in_a_transaction(database: Database) -> 
     question = Asked()
     for _ in range(2):
         async with database.write() as conn:
-            assert [await once(conn, question, what) for what in "aab"] == ["a", "a", "b"]
+            assert [await once_per_transaction(conn, question, what) for what in "aab"] == [
+                "a",
+                "a",
+                "b",
+            ]
     assert question.so_far == ["a", "b", "a", "b"]
 
 
@@ -37,11 +41,15 @@ async def test_what_never_changes_is_asked_once_of_a_database(
     question = Asked()
     for begin in (database.write, database.read):
         async with begin() as conn:
-            assert [await for_good(conn, question, what) for what in "aab"] == ["a", "a", "b"]
+            assert [await once_per_database(conn, question, what) for what in "aab"] == [
+                "a",
+                "a",
+                "b",
+            ]
     assert question.so_far == ["a", "b"]
     other = Database(empty_database_url)
     async with other.read() as conn:
-        assert await for_good(conn, question, "a") == "a"
+        assert await once_per_database(conn, question, "a") == "a"
     await other.close()
     assert question.so_far == ["a", "b", "a"]
 
@@ -51,7 +59,7 @@ async def test_that_nothing_is_there_is_not_kept(database: Database) -> None:
     async with database.read() as conn:
         for _ in range(2):
             with pytest.raises(NotFound):
-                await for_good(conn, question, "missing")
+                await once_per_database(conn, question, "missing")
     assert question.so_far == ["missing", "missing"]
 
 
@@ -60,5 +68,5 @@ async def test_what_is_kept_is_bounded(database: Database, monkeypatch: pytest.M
     question = Asked()
     async with database.read() as conn:
         for what in "abca":
-            await for_good(conn, question, what)
+            await once_per_database(conn, question, what)
     assert question.so_far == ["a", "b", "c", "a"]

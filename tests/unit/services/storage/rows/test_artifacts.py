@@ -55,7 +55,7 @@ async def test_recording_twice_changes_nothing(database: Database) -> None:
     for _ in range(2):
         await record(database, listing("a"), ArtifactKind.MODEL, producer())
     async with database.read() as conn:
-        assert len(await artifacts.for_run(conn, PROJECT, "uid1")) == 1
+        assert len(await artifacts.list_for_run(conn, PROJECT, "uid1")) == 1
 
 
 async def test_the_same_files_may_be_made_by_several(database: Database) -> None:
@@ -65,7 +65,7 @@ async def test_the_same_files_may_be_made_by_several(database: Database) -> None
     await record(database, files, ArtifactKind.MODEL, producer(run="2"))
     async with database.read() as conn:
         assert (await artifacts.get(conn, PROJECT, files.digest)).producer is None
-        (second,) = await artifacts.for_run(conn, PROJECT, "uid2")
+        (second,) = await artifacts.list_for_run(conn, PROJECT, "uid2")
     assert second.producer == producer(run="2")
 
 
@@ -76,9 +76,9 @@ async def test_a_runs_artifacts_are_listed_oldest_first_and_by_page(database: Da
     async with database.read() as conn:
         first = await artifacts.page_for_run(conn, PROJECT, "uid1", limit=4)
         rest = await artifacts.page_for_run(conn, PROJECT, "uid1", after=first[-1][0])
-        models = await artifacts.for_run(conn, PROJECT, "uid1", kind=ArtifactKind.MODEL)
-        of_attempt = await artifacts.for_run(conn, PROJECT, "uid1", stage="train", attempt=2)
-        other = await artifacts.for_run(conn, PROJECT, "uid1", stage="infer")
+        models = await artifacts.list_for_run(conn, PROJECT, "uid1", kind=ArtifactKind.MODEL)
+        of_attempt = await artifacts.list_for_run(conn, PROJECT, "uid1", stage="train", attempt=2)
+        other = await artifacts.list_for_run(conn, PROJECT, "uid1", stage="infer")
     paths = [a.listing.files[0].path for _, a in [*first, *rest]]
     assert paths == ["f0", "f1", "f2", "f3", "f4", "m"]
     assert models == of_attempt
@@ -104,7 +104,7 @@ async def test_projects_do_not_see_each_other(database: Database) -> None:
     files = listing("a")
     await record(database, files, ArtifactKind.MODEL, producer(), project="other")
     async with database.read() as conn:
-        assert await artifacts.for_run(conn, PROJECT, "uid1") == []
+        assert await artifacts.list_for_run(conn, PROJECT, "uid1") == []
         assert await artifacts.newest_checkpoint(conn, PROJECT, "uid1", "train") is None
         with pytest.raises(NotFound):
             await artifacts.get(conn, PROJECT, files.digest)

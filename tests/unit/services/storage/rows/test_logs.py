@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.domain.event import Channel, LogLine, chain_digest
+from services.domain.event import Channel, LogLine, extend_digest
 from services.storage.rows import logs
 from services.usecases.content import datasets
 from tailrace.formats.dispatch import TaskId
@@ -32,7 +32,7 @@ async def test_chunks_are_cut_by_size_and_read_from_any_place(
     async with database.write() as conn:
         head = await logs.append(conn, PROJECT, task_id, Channel.LOGS, logs.Head(0, ""), lines)
         assert await logs.append(conn, PROJECT, task_id, Channel.LOGS, head, []) == head
-    assert head == logs.Head(200, chain_digest("", [line.digested() for line in lines]))
+    assert head == logs.Head(200, extend_digest("", [line.digest_input() for line in lines]))
     async with database.read() as conn:
         chunks = await logs.read(conn, task_id, Channel.LOGS, 0, 100)
         assert len(chunks) == 4
@@ -56,7 +56,7 @@ async def test_single_lines_join_their_chunk_until_it_is_large_enough(
     for each in lines:
         async with database.write() as conn:
             head = await logs.append(conn, PROJECT, task_id, Channel.LOGS, head, [each])
-    assert head == logs.Head(40, chain_digest("", [line.digested() for line in lines]))
+    assert head == logs.Head(40, extend_digest("", [line.digest_input() for line in lines]))
     async with database.read() as conn:
         chunks = await logs.read(conn, task_id, Channel.LOGS, 0, 100)
         assert [len(chunk.records) for chunk in chunks] == [17, 17, 6]

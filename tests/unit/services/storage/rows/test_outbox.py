@@ -75,7 +75,7 @@ async def test_failures_count_up_and_a_success_clears_them(driver: Driver) -> No
         await outbox.mark_sent(conn, [entry], lambda _: LATER)
     assert await claim(driver) == []
     async with driver.context.database.read() as conn:
-        assert await outbox.depth(conn) == {"cpu": 1}
+        assert await outbox.count_by_pool(conn) == {"cpu": 1}
 
 
 async def test_each_pool_admits_its_own_number_oldest_first(driver: Driver) -> None:

@@ -152,4 +152,4 @@ async def test_a_slot_in_quarantine_is_shown_and_counts_for_nothing(driver: Driv
         (pool,) = await list_pools(driver.context)
         assert pool.slots == usable
     async with driver.context.database.read() as conn:
-        assert (await workers.live(conn))[0].heartbeats == 2
+        assert (await workers.list_live(conn))[0].heartbeats == 2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
-from services.domain.event import Evaluated, MetricPoint
+from services.domain.event import Evaluation, MetricPoint
 from services.usecases.runs import baselines
 from services.usecases.runs.compare import compare_runs
 from services.usecases.stages.complete import complete_stage
@@ -20,11 +20,11 @@ WHERE = {"judge": JUDGE, "eval_set": SET}
 SCORE = {"metric": "score", **WHERE}
 
 
-def verdict(item: int, *, right: bool) -> Evaluated:
+def verdict(item: int, *, right: bool) -> Evaluation:
     key = (SET, f"i{item}", "trained", 0)
     body: dict[str, Any] = {"outcome": "pass" if right else "fail", "version": "1"}
     # Messages leave out a score of 0.
-    return Evaluated(key, body | ({"score": 1.0} if right else {}), JUDGE)
+    return Evaluation(key, body | ({"score": 1.0} if right else {}), JUDGE)
 
 
 async def judged(driver: Driver, run_id: str, right: int, total: int = 40, **spec: Any) -> Any:

@@ -23,7 +23,7 @@ async def due(driver: Driver) -> dict[str, int]:
     """Publications of each queued stage."""
     uid = (await driver.get()).run.uid
     async with driver.context.database.read() as conn:
-        entries = await outbox.waiting(conn, uid)
+        entries = await outbox.list_publications(conn, uid)
     return {stage: entry.publications for stage, entry in entries.items()}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.domain.event import Channel, Evaluated, MetricPoint
+from services.domain.event import Channel, Evaluation, MetricPoint
 from services.domain.stage import StageState
 from services.storage.rows import outbox
 from services.usecases.content.artifacts import list_for_run
@@ -25,10 +25,10 @@ STAGES = ["train", "infer", "judge"]
 TWO_JUDGES = [{"name": "answer_correctness"}, {"name": "mine"}]
 
 
-def evaluated(role: str = "trained", **judged: Any) -> Evaluated:
+def evaluated(role: str = "trained", **judged: Any) -> Evaluation:
     key = ("dataset:train", "1", role, 0)
     body = {"eval_set": key[0], "example_id": key[1], "model_role": role, "text": "a", **judged}
-    return Evaluated(key, body, judged.get("judge"))
+    return Evaluation(key, body, judged.get("judge"))
 
 
 async def run_through(driver: Driver, run_id: str) -> None:
@@ -70,7 +70,7 @@ def states(view: RunView) -> list[str]:
 
 async def queued(driver: Driver, view: RunView) -> set[str]:
     async with driver.context.database.read() as conn:
-        return set(await outbox.waiting(conn, view.run.uid))
+        return set(await outbox.list_publications(conn, view.run.uid))
 
 
 async def pieces(driver: Driver, run_id: str, channel: Channel) -> list[Piece]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
-from services.domain.event import CheckpointSaved, Evaluated, Event, MetricPoint
+from services.domain.event import CheckpointSaved, Evaluation, Event, MetricPoint
 from services.domain.stage import Progress
 from services.storage.rows import artifacts, evaluations
 from services.usecases.runs.read import list_predictions, list_verdicts
@@ -16,14 +16,14 @@ from tests.unit.services.driver import CALLER, PROJECT, Driver, line
 from tests.unit.services.usecases.stored_content import not_uploaded
 
 
-def prediction(example: str, text: str) -> Evaluated:
+def prediction(example: str, text: str) -> Evaluation:
     body = {"eval_set": "eval_v1", "example_id": example, "model_role": "trained", "text": text}
-    return Evaluated(("eval_v1", example, "trained", 0), body)
+    return Evaluation(("eval_v1", example, "trained", 0), body)
 
 
-def verdict(example: str, outcome: str) -> Evaluated:
+def verdict(example: str, outcome: str) -> Evaluation:
     body = {"eval_set": "eval_v1", "example_id": example, "judge": "j", "outcome": outcome}
-    return Evaluated(("eval_v1", example, "trained", 0), body, "j")
+    return Evaluation(("eval_v1", example, "trained", 0), body, "j")
 
 
 async def test_events_are_stored_once_however_often_they_come(driver: Driver) -> None:
@@ -151,7 +151,7 @@ async def test_a_name_without_version_means_any(
     await driver.create()
     order = await driver.start()
     names = ("mine@1", "mine@2", "mineral@1")
-    answers = [Evaluated((name, "a", "trained", 0), {"eval_set": name}) for name in names]
+    answers = [Evaluation((name, "a", "trained", 0), {"eval_set": name}) for name in names]
     await driver.publish(order, 1, *answers)
     bodies, _ = await list_predictions(
         driver.context, CALLER, "r", eval_set=asked, size=0, token=""

@@ -9,7 +9,7 @@ from services.domain.errors import NotFound
 from services.domain.run import RunState
 from services.domain.stage import StageState
 from services.storage.engine.columns import utc_now
-from services.storage.rows import whole
+from services.storage.rows import runs_with_stages
 from services.usecases.content import datasets
 from services.usecases.runs.lifecycle import begin_stage, lock_run
 from tests.unit.services.driver import CALLER, PROJECT, Driver
@@ -24,9 +24,9 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
     await datasets.seed(driver.context, CALLER, "golden-v2")
     uid = (await driver.create()).run.uid
 
-    async def wait_for_it() -> whole.WholeRun | None:
+    async def wait_for_it() -> runs_with_stages.RunWithStages | None:
         async with database.write() as conn:
-            return await whole.hold(conn, uid)
+            return await runs_with_stages.lock(conn, uid)
 
     async with database.write() as conn:
         locked_run = await lock_run(conn, uid)
@@ -41,7 +41,7 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
     assert (run.state, first.state) == (RunState.RUNNING, StageState.RUNNING)
     assert [stage.stage_id for stage in others] == ["infer", "judge"]
     async with database.read() as conn:
-        assert await whole.get(conn, PROJECT, "r") == found
+        assert await runs_with_stages.get(conn, PROJECT, "r") == found
         with pytest.raises(NotFound, match="runs/nobody"):
-            await whole.get(conn, PROJECT, "nobody")
+            await runs_with_stages.get(conn, PROJECT, "nobody")
     await database.close()
