@@ -6,13 +6,17 @@ draws it matters.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
+import io
 import json
+import sys
 import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -24,6 +28,30 @@ from tailrace.v1 import run_pb2
 
 COMPLETION = ("--install-completion", "--show-completion")
 """Options whose form depends on the shells that are installed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_command(*arguments: str) -> Result:
+    """Run ``tailrace ARGUMENTS`` in this process."""
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["tailrace", *arguments]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            app.run()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = argv
+    return Result(code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
 
 
 def exit_code_text() -> str:

@@ -7,10 +7,8 @@ message its name stands for it; the fields are in ``protos.txt``.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +16,10 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from tailrace.cli import app
 from tailrace.protomap import to_mapping
 from tailrace.v1 import artifact_pb2
 from tests import model_folder
-from tests.contract.command_line import commands
+from tests.contract.command_line import commands, run_command
 from tests.contract.protos import proto_files
 from tests.unit.tailrace.cli.hostile_plane import hostile_message, hostile_plane
 from tests.unit.tailrace.twin import ControlPlaneTwin
@@ -144,19 +141,11 @@ def _variables(**values: str) -> Iterator[None]:
 def _run(name: str, arguments: dict[str, str], has_server: bool, address: str) -> str:
     """Return what a command prints with ``--json``."""
     server = ["--server", address] if has_server else []
-    line = [*name.split(), *arguments[name].split(), *server, "--json"]
-    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["tailrace", *line]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            app.run()
-    except SystemExit:
-        pass  # A run that this server makes up has not succeeded.
-    finally:
-        sys.argv = argv
-    if not out.getvalue():
-        raise RuntimeError(f"{' '.join(line)}: {err.getvalue()}")
-    return out.getvalue()
+    result = run_command(*name.split(), *arguments[name].split(), *server, "--json")
+    # A run that this server makes up has not succeeded: the exit code tells nothing.
+    if not result.out:
+        raise RuntimeError(f"{name}: {result.err}")
+    return result.out
 
 
 def _documents(output: str) -> list[Any]:
