@@ -114,7 +114,7 @@ def _prose(text: str | None, indent: str = "    ") -> Iterator[str]:
 
 def _signature(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return parameter.metavar or parameter.name.upper()
+        return str(parameter.metavar or parameter.name.upper())
     return ", ".join([*parameter.opts, *parameter.secondary_opts])
 
 

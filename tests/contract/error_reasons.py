@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from google.rpc import code_pb2
 
@@ -58,7 +59,7 @@ def _indented(entries: set[str]) -> list[str]:
     return [f"  {entry}" for entry in sorted(entries)]
 
 
-def _classes() -> Iterator[type]:
+def _classes() -> Iterator[Any]:
     for kind in vars(server_errors).values():
         if isinstance(kind, type) and issubclass(kind, Exception) and hasattr(kind, "code"):
             yield kind

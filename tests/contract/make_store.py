@@ -215,7 +215,7 @@ def _import_inputs(client: tailrace.Client, folder: Path) -> None:
     client.seed_dataset("golden-v2")
     model = folder / "tiny"
     write_model(model)
-    # Nothing but the command line uploads a folder of a model in one call.
+    # The command line, as users do: it uploads the files as well.
     tool = str(Path(sys.executable).with_name("tailrace"))
     server = ["--server", json.loads((folder / ".tailrace/stack.json").read_text())["server"]]
     subprocess.run([tool, "models", "import", str(model), *server], check=True)
@@ -278,13 +278,13 @@ def _create_runs(client: tailrace.Client) -> None:
         spec | {"train": TRAIN | steps | {"eval_every_steps": 500, "log_every_steps": 100}},
         run_id="stopped",
     )
-    _until(client, "stopped", lambda run: run.stages[0].attempts[-1:] and _step(run) >= 100)
+    _until(client, "stopped", lambda run: _step(run) >= 100)
     client.cancel_run("runs/stopped")
     _until(client, "stopped", _has_ended)
 
 
 def _step(run: run_pb2.Run) -> int:
-    return int(run.stages[0].attempts[-1].checkpoint_step)
+    return max((attempt.checkpoint_step for attempt in run.stages[0].attempts), default=0)
 
 
 def _has_ended(run: run_pb2.Run) -> bool:
