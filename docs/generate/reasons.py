@@ -1,7 +1,6 @@
 """The reasons that errors carry: their gRPC codes, and the meaning and the way out of each.
 
-``tests/unit/docs`` compares them with the code: every reason that the control plane, the worker or
-the training library can give is here, with the code that it is given with.
+``tests/unit/docs`` compares them with the contract that ``tests/contract`` reads from the code.
 """
 
 from __future__ import annotations
@@ -159,6 +158,12 @@ CALLS: dict[str, Reason] = {
     "DRAINING": Reason("UNAVAILABLE", "The control plane is shutting down.", _REPEAT),
     "OVERLOADED": Reason("UNAVAILABLE", "Too many calls wait for the database.", _REPEAT),
     "DATABASE_UNAVAILABLE": Reason("UNAVAILABLE", "The database cannot be reached.", _REPEAT),
+    "HTTP_STATUS": Reason(
+        "UNAVAILABLE",
+        "A proxy or web server answered instead of a control plane, with the status in the "
+        "metadata's `http_status`. The code depends on the status.",
+        "Change the server's address or the proxy's settings; the message says which.",
+    ),
     "INTERNAL": Reason(
         "INTERNAL",
         "The control plane has a fault.",
