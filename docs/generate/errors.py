@@ -16,7 +16,7 @@ _INTRODUCTION = """
 A failed call carries a gRPC code and, in `google.rpc.ErrorInfo` of domain `tailrace`, a *reason*:
 a stable name for programs. The Python SDK raises one class per code, with `reason`, `metadata` and
 `violations`; the message says what was wrong and names the way out. A stage that fails does not
-fail a call: its error is part of the run, with a reason of its own.
+fail a call: its error is part of the run, with its own reason.
 """
 _WHEN = re.compile(r"^``(\w+)``\s+([A-Z_]+)\s+(.+)$", re.MULTILINE)
 

@@ -50,7 +50,7 @@ def problem(link: Link, root: Path) -> str:
     if not link.path.is_relative_to(root):
         return "is outside of the repository"
     if link.anchor and link.path.suffix != ".md":
-        return "is no page that has anchors"
+        return "is not a page, so that it has no anchors"
     if link.anchor and link.anchor not in anchors(link.path):
         return "has no such anchor"
     return ""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import enum
-import inspect
-import itertools
-import textwrap
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
 from docs.generate import markdown
+from docs.generate.attributes import attribute_docs
 from tailrace.formats.schema import Rule, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec
 
@@ -21,7 +18,7 @@ _SCALARS = {str: "text", int: "whole number", float: "number", bool: "true or fa
 
 
 def page() -> str:
-    """The whole page in Markdown."""
+    """Return the page."""
     lines = [
         markdown.NOTICE,
         "",
@@ -61,36 +58,27 @@ def _row(schema: type[Any], field: dataclasses.Field[Any]) -> str:
 
 
 def _words(schema: type[Any]) -> Iterator[str]:
-    """What each word means that a key of the block takes."""
+    """Yield the meaning of each word that a key of the block takes."""
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind, _ = value_type(hints[field.name])
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
-            said = member_docs(kind)
+            docs = member_docs(kind)
             yield from ("", f"`{field.name}`:", "")
-            yield from (f"- `{member.value}`: {said[member.name]}" for member in kind)
+            yield from (f"- `{member.value}`: {docs[member.name]}" for member in kind)
 
 
 def member_docs(kind: type[enum.Enum]) -> dict[str, str]:
-    """The literal below each member of an enum, by the member's name.
+    """Return the docstring of each member of an enum, by the member's name.
 
-    Python does not keep them, so they are read from the source. Raises ``ValueError`` for a member
-    without one.
+    Raises:
+        ValueError: A member has none.
     """
-    source = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    body = [line for each in source.body if isinstance(each, ast.ClassDef) for line in each.body]
-    found: dict[str, str] = {}
-    for member, below in itertools.pairwise(body):
-        match member, below:
-            case (
-                ast.Assign(targets=[ast.Name(id=name)]),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                found[name] = inspect.cleandoc(text).replace("``", "`").replace("\n", " ")
-    missing = [member.name for member in kind if member.name not in found]
+    docs = {name: text.replace("\n", " ") for name, text in attribute_docs(kind).items()}
+    missing = [member.name for member in kind if member.name not in docs]
     if missing:
-        raise ValueError(f"{kind.__name__} does not say what it means: {', '.join(missing)}")
-    return found
+        raise ValueError(f"{kind.__name__} has members without a docstring: {', '.join(missing)}")
+    return docs
 
 
 def value_type(hint: Any) -> tuple[Any, bool]:

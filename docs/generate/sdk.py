@@ -104,11 +104,12 @@ def _signature(name: str, member: Any) -> str:
     parameters = list(_parameters(signature))
     if inspect.iscoroutinefunction(member):
         name = f"async {name}"
-    result = "" if inspect.isclass(member) else _annotation(" -> ", signature.return_annotation)
-    line = f"{name}({', '.join(parameters)}){result}"
+    returns = "" if inspect.isclass(member) else _annotation(" -> ", signature.return_annotation)
+    line = f"{name}({', '.join(parameters)}){returns}"
     if len(line) <= _WIDTH:
         return line
-    return "\n".join([f"{name}(", *(f"    {parameter}," for parameter in parameters), f"){result}"])
+    lines = [f"    {parameter}," for parameter in parameters]
+    return "\n".join([f"{name}(", *lines, f"){returns}"])
 
 
 def _parameters(signature: inspect.Signature) -> Iterator[str]:

@@ -19,7 +19,7 @@ _TEXT = re.compile(r"(?![-*] |\d+\. )\S")
 
 
 def main(destination: Path) -> None:
-    """Write the tree anew."""
+    """Replace the tree."""
     shutil.rmtree(destination, ignore_errors=True)
     for page in pages():
         copy = destination / page.relative_to(ROOT)

@@ -92,8 +92,8 @@ def test_a_python_program_exists_and_takes_its_flags(page: str, text: str) -> No
     arguments = words[len(program) :]
     flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
     if flags:
-        known = set(re.findall(r"--[\w-]+", python_help(*program)))
-        assert set(flags) <= known, f"{page}: {text}"
+        flags_taken = set(re.findall(r"--[\w-]+", python_help(*program)))
+        assert set(flags) <= flags_taken, f"{page}: {text}"
     for word in arguments:
         assert_exists(page, text, word)
 

@@ -1,0 +1,65 @@
+"""The pages that show how to extend Tailrace show code that works, or that is the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.generate.repository import ROOT
+
+PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
+QUOTED = re.compile(r"^`([\w/.]+\.py)`:\n\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
+
+ADDED = "word_limit"
+"""Judge that the page about judges adds."""
+
+
+def quotations() -> list[tuple[str, str, str]]:
+    return [
+        (page.name, file, code)
+        for page in PAGES
+        for file, code in QUOTED.findall(page.read_text())
+        if ADDED not in file
+    ]
+
+
+def dumps(source: str) -> set[str]:
+    """Return each statement without docstrings, so that only code is compared."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            node.body = [line for line in node.body if not is_text(line)] or [ast.Pass()]
+    return {ast.dump(node) for node in ast.walk(tree) if isinstance(node, ast.stmt)}
+
+
+def is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+@pytest.mark.parametrize(("page", "file", "code"), quotations())
+def test_quoted_code_is_in_its_file(page: str, file: str, code: str) -> None:
+    assert dumps(code) <= dumps((ROOT / file).read_text()), f"{page} quotes other code than {file}"
+
+
+def test_code_is_quoted() -> None:
+    assert len(quotations()) >= 5
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / "docs" / "extending" / page).read_text()
+    names = set(
+        re.findall(r"`((?:services|workers|training|tailrace|tests|protos|docs)/[\w/.]+)`", text)
+    )
+    missing = {name for name in names if not (ROOT / name).exists()}
+    assert {name for name in missing if ADDED not in name and "NAME" not in name} == set()
+
+
+def test_python_on_the_pages_parses() -> None:
+    for page in [*PAGES, *Path(ROOT, "docs").glob("*.md")]:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            if not block.startswith("    "):
+                ast.parse(block)
