@@ -1,6 +1,6 @@
 """Broker faults, as the control plane and workers report them.
 
-Only text and class names are looked at, so that neither kombu nor a driver is needed here.
+Faults are recognised by text and class name alone, so this module needs neither kombu nor a driver.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 _AMQP = re.compile(r"(amqps?|pyamqp)://")
 
 MAX_PROBLEM = 300
-"""Characters of a broker problem's text."""
+"""Maximum length of a broker problem's text, in characters."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class BrokerProblem:
     """A fault of a broker or of its settings."""
 
     text: str
-    """Fault, place and way out, without a password."""
+    """The fault, the broker's address and the way out, without a password."""
     configuration: bool = False
-    """True where only a changed setting helps; waiting does not."""
+    """True if only a changed setting helps; False if the fault may pass."""
 
 
 def is_amqp(url: str) -> bool:
-    """Return whether the URL names RabbitMQ, not Valkey."""
+    """Return True for a URL of RabbitMQ, False for one of Valkey."""
     return _AMQP.match(url) is not None
 
 
@@ -44,11 +44,11 @@ BLOCKED = (
     "RabbitMQ blocks publishers: a memory or disk alarm is on. Give the node memory or disk, or "
     "raise its limits; `rabbitmq-diagnostics alarms` names the alarm"
 )
-"""The problem of a connection that RabbitMQ has blocked (``connection.blocked``)."""
+"""Problem text for a connection that RabbitMQ has blocked (``connection.blocked``)."""
 
 
 def broker_problem(error: BaseException, url: str) -> BrokerProblem:
-    """Return what an error of kombu, or of the drivers below it, says about the broker."""
+    """Translate an error of kombu, or of the drivers below it, into a problem of the broker."""
     causes = list(_causes(error))
     texts = " | ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
     place = broker_place(url)
@@ -119,7 +119,7 @@ _KNOWN = (
         "the broker at {place} takes no writes now: it is a replica, or cannot save to its disk",
     ),
 )
-"""Pattern of the errors' texts, whether a setting is wrong, and what to report."""
+"""Pattern in the texts of the errors, True if a setting is wrong, and the text to report."""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -12,10 +12,13 @@ _CHUNK_BYTES = 1 << 20
 
 
 def canonical_json(value: Any) -> str:
-    """``value`` as JSON with sorted keys, no spaces and unescaped text.
+    """Return ``value`` as JSON with sorted keys, no spaces and unescaped text.
 
-    The form is that of RFC 8785 for text, booleans and integers; floats are written as Python's
-    shortest round-trip form. Raises :class:`ValueError` for NaN and infinities, which JSON lacks.
+    Text, booleans and integers have the form of RFC 8785; floats have Python's shortest round-trip
+    form.
+
+    Raises:
+        ValueError: The value holds NaN or an infinity, which JSON lacks.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -23,12 +26,16 @@ def canonical_json(value: Any) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hex sha256 of the canonical JSON of ``value``, encoded as UTF-8."""
+    """Return the hex sha256 of the canonical JSON of ``value``, encoded as UTF-8."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in chunks of 1 MiB. Raises :class:`OSError`."""
+    """Return the hex sha256 of a file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

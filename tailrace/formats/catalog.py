@@ -1,13 +1,13 @@
 """Built-in names: presets, judges and eval sets.
 
-Kept here so that a run spec is refused for an unknown name before it costs a worker. The training
-library's registries are tested to hold exactly these.
+With them a run spec with an unknown name is refused before it occupies a worker. Tests compare them
+with the registries of the training library.
 """
 
 from __future__ import annotations
 
 PRESETS: dict[str, int] = {"gpt2-nano": 256}
-"""Architectures that start from random weights, with their context in tokens."""
+"""Architectures that start from random weights, with their context length in tokens."""
 
 JUDGES: dict[str, str] = {
     "answer_correctness": "4",
@@ -21,12 +21,12 @@ JUDGES: dict[str, str] = {
     "llm_rubric": "2",
     "pairwise": "2",
 }
-"""Judges that ship with the training library, with their versions. No judge from outside may take
-one of these names."""
+"""Judges that ship with the training library, with their versions. Judges of other packages cannot
+take these names."""
 
 STAGE_VERSIONS: dict[str, str] = {"train": "4", "infer": "4", "judge": "3"}
-"""Version of each stage kind's code: goes up whenever the same inputs could give another result, so
-that results of older code are not reused."""
+"""Version of the code of each stage kind, raised whenever the same inputs could give another
+result: results of older code are then not reused."""
 
 EVAL_SETS: dict[str, str] = {
     "eval_v1": "c9ac3200315f8e87847cffe4bbd501cea2398bdd972c206dc2472872007b59a1",
@@ -34,12 +34,12 @@ EVAL_SETS: dict[str, str] = {
     "sums_43": "b86e847d49ee6b0190281abe056013250f859169ac421db94748711eb9eed2d4",
 }
 """Named eval sets that ship with the training library, with the sha256 of their files: a release
-that changes a question does not reuse what was made with the old one."""
+that changes an item does not reuse results of the old file."""
 
 DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
-"""Eval sets that are taken from the run's own dataset."""
+"""Eval sets that consist of items of the run's own dataset."""
 
 
 def stage_versions_text() -> str:
-    """:data:`STAGE_VERSIONS` as workers state them: ``train 4, infer 4, judge 3``."""
+    """Return :data:`STAGE_VERSIONS` as workers report them: ``train 4, infer 4, judge 3``."""
     return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())

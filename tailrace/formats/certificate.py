@@ -1,8 +1,8 @@
-"""Resume certificates: what a training's state was at a step, and under which conditions.
+"""Resume certificates: digests of a training's state at a step, and the conditions it ran under.
 
 Two trainings of the same identity, on the same hardware and versions, have equal digests at equal
-steps, however often either of them was interrupted. A certificate is a line of
-``certificates.jsonl`` beside the metrics, and ``certificate.json`` in a checkpoint.
+steps, however often either was interrupted. A certificate is a line of ``certificates.jsonl`` next
+to the metrics, and ``certificate.json`` in a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ CERTIFICATE = "certificate.json"
 """File name in a checkpoint folder."""
 
 CERTIFICATES = "certificates.jsonl"
-"""File name beside ``metrics.jsonl``: one certificate for each saved step and the last one."""
+"""File next to ``metrics.jsonl`` with the certificates of each saved step and of the last step."""
 
 PARTS = ("parameters", "optimizer", "rng", "cursor")
-"""What a digest is of, in the order in which differences are told."""
+"""Parts of the state with a digest each, in the order in which differences are reported."""
 
 _SHA256 = r"[0-9a-f]{64}"
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The digests of a training's state after a step."""
+    """Digests of a training's state after a step."""
 
     step: int = key("Optimizer steps done.", minimum=0)
     parameters: str = key("sha256 over the trained parameters.", pattern=_SHA256)
@@ -48,50 +48,50 @@ class Certificate:
 
     @property
     def digest(self) -> str:
-        """One sha256 over the step and all parts."""
+        """Hex sha256 over the step and all parts."""
         return sha256_json({name: getattr(self, name) for name in ("step", *PARTS)})
 
 
 class Finding(enum.StrEnum):
-    """What a comparison of two trainings found."""
+    """Finding of a comparison of two trainings."""
 
     EQUAL = "equal"
-    """Every step that both have a certificate of is equal."""
+    """All steps with a certificate in both are equal."""
     OTHER_TRAINING = "other_training"
-    """They differ, and so do their settings, data or model: nothing else was to be expected."""
+    """They differ, and so do their settings, data or model: a difference was to be expected."""
     OTHER_CONDITIONS = "other_conditions"
-    """They differ, and so do hardware, mesh or versions, which rounding depends on."""
+    """They differ, and so do hardware, mesh or versions, on which rounding depends."""
     NOT_REPRODUCED = "not_reproduced"
-    """They differ though all is the same: a fault, or a certificate of another process."""
+    """They differ under equal conditions: a fault, or a certificate of another process."""
     NO_COMMON_STEP = "no_common_step"
-    """There is no step that both have a certificate of."""
+    """No step has a certificate in both."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two trainings, held against each other."""
+    """Outcome of a comparison of two trainings, step by step."""
 
     finding: Finding
-    """What was found."""
+    """The finding."""
     steps: list[int]
-    """The steps that were compared, in order."""
+    """Compared steps in ascending order."""
     first_difference: int | None
-    """The first step at which they differ."""
+    """First step at which they differ; ``None`` if there is none."""
     parts: list[str]
-    """Which of :data:`PARTS` differ there."""
+    """Members of :data:`PARTS` that differ at that step."""
     identity: list[str]
-    """What differs of the identity, as ``name: ours | theirs``; ``-`` stands for nothing."""
+    """Differences of the identity, as ``name: ours | theirs``; ``-`` stands for a missing value."""
     conditions: list[str]
-    """What differs of the conditions, in the same form."""
+    """Differences of the conditions, in the same form."""
 
 
 def compare(ours: Iterable[Certificate], theirs: Iterable[Certificate]) -> Comparison:
-    """Hold the certificates of two trainings against each other, step by step."""
-    left, right = ({one.step: one for one in each} for each in (ours, theirs))
+    """Compare the certificates of two trainings step by step."""
+    left, right = ({one.step: one for one in side} for side in (ours, theirs))
     steps = sorted(left.keys() & right.keys())
     differing = [step for step in steps if left[step].digest != right[step].digest]
-    shown = differing[0] if differing else steps[-1] if steps else None
-    pair = (left[shown], right[shown]) if shown is not None else (_last(left), _last(right))
+    step = differing[0] if differing else steps[-1] if steps else None
+    pair = (left[step], right[step]) if step is not None else (_last(left), _last(right))
     identity = _differences(*(one.identity if one else {} for one in pair))
     conditions = _differences(*(one.conditions if one else {} for one in pair))
     parts: list[str] = []
@@ -109,7 +109,7 @@ def compare(ours: Iterable[Certificate], theirs: Iterable[Certificate]) -> Compa
 
 
 def contradictions(certificates: Iterable[Certificate]) -> list[int]:
-    """The steps that several attempts of one run certify differently, in order."""
+    """Return the steps that several attempts of one run certify differently, in order."""
     seen: dict[int, set[str]] = {}
     for one in certificates:
         seen.setdefault(one.step, set()).add(one.digest)
@@ -117,21 +117,22 @@ def contradictions(certificates: Iterable[Certificate]) -> list[int]:
 
 
 def read_certificates(text: str, path: str) -> list[Certificate]:
-    """The certificates of a file, one a line; ``path`` is for messages.
+    """Return the certificates of a file with one per line; ``path`` is its name in messages.
 
-    Raises :class:`ValueError` for a line that is none.
+    Raises:
+        ValueError: A line is not a certificate.
     """
-    found: list[Certificate] = []
+    certificates: list[Certificate] = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            found.append(parse(Certificate, json.loads(line)))
+            certificates.append(parse(Certificate, json.loads(line)))
         except ValueError as error:
             raise ValueError(f"{path}:{number} is no certificate: {error}") from error
-    return found
+    return certificates
 
 
 def flatten(value: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings by dotted name, the values as JSON text."""
+    """Return nested settings by dotted name, with values as JSON text."""
     flat: dict[str, str] = {}
     for name, inner in sorted(value.items()):
         if isinstance(inner, Mapping):

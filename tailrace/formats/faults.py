@@ -1,14 +1,13 @@
-"""Moments at which a test may break something: ``before(Moment.COMPLETE)``.
+"""Fault points at which a test can stop a process: ``before(Moment.COMPLETE)``.
 
-Where ``TAILRACE_FAULTS`` is unset, which is everywhere but in such tests, both functions do
-nothing. Set, it names a folder. A process that comes to a moment for which a file
-``{moment}.{before|after}.armed`` lies there takes that file, by renaming it to
-``{moment}.{before|after}.reached.{pid}``, and stands still until the file is gone, for at most
-:data:`PATIENCE_SECONDS`. So one process stops at one exact place, once, while the test does what it
-wants to whom it wants.
+``TAILRACE_FAULTS`` names a folder; it is set in such tests only, and without it both functions do
+nothing. A process that reaches a moment with a file ``{moment}.{before|after}.armed`` in that
+folder claims the file by renaming it to ``{moment}.{before|after}.reached.{pid}``, and blocks until
+the file is removed, for at most :data:`PATIENCE_SECONDS`. So one process stops at one exact place,
+once, and the test can kill it, or others, meanwhile.
 
-The variable is read here and not in the settings of one of the three layers, since all of them
-pass such moments, and the stage process has no settings.
+The variable is read here instead of in settings because all three layers have fault points, and the
+stage process has no settings.
 """
 
 from __future__ import annotations
@@ -19,45 +18,45 @@ import time
 from pathlib import Path
 
 VARIABLE = "TAILRACE_FAULTS"
-"""Names the folder; see above."""
+"""Variable that names the folder."""
 
 PATIENCE_SECONDS = 30.0
-"""Longest standstill, should the test be gone."""
+"""Longest time that a process blocks, in case the test has ended."""
 
 _POLL_SECONDS = 0.005
 
 
 class Moment(enum.StrEnum):
-    """Where the promise of exactly-once effect could break."""
+    """A moment at which the promise of exactly-once effects could break."""
 
     OUTBOX_INSERT = "outbox-insert"
-    """Control plane: queues an attempt, in the transaction."""
+    """Control plane: queue an attempt, inside the transaction."""
     PUBLISH = "publish"
-    """Control plane: hands a chain to the broker."""
+    """Control plane: publish a chain to the broker."""
     MARK_SENT = "mark-sent"
-    """Control plane: notes that the broker has it."""
+    """Control plane: record that the broker has the chain."""
     ACQUIRE = "acquire"
-    """Worker: asks for the lease."""
+    """Worker: request the lease."""
     SPAWN = "spawn"
-    """Worker: starts the stage process."""
+    """Worker: start the stage process."""
     HEARTBEAT = "heartbeat"
-    """Worker: sends a heartbeat with a lease."""
+    """Worker: send a heartbeat with a lease."""
     CHECKPOINT = "checkpoint"
-    """Stage process: writes a checkpoint."""
+    """Stage process: write a checkpoint."""
     EVENTS = "events"
-    """Worker: sends a batch of events."""
+    """Worker: send a batch of events."""
     UPLOAD = "upload"
-    """Worker: uploads a checkpoint or an output."""
+    """Worker: upload a checkpoint or an output."""
     COMPLETE = "complete"
-    """Worker: reports the result."""
+    """Worker: report the result."""
     CHAIN = "chain"
-    """Worker: sends the chain's next message (before) and confirms it (after)."""
+    """Worker: send the chain's next message (before) and confirm it (after)."""
     LOG_END = "log-end"
-    """Control plane: ends an attempt, and so its log, in the transaction."""
+    """Control plane: end an attempt, and so its log, inside the transaction."""
 
 
 def _pass(moment: Moment) -> None:
-    """Nobody waits for anything."""
+    """Do nothing: no test has set the variable."""
 
 
 def _before(moment: Moment) -> None:
@@ -80,7 +79,7 @@ def _stand_still(folder: Path, place: str) -> None:
 
 
 before = _before if VARIABLE in os.environ else _pass
-"""Called right before the moment."""
+"""Function to call right before the moment."""
 
 after = _after if VARIABLE in os.environ else _pass
-"""Called right after it."""
+"""Function to call right after the moment."""

@@ -1,8 +1,8 @@
-"""Bounds of what travels between clients, workers and the control plane, each said once.
+"""Limits of the messages between clients, workers and the control plane, each defined once.
 
-A field that holds a list, a mapping, text or bytes has a :class:`Bound`, found by the message's and
-the field's names (:func:`bound_of`). The messages of a run spec take theirs from its schema. The
-control plane checks a message from the top before it does anything else with it.
+A field that holds a list, a mapping, text or bytes has a :class:`Bound`, looked up by the names of
+message and field (:func:`bound_of`). The messages of a run spec take theirs from its schema. The
+control plane checks the whole message before it does anything else with it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from tailrace.formats.spec.run_spec import RunSpec
 MIB = 1 << 20
 
 MAX_ITEMS = 20_000
-"""Most entries of lists and mappings in one request, those inside of others included."""
+"""Maximum number of entries of all lists and mappings in one request, nested ones included."""
 
 SMALL_BYTES = 64 * 1024
-"""Largest request, in bytes, of a method that :data:`REQUEST_BYTES` does not list."""
+"""Largest request, in bytes, of messages that :data:`REQUEST_BYTES` does not list."""
 
 CHUNK_BYTES = MIB
-"""Maximum bytes of content in one message of an upload or a download."""
+"""Maximum number of content bytes in one message of an upload or a download."""
 
 MAX_PAGE_ENTRIES = 1000
 """Maximum number of entries in one page of a list."""
@@ -52,22 +52,22 @@ EVENTS_BYTES = 16 * MIB
 """Largest message of events: a batch, or one prediction, however long it is."""
 
 MAX_LINE_BYTES = 8 * 1024
-"""Longest log line in UTF-8; the rest is cut off."""
+"""Longest log line, in bytes of UTF-8; the rest is cut off."""
 
 MAX_ERROR_BYTES = 16 * 1024
-"""Longest message of a stage's error in UTF-8; the rest is cut off."""
+"""Longest message of a stage's error, in bytes of UTF-8; the rest is cut off."""
 
 MAX_TAIL_LINES = 20
-"""Lines of a stage error's log tail: the last ones."""
+"""Maximum number of lines in the log tail of a stage's error."""
 
 MAX_TAIL_LINE_BYTES = 512
-"""Longest of them in UTF-8; the log has it whole."""
+"""Longest line of a log tail, in bytes of UTF-8; the log has the whole line."""
 
 MAX_SLOTS = 1024
-"""Most slots of one worker."""
+"""Maximum number of slots of one worker."""
 
 MAX_POOLS = 64
-"""Most pools of one worker."""
+"""Maximum number of pools of one worker."""
 
 MAX_HOSTNAME = 256
 """Maximum length of a host's name, in characters."""
@@ -76,41 +76,41 @@ MAX_VERSIONS = 64
 """Maximum number of programs whose versions a worker reports."""
 
 MAX_VERSION = 256
-"""Maximum length of such a version, in characters."""
+"""Maximum length of a reported version, in characters."""
 
 MAX_JUDGES = 256
-"""Most judges of one worker in addition to the built-in ones."""
+"""Maximum number of judges of one worker in addition to the built-in ones."""
 
 MAX_QUARANTINE_REASON = 500
-"""Characters that are kept of the reason for a slot's quarantine."""
+"""Maximum length of the reason for a slot's quarantine, in characters; the rest is cut off."""
 
 MAX_DESCRIPTION = 1000
-"""Longest description, in characters."""
+"""Maximum length of a description, in characters."""
 
 MAX_GROUPS = 10_000
-"""Most groups of all scores of a JUDGE stage together."""
+"""Maximum number of groups in all scores of a JUDGE stage together."""
 
 RESULT_BYTES = 900_000
-"""Largest result that a worker sends."""
+"""Largest stage result that a worker sends."""
 
 MAX_FILTER = 4000
-"""Longest filter of ListRuns, in characters."""
+"""Maximum length of a filter of ListRuns, in characters."""
 
 MAX_CONDITIONS = 32
-"""Most comparisons in it: a run has no more labels."""
+"""Maximum number of comparisons in a filter, which is that of a run's labels."""
 
 MAX_TOKENS = 2 * MAX_NEW_TOKENS
 """Maximum number of tokens of a prediction: twice what an INFER block may ask for."""
 
 UNCOUNTED_BYTES = 2 * MIB
-"""Size from which the fields of a message are counted before it is parsed: parsing smaller ones
-takes 50 ms at most, however many empty messages they hold."""
+"""Size above which the fields of a message are counted before it is parsed: a smaller message takes
+at most 50 ms, however many empty messages it holds."""
 
 MAX_FIELDS = 60_000
-"""Most fields of such a message, those inside of others included."""
+"""Maximum number of fields of a counted message, nested ones included."""
 
 _UPLOAD_BYTES = 4 * MIB
-"""Above a chunk, so that the error for a larger one can name the field."""
+"""Larger than a chunk, so that the error for a chunk that is too large can name the field."""
 
 REQUEST_BYTES = {
     "CreateRunRequest": MIB,
@@ -124,26 +124,27 @@ REQUEST_BYTES = {
     "ImportDatasetRequest": _UPLOAD_BYTES,
     "ImportEvalSetRequest": _UPLOAD_BYTES,
 }
-"""Largest request, in bytes, by the name of its message."""
+"""Largest request, in bytes, by message name."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Most of what one field may hold."""
+    """Upper bounds of one field's value."""
 
     text: int | None = None
-    """Characters of a text, or of each text of a list or mapping; bytes of ``bytes``."""
+    """Maximum length of a text, or of each text of a list or mapping, in characters; bytes for
+    ``bytes``."""
     count: int | None = None
-    """Entries of a list or mapping."""
+    """Maximum number of entries of a list or mapping."""
     key: int | None = None
-    """Characters of a mapping's keys."""
+    """Maximum length of a mapping's keys, in characters."""
     later: bool = False
-    """True where the code that converts the message applies it, item by item: it cuts longer text,
-    or reports it together with all that is wrong. ``count`` holds before that in any case."""
+    """True if the conversion of the message applies the bound, entry by entry: it cuts longer text,
+    or reports it together with other violations. ``count`` is always checked before that."""
     free: bool = False
-    """True where programs write the text: NUL becomes U+FFFD instead of being refused."""
+    """True for text that programs write: NUL is replaced by U+FFFD instead of being refused."""
     shallow: bool = False
-    """True where entries are neither counted nor looked at before the message is converted."""
+    """True if entries are neither counted nor checked before the message is converted."""
 
 
 _ID = Bound(text=MAX_ID)
@@ -313,7 +314,7 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "GetBaselineRequest": {"name": _NAME},
     "ListBaselinesRequest": {"page_token": _PAGE_TOKEN},
     "DeleteBaselineRequest": {"name": _NAME},
-    # JSON of users' own making
+    # JSON that users write
     "Struct": {"fields": Bound(count=_JSON_ENTRIES, key=json_value.MAX_TEXT, later=True)},
     "Value": {"string_value": _JSON_TEXT},
     "ListValue": {"values": Bound(count=_JSON_ENTRIES)},
@@ -328,27 +329,23 @@ NEWER_ENUMS = frozenset(
         "Prediction.finish_reason",
     }
 )
-"""Enum fields of workers' reports in which a value that the control plane does not know becomes
-"not set": they describe only, and a worker one release newer must not lose its result by them.
-Everywhere else such a value is refused."""
+"""Enum fields of workers' reports whose unknown values are cleared instead of refused: they only
+describe, and a worker one release newer must not lose its result because of them."""
 
 
 def bound_of(message: str, field: str) -> Bound | None:
-    """Return the bound of a field that holds a list, a mapping, text or bytes.
-
-    ``None`` stands for a field without a bound.
-    """
+    """Return the bound of a field that holds a list, a mapping, text or bytes, or ``None``."""
     return _BOUNDS.get(message, {}).get(field) or _spec_bounds().get(message, {}).get(field)
 
 
 def request_bytes(message: str) -> int:
-    """Return the size in bytes up to which a request of this message is taken."""
+    """Return the size of the largest request of this message, in bytes."""
     return REQUEST_BYTES.get(message, SMALL_BYTES)
 
 
 @functools.cache
 def _spec_bounds() -> dict[str, dict[str, Bound]]:
-    """The bounds of run specs, whose messages and fields are named as the schema's."""
+    """Return the bounds of run specs, whose messages and fields have the names of the schema."""
     bounds: dict[str, dict[str, Bound]] = {}
     schemas: list[type[Any]] = [RunSpec]
     while schemas:
@@ -373,7 +370,7 @@ def _bound_of_key(field: dataclasses.Field[Any], hint: Any) -> Bound:
 
 
 def _schemas_in(hint: Any) -> list[type[Any]]:
-    """The schemas that a key's type names: itself, of a list, or beside ``None``."""
+    """Return the schemas that the type of a key contains, in a list or an optional, too."""
     if dataclasses.is_dataclass(hint):
         return [typing.cast(type[Any], hint)]
     return [schema for inner in typing.get_args(hint) for schema in _schemas_in(inner)]

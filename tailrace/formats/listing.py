@@ -1,7 +1,7 @@
-"""Listings: the files of an artifact, what their paths may be, and the digest they share.
+"""Listings: the files of an artifact, the rules for their paths, and their common digest.
 
-The control plane checks every listing that comes in with these rules, and whoever writes an
-artifact's files to disk checks them again: a path from outside never leaves its folder.
+The control plane checks every incoming listing with these rules. Code that writes an artifact's
+files to disk checks them again, so that no path from outside leaves its folder.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from tailrace.formats.canonical import sha256_json
 from tailrace.formats.schema import Violation
 
 MAX_FILES = 10_000
-"""Most files of one artifact."""
+"""Maximum number of files of one artifact."""
 
 MAX_PATH_BYTES = 1024
 """Longest path, in bytes of UTF-8."""
 
 MAX_SEGMENT_BYTES = 255
-"""Longest segment of a path, in bytes of UTF-8: what Linux and macOS file systems store."""
+"""Longest segment of a path, in bytes of UTF-8: the limit of file systems of Linux and macOS."""
 
 MAX_SEGMENTS = 16
-"""Deepest path."""
+"""Maximum number of segments of a path."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -33,20 +33,20 @@ class FileEntry:
     """One file of an artifact."""
 
     path: str
-    """Relative path, ``/`` between segments."""
+    """Relative path with ``/`` between its segments."""
     sha256: str
-    """Lower-case hex sha256 of the content."""
+    """Hex sha256 of the content, in lower case."""
     size_bytes: int
-    """Size in bytes."""
+    """Size of the content in bytes."""
 
 
 def is_sha256(text: str) -> bool:
-    """Whether this is a lower-case hex sha256."""
+    """Return True for a lower-case hex sha256."""
     return _SHA256.fullmatch(text) is not None
 
 
 def path_problem(path: str) -> str | None:
-    """Why a path may not name a file of an artifact; ``None`` when it may."""
+    """Return the reason why a path cannot name a file of an artifact; ``None`` if it can."""
     if not path:
         return "is empty"
     if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
@@ -63,37 +63,39 @@ def path_problem(path: str) -> str | None:
 
 
 def listing_violations(files: Sequence[FileEntry], field: str = "files") -> list[Violation]:
-    """Everything that is wrong with a listing, each entry under ``{field}[i]``.
+    """Return all violations of a listing, those of an entry under ``{field}[i]``.
 
-    A listing has 1 to :data:`MAX_FILES` files, none twice, none where another needs a folder.
+    A listing has 1 to :data:`MAX_FILES` files; no path occurs twice, or is a folder of another one.
     """
     if not files:
         return [Violation(field, "lists no file")]
     if len(files) > MAX_FILES:
         return [Violation(field, f"lists {len(files)} files, at most {MAX_FILES} allowed")]
-    found: list[Violation] = []
+    violations: list[Violation] = []
     paths: set[str] = set()
     problems = [path_problem(file.path) for file in files]
-    fit = [file.path for file, problem in zip(files, problems, strict=True) if problem is None]
-    folders = {parent for path in fit for parent in _parents(path)}
+    valid_paths = [
+        file.path for file, problem in zip(files, problems, strict=True) if problem is None
+    ]
+    folders = {parent for path in valid_paths for parent in _parents(path)}
     for i, (file, problem) in enumerate(zip(files, problems, strict=True)):
-        where = f"{field}[{i}]"
+        entry = f"{field}[{i}]"
         if problem is None and file.path in paths:
             problem = f"{file.path!r} is listed twice"
         if problem is None and file.path in folders:
             problem = f"{file.path!r} is a file here and a folder of another path"
         if problem is not None:
-            found.append(Violation(f"{where}.path", problem))
+            violations.append(Violation(f"{entry}.path", problem))
         paths.add(file.path)
         if not is_sha256(file.sha256):
-            found.append(Violation(f"{where}.sha256", "must be 64 lower-case hex digits"))
+            violations.append(Violation(f"{entry}.sha256", "must be 64 lower-case hex digits"))
         if file.size_bytes < 0:
-            found.append(Violation(f"{where}.size_bytes", "must not be negative"))
-    return found
+            violations.append(Violation(f"{entry}.size_bytes", "must not be negative"))
+    return violations
 
 
 def listing_digest(files: Iterable[FileEntry]) -> str:
-    """Hex sha256 of the canonical JSON listing, sorted by path: the artifact's address."""
+    """Return the artifact's address: the hex sha256 of its listing as canonical JSON, by path."""
     return sha256_json(
         [
             {"path": file.path, "sha256": file.sha256, "size_bytes": file.size_bytes}

@@ -1,4 +1,4 @@
-"""JSON documents from outside: read with bounds, and refused in words that name the way out."""
+"""JSON documents from outside, read with limits; errors name the way out."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import json
 from collections.abc import Iterable
 
 MAX_DIGITS = 40
-"""Most digits of a whole number; tokenizers write ``model_max_length`` with 31."""
+"""Maximum number of digits of a whole number; tokenizers write ``model_max_length`` with 31."""
 
 MAX_FLOAT_CHARACTERS = 400
-"""Longest number with a fraction, in characters."""
+"""Maximum length of a number with a fraction, in characters."""
 
 MAX_DEPTH = 32
-"""Deepest nesting of a value that is passed on."""
+"""Maximum nesting depth of a value that is passed on."""
 
 LFS_POINTER = b"version https://git-lfs"
-"""How a Git LFS pointer begins, which a clone without Git LFS has in place of a file."""
+"""First bytes of a Git LFS pointer, which replaces a file in a clone without Git LFS."""
 
 
 def read_json(content: bytes) -> object:
-    """Parse a document; of repeated keys the last one counts, as in transformers.
+    """Parse a document; the last one of repeated keys counts, as in transformers.
 
     Raises:
         ValueError: The content is not JSON in UTF-8, or a number is too long; the message is a
-            predicate, such as "is not JSON".
+            predicate such as "is not JSON".
     """
     problem = kind_problem(content)
     if problem:
@@ -45,15 +45,19 @@ def read_json(content: bytes) -> object:
 
 
 def read_object(content: bytes) -> dict[str, object]:
-    """Parse a document that must be an object; errors as :func:`read_json`."""
-    data = read_json(content)
-    if not isinstance(data, dict):
+    """Parse a document that must be an object.
+
+    Raises:
+        ValueError: See :func:`read_json`, or the document is not an object.
+    """
+    document = read_json(content)
+    if not isinstance(document, dict):
         raise ValueError("must hold a JSON object")
-    return data
+    return document
 
 
 def kind_problem(content: bytes) -> str:
-    """Return the predicate for content that is plainly something else; empty for the rest."""
+    """Return a predicate for content that is evidently something else; empty for other content."""
     if not content.strip():
         return "is empty"
     if content.startswith(LFS_POINTER):
@@ -68,7 +72,7 @@ def kind_problem(content: bytes) -> str:
 
 
 def is_deep(data: object) -> bool:
-    """Return whether a parsed value is nested more than :data:`MAX_DEPTH` levels deep."""
+    """Return True for a parsed value that is nested more than :data:`MAX_DEPTH` levels deep."""
     level: list[object] = [data]
     for _ in range(MAX_DEPTH):
         level = [inner for value in level for inner in _inner(value)]

@@ -1,4 +1,4 @@
-"""What a finished stage reports: small typed summaries, kept in the run."""
+"""Results of finished stages: small typed summaries, stored in the run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.schema import key
 
 TEMPLATE_DATE = "The day that a chat template with a clock read; unset where none asked for it."
-"""Description of ``template_date`` in the results."""
+"""Description of ``template_date`` in all results."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class InferResult:
 
 @dataclass(frozen=True)
 class PassAtK:
-    """Chance that one of k samples passes (arXiv:2107.03374)."""
+    """Probability that one of k samples passes (arXiv:2107.03374)."""
 
     k: int = key("Number of samples.", minimum=1)
     value: float = key("The chance.", minimum=0, maximum=1)
 
 
 class GroupKey(enum.StrEnum):
-    """What items are grouped by."""
+    """Property by which items are grouped."""
 
     CATEGORY = "category"
     """The item's category."""
@@ -74,7 +74,7 @@ class GroupKey(enum.StrEnum):
 
 @dataclass(frozen=True)
 class ScoreGroup:
-    """A judge's score on a part of an eval set."""
+    """A judge's score on one group of an eval set."""
 
     by: GroupKey = key("What the items share.")
     value: str = key("Its value, such as `geometry`.")
@@ -88,7 +88,7 @@ class ScoreGroup:
 
 @dataclass(frozen=True)
 class JudgeScore:
-    """One judge's score on one eval set and model."""
+    """One judge's score of one model on one eval set."""
 
     judge: str = key("The judge's name.")
     version: str = key("The judge's version.")
@@ -140,16 +140,16 @@ class JudgeScore:
 
 
 class ComparisonKind(enum.StrEnum):
-    """What two sets of answers to the same items differ in."""
+    """Difference between two sets of predictions for the same items."""
 
     LIFT = "lift"
-    """The trained model against the one it started from."""
+    """The trained model compared with the one it started from."""
     BASELINE = "baseline"
-    """The trained model against another run's."""
+    """The trained model compared with that of another run."""
 
 
 class PairedTest(enum.StrEnum):
-    """How a difference on the same items is tested."""
+    """Significance test of a difference on the same items."""
 
     MCNEMAR = "mcnemar"
     """McNemar's exact test, for verdicts that pass or fail."""
@@ -159,7 +159,7 @@ class PairedTest(enum.StrEnum):
 
 @dataclass(frozen=True)
 class JudgeComparison:
-    """How one judge compares two sets of answers, item by item."""
+    """One judge's comparison of two sets of predictions, item by item."""
 
     judge: str = key("The judge's name.")
     eval_set: str = key("The eval set.")

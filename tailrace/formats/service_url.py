@@ -1,7 +1,7 @@
-"""URLs of databases and brokers as providers hand them out, in the form that the drivers take.
+"""URLs of databases and brokers: from the forms that providers hand out to those of the drivers.
 
-Both functions raise ``ValueError`` with one line that says what is wrong and the way out. It never
-quotes the URL, which may hold a password.
+The ``ValueError`` for a wrong URL names the problem and the way out in one line. It never quotes
+the URL, which may hold a password.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 SQLITE = "sqlite+aiosqlite"
-"""Scheme of SQLite URLs in the form that is returned."""
+"""Scheme of SQLite URLs in the driver's form."""
 
 POSTGRESQL = "postgresql+asyncpg"
-"""Scheme of PostgreSQL URLs in the form that is returned."""
+"""Scheme of PostgreSQL URLs in the driver's form."""
 
 CONNECT_TIMEOUT = "connect_timeout"
-"""Option of a PostgreSQL URL that is no option of its driver's URLs: seconds."""
+"""Option of a PostgreSQL URL, in seconds, that is not an option of the driver's URLs."""
 
 POOLED = "pgbouncer"
-"""Option of a PostgreSQL URL with which providers say that a pooler shares its sessions."""
+"""Option of a PostgreSQL URL by which providers mark sessions that a pooler shares."""
 
 UNCHECKED = ("channel_binding", "gssencmode")
 """Options of a PostgreSQL URL whose value ``require`` the driver cannot enforce."""
@@ -44,7 +44,7 @@ _DRIVER_OPTIONS = frozenset({
     "ssl_max_protocol_version", "target_session_attrs", "krbsrvname", "gsslib", "application_name",
     "options",
 })  # fmt: skip
-# What libpq takes and the driver either does itself or cannot be told. None of them weakens TLS.
+# Options of libpq that the driver applies by itself or does not have. None of them weakens TLS.
 _LEFT_OUT_OPTIONS = frozenset({
     "client_encoding", "fallback_application_name", "keepalives", "keepalives_idle",
     "keepalives_interval", "keepalives_count", "load_balance_hosts", "sslcompression", "sslsni",
@@ -62,14 +62,14 @@ def database_url(text: str) -> str:
     """Return ``sqlite+aiosqlite:///FILE``, or ``postgresql+asyncpg://…`` with libpq's options.
 
     Raises:
-        ValueError: It is neither, or holds an option that cannot be kept.
+        ValueError: It is neither, or has an option that the driver does not support.
     """
     scheme = _scheme(text, _DATABASE_SCHEMES, _DATABASE_FORMS)
     return _sqlite_url(text) if scheme == SQLITE else _postgresql_url(text)
 
 
 def broker_url(text: str) -> str:
-    """Return the URL of a RabbitMQ or a Valkey as Celery takes it.
+    """Return the URL of RabbitMQ or Valkey in the form that Celery expects.
 
     Raises:
         ValueError: It is neither.
@@ -89,13 +89,13 @@ def broker_url(text: str) -> str:
 
 
 def holds_password(text: str) -> bool:
-    """Return True for a URL with a password in it, also one that is not valid otherwise."""
+    """Return True for a URL that holds a password, even if the URL is otherwise invalid."""
     user, at, _ = text.partition("://")[2].rpartition("@")
     return (bool(at) and ":" in user) or re.search(r"[?&]password=", text) is not None
 
 
 def postgresql_dsn(url: str) -> tuple[str, float | None]:
-    """Split a URL of :func:`database_url` into the driver's own DSN and its connect timeout."""
+    """Split a URL of :func:`database_url` into the driver's DSN and its connect timeout."""
     parts = urlsplit(url)
     options = parse_qsl(parts.query, keep_blank_values=True)
     timeout = dict(options).get(CONNECT_TIMEOUT)
@@ -110,7 +110,7 @@ def is_pooled(url: str) -> bool:
 
 
 def unchecked_options(url: str) -> list[str]:
-    """Return those of :data:`UNCHECKED` that a URL of :func:`database_url` requires."""
+    """Return the :data:`UNCHECKED` options that a URL of :func:`database_url` requires."""
     options = dict(parse_qsl(urlsplit(url).query))
     return [name for name in UNCHECKED if options.get(name) == "require"]
 
@@ -119,14 +119,14 @@ def _scheme(text: str, schemes: Mapping[str, str], forms: str) -> str:
     scheme, colon, _ = text.strip().partition("://")
     if not colon or not re.fullmatch(r"[A-Za-z0-9+.-]+", scheme):
         raise ValueError(f"is not a URL; it looks like {forms}")
-    known = schemes.get(scheme.lower())
-    if known is None:
+    driver_scheme = schemes.get(scheme.lower())
+    if driver_scheme is None:
         raise ValueError(f"has the scheme {scheme[:40]!r}; it looks like {forms}")
-    return known
+    return driver_scheme
 
 
 def _split(text: str, forms: str) -> SplitResult:
-    """Split a URL whose user and password may hold characters that should be escaped."""
+    """Split a URL whose user and password may hold unescaped characters."""
     try:
         parts = urlsplit(text.strip())
     except ValueError:
@@ -154,7 +154,7 @@ def _sqlite_url(text: str) -> str:
 
 
 def sqlite_path(url: str) -> str:
-    """Return the file of a SQLite URL of :func:`database_url`."""
+    """Return the file that a SQLite URL of :func:`database_url` names."""
     return unquote(url.partition(":///")[2])
 
 
@@ -174,12 +174,12 @@ def _postgresql_url(text: str) -> str:
 
 def _postgresql_options(query: str) -> dict[str, str]:
     try:
-        given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        pairs = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
         raise ValueError("has options that are not NAME=VALUE, joined by &") from None
-    options = {_OPTION_NAMES.get(name, name): value for name, value in given.items()}
-    kept = {*_DRIVER_OPTIONS, CONNECT_TIMEOUT, POOLED, *UNCHECKED}
-    _refuse_unknown(options, kept | _LEFT_OUT_OPTIONS)
+    options = {_OPTION_NAMES.get(name, name): value for name, value in pairs.items()}
+    passed_on = {*_DRIVER_OPTIONS, CONNECT_TIMEOUT, POOLED, *UNCHECKED}
+    _refuse_unknown(options, passed_on | _LEFT_OUT_OPTIONS)
     mode = options.get("sslmode")
     if mode is not None:
         options["sslmode"] = _SSL_WORDS.get(mode.lower(), mode.lower())
@@ -192,11 +192,11 @@ def _postgresql_options(query: str) -> dict[str, str]:
             raise ValueError(f"has an {name} that is not a file: {options[name]}")
     _check_number(options, CONNECT_TIMEOUT)
     _check_number(options, "port")
-    return {name: value for name, value in options.items() if name in kept}
+    return {name: value for name, value in options.items() if name in passed_on}
 
 
 _OPTION_NAMES = {"ssl": "sslmode", "database": "dbname"}
-"""Spellings of other drivers."""
+"""Option names of other drivers, and ours."""
 
 _FILE_OPTIONS = ("sslrootcert", "sslcert", "sslkey")
 
@@ -212,7 +212,7 @@ def _refuse_unknown(options: Mapping[str, str], known: Collection[str]) -> None:
 
 
 def _trust_system(options: dict[str, str]) -> None:
-    """Replace libpq's word for the system's certificates, which stands for verify-full as well."""
+    """Replace libpq's ``sslrootcert=system``, which implies verify-full, by the system's file."""
     path = ssl.get_default_verify_paths().cafile
     if path is None:
         raise ValueError("has sslrootcert=system, but this system has no file of certificates")
@@ -227,7 +227,7 @@ def _check_number(options: Mapping[str, str], name: str) -> None:
 
 
 def _port(host: str) -> None:
-    """Raise ``ValueError`` for a host whose port is not one."""
+    """Raise ``ValueError`` for a host with an invalid port."""
     port = re.sub(r"^\[[^]]*\]", "", host).partition(":")[2]
     if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
         raise ValueError(

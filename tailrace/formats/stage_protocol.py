@@ -1,18 +1,18 @@
 """The contract between a worker and the stage process it spawns.
 
 The worker writes one JSON job file and runs ``python -m training.stage JOB --events-fd N``. The
-process writes one JSON object per line to descriptor N (:func:`encode_event`); whatever it prints
-to stdout and stderr becomes log lines. It writes files below ``output_dir`` only.
+process writes one JSON object per line to descriptor N (:func:`encode_event`); its stdout and
+stderr become log lines. It writes files only below ``output_dir``.
 
-A process may be started before there is a job, with ``- --threads N --cache-dir DIR`` in place of
-JOB: it imports what stages need without starting an accelerator's backend, waits for one line with
-the job file's path on standard input, moves to that file's folder, and goes on as if it had been
-started there with it. The job must want those threads and that folder. Standard input that ends
-without a line ends the process with status 0 and no event.
+A prewarmed process is started before there is a job, with ``- --threads N --cache-dir DIR`` in
+place of JOB. It imports the modules of stages without starting an accelerator's backend, and waits
+for one line with the path of the job file on standard input. It then changes to that file's folder
+and continues as if started there with the job, which must have the same threads and cache folder.
+If standard input ends without a line, the process ends with status 0 and no event.
 
 Signals: SIGTERM asks it to stop at the next step boundary (cancel), SIGUSR1 to save a checkpoint
-at the next step boundary and stop (release). It ends with exit status 0 after exactly one of
-:class:`ResultEvent` and :class:`StoppedEvent`; with :class:`ErrorEvent` and status 1 when it fails.
+at the next step boundary and stop (release). The last event is a :class:`ResultEvent` or a
+:class:`StoppedEvent` with exit status 0, or an :class:`ErrorEvent` with status 1.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tailrace.formats.spec.run_spec import RunSpec, StageKind
 
 @dataclass(frozen=True)
 class EvalSetInput:
-    """Where an imported eval set is."""
+    """Place of an imported eval set."""
 
     name: str = key("Its name in the spec (`mine@2`).")
     file: str = key("`eval_set.jsonl`: one eval item a line.")
@@ -38,7 +38,7 @@ class EvalSetInput:
 
 @dataclass(frozen=True)
 class StageInputs:
-    """Local paths of what a stage reads; unset where its kind does not need it."""
+    """Local paths of a stage's inputs; unset where its kind does not need them."""
 
     dataset: str | None = key("`dataset.jsonl`: one trace a line.", default=None)
     model: str | None = key("Model folder in Hugging Face layout.", default=None)
@@ -69,7 +69,7 @@ class StageInputs:
 
 @dataclass(frozen=True)
 class StageJob:
-    """One attempt, as the stage process sees it."""
+    """One attempt, as the stage process gets it."""
 
     run: str = key("Resource name of the run.")
     stage: str = key("Stage id within the run.")
@@ -83,14 +83,14 @@ class StageJob:
 
 
 class ArtifactKind(enum.StrEnum):
-    """What an artifact holds."""
+    """Kind of content of an artifact."""
 
     DATASET = "dataset"
     """`dataset.jsonl` and its `manifest.json`, or `eval_set.jsonl`."""
     SPLIT = "split"
-    """`split.json`: the held-out prompts."""
+    """`split.json` with the held-out prompts."""
     CHECKPOINT = "checkpoint"
-    """Everything needed to continue training at one step."""
+    """The whole training state after one step."""
     MODEL = "model"
     """A model folder in Hugging Face layout."""
     METRICS = "metrics"
@@ -105,18 +105,18 @@ class LogLevel(enum.StrEnum):
     """Severity of a log line."""
 
     DEBUG = "debug"
-    """Detail for whoever looks for a fault."""
+    """Detail for troubleshooting."""
     INFO = "info"
-    """What is going on."""
+    """Progress of the stage."""
     WARNING = "warning"
-    """Worth a look; the stage goes on."""
+    """A problem with which the stage continues."""
     ERROR = "error"
-    """Why the stage fails."""
+    """The reason for which the stage fails."""
 
 
 @dataclass(frozen=True)
 class LogEvent:
-    """One log line."""
+    """One line of the stage's log."""
 
     text: str = key("The line, without its end.")
     level: LogLevel = key("Severity.", default=LogLevel.INFO)
@@ -124,7 +124,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class MetricEvent:
-    """One point of a curve."""
+    """One point of a metric's curve."""
 
     name: str = key("Such as `loss` or `learning_rate`.")
     step: int = key("Optimizer step, from 1.", minimum=0)
@@ -134,7 +134,7 @@ class MetricEvent:
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """How far the stage is."""
+    """Progress of the stage in its unit of work."""
 
     done: int = key("Units done.", minimum=0)
     total: int = key("Units in all.", minimum=0)
@@ -143,7 +143,7 @@ class ProgressEvent:
 
 @dataclass(frozen=True)
 class CheckpointEvent:
-    """A complete checkpoint lies below the output folder."""
+    """A complete checkpoint below the output folder."""
 
     step: int = key("Optimizer step it was taken after.", minimum=0)
     path: str = key("Folder, relative to the output folder.")
@@ -151,21 +151,21 @@ class CheckpointEvent:
 
 @dataclass(frozen=True)
 class PredictionEvent:
-    """A prediction was made."""
+    """A new prediction."""
 
     prediction: Prediction = key("The prediction.")
 
 
 @dataclass(frozen=True)
 class VerdictEvent:
-    """A verdict was reached."""
+    """A new verdict."""
 
     verdict: Verdict = key("The verdict.")
 
 
 @dataclass(frozen=True)
 class OutputArtifact:
-    """A folder of results to keep."""
+    """An output folder to store as an artifact."""
 
     kind: ArtifactKind = key("What it holds.")
     path: str = key("Folder, relative to the output folder.")
@@ -173,7 +173,7 @@ class OutputArtifact:
 
 @dataclass(frozen=True)
 class ResultEvent:
-    """The stage succeeded; exactly one of the three results is set."""
+    """The success of the stage, with exactly one of the three results."""
 
     artifacts: list[OutputArtifact] = key("Folders to keep.", default=[])
     train: TrainResult | None = key("Of a TRAIN stage.", default=None)
@@ -181,21 +181,23 @@ class ResultEvent:
     judge: JudgeResult | None = key("Of a JUDGE stage.", default=None)
 
     def violations(self, path: str) -> list[Violation]:
-        """Exactly one result."""
-        given = [r for r in (self.train, self.infer, self.judge) if r is not None]
-        return [] if len(given) == 1 else [Violation(path, f"holds {len(given)} results, not one")]
+        """Return the violation of any other number of results than one."""
+        results = [r for r in (self.train, self.infer, self.judge) if r is not None]
+        return (
+            [] if len(results) == 1 else [Violation(path, f"holds {len(results)} results, not one")]
+        )
 
 
 @dataclass(frozen=True)
 class StoppedEvent:
-    """The stage stopped because a signal asked it to."""
+    """The end of a stage that a signal asked to stop."""
 
     released: bool = key("True after SIGUSR1 (may be continued), false after SIGTERM.")
 
 
 @dataclass(frozen=True)
 class ErrorEvent:
-    """The stage failed and knows why."""
+    """The failure of a stage, with its reason."""
 
     reason: str = key("UPPER_SNAKE_CASE, stable, for programs.")
     message: str = key("What was wrong, where, and the way out.")
@@ -229,15 +231,16 @@ _NAMES = {schema: name for name, schema in _EVENTS.items()}
 
 
 def encode_event(event: Event) -> str:
-    """One JSON line without its end: ``{"log": {"text": …}}``."""
+    """Return an event as one JSON line without its end: ``{"log": {"text": …}}``."""
     body = {_NAMES[type(event)]: to_mapping(event)}
     return json.dumps(body, ensure_ascii=False, allow_nan=False)
 
 
 def decode_event(line: str) -> Event:
-    """The inverse of :func:`encode_event`.
+    """Parse a line of :func:`encode_event`.
 
-    Raises ``ValueError`` (``SpecError`` for a wrong field) when the line is not an event.
+    Raises:
+        ValueError: The line is not an event; ``SpecError`` names wrong fields.
     """
     body = json.loads(line)
     if not isinstance(body, dict) or len(body) != 1:
@@ -249,10 +252,14 @@ def decode_event(line: str) -> Event:
 
 
 def encode_job(job: StageJob) -> str:
-    """The job file's content."""
+    """Return the content of a job file."""
     return json.dumps(to_mapping(job), ensure_ascii=False, indent=2)
 
 
 def decode_job(text: str) -> StageJob:
-    """Read a job file; raises ``ValueError`` or ``SpecError``."""
+    """Parse the content of a job file.
+
+    Raises:
+        ValueError: The text is not a job; ``SpecError`` names wrong fields.
+    """
     return parse(StageJob, json.loads(text), "job")

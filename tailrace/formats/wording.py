@@ -1,4 +1,4 @@
-"""Wrong values in the words of the files they come from, not in Python's."""
+"""Wording of messages about wrong values: as the user's file spells them, not as Python does."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _SHOWN_TEXT = 100
 _MOST_DIGITS = 30
 
 _INVISIBLE = ("Zs", "Zl", "Zp", "Cc", "Cf")
-"""Unicode categories of characters that show nothing."""
+"""Unicode categories of invisible characters."""
 
 _FILLERS = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-"""Letters, marks and signs that show nothing by themselves: fillers, variation selectors."""
+"""Invisible letters, marks and signs: fillers and variation selectors."""
 
 
 def describe(data: object) -> str:
-    """A wrong value in the words of YAML, not of Python."""
+    """Return a wrong value as YAML spells it, or the name of its type."""
     match data:
         case None:
             return "nothing"
@@ -43,29 +43,29 @@ def describe(data: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """A text up to the length at which errors show it."""
+    """Cut a text to the length at which messages show it."""
     return text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 1] + "…"
 
 
 def is_blank(text: str) -> bool:
-    """Return whether a text shows nothing: spaces, line ends, controls, format characters."""
+    """Return True for a text without visible characters."""
     return all(unicodedata.category(c) in _INVISIBLE for c in _FILLERS.sub("", text))
 
 
 def pluralize(count: int, noun: str) -> str:
-    """How many there are of what has a regular plural: ``1 step``, ``2 steps``."""
+    """Return a count with a noun that has a regular plural: ``1 step``, ``2 steps``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def quote_hint(data: object) -> str:
-    """The way out where YAML reads a word as something else than text."""
+    """Return the way out for a word that YAML does not read as text; empty for other values."""
     if isinstance(data, (bool, int, float, datetime.date)):
         return ": put it into quotes"
     return ""
 
 
 def unknown_name(name: str, known: tuple[str, ...]) -> str:
-    """What is wrong with a name that is none of those; empty for one of them."""
+    """Return the problem with a name that is not among the known ones; empty for one that is."""
     if name in known:
         return ""
     # Classes are named in camel case where files are not: AnswerCorrectness.
@@ -76,16 +76,16 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like a wrong one; empty when none is near.
+    """Return the known name most similar to a wrong one; empty if there is no similar name.
 
-    A long one is like none, and comparing it would take seconds.
+    A long name is similar to none, and comparing it would take seconds.
     """
     matches = difflib.get_close_matches(name, known, n=1) if len(name) <= _SHOWN_TEXT else []
     return matches[0] if matches else ""
 
 
 def digits(number: float) -> str:
-    """A number in digits as long as it has few enough of them."""
+    """Return a number in digits, or in words if it has too many of them."""
     size = abs(number)
     if isinstance(number, int):
         if size < 10**_MOST_DIGITS:
