@@ -105,7 +105,7 @@ _KNOWN = (
         r"PRECONDITION_FAILED",
         True,
         "the broker at {place} has a queue or exchange of Tailrace's name with other arguments: "
-        "delete it, or give Tailrace a virtual host of its own",
+        "delete it, or give Tailrace its own virtual host",
     ),
     (
         r"OutOfMemoryError|\bOOM command not allowed",

@@ -34,16 +34,16 @@ class Certificate:
     step: int = key("Optimizer steps done.", minimum=0)
     parameters: str = key("sha256 over the trained parameters.", pattern=_SHA256)
     optimizer: str = key(
-        "sha256 over the optimizer's state and the best weights, where they are kept.",
+        "sha256 over the optimizer's state and, where they are stored, the best weights.",
         pattern=_SHA256,
     )
     rng: str = key("sha256 of the root key of the random numbers.", pattern=_SHA256)
     cursor: str = key("sha256 of the data position and the loop's counters.", pattern=_SHA256)
     identity: dict[str, str] = key(
-        "What makes it the same training, by dotted name: settings, dataset, model.", default={}
+        "Identity of the training by dotted name: settings, dataset, model.", default={}
     )
     conditions: dict[str, str] = key(
-        "What equal digests depend on beside it: hardware, mesh, versions.", default={}
+        "Conditions on which equal digests also depend: hardware, mesh, versions.", default={}
     )
 
     @property
@@ -127,7 +127,7 @@ def read_certificates(text: str, path: str) -> list[Certificate]:
         try:
             certificates.append(parse(Certificate, json.loads(line)))
         except ValueError as error:
-            raise ValueError(f"{path}:{number} is no certificate: {error}") from error
+            raise ValueError(f"{path}:{number} is not a certificate: {error}") from error
     return certificates
 
 

@@ -41,7 +41,7 @@ def read_json(content: bytes) -> object:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not JSON: {error.msg} ({place})") from error
     except RecursionError as error:
-        raise ValueError("is not JSON that is read: it is nested too deeply") from error
+        raise ValueError("is not JSON that can be read: it is nested too deeply") from error
 
 
 def read_object(content: bytes) -> dict[str, object]:

@@ -84,7 +84,7 @@ def broker_url(text: str) -> str:
     _port(parts.netloc.rpartition("@")[2])
     number = parts.path.strip("/")
     if scheme.startswith("redis") and number and not number.isdigit():
-        raise ValueError("ends in a database that is not a number, such as redis://HOST:PORT/0")
+        raise ValueError("must end in the number of a database, such as redis://HOST:PORT/0")
     return f"{scheme}://{rest}"
 
 
@@ -132,9 +132,7 @@ def _split(text: str, forms: str) -> SplitResult:
     except ValueError:
         raise ValueError(f"is not a URL; it looks like {forms}") from None
     if parts.fragment or "@" in parts.path or "@" in parts.query:
-        raise ValueError(
-            "cannot be taken apart: write / ? # @ in a user or password as %2F %3F %23 %40"
-        )
+        raise ValueError("cannot be parsed: write / ? # @ in a user or password as %2F %3F %23 %40")
     return parts
 
 
@@ -147,7 +145,7 @@ def _sqlite_url(text: str) -> str:
             "sqlite:///tailrace.db, sqlite:////var/lib/tailrace/tailrace.db"
         )
     if parts.query or parts.fragment:
-        raise ValueError("has options, of which SQLite takes none: leave out what follows the file")
+        raise ValueError("has options, but SQLite takes none: remove the text after the file")
     if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
         raise ValueError("names no file; SQLite needs one: sqlite:///FILE")
     return f"{SQLITE}:///{quote(path)}"
@@ -176,7 +174,7 @@ def _postgresql_options(query: str) -> dict[str, str]:
     try:
         pairs = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
-        raise ValueError("has options that are not NAME=VALUE, joined by &") from None
+        raise ValueError("has options that are not in the form NAME=VALUE, joined by &") from None
     options = {_OPTION_NAMES.get(name, name): value for name, value in pairs.items()}
     passed_on = {*_DRIVER_OPTIONS, CONNECT_TIMEOUT, POOLED, *UNCHECKED}
     _refuse_unknown(options, passed_on | _LEFT_OUT_OPTIONS)
@@ -184,7 +182,7 @@ def _postgresql_options(query: str) -> dict[str, str]:
     if mode is not None:
         options["sslmode"] = _SSL_WORDS.get(mode.lower(), mode.lower())
         if options["sslmode"] not in _SSL_MODES:
-            raise ValueError(f"has an sslmode that is none of {', '.join(_SSL_MODES)}")
+            raise ValueError(f"has an sslmode that is not one of {', '.join(_SSL_MODES)}")
     if options.get("sslrootcert") == "system":
         _trust_system(options)
     for name in _FILE_OPTIONS:
@@ -206,7 +204,7 @@ def _refuse_unknown(options: Mapping[str, str], known: Collection[str]) -> None:
     if unknown:
         names = ", ".join(name[:40] for name in unknown[:5])
         raise ValueError(
-            f"has options that are not known: {names}; settings of the server go into "
+            f"has unknown options: {names}; settings of the server go into "
             "options=-c%20NAME%3DVALUE"
         )
 

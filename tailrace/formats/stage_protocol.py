@@ -32,15 +32,15 @@ from tailrace.formats.spec.run_spec import RunSpec, StageKind
 class EvalSetInput:
     """Place of an imported eval set."""
 
-    name: str = key("Its name in the spec (`mine@2`).")
-    file: str = key("`eval_set.jsonl`: one eval item a line.")
+    name: str = key("Name of the eval set in the spec (`mine@2`).")
+    file: str = key("`eval_set.jsonl` with one eval item per line.")
 
 
 @dataclass(frozen=True)
 class StageInputs:
     """Local paths of a stage's inputs; unset where its kind does not need them."""
 
-    dataset: str | None = key("`dataset.jsonl`: one trace a line.", default=None)
+    dataset: str | None = key("`dataset.jsonl` with one trace per line.", default=None)
     model: str | None = key("Model folder in Hugging Face layout.", default=None)
     split: str | None = key("Folder with `split.json`, written by TRAIN.", default=None)
     predictions: str | None = key(
@@ -48,8 +48,7 @@ class StageInputs:
     )
     checkpoint: str | None = key("Checkpoint folder to resume from.", default=None)
     base_model: str | None = key(
-        "Folder of the untouched model, for `include_base`; left out where the spec's own source "
-        "names it.",
+        "Folder of the untrained model, for `include_base`; unset if the spec's source names it.",
         default=None,
     )
     stored_predictions: str | None = key(
@@ -74,12 +73,12 @@ class StageJob:
     run: str = key("Resource name of the run.")
     stage: str = key("Stage id within the run.")
     attempt: int = key("Attempt number, from 1.", minimum=1)
-    kind: StageKind = key("What to do.")
+    kind: StageKind = key("Kind of the stage.")
     spec: RunSpec = key("The resolved run spec.")
-    inputs: StageInputs = key("Local input paths.")
-    output_dir: str = key("An empty folder of this attempt's own.")
-    threads: int = key("CPU threads the slot grants.", minimum=1)
-    cache_dir: str | None = key("Per-host compilation cache.", default=None)
+    inputs: StageInputs = key("Local paths of the inputs.")
+    output_dir: str = key("Empty folder for the outputs of this attempt.")
+    threads: int = key("Number of CPU threads.", minimum=1)
+    cache_dir: str | None = key("Folder of the host's cache of compiled programs.", default=None)
 
 
 class ArtifactKind(enum.StrEnum):
@@ -118,7 +117,7 @@ class LogLevel(enum.StrEnum):
 class LogEvent:
     """One line of the stage's log."""
 
-    text: str = key("The line, without its end.")
+    text: str = key("Text of the line without its end.")
     level: LogLevel = key("Severity.", default=LogLevel.INFO)
 
 
@@ -126,7 +125,7 @@ class LogEvent:
 class MetricEvent:
     """One point of a metric's curve."""
 
-    name: str = key("Such as `loss` or `learning_rate`.")
+    name: str = key("Name of the metric, such as `loss` or `learning_rate`.")
     step: int = key("Optimizer step, from 1.", minimum=0)
     value: float = key("Finite value.")
     time: float = key("Seconds since the epoch.", unit="seconds")
@@ -136,16 +135,16 @@ class MetricEvent:
 class ProgressEvent:
     """Progress of the stage in its unit of work."""
 
-    done: int = key("Units done.", minimum=0)
-    total: int = key("Units in all.", minimum=0)
-    unit: str = key("`steps`, `predictions` or `verdicts`.")
+    done: int = key("Number of finished units.", minimum=0)
+    total: int = key("Total number of units.", minimum=0)
+    unit: str = key("Unit: `steps`, `predictions` or `verdicts`.")
 
 
 @dataclass(frozen=True)
 class CheckpointEvent:
     """A complete checkpoint below the output folder."""
 
-    step: int = key("Optimizer step it was taken after.", minimum=0)
+    step: int = key("Optimizer step of the checkpoint.", minimum=0)
     path: str = key("Folder, relative to the output folder.")
 
 
@@ -167,7 +166,7 @@ class VerdictEvent:
 class OutputArtifact:
     """An output folder to store as an artifact."""
 
-    kind: ArtifactKind = key("What it holds.")
+    kind: ArtifactKind = key("Kind of content.")
     path: str = key("Folder, relative to the output folder.")
 
 
@@ -175,10 +174,10 @@ class OutputArtifact:
 class ResultEvent:
     """The success of the stage, with exactly one of the three results."""
 
-    artifacts: list[OutputArtifact] = key("Folders to keep.", default=[])
-    train: TrainResult | None = key("Of a TRAIN stage.", default=None)
-    infer: InferResult | None = key("Of an INFER stage.", default=None)
-    judge: JudgeResult | None = key("Of a JUDGE stage.", default=None)
+    artifacts: list[OutputArtifact] = key("Folders to store as artifacts.", default=[])
+    train: TrainResult | None = key("Result of a TRAIN stage.", default=None)
+    infer: InferResult | None = key("Result of an INFER stage.", default=None)
+    judge: JudgeResult | None = key("Result of a JUDGE stage.", default=None)
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violation of any other number of results than one."""
@@ -192,16 +191,18 @@ class ResultEvent:
 class StoppedEvent:
     """The end of a stage that a signal asked to stop."""
 
-    released: bool = key("True after SIGUSR1 (may be continued), false after SIGTERM.")
+    released: bool = key(
+        "True after SIGUSR1, so that another attempt can continue; false after SIGTERM."
+    )
 
 
 @dataclass(frozen=True)
 class ErrorEvent:
     """The failure of a stage, with its reason."""
 
-    reason: str = key("UPPER_SNAKE_CASE, stable, for programs.")
-    message: str = key("What was wrong, where, and the way out.")
-    retryable: bool = key("Whether another attempt could do better.", default=False)
+    reason: str = key("Stable reason for programs, in UPPER_SNAKE_CASE.")
+    message: str = key("Description of the failure and of the way out.")
+    retryable: bool = key("True if another attempt could succeed.", default=False)
 
 
 Event = (
@@ -244,7 +245,7 @@ def decode_event(line: str) -> Event:
     """
     body = json.loads(line)
     if not isinstance(body, dict) or len(body) != 1:
-        raise ValueError("an event line is a JSON object with one key")
+        raise ValueError("an event line must be a JSON object with one key")
     ((name, fields),) = body.items()
     if name not in _EVENTS:
         raise ValueError(f"unknown event {name!r}; known: {', '.join(_EVENTS)}")

@@ -87,9 +87,9 @@ def test_the_file_is_read_back_and_wrong_lines_are_named() -> None:
     lines = [canonical_json(to_mapping(make(step))) for step in (2, 4)]
     text = "\n".join(lines) + "\n"
     assert read_certificates(text, "c.jsonl") == [make(2), make(4)]
-    with pytest.raises(ValueError, match=r"c\.jsonl:3 is no certificate: .*parameters: is requ"):
+    with pytest.raises(ValueError, match=r"c\.jsonl:3 is not a certificate: .*parameters: is re"):
         read_certificates(text + '{"step": 1}\n', "c.jsonl")
-    with pytest.raises(ValueError, match=r"c\.jsonl:1 is no certificate"):
+    with pytest.raises(ValueError, match=r"c\.jsonl:1 is not a certificate"):
         read_certificates("nonsense", "c.jsonl")
 
 

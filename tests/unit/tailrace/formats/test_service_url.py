@@ -64,11 +64,11 @@ def test_databases_as_providers_give_them(given: str, taken: str) -> None:
         (f"postgres://u:a#{SECRET}@h/d", "write / ? # @"),
         (f"postgres://u:a?{SECRET}@h/d", "write / ? # @"),
         (f"postgres://u:{SECRET}[@h/d", "is not a URL"),
-        (f"postgres://u:{SECRET}@h/d?sslmode=maybe", "none of disable"),
-        (f"postgres://u:{SECRET}@h/d?colour=red", "not known: colour"),
+        (f"postgres://u:{SECRET}@h/d?sslmode=maybe", "not one of disable"),
+        (f"postgres://u:{SECRET}@h/d?colour=red", "unknown options: colour"),
         (f"postgres://u:{SECRET}@h/d?connect_timeout=soon", "not a number"),
         (f"postgres://u:{SECRET}@h/d?sslrootcert=/nowhere", "not a file: /nowhere"),
-        (f"postgres://u:{SECRET}@h/d?novalue", "not NAME=VALUE"),
+        (f"postgres://u:{SECRET}@h/d?novalue", "in the form NAME=VALUE"),
     ],
 )
 def test_other_databases_are_refused_in_one_line_without_the_password(
@@ -131,7 +131,7 @@ def test_brokers_as_providers_give_them(given: str, taken: str) -> None:
         ("amqp://", "names no host"),
         (f"amqp://u:{SECRET}@h:port/", "has a port"),
         (f"amqp://u:a/{SECRET}@h/", "write / ? # @"),
-        (f"redis://:{SECRET}@h/cache", "not a number"),
+        (f"redis://:{SECRET}@h/cache", "the number of a database"),
     ],
 )
 def test_other_brokers_are_refused_in_one_line_without_the_password(

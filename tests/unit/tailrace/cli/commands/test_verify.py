@@ -104,5 +104,5 @@ def test_a_file_that_is_none(runs: Any, plane: Any) -> None:
     plane.artifacts.add(METRICS, {"certificates.jsonl": b"{}\n"}, run="runs/broken")
     result = runs("runs", "verify", "broken")
     assert result.code == 2
-    assert "certificates.jsonl:1 is no certificate" in result.err
+    assert "certificates.jsonl:1 is not a certificate" in result.err
     assert "Traceback" not in result.err
