@@ -73,7 +73,7 @@ def judge(options: argparse.Namespace) -> None:
         {spec.name: options.judge_model} if options.judge_model else {},
         access=access,
     )
-    if baseline and spec.pairwise is not None and spec.pairwise.baseline is None:
+    if baseline and spec.pairwise is not None and spec.compares_with_base():
         # The options name a run, or the base model stays what is compared with.
         other = dataclasses.replace(spec.pairwise, baseline="runs/given-as-a-file")
         spec = dataclasses.replace(spec, pairwise=other)

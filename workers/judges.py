@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.endpoint_access import (
     KEYS_VARIABLE,
     EndpointAccess,
@@ -19,6 +18,7 @@ from tailrace.formats.endpoint_access import (
     read_place,
 )
 from tailrace.formats.limits import MAX_ID
+from tailrace.formats.spec.judge_spec import JUDGES
 from tailrace.formats.spec.run_spec import RunSpec
 from tailrace.private_file import exposure
 from workers.settings import Settings

@@ -1,4 +1,4 @@
-"""Built-in names: presets, judges and eval sets.
+"""Built-in names: presets and eval sets.
 
 With them a run spec with an unknown name is refused before it occupies a worker. Tests compare them
 with the registries of the training library.
@@ -8,21 +8,6 @@ from __future__ import annotations
 
 PRESETS: dict[str, int] = {"gpt2-nano": 256}
 """Architectures that start from random weights, with their context length in tokens."""
-
-JUDGES: dict[str, str] = {
-    "answer_correctness": "4",
-    "math_equivalence": "3",
-    "contains": "2",
-    "regex": "2",
-    "json_schema": "2",
-    "token_f1": "2",
-    "rouge_l": "2",
-    "reasoning_quality": "1",
-    "llm_rubric": "2",
-    "pairwise": "2",
-}
-"""Judges that ship with the training library, with their versions. Judges of other packages cannot
-take these names."""
 
 STAGE_VERSIONS: dict[str, str] = {"train": "4", "infer": "4", "judge": "3"}
 """Version of the code of each stage kind, raised whenever the same inputs could give another

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.answers.normalization import normalize, plain
 from training.judges.answers.numbers import last_number

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec.judge_spec import ContainsOptions
+from tailrace.formats.spec.judge_spec import JUDGES, ContainsOptions
 from training.judges.answers.extraction import gold_answer
 from training.judges.answers.normalization import clean
 from training.judges.base import Judgement, JudgeSetup, TextJudge

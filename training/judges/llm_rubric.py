@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.schema import key
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.errors import ConfigError
-from training.judges.backends.asking import Reply, open_backend
-from training.judges.backends.verdict_json import Material, read_verdict
+from training.judges.backends.judging_model import open_judging_model
+from training.judges.backends.replies import Material, Reply, read_verdict
 from training.judges.base import UNFINISHED, JudgeError, Judgement, JudgeSetup, Question
 
 _TOP = 10
@@ -58,13 +58,13 @@ class RubricJudge:
         if options is None:
             raise ConfigError("the judge llm_rubric needs a rubric and a backend")
         self._options = options
-        self._asker = open_backend(setup, options.backend)
+        self._model = open_judging_model(setup, options.backend)
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
         """See :class:`training.judges.base.Judge`. Endless thinking fails without asking."""
         answered = [question for question in questions if question.answer is not None]
         rubric = self._options.rubric
-        replies = self._asker.ask([prompt_for(rubric, question) for question in answered])
+        replies = self._model.ask([prompt_for(rubric, question) for question in answered])
         for question in questions:
             try:
                 yield UNFINISHED if question.answer is None else self._judgement(next(replies))

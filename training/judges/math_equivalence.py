@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
-from training.judges.answers import math_process
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.answers.normalization import normalize, symbols
 from training.judges.answers.numbers import number
 from training.judges.answers.readings import Answer, tight
 from training.judges.answers.units import unit_name
 from training.judges.answers.votes import AMBIGUOUS
-from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
+from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
+
+PROCESS = BoundedProcess(
+    "training.judges.answers.math_comparison:answer", seconds=20.0, memory_bytes=4 << 30
+)
+"""The process for algebra, which takes milliseconds for most answers. Hostile text (``9^{9^{9}}``)
+takes unbounded time and memory in calls that no signal interrupts, so the process can be killed."""
 
 _LONGEST = 2000
 _NAMED = re.compile(r"^\s*[a-zA-Z]\s*=(?!=)")
@@ -75,11 +81,26 @@ class MathEquivalenceJudge(TextJudge):
                 return True, written
             # Algebra drops the prime of f'.
             primes = [r for r in right if r.count("'") == written.count("'")]
-            same, read = math_process.same(primes, written) if primes else (False, "")
+            same, read = _equal(primes, written) if primes else (False, "")
             understood = understood or read
             if same:
                 return True, read
         return False, understood
+
+
+def _equal(right: list[str], answer: str) -> tuple[bool, str]:
+    """Return whether ``answer`` equals one of ``right``, and how it was understood.
+
+    Raises:
+        JudgeError: The comparison takes too much time or memory, or cannot be decided.
+    """
+    try:
+        reply = PROCESS.ask({"right": right, "answer": answer})
+    except OutOfBoundsError as error:
+        raise JudgeError(f"comparing {error}") from error
+    except WorkFailedError as error:
+        raise JudgeError(f"the answers could not be compared: {error}") from error
+    return bool(reply["same"]), str(reply["parsed"])
 
 
 def _vote(answers: list[str], expected: str, *, same: bool) -> str:

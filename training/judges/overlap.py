@@ -10,9 +10,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec.judge_spec import RougeLOptions, TokenF1Options
+from tailrace.formats.spec.judge_spec import JUDGES, RougeLOptions, TokenF1Options
 from training.judges.answers.extraction import find_answers, reading_for, right_answers
 from training.judges.base import Judgement, JudgeSetup, TextJudge
 

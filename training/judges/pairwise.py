@@ -6,11 +6,11 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.schema import key
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.errors import ConfigError
-from training.judges.backends.asking import Reply, open_backend
-from training.judges.backends.verdict_json import Material, read_verdict
+from training.judges.backends.judging_model import open_judging_model
+from training.judges.backends.replies import Material, Reply, read_verdict
 from training.judges.base import JudgeError, Judgement, JudgeSetup, Question
 
 _PROMPT = """\
@@ -54,7 +54,7 @@ class PairwiseJudge:
         if options is None:
             raise ConfigError("the judge pairwise needs criteria and a backend")
         self._options = options
-        self._asker = open_backend(setup, options.backend)
+        self._model = open_judging_model(setup, options.backend)
 
     def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
         """See :class:`training.judges.base.Judge`. Equal answers are a tie without asking.
@@ -65,7 +65,7 @@ class PairwiseJudge:
         prompts = [
             self._prompt(each, swapped=swapped) for each in asked for swapped in (False, True)
         ]
-        replies = self._asker.ask(prompts)
+        replies = self._model.ask(prompts)
         for question in questions:
             if question.other is None:
                 yield JudgeError("the other model has no answer to this item")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.data.rendering import ParsedResponse, parse_response
 from training.judges.answers.normalization import normalize
 from training.judges.answers.numbers import number

@@ -1,59 +1,57 @@
-"""Finding a judge by its name: the built-in ones, and those of other packages."""
+"""Lookup of judges by name: the built-in ones, and those of other packages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from tailrace.formats.catalog import JUDGES
+from tailrace.formats.spec.judge_spec import BUILT_IN
 from training.errors import ConfigError
 from training.judges.base import Judge, JudgeSetup
 
 GROUP = "tailrace.judges"
-"""The entry point group of judges."""
+"""Entry point group in which other packages name their judges."""
 
-_HOMES = {
-    "answer_correctness": "answer_correctness:AnswerCorrectnessJudge",
-    "math_equivalence": "math_equivalence:MathEquivalenceJudge",
-    "contains": "contains:ContainsJudge",
-    "regex": "regex_match:RegexJudge",
-    "json_schema": "json_form:JsonSchemaJudge",
-    "token_f1": "overlap:TokenF1Judge",
-    "rouge_l": "overlap:RougeLJudge",
-    "reasoning_quality": "reasoning_quality:ReasoningQualityJudge",
-    "llm_rubric": "llm_rubric:RubricJudge",
-    "pairwise": "pairwise:PairwiseJudge",
-}
+_SHARED_MODULES = {"token_f1": "overlap", "rouge_l": "overlap"}
+"""Modules with several judges, by judge; every other built-in judge has a module named like it."""
 
 
 def judge_names() -> list[str]:
-    """The names that :func:`make_judge` knows."""
-    return list(_points())
+    """Return the names that :func:`make_judge` accepts, built-in ones first."""
+    return [*BUILT_IN, *sorted(_entry_points())]
 
 
 def make_judge(setup: JudgeSetup) -> Judge:
-    """The judge that a spec names.
+    """Return the judge that a spec names.
 
-    Raises :class:`training.errors.ConfigError` for an unknown name, listing the known ones, for
-    options that it cannot use, and for a package that does not load.
+    Raises:
+        ConfigError: The name is unknown, the options do not suit the judge, or its package does not
+            load.
     """
-    points = _points()
-    name = setup.spec.name
-    if name not in points:
-        raise ConfigError(f"there is no judge {name!r}; known: {', '.join(points)}")
+    name, points = setup.spec.name, _entry_points()
+    if name not in BUILT_IN and name not in points:
+        raise ConfigError(f"there is no judge {name!r}; known: {', '.join(judge_names())}")
     try:
-        factory = points[name].load()
+        factory = _built_in(name) if name in BUILT_IN else points[name].load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"the judge {name} does not load: {error}") from error
     judge: Judge = factory(setup)
     return judge
 
 
-def _points() -> dict[str, EntryPoint]:
-    """Entry points by name. Those of the built-in judges need no installed metadata."""
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    built_in = {
-        name: EntryPoint(name, f"training.judges.{home}", GROUP) for name, home in _HOMES.items()
-    }
-    return {name: built_in[name] for name in JUDGES} | {
-        name: point for name, point in sorted(found.items()) if name not in built_in
-    }
+def _built_in(name: str) -> Callable[[JudgeSetup], Judge]:
+    """Return the class of a built-in judge: the one in its module that has its name."""
+    module = import_module(f"training.judges.{_SHARED_MODULES.get(name, name)}")
+    classes: list[Callable[[JudgeSetup], Judge]] = [
+        member
+        for member in vars(module).values()
+        if isinstance(member, type) and getattr(member, "name", None) == name
+    ]
+    return classes[0]
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return the judges of other packages; names of built-in ones are ignored."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    return {name: point for name, point in points.items() if name not in BUILT_IN}

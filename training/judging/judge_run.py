@@ -138,5 +138,4 @@ def judge_setup(
 
 def _baseline(spec: JudgeSpec, inputs: JudgeInputs) -> Sequence[Prediction] | None:
     """Another run's answers, unless the spec asks for the base model's of this run."""
-    own = spec.pairwise is not None and spec.pairwise.baseline is None
-    return None if own else inputs.baseline
+    return None if spec.compares_with_base() else inputs.baseline

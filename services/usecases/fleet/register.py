@@ -16,7 +16,6 @@ from services.storage.engine.locks import advisory_lock
 from services.storage.rows import attempts, workers
 from services.usecases.context import Context
 from services.usecases.stages.expire import expire_attempt
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.dispatch import PROTOCOL_VERSION
 from tailrace.formats.limits import (
     MAX_HOSTNAME,
@@ -29,6 +28,7 @@ from tailrace.formats.limits import (
     MAX_VERSIONS,
 )
 from tailrace.formats.schema import Violation
+from tailrace.formats.spec.judge_spec import JUDGES
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
 """The protocol versions that are spoken here: this one and the one before."""

@@ -13,9 +13,9 @@ from services.domain.run import parse_run_name
 from services.storage.rows import baselines, runs, workers
 from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.origin import predicted
-from tailrace.formats import catalog
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
+from tailrace.formats.spec.judge_spec import JUDGES
 from tailrace.formats.spec.run_spec import GateSpec, RunSpec
 from tailrace.formats.wording import unknown_name
 
@@ -40,9 +40,10 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         if backend is not None and backend.model and models.is_imported(backend.model):
             field = f"spec.judges[{i}].{judge.name}.backend.model"
             await models.resolve(conn, project, backend.model, field)
-        if judge.pairwise is not None and judge.pairwise.baseline is not None:
-            field = f"spec.judges[{i}].pairwise.baseline"
-            await predicted(conn, project, judge.pairwise.baseline, field)
+        baseline = judge.baseline()
+        if baseline is not None:
+            field = f"spec.judges[{i}].{judge.name}.baseline"
+            await predicted(conn, project, baseline, field)
     gates = [
         await _with_run(conn, project, gate, f"spec.gates[{i}].baseline")
         for i, gate in enumerate(spec.gates)
@@ -60,10 +61,10 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
 
 async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
     """What is wrong with judges' names: each must be built in, or one that a live worker has."""
-    if all(name in catalog.JUDGES for name in names):
+    if all(name in JUDGES for name in names):
         return []
     foreign = {name for worker in await workers.list_live(conn) for name in worker.judges}
-    known = (*catalog.JUDGES, *sorted(foreign))
+    known = (*JUDGES, *sorted(foreign))
     problems = [unknown_name(name, known) for name in names]
     return [
         Violation(f"spec.judges[{i}].name", problem)

@@ -19,6 +19,7 @@ from services.storage.rows.stages import ReusableStage
 from services.usecases.runs.lifecycle import LockedRun, move_stage
 from services.usecases.stages.inputs import stage_inputs
 from tailrace.formats import catalog
+from tailrace.formats.spec.judge_spec import JUDGES
 from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 
@@ -124,7 +125,7 @@ async def reusable_key(
     if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
         return ""
     stated = {score.get("judge", ""): score.get("version", "") for score in scores}
-    built_in = {name: stated.get(name, version) for name, version in catalog.JUDGES.items()}
+    built_in = {name: stated.get(name, version) for name, version in JUDGES.items()}
     # Other judges go by the package that brings them, as workers tell it: it may have changed
     # between the queueing, when the key was made, and now.
     made = await _key(conn, locked_run, stage, worker.judges | built_in)
@@ -153,4 +154,4 @@ async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
         for name, version in worker.judges.items():
             found.setdefault(name, set()).add(version)
     foreign = {name: min(versions) for name, versions in found.items() if len(versions) == 1}
-    return foreign | catalog.JUDGES
+    return foreign | JUDGES

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+import typing
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from tailrace.formats import catalog
 from tailrace.formats.data.eval_item import MAX_MARKER, MAX_MARKERS
 from tailrace.formats.endpoint_access import EndpointUrl
 from tailrace.formats.resource_id import MODEL_SOURCE, RUN_NAME, RUN_NAME_FORM
@@ -16,6 +16,34 @@ from tailrace.formats.wording import unknown_name
 KEY_PREFIX = "TAILRACE_JUDGE_KEY_"
 """How the names of endpoints' keys begin, in workers' files and as variables of offline commands;
 no other variables are read."""
+
+
+@dataclass(frozen=True)
+class BuiltInJudge:
+    """A judge that ships with the training library."""
+
+    version: str
+    """Version of the judge; must change whenever the same text could get another verdict."""
+    reads_markers: bool = False
+    """True for a judge that looks for a marked answer."""
+
+
+BUILT_IN: dict[str, BuiltInJudge] = {
+    "answer_correctness": BuiltInJudge("4", reads_markers=True),
+    "math_equivalence": BuiltInJudge("3", reads_markers=True),
+    "contains": BuiltInJudge("2"),
+    "regex": BuiltInJudge("2"),
+    "json_schema": BuiltInJudge("2"),
+    "token_f1": BuiltInJudge("2", reads_markers=True),
+    "rouge_l": BuiltInJudge("2", reads_markers=True),
+    "reasoning_quality": BuiltInJudge("1"),
+    "llm_rubric": BuiltInJudge("2"),
+    "pairwise": BuiltInJudge("2"),
+}
+"""The built-in judges by name. Judges of other packages cannot take one of these names."""
+
+JUDGES: dict[str, str] = {name: judge.version for name, judge in BUILT_IN.items()}
+"""Versions of the built-in judges by name."""
 
 
 @dataclass(frozen=True)
@@ -144,19 +172,24 @@ class JudgeBackend:
 
 
 @dataclass(frozen=True)
-class RubricOptions:
-    """Options of the judge `llm_rubric`: a model that scores by a rubric."""
+class ModelJudgeOptions:
+    """Options that every judge has that asks a model."""
 
     backend: JudgeBackend = key("The model that judges.")
+
+
+@dataclass(frozen=True)
+class RubricOptions(ModelJudgeOptions):
+    """Options of the judge `llm_rubric`: a model that scores by a rubric."""
+
     rubric: str = key("What makes an answer good, in words.", minimum=1, max_length=20_000)
     pass_score: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
 
 
 @dataclass(frozen=True)
-class PairwiseOptions:
+class PairwiseOptions(ModelJudgeOptions):
     """Options of the judge `pairwise`: a model that prefers one of two answers."""
 
-    backend: JudgeBackend = key("The model that judges.")
     criteria: str = key("What makes an answer better, in words.", minimum=1, max_length=20_000)
     baseline: str | None = key(
         "The run (`runs/{run}`) whose predictions are the other answers; left out, those of the "
@@ -210,47 +243,63 @@ class JudgeSpec:
         knows.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
-            return [Violation(f"{path}.name", unknown_name(self.name, tuple(catalog.JUDGES)))]
+            return [Violation(f"{path}.name", unknown_name(self.name, tuple(JUDGES)))]
         found = [
             Violation(f"{path}.{name}", f"belongs to the judge {name}, not to {self.name}")
             for name in sorted(self._option_blocks() - {self.name})
         ]
         if self.name in NEEDS_OPTIONS and getattr(self, self.name) is None:
             found.append(Violation(f"{path}.{self.name}", f"is required by the judge {self.name}"))
-        if self.parameters and self.name in catalog.JUDGES:
+        if self.parameters and self.name in JUDGES:
             belongs = f"belongs to judges that are not built in; {self.name} is"
             found.append(Violation(f"{path}.parameters", belongs))
-        if self.markers and self.name in set(catalog.JUDGES) - READS_MARKERS:
+        if self.markers and self.name in set(JUDGES) - READS_MARKERS:
             belongs = f"belongs to {', '.join(sorted(READS_MARKERS))}, not to {self.name}"
             found.append(Violation(f"{path}.markers", belongs))
         return found + blank_violations(path, markers=self.markers)
 
+    def options(self) -> object | None:
+        """Return the judge's own options; None if it has none, or is not built in."""
+        return getattr(self, self.name) if self.name in OPTIONS else None
+
     def backend(self) -> JudgeBackend | None:
-        """Return the model that the judge asks, or ``None`` for a judge that asks none."""
-        backend: JudgeBackend | None = getattr(self._options(), "backend", None)
-        return backend
+        """Return the model that judges, for a judge that asks one."""
+        options = self.options()
+        return options.backend if isinstance(options, ModelJudgeOptions) else None
+
+    def baseline(self) -> str | None:
+        """Return the run whose predictions the judge compares with, if its options name one."""
+        options = self.options()
+        return options.baseline if isinstance(options, PairwiseOptions) else None
+
+    def compares_with_base(self) -> bool:
+        """Return whether the judge compares with predictions of the run's own base model."""
+        return isinstance(self.options(), PairwiseOptions) and self.baseline() is None
 
     def endpoint(self) -> JudgeEndpoint | None:
-        """The server that is asked; ``None`` where none is."""
+        """Return the server that judges, for a judge that asks one."""
         backend = self.backend()
         return None if backend is None else backend.endpoint
 
-    def baseline(self) -> str | None:
-        """Return the run whose predictions the judge compares with, or ``None``."""
-        baseline: str | None = getattr(self._options(), "baseline", None)
-        return baseline
-
-    def _options(self) -> object | None:
-        return next((getattr(self, name) for name in self._option_blocks()), None)
-
     def _option_blocks(self) -> set[str]:
-        plain = {"name", "max_error_rate", "markers", "parameters"}
-        names = {field.name for field in fields(self)} - plain
-        return {name for name in names if getattr(self, name) is not None}
+        return {name for name in OPTIONS if getattr(self, name) is not None}
 
 
-NEEDS_OPTIONS = frozenset({"json_schema", "llm_rubric", "pairwise"})
-"""Judges that cannot do without their options."""
+def _option_types() -> dict[str, type[Any]]:
+    """Return the types of the fields of :class:`JudgeSpec` that are named like their judge."""
+    hints = typing.get_type_hints(JudgeSpec)
+    return {name: typing.get_args(hints[name])[0] for name in BUILT_IN if name in hints}
 
-READS_MARKERS = frozenset({"answer_correctness", "math_equivalence", "token_f1", "rouge_l"})
+
+OPTIONS: dict[str, type[Any]] = _option_types()
+"""Types of the built-in judges' options by judge, for judges that have some."""
+
+NEEDS_OPTIONS = frozenset(
+    name
+    for name, options in OPTIONS.items()
+    if any(field.default is field.default_factory is MISSING for field in fields(options))
+)
+"""Judges whose options have a required key."""
+
+READS_MARKERS = frozenset(name for name, judge in BUILT_IN.items() if judge.reads_markers)
 """Built-in judges that look for a marked answer."""

@@ -238,9 +238,9 @@ class RunSpec:
         # With predictions of another run the infer block is known to the control plane only.
         paired = self.infer is None or self.infer.include_base
         for i, judge in enumerate(self.judges):
-            if judge.pairwise is not None and judge.pairwise.baseline is None and not paired:
+            if judge.compares_with_base() and not paired:
                 nothing = "has nothing to compare with: set baseline, or infer.include_base"
-                found.append(Violation(f"judges[{i}].pairwise", nothing))
+                found.append(Violation(f"judges[{i}].{judge.name}", nothing))
         return found
 
     def _gate_violations(self) -> list[Violation]:

@@ -50,7 +50,7 @@ _PRECISION = 30
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
-    """Do the work of :func:`training.judges.answers.math_process.same`, in its process."""
+    """Serve a request of :mod:`training.judges.math_equivalence`, in its process."""
     # It warns that nothing limits its time; this process is killed.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     equal, parsed = compare(request["right"], request["answer"])

@@ -17,8 +17,8 @@ import tenacity
 from tailrace.formats.endpoint_access import KEYS_VARIABLE, EndpointAccess, EndpointUrl
 from tailrace.formats.spec.judge_spec import JudgeEndpoint
 from training.errors import ConfigError
-from training.judges.backends.asking import Reply
 from training.judges.backends.network import JudgeNetwork, PlaceRefusedError
+from training.judges.backends.replies import Reply
 from training.judges.base import JudgeError
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Endpoint:
         )
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """See :class:`training.judges.backends.asking.Asker`."""
+        """See :class:`training.judges.backends.judging_model.JudgingModel`."""
         waiting: deque[Future[Reply | JudgeError]] = deque()
         left = iter(prompts)
         pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")

@@ -10,7 +10,7 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.spec.run_spec import InferSpec
 from training.generate.predict import Evaluated, predict
-from training.judges.backends.asking import Reply
+from training.judges.backends.replies import Reply
 from training.judges.base import JudgeError
 from training.observer import Observer
 
@@ -27,7 +27,7 @@ class LocalModel:
         self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """See :class:`training.judges.backends.asking.Asker`."""
+        """See :class:`training.judges.backends.judging_model.JudgingModel`."""
         for begin in range(0, len(prompts), _AT_A_TIME):
             items = [
                 EvalItem(id=str(i), prompt=prompt, expected_answer="")

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
-from training.judges import Judge
-from training.judges.answers import math_process
+from training.judges import Judge, math_equivalence
 from training.judges.answers.votes import AMBIGUOUS
 
 
@@ -100,11 +99,11 @@ def test_not_equal(judge: Judge, expected: str, text: str) -> None:
 def test_what_takes_too_long_is_an_error_and_the_next_answer_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(math_process.PROCESS, "seconds", 3.0)
+    monkeypatch.setattr(math_equivalence.PROCESS, "seconds", 3.0)
     judge = judge_of({"name": "math_equivalence"})
     said = refused(judge, r"Answer: 9^{9^{9^{9}}}", expected_answer=r"2\sqrt{3}")
     assert "longer than 3 s" in said or "memory" in said
-    monkeypatch.setattr(math_process.PROCESS, "seconds", 60.0)
+    monkeypatch.setattr(math_equivalence.PROCESS, "seconds", 60.0)
     assert judge_one(judge, r"\boxed{\sqrt{12}}", expected_answer=r"2\sqrt{3}").passed
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailrace.formats import catalog
-from tailrace.formats.spec.judge_spec import NEEDS_OPTIONS, JudgeSpec
+from tailrace.formats.spec.judge_spec import JUDGES, NEEDS_OPTIONS, JudgeSpec
 from training.errors import ConfigError
 from training.judges import JudgeSetup, judge_names, make_judge
 
@@ -37,10 +36,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_built_in_judges_have_the_names_and_versions_of_the_catalog() -> None:
-    assert list(catalog.JUDGES) == judge_names()[: len(catalog.JUDGES)]
-    for name in set(catalog.JUDGES) - NEEDS_OPTIONS:
+    assert list(JUDGES) == judge_names()[: len(JUDGES)]
+    for name in set(JUDGES) - NEEDS_OPTIONS:
         judge = make_judge(JudgeSetup(JudgeSpec(name)))
-        assert (judge.name, judge.version) == (name, catalog.JUDGES[name])
+        assert (judge.name, judge.version) == (name, JUDGES[name])
     for name in NEEDS_OPTIONS:
         with pytest.raises(ConfigError, match=f"the judge {name} needs"):
             make_judge(JudgeSetup(JudgeSpec(name)))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.training.judges.asked import judge_of, judge_one, refused
 from training.errors import ConfigError
-from training.judges import json_form
+from training.judges import json_schema
 from training.judges.answers import bounded_regex
 from training.judges.answers.json_text import find_json
 
@@ -127,9 +127,9 @@ def test_a_hostile_schema_is_an_error(
     schema: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = judge_of({"name": "json_schema", "json_schema": {"schema": schema}})
-    monkeypatch.setattr(json_form.PROCESS, "seconds", 0.3)
+    monkeypatch.setattr(json_schema.PROCESS, "seconds", 0.3)
     assert "validating takes longer than 0.3 s" in refused(judge, text)
-    monkeypatch.setattr(json_form.PROCESS, "seconds", 5.0)
+    monkeypatch.setattr(json_schema.PROCESS, "seconds", 5.0)
     simple = judge_of({"name": "json_schema", "json_schema": {"schema": {"type": "integer"}}})
     assert judge_one(simple, "1").passed
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.catalog import JUDGES
+from tailrace.formats.spec.judge_spec import JUDGES
 from tests.unit.training.judges.asked import judge_of, question
 from training.judges import JudgeError, Judgement
-from training.judges.backends.asking import Reply
+from training.judges.backends.replies import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
     "answer_correctness": ("4", "65bc5a052c1901f3"),
@@ -117,7 +117,7 @@ def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a judge says about the corpus, and asks its model."""
     model = Scripted(REPLIES.get(name, []))
     if name in REPLIES:
-        monkeypatch.setattr(f"training.judges.{name}.open_backend", lambda *_: model)
+        monkeypatch.setattr(f"training.judges.{name}.open_judging_model", lambda *_: model)
     judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
     questions = [question(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
     said = [_said(each) for each in judge.judge_all(questions)]

@@ -17,8 +17,9 @@ from services.usecases.runs.retry import retry_run
 from services.usecases.runs.view import RunView
 from services.usecases.stages.acquire import Continue, Order, Stop
 from services.usecases.stages.complete import complete_stage
-from tailrace.formats.catalog import JUDGES, stage_versions_text
+from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION
+from tailrace.formats.spec.judge_spec import JUDGES
 from tests.unit.services.driver import CALLER, MOMENT, RESULTS, Driver, line
 
 STAGES = ["train", "infer", "judge"]

@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 
 from tailrace.formats.schema import SpecError, parse, to_mapping
-from tailrace.formats.spec.judge_spec import JudgeSpec
+from tailrace.formats.spec.judge_spec import (
+    BUILT_IN,
+    NEEDS_OPTIONS,
+    OPTIONS,
+    JudgeSpec,
+)
 
 ENDPOINT = {"url": "https://host:8443/v1", "model": "m"}
 MODEL = {"model": "models/judge"}
@@ -107,3 +112,9 @@ def test_an_endpoint_with_all_its_keys() -> None:
     assert backend is not None
     assert backend.endpoint is not None
     assert backend.endpoint.timeout == 60
+
+
+def test_tables_of_judges_are_derived_from_the_types_of_their_options() -> None:
+    named = {name for name in BUILT_IN if name in JudgeSpec.__annotations__}
+    assert set(OPTIONS) == named
+    assert sorted(NEEDS_OPTIONS) == ["json_schema", "llm_rubric", "pairwise"]

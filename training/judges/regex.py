@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec.judge_spec import RegexOptions
+from tailrace.formats.spec.judge_spec import JUDGES, RegexOptions
 from training.errors import ConfigError
 from training.judges.answers.bounded_regex import check_pattern, search
 from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge

@@ -1,38 +1,30 @@
-"""Asking a model that judges, wherever it runs."""
+"""Models that judge, on a server or on this worker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from tailrace.formats.spec.judge_spec import JudgeBackend
 from training.errors import ConfigError
+from training.judges.backends.replies import Reply
 from training.judges.base import JudgeError, JudgeSetup
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the model said."""
-
-    text: str
-    cost_tokens: int
-    """Tokens that it read and wrote; 0 where nobody counts them."""
-
-
-class Asker(Protocol):
-    """A model that judges."""
+class JudgingModel(Protocol):
+    """A model that answers a judge's prompts."""
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """One reply for each prompt, in their order, as they come; greedy."""
+        """Yield one greedy reply per prompt, in order, as each becomes ready."""
         ...
 
 
-def open_backend(setup: JudgeSetup, backend: JudgeBackend) -> Asker:
-    """The model that a spec names.
+def open_judging_model(setup: JudgeSetup, backend: JudgeBackend) -> JudgingModel:
+    """Open the model that a spec names.
 
-    Raises :class:`training.errors.ConfigError` for a missing key or folder and for a server out of
-    reach, and what loading a model raises.
+    Raises:
+        ConfigError: A key or folder is missing, or the server may not be reached.
+        TrainingError: The model cannot be loaded.
     """
     if backend.endpoint is not None:
         from training.judges.backends.endpoint import Endpoint

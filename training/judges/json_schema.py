@@ -13,8 +13,8 @@ from jsonschema.validators import Draft202012Validator, extend, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from tailrace.formats.catalog import JUDGES
 from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec.judge_spec import JUDGES
 from training.errors import ConfigError
 from training.judges.answers.bounded_regex import compile_pattern
 from training.judges.answers.json_text import find_json
@@ -29,7 +29,7 @@ MEMORY_BYTES = 1 << 30
 """Most memory that a validation may need."""
 
 PROCESS = BoundedProcess(
-    "training.judges.json_form:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+    "training.judges.json_schema:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
 """Validates."""
 
