@@ -1,18 +1,21 @@
-"""How sure a score is: intervals, paired tests, pass@k, agreement. Standard library only."""
+"""Uncertainty of scores: intervals, paired tests, pass@k, agreement. Standard library only."""
 
 from __future__ import annotations
 
-from tailrace.formats.statistics.agreement import agreement, cohen_kappa
-from tailrace.formats.statistics.bootstrap import bootstrap_interval
+from tailrace.formats.statistics.agreement import agreement, cohen_kappa, majority, pass_at_k
+from tailrace.formats.statistics.intervals import (
+    Z_95,
+    bootstrap_interval,
+    wilson_interval,
+    wilson_with_errors,
+)
 from tailrace.formats.statistics.paired import (
     PairedComparison,
     compare_paired,
+    minimum_detectable_difference,
     paired_bootstrap,
     paired_mcnemar,
 )
-from tailrace.formats.statistics.power import minimum_detectable_difference
-from tailrace.formats.statistics.samples import majority, pass_at_k
-from tailrace.formats.statistics.wilson import Z_95, wilson_interval, wilson_with_errors
 
 __all__ = [
     "Z_95",

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same items?"""
+"""Comparison of two models on the same items: paired tests and their power."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from tailrace.formats.statistics.bootstrap import (
+from tailrace.formats.statistics.intervals import (
     LARGE,
     RESAMPLES,
+    Z_95,
     bootstrap_interval,
     standard_error,
 )
-from tailrace.formats.statistics.wilson import Z_95
 
 MCNEMAR = "mcnemar"
-"""Name of the test of pass and fail."""
+"""Name of the test for pass and fail."""
+
 PAIRED_BOOTSTRAP = "paired_bootstrap"
-"""Name of the test of graded scores."""
+"""Name of the test for graded scores."""
 
 _ENUMERATED = 11
+_Z_POWER = NormalDist().inv_cdf(0.8)
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A candidate against a baseline, item by item."""
+    """Result of comparing a candidate with a baseline, item by item."""
 
     wins: int
     """Items on which the candidate scores higher."""
@@ -42,7 +44,7 @@ class PairedComparison:
     high: float
     """Upper end of the difference's 95% interval."""
     p_value: float
-    """Two-sided: how likely a difference as large is if neither is better."""
+    """Two-sided probability of a difference this large if neither model is better."""
     test: str
     """``mcnemar`` or ``paired_bootstrap``."""
 
@@ -50,18 +52,20 @@ class PairedComparison:
 def compare_paired(pairs: Iterable[tuple[float, float]], seed: int = 0) -> PairedComparison:
     """Compare (baseline, candidate) scores of shared items.
 
-    Where each item is won, lost or tied by a whole point, as with passes and fails, McNemar's test
-    is taken; for others (graded scores, means of several samples) the paired bootstrap. Raises
-    :class:`ValueError` without any pair.
+    McNemar's test is used if every item is won, lost or tied by a whole point, as with passes and
+    fails; the paired bootstrap for graded scores and means of several samples.
+
+    Raises:
+        ValueError: There is no pair.
     """
     scores = list(pairs)
     if not scores:
         raise ValueError("there is no shared item to compare")
     n = len(scores)
     differences = [candidate - baseline for baseline, candidate in scores]
-    wins = sum(each > 0 for each in differences)
-    losses = sum(each < 0 for each in differences)
-    if all(each in (-1, 0, 1) for each in differences):
+    wins = sum(difference > 0 for difference in differences)
+    losses = sum(difference < 0 for difference in differences)
+    if all(difference in (-1, 0, 1) for difference in differences):
         test, p_value = MCNEMAR, paired_mcnemar(wins, losses)
         low, high = _proportions_interval(wins, losses, n)
     else:
@@ -72,9 +76,9 @@ def compare_paired(pairs: Iterable[tuple[float, float]], seed: int = 0) -> Paire
 
 
 def paired_mcnemar(wins: int, losses: int) -> float:
-    """Two-sided p-value of the exact test (McNemar 1947, doi:10.1007/BF02295996).
+    """Return the two-sided p-value of the exact test (McNemar 1947, doi:10.1007/BF02295996).
 
-    Ties say nothing about a difference; of the other items each is a fair coin under the null.
+    Ties say nothing about a difference; every other item is a fair coin under the null hypothesis.
     """
     n = wins + losses
     ways = tail = 1
@@ -85,14 +89,14 @@ def paired_mcnemar(wins: int, losses: int) -> float:
 
 
 def paired_bootstrap(differences: Sequence[float], seed: int = 0) -> float:
-    """Two-sided p-value of a mean difference of 0, by the bootstrap with random signs.
+    """Return the two-sided p-value of a mean difference of 0, by a bootstrap with random signs.
 
-    That is the wild bootstrap of Liu 1988 (doi:10.1214/aos/1176351062): under the null each
-    difference could as well have the other sign, which is exact for the smallest sets too, where
-    resampled items would claim too much. All signs are tried up to 11 differences, 2,000 seeded
-    draws up to 300, from there on the mean is normal.
+    This is the wild bootstrap of Liu 1988 (doi:10.1214/aos/1176351062): under the null hypothesis
+    each difference could equally have the other sign. It is exact even for the smallest sets, for
+    which resampling items would claim too much. Up to 11 differences all signs are tried, below
+    300 there are 2,000 seeded draws, and from 300 on the mean is taken as normal.
     """
-    moved = [each for each in differences if each]
+    moved = [difference for difference in differences if difference]
     if not moved:
         return 1.0
     observed = abs(math.fsum(moved))
@@ -101,12 +105,28 @@ def paired_bootstrap(differences: Sequence[float], seed: int = 0) -> float:
         error = standard_error(differences, mean)
         return 2 * NormalDist().cdf(-abs(mean) / error) if error else 0.0
     if len(moved) <= _ENUMERATED:
-        signs = itertools.product((-1, 1), repeat=len(moved))
-        sums = [_signed(moved, each) for each in signs]
-        return sum(_reaches(each, observed) for each in sums) / len(sums)
+        sums = [_signed(moved, signs) for signs in itertools.product((-1, 1), repeat=len(moved))]
+        return sum(_reaches(total, observed) for total in sums) / len(sums)
     draw = random.Random(seed).choices  # noqa: S311 - a seeded resample, not a secret
     drawn = (_signed(moved, draw((-1, 1), k=len(moved))) for _ in range(RESAMPLES))
-    return (1 + sum(_reaches(each, observed) for each in drawn)) / (1 + RESAMPLES)
+    return (1 + sum(_reaches(total, observed) for total in drawn)) / (1 + RESAMPLES)
+
+
+def minimum_detectable_difference(n: int, p: float) -> float:
+    """Return the smallest difference of two scores on ``n`` items that 4 of 5 comparisons detect.
+
+    That is at 5% two-sided significance, 80% power and a score near ``p``, with independent errors:
+    (z + z') · sqrt(2 p (1 - p) / n). Models that agree on most items show smaller differences.
+    Two items of each kind pull ``p`` towards the middle (Agresti and Coull 1998,
+    doi:10.2307/2685469), since a perfect score on few items need not be 1.
+
+    Raises:
+        ValueError: ``n`` is not positive, or not 0 <= ``p`` <= 1.
+    """
+    if n < 1 or not 0 <= p <= 1:
+        raise ValueError(f"a score {p} on {n} items says nothing")
+    near = (n * p + 2) / (n + 4)
+    return min(1.0, (Z_95 + _Z_POWER) * math.sqrt(2 * near * (1 - near) / n))
 
 
 def _signed(differences: Sequence[float], signs: Sequence[int]) -> float:
@@ -118,10 +138,10 @@ def _reaches(total: float, observed: float) -> bool:
 
 
 def _proportions_interval(wins: int, losses: int, n: int) -> tuple[float, float]:
-    """Of a difference of paired proportions (Agresti and Min 2005, doi:10.1002/sim.1781).
+    """Return the interval of a difference of paired proportions.
 
-    Wald's interval after half an item is added to each of the four cells; without it a tie on
-    every item would be certain.
+    Agresti and Min 2005 (doi:10.1002/sim.1781): Wald's interval with half an item added to each of
+    the four cells; otherwise ties on all items would look like certainty.
     """
     size = n + 2
     difference = (wins - losses) / size

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from tailrace.formats.statistics import agreement, cohen_kappa
+from tailrace.formats.statistics import agreement, cohen_kappa, majority, pass_at_k
 
 
 def test_the_textbook_example() -> None:
@@ -21,5 +23,25 @@ def test_ends_of_the_scale() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [([], []), (["a"], [])])
 def test_no_pairs(first: list[str], second: list[str]) -> None:
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="do not form pairs"):
         agreement(first, second)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 1), (5, 2, 3), (6, 0, 2), (6, 6, 2), (5, 3, 4)])
+def test_pass_at_k_counts_subsets(n: int, c: int, k: int) -> None:
+    samples = [True] * c + [False] * (n - c)
+    subsets = list(itertools.combinations(samples, k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(3, 4, 1), (3, -1, 1), (3, 1, 0), (3, 1, 4)])
+def test_pass_at_k_of_impossible_counts(n: int, c: int, k: int) -> None:
+    with pytest.raises(ValueError, match="pass@"):
+        pass_at_k(n, c, k)
+
+
+def test_the_first_of_the_most_frequent_wins() -> None:
+    assert majority(["1", "2", "2"]) == "2"
+    assert majority(["3", "1", "1", "3"]) == "3"
+    with pytest.raises(ValueError, match="no answer"):
+        majority([])
