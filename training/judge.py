@@ -28,9 +28,9 @@ from training.config import read_yaml
 from training.errors import ConfigError, DataError
 from training.generate.prediction_files import read_predictions
 from training.judges import judge_names, make_judge
-from training.judging.answers import roles_of
+from training.judging.all_judges import JudgeInputs, judge_setup, run_judges
 from training.judging.calibration import calibrate, read_labelled
-from training.judging.judge_run import JudgeInputs, judge_setup, run_judges
+from training.judging.grouping import model_roles
 from training.observer import Observer
 
 
@@ -68,7 +68,7 @@ def judge(options: argparse.Namespace) -> None:
     inputs = JudgeInputs(
         eval_sets,
         predictions,
-        roles_of(predictions),
+        model_roles(predictions),
         read_predictions(baseline) if baseline else None,
         {spec.name: options.judge_model} if options.judge_model else {},
         access=access,

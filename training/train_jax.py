@@ -118,7 +118,7 @@ def evaluate(
     """Predict and judge with the final model; errors as :func:`train`."""
     from training.evalsets import load_eval_sets
     from training.generate.predict import evaluate_folder
-    from training.judging.judge_run import JudgeInputs, count_leaked, run_judges
+    from training.judging.all_judges import JudgeInputs, count_leaked, run_judges
 
     eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
     observer = LoggingObserver()

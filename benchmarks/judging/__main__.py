@@ -19,7 +19,7 @@ from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.judges import JudgeSetup, make_judge
 from training.judging.calibration import read_labelled
-from training.judging.judge_all import judge_predictions
+from training.judging.one_judge import judge_predictions
 from training.observer import Observer
 
 COUNT = 10_000

@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from services.metrics import Metrics
 from tailrace.formats import catalog, dispatch
 from tailrace.formats.model.families import FAMILIES
+from tailrace.formats.spec.judge_spec import JUDGES
 from tailrace.formats.spec.run_spec import StageKind
 from training.judges import registry as judge_registry
 from workers.app import make_app
@@ -62,7 +63,7 @@ def _entry_points() -> Iterator[str]:
 def _catalog() -> Iterator[str]:
     yield from (f"preset: {name}, {size} tokens" for name, size in catalog.PRESETS.items())
     yield from (f"model type: {name}" for name in sorted(FAMILIES))
-    yield from (f"judge: {name} {version}" for name, version in catalog.JUDGES.items())
+    yield from (f"judge: {name} {version}" for name, version in JUDGES.items())
     yield f"stage versions: {catalog.stage_versions_text()}"
     yield from (f"eval set: {name} {sha256}" for name, sha256 in catalog.EVAL_SETS.items())
     yield from (f"eval set: {name}" for name in catalog.DATASET_EVAL_SETS)

@@ -1,17 +1,17 @@
-"""Judges: what decides whether a prediction is right."""
+"""Judges, which decide whether predictions are right."""
 
 from __future__ import annotations
 
-from training.judges.base import Judge, JudgeError, Judgement, JudgeSetup, Question, TextJudge
+from training.judges.base import Candidate, Judge, JudgeError, JudgeSetup, TextJudge, TextVerdict
 from training.judges.registry import judge_names, make_judge
 
 __all__ = [
+    "Candidate",
     "Judge",
     "JudgeError",
-    "Judgement",
     "JudgeSetup",
-    "Question",
     "TextJudge",
+    "TextVerdict",
     "judge_names",
     "make_judge",
 ]

@@ -1,4 +1,4 @@
-"""The judge of final answers: is what the text marks as its answer the expected one?"""
+"""The judge `answer_correctness`: the marked answer must be the expected one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES
-from training.judges.answers.extraction import find_answers, reading_for, right_answers
+from training.judges.answers.extraction import extraction_rules, find_answers, right_answers
 from training.judges.answers.normalization import normalize, plain
 from training.judges.answers.numbers import last_number
 from training.judges.answers.readings import Answer
 from training.judges.answers.targets import Target
 from training.judges.answers.votes import vote_of
-from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000
@@ -23,9 +23,9 @@ _LONGEST_END = 1000
 class AnswerCorrectnessJudge(TextJudge):
     """Compares the marked answer with the expected and accepted ones.
 
-    A text that marks several differing answers is ambiguous and fails. Without a marker the whole
+    A text that marks several different answers is ambiguous and fails. Without a marker the whole
     text must be the answer. Numbers compare by value, within the item's tolerance and in its unit;
-    dates by their day; lists without order, unless the prompt speaks of one.
+    dates by their day; lists without order, unless the prompt asks for one.
     """
 
     name = "answer_correctness"
@@ -34,32 +34,35 @@ class AnswerCorrectnessJudge(TextJudge):
     def __init__(self, setup: JudgeSetup) -> None:
         self._markers = setup.spec.markers
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         right = right_answers(item)
         targets = [Target(Answer.right(answer), item) for answer in right]
-        found = find_answers(text, reading_for(item, right, self._markers))
-        marked = found[0].marked
-        # What is said twice is read once.
-        said = {
-            each.text: Answer(each.text, marked=marked, paragraph=each.paragraph) for each in found
+        extracted_answers = find_answers(text, extraction_rules(item, right, self._markers))
+        marked = extracted_answers[0].marked
+        # Each distinct text is read once.
+        answers = {
+            extracted.text: Answer(extracted.text, marked=marked, paragraph=extracted.paragraph)
+            for extracted in extracted_answers
         }
-        passed, reason = _decide(list(said.values()), targets, marked=marked)
-        extracted = " | ".join(said) if marked else ""
-        return Judgement(
+        evidence = dict.fromkeys(extracted.evidence for extracted in extracted_answers)
+        passed, reason = _decide(list(answers.values()), targets, marked=marked)
+        return TextVerdict(
             passed=passed,
             score=float(passed),
             reason=reason,
-            extracted=extracted[:_SHOWN],
-            evidence=", ".join(dict.fromkeys(each.evidence for each in found))[:_SHOWN],
-            vote=vote_of(list(said.values()), targets),
+            extracted=" | ".join(answers)[:_SHOWN] if marked else "",
+            evidence=", ".join(evidence)[:_SHOWN],
+            vote=vote_of(list(answers.values()), targets),
             flexible=passed or _flexible(text, targets),
             marked=marked,
         )
 
 
-def _decide(said: Sequence[Answer], targets: Sequence[Target], *, marked: bool) -> tuple[bool, str]:
-    answers = list({answer.text: answer for answer in said}.values())
+def _decide(
+    answers: Sequence[Answer], targets: Sequence[Target], *, marked: bool
+) -> tuple[bool, str]:
+    answers = list({answer.text: answer for answer in answers}.values())
     where = "the marked answer" if marked else "the whole text, which marks no answer,"
     if not any(answer.text for answer in answers):
         return False, f"{where} is empty"
@@ -76,7 +79,7 @@ def _decide(said: Sequence[Answer], targets: Sequence[Target], *, marked: bool) 
 
 
 def _last_phrase(text: str) -> str:
-    """The last line, from its last colon, equals sign or "is" on."""
+    """Return the end of the last line, after its last colon, equals sign or "is"."""
     lines = text.strip().splitlines()
     return normalize(_PHRASE_START.split(lines[-1][-_LONGEST_END:])[-1]) if lines else ""
 
@@ -86,9 +89,9 @@ def _flexible(text: str, targets: Sequence[Target]) -> bool:
     phrase = _last_phrase(text)
     for target in targets:
         if target.answer.quantity is not None:
-            found = last is not None and target.is_near(last)
+            is_right = last is not None and target.is_near(last)
         else:
-            found = bool(phrase) and phrase == target.answer.text
-        if found:
+            is_right = bool(phrase) and phrase == target.answer.text
+        if is_right:
             return True
     return False

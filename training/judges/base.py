@@ -1,4 +1,4 @@
-"""What a judge is."""
+"""Judges, the candidates that they judge and the verdicts that they give."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from tailrace.formats.spec.judge_spec import JudgeSpec
 
 
 @dataclass(frozen=True)
-class Question:
-    """One prediction to judge."""
+class Candidate:
+    """A prediction to judge, with its eval item."""
 
     item: EvalItem
-    """What was asked."""
+    """Eval item that the prediction answers."""
     prediction: Prediction
-    """What the model answered; never one that ended in an error."""
+    """Prediction to judge; never one that ended in an error."""
     other: Prediction | None = None
-    """Another model's answer to the same item, for judges that compare."""
+    """Another model's prediction for the same item, for judges that compare."""
 
     @cached_property
     def answer(self) -> str | None:
-        """The generated text without its thinking; None where the thinking never ends."""
+        """Generated text without its thinking; None if the thinking never ends."""
         right = [self.item.expected_answer, *self.item.accepted_answers]
         return without_thinking(self.prediction.text, right)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What a judge says about one text."""
+class TextVerdict:
+    """A judge's verdict on one text, which a ``Verdict`` record then adds the keys to."""
 
     passed: bool
-    """Whether the answer is right."""
+    """True for a right answer."""
     score: float
-    """From 0 to 1."""
+    """Score from 0 to 1."""
     reason: str
-    """Why, in one sentence."""
+    """Reason in one sentence."""
     extracted: str = ""
-    """The answer found in the text; empty for none."""
+    """Answer extracted from the text; empty for none."""
     evidence: str = ""
-    """Where it was found."""
+    """Place where the answer was found, for people."""
     vote: str | None = None
-    """The answer in comparable form, for majority votes; None where the judge knows none."""
+    """Answer in a comparable form, for majority votes; None if the judge derives none."""
     flexible: bool | None = None
-    """Whether it would be right if the last number or phrase counted as the answer."""
+    """True if the last number or phrase of the text is a right answer."""
     marked: bool | None = None
-    """Whether the text marks its answer."""
+    """True if the text marks its answer."""
     cost_tokens: int = 0
     """Tokens that a judging model read and wrote."""
 
 
-UNFINISHED = Judgement(
+UNFINISHED_THINKING = TextVerdict(
     passed=False,
     score=0.0,
     reason="the text never ends its thinking, so that it gives no answer",
@@ -67,82 +67,87 @@ UNFINISHED = Judgement(
     flexible=False,
     marked=False,
 )
-"""The judgement of a text whose thinking never ends."""
+"""Verdict on a text whose thinking never ends."""
 
 
 class JudgeError(Exception):
-    """A text could not be judged. That says nothing about the text: the verdict is an error."""
+    """A failure to judge. It says nothing about the text: the outcome is an error, not a fail."""
 
     def __init__(self, reason: str, cost_tokens: int = 0) -> None:
         super().__init__(reason)
         self.cost_tokens = cost_tokens
-        """Tokens that a judging model had read and written by then."""
+        """Tokens that a judging model had read and written before the failure."""
 
 
 @dataclass(frozen=True)
 class JudgeSetup:
-    """What a judge is made from."""
+    """Arguments of a judge's constructor."""
 
     spec: JudgeSpec
-    """Its entry in the run spec. Judges from outside find their options in ``parameters``."""
+    """Entry in the run spec. Judges of other packages find their options in ``parameters``."""
     model: Path | None = None
-    """Folder of the model that judges, where the spec names one."""
+    """Folder of the judging model, if the spec names one."""
     access: EndpointAccess = field(default_factory=EndpointAccess)
-    """Servers that may be asked, and the keys for them."""
+    """Servers that judges may reach, and the keys for them."""
     clock: date | None = None
-    """The day that its chat template reads (default: today, UTC)."""
+    """Day that the judging model's chat template reads (default: today, UTC)."""
 
 
 class Judge(Protocol):
-    """Decides whether texts answer their items.
+    """A judge of predictions.
 
-    Other packages ship judges by an entry point in the group ``tailrace.judges``: its name is the
-    judge's, its object a callable that takes a :class:`JudgeSetup` and returns the judge.
+    Another package provides one by an entry point in the group ``tailrace.judges``: the entry
+    point's name is the judge's, its object a callable that takes a :class:`JudgeSetup` and returns
+    the judge.
     """
 
     @property
     def name(self) -> str:
-        """What run specs call it."""
+        """Name in run specs."""
         ...
 
     @property
     def version(self) -> str:
-        """Changes whenever the same text could get another judgement."""
+        """Version, which must change whenever the same text could get another verdict."""
         ...
 
     @property
     def compares(self) -> bool:
-        """Whether it needs another model's answers (:attr:`Question.other`)."""
+        """True if the judge needs another model's predictions (:attr:`Candidate.other`)."""
         ...
 
-    def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        """One judgement for each question, in their order, as they come.
+    def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
+        """Yield one verdict per candidate, in order, as each becomes ready.
 
-        Whoever reads them may close the iterator early.
+        The caller may close the iterator early.
         """
         ...
 
 
 class TextJudge(ABC):
-    """A judge that looks at one text after the other."""
+    """A judge that looks at one text at a time."""
 
     name: str
     version: str
     compares = False
     reads_thinking = False
-    """Whether it judges the whole text; otherwise the answer behind the thinking."""
+    """True to judge the whole text, False to judge the answer after the thinking."""
 
     @abstractmethod
-    def judge(self, item: EvalItem, text: str) -> Judgement:
-        """Judge one answer. Raises :class:`JudgeError` where it cannot."""
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
+        """Return the verdict on one answer.
 
-    def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        """See :class:`Judge`. Whatever a judge raises makes this one verdict an error."""
-        for question in questions:
+        Raises:
+            JudgeError: The text cannot be judged.
+        """
+
+    def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
+        """See :meth:`Judge.judge_all`. Any exception becomes the error of its own candidate."""
+        for candidate in candidates:
             try:
-                text = question.prediction.text if self.reads_thinking else question.answer
-                yield UNFINISHED if text is None else self.judge(question.item, text)
+                text = candidate.prediction.text if self.reads_thinking else candidate.answer
+                yield UNFINISHED_THINKING if text is None else self.judge(candidate.item, text)
             except JudgeError as error:
                 yield error
-            except Exception as error:  # noqa: BLE001 - told in the verdict, which is an error
+            except Exception as error:  # noqa: BLE001 - reported as the verdict's error
                 yield JudgeError(f"the judge failed: {type(error).__name__}: {error}")

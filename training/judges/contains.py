@@ -1,4 +1,4 @@
-"""The judge of texts that must occur."""
+"""The judge `contains`: given texts must occur in the answer."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES, ContainsOptions
 from training.judges.answers.extraction import gold_answer
 from training.judges.answers.normalization import clean
-from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict
 
 
 class ContainsJudge(TextJudge):
-    """Passes texts in which the given texts, or the item's answers, occur.
+    """Passes texts that contain the given texts, or the item's right answers.
 
-    Unicode's compatibility forms and kinds of space do not count.
+    Unicode compatibility forms and kinds of space make no difference.
     """
 
     name = "contains"
@@ -23,20 +23,20 @@ class ContainsJudge(TextJudge):
     def __init__(self, setup: JudgeSetup) -> None:
         self._options = setup.spec.contains or ContainsOptions()
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
-        """See :class:`training.judges.base.TextJudge`. The score is the share that occurs."""
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
+        """See :class:`training.judges.base.TextJudge`. With ``all``, the score is a share."""
         answers = [item.expected_answer, *item.accepted_answers]
-        wanted = self._options.values or list(dict.fromkeys(map(gold_answer, answers)))
+        values = self._options.values or list(dict.fromkeys(map(gold_answer, answers)))
         plain = self._plain(text)
-        found = [value for value in wanted if self._plain(value) in plain]
-        missing = [value for value in wanted if value not in found]
-        passed = not missing if self._options.all else bool(found)
-        return Judgement(
+        present = [value for value in values if self._plain(value) in plain]
+        missing = [value for value in values if value not in present]
+        passed = not missing if self._options.all else bool(present)
+        return TextVerdict(
             passed=passed,
-            score=len(found) / len(wanted) if self._options.all else float(passed),
+            score=len(present) / len(values) if self._options.all else float(passed),
             reason=f"lacks {_quoted(missing)}" if missing and not passed else "contains it",
-            extracted=found[0] if found else "",
-            evidence="anywhere in the text" if found else "",
+            extracted=present[0] if present else "",
+            evidence="anywhere in the text" if present else "",
         )
 
     def _plain(self, text: str) -> str:
@@ -45,5 +45,5 @@ class ContainsJudge(TextJudge):
 
 
 def _quoted(values: list[str]) -> str:
-    shown = ", ".join(repr(value[:80]) for value in values[:3])
-    return shown + (f" and {len(values) - 3} more" if len(values) > 3 else "")
+    quoted = ", ".join(repr(value[:80]) for value in values[:3])
+    return quoted + (f" and {len(values) - 3} more" if len(values) > 3 else "")

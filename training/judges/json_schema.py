@@ -1,4 +1,4 @@
-"""The judge of JSON that must have a given form."""
+"""The judge `json_schema`: the answer must be JSON that is valid under a schema."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from tailrace.formats.spec.judge_spec import JUDGES
 from training.errors import ConfigError
 from training.judges.answers.bounded_regex import compile_pattern
 from training.judges.answers.json_text import find_json
-from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeError, JudgeSetup, TextJudge, TextVerdict
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 5.0
-"""Longest validation of one text: ``oneOf`` and ``$ref`` multiply, ``uniqueItems`` compares each
-item with each."""
+"""Limit for validating one text: ``oneOf`` and ``$ref`` multiply the work, ``uniqueItems`` compares
+every pair of items."""
 
 MEMORY_BYTES = 1 << 30
-"""Most memory that a validation may need."""
+"""Memory limit of a validation, in bytes."""
 
 PROCESS = BoundedProcess(
     "training.judges.json_schema:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
-"""Validates."""
+"""Process that validates texts."""
 
 
 class JsonSchemaJudge(TextJudge):
@@ -56,7 +56,7 @@ class JsonSchemaJudge(TextJudge):
         if "wrong" in reply:
             raise ConfigError(reply["wrong"])
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         try:
             reply = PROCESS.ask({"schema": self._schema, "text": text})
@@ -64,11 +64,11 @@ class JsonSchemaJudge(TextJudge):
             raise JudgeError(f"validating {error}") from error
         if "error" in reply:
             raise JudgeError(reply["error"])
-        return Judgement(**reply)
+        return TextVerdict(**reply)
 
 
 def answer(request: dict[str, str]) -> dict[str, object]:
-    """Do the work of :class:`JsonSchemaJudge`, in its process."""
+    """Serve a request of :class:`JsonSchemaJudge`, in its process."""
     try:
         validator = _validator(request["schema"])
         return asdict(_judge(validator, request["text"])) if "text" in request else {}
@@ -85,7 +85,7 @@ def _validator(text: str) -> Any:
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise ConfigError(f"the schema is none: {error.json_path}: {error.message}") from error
+        raise ConfigError(f"not a JSON Schema: {error.json_path}: {error.message}") from error
     bounded: Any = extend(  # type: ignore[no-untyped-call]
         kind,
         {
@@ -97,22 +97,24 @@ def _validator(text: str) -> Any:
     return bounded(schema, registry=Registry())
 
 
-def _judge(validator: Any, text: str) -> Judgement:
-    found = find_json(text)
-    if found is None:
-        return Judgement(passed=False, score=0.0, reason="the text is not JSON")
+def _judge(validator: Any, text: str) -> TextVerdict:
+    document = find_json(text)
+    if document is None:
+        return TextVerdict(passed=False, score=0.0, reason="the text is not JSON")
     try:
-        wrong = next(validator.iter_errors(found.value), None)
+        violation = next(validator.iter_errors(document.value), None)
     except Unresolvable as error:
         raise JudgeError(f"the schema refers outside of itself: {error}") from error
     except RecursionError as error:
         raise JudgeError("the schema or the JSON is nested too deeply") from error
-    return Judgement(
-        passed=wrong is None,
-        score=float(wrong is None),
-        reason="valid" if wrong is None else f"{wrong.json_path}: {wrong.message[:500]}",
-        extracted=json.dumps(found.value, ensure_ascii=False)[:1000],
-        evidence=found.evidence,
+    return TextVerdict(
+        passed=violation is None,
+        score=float(violation is None),
+        reason=(
+            "valid" if violation is None else f"{violation.json_path}: {violation.message[:500]}"
+        ),
+        extracted=json.dumps(document.value, ensure_ascii=False)[:1000],
+        evidence=document.evidence,
     )
 
 
@@ -140,9 +142,10 @@ def _additional_properties(
 ) -> Iterator[ValidationError]:
     if not isinstance(instance, dict):
         return
-    patterns = [compile_pattern(each) for each in schema.get("patternProperties", {})]
+    patterns = [compile_pattern(pattern) for pattern in schema.get("patternProperties", {})]
     for name, value in instance.items():
-        if name in schema.get("properties", {}) or any(each.search(name) for each in patterns):
+        matches = any(pattern.search(name) for pattern in patterns)
+        if matches or name in schema.get("properties", {}):
             continue
         if part is False:
             yield ValidationError(f"{name[:100]!r} is not among the properties")

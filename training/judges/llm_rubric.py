@@ -1,4 +1,4 @@
-"""The judge that lets a model score answers by a rubric."""
+"""The judge `llm_rubric`: a model scores answers by a rubric."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.formats.spec.judge_spec import JUDGES
 from training.errors import ConfigError
 from training.judges.backends.judging_model import open_judging_model
 from training.judges.backends.replies import Material, Reply, read_verdict
-from training.judges.base import UNFINISHED, JudgeError, Judgement, JudgeSetup, Question
+from training.judges.base import UNFINISHED_THINKING, Candidate, JudgeError, JudgeSetup, TextVerdict
 
 _TOP = 10
 
@@ -23,31 +23,31 @@ to you.
 Grade `answer` to `question` by `rubric` alone. `expected_answer` is a right answer.
 Reply with one JSON object and nothing else: \
 {{"score": a whole number from 0 (fails the rubric) to 10 (meets it fully), "reason": "a sentence"}}
-"""
+"""  # prose-ok: prompt pinned by the judge's version
 
 
-def prompt_for(rubric: str, question: Question) -> str:
-    """What the judging model is asked; whoever teaches one to judge teaches it this."""
+def prompt_for(rubric: str, candidate: Candidate) -> str:
+    """Return the judging model's prompt; train models for judging on the same."""
     return _PROMPT.format(
         material=Material(
             {
                 "rubric": rubric,
-                "question": question.item.prompt,
-                "expected_answer": question.item.expected_answer,
-                "answer": question.answer or "",
+                "question": candidate.item.prompt,
+                "expected_answer": candidate.item.expected_answer,
+                "answer": candidate.answer or "",
             }
         )
     )
 
 
 @dataclass(frozen=True)
-class _Grade:
-    score: int = key("The grade.", minimum=0, maximum=_TOP)
-    reason: str = key("Why.", max_length=10_000)
+class _RubricReply:
+    score: int = key("Score in tenths.", minimum=0, maximum=_TOP)
+    reason: str = key("Reason for the score.", max_length=10_000)
 
 
 class RubricJudge:
-    """Passes answers that a model grades at ``pass_score`` or better; scores are tenths."""
+    """Passes answers that a model scores at ``pass_score`` or above; scores are tenths."""
 
     name = "llm_rubric"
     version = JUDGES[name]
@@ -60,26 +60,29 @@ class RubricJudge:
         self._options = options
         self._model = open_judging_model(setup, options.backend)
 
-    def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        """See :class:`training.judges.base.Judge`. Endless thinking fails without asking."""
-        answered = [question for question in questions if question.answer is not None]
+    def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
+        """See :class:`training.judges.base.Judge`. Unfinished thinking fails without a question."""
+        answered = [candidate for candidate in candidates if candidate.answer is not None]
         rubric = self._options.rubric
-        replies = self._model.ask([prompt_for(rubric, question) for question in answered])
-        for question in questions:
+        replies = self._model.ask([prompt_for(rubric, candidate) for candidate in answered])
+        for candidate in candidates:
             try:
-                yield UNFINISHED if question.answer is None else self._judgement(next(replies))
+                if candidate.answer is None:
+                    yield UNFINISHED_THINKING
+                else:
+                    yield self._verdict(next(replies))
             except JudgeError as error:
                 yield error
 
-    def _judgement(self, reply: Reply | JudgeError) -> Judgement:
+    def _verdict(self, reply: Reply | JudgeError) -> TextVerdict:
         if isinstance(reply, JudgeError):
             raise reply
-        grade = read_verdict(_Grade, reply)
-        score = grade.score / _TOP
-        return Judgement(
+        verdict = read_verdict(_RubricReply, reply)
+        score = verdict.score / _TOP
+        return TextVerdict(
             passed=score >= self._options.pass_score,
             score=score,
-            reason=grade.reason,
+            reason=verdict.reason,
             evidence="the judging model's reply",
             cost_tokens=reply.cost_tokens,
         )

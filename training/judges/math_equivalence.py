@@ -1,4 +1,4 @@
-r"""The judge of mathematical answers that may be written in many ways."""
+"""The judge `math_equivalence`: the answer must equal the expected one by algebra."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES
-from training.judges.answers.extraction import find_answers, reading_for, right_answers
+from training.judges.answers.extraction import extraction_rules, find_answers, right_answers
 from training.judges.answers.normalization import normalize, symbols
 from training.judges.answers.numbers import number
 from training.judges.answers.readings import Answer, tight
 from training.judges.answers.units import unit_name
 from training.judges.answers.votes import AMBIGUOUS
-from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeError, JudgeSetup, TextJudge, TextVerdict
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 PROCESS = BoundedProcess(
@@ -29,9 +29,9 @@ _DEGREES = r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°"
 class MathEquivalenceJudge(TextJudge):
     r"""Passes answers that equal the expected one by algebra: ``\frac{1}{2}`` and 0.5.
 
-    Answers are found as ``answer_correctness`` finds them. A number must be worked out: 3 + 4, 2^3
-    and 14/2 do not pass for 7 or 8, nor does a percentage or an angle for a number, or another
-    unit. Plain numbers are compared exactly, decimals with other expressions to 12 places.
+    Answers are extracted as in ``answer_correctness``. A number must be worked out: 3 + 4, 2^3 and
+    14/2 do not pass for 7 or 8. Percentages, angles and other units do not pass for plain numbers.
+    Plain numbers are compared exactly, decimals and other expressions to 12 places.
     """
 
     name = "math_equivalence"
@@ -40,21 +40,21 @@ class MathEquivalenceJudge(TextJudge):
     def __init__(self, setup: JudgeSetup) -> None:
         self._markers = setup.spec.markers
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         written = right_answers(item)
-        found = find_answers(text, reading_for(item, written, self._markers))
-        answers = list(dict.fromkeys(_plain(each.text, item.unit) for each in found))
-        right = [_plain(each, item.unit) for each in written]
+        extracted = find_answers(text, extraction_rules(item, written, self._markers))
+        answers = list(dict.fromkeys(_plain(answer.text, item.unit) for answer in extracted))
+        right = [_plain(answer, item.unit) for answer in written]
         same, reason = self._compare(answers, right, item.prompt)
-        return Judgement(
+        return TextVerdict(
             passed=same,
             score=float(same),
             reason=reason,
-            extracted=" | ".join(each.text for each in found if each.marked),
-            evidence=found[0].evidence,
+            extracted=" | ".join(answer.text for answer in extracted if answer.marked),
+            evidence=extracted[0].evidence,
             vote=_vote(answers, right[0], same=same),
-            marked=found[0].marked,
+            marked=extracted[0].marked,
         )
 
     def _compare(self, answers: list[str], right: list[str], prompt: str) -> tuple[bool, str]:
@@ -71,7 +71,7 @@ class MathEquivalenceJudge(TextJudge):
         return True, "equal to the expected answer"
 
     def _is_one_of(self, right: list[str], answer: str, prompt: str) -> tuple[bool, str]:
-        """Whether an answer, or what it is where its sentence only goes on, is a right one."""
+        """Return whether an answer, or the head of its sentence, is right, and how it was read."""
         understood = ""
         for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
             if any(
@@ -104,10 +104,10 @@ def _equal(right: list[str], answer: str) -> tuple[bool, str]:
 
 
 def _vote(answers: list[str], expected: str, *, same: bool) -> str:
-    """What passes is the expected answer; other answers are told apart by value, or as text."""
+    """Return the expected answer for a right one; else the answer's value, or its text."""
     if same:
         return _canonical(expected)
-    votes = {_canonical(each) for each in answers}
+    votes = {_canonical(answer) for answer in answers}
     return votes.pop() if len(votes) == 1 else AMBIGUOUS
 
 
@@ -118,7 +118,7 @@ def _canonical(answer: str) -> str:
 
 
 def _plain(answer: str, unit: str | None) -> str:
-    """The answer without the unit that the item names."""
+    """Return the answer without the unit that the item names."""
     if unit is None:
         return answer.strip()
     written = rf"(?:\\(?:text|mathrm)\s*\{{\s*{re.escape(unit)}\s*\}}|{re.escape(unit)})"

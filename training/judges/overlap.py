@@ -1,7 +1,7 @@
-"""The judges that grade how many words an answer shares with the expected one, by ROUGE.
+"""The judges `token_f1` and `rouge_l`: the overlap of an answer's words with the expected one's.
 
-Words are those of every script, and the answer is the marked one, or the whole text where none or
-several are marked.
+Words of every script count. The answer is the marked one, or the whole text if none or several are
+marked.
 """
 
 from __future__ import annotations
@@ -12,43 +12,45 @@ from collections.abc import Callable, Sequence
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES, RougeLOptions, TokenF1Options
-from training.judges.answers.extraction import find_answers, reading_for, right_answers
-from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.answers.extraction import extraction_rules, find_answers, right_answers
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 2000
-"""Words of a text that are compared: the longest common subsequence takes their product."""
+"""Number of words compared: the longest common subsequence takes the product of both lengths."""
 
 
 class OverlapJudge(TextJudge):
-    """Grades by one of ROUGE's F-measures; the best of the accepted answers counts."""
+    """Scores by one of ROUGE's F-measures, against the accepted answer that is closest."""
 
     measure: str
-    """The library's name of it."""
+    """Name of the F-measure in the library ``rouge_score``."""
 
     def __init__(self, threshold: float, markers: Sequence[str]) -> None:
         self._threshold, self._markers = threshold, markers
         self._score = scorer(self.measure)
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         right = right_answers(item)
-        found = find_answers(text, reading_for(item, right, self._markers, whole_lines=False))
-        one = len(found) == 1 and found[0].marked
-        answer = found[0].text if one else text
-        score = max(self._score(each, answer) for each in right)
+        answers = find_answers(
+            text, extraction_rules(item, right, self._markers, whole_lines=False)
+        )
+        is_marked = len(answers) == 1 and answers[0].marked
+        answer = answers[0].text if is_marked else text
+        score = max(self._score(expected, answer) for expected in right)
         passed = score >= self._threshold
-        return Judgement(
+        return TextVerdict(
             passed=passed,
             score=score,
             reason=f"{self.name} is {score:.3f}, {'not ' * passed}below {self._threshold:g}",
             extracted=answer[:1000],
-            evidence=found[0].evidence if one else "the whole text",
+            evidence=answers[0].evidence if is_marked else "the whole text",
         )
 
 
 class TokenF1Judge(OverlapJudge):
-    """F1 of words, each counted as often as it occurs (as SQuAD, arXiv:1606.05250): ROUGE-1."""
+    """F1 of the bag of words, as in SQuAD (arXiv:1606.05250): ROUGE-1."""
 
     name = "token_f1"
     version = JUDGES[name]
@@ -70,8 +72,8 @@ class RougeLJudge(OverlapJudge):
 
 
 def scorer(measure: str) -> Callable[[str, str], float]:
-    """Return what grades a text by an expected one, by the library's name of a measure."""
-    # Imported late: it brings nltk, which takes more than a second.
+    """Return a function of the expected and the given text, for one of the library's measures."""
+    # Imported late: it imports nltk, which takes more than a second.
     from rouge_score.rouge_scorer import RougeScorer
 
     rouge = RougeScorer([measure], tokenizer=_Words())
@@ -83,7 +85,7 @@ def scorer(measure: str) -> Callable[[str, str], float]:
 
 
 class _Words:
-    """Words of every script; the library's own tokenizer keeps a-z and 0-9 only."""
+    """A tokenizer for words of every script; the library's own keeps only a-z and 0-9."""
 
     def tokenize(self, text: str) -> list[str]:
         plain = unicodedata.normalize("NFKC", text).casefold()

@@ -1,4 +1,4 @@
-"""The judge of how a response is built: are there steps, and do they lead to the answer?"""
+"""The judge `reasoning_quality`: the response must have steps that lead to its answer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tailrace.formats.spec.judge_spec import JUDGES
 from training.data.rendering import ParsedResponse, parse_response
 from training.judges.answers.normalization import normalize
 from training.judges.answers.numbers import number
-from training.judges.base import Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict
 
 _NUMBER = r"-?\d{1,15}(?:,\d{3}){0,4}(?:\.\d{1,15})?"
 _SUM = re.compile(
     rf"(?<![\w.])({_NUMBER})\s*([-+*/×÷−])\s*({_NUMBER})\s*=\s*({_NUMBER})(?![\w%]|\s*[-+*/×÷−^])"
 )
-# A sum within a longer one (1 + 2 + 3 = 6) says nothing by itself.
+# A sum within a longer one (1 + 2 + 3 = 6) proves nothing by itself.
 _BEFORE = re.compile(r"[-+*/×÷−(^]\s*\Z")
 _OPERATIONS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
     "+": lambda a, b: a + b,
@@ -39,10 +39,10 @@ class _Check:
 
 
 class ReasoningQualityJudge(TextJudge):
-    """Grades structure, not truth: the share of five checks that hold; all of them pass.
+    """Scores structure, not truth, by the share of five checks that hold; passing needs all five.
 
-    There are steps before the answer; an answer is marked; no step is repeated; every sum in the
-    steps that can be read is right (to the digits it gives); the last steps hold the answer.
+    There are steps before the answer; an answer is marked; no step is repeated; every sum that can
+    be read in the steps is right, to the digits it gives; the last steps contain the answer.
     """
 
     name = "reasoning_quality"
@@ -50,9 +50,9 @@ class ReasoningQualityJudge(TextJudge):
     reads_thinking = True
 
     def __init__(self, setup: JudgeSetup) -> None:
-        del setup  # it has no options
+        del setup  # this judge has no options
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         response = parse_response(text)
         wrong = _wrong_sums(response)
@@ -64,9 +64,9 @@ class ReasoningQualityJudge(TextJudge):
             _Check("does not lead to its answer", _leads(response)),
         ]
         broken = [check.name for check in checks if not check.holds]
-        return Judgement(
+        return TextVerdict(
             passed=not broken,
-            # Checks of steps that do not exist hold, but are worth nothing.
+            # Without steps, the checks of steps hold trivially and count for nothing.
             score=sum(check.holds for check in checks) / len(checks) if response.steps else 0.0,
             reason=f"the response {'; '.join(broken)}" if broken else "the steps hold together",
             extracted=response.answer[:1000],
@@ -81,7 +81,7 @@ def _distinct(steps: Sequence[str]) -> bool:
 
 
 def _leads(response: ParsedResponse) -> bool:
-    """Whether the answer, as a whole word, stands in one of the last two steps."""
+    """Return whether one of the last two steps contains the answer as a whole word."""
     answer = normalize(response.answer)
     if not answer:
         return False
@@ -93,8 +93,8 @@ def _wrong_sums(response: ParsedResponse) -> list[str]:
     text = "\n".join(step.content for step in response.steps)
     wrong = []
     for match, _ in zip(_SUM.finditer(text), range(_MOST_SUMS), strict=False):
-        left, right, said = (number(match[i].replace("−", "-")) for i in (1, 3, 4))
-        if left is None or right is None or said is None:
+        left, right, total = (number(match[i].replace("−", "-")) for i in (1, 3, 4))
+        if left is None or right is None or total is None:
             continue
         if _BEFORE.search(text, max(0, match.start() - 4), match.start()):
             continue
@@ -102,8 +102,8 @@ def _wrong_sums(response: ParsedResponse) -> list[str]:
             wrong.append(match.group())
             continue
         places = len(match[4].partition(".")[2])
-        off = abs(_OPERATIONS[match[2]](left, right) - said)
+        difference = abs(_OPERATIONS[match[2]](left, right) - total)
         # 10 / 3 = 3.33 is right to the digits it gives.
-        if off > (Fraction(1, 2 * 10**places) if places else 0):
+        if difference > (Fraction(1, 2 * 10**places) if places else 0):
             wrong.append(match.group())
     return wrong

@@ -1,4 +1,4 @@
-"""The judge of texts that must match a pattern."""
+"""The judge `regex`: the answer must match a pattern."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES, RegexOptions
 from training.errors import ConfigError
 from training.judges.answers.bounded_regex import check_pattern, search
-from training.judges.base import JudgeError, Judgement, JudgeSetup, TextJudge
+from training.judges.base import JudgeError, JudgeSetup, TextJudge, TextVerdict
 
 
 class RegexJudge(TextJudge):
-    """Passes texts that match the pattern, or the item's expected answer as one."""
+    """Passes texts that match the pattern, by default the item's expected answer."""
 
     name = "regex"
     version = JUDGES[name]
@@ -22,14 +22,14 @@ class RegexJudge(TextJudge):
         if options.pattern is not None:
             check_pattern(options.pattern)
 
-    def judge(self, item: EvalItem, text: str) -> Judgement:
+    def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
         pattern = item.expected_answer if self._pattern is None else self._pattern
         try:
             span = search(pattern, text, full_match=self._full_match)
         except ConfigError as error:
-            raise JudgeError(f"the expected answer is no pattern: {error}") from error
-        return Judgement(
+            raise JudgeError(f"the expected answer is not a pattern: {error}") from error
+        return TextVerdict(
             passed=span is not None,
             score=float(span is not None),
             reason="matches the pattern" if span else "does not match the pattern",

@@ -1,4 +1,4 @@
-"""How well a judge agrees with people."""
+"""Calibration of a judge: its agreement with people."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from tailrace.formats.data.labelled_answer import Label, LabelledAnswer
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.statistics import agreement, cohen_kappa, wilson_interval
 from training.errors import DataError
-from training.judges.base import Judge, JudgeError, Judgement, Question
+from training.judges.base import Candidate, Judge, JudgeError, TextVerdict
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An answer that judge and person see differently."""
+    """An answer that the judge and the person judge differently."""
 
     answer: LabelledAnswer
-    judgement: Judgement
+    verdict: TextVerdict
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A judge beside people."""
+    """Comparison of a judge's verdicts with those of people."""
 
     judge: str
     version: str
     count: int
-    """Answers that the judge could judge."""
+    """Number of answers that the judge could judge."""
     errors: list[str]
-    """Why it could not judge the others."""
+    """Reasons why it could not judge the others."""
     counts: Counter[tuple[str, str]]
-    """How often (person, judge) said what."""
+    """Number of answers by label of the (person, judge)."""
     agreement: float
     kappa: float
     disagreements: list[Disagreement]
 
     @property
     def wrong_passes(self) -> list[Disagreement]:
-        """Answers that the judge passes and the person does not."""
-        return [each for each in self.disagreements if each.judgement.passed]
+        """Answers that the judge passes and the person fails."""
+        return [case for case in self.disagreements if case.verdict.passed]
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """Yield the lines of a report for people."""
         agreed = self.count - len(self.disagreements)
         low, high = wilson_interval(agreed, self.count)
         yield (
@@ -55,63 +55,65 @@ class Calibration:
             f"{len(self.errors)} errors"
         )
         for person in Label:
-            said = ", ".join(f"judge {judge}: {self.counts[person, judge]}" for judge in Label)
-            yield f"  person {person}: {said}"
-        for each in self.disagreements:
+            counts = ", ".join(f"judge {judge}: {self.counts[person, judge]}" for judge in Label)
+            yield f"  person {person}: {counts}"
+        for case in self.disagreements:
             yield (
-                f"  {each.answer.id}: person {each.answer.label}, "
-                f"judge {_label(each.judgement)}: {each.judgement.reason}"
+                f"  {case.answer.id}: person {case.answer.label}, "
+                f"judge {_label(case.verdict)}: {case.verdict.reason}"
             )
         yield from (f"  error: {reason}" for reason in self.errors)
 
 
 def read_labelled(path: Path) -> list[LabelledAnswer]:
-    """The answers of a labels file.
+    """Return the answers of a labels file.
 
-    Raises :class:`training.errors.DataError` naming every wrong line.
+    Raises:
+        DataError: The file is missing or empty, or has wrong lines, all of which are named.
     """
     try:
-        found = read_records(LabelledAnswer, path)
+        answers = read_records(LabelledAnswer, path)
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except FormatError as error:
         raise DataError(f"{path}: {error}") from error
-    if not found:
+    if not answers:
         raise DataError(f"{path} holds no labelled answer")
-    return found
+    return answers
 
 
 def calibrate(judge: Judge, answers: Sequence[LabelledAnswer]) -> Calibration:
-    """Let the judge judge what people have judged.
+    """Compare the judge's verdicts with the labels of answers that people have judged.
 
-    Raises :class:`training.errors.DataError` where it can judge none of it.
+    Raises:
+        DataError: The judge can judge none of the answers.
     """
-    said = judge.judge_all([Question(each.item, _prediction(each)) for each in answers])
-    judged: list[tuple[LabelledAnswer, Judgement]] = []
+    candidates = [Candidate(answer.item, _prediction(answer)) for answer in answers]
+    pairs: list[tuple[LabelledAnswer, TextVerdict]] = []
     errors: list[str] = []
-    for answer, found in zip(answers, said, strict=True):
-        if isinstance(found, JudgeError):
-            errors.append(f"{answer.id}: {found}")
+    for answer, outcome in zip(answers, judge.judge_all(candidates), strict=True):
+        if isinstance(outcome, JudgeError):
+            errors.append(f"{answer.id}: {outcome}")
         else:
-            judged.append((answer, found))
-    if not judged:
+            pairs.append((answer, outcome))
+    if not pairs:
         raise DataError(f"the judge {judge.name} could judge no answer; the first: {errors[0]}")
-    people = [answer.label for answer, _ in judged]
-    verdicts = [_label(judgement) for _, judgement in judged]
+    people = [answer.label for answer, _ in pairs]
+    verdicts = [_label(verdict) for _, verdict in pairs]
     return Calibration(
         judge=judge.name,
         version=judge.version,
-        count=len(judged),
+        count=len(pairs),
         errors=errors,
         counts=Counter(zip(people, verdicts, strict=True)),
         agreement=agreement(people, verdicts),
         kappa=cohen_kappa(people, verdicts),
-        disagreements=[Disagreement(a, j) for a, j in judged if a.label != _label(j)],
+        disagreements=[Disagreement(a, v) for a, v in pairs if a.label != _label(v)],
     )
 
 
-def _label(judgement: Judgement) -> Label:
-    return Label.PASS if judgement.passed else Label.FAIL
+def _label(verdict: TextVerdict) -> Label:
+    return Label.PASS if verdict.passed else Label.FAIL
 
 
 def _prediction(answer: LabelledAnswer) -> Prediction:

@@ -1,4 +1,4 @@
-"""From verdicts to scores: how good, how sure, and compared with whom."""
+"""Scores of verdicts, with their uncertainty, and comparisons of scores."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from tailrace.formats.statistics import (
     wilson_interval,
     wilson_with_errors,
 )
-from training.judges.base import Judgement
+from training.judges.base import TextVerdict
 
 
 @dataclass(frozen=True)
-class Ruling:
-    """A verdict with what it is about."""
+class ItemVerdict:
+    """A verdict with its eval item and the details that scores need."""
 
     item: EvalItem
     verdict: Verdict
-    judgement: Judgement | None
-    """None where the verdict is an error."""
+    details: TextVerdict | None
+    """The judge's own verdict; None for an error."""
 
 
-def score_rulings(rulings: Sequence[Ruling], leaked: int = 0) -> JudgeScore:
-    """The score of one judge, eval set and model role, which has at least one ruling.
+def score_verdicts(verdicts: Sequence[ItemVerdict], leaked: int = 0) -> JudgeScore:
+    """Return the score of one judge, eval set and model role.
 
     Args:
-        rulings: All of them, errors included.
-        leaked: How many of the items were trained on.
+        verdicts: All their verdicts, errors included; at least one.
+        leaked: Number of items that the model was trained on.
     """
-    first = rulings[0].verdict
-    given = [each.judgement for each in rulings if each.judgement is not None]
-    proportion = _Proportion.of(rulings)
-    mean_low, mean_high = _mean_interval(rulings)
-    samples = _samples(rulings)
-    several = any(len(each) > 1 for each in samples)
+    first = verdicts[0].verdict
+    details = [verdict.details for verdict in verdicts if verdict.details is not None]
+    scores = [detail.score for detail in details]
+    proportion = _Proportion.of(verdicts)
+    mean_low, mean_high = _mean_interval(verdicts)
+    items = _details_by_item(verdicts)
+    has_samples = any(len(samples) > 1 for samples in items)
     return JudgeScore(
         judge=first.judge,
         version=first.version,
@@ -63,67 +64,67 @@ def score_rulings(rulings: Sequence[Ruling], leaked: int = 0) -> JudgeScore:
         score=proportion.score,
         interval_low=proportion.low,
         interval_high=proportion.high,
-        flexible_score=_share(each.flexible for each in given),
-        marker_rate=_share(each.marked for each in given),
-        mean_score=math.fsum(each.score for each in given) / len(given) if given else None,
+        flexible_score=_share(detail.flexible for detail in details),
+        marker_rate=_share(detail.marked for detail in details),
+        mean_score=math.fsum(scores) / len(scores) if scores else None,
         mean_low=mean_low,
         mean_high=mean_high,
         error_low=proportion.error_low,
         error_high=proportion.error_high,
-        majority_score=_majority_score(samples) if several else None,
-        pass_at_k=_pass_at_k(samples) if several else [],
-        groups=_groups(rulings),
+        majority_score=_majority_score(items) if has_samples else None,
+        pass_at_k=_pass_at_k(items) if has_samples else [],
+        groups=_groups(verdicts),
         minimum_detectable_difference=(
             None
             if proportion.score is None
-            else minimum_detectable_difference(len(samples), proportion.score)
+            else minimum_detectable_difference(len(items), proportion.score)
         ),
         leaked=leaked,
-        cost_tokens=sum(each.verdict.cost_tokens for each in rulings),
+        cost_tokens=sum(verdict.verdict.cost_tokens for verdict in verdicts),
     )
 
 
 def compare_scores(
     judge: str, eval_set: str, kind: ComparisonKind, pairs: Sequence[tuple[float, float]]
 ) -> JudgeComparison:
-    """The comparison of (other, own) scores of the items that both have."""
+    """Return the comparison of (other, own) scores of shared items."""
     if not pairs:
         return JudgeComparison(judge, eval_set, kind, wins=0, losses=0, ties=0)
-    found = compare_paired(pairs)
+    comparison = compare_paired(pairs)
     return JudgeComparison(
         judge=judge,
         eval_set=eval_set,
         kind=kind,
-        wins=found.wins,
-        losses=found.losses,
-        ties=found.ties,
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        test=PairedTest(found.test),
+        wins=comparison.wins,
+        losses=comparison.losses,
+        ties=comparison.ties,
+        difference=comparison.difference,
+        low=comparison.low,
+        high=comparison.high,
+        p_value=comparison.p_value,
+        test=PairedTest(comparison.test),
     )
 
 
-def item_scores(rulings: Iterable[Ruling]) -> dict[str, float]:
-    """Mean score of each item's samples; items with errors only have none."""
+def item_scores(verdicts: Iterable[ItemVerdict]) -> dict[str, float]:
+    """Return the mean score of each item's samples, without items that have only errors."""
     scores: dict[str, list[float]] = {}
-    for each in rulings:
-        if each.judgement is not None:
-            scores.setdefault(each.item.id, []).append(each.judgement.score)
+    for verdict in verdicts:
+        if verdict.details is not None:
+            scores.setdefault(verdict.item.id, []).append(verdict.details.score)
     return {id_: math.fsum(values) / len(values) for id_, values in scores.items()}
 
 
 def shared_scores(
     other: Mapping[str, float], own: Mapping[str, float]
 ) -> list[tuple[float, float]]:
-    """(other, own) of the items that are in both, in the order of ``own``."""
+    """Return the (other, own) scores of shared items, in the order of ``own``."""
     return [(other[id_], score) for id_, score in own.items() if id_ in other]
 
 
 @dataclass(frozen=True)
 class _Proportion:
-    """How many pass, and how sure that is."""
+    """The share of verdicts that pass, with its uncertainty."""
 
     passed: int
     total: int
@@ -135,83 +136,83 @@ class _Proportion:
     error_high: float
 
     @classmethod
-    def of(cls, rulings: Sequence[Ruling]) -> _Proportion:
-        outcomes = [each.verdict.outcome for each in rulings]
+    def of(cls, verdicts: Sequence[ItemVerdict]) -> _Proportion:
+        outcomes = [verdict.verdict.outcome for verdict in verdicts]
         passed, errors = outcomes.count(Outcome.PASS), outcomes.count(Outcome.ERROR)
         total = len(outcomes) - errors
         low, high, score = None, None, None
         if total:
             # Samples of one item are not independent: each item is one trial.
-            part = len(_samples(rulings)) / total
+            part = len(_details_by_item(verdicts)) / total
             score = passed / total
             low, high = wilson_interval(passed * part, total * part)
-        part = len({each.item.id for each in rulings}) / len(rulings)
+        part = len({verdict.item.id for verdict in verdicts}) / len(verdicts)
         error_low, error_high = wilson_with_errors(
             passed * part, (total - passed) * part, errors * part
         )
         return cls(passed, total, errors, score, low, high, error_low, error_high)
 
 
-def _samples(rulings: Iterable[Ruling]) -> list[list[Judgement]]:
-    """The judgements of each item that has any."""
-    by_item: dict[str, list[Judgement]] = {}
-    for each in rulings:
-        if each.judgement is not None:
-            by_item.setdefault(each.item.id, []).append(each.judgement)
+def _details_by_item(verdicts: Iterable[ItemVerdict]) -> list[list[TextVerdict]]:
+    """Return the judge's verdicts on each item's samples, without items that have only errors."""
+    by_item: dict[str, list[TextVerdict]] = {}
+    for verdict in verdicts:
+        if verdict.details is not None:
+            by_item.setdefault(verdict.item.id, []).append(verdict.details)
     return list(by_item.values())
 
 
-def _mean_interval(rulings: Sequence[Ruling]) -> tuple[float, float] | tuple[None, None]:
-    graded = any(0 < each.judgement.score < 1 for each in rulings if each.judgement is not None)
-    return bootstrap_interval(list(item_scores(rulings).values())) if graded else (None, None)
+def _mean_interval(verdicts: Sequence[ItemVerdict]) -> tuple[float, float] | tuple[None, None]:
+    details = [verdict.details for verdict in verdicts if verdict.details is not None]
+    graded = any(0 < detail.score < 1 for detail in details)
+    return bootstrap_interval(list(item_scores(verdicts).values())) if graded else (None, None)
 
 
 def _share(values: Iterable[bool | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    flags = [value for value in values if value is not None]
+    return sum(flags) / len(flags) if flags else None
 
 
-def _majority_score(samples: Sequence[Sequence[Judgement]]) -> float | None:
+def _majority_score(items: Sequence[Sequence[TextVerdict]]) -> float | None:
     right = 0
-    for judgements in samples:
+    for samples in items:
         votes: list[tuple[str, bool]] = []
-        for each in judgements:
-            if each.vote is None:
+        for sample in samples:
+            if sample.vote is None:
                 return None
-            # With the verdict: a judge may pass one of two answers that it calls the same, as where
-            # one of them lacks a unit that the item requires.
-            votes.append((each.vote, each.passed))
+            # Equal votes may differ in their outcome, such as if one lacks a required unit.
+            votes.append((sample.vote, sample.passed))
         _, passed = majority(votes)
         right += passed
-    return right / len(samples) if samples else None
+    return right / len(items) if items else None
 
 
-def _pass_at_k(samples: Sequence[Sequence[Judgement]]) -> list[PassAtK]:
-    """For k = 1, 2, 4 … and the most samples of an item.
+def _pass_at_k(items: Sequence[Sequence[TextVerdict]]) -> list[PassAtK]:
+    """Return pass@k for k = 1, 2, 4 … and the largest number of samples of an item.
 
-    Errors are no samples: an item of which fewer than k could be judged counts for smaller k only.
+    Errors are not samples: an item with fewer than k samples judged counts for smaller k only.
     """
-    most = max(map(len, samples))
+    most = max(map(len, items))
     sizes = sorted({2**i for i in range(most.bit_length())} & set(range(1, most + 1)) | {most})
-    counted = [(len(each), sum(judgement.passed for judgement in each)) for each in samples]
-    found = []
+    counts = [(len(samples), sum(sample.passed for sample in samples)) for samples in items]
+    estimates = []
     for k in sizes:
-        chances = [pass_at_k(n, c, k) for n, c in counted if n >= k]
-        found.append(PassAtK(k, math.fsum(chances) / len(chances)))
-    return found
+        chances = [pass_at_k(n, c, k) for n, c in counts if n >= k]
+        estimates.append(PassAtK(k, math.fsum(chances) / len(chances)))
+    return estimates
 
 
-def _groups(rulings: Sequence[Ruling]) -> list[ScoreGroup]:
-    grouped: dict[tuple[GroupKey, str], list[Ruling]] = {}
-    for each in rulings:
+def _groups(verdicts: Sequence[ItemVerdict]) -> list[ScoreGroup]:
+    grouped: dict[tuple[GroupKey, str], list[ItemVerdict]] = {}
+    for verdict in verdicts:
         for by in GroupKey:
-            value = getattr(each.item, by.value, None)
+            value = getattr(verdict.item, by.value, None)
             if value is not None:
-                grouped.setdefault((by, value), []).append(each)
-    found = []
+                grouped.setdefault((by, value), []).append(verdict)
+    groups = []
     for (by, value), members in sorted(grouped.items()):
         part = _Proportion.of(members)
-        found.append(
+        groups.append(
             ScoreGroup(
                 by=by,
                 value=value,
@@ -223,4 +224,4 @@ def _groups(rulings: Sequence[Ruling]) -> list[ScoreGroup]:
                 high=part.high,
             )
         )
-    return found
+    return groups

@@ -131,7 +131,7 @@ def _fresh(job: StageJob) -> Evaluated:
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
     """The JUDGE stage: verdicts on predictions."""
     from training.generate.prediction_files import read_predictions
-    from training.judging.judge_run import JudgeInputs, count_leaked, run_judges
+    from training.judging.all_judges import JudgeInputs, count_leaked, run_judges
 
     if job.spec.infer is None or job.inputs.predictions is None:
         raise ConfigError("a JUDGE stage needs an infer block and predictions")

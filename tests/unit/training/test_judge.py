@@ -16,7 +16,7 @@ from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.split import split_traces
 from tailrace.formats.data.verdict import Verdict
 from tests.servers.chat import Say, chat_server
-from tests.unit.training.judges.asked import prediction
+from tests.unit.training.judges.candidates import prediction
 from training import eval_generate
 from training.generate.output import write_eval_traces
 from training.generate.prediction_files import read_predictions

@@ -80,4 +80,4 @@ def compile_pattern(pattern: str) -> regex.Pattern[str]:
     try:
         return regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError) as error:
-        raise ConfigError(f"the pattern {pattern[:100]!r} is not one: {error}") from error
+        raise ConfigError(f"the pattern {pattern[:100]!r} is not valid: {error}") from error

@@ -93,7 +93,7 @@ _BREAKS = {"p", "div", "li", "br", "pre", "ul", "ol", *(f"h{i}" for i in range(1
 
 
 @dataclass(frozen=True)
-class Found:
+class ExtractedAnswer:
     """An answer as written."""
 
     text: str
@@ -106,7 +106,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ExtractionRules:
     """The ways in which answers are found that depend on what is asked."""
 
     prompt: str = ""
@@ -125,9 +125,9 @@ class Reading:
     """Whether the last answer counts alone; otherwise all of them do."""
 
 
-def reading_for(
+def extraction_rules(
     item: EvalItem, right: Sequence[str], markers: Sequence[str], *, whole_lines: bool = True
-) -> Reading:
+) -> ExtractionRules:
     """Return how the answers of an item are found.
 
     Args:
@@ -138,7 +138,7 @@ def reading_for(
     """
     one_line = whole_lines and not any("\n" in gold_answer(answer) for answer in right)
     own = [marker for each in item.markers or markers if (marker := clean(each).strip())]
-    return Reading(
+    return ExtractionRules(
         item.prompt, own, right, one_line, choices=bool(item.choices), last=item.last_marker
     )
 
@@ -159,12 +159,12 @@ def gold_answer(expected: str) -> str:
     return found[0].text if plain else expected
 
 
-def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list[Found]:
+def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list[ExtractedAnswer]:
     """Return :func:`find_answers` of a text about which nothing else is known."""
-    return find_answers(text, Reading(prompt, whole_lines=whole_lines))
+    return find_answers(text, ExtractionRules(prompt, whole_lines=whole_lines))
 
 
-def find_answers(text: str, reading: Reading) -> list[Found]:
+def find_answers(text: str, reading: ExtractionRules) -> list[ExtractedAnswer]:
     """Return the marked answers of ``text``, or all of it as one answer where none is marked."""
     text = _collapsed(clean(text))
     if ("<" in text or "[" in text) and not any("<" in answer for answer in reading.right):
@@ -178,19 +178,21 @@ def find_answers(text: str, reading: Reading) -> list[Found]:
     if not found and reading.choices:
         found = list(_found(text, replace(reading, markers=_CHOOSING), None, heard))
     if not found:
-        return [Found(text.strip(), "the whole text", marked=False)]
+        return [ExtractedAnswer(text.strip(), "the whole text", marked=False)]
     return found
 
 
-def marked_answers(text: str, *, whole_lines: bool = True) -> list[Found]:
+def marked_answers(text: str, *, whole_lines: bool = True) -> list[ExtractedAnswer]:
     r"""Return what each marker in ``text`` marks, in order, as written.
 
     A marker inside of what another one marks (``Answer: \boxed{5}``) counts in its place.
     """
-    return list(_found(_collapsed(clean(text)), Reading(whole_lines=whole_lines), None, 0))
+    return list(_found(_collapsed(clean(text)), ExtractionRules(whole_lines=whole_lines), None, 0))
 
 
-def _found(text: str, reading: Reading, tail: Span | None, heard: int) -> Iterator[Found]:
+def _found(
+    text: str, reading: ExtractionRules, tail: Span | None, heard: int
+) -> Iterator[ExtractedAnswer]:
     known = _known(text, reading, tail, heard)
     ordered, markers = list(known.values()), list(known)
     if not reading.whole_lines:
@@ -206,16 +208,16 @@ def _found(text: str, reading: Reading, tail: Span | None, heard: int) -> Iterat
         kept = _standing(kept, text)
     for span in kept:
         content = text[span.start : span.end].strip()
-        yield Found(content, span.evidence, paragraph=_paragraph(text, span, markers))
+        yield ExtractedAnswer(content, span.evidence, paragraph=_paragraph(text, span, markers))
     if kept and reading.whole_lines:
         last = kept[-1]
         answer = text[last.start : last.end].strip()
         taken_back = correction(answer, text, max(span.end for span in kept))
         if taken_back:
-            yield Found(text[slice(*taken_back)].strip(), "a correction")
+            yield ExtractedAnswer(text[slice(*taken_back)].strip(), "a correction")
 
 
-def _known(text: str, reading: Reading, tail: Span | None, heard: int) -> dict[int, Span]:
+def _known(text: str, reading: ExtractionRules, tail: Span | None, heard: int) -> dict[int, Span]:
     """The spans that count, by the place of their marker."""
     limit = tail.marker if tail else len(text) + 1
     known = [
@@ -241,7 +243,7 @@ def _known(text: str, reading: Reading, tail: Span | None, heard: int) -> dict[i
 
 
 def _own_part(
-    span: Span, ordered: Sequence[Span], markers: list[int], text: str, reading: Reading
+    span: Span, ordered: Sequence[Span], markers: list[int], text: str, reading: ExtractionRules
 ) -> Span | None:
     """What a marker marks where no other one stands within it, and else what it says before that.
 

@@ -12,13 +12,13 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.evalsets import load_eval_set
 from training.judges.answer_correctness import AnswerCorrectnessJudge
-from training.judges.base import Judgement, JudgeSetup
+from training.judges.base import JudgeSetup, TextVerdict
 
 JUDGE = AnswerCorrectnessJudge(JudgeSetup(JudgeSpec("answer_correctness")))
 WAYS = ("Answer: {}", "so\n**Answer:** {}.", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "{}")
 
 
-def judge(expected: str, text: str, **item: Any) -> Judgement:
+def judge(expected: str, text: str, **item: Any) -> TextVerdict:
     return JUDGE.judge(EvalItem(id="i", prompt="p", expected_answer=expected, **item), text)
 
 
@@ -30,10 +30,10 @@ def judge(expected: str, text: str, **item: Any) -> Judgement:
 def test_every_answer_of_a_shipped_set_passes_however_marked(item: EvalItem) -> None:
     for answer in [item.expected_answer, *item.accepted_answers]:
         for way in WAYS:
-            judgement = JUDGE.judge(item, way.format(answer))
-            assert judgement.passed, (answer, way, judgement)
-            assert judgement.flexible
-            assert judgement.score == 1
+            verdict = JUDGE.judge(item, way.format(answer))
+            assert verdict.passed, (answer, way, verdict)
+            assert verdict.flexible
+            assert verdict.score == 1
     assert not JUDGE.judge(item, "Answer: 12345").passed
 
 
@@ -68,10 +68,10 @@ def test_passes(expected: str, text: str) -> None:
     ],
 )
 def test_fails(expected: str, text: str, reason: str) -> None:
-    judgement = judge(expected, text)
-    assert not judgement.passed
-    assert judgement.score == 0
-    assert reason in judgement.reason
+    verdict = judge(expected, text)
+    assert not verdict.passed
+    assert verdict.score == 0
+    assert reason in verdict.reason
 
 
 def test_markers_of_a_judge_and_of_an_item() -> None:
@@ -177,6 +177,6 @@ def test_flexible_stands_beside_the_score() -> None:
 
 @given(st.text(max_size=200), st.text(min_size=1, max_size=20))
 def test_any_text_is_judged(text: str, expected: str) -> None:
-    judgement = judge(expected, text)
-    assert judgement.score in (0, 1)
-    assert judgement.passed <= judgement.flexible
+    verdict = judge(expected, text)
+    assert verdict.score in (0, 1)
+    assert verdict.passed <= verdict.flexible

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.training.judges.asked import judge_of, judge_one, refused
+from tests.unit.training.judges.candidates import judge_of, judge_one, refused
 from training.judges import Judge, math_equivalence
 from training.judges.answers.votes import AMBIGUOUS
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.data.split import eval_items
 from tailrace.formats.data.trace import parse_traces
-from tests.unit.training.judges.asked import judge_of, prediction
+from tests.unit.training.judges.candidates import judge_of, prediction
 from training.data.rendering import render_response
 from training.evalsets import taught_items
-from training.judges import Judgement, Question
+from training.judges import Candidate, TextVerdict
 
 JUDGE = judge_of({"name": "answer_correctness"})
 PIECES = st.sampled_from(
@@ -47,7 +47,7 @@ PIECES = st.sampled_from(
 TEXT = st.one_of(st.lists(PIECES, min_size=1, max_size=6).map("".join), st.text(min_size=1))
 
 
-def judged(prompt: str, steps: list[str], answer: str) -> Judgement | None:
+def judged(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
     """What is said of a trace's own response; None where an import refuses the trace."""
     content = [{"i": i, "type": "t", "content": step} for i, step in enumerate(steps)]
     line = json.dumps({"prompt": prompt, "answer": answer, "steps": content})
@@ -57,9 +57,9 @@ def judged(prompt: str, steps: list[str], answer: str) -> Judgement | None:
         return None
     (item,) = taught_items(eval_items(traces), traces)
     said = prediction(render_response(traces[0]))
-    (judgement,) = JUDGE.judge_all([Question(item, said)])
-    assert isinstance(judgement, Judgement), judgement
-    return judgement
+    (verdict,) = JUDGE.judge_all([Candidate(item, said)])
+    assert isinstance(verdict, TextVerdict), verdict
+    return verdict
 
 
 @settings(deadline=None, max_examples=300)
@@ -71,8 +71,8 @@ def judged(prompt: str, steps: list[str], answer: str) -> Judgement | None:
 @example("What?", ["<think>", "41?", "</think>"], "42")
 @example("Answer: 4", ["Answer: 4"], "4")
 def test_word_for_word_is_right(prompt: str, steps: list[str], answer: str) -> None:
-    judgement = judged(prompt, steps, answer)
-    assert judgement is None or judgement.passed, judgement
+    verdict = judged(prompt, steps, answer)
+    assert verdict is None or verdict.passed, verdict
 
 
 def test_steps_that_never_end_their_thinking_are_refused_with_the_line() -> None:

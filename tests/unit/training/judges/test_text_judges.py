@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.training.judges.asked import judge_of, judge_one, refused
+from tests.unit.training.judges.candidates import judge_of, judge_one, refused
 from training.errors import ConfigError
 from training.judges import json_schema
 from training.judges.answers import bounded_regex
@@ -26,22 +26,22 @@ from training.judges.answers.json_text import find_json
     ],
 )
 def test_contains(options: dict[str, Any], text: str, passed: bool, score: float) -> None:
-    judgement = judge_one(
+    verdict = judge_one(
         judge_of({"name": "contains", "contains": options}), text, expected_answer="five"
     )
-    assert (judgement.passed, judgement.score) == (passed, score)
+    assert (verdict.passed, verdict.score) == (passed, score)
 
 
 def test_regex() -> None:
     judge = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm"}})
-    judgement = judge_one(judge, "about 12 cm wide")
-    assert (judgement.passed, judgement.extracted) == (True, "12 cm")
+    verdict = judge_one(judge, "about 12 cm wide")
+    assert (verdict.passed, verdict.extracted) == (True, "12 cm")
     assert not judge_one(judge, "12 km").passed
     whole = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm", "full_match": True}})
     assert not judge_one(whole, "about 12 cm wide").passed
     assert judge_one(judge_of({"name": "regex"}), "x55", expected_answer="5{2}").passed
-    assert "no pattern" in refused(judge_of({"name": "regex"}), "x", expected_answer="(")
-    with pytest.raises(ConfigError, match="is not one"):
+    assert "not a pattern" in refused(judge_of({"name": "regex"}), "x", expected_answer="(")
+    with pytest.raises(ConfigError, match="is not valid"):
         judge_of({"name": "regex", "regex": {"pattern": "("}})
 
 
@@ -98,15 +98,13 @@ DOUBLING = {
     ],
 )
 def test_json_schema(text: str, reason: str) -> None:
-    judgement = judge_one(
-        judge_of({"name": "json_schema", "json_schema": {"schema": SCHEMA}}), text
-    )
-    assert reason in judgement.reason
-    assert judgement.passed is (reason == "valid")
+    verdict = judge_one(judge_of({"name": "json_schema", "json_schema": {"schema": SCHEMA}}), text)
+    assert reason in verdict.reason
+    assert verdict.passed is (reason == "valid")
 
 
 def test_schemas_that_cannot_be_used() -> None:
-    with pytest.raises(ConfigError, match="the schema is none"):
+    with pytest.raises(ConfigError, match="not a JSON Schema"):
         judge_of({"name": "json_schema", "json_schema": {"schema": {"type": "text"}}})
     # Nothing is fetched: the address would answer nobody.
     far = {"$ref": "http://127.0.0.1:9/schema.json"}
@@ -177,8 +175,8 @@ def test_thinking_is_not_the_answer(name: str) -> None:
     for thinking in ("<think>6</think>", "6</think>", "<thinking>6</thinking>", "◁think▷6◁/think▷"):
         assert judge_one(judge, f"{thinking}5").passed
     for text in ("<think>5", "<think>6</think><think>5", "◁think▷5", "<think>5</think>6"):
-        judgement = judge_one(judge, text)
-        assert (judgement.passed, judgement.score) == (False, 0), text
+        verdict = judge_one(judge, text)
+        assert (verdict.passed, verdict.score) == (False, 0), text
 
 
 def test_reasoning_is_judged_with_the_thinking() -> None:
@@ -199,9 +197,9 @@ def test_reasoning_is_judged_with_the_thinking() -> None:
     ],
 )
 def test_overlap(name: str, text: str, score: float) -> None:
-    judgement = judge_one(judge_of({"name": name}), text, expected_answer="The cat sat")
-    assert judgement.score == pytest.approx(score)
-    assert judgement.passed is (score >= 0.5)
+    verdict = judge_one(judge_of({"name": name}), text, expected_answer="The cat sat")
+    assert verdict.score == pytest.approx(score)
+    assert verdict.passed is (score >= 0.5)
 
 
 def test_overlap_reads_every_script_and_takes_the_best_answer() -> None:
@@ -227,7 +225,7 @@ def test_overlap_reads_every_script_and_takes_the_best_answer() -> None:
     ],
 )
 def test_reasoning_quality(text: str, passed: bool, reason: str) -> None:
-    judgement = judge_one(judge_of({"name": "reasoning_quality"}), text)
-    assert judgement.passed is passed
-    assert reason in judgement.reason
-    assert (judgement.score == 1) is passed
+    verdict = judge_one(judge_of({"name": "reasoning_quality"}), text)
+    assert verdict.passed is passed
+    assert reason in verdict.reason
+    assert (verdict.score == 1) is passed

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tailrace.formats.spec.judge_spec import JUDGES
-from tests.unit.training.judges.asked import judge_of, question
-from training.judges import JudgeError, Judgement
+from tests.unit.training.judges.candidates import candidate, judge_of
+from training.judges import JudgeError, TextVerdict
 from training.judges.backends.replies import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
@@ -105,7 +105,7 @@ class Scripted:
             yield Reply(self.replies[i % len(self.replies)], 1)
 
 
-def _said(found: Judgement | JudgeError) -> list[Any]:
+def _said(found: TextVerdict | JudgeError) -> list[Any]:
     """All but the reason, which is worded for people."""
     if isinstance(found, JudgeError):
         return ["error"]
@@ -119,8 +119,8 @@ def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     if name in REPLIES:
         monkeypatch.setattr(f"training.judges.{name}.open_judging_model", lambda *_: model)
     judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
-    questions = [question(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
-    said = [_said(each) for each in judge.judge_all(questions)]
+    candidates = [candidate(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
+    said = [_said(each) for each in judge.judge_all(candidates)]
     assert len(said) == len(TEXTS)
     text = json.dumps([said, model.asked], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

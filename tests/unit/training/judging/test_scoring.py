@@ -9,25 +9,25 @@ from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.verdict import Outcome, Verdict
 from tailrace.formats.results import ComparisonKind, GroupKey, PairedTest
 from tailrace.formats.statistics import wilson_interval
-from training.judges import Judgement
+from training.judges import TextVerdict
 from training.judging.scoring import (
-    Ruling,
+    ItemVerdict,
     compare_scores,
     item_scores,
-    score_rulings,
+    score_verdicts,
     shared_scores,
 )
 
 
-def ruling(
+def item_verdict(
     id_: str, score: float | None, sample: int = 0, vote: str | None = None, **item: Any
-) -> Ruling:
+) -> ItemVerdict:
     """A ruling with a score of at least 0.5 passing; None is an error."""
-    judgement = None
+    details = None
     outcome = Outcome.ERROR
     if score is not None:
-        judgement = Judgement(passed=score >= 0.5, score=score, reason="r", vote=vote)
-        outcome = Outcome.PASS if judgement.passed else Outcome.FAIL
+        details = TextVerdict(passed=score >= 0.5, score=score, reason="r", vote=vote)
+        outcome = Outcome.PASS if details.passed else Outcome.FAIL
     verdict = Verdict(
         eval_set="s",
         example_id=id_,
@@ -41,11 +41,11 @@ def ruling(
         score=score or 0.0,
         cost_tokens=3,
     )
-    return Ruling(EvalItem(id=id_, prompt="p", expected_answer="e", **item), verdict, judgement)
+    return ItemVerdict(EvalItem(id=id_, prompt="p", expected_answer="e", **item), verdict, details)
 
 
 def test_passes_and_fails_have_wilsons_interval() -> None:
-    score = score_rulings([ruling(str(i), float(i < 8)) for i in range(10)], leaked=4)
+    score = score_verdicts([item_verdict(str(i), float(i < 8)) for i in range(10)], leaked=4)
     assert (score.passed, score.total, score.errors, score.score) == (8, 10, 0, 0.8)
     assert (score.interval_low, score.interval_high) == wilson_interval(8, 10)
     assert (score.error_low, score.error_high) == wilson_interval(8, 10)
@@ -56,18 +56,18 @@ def test_passes_and_fails_have_wilsons_interval() -> None:
 
 
 def test_errors_are_no_trials_and_bound_the_interval() -> None:
-    score = score_rulings([ruling(str(i), 1.0 if i < 6 else None) for i in range(10)])
+    score = score_verdicts([item_verdict(str(i), 1.0 if i < 6 else None) for i in range(10)])
     assert (score.passed, score.total, score.errors, score.score) == (6, 6, 4, 1)
     assert (score.interval_low, score.interval_high) == wilson_interval(6, 6)
     assert score.error_low == wilson_interval(6, 10)[0]
     assert score.error_high == 1
-    nothing = score_rulings([ruling("a", None)])
+    nothing = score_verdicts([item_verdict("a", None)])
     assert (nothing.total, nothing.score, nothing.mean_score) == (0, None, None)
     assert nothing.minimum_detectable_difference is None
 
 
 def test_graded_scores_have_a_bootstrap_interval() -> None:
-    score = score_rulings([ruling(str(i), i / 20) for i in range(20)])
+    score = score_verdicts([item_verdict(str(i), i / 20) for i in range(20)])
     assert score.mean_score == pytest.approx(0.475)
     assert score.mean_low is not None
     assert score.mean_high is not None
@@ -76,40 +76,48 @@ def test_graded_scores_have_a_bootstrap_interval() -> None:
 
 def test_samples_of_an_item_are_one_trial() -> None:
     samples = [
-        *(ruling("a", s, i, vote) for i, (s, vote) in enumerate([(1, "5"), (0, "6"), (1, "5")])),
-        *(ruling("b", s, i, vote) for i, (s, vote) in enumerate([(0, "1"), (0, "1"), (1, "2")])),
+        *(
+            item_verdict("a", s, i, vote)
+            for i, (s, vote) in enumerate([(1, "5"), (0, "6"), (1, "5")])
+        ),
+        *(
+            item_verdict("b", s, i, vote)
+            for i, (s, vote) in enumerate([(0, "1"), (0, "1"), (1, "2")])
+        ),
     ]
-    score = score_rulings(samples)
+    score = score_verdicts(samples)
     assert (score.passed, score.total, score.score) == (3, 6, 0.5)
     assert (score.interval_low, score.interval_high) == wilson_interval(1, 2)
     assert score.majority_score == 0.5
     assert {each.k: each.value for each in score.pass_at_k} == pytest.approx(
         {1: 0.5, 2: (1 + 2 / 3) / 2, 3: 1.0}
     )
-    without = score_rulings([*samples, ruling("c", 1, 0), ruling("c", 1, 1)])
+    without = score_verdicts([*samples, item_verdict("c", 1, 0), item_verdict("c", 1, 1)])
     assert without.majority_score is None
 
 
 def test_an_answer_that_fails_overrides_no_equal_one_that_passes() -> None:
     votes = [(1, "5"), (1, "5"), (0, "5")]
-    score = score_rulings([ruling("a", s, i, vote) for i, (s, vote) in enumerate(votes)])
+    score = score_verdicts([item_verdict("a", s, i, vote) for i, (s, vote) in enumerate(votes)])
     assert score.majority_score == 1
 
 
 def test_an_item_with_errors_lowers_no_other_items_k() -> None:
-    whole = [ruling("a", float(i == 0), i) for i in range(4)]
-    score = score_rulings([*whole, ruling("b", 1, 0), *(ruling("b", None, i) for i in (1, 2, 3))])
+    whole = [item_verdict("a", float(i == 0), i) for i in range(4)]
+    score = score_verdicts(
+        [*whole, item_verdict("b", 1, 0), *(item_verdict("b", None, i) for i in (1, 2, 3))]
+    )
     assert {each.k: each.value for each in score.pass_at_k} == pytest.approx(
         {1: (1 / 4 + 1) / 2, 2: 1 / 2, 4: 1}
     )
 
 
 def test_groups() -> None:
-    score = score_rulings(
+    score = score_verdicts(
         [
-            ruling("1", 1, category="sums", section="core"),
-            ruling("2", 0, category="sums", difficulty="hard"),
-            ruling("3", None, category="facts"),
+            item_verdict("1", 1, category="sums", section="core"),
+            item_verdict("2", 0, category="sums", difficulty="hard"),
+            item_verdict("3", None, category="facts"),
         ]
     )
     assert [(g.by, g.value, g.passed, g.total, g.errors) for g in score.groups] == [
@@ -122,8 +130,10 @@ def test_groups() -> None:
 
 
 def test_comparisons_are_of_shared_items() -> None:
-    own = item_scores([ruling("a", 1), ruling("b", 1), ruling("c", 0), ruling("d", None)])
-    other = item_scores([ruling("a", 0), ruling("b", 1), ruling("d", 1)])
+    own = item_scores(
+        [item_verdict("a", 1), item_verdict("b", 1), item_verdict("c", 0), item_verdict("d", None)]
+    )
+    other = item_scores([item_verdict("a", 0), item_verdict("b", 1), item_verdict("d", 1)])
     pairs = shared_scores(other, own)
     assert pairs == [(0, 1), (1, 1)]
     found = compare_scores("j", "s", ComparisonKind.LIFT, pairs)

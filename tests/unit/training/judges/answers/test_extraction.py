@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
-from training.judges.answers.extraction import Found, answers_in, marked_answers
+from training.judges.answers.extraction import ExtractedAnswer, answers_in, marked_answers
 from training.judges.answers.normalization import clean
 
 
-def written(found: list[Found]) -> list[str]:
+def written(found: list[ExtractedAnswer]) -> list[str]:
     return [each.text for each in found]
 
 
@@ -172,11 +172,11 @@ def test_where_an_answer_was_found() -> None:
         "\\boxed",
         "the answer is",
     ]
-    assert answers_in(" 42 ") == [Found("42", "the whole text", marked=False)]
+    assert answers_in(" 42 ") == [ExtractedAnswer("42", "the whole text", marked=False)]
 
 
 def test_what_is_repeated_of_the_prompt_marks_nothing() -> None:
     prompt = "Is it so?\nAnswer: yes or no"
     assert written(answers_in(f"{prompt}\nAnswer: no", prompt)) == ["no"]
-    assert answers_in(prompt, prompt) == [Found(prompt, "the whole text", marked=False)]
+    assert answers_in(prompt, prompt) == [ExtractedAnswer(prompt, "the whole text", marked=False)]
     assert written(answers_in("What?\nAnswer: 4", "What?\nAnswer:")) == ["4"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.training.judges.asked import judge_of, judge_one
+from tests.unit.training.judges.candidates import judge_of, judge_one
 from training.judges.answers.dates import Day, read_day
 from training.judges.answers.readings import read_list
 

@@ -12,8 +12,8 @@ from tailrace.formats.data.trace import Step, Trace
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
-from tests.unit.training.judges.asked import question
-from training.judges import Judge, JudgeError, Judgement, JudgeSetup, make_judge
+from tests.unit.training.judges.candidates import candidate
+from training.judges import Judge, JudgeError, JudgeSetup, TextVerdict, make_judge
 from training.judges.llm_rubric import prompt_for
 from training.loop.final_model import save_folder
 from training.loop.fit import fit
@@ -40,7 +40,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: An
         verdict = json.dumps({"score": score, "reason": reason})
         lines = ["```json", verdict, "```"]
         steps = [Step(i=i, type="verdict", content=line) for i, line in enumerate(lines)]
-        traces.append(Trace(prompt=prompt_for("r", question(answer)), answer="-", steps=steps))
+        traces.append(Trace(prompt=prompt_for("r", candidate(answer)), answer="-", steps=steps))
     train = TrainSpec(max_steps=40, batch_size=2, max_seq_length=256, learning_rate=3e-3)
     fit(
         prepare(ModelSpec(preset="gpt2-nano"), train, traces),
@@ -54,9 +54,11 @@ def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: An
 
 def test_a_taught_model_judges(taught: Path) -> None:
     judge = rubric_judge(taught, 64)
-    found = list(judge.judge_all([question(answer) for answer in GRADES]))
-    assert all(isinstance(each, Judgement) for each in found), found
-    said = [(each.score, each.passed, each.reason) for each in found if isinstance(each, Judgement)]
+    found = list(judge.judge_all([candidate(answer) for answer in GRADES]))
+    assert all(isinstance(each, TextVerdict) for each in found), found
+    said = [
+        (each.score, each.passed, each.reason) for each in found if isinstance(each, TextVerdict)
+    ]
     assert said == [(0.9, True, "right"), (0.2, False, "wrong")]
     assert all(each.cost_tokens for each in found)
 
@@ -66,7 +68,7 @@ def test_a_prompt_beyond_the_context_is_an_error_and_no_verdict(
 ) -> None:
     save_folder(tmp_path, model, params, tokenizer)
     judge = rubric_judge(tmp_path, 4)
-    found = list(judge.judge_all([question("a"), question("b")]))
+    found = list(judge.judge_all([candidate("a"), candidate("b")]))
     # The prompt alone is longer than the tiny model's context of 64 tokens.
     assert [type(each) for each in found] == [JudgeError, JudgeError]
     assert "the judging model generated nothing" in str(found[0])

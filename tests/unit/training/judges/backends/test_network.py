@@ -17,9 +17,9 @@ import pytest
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
 from tests.servers.chat import ChatServer, Say, chat_server
-from tests.unit.training.judges.asked import judge_of, question
+from tests.unit.training.judges.candidates import candidate, judge_of
 from training.errors import ConfigError
-from training.judges import JudgeError, Judgement
+from training.judges import JudgeError, TextVerdict
 from training.judges.backends.network import JudgeNetwork, PlaceRefusedError, is_public
 
 GRADE = Say('{"score": 9, "reason": "r"}')
@@ -93,8 +93,8 @@ def rubric(url: str, access: EndpointAccess | None = None, **changes: Any) -> An
     return judge_of({"name": "llm_rubric", "llm_rubric": options}, access)
 
 
-def ask(judge: Any) -> Judgement | JudgeError:
-    (found,) = judge.judge_all([question("five")])
+def ask(judge: Any) -> TextVerdict | JudgeError:
+    (found,) = judge.judge_all([candidate("five")])
     return found  # type: ignore[no-any-return]
 
 
@@ -190,7 +190,7 @@ def test_the_name_stays_in_the_header_and_in_the_certificates_check(secure: Chat
     place = f"judge.example:{port_of(secure)}"
     key = EndpointKey(KEY.name, place, KEY.secret)
     judge = rubric(f"https://{place}/v1", EndpointAccess([place], [key]), api_key_env=KEY.name)
-    assert isinstance(ask(judge), Judgement)
+    assert isinstance(ask(judge), TextVerdict)
     assert secure.names == ["judge.example"]
     assert secure.requests[0]["headers"]["Host"] == place
     assert secure.requests[0]["headers"]["Authorization"] == "Bearer sk-1"
@@ -245,7 +245,7 @@ def test_a_proxy_of_the_operator_is_asked_for_the_address_that_was_checked(
     names["judge.example"] = [["8.8.8.8"]]
     place, requests = proxy(port_of(secure))
     judge = rubric("https://judge.example/v1", EndpointAccess(proxy=place))
-    assert isinstance(ask(judge), Judgement)
+    assert isinstance(ask(judge), TextVerdict)
     assert requests[0].startswith(b"CONNECT 8.8.8.8:443 HTTP/1.1\r\nHost: 8.8.8.8:443\r\n")
     assert secure.names == ["judge.example"]
 

@@ -13,8 +13,8 @@ from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.errors import DataError, StoppedError
 from training.generate.prediction_files import read_predictions
 from training.judges import JudgeSetup, make_judge
-from training.judging.answers import roles_of
-from training.judging.judge_all import Judged, judge_predictions
+from training.judging.grouping import model_roles
+from training.judging.one_judge import JudgeOutput, judge_predictions
 from training.observer import Observer, StopRequest
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
@@ -34,7 +34,7 @@ def prediction(i: int, text: str = "", **changes: Any) -> Prediction:
     return Prediction(**fields | changes)
 
 
-def run(predictions: list[Prediction], observer: Observer | None = None) -> Judged:
+def run(predictions: list[Prediction], observer: Observer | None = None) -> JudgeOutput:
     return judge_predictions(
         make_judge(JudgeSetup(JudgeSpec("answer_correctness"))),
         {"s": ITEMS},
@@ -138,7 +138,7 @@ def test_the_majority_is_of_values(
 
 
 def test_predictions_of_another_set_are_refused() -> None:
-    with pytest.raises(DataError, match="s/9 is of no item judged here"):
+    with pytest.raises(DataError, match="s/9 is for an item that is not judged here"):
         run([prediction(9)])
     with pytest.raises(DataError, match="two predictions s/0/0"):
         run([prediction(0), prediction(0)])
@@ -156,7 +156,7 @@ def test_reading_predictions(tmp_path: Path) -> None:
     made = [prediction(0, "x"), prediction(1, model_role=ModelRole.BASE)]
     write_records(path, made)
     assert read_predictions(path) == made
-    assert roles_of(made) == [ModelRole.TRAINED, ModelRole.BASE]
+    assert model_roles(made) == [ModelRole.TRAINED, ModelRole.BASE]
     path.write_text('{"text": 5}\n')
     with pytest.raises(DataError, match=r"line 1: eval_set: is required.*text: must be text"):
         read_predictions(path)

@@ -1,4 +1,4 @@
-"""All judges of a run, one after the other."""
+"""All judges of a run, one after another."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tailrace.formats.results import JudgeResult
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.evalsets import EvalSets
 from training.judges import JudgeSetup, make_judge
-from training.judging.judge_all import Judged, judge_predictions, refuse_errors
+from training.judging.one_judge import JudgeOutput, judge_predictions, refuse_errors
 from training.observer import Observer, Observers
 
 _log = logging.getLogger(__name__)
@@ -25,67 +25,69 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JudgeInputs:
-    """What judges read."""
+    """Inputs that all judges of a run share."""
 
     eval_sets: EvalSets
     predictions: Sequence[Prediction]
     roles: Sequence[ModelRole]
-    """Whose answers are judged."""
+    """Model roles whose predictions are judged."""
     baseline: Sequence[Prediction] | None = None
-    """Another run's answers, for judges that compare."""
+    """Another run's predictions, for judges that compare."""
     models: Mapping[str, Path] = field(default_factory=dict)
-    """Folders of models that judge, by the judge's name."""
+    """Folders of judging models, by the judge's name."""
     leaked: Mapping[str, int] = field(default_factory=dict)
-    """How many items of each eval set were trained on."""
+    """Number of each eval set's items that the model was trained on."""
     access: EndpointAccess = field(default_factory=EndpointAccess)
-    """Servers that may be asked, and the keys for them."""
+    """Servers that judges may reach, and the keys for them."""
     n_samples: int | None = None
-    """How many answers each item should have; the most that any has where nobody says."""
+    """Number of predictions per item and role (default: the most that any item has)."""
     clock: date | None = None
-    """The day that chat templates of models that judge read (default: today, UTC)."""
+    """Day that chat templates of judging models read (default: today, UTC)."""
 
 
 def run_judges(
     specs: Iterable[JudgeSpec], inputs: JudgeInputs, verdicts: Path, observer: Observer
 ) -> JudgeResult:
-    """Judge, and write the verdicts of all judges to one file.
+    """Run all judges, and write their verdicts to one file.
 
-    Raises :class:`training.errors.ConfigError` for a judge that cannot be made, before any of them
-    judges; :class:`training.errors.TooManyJudgeErrorsError` after the verdicts are written; and
-    errors as :func:`training.judging.judge_all.judge_predictions`.
+    Raises:
+        ConfigError: A judge cannot be made; none has judged yet.
+        TooManyJudgeErrorsError: A judge failed too often; the verdicts are written.
+        DataError: A prediction is for an unknown item, or occurs twice.
+        StoppedError: The observer requested a stop.
     """
     setups = [
         judge_setup(spec, inputs.models.get(spec.name), inputs.access, inputs.clock)
         for spec in specs
     ]
     judges = [(setup.spec, make_judge(setup)) for setup in setups]
-    judged: list[tuple[JudgeSpec, Judged]] = []
-    said = 0
+    outputs: list[tuple[JudgeSpec, JudgeOutput]] = []
+    verdict_count = 0
     for number, (spec, judge) in enumerate(judges):
-        found = judge_predictions(
+        output = judge_predictions(
             judge,
             inputs.eval_sets,
             inputs.predictions,
             inputs.roles,
-            _OneOfSeveral(observer, said, len(judges) - number),
+            _CombinedProgress(observer, verdict_count, len(judges) - number),
             baseline=_baseline(spec, inputs),
             leaked=inputs.leaked,
             n_samples=inputs.n_samples,
         )
-        judged.append((spec, found))
-        said += len(found.verdicts)
-    write_records(verdicts, (verdict for _, each in judged for verdict in each.verdicts))
-    for spec, each in judged:
-        refuse_errors(each, spec.max_error_rate)
+        outputs.append((spec, output))
+        verdict_count += len(output.verdicts)
+    write_records(verdicts, (verdict for _, output in outputs for verdict in output.verdicts))
+    for spec, output in outputs:
+        refuse_errors(output, spec.max_error_rate)
     return JudgeResult(
-        scores=[score for _, each in judged for score in each.scores],
-        comparisons=[comparison for _, each in judged for comparison in each.comparisons],
-        template_date=_told_date(setups),
+        scores=[score for _, output in outputs for score in output.scores],
+        comparisons=[comparison for _, output in outputs for comparison in output.comparisons],
+        template_date=_template_date(setups),
     )
 
 
-def _told_date(setups: Iterable[JudgeSetup]) -> str | None:
-    """Return the day that a judging model's chat template read; None where none has a clock."""
+def _template_date(setups: Iterable[JudgeSetup]) -> str | None:
+    """Return the day that a judging model's chat template read; None if none has a clock."""
     for setup in setups:
         if setup.model is not None:
             from training.data.chat_format import ChatFormat
@@ -97,20 +99,20 @@ def _told_date(setups: Iterable[JudgeSetup]) -> str | None:
     return None
 
 
-class _OneOfSeveral(Observers):
-    """Tells one judge's progress as that of all; the judges to come have as much to say."""
+class _CombinedProgress(Observers):
+    """Reports one judge's progress as that of all, assuming equally many verdicts for each."""
 
-    def __init__(self, observer: Observer, said: int, left: int) -> None:
+    def __init__(self, observer: Observer, before: int, judges_left: int) -> None:
         super().__init__(observer)
-        self._said, self._left = said, left
+        self._before, self._judges_left = before, judges_left
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Tell it with the verdicts of the judges before."""
-        super().progress(self._said + done, self._said + total * self._left, unit)
+        """Report progress that includes the verdicts of earlier judges."""
+        super().progress(self._before + done, self._before + total * self._judges_left, unit)
 
 
 def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:
-    """How many items of each eval set a training on the split's train part has seen."""
+    """Return the number of each eval set's items that are in the train part of the split."""
     if split is None:
         return {}
     prompts = {trace.prompt for trace in split.train}
@@ -123,10 +125,16 @@ def judge_setup(
     access: EndpointAccess | None = None,
     clock: date | None = None,
 ) -> JudgeSetup:
-    """What a judge is made from: with the given folder of its model, or that of the hub's model.
+    """Return the arguments of a judge's constructor, with the folder of its model.
 
-    ``clock`` is the day that the model's chat template reads (default: today, UTC). Raises
-    errors as :func:`training.models.source.resolve_model`.
+    Args:
+        spec: The judge's entry in the run spec.
+        folder: Folder of its model (default: download the hub's model that the spec names).
+        access: Servers that the judge may reach, and the keys for them.
+        clock: Day that the model's chat template reads (default: today, UTC).
+
+    Raises:
+        TrainingError: As :func:`training.models.source.resolve_model`.
     """
     backend = spec.backend()
     if folder is None and backend is not None and backend.model is not None:
@@ -137,5 +145,5 @@ def judge_setup(
 
 
 def _baseline(spec: JudgeSpec, inputs: JudgeInputs) -> Sequence[Prediction] | None:
-    """Another run's answers, unless the spec asks for the base model's of this run."""
+    """Return another run's predictions, unless the judge compares with this run's base model."""
     return None if spec.compares_with_base() else inputs.baseline

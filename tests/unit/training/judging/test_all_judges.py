@@ -14,12 +14,12 @@ from tailrace.formats.data.trace import Step, Trace
 from tailrace.formats.data.verdict import Verdict
 from tailrace.formats.results import ComparisonKind
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from tests.unit.training.judges.asked import prediction
+from tests.unit.training.judges.candidates import prediction
 from training.errors import ConfigError, TooManyJudgeErrorsError
-from training.judges import JudgeError, Judgement, Question
-from training.judging import judge_run
-from training.judging.judge_all import judge_predictions
-from training.judging.judge_run import JudgeInputs, count_leaked, run_judges
+from training.judges import Candidate, JudgeError, TextVerdict
+from training.judging import all_judges
+from training.judging.all_judges import JudgeInputs, count_leaked, run_judges
+from training.judging.one_judge import judge_predictions
 from training.observer import Observer
 
 ITEMS = [EvalItem(id=str(i), prompt=f"p{i}", expected_answer=str(i)) for i in range(4)]
@@ -37,10 +37,10 @@ class Odd:
 
     def __init__(self, said: Sequence[Any], *, compares: bool = False) -> None:
         self.said, self.compares = said, compares
-        self.questions: list[Question] = []
+        self.candidates: list[Candidate] = []
 
-    def judge_all(self, questions: Sequence[Question]) -> Iterator[Judgement | JudgeError]:
-        self.questions += questions
+    def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
+        self.candidates += candidates
         for each in self.said:
             if isinstance(each, Exception) and not isinstance(each, JudgeError):
                 raise each
@@ -91,7 +91,7 @@ def test_too_many_errors_fail_after_the_verdicts_are_written(tmp_path: Path) -> 
     run_judges([JudgeSpec("answer_correctness", max_error_rate=0.25)], inputs, path, Observer())
 
 
-GOOD = Judgement(passed=True, score=1.0, reason="good")
+GOOD = TextVerdict(passed=True, score=1.0, reason="good")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ GOOD = Judgement(passed=True, score=1.0, reason="good")
     [
         ([GOOD, JudgeError("away", 5), GOOD, GOOD], "pass error pass pass", "away"),
         ([GOOD, KeyError("bug")], "pass error error error", "the judge failed: KeyError: 'bug'"),
-        ([GOOD], "pass error error error", "gave no judgement"),
+        ([GOOD], "pass error error error", "gave no verdict"),
         (
-            [GOOD, Judgement(passed=True, score=float("nan"), reason="?"), GOOD, GOOD],
+            [GOOD, TextVerdict(passed=True, score=float("nan"), reason="?"), GOOD, GOOD],
             "pass error pass pass",
             "gave the score nan",
         ),
@@ -122,18 +122,18 @@ def test_running_out_of_memory_is_not_hidden() -> None:
 
 
 def test_what_judges_write_can_be_stored() -> None:
-    judge = Odd([Judgement(passed=True, score=1.0, reason="nul \0, half \ud800")] * 4)
+    judge = Odd([TextVerdict(passed=True, score=1.0, reason="nul \0, half \ud800")] * 4)
     found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, [ModelRole.TRAINED], Observer())
     assert found.verdicts[0].reason == "nul , half ?"
 
 
 def test_a_judge_that_compares_gets_the_other_answers() -> None:
-    def score(value: float) -> Judgement:
-        return Judgement(passed=value == 1, score=value, reason="r")
+    def score(value: float) -> TextVerdict:
+        return TextVerdict(passed=value == 1, score=value, reason="r")
 
     judge = Odd([score(1), score(0.5), score(0), score(1)], compares=True)
     found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer())
-    assert [q.other.text for q in judge.questions if q.other] == ["0"] * 4
+    assert [q.other.text for q in judge.candidates if q.other] == ["0"] * 4
     (own,) = found.scores
     assert (own.model_role, own.mean_score) == (ModelRole.TRAINED, 0.625)
     (lift,) = found.comparisons
@@ -143,7 +143,7 @@ def test_a_judge_that_compares_gets_the_other_answers() -> None:
     judge = Odd([GOOD] * 8, compares=True)
     other_run = [prediction("z", example_id="1"), prediction("y", ModelRole.BASE, example_id="1")]
     found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer(), baseline=other_run)
-    assert [q.other.text if q.other else None for q in judge.questions[:4]] == [
+    assert [q.other.text if q.other else None for q in judge.candidates[:4]] == [
         *(None, "z", None, None),
     ]
     assert {c.kind for c in found.comparisons} == {ComparisonKind.BASELINE}
@@ -156,4 +156,4 @@ def test_leaked_questions_are_those_of_the_train_part() -> None:
     split = Split([trace("p1"), trace("P2.")], [trace("p3")], eval_fraction=0.3, split_seed=1)
     assert count_leaked({"s": ITEMS}, split) == {"s": 2}
     assert count_leaked({"s": ITEMS}, None) == {}
-    assert judge_run.judge_setup(JudgeSpec("contains")).model is None
+    assert all_judges.judge_setup(JudgeSpec("contains")).model is None

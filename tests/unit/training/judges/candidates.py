@@ -9,7 +9,7 @@ from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from training.judges import Judge, JudgeError, Judgement, JudgeSetup, Question, make_judge
+from training.judges import Candidate, Judge, JudgeError, JudgeSetup, TextVerdict, make_judge
 
 
 def judge_of(spec: dict[str, Any], access: EndpointAccess | None = None) -> Judge:
@@ -31,19 +31,19 @@ def prediction(text: str, role: ModelRole = ModelRole.TRAINED, **changes: Any) -
     return Prediction(**fields | changes)
 
 
-def question(text: str, other: str | None = None, **item: Any) -> Question:
+def candidate(text: str, other: str | None = None, **item: Any) -> Candidate:
     asked = EvalItem(**{"id": "i", "prompt": "p", "expected_answer": "5"} | item)
     beside = None if other is None else prediction(other, ModelRole.BASE)
-    return Question(asked, prediction(text), beside)
+    return Candidate(asked, prediction(text), beside)
 
 
-def judge_one(judge: Judge, text: str, **item: Any) -> Judgement:
-    (found,) = judge.judge_all([question(text, **item)])
-    assert isinstance(found, Judgement), found
+def judge_one(judge: Judge, text: str, **item: Any) -> TextVerdict:
+    (found,) = judge.judge_all([candidate(text, **item)])
+    assert isinstance(found, TextVerdict), found
     return found
 
 
 def refused(judge: Judge, text: str, **item: Any) -> str:
-    (found,) = judge.judge_all([question(text, **item)])
+    (found,) = judge.judge_all([candidate(text, **item)])
     assert isinstance(found, JudgeError), found
     return str(found)
