@@ -21,6 +21,7 @@ import grpc
 import tenacity
 
 from tailrace.errors import TailraceError, from_rpc, is_unavailable
+from tailrace.formats.backoff import backoff
 
 _log = logging.getLogger("tailrace")
 # Without a handler of the application, logging would write warnings to stderr.
@@ -128,12 +129,14 @@ class RetryPolicy:
         stop: Any = tenacity.stop_after_delay(timeout)
         if attempts is not None:
             stop = stop | tenacity.stop_after_attempt(attempts)
-        wait = tenacity.wait_exponential(multiplier=self.initial_wait, max=self.max_wait)
+        jitter = tenacity.wait_random(0, self.jitter)
         return Attempts(
             {
                 "retry": tenacity.retry_if_exception(is_unavailable),
                 "stop": stop,
-                "wait": wait + tenacity.wait_random(0, self.jitter),
+                "wait": lambda state: (
+                    backoff(state.attempt_number, self.initial_wait, self.max_wait) + jitter(state)
+                ),
                 "before_sleep": before_sleep,
                 "reraise": True,
             }
