@@ -15,23 +15,25 @@ Channel: TypeAlias = grpc.Channel | grpc.aio.Channel
 """Channel of either flavour; generated stubs take both."""
 
 SERVER_VARIABLE = "TAILRACE_SERVER"
-"""Environment variable with the control plane's address."""
+"""Environment variable with the address of the control plane."""
 
 DEFAULT_SERVER = "127.0.0.1:7443"
-"""Where ``tailrace up`` listens unless told otherwise."""
+"""Default address of ``tailrace up``."""
 
 MAX_RECEIVE_BYTES = 64 * 1024 * 1024
-"""Largest message accepted; a page of the longest predictions fits."""
+"""Largest message that is accepted; a page of the longest predictions fits."""
 
 KEEPALIVE_SECONDS = 30
-"""Pause after which a connection with open calls is probed."""
+"""Silence after which a connection with open calls is probed."""
 
 
 def server_address(server: str | None = None) -> str:
-    """The address to call: ``server``, else ``TAILRACE_SERVER``, else :data:`DEFAULT_SERVER`.
+    """Return ``server``, else the value of ``TAILRACE_SERVER``, else :data:`DEFAULT_SERVER`.
 
-    ``host:port``, or any other gRPC target such as ``unix:/path``. Raises ``ValueError`` for a URL,
-    which gRPC would try to resolve as a host name for a while.
+    The address is ``host:port``, or another gRPC target such as ``unix:/path``.
+
+    Raises:
+        ValueError: The address is a URL, which gRPC would try to resolve as a host name.
     """
     address = server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
     if address.startswith(("http:", "https:", "grpc:")):
@@ -50,7 +52,7 @@ def is_loopback(address: str) -> bool:
 
 
 def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-    """A blocking channel; plaintext unless credentials are given."""
+    """Return a blocking channel, plaintext without credentials."""
     if credentials is None:
         return grpc.insecure_channel(server, options=_options(server))
     return grpc.secure_channel(server, credentials, options=_options(server))
@@ -59,7 +61,7 @@ def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> 
 def connect_aio(
     server: str, credentials: grpc.ChannelCredentials | None = None
 ) -> grpc.aio.Channel:
-    """An asyncio channel, bound to the running loop; plaintext unless credentials are given."""
+    """Return an asyncio channel, bound to the running loop, plaintext without credentials."""
     if credentials is None:
         return grpc.aio.insecure_channel(server, options=_options(server))
     return grpc.aio.secure_channel(server, credentials, options=_options(server))
@@ -71,14 +73,14 @@ def _options(server: str) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
         # The server decides what is too large to send.
         ("grpc.max_send_message_length", -1),
-        # A peer that vanished without a word is noticed after 40 s, also on a silent log stream.
+        # A peer that vanished is noticed after 40 s, even on a silent log stream.
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
-        # gRPC's own reconnect backoff grows to two minutes; ours (retry.py) shall decide.
+        # gRPC's own back-off between connections grows to two minutes; retry.py must decide.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
-        # Retrying happens in one place; this leaves only the transparent retries of gRFC A6.
+        # Calls are retried in one place; this leaves only the transparent retries of gRFC A6.
         ("grpc.service_config_disable_resolution", 1),
     ]

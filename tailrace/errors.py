@@ -1,28 +1,28 @@
-"""Every error that the SDK raises, one class per gRPC status code.
+"""Errors of the SDK, one class per gRPC status code.
 
 ====================== ======================= ==================================================
 class                  gRPC code               when
 ====================== ======================= ==================================================
 ``Cancelled``          CANCELLED               the call was cancelled on this side
-``Unknown``            UNKNOWN                 the server, or a proxy before it, did not say
+``Unknown``            UNKNOWN                 the server, or a proxy before it, gave no reason
 ``InvalidArgument``    INVALID_ARGUMENT        input is wrong; ``violations`` names every field
 ``DeadlineExceeded``   DEADLINE_EXCEEDED       no answer in time; the call may have had its effect
 ``NotFound``           NOT_FOUND               the run, dataset, model … does not exist
-``AlreadyExists``      ALREADY_EXISTS          the id is taken by something else
+``AlreadyExists``      ALREADY_EXISTS          the id belongs to something else
 ``PermissionDenied``   PERMISSION_DENIED       the caller may not do this
 ``ResourceExhausted``  RESOURCE_EXHAUSTED      over a size limit or a quota
-``FailedPrecondition`` FAILED_PRECONDITION     not in this state; ``reason`` says which rule
+``FailedPrecondition`` FAILED_PRECONDITION     not allowed in this state; ``reason`` names the rule
 ``Aborted``            ABORTED                 lost a race; try the whole operation again
 ``OutOfRange``         OUT_OF_RANGE            past the end
 ``Unimplemented``      UNIMPLEMENTED           the server is older than this client
 ``Internal``           INTERNAL                a fault of the server; its log has the details
-``Unavailable``        UNAVAILABLE             nobody answers, also after the retries
+``Unavailable``        UNAVAILABLE             no server answers, even after the retries
 ``DataLoss``           DATA_LOSS               received data does not match its digest
 ``Unauthenticated``    UNAUTHENTICATED         no valid credentials
 ====================== ======================= ==================================================
 
-All derive from :class:`TailraceError`. They are decoded from ``google.rpc.Status`` (AIP-193):
-``ErrorInfo`` gives ``reason`` and ``metadata``, ``BadRequest`` the violations.
+All derive from :class:`TailraceError`, and are decoded from ``google.rpc.Status`` (AIP-193):
+``ErrorInfo`` has ``reason`` and ``metadata``, ``BadRequest`` the violations.
 """
 
 # ruff: noqa: N818 - the names are those of the gRPC codes
@@ -42,14 +42,14 @@ from tailrace.formats.schema import Violation
 from tailrace.proxy import proxy_of
 
 HTTP_STATUS = "HTTP_STATUS"
-"""Reason of an error that a proxy or web server answered instead of a control plane.
+"""Reason of an error response of a proxy or web server in place of the control plane.
 
-The metadata's ``http_status`` holds the number.
+``http_status`` in the metadata is the number.
 """
 
 
 class TailraceError(Exception):
-    """A call failed; the subclass says how, ``str()`` what was wrong."""
+    """Failure of a call; the subclass is its gRPC code, ``str()`` its description."""
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
@@ -63,16 +63,16 @@ class TailraceError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        """What was wrong, where, and the way out."""
+        """The error, its place, and the way out."""
         self.reason = reason
-        """UPPER_SNAKE_CASE, stable, for programs (``LEASE_LOST``); empty when none was given."""
+        """Stable identifier for programs, in UPPER_SNAKE_CASE (``LEASE_LOST``); may be empty."""
         self.metadata = MappingProxyType(dict(metadata or {}))
         """Further facts about the reason."""
         self.violations = tuple(violations)
         """Every wrong field of the request."""
 
     def __str__(self) -> str:
-        # A server may have put them into its message already.
+        # A server may have included them in its message.
         untold = [v for v in self.violations if v.description not in self.message]
         if not untold:
             return self.message
@@ -175,7 +175,7 @@ class Unauthenticated(TailraceError):
     code = grpc.StatusCode.UNAUTHENTICATED
 
 
-# What the messages of gRPC's core hold, the most telling first.
+# Parts of the messages of gRPC's core, the most specific first.
 _PEER = re.compile(r"(?:(?:ipv4|ipv6|unix):|lookup failed for )(\S+?): ")
 _CLUES = {
     "Connection refused": "nobody answers{at}: the connection was refused",
@@ -190,7 +190,7 @@ _HTTP_STATUS = re.compile(r"Received http2 header with status: (\d+)")
 
 
 class _HttpMeaning(NamedTuple):
-    """Meaning of an HTTP status that came instead of a gRPC answer."""
+    """Meaning of an HTTP status that was received in place of a gRPC response."""
 
     cls: type[TailraceError]
     text: str
@@ -226,9 +226,9 @@ _CLASSES: dict[grpc.StatusCode, type[TailraceError]] = {
 def from_rpc(error: grpc.RpcError, server: str = "") -> TailraceError:
     """Return the typed error of a failed call, blocking or asyncio.
 
-    ``server`` is the address that was called: the message names it where a proxy is on the way.
+    ``server`` is the address that was called: the message names it if a proxy is involved.
     """
-    # What both kinds of call raise is a call as well, with its code, details and metadata.
+    # The errors of both kinds of call are calls as well, with code, details and metadata.
     call: Any = error
     code: grpc.StatusCode = call.code()
     cls = _CLASSES.get(code, Unknown)
@@ -253,11 +253,11 @@ def from_rpc(error: grpc.RpcError, server: str = "") -> TailraceError:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether a failed call may be repeated as it is: nobody answered."""
+    """Return True if a failed call may be repeated unchanged, because no server answered."""
     if not isinstance(error, grpc.RpcError):
         return False
     code = _code(error)
-    # grpc.aio makes this status itself when a connection breaks between two batches of a call.
+    # grpc.aio creates this status itself when a connection breaks between two batches of a call.
     broke = code is grpc.StatusCode.INTERNAL and _details(error) == "Internal error from Core"
     return broke or code is grpc.StatusCode.UNAVAILABLE
 
@@ -270,7 +270,7 @@ def _http_error(status: int) -> TailraceError:
 
 
 def _plain(details: str, server: str) -> str:
-    """Put what gRPC's core says about a connection into words; other text stays as it is.
+    """Translate the message of gRPC's core about a connection; other text stays unchanged.
 
     The original stays on the error's ``__cause__``.
     """
@@ -278,7 +278,7 @@ def _plain(details: str, server: str) -> str:
     at = f" at {unquote(peer[1])}" if peer else ""
     proxy = proxy_of(server) if server else None
     if proxy:
-        # The peer is the proxy then, which gRPC does not say.
+        # The peer is the proxy then, though gRPC does not say so.
         at = f" at {server} by way of the proxy {proxy} (no_proxy turns it off)"
         refusal = _PROXY_REFUSAL.search(details)
         if refusal:
@@ -306,5 +306,5 @@ def _rich_status(call: Any) -> status_pb2.Status | None:
     try:
         return rpc_status.from_call(call)
     except ValueError:
-        # Something between us and the server rewrote the plain status: that one counts.
+        # An intermediary rewrote the plain status, so that it no longer matches: it counts.
         return None

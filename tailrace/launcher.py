@@ -1,17 +1,17 @@
-"""Becomes a child that does not outlive its parent.
+"""Launcher of a child process that does not outlive its parent.
 
 ``launcher.py SIGNAL PARENT CORES CONFINEMENT COMMAND…``
 
 SIGNAL is the number that the kernel sends when the thread that spawned the process ends
-(PR_SET_PDEATHSIG, prctl(2)), PARENT the pid that must still be its parent, CORES the CPU cores it
-is pinned to, separated by commas (`-`: those of its parent). CONFINEMENT is `-`, or a JSON list of
-files and folders that the child must find empty; it then also must not look into other processes,
-even as root. Then COMMAND is executed in its place; all of these settings survive exec. A
-``preexec_fn`` could do the same only by running Python between fork and exec of a process with
-threads, where it can deadlock.
+(PR_SET_PDEATHSIG, prctl(2)). PARENT is the pid that must still be its parent. CORES are the CPU
+cores that it is pinned to, separated by commas (`-`: those of its parent). CONFINEMENT is `-`, or a
+JSON list of files and folders that must appear empty to the child; a confined child cannot inspect
+other processes either, even as root. COMMAND then replaces the launcher; all of these settings
+survive exec. A ``preexec_fn`` could do the same only by running Python between fork and exec of a
+process with threads, where it can deadlock.
 
-It is run by path with ``python -I -S`` and imports the standard library only. Outside Linux there
-is none of them, and COMMAND is executed as it is.
+The launcher is run by path with ``python -I -S`` and imports the standard library only. Outside
+Linux none of these settings exists, and COMMAND is executed directly.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 
 _FEW_CAPABILITIES = {0, 1, 3, 14, 23, 24}
-"""CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_FOWNER, with which root uses folders of other users, and
-CAP_IPC_LOCK, CAP_SYS_NICE and CAP_SYS_RESOURCE, which accelerators may need (capabilities(7)).
-CAP_SYS_PTRACE, which reads the environment of other processes, is the one that must not be here."""
+"""Capabilities that root keeps (capabilities(7)).
+
+CAP_CHOWN, CAP_DAC_OVERRIDE and CAP_FOWNER let root use folders of other users; accelerators may
+need CAP_IPC_LOCK, CAP_SYS_NICE and CAP_SYS_RESOURCE. CAP_SYS_PTRACE must not be among them: it
+permits reading the environment of other processes.
+"""
 
 _CAPABILITIES = range(64)
 
@@ -46,12 +49,17 @@ def command(
     *,
     hidden: Iterable[Path] | None = None,
 ) -> list[str]:
-    """The arguments that start ``argv`` as a child bound to this process.
+    """Return the arguments that start ``argv`` as a child bound to this process.
 
-    Without ``cores`` it is not pinned. With ``hidden``, also an empty list, it is confined: it
-    gains no privileges by executing other programs, loses most of root's, and finds the hidden
-    files and folders empty where the system lets it have a mount namespace. Spawn it from the main
-    thread: the signal fires when the spawning *thread* ends.
+    Spawn the child from the main thread: the signal fires when the spawning *thread* ends.
+
+    Args:
+        signal_number: Signal that the child gets when this process ends.
+        argv: Command of the child.
+        cores: CPU cores that the child is pinned to (default: not pinned).
+        hidden: Files and folders that appear empty to the child if the system allows a mount
+            namespace. Any list, even an empty one, also confines the child: executing other
+            programs gains it no privileges, and it loses most of those of root.
     """
     launcher = [sys.executable, "-I", "-S", __file__, str(int(signal_number)), str(os.getpid())]
     confinement = "-" if hidden is None else json.dumps([str(path) for path in hidden])
@@ -59,12 +67,12 @@ def command(
 
 
 def main(argv: list[str]) -> None:
-    """Never returns: the process is replaced, or ends with a message and status 127."""
+    """Replace the process by the command, or end it with a message and status 127."""
     signal_number, parent, cores, child = int(argv[1]), int(argv[2]), argv[3], argv[5:]
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if argv[4] != "-":
-            # First: a change of credentials takes the signal back.
+            # Before the signal is set: a change of credentials clears it.
             _hide(libc, json.loads(argv[4]))
             _confine(libc)
         if libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
@@ -83,10 +91,10 @@ def main(argv: list[str]) -> None:
 
 
 def _hide(libc: ctypes.CDLL, paths: list[str]) -> None:
-    """Find files and folders empty from now on, in a mount namespace, if there may be one.
+    """Cover files and folders with empty ones in a mount namespace, if one is allowed.
 
-    Only root may have one by itself; others may where user namespaces are allowed. A child tries
-    first, since there is no way back.
+    Root may create one; other users may if user namespaces are allowed. A child tries first,
+    because a failed attempt cannot be undone.
     """
     for namespaces in (_CLONE_NEWNS, _CLONE_NEWNS | _CLONE_NEWUSER) if paths else ():
         child = os.fork()
@@ -125,11 +133,11 @@ def _cover(libc: ctypes.CDLL, path: str) -> bool:
 
 
 def _confine(libc: ctypes.CDLL) -> None:
-    """Give up the right to gain privileges, and most capabilities of root at the next exec."""
+    """Give up the right to gain privileges, and at the next exec most capabilities of root."""
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for capability in _CAPABILITIES:
         if capability not in _FEW_CAPABILITIES:
-            # Refused without CAP_SETPCAP, and then there is nothing to give up, or no such number.
+            # Refused without CAP_SETPCAP, when there is nothing to drop, and for unknown numbers.
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 

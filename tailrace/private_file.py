@@ -1,4 +1,4 @@
-"""Files with secrets: readable by their owner alone."""
+"""Permissions of files with secrets, which only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def exposure(path: Path, status: os.stat_result) -> str:
-    """Return what is wrong with the mode of a secret's file, and the way out; empty if nothing.
+    """Return the problem with the mode of a secret's file, and the way out; empty if none.
 
-    Secrets that Kubernetes and systemd hand over are root's, and the group's to read.
+    Secrets from Kubernetes and systemd belong to root, and their group may read them.
     """
     allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
     mode = stat.S_IMODE(status.st_mode)

@@ -1,9 +1,9 @@
-"""Protobuf messages as plain mappings and back, with the spelling of YAML files and ``--json``.
+"""Conversion between protobuf messages and plain mappings, as in YAML files and ``--json``.
 
-It differs from protobuf's own JSON mapping where people would stumble: field names stay in
+It differs from protobuf's own JSON mapping where users would stumble: field names stay in
 snake_case, enum values are short lower-case words (``cosine`` for ``SCHEDULE_COSINE``), 64-bit
-integers are numbers, durations are seconds. Timestamps are RFC 3339 text in UTC. JSON of users'
-own making (``Struct``, ``Value``) is itself; its whole numbers are integers.
+integers are numbers, durations are seconds. Timestamps are RFC 3339 text in UTC. Free JSON of users
+(``Struct``, ``Value``) stays unchanged, with whole numbers as integers.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ EnumDescriptor = Any
 
 
 def to_mapping(message: Message, *, defaults: bool = False) -> dict[str, Any]:
-    """Plain data of a message.
+    """Return the plain data of a message.
 
-    Fields that are not set are left out; with ``defaults`` scalars and lists without presence are
-    there with their zero value, as programs that read ``--json`` expect.
+    Fields that are not set are left out. With ``defaults``, scalars and lists without presence have
+    their zero value, as programs that read ``--json`` expect.
     """
     out: dict[str, Any] = {}
     for field, form in _forms(message.DESCRIPTOR).values():
@@ -59,10 +59,13 @@ def to_mapping(message: Message, *, defaults: bool = False) -> dict[str, Any]:
 
 
 def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
-    """A message from plain data as :func:`to_mapping` makes it.
+    """Return the message of plain data, the inverse of :func:`to_mapping`.
 
-    Raises ``ValueError`` for an unknown field or enum value and ``TypeError`` for a wrong type;
-    input from users is checked by :mod:`tailrace.formats.schema` before it comes here.
+    :mod:`tailrace.formats.schema` checks the input of users before.
+
+    Raises:
+        ValueError: A field or an enum value is unknown.
+        TypeError: A value has the wrong type.
     """
     message = message_type()
     _fill(message, data)
@@ -70,10 +73,10 @@ def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
 
 
 def from_stored(message_type: type[M], data: Mapping[str, Any]) -> M:
-    """A message from plain data that a release of another time may have stored.
+    """Return the message of plain data that another release may have stored.
 
-    What this release cannot express, unknown enum values among it, is left unset: a reader does not
-    fail on what it finds.
+    Fields and enum values that this release does not know are left unset: stored data must stay
+    readable.
     """
     message = message_type()
     _fill(message, data, lenient=True)
@@ -81,17 +84,21 @@ def from_stored(message_type: type[M], data: Mapping[str, Any]) -> M:
 
 
 def spec_from_proto(message: run_spec_pb2.RunSpec) -> RunSpec:
-    """The validated run spec of a message; raises ``SpecError`` with every wrong field."""
+    """Return the validated run spec of a message.
+
+    Raises:
+        SpecError: Every wrong field.
+    """
     return parse(RunSpec, to_mapping(message))
 
 
 def spec_to_proto(spec: RunSpec) -> run_spec_pb2.RunSpec:
-    """The message of a run spec, every default written out."""
+    """Return the message of a run spec, with every default written out."""
     return from_mapping(run_spec_pb2.RunSpec, schema_to_mapping(spec))
 
 
 def enum_word(of: EnumDescriptor, number: int) -> str:
-    """The short word of an enum value; a number this build does not know stays a number."""
+    """Return the short word of an enum value, or the number of an unknown one."""
     value = of.values_by_number.get(number)
     if value is None:
         return str(number)
@@ -100,7 +107,11 @@ def enum_word(of: EnumDescriptor, number: int) -> str:
 
 
 def enum_number(of: EnumDescriptor, word: str) -> int:
-    """The inverse of :func:`enum_word`; raises ``ValueError`` with the known words."""
+    """Return the number of an enum value, the inverse of :func:`enum_word`.
+
+    Raises:
+        ValueError: The word is unknown; the message lists the known ones.
+    """
     value = of.values_by_name.get(enum_value_name(of.name, word))
     if value is None:
         known = ", ".join(enum_word(of, v.number) for v in of.values if v.number)
@@ -114,7 +125,7 @@ def enum_value_name(enum_name: str, word: str) -> str:
 
 
 def timestamp_text(value: timestamp_pb2.Timestamp) -> str:
-    """RFC 3339 text in UTC with microseconds."""
+    """Return RFC 3339 text in UTC with microseconds."""
     return value.ToDatetime(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -133,7 +144,7 @@ def _plain(field: Field, value: Any, defaults: bool) -> Any:
 
 
 def _fill(message: Any, data: Any, *, lenient: bool = False) -> None:
-    """Set a message's fields in place: copies of sub-messages would double the time."""
+    """Set a message's fields in place, since copies of sub-messages would double the time."""
     if isinstance(message, _OWN_JSON):
         _fill_own(message, data)
         return
@@ -177,7 +188,7 @@ _OWN_JSON = (
     struct_pb2.Struct,
     struct_pb2.Value,
 )
-"""Messages that plain data spells in a way of their own."""
+"""Messages with a special form in plain data."""
 
 
 def _fill_own(message: Any, value: Any) -> None:
@@ -190,7 +201,7 @@ def _fill_own(message: Any, value: Any) -> None:
 
 
 def _is_plain(field: Field) -> bool:
-    """Whether a field's values are numbers, flags or text: a list of them is copied at once."""
+    """Return True for numbers, flags and text, whose lists are copied at once."""
     return field.message_type is None and field.enum_type is None
 
 
@@ -199,7 +210,7 @@ def _scalar(field: Field, value: Any) -> Any:
 
 
 class _Form(enum.Enum):
-    """How a field holds its value."""
+    """Form in which a field holds its value."""
 
     SCALAR = enum.auto()
     MESSAGE = enum.auto()
@@ -209,7 +220,7 @@ class _Form(enum.Enum):
 
 @cache
 def _forms(descriptor: Any) -> Mapping[str, tuple[Field, _Form]]:
-    """The fields of a message by name; asking protobuf for each value took half the time."""
+    """Return the fields of a message by name; looking them up for each value took half the time."""
     return {field.name: (field, _form(field)) for field in descriptor.fields}
 
 
@@ -227,13 +238,13 @@ def _prefix(enum_name: str) -> str:
 
 
 def is_map(field: Field) -> bool:
-    """Whether a field is a mapping."""
+    """Return True if a field is a mapping."""
     of = field.message_type
     return of is not None and bool(of.GetOptions().map_entry)
 
 
 def is_repeated(field: Field) -> bool:
-    """Whether a field is a list; on the wire a mapping is one, too."""
+    """Return True if a field is a list; on the wire a mapping is one, too."""
     # protobuf 6.31 deprecates label; 5.29 has no is_repeated.
     if hasattr(field, "is_repeated"):
         return bool(field.is_repeated)

@@ -1,9 +1,8 @@
-"""HTTP proxies from the environment: which servers are reached through one.
+"""HTTP proxies that the environment names, and the servers that are reached without one.
 
-gRPC reads ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, and of the exceptions
-``no_grpc_proxy`` and ``no_proxy``, in lower case alone and without an exception for this machine.
-Here a server on this machine is never reached through a proxy, and ``NO_PROXY`` counts in both
-cases.
+gRPC reads ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, and as exceptions ``no_grpc_proxy``
+and ``no_proxy``, in lower case only and without an exception for this machine. Here a server on
+this machine is never reached through a proxy, and ``NO_PROXY`` counts in upper case, too.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ _LOCAL_SCHEMES = ("unix:", "unix-abstract:", "vsock:")
 
 
 def proxy_of(server: str) -> str | None:
-    """Return ``host:port`` of the proxy that leads to ``server``; ``None`` for a direct way.
+    """Return ``host:port`` of the proxy for ``server``; ``None`` for a direct connection.
 
     Credentials in the proxy's URL are left out.
     """
     url = next((os.environ[name] for name in _PROXY_VARIABLES if os.environ.get(name)), "")
-    # gRPC leaves every other kind of proxy out.
+    # gRPC ignores every other kind of proxy.
     if not url.startswith("http://") or server.startswith(_LOCAL_SCHEMES):
         return None
     host = _host(server)

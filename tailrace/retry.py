@@ -1,10 +1,11 @@
-"""When a call is repeated.
+"""Retries of calls.
 
-Every call of this API may be repeated: creates carry a request id, the others change nothing the
-second time. So one rule does: UNAVAILABLE is retried with exponential backoff and jitter.
+Every call of this API may be repeated: creates carry a request id, and the others change nothing
+the second time. One rule therefore suffices: UNAVAILABLE is retried with exponential back-off and
+jitter.
 
-tenacity does it rather than a retry policy in gRPC's service config, which stops at five attempts,
-cannot resume a stream from a cursor, and is invisible to the application; and rather than stamina,
+tenacity is used instead of a retry policy in gRPC's service config, which stops at five attempts,
+cannot resume a stream from a cursor, and is invisible to the application; and instead of stamina,
 whose reports of retries are one setting for the whole application. Here each wait is one line of
 the logger ``tailrace``, which is silent until the application configures logging.
 """
@@ -24,32 +25,31 @@ from tailrace.errors import TailraceError, from_rpc, is_unavailable
 from tailrace.formats.backoff import backoff
 
 _log = logging.getLogger("tailrace")
-# Without a handler of the application, logging would write warnings to stderr.
+# Without a handler, logging would write warnings to stderr.
 _log.addHandler(logging.NullHandler())
 
 T = TypeVar("T")
 
 STANDING_SECONDS = 10.0
-"""A stream that lived longer than this had reached the server."""
+"""Lifetime in seconds after which a stream counts as having reached the server."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long and how often to try; all times in seconds."""
+    """Number of attempts and waits of a client; all times in seconds."""
 
     attempts: int = 8
-    """Attempts of a unary call in all; 1 turns retries off."""
+    """Maximum number of attempts of a unary call; 1 turns retries off."""
     initial_wait: float = 0.1
-    """Wait before the second attempt; doubles from then on."""
+    """Wait before the second attempt; it doubles with each further attempt."""
     max_wait: float = 2.0
     """Longest wait."""
     jitter: float = 0.2
     """Largest random addition to each wait."""
     reconnect_timeout: float = 300.0
-    """How long a broken stream tries to come back before it gives up; starts anew with each
-    message that arrives."""
+    """Time after which a broken stream gives up; it starts again with each message received."""
     on_absence: Callable[[TailraceError], None] | None = field(default=None, compare=False)
-    """Called before each wait of a stream, with the error: to tell whoever follows it."""
+    """Callback before each wait of a stream, with its error, to inform the user who follows it."""
 
     def call(self, seconds: float, attempt: Callable[[float], T]) -> T:
         """Return the outcome of a call that takes at most ``seconds`` with all its attempts.
@@ -145,10 +145,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Attempts:
-    """The attempts of one call: ``for tried in attempts: with tried: …``, or ``async for``.
+    """Attempts of one call: ``for trial in attempts: with trial: …``, or ``async for``.
 
-    An attempt that fails with UNAVAILABLE is swallowed while there is another; the last one's error
-    is raised.
+    The error UNAVAILABLE of an attempt is suppressed if another attempt follows; that of the last
+    attempt is raised.
     """
 
     options: dict[str, Any]

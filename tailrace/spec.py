@@ -1,4 +1,4 @@
-"""Run files: YAML or JSON text on disk, checked as a whole before anything is sent."""
+"""Run files in YAML or JSON, checked completely before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from tailrace.spec_file import parse_yaml, read_file
 
 
 def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
-    """The run spec of a file: YAML (``.yaml``, ``.yml``) or JSON (``.json``).
+    """Return the run spec of a file in YAML (``.yaml``, ``.yml``) or JSON (``.json``).
 
-    ``overrides`` such as ``train.max_steps=50`` replace single values first; each value is read
-    as YAML. Raises ``SpecError`` with every wrong field at once (unknown keys with the nearest
-    name), its subclass :class:`tailrace.spec_file.SpecFileError` for what is no such file,
-    ``OSError``, and ``ImportError`` where YAML is not installed.
+    Args:
+        path: Run file.
+        overrides: Replacements of single values, such as ``train.max_steps=50``; each value is
+            read as YAML.
+
+    Raises:
+        SpecError: Every wrong field at once, unknown keys with the nearest name; its subclass
+            :class:`tailrace.spec_file.SpecFileError` if the file as a whole is wrong.
+        OSError: The file cannot be read.
+        ImportError: YAML is not installed.
     """
     data = read_file(Path(path))
     for override in overrides:

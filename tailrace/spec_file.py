@@ -1,4 +1,4 @@
-"""YAML and JSON files as plain data: nothing that runs, no key twice, errors in words."""
+"""YAML and JSON files as plain data: no code, no duplicate keys, errors in plain words."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from tailrace.formats.schema import SpecError, Violation
 from tailrace.formats.wording import describe
 
 MAX_BYTES = 1 << 20
-"""Largest file, in bytes: YAML is read at some 100 KB a second."""
+"""Largest file in bytes; YAML is parsed at about 100 kB/s."""
 
 
 class SpecFileError(SpecError):
-    """The file as a whole is wrong, rather than its fields: no text, no YAML, empty."""
+    """Error of a file as a whole rather than of its fields: not text, not YAML, empty."""
 
     def __init__(self, where: str, problem: str) -> None:
         super().__init__([Violation(where, problem)])
         self.where = where
-        """The file."""
+        """Path of the file."""
         self.problem = problem
-        """What is wrong with it: ``is empty``."""
+        """Description of the error, as a predicate: ``is empty``."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The keys of a file: JSON (``.json``), else YAML.
+    """Return the keys and values of a file: JSON (``.json``), else YAML.
 
-    Raises ``SpecFileError``, ``OSError``, and ``ImportError`` where YAML is not installed.
+    Raises:
+        SpecFileError: The file is not a mapping in this format.
+        OSError: The file cannot be read.
+        ImportError: YAML is not installed.
     """
     where = str(path)
     with path.open("rb") as file:
@@ -53,10 +56,11 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """Plain data of YAML text.
+    """Return the plain data of YAML text.
 
-    Raises ``ValueError`` that says what is wrong and where, and ``ImportError`` where YAML is not
-    installed.
+    Raises:
+        ValueError: It is not YAML; the message names the error and its line.
+        ImportError: YAML is not installed.
     """
     try:
         import yaml
@@ -90,7 +94,7 @@ def _json(text: str) -> Any:
 
 
 def _marked(error: Any) -> str:
-    """What a YAML error says, and where, on one line."""
+    """Return a YAML error and its position on one line."""
     problem = str(error.problem or error.context or "it is damaged")
     tag = re.search(r"constructor for the tag '([^']*)'", problem)
     if tag:
@@ -100,7 +104,7 @@ def _marked(error: Any) -> str:
 
 
 def _number(error: ValueError) -> str:
-    """What a value's own parser said; Python's limit on digits is put into words."""
+    """Return the message of a value's parser; Python's limit on digits is put into words."""
     return "it holds a number with thousands of digits" if "digits" in str(error) else str(error)
 
 

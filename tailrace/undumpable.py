@@ -1,4 +1,4 @@
-"""Keeps programs that hold credentials from being read by stages, which run as the same user."""
+"""Protection of processes with credentials from stage processes, which run as the same user."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _PR_SET_DUMPABLE = 4
 
 
 def forbid_reading() -> None:
-    """Have root own this process's folder in ``/proc``, and nobody else trace it.
+    """Give this process's folder in ``/proc`` to root, and forbid others to trace the process.
 
     A stage process runs as the same user and handles content from outside. It could read the
-    broker's password from ``/proc/PID/environ`` and the worker token from the memory. The setting
-    (PR_SET_DUMPABLE, prctl(2)) ends with the next exec, so stage processes do not inherit it. It
-    also turns off core dumps, and debuggers need root. There is nothing of it outside Linux.
+    broker's password from ``/proc/PID/environ`` and the worker token from memory. The setting
+    (PR_SET_DUMPABLE, prctl(2)) ends with the next exec, so that stage processes do not inherit it.
+    It also turns off core dumps, and debuggers then need root. Outside Linux it has no effect.
 
     Raises:
         OSError: The kernel refused.

@@ -1,9 +1,9 @@
-"""The worker token: a secret in a file that control planes and their workers share.
+"""Worker token: a secret in a file that control planes and their workers share.
 
-Whoever holds it may act as a worker: take stages, report for them, and hand models to other runs
-through the stage cache. It travels in the metadata of each call (``authorization: Bearer …``) and
-is stored in the file alone: never in the environment, on a command line or in Celery's
-configuration, which Flower shows.
+Its holder may act as a worker: take stages, report for them, and pass models to other runs through
+the stage cache. The token travels in the metadata of each call (``authorization: Bearer …``) and is
+stored only in the file: never in the environment, on a command line or in Celery's configuration,
+which Flower displays.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 from tailrace.private_file import exposure
 
 VARIABLE = "TAILRACE_WORKER_TOKEN_FILE"
-"""Environment variable that names the file, for control planes and workers alike."""
+"""Environment variable with the path of the file, for control planes and workers."""
 
 FILE_NAME = "worker-token"
-"""Name of the file below a control plane's data folder, unless the variable names another."""
+"""Name of the file in a control plane's data folder, unless the variable names another file."""
 
 MIN_CHARACTERS = 32
-"""Shortest token: it must not be guessed."""
+"""Minimum length of a token, which must be impossible to guess."""
 
 HEADER = "authorization"
-"""Key of the call's metadata that carries the token."""
+"""Metadata key of the token."""
 
 Metadata = tuple[tuple[str, str], ...]
-"""Metadata of a call, as gRPC takes it."""
+"""Metadata of a call in gRPC's form."""
 
 _TOKEN_BYTES = 32
 _MAX_BYTES = 4096
@@ -38,17 +38,17 @@ _SCHEME = "Bearer "
 
 
 class WorkerTokenError(ValueError):
-    """The token file cannot be used; the text names it, the fault and the way out."""
+    """Error of an unusable token file; the message names the file, the error and the way out."""
 
 
 class WorkerToken:
-    """The token of a file, read again whenever the file changes, so that it can be replaced."""
+    """Token of a file, read again whenever the file changes, so that it can be replaced."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            WorkerTokenError: It is missing, open to others, or holds no token.
+            WorkerTokenError: The file is missing, open to others, or holds no token.
         """
         self._path = path
         self._version = _version(path)
@@ -56,7 +56,7 @@ class WorkerToken:
 
     @property
     def value(self) -> str:
-        """The token; the one before, while a changed file cannot be used."""
+        """Token; the previous one while a changed file is unusable."""
         with contextlib.suppress(WorkerTokenError):
             version = _version(self._path)
             if version != self._version:
@@ -65,12 +65,12 @@ class WorkerToken:
         return self._value
 
     def metadata(self) -> Metadata:
-        """The metadata of a call that carries the token."""
+        """Return the metadata that a call carries."""
         return ((HEADER, f"{_SCHEME}{self.value}"),)
 
 
 def bearer(metadata: Metadata) -> str:
-    """The token that a call carries; empty if it carries none."""
+    """Return the token in a call's metadata; empty if there is none."""
     for name, value in metadata:
         if name == HEADER and isinstance(value, str) and value.startswith(_SCHEME):
             return value.removeprefix(_SCHEME)
@@ -104,7 +104,7 @@ def read(path: Path) -> str:
 
 
 def make(path: Path) -> None:
-    """Store a new token, unless the file exists; of several at once, one succeeds.
+    """Store a new token unless the file exists; of several callers at once, one succeeds.
 
     Raises:
         WorkerTokenError: The folder cannot be written to.
@@ -119,7 +119,7 @@ def make(path: Path) -> None:
                 file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            # A link, unlike a rename, leaves the file of another control plane as it is.
+            # Unlike a rename, a link never replaces the file of another control plane.
             with contextlib.suppress(FileExistsError):
                 os.link(name, path)
         finally:
@@ -142,7 +142,7 @@ def _parsed(path: Path, content: bytes) -> str:
 
 
 def _version(path: Path) -> tuple[int, int, int]:
-    """Return what changes with the file's content."""
+    """Return a value that changes with the file's content."""
     try:
         status = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
-"""YAML as people read it: values of YAML 1.2, bounded, and never one of two meanings.
+"""Loader of YAML 1.2 values, bounded in size and without ambiguous spellings.
 
 PyYAML reads YAML 1.1, in which ``010`` is 8, ``1:30`` is 90, ``no`` is false and ``2026-01-01`` is
-a date. Here these are what they look like, or refused where one cannot tell.
+a date. Here they are read as written, or refused if ambiguous.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import yaml
 from yaml.constructor import ConstructorError
 
 MAX_VALUES = 100_000
-"""Most values of a file, with every alias and merge written out."""
+"""Maximum number of values of a file, with every alias and merge written out."""
 
 MAX_DEPTH = 60
-"""Deepest nesting of lists and mappings."""
+"""Maximum depth of nested lists and mappings."""
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
@@ -31,8 +31,8 @@ def load(text: str) -> Any:
     """Return the plain data of a document.
 
     Raises:
-        yaml.YAMLError: It is not YAML, or not plain data.
-        ValueError: It is too large once written out, or ambiguous.
+        yaml.YAMLError: The text is not YAML, or not plain data.
+        ValueError: The document is too large once written out, or ambiguous.
     """
     loader = _Loader(text)
     try:
@@ -46,9 +46,9 @@ def load(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only, with the scalars of YAML 1.2, text as keys and no key twice."""
+    """Loader of plain data with the scalars of YAML 1.2, text as keys and no duplicate keys."""
 
-    # Not those of YAML 1.1, which the class above has.
+    # The base class has those of YAML 1.1.
     yaml_implicit_resolvers: dict[str, Any] = {}
 
     def __init__(self, text: str) -> None:
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
         self._composed = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Stop reading where there are too many values already."""
+        """Return the next node, and stop at too many values."""
         self._composed += 1
         if self._composed > MAX_VALUES:
             raise ValueError(f"it has more than {MAX_VALUES:,} values")
@@ -70,9 +70,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_object(node, deep=deep)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Refuse keys that are no text or there twice, then carry out merges."""
+        """Refuse keys that are not text or occur twice, then apply merges."""
         if id(node) in self._flattened:
-            # Its own keys stand next to those that they replace.
+            # A second pass would take keys that replace merged ones for duplicates.
             return
         self._flattened.add(id(node))
         names = set()
@@ -84,7 +84,7 @@ class _Loader(yaml.SafeLoader):
             if key.value in names:
                 raise ValueError(f"the key {key.value[:80]!r} is there twice {_at(key)}")
             names.add(key.value)
-            # A key is a name, also where its text looks like a number.
+            # A key is a name, even if it looks like a number.
             key.tag = f"{_TAG}str"
         super().flatten_mapping(node)
 
@@ -117,7 +117,7 @@ for _name, _pattern, _first in (
 
 
 class _Bounds:
-    """Counts the values of a document as they would be without aliases, each node once."""
+    """Counter of a document's values with aliases written out; it visits each node once."""
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}

@@ -1,5 +1,5 @@
-"""The clients: one blocking, one asyncio, over the same calls.
+"""Clients, blocking and asyncio, over the same calls.
 
-Each noun's module builds calls from Python arguments (:mod:`tailrace.client.call`); the two clients
-only differ in how they carry them out.
+The module of each noun builds calls from Python arguments (:mod:`tailrace.client.call`), and
+:mod:`tailrace.client.rpcs` lists them; the two clients differ only in the execution of a call.
 """

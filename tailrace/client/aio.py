@@ -40,10 +40,10 @@ _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
 
 
 class AsyncClient(Rpcs, Asynchronous):
-    """Asyncio client of a Tailrace control plane; the twin of :class:`tailrace.Client`.
+    """Asyncio client of a Tailrace control plane, with the methods of :class:`tailrace.Client`.
 
-    It connects on first use, to the loop that runs then. Methods that return one message are
-    awaited; lists and streams are iterated with ``async for``.
+    It connects on first use, and belongs to the loop that runs then. Methods that return one
+    message are awaited; lists and streams are iterated with ``async for``.
 
     Args:
         server: ``host:port`` (default: ``TAILRACE_SERVER``, else ``127.0.0.1:7443``).
@@ -124,8 +124,8 @@ class AsyncClient(Rpcs, Asynchronous):
             return self._stream(call)
         raise TypeError(f"{type(call).__name__} is not a call that yields items")
 
-    # A generated stub over an asyncio channel has the same methods, whose calls are awaited; the
-    # stubs' types do not say so. Hence `Any`.
+    # A generated stub over an asyncio channel has the same methods, but its calls are awaited. The
+    # stub's types know only blocking calls, hence `Any`.
 
     async def _unary(self, call: Unary[Response]) -> Response:
         method: Any = call.method(self.channel)

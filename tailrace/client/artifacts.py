@@ -1,4 +1,4 @@
-"""Calls of ArtifactService about artifacts; blobs are moved by :mod:`tailrace.transfer`."""
+"""Calls of ArtifactService about artifacts; :mod:`tailrace.transfer` moves their blobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _Stub = artifact_pb2_grpc.ArtifactServiceStub
 
 
 def get_artifact(name: str) -> Unary[artifact_pb2.Artifact]:
-    """An artifact with its files. Raises ``NotFound``."""
+    """Return an artifact with its files.
+
+    Raises:
+        NotFound: There is no such artifact.
+    """
     request = artifact_pb2.GetArtifactRequest(name=resource("artifacts", name))
     return Unary(lambda channel: _Stub(channel).GetArtifact, request)
 
@@ -22,9 +26,17 @@ def get_artifact(name: str) -> Unary[artifact_pb2.Artifact]:
 def list_artifacts(
     run: str, *, kind: str = "", page_size: int = 0, limit: int | None = None
 ) -> Paged[artifact_pb2.ListArtifactsResponse, artifact_pb2.Artifact]:
-    """A run's artifacts, oldest first; ``kind`` such as ``model`` or ``checkpoint``.
+    """Iterate over a run's artifacts, oldest first.
 
-    Raises ``NotFound``; ``ValueError`` for an unknown kind.
+    Args:
+        run: Name of the run.
+        kind: Only artifacts of this kind, such as ``model`` or ``checkpoint``.
+        page_size: Artifacts per request (default: the server's choice).
+        limit: Maximum number of artifacts (default: all).
+
+    Raises:
+        NotFound: There is no such run.
+        ValueError: The kind is unknown.
     """
     number = enum_number(artifact_pb2.ArtifactKind.DESCRIPTOR, kind) if kind else 0
     request = artifact_pb2.ListArtifactsRequest(

@@ -9,10 +9,12 @@ _Stub = baseline_pb2_grpc.BaselineServiceStub
 
 
 def set_baseline(name: str, run: str, *, description: str = "") -> Unary[baseline_pb2.Baseline]:
-    """Let a baseline's name point to a run; repeating it changes nothing.
+    """Point a baseline's name to a run; a repetition changes nothing.
 
-    Raises ``InvalidArgument``, ``NotFound`` (the run), ``FailedPrecondition`` (the run has not
-    SUCCEEDED).
+    Raises:
+        InvalidArgument: The name or the description is invalid.
+        NotFound: There is no such run.
+        FailedPrecondition: The run has not ``SUCCEEDED``.
     """
     request = baseline_pb2.SetBaselineRequest(
         name=resource("baselines", name), run=resource("runs", run), description=description
@@ -21,7 +23,11 @@ def set_baseline(name: str, run: str, *, description: str = "") -> Unary[baselin
 
 
 def get_baseline(name: str) -> Unary[baseline_pb2.Baseline]:
-    """A baseline. Raises ``NotFound``."""
+    """Return a baseline.
+
+    Raises:
+        NotFound: There is no such baseline.
+    """
     request = baseline_pb2.GetBaselineRequest(name=resource("baselines", name))
     return Unary(lambda channel: _Stub(channel).GetBaseline, request)
 
@@ -29,7 +35,7 @@ def get_baseline(name: str) -> Unary[baseline_pb2.Baseline]:
 def list_baselines(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[baseline_pb2.ListBaselinesResponse, baseline_pb2.Baseline]:
-    """Baselines, by name."""
+    """Iterate over baselines, sorted by name."""
     request = baseline_pb2.ListBaselinesRequest(page_size=page_size)
     return Paged(
         lambda channel: _Stub(channel).ListBaselines, request, lambda page: page.baselines, limit
@@ -37,6 +43,10 @@ def list_baselines(
 
 
 def delete_baseline(name: str) -> Unary[baseline_pb2.DeleteBaselineResponse]:
-    """Forget a baseline's name; the run stays. Raises ``NotFound``."""
+    """Delete a baseline's name; the run stays.
+
+    Raises:
+        NotFound: There is no such baseline.
+    """
     request = baseline_pb2.DeleteBaselineRequest(name=resource("baselines", name))
     return Unary(lambda channel: _Stub(channel).DeleteBaseline, request)

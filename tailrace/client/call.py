@@ -37,7 +37,7 @@ UPLOAD_CHUNK_BYTES = 256 * 1024
 
 
 class ResponseCall(Generic[Response_co]):
-    """A call that ends in one response: blocking it returns, with asyncio it is awaited."""
+    """A call with one response, which is returned or awaited."""
 
 
 class ItemsCall(Generic[Item_co]):

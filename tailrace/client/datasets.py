@@ -11,7 +11,11 @@ _Stub = dataset_pb2_grpc.DatasetServiceStub
 
 
 def seed_dataset(dataset_id: str) -> Unary[dataset_pb2.Dataset]:
-    """Make a built-in dataset (``golden-v2``); twice changes nothing. Raises ``NotFound``."""
+    """Create a built-in dataset (``golden-v2``); a repetition changes nothing.
+
+    Raises:
+        NotFound: There is no such built-in dataset.
+    """
     request = dataset_pb2.SeedDatasetRequest(dataset_id=dataset_id)
     return Unary(lambda channel: _Stub(channel).SeedDataset, request)
 
@@ -19,10 +23,19 @@ def seed_dataset(dataset_id: str) -> Unary[dataset_pb2.Dataset]:
 def import_dataset(
     dataset_id: str, source: str | Path | bytes, *, description: str = ""
 ) -> Upload[dataset_pb2.Dataset]:
-    """Import traces from a JSON Lines file, or its content as bytes, all or nothing.
+    """Import traces, all or nothing, as the next version of a dataset.
 
-    Content equal to the newest version's returns that version. Raises ``InvalidArgument`` (each bad
-    line as a violation ``line 17``), ``ResourceExhausted``, ``OSError`` (the file).
+    Content equal to that of the newest version returns that version.
+
+    Args:
+        dataset_id: Id of the dataset.
+        source: Path of a JSON Lines file, or its content as bytes.
+        description: Free text.
+
+    Raises:
+        InvalidArgument: Lines that are not traces, each as a violation of ``line 17``.
+        ResourceExhausted: The content is larger than the server allows.
+        OSError: The file cannot be read.
     """
     header = dataset_pb2.ImportDatasetHeader(dataset_id=dataset_id, description=description)
     return Upload(
@@ -32,7 +45,11 @@ def import_dataset(
 
 
 def get_dataset(name: str) -> Unary[dataset_pb2.Dataset]:
-    """A dataset's newest version, or the one of ``name@version``. Raises ``NotFound``."""
+    """Return a dataset's newest version, or the one of ``name@version``.
+
+    Raises:
+        NotFound: There is no such dataset or version.
+    """
     request = dataset_pb2.GetDatasetRequest(name=resource("datasets", name))
     return Unary(lambda channel: _Stub(channel).GetDataset, request)
 
@@ -40,7 +57,7 @@ def get_dataset(name: str) -> Unary[dataset_pb2.Dataset]:
 def list_datasets(
     *, page_size: int = 0, limit: int | None = None
 ) -> Paged[dataset_pb2.ListDatasetsResponse, dataset_pb2.Dataset]:
-    """The newest version of every dataset, by name."""
+    """Iterate over the newest version of every dataset, sorted by name."""
     request = dataset_pb2.ListDatasetsRequest(page_size=page_size)
     return Paged(
         lambda channel: _Stub(channel).ListDatasets, request, lambda page: page.datasets, limit
@@ -48,10 +65,12 @@ def list_datasets(
 
 
 def export_dataset(name: str) -> Stream[dataset_pb2.ExportDatasetResponse, bytes]:
-    """A version's JSON lines, byte for byte as stored, in chunks.
+    """Yield a version's JSON lines in chunks, byte for byte as stored.
 
-    Raises ``NotFound``; ``Unavailable`` also when the connection breaks on the way, since what came
-    before cannot be told from what would come again.
+    Raises:
+        NotFound: There is no such dataset or version.
+        Unavailable: The control plane is away, or the connection broke during the transfer: a
+            repetition would yield the first chunks again.
     """
     request = dataset_pb2.ExportDatasetRequest(name=resource("datasets", name))
     return Stream(

@@ -1,4 +1,4 @@
-"""Handles: objects that stand for a run and have its RPCs as methods."""
+"""Handles of runs: objects with the RPCs of one run as methods."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RunMethods:
 class RunHandle(RunMethods, Blocking):
     """Handle of a run, from :meth:`tailrace.Client.run`.
 
-    It holds the run's name and no state; each method asks the control plane.
+    It holds the run's name and no state: each method calls the control plane.
     """
 
     def __init__(self, client: Blocking, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Checks that a followed log came whole: every line once, in order, unchanged."""
+"""Check that a followed log arrived complete: every line once, in order, unchanged."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from tailrace.v1 import run_pb2
 
 @dataclass
 class _Seen:
-    """What came of one attempt's log."""
+    """Received part of one attempt's log."""
 
     lines: int = 0
     digest: bytes = b""
 
 
 class LogCheck:
-    """Holds each attempt's lines against its end marker.
+    """Comparison of each attempt's lines with its end marker.
 
-    Only for streams that begin at the start and leave out no line. An attempt without an end marker
-    (a run that still goes on) is checked for gaps alone.
+    It fits streams that begin at the start and leave out no line. An attempt without an end marker
+    (its run has not ended) is checked for gaps alone.
     """
 
     def __init__(self) -> None:
         self._attempts: dict[tuple[str, int], _Seen] = {}
 
     def add(self, batch: run_pb2.StreamLogsResponse) -> None:
-        """Note a batch. Raises :class:`tailrace.errors.DataLoss` when it does not fit."""
+        """Check a batch against those before it.
+
+        Raises:
+            DataLoss: Lines are missing, repeated or changed.
+        """
         where = f"log of stage {batch.stage}, attempt {batch.attempt}"
         seen = self._attempts.setdefault((batch.stage, batch.attempt), _Seen())
         for line in batch.lines:

@@ -25,8 +25,8 @@ Call_co = TypeVar("Call_co", covariant=True)
 class Method(Generic[P, Call_co]):
     """Declaration of a method of both flavours.
 
-    A class makes its function on first use: resolving the annotations of all would take several
-    milliseconds of each program's start.
+    A class gets its function on first use: resolving all annotations would add several
+    milliseconds to the start of each program.
     """
 
     def __init__(self, build: Callable[P, Call_co], *, of_resource: bool = False) -> None:
@@ -80,7 +80,7 @@ class Method(Generic[P, Call_co]):
     def _function(self, kind: type[Blocking | Asynchronous]) -> Any:
         signature = inspect.signature(self._build, eval_str=True)
         call_type = typing.get_origin(signature.return_annotation)
-        # Unary[Run], Paged[ListRunsResponse, Run]: the last argument is the caller's.
+        # The caller gets the last argument: Run of Unary[Run] and of Paged[ListRunsResponse, Run].
         *_, value = typing.get_args(signature.return_annotation)
         function, returns = kind._method(self._call, value, issubclass(call_type, ResponseCall))
         function.__name__, function.__qualname__ = self._name, f"{kind.__qualname__}.{self._name}"
@@ -96,7 +96,7 @@ class Method(Generic[P, Call_co]):
         return self._build(*([owner.name] if self._of_resource else ()), *args, **kwargs)
 
     def _doc(self) -> str:
-        """Return the builder's docstring, without the argument that the caller does not pass."""
+        """Return the builder's docstring, without the argument that a handle passes itself."""
         doc = inspect.getdoc(self._build) or ""
         if not self._of_resource:
             return doc

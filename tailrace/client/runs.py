@@ -18,7 +18,7 @@ _Stub = run_pb2_grpc.RunServiceStub
 TERMINAL_STATES = frozenset(
     {run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED}
 )
-"""States that a run leaves only by a retry."""
+"""States that only a retry leaves."""
 
 
 def create_run(
@@ -28,14 +28,19 @@ def create_run(
     request_id: str | None = None,
     validate_only: bool = False,
 ) -> Unary[run_pb2.Run]:
-    """Submit a run.
+    """Submit a run, and return it as it was accepted.
 
-    ``spec`` is a :class:`~tailrace.RunSpec`, its message, or plain data as in a YAML run file. The
-    server chooses the id when ``run_id`` is empty. ``validate_only`` stores nothing and returns the
-    run that would be.
+    Args:
+        spec: A :class:`~tailrace.RunSpec`, its message, or plain data as in a YAML run file.
+        run_id: Id of the run (default: the server's choice).
+        request_id: Id that makes the call repeatable (default: generated).
+        validate_only: Check everything, store nothing, and return the run that would be created.
 
-    Raises ``SpecError`` (every wrong field of plain data), ``InvalidArgument``, ``NotFound``
-    (dataset, model), ``AlreadyExists``.
+    Raises:
+        SpecError: Every wrong field of plain data.
+        InvalidArgument: The server refuses the spec.
+        NotFound: The dataset, the model or a run that the spec names is missing.
+        AlreadyExists: The id belongs to another run.
     """
     if isinstance(spec, Mapping):
         spec = parse(RunSpec, spec)
@@ -50,7 +55,11 @@ def create_run(
 
 
 def get_run(name: str) -> Unary[run_pb2.Run]:
-    """A run with its stages, attempts and history. Raises ``NotFound``."""
+    """Return a run with its stages, attempts and history.
+
+    Raises:
+        NotFound: There is no such run.
+    """
     request = run_pb2.GetRunRequest(name=resource("runs", name))
     return Unary(lambda channel: _Stub(channel).GetRun, request)
 
@@ -58,19 +67,29 @@ def get_run(name: str) -> Unary[run_pb2.Run]:
 def list_runs(
     *, filter: str = "", order_by: str = "", page_size: int = 0, limit: int | None = None
 ) -> Paged[run_pb2.ListRunsResponse, run_pb2.Run]:
-    """Runs, newest first, at most ``limit``; pages are fetched as they are needed.
+    """Iterate over runs, newest first; pages are fetched as they are needed.
 
-    ``filter`` joins conditions with AND (AIP-160): ``state = RUNNING``,
-    ``create_time >= "2026-01-01T00:00:00Z"``, ``labels.team = "search"``.
-    ``order_by`` is ``create_time`` or ``create_time desc``.
-    Raises ``InvalidArgument``.
+    Args:
+        filter: Conditions joined with AND (AIP-160): ``state = RUNNING``,
+            ``create_time >= "2026-01-01T00:00:00Z"``, ``labels.team = "search"``.
+        order_by: ``create_time`` or ``create_time desc`` (default).
+        page_size: Runs per request (default: the server's choice).
+        limit: Maximum number of runs (default: all).
+
+    Raises:
+        InvalidArgument: The filter or the order is invalid.
     """
     request = run_pb2.ListRunsRequest(page_size=page_size, filter=filter, order_by=order_by)
     return Paged(lambda channel: _Stub(channel).ListRuns, request, lambda page: page.runs, limit)
 
 
 def cancel_run(name: str) -> Unary[run_pb2.Run]:
-    """Cancel a run; raises ``NotFound``, and ``FailedPrecondition`` once it has ended otherwise."""
+    """Cancel a run; a repetition changes nothing.
+
+    Raises:
+        NotFound: There is no such run.
+        FailedPrecondition: The run has ended in another state.
+    """
     request = run_pb2.CancelRunRequest(name=resource("runs", name))
     return Unary(lambda channel: _Stub(channel).CancelRun, request)
 
@@ -78,7 +97,9 @@ def cancel_run(name: str) -> Unary[run_pb2.Run]:
 def retry_run(name: str, *, request_id: str | None = None) -> Unary[run_pb2.Run]:
     """Queue a failed or cancelled run again from its first unfinished stage.
 
-    Raises ``NotFound``, and ``FailedPrecondition`` for a run in another state.
+    Raises:
+        NotFound: There is no such run.
+        FailedPrecondition: The run is in another state.
     """
     request = run_pb2.RetryRunRequest(
         name=resource("runs", name), request_id=request_id or new_request_id()
@@ -89,10 +110,13 @@ def retry_run(name: str, *, request_id: str | None = None) -> Unary[run_pb2.Run]
 def watch_run(
     name: str, *, after_revision: int = 0
 ) -> Stream[run_pb2.WatchRunResponse, run_pb2.Run]:
-    """The run as it is, then again after each change, until it has ended.
+    """Yield the current run, then the run after each change, until it has ended.
 
-    Reconnects from the last revision, so that no revision comes twice. Raises ``NotFound``,
-    ``Unavailable`` (nobody answered for the policy's ``reconnect_timeout``).
+    A broken stream continues after the last revision, so that no revision is repeated.
+
+    Raises:
+        NotFound: There is no such run.
+        Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
     """
     request = run_pb2.WatchRunRequest(name=resource("runs", name), after_revision=after_revision)
     return Stream(lambda channel: _Stub(channel).WatchRun, request, _advance_watch)
@@ -101,7 +125,7 @@ def watch_run(
 def wait_for_run(name: str, *, timeout: float | None = None) -> Last[run_pb2.Run]:
     """Return a run once it has ended: ``SUCCEEDED``, ``FAILED`` or ``CANCELLED``.
 
-    Reconnects while the control plane is unavailable.
+    It reconnects while the control plane is unavailable.
 
     Args:
         name: Name of the run.
@@ -126,15 +150,25 @@ def stream_logs(
     min_level: str = "",
     contains: str = "",
 ) -> Stream[run_pb2.StreamLogsResponse, run_pb2.StreamLogsResponse]:
-    """Log lines in batches of one attempt each; with ``follow`` until the run has ended.
+    """Yield log lines in batches, each of one attempt.
 
-    Reconnects from its cursor: every line comes exactly once, in order. A batch's ``cursor``
-    continues in another process. A log that is read from its start and unfiltered is checked
-    against the store's count and digest. ``min_level`` is ``debug``, ``info``, ``warning`` or
-    ``error``; ``contains`` filters by text.
+    A broken stream continues at its cursor: every line arrives exactly once, in order. An
+    unfiltered log that is read from its start is compared with the store's count and digest.
 
-    Raises ``NotFound``, ``InvalidArgument`` (cursor, filter), ``Unavailable``, ``DataLoss`` (it did
-    not come whole); ``ValueError`` for an unknown level.
+    Args:
+        name: Name of the run.
+        follow: Wait for new lines until the run has ended.
+        cursor: ``cursor`` of an earlier batch, of any process, to continue after it.
+        stage: Only lines of this stage.
+        min_level: Lowest level: ``debug``, ``info``, ``warning`` or ``error``.
+        contains: Only lines with this text.
+
+    Raises:
+        NotFound: There is no such run or stage.
+        InvalidArgument: The cursor or a filter is invalid.
+        Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
+        DataLoss: The log arrived incomplete.
+        ValueError: The level is unknown.
     """
     level = enum_number(run_pb2.LogLevel.DESCRIPTOR, min_level) if min_level else 0
     request = run_pb2.StreamLogsRequest(
@@ -156,7 +190,21 @@ def stream_logs(
 def stream_metrics(
     name: str, *, follow: bool = False, cursor: str = "", metric_names: Sequence[str] = ()
 ) -> Stream[run_pb2.StreamMetricsResponse, run_pb2.StreamMetricsResponse]:
-    """Metric points in batches of one attempt each, otherwise like ``stream_logs``."""
+    """Yield metric points in batches, each of one attempt.
+
+    A broken stream continues at its cursor: every point arrives exactly once, in order.
+
+    Args:
+        name: Name of the run.
+        follow: Wait for new points until the run has ended.
+        cursor: ``cursor`` of an earlier batch, of any process, to continue after it.
+        metric_names: Only these metrics (default: all).
+
+    Raises:
+        NotFound: There is no such run.
+        InvalidArgument: The cursor is invalid.
+        Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
+    """
     request = run_pb2.StreamMetricsRequest(
         name=resource("runs", name), cursor=cursor, follow=follow, metric_names=metric_names
     )
@@ -166,7 +214,17 @@ def stream_metrics(
 def list_predictions(
     run: str, *, eval_set: str = "", page_size: int = 0, limit: int | None = None
 ) -> Paged[run_pb2.ListPredictionsResponse, evaluation_pb2.Prediction]:
-    """A run's predictions, by eval set and item. Raises ``NotFound``."""
+    """Iterate over a run's predictions, sorted by eval set and item.
+
+    Args:
+        run: Name of the run.
+        eval_set: Only this eval set: ``name`` for any version, or ``name@version``.
+        page_size: Predictions per request (default: the server's choice).
+        limit: Maximum number of predictions (default: all).
+
+    Raises:
+        NotFound: There is no such run.
+    """
     request = run_pb2.ListPredictionsRequest(
         parent=resource("runs", run), page_size=page_size, eval_set=eval_set
     )
@@ -187,9 +245,19 @@ def list_verdicts(
     page_size: int = 0,
     limit: int | None = None,
 ) -> Paged[run_pb2.ListVerdictsResponse, evaluation_pb2.Verdict]:
-    """A run's verdicts, by eval set and item; ``outcome`` is ``pass``, ``fail`` or ``error``.
+    """Iterate over a run's verdicts, sorted by eval set and item.
 
-    Raises ``NotFound``; ``ValueError`` for an unknown outcome.
+    Args:
+        run: Name of the run.
+        eval_set: Only this eval set: ``name`` for any version, or ``name@version``.
+        judge: Only this judge.
+        outcome: Only this outcome: ``pass``, ``fail`` or ``error``.
+        page_size: Verdicts per request (default: the server's choice).
+        limit: Maximum number of verdicts (default: all).
+
+    Raises:
+        NotFound: There is no such run.
+        ValueError: The outcome is unknown.
     """
     number = enum_number(evaluation_pb2.Outcome.DESCRIPTOR, outcome) if outcome else 0
     request = run_pb2.ListVerdictsRequest(
@@ -205,9 +273,11 @@ def list_verdicts(
 
 
 def compare_runs(names: Sequence[str]) -> Unary[run_pb2.CompareRunsResponse]:
-    """Runs beside the first of them: specs, final numbers, verdicts on the items they share.
+    """Compare runs with the first of them: specs, final metrics, verdicts on shared items.
 
-    Raises ``NotFound``, ``InvalidArgument`` (fewer than 2 or more than 10, one twice).
+    Raises:
+        NotFound: One of the runs is missing.
+        InvalidArgument: Fewer than 2 or more than 10 runs, or a run named twice.
     """
     request = run_pb2.CompareRunsRequest(names=[resource("runs", name) for name in names])
     return Unary(lambda channel: _Stub(channel).CompareRuns, request)

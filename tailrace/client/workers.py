@@ -11,7 +11,13 @@ _Stub = worker_pb2_grpc.FleetServiceStub
 def list_workers(
     *, page_size: int = 0, limit: int | None = None, everyone: bool = False
 ) -> Paged[worker_pb2.ListWorkersResponse, worker_pb2.Worker]:
-    """Workers with their slots, by name; with ``everyone`` also those that are offline for long."""
+    """Iterate over workers with their slots, sorted by name.
+
+    Args:
+        page_size: Workers per request (default: the server's choice).
+        limit: Maximum number of workers (default: all).
+        everyone: Include workers that have been offline for long.
+    """
     request = worker_pb2.ListWorkersRequest(page_size=page_size, all=everyone)
     return Paged(
         lambda channel: _Stub(channel).ListWorkers, request, lambda page: page.workers, limit
@@ -19,23 +25,33 @@ def list_workers(
 
 
 def get_worker(name: str) -> Unary[worker_pb2.Worker]:
-    """A worker with its slots. Raises ``NotFound``."""
+    """Return a worker with its slots.
+
+    Raises:
+        NotFound: There is no such worker.
+    """
     request = worker_pb2.GetWorkerRequest(name=resource("workers", name))
     return Unary(lambda channel: _Stub(channel).GetWorker, request)
 
 
 def drain_worker(name: str) -> Unary[worker_pb2.Worker]:
-    """Let a worker finish what it runs and take no more; it then ends.
+    """Let a worker finish its stages and take no more; it then ends.
 
-    The drain stays in force, also after a new start, until :func:`undrain_worker`. Raises
-    ``NotFound``.
+    The drain outlives a restart of the worker, until :func:`undrain_worker`.
+
+    Raises:
+        NotFound: There is no such worker.
     """
     request = worker_pb2.DrainWorkerRequest(name=resource("workers", name))
     return Unary(lambda channel: _Stub(channel).DrainWorker, request)
 
 
 def undrain_worker(name: str) -> Unary[worker_pb2.Worker]:
-    """Let a drained worker take stages again. Raises ``NotFound``."""
+    """Let a drained worker take stages again.
+
+    Raises:
+        NotFound: There is no such worker.
+    """
     request = worker_pb2.UndrainWorkerRequest(name=resource("workers", name))
     return Unary(lambda channel: _Stub(channel).UndrainWorker, request)
 
@@ -43,12 +59,14 @@ def undrain_worker(name: str) -> Unary[worker_pb2.Worker]:
 def forget_worker(name: str) -> Unary[worker_pb2.ForgetWorkerResponse]:
     """Remove a worker that is offline.
 
-    Raises ``NotFound`` and ``FailedPrecondition`` (WORKER_ALIVE).
+    Raises:
+        NotFound: There is no such worker.
+        FailedPrecondition: The worker is alive (``WORKER_ALIVE``).
     """
     request = worker_pb2.ForgetWorkerRequest(name=resource("workers", name))
     return Unary(lambda channel: _Stub(channel).ForgetWorker, request)
 
 
 def list_pools() -> Unary[worker_pb2.ListPoolsResponse]:
-    """The pools that a worker serves or a stage waits for, by name."""
+    """Return the pools that a worker serves or a stage waits for, sorted by name."""
     return Unary(lambda channel: _Stub(channel).ListPools, worker_pb2.ListPoolsRequest())

@@ -1,4 +1,4 @@
-"""JSON of users' own making inside a spec: any form, within bounds."""
+"""Free JSON of users inside a spec: any shape, within bounds."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping
 from tailrace.formats.wording import describe, shorten
 
 MAX_DEPTH = 32
-"""How deep mappings and lists may be nested."""
+"""Maximum depth of nested mappings and lists."""
 
 MAX_VALUES = 10_000
-"""Most values in all."""
+"""Maximum number of values, nested ones included."""
 
 MAX_TEXT = 20_000
-"""Longest text, in characters."""
+"""Maximum length of a text, in characters."""
 
 MAX_NUMBER = 2**53
-"""Largest whole number: numbers travel as doubles, which hold larger ones inexactly."""
+"""Largest whole number: numbers travel as doubles, which cannot hold larger ones exactly."""
 
 
 def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[str, str]]:
-    """Where JSON does not fit, and why; nothing where it does."""
+    """Yield the path and the problem of each value that is not allowed."""
     count = 0
     todo: list[tuple[object, str, int]] = [(data, path, 1)]
     while todo:
@@ -45,7 +45,7 @@ def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[st
 
 
 def json_value(data: object) -> object:
-    """JSON as plain data; whole numbers are integers, as they come back from the wire."""
+    """Return JSON as plain data, with whole numbers as integers, as after a trip over the wire."""
     if isinstance(data, Mapping):
         return {str(name): json_value(value) for name, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -56,7 +56,7 @@ def json_value(data: object) -> object:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether UTF-8 can hold a text, which half of a surrogate pair forbids."""
+    """Return True if UTF-8 can encode a text; half of a surrogate pair has no encoding."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -65,7 +65,7 @@ def is_encodable(text: str) -> bool:
 
 
 def _problem(value: object) -> str:
-    """What is wrong with a single value."""
+    """Return the problem with a single value; empty if none."""
     if isinstance(value, str):
         if len(value) > MAX_TEXT:
             return f"has {len(value)} characters, at most {MAX_TEXT} allowed"

@@ -1,9 +1,9 @@
 """Strict mapping of plain data (YAML, JSON, protobuf) onto dataclasses.
 
-A dataclass whose fields are made with :func:`key` is a schema. :func:`parse` checks types, ranges,
-choices and unknown names and collects *every* violation before it raises, so that a user mends a
-file in one go. :func:`to_mapping` is its inverse, and :func:`from_mapping` reads that again,
-unchecked.
+A dataclass whose fields are declared with :func:`key` is a schema. :func:`parse` checks types,
+ranges, choices and unknown names, and collects *every* violation before it raises, so that a user
+can correct a file in one go. :func:`to_mapping` is its inverse; :func:`from_mapping` reads stored
+mappings without checks.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_REPORTED = 100
-"""How many violations are shown; further ones are only counted."""
+"""Maximum number of violations that are listed; further ones are only counted."""
 
 MORE = "(more)"
-"""The ``field`` of a last violation that counts those which are not listed."""
+"""``field`` of the last violation, which counts those that are not listed."""
 
 _NEVER = {
     "trust_remote_code": "is never offered: code that comes with a model is not run; leave it out",
 }
-"""Keys that users bring along from other tools and that no schema will have, with the reason."""
+"""Keys of other tools that no schema will have, with the reason."""
 
 _SHOWN_KEYS = 4
 
 _UNREPORTED = Violation(MORE, "is not a known key")
-"""A violation beyond those that are shown."""
+"""Placeholder of a violation that is counted and not listed."""
 
 _SCALARS = (str, int, float, bool)
 
 
 class SpecError(ValueError):
-    """The input does not fit its schema; ``violations`` names every wrong field at once.
+    """Error of input that does not fit its schema; ``violations`` has every wrong field at once.
 
-    Whoever shows them shows them :func:`capped`.
+    Show them :func:`capped`.
     """
 
     def __init__(self, violations: list[Violation]) -> None:
@@ -77,7 +77,10 @@ class SpecError(ValueError):
 
 
 def capped(violations: list[Violation], count: int | None = None) -> list[Violation]:
-    """The first :data:`MAX_REPORTED` violations, and how many more there are of ``count``."""
+    """Return the first :data:`MAX_REPORTED` violations, and a last one that counts the others.
+
+    ``count`` is the number of all violations, if ``violations`` holds only some of them.
+    """
     rest = (len(violations) if count is None else count) - MAX_REPORTED
     if rest <= 0:
         return violations
@@ -87,9 +90,12 @@ def capped(violations: list[Violation], count: int | None = None) -> list[Violat
 def key(doc: str, *, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
     """Declare a schema field.
 
-    ``doc`` is its one-line description; without ``default`` the key is required. ``minimum`` and
-    ``maximum`` are inclusive bounds, ``above`` an exclusive lower one; for strings and lists
-    ``max_length`` bounds the length; ``duration`` accepts seconds or text such as ``1h30m``.
+    Args:
+        doc: One-line description.
+        default: Default value; without one, the key is required.
+        **rule: Attributes of :class:`Rule`. ``minimum`` and ``maximum`` are inclusive bounds,
+            ``above`` is an exclusive one; ``max_length`` bounds text and lists; ``duration``
+            accepts seconds, or text such as ``1h30m``.
     """
     metadata = {"rule": Rule(doc, **rule)}
     if isinstance(default, (list, dict)):
@@ -99,10 +105,11 @@ def key(doc: str, *, default: Any = dataclasses.MISSING, **rule: Any) -> Any:
 
 
 def parse(schema: type[T], data: object, path: str = "") -> T:
-    """Turn plain data into an instance of ``schema``.
+    """Return the instance of ``schema`` that plain data describes.
 
-    Raises :class:`SpecError` with every violation: wrong types, values out of range, unknown keys
-    (with the nearest known name), renamed keys (with the new name) and the schema's own checks.
+    Raises:
+        SpecError: Every violation: wrong types, values out of range, unknown keys (with the nearest
+            known name), renamed keys (with the new name) and the schema's own checks.
     """
     violations: list[Violation] = []
     value = _dataclass(schema, data, path, violations)
@@ -112,7 +119,7 @@ def parse(schema: type[T], data: object, path: str = "") -> T:
 
 
 def blank_violations(path: str, **texts: str | list[str]) -> list[Violation]:
-    """Return the violations of texts, or lists of texts, that show nothing."""
+    """Return the violations of texts, or lists of texts, without a visible character."""
     blank = "is blank: it must have a visible character"
     found = []
     for name, value in texts.items():
@@ -126,7 +133,7 @@ def _numbered(name: str, values: list[str]) -> dict[str, str]:
 
 
 def exactly_one(path: str, **options: object) -> list[Violation]:
-    """The violation of a block that holds none or several of keys of which it needs one."""
+    """Return the violation of a block that has none or several of keys that exclude each other."""
     given = [name for name, value in options.items() if value is not None]
     if len(given) == 1:
         return []
@@ -136,7 +143,7 @@ def exactly_one(path: str, **options: object) -> list[Violation]:
 
 
 def to_mapping(value: Any) -> Any:
-    """Plain data (dict, list, str, int, float, bool) of a schema instance; unset keys left out."""
+    """Return a schema instance as plain data (dict, list, scalars), without unset keys."""
     if type(value) in _SCALARS:
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -154,7 +161,7 @@ def to_mapping(value: Any) -> Any:
 def from_mapping(schema: type[T], stored: Mapping[str, Any]) -> T:
     """Return the instance that :func:`to_mapping` turned into plain data, without any check.
 
-    Stored data may exceed the bounds of this release and have keys of another one; unknown keys are
+    Stored data may exceed the bounds of this release and have keys of another; unknown keys are
     skipped.
     """
     value: T = _builder(typing.cast(Hashable, schema))(stored)
@@ -165,7 +172,7 @@ def from_mapping(schema: type[T], stored: Mapping[str, Any]) -> T:
 def _builder(hint: Any) -> Callable[[Any], Any]:
     """Return the function that turns stored plain data into a value of a type.
 
-    Cached, because looking at types is slow.
+    It is cached because inspecting types is slow.
     """
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
@@ -212,12 +219,12 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
 
 
 _Reader = Callable[[Any, str, list[Violation]], Any]
-"""Turns a value at a path into what the field holds; violations go into the list."""
+"""Function that returns a field's value from data at a path, and appends violations to a list."""
 
 
 @functools.cache
 def _fields(schema: Hashable) -> dict[str, tuple[bool, _Reader]]:
-    """Whether each field of a schema is required, and its reader: looking at types is slow."""
+    """Return the requiredness and the reader of each field; cached, as inspecting types is slow."""
     hints = typing.get_type_hints(schema)
     return {
         field.name: (_is_required(field), _reader(hints[field.name], field.metadata["rule"]))
@@ -248,7 +255,7 @@ def _unknown_keys(
             out.append(Violation(where, _NEVER[name]))
             continue
         if len(out) >= MAX_REPORTED:
-            # They are counted only: comparing names is slow, and nobody reads so many hints.
+            # Only counted: comparing names is slow, and so many hints would go unread.
             out.append(_UNREPORTED)
             continue
         near = nearest(str(name), fields)

@@ -1,6 +1,6 @@
-"""Checking single values of a schema: text, numbers, durations, free mappings.
+"""Checks of single values of a schema: text, numbers, durations, free mappings.
 
-Each function returns the value as it is kept, and appends what is wrong with it to ``out``.
+Each function returns the value that a field holds, and appends its violations to ``out``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tailrace.formats.json_value import is_encodable, json_problems, json_value
 from tailrace.formats.wording import describe, digits, quote_hint, shorten
 
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
-"""Words for true and false, which are text elsewhere: a label may be `no`."""
+"""Words for true and false in boolean fields; in text they stay words: a label may be `no`."""
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One wrong field: its dotted path (``train.epochs``) and what is wrong with it."""
+    """Wrong field: its dotted path (``train.epochs``) and a predicate that describes the error."""
 
     field: str
     description: str
@@ -31,7 +31,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one key accepts, beside its Python type."""
+    """Constraints of one key in addition to its Python type."""
 
     doc: str
     unit: str = ""
@@ -40,15 +40,15 @@ class Rule:
     above: float | None = None
     max_length: int | None = None
     item_length: int | None = None
-    """Longest text of a list or of the values of a mapping, in characters."""
+    """Maximum length of texts in a list or in the values of a mapping, in characters."""
     pattern: str | None = None
     form: str = ""
-    """``pattern`` in words, for people: ``name or name@version``."""
+    """``pattern`` in words: ``name or name@version``."""
     duration: bool = False
 
 
 def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """A mapping of short names to text."""
+    """Return a mapping of short names to text."""
     if not isinstance(data, Mapping):
         out.append(Violation(path, f"must be a mapping of text to text, not {describe(data)}"))
         return None
@@ -68,7 +68,7 @@ def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> An
 
 
 def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """A mapping that holds any JSON, of users' own making."""
+    """Return a mapping with free JSON values."""
     if not isinstance(data, Mapping):
         out.append(Violation(path, f"must be a mapping, not {describe(data)}"))
         return None
@@ -83,7 +83,7 @@ def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
 
 
 def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """A mapping of free names to single values, of users' own making."""
+    """Return a mapping of free names to scalar values."""
     if not isinstance(data, Mapping):
         out.append(Violation(path, f"must be a mapping, not {describe(data)}"))
         return None
@@ -106,11 +106,11 @@ def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> 
 
 
 def read_scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
-    """Text, a number, true or false."""
+    """Return text, a number, true or false."""
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
         data = _as_float(data)
     if hint is float and isinstance(data, str):
-        # YAML 1.1 reads 2e-5 as text (its floats need a dot); users mean the number.
+        # YAML 1.1 reads 2e-5 as text (its floats need a dot), but users mean the number.
         with contextlib.suppress(ValueError):
             data = float(data)
     if hint is bool and isinstance(data, str):
@@ -143,7 +143,7 @@ def _text(rule: Rule, data: str, path: str, out: list[Violation]) -> str:
 
 
 def in_range(rule: Rule, data: Any, path: str, out: list[Violation]) -> Any:
-    """A number within its bounds."""
+    """Return a number, and check its bounds."""
     if data is None:
         return None
     if isinstance(data, float) and not math.isfinite(data):
@@ -158,7 +158,7 @@ def in_range(rule: Rule, data: Any, path: str, out: list[Violation]) -> Any:
 
 
 def read_duration(data: object, path: str, out: list[Violation]) -> float | None:
-    """Seconds, of a number or of text such as ``1h30m``."""
+    """Return the seconds of a number, or of text such as ``1h30m``."""
     if isinstance(data, (int, float)) and not isinstance(data, bool):
         return _as_float(data)
     match = _DURATION.fullmatch(data) if isinstance(data, str) and data else None
@@ -172,13 +172,13 @@ def read_duration(data: object, path: str, out: list[Violation]) -> float | None
 
 
 def join(path: str, name: str) -> str:
-    """A key's dotted path; a long name is shortened, as nobody can have meant it."""
+    """Return a key's dotted path; a long name, certainly a mistake, is shortened."""
     name = shorten(name)
     return f"{path}.{name}" if path else name
 
 
 def _as_float(number: float) -> float:
-    """As a float; one that is too large becomes infinite, which is refused."""
+    """Return a number as a float; too large a number becomes infinite, which is refused."""
     try:
         return float(number)
     except OverflowError:

@@ -1,9 +1,9 @@
-"""Moving files to and from the control plane's artifact store.
+"""Transfer of files to and from the control plane's artifact store.
 
 Uploads and downloads continue where they broke off, and every byte is checked by sha256. The
-functions here block; :mod:`tailrace.transfer.aio` has the same ones for asyncio. Both carry out
+functions here block; :mod:`tailrace.transfer.aio` has the same functions for asyncio. Both execute
 the jobs of :mod:`tailrace.transfer.uploads` and :mod:`tailrace.transfer.downloads`. They are
-loaded on first use, since few programs that have a client move files.
+loaded on first use, since few clients move files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carries out transfers for asyncio: files and hashes are worked on in threads."""
+"""Execution of transfers with asyncio: threads read, write and hash files."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ download_artifact = _function(downloads.download_artifact)
 
 
 async def run(channel: grpc.aio.Channel, job: Job[T], retry: RetryPolicy) -> T:
-    """Carry out a job and return its result.
+    """Execute a job and return its result.
 
     Raises:
         grpc.RpcError: A call failed for good.
         OSError: A file cannot be read or written.
     """
-    # StopIteration cannot leave a coroutine, so each step ends in a value or in the result.
+    # A coroutine cannot raise StopIteration, so each step ends in a value or in the result.
     outcome: Any = None
     failure: Exception | None = None
     try:

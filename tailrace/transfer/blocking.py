@@ -1,4 +1,4 @@
-"""Carries out transfers, blocking."""
+"""Execution of transfers, blocking."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ download_artifact = _function(downloads.download_artifact)
 
 
 def run(channel: grpc.Channel, job: Job[T], retry: RetryPolicy) -> T:
-    """Carry out a job and return its result.
+    """Execute a job and return its result.
 
     Raises:
         grpc.RpcError: A call failed for good.

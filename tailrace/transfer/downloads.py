@@ -1,4 +1,4 @@
-"""Downloads: blobs become a file or a folder."""
+"""Download jobs: from blobs to a file or a folder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ _Stub = artifact_pb2_grpc.ArtifactServiceStub
 
 
 def download_blob(sha256: str, size_bytes: int, target: Path) -> Job[None]:
-    """Download a blob to the file ``target``, which appears only when it is whole and verified.
+    """Download a blob to the file ``target``, which appears only once it is complete and verified.
 
-    Folders above it are made. Raises :class:`tailrace.errors.TailraceError` (``DataLoss`` for
-    content that does not match), ``OSError``, and ``ValueError`` for what is no sha256.
+    Missing parent folders are created.
+
+    Raises:
+        TailraceError: A call failed; ``DataLoss`` if the content does not match.
+        OSError: The file cannot be written.
+        ValueError: ``sha256`` is not a sha256.
     """
     if not is_sha256(sha256):
         raise ValueError(f"{sha256!r} is not a lower-case hex sha256")
@@ -37,10 +41,14 @@ def download_blob(sha256: str, size_bytes: int, target: Path) -> Job[None]:
 def download_artifact(artifact: artifact_pb2.Artifact, folder: Path) -> Job[None]:
     """Download an artifact's files into ``folder``.
 
-    The listing is checked against the artifact's name and the path rules first: no file lands
-    outside the folder, also not through links in it. Files that are there already with the right
-    content stay; others of the same name are replaced. Raises as :func:`download_blob`, and
-    ``ValueError`` for a link in the folder that a path leads through.
+    The listing is first compared with the artifact's name and the path rules: no file is written
+    outside the folder, not even through links in it. Files with the right content stay; others of
+    the same name are replaced.
+
+    Raises:
+        TailraceError: A call failed; ``DataLoss`` if listing or content do not match.
+        OSError: A file cannot be written.
+        ValueError: A path leads out of the folder through a link.
     """
     entries = [FileEntry(file.path, file.sha256, file.size_bytes) for file in artifact.files]
     _check_listing(artifact.name, entries)
@@ -50,7 +58,7 @@ def download_artifact(artifact: artifact_pb2.Artifact, folder: Path) -> Job[None
 
 
 class _Incoming:
-    """A file on its way: it grows and is hashed under a name of its own beside its target."""
+    """A file that is being received and hashed, under a temporary name next to its target."""
 
     def __init__(self, target: Path, size_bytes: int) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +70,11 @@ class _Incoming:
         self.received = 0
 
     def append(self, response: Any) -> None:
-        """Store and hash the next bytes. Raises ``DataLoss`` past the size asked for."""
+        """Store and hash the next bytes.
+
+        Raises:
+            DataLoss: They exceed the requested size.
+        """
         if self.received + len(response.data) > self._size_bytes:
             raise DataLoss(f"more than the {self._size_bytes} bytes asked for arrived")
         view = memoryview(response.data)
@@ -73,7 +85,11 @@ class _Incoming:
             view = view[written:]
 
     def finish(self, sha256: str) -> None:
-        """Put the file in its place if it is what was asked for. Raises ``DataLoss``."""
+        """Move the file to its target if size and digest match.
+
+        Raises:
+            DataLoss: They do not.
+        """
         if (self.received, self._hash.hexdigest()) != (self._size_bytes, sha256):
             raise DataLoss(
                 f"blobs/{sha256} arrived with {self.received} bytes and sha256 "
@@ -83,7 +99,7 @@ class _Incoming:
         self._path.replace(self._target)
 
     def discard(self) -> None:
-        """Let go of the file; nothing is left of one that was not finished."""
+        """Close the file, and remove it unless it was finished."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -109,7 +125,11 @@ def _check_listing(name: str, entries: list[FileEntry]) -> None:
 
 
 def _is_there(folder: Path, entry: FileEntry) -> bool:
-    """Whether the file is in place already. Raises ``ValueError`` when links lead out."""
+    """Return True if the file is in place.
+
+    Raises:
+        ValueError: A link leads out of the folder.
+    """
     target = folder / entry.path
     if not target.parent.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{target.parent} leads out of {folder} through a link: remove it")

@@ -1,8 +1,8 @@
-"""The steps that a transfer consists of, apart from how they are carried out.
+"""Steps of transfers, apart from their execution.
 
-A job is a generator: it yields steps, is sent their outcome (or has their error raised at the
+A job is a generator: it yields steps, receives the outcome of each (or its error, raised at the
 ``yield``), and returns its result. :mod:`tailrace.transfer.blocking` and
-:mod:`tailrace.transfer.aio` carry out steps; what a transfer *is* stands in the jobs, once.
+:mod:`tailrace.transfer.aio` execute steps; the logic of a transfer is in its job, written once.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from tailrace.channel import Channel
 T = TypeVar("T")
 
 ASK_SECONDS = 30.0
-"""Seconds that one question may take with all its retries."""
+"""Seconds that one request may take with all its retries."""
 
 SLOWEST_BYTES_PER_SECOND = 64 * 1024
-"""Slowest transfer that its deadline still allows."""
+"""Slowest rate at which a transfer meets its deadline."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Blocking work on this machine: files, hashes. Its outcome is what ``do`` returns."""
+    """Blocking work on this machine, such as hashing; its outcome is the result of ``do``."""
 
     do: Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Ask:
-    """One request, repeated while nobody answers; its outcome is the response."""
+    """One request, repeated while the control plane is unavailable; its outcome is the response."""
 
     method: Callable[[Channel], Any]
     request: Any
@@ -39,9 +39,9 @@ class Ask:
 
 @dataclass(frozen=True)
 class Send:
-    """A client stream; its outcome is the response. The iterators made block while files are read.
+    """A client stream; its outcome is the response.
 
-    ``size_bytes`` sets the deadline.
+    The iterator of ``requests`` blocks while it reads a file; ``size_bytes`` sets the deadline.
     """
 
     method: Callable[[Channel], Any]
@@ -51,7 +51,10 @@ class Send:
 
 @dataclass(frozen=True)
 class Receive:
-    """A server stream; ``accept`` blocks while it stores a response. ``size_bytes`` as above."""
+    """A server stream; ``accept`` blocks while it stores a response.
+
+    ``size_bytes`` sets the deadline.
+    """
 
     method: Callable[[Channel], Any]
     request: Any
@@ -61,7 +64,7 @@ class Receive:
 
 @dataclass(frozen=True)
 class Resume:
-    """A job that may be started anew while nobody answers: it continues where it broke off."""
+    """A job that can start again after an interruption: it continues where it broke off."""
 
     start: Callable[[], Job[Any]]
 
@@ -72,5 +75,5 @@ Job: TypeAlias = Generator[Step, Any, T]
 
 
 def deadline(size_bytes: int) -> float:
-    """Seconds that a stream of so many bytes may take."""
+    """Return the seconds that a stream of ``size_bytes`` may take."""
     return ASK_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND

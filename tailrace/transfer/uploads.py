@@ -1,4 +1,4 @@
-"""Uploads: a file or a folder becomes blobs."""
+"""Upload jobs: from a file or a folder to blobs."""
 
 from __future__ import annotations
 
@@ -27,15 +27,18 @@ _HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--.+")
 
 
 def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
-    """Upload one file; its entry's path is the file's name.
+    """Upload one file, and return its entry, whose path is the file's name.
 
-    A later call, also of another process on this host, continues an upload that broke off. Content
-    that is there already is not sent again. Raises :class:`tailrace.errors.TailraceError` and
-    ``OSError``.
+    A later call, even by another process on this host, continues an upload that broke off. Content
+    that the server has is not sent again.
+
+    Raises:
+        TailraceError: A call failed.
+        OSError: The file cannot be read.
     """
     sha256, size = yield Work(lambda: (sha256_file(source), source.stat().st_size))
-    # Asked apart, so that a server that was never there is noticed soon; one that goes away later
-    # is waited for.
+    # Outside of the step that resumes, so that a server that was never there is noticed soon; one
+    # that goes away later is waited for.
     status = yield _ask(_steady_name(sha256, size))
     if not status.complete:
         yield Resume(lambda: _upload(source, sha256, size))
@@ -45,13 +48,19 @@ def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
 def upload_folder(
     folder: Path, include: Callable[[str], bool] | None = None
 ) -> Job[list[artifact_pb2.ArtifactFile]]:
-    """Upload a folder's files and return their entries, sorted by path.
+    """Upload a folder's files, and return their entries, sorted by path.
 
-    ``include`` gets each path relative to the folder, with ``/`` between segments, and says whether
-    the file belongs to it. Links to folders are not followed; links to files are where they stay
-    within the folder, or within the repository of a Hugging Face cache that it is a snapshot of.
-    Raises as :func:`upload_file`, and ``ValueError`` for other links, a folder without files and
-    names that an artifact cannot hold.
+    Links to folders are not followed. Links to files are followed within the folder, and within the
+    repository of a Hugging Face cache if the folder is one of its snapshots.
+
+    Args:
+        folder: Folder to upload.
+        include: Predicate of a path below the folder, with ``/`` between segments (default: all).
+
+    Raises:
+        TailraceError: A call failed.
+        OSError: A file cannot be read.
+        ValueError: A link leads out, the folder has no files, or an artifact cannot hold a name.
     """
     paths = yield Work(lambda: _files(folder, include))
     entries = []
@@ -82,10 +91,10 @@ def _ask(name: str) -> Ask:
 
 
 def _needs_fresh_name(error: grpc.RpcError, offset: int) -> bool:
-    """Whether an upload of its own would succeed where continuing a common one did not.
+    """Return True if an upload under a fresh name can succeed after the shared one failed.
 
-    Somebody else on this host is writing it, it was swept meanwhile, or what an earlier try left
-    there is damaged.
+    Another process on this host is writing to the shared upload, the server swept it meanwhile, or
+    an earlier attempt left damaged content.
     """
     typed = from_rpc(error)
     if typed.reason in ("UPLOAD_BUSY", "WRITE_OFFSET_MISMATCH"):
@@ -108,7 +117,7 @@ def _requests(
         file.seek(offset)
         while True:
             data = file.read(min(CHUNK_BYTES, size - offset))
-            # A file that shrank meanwhile is finished too: the server then refuses its size.
+            # A file that shrank meanwhile is finished, too: the server then refuses its size.
             last = offset + len(data) == size or not data
             yield artifact_pb2.WriteRequest(
                 resource_name=name, write_offset=offset, data=data, finish_write=last
@@ -119,9 +128,9 @@ def _requests(
 
 
 def _steady_name(sha256: str, size: int) -> str:
-    """The same name on every try of this user on this host, so that an upload can be resumed.
+    """Return the name that each attempt of this user on this host has, so that it can resume.
 
-    Others cannot guess it, and so cannot append to the upload or spoil it.
+    Other users cannot guess the name, so that they can neither append to the upload nor spoil it.
     """
     digest = hmac.digest(_secret(), f"{sha256}/{size}".encode(), "sha256")
     return _resource_name(uuid.UUID(bytes=digest[:16], version=4), sha256, size)
@@ -129,7 +138,7 @@ def _steady_name(sha256: str, size: int) -> str:
 
 @functools.cache
 def _secret() -> bytes:
-    """A secret of this user on this host; of this process alone where none can be stored."""
+    """Return the secret of this user on this host, or of this process if none can be stored."""
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         path = Path(state) / "tailrace" / "upload-secret"
@@ -164,10 +173,10 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
 
 
 def _homes(folder: Path) -> list[Path]:
-    """Where links may lead: into the folder, and from a snapshot in a hub cache to its blobs.
+    """Return the folders that links may lead to: the folder, and the blobs of its hub cache.
 
-    The layout is ``models--ORG--NAME/{snapshots/REVISION,blobs}`` (huggingface_hub, "Understand
-    caching").
+    The cache's layout is ``models--ORG--NAME/{snapshots/REVISION,blobs}`` (huggingface_hub,
+    "Understand caching").
     """
     repository = folder.parent.parent
     if folder.parent.name == "snapshots" and _HUB_REPOSITORY.fullmatch(repository.name):
@@ -180,7 +189,7 @@ def _file_problem(file: Path, homes: list[Path]) -> str | None:
         return "is a link to nothing" if file.is_symlink() else "is not a regular file"
     target = file.resolve()
     if file.is_symlink() and not any(target.is_relative_to(home) for home in homes):
-        # Content from elsewhere on this machine must not be uploaded unawares.
+        # Content from elsewhere on this machine must not be uploaded by accident.
         return "is a link that leads out of the folder: put a copy in its place, or remove it"
     return None
 
