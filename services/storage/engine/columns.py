@@ -45,13 +45,20 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def enum_type(kind: type[enum.StrEnum], name: str) -> sa.Enum:
-    """A column type that stores the values of ``kind`` as text, guarded by a CHECK constraint."""
+def enum_type(kind: type[enum.StrEnum], name: str, *, checked: bool = True) -> sa.Enum:
+    """Return a column type that stores the values of ``kind`` as text.
+
+    Args:
+        kind: The enumeration.
+        name: Name of the CHECK constraint.
+        checked: Whether a CHECK constraint lists the values: for states, whose set is closed, but
+            not for kinds, to which releases add.
+    """
     return sa.Enum(
         kind,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=checked,
         length=32,
         values_callable=lambda members: [member.value for member in members],
     )

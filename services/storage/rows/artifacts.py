@@ -36,7 +36,7 @@ artifact_references = sa.Table(
     sa.Column("run_id", sa.String(63), nullable=False),
     sa.Column("stage", sa.String(63), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("kind", enum_type(ArtifactKind, "artifact_kind"), nullable=False),
+    sa.Column("kind", enum_type(ArtifactKind, "artifact_kind", checked=False), nullable=False),
     sa.Column("step", BigInt, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),

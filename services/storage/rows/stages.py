@@ -24,7 +24,7 @@ stages = sa.Table(
     sa.Column("stage_id", sa.String(63), primary_key=True),
     sa.Column("project", sa.String(63), nullable=False),
     sa.Column("ordinal", sa.Integer, nullable=False),
-    sa.Column("kind", enum_type(StageKind, "stage_kind"), nullable=False),
+    sa.Column("kind", enum_type(StageKind, "stage_kind", checked=False), nullable=False),
     sa.Column("pool", sa.String(63), nullable=False),
     sa.Column("state", enum_type(StageState, "stage_state"), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),

@@ -11,8 +11,7 @@ CREATE TABLE artifact_references (
   create_time TIMESTAMP WITH TIME ZONE NOT NULL,
   CONSTRAINT pk_artifact_references PRIMARY KEY (id),
   CONSTRAINT fk_artifact_references_project_artifacts FOREIGN KEY(project, digest) REFERENCES artifacts (project, digest),
-  CONSTRAINT uq_artifact_references_use UNIQUE (project, run_uid, stage, attempt, kind, step, digest),
-  CONSTRAINT ck_artifact_references_artifact_kind CHECK (kind IN ('dataset', 'split', 'checkpoint', 'model', 'metrics', 'predictions', 'verdicts'))
+  CONSTRAINT uq_artifact_references_use UNIQUE (project, run_uid, stage, attempt, kind, step, digest)
 )
 CREATE INDEX ix_artifact_references_digest ON artifact_references (project, digest, id)
 CREATE INDEX ix_artifact_references_run ON artifact_references (project, run_uid, id)
@@ -227,7 +226,6 @@ CREATE TABLE stages (
   end_time TIMESTAMP WITH TIME ZONE,
   CONSTRAINT pk_stages PRIMARY KEY (run_uid, stage_id),
   CONSTRAINT fk_stages_run_uid_runs FOREIGN KEY(run_uid) REFERENCES runs (uid),
-  CONSTRAINT ck_stages_stage_kind CHECK (kind IN ('train', 'infer', 'judge')),
   CONSTRAINT ck_stages_stage_state CHECK (state IN ('PENDING', 'QUEUED', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED', 'SKIPPED'))
 )
 CREATE INDEX ix_stages_cache_key ON stages (project, cache_key)

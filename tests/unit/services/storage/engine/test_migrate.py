@@ -11,6 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.storage.engine.database import Database
 from services.storage.engine.migrate import alembic_config, migrate_database
@@ -150,3 +151,53 @@ async def test_constraints_guard_the_states(empty_database_url: str) -> None:
         async with database.write() as conn:
             await conn.execute(statement)
     await database.close()
+
+
+async def test_a_new_kind_of_stage_needs_no_migration(blank_url: str) -> None:
+    database = Database(blank_url)
+    await _migrate(database, command.upgrade, "0008")
+    async with database.write() as conn:
+        await conn.execute(
+            sa.text(
+                "INSERT INTO runs (uid, project, run_id, spec, resolved_spec, state, revision,"
+                " create_time, update_time) VALUES ('u', 'p', 'r', '{}', '{}', 'FAILED', 1,"
+                " '2026-01-02 03:04:05', '2026-01-02 03:04:05')"
+            )
+        )
+        await _add_stage(conn, "train")
+        # A row that refers to the stage.
+        await conn.execute(
+            sa.text(
+                "INSERT INTO outbox (id, project, run_uid, stage_id, attempt, pool, first,"
+                " due_time, publications, failures, claim) VALUES (1, 'p', 'u', 'train', 1, 'gpu',"
+                " true, '2026-01-02 03:04:05', 0, 0, '')"
+            )
+        )
+    with pytest.raises(sa.exc.IntegrityError, match="ck_stages_stage_kind"):
+        await _write_stage(database, "distill")
+    await migrate_database(database)
+    await _write_stage(database, "distill")
+    with pytest.raises(sa.exc.IntegrityError, match="ck_stages_stage_state"):
+        await _write_stage(database, "judge", state="ASLEEP")
+    async with database.write() as conn:
+        await conn.execute(sa.text("DELETE FROM stages WHERE kind = 'distill'"))
+    await _migrate(database, command.downgrade, "0008")
+    with pytest.raises(sa.exc.IntegrityError, match="ck_stages_stage_kind"):
+        await _write_stage(database, "distill")
+    await database.close()
+
+
+async def _write_stage(database: Database, kind: str, state: str = "FAILED") -> None:
+    async with database.write() as conn:
+        await _add_stage(conn, kind, state)
+
+
+async def _add_stage(conn: AsyncConnection, kind: str, state: str = "FAILED") -> None:
+    await conn.execute(
+        sa.text(
+            "INSERT INTO stages (run_uid, stage_id, project, ordinal, kind, pool, state, attempt,"
+            " failures, max_attempts, cached_from, cache_key, cached_run_uid)"
+            " VALUES ('u', :kind, 'p', 0, :kind, 'gpu', :state, 1, 0, 1, '', '', '')"
+        ),
+        {"kind": kind, "state": state},
+    )
