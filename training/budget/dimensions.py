@@ -9,10 +9,9 @@ from training.models.family import Model
 
 
 def matmul_parameters(model: Model) -> int:
-    """The parameters that every token is multiplied with.
+    """Return the number of parameters that every token is multiplied with.
 
-    Tables that are only looked up are not among them: positions, and the input embedding where the
-    output layer is another.
+    Lookup tables do not count: positions, and an input embedding that is not the output layer.
     """
     shapes = model.shapes
     family = model.family
@@ -23,11 +22,11 @@ def matmul_parameters(model: Model) -> int:
 
 
 def flops_per_token(model: Model, length: int, trained: int) -> float:
-    """Floating-point operations of one training step per token, forward and backward.
+    """Return the floating-point operations of a training step per token, forward and backward.
 
     The count of PaLM (Chowdhery et al., arXiv:2204.02311, appendix B): 6 N + 12 L H Q T, of which
-    a third is the forward pass. Rematerialization is not counted. ``trained`` parameters beside
-    frozen weights (an adapter) need no gradients of these, which saves a third of 6 N.
+    a third is the forward pass. Rematerialization does not count. With an adapter of ``trained``
+    parameters the frozen weights need no gradients, which saves a third of 6 N.
     """
     sizes, weights = model.dimensions, matmul_parameters(model)
     attention = 12.0 * sizes.layers * sizes.attention * length

@@ -1,4 +1,4 @@
-"""What a training will take, told before it starts; one that cannot fit is refused."""
+"""The estimate of a training's cost; a training that cannot fit is refused before it starts."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ from training.models.family import Model
 _log = logging.getLogger(__name__)
 
 _ADAPTER_SHARE = 0.02
-"""About how many values an adapter has, as a share of the weights it stands beside."""
+"""Approximate number of an adapter's values, as a share of the frozen weights."""
 
 
 @dataclass(frozen=True)
 class Free:
-    """Bytes that a training may still take; None where nobody tells."""
+    """Free memory in bytes; None where the system does not report it."""
 
     device: int | None
-    """On the fullest device; None for processors, which share the host's memory."""
+    """Bytes on the fullest device; None for processors, which share the host's memory."""
     host: int | None
+    """Bytes on the host."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take."""
+    """Cost of a training."""
 
     parameters: int
     """Parameters of the model."""
     trained: int
-    """Those that are trained."""
+    """Trained values."""
     steps: int
     """Optimizer steps in all."""
     tokens: int
-    """Non-padding tokens in all of them, repetitions counted."""
+    """Non-padding tokens in all steps, repetitions counted."""
     plan: Plan
-    """What its memory depends on."""
+    """Sizes that its memory depends on."""
     devices: int
     """Devices in use."""
     saved: int
@@ -56,7 +57,7 @@ class Estimate:
 
     @property
     def memory(self) -> Memory:
-        """The memory that it needs."""
+        """Memory that the training needs."""
         return needed(self.plan)
 
     def __str__(self) -> str:
@@ -76,15 +77,21 @@ def estimate(
     examples: Sequence[Example],
     saved: int,
 ) -> Estimate:
-    """Return what a trainer will take for the examples of its stream.
+    """Return the cost of a trainer's training.
 
-    ``saved`` is the size of the weights that it saves in the end, in bytes.
+    Args:
+        model: The model.
+        spec: The settings.
+        trainer: The trainer.
+        stream: The batches of the train part.
+        examples: The examples of the stream.
+        saved: Size of the final model's weights in bytes.
     """
     layout, trained = trainer.layout, trainer.trainable.parameters
     groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
     rows, length = _rows(spec, stream, examples, groups)
-    # XLA's compiler for processors computes bfloat16 in float32, and merges what is computed again
-    # with what was computed first.
+    # XLA's compiler for processors computes bfloat16 in float32, and eliminates recomputation as
+    # a common subexpression.
     on_processor = layout.mesh.devices.flat[0].platform == "cpu"
     if spec.remat and on_processor:
         _log.warning("train.remat saves no memory on processors, whose compiler undoes it")
@@ -92,7 +99,7 @@ def estimate(
     plan = Plan(
         sizes=model.dimensions,
         weights=share,
-        # An adapter lies whole on every device.
+        # Every device has the whole adapter.
         trained=trained if spec.adapter else share,
         whole=trained,
         rows=-(-rows // groups),
@@ -111,7 +118,7 @@ def estimate(
 
 
 def free_memory(layout: Layout) -> Free:
-    """What the mesh's devices and the host have left."""
+    """Return the free memory of the mesh's devices and of the host."""
     rest = [
         limit - device_memory_used(device)
         for device in layout.mesh.devices.flat
@@ -121,10 +128,11 @@ def free_memory(layout: Layout) -> Free:
 
 
 def require_fit(estimated: Estimate, spec: TrainSpec, free: Free) -> None:
-    """Log the estimate; refuse what does not fit, with what would.
+    """Log the estimate, and a warning where memory is tight.
 
-    Raises :class:`training.errors.DoesNotFitError` when more is needed than is free by more than
-    the formula may be off; what is closer is logged as a warning.
+    Raises:
+        DoesNotFitError: The training needs more memory than is free, by more than the error of the
+            estimate; the error names settings that fit.
     """
     _log.info("%s", estimated)
     short = _short(estimated, free, TOLERANCE)
@@ -138,7 +146,7 @@ def require_fit(estimated: Estimate, spec: TrainSpec, free: Free) -> None:
 
 
 def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
-    """What there is too little of; empty when it fits."""
+    """Return a description of the memory that is lacking; empty for a training that fits."""
     memory, found = estimated.memory, []
     host = memory.host
     if free.device is None:

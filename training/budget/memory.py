@@ -1,4 +1,4 @@
-"""How much memory a training needs, from sizes alone.
+"""The memory of a training as a function of sizes.
 
 The formula was fitted to what XLA's buffer assignment reports (``memory_analysis``) for GPT-2 and
 Llama shapes of 1 to 82 million parameters; it is within :data:`TOLERANCE` of it on processors.
@@ -13,60 +13,60 @@ from dataclasses import dataclass
 from tailrace.formats.model.families.family import Dimensions
 
 TOLERANCE = 0.15
-"""How far off the formula may be, as a share."""
+"""Largest error of the formula, as a share."""
 
 FLOAT32 = 4
 """Bytes of a value of weights, gradients, moments and logits."""
 
 _DROPOUT_WORDS = 6
-"""Words of 4 bytes in use for each random number while they are made (threefry)."""
+"""Words of 4 bytes in use for each random number during generation (threefry)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the memory of a training depends on."""
+    """Sizes that the memory of a training depends on."""
 
     sizes: Dimensions
     weights: int
-    """All weights, as values on the fullest device."""
+    """Number of weights on the fullest device."""
     trained: int
-    """Trained values on the fullest device: all weights, or those of an adapter."""
+    """Number of trained values on the fullest device: all weights, or those of an adapter."""
     whole: int
-    """Trained values of all devices together; checkpoints are gathered on the host."""
+    """Number of trained values on all devices, which a checkpoint gathers on the host."""
     rows: int
-    """Rows of a step that each device computes."""
+    """Rows of a step on each device."""
     passes: int
-    """Forward and backward passes of a step; each takes a part of the rows."""
+    """Forward and backward passes of a step, each over a part of the rows."""
     length: int
     """Tokens of a row."""
     width: int
-    """Bytes of an activation."""
+    """Bytes of one activation."""
     remat: bool
-    """Whether only the inputs of layers are kept for the backward pass."""
+    """Whether the backward pass starts from the inputs of layers alone."""
     can_remat: bool
-    """Whether the compiler lets it save anything."""
+    """Whether rematerialization saves memory with this compiler."""
     adapter: bool
     """Whether the weights are frozen."""
     by_row: bool
-    """Whether the logits of one row at a time are there."""
+    """Whether logits are computed one row at a time."""
     best: bool
-    """Whether a copy of the best weights is kept."""
+    """Whether the host keeps a copy of the best weights."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes by what they are for."""
+    """Bytes of memory by purpose."""
 
     weights: int
-    """Weights, also those in the type that is computed in."""
+    """Weights, with their copy in the type of the computation."""
     gradients: int
-    """Gradients that are there when most memory is in use."""
+    """Gradients at the peak."""
     moments: int
     """The optimizer's two moments."""
     activations: int
-    """What the backward pass needs of the forward pass, and logits."""
+    """Activations for the backward pass, and logits."""
     host: int
-    """Copies on the host: the checkpoint that is being written, the best weights."""
+    """Copies on the host: the checkpoint in flight, and the best weights."""
 
     @property
     def device(self) -> int:
@@ -75,7 +75,7 @@ class Memory:
 
 
 def needed(plan: Plan) -> Memory:
-    """The memory that a plan needs, beside the weights that it starts from."""
+    """Return the memory of a plan, in addition to the weights that it starts from."""
     tokens = -(-plan.rows // plan.passes) * plan.length
     layer = _layer_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
@@ -85,11 +85,11 @@ def needed(plan: Plan) -> Memory:
     if plan.remat:
         forward += tokens * layer
     if sizes.dropout:
-        # Random words of one layer's scores, in the making.
+        # Random words for the scores of one layer.
         forward += tokens * _DROPOUT_WORDS * sizes.heads * plan.length * FLOAT32
     gradients = plan.trained * FLOAT32
-    # The output layer's gradient comes first, while all activations are still there; at the end
-    # all gradients are there with the activations of the lowest layer.
+    # The output layer's gradient comes first, with all activations in memory; at the end there are
+    # all gradients, and the activations of the lowest layer.
     first = 0 if plan.adapter else sizes.vocabulary * sizes.width * FLOAT32
     first = min(first, gradients)
     lowest = tokens * layer
@@ -108,22 +108,22 @@ def needed(plan: Plan) -> Memory:
 
 
 def _layer_bytes(plan: Plan) -> int:
-    """Bytes that one layer keeps of one token for the backward pass."""
+    """Return the bytes that one layer stores for one token until the backward pass."""
     sizes = plan.sizes
     channels = 9 * sizes.width + 4 * sizes.inner
     if sizes.gated:
         channels += 2 * sizes.inner + 2 * sizes.attention
     scores = sizes.heads * plan.length
     masks = 2 * sizes.width + scores if sizes.dropout else 0
-    # Scores are float32 before the softmax, whatever the model computes in.
+    # Scores are float32 before the softmax, whatever the type of the computation.
     return channels * plan.width + scores * (FLOAT32 + 2 * plan.width) + masks
 
 
 def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
-    """Settings that need less memory, the mildest first, each with its plan.
+    """Return settings that need less memory with their plans, the least costly first.
 
-    ``micro_rows`` are the values that micro_batch_size may have, largest first; the rows of a
-    device shrink in proportion to the largest.
+    ``micro_rows`` has the possible values of micro_batch_size, largest first; the rows of a device
+    shrink in proportion.
     """
     found: list[tuple[str, Plan]] = []
     whole = max(micro_rows, default=1)

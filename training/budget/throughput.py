@@ -1,4 +1,4 @@
-"""How fast a training is: tokens per second, utilisation, step times, time to go."""
+"""The speed of a training: tokens per second, utilisation, step times and time to go."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from training.machine.accelerators import device_memory_peak, host_memory_peak
 from training.observer import Speed
 
 WINDOW_STEPS = 1000
-"""How many of the newest steps the percentiles are of."""
+"""Number of steps behind the percentiles."""
 
 
 class Throughput:
-    """Takes the time of compiled calls.
+    """Stopwatch for compiled calls.
 
-    The first call of a shape is compiled; it counts only while there is nothing else to go by.
+    The first call of a shape includes its compilation, and counts only while there is no other.
     """
 
     def __init__(
@@ -28,10 +28,12 @@ class Throughput:
         peak: float | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Start the clock, which counts seconds.
+        """Start the stopwatch.
 
-        ``flops`` is the number of operations per token in rows of some length, ``peak`` how many
-        all devices together can do in a second.
+        Args:
+            flops: Operations per token, by the length of rows.
+            peak: Operations per second that all devices can do.
+            clock: Clock in seconds.
         """
         self._flops = flops
         self._peak = peak
@@ -52,7 +54,7 @@ class Throughput:
         self._compiled.add(shape)
         (self._cold if cold else self._warm).add(seconds, tokens, tokens * self._flops(shape[-1]))
         if cold:
-            # What the steps themselves took is not known; the next call will tell.
+            # The time of the steps without compilation is unknown until the next call.
             self._compiling += seconds
         else:
             self._times.extend([seconds / steps] * steps)
@@ -60,12 +62,12 @@ class Throughput:
         self._last = seconds / steps
 
     def take(self, steps_to_go: int) -> Speed:
-        """The numbers since the last time it was called, or else those of before.
+        """Return the figures since the previous call, or those of the previous call again.
 
-        Needs at least one compiled call since the beginning.
+        There must have been a compiled call.
         """
         since = self._warm if self._warm.seconds else self._cold
-        # Of two points within one compiled call the second has nothing new to go by.
+        # The second of two points within one compiled call has no time of its own.
         since = self._told = since if since.seconds else self._told
         rate = since.tokens / since.seconds if since.seconds else 0.0
         flops = since.flops / since.seconds if since.seconds else 0.0
@@ -84,7 +86,7 @@ class Throughput:
         )
 
     def _eta(self, steps_to_go: int) -> float | None:
-        """Return the seconds to go, whatever comes between steps included; None if unknown."""
+        """Return the seconds to go, with evaluations and checkpoints; None if unknown."""
         if not steps_to_go:
             return 0.0
         if not self._steps:

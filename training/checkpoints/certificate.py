@@ -1,4 +1,4 @@
-"""Issuing resume certificates; see :mod:`tailrace.formats.certificate`."""
+"""Issue of resume certificates; see :mod:`tailrace.formats.certificate`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 """Host arrays by name."""
 
 PARAMETERS = "[0]"
-"""What the names of parameters begin with in a training's state; the rest is the optimizer's."""
+"""Prefix of the names of parameters in a state; the other arrays are the optimizer's."""
 
 
 BOOKKEEPING = {"window", "metrics_window"}
-"""Counters that depend on how often metrics are logged, which is no part of the training."""
+"""Counters that depend on how often metrics are logged; certificates leave them out."""
 
 
 def certify(checkpoint: Checkpoint) -> Certificate:
-    """The certificate of a training between two steps; it hashes all of its arrays."""
+    """Return the certificate of a training between two steps, from the hashes of all arrays."""
     arrays = checkpoint.arrays
     parameters = {n: a for n, a in arrays.items() if n.startswith(PARAMETERS)}
     optimizer = {n: a for n, a in arrays.items() if n not in parameters}
@@ -43,7 +43,7 @@ def certify(checkpoint: Checkpoint) -> Certificate:
 
 
 def digest_arrays(arrays: Arrays) -> str:
-    """Hex sha256 over names, types, shapes and little-endian bytes of arrays, sorted by name."""
+    """Return the hex sha256 over names, types, shapes and little-endian bytes, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])

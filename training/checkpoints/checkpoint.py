@@ -1,4 +1,4 @@
-"""Checkpoints: what continues a training at its exact step, in safetensors and JSON only."""
+"""Checkpoints: the state of a training at a step, in safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from training.errors import CheckpointError
 from training.machine.file_errors import as_os_errors
 
 FORMAT = 2
-"""Version of the layout; others are refused."""
+"""Version of the layout; other versions are refused."""
 
 _STATE = "state.safetensors"
 _META = "checkpoint.json"
@@ -38,26 +38,26 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two steps, on the host."""
+    """State of a training between two steps, on the host."""
 
     step: int
-    """Optimizer steps done; with the identity's seed it is the data position, too."""
+    """Optimizer steps done; with the identity's seed also the position in the data."""
     arrays: Arrays
     """Parameters and optimizer state, see :func:`to_host`."""
     rng: list[int]
-    """The root key that each step's dropout key is folded from."""
+    """Root of the dropout keys of all steps."""
     progress: dict[str, Any]
-    """The trainer's own counters, as JSON; the position in the metrics is among them."""
+    """Counters of the trainer as JSON, the position in the metrics among them."""
     identity: dict[str, Any]
-    """What must be equal for the training to be the same: settings and content hashes."""
+    """Settings and content digests that make two trainings the same."""
     conditions: Mapping[str, str] = field(default_factory=dict)
-    """Hardware, mesh and versions; a training may go on under others."""
+    """Hardware, mesh and versions; a resumed training may have other conditions."""
 
 
 def to_host(state: Any) -> Arrays:
-    """A copy of a pytree of arrays on the host, by path, gathered from all devices.
+    """Return a copy of a pytree of arrays on the host, by path, gathered from all devices.
 
-    It stays as it is when the buffers of ``state`` are given away.
+    The copy survives the donation of the buffers of ``state``.
     """
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     for _, leaf in leaves:
@@ -71,8 +71,10 @@ def save_checkpoint(
 ) -> tuple[Path, Certificate]:
     """Write ``folder/step-…`` atomically; keep the newest ``keep`` checkpoints and step ``best``.
 
-    It is written beside its place, flushed to disk and renamed, so that a checkpoint is either
-    whole or not there. Raises :class:`OSError`.
+    The draft is flushed to disk and renamed, so that a checkpoint is either complete or absent.
+
+    Raises:
+        OSError: The checkpoint cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{checkpoint.step:08d}"
@@ -83,14 +85,14 @@ def save_checkpoint(
     try:
         _write_draft(draft, checkpoint, certificate)
     except OSError:
-        # A full disk gets its space back.
+        # Give a full disk its space back.
         shutil.rmtree(draft, ignore_errors=True)
         raise
     if target.exists():
         shutil.rmtree(target)
     draft.rename(target)
     _flush(folder)
-    # A training that goes on from an older step finds newer ones than its own.
+    # A training that resumed from an older step finds newer checkpoints than its own.
     kept = {target, folder / f"step-{best:08d}" if best is not None else target}
     for old in list_checkpoints(folder)[:-keep]:
         if old not in kept:
@@ -115,10 +117,11 @@ def _write_draft(draft: Path, checkpoint: Checkpoint, certificate: Certificate) 
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
-    """Read a checkpoint and hold it against its certificate.
+    """Read a checkpoint and verify its certificate.
 
-    Raises :class:`training.errors.CheckpointError` when it is missing, damaged, of another format,
-    or of a training whose identity differs, naming what differs.
+    Raises:
+        CheckpointError: The checkpoint is missing, damaged, of another format, or belongs to a
+            training with another identity; the error names the differences.
     """
     try:
         meta = _read_json(path / _META)
@@ -149,10 +152,12 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
 
 
 def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
-    """The checkpoint's state as a pytree like ``template``, laid out over its devices.
+    """Return the checkpoint's state as a pytree like ``template``, laid out over its devices.
 
-    The layout need not be the one that it was saved from; what is on the host in the template
-    stays there. Raises :class:`training.errors.CheckpointError` when names, shapes or types differ.
+    The layout may differ from the one at saving; leaves on the host in the template stay there.
+
+    Raises:
+        CheckpointError: Names, shapes or types differ.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
@@ -170,7 +175,11 @@ def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step of a checkpoint. Raises :class:`training.errors.CheckpointError`."""
+    """Return the step of a checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+    """
     try:
         return int(_read_json(path / _META)["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -178,9 +187,10 @@ def checkpoint_step(path: Path) -> int:
 
 
 def checkpoint_identity(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint's training is told by.
+    """Return the identity of a checkpoint's training.
 
-    Raises :class:`training.errors.CheckpointError`.
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
     """
     try:
         return dict(_read_json(path / _META)["identity"])
@@ -189,7 +199,7 @@ def checkpoint_identity(path: Path) -> dict[str, Any]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, oldest step first; none when there is no folder."""
+    """Return the checkpoints in a folder, oldest step first; the folder may be missing."""
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
@@ -197,9 +207,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def find_checkpoint(folder: Path, choice: str) -> Path:
-    """The checkpoint that ``latest`` or a path means.
+    """Return the checkpoint that ``latest`` or a path stands for.
 
-    Raises :class:`training.errors.CheckpointError` when there is none.
+    Raises:
+        CheckpointError: The folder has no checkpoint.
     """
     if choice != "latest":
         return Path(choice)
@@ -210,7 +221,7 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
 
 
 def _with_shared_keys(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return an identity as of today, where the block of SFT had the keys of all methods."""
+    """Return an identity whose shared keys are those of ``train``, not of ``train.sft``."""
     train = identity.get("train")
     if not isinstance(train, dict) or not isinstance(train.get("sft"), dict):
         return identity

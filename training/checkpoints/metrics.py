@@ -1,4 +1,4 @@
-"""The record of a training, beside its model: metrics.jsonl and certificates.jsonl."""
+"""The record of a training: metrics.jsonl and certificates.jsonl, next to the model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from training.observer import EvalPoint, MetricPoint, Observer
 
 
 class MetricsFile(Observer):
-    """Writes the curve, one point a line, and the certificates of the states on it."""
+    """Writer of the curve, a line for each point, and of certificates."""
 
     def __init__(self, path: Path, resumed_step: int = 0) -> None:
-        """Start ``path`` and ``certificates.jsonl`` beside it; see :class:`StepLog`."""
+        """Open ``path``, and ``certificates.jsonl`` next to it; see :class:`StepLog`."""
         self._points = StepLog(path, resumed_step)
         self._certificates = StepLog(path.with_name(CERTIFICATES), resumed_step)
 
@@ -41,12 +41,16 @@ class MetricsFile(Observer):
 
 
 class StepLog:
-    """Appends records that have a ``step``, each flushed."""
+    """JSON Lines file of records with a ``step``, flushed after each.
+
+    The file can be followed live, and continued by a resumed training.
+    """
 
     def __init__(self, path: Path, resumed_step: int = 0) -> None:
-        """Start the file anew, or keep its records up to ``resumed_step``.
+        """Open the file, empty but for its records up to ``resumed_step``.
 
-        Raises :class:`OSError`.
+        Raises:
+            OSError: The file cannot be written.
         """
         kept = _records_up_to(path, resumed_step)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +59,11 @@ class StepLog:
         self._file.flush()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Append one record. Raises :class:`OSError`."""
+        """Append one record.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self._file.write(canonical_json(record) + "\n")
         self._file.flush()
 
@@ -68,5 +76,5 @@ def _records_up_to(path: Path, step: int) -> list[str]:
     if step == 0 or not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    # A process that was killed may have left half a line.
+    # A killed process may have left an incomplete line.
     return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]

@@ -1,4 +1,4 @@
-"""provenance.json: what a result was made from."""
+"""provenance.json: the inputs and the environment of a training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from training.machine.runtime import device_name, processor
 
 FILE = "provenance.json"
-"""The file's name, next to the final model's folder."""
+"""Name of the file, next to the final model's folder."""
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "transformers", "tokenizers", "safetensors")
 
 
 def environment() -> dict[str, Any]:
-    """The versions, device and CPU width that a result depends on."""
+    """Return the versions, device and CPU width that a result depends on."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -33,16 +33,20 @@ def environment() -> dict[str, Any]:
 
 
 def write_provenance(path: Path, facts: dict[str, Any]) -> None:
-    """Write ``facts`` and the environment as JSON. Raises :class:`OSError`."""
+    """Write ``facts`` and the environment as JSON.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     content = {**facts, "environment": environment()}
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     path.write_text(text, encoding="utf-8")
 
 
 def told_date(model: Path) -> date | None:
-    """Return the day that a training's chat template read, by its final model's folder.
+    """Return the day that the chat template read in the training of a final model.
 
-    None where the folder is not that of a training, or its template has no clock.
+    None for a folder that is not the final model of a training, or a template without a clock.
     """
     try:
         facts = json.loads((model.parent / FILE).read_text(encoding="utf-8"))

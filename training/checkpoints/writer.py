@@ -1,4 +1,4 @@
-"""Writing checkpoints beside the training, so that it waits for a copy in memory only."""
+"""Writing of checkpoints in a thread, so that the training waits for a copy in memory only."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ _log = logging.getLogger(__name__)
 _FAILED = "the last checkpoint could not be written: %s"
 
 Saved = Callable[[int, Path, Certificate], None]
-"""Told in the writer's thread: the step, the checkpoint's folder and its certificate."""
+"""Callback in the writer's thread, with the step, the checkpoint's folder and its certificate."""
 
 
 class CheckpointWriter:
-    """One thread that writes at most one checkpoint at a time.
+    """Thread that writes one checkpoint at a time.
 
-    A context manager: leaving it waits for the checkpoint in flight. A failed write raises at the
-    next :meth:`save` or :meth:`join`; when the training itself fails it is logged, so that the
-    training's own error is the one that is told.
+    A context manager: its exit waits for the checkpoint in flight. A failed write raises at the
+    next :meth:`save` or :meth:`join`; if the training itself fails, it is only logged, so that the
+    training's error prevails.
     """
 
     def __init__(self, folder: Path, keep: int, saved: Saved, newest: int | None = None) -> None:
-        """Write to ``folder`` and ``keep`` so many, as ``save_checkpoint`` does.
+        """Start the thread.
 
-        ``newest`` is the step of the checkpoint that the training continues from.
+        Args:
+            folder: Folder for checkpoints.
+            keep: Number of checkpoints to keep, as in :func:`.save_checkpoint`.
+            saved: Callback for each checkpoint.
+            newest: Step of the checkpoint that the training continues from.
         """
         self._folder = folder
         self._keep = keep
@@ -46,10 +50,13 @@ class CheckpointWriter:
         """Seconds for which the training has waited for checkpoints."""
 
     def save(self, take: Callable[[], Checkpoint], best: int | None = None) -> None:
-        """Write what ``take`` copies to the host, once the checkpoint before it is written.
+        """Write the checkpoint that ``take`` copies to the host, after the previous one.
 
-        ``best`` is a step whose checkpoint is kept beside the newest. Raises :class:`OSError` and
-        what the observer of the checkpoint before raised.
+        ``best`` is a step whose checkpoint is kept in addition to the newest.
+
+        Raises:
+            OSError: The previous checkpoint could not be written; errors of its callback are
+                raised, too.
         """
         begun = time.perf_counter()
         try:
@@ -59,7 +66,7 @@ class CheckpointWriter:
             self.stalled += time.perf_counter() - begun
 
     def join(self) -> None:
-        """Wait until what was saved is on disk; raises as :meth:`save`."""
+        """Wait until the checkpoint in flight is on disk; errors as :meth:`save`."""
         begun = time.perf_counter()
         try:
             self._land()
@@ -67,9 +74,9 @@ class CheckpointWriter:
             self.stalled += time.perf_counter() - begun
 
     def newest(self) -> int | None:
-        """The step of the newest checkpoint on disk, once what is in flight has landed.
+        """Wait for the checkpoint in flight, and return the step of the newest one on disk.
 
-        A write that failed is logged.
+        A failed write is logged.
         """
         try:
             self._land()

@@ -1,4 +1,4 @@
-"""Batches of examples: their order, and how they are laid out in rows.
+"""Batches of examples: their order and their layout in rows.
 
 Shapes: K steps, B rows, T tokens.
 """
@@ -17,10 +17,10 @@ from training.data.encode import Example
 from training.data.packing import bucket, pack
 
 _POOL = 50
-"""Batches whose examples are sorted together where batches are of similar length."""
+"""Number of batches whose examples are sorted together to group them by length."""
 
 _LANES = 16
-"""Packed rows are a multiple of this long."""
+"""Divisor of the length of packed rows."""
 
 
 class Batch(NamedTuple):
@@ -33,19 +33,19 @@ class Batch(NamedTuple):
     weights: NDArray[np.float32]
     """1 where the target belongs to a response, else 0, [K, B, T]."""
     segments: NDArray[np.int32] | None = None
-    """Packed rows only: which example of its row a token belongs to, from 1; 0 is padding."""
+    """Packed rows only: number of the token's example in its row, from 1; 0 is padding."""
     positions: NDArray[np.int32] | None = None
-    """Packed rows only: the place of a token in its example, from 0."""
+    """Packed rows only: position of the token in its example, from 0."""
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes rows of the examples of a step."""
+    """Layout of the examples of a step in rows."""
 
     batch_size: int
-    """Examples of a step, at most."""
+    """Largest number of examples in a step."""
     row_length: int | None = None
-    """Longest example in tokens where rows hold several examples; None gives each its own row."""
+    """Longest example in tokens, for rows with several examples; None for one example a row."""
 
     @classmethod
     def of(cls, spec: TrainSpec) -> Collator:
@@ -53,9 +53,10 @@ class Collator:
         return cls(spec.batch_size, spec.max_seq_length if spec.packing else None)
 
     def collate(self, steps: Sequence[Sequence[Example]], multiple: int = 1) -> Batch:
-        """The rows of K steps, which share a shape; what is left over has weight zero.
+        """Return the rows of K steps, which share a shape; padding has weight zero.
 
-        Packed rows are a multiple of ``multiple`` in number; others are ``batch_size``.
+        The number of packed rows is a multiple of ``multiple``; without packing it is
+        ``batch_size``.
         """
         if self.row_length is None:
             longest = max(example.inputs for examples in steps for example in examples)
@@ -71,16 +72,16 @@ class Collator:
         return _fill(rows, (len(steps), count, width), packed=True)
 
     def _width(self, steps: Sequence[Sequence[Example]], row_length: int) -> int:
-        """Tokens of a packed row: no more than a whole step has."""
+        """Return the length of packed rows: at most the tokens of a whole step."""
         total = max(sum(example.inputs for example in examples) for examples in steps)
         return min(-(-(row_length - 1) // _LANES) * _LANES, bucket(total))
 
 
 class BatchStream:
-    """The batches of every step, by step number alone, so that training can resume anywhere.
+    """Batches as a function of the step number alone, so that training can resume at any step.
 
     Each epoch visits every example once, in an order seeded with (``seed``, epoch). The last batch
-    of an epoch is filled up with rows of weight zero.
+    of an epoch is padded with rows of weight zero.
     """
 
     def __init__(
@@ -90,7 +91,11 @@ class BatchStream:
         seed: int,
         together: int | None = None,
     ) -> None:
-        """``together`` asks for that many batches of similar length after each other."""
+        """Read the examples in batches.
+
+        ``together`` is the number of consecutive batches that have a similar length (default: the
+        order does not depend on lengths).
+        """
         self._examples = examples
         self.collator = collator
         """Layout of the batches."""
@@ -100,18 +105,18 @@ class BatchStream:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in one pass over the examples."""
+        """Number of batches in one pass over the examples."""
         return -(-len(self._examples) // self.collator.batch_size)
 
     def rows(self, step: int) -> list[Example]:
-        """The examples of one step (counted from 0), at most ``batch_size``."""
+        """Return the examples of one step (counted from 0), at most ``batch_size``."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._epoch[0] != epoch:
             self._epoch = (epoch, self._shuffled(epoch))
         return [self._examples[i] for i in self._epoch[1][index]]
 
     def batch(self, first: int, count: int, multiple: int = 1) -> tuple[Batch, int]:
-        """The batches of ``count`` steps from ``first``, and their number of non-padding tokens.
+        """Return the batches of ``count`` steps from ``first``, and their non-padding tokens.
 
         ``multiple`` is as in :meth:`Collator.collate`.
         """
@@ -138,7 +143,7 @@ class BatchStream:
 def ordered_batches(
     examples: Sequence[Example], collator: Collator, multiple: int = 1
 ) -> list[Batch]:
-    """All examples once, from short to long, in batches of one step each: for evaluation."""
+    """Return all examples for an evaluation, from short to long, in batches of one step each."""
     by_length = sorted(examples, key=lambda example: len(example.tokens))
     size = collator.batch_size
     return [
@@ -150,10 +155,10 @@ def ordered_batches(
 def _regrouped(
     batches: list[NDArray[np.int64]], size: int, first: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Neighbours stay together in groups of ``size``, which are shuffled and so are their members.
+    """Return batches in shuffled groups of ``size`` neighbours, shuffled inside, too.
 
-    Steps of one compiled call share a length, so groups are aligned with calls: at multiples of
-    ``size`` in step numbers, of which ``first`` is the first batch's.
+    The steps of one compiled call share a length, so groups begin at multiples of ``size`` in step
+    numbers, as calls do. ``first`` is the step of the first batch.
     """
     lead = -first % size
     tail = lead + (len(batches) - lead) // size * size if len(batches) > lead else len(batches)
@@ -173,7 +178,7 @@ def _slices(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 def _fill(
     rows: Sequence[Sequence[Sequence[Example]]], shape: tuple[int, int, int], *, packed: bool
 ) -> Batch:
-    """Arrays of ``shape`` [K, B, T] with the examples of each row after each other."""
+    """Return arrays of ``shape`` [K, B, T] with the examples of each row one after another."""
     made = Batch(
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
@@ -188,7 +193,7 @@ def _fill(
                 end = at + example.inputs
                 made.tokens[k, b, at:end] = example.tokens[:-1]
                 made.targets[k, b, at:end] = example.tokens[1:]
-                # The target at position p is token p + 1: the response starts one before its own.
+                # The target at position p is token p + 1, so the response starts a place earlier.
                 made.weights[k, b, at + example.prompt_length - 1 : end] = 1
                 if made.segments is not None and made.positions is not None:
                     made.segments[k, b, at:end] = segment

@@ -1,4 +1,4 @@
-"""From traces to token sequences: encoding and overlong examples."""
+"""Encoding of traces as token sequences, and the policy for overlong examples."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Example:
     """One encoded trace."""
 
     tokens: tuple[int, ...]
-    """Prompt, response and the end of the turn."""
+    """Tokens of prompt, response and end of turn."""
     prompt_length: int
-    """How many of them are the prompt; they carry no loss."""
+    """Number of leading tokens that are the prompt, and carry no loss."""
 
     @property
     def inputs(self) -> int:
-        """Tokens that a model reads of it: all but the last, which is only predicted."""
+        """Number of tokens that a model reads: the last one is only predicted."""
         return len(self.tokens) - 1
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The examples to train on."""
+    """Encoded examples of one part of a dataset."""
 
     examples: list[Example]
     overlong: int
-    """Examples that were truncated or dropped."""
+    """Number of examples that were truncated or dropped."""
 
 
 def encode_traces(
@@ -46,12 +46,18 @@ def encode_traces(
     overlong: Overlong,
     what: str = "examples",
 ) -> Encoded:
-    """Encode each trace as the model's chat format writes it, and treat overlong ones.
+    """Encode each trace in the model's chat format, and apply the policy for overlong examples.
 
-    ``max_length`` counts prompt, response and end of turn; ``what`` is what messages call the
-    traces. Raises :class:`training.errors.OverlongError` when the policy refuses, or when
-    truncation would leave nothing of a response, and :class:`training.errors.DataError` when
-    nothing is left and for text that spells a special token and cannot be encoded as text.
+    Args:
+        traces: The traces.
+        chat: The model's chat format.
+        max_length: Longest example in tokens: prompt, response and end of turn.
+        overlong: Policy for longer examples.
+        what: Noun for the traces in messages.
+
+    Raises:
+        OverlongError: The policy refuses an example, or truncation would leave no response.
+        DataError: No example is left, or a text spells a special token and cannot be encoded.
     """
     examples: list[Example] = []
     counts = {"over": 0, "hopeless": 0, "longest": 0}
@@ -86,7 +92,7 @@ def _encode_all(
 
 
 def special_text_error(refused: Sequence[str], total: str) -> DataError:
-    """Return the error for texts that cannot be told from special tokens; the first is shown."""
+    """Return the error for texts that read as special tokens; it shows the first."""
     return DataError(
         f"{len(refused)} of {total} hold text that this model can only read as a special token: "
         f"take it out of them, or take another model. The first, {refused[0]}"

@@ -1,4 +1,4 @@
-"""Fitting sequences into rows of few lengths: padding and packing."""
+"""Rows of few lengths for sequences of any length: padding and packing."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ from collections.abc import Sequence
 
 
 def bucket(size: int, smallest: int = 16) -> int:
-    """The padded size: from ``smallest`` 16 on 16, 32, 48, 64, 96, 128, 192, 256, 384, and so on.
+    """Return the padded size: 16, 32, 48, 64, 96, 128, 192, 256, 384 and so on for ``smallest`` 16.
 
-    Few sizes mean few compiled programs; less than half of what is made is padding. ``smallest``
-    is a power of two.
+    Few sizes mean few compiled programs; less than half of a row is padding. ``smallest`` must be
+    a power of two.
     """
     grown = smallest
     while grown < size:
-        # Powers of two and the middles between them.
+        # Powers of two, and the midpoints between them.
         middle = grown & (grown - 1) == 0 and grown > smallest
         grown = grown * 3 // 2 if middle else 1 << grown.bit_length()
     return grown
 
 
 def pack(sizes: Sequence[int], capacity: int) -> list[list[int]]:
-    """Indices of ``sizes`` in bins of at most ``capacity``, by first fit of the largest first.
+    """Return the indices of ``sizes`` in bins of at most ``capacity``, by first-fit decreasing.
 
-    Johnson (1973), "Near-optimal bin packing algorithms": at most 11/9 of the fewest bins, and one
-    more. The same sizes give the same bins. Raises ``ValueError`` for a size above ``capacity``.
+    At most 11/9 of the smallest number of bins, plus one (Johnson 1973, "Near-optimal bin packing
+    algorithms"). The same sizes give the same bins.
+
+    Raises:
+        ValueError: A size is above ``capacity``.
     """
     bins: list[list[int]] = []
     room: list[int] = []

@@ -1,1 +1,1 @@
-"""The training loop: steps, optimizer, trained values and their supervision."""
+"""The training loop: compiled steps, optimizer, trainable values, and checks of their health."""

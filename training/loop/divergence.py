@@ -1,4 +1,4 @@
-"""Noticing that a training has run away, before anything is kept that cannot be used."""
+"""Detection of divergence, before a useless checkpoint is saved."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from training.models.family import Params
 
 
 def require_finite(what: str, value: float, step: int) -> None:
-    """Raise :class:`training.errors.DivergedError` when ``what`` is no number after ``step``."""
+    """Raise :class:`training.errors.DivergedError` for a value of ``what`` that is not finite."""
     if not math.isfinite(value):
         raise DivergedError(f"the {what} is {value} at step {step}")
 
 
 def require_finite_weights(trained: Params, step: int) -> None:
-    """The same for weights, which an update may break although loss and gradients were finite."""
+    """Raise the same for weights: an update may break them while loss and gradients are finite."""
     if not bool(_finite(trained)):
         raise DivergedError(f"a weight is not a finite number after its update at step {step}")
 
 
 def with_way_out(error: DivergedError, saved: int | None, updates: int) -> TrainingError:
-    """Return the error with what is left and what helps.
+    """Return the error with the newest checkpoint and the remedies.
 
     Args:
-        error: What is not finite, and at which step.
+        error: Error that names the value and its step.
         saved: Step of the newest checkpoint.
-        updates: Number of updates that the weights had had when it was computed.
+        updates: Number of updates behind the weights that the value was computed with.
     """
     if updates == 0:
         return NotFiniteError(

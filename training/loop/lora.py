@@ -1,8 +1,8 @@
-"""Low-rank adaptation (Hu et al., arXiv:2106.09685): small trained matrices beside frozen weights.
+"""Low-rank adaptation (Hu et al., arXiv:2106.09685): small trained matrices, frozen weights.
 
 A linear layer y = W x becomes y = W x + alpha / rank · B A x, where A is [rank, inputs] and B is
 [outputs, rank]. A starts uniformly distributed and B at zero, as in Hugging Face's PEFT, so that
-training starts from the model as it is.
+training starts from the unchanged model.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from training.models.family import Decoder, Model, Params
 from training.models.layers import Dropout, Linear, TransposedLinear
 
 _DROPOUT = 0x4C6F5241
-"""Sets the random numbers of adapters apart from those of the model's own dropout."""
+"""Constant folded into the dropout key, so that adapters draw other numbers than the model."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A linear layer that gets an adapter."""
+    """A linear layer with an adapter."""
 
     module: str
-    """Its name, such as ``model.layers.0.self_attn.q_proj``."""
+    """Name, such as ``model.layers.0.self_attn.q_proj``."""
     inputs: int
     outputs: int
     transposed: bool
@@ -55,7 +55,7 @@ class Target:
 
 
 class AdaptedLinear(nnx.Module):
-    """A linear layer with its adapter."""
+    """Module that adds an adapter's output to that of its linear layer."""
 
     def __init__(
         self,
@@ -74,17 +74,21 @@ class AdaptedLinear(nnx.Module):
         self.key = key
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[..., inputs] to [..., outputs]."""
+        """Map [..., inputs] to [..., outputs]."""
         low = Dropout(self.key)(x, self.dropout) @ self.down.T
         added: jax.Array = self.base(x) + low @ self.up.T * self.scale
         return added
 
 
 class LoraAdapter:
-    """Trains A and B of every target; see :class:`training.loop.trainable.TrainableSplit`."""
+    """A training of A and B of every target; see :class:`.trainable.TrainableSplit`."""
 
     def __init__(self, model: Model, spec: LoraSpec, dtype: DTypeLike, seed: int) -> None:
-        """Raises :class:`training.errors.ConfigError` when a target is no layer of the model."""
+        """Find the targets in the model.
+
+        Raises:
+            ConfigError: The model has no linear layer of a target's name.
+        """
         self.spec = spec
         self.targets = find_targets(model, spec.target_modules)
         self._model = model
@@ -94,16 +98,16 @@ class LoraAdapter:
 
     @property
     def parameters(self) -> int:
-        """Values of all A and B."""
+        """Number of values in all A and B."""
         return sum(self.spec.rank * (t.inputs + t.outputs) for t in self.targets)
 
     @property
     def scale(self) -> float:
-        """What the product of B and A is multiplied by."""
+        """Factor of the product of B and A."""
         return self.spec.alpha / self.spec.rank
 
     def start(self, params: Params) -> tuple[Params, Params]:
-        """Fresh adapters, and the model's weights in the type that is computed in."""
+        """Return fresh adapters, and the model's weights in ``dtype``."""
         trained: Params = {}
         root = jax.random.key(self._seed)
         for index, target in enumerate(self.targets):
@@ -115,7 +119,7 @@ class LoraAdapter:
         return dict(sorted(trained.items())), cast(params, self.dtype)
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
-        """The model with adapters in place of its targets."""
+        """Return the model with an adapter around each target."""
         decoder = self._model.bind(frozen)
         low = cast(trained, self.dtype)
         root = None if key is None else jax.random.fold_in(key, _DROPOUT)
@@ -134,7 +138,7 @@ class LoraAdapter:
         return decoder
 
     def merged(self, trained: Params, params: Params) -> Params:
-        """The model with its adapters added to the weights: W + alpha / rank · B A."""
+        """Return the weights with the adapters added: W + alpha / rank · B A."""
         whole = dict(params)
         for target in self.targets:
             product = jnp.matmul(trained[target.up], trained[target.down], precision="highest")
@@ -144,10 +148,12 @@ class LoraAdapter:
 
 
 def find_targets(model: Model, names: list[str]) -> list[Target]:
-    """The linear layers whose name is, or ends with, one of ``names``, sorted by name.
+    """Return the linear layers whose name is, or ends with, one of ``names``, sorted by name.
 
-    Without names, all but the output layer. Raises :class:`training.errors.ConfigError` naming
-    every name that no layer has.
+    Without names, all layers but the output layer.
+
+    Raises:
+        ConfigError: No layer has one of the names; the error lists all of these.
     """
     layers = sorted(_linear_layers(model), key=lambda target: target.module)
     if not names:
@@ -180,7 +186,7 @@ def _linear_layers(model: Model) -> Iterator[Target]:
 
 
 def _find(decoder: Any, module: str) -> tuple[Any, str]:
-    """The parent of a layer, and the layer's name in it."""
+    """Return the parent of a layer, and the layer's name in it."""
     *parents, name = module.split(".")
     parent = decoder
     for part in parents:

@@ -10,11 +10,13 @@ from training.models.family import Params
 
 
 def learning_rate(spec: TrainSpec, total_steps: int) -> optax.Schedule:
-    """The learning rate of each update, by the number of updates before it.
+    """Return the learning rate of each update, by the number of earlier updates.
 
-    It rises in a line over ``warmup_steps`` and then follows the schedule; update number
-    ``total_steps`` has the schedule's end value. Raises :class:`training.errors.ConfigError` when
-    the warm-up is longer than the training.
+    The rate rises linearly over ``warmup_steps`` and then follows the schedule; update number
+    ``total_steps`` has the schedule's end value.
+
+    Raises:
+        ConfigError: The warm-up is longer than the training.
     """
     if spec.warmup_steps > total_steps:
         raise ConfigError(
@@ -30,14 +32,14 @@ def learning_rate(spec: TrainSpec, total_steps: int) -> optax.Schedule:
     }[spec.schedule]
     warm = optax.linear_schedule(0.0, peak, max(1, spec.warmup_steps))
     joined = optax.join_schedules([warm, after], [spec.warmup_steps])
-    # Counted from 1, or the first update would have a learning rate of zero and do nothing.
+    # Count from 1, or the first update would have a learning rate of zero and change nothing.
     return lambda count: joined(count + 1)
 
 
 def make_optimizer(spec: TrainSpec, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101) after clipping by the global gradient norm.
+    """Return AdamW (Loshchilov & Hutter, arXiv:1711.05101), preceded by gradient clipping.
 
-    Weight decay leaves vectors (norms and biases) alone.
+    Clipping goes by the global norm; weight decay does not apply to vectors (norms and biases).
     """
     clip = optax.clip_by_global_norm(spec.gradient_clip) if spec.gradient_clip else optax.identity()
     adamw = optax.adamw(

@@ -1,4 +1,4 @@
-"""What a model computes in; see Micikevicius et al., arXiv:1710.03740, on mixed precision."""
+"""Mixed precision (Micikevicius et al., arXiv:1710.03740): the type that a model computes in."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from training.models.family import Params
 
 
 def compute_type(dtype: Dtype) -> DTypeLike:
-    """The type that ``dtype`` means on this process's device."""
+    """Return the type that ``dtype`` stands for on this process's device."""
     if dtype is Dtype.AUTO:
         dtype = Dtype.FLOAT32 if jax.default_backend() == "cpu" else Dtype.BFLOAT16
     return jnp.dtype(dtype.value)
 
 
 def cast(params: Params, dtype: DTypeLike) -> Params:
-    """The same values in another type; gradients come back in the type of ``params``."""
+    """Return the values in another type; their gradients have the type of ``params``."""
     return {name: value.astype(dtype) for name, value in params.items()}
 
 
 def full_precision(dtype: DTypeLike) -> contextlib.AbstractContextManager[Any]:
-    """Keeps accelerators from rounding the factors of float32 products, as they do by default."""
+    """Return a context in which float32 products are exact.
+
+    By default accelerators round their factors.
+    """
     precision: Any = jax.default_matmul_precision
     if dtype == jnp.float32 and jax.default_backend() != "cpu":
         found: contextlib.AbstractContextManager[Any] = precision("highest")

@@ -1,4 +1,4 @@
-"""What a training has done so far."""
+"""The counters of a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """The loop's counters; they are part of a checkpoint."""
+    """Counters of a training; they are part of a checkpoint."""
 
     tokens: int = 0
     """Non-padding tokens seen."""
@@ -26,7 +26,7 @@ class Progress:
     best_step: int | None = None
     """Step with the lowest evaluation loss."""
     stale: int = 0
-    """Evaluations since the loss last fell by what counts."""
+    """Number of evaluations since the loss last fell by more than ``min_delta``."""
 
     def add(self, loss: float, per_epoch: int, metrics: Mapping[str, float]) -> None:
         """Count one more step with its loss and metrics."""
@@ -48,13 +48,13 @@ class Progress:
 
     @property
     def epoch_loss(self) -> float:
-        """Mean loss over the last epoch's worth of steps."""
+        """Mean loss over the steps of the last epoch."""
         return _mean(self.epoch)
 
     def evaluated(self, step: int, loss: float, min_delta: float) -> bool:
-        """Count an evaluation; true when its loss is the lowest so far.
+        """Count an evaluation; return whether its loss is the lowest so far.
 
-        Only a loss that is more than ``min_delta`` nats lower ends a series of stale ones.
+        A loss must be lower by more than ``min_delta`` to end a series of stale evaluations.
         """
         if self.best_loss is None or loss < self.best_loss - min_delta:
             self.stale = 0

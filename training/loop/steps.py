@@ -1,4 +1,4 @@
-"""The compiled arithmetic of a training: loss, gradients, updates.
+"""The compiled arithmetic of a training: loss, gradients and updates.
 
 Shapes: K steps, M parts of a batch, B rows, T tokens.
 """
@@ -170,9 +170,9 @@ def _norm(gradients: Params) -> jax.Array:
 
 
 def _in_parts(rows: Batch, parts: int) -> Batch:
-    """[B, T] to [M, B / M, T], where each part has rows from all over the batch.
+    """Divide [B, ...] into [M, B / M, ...], where each part has rows from all over the batch.
 
-    A batch that is split over devices by its rows then stays where it is.
+    A batch that is split over devices by rows then needs no transfer.
     """
 
     def part(values: jax.Array) -> jax.Array:

@@ -13,19 +13,23 @@ from jax.typing import ArrayLike
 def response_cross_entropy(
     logits: jax.Array, targets: ArrayLike, weights: ArrayLike, total: ArrayLike | None = None
 ) -> jax.Array:
-    """Mean next-token cross-entropy over the response tokens of a batch, in nats, as float32.
+    """Return the mean next-token cross-entropy over response tokens, in nats, as float32.
 
-    ``logits`` is [B, T, V]; ``targets`` and ``weights`` are [B, T], the weights 1 where a target
-    counts and 0 elsewhere. Every counted token weighs the same, however long its response is.
-    ``total`` is the number of counted tokens where these rows are only a part of the batch: the
-    parts' losses then add up to the batch's.
+    Every response token weighs the same, however long its response is.
+
+    Args:
+        logits: [B, T, V].
+        targets: [B, T], the next tokens.
+        weights: [B, T], 1 for targets of a response and 0 elsewhere.
+        total: Number of response tokens in the whole batch, of which the rows may be a part: the
+            losses of the parts add up to that of the batch (default: those of the rows).
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)
     return jnp.sum(losses * weights) / (response_tokens(weights) if total is None else total)
 
 
 def response_tokens(weights: ArrayLike) -> jax.Array:
-    """The number of counted tokens; 1 where there is none, because it divides."""
+    """Return the number of response tokens, at least 1 because it divides."""
     return jnp.maximum(jnp.sum(jnp.asarray(weights)), 1)
 
 
@@ -36,11 +40,11 @@ def rowwise_cross_entropy(
     weights: ArrayLike,
     total: ArrayLike,
 ) -> jax.Array:
-    """:func:`response_cross_entropy` of ``score(hidden)``, with the logits of one row at a time.
+    """Return :func:`response_cross_entropy` of ``score(hidden)``, one row of logits at a time.
 
-    ``hidden`` is [B, T, C]. The loss has a derivative by it alone: ``score`` must not hold anything
-    that is trained. Each row's is computed together with its loss, as in Liger Kernel (Hsu et al.,
-    arXiv:2410.10989), so that no logits are kept for the backward pass.
+    ``hidden`` is [B, T, C]. The loss has a derivative by ``hidden`` alone: ``score`` must not
+    depend on trained values. The derivative is computed together with the loss, as in Liger Kernel
+    (Hsu et al., arXiv:2410.10989), so that no logits are stored for the backward pass.
     """
 
     def one(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -54,5 +58,5 @@ def rowwise_cross_entropy(
     fixed = jax.lax.stop_gradient(hidden)
     rows = (fixed, jnp.asarray(targets), jnp.asarray(weights))
     losses, slopes = jax.lax.stop_gradient(jax.lax.map(one, rows))
-    # Zero in value; its derivative is what was computed above.
+    # The second term is zero; its derivative by ``hidden`` is ``slopes``.
     return jnp.sum(losses) + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)

@@ -1,9 +1,9 @@
 """The stage process: executes one job for a worker and reports events on a descriptor.
 
-``python -m training.stage JOB --events-fd N``, with ``-`` for a job that is told later; the
-contract is in :mod:`tailrace.formats.stage_protocol`. Only the standard library and the formats are
-imported before the signal handlers stand, so that a signal during the long import of JAX is not
-lost.
+``python -m training.stage JOB --events-fd N``, with ``-`` for a job whose path comes later on
+standard input; the contract is in :mod:`tailrace.formats.stage_protocol`. Only the standard library
+and the formats are imported before the signal handlers are installed, so that no signal is lost
+during the long import of JAX.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    # Signals that come before their handlers stand wait for them, instead of killing the process.
+    # Signals that arrive before their handlers are pending, and do not kill the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
 
 if not __package__:
@@ -58,25 +58,29 @@ from training.observer import (
 from training.stage.prewarm import Machine, await_job
 
 CURVES = ("loss", "learning_rate", "epoch", *(field.name for field in dataclasses.fields(Speed)))
-"""The numbers of a metric point that become curves of a run."""
+"""Fields of a metric point that become curves of a run."""
 
 
 class EventStream:
-    """Writes events to a descriptor, one line each; any thread may send."""
+    """Descriptor for events, one line each; any thread may send."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n")
         self._lock = threading.Lock()
 
     def send(self, event: Event) -> None:
-        """Write one event at once. Raises :class:`OSError` when the worker is gone."""
+        """Write one event and flush it.
+
+        Raises:
+            OSError: The worker is gone.
+        """
         with self._lock:
             self._file.write(encode_event(event) + "\n")
             self._file.flush()
 
 
 class StopSignals:
-    """Remembers the signal that asks to stop; a cancel outweighs a release."""
+    """Signal handlers that record a request to stop; a cancel outweighs a release."""
 
     def __init__(self) -> None:
         self.request: StopRequest | None = None
@@ -92,7 +96,7 @@ class StopSignals:
 
 
 class EventObserver(Observer):
-    """Sends what happens as events, and stops when a signal came."""
+    """Observer that sends events, and requests a stop after a signal."""
 
     def __init__(self, events: EventStream, signals: StopSignals, output: Path) -> None:
         self._events = events
@@ -100,7 +104,7 @@ class EventObserver(Observer):
         self._output = output
 
     def metric(self, point: MetricPoint) -> None:
-        """One event for each curve."""
+        """Send one event for each curve."""
         for name in CURVES:
             value = getattr(point, name)
             if value is not None:
@@ -109,7 +113,7 @@ class EventObserver(Observer):
             self._events.send(MetricEvent(name, point.step, value, point.timestamp))
 
     def evaluation(self, point: EvalPoint) -> None:
-        """One point of the curve ``eval_loss``."""
+        """Send one point of the curve ``eval_loss``."""
         self._events.send(MetricEvent("eval_loss", point.step, point.eval_loss, point.timestamp))
 
     def progress(self, done: int, total: int, unit: str) -> None:
@@ -117,7 +121,7 @@ class EventObserver(Observer):
         self._events.send(ProgressEvent(done, total, unit))
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """Send its place below the output folder."""
+        """Send its path relative to the output folder."""
         self._events.send(CheckpointEvent(step, path.relative_to(self._output).as_posix()))
 
     def prediction(self, prediction: Prediction) -> None:
@@ -129,12 +133,12 @@ class EventObserver(Observer):
         self._events.send(VerdictEvent(verdict))
 
     def stop_request(self) -> StopRequest | None:
-        """What the last signal asked for."""
+        """Return the request of the signals so far."""
         return self._signals.request
 
 
 class EventLogHandler(logging.Handler):
-    """Sends log records as log events."""
+    """Logging handler that sends log events."""
 
     def __init__(self, events: EventStream) -> None:
         super().__init__(logging.INFO)
@@ -142,7 +146,7 @@ class EventLogHandler(logging.Handler):
         self._events = events
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; its level becomes the nearest one that events know."""
+        """Send one record; its level is rounded to one that events have."""
         levels = {logging.WARNING: LogLevel.WARNING, logging.INFO: LogLevel.INFO}
         level = levels.get(record.levelno, LogLevel.ERROR)
         if record.levelno < logging.INFO:
@@ -156,10 +160,9 @@ class EventLogHandler(logging.Handler):
 def execute(
     job: StageJob, events: EventStream, signals: StopSignals, settled: Machine | None = None
 ) -> None:
-    """Run the job's stage and send its result; ``settled`` is what this process settled already.
+    """Run the job's stage and send its result; errors as :func:`.run_stage`.
 
-    Raises :class:`training.errors.StoppedError` and whatever :func:`training.stage.kinds.run_stage`
-    raises.
+    ``settled`` has the settings that this process has applied already.
     """
     machine = Machine.of(job)
     if settled is None:
@@ -180,11 +183,11 @@ def execute(
 
 
 def describe_failure(error: BaseException) -> ErrorEvent:
-    """The event for an error: its own reason where it has one, else INTERNAL."""
+    """Return the event for an error, with the error's reason or INTERNAL."""
     message = str(error) or type(error).__name__
     if isinstance(error, TrainingError):
         return ErrorEvent(error.reason, message, error.retryable)
-    # XLA's error class is private; its message starts with the status code.
+    # XLA's error class is private, so the status code is read from the message.
     if isinstance(error, MemoryError) or message.startswith("RESOURCE_EXHAUSTED"):
         way_out = "lower train.batch_size or max_seq_length, or ask for a larger pool"
         return ErrorEvent("OUT_OF_MEMORY", f"{message[:2000]}: {way_out}")
@@ -194,7 +197,7 @@ def describe_failure(error: BaseException) -> ErrorEvent:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit status that the contract names."""
+    """Run the stage process and return its exit status, as in the contract."""
     signals = StopSignals()
     parser = argparse.ArgumentParser(prog="python -m training.stage", description=__doc__)
     parser.add_argument("job", type=Path, help="the job file; -: told later on standard input")
@@ -217,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(path: Path, events: EventStream, signals: StopSignals, settled: Machine | None) -> int:
-    """Execute a job file and report how it ended; returns the exit status."""
+    """Execute a job file, report its end, and return the exit status."""
     try:
         job = decode_job(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The stages of a run, one function for each kind, on the files a worker has laid out."""
+"""The stages of a run, one function for each kind, on files that the worker has prepared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def preload() -> None:
-    """Import all that TRAIN and INFER need, without starting JAX's backend."""
+    """Import the modules of TRAIN and INFER, without starting JAX's backend."""
     import training.generate.predict
     import training.stage.training_run  # noqa: F401
 
@@ -32,8 +32,10 @@ def preload() -> None:
 def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
     """Execute a job.
 
-    Raises the errors of :mod:`training.errors`, :class:`training.errors.StoppedError` when the
-    observer asks for it, and :class:`OSError`.
+    Raises:
+        TrainingError: The job cannot be executed.
+        StoppedError: The observer requests a stop.
+        OSError: A file cannot be read or written.
     """
     return {
         StageKind.TRAIN: run_train,
@@ -43,7 +45,7 @@ def run_stage(job: StageJob, observer: Observer) -> ResultEvent:
 
 
 def run_train(job: StageJob, observer: Observer) -> ResultEvent:
-    """The TRAIN stage: a model from a dataset."""
+    """Execute a TRAIN stage: train a model on a dataset."""
     from training.stage.training_run import TrainingPaths, run_training
 
     if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
@@ -69,7 +71,7 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
 
 
 def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
-    """The INFER stage: predictions of a model for eval sets, and of the untouched one if asked."""
+    """Execute an INFER stage: predict eval sets with the model, and the base model if wanted."""
     from training.generate.predict import evaluate
     from training.generate.prediction_files import read_predictions
 
@@ -92,7 +94,7 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
 
 
 def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
-    """How each model that answers is opened."""
+    """Return a function for each model role that opens its model."""
     from training.generate.predict import Evaluated
     from training.models.source import resolve_model
 
@@ -118,7 +120,7 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
 
 
 def _fresh(job: StageJob) -> Evaluated:
-    """The preset as its training found it: the same random weights and tokenizer."""
+    """Return the preset that the training started from: the same random weights and tokenizer."""
     from training.generate.predict import Evaluated
     from training.loop.start import prepare
 
@@ -129,7 +131,7 @@ def _fresh(job: StageJob) -> Evaluated:
 
 
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
-    """The JUDGE stage: verdicts on predictions."""
+    """Execute a JUDGE stage: grade predictions."""
     from training.generate.prediction_files import read_predictions
     from training.judging.all_judges import JudgeInputs, count_leaked, run_judges
 
@@ -158,7 +160,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
 
 
 def _endpoint_access(job: StageJob) -> EndpointAccess:
-    """What the worker tells on standard input; read only where a judge asks a server."""
+    """Return the worker's message on standard input; only judges with an endpoint read it."""
     if all(each.endpoint() is None for each in job.spec.judges):
         return EndpointAccess()
     try:
@@ -174,7 +176,7 @@ def _clock(job: StageJob) -> date | None:
 
 
 def _roles(spec: RunSpec) -> list[ModelRole]:
-    """Whose answers a run has."""
+    """Return the roles of the models that predict in a run."""
     if spec.train is None:
         return [ModelRole.BASE]
     base = spec.infer is not None and spec.infer.include_base
@@ -182,12 +184,12 @@ def _roles(spec: RunSpec) -> list[ModelRole]:
 
 
 def _imported(job: StageJob) -> dict[str, str]:
-    """The files of imported eval sets, by their names in the spec."""
+    """Return the files of imported eval sets, by their names in the spec."""
     return {each.name: each.file for each in job.inputs.eval_sets}
 
 
 def _split(job: StageJob) -> Split | None:
-    """The dataset as TRAIN split it; all of it counts as train part where nothing was trained."""
+    """Return the dataset in TRAIN's split; without a TRAIN stage all of it is the train part."""
     if job.inputs.dataset is None:
         return None
     if job.inputs.split is None and job.spec.train is not None:

@@ -1,4 +1,4 @@
-"""A stage process before its job: the machine settled, the imports done, then a wait."""
+"""A stage process before its job: threads and cache are set, imports done, then it waits."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from training.machine.runtime import prepare_process
 
 @dataclass(frozen=True)
 class Machine:
-    """What has to be settled before JAX is imported."""
+    """Settings that must be made before JAX is imported."""
 
     threads: int
-    """CPU threads."""
+    """Number of CPU threads."""
     cache_dir: Path | None
-    """Compilation cache."""
+    """Folder of the compilation cache."""
 
     @classmethod
     def of(cls, job: StageJob) -> Machine:
-        """What a job wants."""
+        """Return the settings of a job."""
         wanted = getattr(job.spec.execution, job.kind.value).threads
         threads = min(wanted, job.threads) if wanted else job.threads
         return cls(threads, Path(job.cache_dir) if job.cache_dir else None)
 
     def settle(self) -> None:
-        """Settle it for this process; errors as ``prepare_process``."""
+        """Apply the settings to this process; errors as :func:`.prepare_process`."""
         prepare_process(threads=self.threads, cache_dir=self.cache_dir)
 
 
 def await_job(machine: Machine) -> Path | None:
-    """Import what stages need and wait to be told a job file; None when none will come.
+    """Import the stages' modules, then wait for the path of a job file on standard input.
 
-    Errors as :meth:`Machine.settle`.
+    Returns:
+        The path, or None when standard input ends without one. Errors as :meth:`Machine.settle`.
     """
     machine.settle()
     from training.stage.kinds import preload

@@ -1,4 +1,4 @@
-"""One training with all its files: split, checkpoints, metrics, final model, provenance."""
+"""A training with all its files: split, checkpoints, metrics, final model, provenance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.observer import Observer, Observers
 
 @dataclass(frozen=True)
 class TrainingPaths:
-    """Where a training writes."""
+    """Paths of a training's files."""
 
     checkpoints: Path
     """Folder of checkpoint folders."""
@@ -37,7 +37,7 @@ class TrainingPaths:
 
     @classmethod
     def in_folder(cls, root: Path) -> TrainingPaths:
-        """The layout of the commands: everything in one folder."""
+        """Return the layout of the commands: everything in one folder."""
         return cls(
             checkpoints=root / "checkpoints",
             final_model=root / "final_model",
@@ -48,7 +48,7 @@ class TrainingPaths:
 
     @classmethod
     def as_artifacts(cls, root: Path) -> TrainingPaths:
-        """The layout of a stage: a folder for each artifact."""
+        """Return the layout of a stage: a folder for each artifact."""
         return cls(
             checkpoints=root / "checkpoints",
             final_model=root / "final_model",
@@ -72,10 +72,20 @@ def run_training(
 ) -> tuple[TrainResult, Split]:
     """Train and write every file.
 
-    ``folder`` holds the model where a worker fetched it, ``resume`` is a checkpoint to continue
-    from, ``last`` a step to end at, ``clock`` the day that a chat template reads (default: today,
-    UTC). Errors as :func:`training.loop.start.prepare` and
-    :func:`training.loop.fit.fit`.
+    Args:
+        model: The model to start from.
+        train: The settings.
+        traces: The dataset.
+        paths: The paths to write to.
+        observer: Receiver of metrics, checkpoints and stop requests.
+        folder: Folder of the model, where a worker has fetched it (default: resolve the source).
+        resume: Checkpoint to continue from.
+        last: Step to end at, before the end of the training.
+        clock: Day that the chat template reads (default: today, UTC).
+
+    Raises:
+        TrainingError: See :func:`training.loop.start.prepare` and :func:`training.loop.fit.fit`.
+        OSError: A file cannot be written.
     """
     start = prepare(model, train, traces, folder, clock)
     observer.check_stop()
