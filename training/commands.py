@@ -1,4 +1,4 @@
-"""What the commands share: flags, progress on the terminal, and how errors end a command."""
+"""Shared parts of the commands: flags, output on the terminal, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from training.evalsets import load_eval_sets
 from training.machine.runtime import Device, prepare_process, require_device
 
 DEFAULT_EVAL_SET = "eval_v1"
-"""The eval set that the guide uses."""
+"""Default eval set: the one in the guide."""
 
 
 def add_machine_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags about where to compute."""
+    """Add the flags for device, threads and cache."""
     parser.add_argument(
         "--device", type=Device, choices=list(Device), default=Device.AUTO, help="default: auto"
     )
@@ -36,7 +36,7 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_generation_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags about generation, with the run spec's defaults."""
+    """Add the flags for generation, with the run spec's defaults."""
     spec = InferSpec()
     parser.add_argument("--max_new_tokens", type=positive, default=spec.max_new_tokens)
     parser.add_argument(
@@ -64,7 +64,7 @@ def add_generation_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_eval_set_flags(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Flags about which questions are asked."""
+    """Add the flags for eval sets and their dataset."""
     parser.add_argument(
         "--eval-set",
         "--eval_set",
@@ -80,10 +80,11 @@ def add_eval_set_flags(parser: argparse.ArgumentParser, *, required: bool = True
 
 
 def open_eval_sets(options: argparse.Namespace) -> dict[str, list[EvalItem]]:
-    """The eval sets that the flags name.
+    """Return the eval sets that the flags name.
 
-    Raises :class:`training.errors.DataError`, and :class:`training.errors.ConfigError` that names
-    a missing flag.
+    Raises:
+        DataError: An eval set or its dataset is unusable.
+        ConfigError: A flag is missing.
     """
     parts = [name for name in options.eval_set if name in (TRAIN, HELD_OUT)]
     if parts and options.dataset is None:
@@ -101,7 +102,11 @@ def open_eval_sets(options: argparse.Namespace) -> dict[str, list[EvalItem]]:
 
 
 def generation_spec(options: argparse.Namespace, seed: int) -> InferSpec:
-    """The flags as an infer block. Raises :class:`training.errors.ConfigError`."""
+    """Return the flags as an infer block.
+
+    Raises:
+        ConfigError: A value is out of range.
+    """
     fields = {
         "max_new_tokens": options.max_new_tokens,
         "temperature": options.temperature,
@@ -113,7 +118,7 @@ def generation_spec(options: argparse.Namespace, seed: int) -> InferSpec:
         "logprobs": options.logprobs,
         "seed": seed,
         "batch_size": options.eval_batch_size,
-        # The commands' own flag names the sets: files, too, which a run spec does not have.
+        # A placeholder: the flag --eval-set allows files, which a run spec does not.
         "eval_sets": [DEFAULT_EVAL_SET],
     }
     try:
@@ -124,19 +129,24 @@ def generation_spec(options: argparse.Namespace, seed: int) -> InferSpec:
 
 
 def start_machine(options: argparse.Namespace) -> None:
-    """Settle device, threads and cache, then start JAX; errors as its two functions."""
+    """Choose device, threads and cache, then start JAX; errors as both functions."""
     prepare_process(options.device, options.threads, options.cache_dir)
     require_device()
 
 
 def require_empty(folder: Path) -> None:
-    """Refuse to mix a new model's files with others. Raises :class:`.OutputError`, OSError."""
+    """Require that a folder for a new model is empty or missing.
+
+    Raises:
+        OutputError: The folder has files.
+        OSError: The folder cannot be read.
+    """
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty: give another --output")
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Parse a whole number of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
@@ -144,7 +154,7 @@ def positive(text: str) -> int:
 
 
 def natural(text: str) -> int:
-    """A whole number from 0 to 2^31 - 1, for argparse."""
+    """Parse a whole number from 0 to 2^31 - 1, for argparse."""
     value = int(text)
     if not 0 <= value < 2**31:
         raise argparse.ArgumentTypeError(f"must be from 0 to {2**31 - 1}, not {value}")
@@ -193,9 +203,9 @@ def _score_text(score: JudgeScore) -> str:
 
 
 def run_command(body: Callable[[], None]) -> int:
-    """Run a command's body; errors that the user can mend end it with one message, status 1."""
+    """Run a command's body; an error that the user can fix ends it with a message and status 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Characters that its encoding lacks are replaced, rather than break the command.
+        # Characters that the encoding lacks are replaced: they must not end the command.
         sys.stdout.reconfigure(errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:

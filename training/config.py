@@ -1,4 +1,4 @@
-"""Reading the configuration file of a training."""
+"""Configuration files of the commands."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ T = TypeVar("T")
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The ``model`` and ``train`` blocks of a YAML file; errors as :func:`read_yaml`."""
+    """Return the ``model`` and ``train`` blocks of a YAML file; errors as :func:`read_yaml`."""
     return read_yaml(TrainConfig, path)
 
 
 def read_yaml(schema: type[T], path: Path, **defaults: str) -> T:
-    """A YAML file of one schema; ``defaults`` are keys that it may leave out.
+    """Return the content of a YAML file with a schema.
 
-    Raises :class:`training.errors.ConfigError` naming every wrong key at once.
+    Args:
+        schema: The schema.
+        path: The file.
+        defaults: Values for keys that the file may leave out.
+
+    Raises:
+        ConfigError: The file is unusable; the error names every wrong key.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8-sig"))

@@ -1,6 +1,6 @@
-"""The errors of the training library; each knows what to do about it.
+"""The errors of the training library; their messages name the way out.
 
-``reason`` is stable and made for programs: a stage process reports it as the stage's error.
+``reason`` is stable and meant for programs: a stage process reports it as the stage's error.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import ClassVar
 
 
 class TrainingError(Exception):
-    """Something the user or operator can mend; the message says what, where and how."""
+    """An error that the user or the operator can fix; the message says what, where and how."""
 
     reason: ClassVar[str] = "TRAINING_FAILED"
     """Stable name of the error, UPPER_SNAKE_CASE."""
 
     retryable: ClassVar[bool] = False
-    """Whether the same attempt could succeed if it were repeated."""
+    """Whether a repetition of the attempt could succeed."""
 
 
 class ConfigError(TrainingError):
@@ -31,7 +31,7 @@ class DataError(TrainingError):
 
 
 class OverlongError(DataError):
-    """Examples are longer than ``max_seq_length`` and the policy refuses them."""
+    """Examples that are longer than ``max_seq_length`` where the policy refuses them."""
 
     reason = "OVERLONG_EXAMPLES"
 
@@ -49,7 +49,7 @@ class ModelNotFoundError(TrainingError):
 
 
 class ModelUnreachableError(ModelNotFoundError):
-    """The model hub did not answer and the model is not cached."""
+    """A model that is not cached, while the model hub does not answer."""
 
     reason = "MODEL_HUB_UNREACHABLE"
     retryable = True
@@ -62,51 +62,51 @@ class CheckpointError(TrainingError):
 
 
 class DivergedError(TrainingError):
-    """The loss is not a finite number any more."""
+    """A loss, gradient or weight that is no longer finite."""
 
     reason = "DIVERGED"
 
 
 class NotFiniteError(TrainingError):
-    """A model that computes values which are not finite numbers, before it is trained at all."""
+    """A model that computes values that are not finite before any update."""
 
     reason = "NOT_FINITE"
 
 
 class DoesNotFitError(TrainingError):
-    """The training needs more memory than there is."""
+    """A training that needs more memory than is free."""
 
     reason = "DOES_NOT_FIT"
 
 
 class DeviceError(TrainingError):
-    """The asked-for accelerator is not there."""
+    """A device that JAX cannot use."""
 
     reason = "DEVICE_UNAVAILABLE"
 
 
 class OutputError(TrainingError):
-    """An output folder that cannot be written or holds something else."""
+    """An output folder that has other files."""
 
     reason = "INVALID_OUTPUT"
 
 
 class NoAnswersError(TrainingError):
-    """Every prediction of an evaluation is an error."""
+    """An evaluation in which every prediction is an error."""
 
     reason = "ALL_PREDICTIONS_FAILED"
 
 
 class TooManyJudgeErrorsError(TrainingError):
-    """So many verdicts are errors that the others say little."""
+    """A judging with more errors among its verdicts than the judge allows."""
 
     reason = "TOO_MANY_JUDGE_ERRORS"
 
 
 class StoppedError(Exception):
-    """Work ended at a step boundary because it was asked to."""
+    """End of the work at a boundary, on request."""
 
     def __init__(self, *, released: bool) -> None:
         self.released = released
-        """True when it may be continued from its checkpoint, false when it was cancelled."""
+        """Whether the work can continue from its checkpoint; otherwise it was cancelled."""
         super().__init__("released" if released else "cancelled")

@@ -32,13 +32,18 @@ from training.observer import LoggingObserver
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parse(arguments)
     return run_command(lambda: generate(options))
 
 
 def generate(options: argparse.Namespace) -> None:
-    """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
+    """Generate predictions for the eval sets.
+
+    Raises:
+        TrainingError: The input is unusable.
+        OSError: A file cannot be read or written.
+    """
     eval_sets = open_eval_sets(options)
     spec = generation_spec(options, options.seed)
     start_machine(options)

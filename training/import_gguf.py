@@ -20,19 +20,24 @@ from training.machine.runtime import Device, prepare_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parse(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
-    """What the command does; errors as :func:`convert`."""
+    """Convert on the CPU; errors as :func:`convert`."""
     prepare_process(Device.CPU)
     convert(options.gguf, options.output)
 
 
 def convert(path: Path, output: Path) -> None:
-    """Write the folder. Raises :class:`training.errors.TrainingError` and :class:`OSError`."""
+    """Write the model folder of a GGUF file.
+
+    Raises:
+        TrainingError: The file is unusable, or the folder is not empty.
+        OSError: A file cannot be read or written.
+    """
     require_empty(output)
     from training.loop.final_model import save_folder
     from training.models.gguf.tokenizer import read_tokenizer

@@ -1,4 +1,4 @@
-"""How the library tells what it does, and learns that it shall stop."""
+"""The interface to observe the library's work and to stop it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest(enum.Enum):
-    """What somebody outside asks of the work going on."""
+    """Request to end the work."""
 
     CANCEL = "cancel"
-    """End at the next boundary; nothing need be kept."""
+    """End at the next boundary; the state may be lost."""
     RELEASE = "release"
-    """Save what is needed to continue at the next boundary, then end."""
+    """Save the state at the next boundary, then end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast a training is and what it takes, as of a metric point."""
+    """Speed and memory of a training at a metric point."""
 
     tokens_per_second: float
-    """Non-padding tokens per second since the point before."""
+    """Non-padding tokens per second since the previous point."""
     flops_utilization: float | None
     """Model FLOPs utilisation (PaLM, Chowdhery et al., arXiv:2204.02311, appendix B): operations
-    that the model needs for these tokens, over the devices' bfloat16 peak. None without a peak."""
+    that the model needs for these tokens, over the devices' bfloat16 peak; None without a peak."""
     step_seconds_p50: float
-    """Median of the newest steps' times; steps of one compiled call have its mean."""
+    """Median time of the newest steps; all steps of a compiled call have its mean time."""
     step_seconds_p90: float
-    """Their 90th percentile."""
+    """90th percentile of these times."""
     step_seconds_p99: float
-    """Their 99th percentile."""
+    """99th percentile of these times."""
     eta_seconds: float | None
-    """Time to go at the pace so far, evaluations and checkpoints included, compilation not; None
-    while all that has run was compiled at the same time, so that no pace is known."""
+    """Time to go at the pace so far, with evaluations and checkpoints but without compilation; None
+    while every call so far included a compilation, so that the pace is unknown."""
     host_memory_peak_bytes: int
-    """The most resident bytes of this process so far."""
+    """Peak of this process's resident bytes."""
     device_memory_peak_bytes: int | None
-    """The most bytes in use so far on the fullest device; None where it is not counted."""
+    """Peak of bytes in use on the fullest device; None if devices do not count them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,126 +54,130 @@ class MetricPoint(Speed):
     """One line of metrics.jsonl."""
 
     step: int
-    """Optimizer steps done."""
+    """Optimizer steps so far."""
     epoch: float
-    """Passes over the data done."""
+    """Passes over the train part so far."""
     loss: float
-    """Mean loss since the point before, in nats per response token."""
+    """Mean loss since the previous point."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Means of the training method's own metrics since the point before, by name."""
+    """Means of the training method's metrics since the previous point, by name."""
     learning_rate: float
-    """Learning rate of this step."""
+    """Learning rate of the step."""
     timestamp: float
     """Seconds since the epoch."""
     device: str
-    """What it runs on (`cpu`, `NVIDIA H100`)."""
+    """Kind of device (`cpu`, `NVIDIA H100`)."""
 
 
 @dataclass(frozen=True)
 class EvalPoint:
-    """One evaluation on the held-out part; a line of metrics.jsonl, too."""
+    """One evaluation on the held-out part, also a line of metrics.jsonl."""
 
     step: int
-    """Optimizer steps done."""
+    """Optimizer steps so far."""
     epoch: float
-    """Passes over the data done."""
+    """Passes over the train part so far."""
     eval_loss: float
-    """Mean loss over the held-out response tokens, in nats."""
+    """Mean loss over the held-out examples."""
     best: bool
-    """Whether it is the lowest so far."""
+    """Whether the loss is the lowest so far."""
     timestamp: float
     """Seconds since the epoch."""
 
 
 class Observer:
-    """Does nothing and never stops; derive from it to show or send what happens."""
+    """Observer that does nothing and never stops; a base class."""
 
     def metric(self, point: MetricPoint) -> None:
-        """A metric point was reached."""
+        """Receive a metric point."""
 
     def evaluation(self, point: EvalPoint) -> None:
-        """The loss on the held-out part was computed."""
+        """Receive an evaluation on the held-out part."""
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """``done`` of ``total`` ``steps``, ``predictions`` or ``verdicts`` are done."""
+        """Receive progress: ``done`` of ``total`` ``steps``, ``predictions`` or ``verdicts``."""
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """A complete checkpoint lies at ``path``; told from the thread that wrote it."""
+        """Receive a complete checkpoint; called in the thread that wrote it."""
 
     def certificate(self, certificate: Certificate) -> None:
-        """The state after a step is certified: one that was saved, or the last one."""
+        """Receive the certificate of a saved state or of the last one."""
 
     def prediction(self, prediction: Prediction) -> None:
-        """A prediction was made."""
+        """Receive a prediction."""
 
     def verdict(self, verdict: Verdict) -> None:
-        """A verdict was reached."""
+        """Receive a verdict."""
 
     def stop_request(self) -> StopRequest | None:
-        """Asked at every boundary; an answer ends the work there."""
+        """Return a request to end the work, which is checked at every boundary."""
         return None
 
     def check_stop(self) -> None:
-        """Raise :class:`training.errors.StoppedError` when a stop is asked for."""
+        """Raise if there is a request to end the work.
+
+        Raises:
+            StoppedError: There is a request.
+        """
         request = self.stop_request()
         if request is not None:
             raise StoppedError(released=request is StopRequest.RELEASE)
 
 
 class Observers(Observer):
-    """Tells several observers, in order; the first that wants to stop is heard."""
+    """Several observers, called in order; the first request to stop counts."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def metric(self, point: MetricPoint) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.metric(point)
 
     def evaluation(self, point: EvalPoint) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.evaluation(point)
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.progress(done, total, unit)
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.checkpoint(step, path)
 
     def certificate(self, certificate: Certificate) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.certificate(certificate)
 
     def prediction(self, prediction: Prediction) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.prediction(prediction)
 
     def verdict(self, verdict: Verdict) -> None:
-        """Tell all."""
+        """Call all observers."""
         for observer in self._observers:
             observer.verdict(verdict)
 
     def stop_request(self) -> StopRequest | None:
-        """Ask all."""
+        """Return the first request of an observer."""
         return next(filter(None, (each.stop_request() for each in self._observers)), None)
 
 
 class LoggingObserver(Observer):
-    """Logs a line for each metric point and checkpoint."""
+    """Observer that logs a line for each metric point, evaluation and checkpoint."""
 
     def __init__(self) -> None:
         self._total = 0
 
     def metric(self, point: MetricPoint) -> None:
-        """Show the curve as numbers."""
+        """Log the figures of a point."""
         used, to_go = point.flops_utilization, point.eta_seconds
         _log.info(
             "step %*d/%d  epoch %6.2f  loss %.4f  lr %.2e  %s tokens/s%s%s",
@@ -189,15 +193,15 @@ class LoggingObserver(Observer):
         )
 
     def evaluation(self, point: EvalPoint) -> None:
-        """Show the held-out loss."""
+        """Log the loss of the held-out part."""
         best = " (the lowest so far)" if point.best else ""
         _log.info("step %d  held-out loss %.4f%s", point.step, point.eval_loss, best)
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """Remember the total."""
+        """Store the total."""
         if unit == "steps":
             self._total = total
 
     def checkpoint(self, step: int, path: Path) -> None:
-        """Say where it is."""
+        """Log the path of the checkpoint."""
         _log.info("checkpoint of step %d: %s/%s", step, path.parent.name, path.name)

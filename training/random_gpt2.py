@@ -27,26 +27,29 @@ DISTILGPT2: dict[str, Any] = {
     "n_layer": 6,
     "n_head": 12,
 }
-"""The ``config.json`` of distilgpt2, but for its vocabulary and what GPT-2 has by default."""
+"""The ``config.json`` of distilgpt2 without its vocabulary and GPT-2's defaults."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parse(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> None:
-    """What the command does; errors as :func:`make`."""
+    """Write the folder on the CPU; errors as :func:`make`."""
     prepare_process(Device.CPU)
     make(DISTILGPT2, options.vocabulary, options.output, options.seed)
 
 
 def make(shape: Mapping[str, Any], vocabulary: Path, output: Path, seed: int) -> None:
-    """Write the folder of a GPT-2 of some ``shape``; the same seed gives the same weights.
+    """Write the folder of a GPT-2 with random weights, which depend on the seed alone.
 
-    ``vocabulary`` is a folder of ``encoder.json`` and ``vocab.bpe``. Raises
-    :class:`training.errors.TrainingError` and :class:`OSError`.
+    ``vocabulary`` is a folder of ``encoder.json`` and ``vocab.bpe``.
+
+    Raises:
+        TrainingError: The vocabulary is unusable, or the folder is not empty.
+        OSError: A file cannot be read or written.
     """
     require_empty(output)
     from training.data.tokenizer import read_gpt2_tokenizer

@@ -54,13 +54,18 @@ _EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parse(arguments)
     return run_command(lambda: train(options))
 
 
 def train(options: argparse.Namespace) -> None:
-    """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
+    """Train, and evaluate the final model if wanted.
+
+    Raises:
+        TrainingError: The input is unusable.
+        OSError: A file cannot be read or written.
+    """
     config = read_config(options.config)
     spec = config.train
     if options.seed is not None:
@@ -79,7 +84,7 @@ def train(options: argparse.Namespace) -> None:
     if options.resume_from is not None:
         resume = find_checkpoint(paths.checkpoints, options.resume_from)
         logging.info("resuming from %s", resume)
-    # A training that goes on is told the day on which it began.
+    # A resumed training keeps the day on which it began.
     clock = (started_on(resume) if resume else None) or today()
     result, split = run_training(
         model,
@@ -104,7 +109,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _steps_text(result: TrainResult) -> str:
-    """The steps that the time is that of: a resumed training has done others before."""
+    """Return the text for the steps of this process; a resumed training has earlier ones."""
     if result.resumed_from_step == 0:
         return pluralize(result.steps, "step")
     if result.resumed_from_step == result.steps:
@@ -141,7 +146,11 @@ def evaluate(
 
 
 def _prepare_output(options: argparse.Namespace) -> None:
-    """Keep two trainings from mixing their files in one folder."""
+    """Require that the folder has no files of another training, or delete them.
+
+    Raises:
+        OutputError: The folder has such files.
+    """
     if options.resume_from is not None:
         return
     there = [n for n in (*_OUTPUTS, *_EVAL_OUTPUTS) if (options.output / n).exists()]

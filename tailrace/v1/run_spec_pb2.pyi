@@ -38,7 +38,7 @@ class _DtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     """Matrix products and activations in bfloat16; loss, softmax and updates in float32."""
 
 class Dtype(_Dtype, metaclass=_DtypeEnumTypeWrapper):
-    """The type that a model computes in; the trained weights are float32 in any case."""
+    """Type that a model computes in; the trained weights are float32 in any case."""
 
 DTYPE_UNSPECIFIED: Dtype.ValueType  # 0
 """Not set: the default."""
@@ -66,7 +66,7 @@ class _SaveDtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Half the size, rounded."""
 
 class SaveDtype(_SaveDtype, metaclass=_SaveDtypeEnumTypeWrapper):
-    """The type that the final model is saved in; checkpoints are float32 in any case."""
+    """Type that the final model is saved in; checkpoints are float32 in any case."""
 
 SAVE_DTYPE_UNSPECIFIED: SaveDtype.ValueType  # 0
 """Not set: the default."""
@@ -92,7 +92,7 @@ class _FinalModelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Those with the lowest evaluation loss."""
 
 class FinalModel(_FinalModel, metaclass=_FinalModelEnumTypeWrapper):
-    """Which weights a training ends with."""
+    """Weights that a training ends with."""
 
 FINAL_MODEL_UNSPECIFIED: FinalModel.ValueType  # 0
 """Not set: the default."""
@@ -118,7 +118,7 @@ class _ScheduleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """Falls along half a cosine to `min_learning_rate_ratio` of it at the last step."""
 
 class Schedule(_Schedule, metaclass=_ScheduleEnumTypeWrapper):
-    """How the learning rate moves after warm-up."""
+    """Learning rate after warm-up."""
 
 SCHEDULE_UNSPECIFIED: Schedule.ValueType  # 0
 """Not set: the default."""
@@ -146,7 +146,7 @@ class _OverlongEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The example is left out; the count is logged."""
 
 class Overlong(_Overlong, metaclass=_OverlongEnumTypeWrapper):
-    """What happens to an example longer than `max_seq_length`."""
+    """Policy for an example longer than `max_seq_length`."""
 
 OVERLONG_UNSPECIFIED: Overlong.ValueType  # 0
 """Not set: the default."""
@@ -176,7 +176,7 @@ class _GateMetricEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """The mean loss of the last epoch."""
 
 class GateMetric(_GateMetric, metaclass=_GateMetricEnumTypeWrapper):
-    """What a gate measures."""
+    """Metric of a gate."""
 
 GATE_METRIC_UNSPECIFIED: GateMetric.ValueType  # 0
 """Not set."""
@@ -204,7 +204,7 @@ class _GateDirectionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """Less is better."""
 
 class GateDirection(_GateDirection, metaclass=_GateDirectionEnumTypeWrapper):
-    """Which way of a metric is better."""
+    """Direction in which a metric improves."""
 
 GATE_DIRECTION_UNSPECIFIED: GateDirection.ValueType  # 0
 """Not set: the metric's own."""
@@ -331,7 +331,7 @@ global___RunSpec = RunSpec
 
 @typing.final
 class ModelSpec(google.protobuf.message.Message):
-    """Where the model comes from: exactly one of `source` and `preset`."""
+    """Model that a run starts from: exactly one of `source` and `preset`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -583,7 +583,7 @@ global___TrainSpec = TrainSpec
 
 @typing.final
 class MeshSpec(google.protobuf.message.Message):
-    """How the devices of a slot share the work; the product is the number of devices used."""
+    """Division of the work among a slot's devices; the product is the number of devices used."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -620,7 +620,7 @@ global___MeshSpec = MeshSpec
 
 @typing.final
 class AdapterSpec(google.protobuf.message.Message):
-    """What is trained beside frozen weights: exactly one kind of adapter."""
+    """Adapter that is trained next to frozen weights: exactly one kind."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -642,7 +642,7 @@ global___AdapterSpec = AdapterSpec
 
 @typing.final
 class LoraSpec(google.protobuf.message.Message):
-    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices beside frozen weights."""
+    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices next to frozen weights."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1150,7 +1150,7 @@ global___JudgeEndpoint = JudgeEndpoint
 
 @typing.final
 class GateSpec(google.protobuf.message.Message):
-    """What must hold once the run has succeeded; the run's state does not depend on it."""
+    """Condition that is checked once the run has succeeded; it does not change the run's state."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1278,7 +1278,7 @@ global___ExecutionSpec = ExecutionSpec
 
 @typing.final
 class StageExecution(google.protobuf.message.Message):
-    """Where and for how long one stage may run."""
+    """Pool, timeout and threads of a stage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1311,7 +1311,7 @@ global___StageExecution = StageExecution
 
 @typing.final
 class RetrySpec(google.protobuf.message.Message):
-    """When a failed attempt is followed by another."""
+    """Retry policy of failed attempts."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -1,7 +1,7 @@
-"""How one model is asked and how it answers, in tokens.
+"""The chat format of a model: prompts and answers as tokens.
 
-Text of users stays text: a prompt or an answer that spells a special token opens no turn and ends
-none. Only what the chat template itself writes becomes special tokens.
+Users' text stays text: a special token spelled in a prompt or an answer neither opens nor ends a
+turn. Only the text of the chat template itself becomes special tokens.
 """
 
 from __future__ import annotations
@@ -31,28 +31,33 @@ class SpecialTextError(DataError):
 
 @dataclass(frozen=True)
 class TurnEnd:
-    """The way a chat template ends the assistant's turn."""
+    """End of the assistant's turn in a chat template."""
 
     written: str
-    """All that it writes after the answer."""
+    """All text of the template after the answer."""
     taught: str
-    """The part that is taught: up to its first special token, without which up to its last visible
-    character."""
+    """The part that a model is trained to write: up to its first special token, or up to its last
+    visible character when there is none."""
     token: int | None
-    """The special token that ends it; None where the template writes none."""
+    """Special token that ends the turn; None for a template that writes none."""
 
 
 class ChatFormat:
     """The token sequences of one model's conversations."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, clock: date | None = None) -> None:
-        """``clock`` is the day that the chat template reads (default: today, UTC).
+        """Find out how the chat template writes turns.
 
-        Raises :class:`training.errors.ModelConfigError` when the template cannot render.
+        Args:
+            tokenizer: Tokenizer with the chat template.
+            clock: Day that the chat template reads (default: today, UTC).
+
+        Raises:
+            ModelConfigError: The template cannot render a prompt.
         """
         self.tokenizer = tokenizer
         self.clock = clock or today()
-        # No text can contain what is drawn anew each time.
+        # Random, so that no text can contain it.
         self._nonce = secrets.token_hex(16)
         self._require_prompt()
         self.turn_end = self._find_turn_end()
@@ -60,63 +65,64 @@ class ChatFormat:
 
     @property
     def end(self) -> int:
-        """The token that ends a taught answer."""
+        """Token that ends an answer in training."""
         if self.turn_end.token is None:
             return int(self.tokenizer.eos_token_id)
         return self.turn_end.token
 
     @property
     def ends(self) -> frozenset[int]:
-        """The tokens that end an answer: the tokenizer's own and the template's."""
+        """Tokens that end an answer: the tokenizer's and the template's."""
         return frozenset({int(self.tokenizer.eos_token_id), self.end})
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """The text that ends an answer, where the template ends a turn with text alone."""
+        """Text that ends an answer, for templates that end turns without a special token."""
         ends_with_text = self.turn_end.token is None and self.turn_end.taught
         return (self.turn_end.taught,) if ends_with_text else ()
 
     @property
     def template_date(self) -> str | None:
-        """The day that the template reads; None where it has no clock."""
+        """Day that the template reads; None for a template without a clock."""
         reads = template_reads_clock(self.tokenizer.get_chat_template())
         return self.clock.isoformat() if reads else None
 
     def token_of(self, text: str) -> int | None:
-        """Return the special token that ``text`` is the whole of; None where it is not one."""
+        """Return the id of the special token ``text``, or None if it is not one."""
         ids = {token.content: id_ for id_, token in self.tokenizer.added_tokens_decoder.items()}
         return ids.get(text)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Return what tokens say, without special ones other than marks of thinking."""
+        """Return the text of tokens, without special tokens other than thinking tags."""
         return self.written([token for token in tokens if token not in self._silent])
 
     def written(self, tokens: Sequence[int]) -> str:
-        """Return what tokens say, with special ones."""
+        """Return the text of tokens, special tokens included."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
     def holds_token(self, text: str) -> bool:
-        """Return whether a text has a special token in it, and more than that."""
+        """Return whether a text has a special token in it and other text."""
         return any(token in text and token != text for token in self._controls)
 
     def prompt(self, text: str) -> list[int]:
-        """Return the tokens that a model sees before it answers.
+        """Return the tokens of a prompt, up to the begin of the answer.
 
-        Raises :class:`SpecialTextError`, and :class:`training.errors.ModelConfigError` when the
-        template cannot render the prompt.
+        Raises:
+            SpecialTextError: The prompt spells a special token and cannot be encoded as text.
+            ModelConfigError: The template cannot render the prompt.
         """
         return self._encode(self._asked(self._marked(text)))
 
     def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        """Return the tokens of a prompt, and those that a model learns to answer with.
+        """Return the tokens of a prompt, and those of the response that a model is trained on.
 
-        The response is what the template writes for it, thinking blocks included, as far as the
-        template leaves it whole; it ends as the template ends a turn. Errors as :meth:`prompt`.
+        The response has the template's form, thinking blocks included, unless the template changes
+        its text; it ends with the template's end of turn. Errors as :meth:`prompt`.
         """
         asked = self._asked(self._marked(prompt))
         answer = self._answer(self._marked(prompt), self._marked(response, teaches=True), asked)
         head, whole = self._encode(asked), self._encode(asked + answer)
-        # Generation starts behind the prompt's tokens, which none of the answer's may change.
+        # Generation starts after the prompt's tokens, so the answer must not change them.
         tail = whole[len(head) :] if whole[: len(head)] == head else self._encode(answer)
         if self.turn_end.token is None:
             tail = [*tail, self.end]
@@ -134,15 +140,15 @@ class ChatFormat:
         return self._render(marked, asks=True)
 
     def _conversation(self, prompt: str, response: str) -> str:
-        """Return a prompt with its answer; nothing where the template refuses answers."""
+        """Return a prompt with its answer; empty for a template that refuses answers."""
         try:
             return self._render(prompt, response)
         except ModelConfigError:
-            # Such a template serves to ask alone, which tells the truth about its errors.
+            # Such a template can still render prompts, whose errors are reported.
             return ""
 
     def _answer(self, prompt: str, response: str, asked: str) -> str:
-        """Return what follows a prompt that asks, up to the end of the turn."""
+        """Return the text from the end of the prompt to the end of the turn."""
         whole, written = self._conversation(prompt, response), self.turn_end.written
         if whole.startswith(asked) and whole.endswith(written):
             answer = whole[len(asked) : len(whole) - len(written)]
@@ -151,7 +157,7 @@ class ChatFormat:
         return _continue(asked, response) + self.turn_end.taught
 
     def _require_prompt(self) -> None:
-        """Raise for a template that does not write what is asked."""
+        """Raise for a template that leaves out the prompt."""
         if self._nonce not in self._asked(self._name("probe")).casefold():
             raise ModelConfigError(
                 "the model's chat template leaves the user's text out of the prompt: it must write "
@@ -177,10 +183,10 @@ class ChatFormat:
         return TurnEnd(written, taught, tokens[match[0]])
 
     def _find_controls(self) -> dict[str, int]:
-        """Return the tokens that users' text must not turn into, by their text.
+        """Return the tokens that users' text must not become, by their text.
 
-        Special ones, and those that this template sets turns with though they are not declared
-        special; not the marks of thinking, which answers may teach.
+        These are the special tokens, and further tokens that the template writes around turns;
+        thinking tags are left out, because answers may have them.
         """
         added = self.tokenizer.added_tokens_decoder
         special = {token.content: id_ for id_, token in added.items() if token.special}
@@ -188,7 +194,7 @@ class ChatFormat:
         return special | self._written_tokens(around)
 
     def _written_tokens(self, text: str) -> dict[str, int]:
-        """Return the added tokens in what a template writes: none blank, no marks of thinking."""
+        """Return the added tokens in a template's text, without blank ones and thinking tags."""
         added = self.tokenizer.added_tokens_decoder.items()
         return {
             token.content: id_
@@ -203,11 +209,11 @@ class ChatFormat:
 
     @cached_property
     def _places(self) -> dict[str, str]:
-        """What stands for each control token's text while the template renders users' text."""
+        """Placeholders for the texts of control tokens while the template renders users' text."""
         return {text: self._name(id_) for text, id_ in self._controls.items()}
 
     def _marked(self, text: str, *, teaches: bool = False) -> str:
-        """Return users' text with places for control tokens; an answer may teach to think."""
+        """Return users' text with placeholders for control tokens; answers keep thinking tags."""
         places = {
             written: place
             for written, place in self._places.items()
@@ -238,7 +244,7 @@ class ChatFormat:
 
 
 class _LiteralTokenizer:
-    """A tokenizer that knows its control tokens by other names, so that theirs are mere text."""
+    """A tokenizer with renamed control tokens, so that their original texts are plain text."""
 
     def __init__(
         self, original: Tokenizer, names: Mapping[str, str], controls: Mapping[str, int]
@@ -254,13 +260,17 @@ class _LiteralTokenizer:
         self._tokenizer = Tokenizer.from_str(json.dumps(content))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        # A renamed token is a new one to the tokenizer, which numbers it anew.
+        # The tokenizer assigns new ids to renamed tokens.
         self._ids = {self._tokenizer.token_to_id(name): id_ for name, id_ in originals.items()}
         self._spelled = {id_: text for text, id_ in controls.items() if id_ not in self._ids}
-        """The control tokens that the tokenizer's own vocabulary holds, too."""
+        """Control tokens that are also in the tokenizer's vocabulary."""
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text. Raises :class:`SpecialTextError`."""
+        """Return the token ids of a text.
+
+        Raises:
+            SpecialTextError: The text becomes a control token.
+        """
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         spelled = {self._spelled[id_] for id_ in ids if id_ in self._spelled}
         if spelled:
@@ -271,7 +281,7 @@ class _LiteralTokenizer:
 
 
 def _continue(asked: str, response: str) -> str:
-    """Return a response behind a prompt, out of the thinking block that the prompt has opened."""
+    """Return a response that first closes the thinking block that the prompt has opened."""
     last = next(reversed([*TAG.finditer(asked)]), None)
     if last is None or asked[last.end() :].strip() or _closing(last[0]) == last[0]:
         return response
@@ -282,14 +292,14 @@ def _continue(asked: str, response: str) -> str:
 
 
 def _closing(opening: str) -> str:
-    """Return the tag that closes a block of thinking; a tag that closes one is its own."""
+    """Return the closing tag for a thinking tag; a closing tag is returned unchanged."""
     if "_of_" in opening:
         return opening.replace("begin_of", "end_of")
     return opening if opening[1] in "/|" else f"{opening[0]}/{opening[1:]}"
 
 
 def _squeezed(text: str) -> str:
-    """Return a text without what templates add to answers: white space and tags of thinking."""
+    """Return a text without white space and thinking tags, which templates add to answers."""
     return _SPACE.sub("", TAG.sub("", text))
 
 

@@ -1,7 +1,7 @@
-"""Chat templates of models run in a process that may not grow and can be killed.
+"""Rendering of chat templates in a process with limited memory that can be killed.
 
-A template is a program from outside: jinja's sandbox keeps it from files and code, but not from
-``{{ 'a' * 10**9 }}`` or loops in loops.
+A template is a foreign program: jinja's sandbox keeps it from files and code, but not from
+``{{ 'a' * 10**9 }}`` or nested loops.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from training.errors import ModelConfigError
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 20.0
-"""Longest rendering of one conversation; templates of real models take milliseconds."""
+"""Time limit for one conversation; templates of real models take milliseconds."""
 
 MEMORY_BYTES = 1 << 30
-"""Most memory that a rendering may need."""
+"""Memory limit for one conversation."""
 
 _MOST_ADDED = 1 << 20
 _MOST_TIMES = 16
@@ -25,7 +25,7 @@ _MOST_TIMES = 16
 PROCESS = BoundedProcess(
     "training.data.chat_template:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
-"""Renders; one process for all templates."""
+"""Renderer: one process for all templates."""
 
 
 def render_template(
@@ -43,12 +43,12 @@ def render_template(
         template: The chat template.
         messages: The conversation.
         special_tokens: The tokenizer's ``special_tokens_map``, which templates can read.
-        clock: The day that ``strftime_now`` tells, at midnight.
-        asks: Whether the assistant's turn is opened at the end.
-        trusted: Whether the template is known to be harmless; no process is needed then.
+        clock: The day that ``strftime_now`` returns, at midnight.
+        asks: Whether the text ends with the begin of the assistant's turn.
+        trusted: Whether the template is known to be harmless and needs no process.
 
     Raises:
-        ModelConfigError: The template refuses the conversation, or needs more than it may.
+        ModelConfigError: The template refuses the conversation, or exceeds a limit.
     """
     request = {
         "template": template,
@@ -75,7 +75,7 @@ def render_template(
 
 def answer(request: dict[str, Any]) -> str:
     """Do the work of :func:`render_template`, in its process."""
-    # transformers offers no way to set the clock; the globals are those of this template alone.
+    # transformers has no parameter for the clock; these globals belong to this template alone.
     from transformers.utils.chat_template_utils import (
         _compile_jinja_template,
         render_jinja_template,

@@ -1,4 +1,4 @@
-"""Finding and reading datasets for the commands."""
+"""Datasets of the commands: their files and splits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tailrace.formats.data.trace import Trace, read_traces
 from training.errors import DataError
 
 FILE = "dataset.jsonl"
-"""What a dataset folder calls its traces."""
+"""Name of the file with the traces in a dataset folder."""
 
 
 def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
-    """The file of a dataset named by file, by folder, or by its name under ``datasets``.
+    """Return the file of a dataset given by file, by folder, or by its name under ``datasets``.
 
-    Raises :class:`training.errors.DataError` that says how to get it.
+    Raises:
+        DataError: There is no such dataset; the error says how to get it.
     """
     for path in (Path(choice), Path(choice) / FILE, datasets / choice / FILE):
         if path.is_file():
@@ -32,9 +33,10 @@ def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
 
 
 def load_split(traces: Sequence[Trace], path: Path | None) -> Split:
-    """The dataset as a split.json divides it; without one, all of it is the train part.
+    """Return the dataset in the split of a split.json; without one, all of it is the train part.
 
-    Raises :class:`training.errors.DataError` when the file is missing or of another dataset.
+    Raises:
+        DataError: The file is missing, or belongs to another dataset.
     """
     if path is None:
         return Split(train=list(traces), held_out=[], eval_fraction=0.0, split_seed=0)
@@ -47,7 +49,11 @@ def load_split(traces: Sequence[Trace], path: Path | None) -> Split:
 
 
 def load_dataset(path: Path) -> list[Trace]:
-    """The traces of a file. Raises :class:`training.errors.DataError` naming every wrong line."""
+    """Return the traces of a file.
+
+    Raises:
+        DataError: Lines are invalid; the error names all of them.
+    """
     try:
         return read_traces(path)
     except FormatError as error:

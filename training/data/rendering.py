@@ -1,8 +1,8 @@
-"""How a trace becomes text: one rendering for training and evaluation.
+"""Rendering of traces as text, the same for training and evaluation.
 
-The prompt side is a chat template that is saved with the model, so that whoever opens the model
-later asks it the way it was taught; a model that brings its own template keeps it. The response
-side is plain text: the reasoning steps, a line each, then the answer behind a marker.
+The prompt is rendered by a chat template that is saved with the model, so that later users prompt
+the model as in its training; a model with its own template keeps it. The response is plain text:
+the reasoning steps, a line each, then the answer after a marker.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tailrace.formats.data.trace import Step, Trace
 from training.data.chat_template import render_template
 
 if TYPE_CHECKING:
-    # Judges read responses, and have no time for this import.
+    # Judges read responses, and must not wait for this import.
     from transformers import PreTrainedTokenizerBase
 
 ANSWER_MARKER = "Answer:"
-"""What the last line of a response starts with."""
+"""Prefix of the last line of a response."""
 
 GENERATED_STEP = "generated"
-"""Type of the steps that are read out of a model's output."""
+"""Type of the steps parsed from a model's output."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -35,17 +35,17 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:\\n' }}{% endif %}"
 )
-"""The template given to models that have none; see :func:`training.data.tokenizer.template_for`."""
+"""Template for models without one; see :func:`training.data.tokenizer.template_for`."""
 
 
 @dataclass(frozen=True)
 class ParsedResponse:
-    """A model's output, taken apart."""
+    """A model's output, parsed."""
 
     steps: list[Step]
-    """Its lines before the answer; none are invented."""
+    """Lines before the answer."""
     answer: str
-    """What stands behind the last answer marker; empty when there is none."""
+    """Text after the last answer marker; empty without a marker."""
 
 
 def render_messages(
@@ -55,20 +55,20 @@ def render_messages(
     *,
     asks: bool,
 ) -> str:
-    """Return a conversation as the model's chat template writes it.
+    """Return a conversation as rendered by the model's chat template.
 
-    The template gets no arguments of its own, as in transformers, so that a model that chooses
-    between thinking and not thinking does as its template does by default.
+    The template gets no further arguments, as in transformers, so that a model with optional
+    thinking uses its template's default.
 
     Args:
-        tokenizer: Its chat template is the one that renders.
+        tokenizer: Tokenizer with the chat template.
         messages: The conversation; each message has a ``role`` and a ``content``.
-        clock: The day that ``strftime_now`` tells, at midnight (default: today, UTC).
-        asks: Whether the assistant's turn is opened at the end.
+        clock: The day that ``strftime_now`` returns, at midnight (default: today, UTC).
+        asks: Whether the text ends with the begin of the assistant's turn.
 
     Raises:
-        ModelConfigError: The template refuses the conversation, cannot render it, or takes more
-            time or memory than it may.
+        ModelConfigError: The template refuses the conversation, cannot render it, or exceeds a
+            limit of time or memory.
     """
     template = str(tokenizer.get_chat_template())
     return render_template(
@@ -84,26 +84,26 @@ def render_messages(
 def render_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: str, clock: date | None = None
 ) -> str:
-    """Return the text that a model sees before it answers; see :func:`render_messages`."""
+    """Return the text of a prompt, up to the begin of the answer; see :func:`render_messages`."""
     return render_messages(tokenizer, [{"role": "user", "content": prompt}], clock, asks=True)
 
 
 def today() -> date:
-    """Return the day it is, UTC."""
+    """Return the current day, UTC."""
     return datetime.now(UTC).date()
 
 
 def render_response(trace: Trace) -> str:
-    """The text that a model learns to answer with; the template's end of turn comes after it."""
+    """Return the text of the response in training, without the template's end of turn."""
     lines = [step.content for step in trace.steps]
     return "\n".join([*lines, f"{ANSWER_MARKER} {trace.answer}"])
 
 
 def parse_response(text: str) -> ParsedResponse:
-    """The inverse of :func:`render_response` for whatever a model wrote.
+    """Parse a model's output: the inverse of :func:`render_response` for any text.
 
-    Every line that is not blank before the last line with the marker is one step; text without a
-    marker has steps and no answer.
+    Each nonblank line before the last line with the marker is a step; text without a marker has
+    steps and no answer.
     """
     lines = text.split("\n")
     marked = [i for i, line in enumerate(lines) if line.startswith(ANSWER_MARKER)]

@@ -49,7 +49,7 @@ _CLASSES: dict[str, Any] = {
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer (Sennrich et al. 2016) of at most ``vocabulary`` tokens.
+    """Train a byte-level BPE tokenizer (Sennrich et al. 2016) of at most ``vocabulary`` tokens.
 
     Any text can be encoded, because all 256 bytes are tokens. The same texts in the same order
     give the same tokenizer. ``context`` is the model's longest sequence, in tokens.
@@ -66,11 +66,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreT
 
 
 def read_gpt2_tokenizer(vocabulary: Path, merges: Path, context: int) -> PreTrainedTokenizerFast:
-    """The tokenizer of GPT-2's own two files, ``encoder.json`` and ``vocab.bpe``.
+    """Read the tokenizer of GPT-2's two files, ``encoder.json`` and ``vocab.bpe``.
 
-    ``context`` is as in :func:`train_tokenizer`. Raises
-    :class:`training.errors.ModelNotFoundError` when one is missing and
-    :class:`training.errors.ModelConfigError` when they cannot be read or do not fit each other.
+    ``context`` is as in :func:`train_tokenizer`.
+
+    Raises:
+        ModelNotFoundError: A file is missing.
+        ModelConfigError: A file cannot be read, or the two do not fit each other.
     """
     for path in (vocabulary, merges):
         if not path.is_file():
@@ -106,13 +108,13 @@ def _with_end_of_text(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizer
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model folder; one without a chat template gets ours.
 
-    Its token ids are those of transformers' AutoTokenizer, but no class and no file is chosen by
-    what the folder says: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding
-    that tokenizer.json asks for are switched off, so that no text is cut.
+    The token ids are those of transformers' AutoTokenizer, but the folder cannot choose classes or
+    files: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding in
+    tokenizer.json are switched off, so that no text is cut.
 
     Raises:
         ModelNotFoundError: The folder has no tokenizer files.
-        ModelConfigError: They cannot be read, or define no end-of-sequence token.
+        ModelConfigError: The files cannot be read, or define no end-of-sequence token.
     """
     files = _checked(folder)
     tokenizer = _build(folder, files)
@@ -148,7 +150,7 @@ def _checked(folder: Path) -> TokenizerFiles:
 
 
 def _build(folder: Path, files: TokenizerFiles) -> PreTrainedTokenizerBase:
-    """Build a tokenizer in a folder of its own, which holds what was allowed and nothing else."""
+    """Build a tokenizer in a temporary folder that has the allowed content only."""
     with tempfile.TemporaryDirectory(prefix="tailrace-tokenizer-") as name:
         place = Path(name)
         for file, content in files.documents.items():
@@ -166,7 +168,7 @@ def _build(folder: Path, files: TokenizerFiles) -> PreTrainedTokenizerBase:
 
 
 def _template(files: TokenizerFiles) -> str | dict[str, str] | None:
-    """Return the chat templates as transformers keeps them."""
+    """Return the chat templates in the form of transformers."""
     if set(files.templates) == {DEFAULT}:
         return files.templates[DEFAULT]
     return files.templates or None
@@ -175,8 +177,8 @@ def _template(files: TokenizerFiles) -> str | dict[str, str] | None:
 def template_for(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the chat template for a model that has none.
 
-    It begins with the tokens that the tokenizer puts before every text (`<s>`), which a base model
-    has seen at the beginning of all it was trained on.
+    It begins with the tokens that the tokenizer puts before every text (`<s>`), because a base
+    model has seen them at the beginning of all its training data.
     """
     begin = _beginning(tokenizer)
     return f"{{{{ {json.dumps(begin)} }}}}{CHAT_TEMPLATE}" if begin else CHAT_TEMPLATE
@@ -202,5 +204,5 @@ def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> Non
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of ``text`` as it stands: special tokens are the rendering's business."""
+    """Return the token ids of ``text``; no special tokens are added, as rendering writes them."""
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

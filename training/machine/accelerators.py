@@ -1,4 +1,4 @@
-"""What the devices can do and how much memory there is."""
+"""Speed of the devices, and memory of devices and host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jax
 from training.errors import DoesNotFitError
 
 PEAK_FLOPS: dict[str, float] = {
-    # NVIDIA data sheets, dense (half of what is given "with sparsity").
+    # NVIDIA data sheets, dense (half of the figure "with sparsity").
     "NVIDIA H200": 989.4e12,  # H200 data sheet, SXM
     "NVIDIA H100 80GB HBM3": 989.4e12,  # H100 data sheet, SXM
     "NVIDIA H100 PCIe": 756e12,  # H100 data sheet
@@ -36,24 +36,25 @@ PEAK_FLOPS: dict[str, float] = {
 
 
 def peak_flops(device: jax.Device) -> float | None:
-    """Peak bfloat16 operations per second; None for processors and devices that are not listed."""
+    """Return the peak bfloat16 operations per second; None for a device that is not listed."""
     return PEAK_FLOPS.get(device.device_kind)
 
 
 def device_memory(device: jax.Device) -> int | None:
-    """Bytes that JAX may use on a device; None where it shares the host's memory."""
+    """Return the bytes that JAX may use on a device; None if it shares the host's memory."""
     return _statistic(device, "bytes_limit")
 
 
 def device_memory_used(device: jax.Device) -> int:
-    """Bytes in use on a device now; 0 where it is not counted."""
+    """Return the bytes in use on a device; 0 if the device does not count them."""
     return _statistic(device, "bytes_in_use") or 0
 
 
 def require_room(needed: int, what: str) -> None:
-    """Refuse what would not fit the memory that arrays go to.
+    """Require ``needed`` bytes of free memory on the device for arrays.
 
-    Raises :class:`training.errors.DoesNotFitError`.
+    Raises:
+        DoesNotFitError: Less memory is free.
     """
     device = jax.local_devices()[0]
     limit = device_memory(device)
@@ -66,27 +67,27 @@ def require_room(needed: int, what: str) -> None:
 
 
 def size_text(count: float) -> str:
-    """Bytes in decimal units with three digits, such as ``1.09 MB``."""
+    """Return bytes in decimal units with three digits, such as ``1.09 MB``."""
     power = min(4, int(math.log10(max(1, count)) // 3))
     return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def device_memory_peak() -> int | None:
-    """The most bytes in use so far on the fullest device; None where it is not counted."""
+    """Return the peak of bytes in use on the fullest device; None if no device counts them."""
     peaks = [_statistic(device, "peak_bytes_in_use") for device in jax.local_devices()]
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def host_memory_peak() -> int:
-    """The most resident bytes of this process so far (getrusage(2))."""
+    """Return the peak of this process's resident bytes (getrusage(2))."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def host_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that this process may still take, of the machine and its control group.
+    """Return the bytes that the machine and the control group leave to this process.
 
-    None where neither is told (not Linux). ``root`` is the file system's root.
+    None on systems other than Linux. ``root`` is the root of the file system.
     """
     free = [amount for amount in (_available(root), _group_rest(root)) if amount is not None]
     return min(free, default=None)
@@ -101,7 +102,7 @@ def _available(root: Path) -> int | None:
 
 
 def _group_rest(root: Path) -> int | None:
-    """What the control group (version 2, else 1) leaves; caches that can be dropped count."""
+    """Return the bytes that the control group (version 2 or 1) leaves, with droppable caches."""
     for folder, limit_name, used_name, cache in (
         ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
         (

@@ -1,8 +1,8 @@
-"""A helper process for work whose time and memory are chosen by content from outside.
+"""A helper process for work whose cost depends on foreign content.
 
 Patterns, schemas and chat templates are programs: ``a{1000000000}``, ``{{ 'a' * 10**9 }}``. They
-run inside of calls that no signal interrupts, so they run in a process that can be killed and may
-not grow. ``python -m training.machine.bounded_process MODULE:FUNCTION MEMORY SECONDS`` reads
+run in calls that no signal interrupts, and therefore in a process with limited memory that can be
+killed. ``python -m training.machine.bounded_process MODULE:FUNCTION MEMORY SECONDS`` reads
 requests and writes replies, each a line of JSON, after one ``{"ready": true}``.
 """
 
@@ -28,7 +28,7 @@ _START_SECONDS = 120.0
 _LONGEST_REPLY = 64 << 20
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONUSERBASE")
 _SETTLED = {
-    # Thread pools would reserve more address space than the process may have.
+    # Thread pools would reserve more address space than the limit allows.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
@@ -38,27 +38,28 @@ _SETTLED = {
 
 
 class OutOfBoundsError(Exception):
-    """The work needs more time or memory than it may; the text is the end of a sentence."""
+    """Work that exceeds its limit of time or memory; the text is a predicate ("takes …")."""
 
 
 class WorkFailedError(Exception):
-    """The work itself failed; the text is its error's."""
+    """Work that failed; the text is that of its error."""
 
 
 class BoundedProcess:
-    """Does one kind of work, a request at a time; started when it is first needed.
+    """Helper process for one kind of work, one request at a time.
 
-    After a request that was given up it is started again. It ends with this process.
+    The process starts with the first request, and again after a request that exceeded its limits;
+    it ends together with this process.
     """
 
     def __init__(self, function: str, *, seconds: float, memory_bytes: int) -> None:
-        """Prepare.
+        """Set the work and its limits.
 
         Args:
-            function: ``module:function``, which takes a request and returns a reply, both plain
+            function: ``module:function``, which takes a request and returns a reply, both as plain
                 data.
-            seconds: Longest time for one request.
-            memory_bytes: Most address space of the process.
+            seconds: Time limit for one request.
+            memory_bytes: Limit of the process's address space.
         """
         self.seconds = seconds
         self._function = function
@@ -70,7 +71,7 @@ class BoundedProcess:
         """Return the reply to a request.
 
         Raises:
-            OutOfBoundsError: It takes too long, or too much memory.
+            OutOfBoundsError: The request exceeds a limit.
             WorkFailedError: The function raised.
             OSError: The process cannot be started.
         """
@@ -78,7 +79,7 @@ class BoundedProcess:
         with self._lock:
             process = self._started()
             assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
-            with contextlib.suppress(OSError):  # It has ended, as the reply tells.
+            with contextlib.suppress(OSError):  # The process has ended; _reply reports it.
                 process.stdin.write(line)
                 process.stdin.flush()
             reply = self._reply(process, self.seconds)
@@ -89,13 +90,13 @@ class BoundedProcess:
         return reply["reply"]
 
     def close(self) -> None:
-        """Kill the process, if there is one."""
+        """Kill the process if it runs."""
         process, self._process = self._process, None
         if process is None:
             return
         process.kill()
         with contextlib.suppress(OSError):
-            # What it had not read yet cannot be flushed any more.
+            # Its unread input cannot be flushed any more.
             process.communicate()
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -158,7 +159,7 @@ def _serve(function: Callable[[Any], object], seconds: float) -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Let the kernel end a request whose asker has ended."""
+    """Let the kernel end a request when the other side has died."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime + 2 * seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
@@ -167,7 +168,7 @@ def _limit_processor_time(seconds: float) -> None:
 def main(arguments: list[str]) -> None:
     """Serve until standard input ends."""
     name, memory_bytes, seconds = arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the other side's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The other side handles Ctrl-C.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
     module, _, function = name.partition(":")

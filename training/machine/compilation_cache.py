@@ -1,4 +1,4 @@
-"""JAX's persistent compilation cache, where JAX itself never replaces an entry."""
+"""Repair of JAX's persistent compilation cache: JAX itself never replaces an entry."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = ("-cache", "-atime")
-"""Ends of the names of an entry's files."""
+"""Suffixes of the files of an entry."""
 
 
 @functools.cache
 def delete_damaged_entries() -> None:
-    """Let this process delete each entry of the compilation cache that it cannot read.
+    """Make this process delete each entry of the compilation cache that it cannot read.
 
-    JAX compiles the program again, but does not write an entry that is there: every later start
-    would fail to read it as well. Must be called before programs are compiled; further calls do
-    nothing.
+    JAX compiles the program again, but does not overwrite the entry, so that every later start
+    would fail to read it as well. Call this before programs are compiled; further calls do nothing.
     """
-    # JAX tells the key of an entry nowhere else.
+    # JAX exposes the key of an entry nowhere else.
     from jax._src import compilation_cache
 
     read = compilation_cache.get_executable_and_time
@@ -31,7 +30,7 @@ def delete_damaged_entries() -> None:
         try:
             return read(cache_key, *arguments, **options)
         except OSError:
-            raise  # The file system failed, which says nothing of the entry.
+            raise  # The file system failed; the entry may be good.
         except Exception:
             _delete(cache_key)
             raise

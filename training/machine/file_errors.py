@@ -1,4 +1,4 @@
-"""Errors of files that libraries written in Rust report in a message alone."""
+"""File errors of libraries written in Rust, which report the error number in a text only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NUMBER = re.compile(r"\(os error (\d+)\)")
 
 @contextmanager
 def as_os_errors(path: Path) -> Iterator[None]:
-    """Raise :class:`OSError` where the body fails because of the file system (a full disk).
+    """Turn errors of the file system, such as a full disk, into :class:`OSError`.
 
-    safetensors and tokenizers have classes of their own for that, and :class:`Exception` itself;
-    other errors pass.
+    safetensors raises its own class for them, and tokenizers plain :class:`Exception`. Other errors
+    pass unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The machine: devices, threads and the compilation cache, settled before JAX is imported."""
+"""The process's device, threads and compilation cache, chosen before JAX is imported."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from training.errors import ConfigError, DeviceError
 
 
 class Device(enum.StrEnum):
-    """What to compute on."""
+    """Device to compute on."""
 
     AUTO = "auto"
-    """The best there is: whatever JAX prefers."""
+    """The device that JAX prefers."""
     CPU = "cpu"
     """The processor."""
     GPU = "gpu"
@@ -35,9 +35,11 @@ def prepare_process(
 ) -> None:
     """Choose the device, limit the CPU threads and set the compilation cache of this process.
 
-    JAX reads these once, so it must not be imported yet. ``threads`` of None leaves the threads
-    as they are. Programs are cached below ``cache_dir``, apart for each kind of host. Raises
-    :class:`training.errors.ConfigError` when it is too late or there are fewer cores than threads.
+    JAX reads these once, so it must not be imported yet. Programs are cached below ``cache_dir``,
+    separately for each kind of host. ``threads`` of None leaves the threads unchanged.
+
+    Raises:
+        ConfigError: JAX is imported already, or there are fewer cores than threads.
     """
     if "jax" in sys.modules:
         raise ConfigError("prepare_process must be called before anything imports jax")
@@ -47,31 +49,31 @@ def prepare_process(
         limit_threads(threads)
     if cache_dir is not None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir / host_key())
-        # Small programs are worth keeping, too: a nano model compiles longer than it trains.
+        # Cache small programs, too: a nano model compiles longer than it trains.
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     for library in ("jax", "absl", "huggingface_hub"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    # Its import announces that PyTorch is missing, which nobody needs here.
+    # Hide transformers' notice that PyTorch is missing.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def host_key() -> str:
-    """Names what compiled programs are made for, so that hosts may share a folder.
+    """Return a key for the kind of host, so that different hosts may share a cache folder.
 
-    Programs for a processor use its instructions, and JAX's own cache key does not tell them apart.
+    Compiled programs use the instructions of a processor, which JAX's cache key leaves out.
     """
     facts = [platform.machine(), processor(), *sorted(_cpu_info("flags").split())]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
 def processor() -> str:
-    """The processor's model; empty where it is not told."""
+    """Return the processor's model; empty if it is unknown."""
     return _cpu_info("model name") or platform.processor()
 
 
 def _cpu_info(name: str) -> str:
-    """The first value of ``name`` in Linux's /proc/cpuinfo; empty where there is none."""
+    """Return the first value of ``name`` in Linux's /proc/cpuinfo; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -81,11 +83,12 @@ def _cpu_info(name: str) -> str:
 
 
 def limit_threads(threads: int) -> None:
-    """Let this process compute on ``threads`` CPU cores.
+    """Restrict this process to ``threads`` CPU cores.
 
-    XLA sizes its pool by the cores a process may run on, so affinity is what counts; the variables
-    are for the libraries beside it. Raises :class:`training.errors.ConfigError` when there are
-    fewer cores.
+    XLA sizes its pool by the process's affinity; the variables are for other libraries.
+
+    Raises:
+        ConfigError: There are fewer cores.
     """
     for name in _THREAD_VARIABLES:
         os.environ[name] = str(threads)
@@ -98,7 +101,11 @@ def limit_threads(threads: int) -> None:
 
 
 def require_device() -> None:
-    """Start JAX's backend now; raise :class:`training.errors.DeviceError` when it is not there."""
+    """Start JAX's backend.
+
+    Raises:
+        DeviceError: JAX cannot use the device.
+    """
     import jax
 
     from training.machine.compilation_cache import delete_damaged_entries
@@ -115,7 +122,7 @@ def require_device() -> None:
 
 
 def device_name() -> str:
-    """The kind of the first device, such as ``cpu`` or ``NVIDIA H100 80GB HBM3``."""
+    """Return the kind of the first device, such as ``cpu`` or ``NVIDIA H100 80GB HBM3``."""
     import jax
 
     return str(jax.devices()[0].device_kind)

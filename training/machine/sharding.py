@@ -1,4 +1,4 @@
-"""How devices share a training: one mesh with the axes data, fsdp and tensor.
+"""The distribution of a training over devices: one mesh with the axes data, fsdp and tensor.
 
 Batches are split over data and fsdp. Parameters and optimizer state are split over fsdp (as in
 ZeRO, Rajbhandari et al., arXiv:1910.02054) and over tensor (as in Megatron-LM, Shoeybi et al.,
@@ -39,10 +39,15 @@ BATCH_AXES = (DATA, FSDP)
 
 
 def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of a slot's devices (by default all that this process sees).
+    """Return the mesh of a slot's devices.
 
-    ``rows`` is how many rows are computed at a time; they are split over data and fsdp. Raises
-    :class:`training.errors.ConfigError` when there are too few devices or the rows do not divide.
+    Args:
+        spec: Sizes of the axes.
+        rows: Number of rows per pass, which are split over data and fsdp.
+        devices: The devices (default: all that this process sees).
+
+    Raises:
+        ConfigError: There are too few devices, or the rows do not divide.
     """
     found = list(jax.devices() if devices is None else devices)
     inner = spec.fsdp * spec.tensor
@@ -76,13 +81,13 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
 
 
 def _most_data(rows: int, fsdp: int, most: int) -> int:
-    """The largest size of the data axis, up to ``most``, that the rows divide into."""
+    """Return the largest size of the data axis, up to ``most``, that divides the rows."""
     return max((n for n in range(1, most + 1) if rows % (n * fsdp) == 0), default=1)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the arrays of a training lie."""
+    """Layout of a training's arrays over the devices of a mesh."""
 
     mesh: Mesh
     rules: AxisRules
@@ -94,13 +99,13 @@ class Layout:
 
     @property
     def name(self) -> str:
-        """The sizes of the axes, such as ``data 4 × fsdp 1 × tensor 2``."""
+        """Sizes of the axes, such as ``data 4 × fsdp 1 × tensor 2``."""
         return " × ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
 
     def axes(self, name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
-        """The axis that each dimension of a parameter is split over; none when it lies whole.
+        """Return the axis that each dimension of a parameter is split over; empty for replication.
 
-        A dimension that an axis does not divide evenly (a vocabulary of 50,257) is not split.
+        A dimension that the axis does not divide evenly (a vocabulary of 50,257) is not split.
         """
         axes = next((axes for rule, axes in self.rules if re.fullmatch(rule, name)), ())
         if len(axes) != len(shape):
@@ -111,19 +116,19 @@ class Layout:
         )
 
     def parameter(self, name: str, shape: Sequence[int]) -> NamedSharding:
-        """Where a parameter lies; so do its moments."""
+        """Return the sharding of a parameter and its moments."""
         return NamedSharding(self.mesh, _spec(*self.axes(name, shape)))
 
     def batch(self, dimensions: int, rows: int) -> NamedSharding:
-        """Where an array of a batch lies: dimension number ``rows`` counts its rows."""
+        """Return the sharding of an array of a batch whose dimension ``rows`` counts its rows."""
         axes = [BATCH_AXES if i == rows else None for i in range(dimensions)]
         return NamedSharding(self.mesh, _spec(*axes))
 
     def shardings(self, state: T) -> T:
-        """The sharding of every leaf of a pytree of parameters or optimizer state.
+        """Return the shardings of a pytree of parameters or optimizer state.
 
-        A leaf belongs to a parameter when the last key of its path is the parameter's name; others
-        (step counts) lie whole on every device.
+        A leaf belongs to a parameter if the last key of its path is the parameter's name; other
+        leaves (step counts) are replicated.
         """
 
         def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
@@ -134,10 +139,10 @@ class Layout:
         return placed
 
     def place(self, state: T) -> T:
-        """A copy of the state, laid out over the mesh; nothing of it is shared."""
+        """Return a copy of the state, laid out over the mesh, that shares no buffer with it."""
 
         def copy(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
-            # Copied first: a transfer may share the buffer on the device that holds it already.
+            # Copied first: a transfer to a device that has the buffer already may share it.
             moved: jax.Array = jax.device_put(jnp.copy(leaf), sharding)
             return moved
 
@@ -145,22 +150,22 @@ class Layout:
         return placed
 
     def hold(self, state: T) -> T:
-        """Inside a compiled function: keep the state where :meth:`place` put it."""
+        """Constrain the state to the layout of :meth:`place`, inside a compiled function."""
         kept: T = _constrain(state, self.shardings(state))
         return kept
 
     def split(self, batch: T, rows: int) -> T:
-        """Inside a compiled function: split the batch's arrays over their rows' dimension."""
+        """Split the arrays of a batch by rows, inside a compiled function."""
         pieces: T = jax.tree.map(lambda leaf: _constrain(leaf, self.batch(leaf.ndim, rows)), batch)
         return pieces
 
     @property
     def row_parts(self) -> int:
-        """Into how many parts the rows of a batch are split."""
+        """Number of parts that the rows of a batch are split into."""
         return math.prod(self.mesh.shape[axis] for axis in BATCH_AXES)
 
     def split_rows(self, state: T) -> T:
-        """Inside a compiled function: split the rows of generation, and the heads of its cache.
+        """Split the rows of generation and the heads of its cache, inside a compiled function.
 
         Dimension 0 counts the rows; dimension 1 of arrays with four counts key-value heads.
         """
@@ -177,12 +182,12 @@ class Layout:
         return pieces
 
     def parts(self, name: str, shape: Sequence[int]) -> int:
-        """Into how many different parts a parameter is split."""
+        """Return the number of different parts that a parameter is split into."""
         return math.prod(self.mesh.shape[axis] for axis in self.axes(name, shape) if axis)
 
 
 def bytes_per_device(layout: Layout, shapes: Mapping[str, Sequence[int]], width: int) -> int:
-    """How many bytes of parameters with ``width`` bytes a value lie on each device."""
+    """Return the bytes of parameters on each device, with ``width`` bytes a value."""
     return sum(
         math.prod(shape) * width // layout.parts(name, shape) for name, shape in shapes.items()
     )

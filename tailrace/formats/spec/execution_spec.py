@@ -1,4 +1,4 @@
-"""Where, for how long and how often the stages of a run may run."""
+"""The execution and retry blocks of a run spec: pools, timeouts, threads and attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.formats.schema import key
 
 @dataclass(frozen=True)
 class StageExecution:
-    """Where and for how long one stage may run."""
+    """Pool, timeout and threads of a stage."""
 
     pool: str = key(
         "The pool of slots it asks for.",
@@ -44,7 +44,7 @@ class ExecutionSpec:
 
 @dataclass(frozen=True)
 class RetrySpec:
-    """When a failed attempt is followed by another."""
+    """Retry policy of failed attempts."""
 
     max_attempts: int = key(
         "Attempts per stage; released ones do not count.", default=3, minimum=1, maximum=100

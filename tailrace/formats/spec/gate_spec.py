@@ -1,4 +1,4 @@
-"""The gates of a run spec: what must hold once the run has succeeded."""
+"""The gates of a run spec: conditions that are checked once the run has succeeded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tailrace.formats.schema import Violation, exactly_one, key
 
 
 class GateMetric(enum.StrEnum):
-    """What a gate measures."""
+    """Metric of a gate."""
 
     SCORE = "score"
     """A judge's score on an eval set."""
@@ -29,7 +29,7 @@ JUDGED = frozenset({GateMetric.SCORE, GateMetric.LIFT})
 
 
 class GateDirection(enum.StrEnum):
-    """Which way of a metric is better."""
+    """Direction in which a metric improves."""
 
     HIGHER = "higher"
     """More is better."""
@@ -51,7 +51,7 @@ class SignificanceBar:
 
 @dataclass(frozen=True)
 class GateSpec:
-    """What must hold once the run has succeeded; the run's state does not depend on it."""
+    """Condition that is checked once the run has succeeded; it does not change the run's state."""
 
     RENAMED: ClassVar[dict[str, str]] = {
         "min": "minimum",
@@ -97,7 +97,7 @@ class GateSpec:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """One bar that fits the metric, and what it needs to be measured."""
+        """Return violations unless there is one bar that fits the metric and can be measured."""
         bars = {
             "minimum": self.minimum,
             "maximum": self.maximum,
@@ -112,7 +112,7 @@ class GateSpec:
         return found
 
     def higher_is_better(self) -> bool:
-        """Whether more of the metric is better."""
+        """Return whether the metric improves upwards."""
         if self.direction is not None:
             return self.direction is GateDirection.HIGHER
         return self.metric in JUDGED
@@ -132,7 +132,7 @@ class GateSpec:
         return found
 
     def _compared(self, path: str) -> list[Violation]:
-        """A bar that is absolute has no use for a baseline; the others cannot do without one."""
+        """Return the violation of an absolute bar with a baseline, or a relative bar without."""
         significance = self.not_significantly_worse is not None
         if significance and self.metric not in JUDGED:
             what = f"needs verdicts to compare, which {self.metric} has not"

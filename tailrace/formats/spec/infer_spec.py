@@ -1,4 +1,4 @@
-"""The INFER block of a run spec: what is asked, and how answers are drawn."""
+"""The INFER block of a run spec: eval sets and sampling."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class InferSpec:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """At least one eval set, none twice; several samples must be able to differ."""
+        """Return the violations of eval sets, stop texts and the number of samples."""
         found: list[Violation] = []
         if self.n_samples > 1 and self.temperature == 0:
             same = "would give the same text each time: set temperature above 0"
@@ -108,5 +108,5 @@ _IMPORT = "`tailrace evalsets import`"
 
 
 def is_imported(eval_set: str) -> bool:
-    """Whether a name can only be that of an imported eval set: no other name is an id."""
+    """Return whether a name has the form of an imported eval set's, which no other name has."""
     return re.fullmatch(VERSIONED_ID, eval_set) is not None

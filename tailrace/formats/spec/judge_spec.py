@@ -1,4 +1,4 @@
-"""The judges of a run spec: which ones, with what options."""
+"""The judges of a run spec, with their options."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tailrace.formats.schema import Violation, blank_violations, exactly_one, ke
 from tailrace.formats.wording import unknown_name
 
 KEY_PREFIX = "TAILRACE_JUDGE_KEY_"
-"""How the names of endpoints' keys begin, in workers' files and as variables of offline commands;
-no other variables are read."""
+"""Prefix of the names of endpoints' keys, in workers' files and as environment variables of offline
+commands; no other variables are read."""
 
 
 @dataclass(frozen=True)

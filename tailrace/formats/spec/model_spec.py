@@ -13,7 +13,7 @@ from tailrace.formats.wording import unknown_name
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where the model comes from: exactly one of ``source`` and ``preset``."""
+    """Model that a run starts from: exactly one of ``source`` and ``preset``."""
 
     RENAMED: ClassVar[dict[str, str]] = {
         "model_id": "model.source",
@@ -42,7 +42,7 @@ class ModelSpec:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """Exactly one of the two must be set."""
+        """Return a violation unless exactly one of the two is set."""
         found = exactly_one(path or "model", source=self.source, preset=self.preset)
         if self.preset is not None:
             problem = unknown_name(self.preset, tuple(catalog.PRESETS))

@@ -1,4 +1,4 @@
-"""The run spec: what a run does, one schema for YAML files, the CLI and the protobuf messages.
+"""The run spec: one schema for YAML files, the CLI and the protobuf messages.
 
 The ``train.py`` commands read the ``model`` and ``train`` blocks of it (:class:`TrainConfig`).
 Field names equal those of ``protos/tailrace/v1/run_spec.proto``.
@@ -75,7 +75,7 @@ __all__ = [
 DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 """A day in ISO 8601."""
 
-# Keys of flat files, where blocks are wanted.
+# Keys of flat files, which belong into blocks.
 _FLAT = {
     "model_name": "model.source or model.preset",
     "model_id": "model.source",
@@ -89,7 +89,7 @@ _FLAT = {
 
 
 class StageKind(enum.StrEnum):
-    """The kinds of stage, in the order in which a run executes them."""
+    """Kind of a stage, in the order in which a run executes them."""
 
     TRAIN = "train"
     """Trains the model on the dataset."""
@@ -114,13 +114,13 @@ class TrainConfig:
     train: TrainSpec = key("How it is trained.")
 
     def violations(self, path: str) -> list[Violation]:
-        """Examples must fit into the model's context, where that is known."""
+        """Return a violation if examples may exceed the context of a preset."""
         return _fits_context(self.model, self.train, path)
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a run does; blocks that are left out leave their stage out."""
+    """Specification of a run; a run has no stage for a block that is left out."""
 
     RENAMED: ClassVar[dict[str, str]] = {
         "training": "train",
@@ -178,7 +178,7 @@ class RunSpec:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """The stages must be able to feed each other."""
+        """Return the violations of rules that concern several blocks."""
         found = _fits_context(self.model, self.train, path) + self._date_violations()
         found += self._stage_violations() + self._dataset_violations() + self._judge_violations()
         return found + self._gate_violations()
@@ -235,7 +235,7 @@ class RunSpec:
             for i, name in enumerate(names)
             if name in names[:i]
         ]
-        # With predictions of another run the infer block is known to the control plane only.
+        # With predictions of another run only the control plane knows the infer block.
         paired = self.infer is None or self.infer.include_base
         for i, judge in enumerate(self.judges):
             if judge.compares_with_base() and not paired:
@@ -253,7 +253,7 @@ class RunSpec:
         return found
 
     def _measurable(self, gate: GateSpec, path: str) -> list[Violation]:
-        """What a gate measures must come out of this run."""
+        """Return violations unless this run has the gate's metric."""
         if gate.metric not in JUDGED:
             return self._has_loss(gate, path)
         found = []
@@ -286,7 +286,7 @@ class RunSpec:
         return []
 
     def stage_kinds(self) -> list[StageKind]:
-        """The kinds of this run's stages, in execution order."""
+        """Return the kinds of this run's stages, in execution order."""
         if self.predictions is not None:
             return [StageKind.JUDGE]
         present = {

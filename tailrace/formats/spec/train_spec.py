@@ -10,7 +10,7 @@ from tailrace.formats.schema import Violation, exactly_one, key
 
 
 class Schedule(enum.StrEnum):
-    """How the learning rate moves after warm-up."""
+    """Learning rate after warm-up."""
 
     CONSTANT = "constant"
     """Stays at ``learning_rate``."""
@@ -21,7 +21,7 @@ class Schedule(enum.StrEnum):
 
 
 class Overlong(enum.StrEnum):
-    """What happens to an example longer than ``max_seq_length``."""
+    """Policy for an example longer than ``max_seq_length``."""
 
     REFUSE = "refuse"
     """The run fails before training and says how many there are."""
@@ -32,7 +32,7 @@ class Overlong(enum.StrEnum):
 
 
 class Dtype(enum.StrEnum):
-    """The type that a model computes in; the trained weights are float32 in any case."""
+    """Type that a model computes in; the trained weights are float32 in any case."""
 
     AUTO = "auto"
     """bfloat16 on accelerators, float32 on CPUs."""
@@ -43,7 +43,7 @@ class Dtype(enum.StrEnum):
 
 
 class SaveDtype(enum.StrEnum):
-    """The type that the final model is saved in; checkpoints are float32 in any case."""
+    """Type that the final model is saved in; checkpoints are float32 in any case."""
 
     SOURCE = "source"
     """Each tensor in the type that it had in the model trained from; float32 for presets."""
@@ -54,7 +54,7 @@ class SaveDtype(enum.StrEnum):
 
 
 class FinalModel(enum.StrEnum):
-    """Which weights a training ends with."""
+    """Weights that a training ends with."""
 
     LAST = "last"
     """Those of its last step."""
@@ -105,7 +105,7 @@ class SftSpec:
 
 @dataclass(frozen=True)
 class LoraSpec:
-    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices beside frozen weights."""
+    """Low-rank adaptation (Hu et al., arXiv:2106.09685): small matrices next to frozen weights."""
 
     RENAMED: ClassVar[dict[str, str]] = {
         "r": "train.adapter.lora.rank",
@@ -133,7 +133,7 @@ class LoraSpec:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """No module twice."""
+        """Return a violation if a module is named twice."""
         if len(set(self.target_modules)) < len(self.target_modules):
             return [Violation(f"{path}.target_modules", "names a module twice")]
         return []
@@ -141,18 +141,18 @@ class LoraSpec:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """What is trained beside frozen weights: exactly one kind of adapter."""
+    """Adapter that is trained next to frozen weights: exactly one kind."""
 
     lora: LoraSpec | None = key("Low-rank adaptation.", default=None)
 
     def violations(self, path: str) -> list[Violation]:
-        """A kind must be chosen."""
+        """Return a violation unless one kind is chosen."""
         return exactly_one(path, lora=self.lora)
 
 
 @dataclass(frozen=True)
 class MeshSpec:
-    """How the devices of a slot share the work; the product is the number of devices used."""
+    """Division of the work among a slot's devices; the product is the number of devices used."""
 
     data: int = key(
         "Groups of devices that each take a part of every batch; 0 takes as many as the slot has "
