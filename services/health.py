@@ -67,14 +67,14 @@ class HealthMonitor:
     async def run(self) -> None:
         """Look again and again until the shutdown."""
         while True:
-            await self.look_once()
+            await self.check_once()
             if await self._context.shutdown.sleep(self._context.settings.health_seconds):
                 return
 
-    async def look_once(self) -> None:
+    async def check_once(self) -> None:
         """Look at both, and report what changed."""
         await asyncio.gather(
-            self._report(BROKER, self._look_at_broker, self._metrics.broker_up.set),
+            self._report(BROKER, self._check_quiet_broker, self._metrics.broker_up.set),
             self._report(DATABASE, self._context.database.check, self._metrics.database_up.set),
         )
 
@@ -102,9 +102,9 @@ class HealthMonitor:
                 raise BrokerSettingError(f"TAILRACE_BROKER_URL: {error}") from error
             raise Unavailable("BROKER_UNAVAILABLE", str(error)) from error
 
-    async def _look_at_broker(self) -> None:
+    async def _check_quiet_broker(self) -> None:
         """Ask a broker that no publication has reached lately."""
-        quiet = time.monotonic() - self._broker.proved_at
+        quiet = time.monotonic() - self._broker.last_success
         if self._broker.problem or quiet >= self._context.settings.health_seconds:
             await self._check_broker()
 

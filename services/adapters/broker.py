@@ -68,7 +68,7 @@ class Broker:
         self._blocked = False
         self.problem = ""
         """Fault found by the last publication or check; empty while the broker works."""
-        self.proved_at = float("-inf")
+        self.last_success = float("-inf")
         """Time of the last publication or check that succeeded, on the monotonic clock."""
         self._app = Celery("tailrace", broker=url, set_as_current=False)
         self._app.conf.update(
@@ -156,7 +156,7 @@ class Broker:
             self.problem = str(error)
             raise
         self.problem = ""
-        self.proved_at = time.monotonic()
+        self.last_success = time.monotonic()
         return result
 
     def _work(self, work: Callable[..., T], *args: Any) -> T:

@@ -28,7 +28,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         context: Rpc,
     ) -> artifact_pb2.WriteResponse:
         """Upload a blob, from where an earlier try stopped."""
-        with self._uploads.taken(request_iterator) as requests:
+        with self._uploads.open(request_iterator) as requests:
             first = await anext(requests, None)
             if first is None:
                 raise InvalidInput.field("resource_name", "is missing: the stream has no message")

@@ -34,7 +34,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         context: Rpc,
     ) -> dataset_pb2.Dataset:
         """Import traces from JSON lines, all or nothing."""
-        with self._uploads.taken(request_iterator) as requests:
+        with self._uploads.open(request_iterator) as requests:
             first = await anext(requests, None)
             if first is None or first.WhichOneof("payload") != "header":
                 raise InvalidInput.field("header", "must be the first message")

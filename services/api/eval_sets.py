@@ -26,7 +26,7 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
         context: Rpc,
     ) -> evalset_pb2.EvalSet:
         """Import eval items from JSON lines, all or nothing."""
-        with self._uploads.taken(request_iterator) as requests:
+        with self._uploads.open(request_iterator) as requests:
             first = await anext(requests, None)
             if first is None or first.WhichOneof("payload") != "header":
                 raise InvalidInput.field("header", "must be the first message")

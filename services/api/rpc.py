@@ -61,13 +61,13 @@ class Uploads:
         self._idle_seconds = settings.upload_idle_seconds
 
     @contextmanager
-    def taken(self, requests: AsyncIterator[T]) -> Iterator[AsyncIterator[T]]:
+    def open(self, requests: AsyncIterator[T]) -> Iterator[AsyncIterator[T]]:
         """One more, for as long as the block; its messages.
 
         Raises ``ResourceExhausted`` (TOO_MANY_STREAMS), and where the messages are read
         ``Unavailable`` (STREAM_IDLE).
         """
-        with self._open.one_more():
+        with self._open.open():
             yield prompt_messages(requests, self._idle_seconds)
 
 

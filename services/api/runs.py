@@ -88,7 +88,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             parse_run_name(request.name),
             after_revision=request.after_revision,
         )
-        with self._streams.one_more():
+        with self._streams.open():
             async for view in views:
                 yield run_pb2.WatchRunResponse(run=run_to_proto(view))
 
@@ -188,6 +188,6 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         )
 
     async def _follow(self, run_id: str, command: follow.Follow) -> AsyncIterator[follow.Piece]:
-        with self._streams.one_more():
+        with self._streams.open():
             async for piece in follow.follow(self._context, current_caller(), run_id, command):
                 yield piece

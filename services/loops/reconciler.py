@@ -43,7 +43,7 @@ class Watch:
         self._watched: dict[Hashable, _Watched] = {}
         self._looked_at = clock()
 
-    def look(self, counters: Iterable[tuple[Hashable, int]]) -> dict[Hashable, float]:
+    def observe(self, counters: Iterable[tuple[Hashable, int]]) -> dict[Hashable, float]:
         """Take in the counters as they are now; for how long, in seconds, each was unchanged.
 
         Keys that are not named any more are forgotten. Of a gap since the last look only the
@@ -75,16 +75,16 @@ class Reconciler:
         """Look again and again until the shutdown; a database that is away does not end it."""
         while not await self._context.shutdown.sleep(self._interval):
             try:
-                await self.look_once()
+                await self.reconcile_once()
             except Unavailable as error:
                 _log.warning("reconciler waits for the database", error=error.message)
 
-    async def look_once(self) -> None:
+    async def reconcile_once(self) -> None:
         """Take one look and end what was unchanged for a whole lease."""
         async with self._context.database.read() as conn:
             leased = {_lease_key(attempt): attempt for attempt in await attempts.list_running(conn)}
             live = {_worker_key(worker): worker for worker in await workers.list_live(conn)}
-        unchanged = self._leases.look((key, a.heartbeats) for key, a in leased.items())
+        unchanged = self._leases.observe((key, a.heartbeats) for key, a in leased.items())
         for key, attempt in leased.items():
             if unchanged[key] >= self._lease and await expire_attempt(self._context, attempt):
                 _log.warning(
@@ -94,7 +94,7 @@ class Reconciler:
                     attempt=attempt.number,
                     worker=attempt.worker_id,
                 )
-        unchanged = self._workers.look((key, w.heartbeats) for key, w in live.items())
+        unchanged = self._workers.observe((key, w.heartbeats) for key, w in live.items())
         for worker_key, worker in live.items():
             if unchanged[worker_key] >= self._lease and await expire_worker(self._context, worker):
                 _log.warning("worker offline", worker=worker.worker_id)

@@ -29,7 +29,7 @@ from services.storage.engine.columns import utc_now
 from services.storage.rows import capacity, outbox, stages
 from services.storage.rows.outbox import Entry
 from services.usecases.context import Context
-from services.usecases.runs.admission import limits
+from services.usecases.runs.admission import admission_limits
 from tailrace.formats import faults
 from tailrace.formats.backoff import backoff
 from tailrace.formats.faults import Moment
@@ -94,7 +94,7 @@ class Relay:
         """Look for due rows when woken, and now and then."""
         pause = min(self._context.settings.poll_seconds, _SETTLE_SECONDS)
         with self._context.wakeups.subscribe(OUTBOX) as subscription:
-            while not self._context.shutdown.begun:
+            while not self._context.shutdown.in_progress:
                 try:
                     claimed = await self.relay_once()
                 except Unavailable as error:
@@ -194,7 +194,7 @@ class Relay:
             uuid.uuid4().hex,
             # Long enough for every row of the pass to time out.
             hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
-            admission=limits(settings, await capacity.count_slots(conn)),
+            admission=admission_limits(settings, await capacity.count_slots(conn)),
             floor=settings.admission_floor,
             limit=BATCH,
         )

@@ -20,7 +20,7 @@ class Shutdown:
         self._event = asyncio.Event()
 
     @property
-    def begun(self) -> bool:
+    def in_progress(self) -> bool:
         """Whether the process is ending."""
         return self._event.is_set()
 
@@ -98,7 +98,7 @@ class Wakeups:
                 for subscription in self._keys[key].waiting:
                     subscription.wake()
 
-    def wakes(self, key: str) -> int:
+    def wake_count(self, key: str) -> int:
         """How often the subscriptions to ``key`` were woken, as long as there are any."""
         return self._keys[key].wakes if key in self._keys else 0
 

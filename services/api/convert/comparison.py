@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from services.api.convert.metric import metric_to_proto
 from services.api.convert.run import run_to_proto
-from services.api.convert.shorten import fitted
+from services.api.convert.shorten import shorten
 from services.usecases.runs.compare import Comparison
 from tailrace.protomap import from_stored
 from tailrace.v1 import run_pb2
@@ -34,7 +34,7 @@ def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
         ],
         verdicts=[from_stored(run_pb2.VerdictComparison, each) for each in comparison.verdicts],
     )
-    return fitted(message)
+    return shorten(message)
 
 
 def _value(value: Any) -> struct_pb2.Value:

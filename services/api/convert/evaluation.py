@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from services.api.convert.shorten import fitted
+from services.api.convert.shorten import shorten
 from services.api.convert.values import plain
 from services.domain.errors import InvalidInput
 from services.domain.event import Evaluation
@@ -17,12 +17,12 @@ from tailrace.v1 import evaluation_pb2
 
 def prediction_to_proto(body: dict[str, Any]) -> evaluation_pb2.Prediction:
     """The message of a prediction."""
-    return fitted(from_stored(evaluation_pb2.Prediction, body))
+    return shorten(from_stored(evaluation_pb2.Prediction, body))
 
 
 def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
     """The message of a verdict."""
-    return fitted(from_stored(evaluation_pb2.Verdict, body))
+    return shorten(from_stored(evaluation_pb2.Verdict, body))
 
 
 def evaluated_from_proto(

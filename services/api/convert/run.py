@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from services.api.convert.shorten import fitted
+from services.api.convert.shorten import shorten
 from services.api.convert.values import EnumType, enum_name, enum_to_proto, timestamp
 from services.domain.run import Transition
 from services.domain.stage import Attempt, StageError
@@ -16,7 +16,7 @@ from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2
 
 def run_to_proto(view: RunView) -> run_pb2.Run:
     """The message of a run; shortened where it is larger than clients take."""
-    return fitted(_run(view))
+    return shorten(_run(view))
 
 
 def _run(view: RunView) -> run_pb2.Run:

@@ -21,7 +21,7 @@ _CUT = "…"
 """Ends a text that is shown shortened."""
 
 
-def fitted(message: M, most: int = MOST_BYTES) -> M:
+def shorten(message: M, most: int = MOST_BYTES) -> M:
     """Return the message, its texts and lists shortened as far as its size demands.
 
     Nothing that large is accepted today; an earlier release stored it.
@@ -29,11 +29,11 @@ def fitted(message: M, most: int = MOST_BYTES) -> M:
     for characters, entries in _STEPS:
         if message.ByteSize() <= most:
             break
-        _shorten(message, characters, entries)
+        _shorten_fields(message, characters, entries)
     return message
 
 
-def _shorten(message: Any, characters: int, entries: int) -> None:
+def _shorten_fields(message: Any, characters: int, entries: int) -> None:
     for field, value in message.ListFields():
         if is_map(field):
             _shorten_map(field, value, characters, entries)
@@ -41,11 +41,11 @@ def _shorten(message: Any, characters: int, entries: int) -> None:
             del value[entries:]
             for position, entry in enumerate(value):
                 if field.message_type is not None:
-                    _shorten(entry, characters, entries)
+                    _shorten_fields(entry, characters, entries)
                 elif field.type == FieldDescriptor.TYPE_STRING:
                     value[position] = _cut(entry, characters)
         elif field.message_type is not None:
-            _shorten(value, characters, entries)
+            _shorten_fields(value, characters, entries)
         elif field.type == FieldDescriptor.TYPE_STRING:
             setattr(message, field.name, _cut(value, characters))
 
@@ -56,7 +56,7 @@ def _shorten_map(field: Any, values: Any, characters: int, entries: int) -> None
     of_messages = field.message_type.fields_by_name["value"].message_type is not None
     for key in list(values):
         if of_messages:
-            _shorten(values[key], characters, entries)
+            _shorten_fields(values[key], characters, entries)
         elif isinstance(values[key], str):
             values[key] = _cut(values[key], characters)
 

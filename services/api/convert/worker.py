@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from services.api.convert.shorten import fitted
+from services.api.convert.shorten import shorten
 from services.api.convert.values import enum_to_proto, plain, text, timestamp
 from services.domain.worker import worker_name
 from services.usecases.fleet.register import RegisterWorker
@@ -34,13 +34,13 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         broker_error=worker.broker_error,
         drained=worker.drained,
     )
-    return fitted(message)
+    return shorten(message)
 
 
 def pools_to_proto(pools: list[PoolView]) -> worker_pb2.ListPoolsResponse:
     """Return the message of all pools."""
     messages = [worker_pb2.Pool(**dataclasses.asdict(pool)) for pool in pools]
-    return fitted(worker_pb2.ListPoolsResponse(pools=messages))
+    return shorten(worker_pb2.ListPoolsResponse(pools=messages))
 
 
 def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWorker:

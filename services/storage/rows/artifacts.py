@@ -79,7 +79,7 @@ async def record(
 ) -> Artifact:
     """Store an artifact and who made it; repeating it changes nothing.
 
-    The listing's blobs must exist: ``services.usecases.content.artifacts.checked_listing`` looks
+    The listing's blobs must exist: ``services.usecases.content.artifacts.check_listing`` looks
     before the transaction, because the store may be slow.
     """
     files = [[file.path, file.sha256, file.size_bytes] for file in listing.files]

@@ -79,7 +79,7 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
         return writer.committed
 
 
-async def checked_listing(
+async def check_listing(
     context: Context, files: Sequence[FileEntry], field: str = "files"
 ) -> Listing:
     """A listing that obeys the rules of paths and size and whose blobs are all there.

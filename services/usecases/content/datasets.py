@@ -20,7 +20,7 @@ from services.domain.content.dataset import (
 from services.domain.content.version import Lines
 from services.domain.errors import NotFound
 from services.storage.rows.versions import DATASETS
-from services.usecases.content.line_import import LineKind, checked, put, scan
+from services.usecases.content.line_import import LineKind, check_lines, put, scan
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
 from tailrace.formats.canonical import canonical_json
@@ -62,10 +62,10 @@ async def import_lines(
 ) -> Dataset:
     """Import JSON lines of traces, all or nothing, in bounded memory.
 
-    Content equal to the newest version's returns that version. Raises what :func:`checked` does.
+    Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = context.settings.max_dataset_bytes
-    async with checked(context, TRACES, data, limit) as (lines, file):
+    async with check_lines(context, TRACES, data, limit) as (lines, file):
         manifest = {
             "name": header.id,
             "file": DATASET_FILE,

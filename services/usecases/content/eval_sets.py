@@ -8,7 +8,7 @@ from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
 from services.domain.content.eval_set import EVAL_SET_FILE, EvalSet, EvalSetHeader, EvalSetReference
 from services.storage.rows.versions import EVAL_SETS
-from services.usecases.content.line_import import LineKind, checked, put
+from services.usecases.content.line_import import LineKind, check_lines, put
 from services.usecases.content.versions import Versions
 from services.usecases.context import Context
 from tailrace.formats.data.eval_item import scan_eval_items
@@ -34,10 +34,10 @@ async def import_lines(
 ) -> EvalSet:
     """Import JSON lines of eval items, all or nothing, in bounded memory.
 
-    Content equal to the newest version's returns that version. Raises what :func:`checked` does.
+    Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = min(MAX_BYTES, context.settings.max_dataset_bytes)
-    async with checked(context, ITEMS, data, limit) as (lines, file):
+    async with check_lines(context, ITEMS, data, limit) as (lines, file):
         listing = Listing.of([await put(context.blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
         return await EVAL_SETS.add(conn, caller.project, header, lines, listing)

@@ -45,7 +45,7 @@ class LineKind:
 
 
 @asynccontextmanager
-async def checked(
+async def check_lines(
     context: Context, kind: LineKind, data: AsyncIterator[bytes], limit: int
 ) -> AsyncIterator[tuple[Lines, BinaryIO]]:
     """What ``data`` yields, in bounded memory: counted and without fault, as a file at its start.

@@ -21,7 +21,7 @@ from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import once_per_database
 from services.storage.rows import artifacts
 from services.storage.rows import models as store
-from services.usecases.content.artifacts import checked_listing
+from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry, listing_violations
 from tailrace.formats.model.check import BEGINNING_BYTES, ModelFiles, TensorPlace
@@ -64,7 +64,7 @@ async def import_folder(
     ]
     if violations:
         raise InvalidInput(violations)
-    listing = await checked_listing(context, files)
+    listing = await check_listing(context, files)
     config_class = await _check_content(context, files)
     async with context.database.write() as conn:
         artifact = await artifacts.record(conn, caller.project, listing, ArtifactKind.MODEL)

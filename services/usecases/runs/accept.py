@@ -17,7 +17,7 @@ from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import outbox, requests, runs, stages
 from services.usecases.context import Context
-from services.usecases.runs.admission import survey
+from services.usecases.runs.admission import admit
 from services.usecases.runs.lifecycle import LockedRun
 from services.usecases.runs.quota import check_runs
 from services.usecases.runs.request_ids import check_repeated
@@ -134,7 +134,7 @@ async def _start(
 ) -> tuple[Views, list[Sequence[Stage]]]:
     """Queue the runs' first stages; advance the runs whose first stage has a cached result."""
     queued = [plan for plan in plans.values() if plan.stages[0].state is StageState.QUEUED]
-    capacity, admitted = await survey(conn, context, [plan.stages[0] for plan in queued])
+    capacity, admitted = await admit(conn, context, [plan.stages[0] for plan in queued])
     now = utc_now()
     claim = outbox.Claim(context.relay_queue.claim, now + HOLD)
     rows = [

@@ -13,12 +13,12 @@ from services.storage.rows.capacity import Capacity
 from services.usecases.context import Context
 
 
-def limits(settings: Settings, served: Mapping[str, int]) -> dict[str, int]:
+def admission_limits(settings: Settings, served: Mapping[str, int]) -> dict[str, int]:
     """Per pool twice its slots, and at least the floor, as for pools that are not named."""
     return {pool: max(settings.admission_floor, 2 * count) for pool, count in served.items()}
 
 
-async def survey(
+async def admit(
     conn: AsyncConnection, context: Context, firsts: Sequence[Stage]
 ) -> tuple[Capacity, set[str]]:
     """The fleet as it is, and the runs of those first stages that may go out at once, by uid.
@@ -32,7 +32,7 @@ async def survey(
 
 
 def _admitted(settings: Settings, firsts: Sequence[Stage], now: Capacity) -> set[str]:
-    most = limits(settings, now.served)
+    most = admission_limits(settings, now.served)
     queued = {**now.queued}
     admitted: set[str] = set()
     for stage in firsts:

@@ -27,7 +27,7 @@ MAX_POINTS = 500
 CURVES = ("loss", "eval_loss")
 """Metrics whose curves are laid over each other."""
 
-_BESIDE = ("labels", "execution", "retry", "cache", "gates")
+_NOT_COMPARED = ("labels", "execution", "retry", "cache", "gates")
 """Blocks of a spec that say nothing about what comes out."""
 
 
@@ -64,7 +64,11 @@ async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> 
     first = others.pop(views[0].run.name)
     verdicts = await asyncio.to_thread(verdict_comparisons, first, others)
     specs = [
-        {name: block for name, block in each.run.stored_spec.mapping.items() if name not in _BESIDE}
+        {
+            name: block
+            for name, block in each.run.stored_spec.mapping.items()
+            if name not in _NOT_COMPARED
+        }
         for each in views
     ]
     curves = [curve for run in compared for curve in await _curves(context, caller, run.run_id)]
@@ -113,13 +117,13 @@ async def _curves(context: Context, caller: Caller, run_id: str) -> list[Curve]:
             if point.name in steps:
                 steps[point.name][point.step] = point
     return [
-        Curve(run_name(run_id), name, thinned([of_step[step] for step in sorted(of_step)]))
+        Curve(run_name(run_id), name, thin_out([of_step[step] for step in sorted(of_step)]))
         for name, of_step in steps.items()
         if of_step
     ]
 
 
-def thinned(points: list[MetricPoint]) -> list[MetricPoint]:
+def thin_out(points: list[MetricPoint]) -> list[MetricPoint]:
     """At most :data:`MAX_POINTS` of them, evenly chosen, the first and the last among them."""
     if len(points) <= MAX_POINTS:
         return points

@@ -90,7 +90,7 @@ async def follow(
                 yield piece
             if step.caught_up and (step.ended or not command.follow):
                 return
-            if context.shutdown.begun:
+            if context.shutdown.in_progress:
                 raise draining()
             if step.caught_up:
                 await subscription.wait(context.settings.poll_seconds)
@@ -103,7 +103,7 @@ async def _shared_look(context: Context, run: Run, command: Follow, cursor: Curs
         async with context.database.read() as conn:
             return await _look(conn, run, command, cursor)
 
-    woken = context.wakeups.wakes(run.uid)
+    woken = context.wakeups.wake_count(run.uid)
     key = (run.uid, woken, command.channel, command.stage, cursor)
     return await context.reads.read(key, look)
 

@@ -22,7 +22,7 @@ from services.domain.run import Run, parse_run_name
 from services.domain.stage import Stage
 from services.storage.rows import evaluations, runs, stages
 from services.usecases.runs.lifecycle import LockedRun
-from services.usecases.runs.origin import content_uid
+from services.usecases.runs.predictions_source import source_uid
 from tailrace.formats.results import ComparisonKind
 from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 from tailrace.formats.spec.run_spec import StageKind
@@ -35,7 +35,7 @@ async def check_gates(conn: AsyncConnection, locked_run: LockedRun) -> list[dict
 
 async def scores_of(conn: AsyncConnection, run: Run) -> dict[VerdictGroup, ItemScores]:
     """What judges gave to each item of a run. Raises ``ResourceExhausted``."""
-    uid = await content_uid(conn, run, StageKind.JUDGE)
+    uid = await source_uid(conn, run, StageKind.JUDGE)
     rows = await evaluations.verdict_rows(conn, uid)
     return await asyncio.to_thread(item_scores, rows)
 
@@ -85,6 +85,6 @@ async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -
     return Paired(items, found.get("difference", 0.0), found.get("p_value", 1.0))
 
 
-def _results(of_run: list[Stage]) -> Results:
+def _results(run_stages: list[Stage]) -> Results:
     """The results of the stages by kind."""
-    return {kind: body for stage in of_run for kind, body in (stage.result or {}).items()}
+    return {kind: body for stage in run_stages for kind, body in (stage.result or {}).items()}

@@ -27,22 +27,22 @@ async def check_runs(
     # Counting and storing must not interleave with another call's, or both fit in.
     await advisory_lock(conn, f"quota:{project}")
     if settings.max_unfinished_runs is not None:
-        found = await runs.count_unfinished(conn, project)
-        _check("this server", found, settings.max_unfinished_runs)
+        count = await runs.count_unfinished(conn, project)
+        _check("this server", count, settings.max_unfinished_runs)
     for name, most in by_label.items():
         value = labels.get(name)
-        found = await runs.count_unfinished(conn, project, label=(name, value))
-        whose = (
+        count = await runs.count_unfinished(conn, project, label=(name, value))
+        owner = (
             f"the rest, without labels.{name}," if value is None else f"labels.{name} = {value!r}"
         )
-        _check(whose, found, most)
+        _check(owner, count, most)
 
 
-def _check(whose: str, found: int, most: int) -> None:
-    if found >= most:
+def _check(owner: str, count: int, limit: int) -> None:
+    if count >= limit:
         raise ResourceExhausted(
             "TOO_MANY_RUNS",
-            f"{whose} has {found} unfinished runs, at most {most} are allowed: wait for one to "
+            f"{owner} has {count} unfinished runs, at most {limit} are allowed: wait for one to "
             "end, or cancel one",
         )
 
@@ -56,7 +56,7 @@ class OpenStreams:
         self._open = 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
+    def open(self) -> Iterator[None]:
         """Count a stream for as long as the block; raises ``ResourceExhausted`` when too many."""
         if self._open >= self._most:
             raise ResourceExhausted(

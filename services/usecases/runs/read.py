@@ -16,7 +16,7 @@ from services.domain.stage import Stage
 from services.storage.rows import evaluations, run_pages, runs, runs_with_stages, stages
 from services.storage.rows.evaluations import Position
 from services.usecases.context import Context
-from services.usecases.runs.origin import content_uid
+from services.usecases.runs.predictions_source import source_uid
 from services.usecases.runs.view import RunView, StageView, view_with_stages
 from tailrace.formats.spec.run_spec import StageKind
 
@@ -44,8 +44,8 @@ class ListRuns:
 async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
     """A run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
-        run, of_run = await runs_with_stages.get(conn, caller.project, run_id)
-        return await view_with_stages(conn, run, of_run, with_history=True)
+        run, run_stages = await runs_with_stages.get(conn, caller.project, run_id)
+        return await view_with_stages(conn, run, run_stages, with_history=True)
 
 
 async def list_runs(
@@ -96,7 +96,7 @@ async def list_predictions(
     limit = page_size(size, default=DEFAULT_EVALUATIONS)
     async with context.database.read() as conn:
         run = await runs.get(conn, caller.project, run_id)
-        uid = await content_uid(conn, run, StageKind.INFER)
+        uid = await source_uid(conn, run, StageKind.INFER)
         rows = await evaluations.page_predictions(
             conn, uid, eval_set=eval_set, after=_position(after), limit=limit + 1
         )
@@ -128,7 +128,7 @@ async def list_verdicts(
         run = await runs.get(conn, caller.project, run_id)
         rows = await evaluations.page_verdicts(
             conn,
-            await content_uid(conn, run, StageKind.JUDGE),
+            await source_uid(conn, run, StageKind.JUDGE),
             wanted={"eval_set": eval_set, "judge": judge, "outcome": outcome},
             after=_position(after),
             limit=limit + 1,
@@ -136,8 +136,8 @@ async def list_verdicts(
     return _page(rows, limit, query)
 
 
-def _results_size(of_run: Sequence[Stage]) -> int:
-    return sum(wire_size(str((stage.result, stage.error))) for stage in of_run)
+def _results_size(run_stages: Sequence[Stage]) -> int:
+    return sum(wire_size(str((stage.result, stage.error))) for stage in run_stages)
 
 
 def _check_text(field: str, text: str) -> None:

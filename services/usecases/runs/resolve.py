@@ -12,7 +12,7 @@ from services.domain.errors import InvalidInput, NotFound
 from services.domain.run import parse_run_name
 from services.storage.rows import baselines, runs, workers
 from services.usecases.content import datasets, eval_sets, models
-from services.usecases.runs.origin import predicted
+from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JUDGES
@@ -43,7 +43,7 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
         baseline = judge.baseline()
         if baseline is not None:
             field = f"spec.judges[{i}].{judge.name}.baseline"
-            await predicted(conn, project, baseline, field)
+            await find_predictions(conn, project, baseline, field)
     gates = [
         await _with_run(conn, project, gate, f"spec.gates[{i}].baseline")
         for i, gate in enumerate(spec.gates)
@@ -81,7 +81,7 @@ async def _with_origin(
     if given:
         comes = "comes from the run of predictions: leave it out"
         raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
-    run, _ = await predicted(conn, project, predictions)
+    run, _ = await find_predictions(conn, project, predictions)
     origin = {name: run.stored_spec.mapping.get(name) for name in _OF_PREDICTIONS}
     infer = run.resolved_spec.infer
     imported = filter(is_imported, infer.eval_sets if infer else [])

@@ -49,40 +49,42 @@ async def view(conn: AsyncConnection, run: Run) -> RunView:
 
 
 async def view_with_stages(
-    conn: AsyncConnection, run: Run, of_run: list[Stage], *, with_history: bool = False
+    conn: AsyncConnection, run: Run, run_stages: list[Stage], *, with_history: bool = False
 ) -> RunView:
     """A run whose stages are read already, with its attempts, and its history if asked for."""
     tried = await attempts.list_for_run(conn, run.uid)
-    reasons = await _waiting_reasons(conn, run, of_run)
+    reasons = await _waiting_reasons(conn, run, run_stages)
     views = [
         StageView(
             stage,
             [attempt for attempt in tried if attempt.stage_id == stage.stage_id],
             reasons.get(stage.stage_id, ""),
         )
-        for stage in of_run
+        for stage in run_stages
     ]
     return RunView(run, views, await history.list_for_run(conn, run) if with_history else [])
 
 
-def view_of_new(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
+def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
     """A run that this transaction has made, with its stages."""
     views = [
         StageView(stage, [], waiting_reason(stage, None, now))
         if stage.state is StageState.QUEUED
         else StageView(stage, [], "")
-        for stage in of_run
+        for stage in run_stages
     ]
     return RunView(run, views, [])
 
 
-def view_of_planned(run: Run, of_run: list[Stage], now: Capacity) -> RunView:
+def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
     """A run that is not stored; each stage says why it would wait with the fleet as it is."""
-    return RunView(run, [StageView(s, [], waiting_reason(s, None, now)) for s in of_run], [])
+    return RunView(run, [StageView(s, [], waiting_reason(s, None, now)) for s in run_stages], [])
 
 
-async def _waiting_reasons(conn: AsyncConnection, run: Run, of_run: list[Stage]) -> dict[str, str]:
-    queued = [stage for stage in of_run if stage.state is StageState.QUEUED]
+async def _waiting_reasons(
+    conn: AsyncConnection, run: Run, run_stages: list[Stage]
+) -> dict[str, str]:
+    queued = [stage for stage in run_stages if stage.state is StageState.QUEUED]
     if not queued:
         return {}
     entries = await outbox.list_publications(conn, run.uid)

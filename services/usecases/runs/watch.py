@@ -35,7 +35,7 @@ async def watch_run(
                 yield seen
             if run.state in RUN_TERMINAL:
                 return
-            if context.shutdown.begun:
+            if context.shutdown.in_progress:
                 raise draining()
             await subscription.wait(context.settings.poll_seconds)
 

@@ -15,7 +15,7 @@ from services.domain.stage import AttemptState, StageState
 from services.runtime.wakeups import OUTBOX
 from services.storage.engine.columns import utc_now
 from services.storage.rows import artifacts, attempts
-from services.usecases.content.artifacts import checked_listing
+from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import (
     OpenLease,
@@ -73,7 +73,7 @@ async def complete_stage(context: Context, report: Completion) -> bool:
     if attempt.state is AttemptState.SUCCEEDED:
         return bool((attempt.answer or {})["continue"])
     listings = [
-        (made.kind, await checked_listing(context, made.files, f"artifacts[{i}].files"))
+        (made.kind, await check_listing(context, made.files, f"artifacts[{i}].files"))
         for i, made in enumerate(report.artifacts)
     ]
     async with context.database.write() as conn:

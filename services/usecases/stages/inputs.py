@@ -14,7 +14,7 @@ from services.domain.stage import Stage
 from services.storage.rows import artifacts
 from services.storage.rows import stages as stage_store
 from services.usecases.content import datasets, eval_sets, models
-from services.usecases.runs.origin import predicted
+from services.usecases.runs.predictions_source import find_predictions
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import StageKind
@@ -106,7 +106,7 @@ async def _add_judged(
 ) -> None:
     made_by = run
     if run.resolved_spec.predictions:
-        made_by, _ = await predicted(conn, run.project, run.resolved_spec.predictions)
+        made_by, _ = await find_predictions(conn, run.project, run.resolved_spec.predictions)
         of_run = await stage_store.list_for_run(conn, made_by.uid)
         by_kind = {other.kind: other for other in of_run}
     inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
@@ -121,7 +121,7 @@ async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, found:
     for model in await _imported(conn, run, backend.model if backend else None):
         found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge.name, model))
     if baseline is not None:
-        other, stage = await predicted(conn, run.project, baseline)
+        other, stage = await find_predictions(conn, run.project, baseline)
         for artifact in await _made(conn, other, stage, ArtifactKind.PREDICTIONS):
             found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge.name, artifact))
 

@@ -22,7 +22,7 @@ from services.domain.event import (
 from services.domain.run import RunState
 from services.domain.stage import Progress
 from services.storage.rows import artifacts, attempts, evaluations, logs, runs, stages
-from services.usecases.content.artifacts import checked_listing
+from services.usecases.content.artifacts import check_listing
 from services.usecases.context import Context
 from services.usecases.runs.lifecycle import OpenLease, open_lease, peek_lease
 from tailrace.formats.dispatch import TaskId
@@ -97,8 +97,7 @@ async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
     async with context.database.read() as conn:
         await peek_lease(conn, batch.token)
     return {
-        event.step: await checked_listing(context, event.files, "checkpoint.files")
-        for event in saved
+        event.step: await check_listing(context, event.files, "checkpoint.files") for event in saved
     }
 
 

@@ -114,11 +114,11 @@ async def test_an_outage_degrades_the_health_and_its_end_publishes_at_once(
 ) -> None:
     broker = Broker(valkey_node.url, timeout=2)
     watched = Watched(driver, broker)
-    await watched.monitor.look_once()
+    await watched.monitor.check_once()
     assert (await watched.serves(BROKER), watched.gauge("broker_up")) == (True, 1.0)
     valkey_node.kill()
-    broker.proved_at = float("-inf")
-    await watched.monitor.look_once()
+    broker.last_success = float("-inf")
+    await watched.monitor.check_once()
     assert (await watched.serves(BROKER), watched.gauge("broker_up")) == (False, 0.0)
     assert (await watched.serves(DATABASE), watched.gauge("database_up")) == (True, 1.0)
     relay = Relay(driver.context, broker, watched.metrics.count_publication)
@@ -129,7 +129,7 @@ async def test_an_outage_degrades_the_health_and_its_end_publishes_at_once(
     )
     assert failed == 1
     await asyncio.to_thread(valkey_node.restart)
-    await watched.monitor.look_once()
+    await watched.monitor.check_once()
     assert await watched.serves(BROKER)
     async with driver.context.database.read() as conn:
         (entry,) = (await outbox.list_publications(conn, uid)).values()

@@ -142,8 +142,8 @@ async def test_open_uploads_are_bounded_and_silent_ones_end(api: ApiClient) -> N
     await asyncio.sleep(0.1)
     assert _descriptors() <= descriptors
     artifacts = artifact_pb2_grpc.ArtifactServiceStub(api.channel)
-    one_more = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name="x")]))
-    reason, _ = await failing(one_more, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    open = artifacts.Write(iter([artifact_pb2.WriteRequest(resource_name="x")]))
+    reason, _ = await failing(open, grpc.StatusCode.RESOURCE_EXHAUSTED)
     assert reason == "TOO_MANY_STREAMS"
     for call in slow:
         assert (await failing(call, grpc.StatusCode.UNAVAILABLE))[0] == "STREAM_IDLE"

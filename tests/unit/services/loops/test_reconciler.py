@@ -25,14 +25,14 @@ class Clock:
 def test_only_watched_time_counts() -> None:
     clock = Clock()
     watch = Watch(10.0, clock)
-    assert watch.look([("a", 1)]) == {"a": 0.0}
+    assert watch.observe([("a", 1)]) == {"a": 0.0}
     clock.now += 5
-    assert watch.look([("a", 1), ("b", 1)]) == {"a": 5.0, "b": 0.0}
+    assert watch.observe([("a", 1), ("b", 1)]) == {"a": 5.0, "b": 0.0}
     clock.now += 3600
-    assert watch.look([("a", 1), ("b", 2)]) == {"a": 15.0, "b": 0.0}
+    assert watch.observe([("a", 1), ("b", 2)]) == {"a": 15.0, "b": 0.0}
     clock.now += 5
-    assert watch.look([("b", 2)]) == {"b": 5.0}
-    assert watch.look([("a", 1), ("b", 2)]) == {"a": 0.0, "b": 5.0}
+    assert watch.observe([("b", 2)]) == {"b": 5.0}
+    assert watch.observe([("a", 1), ("b", 2)]) == {"a": 0.0, "b": 5.0}
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ async def test_a_silent_worker_loses_its_lease_after_a_whole_one(driver: Driver)
     order = await driver.start()
     clock = Clock()
     reconciler = Reconciler(driver.context, clock)
-    await reconciler.look_once()
+    await reconciler.reconcile_once()
     for _ in range(LOOKS_PER_LEASE - 1):
         clock.now += 5
-        await reconciler.look_once()
+        await reconciler.reconcile_once()
         assert states(await driver.get())[1] == "RUNNING"
     clock.now += 5
-    await reconciler.look_once()
+    await reconciler.reconcile_once()
     view = await driver.get()
     assert states(view) == ("RUNNING", "QUEUED", "PENDING", "PENDING")
     assert view.stages[0].stage.attempt == 2
@@ -71,7 +71,7 @@ async def test_heartbeats_keep_a_lease_for_ever(driver: Driver) -> None:
     reconciler = Reconciler(driver.context, clock)
     for _ in range(10):
         await driver.beat(order.lease)
-        await reconciler.look_once()
+        await reconciler.reconcile_once()
         clock.now += 25
     assert states(await driver.get())[1] == "RUNNING"
 
@@ -81,9 +81,9 @@ async def test_a_control_plane_that_was_away_expires_nobody(driver: Driver) -> N
     await driver.start()
     clock = Clock()
     reconciler = Reconciler(driver.context, clock)
-    await reconciler.look_once()
+    await reconciler.reconcile_once()
     clock.now += 3600
-    await reconciler.look_once()
+    await reconciler.reconcile_once()
     assert states(await driver.get())[1] == "RUNNING"
 
 
@@ -94,7 +94,7 @@ async def test_two_reconcilers_expire_an_attempt_once(driver: Driver) -> None:
     reconcilers = [Reconciler(driver.context, clock), Reconciler(driver.context, clock)]
     for _ in range(LOOKS_PER_LEASE + 2):
         for reconciler in reconcilers:
-            await reconciler.look_once()
+            await reconciler.reconcile_once()
         clock.now += 5
     view = await driver.get()
     assert view.stages[0].stage.attempt == 2

@@ -46,7 +46,7 @@ async def test_a_shutdown_ends_every_sleep() -> None:
     sleeper = asyncio.create_task(shutdown.sleep(30))
     await asyncio.sleep(0)
     shutdown.begin()
-    assert shutdown.begun
+    assert shutdown.in_progress
     assert await asyncio.wait_for(sleeper, 1)
     await asyncio.wait_for(shutdown.wait(), 1)
 
@@ -76,6 +76,6 @@ async def test_wakes_are_counted_while_somebody_waits() -> None:
     wakeups = Wakeups()
     wakeups.wake("a")
     with wakeups.subscribe("a"):
-        assert wakeups.wakes("a") == 0
+        assert wakeups.wake_count("a") == 0
         wakeups.wake("a", "b")
-        assert (wakeups.wakes("a"), wakeups.wakes("b")) == (1, 0)
+        assert (wakeups.wake_count("a"), wakeups.wake_count("b")) == (1, 0)

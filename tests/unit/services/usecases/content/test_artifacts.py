@@ -109,19 +109,19 @@ async def test_a_listing_needs_its_blobs(context: Context) -> None:
     there = await put(context, "a.json", b"{}")
     missing = not_uploaded("b.json")
     with pytest.raises(FailedPrecondition) as error:
-        await artifacts.checked_listing(context, [there, missing])
+        await artifacts.check_listing(context, [there, missing])
     assert error.value.reason == "BLOB_MISSING"
     assert "b.json" in error.value.message
     assert missing.sha256 in error.value.message
     assert "a.json" not in error.value.message
-    listing = await artifacts.checked_listing(context, [there])
+    listing = await artifacts.check_listing(context, [there])
     assert listing.files == (there,)
 
 
 async def test_a_listing_must_say_the_right_sizes(context: Context) -> None:
     there = await put(context, "a.json", b"{}")
     with pytest.raises(InvalidInput) as error:
-        await artifacts.checked_listing(
+        await artifacts.check_listing(
             context, [FileEntry("a.json", there.sha256, 3)], "artifacts[0].files"
         )
     assert [v.field for v in error.value.violations] == ["artifacts[0].files[0].size_bytes"]
@@ -131,10 +131,10 @@ async def test_an_artifact_is_bounded(context: Context) -> None:
     settings = context.settings.model_copy(update={"max_artifact_bytes": 10})
     small = replace(context, settings=settings)
     files = [await put(context, "a.json", b"12345"), await put(context, "b.json", b"54321")]
-    assert (await artifacts.checked_listing(small, files)).size_bytes == 10
+    assert (await artifacts.check_listing(small, files)).size_bytes == 10
     files.append(await put(context, "c.json", b"1"))
     with pytest.raises(InvalidInput, match="11 bytes in all"):
-        await artifacts.checked_listing(small, files)
+        await artifacts.check_listing(small, files)
 
 
 async def test_an_unknown_artifact_or_run_is_not_found(context: Context) -> None:

@@ -11,17 +11,17 @@ from services.storage.rows import runs, stages
 from tailrace.formats.spec.run_spec import StageKind
 
 
-async def content_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:
+async def source_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:
     """Uid of the run under which the rows of a run's INFER or JUDGE stage are stored."""
     of_run = await stages.list_for_run(conn, run.uid)
     if kind is StageKind.INFER and run.resolved_spec.predictions:
-        source, stage = await predicted(conn, run.project, run.resolved_spec.predictions)
+        source, stage = await find_predictions(conn, run.project, run.resolved_spec.predictions)
         return stage.cached_run_uid or source.uid
     found = next((stage for stage in of_run if stage.kind is kind), None)
     return run.uid if found is None else found.cached_run_uid or run.uid
 
 
-async def predicted(
+async def find_predictions(
     conn: AsyncConnection, project: str, name: str, field: str = "spec.predictions"
 ) -> tuple[Run, Stage]:
     """The run ``name`` and the INFER stage that made its predictions.
