@@ -29,7 +29,7 @@ BROKER = "tailrace.broker"
 DATABASE = "tailrace.database"
 """Health service: SERVING while the database answers."""
 
-_TRY_AGAIN_SECONDS = 0.5
+_RETRY_SECONDS = 0.5
 
 
 class BrokerSettingError(ValueError):
@@ -91,7 +91,7 @@ class HealthMonitor:
                 if not waits:
                     _log.warning(f"waits for the {name}", error=error.message)
                 waits = True
-            if await self._context.shutdown.sleep(_TRY_AGAIN_SECONDS):
+            if await self._context.shutdown.sleep(_RETRY_SECONDS):
                 return
 
     async def _check_broker(self) -> None:

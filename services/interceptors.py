@@ -149,7 +149,7 @@ class CallInterceptor(_Interceptor):
         await run_off_loop(request.ByteSize(), check_request, request)
         return request
 
-    async def _check_lease_of(self, request: Any, known: str | None = None) -> str | None:
+    async def _check_lease_of(self, request: Any, checked_lease: str | None = None) -> str | None:
         """Check a request's lease, unless it is the one that is known; returns it, if it has one.
 
         Raises the error that the request is, and ``LeaseLost``.
@@ -157,7 +157,7 @@ class CallInterceptor(_Interceptor):
         if isinstance(request, DomainError):
             raise request
         lease: str | None = getattr(request, "lease_token", None)
-        if lease is not None and lease != known:
+        if lease is not None and lease != checked_lease:
             await self._check_lease(lease)
         return lease
 

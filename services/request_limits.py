@@ -66,13 +66,13 @@ def check_request(message: Message) -> None:
     """Check a request against the bounds of its fields.
 
     Raises:
-        InvalidInput: All that :func:`faults` finds.
+        InvalidInput: All that :func:`find_violations` finds.
     """
-    if violations := faults(message):
+    if violations := find_violations(message):
         raise InvalidInput(violations)
 
 
-def faults(message: Message, path: str = "") -> list[Violation]:
+def find_violations(message: Message, path: str = "") -> list[Violation]:
     """Return what is wrong in a request, or in its part at ``path``, field by field.
 
     Named are texts that are too long or hold NUL, and unknown enum values.

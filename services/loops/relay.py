@@ -57,11 +57,11 @@ class _Pass:
     """Claims of one pass of the relay, and their outcome so far."""
 
     chains: list[Claimed]
-    published: Mapping[str, int]
+    published_counts: Mapping[str, int]
     """Published, unclaimed stages by pool, for the pools of which the pass repeats any."""
     missing: dict[str, int] = field(default_factory=dict)
     """Messages that a pool's queue lacks; counted when its first repetition is due."""
-    sent: list[Entry] = field(default_factory=list)
+    published: list[Entry] = field(default_factory=list)
     put_off: list[Entry] = field(default_factory=list)
     failed: list[Entry] = field(default_factory=list)
     error: str = ""
@@ -153,9 +153,9 @@ class Relay:
                 current.failed = [entry for entry, _ in current.chains[position:]]
                 current.error = str(error)
                 break
-            current.sent.append(entry)
+            current.published.append(entry)
         await self._settle(
-            current.sent, put_off=current.put_off, failed=current.failed, error=current.error
+            current.published, put_off=current.put_off, failed=current.failed, error=current.error
         )
         return claimed
 
@@ -165,7 +165,7 @@ class Relay:
             return False
         if entry.pool not in current.missing:
             ready = await self._broker.ready(entry.pool)
-            current.missing[entry.pool] = current.published.get(entry.pool, 0) - ready
+            current.missing[entry.pool] = current.published_counts.get(entry.pool, 0) - ready
         longest = timedelta(seconds=self._context.settings.republish_max_seconds)
         overdue = entry.publish_time is None or utc_now() - entry.publish_time >= longest
         if current.missing[entry.pool] <= 0 and not overdue:
@@ -175,17 +175,17 @@ class Relay:
 
     async def _claim(self) -> tuple[int, _Pass]:
         """Claim what is due: how many rows, and what is to be published for them."""
-        sent = [*self._unsettled]
-        published: Mapping[str, int] = {}
-        async with self._noting(sent) as conn:
+        unsettled = [*self._unsettled]
+        published_counts: Mapping[str, int] = {}
+        async with self._noting(unsettled) as conn:
             # Most passes find nothing.
             entries = await self._claim_due(conn) if await outbox.any_due(conn) else []
             chains = await _chains(conn, entries) if entries else []
             repeated = {entry.pool for entry, _ in chains if entry.publications}
             if repeated:
-                published = await outbox.count_published(conn, repeated)
-        del self._unsettled[: len(sent)]
-        return len(entries), _Pass(chains, published)
+                published_counts = await outbox.count_published(conn, repeated)
+        del self._unsettled[: len(unsettled)]
+        return len(entries), _Pass(chains, published_counts)
 
     async def _claim_due(self, conn: AsyncConnection) -> list[Entry]:
         settings = self._context.settings
@@ -226,31 +226,31 @@ class Relay:
 
     async def _settle(
         self,
-        sent: list[Entry],
+        published: list[Entry],
         *,
         put_off: Sequence[Entry] = (),
         failed: Sequence[Entry] = (),
         error: str = "",
     ) -> None:
         """Note what was published, and let the rest wait until the broker may be back."""
-        if not sent and not put_off and not failed:
+        if not published and not put_off and not failed:
             return
         now = utc_now()
-        async with self._noting(sent) as conn:
+        async with self._noting(published) as conn:
             await outbox.put_off(conn, put_off, self._look_again)
             for entry in failed:
                 delay = backoff(entry.failures + 1, 1.0, _MAX_FAILURE_DELAY)
                 await outbox.mark_failed(conn, entry, now + timedelta(seconds=delay), error)
 
     @asynccontextmanager
-    async def _noting(self, sent: Sequence[Entry]) -> AsyncIterator[AsyncConnection]:
+    async def _noting(self, published: Sequence[Entry]) -> AsyncIterator[AsyncConnection]:
         """A transaction that begins by noting what was published."""
-        if sent:
+        if published:
             faults.before(Moment.MARK_SENT)
         async with self._context.database.write() as conn:
-            await outbox.mark_sent(conn, sent, self._again)
+            await outbox.mark_sent(conn, published, self._again)
             yield conn
-        if sent:
+        if published:
             faults.after(Moment.MARK_SENT)
 
     def _again(self, publications: int) -> datetime:

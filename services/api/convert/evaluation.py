@@ -9,7 +9,7 @@ from services.api.convert.shorten import shorten
 from services.api.convert.values import plain
 from services.domain.errors import InvalidInput
 from services.domain.event import Evaluation
-from services.request_limits import faults
+from services.request_limits import find_violations
 from tailrace.formats.schema import Violation
 from tailrace.protomap import from_stored
 from tailrace.v1 import evaluation_pb2
@@ -29,7 +29,7 @@ def evaluated_from_proto(
     message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
 ) -> Evaluation:
     """Return a prediction or verdict of a worker. Raises ``InvalidInput`` below ``field``."""
-    violations = faults(message, field)
+    violations = find_violations(message, field)
     body = plain(message, field)
     keys: Iterable[str] = ("eval_set", "example_id", "model_role")
     judge = None

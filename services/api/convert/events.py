@@ -9,7 +9,7 @@ from services.api.convert.metric import metric_from_proto
 from services.domain.errors import InvalidInput
 from services.domain.event import CheckpointSaved, Event, clean_line
 from services.domain.stage import Progress
-from services.request_limits import faults
+from services.request_limits import find_violations
 from services.usecases.stages.publish import Batch
 from tailrace.formats.limits import MAX_ID
 from tailrace.formats.schema import Violation
@@ -39,7 +39,7 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
             return _progress(event.progress, f"{field}.progress")
         case "checkpoint":
             saved = event.checkpoint
-            violations = faults(saved, f"{field}.checkpoint")
+            violations = find_violations(saved, f"{field}.checkpoint")
             if saved.step < 0:
                 violations.append(Violation(f"{field}.checkpoint.step", "must not be negative"))
             if violations:
