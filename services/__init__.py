@@ -1,1 +1,1 @@
-"""The control plane: accepts runs over gRPC, keeps their truth, hands stages to workers."""
+"""Control plane: accepts runs over gRPC, stores their state and gives stages to workers."""

@@ -23,37 +23,37 @@ from tailrace.undumpable import forbid_reading
 _log = structlog.get_logger(__name__)
 
 EXIT_CONFIGURATION = 78
-"""A setting is wrong (EX_CONFIG of sysexits.h)."""
+"""A setting is invalid (EX_CONFIG of sysexits.h)."""
 
 EXIT_UNAVAILABLE = 69
-"""The database or the address is not to be had (EX_UNAVAILABLE)."""
+"""The database or the address is unavailable (EX_UNAVAILABLE)."""
 
 EXIT_BROKEN = 70
-"""A loop of the control plane broke (EX_SOFTWARE)."""
+"""A loop of the control plane failed (EX_SOFTWARE)."""
 
 SWITCH_SECONDS = 0.0002
-"""How long a thread may keep the interpreter while another wants it. SQLite's statements run in a
-thread, and with Python's 5 ms each of them waits that long for a busy event loop.
+"""Switch interval of the interpreter. SQLite's statements run in a thread; with Python's 5 ms, each
+of them waits that long for a busy event loop.
 """
 
-
 COLLECT_AFTER = 50_000
-"""New objects after which Python looks for cycles among the youngest. A batch of log lines makes
-thousands that are gone with it; at Python's 700, looking took an eighth of the time.
+"""New objects until a garbage collection of the youngest generation. A batch of log lines creates
+thousands that live no longer than the batch; at Python's 700, collections took an eighth of the
+time.
 """
 
 
 def main() -> int:
-    """Run until told to stop; the exit status."""
-    # A worker of the same user may be next to it; its stages handle content from outside.
+    """Run until a signal ends the process, and return the exit status."""
+    # A worker of the same user may run on this host, and its stages process untrusted content.
     forbid_reading()
     try:
         settings = Settings()
     except ValidationError as error:
-        for wrong in error.errors():
-            # A check of several settings together names them in its message.
-            names = [f"TAILRACE_{str(part).upper()}: " for part in wrong["loc"]]
-            problem = wrong.get("ctx", {}).get("error") or wrong["msg"]
+        for violation in error.errors():
+            # A check of several settings names them in its message.
+            names = [f"TAILRACE_{str(part).upper()}: " for part in violation["loc"]]
+            problem = violation.get("ctx", {}).get("error") or violation["msg"]
             sys.stderr.write(f"{''.join(names)}{problem}\n")
         return EXIT_CONFIGURATION
     except SettingsError as error:
@@ -86,7 +86,7 @@ async def _serve(settings: Settings) -> int:
         if not await _started(control_plane, stop):
             return 0
         _log.info("listening", address=control_plane.address)
-        # What is there by now stays; looking through it for cycles took 40 ms each time.
+        # Objects that exist by now stay: collecting among them took 40 ms each time.
         gc.collect()
         gc.freeze()
         stopped = asyncio.ensure_future(stop.wait())
@@ -102,7 +102,7 @@ async def _serve(settings: Settings) -> int:
 
 
 async def _started(control_plane: ControlPlane, stop: asyncio.Event) -> bool:
-    """Start, which may wait for the database and the broker; False when told to stop before."""
+    """Start, waiting for the database and the broker; return False when a signal comes first."""
     start = asyncio.ensure_future(control_plane.start(require_broker=True))
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([start, stopped], return_when=asyncio.FIRST_COMPLETED)

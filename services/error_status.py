@@ -1,4 +1,4 @@
-"""The one mapping of errors to ``google.rpc.Status``, as clients receive it."""
+"""Mapping of errors to ``google.rpc.Status``, as clients receive it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from google.rpc import error_details_pb2, status_pb2
 from services.domain.errors import DOMAIN, Code, DomainError, InvalidInput
 
 MAX_STATUS_BYTES = 4096
-"""Size of a status with its details. gRPC clients refuse trailers of more than 8 KiB
-(grpc.max_metadata_size), the details travel in base64, and next to them the message once more.
+"""Maximum size of a status with its details. gRPC clients refuse trailers of more than 8 KiB
+(grpc.max_metadata_size), which carry the details in base64 and the message a second time.
 """
 
 _MAX_MESSAGE = 1500
-"""Most bytes of a status message and of a violation's description, percent-encoded."""
+"""Maximum bytes of a status message and of a violation's description, percent-encoded."""
 
 _MAX_METADATA = 200
-"""Most bytes of a name or value in an error's metadata, percent-encoded."""
+"""Maximum bytes of a name or value in an error's metadata, percent-encoded."""
 
 _MAX_METADATA_ENTRIES = 4
 

@@ -1,7 +1,7 @@
-"""The broker and the database as the control plane finds them: at its start, and from then on.
+"""Health of the broker and the database, at the start and from then on.
 
-A control plane without its broker still accepts runs and answers; so its overall health stays
-SERVING, and the health services ``tailrace.broker`` and ``tailrace.database`` report each of them.
+A control plane without its broker still accepts runs and answers, so its overall health stays
+SERVING; the health services ``tailrace.broker`` and ``tailrace.database`` report the two.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from services.usecases.context import Context
 _log = structlog.get_logger(__name__)
 
 BROKER = "tailrace.broker"
-"""Health service: SERVING while the broker takes stages."""
+"""Health service that is SERVING while the broker accepts stages."""
 
 DATABASE = "tailrace.database"
-"""Health service: SERVING while the database answers."""
+"""Health service that is SERVING while the database answers."""
 
 _RETRY_SECONDS = 0.5
 
 
 class BrokerSettingError(ValueError):
-    """The broker's URL, or what it names, has to be changed; the message says why."""
+    """Configuration error of the broker or its URL; the message names the reason."""
 
 
 class HealthMonitor:
-    """Looks at the broker and the database of one control plane."""
+    """Watcher of one control plane's broker and database."""
 
     def __init__(self, context: Context, broker: Broker, health: Any, metrics: Metrics) -> None:
         self._context = context
@@ -47,32 +47,32 @@ class HealthMonitor:
         self._problems: dict[str, str] = {}
 
     async def require_database(self) -> None:
-        """Return once the database can be used; wait briefly for one that is not up yet.
+        """Return once the database can be used; wait briefly while it starts.
 
         Raises:
-            DatabaseSettingError: It refuses what TAILRACE_DATABASE_URL says.
+            DatabaseSettingError: It rejects TAILRACE_DATABASE_URL.
             Unavailable: It cannot be reached.
         """
         await self._wait_for("database", self._context.database.check)
 
     async def require_broker(self) -> None:
-        """Return once the broker can be used; wait briefly for one that is not up yet.
+        """Return once the broker can be used; wait briefly while it starts.
 
         Raises:
-            BrokerSettingError: It refuses what TAILRACE_BROKER_URL says.
+            BrokerSettingError: It rejects TAILRACE_BROKER_URL.
             Unavailable: It cannot be reached.
         """
         await self._wait_for("broker", self._check_broker)
 
     async def run(self) -> None:
-        """Look again and again until the shutdown."""
+        """Check periodically until the shutdown."""
         while True:
             await self.check_once()
             if await self._context.shutdown.sleep(self._context.settings.health_seconds):
                 return
 
     async def check_once(self) -> None:
-        """Look at both, and report what changed."""
+        """Check both and report changes."""
         await asyncio.gather(
             self._report(BROKER, self._check_quiet_broker, self._metrics.broker_up.set),
             self._report(DATABASE, self._context.database.check, self._metrics.database_up.set),
@@ -80,7 +80,7 @@ class HealthMonitor:
 
     async def _wait_for(self, name: str, check: Callable[[], Awaitable[None]]) -> None:
         deadline = time.monotonic() + self._context.settings.start_patience_seconds
-        waits = False
+        is_waiting = False
         while True:
             try:
                 await check()
@@ -88,9 +88,9 @@ class HealthMonitor:
             except Unavailable as error:
                 if time.monotonic() >= deadline:
                     raise
-                if not waits:
+                if not is_waiting:
                     _log.warning(f"waits for the {name}", error=error.message)
-                waits = True
+                is_waiting = True
             if await self._context.shutdown.sleep(_RETRY_SECONDS):
                 return
 
@@ -103,15 +103,15 @@ class HealthMonitor:
             raise Unavailable("BROKER_UNAVAILABLE", str(error)) from error
 
     async def _check_quiet_broker(self) -> None:
-        """Ask a broker that no publication has reached lately."""
-        quiet = time.monotonic() - self._broker.last_success
-        if self._broker.problem or quiet >= self._context.settings.health_seconds:
+        """Check a broker that has confirmed no publication lately."""
+        quiet_seconds = time.monotonic() - self._broker.last_success
+        if self._broker.problem or quiet_seconds >= self._context.settings.health_seconds:
             await self._check_broker()
 
     async def _report(
         self, service: str, look: Callable[[], Awaitable[None]], set_up: Callable[[float], None]
     ) -> None:
-        before, problem = self._problems.get(service, ""), ""
+        earlier_problem, problem = self._problems.get(service, ""), ""
         try:
             await look()
         except Unavailable as error:
@@ -122,18 +122,18 @@ class HealthMonitor:
         statuses = health_pb2.HealthCheckResponse
         await self._health.set(service, statuses.NOT_SERVING if problem else statuses.SERVING)
         set_up(not problem)
-        if problem and not before:
+        if problem and not earlier_problem:
             _log.error("unavailable", service=service, error=problem)
-        elif before and not problem:
+        elif earlier_problem and not problem:
             _log.info("available again", service=service)
             if service == BROKER:
                 await self._publish_at_once()
 
     async def _publish_at_once(self) -> None:
-        """End the delay of runs that the broker refused."""
+        """End the delay of runs that the broker has refused."""
         try:
             async with self._context.database.write() as conn:
                 await outbox.hasten_failed(conn)
         except Unavailable:
-            return  # they are due within half a minute in any case
+            return  # The runs are due within half a minute in any case.
         self._context.wakeups.wake(OUTBOX)

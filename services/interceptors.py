@@ -1,4 +1,4 @@
-"""What happens around every call: errors to status, request log, metrics."""
+"""Interceptor of every API call: checks, caller, error status, request log and metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 _PACKAGE = "/tailrace.v1."
 _QUIET = ("Get", "List", "Stream", "Watch", "WorkerHeartbeat", "PublishEvents", "Query", "Read")
-"""Methods whose calls are logged at debug level: they change nothing, or come all the time."""
+"""Prefixes of methods that are logged at debug level: they change nothing, or come constantly."""
 
 Continuation = Callable[
     [grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
@@ -38,7 +38,7 @@ Continuation = Callable[
 Reader = Callable[[Any], Any]
 
 LeaseCheck = Callable[[str], Awaitable[object]]
-"""Raises ``LeaseLost`` for a token that is no lease's."""
+"""Function that raises ``LeaseLost`` for a token without a lease."""
 
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ else:
 
 
 class CallInterceptor(_Interceptor):
-    """Wraps every method of the API; others, such as the health check, pass through.
+    """Wrapper of every API method; other methods, such as the health check, pass through.
 
-    A request is checked before its method sees it: its size before it is parsed, its lease before
-    anything else in it is looked at, then the bounds of all its fields.
+    Requests are checked before their method runs: their size before they are parsed, their lease
+    before any other field is read, then the limits of all fields.
     """
 
     def __init__(self, metrics: Metrics, check_lease: LeaseCheck) -> None:
@@ -63,7 +63,7 @@ class CallInterceptor(_Interceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        """The handler of a call, wrapped."""
+        """Return the handler of a call, wrapped."""
         method = str(handler_call_details.method)
         if method in self._wrapped:
             return self._wrapped[method]
@@ -89,8 +89,8 @@ class CallInterceptor(_Interceptor):
                 else grpc.unary_unary_rpc_method_handler
             )
             behaviour = self._unary(name, read, handler.stream_unary or handler.unary_unary)
-        # Without a deserializer of its own gRPC hands over bytes; it would answer UNKNOWN to those
-        # that are no message.
+        # Without a deserializer, gRPC passes bytes; with one, it would answer UNKNOWN to bytes that
+        # are not a message.
         return make(behaviour, None, handler.response_serializer)
 
     def _unary(self, name: str, read: Reader, behaviour: Any) -> Any:
@@ -113,17 +113,17 @@ class CallInterceptor(_Interceptor):
         return call
 
     def _reader(self, method: str, handler: Any) -> Reader:
-        """Return what turns received bytes into the request, or into the error that it is none.
+        """Return the function that parses received bytes to a request, or to an error.
 
-        Of a stream it makes the stream of requests, each of them admitted.
+        For a stream, the function returns the stream of checked requests.
         """
         service, _, call = method.removeprefix("/").rpartition("/")
-        known = descriptor_pool.Default().FindMethodByName(f"{service}.{call}")
+        descriptor = descriptor_pool.Default().FindMethodByName(f"{service}.{call}")
         deserialize = handler.request_deserializer
 
         def message(raw: bytes) -> Any:
             try:
-                return parse_request(raw, known.input_type, deserialize)
+                return parse_request(raw, descriptor.input_type, deserialize)
             except DomainError as error:
                 return error
 
@@ -132,16 +132,16 @@ class CallInterceptor(_Interceptor):
             async for raw in raws:
                 request = message(raw)
                 lease = await self._check_lease_of(request, lease)
-                # Its entries are checked where they are converted, its content has none.
+                # Events are checked where they are converted, and content has no fields.
                 check_request(request)
                 yield request
 
         return messages if handler.request_streaming else message
 
     async def _admit(self, request: Any) -> Any:
-        """Return a request that may be acted on; raise the error that it is, or that it deserves.
+        """Return a request once it is checked; raise its error otherwise.
 
-        A stream of requests is returned as it is: each of its messages is checked when it comes.
+        A stream of requests is returned unchecked: each message is checked when it arrives.
         """
         if isinstance(request, AsyncIterator):
             return request
@@ -150,9 +150,11 @@ class CallInterceptor(_Interceptor):
         return request
 
     async def _check_lease_of(self, request: Any, checked_lease: str | None = None) -> str | None:
-        """Check a request's lease, unless it is the one that is known; returns it, if it has one.
+        """Check a request's lease, unless it was checked before, and return it, if there is one.
 
-        Raises the error that the request is, and ``LeaseLost``.
+        Raises:
+            DomainError: The request could not be parsed.
+            LeaseLost: The lease is not valid.
         """
         if isinstance(request, DomainError):
             raise request
@@ -188,7 +190,7 @@ class CallInterceptor(_Interceptor):
                 error_id = uuid.uuid4().hex[:16]
                 _log.exception("unexpected error", error_id=error_id)
                 await context.abort_with_status(rpc_status.to_status(internal_status(error_id)))
-                raise  # not reached: the line above raises
+                raise  # Not reached: the line above raises.
             finally:
                 self._finish(name, code, time.monotonic() - started, stream=stream)
 
@@ -205,7 +207,7 @@ class CallInterceptor(_Interceptor):
 
 
 def _subject(request: Any) -> dict[str, str]:
-    """What a request is about, for the log; never a secret."""
+    """Return the subject of a request for the log, without secrets."""
     name = getattr(request, "name", "") or getattr(request, "parent", "")
     if isinstance(name, str) and name.startswith("runs/"):
         return {"run": name[:80]}

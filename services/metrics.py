@@ -15,18 +15,17 @@ from services.storage.rows import capacity, runs, workers
 from services.usecases.context import Context
 
 SAMPLE_SECONDS = 10.0
-"""How often counts are read from the database, in seconds."""
-
+"""Seconds between readings of the database."""
 
 STREAM_BUCKETS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86_400.0, 7 * 86_400.0)
 """Upper bounds of stream durations in seconds: a run's logs are followed for days."""
 
 SHARED = "Read from the database: every control plane shows the same, so aggregate with max."
-"""Help of families that must not be summed over replicas."""
+"""Help text of metrics that must not be summed over replicas."""
 
 
 class Metrics:
-    """The metrics and the server that shows them."""
+    """Metrics and the HTTP server that exposes them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -80,13 +79,14 @@ class Metrics:
         )
 
     def count_publication(self, result: str) -> None:
-        """Count what became of a stage that was due: first, repeated, failed or put_off."""
+        """Count the outcome for a stage that was due: first, repeated, failed or put_off."""
         self.publications.labels(result).inc()
 
     async def serve(self, host: str, port: int) -> int:
-        """Serve ``/metrics`` from a thread; the port, chosen by the system for 0.
+        """Serve ``/metrics`` from a thread and return the port, which the system chooses for 0.
 
-        Raises ``OSError`` naming the setting when the port is taken.
+        Raises:
+            OSError: The port is taken; the message names the setting.
         """
         try:
             server, _thread = await asyncio.to_thread(start_http_server, port, host, self.registry)
@@ -114,7 +114,7 @@ class Metrics:
                     workers_by_state = await workers.count_by_state(conn)
                     without_broker = await workers.list_without_broker(conn)
             except Unavailable:
-                # The gauges keep their last value; the database's absence is logged where it hit.
+                # The gauges keep their last values; the health monitor logs the outage.
                 pass
             else:
                 _set(self.outbox, {(pool,): count for pool, count in fleet.queued.items()})
@@ -132,7 +132,7 @@ class Metrics:
 
 
 def _set(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
-    """Replace all values of a gauge, by its labels' values."""
+    """Replace all values of a gauge, keyed by the values of its labels."""
     gauge.clear()
     for labels, value in values.items():
         gauge.labels(*labels).set(value)

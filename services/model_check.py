@@ -1,8 +1,8 @@
-"""The check of an uploaded model folder, away from the loop that answers calls.
+"""Check of an uploaded model folder, off the event loop.
 
 Small folders are checked in a thread. Parsing megabytes of JSON holds the interpreter's lock, so
-that larger ones go to a process of their own: it has limits of memory and time, knows no secrets,
-and ends with the call it works for.
+larger folders are checked in a separate process, which has limits of memory and time, gets no
+secrets and ends with its call.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from tailrace.formats.model.check import ModelFiles, TensorPlace, check_model
 from tailrace.formats.model.tokenizer_files import SETTINGS_FILE
 
 THREAD_BYTES = 1 << 20
-"""Most bytes that are checked in a thread."""
+"""Maximum size of documents and headers that are checked in a thread."""
 
 MAX_SECONDS = 60
-"""Longest that a check may take, in seconds of processor time; twice that by the clock."""
+"""Limit of a check in seconds of processor time; twice that by the clock."""
 
 MAX_MEMORY_BYTES = 4 << 30
-"""Most address space of a check."""
+"""Limit of a check's address space."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check found."""
+    """Findings of a check."""
 
     problems: list[tuple[str | None, str]] = field(default_factory=list)
-    """Everything wrong: the file, or nothing for the folder, and a predicate."""
+    """Problems, each with its file, or ``None`` for the folder, and a predicate."""
     architecture: str = ""
-    """``architectures[0]``, or the family's usual one."""
+    """``architectures[0]``, or the default of the family."""
     equal: tuple[TensorPlace, TensorPlace] | None = None
-    """Two tensors whose bytes must be the same."""
+    """Two tensors whose bytes must be equal."""
     values: dict[str, tuple[str, TensorPlace]] = field(default_factory=dict)
-    """Type and place of every tensor all of whose values must be finite."""
+    """Type and place of each tensor whose values must all be finite."""
 
 
 async def check(files: ModelFiles) -> Findings:
-    """Check a folder; a cancelled call ends the work."""
+    """Check a folder; cancelling the call ends the check."""
     contents = (*files.documents.values(), *files.headers.values())
     if sum(map(len, contents)) <= THREAD_BYTES:
         return await asyncio.to_thread(check_here, files)
@@ -55,15 +55,15 @@ async def check(files: ModelFiles) -> Findings:
 
 def check_here(files: ModelFiles) -> Findings:
     """Check a folder in this thread."""
-    found = check_model(files)
-    problems = list(found.problems)
-    template = None if found.tokenizer is None else found.tokenizer.template
+    checked_model = check_model(files)
+    problems = list(checked_model.problems)
+    template = None if checked_model.tokenizer is None else checked_model.tokenizer.template
     if template is not None:
         problem = template_problem(template)
         if problem:
             name = TEMPLATE_FILE if TEMPLATE_FILE in files.documents else SETTINGS_FILE
             problems.append((name, problem))
-    return Findings(problems, found.architecture, found.equal, found.values)
+    return Findings(problems, checked_model.architecture, checked_model.equal, checked_model.values)
 
 
 async def _check_in_process(files: ModelFiles) -> Findings:
@@ -89,7 +89,7 @@ async def _check_in_process(files: ModelFiles) -> Findings:
 
 
 def _pack(files: ModelFiles) -> bytes:
-    """Return a line with the sizes of all parts, followed by these."""
+    """Return a line with the sizes of all parts, followed by the parts."""
     lengths = [_lengths(part) for part in (files.documents, files.headers)]
     line = json.dumps([dict(files.sizes), *lengths]).encode() + b"\n"
     return b"".join((line, *files.documents.values(), *files.headers.values()))
@@ -110,14 +110,14 @@ def _findings(data: dict[str, Any]) -> Findings:
 
 
 def main() -> None:
-    """Check the folder that comes in on the standard input."""
+    """Check the folder on standard input."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_SECONDS, MAX_SECONDS))
     source = sys.stdin.buffer
     sizes, *lengths = json.loads(source.readline())
     parts = [{path: source.read(size) for path, size in part.items()} for part in lengths]
-    found = check_here(ModelFiles(sizes, *parts))
-    sys.stdout.write(json.dumps(asdict(found)))
+    findings = check_here(ModelFiles(sizes, *parts))
+    sys.stdout.write(json.dumps(asdict(findings)))
 
 
 if __name__ == "__main__":

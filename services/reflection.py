@@ -1,7 +1,7 @@
-"""Server reflection in both of its versions: grpcurl and its like ask for v1 first.
+"""Server reflection in both versions: tools such as grpcurl try v1 first.
 
 grpcio-reflection ships v1alpha only. The messages of v1 have the same fields under another package
-name, so the same servicer answers both, and v1's descriptors are made from v1alpha's.
+name, so one servicer answers both, and v1's descriptors are copies of v1alpha's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _METHOD = "ServerReflectionInfo"
 
 
 def add_reflection(services: Iterable[str], server: grpc.aio.Server) -> None:
-    """Describe services, and reflection itself, to whoever asks."""
+    """Add a servicer that describes the services and reflection itself."""
     _add_v1_descriptors()
     # The stubs lack the asyncio flavour.
     make: Any = reflection.aio.ReflectionServicer  # type: ignore[attr-defined]

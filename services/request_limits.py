@@ -1,7 +1,7 @@
-"""Limits of requests, checked before anything else is done with them.
+"""Limits of requests, checked before any other processing.
 
-First the bytes, then, from the top, the length of each list, mapping and text before its entries.
-The bounds are those of :mod:`tailrace.formats.limits`.
+The size in bytes is checked first, then, from the outside in, the length of each list, mapping and
+text. The bounds are those of :mod:`tailrace.formats.limits`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tailrace.formats.limits import (
 from tailrace.formats.schema import MAX_REPORTED, Violation
 from tailrace.protomap import enum_word, is_map, is_repeated
 
-# The stubs know neither the descriptors' newer attributes nor upb's classes.
+# The stubs lack the descriptors' newer attributes and upb's classes.
 Descriptor = Any
 
 _TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
@@ -41,8 +41,8 @@ def parse_request(raw: bytes, descriptor: Descriptor, parse: Callable[[bytes], M
     """Return the message of a request whose size is within its method's limit.
 
     Raises:
-        InvalidInput: The bytes are no such message.
-        ResourceExhausted: They are too many, or hold too many fields to be parsed.
+        InvalidInput: The bytes are not such a message.
+        ResourceExhausted: There are too many bytes or fields to parse.
     """
     most = request_bytes(descriptor.name)
     if len(raw) > most:
@@ -63,29 +63,29 @@ def parse_request(raw: bytes, descriptor: Descriptor, parse: Callable[[bytes], M
 
 
 def check_request(message: Message) -> None:
-    """Check a request against the bounds of its fields.
+    """Check a request against the limits of its fields.
 
     Raises:
-        InvalidInput: All that :func:`find_violations` finds.
+        InvalidInput: Names all violations that :func:`find_violations` returns.
     """
     if violations := find_violations(message):
         raise InvalidInput(violations)
 
 
 def find_violations(message: Message, path: str = "") -> list[Violation]:
-    """Return what is wrong in a request, or in its part at ``path``, field by field.
+    """Return the violations in a request, or in its part at ``path``.
 
-    Named are texts that are too long or hold NUL, and unknown enum values.
-    Enum values that a newer worker may report (:data:`NEWER_ENUMS`) are cleared.
+    Violations are texts that are too long or contain NUL, and unknown enum values. Enum values that
+    a newer worker may report (:data:`NEWER_ENUMS`) are cleared.
 
     Raises:
-        InvalidInput: A list or mapping has too many entries; nothing behind it was looked at.
+        InvalidInput: A list or mapping has too many entries; the fields after it are unchecked.
     """
     return _Walk(path).over(message)
 
 
 class _Form(enum.Enum):
-    """The way in which a field holds its value."""
+    """Form of a field's value."""
 
     TEXT = enum.auto()
     ENUM = enum.auto()
@@ -96,34 +96,34 @@ class _Form(enum.Enum):
 
 @dataclass(frozen=True)
 class _Rule:
-    """The walk's knowledge of a field."""
+    """Rule for one field."""
 
     name: str
     form: _Form
     bound: Bound
     entry: _Form | None = None
-    """The form of a list's entries or a mapping's values; ``None`` for numbers."""
+    """Form of a list's entries or a mapping's values; ``None`` for numbers."""
     numbers: Mapping[int, Any] | None = None
-    """The known values of an enum."""
+    """Known values of an enum by number."""
     descriptor: Descriptor = None
-    """The enum's."""
+    """Descriptor of the enum."""
     newer: bool = False
-    """True where unknown values of the enum are cleared."""
+    """True if unknown values of the enum are cleared."""
 
 
 @cache
 def _rules(descriptor: Descriptor) -> dict[int, _Rule]:
-    """The rules of a message's fields by number; numbers and flags need none."""
+    """Return the rules of a message's fields by number; numbers and flags need none."""
     rules = {field.number: _rule(descriptor, field) for field in descriptor.fields}
     return {number: rule for number, rule in rules.items() if rule is not None}
 
 
 def _rule(descriptor: Descriptor, field: Any) -> _Rule | None:
-    held = field
+    value_field = field
     form = entry = _form(field)
     if is_map(field):
-        form, held = _Form.MAP, field.message_type.fields_by_name["value"]
-        entry = _form(held)
+        form, value_field = _Form.MAP, field.message_type.fields_by_name["value"]
+        entry = _form(value_field)
     elif is_repeated(field):
         form = _Form.LIST
     if form is None:
@@ -133,7 +133,7 @@ def _rule(descriptor: Descriptor, field: Any) -> _Rule | None:
         if form not in (_Form.ENUM, _Form.MESSAGE):
             raise LookupError(f"{descriptor.name}.{field.name} has no bound in formats/limits.py")
         bound = Bound()
-    values = held.enum_type
+    values = value_field.enum_type
     return _Rule(
         field.name,
         form,
@@ -146,7 +146,7 @@ def _rule(descriptor: Descriptor, field: Any) -> _Rule | None:
 
 
 def _form(field: Any) -> _Form | None:
-    """The form of a single value; ``None`` for numbers and flags."""
+    """Return the form of a single value; ``None`` for numbers and flags."""
     if field.message_type is not None:
         return _Form.MESSAGE
     if field.enum_type is not None:
@@ -155,7 +155,7 @@ def _form(field: Any) -> _Form | None:
 
 
 class _Walk:
-    """One pass over a message."""
+    """Single pass over a message."""
 
     def __init__(self, path: str) -> None:
         self._left = MAX_ITEMS
@@ -190,8 +190,8 @@ class _Walk:
         elif form is _Form.MESSAGE:
             self._message(value)
         elif form is _Form.ENUM and value not in (rule.numbers or ()):
-            known = ", ".join(v.name for v in rule.descriptor.values if v.number)
-            self._wrong(f"must be one of {known}, not {enum_word(rule.descriptor, value)}")
+            names = ", ".join(v.name for v in rule.descriptor.values if v.number)
+            self._wrong(f"must be one of {names}, not {enum_word(rule.descriptor, value)}")
 
     def _list(self, rule: _Rule, values: Any) -> None:
         self._count(rule.bound, len(values))
@@ -246,9 +246,11 @@ class _Walk:
 
 
 def _count_fields(raw: bytes, descriptor: Descriptor) -> int:
-    """The fields of an encoded message, those inside of others included, up to the limit.
+    """Return the number of fields of an encoded message, nested ones included, up to the limit.
 
-    Raises ``IndexError`` for bytes that end too early and ``DecodeError`` for other faults.
+    Raises:
+        IndexError: The bytes end too early.
+        DecodeError: The bytes are malformed.
     """
     count = 0
     parts: list[tuple[int, int, Descriptor]] = [(0, len(raw), descriptor)]
@@ -275,7 +277,7 @@ def _count_fields(raw: bytes, descriptor: Descriptor) -> int:
 
 
 def _varint(raw: bytes, position: int) -> tuple[int, int]:
-    """A number of the wire format and the position behind it."""
+    """Return a number of the wire format and the position after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = raw[position]

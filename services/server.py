@@ -1,4 +1,4 @@
-"""The composition root: makes the adapters, starts the server and its loops, ends them in order."""
+"""Composition root: creates the adapters, starts and stops the server and the loops."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ SERVICES = tuple(
     )
     for service in file.DESCRIPTOR.services_by_name.values()
 )
-"""Full names of the services that are offered."""
+"""Full names of the API's services."""
 
 
 class ControlPlane:
-    """One control plane; any number of them may share a database and a broker."""
+    """Control plane; several may share a database and a broker."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -97,21 +97,23 @@ class ControlPlane:
         self._server: grpc.aio.Server | None = None
         self._loops: list[asyncio.Task[None]] = []
         self.address = ""
-        """``host:port`` of the gRPC server once started."""
+        """``host:port`` of the gRPC server after the start."""
         self.metrics_port: int | None = None
-        """Port of ``/metrics`` once started, if it is served."""
+        """Port of ``/metrics`` after the start; ``None`` while it is not served."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the exception of a loop that broke; the process should then end."""
+        """Future with the exception of a loop that failed; the process should then end."""
 
     async def start(self, *, require_broker: bool = False) -> str:
-        """Migrate, listen, start the loops; the address as ``host:port``.
+        """Migrate, listen and start the loops; return the address as ``host:port``.
 
-        A database that is not up yet is waited for briefly; so is the broker with
-        ``require_broker``.
+        Args:
+            require_broker: Wait briefly for the broker, too, as always for the database.
 
-        Raises ``OSError`` when the address is taken, ``Unavailable`` without a database or broker,
-        ``ValueError`` where one of them refuses what the settings say, and ``WorkerTokenError`` for
-        a token file that cannot be used.
+        Raises:
+            OSError: The address is taken.
+            Unavailable: The database or the required broker does not answer.
+            ValueError: The database or the required broker rejects its settings.
+            WorkerTokenError: The token file cannot be used.
         """
         make(self.settings.token_file)
         self._worker_token = WorkerToken(self.settings.token_file)
@@ -134,7 +136,7 @@ class ControlPlane:
         return self.address
 
     async def stop(self) -> None:
-        """Drain: refuse new work, end streams, finish calls within the grace, join the loops."""
+        """Drain: refuse new work, end streams, let calls finish, then stop the loops."""
         await self._health.enter_graceful_shutdown()
         self.context.shutdown.begin()
         self.context.wakeups.wake_all()
@@ -153,18 +155,18 @@ class ControlPlane:
     async def _listen(self) -> str:
         limit = self.settings.max_message_bytes
         server = grpc.aio.server(
-            # Access first: what it refuses is not to be read.
+            # The worker token first: the body of a refused call must not be read.
             interceptors=[
                 WorkerTokenInterceptor(self._worker_token, self.metrics),
                 CallInterceptor(self.metrics, partial(require_lease, self.context)),
             ],
             options=[
                 ("grpc.max_receive_message_length", limit),
-                # Answers end below what clients take of themselves.
+                # Responses are kept below the limit of clients elsewhere.
                 ("grpc.max_send_message_length", -1),
-                # Two servers on one port would share its connections without knowing.
+                # Two servers on one port would silently share its connections.
                 ("grpc.so_reuseport", 0),
-                # Notice peers that are gone, and take the pings of those that look out for us.
+                # Detect dead peers, and accept the keepalive pings of clients.
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

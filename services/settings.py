@@ -1,4 +1,4 @@
-"""Settings of the control plane: the one place that reads its environment."""
+"""Settings of the control plane, the only module that reads its environment."""
 
 from __future__ import annotations
 
@@ -15,79 +15,79 @@ from tailrace.worker_token import FILE_NAME
 
 
 class Settings(BaseSettings):
-    """Every setting, read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
+    """Settings, each read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix="TAILRACE_", frozen=True)
 
     database_url: str = "sqlite+aiosqlite:///./.tailrace/tailrace.db"
     """``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/DATABASE`` with libpq's options."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
-    """Most connections at once for reading, and on PostgreSQL for writing."""
+    """Maximum number of connections for reading, and on PostgreSQL for writing."""
     database_statement_cache: bool = True
-    """Whether PostgreSQL keeps prepared statements; off behind a pooler such as pgbouncer, which
-    ``?pgbouncer=true`` in the URL says as well."""
+    """Prepared statements on PostgreSQL; turn off behind a pooler such as pgbouncer, as
+    ``?pgbouncer=true`` in the URL does, too."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     data_dir: Path = Path("./.tailrace")
-    """Where blobs are kept."""
+    """Folder of the stored blobs."""
     worker_token_file: Path | None = None
-    """File with the secret that workers show, mode 0600; unset means ``worker-token`` in
-    ``data_dir``. It is made if it is missing, and read again when it changes."""
+    """File with the secret that workers present, mode 0600; unset means ``worker-token`` in
+    ``data_dir``. Created if missing, and read again when it changes."""
 
     listen: str = "127.0.0.1:7443"
-    """``host:port`` of the gRPC server; port 0 takes a free one."""
+    """``host:port`` of the gRPC server; port 0 chooses a free one."""
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
-    """Port of Prometheus' ``/metrics``; unset serves none, 0 takes a free one."""
+    """Port of Prometheus' ``/metrics``; unset serves none, 0 chooses a free one."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
-    """Least severity that is logged."""
+    """Lowest severity that is logged."""
     shutdown_grace_seconds: float = Field(default=10.0, gt=0)
-    """How long calls in flight may still take after SIGTERM."""
+    """Time for calls in flight to finish after SIGTERM."""
 
     start_patience_seconds: float = Field(default=15.0, ge=0)
-    """Longest wait at the start for a database or broker that does not answer."""
+    """Maximum wait at the start for a database or broker that does not answer."""
     health_seconds: float = Field(default=5.0, gt=0)
     """Interval at which the database and the broker are checked."""
 
     lease_seconds: float = Field(default=30.0, gt=0)
-    """How long a lease lives without heartbeats."""
+    """Lifetime of a lease without heartbeats."""
     worker_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
-    """How long lists show a worker that is offline; its name finds it until it is forgotten."""
+    """Time for which lists include an offline worker; afterwards its name still finds it."""
     heartbeat_seconds: float | None = Field(default=None, gt=0)
-    """How often workers send heartbeats; unset means a third of ``lease_seconds``."""
+    """Interval of workers' heartbeats; unset means a third of ``lease_seconds``."""
     poll_seconds: float = Field(default=1.0, gt=0)
-    """How often streams and the relay look at the store without being woken."""
+    """Interval at which streams and the relay read the store without a wake-up."""
     dispatch_grace_seconds: float = Field(default=10.0, ge=0)
-    """How long a worker may take to confirm that its chain went on."""
+    """Time for a worker to confirm that its chain published the next stage."""
     publish_timeout_seconds: float = Field(default=10.0, gt=0)
-    """Longest time one publication may take until the broker confirms it."""
+    """Maximum time until the broker confirms a publication."""
     republish_seconds: float = Field(default=15.0, gt=0)
-    """Wait before an unclaimed publication is repeated; doubles from then on."""
+    """Delay before an unclaimed publication is repeated; doubles each time."""
     republish_max_seconds: float = Field(default=900.0, gt=0)
-    """Longest wait between two publications of one stage."""
+    """Maximum delay between two publications of a stage."""
     admission_floor: int = Field(default=100, ge=1)
-    """First stages per pool that may be published and unclaimed, however few slots it has."""
+    """Minimum limit of published, unclaimed first stages per pool, however few slots it has."""
 
     max_message_bytes: int = Field(default=EVENTS_BYTES, ge=1024 * 1024)
-    """Largest gRPC message that is taken; larger ones get RESOURCE_EXHAUSTED."""
+    """Maximum size of a gRPC message; larger ones get RESOURCE_EXHAUSTED."""
     max_blob_bytes: int = Field(default=64 * 1024**3, ge=1)
-    """Largest file of an artifact."""
+    """Maximum size of a file of an artifact."""
     min_free_bytes: int = Field(default=1024**3, ge=0)
     """Space on the disk of ``data_dir`` that uploads and imports leave free."""
     max_dataset_bytes: int = Field(default=16 * 1024**3, ge=1)
-    """Largest dataset that is imported."""
+    """Maximum size of an imported dataset."""
     max_artifact_bytes: int = Field(default=1024**4, ge=1)
-    """Largest artifact, all its files together."""
+    """Maximum size of an artifact, all files together."""
     max_unfinished_runs: int | None = Field(default=None, ge=1)
-    """Most runs that are queued or running, of all callers together; unset for any number."""
+    """Maximum number of queued and running runs of all callers together; unset for no limit."""
     max_runs_per_label: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Most unfinished runs with one value of a label, as JSON: ``{"team": 20}``. Those without the
-    label count together as well. A label is what the caller says it is."""
+    """Maximum number of unfinished runs per value of a label, as JSON: ``{"team": 20}``. Runs
+    without the label count together as well. Labels are not verified: the caller chooses them."""
     max_open_streams: int = Field(default=2000, ge=1)
-    """Most StreamLogs, StreamMetrics and WatchRun calls that are open at once."""
+    """Maximum number of open StreamLogs, StreamMetrics and WatchRun calls."""
     max_open_uploads: int = Field(default=256, ge=1)
-    """Most uploads and imports that are open at once."""
+    """Maximum number of open uploads and imports."""
     upload_idle_seconds: float = Field(default=60.0, gt=0)
-    """Longest pause between two messages of an upload or import."""
+    """Maximum pause between two messages of an upload or import."""
     upload_expiry_seconds: float = Field(default=24 * 3600.0, gt=0)
     """Age from which an unfinished upload is dropped."""
 

@@ -1,4 +1,4 @@
-"""Who may call what only workers call: whoever holds the worker token."""
+"""Authentication of workers by the worker token."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ else:
 
 
 class WorkerTokenInterceptor(_Interceptor):
-    """Refuses calls of StageService without the worker token, before their body is received."""
+    """Interceptor that refuses calls of StageService without the worker token."""
 
     def __init__(self, token: WorkerToken, metrics: Metrics) -> None:
         self._token = token
         self._metrics = metrics
-        # A unary handler would be called with the request, a streaming one asks for it first.
+        # A unary handler is called with the request; a streaming one has not read it yet.
         self._refusal = grpc.stream_stream_rpc_method_handler(_refuse)
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
-        """Return the call's handler, or the refusal."""
+        """Return the handler of a call, or the refusal."""
         method = str(handler_call_details.method)
         if not method.startswith(_WORKERS_ONLY):
             return await continuation(handler_call_details)
-        # The stubs say `str` for each pair.
+        # The stubs declare each pair as `str`.
         metadata: Any = handler_call_details.invocation_metadata
         if hmac.compare_digest(bearer(metadata).encode(), self._token.value.encode()):
             return await continuation(handler_call_details)
