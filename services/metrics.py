@@ -92,8 +92,8 @@ class Metrics:
             server, _thread = await asyncio.to_thread(start_http_server, port, host, self.registry)
         except OSError as error:
             raise OSError(
-                f"TAILRACE_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; name "
-                "another port, or end what listens there"
+                f"TAILRACE_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; choose "
+                "another port, or stop the program that listens there"
             ) from error
         self._server = server
         return server.server_port

@@ -205,8 +205,8 @@ class ControlPlane:
         self._server = server
         if not is_loopback(self.settings.listen):
             _log.warning(
-                "clients are not authenticated: whoever reaches this address may start runs, read "
-                "and upload content; let a firewall or a proxy say who that is",
+                "clients are not authenticated: any client that reaches this address can start runs, "
+                "read and upload content; restrict access by a firewall or a proxy",
                 listen=self.settings.listen,
             )
         return f"{host}:{port}"
