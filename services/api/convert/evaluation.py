@@ -25,7 +25,7 @@ def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
     return shorten(from_stored(evaluation_pb2.Verdict, body))
 
 
-def evaluated_from_proto(
+def evaluation_from_proto(
     message: evaluation_pb2.Prediction | evaluation_pb2.Verdict, field: str
 ) -> Evaluation:
     """Return a prediction or verdict of a worker. Raises ``InvalidInput`` below ``field``."""

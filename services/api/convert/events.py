@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.api.convert.artifact import files_from_proto
-from services.api.convert.evaluation import evaluated_from_proto
+from services.api.convert.evaluation import evaluation_from_proto
 from services.api.convert.log import line_from_proto, lines_from_proto
 from services.api.convert.metric import metric_from_proto
 from services.domain.errors import InvalidInput
@@ -46,9 +46,9 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
                 raise InvalidInput(violations)
             return CheckpointSaved(saved.step, files_from_proto(saved.files))
         case "prediction":
-            return evaluated_from_proto(event.prediction, f"{field}.prediction")
+            return evaluation_from_proto(event.prediction, f"{field}.prediction")
         case "verdict":
-            return evaluated_from_proto(event.verdict, f"{field}.verdict")
+            return evaluation_from_proto(event.verdict, f"{field}.verdict")
         case _:
             raise InvalidInput.field(field, "holds no event that this server knows")
 
