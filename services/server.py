@@ -205,8 +205,8 @@ class ControlPlane:
         self._server = server
         if not is_loopback(self.settings.listen):
             _log.warning(
-                "clients are not authenticated: any client that reaches this address can start runs, "
-                "read and upload content; restrict access by a firewall or a proxy",
+                "clients are not authenticated: any client that reaches this address can start "
+                "runs, read and upload content; restrict access by a firewall or a proxy",
                 listen=self.settings.listen,
             )
         return f"{host}:{port}"
