@@ -1,1 +1,1 @@
-"""Systems outside the control plane."""
+"""Adapters of systems outside the control plane."""

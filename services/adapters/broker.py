@@ -1,4 +1,4 @@
-"""Celery and kombu, as the control plane uses them: to publish chains of stage tasks."""
+"""Broker: chains of stage tasks, published through Celery and kombu."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from tailrace.formats.dispatch import (
     task_name,
 )
 
-# kombu declares itself typed, but its classes are not.
+# kombu claims to be typed, but its classes are not.
 _kombu: Any = kombu
 
 T = TypeVar("T")
 
 _PROBE = "tailrace.probe"
-"""Routing key of the messages that only test a broker; on Valkey a key that expires."""
+"""Routing key of messages that only test a broker; on Valkey a key that expires."""
 
 DECLARED_SECONDS = 5.0
-"""How long a declared queue is taken to be there. A broker that lost it within that time loses one
-publication, which is repeated.
+"""Time for which a declared queue is assumed to exist. A broker that loses it within that time
+loses one publication, which is repeated.
 """
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A run's stages as one Celery chain, in the words of Celery's protocol."""
+    """Celery chain of a run's stages, as a message of Celery's protocol."""
 
     pool: str
-    """Where its first task goes."""
+    """Pool of the first task."""
     task: str
-    """The first task's name."""
+    """Name of the first task."""
     message: Any
-    """The first task's message, which carries the others."""
+    """Message of the first task, which carries the others."""
 
 
 class BrokerError(Exception):
-    """The broker cannot be used now; the message says why, and the way out."""
+    """Failure of the broker; the message has the reason and the way out."""
 
     def __init__(self, problem: BrokerProblem) -> None:
         super().__init__(problem.text)
@@ -60,14 +60,14 @@ class BrokerError(Exception):
 
 
 class Broker:
-    """Publishes chains over one connection, from one thread of its own."""
+    """Publisher of chains over one connection, used by a dedicated thread."""
 
     def __init__(self, url: str, *, timeout: float) -> None:
         self._url = url
         self._timeout = timeout
         self._blocked = False
         self.problem = ""
-        """Fault found by the last publication or check; empty while the broker works."""
+        """Problem of the last publication or check; empty while the broker works."""
         self.last_success = float("-inf")
         """Time of the last publication or check that succeeded, on the monotonic clock."""
         self._app = Celery("tailrace", broker=url, set_as_current=False)
@@ -87,10 +87,10 @@ class Broker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
 
     def chain(self, stages: Sequence[Stage]) -> Chain:
-        """A run's stages, in order, as they are to be published; asks nobody."""
+        """Return the chain of a run's stages, in order; needs no connection."""
         first, *later = stages
         task = task_name(first.kind)
-        # As celery.chain(…).apply_async() would, which copies each link several times first.
+        # As celery.chain(…).apply_async() does, but without copying each link several times.
         message = self._app.amqp.as_task_v2(
             str(first.task_id),
             task,
@@ -101,23 +101,24 @@ class Broker:
             argsrepr=task_arguments(first.task_id, first.pool),
             create_sent_event=True,
         )
-        # It may come after the worker's events, whose keywords name run and slot.
+        # It may arrive after the worker's events, whose keywords name run and slot.
         del message.sent_event["kwargs"]
         return Chain(first.pool, task, message)
 
     async def publish(self, chain: Chain, *, repeated: bool = False) -> None:
         """Publish a chain and wait for the broker's confirmation.
 
-        The queue of its pool is declared before, unless this connection did so within the last
-        :data:`DECLARED_SECONDS`. Only a first publication is announced to Flower as sent.
+        The queue of its pool is declared first, unless this connection did so within the last
+        :data:`DECLARED_SECONDS`. Flower is notified of first publications only. Publishing the
+        same chain again is harmless.
 
-        Publishing the same chain again is harmless. Raises :class:`BrokerError` when the broker
-        does not take it in time; the next call then connects afresh.
+        Raises:
+            BrokerError: The broker did not confirm in time; the next call reconnects.
         """
         await self._call(self._publish, chain, repeated)
 
     async def ready(self, pool: str) -> int:
-        """Declare a pool's queue and return the number of messages that wait in it.
+        """Declare a pool's queue and return the number of messages waiting in it.
 
         Messages that a worker holds do not count. Raises :class:`BrokerError`.
         """
@@ -128,7 +129,7 @@ class Broker:
         await self._call(self._send_event, event)
 
     async def check(self) -> None:
-        """Publish a message that no queue takes; raise :class:`BrokerError` if that fails."""
+        """Publish a message that no queue receives; raise :class:`BrokerError` if that fails."""
         await self._call(self._probe)
 
     async def close(self) -> None:
@@ -141,12 +142,12 @@ class Broker:
         self._app.close()
 
     async def _call(self, work: Callable[..., T], *args: Any) -> T:
-        """Do ``work`` with a connection in the broker's thread, and note how that went."""
+        """Call ``work`` with a connection in the broker's thread, and record the outcome."""
         loop = asyncio.get_running_loop()
         try:
-            # Connecting and confirming have a limit each.
+            # Connecting and confirming each have their limit.
             async with asyncio.timeout(2 * self._timeout):
-                result = await loop.run_in_executor(self._thread, self._work, work, *args)
+                answer = await loop.run_in_executor(self._thread, self._work, work, *args)
         except TimeoutError:
             late = TimeoutError(f"no answer within {2 * self._timeout:g} s")
             error = BrokerError(self._problem(late))
@@ -157,13 +158,13 @@ class Broker:
             raise
         self.problem = ""
         self.last_success = time.monotonic()
-        return result
+        return answer
 
     def _work(self, work: Callable[..., T], *args: Any) -> T:
         try:
             return work(self._connected(), *args)
         except Exception as error:
-            # Transports raise what their drivers raise.
+            # Transports raise whatever their drivers raise.
             problem = self._problem(error)
             self._disconnect()
             raise BrokerError(problem) from error
@@ -186,7 +187,7 @@ class Broker:
         )
 
     def _ready(self, connection: Any, pool: str) -> int:
-        # Not passive: on Valkey an empty queue is no queue.
+        # Not passive: on Valkey an empty queue does not exist.
         return int(self._declare(connection, pool).queue_declare().message_count)
 
     def _send_event(self, _connection: Any, event: CeleryEvent) -> None:
@@ -203,10 +204,10 @@ class Broker:
             self._producer.publish(
                 b"", exchange=EXCHANGE, routing_key=_PROBE, confirm_timeout=self._timeout
             )
-            # In an alarm RabbitMQ still takes a connection's first message, and nothing after it.
+            # During an alarm RabbitMQ accepts a connection's first message, and nothing after it.
             exchange.declare()
         else:
-            # Valkey would not be written to: there is no such queue.
+            # On Valkey the publication would write nothing, as the queue does not exist.
             channel.client.set(_PROBE, b"", ex=60)
 
     def _signature(self, stage: Stage) -> Any:
@@ -214,8 +215,8 @@ class Broker:
             task_name(stage.kind),
             args=_arguments(stage),
             immutable=True,
-            # Exchange and routing key, never a queue: a worker that passes the chain on need not
-            # know the next pool's queue.
+            # Exchange and routing key, never a queue: the worker that publishes the next task does
+            # not know the queue of its pool.
             options={
                 "task_id": str(stage.task_id),
                 "exchange": EXCHANGE,
@@ -226,13 +227,10 @@ class Broker:
         )
 
     def _declare(self, connection: Any, pool: str) -> Any:
-        """Declare a pool's queue and return it, bound to the connection.
-
-        A broker that lost everything has lost its bindings, too.
-        """
+        """Declare a pool's queue, with its binding, and return it bound to the connection."""
         state = getattr(connection.transport, "state", None)
         if state is not None:
-            # Virtual transports remember what they declared and would not tell the broker again.
+            # Virtual transports cache declarations and would not repeat them to the broker.
             state.clear()
         queue = _kombu.Queue(
             queue_name(pool),
@@ -249,7 +247,7 @@ class Broker:
     def _connected(self) -> Any:
         if self._connection is None:
             connection = self._app.connection_for_write()
-            # The relay comes back by itself: no retries, and no waiting between them, in here.
+            # No retries and no waiting here: the relay itself tries again.
             connection.ensure_connection(
                 max_retries=1, interval_start=0, interval_step=0, timeout=self._timeout
             )

@@ -1,9 +1,10 @@
-"""The reconciler: ends leases and workers whose heartbeats stopped.
+"""Reconciler: expires leases and workers whose heartbeats have stopped.
 
-It never compares clocks of two machines. It watches the counters that heartbeats raise, and ends
-what it has watched unchanged for a whole lease on its own monotonic clock, by compare-and-set on
-that counter. Time in which it did not look does not count: a control plane that was away, stopped
-or slow ends nobody's lease. Several may run side by side.
+It never compares the clocks of two machines. It watches the counters that heartbeats increment, and
+expires a lease or worker whose counter stays unchanged for a whole lease on its own monotonic
+clock, by compare-and-set on that counter. Time in which it did not look does not count, so a
+control plane that was away, stopped or slow expires nothing. Several reconcilers may run
+concurrently.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from services.usecases.stages.expire import expire_attempt, expire_worker
 _log = structlog.get_logger(__name__)
 
 LOOKS_PER_LEASE = 6
-"""How often it looks during one lease."""
+"""Number of observations per lease."""
 
 
 @dataclass
 class _Watched:
     counter: int
     unchanged: float
-    """Seconds for which the counter was watched without a change."""
+    """Seconds for which the counter was observed without a change."""
 
 
 class Watch:
-    """Counters by key, and for how long each was seen unchanged."""
+    """Observed counters by key, each with the time for which it stayed unchanged."""
 
     def __init__(self, longest_gap: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._longest_gap = longest_gap
@@ -44,25 +45,25 @@ class Watch:
         self._looked_at = clock()
 
     def observe(self, counters: Iterable[tuple[Hashable, int]]) -> dict[Hashable, float]:
-        """Take in the counters as they are now; for how long, in seconds, each was unchanged.
+        """Record the current counters; return the seconds for which each was unchanged.
 
-        Keys that are not named any more are forgotten. Of a gap since the last look only the
-        longest regular one counts.
+        Keys that are no longer present are forgotten. A gap since the last observation counts up to
+        the longest regular gap.
         """
         now = self._clock()
-        passed = min(now - self._looked_at, self._longest_gap)
+        elapsed = min(now - self._looked_at, self._longest_gap)
         self._looked_at = now
-        before, self._watched = self._watched, {}
+        previous, self._watched = self._watched, {}
         for key, counter in counters:
-            old = before.get(key)
-            same = old is not None and old.counter == counter
-            unchanged = old.unchanged + passed if old is not None and same else 0.0
+            old = previous.get(key)
+            is_same = old is not None and old.counter == counter
+            unchanged = old.unchanged + elapsed if old is not None and is_same else 0.0
             self._watched[key] = _Watched(counter, unchanged)
         return {key: watched.unchanged for key, watched in self._watched.items()}
 
 
 class Reconciler:
-    """Watches the leases and workers of one database."""
+    """Watcher of the leases and workers of one database."""
 
     def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
@@ -72,7 +73,7 @@ class Reconciler:
         self._workers = Watch(2 * self._interval, clock)
 
     async def run(self) -> None:
-        """Look again and again until the shutdown; a database that is away does not end it."""
+        """Reconcile periodically until the shutdown, also after the database was unavailable."""
         while not await self._context.shutdown.sleep(self._interval):
             try:
                 await self.reconcile_once()
@@ -80,7 +81,7 @@ class Reconciler:
                 _log.warning("reconciler waits for the database", error=error.message)
 
     async def reconcile_once(self) -> None:
-        """Take one look and end what was unchanged for a whole lease."""
+        """Observe once and expire leases and workers that were unchanged for a whole lease."""
         async with self._context.database.read() as conn:
             leased = {_lease_key(attempt): attempt for attempt in await attempts.list_running(conn)}
             live = {_worker_key(worker): worker for worker in await workers.list_live(conn)}

@@ -1,11 +1,12 @@
-"""The relay: publishes what the outbox says, and again until somebody claims it.
+"""Relay: publishes the stages in the outbox, repeatedly until a worker claims them.
 
 The database is the truth and the broker only transport, so publishing twice is harmless: the relay
 claims due rows by compare-and-set, publishes outside the transaction with confirms and a time
-limit, then marks them sent. New runs of its own process come to it claimed. Unclaimed publications
-are looked at with doubling delay, and repeated where the pool's queue holds fewer messages than
-there are published, unclaimed stages: that refills a broker that lost something, and a queue that
-only waits for workers does not grow. After the longest delay they are repeated regardless.
+limit, then marks them sent. New runs of its process reach it through a queue, claimed already.
+Unclaimed publications are checked with doubling delay, and repeated where the pool's queue holds
+fewer messages than there are published, unclaimed stages: that refills a broker that lost messages,
+while a queue that waits for workers does not grow. After the longest delay they are repeated
+regardless.
 """
 
 from __future__ import annotations
@@ -37,61 +38,61 @@ from tailrace.formats.faults import Moment
 _log = structlog.get_logger(__name__)
 
 BATCH = 100
-"""Rows claimed in one pass."""
+"""Maximum number of rows claimed in one pass."""
 
 _MAX_FAILURE_DELAY = 30.0
-"""Longest wait, in seconds, before a broker that did not answer is tried again."""
+"""Maximum delay, in seconds, before a broker that did not answer is tried again."""
 
 _IDLE_PAUSE = 0.05
-"""Pause, in seconds, after a pass that found nothing to publish, however often it is woken."""
+"""Pause, in seconds, after a pass without due rows, however often the relay is woken."""
 
 _SETTLE_SECONDS = 1.0
 """Longest time until new runs are noted as sent: well before their claims expire."""
 
 Claimed = tuple[Entry, list[Stage]]
-"""A claimed row and the stages to publish for it."""
+"""Claimed row with the stages to publish for it."""
 
 
 @dataclass
 class _Pass:
-    """Claims of one pass of the relay, and their outcome so far."""
+    """Claims of one pass of the relay and their outcomes so far."""
 
     chains: list[Claimed]
     published_counts: Mapping[str, int]
-    """Published, unclaimed stages by pool, for the pools of which the pass repeats any."""
+    """Number of published, unclaimed stages by pool, for pools with repetitions in this pass."""
     missing: dict[str, int] = field(default_factory=dict)
-    """Messages that a pool's queue lacks; counted when its first repetition is due."""
+    """Number of messages that a pool's queue lacks; counted at its first repetition."""
     published: list[Entry] = field(default_factory=list)
     put_off: list[Entry] = field(default_factory=list)
     failed: list[Entry] = field(default_factory=list)
     error: str = ""
-    """Fault of the broker that made the others fail."""
+    """Error of the broker that made the others fail."""
 
 
 class Relay:
-    """Publishes the outbox of one database to one broker; several may run side by side."""
+    """Publisher of one database's outbox to one broker; several may run concurrently."""
 
     def __init__(
         self, context: Context, broker: Broker, count: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Publish to ``broker``; ``count`` hears first, repeated, failed or put_off."""
+        """Publish to ``broker``; ``count`` gets every outcome: first, repeated, failed, put_off."""
         self._context = context
         self._broker = broker
         self._count = count
         self._unsettled: list[Entry] = []
 
     async def run(self) -> None:
-        """Publish until the shutdown; nothing that the broker or the database does ends it."""
+        """Publish until the shutdown; no fault of the broker or the database ends the loop."""
         async with asyncio.TaskGroup() as group:
             new_runs = group.create_task(self._relay_new_runs())
             await self._relay_due()
             new_runs.cancel()
         with suppress(Unavailable):
-            # Otherwise it would be published once more, which is harmless.
+            # Unsettled rows would be published once more, which is harmless.
             await self._settle(self._unsettled)
 
     async def _relay_due(self) -> None:
-        """Look for due rows when woken, and now and then."""
+        """Publish due rows when woken, and periodically."""
         pause = min(self._context.settings.poll_seconds, _SETTLE_SECONDS)
         with self._context.wakeups.subscribe(OUTBOX) as subscription:
             while not self._context.shutdown.in_progress:
@@ -102,13 +103,13 @@ class Relay:
                     claimed = 0
                 await self.send_celery_events()
                 if claimed == 0:
-                    # Each accepted run wakes us, also those that admission lets wait.
+                    # Each accepted run wakes the relay, even if admission holds it back.
                     await self._context.shutdown.sleep(_IDLE_PAUSE)
                 if claimed < BATCH:
                     await subscription.wait(pause)
 
     async def send_celery_events(self) -> None:
-        """Send the Celery events of use cases; a broker that is away gets them later."""
+        """Send the Celery events of use cases; an unavailable broker gets them later."""
         events = self._context.celery_events
         while (event := events.first()) is not None:
             try:
@@ -136,11 +137,11 @@ class Relay:
         try:
             await self._settle([], failed=[entry], error=str(error))
         except Unavailable as unavailable:
-            # Its claim ends soon, and a pass then finds it.
+            # Its claim ends soon, and then a pass finds it.
             _log.warning("relay waits for the database", error=unavailable.message)
 
     async def relay_once(self) -> int:
-        """Publish what is due now; how many rows were claimed."""
+        """Publish what is due now and return the number of claimed rows."""
         claimed, current = await self._claim()
         for position, (entry, pending) in enumerate(current.chains):
             try:
@@ -160,7 +161,7 @@ class Relay:
         return claimed
 
     async def _still_waits(self, entry: Entry, current: _Pass) -> bool:
-        """Return True where the entry's message may still be in its queue: it is not repeated."""
+        """Return True if the entry's message may still be queued, so that it is not repeated."""
         if entry.publications == 0:
             return False
         if entry.pool not in current.missing:
@@ -174,11 +175,11 @@ class Relay:
         return False
 
     async def _claim(self) -> tuple[int, _Pass]:
-        """Claim what is due: how many rows, and what is to be published for them."""
+        """Claim what is due; return the number of rows and the pass over them."""
         unsettled = [*self._unsettled]
         published_counts: Mapping[str, int] = {}
         async with self._noting(unsettled) as conn:
-            # Most passes find nothing.
+            # Most passes have nothing due.
             entries = await self._claim_due(conn) if await outbox.any_due(conn) else []
             chains = await _chains(conn, entries) if entries else []
             repeated = {entry.pool for entry, _ in chains if entry.publications}
@@ -192,7 +193,7 @@ class Relay:
         return await outbox.claim(
             conn,
             uuid.uuid4().hex,
-            # Long enough for every row of the pass to time out.
+            # Long enough even if every publication of the pass times out.
             hold=timedelta(seconds=settings.publish_timeout_seconds * 3 + 60),
             admission=admission_limits(settings, await capacity.count_slots(conn)),
             floor=settings.admission_floor,
@@ -232,7 +233,7 @@ class Relay:
         failed: Sequence[Entry] = (),
         error: str = "",
     ) -> None:
-        """Note what was published, and let the rest wait until the broker may be back."""
+        """Record what was published, and delay the rest until the broker may be back."""
         if not published and not put_off and not failed:
             return
         now = utc_now()
@@ -244,7 +245,7 @@ class Relay:
 
     @asynccontextmanager
     async def _noting(self, published: Sequence[Entry]) -> AsyncIterator[AsyncConnection]:
-        """A transaction that begins by noting what was published."""
+        """Yield a transaction that begins by recording what was published."""
         if published:
             faults.before(Moment.MARK_SENT)
         async with self._context.database.write() as conn:
@@ -254,13 +255,13 @@ class Relay:
             faults.after(Moment.MARK_SENT)
 
     def _again(self, publications: int) -> datetime:
-        """When what was published so often is published again."""
+        """Return the time of the next publication after a number of them."""
         settings = self._context.settings
         delay = backoff(publications, settings.republish_seconds, settings.republish_max_seconds)
         return utc_now() + timedelta(seconds=delay)
 
     def _look_again(self, publish_time: datetime) -> datetime:
-        """Return the time of the next look at an entry whose message has waited since then."""
+        """Return the time of the next check of an entry whose message has waited since then."""
         settings = self._context.settings
         now = utc_now()
         age = max(now - publish_time, timedelta(seconds=settings.republish_seconds))
@@ -268,13 +269,13 @@ class Relay:
 
 
 async def _chains(conn: AsyncConnection, entries: list[Entry]) -> list[Claimed]:
-    """The chains that are still wanted: a queued stage and all later ones without a result."""
+    """Return the claims that are still due: a queued stage and all later ones without a result."""
     uids = [entry.task_id.run_uid for entry in entries]
     of_runs = await stages.list_for_runs(conn, uids, (RunState.QUEUED, RunState.RUNNING))
     chains = []
     for entry in entries:
-        of_run = of_runs[entry.task_id.run_uid]
-        pending = [stage for stage in of_run if stage.state not in STAGE_DONE]
+        run_stages = of_runs[entry.task_id.run_uid]
+        pending = [stage for stage in run_stages if stage.state not in STAGE_DONE]
         if not pending:
             continue
         if pending[0].state is StageState.QUEUED and pending[0].task_id == entry.task_id:

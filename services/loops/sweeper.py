@@ -1,4 +1,4 @@
-"""The sweeper: removes uploads that were given up."""
+"""Sweeper: removes abandoned uploads."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from services.usecases.context import Context
 _log = structlog.get_logger(__name__)
 
 LOOKS_PER_EXPIRY = 4
-"""How often it looks while an upload expires."""
+"""Number of sweeps during the expiry of an upload."""
 
 
 class Sweeper:
-    """Looks through one blob store's partial uploads; several replicas may do so at once."""
+    """Sweeper of one blob store's partial uploads; several replicas may sweep at once."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._interval = context.settings.upload_expiry_seconds / LOOKS_PER_EXPIRY
 
     async def run(self) -> None:
-        """Look again and again until the shutdown; a store that is away does not end it."""
+        """Sweep periodically until the shutdown; an unavailable store does not end the loop."""
         while not await self._context.shutdown.sleep(self._interval):
             try:
                 removed = await sweep_uploads(self._context)

@@ -1,1 +1,1 @@
-"""Coordination of tasks within one control plane process."""
+"""Coordination of tasks within a control plane process."""

@@ -1,4 +1,4 @@
-"""Wake-ups within the process: they say when to look at the store, never what is in it."""
+"""Wake-ups within the process: they say when to read the store, never what it contains."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 OUTBOX = "outbox"
-"""The key under which the outbox relay is woken; runs are woken under their uid."""
+"""Key that wakes the relay; the followers of a run are woken under its uid."""
 
 
 class Shutdown:
-    """Tells every loop and stream of the process to end."""
+    """Signal that ends every loop and stream of the process."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     @property
     def in_progress(self) -> bool:
-        """Whether the process is ending."""
+        """True once the process is ending."""
         return self._event.is_set()
 
     def begin(self) -> None:
@@ -33,7 +33,7 @@ class Shutdown:
         await self._event.wait()
 
     async def sleep(self, seconds: float) -> bool:
-        """Wait; whether the process is ending, which also ends the wait."""
+        """Wait and return False, or return True as soon as the process is ending."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -43,7 +43,7 @@ class Shutdown:
 
 
 class Subscription:
-    """One waiter; any number of wake-ups in between count as one, so it never grows."""
+    """One waiter; wake-ups between two waits count as one, so that it never grows."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -53,7 +53,7 @@ class Subscription:
         self._event.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return at the next wake-up, at once if there was one since the last wait, or in time."""
+        """Return after ``seconds`` or at the next wake-up, at once if there was one since."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -63,7 +63,7 @@ class Subscription:
 
 
 class _Key:
-    """Who waits for a key, and how often they were woken."""
+    """Subscriptions to a key and the number of their wake-ups."""
 
     def __init__(self) -> None:
         self.waiting: set[Subscription] = set()
@@ -71,14 +71,14 @@ class _Key:
 
 
 class Wakeups:
-    """Subscriptions by key: a run's uid, or :data:`OUTBOX`."""
+    """Subscriptions by key: a run's uid or :data:`OUTBOX`."""
 
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
 
     @contextmanager
     def subscribe(self, *keys: str) -> Iterator[Subscription]:
-        """A subscription to all of ``keys`` for the length of the block."""
+        """Yield a subscription to all of ``keys`` for the duration of the block."""
         subscription = Subscription()
         for key in keys:
             self._keys.setdefault(key, _Key()).waiting.add(subscription)
@@ -99,30 +99,30 @@ class Wakeups:
                     subscription.wake()
 
     def wake_count(self, key: str) -> int:
-        """How often the subscriptions to ``key`` were woken, as long as there are any."""
+        """Return the number of wake-ups of ``key`` while it has subscriptions; 0 without any."""
         return self._keys[key].wakes if key in self._keys else 0
 
     def wake_all(self) -> None:
-        """Wake everybody, so that they notice the shutdown."""
+        """Wake all subscriptions, so that they notice the shutdown."""
         self.wake(*self._keys)
 
 
 class SharedReads:
-    """Readers that want the same at the same time read it once."""
+    """Reads that concurrent readers of the same thing share."""
 
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def read(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What ``make`` returns, or an earlier reader's that is still under way, for ``key``.
+        """Return the result of ``make``, or of an earlier read of ``key`` that is in progress.
 
-        The key must tell apart what was read before and after a wake-up.
+        The key must differ between reads before and after a wake-up.
         """
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.create_task(make())
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        # A reader that goes away must not take the others' read along.
-        found: T = await asyncio.shield(task)
-        return found
+        # Cancelling one reader must not cancel the read of the others.
+        shared_read: T = await asyncio.shield(task)
+        return shared_read

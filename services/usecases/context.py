@@ -1,4 +1,4 @@
-"""What every use case works with."""
+"""Context of the use cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.storage.engine.database import Database
 
 @dataclass(frozen=True)
 class Context:
-    """The adapters and settings that use cases need; made once by the composition root."""
+    """Adapters and settings that use cases need; created once by the composition root."""
 
     settings: Settings
     database: Database
@@ -28,4 +28,4 @@ class Context:
     relay_queue: RelayQueue = field(default_factory=RelayQueue)
     celery_events: CeleryEvents = field(default_factory=CeleryEvents)
     model_checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Held while an imported model is checked."""
+    """Limit of concurrent checks of imported models."""
