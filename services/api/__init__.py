@@ -1,1 +1,1 @@
-"""Thin gRPC servicers, one per proto service."""
+"""gRPC servicers, one per service of the API."""

@@ -1,4 +1,4 @@
-"""ArtifactService."""
+"""Servicer of ArtifactService."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 
 class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
-    """See ``protos/tailrace/v1/artifact.proto``."""
+    """Servicer of ``protos/tailrace/v1/artifact.proto``."""
 
     def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
@@ -27,7 +27,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         request_iterator: AsyncIterator[artifact_pb2.WriteRequest],
         context: Rpc,
     ) -> artifact_pb2.WriteResponse:
-        """Upload a blob, from where an earlier try stopped."""
+        """Upload a blob, from the offset at which an earlier try stopped."""
         with self._uploads.open(request_iterator) as requests:
             first = await anext(requests, None)
             if first is None:
@@ -42,7 +42,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         request: artifact_pb2.QueryWriteStatusRequest,
         context: Rpc,
     ) -> artifact_pb2.QueryWriteStatusResponse:
-        """How much of an upload is committed."""
+        """Return the committed size of an upload."""
         status = await artifacts.upload_status(self._context, request.resource_name)
         return artifact_pb2.QueryWriteStatusResponse(
             committed_size=status.committed, complete=status.complete
@@ -61,20 +61,20 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         if violations:
             raise InvalidInput(violations)
         blobs = self._context.blobs
-        async for data in blobs.read(sha256, request.read_offset, request.read_limit):
-            yield artifact_pb2.ReadResponse(data=data)
+        async for chunk in blobs.read(sha256, request.read_offset, request.read_limit):
+            yield artifact_pb2.ReadResponse(data=chunk)
 
     async def GetArtifact(
         self, request: artifact_pb2.GetArtifactRequest, context: Rpc
     ) -> artifact_pb2.Artifact:
-        """One artifact with its files."""
+        """Return an artifact with its files."""
         return artifact_to_proto(await artifacts.get(self._context, current_caller(), request.name))
 
     async def ListArtifacts(
         self, request: artifact_pb2.ListArtifactsRequest, context: Rpc
     ) -> artifact_pb2.ListArtifactsResponse:
-        """A run's artifacts, oldest first."""
-        found, token = await artifacts.list_for_run(
+        """List a run's artifacts, oldest first."""
+        page, token = await artifacts.list_for_run(
             self._context,
             current_caller(),
             parse_run_name(request.parent, "parent"),
@@ -83,7 +83,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
             token=request.page_token,
         )
         return artifact_pb2.ListArtifactsResponse(
-            artifacts=[artifact_to_proto(artifact) for artifact in found], next_page_token=token
+            artifacts=[artifact_to_proto(artifact) for artifact in page], next_page_token=token
         )
 
 

@@ -1,4 +1,4 @@
-"""BaselineService."""
+"""Servicer of BaselineService."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tailrace.v1 import baseline_pb2, baseline_pb2_grpc
 
 
 class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
-    """See ``protos/tailrace/v1/baseline.proto``."""
+    """Servicer of ``protos/tailrace/v1/baseline.proto``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -20,7 +20,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     async def SetBaseline(
         self, request: baseline_pb2.SetBaselineRequest, context: Rpc
     ) -> baseline_pb2.Baseline:
-        """Let a name point to a run."""
+        """Point a baseline to a run."""
         return baseline_to_proto(
             await baselines.set_baseline(
                 self._context,
@@ -34,7 +34,7 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     async def GetBaseline(
         self, request: baseline_pb2.GetBaselineRequest, context: Rpc
     ) -> baseline_pb2.Baseline:
-        """A baseline."""
+        """Return a baseline."""
         baseline_id = parse_baseline_name(request.name)
         return baseline_to_proto(
             await baselines.get_baseline(self._context, current_caller(), baseline_id)
@@ -43,18 +43,18 @@ class BaselineServicer(baseline_pb2_grpc.BaselineServiceServicer):
     async def ListBaselines(
         self, request: baseline_pb2.ListBaselinesRequest, context: Rpc
     ) -> baseline_pb2.ListBaselinesResponse:
-        """Baselines, by name."""
-        found, token = await baselines.list_baselines(
+        """List baselines by name."""
+        page, token = await baselines.list_baselines(
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return baseline_pb2.ListBaselinesResponse(
-            baselines=map(baseline_to_proto, found), next_page_token=token
+            baselines=map(baseline_to_proto, page), next_page_token=token
         )
 
     async def DeleteBaseline(
         self, request: baseline_pb2.DeleteBaselineRequest, context: Rpc
     ) -> baseline_pb2.DeleteBaselineResponse:
-        """Forget a name."""
+        """Delete a baseline; the run stays."""
         baseline_id = parse_baseline_name(request.name)
         await baselines.delete_baseline(self._context, current_caller(), baseline_id)
         return baseline_pb2.DeleteBaselineResponse()

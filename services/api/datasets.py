@@ -1,4 +1,4 @@
-"""DatasetService."""
+"""Servicer of DatasetService."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 
 
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
-    """See ``protos/tailrace/v1/dataset.proto``."""
+    """Servicer of ``protos/tailrace/v1/dataset.proto``."""
 
     def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
@@ -23,7 +23,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def SeedDataset(
         self, request: dataset_pb2.SeedDatasetRequest, context: Rpc
     ) -> dataset_pb2.Dataset:
-        """Make a built-in dataset."""
+        """Create a built-in dataset."""
         return dataset_to_proto(
             await datasets.seed(self._context, current_caller(), request.dataset_id)
         )
@@ -47,7 +47,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def GetDataset(
         self, request: dataset_pb2.GetDatasetRequest, context: Rpc
     ) -> dataset_pb2.Dataset:
-        """A dataset version."""
+        """Return a dataset version."""
         return dataset_to_proto(
             await datasets.VERSIONS.get(self._context, current_caller(), request.name)
         )
@@ -55,17 +55,17 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def ListDatasets(
         self, request: dataset_pb2.ListDatasetsRequest, context: Rpc
     ) -> dataset_pb2.ListDatasetsResponse:
-        """The newest version of every dataset."""
-        found, token = await datasets.VERSIONS.list_newest(
+        """List the newest version of every dataset."""
+        page, token = await datasets.VERSIONS.list_newest(
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return dataset_pb2.ListDatasetsResponse(
-            datasets=[dataset_to_proto(dataset) for dataset in found], next_page_token=token
+            datasets=[dataset_to_proto(dataset) for dataset in page], next_page_token=token
         )
 
     async def ExportDataset(
         self, request: dataset_pb2.ExportDatasetRequest, context: Rpc
     ) -> AsyncIterator[dataset_pb2.ExportDatasetResponse]:
-        """A version's JSON lines, byte for byte as stored."""
-        async for data in datasets.export(self._context, current_caller(), request.name):
-            yield dataset_pb2.ExportDatasetResponse(data=data)
+        """Stream a version's JSON lines, byte for byte as stored."""
+        async for chunk in datasets.export(self._context, current_caller(), request.name):
+            yield dataset_pb2.ExportDatasetResponse(data=chunk)

@@ -1,4 +1,4 @@
-"""EvalSetService."""
+"""Servicer of EvalSetService."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tailrace.v1 import evalset_pb2, evalset_pb2_grpc
 
 
 class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
-    """See ``protos/tailrace/v1/evalset.proto``."""
+    """Servicer of ``protos/tailrace/v1/evalset.proto``."""
 
     def __init__(self, context: Context, uploads: Uploads) -> None:
         self._context = context
@@ -31,15 +31,15 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
             if first is None or first.WhichOneof("payload") != "header":
                 raise InvalidInput.field("header", "must be the first message")
             header = EvalSetHeader(first.header.eval_set_id, first.header.description)
-            made = await eval_sets.import_lines(
+            eval_set = await eval_sets.import_lines(
                 self._context, current_caller(), header, upload_data(requests)
             )
-        return eval_set_to_proto(made)
+        return eval_set_to_proto(eval_set)
 
     async def GetEvalSet(
         self, request: evalset_pb2.GetEvalSetRequest, context: Rpc
     ) -> evalset_pb2.EvalSet:
-        """An eval set's version."""
+        """Return an eval set version."""
         return eval_set_to_proto(
             await eval_sets.VERSIONS.get(self._context, current_caller(), request.name)
         )
@@ -47,10 +47,10 @@ class EvalSetServicer(evalset_pb2_grpc.EvalSetServiceServicer):
     async def ListEvalSets(
         self, request: evalset_pb2.ListEvalSetsRequest, context: Rpc
     ) -> evalset_pb2.ListEvalSetsResponse:
-        """The newest version of every imported eval set."""
-        found, token = await eval_sets.VERSIONS.list_newest(
+        """List the newest version of every imported eval set."""
+        page, token = await eval_sets.VERSIONS.list_newest(
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return evalset_pb2.ListEvalSetsResponse(
-            eval_sets=[eval_set_to_proto(each) for each in found], next_page_token=token
+            eval_sets=[eval_set_to_proto(eval_set) for eval_set in page], next_page_token=token
         )

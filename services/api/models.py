@@ -1,4 +1,4 @@
-"""ModelService."""
+"""Servicer of ModelService."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tailrace.v1 import model_pb2, model_pb2_grpc
 
 
 class ModelServicer(model_pb2_grpc.ModelServiceServicer):
-    """See ``protos/tailrace/v1/model.proto``."""
+    """Servicer of ``protos/tailrace/v1/model.proto``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -20,7 +20,7 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
     async def ImportModel(
         self, request: model_pb2.ImportModelRequest, context: Rpc
     ) -> model_pb2.Model:
-        """Register a model folder whose files were uploaded."""
+        """Register a model folder whose files are uploaded."""
         files = await run_off_loop(request.ByteSize(), files_from_proto, request.files)
         model = await models.import_folder(
             self._context, current_caller(), request.model_id, request.description, files
@@ -28,16 +28,16 @@ class ModelServicer(model_pb2_grpc.ModelServiceServicer):
         return model_to_proto(model)
 
     async def GetModel(self, request: model_pb2.GetModelRequest, context: Rpc) -> model_pb2.Model:
-        """A model."""
+        """Return a model."""
         return model_to_proto(await models.get(self._context, current_caller(), request.name))
 
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, context: Rpc
     ) -> model_pb2.ListModelsResponse:
-        """Models, newest first."""
-        found, token = await models.list_newest(
+        """List models, newest first."""
+        page, token = await models.list_newest(
             self._context, current_caller(), size=request.page_size, token=request.page_token
         )
         return model_pb2.ListModelsResponse(
-            models=[model_to_proto(model) for model in found], next_page_token=token
+            models=[model_to_proto(model) for model in page], next_page_token=token
         )

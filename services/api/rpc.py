@@ -1,4 +1,4 @@
-"""What servicers share."""
+"""Helpers of servicers: the caller, uploads and client streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CALLER: ContextVar[Caller] = ContextVar("caller")
 
 
 def set_caller(caller: Caller) -> None:
-    """Set the caller of the call in progress, whose task has a context of its own."""
+    """Set the caller of the call in progress; each call has its own task and context."""
     _CALLER.set(caller)
 
 
@@ -35,9 +35,9 @@ def current_caller() -> Caller:
 
 
 async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> AsyncIterator[T]:
-    """The messages of a client's stream; raises ``Unavailable`` (STREAM_IDLE) when it falls silent.
+    """Yield the messages of a client's stream; raise ``Unavailable`` (STREAM_IDLE) on silence.
 
-    A client that stops sending without closing would otherwise hold its upload's lock for ever.
+    A client that stops sending without closing would otherwise keep its upload locked forever.
     """
     iterator = aiter(requests)
     while True:
@@ -54,7 +54,7 @@ async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> As
 
 
 class Uploads:
-    """The uploads and imports that are open: bounded in number, and none may fall silent."""
+    """Open uploads and imports, limited in number and in idle time."""
 
     def __init__(self, settings: Settings) -> None:
         self._open = OpenStreams(settings.max_open_uploads, "uploads and imports")
@@ -62,28 +62,29 @@ class Uploads:
 
     @contextmanager
     def open(self, requests: AsyncIterator[T]) -> Iterator[AsyncIterator[T]]:
-        """One more, for as long as the block; its messages.
+        """Count an upload for the duration of the block and yield its messages.
 
-        Raises ``ResourceExhausted`` (TOO_MANY_STREAMS), and where the messages are read
-        ``Unavailable`` (STREAM_IDLE).
+        Raises:
+            ResourceExhausted: Too many uploads are open (TOO_MANY_STREAMS).
+            Unavailable: While reading: the client is silent for too long (STREAM_IDLE).
         """
         with self._open.open():
             yield prompt_messages(requests, self._idle_seconds)
 
 
 class UploadMessage(Protocol):
-    """A message of an import: its ``payload`` is a header or data."""
+    """Message of an import, with a header or data as its ``payload``."""
 
     @property
     def data(self) -> bytes:
-        """The next bytes."""
+        """Next bytes of the import."""
 
     def WhichOneof(self, oneof_group: Any) -> Any:
-        """The field of ``payload`` that is set."""
+        """Return the field of ``payload`` that is set."""
 
 
 async def upload_data(requests: AsyncIterator[UploadMessage]) -> AsyncIterator[bytes]:
-    """The data after an import's header; raises ``InvalidInput`` for a message that is not data."""
+    """Yield the data after an import's header; raise ``InvalidInput`` for any other message."""
     async for request in requests:
         if request.WhichOneof("payload") == "header":
             raise InvalidInput.field("header", "came twice; only the first message has it")

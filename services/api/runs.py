@@ -1,4 +1,4 @@
-"""RunService."""
+"""Servicer of RunService."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tailrace.v1 import evaluation_pb2, run_pb2, run_pb2_grpc
 
 
 class RunServicer(run_pb2_grpc.RunServiceServicer):
-    """See ``protos/tailrace/v1/run.proto``."""
+    """Servicer of ``protos/tailrace/v1/run.proto``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -47,22 +47,22 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         return run_to_proto(await create.create_run(self._context, current_caller(), command))
 
     async def GetRun(self, request: run_pb2.GetRunRequest, context: Rpc) -> run_pb2.Run:
-        """A run."""
+        """Return a run."""
         run_id = parse_run_name(request.name)
         return run_to_proto(await read.get_run(self._context, current_caller(), run_id))
 
     async def ListRuns(
         self, request: run_pb2.ListRunsRequest, context: Rpc
     ) -> run_pb2.ListRunsResponse:
-        """Runs, newest first unless asked otherwise."""
+        """List runs, newest first by default."""
         command = read.ListRuns(
             request.filter, request.order_by, request.page_size, request.page_token
         )
-        found, token = await read.list_runs(self._context, current_caller(), command)
+        page, token = await read.list_runs(self._context, current_caller(), command)
         response = run_pb2.ListRunsResponse(next_page_token=token)
-        for view in found:
+        for view in page:
             response.runs.append(run_to_proto(view))
-            # A page of large specs takes long enough to be noticed by others.
+            # Converting a page of large specs would delay other calls.
             await asyncio.sleep(0)
         return response
 
@@ -81,7 +81,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def WatchRun(
         self, request: run_pb2.WatchRunRequest, context: Rpc
     ) -> AsyncIterator[run_pb2.WatchRunResponse]:
-        """The run as it is, then again after each change."""
+        """Stream the run now and after each change."""
         views = watch.watch_run(
             self._context,
             current_caller(),
@@ -95,7 +95,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def StreamLogs(
         self, request: run_pb2.StreamLogsRequest, context: Rpc
     ) -> AsyncIterator[run_pb2.StreamLogsResponse]:
-        """Log lines in order, each exactly once per cursor."""
+        """Stream log lines in order, each exactly once per cursor."""
         command = follow.Follow(Channel.LOGS, request.cursor, request.follow, request.stage)
         run_id = parse_run_name(request.name)
         async for piece in self._follow(run_id, command):
@@ -106,7 +106,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     def _log_response(
         self, piece: follow.Piece, request: run_pb2.StreamLogsRequest
     ) -> run_pb2.StreamLogsResponse:
-        """The message of a piece; those who follow a whole log together get the same one."""
+        """Return the message of a piece; followers of an unfiltered log share it."""
         unfiltered = not request.min_level and not request.contains
         response = self._responses.get(piece) if unfiltered else None
         if response is None:
@@ -129,33 +129,33 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def StreamMetrics(
         self, request: run_pb2.StreamMetricsRequest, context: Rpc
     ) -> AsyncIterator[run_pb2.StreamMetricsResponse]:
-        """Metric points in order, each exactly once per cursor."""
+        """Stream metric points in order, each exactly once per cursor."""
         command = follow.Follow(Channel.METRICS, request.cursor, request.follow)
         run_id = parse_run_name(request.name)
         names = set(request.metric_names)
         async for piece in self._follow(run_id, command):
             points = [MetricPoint.from_record(record) for record in piece.records]
-            kept = [point for point in points if not names or point.name in names]
-            if kept:
+            selection = [point for point in points if not names or point.name in names]
+            if selection:
                 yield run_pb2.StreamMetricsResponse(
                     stage=piece.stage_id,
                     attempt=piece.attempt,
-                    points=map(metric_to_proto, kept),
+                    points=map(metric_to_proto, selection),
                     cursor=piece.cursor.encode(),
                 )
 
     async def CompareRuns(
         self, request: run_pb2.CompareRunsRequest, context: Rpc
     ) -> run_pb2.CompareRunsResponse:
-        """Runs beside each other."""
+        """Compare runs with the first of them."""
         run_ids = [parse_run_name(name, f"names[{i}]") for i, name in enumerate(request.names)]
-        compared = await compare.compare_runs(self._context, current_caller(), run_ids)
-        return comparison_to_proto(compared)
+        comparison = await compare.compare_runs(self._context, current_caller(), run_ids)
+        return comparison_to_proto(comparison)
 
     async def ListPredictions(
         self, request: run_pb2.ListPredictionsRequest, context: Rpc
     ) -> run_pb2.ListPredictionsResponse:
-        """Predictions, by eval set and item."""
+        """List predictions by eval set and item."""
         bodies, token = await read.list_predictions(
             self._context,
             current_caller(),
@@ -171,7 +171,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     async def ListVerdicts(
         self, request: run_pb2.ListVerdictsRequest, context: Rpc
     ) -> run_pb2.ListVerdictsResponse:
-        """Verdicts, by eval set and item."""
+        """List verdicts by eval set and item."""
         outcome = request.outcome
         bodies, token = await read.list_verdicts(
             self._context,

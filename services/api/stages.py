@@ -1,4 +1,4 @@
-"""StageService."""
+"""Servicer of StageService."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tailrace.v1 import stage_pb2, stage_pb2_grpc
 
 
 class StageServicer(stage_pb2_grpc.StageServiceServicer):
-    """See ``protos/tailrace/v1/stage.proto``."""
+    """Servicer of ``protos/tailrace/v1/stage.proto``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -43,7 +43,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     async def RegisterWorker(
         self, request: stage_pb2.RegisterWorkerRequest, context: Rpc
     ) -> stage_pb2.RegisterWorkerResponse:
-        """Let a worker in."""
+        """Register a worker."""
         command = await run_off_loop(request.ByteSize(), register_from_proto, request)
         registration = await register_worker(self._context, command)
         settings = self._context.settings
@@ -79,7 +79,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     async def AcquireStage(
         self, request: stage_pb2.AcquireStageRequest, context: Rpc
     ) -> stage_pb2.AcquireStageResponse:
-        """Answer a broker message."""
+        """Answer a delivery of the broker."""
         command = acquire_from_proto(request)
         return answer_to_proto(
             await acquire_stage(self._context, command), self._context.settings.lease_seconds
@@ -103,7 +103,7 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     async def ConfirmDispatch(
         self, request: stage_pb2.ConfirmDispatchRequest, context: Rpc
     ) -> stage_pb2.ConfirmDispatchResponse:
-        """Note that Celery has sent the successor."""
+        """Record that the worker's chain has published the next stage."""
         await confirm_dispatch(self._context, request.task_id)
         return stage_pb2.ConfirmDispatchResponse()
 
@@ -126,16 +126,17 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
     async def ReleaseStage(
         self, request: stage_pb2.ReleaseStageRequest, context: Rpc
     ) -> stage_pb2.ReleaseStageResponse:
-        """Take an attempt back without fault."""
+        """Return an attempt to the queue without counting it as a failure."""
         await release_stage(self._context, request.lease_token, request.reason)
         return stage_pb2.ReleaseStageResponse()
 
     async def _gathered(
         self, requests: AsyncIterator[stage_pb2.PublishEventsRequest]
     ) -> AsyncIterator[list[stage_pb2.PublishEventsRequest]]:
-        """The messages of a stream that may be silent for long, as many at once as have come.
+        """Yield the messages of a stream in lists of all that have arrived; it may stay silent.
 
-        Raises when the server drains.
+        Raises:
+            Unavailable: The server drains (DRAINING).
         """
         arrived: asyncio.Queue[stage_pb2.PublishEventsRequest] = asyncio.Queue(MAX_MESSAGES)
         reading = asyncio.create_task(_read(requests, arrived))
@@ -147,14 +148,14 @@ class StageServicer(stage_pb2_grpc.StageServiceServicer):
                 if not first.done() and arrived.empty():
                     if not reading.done():
                         raise draining()
-                    # Raises what broke the stream, if anything did.
+                    # Raises the error that ended the stream, if any.
                     await reading
                     return
-                taken = [await first]
-                while len(taken) < MAX_MESSAGES and not arrived.empty():
-                    taken.append(arrived.get_nowait())
+                messages = [await first]
+                while len(messages) < MAX_MESSAGES and not arrived.empty():
+                    messages.append(arrived.get_nowait())
                 first = asyncio.create_task(arrived.get())
-                yield taken
+                yield messages
         finally:
             for task in (first, reading, shutdown):
                 task.cancel()
@@ -172,15 +173,15 @@ async def _read(
 async def _joined(
     requests: list[stage_pb2.PublishEventsRequest],
 ) -> AsyncIterator[tuple[Batch, int]]:
-    """Batches that follow each other in one, with the number of messages that each was.
+    """Yield consecutive batches joined, each with the number of its messages.
 
-    Raises ``InvalidInput`` for a wrong message after what came before it.
+    Raises:
+        InvalidInput: A message is invalid; the batches before it are yielded first.
     """
     joined: Batch | None = None
     messages = 0
     for request in requests:
         try:
-            # Log lines come by the ten thousand a second and take no time each.
             batch = await _batch(request)
         except InvalidInput:
             if joined is not None:
@@ -197,7 +198,7 @@ async def _joined(
 
 
 async def _batch(request: stage_pb2.PublishEventsRequest) -> Batch:
-    # Log lines come by the ten thousand a second and take no time each; predictions may be long.
+    # Log lines arrive by the ten thousand a second and cost little; predictions may be long.
     lines = log_batch_from_proto(request)
     if lines is not None:
         return lines

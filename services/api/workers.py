@@ -1,4 +1,4 @@
-"""FleetService."""
+"""Servicer of FleetService."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tailrace.v1 import worker_pb2, worker_pb2_grpc
 
 
 class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
-    """See ``protos/tailrace/v1/worker.proto``."""
+    """Servicer of ``protos/tailrace/v1/worker.proto``."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -19,35 +19,35 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     async def ListWorkers(
         self, request: worker_pb2.ListWorkersRequest, context: Rpc
     ) -> worker_pb2.ListWorkersResponse:
-        """Workers, by name."""
-        found, token = await workers.list_workers(
+        """List workers by name."""
+        page, token = await workers.list_workers(
             self._context,
             size=request.page_size,
             token=request.page_token,
             everyone=request.all,
         )
         return worker_pb2.ListWorkersResponse(
-            workers=map(worker_to_proto, found), next_page_token=token
+            workers=map(worker_to_proto, page), next_page_token=token
         )
 
     async def GetWorker(
         self, request: worker_pb2.GetWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
-        """A worker."""
+        """Return a worker."""
         worker_id = parse_worker_name(request.name, "name")
         return worker_to_proto(await workers.get_worker(self._context, worker_id))
 
     async def DrainWorker(
         self, request: worker_pb2.DrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
-        """Let a worker finish what it runs and take no more."""
+        """Let a worker finish its stages and accept no more."""
         worker_id = parse_worker_name(request.name, "name")
         return worker_to_proto(await workers.drain_worker(self._context, worker_id))
 
     async def UndrainWorker(
         self, request: worker_pb2.UndrainWorkerRequest, context: Rpc
     ) -> worker_pb2.Worker:
-        """Let a drained worker take stages again."""
+        """Let a drained worker accept stages again."""
         worker_id = parse_worker_name(request.name, "name")
         return worker_to_proto(await workers.undrain_worker(self._context, worker_id))
 
@@ -61,5 +61,5 @@ class FleetServicer(worker_pb2_grpc.FleetServiceServicer):
     async def ListPools(
         self, request: worker_pb2.ListPoolsRequest, context: Rpc
     ) -> worker_pb2.ListPoolsResponse:
-        """The pools, by name."""
+        """List pools by name."""
         return pools_to_proto(await workers.list_pools(self._context))

@@ -49,7 +49,7 @@ class RelayQueue:
             self._receiving = False
 
     def put(self, runs: Iterable[Sequence[Stage]]) -> None:
-        """Queue runs, at most as many as there was room for; call it after the commit.
+        """Queue runs, no more than there was room for; call it after the commit.
 
         Does nothing if the relay has stopped since.
         """

@@ -14,22 +14,22 @@ from tailrace.v1 import artifact_pb2
 
 
 def files_from_proto(files: Iterable[artifact_pb2.ArtifactFile]) -> list[FileEntry]:
-    """The entries of a listing, unchecked."""
+    """Return the entries of a listing, unchecked."""
     return [FileEntry(file.path, file.sha256, file.size_bytes) for file in files]
 
 
 def kind_from_proto(number: int, field: str = "kind") -> ArtifactKind:
-    """The kind; raises ``InvalidInput`` at ``field`` for one that is unset or unknown."""
+    """Return a kind; raise ``InvalidInput`` at ``field`` if it is unset or unknown."""
     word = enum_from_proto(artifact_pb2.ArtifactKind, number)
     try:
         return ArtifactKind(word)
     except ValueError:
-        known = ", ".join(kind.name for kind in ArtifactKind)
-        raise InvalidInput.field(field, f"must be one of {known}, not {word}") from None
+        names = ", ".join(kind.name for kind in ArtifactKind)
+        raise InvalidInput.field(field, f"must be one of {names}, not {word}") from None
 
 
 def artifact_to_proto(artifact: Artifact) -> artifact_pb2.Artifact:
-    """The message of an artifact."""
+    """Return the message of an artifact."""
     producer = artifact.producer
     return artifact_pb2.Artifact(
         name=artifact.name,

@@ -1,4 +1,4 @@
-"""Messages of comparisons from the domain."""
+"""Comparisons of runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tailrace.v1 import run_pb2
 
 
 def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
-    """The message of runs beside each other."""
+    """Return the message of a comparison."""
     message = run_pb2.CompareRunsResponse(
         runs=[run_to_proto(view) for view in comparison.runs],
         spec_differences=[
@@ -32,7 +32,9 @@ def comparison_to_proto(comparison: Comparison) -> run_pb2.CompareRunsResponse:
             )
             for curve in comparison.curves
         ],
-        verdicts=[from_stored(run_pb2.VerdictComparison, each) for each in comparison.verdicts],
+        verdicts=[
+            from_stored(run_pb2.VerdictComparison, verdict) for verdict in comparison.verdicts
+        ],
     )
     return shorten(message)
 

@@ -8,7 +8,7 @@ from tailrace.v1 import dataset_pb2
 
 
 def dataset_to_proto(dataset: Dataset) -> dataset_pb2.Dataset:
-    """The message of a dataset version."""
+    """Return the message of a dataset version."""
     return dataset_pb2.Dataset(
         name=dataset.name,
         dataset_id=dataset.id,

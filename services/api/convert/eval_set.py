@@ -1,4 +1,4 @@
-"""Versions of eval sets."""
+"""Eval set versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tailrace.v1 import evalset_pb2
 
 
 def eval_set_to_proto(eval_set: EvalSet) -> evalset_pb2.EvalSet:
-    """The message of an eval set's version."""
+    """Return the message of an eval set version."""
     return evalset_pb2.EvalSet(
         name=eval_set.name,
         eval_set_id=eval_set.id,

@@ -16,12 +16,12 @@ from tailrace.v1 import evaluation_pb2
 
 
 def prediction_to_proto(body: dict[str, Any]) -> evaluation_pb2.Prediction:
-    """The message of a prediction."""
+    """Return the message of a prediction."""
     return shorten(from_stored(evaluation_pb2.Prediction, body))
 
 
 def verdict_to_proto(body: dict[str, Any]) -> evaluation_pb2.Verdict:
-    """The message of a verdict."""
+    """Return the message of a verdict."""
     return shorten(from_stored(evaluation_pb2.Verdict, body))
 
 

@@ -17,7 +17,7 @@ from tailrace.v1 import run_pb2, stage_pb2
 
 
 def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
-    """A batch of events. Raises ``InvalidInput`` with the first wrong event's fields."""
+    """Return a batch of events; raise ``InvalidInput`` with the fields of the first wrong event."""
     events = [
         line_from_proto(event.log, i) if event.HasField("log") else _event(event, f"events[{i}]")
         for i, event in enumerate(request.events)
@@ -26,7 +26,7 @@ def batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch:
 
 
 def log_batch_from_proto(request: stage_pb2.PublishEventsRequest) -> Batch | None:
-    """A batch of nothing but sound log lines; ``None`` for any other."""
+    """Return a batch of valid log lines only; ``None`` for any other batch."""
     lines = lines_from_proto(request.events)
     return None if lines is None else Batch(request.lease_token, request.first_sequence, lines)
 
@@ -38,13 +38,13 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
         case "progress":
             return _progress(event.progress, f"{field}.progress")
         case "checkpoint":
-            saved = event.checkpoint
-            violations = find_violations(saved, f"{field}.checkpoint")
-            if saved.step < 0:
+            checkpoint = event.checkpoint
+            violations = find_violations(checkpoint, f"{field}.checkpoint")
+            if checkpoint.step < 0:
                 violations.append(Violation(f"{field}.checkpoint.step", "must not be negative"))
             if violations:
                 raise InvalidInput(violations)
-            return CheckpointSaved(saved.step, files_from_proto(saved.files))
+            return CheckpointSaved(checkpoint.step, files_from_proto(checkpoint.files))
         case "prediction":
             return evaluation_from_proto(event.prediction, f"{field}.prediction")
         case "verdict":

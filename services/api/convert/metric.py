@@ -10,14 +10,14 @@ from tailrace.v1 import run_pb2
 
 
 def metric_to_proto(point: MetricPoint) -> run_pb2.MetricPoint:
-    """One point of a curve."""
+    """Return the message of a metric point."""
     return run_pb2.MetricPoint(
         name=point.name, step=point.step, value=point.value, time=timestamp(point.time)
     )
 
 
 def metric_from_proto(point: run_pb2.MetricPoint, field: str) -> MetricPoint:
-    """Return a point of a curve. Raises ``InvalidInput`` below ``field``."""
+    """Return a metric point. Raises ``InvalidInput`` below ``field``."""
     data = plain(point, field)
     name = data.get("name", "")
     if not 1 <= len(name) <= MAX_NAME:

@@ -9,7 +9,7 @@ from tailrace.v1 import model_pb2
 
 
 def model_to_proto(model: Model) -> model_pb2.Model:
-    """The message of a model."""
+    """Return the message of a model."""
     return model_pb2.Model(
         name=model.name,
         description=model.description,

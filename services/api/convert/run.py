@@ -15,7 +15,7 @@ from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2
 
 
 def run_to_proto(view: RunView) -> run_pb2.Run:
-    """The message of a run; shortened where it is larger than clients take."""
+    """Return the message of a run, shortened if it exceeds the message limit of clients."""
     return shorten(_run(view))
 
 

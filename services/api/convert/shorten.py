@@ -1,4 +1,4 @@
-"""Showing what is stored even where it is larger than a client takes: shortened."""
+"""Shortening of stored messages that exceed the message limit of clients."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tailrace.protomap import is_map, is_repeated
 M = TypeVar("M", bound=Message)
 
 MOST_BYTES = 3_500_000
-"""Largest message: by default a gRPC client takes 4 MiB."""
+"""Maximum size of a message: gRPC clients accept 4 MiB by default."""
 
 _STEPS = ((16_384, 1000), (1024, 100), (128, 10), (16, 2))
-"""Characters of a text and entries of a list or mapping that are kept, ever fewer."""
+"""Steps of shortening: characters per text and entries per list or mapping."""
 
 _CUT = "…"
-"""Ends a text that is shown shortened."""
+"""End of a shortened text."""
 
 
 def shorten(message: M, most: int = MOST_BYTES) -> M:
-    """Return the message, its texts and lists shortened as far as its size demands.
+    """Return the message, its texts and lists shortened as far as its size requires.
 
-    Nothing that large is accepted today; an earlier release stored it.
+    Requests of that size are refused today, but an earlier release stored them.
     """
     for characters, entries in _STEPS:
         if message.ByteSize() <= most:

@@ -1,4 +1,4 @@
-"""What the control plane and workers tell each other of a stage."""
+"""Deliveries, orders and results of stages, between workers and the control plane."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tailrace.v1 import run_pb2, run_spec_pb2, stage_pb2
 
 
 def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
-    """A delivery. Raises ``InvalidInput``."""
+    """Return a delivery. Raises ``InvalidInput``."""
     task_id = TaskId(request.run_uid, request.stage, request.attempt)
     if id_violations("slot", request.slot):
         raise InvalidInput(id_violations("slot", request.slot))
@@ -55,7 +55,7 @@ def answer_to_proto(answer: Answer, lease_seconds: float) -> stage_pb2.AcquireSt
 
 
 def completion_from_proto(request: stage_pb2.CompleteStageRequest) -> Completion:
-    """A stage's result. Raises ``InvalidInput``."""
+    """Return the report of a completed stage. Raises ``InvalidInput``."""
     return Completion(
         token=request.lease_token,
         result=plain(request.result, "result"),
@@ -72,7 +72,7 @@ def completion_from_proto(request: stage_pb2.CompleteStageRequest) -> Completion
 
 
 def error_from_proto(error: run_pb2.StageError) -> StageError:
-    """Why an attempt failed, its texts cut to size. Raises ``InvalidInput``."""
+    """Return an attempt's error, its texts cut to size. Raises ``InvalidInput``."""
     violations = []
     if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,62}", error.reason):
         violations.append(Violation("error.reason", f"{error.reason[:80]!r} is not UPPER_SNAKE"))

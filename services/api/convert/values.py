@@ -21,14 +21,17 @@ EnumType = Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
-"""Of the years 1 to 9999, counted from 1970."""
+"""Seconds from 1970 to the limits of the years 1 to 9999."""
 
 
 def plain(message: Message, field: str) -> dict[str, Any]:
-    """A message as :func:`tailrace.protomap.to_mapping` makes it, fit to be stored.
+    """Return a message as storable plain data, see :func:`tailrace.protomap.to_mapping`.
 
-    NUL, which PostgreSQL refuses, becomes U+FFFD. Raises ``InvalidInput`` below ``field`` for
-    numbers that are not finite and for times and durations out of range.
+    NUL, which PostgreSQL refuses, becomes U+FFFD.
+
+    Raises:
+        InvalidInput: A number is not finite, or a time or duration is out of range; names fields
+            below ``field``.
     """
     try:
         data = to_mapping(message)
@@ -42,12 +45,12 @@ def plain(message: Message, field: str) -> dict[str, Any]:
 
 
 def text(value: str) -> str:
-    """Text with NUL replaced."""
+    """Return a text with NUL replaced."""
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def time(message: Timestamp, field: str) -> datetime:
-    """The time; raises ``InvalidInput`` at ``field`` when it lies outside the years 1 to 9999."""
+    """Return a time; raise ``InvalidInput`` at ``field`` outside the years 1 to 9999."""
     try:
         return message.ToDatetime(UTC)
     except (OverflowError, ValueError):
@@ -55,7 +58,10 @@ def time(message: Timestamp, field: str) -> datetime:
 
 
 def micros(message: Timestamp) -> int | None:
-    """Microseconds since 1970, at a tenth of the cost of :func:`time`; ``None`` out of range."""
+    """Return microseconds since 1970, at a tenth of the cost of :func:`time`.
+
+    ``None`` means out of range.
+    """
     seconds, nanos = message.seconds, message.nanos
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < 1_000_000_000):
         return None
@@ -63,7 +69,7 @@ def micros(message: Timestamp) -> int | None:
 
 
 def all_micros(messages: Sequence[Timestamp]) -> list[int] | None:
-    """:func:`micros` of many, column by column; ``None`` where one is out of range."""
+    """Return :func:`micros` of many times, column by column; ``None`` if one is out of range."""
     if not messages:
         return []
     seconds = [message.seconds for message in messages]
@@ -76,17 +82,17 @@ def all_micros(messages: Sequence[Timestamp]) -> list[int] | None:
 
 
 def out_of_range(field: str) -> InvalidInput:
-    """The error for a time that no calendar here has."""
+    """Return the error for a time out of range."""
     return InvalidInput.field(field, "is outside the years 1 to 9999")
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
-    """The message of a time, if there is one."""
+    """Return the message of a time, if there is one."""
     if moment is None:
         return None
     since = moment - _EPOCH
     seconds = since.days * 86_400 + since.seconds
-    # A third of the time of FromDatetime; a page of runs has hundreds of them.
+    # Takes a third of the time of FromDatetime; a page of runs has hundreds of times.
     return Timestamp(seconds=seconds, nanos=since.microseconds * 1000)
 
 
@@ -115,7 +121,7 @@ def enum_from_proto(enum_type: EnumType, number: int) -> str:
 
 
 def _clean(data: Any, path: list[str], infinite: list[Violation]) -> Any:
-    """The data with NUL replaced; ``path`` leads to it, for what is wrong."""
+    """Return data with NUL replaced; ``path`` is its place, for violations."""
     if isinstance(data, str):
         return text(data)
     if isinstance(data, float) and not math.isfinite(data):

@@ -15,7 +15,7 @@ from tailrace.v1 import stage_pb2, worker_pb2
 
 
 def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
-    """The message of a worker."""
+    """Return the message of a worker."""
     worker = view.worker
     slots = [from_stored(worker_pb2.Slot, slot) for slot in worker.slots]
     for slot in slots:
@@ -44,7 +44,7 @@ def pools_to_proto(pools: list[PoolView]) -> worker_pb2.ListPoolsResponse:
 
 
 def register_from_proto(request: stage_pb2.RegisterWorkerRequest) -> RegisterWorker:
-    """A worker's announcement, its texts cleaned."""
+    """Return a worker's registration, its texts cleaned."""
     slots = [plain(slot, f"slots[{i}]") for i, slot in enumerate(request.slots)]
     for slot in slots:
         slot.pop("stage", None)
