@@ -1,4 +1,4 @@
-"""Moving blobs in and out, and looking at artifacts."""
+"""Upload of blobs and reading of artifacts."""
 
 from __future__ import annotations
 
@@ -24,37 +24,40 @@ from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
 
 DEFAULT_PAGE = 100
-"""Entries of a page when the request does not say."""
+"""Default page size."""
 
 MISSING_SHOWN = 20
-"""Missing blobs that an error names."""
+"""Maximum number of missing blobs that an error names."""
 
 
 @dataclass(frozen=True)
 class WriteChunk:
-    """One message of an upload."""
+    """Message of an upload."""
 
     offset: int
-    """Where in the blob ``data`` belongs."""
+    """Position of ``data`` in the blob."""
     data: bytes
-    """The next bytes."""
+    """Next bytes of the blob."""
     finish: bool
-    """Whether the blob ends here."""
+    """True if the blob ends after ``data``."""
 
 
 async def upload_status(context: Context, name: str) -> UploadStatus:
-    """How far an upload is. Raises ``InvalidInput`` and ``ResourceExhausted``."""
+    """Return the progress of an upload. Raises ``InvalidInput`` and ``ResourceExhausted``."""
     return await context.blobs.upload_status(_upload_name(context, name))
 
 
 async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) -> int:
-    """Take an upload's next chunks and return how many bytes are stored.
+    """Store an upload's next chunks and return the number of stored bytes.
 
-    A stream that ends without ``finish`` leaves the upload for the next one. A blob that is there
-    already takes nothing.
+    A stream that ends without ``finish`` leaves the upload to a later stream. A complete blob
+    ignores the chunks.
 
-    Raises ``InvalidInput`` (name, size, sha256), ``FailedPrecondition`` (WRITE_OFFSET_MISMATCH),
-    ``ResourceExhausted`` (BLOB_TOO_LARGE, STORAGE_FULL) and ``Unavailable`` (UPLOAD_BUSY).
+    Raises:
+        InvalidInput: The name, size or sha256 is not valid.
+        FailedPrecondition: A chunk does not follow the stored bytes (WRITE_OFFSET_MISMATCH).
+        ResourceExhausted: The blob or the disk has no room (BLOB_TOO_LARGE, STORAGE_FULL).
+        Unavailable: Another stream writes the upload (UPLOAD_BUSY).
     """
     upload = _upload_name(context, name)
     status = await context.blobs.upload_status(upload)
@@ -82,24 +85,25 @@ async def write(context: Context, name: str, chunks: AsyncIterator[WriteChunk]) 
 async def check_listing(
     context: Context, files: Sequence[FileEntry], field: str = "files"
 ) -> Listing:
-    """A listing that obeys the rules of paths and size and whose blobs are all there.
+    """Return a listing with valid paths and size whose blobs are all stored.
 
     Call it before the transaction that records the listing: the store may be slow.
 
-    Raises ``InvalidInput`` with every wrong field and ``FailedPrecondition`` (BLOB_MISSING, naming
-    the blobs).
+    Raises:
+        InvalidInput: Names every wrong field.
+        FailedPrecondition: Blobs are missing (BLOB_MISSING); names them.
     """
-    # Ten thousand paths and their digest take long enough to be noticed.
+    # Ten thousand paths and their digest would delay other calls.
     listing = await asyncio.to_thread(Listing.of, files, field)
     _check_size(listing, context.settings.max_artifact_bytes, field)
     sizes = await context.blobs.sizes(file.sha256 for file in listing.files)
     missing = [file for file in listing.files if file.sha256 not in sizes]
     if missing:
-        shown = ", ".join(f"{file.path} (blobs/{file.sha256})" for file in missing[:MISSING_SHOWN])
+        names = ", ".join(f"{file.path} (blobs/{file.sha256})" for file in missing[:MISSING_SHOWN])
         more = len(missing) - MISSING_SHOWN
         raise FailedPrecondition(
             "BLOB_MISSING",
-            f"not uploaded: {shown}{f' and {more} more' if more > 0 else ''}",
+            f"not uploaded: {names}{f' and {more} more' if more > 0 else ''}",
         )
     violations = [
         Violation(
@@ -122,7 +126,7 @@ def _check_size(listing: Listing, most: int, field: str) -> None:
 
 
 async def get(context: Context, caller: Caller, name: str) -> Artifact:
-    """One artifact. Raises ``InvalidInput`` and ``NotFound``."""
+    """Return an artifact. Raises ``InvalidInput`` and ``NotFound``."""
     digest = parse_artifact_name(name)
     async with context.database.read() as conn:
         return await store.get(conn, caller.project, digest)
@@ -137,7 +141,7 @@ async def list_for_run(
     size: int,
     token: str,
 ) -> tuple[list[Artifact], str]:
-    """A page of a run's artifacts, oldest first, and the next page's token.
+    """Return a page of a run's artifacts, oldest first, and the next page's token.
 
     Raises ``InvalidInput`` and ``NotFound`` (the run).
     """
@@ -154,13 +158,13 @@ async def list_for_run(
             after=position[0] if position else 0,
             limit=limit + 1,
         )
-    kept = fitting([(artifact_size(row[1]), row) for row in rows], limit)
-    token = encode_page_token([kept[-1][0]], query) if len(kept) < len(rows) else ""
-    return [artifact for _, artifact in kept], token
+    page = fitting([(artifact_size(row[1]), row) for row in rows], limit)
+    token = encode_page_token([page[-1][0]], query) if len(page) < len(rows) else ""
+    return [artifact for _, artifact in page], token
 
 
 async def sweep_uploads(context: Context) -> int:
-    """Remove uploads that were given up; returns how many."""
+    """Remove abandoned uploads and return their number."""
     return await context.blobs.drop_stale_uploads(context.settings.upload_expiry_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Seeding, importing and exporting datasets."""
+"""Seeding, import and export of datasets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word rep
 """Description of golden-v2."""
 
 VERSIONS = Versions(DATASETS, DatasetReference, "spec.dataset")
-"""Datasets as calls and run specs name them."""
+"""Versions of datasets, by the names in calls and run specs."""
 
 
 def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
@@ -40,27 +40,27 @@ def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
 
 
 TRACES = LineKind("dataset", "traces", 1_000_000, "DATASET_TOO_LARGE", _prompts)
-"""What an import of a dataset takes."""
+"""Lines of an imported dataset."""
 
 
 async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
-    """Make a built-in dataset; doing it twice changes nothing. Raises ``NotFound``."""
+    """Create a built-in dataset; repeating it changes nothing. Raises ``NotFound``."""
     if dataset_id != golden.NAME:
         raise NotFound(
             "DATASET_NOT_FOUND",
             f"there is no built-in dataset {dataset_id[:200]!r}; there is: {golden.NAME}",
         )
-    data = golden.golden_v2_bytes()
+    content = golden.golden_v2_bytes()
     header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
-    lines = await asyncio.to_thread(scan, TRACES, io.BytesIO(data), threading.Event())
+    lines = await asyncio.to_thread(scan, TRACES, io.BytesIO(content), threading.Event())
     manifest = golden.golden_v2_manifest()
-    return await _store(context, caller, header, lines, io.BytesIO(data), manifest)
+    return await _store(context, caller, header, lines, io.BytesIO(content), manifest)
 
 
 async def import_lines(
     context: Context, caller: Caller, header: DatasetHeader, data: AsyncIterator[bytes]
 ) -> Dataset:
-    """Import JSON lines of traces, all or nothing, in bounded memory.
+    """Import JSON lines of traces, all or nothing, with bounded memory.
 
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
@@ -78,7 +78,7 @@ async def import_lines(
 
 
 async def export(context: Context, caller: Caller, name: str) -> AsyncIterator[bytes]:
-    """A version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
+    """Yield a version's JSON lines in chunks. Raises ``InvalidInput`` and ``NotFound``."""
     dataset = await VERSIONS.get(context, caller, name)
     async for chunk in context.blobs.read(dataset.lines.sha256):
         yield chunk

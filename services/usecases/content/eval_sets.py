@@ -1,4 +1,4 @@
-"""Importing eval sets."""
+"""Import of eval sets."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tailrace.formats.data.eval_item import scan_eval_items
 from tailrace.formats.data.jsonl import LineErrors
 
 MAX_BYTES = 1 << 30
-"""Largest eval set, in bytes."""
+"""Maximum size of an eval set, in bytes."""
 
 VERSIONS = Versions(EVAL_SETS, EvalSetReference, "spec.infer.eval_sets")
-"""Eval sets as calls and run specs name them."""
+"""Versions of eval sets, by the names in calls and run specs."""
 
 
 def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
-    return (item.prompt for item in scan_eval_items(lines, errors))
+    return (eval_item.prompt for eval_item in scan_eval_items(lines, errors))
 
 
 ITEMS = LineKind("eval set", "items", 100_000, "EVAL_SET_TOO_LARGE", _prompts)
-"""What an import of an eval set takes; a stage keeps all of it in memory."""
+"""Lines of an imported eval set; a stage loads all of them into memory."""
 
 
 async def import_lines(
     context: Context, caller: Caller, header: EvalSetHeader, data: AsyncIterator[bytes]
 ) -> EvalSet:
-    """Import JSON lines of eval items, all or nothing, in bounded memory.
+    """Import JSON lines of eval items, all or nothing, with bounded memory.
 
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """

@@ -1,4 +1,4 @@
-"""Imports of JSON lines: taken in bounded memory, checked whole, then stored."""
+"""Imports of JSON lines: received with bounded memory, checked completely, then stored."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from tailrace.formats.schema import Violation
 
 @dataclass(frozen=True)
 class LineKind:
-    """What lines an import takes."""
+    """Kind of lines that an import accepts."""
 
     noun: str
-    """What they are together: ``dataset``."""
+    """Noun for all lines together: ``dataset``."""
     unit: str
-    """What each is, in the plural: ``traces``."""
+    """Noun for the lines, in the plural: ``traces``."""
     most: int
-    """How many there may be; bounds what checking ids and prompts keeps in memory."""
+    """Maximum number of lines; bounds the memory for checking ids and prompts."""
     reason: str
-    """The error's, for more: ``DATASET_TOO_LARGE``."""
+    """Reason of the error for too many lines: ``DATASET_TOO_LARGE``."""
     prompts: Callable[[Iterable[bytes], LineErrors], Iterator[str]]
-    """The prompt of each good line; bad ones are noted."""
+    """Function that yields the prompt of each valid line and records the errors of others."""
 
     def too_large(self, allowed: str) -> ResourceExhausted:
-        """The error for more than is allowed."""
+        """Return the error for content that exceeds ``allowed``."""
         return ResourceExhausted(
             self.reason, f"the {self.noun} has more than the {allowed} allowed"
         )
@@ -48,10 +48,12 @@ class LineKind:
 async def check_lines(
     context: Context, kind: LineKind, data: AsyncIterator[bytes], limit: int
 ) -> AsyncIterator[tuple[Lines, BinaryIO]]:
-    """What ``data`` yields, in bounded memory: counted and without fault, as a file at its start.
+    """Receive ``data`` with bounded memory; yield its counted, valid lines and a file at its start.
 
-    Raises ``InvalidInput`` (each bad line as ``line N``, at most 100 of them) and
-    ``ResourceExhausted`` (the kind's reason for more than ``limit`` bytes, STORAGE_FULL).
+    Raises:
+        InvalidInput: Lines are not valid; names at most 100 of them as ``line N``.
+        ResourceExhausted: There are more than ``limit`` bytes or too many lines (the kind's
+            reason), or the disk is full (STORAGE_FULL).
     """
     async with _spooled(context, data, limit, kind) as spool:
         stop = threading.Event()
@@ -60,16 +62,19 @@ async def check_lines(
         except FormatError as error:
             raise _bad_lines(error) from error
         finally:
-            # A cancelled call leaves the thread behind, which shall not read on for minutes.
+            # A cancelled call leaves the thread behind, which must not keep reading for minutes.
             stop.set()
         await _to_start(spool)
         yield lines, spool
 
 
 def scan(kind: LineKind, file: BinaryIO, stop: threading.Event) -> Lines:
-    """Check and count lines; raises ``InterruptedError`` once ``stop`` is set.
+    """Check and count lines.
 
-    Raises ``FormatError`` and ``ResourceExhausted``.
+    Raises:
+        FormatError: Lines are not valid.
+        ResourceExhausted: There are too many lines.
+        InterruptedError: ``stop`` is set.
     """
     lines, errors = _CountedLines(file, stop), LineErrors()
     count, distinct = 0, set()
@@ -83,13 +88,13 @@ def scan(kind: LineKind, file: BinaryIO, stop: threading.Event) -> Lines:
 
 
 async def put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:
-    """Store a file's content; its entry in a listing."""
+    """Store a file's content and return its entry for a listing."""
     blob = await blobs.put(source)
     return FileEntry(path, blob.sha256, blob.size_bytes)
 
 
 class _CountedLines:
-    """The lines of a file, hashed and counted on the way."""
+    """Lines of a file, hashed and counted while they are read."""
 
     def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
         self._file = file
@@ -114,7 +119,7 @@ class _CountedLines:
 async def _spooled(
     context: Context, data: AsyncIterator[bytes], limit: int, kind: LineKind
 ) -> AsyncIterator[BinaryIO]:
-    """A file without a name that holds everything that ``data`` yields, at its start."""
+    """Yield an unnamed file with everything that ``data`` yields, at its start."""
     spool = _Spool(context.settings)
     try:
         size = 0
@@ -131,7 +136,7 @@ async def _spooled(
 
 
 class _Spool:
-    """A file without a name, opened once there is something to write: many callers send nothing."""
+    """Unnamed file, opened at the first write: many callers send nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self._folder = settings.data_dir / "spool"
@@ -160,12 +165,12 @@ async def _to_start(spool: BinaryIO) -> None:
 
 
 def _bad_lines(error: FormatError) -> InvalidInput:
-    """The error that names each bad line as ``line N``."""
-    found = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
-    return InvalidInput(found, count=error.count)
+    """Return the error that names each invalid line as ``line N``."""
+    violations = [Violation(f"line {bad.line}", bad.reason) for bad in error.errors]
+    return InvalidInput(violations, count=error.count)
 
 
 def _rewind(spool: BinaryIO) -> None:
-    # Writes out what is still buffered, so a full disk may show only here.
+    # Seeking flushes the buffer, so a full disk may show only here.
     with storage_errors():
         spool.seek(0)

@@ -1,4 +1,4 @@
-"""Importing and reading models."""
+"""Import and reading of models."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from tailrace.formats.schema import Violation
 from tailrace.formats.stage_protocol import ArtifactKind
 
 DEFAULT_PAGE = 100
-"""Entries of a page when the request does not say."""
+"""Default page size."""
 
 MAX_HEADERS_BYTES = 32 << 20
-"""Most bytes of weight files' headers that are read of one model; it has a problem above."""
+"""Maximum size of one model's weight file headers; a larger model is refused."""
 
 MAX_SCANNED_BYTES = 2 << 30
-"""Largest weights whose values an import looks at: it should answer within seconds."""
+"""Maximum size of weights whose values an import checks, so that it answers within seconds."""
 
 
 async def import_folder(
@@ -50,15 +50,17 @@ async def import_folder(
     description: str,
     files: Sequence[FileEntry],
 ) -> Model:
-    """Register a folder whose files are uploaded; the same id and files return the model there is.
+    """Register a folder whose files are uploaded; the same id and files return the existing model.
 
-    Raises ``InvalidInput`` (every unfit field and file), ``FailedPrecondition`` (BLOB_MISSING) and
-    ``AlreadyExists`` (the id has other files).
+    Raises:
+        InvalidInput: Names every invalid field and file.
+        FailedPrecondition: Files are not uploaded (BLOB_MISSING).
+        AlreadyExists: The id has other files.
     """
     violations = [
         *id_violations("model_id", model_id),
         *description_violations("description", description),
-        # Ten thousand paths take long enough to be noticed by others.
+        # Checking ten thousand paths would delay other calls.
         *await asyncio.to_thread(listing_violations, files),
         *await asyncio.to_thread(folder_violations, files),
     ]
@@ -72,21 +74,21 @@ async def import_folder(
 
 
 async def get(context: Context, caller: Caller, name: str) -> Model:
-    """The model ``models/{model}``. Raises ``InvalidInput`` and ``NotFound``."""
+    """Return the model ``models/{model}``. Raises ``InvalidInput`` and ``NotFound``."""
     model_id = parse_model_name(name)
     async with context.database.read() as conn:
         return await store.get(conn, caller.project, model_id)
 
 
 def is_imported(source: str | None) -> bool:
-    """Whether a spec's model source was imported here, and is not a preset or one of the hub's."""
+    """Return whether a spec's model source is an imported model, not a preset or a hub model."""
     return source is not None and source.startswith("models/")
 
 
 async def resolve(
     conn: AsyncConnection, project: str, source: str, field: str = "spec.model.source"
 ) -> Model:
-    """The imported model that a run spec names (``models/{model}``).
+    """Return the imported model that a run spec names (``models/{model}``).
 
     Raises ``InvalidInput`` at ``field`` and ``NotFound``.
     """
@@ -96,36 +98,34 @@ async def resolve(
 async def list_newest(
     context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Model], str]:
-    """A page of models, newest first, and the next page's token. Raises ``InvalidInput``."""
+    """Return a page of models, newest first, and the next token. Raises ``InvalidInput``."""
     position = decode_page_token(token, "models", [datetime, str])
     after = (position[0], position[1]) if position else None
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
-    found = fitting(
-        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
-    )
-    if len(found) == len(rows):
-        return found, ""
-    last = found[-1]
-    return found, encode_page_token([last.create_time, last.model_id], "models")
+    page = fitting([(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit)
+    if len(page) == len(rows):
+        return page, ""
+    last = page[-1]
+    return page, encode_page_token([last.create_time, last.model_id], "models")
 
 
 async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
-    """Return the architecture of an uploaded model, in which nothing may be wrong.
+    """Return the architecture of a valid uploaded model.
 
-    Raises ``InvalidInput`` naming everything that is.
+    Raises ``InvalidInput`` with all its problems.
     """
     uploaded = _Uploaded(context.blobs, files)
-    # A folder may hold a hundred megabytes to be read: a few at a time.
+    # A check may read a hundred megabytes: only a few run at a time.
     async with context.model_checks:
-        found = await model_check.check(await uploaded.read())
-        violations = [uploaded.violation(path, problem) for path, problem in found.problems]
+        findings = await model_check.check(await uploaded.read())
+        violations = [uploaded.violation(path, problem) for path, problem in findings.problems]
         if not violations:
-            violations = [v async for v in _check_values(uploaded, found)]
+            violations = [v async for v in _check_values(uploaded, findings)]
     if violations:
         raise InvalidInput(violations)
-    return found.architecture
+    return findings.architecture
 
 
 async def _check_values(
@@ -136,7 +136,7 @@ async def _check_values(
         if digests[0] != digests[1]:
             yield uploaded.violation(None, TIED_PROBLEM)
     if sum(place.size for _, place in found.values.values()) > MAX_SCANNED_BYTES:
-        return  # The stage looks before it begins.
+        return  # The stage checks the values before it starts.
     for name, (dtype, place) in found.values.items():
         if not await uploaded.is_finite(dtype, place):
             problem = (
@@ -146,7 +146,7 @@ async def _check_values(
 
 
 class _Uploaded:
-    """Uploaded files by path."""
+    """Uploaded files of a model by path."""
 
     def __init__(self, blobs: BlobStore, files: Sequence[FileEntry]) -> None:
         self._blobs = blobs
@@ -154,13 +154,13 @@ class _Uploaded:
         self._places = {file.path: i for i, file in enumerate(files)}
 
     def violation(self, path: str | None, problem: str) -> Violation:
-        """Return what is wrong with one file's content, or with the folder."""
+        """Return the violation for a problem of a file, or of the folder."""
         if path is None or path not in self._places:
             return Violation("files", f"{path} {problem}" if path else problem)
         return Violation(f"files[{self._places[path]}]", f"{path!r} {problem}")
 
     async def read(self) -> ModelFiles:
-        """Read the small files, and the beginning of every file of weights."""
+        """Read the small files, and the beginning of every weight file."""
         unread = (VOCABULARY_FILE, MERGES_FILE) if TOKENIZER_FILE in self._files else ()
         documents = {
             path: await read_all(self._blobs, file.sha256, limit)
@@ -198,5 +198,5 @@ class _Uploaded:
         try:
             length = header_length(prefix, file.size_bytes)
         except ValueError:
-            return prefix  # The check says what it is.
+            return prefix  # The check reports the problem.
         return await read_all(self._blobs, file.sha256, PREFIX_BYTES + length)

@@ -1,4 +1,4 @@
-"""Reading what has versions: by name, as run specs refer to it, and page by page."""
+"""Reading of versioned content, by name, by reference of a run spec and by page."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from services.storage.rows.versions import AnyVersion, VersionTable
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100
-"""Entries of a page when the request does not say."""
+"""Default page size."""
 
 
 class Versions(Generic[AnyVersion]):
-    """The versions that ``table`` stores, to which ``reference`` refers.
+    """Versions of one kind of content.
 
-    ``field`` is where run specs name one.
+    Args:
+        table: Table of the versions.
+        reference: Type of a reference to a version.
+        field: Field of a run spec that refers to a version.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class Versions(Generic[AnyVersion]):
         self._field = field
 
     async def get(self, context: Context, caller: Caller, name: str) -> AnyVersion:
-        """The version that ``{collection}/{id}[@{version}]`` names.
+        """Return the version that ``{collection}/{id}[@{version}]`` names.
 
         Raises ``InvalidInput`` and ``NotFound``.
         """
@@ -44,29 +47,29 @@ class Versions(Generic[AnyVersion]):
     async def resolve(
         self, conn: AsyncConnection, project: str, reference: str, field: str = ""
     ) -> AnyVersion:
-        """The version that a run spec's ``name`` or ``name@version`` means now.
+        """Return the version that ``name`` or ``name@version`` in a run spec refers to now.
 
-        Raises ``InvalidInput`` at ``field``, the usual one where it is empty, and ``NotFound``.
+        Raises ``InvalidInput`` at ``field`` (default: that of the content) and ``NotFound``.
         """
-        wanted = self._reference.parse(reference, field or self._field)
-        ask = once_per_transaction if wanted.version is None else once_per_database
-        return await ask(conn, self._table.get, project, wanted)
+        parsed = self._reference.parse(reference, field or self._field)
+        read = once_per_transaction if parsed.version is None else once_per_database
+        return await read(conn, self._table.get, project, parsed)
 
     async def artifact(self, conn: AsyncConnection, project: str, reference: str) -> Artifact:
-        """The files of the version that a resolved spec names. Raises ``NotFound``."""
+        """Return the artifact of the version that a resolved spec names. Raises ``NotFound``."""
         pinned = self._reference.parse(reference, self._field)
         return await once_per_database(conn, self._table.artifact, project, pinned)
 
     async def list_newest(
         self, context: Context, caller: Caller, *, size: int, token: str
     ) -> tuple[list[AnyVersion], str]:
-        """A page of the newest versions, by id, and the next one's token; or ``InvalidInput``."""
+        """Return a page of the newest versions by id, and the next token; or ``InvalidInput``."""
         collection = self._reference.COLLECTION
         position = decode_page_token(token, collection, [str])
         limit = page_size(size, default=DEFAULT_PAGE)
         after = position[0] if position else ""
         async with context.database.read() as conn:
             rows = await self._table.page(conn, caller.project, after=after, limit=limit + 1)
-        found = fitting([(text_size(row.description), row) for row in rows], limit)
-        more = len(found) < len(rows)
-        return found, encode_page_token([found[-1].id], collection) if more else ""
+        page = fitting([(text_size(row.description), row) for row in rows], limit)
+        more = len(page) < len(rows)
+        return page, encode_page_token([page[-1].id], collection) if more else ""

@@ -1,4 +1,4 @@
-"""Storing of new runs: runs that are submitted at the same time share one transaction."""
+"""Storing of new runs: runs submitted at the same time share one transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many first stages of a pool may be out, that is, published but not yet taken by a worker."""
+"""Admission: limits of published first stages that no worker has claimed yet, per pool."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from services.usecases.context import Context
 
 
 def admission_limits(settings: Settings, served: Mapping[str, int]) -> dict[str, int]:
-    """Per pool twice its slots, and at least the floor, as for pools that are not named."""
+    """Return the limit per served pool: twice its slots, at least the floor, as for other pools."""
     return {pool: max(settings.admission_floor, 2 * count) for pool, count in served.items()}
 
 
 async def admit(
     conn: AsyncConnection, context: Context, firsts: Sequence[Stage]
 ) -> tuple[Capacity, set[str]]:
-    """The fleet as it is, and the runs of those first stages that may go out at once, by uid.
+    """Return the capacity, and the uids of the runs whose first stage may be published at once.
 
-    That is so where all that is queued in the pool may be out too; otherwise they get in line.
+    A first stage may if everything queued in its pool is within the limit; it waits its turn
+    otherwise.
     """
     room = context.relay_queue.room
-    counts_alone = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
+    is_exclusive = bool(firsts) and room > 0 and await outbox.lock_claims(conn)
     now = await capacity.read(conn)
-    return now, _admitted(context.settings, firsts[:room], now) if counts_alone else set()
+    return now, _admitted(context.settings, firsts[:room], now) if is_exclusive else set()
 
 
 def _admitted(settings: Settings, firsts: Sequence[Stage], now: Capacity) -> set[str]:
-    most = admission_limits(settings, now.served)
+    limits = admission_limits(settings, now.served)
     queued = {**now.queued}
     admitted: set[str] = set()
     for stage in firsts:
         queued[stage.pool] = queued.get(stage.pool, 0) + 1
-        if queued[stage.pool] <= most.get(stage.pool, settings.admission_floor):
+        if queued[stage.pool] <= limits.get(stage.pool, settings.admission_floor):
             admitted.add(stage.run_uid)
     return admitted

@@ -1,4 +1,4 @@
-"""Baselines: name a run that others are measured against."""
+"""Baselines: names of runs that others are compared with."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from services.storage.rows import runs
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100
-"""Entries of a page when the request does not say."""
+"""Default page size."""
 
 
 async def set_baseline(
     context: Context, caller: Caller, baseline_id: str, run_id: str, description: str
 ) -> Baseline:
-    """Let a name point to a run; repeating it changes nothing.
+    """Point a baseline to a run; repeating it changes nothing.
 
-    Raises ``InvalidInput``, ``NotFound`` (the run) and ``FailedPrecondition`` (RUN_NOT_SUCCEEDED).
+    Raises:
+        InvalidInput: The description is not valid.
+        NotFound: The run does not exist.
+        FailedPrecondition: The run has not succeeded (RUN_NOT_SUCCEEDED).
     """
     if violations := description_violations("description", description):
         raise InvalidInput(violations)
@@ -36,17 +39,17 @@ async def set_baseline(
                 "RUN_NOT_SUCCEEDED", f"{run.name} is {run.state}: a baseline has SUCCEEDED"
             )
         now = utc_now()
-        before = await store.find(conn, caller.project, baseline_id)
-        if before is not None and (before.run_uid, before.description) == (run.uid, description):
-            return before
-        created = now if before is None else before.create_time
-        baseline = Baseline(baseline_id, run.uid, run.run_id, description, created, now)
+        earlier = await store.find(conn, caller.project, baseline_id)
+        if earlier is not None and (earlier.run_uid, earlier.description) == (run.uid, description):
+            return earlier
+        create_time = now if earlier is None else earlier.create_time
+        baseline = Baseline(baseline_id, run.uid, run.run_id, description, create_time, now)
         await store.put(conn, caller.project, baseline)
     return baseline
 
 
 async def get_baseline(context: Context, caller: Caller, baseline_id: str) -> Baseline:
-    """A baseline. Raises ``NotFound``."""
+    """Return a baseline. Raises ``NotFound``."""
     async with context.database.read() as conn:
         return await store.get(conn, caller.project, baseline_id)
 
@@ -54,19 +57,19 @@ async def get_baseline(context: Context, caller: Caller, baseline_id: str) -> Ba
 async def list_baselines(
     context: Context, caller: Caller, *, size: int, token: str
 ) -> tuple[list[Baseline], str]:
-    """A page of baselines by id, and the next page's token. Raises ``InvalidInput``."""
+    """Return a page of baselines by id, and the next page's token. Raises ``InvalidInput``."""
     position = decode_page_token(token, "baselines", [str])
     limit = page_size(size, default=DEFAULT_PAGE)
     after = position[0] if position else ""
     async with context.database.read() as conn:
         rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
-    found = fitting([(text_size(row.description), row) for row in rows], limit)
-    more = len(found) < len(rows)
-    return found, encode_page_token([found[-1].baseline_id], "baselines") if more else ""
+    page = fitting([(text_size(row.description), row) for row in rows], limit)
+    more = len(page) < len(rows)
+    return page, encode_page_token([page[-1].baseline_id], "baselines") if more else ""
 
 
 async def delete_baseline(context: Context, caller: Caller, baseline_id: str) -> None:
-    """Forget a baseline; the run stays. Raises ``NotFound``."""
+    """Delete a baseline; the run stays. Raises ``NotFound``."""
     async with context.database.write() as conn:
         if not await store.remove(conn, caller.project, baseline_id):
             raise NotFound("BASELINE_NOT_FOUND", f"baselines/{baseline_id} does not exist")

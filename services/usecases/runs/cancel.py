@@ -14,7 +14,7 @@ _REASON = "cancelled by request"
 
 
 async def cancel_run(context: Context, caller: Caller, run_id: str) -> RunView:
-    """Cancel a run; one that is being cancelled or is cancelled stays as it is.
+    """Cancel a run; a run that is CANCELLING or CANCELLED stays unchanged.
 
     Raises ``NotFound`` and ``FailedPrecondition`` (RUN_TERMINAL: SUCCEEDED or FAILED).
     """

@@ -1,4 +1,4 @@
-"""CompareRuns: runs beside the first of them."""
+"""CompareRuns: compare runs with the first of them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from services.usecases.runs.view import RunView, view
 from tailrace.formats.schema import Violation
 
 MAX_RUNS = 10
-"""Most runs that are compared at a time."""
+"""Maximum number of compared runs."""
 
 MAX_POINTS = 500
-"""Points of a curve."""
+"""Maximum number of points of a curve."""
 
 CURVES = ("loss", "eval_loss")
-"""Metrics whose curves are laid over each other."""
+"""Metrics with curves."""
 
 _NOT_COMPARED = ("labels", "execution", "retry", "cache", "gates")
-"""Blocks of a spec that say nothing about what comes out."""
+"""Blocks of a spec that do not affect the results."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's curve of one metric."""
+    """Curve of one metric of one run."""
 
     run: str
     name: str
@@ -42,7 +42,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs beside each other; plain data as in the API."""
+    """Comparison of runs; plain data as in the API."""
 
     runs: list[RunView]
     spec_differences: dict[str, list[Any]]
@@ -55,52 +55,56 @@ async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> 
     """Compare runs with the first. Raises ``InvalidInput``, ``NotFound``, ``ResourceExhausted``."""
     _check(run_ids)
     async with context.database.read() as conn:
-        compared = [await runs.get(conn, caller.project, run_id) for run_id in run_ids]
+        compared_runs = [await runs.get(conn, caller.project, run_id) for run_id in run_ids]
         # An id and a uid may name the same run.
-        _check([run.run_id for run in compared])
-        views = [await view(conn, run) for run in compared]
-        scores = [await scores_of(conn, each.run) for each in views]
-    others = {each.run.name: of_run for each, of_run in zip(views, scores, strict=True)}
-    first = others.pop(views[0].run.name)
-    verdicts = await asyncio.to_thread(verdict_comparisons, first, others)
+        _check([run.run_id for run in compared_runs])
+        views = [await view(conn, run) for run in compared_runs]
+        scores = [await scores_of(conn, run_view.run) for run_view in views]
+    later_scores = {
+        run_view.run.name: run_scores for run_view, run_scores in zip(views, scores, strict=True)
+    }
+    first_scores = later_scores.pop(views[0].run.name)
+    verdicts = await asyncio.to_thread(verdict_comparisons, first_scores, later_scores)
     specs = [
         {
             name: block
-            for name, block in each.run.stored_spec.mapping.items()
+            for name, block in run_view.run.stored_spec.mapping.items()
             if name not in _NOT_COMPARED
         }
-        for each in views
+        for run_view in views
     ]
-    curves = [curve for run in compared for curve in await _curves(context, caller, run.run_id)]
+    curves = [
+        curve for run in compared_runs for curve in await _curves(context, caller, run.run_id)
+    ]
     return Comparison(views, differences(specs), _metrics(views), curves, verdicts)
 
 
 def _check(run_ids: list[str]) -> None:
     if not 2 <= len(run_ids) <= MAX_RUNS:
         raise InvalidInput.field("names", f"has {len(run_ids)}, needs 2 to {MAX_RUNS} runs")
-    twice = [
+    duplicates = [
         Violation(f"names[{i}]", f"{run_name(run_id)} is named twice")
         for i, run_id in enumerate(run_ids)
         if run_id in run_ids[:i]
     ]
-    if twice:
-        raise InvalidInput(twice)
+    if duplicates:
+        raise InvalidInput(duplicates)
 
 
 def _metrics(views: list[RunView]) -> dict[str, list[Any]]:
-    """Final numbers of each run by name, ``None`` where there is none."""
-    found: list[dict[str, Any]] = []
-    for each in views:
+    """Return the final numbers of each run by name; ``None`` where a run has none."""
+    numbers_by_run: list[dict[str, Any]] = []
+    for run_view in views:
         numbers: dict[str, Any] = {}
-        for stage in each.stages:
-            for kind, result in (stage.stage.result or {}).items():
-                numbers |= {f"{kind}.{name}": v for name, v in result.items() if _is_number(v)}
-                for score in result.get("scores", []):
-                    what = (score.get(key, "") for key in ("judge", "eval_set", "model_role"))
-                    numbers[" ".join(("score", *what))] = score.get("score")
-        found.append(numbers)
-    names = sorted({name for numbers in found for name in numbers})
-    return {name: [numbers.get(name) for numbers in found] for name in names}
+        for stage in run_view.stages:
+            for kind, body in (stage.stage.result or {}).items():
+                numbers |= {f"{kind}.{name}": v for name, v in body.items() if _is_number(v)}
+                for score in body.get("scores", []):
+                    keys = (score.get(key, "") for key in ("judge", "eval_set", "model_role"))
+                    numbers[" ".join(("score", *keys))] = score.get("score")
+        numbers_by_run.append(numbers)
+    names = sorted({name for numbers in numbers_by_run for name in numbers})
+    return {name: [numbers.get(name) for numbers in numbers_by_run] for name in names}
 
 
 def _is_number(value: object) -> bool:
@@ -108,7 +112,7 @@ def _is_number(value: object) -> bool:
 
 
 async def _curves(context: Context, caller: Caller, run_id: str) -> list[Curve]:
-    """A run's curves; of a step that was run again the later value counts."""
+    """Return a run's curves; the last value counts for a step that ran several times."""
     steps: dict[str, dict[int, MetricPoint]] = {name: {} for name in CURVES}
     command = Follow(Channel.METRICS, "", follow=False)
     async for piece in follow(context, caller, run_id, command):
@@ -124,7 +128,7 @@ async def _curves(context: Context, caller: Caller, run_id: str) -> list[Curve]:
 
 
 def thin_out(points: list[MetricPoint]) -> list[MetricPoint]:
-    """At most :data:`MAX_POINTS` of them, evenly chosen, the first and the last among them."""
+    """Return at most :data:`MAX_POINTS` points at even distances, with the first and the last."""
     if len(points) <= MAX_POINTS:
         return points
     last = len(points) - 1

@@ -23,16 +23,16 @@ from tailrace.formats.spec.run_spec import RunSpec
 
 @dataclass(frozen=True)
 class CreateRun:
-    """What the caller asks for."""
+    """Request for a new run."""
 
     run_id: str
-    """Id wanted; empty for any."""
+    """Requested id; empty for a generated one."""
     spec: Mapping[str, Any] | None
-    """The spec, plain data, as it was sent."""
+    """Spec as the client sent it, plain data."""
     request_id: str = ""
-    """Makes the call repeatable; empty if it need not be."""
+    """Id that makes the call repeatable; empty if it need not be."""
     validate_only: bool = False
-    """Check everything, store nothing."""
+    """True to check everything and store nothing."""
     size: int = 0
     """Size of the request in bytes."""
 
@@ -92,7 +92,7 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
 
 
 def _judge_names(spec: Mapping[str, Any] | None) -> list[str]:
-    """The judges that a wrong spec names; none if they cannot be read."""
+    """Return the names of judges in an invalid spec; none if they cannot be read."""
     judges = (spec or {}).get("judges")
     if not isinstance(judges, list) or not all(isinstance(judge, Mapping) for judge in judges):
         return []

@@ -1,4 +1,4 @@
-"""StreamLogs and StreamMetrics: read a channel of a run by cursor, and wait for more."""
+"""StreamLogs and StreamMetrics: read a channel of a run from a cursor, and wait for more."""
 
 from __future__ import annotations
 
@@ -21,66 +21,70 @@ from services.usecases.runs.watch import draining
 from tailrace.formats.dispatch import TaskId
 
 CHUNKS_PER_READ = 4
-"""Chunks that are read, and so held in memory for one reader, at a time."""
+"""Maximum number of chunks read at a time, and so kept in memory per reader."""
 
 
 @dataclass(frozen=True)
 class Follow:
-    """What to read and how far."""
+    """Request to follow a channel."""
 
     channel: Channel
     cursor: str
-    """Where to continue; empty for the start."""
+    """Cursor to continue from; empty for the start."""
     follow: bool
-    """Whether to wait for more until the run is terminal."""
+    """True to wait for more until the run is terminal."""
     stage: str = ""
-    """Only this stage; empty for all."""
+    """Id of the only stage to read; empty for all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Consecutive records of one attempt, or its end, or both; shared among who follows."""
+    """Consecutive records of one attempt, its end, or both; followers share it."""
 
     stage_id: str
     attempt: int
     first_sequence: int
-    """Sequence of the first record."""
+    """Sequence number of the first record."""
     records: list[list[Any]]
     """Plain data, see :mod:`services.domain.event`."""
     cursor: Cursor
-    """The place after them."""
+    """Cursor after the records."""
     end: logs.Head | None = None
-    """Set when the attempt's channel is complete."""
+    """Head of the attempt's channel, once it is complete."""
     cached_from: str = ""
-    """The stage whose result was reused, where that is why nothing ran; with attempt 0."""
+    """Stage whose result was reused, so that nothing ran; the attempt is then 0."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What one look at the store found."""
+    """Outcome of one read of the store."""
 
     pieces: list[Piece]
     caught_up: bool
-    """Whether there was nothing more to read."""
+    """True if there is nothing more to read now."""
     ended: bool
-    """Whether there will never be."""
+    """True if the run is terminal, so that nothing more will come."""
 
 
 async def follow(
     context: Context, caller: Caller, run_id: str, command: Follow
 ) -> AsyncIterator[Piece]:
-    """Yield what lies after the cursor, in order, each record exactly once.
+    """Yield the records after the cursor, in order, each exactly once.
 
-    It always reads the store; a wake-up only says when. Raises ``NotFound``, ``InvalidInput``
-    (cursor, stage), and ``Unavailable`` when the server drains.
+    Records always come from the store; a wake-up only says when to read it.
+
+    Raises:
+        NotFound: The run does not exist.
+        InvalidInput: The cursor or the stage is not valid.
+        Unavailable: The server drains (DRAINING).
     """
     cursor = decode_cursor(command.cursor)
     async with context.database.read() as conn:
         run = await runs.get(conn, caller.project, run_id)
-        known = [stage.stage_id for stage in await stages.list_for_run(conn, run.uid)]
-    if command.stage and command.stage not in known:
+        stage_ids = [stage.stage_id for stage in await stages.list_for_run(conn, run.uid)]
+    if command.stage and command.stage not in stage_ids:
         raise InvalidInput.field(
-            "stage", f"{run.name} has no stage {command.stage!r}; it has {', '.join(known)}"
+            "stage", f"{run.name} has no stage {command.stage!r}; it has {', '.join(stage_ids)}"
         )
     with context.wakeups.subscribe(run.uid) as subscription:
         while True:
@@ -97,24 +101,24 @@ async def follow(
 
 
 async def _shared_look(context: Context, run: Run, command: Follow, cursor: Cursor) -> _Step:
-    """One look for all who follow the run from the same place and were woken as often."""
+    """Read once for all followers at the same cursor with the same number of wake-ups."""
 
     async def look() -> _Step:
         async with context.database.read() as conn:
             return await _look(conn, run, command, cursor)
 
-    woken = context.wakeups.wake_count(run.uid)
-    key = (run.uid, woken, command.channel, command.stage, cursor)
+    wake_count = context.wakeups.wake_count(run.uid)
+    key = (run.uid, wake_count, command.channel, command.stage, cursor)
     return await context.reads.read(key, look)
 
 
 async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor) -> _Step:
-    """The next pieces, of one attempt at a time, within one state of the database."""
-    now = await runs.find_by_uid(conn, run.uid)
-    ended = now is None or now.state in RUN_TERMINAL
-    of_run = await stages.list_for_run(conn, run.uid)
-    tried = await attempts.list_for_run(conn, run.uid)
-    for stage in of_run:
+    """Return the next pieces of one attempt, from one state of the database."""
+    current = await runs.find_by_uid(conn, run.uid)
+    ended = current is None or current.state in RUN_TERMINAL
+    run_stages = await stages.list_for_run(conn, run.uid)
+    run_attempts = await attempts.list_for_run(conn, run.uid)
+    for stage in run_stages:
         if command.stage and stage.stage_id != command.stage:
             continue
         if stage.cached_from and command.channel is Channel.LOGS:
@@ -122,7 +126,7 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
             if place.past() > cursor:
                 return _Step([_reused(stage, place)], caught_up=False, ended=ended)
             continue
-        for attempt in await _attempts(conn, stage, tried):
+        for attempt in await _attempts(conn, stage, run_attempts):
             place = Cursor(attempt.ordinal, attempt.number)
             if place.past() <= cursor:
                 continue
@@ -133,14 +137,14 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
 
 
 def _reused(stage: Stage, place: Cursor) -> Piece:
-    """The end marker of a log that is empty because nothing ran."""
+    """Return the end marker of a log that is empty because nothing ran."""
     return Piece(
         stage.stage_id, 0, 1, [], place.past(), logs.Head(0, ""), cached_from=stage.cached_from
     )
 
 
 async def _attempts(conn: AsyncConnection, stage: Stage, tried: list[Attempt]) -> list[Attempt]:
-    """A stage's attempts; those of the stage whose result it reuses, in its own place."""
+    """Return a stage's attempts; for a reused result those of the original, at this ordinal."""
     if not stage.cached_from:
         return [attempt for attempt in tried if attempt.stage_id == stage.stage_id]
     return [

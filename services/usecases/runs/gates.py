@@ -1,4 +1,4 @@
-"""Gates of a run, checked in the transaction that ends it."""
+"""Gates of a run, checked in the transaction that ends the run."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tailrace.formats.spec.run_spec import StageKind
 
 
 async def check_gates(conn: AsyncConnection, locked_run: LockedRun) -> list[dict[str, Any]]:
-    """What becomes of each gate of a run whose stages have results; plain data as in the API."""
+    """Return the outcome of each gate of a run with all results; plain data as in the API."""
     return [await _check(conn, locked_run, gate) for gate in locked_run.run.resolved_spec.gates]
 
 
 async def scores_of(conn: AsyncConnection, run: Run) -> dict[VerdictGroup, ItemScores]:
-    """What judges gave to each item of a run. Raises ``ResourceExhausted``."""
+    """Return the judges' scores for each item of a run. Raises ``ResourceExhausted``."""
     uid = await source_uid(conn, run, StageKind.JUDGE)
     rows = await evaluations.verdict_rows(conn, uid)
     return await asyncio.to_thread(item_scores, rows)
@@ -54,15 +54,15 @@ async def _check(conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec) -
 async def _judge(
     conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec, result: dict[str, Any]
 ) -> tuple[GateOutcome, str]:
-    """The gate's outcome; what was measured on the way goes into ``result``."""
+    """Return the outcome and reason of a gate; add the measured values to ``result``."""
     results = _results(locked_run.stages)
     value = measure(gate, results, "the run")
     result["value"] = value.value
     baseline = paired = None
     if gate.baseline is not None:
         other = await runs.get(conn, locked_run.run.project, parse_run_name(gate.baseline))
-        theirs = _results(await stages.list_for_run(conn, other.uid))
-        baseline = measure(gate, theirs, gate.baseline)
+        baseline_results = _results(await stages.list_for_run(conn, other.uid))
+        baseline = measure(gate, baseline_results, gate.baseline)
         result["baseline_value"] = baseline.value
         if gate.not_significantly_worse is not None:
             paired = await _paired(conn, locked_run.run, other, gate)
@@ -72,19 +72,21 @@ async def _judge(
 
 
 async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -> Paired:
-    """The run against its baseline, item by item."""
-    ours, theirs = await scores_of(conn, run), await scores_of(conn, other)
+    """Return the comparison of the run with its baseline, item by item."""
+    run_scores, baseline_scores = await scores_of(conn, run), await scores_of(conn, other)
     roles = [gate.model_role.value] if gate.model_role else ["trained", "base"]
     keys = [VerdictGroup(gate.judge or "", gate.eval_set or "", role) for role in roles]
-    mine = next((ours[key] for key in keys if key in ours), None)
-    base = next((theirs[key] for key in keys if key in theirs), None)
-    if mine is None or base is None:
+    scores = next((run_scores[key] for key in keys if key in run_scores), None)
+    base = next((baseline_scores[key] for key in keys if key in baseline_scores), None)
+    if scores is None or base is None:
         raise MissingValueError(f"there are no verdicts of {gate.judge} on {gate.eval_set} in both")
-    found = await asyncio.to_thread(compare_items, keys[0], base, mine, ComparisonKind.BASELINE)
-    items = sum(found.get(name, 0) for name in ("wins", "losses", "ties"))
-    return Paired(items, found.get("difference", 0.0), found.get("p_value", 1.0))
+    comparison = await asyncio.to_thread(
+        compare_items, keys[0], base, scores, ComparisonKind.BASELINE
+    )
+    items = sum(comparison.get(name, 0) for name in ("wins", "losses", "ties"))
+    return Paired(items, comparison.get("difference", 0.0), comparison.get("p_value", 1.0))
 
 
 def _results(run_stages: list[Stage]) -> Results:
-    """The results of the stages by kind."""
+    """Return the results of stages by kind."""
     return {kind: body for stage in run_stages for kind, body in (stage.result or {}).items()}

@@ -1,7 +1,7 @@
-"""Moves that several use cases share, on a run that the transaction has locked.
+"""Transitions of a locked run that several use cases share.
 
-Locks are taken in the order run, stages, attempt, outbox; whoever holds the run holds the rest.
-Each move writes the stage, the history and the run's revision.
+Locks are taken in the order run, stages, attempt, outbox; a lock on the run covers the rest. Each
+transition writes the stage, the history and the run's revision.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from tailrace.formats.backoff import backoff
 
 @dataclass(frozen=True)
 class LockedRun:
-    """A run and its stages under the transaction's lock, as they are after each move."""
+    """Run and its stages under the transaction's lock, after the latest transition."""
 
     run: Run
     stages: list[Stage]
 
     def stage(self, stage_id: str) -> Stage | None:
-        """The stage with this id."""
+        """Return the stage with this id, if there is one."""
         return next((stage for stage in self.stages if stage.stage_id == stage_id), None)
 
     def with_(self, moved: Stage, run: Run) -> LockedRun:
-        """The run as it now is, and one of its stages."""
+        """Return the locked run with its changed run and stage."""
         stages = [moved if stage.stage_id == moved.stage_id else stage for stage in self.stages]
         return LockedRun(run, stages)
 
 
 @dataclass(frozen=True)
 class OpenLease:
-    """What a lease token leads to; ``attempt`` may have ended."""
+    """Attempt of a lease token, with its locked run; the attempt may have ended."""
 
     locked_run: LockedRun
     stage: Stage
@@ -62,9 +62,9 @@ class OpenLease:
 
 
 async def lock_run(conn: AsyncConnection, run_uid: str) -> LockedRun | None:
-    """Lock a run and its stages."""
-    found = await runs_with_stages.lock(conn, run_uid)
-    return None if found is None else LockedRun(*found)
+    """Lock a run and its stages; return ``None`` if it does not exist."""
+    run_with_stages = await runs_with_stages.lock(conn, run_uid)
+    return None if run_with_stages is None else LockedRun(*run_with_stages)
 
 
 async def lock_named_run(conn: AsyncConnection, project: str, run_id: str) -> LockedRun:
@@ -79,16 +79,18 @@ async def lock_named_run(conn: AsyncConnection, project: str, run_id: str) -> Lo
 async def lock_run_for(
     conn: AsyncConnection, run_uid: str, worker_id: str
 ) -> tuple[Worker | None, LockedRun | None]:
-    """Lock a run and its stages; with the worker that asks, if it is known."""
-    worker, found = await runs_with_stages.lock_for_worker(conn, run_uid, worker_id)
-    return worker, None if found is None else LockedRun(*found)
+    """Lock a run and its stages; also return the worker of the call, if it is registered."""
+    worker, run_with_stages = await runs_with_stages.lock_for_worker(conn, run_uid, worker_id)
+    return worker, None if run_with_stages is None else LockedRun(*run_with_stages)
 
 
 async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
-    """Lock the run that a lease token belongs to.
+    """Lock the run of a lease token.
 
-    Raises :class:`LeaseLost` for a token that never was this attempt's; whether the attempt still
-    runs is for the caller to see.
+    The attempt may have ended: :meth:`OpenLease.require_alive` checks it.
+
+    Raises:
+        LeaseLost: The token was never valid for the attempt.
     """
     lease = parse_token(token)
     locked_run = None if lease is None else await lock_run(conn, lease.task_id.run_uid)
@@ -102,7 +104,7 @@ async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
 
 
 async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
-    """The attempt of a lease token, without a lock. Raises :class:`LeaseLost` as above."""
+    """Return the attempt of a lease token without a lock. Raises :class:`LeaseLost`."""
     lease = parse_token(token)
     attempt = None if lease is None else await attempts.get(conn, lease.task_id)
     if lease is None or attempt is None or not lease.opens(attempt.lease_digest):
@@ -111,7 +113,7 @@ async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
 
 
 async def require_lease(context: Context, token: str) -> None:
-    """Raise :class:`LeaseLost` for a token that never was an attempt's; costs one read."""
+    """Raise :class:`LeaseLost` for a token that was never valid; costs one read."""
     if parse_token(token) is None:
         raise LeaseLost
     async with context.database.read() as conn:
@@ -126,7 +128,7 @@ async def move_stage(
     reason: str,
     **columns: Any,
 ) -> LockedRun:
-    """Change a stage's state; other columns along with it."""
+    """Change a stage's state together with other columns."""
     moved = await stages.move(conn, stage, to, **columns)
     change = history.Change(stage.stage_id, stage.state, to)
     return locked_run.with_(moved, await runs.record_stage(conn, locked_run.run, change, reason))
@@ -135,15 +137,15 @@ async def move_stage(
 async def begin_stage(
     conn: AsyncConnection, locked_run: LockedRun, stage: Stage, reason: str, now: datetime
 ) -> LockedRun:
-    """Set a stage RUNNING, and with it the run where this is its first."""
+    """Set a stage RUNNING, and the run, too, if this is its first stage to run."""
     columns = {"start_time": stage.start_time or now, "progress": None, "error": None}
     if locked_run.run.state is not RunState.QUEUED:
         return await move_stage(conn, locked_run, stage, StageState.RUNNING, reason, **columns)
     moved = await stages.move(conn, stage, StageState.RUNNING, **columns)
     change = history.Change(stage.stage_id, stage.state, StageState.RUNNING)
-    started = locked_run.run.start_time or now
+    start_time = locked_run.run.start_time or now
     run = await runs.move(
-        conn, locked_run.run, RunState.RUNNING, reason, after=change, start_time=started
+        conn, locked_run.run, RunState.RUNNING, reason, after=change, start_time=start_time
     )
     return locked_run.with_(moved, run)
 
@@ -151,7 +153,7 @@ async def begin_stage(
 async def move_run(
     conn: AsyncConnection, locked_run: LockedRun, to: RunState, reason: str, **columns: Any
 ) -> LockedRun:
-    """Change the run's state; other columns along with it."""
+    """Change the run's state together with other columns."""
     return replace(locked_run, run=await runs.move(conn, locked_run.run, to, reason, **columns))
 
 
@@ -165,7 +167,7 @@ async def queue_stage(
     first: bool = False,
     **columns: Any,
 ) -> LockedRun:
-    """Queue a stage's current attempt, to be published after ``delay`` seconds."""
+    """Queue a stage's current attempt for publication after ``delay`` seconds."""
     now = utc_now()
     columns = {"queue_time": stage.queue_time or now, "end_time": None, **columns}
     locked_run = await move_stage(conn, locked_run, stage, StageState.QUEUED, reason, **columns)
@@ -178,7 +180,7 @@ async def queue_stage(
 
 
 async def end_cancelled(conn: AsyncConnection, locked_run: LockedRun, reason: str) -> LockedRun:
-    """End the run CANCELLED with all stages that have no result yet; drop what was queued."""
+    """End the run and its stages without a result as CANCELLED; remove its outbox rows."""
     now = utc_now()
     for stage in locked_run.stages:
         if stage.state not in STAGE_DONE:
@@ -192,10 +194,10 @@ async def end_cancelled(conn: AsyncConnection, locked_run: LockedRun, reason: st
 async def after_failure(
     conn: AsyncConnection, locked_run: LockedRun, stage: Stage, error: StageError
 ) -> tuple[LockedRun, bool]:
-    """What follows an attempt that counts as failed; whether another attempt is due.
+    """Continue a run after an attempt that counts as failed; return True if another is queued.
 
-    While the run is CANCELLING it ends CANCELLED; otherwise another attempt is queued after the
-    policy's backoff, or the stage and the run end FAILED.
+    A CANCELLING run ends CANCELLED. Otherwise another attempt is queued after the policy's
+    back-off, or the stage and the run end FAILED.
     """
     if locked_run.run.state is RunState.CANCELLING:
         return await end_cancelled(conn, locked_run, f"cancelled; {error.reason}"), False

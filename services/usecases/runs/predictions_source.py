@@ -1,4 +1,4 @@
-"""Whose predictions and verdicts a run has: its own, or those that it reused or judged."""
+"""Source of a run's predictions and verdicts: the run itself, or one that it reuses or judges."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from tailrace.formats.spec.run_spec import StageKind
 
 
 async def source_uid(conn: AsyncConnection, run: Run, kind: StageKind) -> str:
-    """Uid of the run under which the rows of a run's INFER or JUDGE stage are stored."""
-    of_run = await stages.list_for_run(conn, run.uid)
+    """Return the uid of the run that owns the stored rows of a run's INFER or JUDGE stage."""
+    run_stages = await stages.list_for_run(conn, run.uid)
     if kind is StageKind.INFER and run.resolved_spec.predictions:
         source, stage = await find_predictions(conn, run.project, run.resolved_spec.predictions)
         return stage.cached_run_uid or source.uid
-    found = next((stage for stage in of_run if stage.kind is kind), None)
-    return run.uid if found is None else found.cached_run_uid or run.uid
+    own_stage = next((stage for stage in run_stages if stage.kind is kind), None)
+    return run.uid if own_stage is None else own_stage.cached_run_uid or run.uid
 
 
 async def find_predictions(
     conn: AsyncConnection, project: str, name: str, field: str = "spec.predictions"
 ) -> tuple[Run, Stage]:
-    """The run ``name`` and the INFER stage that made its predictions.
+    """Return the run that generated the predictions of run ``name``, and its INFER stage.
 
-    A run that only judges leads to the one that it judges. Raises ``InvalidInput`` at ``field``,
-    ``NotFound`` (RUN_NOT_FOUND) and ``FailedPrecondition`` (NO_PREDICTIONS).
+    For a run that only judges, this is the run that it judges.
+
+    Raises:
+        InvalidInput: ``name`` is not a run's name; the violation names ``field``.
+        NotFound: The run does not exist (RUN_NOT_FOUND).
+        FailedPrecondition: The run has no predictions (NO_PREDICTIONS).
     """
     run = await runs.get(conn, project, parse_run_name(name, field))
     source = run.resolved_spec.predictions
     if source:
-        # What a resolved spec names has predictions of its own.
+        # A run named by a resolved spec has generated its own predictions.
         run = await runs.get(conn, project, parse_run_name(source, field))
     for stage in await stages.list_for_run(conn, run.uid):
         if stage.kind is StageKind.INFER and stage.state in STAGE_DONE:

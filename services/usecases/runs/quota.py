@@ -1,4 +1,4 @@
-"""Quotas of the control plane: unfinished runs, in all and per label, and open streams."""
+"""Quotas of the control plane: unfinished runs, in total and per label, and open streams."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from services.storage.rows import runs
 async def check_runs(
     conn: AsyncConnection, settings: Settings, project: str, labels: Mapping[str, str]
 ) -> None:
-    """Refuse one more run where all callers, or the value of a label, have as many as they may.
+    """Refuse one more run if the total quota or the quota of a label is used up.
 
-    Runs without a label that has a quota count together, so that leaving it out evades nothing.
-    Raises ``ResourceExhausted`` (TOO_MANY_RUNS).
+    Runs without a label that has a quota count together, so that omitting it does not evade the
+    quota. Raises ``ResourceExhausted`` (TOO_MANY_RUNS).
     """
     by_label = settings.max_runs_per_label
     if settings.max_unfinished_runs is None and not by_label:
         return
-    # Counting and storing must not interleave with another call's, or both fit in.
+    # Counting and storing must not interleave with another call's: both would fit.
     await advisory_lock(conn, f"quota:{project}")
     if settings.max_unfinished_runs is not None:
         count = await runs.count_unfinished(conn, project)
         _check("this server", count, settings.max_unfinished_runs)
-    for name, most in by_label.items():
+    for name, limit in by_label.items():
         value = labels.get(name)
         count = await runs.count_unfinished(conn, project, label=(name, value))
         owner = (
             f"the rest, without labels.{name}," if value is None else f"labels.{name} = {value!r}"
         )
-        _check(owner, count, most)
+        _check(owner, count, limit)
 
 
 def _check(owner: str, count: int, limit: int) -> None:
@@ -48,7 +48,7 @@ def _check(owner: str, count: int, limit: int) -> None:
 
 
 class OpenStreams:
-    """Counts the streams of one kind that this process serves."""
+    """Counter of the open streams of one kind in this process."""
 
     def __init__(self, most: int, noun: str = "streams of followers") -> None:
         self._most = most
@@ -57,7 +57,7 @@ class OpenStreams:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Count a stream for as long as the block; raises ``ResourceExhausted`` when too many."""
+        """Count a stream for the duration of the block; raise ``ResourceExhausted`` if too many."""
         if self._open >= self._most:
             raise ResourceExhausted(
                 "TOO_MANY_STREAMS",

@@ -1,4 +1,4 @@
-"""GetRun, ListRuns, ListPredictions, ListVerdicts: look without changing anything."""
+"""GetRun, ListRuns, ListPredictions and ListVerdicts: read without changes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from services.usecases.runs.view import RunView, StageView, view_with_stages
 from tailrace.formats.spec.run_spec import StageKind
 
 DEFAULT_RUNS = 50
-"""Runs of a page when the request does not say."""
+"""Default page size of runs."""
 
 DEFAULT_EVALUATIONS = 100
-"""Predictions or verdicts of a page when the request does not say."""
+"""Default page size of predictions and verdicts."""
 
 
 @dataclass(frozen=True)
 class ListRuns:
-    """Which runs, in which order."""
+    """Request for a page of runs."""
 
     filter: str
-    """See :mod:`services.domain.filter`."""
+    """Filter expression, see :mod:`services.domain.filter`."""
     order_by: str
-    """``create_time desc`` (also if empty) or ``create_time``."""
+    """Order: ``create_time desc`` (default) or ``create_time``."""
     size: int
-    """Runs wanted; 0 for the default."""
+    """Page size; 0 for the default."""
     token: str
-    """Where to continue."""
+    """Page token."""
 
 
 async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
-    """A run with its history. Raises ``NotFound``."""
+    """Return a run with its history. Raises ``NotFound``."""
     async with context.database.read() as conn:
         run, run_stages = await runs_with_stages.get(conn, caller.project, run_id)
         return await view_with_stages(conn, run, run_stages, with_history=True)
@@ -51,7 +51,7 @@ async def get_run(context: Context, caller: Caller, run_id: str) -> RunView:
 async def list_runs(
     context: Context, caller: Caller, command: ListRuns
 ) -> tuple[list[RunView], str]:
-    """A page of runs without attempts, and the next page's token. Raises ``InvalidInput``."""
+    """Return a page of runs without attempts, and the next token. Raises ``InvalidInput``."""
     conditions = parse_filter(command.filter)
     order = " ".join(command.order_by.split()) or "create_time desc"
     if order not in ("create_time", "create_time asc", "create_time desc"):
@@ -62,7 +62,7 @@ async def list_runs(
     position = decode_page_token(command.token, query, [datetime, str])
     limit = page_size(command.size, default=DEFAULT_RUNS)
     async with context.database.read() as conn:
-        found = await run_pages.page(
+        rows = await run_pages.page(
             conn,
             caller.project,
             conditions,
@@ -70,23 +70,26 @@ async def list_runs(
             after=None if position is None else (position[0], position[1]),
             limit=limit + 1,
         )
-        kept = fitting(found, limit)
-        of_runs = await stages.list_for_runs(conn, [run.uid for run in kept])
-    sizes = dict(zip((run.uid for _, run in found), (size for size, _ in found), strict=True))
-    kept = fitting([(sizes[run.uid] + _results_size(of_runs[run.uid]), run) for run in kept], limit)
+        page = fitting(rows, limit)
+        run_stages = await stages.list_for_runs(conn, [run.uid for run in page])
+    sizes = dict(zip((run.uid for _, run in rows), (size for size, _ in rows), strict=True))
+    page = fitting(
+        [(sizes[run.uid] + _results_size(run_stages[run.uid]), run) for run in page], limit
+    )
     views = [
-        RunView(run, [StageView(stage, [], "") for stage in of_runs[run.uid]], []) for run in kept
+        RunView(run, [StageView(stage, [], "") for stage in run_stages[run.uid]], [])
+        for run in page
     ]
-    if len(kept) == len(found):
+    if len(page) == len(rows):
         return views, ""
-    last = kept[-1]
+    last = page[-1]
     return views, encode_page_token([last.create_time, last.uid], query)
 
 
 async def list_predictions(
     context: Context, caller: Caller, run_id: str, *, eval_set: str, size: int, token: str
 ) -> tuple[list[dict[str, Any]], str]:
-    """A page of predictions, plain data, and the next page's token.
+    """Return a page of predictions, plain data, and the next page's token.
 
     Raises ``InvalidInput`` and ``NotFound``.
     """
@@ -114,9 +117,9 @@ async def list_verdicts(
     size: int,
     token: str,
 ) -> tuple[list[dict[str, Any]], str]:
-    """A page of verdicts, plain data, and the next page's token.
+    """Return a page of verdicts, plain data, and the next page's token.
 
-    ``outcome`` is that of the API in lower case, empty for all. Raises ``InvalidInput`` and
+    ``outcome`` is the API's word in lower case, empty for all. Raises ``InvalidInput`` and
     ``NotFound``.
     """
     _check_text("eval_set", eval_set)
@@ -148,9 +151,9 @@ def _check_text(field: str, text: str) -> None:
 def _page(
     rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
 ) -> tuple[list[dict[str, Any]], str]:
-    kept = fitting([(wire_size(str(row[1])), row) for row in rows], limit)
-    token = encode_page_token(kept[-1][0], query) if len(kept) < len(rows) else ""
-    return [body for _, body in kept], token
+    page = fitting([(wire_size(str(row[1])), row) for row in rows], limit)
+    token = encode_page_token(page[-1][0], query) if len(page) < len(rows) else ""
+    return [body for _, body in page], token
 
 
 def _position(after: list[Any] | None) -> Position | None:

@@ -1,4 +1,4 @@
-"""What a run spec names, looked up: versions are fixed and everything exists."""
+"""Resolution of a run spec: the names in it exist, and their versions are fixed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from tailrace.formats.spec.run_spec import GateSpec, RunSpec
 from tailrace.formats.wording import unknown_name
 
 _OF_PREDICTIONS = ("dataset", "model", "train", "infer")
-"""Blocks that a run of predictions takes from the run that made them."""
+"""Blocks that a run of predictions takes from the run that generated them."""
 
 
 async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
-    """The spec with versions, baselines and the origin of predictions fixed.
+    """Return the spec with versions, baselines and the source of predictions fixed.
 
-    Raises ``InvalidInput``, ``NotFound`` (dataset, eval set, model, run, baseline) and
-    ``FailedPrecondition`` (NO_PREDICTIONS).
+    Raises:
+        InvalidInput: A field of the spec is not valid.
+        NotFound: A dataset, eval set, model, run or baseline does not exist.
+        FailedPrecondition: A run that the spec names has no predictions (NO_PREDICTIONS).
     """
     violations = await unknown_judges(conn, [judge.name for judge in spec.judges])
     if violations:
@@ -60,12 +62,12 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
 
 
 async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Violation]:
-    """What is wrong with judges' names: each must be built in, or one that a live worker has."""
+    """Return violations for judges that are neither built in nor installed on a live worker."""
     if all(name in JUDGES for name in names):
         return []
     foreign = {name for worker in await workers.list_live(conn) for name in worker.judges}
-    known = (*JUDGES, *sorted(foreign))
-    problems = [unknown_name(name, known) for name in names]
+    judge_names = (*JUDGES, *sorted(foreign))
+    problems = [unknown_name(name, judge_names) for name in names]
     return [
         Violation(f"spec.judges[{i}].name", problem)
         for i, problem in enumerate(problems)
@@ -76,11 +78,11 @@ async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Vi
 async def _with_origin(
     conn: AsyncConnection, project: str, spec: RunSpec, predictions: str
 ) -> RunSpec:
-    """The spec with the blocks that say how the predictions were made."""
-    given = [name for name in _OF_PREDICTIONS if getattr(spec, name) is not None]
-    if given:
+    """Return the spec with the blocks of the run that generated the predictions."""
+    conflicts = [name for name in _OF_PREDICTIONS if getattr(spec, name) is not None]
+    if conflicts:
         comes = "comes from the run of predictions: leave it out"
-        raise InvalidInput([Violation(f"spec.{name}", comes) for name in given])
+        raise InvalidInput([Violation(f"spec.{name}", comes) for name in conflicts])
     run, _ = await find_predictions(conn, project, predictions)
     origin = {name: run.stored_spec.mapping.get(name) for name in _OF_PREDICTIONS}
     infer = run.resolved_spec.infer
@@ -89,29 +91,29 @@ async def _with_origin(
     try:
         return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})
     except SpecError as error:
-        found = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
-        raise InvalidInput(found) from error
+        violations = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
+        raise InvalidInput(violations) from error
 
 
 async def _with_eval_sets(conn: AsyncConnection, project: str, spec: RunSpec) -> RunSpec:
-    """The spec with the versions of imported eval sets fixed, in its gates too."""
+    """Return the spec with the versions of imported eval sets fixed, also in its gates."""
     if spec.infer is None:
         return spec
-    fixed: dict[str, str] = {}
+    references: dict[str, str] = {}
     for i, name in enumerate(spec.infer.eval_sets):
         field = f"spec.infer.eval_sets[{i}]"
         imported = is_imported(name)
-        found = await eval_sets.VERSIONS.resolve(conn, project, name, field) if imported else None
-        reference = name if found is None else found.reference
-        if reference in fixed.values():
+        version = await eval_sets.VERSIONS.resolve(conn, project, name, field) if imported else None
+        reference = name if version is None else version.reference
+        if reference in references.values():
             raise InvalidInput.field(field, f"{reference} is named twice")
-        fixed[name] = reference
-    infer = dataclasses.replace(spec.infer, eval_sets=[*fixed.values()])
-    return dataclasses.replace(_gated(spec, fixed), infer=infer)
+        references[name] = reference
+    infer = dataclasses.replace(spec.infer, eval_sets=[*references.values()])
+    return dataclasses.replace(_gated(spec, references), infer=infer)
 
 
 def _gated(spec: RunSpec, names: Mapping[str, str]) -> RunSpec:
-    """The spec with the eval sets of its gates under other names."""
+    """Return the spec with the eval sets of its gates renamed."""
     gates = [
         dataclasses.replace(gate, eval_set=names.get(gate.eval_set, gate.eval_set))
         if gate.eval_set is not None
@@ -122,7 +124,7 @@ def _gated(spec: RunSpec, names: Mapping[str, str]) -> RunSpec:
 
 
 async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: str) -> GateSpec:
-    """The gate with the run that its baseline names now."""
+    """Return the gate with its baseline replaced by the run that it names now."""
     if gate.baseline is None:
         return gate
     try:
@@ -130,11 +132,11 @@ async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: 
             run = await runs.get(conn, project, parse_run_name(gate.baseline, field))
             return dataclasses.replace(gate, baseline=run.name)
         baseline_id = parse_baseline_name(gate.baseline, field)
-        found = await baselines.get(conn, project, baseline_id)
+        baseline = await baselines.get(conn, project, baseline_id)
     except NotFound as error:
-        # A spec has several gates, and the run that is created has a name of its own.
+        # The message must name the gate: a spec has several, and the new run has a name, too.
         raise NotFound(error.reason, f"{field}: {error.message}", **error.metadata) from error
-    return dataclasses.replace(gate, baseline=found.run)
+    return dataclasses.replace(gate, baseline=baseline.run)
 
 
 def _check_split(spec: RunSpec, prompts: int) -> None:

@@ -23,7 +23,7 @@ from services.usecases.runs.view import RunView, view
 from tailrace.formats.canonical import sha256_json
 
 METHOD = "RetryRun"
-"""Under which request ids are remembered."""
+"""Method under which request ids are remembered."""
 
 _REASON = "retried by request"
 
@@ -31,8 +31,14 @@ _REASON = "retried by request"
 async def retry_run(context: Context, caller: Caller, run_id: str, request_id: str) -> RunView:
     """Queue a new attempt of the first unfinished stage and raise its attempt limit.
 
-    Results that are there stay. Raises ``InvalidInput`` (request_id), ``NotFound``,
-    ``AlreadyExists`` (REQUEST_ID_REUSED) and ``FailedPrecondition`` (RUN_NOT_RETRYABLE).
+    Existing results stay.
+
+    Raises:
+        InvalidInput: The request id is not valid.
+        NotFound: The run does not exist.
+        AlreadyExists: The request id was used for another run (REQUEST_ID_REUSED).
+        FailedPrecondition: The run is not FAILED or CANCELLED, or has all results
+            (RUN_NOT_RETRYABLE).
     """
     if violations := request_id_violations(request_id):
         raise InvalidInput(violations)
@@ -61,7 +67,7 @@ async def retry_run(context: Context, caller: Caller, run_id: str, request_id: s
 async def _queue_again(conn: AsyncConnection, locked_run: LockedRun) -> LockedRun:
     stage = next_unfinished(locked_run.stages)
     if stage is None:
-        # Cancelled while its last stage completed: every result is there.
+        # Cancelled while its last stage completed: it has all results.
         raise FailedPrecondition(
             "RUN_NOT_RETRYABLE", f"{locked_run.run.name} has every result: nothing to run again"
         )

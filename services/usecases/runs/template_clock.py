@@ -1,4 +1,4 @@
-"""The day that the chat templates of a run read, fixed when it is created."""
+"""Date that the chat templates of a run see, fixed when the run is created."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tailrace.formats.model.tokenizer_files import SETTINGS_FILE
 from tailrace.formats.spec.run_spec import RunSpec
 
 _MAX_BYTES = 16 << 20
-"""Most bytes that are read of a file with a template."""
+"""Maximum size of a file with a template."""
 
 
 async def with_template_date(
     conn: AsyncConnection, blobs: BlobStore, project: str, spec: RunSpec, now: datetime
 ) -> RunSpec:
-    """Return the spec with ``template_date``, or without it where no template asks for it.
+    """Return the spec with ``template_date``, or without it if no template uses a date.
 
-    A model of the hub is not here to be looked at, so that only a day that was given is recorded
-    for it. Its stages get the day in any case, and their results say whether it was asked for.
+    The templates of a hub model are unknown here, so only a date that the client set is recorded.
+    Its stages get the date in any case, and their results report whether a template used it.
     """
     sources = list(_sources(spec))
     imported = [source for source in sources if models.is_imported(source)]
@@ -45,7 +45,7 @@ async def with_template_date(
 
 
 def _sources(spec: RunSpec) -> Iterator[str]:
-    """Yield the models whose templates the run renders; predictions of another run render none."""
+    """Yield the models whose templates the run renders; none for predictions of another run."""
     if spec.model is not None and spec.model.source is not None and spec.predictions is None:
         yield spec.model.source
     for judge in spec.judges:
@@ -75,6 +75,6 @@ async def _template_reads_clock(
         settings = json.loads(texts.pop(SETTINGS_FILE, "{}"))
         template = default_template(chat_templates(settings.get("chat_template"), texts))
     except (ValueError, AttributeError, RecursionError):
-        # A folder from before imports were checked; its stage says what is wrong with it.
+        # The folder predates the checks of imports; its stage reports the problem.
         return False
     return template is not None and template_reads_clock(template)

@@ -1,4 +1,4 @@
-"""Runs as clients see them."""
+"""Views of runs for clients."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from services.storage.rows.outbox import Publication
 
 @dataclass(frozen=True)
 class StageView:
-    """A stage with what belongs to it."""
+    """Stage with its attempts."""
 
     stage: Stage
     attempts: list[Attempt]
     waiting_reason: str
-    """Why it still waits; empty if it does not."""
+    """Reason for a queued stage's wait; empty if it does not wait."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run with what belongs to it."""
+    """Run with its stages and history."""
 
     run: Run
     stages: list[StageView]
     history: list[Transition]
-    """Empty unless asked for."""
+    """Transitions of the run; empty unless requested."""
 
     @property
     def error(self) -> StageError | None:
-        """The failed stage's error."""
+        """Error of the failed stage, if the run has failed."""
         if self.run.state is not RunState.FAILED:
             return None
-        failed = [v.stage.error for v in self.stages if v.stage.state is StageState.FAILED]
-        return failed[0] if failed else None
+        errors = [v.stage.error for v in self.stages if v.stage.state is StageState.FAILED]
+        return errors[0] if errors else None
 
 
 async def view(conn: AsyncConnection, run: Run) -> RunView:
-    """A run with its stages and attempts."""
+    """Return a run with its stages and attempts."""
     return await view_with_stages(conn, run, await stages.list_for_run(conn, run.uid))
 
 
 async def view_with_stages(
     conn: AsyncConnection, run: Run, run_stages: list[Stage], *, with_history: bool = False
 ) -> RunView:
-    """A run whose stages are read already, with its attempts, and its history if asked for."""
-    tried = await attempts.list_for_run(conn, run.uid)
+    """Return a run, whose stages were read before, with its attempts and optional history."""
+    run_attempts = await attempts.list_for_run(conn, run.uid)
     reasons = await _waiting_reasons(conn, run, run_stages)
     views = [
         StageView(
             stage,
-            [attempt for attempt in tried if attempt.stage_id == stage.stage_id],
+            [attempt for attempt in run_attempts if attempt.stage_id == stage.stage_id],
             reasons.get(stage.stage_id, ""),
         )
         for stage in run_stages
@@ -66,7 +66,7 @@ async def view_with_stages(
 
 
 def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
-    """A run that this transaction has made, with its stages."""
+    """Return a run that this transaction has created, with its stages."""
     views = [
         StageView(stage, [], waiting_reason(stage, None, now))
         if stage.state is StageState.QUEUED
@@ -77,7 +77,7 @@ def view_of_new(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
 
 
 def view_of_planned(run: Run, run_stages: list[Stage], now: Capacity) -> RunView:
-    """A run that is not stored; each stage says why it would wait with the fleet as it is."""
+    """Return a run that is not stored; each stage has the reason why it would wait now."""
     return RunView(run, [StageView(s, [], waiting_reason(s, None, now)) for s in run_stages], [])
 
 
@@ -106,27 +106,27 @@ async def _waiting_reasons(
 
 @dataclass(frozen=True)
 class Fleet:
-    """The fleet and its broker as they are now."""
+    """Current state of the fleet and its broker."""
 
     capacity: Capacity
     drained: list[Worker]
-    """Drained workers of the pools that nobody serves."""
+    """Drained workers of pools without a serving worker."""
     without_broker: list[Worker]
-    """Online workers that have no connection to the broker."""
+    """Online workers without a connection to the broker."""
     broker_error: str
-    """Fault of the broker at the last refused publication; empty if none waits."""
+    """Error of the broker at the last refused publication; empty if none is waiting."""
 
     def broker_reason(self, stage: Stage, entry: Publication | None) -> str:
-        """Return what the broker has to do with a queued stage's wait; empty if nothing."""
-        refused = "" if entry is None else entry.error
-        if not refused and entry is not None and entry.publications == 0:
-            refused = self.broker_error
-        if refused:
-            return f"the control plane cannot publish it: {refused}"
-        cut_off = [worker for worker in self.without_broker if stage.pool in worker.pools]
-        slots = sum(len(worker.slots) for worker in cut_off)
-        if cut_off and slots >= self.capacity.served.get(stage.pool, 0):
-            first = cut_off[0]
+        """Return the broker's part in a queued stage's wait; empty if it has none."""
+        refusal = "" if entry is None else entry.error
+        if not refusal and entry is not None and entry.publications == 0:
+            refusal = self.broker_error
+        if refusal:
+            return f"the control plane cannot publish it: {refusal}"
+        cut_off_workers = [worker for worker in self.without_broker if stage.pool in worker.pools]
+        slots = sum(len(worker.slots) for worker in cut_off_workers)
+        if cut_off_workers and slots >= self.capacity.served.get(stage.pool, 0):
+            first = cut_off_workers[0]
             return (
                 f"no worker of pool {stage.pool!r} is connected to the broker: "
                 f"{worker_name(first.worker_id)} reports that {first.broker_error}"
@@ -134,7 +134,7 @@ class Fleet:
         return ""
 
     def drained_reason(self, stage: Stage) -> str:
-        """Return that only a drain keeps a queued stage waiting; empty if it does not."""
+        """Return the drain's part in a queued stage's wait; empty if it has none."""
         names = [worker.worker_id for worker in self.drained if stage.pool in worker.pools]
         if not names:
             return ""
@@ -145,13 +145,13 @@ class Fleet:
 
 
 def waiting_reason(stage: Stage, entry: Publication | None, now: Capacity) -> str:
-    """Return the reason for a queued stage's wait, with the fleet as it is now."""
+    """Return the reason for a queued stage's wait, given the current capacity."""
     slots = now.served.get(stage.pool, 0)
     if not slots:
-        others = ", ".join(sorted(now.served)) or "none"
+        served_pools = ", ".join(sorted(now.served)) or "none"
         return (
             f"no live worker serves pool {stage.pool!r}: start one that does, or name another "
-            f"pool in execution.{stage.kind}.pool (served now: {others})"
+            f"pool in execution.{stage.kind}.pool (served now: {served_pools})"
         )
     if entry is not None and entry.publications == 0 and stage.failures:
         due = entry.due_time

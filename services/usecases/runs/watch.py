@@ -1,4 +1,4 @@
-"""WatchRun: a run as it is, then again after each change."""
+"""WatchRun: stream a run now and after each change."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ async def watch_run(
 ) -> AsyncIterator[RunView]:
     """Yield the run whenever its revision passes the last one; end once it is terminal.
 
-    Changes that follow each other faster than the reader takes them are yielded as one. Raises
-    ``NotFound``, and ``Unavailable`` when the server drains.
+    Changes that come faster than the reader reads them are yielded as one.
+
+    Raises:
+        NotFound: The run does not exist.
+        Unavailable: The server drains (DRAINING).
     """
     async with context.database.read() as conn:
         uid = (await runs.get(conn, caller.project, run_id)).uid
@@ -28,11 +31,11 @@ async def watch_run(
                 run = await runs.find_by_uid(conn, uid)
                 if run is None:
                     raise NotFound("RUN_NOT_FOUND", f"runs/{run_id} does not exist any more")
-                changed = run.revision > after_revision
-                seen = await view(conn, run) if changed else None
-            if seen is not None:
+                has_changed = run.revision > after_revision
+                run_view = await view(conn, run) if has_changed else None
+            if run_view is not None:
                 after_revision = run.revision
-                yield seen
+                yield run_view
             if run.state in RUN_TERMINAL:
                 return
             if context.shutdown.in_progress:
@@ -41,5 +44,5 @@ async def watch_run(
 
 
 def draining() -> Unavailable:
-    """The error that ends a stream when the server goes away."""
+    """Return the error that ends a stream when the server shuts down."""
     return Unavailable("DRAINING", "the server is going away: connect again where you stopped")
