@@ -89,7 +89,7 @@ class HealthMonitor:
                 if time.monotonic() >= deadline:
                     raise
                 if not is_waiting:
-                    _log.warning(f"waits for the {name}", error=error.message)
+                    _log.warning(f"waiting for the {name}", error=error.message)
                 is_waiting = True
             if await self._context.shutdown.sleep(_RETRY_SECONDS):
                 return

@@ -222,6 +222,6 @@ class ControlPlane:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _log.error("loop broke", loop=task.get_name(), exc_info=error)
+            _log.error("loop failed", loop=task.get_name(), exc_info=error)
             if not self.failed.done():
                 self.failed.set_exception(error)

@@ -58,7 +58,7 @@ async def _refuse(_requests: Any, context: Any) -> None:
     error = Unauthenticated(
         "WORKER_TOKEN",
         "only workers may call this, and the call did not carry the worker token of this control "
-        f"plane: let {VARIABLE} name a copy of the file that the control plane has under the same "
-        f"variable, or as {FILE_NAME} in its data folder",
+        f"plane: set {VARIABLE} to a copy of the file that the control plane has under the same "
+        f"variable (default: {FILE_NAME} in its data folder)",
     )
     await context.abort_with_status(rpc_status.to_status(status_of(error)))

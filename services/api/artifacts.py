@@ -93,7 +93,7 @@ async def _chunks(
     yield _chunk(first)
     async for request in rest:
         if request.resource_name not in ("", first.resource_name):
-            raise InvalidInput.field("resource_name", "changed within the stream")
+            raise InvalidInput.field("resource_name", "must not change within the stream")
         yield _chunk(request)
 
 

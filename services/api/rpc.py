@@ -48,7 +48,7 @@ async def prompt_messages(requests: AsyncIterator[T], idle_seconds: float) -> As
             return
         except TimeoutError:
             raise Unavailable(
-                "STREAM_IDLE", f"no message came for {idle_seconds:g} seconds: start again"
+                "STREAM_IDLE", f"received no message for {idle_seconds:g} seconds: start again"
             ) from None
         yield message
 
@@ -87,7 +87,7 @@ async def upload_data(requests: AsyncIterator[UploadMessage]) -> AsyncIterator[b
     """Yield the data after an import's header; raise ``InvalidInput`` for any other message."""
     async for request in requests:
         if request.WhichOneof("payload") == "header":
-            raise InvalidInput.field("header", "came twice; only the first message has it")
+            raise InvalidInput.field("header", "must be in the first message only")
         if len(request.data) > CHUNK_BYTES:
             raise InvalidInput.field(
                 "data", f"has {len(request.data)} bytes, at most {CHUNK_BYTES} in one message"

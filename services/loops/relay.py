@@ -208,7 +208,7 @@ class Relay:
             await self._broker.publish(self._broker.chain(pending), repeated=repeated)
         except BrokerError as error:
             _log.warning(
-                "the broker did not take a stage",
+                "the broker did not accept a stage",
                 run_uid=entry.task_id.run_uid,
                 task_id=str(entry.task_id),
                 error=str(error),

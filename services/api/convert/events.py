@@ -55,5 +55,7 @@ def _event(event: stage_pb2.StageEvent, field: str) -> Event:
 
 def _progress(progress: run_pb2.Progress, field: str) -> Progress:
     if not 0 <= progress.done <= progress.total:
-        raise InvalidInput.field(field, f"{progress.done} of {progress.total} is no progress")
+        raise InvalidInput.field(
+            field, f"must not exceed its total: {progress.done} of {progress.total}"
+        )
     return Progress(progress.done, progress.total, clean_line(progress.unit, MAX_ID))

@@ -29,7 +29,9 @@ def acquire_from_proto(request: stage_pb2.AcquireStageRequest) -> Acquire:
     if id_violations("slot", request.slot):
         raise InvalidInput(id_violations("slot", request.slot))
     if parse_task_id(str(task_id)) is None:
-        raise InvalidInput.field("run_uid", f"{str(task_id)[:200]!r} is no delivery of ours")
+        raise InvalidInput.field(
+            "run_uid", f"{str(task_id)[:200]!r} is not a delivery of this control plane"
+        )
     return Acquire(
         task_id=task_id,
         acquire_id=request.acquire_id,

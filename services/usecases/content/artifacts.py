@@ -121,7 +121,7 @@ async def check_listing(
 def _check_size(listing: Listing, most: int, field: str) -> None:
     if listing.size_bytes > most:
         raise InvalidInput.field(
-            field, f"has {listing.size_bytes} bytes in all; an artifact has at most {most} here"
+            field, f"has {listing.size_bytes} bytes in total, at most {most} allowed"
         )
 
 
@@ -173,7 +173,8 @@ def _upload_name(context: Context, name: str) -> UploadName:
     limit = context.settings.max_blob_bytes
     if upload.blob.size_bytes > limit:
         raise ResourceExhausted(
-            "BLOB_TOO_LARGE", f"the blob has {upload.blob.size_bytes} bytes, at most {limit} taken"
+            "BLOB_TOO_LARGE",
+            f"the blob has {upload.blob.size_bytes} bytes, at most {limit} allowed",
         )
     return upload
 

@@ -139,10 +139,10 @@ async def _check_values(
         return  # The stage checks the values before it starts.
     for name, (dtype, place) in found.values.items():
         if not await uploaded.is_finite(dtype, place):
-            problem = (
-                f"{name} holds values that are NaN or infinite: the model is damaged; take an "
+            problem = f"{name} holds values that are NaN or infinite: the model is damaged; use an "
+            yield uploaded.violation(
+                place.path, f"{problem}earlier checkpoint, or download it again"
             )
-            yield uploaded.violation(place.path, f"{problem}earlier checkpoint, or fetch it again")
 
 
 class _Uploaded:

@@ -148,7 +148,7 @@ async def _start(
         if plan.stages[0].state is StageState.QUEUED:
             views[new_run] = view_of_new(plan.run, plan.stages, capacity)
         else:
-            advanced, _ = await advance(conn, context, plan, "its inputs are there", first=True)
+            advanced, _ = await advance(conn, context, plan, "its inputs are ready", first=True)
             views[new_run] = await view(conn, advanced.run)
     return views, [plan.stages for plan in queued if plan.run.uid in admitted]
 

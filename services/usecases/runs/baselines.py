@@ -36,7 +36,7 @@ async def set_baseline(
         run = await runs.get(conn, caller.project, run_id)
         if run.state is not RunState.SUCCEEDED:
             raise FailedPrecondition(
-                "RUN_NOT_SUCCEEDED", f"{run.name} is {run.state}: a baseline has SUCCEEDED"
+                "RUN_NOT_SUCCEEDED", f"{run.name} is {run.state}: a baseline must be SUCCEEDED"
             )
         now = utc_now()
         earlier = await store.find(conn, caller.project, baseline_id)

@@ -81,7 +81,7 @@ async def compare_runs(context: Context, caller: Caller, run_ids: list[str]) -> 
 
 def _check(run_ids: list[str]) -> None:
     if not 2 <= len(run_ids) <= MAX_RUNS:
-        raise InvalidInput.field("names", f"has {len(run_ids)}, needs 2 to {MAX_RUNS} runs")
+        raise InvalidInput.field("names", f"must name 2 to {MAX_RUNS} runs, not {len(run_ids)}")
     duplicates = [
         Violation(f"names[{i}]", f"{run_name(run_id)} is named twice")
         for i, run_id in enumerate(run_ids)

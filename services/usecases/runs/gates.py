@@ -79,7 +79,7 @@ async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -
     scores = next((run_scores[key] for key in keys if key in run_scores), None)
     base = next((baseline_scores[key] for key in keys if key in baseline_scores), None)
     if scores is None or base is None:
-        raise MissingValueError(f"there are no verdicts of {gate.judge} on {gate.eval_set} in both")
+        raise MissingValueError(f"{gate.judge} has no verdicts on {gate.eval_set} in both runs")
     comparison = await asyncio.to_thread(
         compare_items, keys[0], base, scores, ComparisonKind.BASELINE
     )

@@ -45,4 +45,6 @@ async def watch_run(
 
 def draining() -> Unavailable:
     """Return the error that ends a stream when the server shuts down."""
-    return Unavailable("DRAINING", "the server is going away: connect again where you stopped")
+    return Unavailable(
+        "DRAINING", "the server is shutting down: reconnect and continue where you stopped"
+    )

@@ -129,7 +129,7 @@ async def _complete(
             conn,
             context,
             locked_run,
-            "its inputs are there",
+            "its inputs are ready",
             successor_task_id=report.successor_task_id,
         )
     ended = await attempts.end(

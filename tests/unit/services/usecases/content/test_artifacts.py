@@ -133,7 +133,7 @@ async def test_an_artifact_is_bounded(context: Context) -> None:
     files = [await put(context, "a.json", b"12345"), await put(context, "b.json", b"54321")]
     assert (await artifacts.check_listing(small, files)).size_bytes == 10
     files.append(await put(context, "c.json", b"1"))
-    with pytest.raises(InvalidInput, match="11 bytes in all"):
+    with pytest.raises(InvalidInput, match="11 bytes in total"):
         await artifacts.check_listing(small, files)
 
 
