@@ -99,13 +99,13 @@ def _lengths(contents: Mapping[str, bytes]) -> dict[str, int]:
     return {path: len(content) for path, content in contents.items()}
 
 
-def _findings(data: dict[str, Any]) -> Findings:
-    pair = [TensorPlace(**place) for place in data["equal"] or ()]
+def _findings(report: dict[str, Any]) -> Findings:
+    pair = [TensorPlace(**place) for place in report["equal"] or ()]
     return Findings(
-        [(path, problem) for path, problem in data["problems"]],
-        data["architecture"],
+        [(path, problem) for path, problem in report["problems"]],
+        report["architecture"],
         (pair[0], pair[1]) if pair else None,
-        {name: (dtype, TensorPlace(**place)) for name, (dtype, place) in data["values"].items()},
+        {name: (dtype, TensorPlace(**place)) for name, (dtype, place) in report["values"].items()},
     )
 
 

@@ -58,14 +58,14 @@ async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
 
 
 async def import_lines(
-    context: Context, caller: Caller, header: DatasetHeader, data: AsyncIterator[bytes]
+    context: Context, caller: Caller, header: DatasetHeader, chunks: AsyncIterator[bytes]
 ) -> Dataset:
     """Import JSON lines of traces, all or nothing, with bounded memory.
 
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = context.settings.max_dataset_bytes
-    async with check_lines(context, TRACES, data, limit) as (lines, file):
+    async with check_lines(context, TRACES, chunks, limit) as (lines, file):
         manifest = {
             "name": header.id,
             "file": DATASET_FILE,
@@ -89,13 +89,13 @@ async def _store(
     caller: Caller,
     header: DatasetHeader,
     lines: Lines,
-    data: BinaryIO,
+    content: BinaryIO,
     manifest: dict[str, object],
 ) -> Dataset:
     described = io.BytesIO(f"{canonical_json(manifest)}\n".encode())
     listing = Listing.of(
         [
-            await put(context.blobs, DATASET_FILE, data),
+            await put(context.blobs, DATASET_FILE, content),
             await put(context.blobs, MANIFEST_FILE, described),
         ]
     )

@@ -30,14 +30,14 @@ ITEMS = LineKind("eval set", "items", 100_000, "EVAL_SET_TOO_LARGE", _prompts)
 
 
 async def import_lines(
-    context: Context, caller: Caller, header: EvalSetHeader, data: AsyncIterator[bytes]
+    context: Context, caller: Caller, header: EvalSetHeader, chunks: AsyncIterator[bytes]
 ) -> EvalSet:
     """Import JSON lines of eval items, all or nothing, with bounded memory.
 
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = min(MAX_BYTES, context.settings.max_dataset_bytes)
-    async with check_lines(context, ITEMS, data, limit) as (lines, file):
+    async with check_lines(context, ITEMS, chunks, limit) as (lines, file):
         listing = Listing.of([await put(context.blobs, EVAL_SET_FILE, file)])
     async with context.database.write() as conn:
         return await EVAL_SETS.add(conn, caller.project, header, lines, listing)

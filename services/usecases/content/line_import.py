@@ -46,16 +46,16 @@ class LineKind:
 
 @asynccontextmanager
 async def check_lines(
-    context: Context, kind: LineKind, data: AsyncIterator[bytes], limit: int
+    context: Context, kind: LineKind, chunks: AsyncIterator[bytes], limit: int
 ) -> AsyncIterator[tuple[Lines, BinaryIO]]:
-    """Receive ``data`` with bounded memory; yield its counted, valid lines and a file at its start.
+    """Receive ``chunks`` with bounded memory; yield the counted, valid lines and their file.
 
     Raises:
         InvalidInput: Lines are not valid; names at most 100 of them as ``line N``.
         ResourceExhausted: There are more than ``limit`` bytes or too many lines (the kind's
             reason), or the disk is full (STORAGE_FULL).
     """
-    async with _spooled(context, data, limit, kind) as spool:
+    async with _spooled(context, chunks, limit, kind) as spool:
         stop = threading.Event()
         try:
             lines = await asyncio.to_thread(scan, kind, spool, stop)
@@ -117,13 +117,13 @@ class _CountedLines:
 
 @asynccontextmanager
 async def _spooled(
-    context: Context, data: AsyncIterator[bytes], limit: int, kind: LineKind
+    context: Context, chunks: AsyncIterator[bytes], limit: int, kind: LineKind
 ) -> AsyncIterator[BinaryIO]:
-    """Yield an unnamed file with everything that ``data`` yields, at its start."""
+    """Yield an unnamed file with everything that ``chunks`` yields, at its start."""
     spool = _Spool(context.settings)
     try:
         size = 0
-        async for chunk in data:
+        async for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise kind.too_large(f"{limit} bytes")

@@ -129,15 +129,15 @@ async def _check_content(context: Context, files: Sequence[FileEntry]) -> str:
 
 
 async def _check_values(
-    uploaded: _Uploaded, found: model_check.Findings
+    uploaded: _Uploaded, findings: model_check.Findings
 ) -> AsyncIterator[Violation]:
-    if found.equal is not None:
-        digests = [await uploaded.digest(place) for place in found.equal]
+    if findings.equal is not None:
+        digests = [await uploaded.digest(place) for place in findings.equal]
         if digests[0] != digests[1]:
             yield uploaded.violation(None, TIED_PROBLEM)
-    if sum(place.size for _, place in found.values.values()) > MAX_SCANNED_BYTES:
+    if sum(place.size for _, place in findings.values.values()) > MAX_SCANNED_BYTES:
         return  # The stage checks the values before it starts.
-    for name, (dtype, place) in found.values.items():
+    for name, (dtype, place) in findings.values.items():
         if not await uploaded.is_finite(dtype, place):
             problem = f"{name} holds values that are NaN or infinite: the model is damaged; use an "
             yield uploaded.violation(

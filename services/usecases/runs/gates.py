@@ -41,29 +41,29 @@ async def scores_of(conn: AsyncConnection, run: Run) -> dict[VerdictGroup, ItemS
 
 
 async def _check(conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": gate.name}
+    gate_result: dict[str, Any] = {"name": gate.name}
     if gate.baseline is not None:
-        result["baseline"] = gate.baseline
+        gate_result["baseline"] = gate.baseline
     try:
-        outcome, reason = await _judge(conn, locked_run, gate, result)
+        outcome, reason = await _evaluate(conn, locked_run, gate, gate_result)
     except (MissingValueError, ResourceExhausted) as error:
         outcome, reason = GateOutcome.ERROR, str(error)
-    return result | {"outcome": outcome.value, "reason": reason}
+    return gate_result | {"outcome": outcome.value, "reason": reason}
 
 
-async def _judge(
-    conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec, result: dict[str, Any]
+async def _evaluate(
+    conn: AsyncConnection, locked_run: LockedRun, gate: GateSpec, gate_result: dict[str, Any]
 ) -> tuple[GateOutcome, str]:
-    """Return the outcome and reason of a gate; add the measured values to ``result``."""
+    """Return the outcome and reason of a gate; add the measured values to ``gate_result``."""
     results = _results(locked_run.stages)
     value = measure(gate, results, "the run")
-    result["value"] = value.value
+    gate_result["value"] = value.value
     baseline = paired = None
     if gate.baseline is not None:
         other = await runs.get(conn, locked_run.run.project, parse_run_name(gate.baseline))
         baseline_results = _results(await stages.list_for_run(conn, other.uid))
         baseline = measure(gate, baseline_results, gate.baseline)
-        result["baseline_value"] = baseline.value
+        gate_result["baseline_value"] = baseline.value
         if gate.not_significantly_worse is not None:
             paired = await _paired(conn, locked_run.run, other, gate)
     elif gate.metric is GateMetric.LIFT and gate.not_significantly_worse is not None:

@@ -41,7 +41,7 @@ class LockedRun:
         """Return the stage with this id, if there is one."""
         return next((stage for stage in self.stages if stage.stage_id == stage_id), None)
 
-    def with_(self, moved: Stage, run: Run) -> LockedRun:
+    def with_stage(self, moved: Stage, run: Run) -> LockedRun:
         """Return the locked run with its changed run and stage."""
         stages = [moved if stage.stage_id == moved.stage_id else stage for stage in self.stages]
         return LockedRun(run, stages)
@@ -131,7 +131,9 @@ async def move_stage(
     """Change a stage's state together with other columns."""
     moved = await stages.move(conn, stage, to, **columns)
     change = history.Change(stage.stage_id, stage.state, to)
-    return locked_run.with_(moved, await runs.record_stage(conn, locked_run.run, change, reason))
+    return locked_run.with_stage(
+        moved, await runs.record_stage(conn, locked_run.run, change, reason)
+    )
 
 
 async def begin_stage(
@@ -147,7 +149,7 @@ async def begin_stage(
     run = await runs.move(
         conn, locked_run.run, RunState.RUNNING, reason, after=change, start_time=start_time
     )
-    return locked_run.with_(moved, run)
+    return locked_run.with_stage(moved, run)
 
 
 async def move_run(

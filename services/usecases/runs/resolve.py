@@ -35,7 +35,7 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     if violations:
         raise InvalidInput(violations)
     if spec.predictions is not None:
-        spec = await _with_origin(conn, project, spec, spec.predictions)
+        spec = await _with_predictions(conn, project, spec, spec.predictions)
     spec = await _with_eval_sets(conn, project, spec)
     for i, judge in enumerate(spec.judges):
         backend = judge.backend()
@@ -75,7 +75,7 @@ async def unknown_judges(conn: AsyncConnection, names: Sequence[str]) -> list[Vi
     ]
 
 
-async def _with_origin(
+async def _with_predictions(
     conn: AsyncConnection, project: str, spec: RunSpec, predictions: str
 ) -> RunSpec:
     """Return the spec with the blocks of the run that generated the predictions."""
@@ -84,12 +84,12 @@ async def _with_origin(
         comes = "comes from the run of predictions: leave it out"
         raise InvalidInput([Violation(f"spec.{name}", comes) for name in conflicts])
     run, _ = await find_predictions(conn, project, predictions)
-    origin = {name: run.stored_spec.mapping.get(name) for name in _OF_PREDICTIONS}
+    source_blocks = {name: run.stored_spec.mapping.get(name) for name in _OF_PREDICTIONS}
     infer = run.resolved_spec.infer
     imported = filter(is_imported, infer.eval_sets if infer else [])
     spec = _gated(spec, {name.partition("@")[0]: name for name in imported})
     try:
-        return parse(RunSpec, to_mapping(spec) | origin | {"predictions": run.name})
+        return parse(RunSpec, to_mapping(spec) | source_blocks | {"predictions": run.name})
     except SpecError as error:
         violations = [Violation(f"spec.{v.field}", v.description) for v in error.violations]
         raise InvalidInput(violations) from error
