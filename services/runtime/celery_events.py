@@ -54,7 +54,7 @@ class CeleryEvents:
         self._queue.append(CeleryEvent(node_name(worker_id), "task-failed", fields))
 
     def worker_offline(self, worker_id: str) -> None:
-        """Queue the absence of a worker, which its last event made look alive."""
+        """Queue the offline event of a worker whose last event made it look alive."""
         self._queue.append(CeleryEvent(node_name(worker_id), "worker-offline", {}))
 
     def first(self) -> CeleryEvent | None:

@@ -53,7 +53,7 @@ class Subscription:
         self._event.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return after ``seconds`` or at the next wake-up, at once if there was one since."""
+        """Return after ``seconds`` or at a wake-up, at once after one since the last wait."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()

@@ -84,7 +84,7 @@ class ApiClient:
 
 @asynccontextmanager
 async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIterator[ApiClient]:
-    """A control plane that has golden-v2, and a client of it; its broker is not there."""
+    """Yield a client of a control plane that has golden-v2 and whose broker is missing."""
     values: dict[str, Any] = {
         "database_url": database_url,
         "broker_url": f"redis://127.0.0.1:{free_port()}/0",
@@ -97,12 +97,12 @@ async def serving(database_url: str, folder: Path, **settings: Any) -> AsyncIter
         "max_message_bytes": 1024 * 1024,
     }
     plane = ControlPlane(Settings(**{**values, **settings}))
-    made = ApiClient(plane, await plane.start())
+    client = ApiClient(plane, await plane.start())
     try:
-        await made.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
-        yield made
+        await client.datasets.SeedDataset(dataset_pb2.SeedDatasetRequest(dataset_id="golden-v2"))
+        yield client
     finally:
-        await made.channel.close()
+        await client.channel.close()
         await plane.stop()
 
 

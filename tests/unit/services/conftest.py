@@ -34,5 +34,5 @@ def empty_database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiClient]:
-    async with serving(sqlite_url, tmp_path / "data") as made:
-        yield made
+    async with serving(sqlite_url, tmp_path / "data") as client:
+        yield client

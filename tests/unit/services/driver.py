@@ -141,12 +141,12 @@ class Driver:
         return await publish_events(self.context, Batch(str(order.lease), first, events))
 
     async def completion(self, order: Order, *, last_event: int = 0) -> Completion:
-        made = []
+        outputs = []
         for kind in OUTPUTS[order.stage.kind]:
-            made.append(Made(kind, [await self.upload(f"{kind}.json", f"{kind}".encode())]))
+            outputs.append(Made(kind, [await self.upload(f"{kind}.json", f"{kind}".encode())]))
         successor = "" if order.successor is None else str(order.successor)
         stage_id = order.stage.stage_id
-        return Completion(str(order.lease), RESULTS[stage_id], made, last_event, successor)
+        return Completion(str(order.lease), RESULTS[stage_id], outputs, last_event, successor)
 
     async def upload(self, path: str, content: bytes) -> Any:
         return await put(self.context, path, content)
@@ -165,8 +165,8 @@ class Driver:
     async def history(self, run_id: str = "r") -> list[tuple[str, str, str]]:
         view = await self.get(run_id)
         async with self.context.database.read() as conn:
-            found = await history.list_for_run(conn, view.run)
-        return [(t.stage, t.from_state, t.to_state) for t in found]
+            transitions = await history.list_for_run(conn, view.run)
+        return [(t.stage, t.from_state, t.to_state) for t in transitions]
 
 
 def states(view: RunView) -> tuple[str, ...]:

@@ -38,9 +38,9 @@ def test_bad_input_names_every_field_as_far_as_trailers_go() -> None:
     many = status_of(InvalidInput(Violation(f"f{i}", "x" * 900) for i in range(2000)))
     assert many.details[1].Unpack(bad)
     assert many.ByteSize() <= MAX_STATUS_BYTES
-    shown = len(bad.field_violations) - 1
+    shown_count = len(bad.field_violations) - 1
     last = bad.field_violations[-1].description
-    assert last == f"and {2000 - shown} more fields are wrong"
+    assert last == f"and {2000 - shown_count} more fields are wrong"
 
 
 def test_the_log_names_the_run_and_never_a_secret() -> None:
@@ -57,7 +57,7 @@ PRINTABLE = "".join(map(chr, range(ord(" "), ord("~") + 1))).replace("%", "")
 
 
 def trailer_bytes(error: DomainError) -> int:
-    """What gRPC's limit counts: names, values, and 32 bytes for each (RFC 9113, 6.5.2)."""
+    """Return the size that gRPC limits: names, values and 32 bytes per pair (RFC 9113, 6.5.2)."""
     status = rpc_status.to_status(status_of(error))
     assert status.details is not None
     # What is outside of printable ASCII is percent-encoded (gRPC over HTTP/2).
@@ -77,10 +77,10 @@ def test_no_error_is_too_large_for_its_trailers(char: str, length: int) -> None:
         InvalidInput(Violation(f"{text}{i}", text) for i in range(200)),
     ):
         assert trailer_bytes(error) < 8192
-    shown = status_of(FailedPrecondition("R", text)).message
-    assert shown == text.encode("utf-8", "replace").decode() or shown.endswith("…")
+    message = status_of(FailedPrecondition("R", text)).message
+    assert message == text.encode("utf-8", "replace").decode() or message.endswith("…")
     if length <= 100:
-        assert not shown.endswith("…")
+        assert not message.endswith("…")
 
 
 async def test_half_a_surrogate_pair_in_an_import_is_told_by_line(api: ApiClient) -> None:

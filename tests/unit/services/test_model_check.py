@@ -20,8 +20,8 @@ def large(folder: Path, tokens: int = 100_000, **config: object) -> ModelFiles:
     """A folder whose tokenizer is too large for a thread."""
     write(folder)
     vocabulary = {f"token number {i}": i + 3 for i in range(tokens)} | TOKENIZER["model"]["vocab"]
-    whole = {**TOKENIZER, "model": {**TOKENIZER["model"], "vocab": vocabulary}}
-    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    tokenizer = {**TOKENIZER, "model": {**TOKENIZER["model"], "vocab": vocabulary}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     changed = {**json.loads((folder / "config.json").read_text()), **config}
     (folder / "config.json").write_text(json.dumps(changed))
     files = read_folder(folder)
@@ -40,11 +40,11 @@ async def test_a_process_finds_what_a_thread_finds(tmp_path: Path, config: dict[
 async def test_the_loop_stays_free(tmp_path: Path) -> None:
     files = large(tmp_path / "model", 200_000)
     task = asyncio.ensure_future(check(files))
-    longest, begun = 0.0, time.perf_counter()
+    longest, start_time = 0.0, time.perf_counter()
     while not task.done():
         await asyncio.sleep(0.001)
-        longest = max(longest, time.perf_counter() - begun)
-        begun = time.perf_counter()
+        longest = max(longest, time.perf_counter() - start_time)
+        start_time = time.perf_counter()
     assert not (await task).problems
     alone = time.perf_counter()
     json.loads(files.documents["tokenizer.json"])
@@ -66,8 +66,8 @@ async def test_a_check_that_dies_refuses_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_check.sys, "executable", "/bin/false")
-    found = await check(large(tmp_path / "model"))
-    assert found.problems == [(None, "the folder takes too much time or memory to be checked")]
+    findings = await check(large(tmp_path / "model"))
+    assert findings.problems == [(None, "the folder takes too much time or memory to be checked")]
 
 
 @pytest.mark.parametrize(

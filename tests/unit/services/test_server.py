@@ -177,9 +177,9 @@ async def test_the_program_starts_says_where_and_ends_on_sigterm(
         sys.executable, "-m", "services", env=env, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    said = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
-    assert said["event"] == "listening"
-    assert said["address"].startswith("127.0.0.1:")
+    record = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    assert record["event"] == "listening"
+    assert record["address"].startswith("127.0.0.1:")
     process.terminate()
     assert await asyncio.wait_for(process.wait(), 20) == 0
     token = tmp_path / "data/worker-token"

@@ -36,7 +36,7 @@ def raw_call(api: ApiClient, name: str, body: bytes, metadata: Metadata) -> Any:
 
 @pytest.mark.parametrize("method", list(SERVICE.methods_by_name))
 async def test_nobody_is_a_worker_without_the_token(api: ApiClient, method: str) -> None:
-    # The server refuses to receive more than a mebibyte, and to read what is no message.
+    # The server refuses to receive more than a mebibyte, and to read what is not a message.
     for body in (b"", b"\xff" * 1000, b"x" * (2 << 20)):
         for metadata in WRONG:
             call = asyncio.wait_for(raw_call(api, method, body, metadata), 10)

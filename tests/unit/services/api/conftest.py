@@ -22,5 +22,5 @@ def served(
 
 @pytest.fixture
 def client(served: ServedControlPlane) -> Iterator[tailrace.Client]:
-    with tailrace.Client(served.address) as made:
-        yield made
+    with tailrace.Client(served.address) as client:
+        yield client

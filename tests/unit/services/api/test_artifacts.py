@@ -64,12 +64,12 @@ def test_writing_what_is_there_answers_at_once(
     stub: artifact_pb2_grpc.ArtifactServiceStub,
 ) -> None:
     stub.Write(write_requests(upload_name(CONTENT), CONTENT))
-    sent = 0
+    message_count = 0
 
     def endless() -> Iterator[artifact_pb2.WriteRequest]:
-        nonlocal sent
+        nonlocal message_count
         for request in write_requests(upload_name(CONTENT), CONTENT * 100):
-            sent += 1
+            message_count += 1
             yield request
 
     answer = stub.Write(
@@ -77,7 +77,7 @@ def test_writing_what_is_there_answers_at_once(
         for r in endless()
     )
     assert answer.committed_size == len(CONTENT)
-    assert sent < 200
+    assert message_count < 200
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ async def test_runs_are_compared(api: ApiClient) -> None:
     await api.create("a")
     await api.create("b", train={"max_steps": 7, "eval_fraction": 0.2})
     names = ["runs/a", "runs/b"]
-    found = await api.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
-    assert [run.name for run in found.runs] == names
-    [difference] = found.spec_differences
+    response = await api.runs.CompareRuns(run_pb2.CompareRunsRequest(names=names))
+    assert [run.name for run in response.runs] == names
+    [difference] = response.spec_differences
     assert difference.path == "train.max_steps"
     assert [value.number_value for value in difference.values] == [10, 7]
-    assert not found.verdicts
+    assert not response.verdicts
 
 
 async def test_what_cannot_be_compared_is_told_by_field(api: ApiClient) -> None:

@@ -20,11 +20,15 @@ def line(prompt: str) -> bytes:
 def test_a_dataset_goes_in_and_comes_out(client: tailrace.Client, tmp_path: Path) -> None:
     data = b"".join(line(f"prompt {i}") for i in range(2000))
     (tmp_path / "traces.jsonl").write_bytes(data)
-    made = client.import_dataset("mine", tmp_path / "traces.jsonl", description="Mine.")
-    assert (made.name, made.trace_count, made.description) == ("datasets/mine@1", 2000, "Mine.")
-    assert client.get_dataset("mine") == made
+    dataset = client.import_dataset("mine", tmp_path / "traces.jsonl", description="Mine.")
+    assert (dataset.name, dataset.trace_count, dataset.description) == (
+        "datasets/mine@1",
+        2000,
+        "Mine.",
+    )
+    assert client.get_dataset("mine") == dataset
     assert b"".join(client.export_dataset("mine@1")) == data
-    artifact = client.get_artifact(made.artifact)
+    artifact = client.get_artifact(dataset.artifact)
     assert [file.path for file in artifact.files] == ["dataset.jsonl", "manifest.json"]
     assert artifact.run == ""
 

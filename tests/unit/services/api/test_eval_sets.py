@@ -14,11 +14,15 @@ LINE = b'{"id": "a", "prompt": "2 + 2?", "expected_answer": "4"}\n'
 
 def test_an_eval_set_goes_in_and_is_found(client: tailrace.Client, tmp_path: Path) -> None:
     (tmp_path / "items.jsonl").write_bytes(LINE)
-    made = client.import_eval_set("sums", tmp_path / "items.jsonl", description="Sums.")
-    assert (made.name, made.item_count, made.description) == ("evalsets/sums@1", 1, "Sums.")
-    assert client.get_eval_set("sums") == made
-    assert made in list(client.list_eval_sets(page_size=1))
-    artifact = client.get_artifact(made.artifact)
+    eval_set = client.import_eval_set("sums", tmp_path / "items.jsonl", description="Sums.")
+    assert (eval_set.name, eval_set.item_count, eval_set.description) == (
+        "evalsets/sums@1",
+        1,
+        "Sums.",
+    )
+    assert client.get_eval_set("sums") == eval_set
+    assert eval_set in list(client.list_eval_sets(page_size=1))
+    artifact = client.get_artifact(eval_set.artifact)
     assert [file.path for file in artifact.files] == ["eval_set.jsonl"]
 
 

@@ -1,4 +1,4 @@
-"""What the largest request of each method costs, and what it costs the others."""
+"""Cost of the largest request of each method, for itself and for other calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.largest import Case, Values, cases, prepare, waits
 from tests.servers.control_plane import ServedControlPlane
 
 TURNS = 5
-"""Most measurements of each: other programs only ever make one longer."""
+"""Maximum number of measurements of each: other programs only make one longer."""
 
 NOTHING_SECONDS = 0.02
 """Processor time that is not worth comparing."""
@@ -40,8 +40,8 @@ def plane(
 
 @pytest.fixture(scope="module")
 def channel(plane: ServedControlPlane) -> Iterator[grpc.Channel]:
-    with connect(plane.address) as made:
-        yield made
+    with connect(plane.address) as channel:
+        yield channel
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_work_grows_with_the_message_and_others_are_answered(
 
 
 def _growth(channel: grpc.Channel, half: Case, full: Case) -> float:
-    """How many times the work of half the message the whole one takes."""
+    """Return the work for a message divided by that for half of it."""
     small, large = [], [_seconds(channel, full)]
     if large[0] < NOTHING_SECONDS:
         return 1.0

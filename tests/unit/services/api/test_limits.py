@@ -1,4 +1,4 @@
-"""What one api cannot take from the others."""
+"""Limits that keep one client from harming the others."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiClient]:
         "max_open_uploads": 3,
         "upload_idle_seconds": 1.0,
     }
-    async with serving(sqlite_url, tmp_path / "data", **limits) as made:
-        yield made
+    async with serving(sqlite_url, tmp_path / "data", **limits) as client:
+        yield client
 
 
 async def test_unfinished_runs_are_bounded_per_label_and_in_all(api: ApiClient) -> None:
@@ -59,8 +59,8 @@ async def test_open_streams_are_bounded_and_ended_ones_make_room(api: ApiClient)
     await api.create("r")
     request = run_pb2.WatchRunRequest(name="runs/r")
     open_ones = [api.runs.WatchRun(request) for _ in range(2)]
-    for each in open_ones:
-        await each.read()
+    for stream in open_ones:
+        await stream.read()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r", follow=True)).read()
     assert decoded(refused.value)[0] == "TOO_MANY_STREAMS"
@@ -86,24 +86,24 @@ async def test_a_reader_that_does_not_read_holds_little_and_hinders_nobody(
     run = await api.create("r")
     await api.register()
     await _write_log(api, (await api.acquire(run)).lease_token)
-    held = 0
+    record_count = 0
     read = logs.read
 
     async def counted(*arguments: Any) -> Any:
-        nonlocal held
-        found = await read(*arguments)
-        held += sum(len(chunk.records) for chunk in found)
-        return found
+        nonlocal record_count
+        chunks = await read(*arguments)
+        record_count += sum(len(chunk.records) for chunk in chunks)
+        return chunks
 
     monkeypatch.setattr(logs, "read", counted)
     slow = aiter(api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r")))
     first = await anext(slow)
-    # It reads no more; what the server has taken for it stops growing, far from the whole log.
+    # The client stops reading: what the server has read for it stops growing, far below the log.
     before = -1
-    while before != held:
-        before = held
+    while before != record_count:
+        before = record_count
         await asyncio.sleep(0.5)
-    assert held < BATCHES * PER_BATCH / 2
+    assert record_count < BATCHES * PER_BATCH / 2
     # Another reader gets everything meanwhile, and the slow one in the end.
     assert await _lines(api.runs.StreamLogs(run_pb2.StreamLogsRequest(name="runs/r"))) == (
         BATCHES * PER_BATCH

@@ -1,4 +1,4 @@
-"""Bytes that are no message get INVALID_ARGUMENT from every method of the API."""
+"""Bytes that are not a message get INVALID_ARGUMENT from every method of the API."""
 
 from __future__ import annotations
 

@@ -19,14 +19,14 @@ def test_a_model_goes_in_and_comes_out(
     client: tailrace.Client, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     files = transfer.upload_folder(client.channel, folder)
-    made = client.register_model("tiny", files, description="Tiny.")
-    assert (made.name, made.architecture) == ("models/tiny", "GPT2LMHeadModel")
-    assert made.artifact.kind == artifact_pb2.ARTIFACT_KIND_MODEL
-    assert client.register_model("tiny", files) == made
-    assert client.get_model("tiny") == made
+    model = client.register_model("tiny", files, description="Tiny.")
+    assert (model.name, model.architecture) == ("models/tiny", "GPT2LMHeadModel")
+    assert model.artifact.kind == artifact_pb2.ARTIFACT_KIND_MODEL
+    assert client.register_model("tiny", files) == model
+    assert client.get_model("tiny") == model
     assert [model.name for model in client.list_models()] == ["models/tiny"]
     copy = tmp_path_factory.mktemp("copy")
-    transfer.download_artifact(client.channel, made.artifact, copy)
+    transfer.download_artifact(client.channel, model.artifact, copy)
     for path in folder.iterdir():
         assert (copy / path.name).read_bytes() == path.read_bytes()
 

@@ -14,7 +14,7 @@ def message(first: int, *texts: str, lease: str = "t") -> stage_pb2.PublishEvent
 
 async def test_messages_that_follow_each_other_are_stored_together() -> None:
     requests = [message(1, "a", "b"), message(3, "c"), message(9, "x"), message(10, "y", lease="u")]
-    joined = [each async for each in _joined(requests)]
+    joined = [batch async for batch in _joined(requests)]
     assert [(b.first_sequence, len(b.events), b.token, n) for b, n in joined] == [
         (1, 3, "t", 2),
         (9, 1, "t", 1),

@@ -1,6 +1,6 @@
 """Readers do not fail on what is stored: it may be of a larger or a newer release.
 
-The callers here take messages of 4 MiB, as gRPC clients do unless they are told otherwise.
+The clients here accept messages of 4 MiB, the default of gRPC clients.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ async def change(api: ApiClient, statement: sa.Update) -> None:
 
 async def pages(method: Any, request: Any, field: str) -> list[list[Any]]:
     """The pages of a listing."""
-    found = []
+    pages = []
     while True:
         response = await method(request)
-        found.append(list(getattr(response, field)))
+        pages.append(list(getattr(response, field)))
         request.page_token = response.next_page_token
         if not request.page_token:
-            return found
+            return pages
 
 
 async def test_a_run_too_large_for_a_message_is_shown_shortened(api: ApiClient) -> None:
@@ -104,16 +104,16 @@ async def test_what_a_newer_release_stored_is_shown_as_unspecified(api: ApiClien
     gate = {"name": "g", "outcome": "postponed", "reason": "r"}
     await change(api, sa.update(runs).values(gates=[gate]))
     got = await api.runs.GetRun(run_pb2.GetRunRequest(name="runs/a"))
-    shown = got.stages[2].result.judge
-    assert shown.scores[0].groups[0].value == "v"
-    assert shown.scores[0].groups[0].by == evaluation_pb2.GROUP_KEY_UNSPECIFIED
-    assert shown.scores[0].model_role == evaluation_pb2.MODEL_ROLE_TRAINED
-    assert (shown.comparisons[0].judge, shown.comparisons[0].wins) == ("j", 0)
+    judge_result = got.stages[2].result.judge
+    assert judge_result.scores[0].groups[0].value == "v"
+    assert judge_result.scores[0].groups[0].by == evaluation_pb2.GROUP_KEY_UNSPECIFIED
+    assert judge_result.scores[0].model_role == evaluation_pb2.MODEL_ROLE_TRAINED
+    assert (judge_result.comparisons[0].judge, judge_result.comparisons[0].wins) == ("j", 0)
     assert (got.gates[0].name, got.gates[0].outcome) == ("g", 0)
     assert (await api.runs.ListRuns(run_pb2.ListRunsRequest())).runs[0].uid == run.uid
-    found = (await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())).workers[0]
-    assert [slot.id for slot in found.slots] == ["npu-0", "x"]
-    assert found.slots[0].accelerator == worker_pb2.ACCELERATOR_TYPE_UNSPECIFIED
+    worker = (await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())).workers[0]
+    assert [slot.id for slot in worker.slots] == ["npu-0", "x"]
+    assert worker.slots[0].accelerator == worker_pb2.ACCELERATOR_TYPE_UNSPECIFIED
 
 
 async def test_predictions_and_verdicts_of_any_size_are_listed(api: ApiClient) -> None:
@@ -132,11 +132,11 @@ async def test_predictions_and_verdicts_of_any_size_are_listed(api: ApiClient) -
         run = await run_rows.get(conn, PROJECT, "a")
         for body in bodies:
             key = (body["eval_set"], body["example_id"], body["model_role"], 0)
-            judged = {**body, "judge": "j", "outcome": "pass", "reason": body.pop("text", "")}
-            judged = {k: v for k, v in judged.items() if k not in ("token_ids", "logprobs")}
-            body["text"] = judged["reason"]
+            verdict = {**body, "judge": "j", "outcome": "pass", "reason": body.pop("text", "")}
+            verdict = {k: v for k, v in verdict.items() if k not in ("token_ids", "logprobs")}
+            body["text"] = verdict["reason"]
             await evaluations.store(
-                conn, run, 1, [Evaluation(key, body), Evaluation(key, judged, "j")]
+                conn, run, 1, [Evaluation(key, body), Evaluation(key, verdict, "j")]
             )
     request = run_pb2.ListPredictionsRequest(parent="runs/a", page_size=1000)
     listed = await pages(api.runs.ListPredictions, request, "predictions")
@@ -166,5 +166,5 @@ async def test_workers_of_many_slots_are_cut_by_bytes(api: ApiClient) -> None:
     await api.register()
     slots = [{"id": f"s{i}", "quarantine": "語" * 500} for i in range(1024)]
     await change(api, sa.update(workers).values(slots=slots))
-    found = await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())
-    assert len(found.workers[0].slots) == 1024
+    response = await api.fleet.ListWorkers(worker_pb2.ListWorkersRequest())
+    assert len(response.workers[0].slots) == 1024

@@ -39,9 +39,9 @@ def test_only_watched_time_counts() -> None:
 async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     context = make_context(empty_database_url, tmp_path / "data", lease_seconds=30)
     await datasets.seed(context, CALLER, "golden-v2")
-    made = Driver(context)
-    await made.register()
-    yield made
+    driver = Driver(context)
+    await driver.register()
+    yield driver
     await context.database.close()
 
 

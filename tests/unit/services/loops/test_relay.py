@@ -34,17 +34,17 @@ _kombu: Any = kombu
 
 def take(broker_url: str, pool: str = "cpu") -> list[dict[str, Any]]:
     """Headers and chain of every message in a pool's queue, which is empty afterwards."""
-    found: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     with _kombu.Connection(broker_url) as connection:
         channel = connection.default_channel
         while True:
             message = channel.basic_get(queue_name(pool), no_ack=True)
             if message is None:
-                return found
+                return messages
             body = message.body
             args, _kwargs, embedded = json.loads(body)
             headers = message.properties.get("application_headers") or message.headers
-            found.append({**headers, "args_list": args, "chain": embedded["chain"] or []})
+            messages.append({**headers, "args_list": args, "chain": embedded["chain"] or []})
 
 
 async def make_due(driver: Driver) -> None:
@@ -58,17 +58,17 @@ async def make_due(driver: Driver) -> None:
 async def driver(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
     context = make_context(sqlite_url, tmp_path / "data", admission_floor=2, poll_seconds=0.05)
     await datasets.seed(context, CALLER, "golden-v2")
-    made = Driver(context)
-    await made.register()
-    yield made
+    driver = Driver(context)
+    await driver.register()
+    yield driver
     await context.database.close()
 
 
 @pytest.fixture
 async def broker(valkey_url: str) -> AsyncIterator[Broker]:
-    made = Broker(valkey_url, timeout=5)
-    yield made
-    await made.close()
+    broker = Broker(valkey_url, timeout=5)
+    yield broker
+    await broker.close()
 
 
 @pytest.mark.parametrize("kind", ["valkey_url", "rabbitmq_url"])
@@ -298,13 +298,15 @@ async def relaying(driver: Driver, broker: Broker) -> AsyncIterator[None]:
 
 
 async def arrived(broker_url: str, count: int = 1) -> list[str]:
-    """The runs of the messages in the queue, once there are as many."""
-    found: list[str] = []
+    """Return the runs of the messages in the queue once it holds ``count``."""
+    run_uids: list[str] = []
     async with asyncio.timeout(10):
-        while len(found) < count:
+        while len(run_uids) < count:
             await asyncio.sleep(0.05)
-            found += [message["root_id"] for message in await asyncio.to_thread(take, broker_url)]
-    return found
+            run_uids += [
+                message["root_id"] for message in await asyncio.to_thread(take, broker_url)
+            ]
+    return run_uids
 
 
 async def rows(driver: Driver) -> list[sa.RowMapping]:

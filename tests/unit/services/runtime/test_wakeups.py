@@ -52,19 +52,19 @@ async def test_a_shutdown_ends_every_sleep() -> None:
 
 
 async def test_readers_share_a_read_that_is_under_way() -> None:
-    reads, made, both, go = SharedReads(), [], asyncio.Event(), asyncio.Event()
+    reads, results, both, go = SharedReads(), [], asyncio.Event(), asyncio.Event()
 
     async def read() -> int:
-        made.append(1)
-        if len(made) == 2:
+        results.append(1)
+        if len(results) == 2:
             both.set()
         await go.wait()
-        return len(made)
+        return len(results)
 
     first = [asyncio.create_task(reads.read("same", read)) for _ in range(3)]
     other = asyncio.create_task(reads.read("other", read))
     await both.wait()
-    # Who made the read goes away; the others still get it.
+    # The first reader goes away; the others still get the result.
     first[0].cancel()
     await asyncio.sleep(0)
     go.set()

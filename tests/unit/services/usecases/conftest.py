@@ -15,7 +15,7 @@ async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Drive
     """A registered worker over a database that holds golden-v2."""
     context = make_context(empty_database_url, tmp_path / "data", dispatch_grace_seconds=30)
     await datasets.seed(context, CALLER, "golden-v2")
-    made = Driver(context)
-    await made.register()
-    yield made
+    driver = Driver(context)
+    await driver.register()
+    yield driver
     await context.database.close()

@@ -16,8 +16,8 @@ from tailrace.formats.listing import FileEntry
 
 
 def make_context(database_url: str, folder: Path, **settings: Any) -> Context:
-    made = Settings(database_url=database_url, data_dir=folder, **settings)
-    return Context(made, Database(database_url), FolderBlobStore(folder))
+    control_plane_settings = Settings(database_url=database_url, data_dir=folder, **settings)
+    return Context(control_plane_settings, Database(database_url), FolderBlobStore(folder))
 
 
 async def put(context: Context, path: str, content: bytes) -> FileEntry:

@@ -35,7 +35,7 @@ def verdict(**changes: Any) -> evaluation_pb2.Verdict:
 
 def test_every_kind_of_event_is_understood() -> None:
     file = artifact_pb2.ArtifactFile(path="a", sha256="0" * 64, size_bytes=1)
-    log, progress, checkpoint, judged = batch(
+    log, progress, checkpoint, evaluation = batch(
         event(log=stage_pb2.LogRecord(text="x", level=run_pb2.LOG_LEVEL_ERROR)),
         event(progress=run_pb2.Progress(done=1, total=2, unit="steps")),
         event(checkpoint=stage_pb2.CheckpointSaved(step=3, files=[file])),
@@ -45,8 +45,8 @@ def test_every_kind_of_event_is_understood() -> None:
     assert log.level == LogLevel.ERROR
     assert progress == Progress(1, 2, "steps")
     assert isinstance(checkpoint, CheckpointSaved)
-    assert isinstance(judged, Evaluation)
-    assert (judged.key, judged.judge) == (("eval_v1", "a", "trained", 1), "j")
+    assert isinstance(evaluation, Evaluation)
+    assert (evaluation.key, evaluation.judge) == (("eval_v1", "a", "trained", 1), "j")
 
 
 def test_a_level_that_nobody_knows_is_info() -> None:

@@ -27,9 +27,9 @@ CONTENT = b"0123456789" * 200_000
 
 @pytest.fixture
 async def context(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
-    made = make_context(sqlite_url, tmp_path / "data", max_blob_bytes=4_000_000)
-    yield made
-    await made.database.close()
+    context = make_context(sqlite_url, tmp_path / "data", max_blob_bytes=4_000_000)
+    yield context
+    await context.database.close()
 
 
 def name_of(content: bytes, size: int | None = None) -> str:
@@ -106,23 +106,23 @@ async def test_other_names_are_refused(context: Context, name: str) -> None:
 
 
 async def test_a_listing_needs_its_blobs(context: Context) -> None:
-    there = await put(context, "a.json", b"{}")
+    entry = await put(context, "a.json", b"{}")
     missing = not_uploaded("b.json")
     with pytest.raises(FailedPrecondition) as error:
-        await artifacts.check_listing(context, [there, missing])
+        await artifacts.check_listing(context, [entry, missing])
     assert error.value.reason == "BLOB_MISSING"
     assert "b.json" in error.value.message
     assert missing.sha256 in error.value.message
     assert "a.json" not in error.value.message
-    listing = await artifacts.check_listing(context, [there])
-    assert listing.files == (there,)
+    listing = await artifacts.check_listing(context, [entry])
+    assert listing.files == (entry,)
 
 
 async def test_a_listing_must_say_the_right_sizes(context: Context) -> None:
-    there = await put(context, "a.json", b"{}")
+    entry = await put(context, "a.json", b"{}")
     with pytest.raises(InvalidInput) as error:
         await artifacts.check_listing(
-            context, [FileEntry("a.json", there.sha256, 3)], "artifacts[0].files"
+            context, [FileEntry("a.json", entry.sha256, 3)], "artifacts[0].files"
         )
     assert [v.field for v in error.value.violations] == ["artifacts[0].files[0].size_bytes"]
 

@@ -27,17 +27,17 @@ LIMIT = 24_000_000
 
 @pytest.fixture
 async def context(database_url: str, tmp_path: Path) -> AsyncIterator[Context]:
-    made = make_context(database_url, tmp_path / "data", max_dataset_bytes=LIMIT)
-    yield made
-    await made.database.close()
+    context = make_context(database_url, tmp_path / "data", max_dataset_bytes=LIMIT)
+    yield context
+    await context.database.close()
 
 
 @pytest.fixture
 async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     """For what does not depend on the database."""
-    made = make_context(sqlite_url, tmp_path / "data", max_dataset_bytes=LIMIT)
-    yield made
-    await made.database.close()
+    context = make_context(sqlite_url, tmp_path / "data", max_dataset_bytes=LIMIT)
+    yield context
+    await context.database.close()
 
 
 async def cut(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
@@ -97,10 +97,10 @@ async def test_other_content_makes_the_next_version(context: Context) -> None:
 
 
 async def test_imports_at_once_get_versions_of_their_own(context: Context) -> None:
-    made = await asyncio.gather(
+    datasets_in_order = await asyncio.gather(
         *(import_bytes(context, trace_line(f"prompt {i}")) for i in range(6))
     )
-    assert sorted(dataset.version for dataset in made) == [1, 2, 3, 4, 5, 6]
+    assert sorted(dataset.version for dataset in datasets_in_order) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_each_bad_line_is_named_and_nothing_is_stored(local: Context) -> None:
@@ -137,18 +137,18 @@ async def test_an_empty_import_is_refused(local: Context) -> None:
 
 
 async def test_an_import_over_the_limit_is_refused_while_it_arrives(local: Context) -> None:
-    taken = 0
+    byte_count = 0
 
     async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
+        nonlocal byte_count
         while True:
-            taken += 1_000_000
+            byte_count += 1_000_000
             yield b" " * 1_000_000
 
     with pytest.raises(ResourceExhausted) as error:
         await datasets.import_lines(local, CALLER, DatasetHeader("mine", ""), endless())
     assert error.value.reason == "DATASET_TOO_LARGE"
-    assert taken <= LIMIT + 1_000_000
+    assert byte_count <= LIMIT + 1_000_000
 
 
 async def test_too_many_traces_are_refused(local: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,17 +25,17 @@ LIMIT = 100_000
 
 @pytest.fixture
 async def context(database_url: str, tmp_path: Path) -> AsyncIterator[Context]:
-    made = make_context(database_url, tmp_path / "data", max_dataset_bytes=LIMIT)
-    yield made
-    await made.database.close()
+    context = make_context(database_url, tmp_path / "data", max_dataset_bytes=LIMIT)
+    yield context
+    await context.database.close()
 
 
 @pytest.fixture
 async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     """For what does not depend on the database."""
-    made = make_context(sqlite_url, tmp_path / "data", max_dataset_bytes=LIMIT)
-    yield made
-    await made.database.close()
+    context = make_context(sqlite_url, tmp_path / "data", max_dataset_bytes=LIMIT)
+    yield context
+    await context.database.close()
 
 
 def item_line(id_: str, **fields: Any) -> bytes:
@@ -53,15 +53,15 @@ async def import_bytes(context: Context, data: bytes, name: str = "mine") -> Eva
 
 async def test_an_import_is_kept_byte_for_byte(context: Context) -> None:
     data = item_line("a") + b"\n" + item_line("b") + item_line("c", prompt="3 + 3?").rstrip()
-    made = await import_bytes(context, data)
-    assert made.name == "evalsets/mine@1"
-    assert (made.lines.count, made.lines.prompt_count) == (3, 2)
-    assert made.lines.sha256 == hashlib.sha256(data).hexdigest()
-    assert await eval_sets.VERSIONS.get(context, CALLER, "evalsets/mine") == made
+    eval_set = await import_bytes(context, data)
+    assert eval_set.name == "evalsets/mine@1"
+    assert (eval_set.lines.count, eval_set.lines.prompt_count) == (3, 2)
+    assert eval_set.lines.sha256 == hashlib.sha256(data).hexdigest()
+    assert await eval_sets.VERSIONS.get(context, CALLER, "evalsets/mine") == eval_set
     async with context.database.read() as conn:
-        artifact = await artifacts.get(conn, PROJECT, made.artifact_digest)
+        artifact = await artifacts.get(conn, PROJECT, eval_set.artifact_digest)
     (file,) = artifact.listing.files
-    assert (file.path, file.sha256) == ("eval_set.jsonl", made.lines.sha256)
+    assert (file.path, file.sha256) == ("eval_set.jsonl", eval_set.lines.sha256)
     assert await read_all(context.blobs, file.sha256, LIMIT) == data
 
 
@@ -122,7 +122,7 @@ async def test_the_newest_versions_are_listed_by_id_and_page(context: Context) -
         await import_bytes(context, item_line("2"), name)
     first, token = await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token="")
     rest, end = await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token=token)
-    assert [each.reference for each in [*first, *rest]] == ["a@2", "b@2", "c@2"]
+    assert [eval_set.reference for eval_set in [*first, *rest]] == ["a@2", "b@2", "c@2"]
     assert end == ""
     with pytest.raises(InvalidInput):
         await eval_sets.VERSIONS.list_newest(context, CALLER, size=2, token="nonsense")

@@ -28,21 +28,21 @@ PROJECT = CALLER.project
 
 @pytest.fixture
 async def context(database_url: str, tmp_path: Path) -> AsyncIterator[Context]:
-    made = make_context(database_url, tmp_path / "data")
-    yield made
-    await made.database.close()
+    context = make_context(database_url, tmp_path / "data")
+    yield context
+    await context.database.close()
 
 
 @pytest.fixture
 async def local(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Context]:
     """For what does not depend on the database."""
-    made = make_context(sqlite_url, tmp_path / "data")
-    yield made
-    await made.database.close()
+    context = make_context(sqlite_url, tmp_path / "data")
+    yield context
+    await context.database.close()
 
 
 async def folder(context: Context, **changes: bytes) -> list[FileEntry]:
-    """A whole folder's entries; ``config``, ``model`` or ``tokenizer`` replace one's content."""
+    """Return a model folder's entries; ``config``, ``model`` and ``tokenizer`` replace contents."""
     content = {**tiny_files(), "chat_template.jinja": b"{{ messages }}"}
     for stem, replaced in changes.items():
         content[next(name for name in content if name.startswith(stem))] = replaced
@@ -60,12 +60,12 @@ async def refused(context: Context, files: list[FileEntry]) -> dict[str, str]:
 
 
 async def test_an_imported_model_is_found_again(context: Context) -> None:
-    made = await import_folder(context, await folder(context))
-    assert (made.name, made.architecture) == ("models/mine", "GPT2LMHeadModel")
-    assert len(made.artifact.listing.files) == 4
-    assert await models.get(context, CALLER, "models/mine") == made
+    model = await import_folder(context, await folder(context))
+    assert (model.name, model.architecture) == ("models/mine", "GPT2LMHeadModel")
+    assert len(model.artifact.listing.files) == 4
+    assert await models.get(context, CALLER, "models/mine") == model
     async with context.database.read() as conn:
-        assert await models.resolve(conn, PROJECT, "models/mine") == made
+        assert await models.resolve(conn, PROJECT, "models/mine") == model
 
 
 async def test_importing_again_returns_the_model_there_is(context: Context) -> None:
@@ -74,10 +74,10 @@ async def test_importing_again_returns_the_model_there_is(context: Context) -> N
 
 
 async def test_an_id_keeps_its_files(context: Context) -> None:
-    made = await import_folder(context, await folder(context))
+    model = await import_folder(context, await folder(context))
     with pytest.raises(AlreadyExists):
         await import_folder(context, await folder(context, model=safetensors(fill=b"\1")))
-    assert await models.get(context, CALLER, "models/mine") == made
+    assert await models.get(context, CALLER, "models/mine") == model
 
 
 async def test_every_unfit_file_is_named_with_its_reason(local: Context) -> None:
@@ -90,11 +90,11 @@ async def test_every_unfit_file_is_named_with_its_reason(local: Context) -> None
         "noext",
         "w.SAFETENSORS",
     ]
-    found = await refused(local, [not_uploaded(name) for name in names])
-    assert "run code" in found["files[0].path"]
-    assert "run code" in found["files[1].path"]
-    assert "is code" in found["files[2].path"]
-    assert set(found) >= {f"files[{i}].path" for i in range(len(names))} | {"files"}
+    problems = await refused(local, [not_uploaded(name) for name in names])
+    assert "run code" in problems["files[0].path"]
+    assert "run code" in problems["files[1].path"]
+    assert "is code" in problems["files[2].path"]
+    assert set(problems) >= {f"files[{i}].path" for i in range(len(names))} | {"files"}
 
 
 async def test_a_folder_needs_a_config_weights_and_a_tokenizer(local: Context) -> None:
@@ -108,8 +108,8 @@ async def test_a_folder_needs_a_config_weights_and_a_tokenizer(local: Context) -
 
 async def test_a_config_without_class_has_its_familys(local: Context) -> None:
     config = json.dumps({**CONFIG, "architectures": None}).encode()
-    made = await import_folder(local, await folder(local, config=config))
-    assert made.architecture == "GPT2LMHeadModel"
+    model = await import_folder(local, await folder(local, config=config))
+    assert model.architecture == "GPT2LMHeadModel"
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"{}", b'{"architectures": []}', b"["])
@@ -133,8 +133,8 @@ async def test_a_config_must_be_one_that_can_run(
 
 async def test_the_weights_must_be_those_of_the_config(local: Context) -> None:
     config = json.dumps({**CONFIG, "vocab_size": 4}).encode()
-    found = await refused(local, await folder(local, config=config))
-    assert "transformer.wte.weight is [3, 2], not [4, 2]" in found["files"]
+    problems = await refused(local, await folder(local, config=config))
+    assert "transformer.wte.weight is [3, 2], not [4, 2]" in problems["files"]
 
 
 async def test_weights_in_several_files(local: Context) -> None:
@@ -142,8 +142,8 @@ async def test_weights_in_several_files(local: Context) -> None:
     shapes = expected_shapes(CONFIG)
     parts = [dict(list(shapes.items())[:3]), dict(list(shapes.items())[3:])]
     places = {name: file for file, part in zip(names, parts, strict=True) for name in part}
-    whole = tiny_files()
-    files = [await put(local, name, whole[name]) for name in ("config.json", "tokenizer.json")]
+    contents = tiny_files()
+    files = [await put(local, name, contents[name]) for name in ("config.json", "tokenizer.json")]
     index = json.dumps({"weight_map": places}).encode()
     files.append(await put(local, "model.safetensors.index.json", index))
     files += [await put(local, n, safetensors(p)) for n, p in zip(names, parts, strict=True)]
@@ -156,8 +156,8 @@ async def test_weights_in_several_files(local: Context) -> None:
 async def test_weights_must_be_safetensors_inside_too(local: Context) -> None:
     good = safetensors()
     for bad in (b"", b"\x80\x04pickle...", good[:-1], good + b"x", b"\xff" * 64):
-        found = await refused(local, await folder(local, model=bad))
-        assert set(found) == {"files[1]"}, bad
+        problems = await refused(local, await folder(local, model=bad))
+        assert set(problems) == {"files[1]"}, bad
 
 
 async def test_files_must_be_uploaded(local: Context) -> None:

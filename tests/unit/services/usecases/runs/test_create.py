@@ -91,15 +91,15 @@ async def test_a_repeated_call_succeeds_where_a_new_one_would_not(
 
 async def test_concurrent_calls_with_one_request_id_make_one_run(driver: Driver) -> None:
     command = CreateRun("", spec(), "request-2")
-    made = await asyncio.gather(*(driver.submit(command) for _ in range(5)))
-    assert len({view.run.uid for view in made}) == 1
+    views = await asyncio.gather(*(driver.submit(command) for _ in range(5)))
+    assert len({view.run.uid for view in views}) == 1
 
 
 async def test_of_calls_that_wait_together_a_wrong_one_fails_alone(driver: Driver) -> None:
     calls = [driver.create(f"r{i}") for i in range(6)]
     calls += [driver.create("lost", dataset="nowhere"), driver.create("r3")]
     done = await asyncio.gather(*calls, return_exceptions=True)
-    assert sorted(type(each).__name__ for each in done) == [
+    assert sorted(type(outcome).__name__ for outcome in done) == [
         "AlreadyExists",
         "NotFound",
         *["RunView"] * 6,

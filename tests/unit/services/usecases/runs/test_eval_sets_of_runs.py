@@ -32,7 +32,11 @@ def asked(*names: str, gate: str | None = None) -> dict[str, Any]:
 
 def files(order: Order) -> dict[str, str]:
     named = order.inputs.named
-    return {each.eval_set: each.artifact.listing.digest for each in named if each.eval_set}
+    return {
+        named_input.eval_set: named_input.artifact.listing.digest
+        for named_input in named
+        if named_input.eval_set
+    }
 
 
 async def test_the_version_is_fixed_when_the_run_is_created(driver: Driver) -> None:

@@ -38,14 +38,14 @@ async def two_attempts(driver: Driver) -> None:
 
 async def test_reading_from_every_cursor_gives_the_rest_exactly_once(driver: Driver) -> None:
     await two_attempts(driver)
-    whole = await read(driver)
-    assert texts(whole) == ["1a", "1b", "1c", "2a", "2b"]
-    ends = [(piece.attempt, piece.end.count) for piece in whole if piece.end]
+    pieces = await read(driver)
+    assert texts(pieces) == ["1a", "1b", "1c", "2a", "2b"]
+    ends = [(piece.attempt, piece.end.count) for piece in pieces if piece.end]
     assert ends == [(1, 3)]
-    for i, piece in enumerate(whole):
+    for i, piece in enumerate(pieces):
         rest = await read(driver, piece.cursor.encode())
-        assert texts(rest) == texts(whole[i + 1 :])
-        assert sum(1 for p in rest if p.end) == sum(1 for p in whole[i + 1 :] if p.end)
+        assert texts(rest) == texts(pieces[i + 1 :])
+        assert sum(1 for p in rest if p.end) == sum(1 for p in pieces[i + 1 :] if p.end)
 
 
 async def test_a_cursor_within_a_chunk_continues_there(driver: Driver) -> None:
@@ -146,10 +146,10 @@ async def test_a_watcher_sees_changes_and_the_end(driver: Driver) -> None:
     await asyncio.sleep(0.1)
     await driver.fail(order, retryable=False)
     await asyncio.wait_for(watcher, 5)
-    found = [state for _revision, state in seen]
-    assert found[0] == "QUEUED"
-    assert "RUNNING" in found
-    assert found[-1] == "FAILED"
+    run_states = [state for _revision, state in seen]
+    assert run_states[0] == "QUEUED"
+    assert "RUNNING" in run_states
+    assert run_states[-1] == "FAILED"
     revisions = [revision for revision, _state in seen]
     assert revisions == sorted(set(revisions))
     again = watch_run(driver.context, CALLER, "r", after_revision=revisions[-1])

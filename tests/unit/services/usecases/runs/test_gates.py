@@ -64,8 +64,8 @@ async def test_gates_are_checked_when_the_run_ends(driver: Driver) -> None:
     ]
     view = await judged(driver, "b", right=25, gates=gates)
     assert view.run.state == "SUCCEEDED"
-    found = {gate["name"]: gate for gate in view.run.gates}
-    outcomes = {name: gate["outcome"] for name, gate in found.items()}
+    gate_results = {gate["name"]: gate for gate in view.run.gates}
+    outcomes = {name: gate["outcome"] for name, gate in gate_results.items()}
     assert outcomes == {
         "bar": "passed",
         "drop": "failed",
@@ -73,11 +73,11 @@ async def test_gates_are_checked_when_the_run_ends(driver: Driver) -> None:
         "test": "failed",
         "loss": "passed",
     }
-    assert found["drop"]["value"] == 0.625
-    assert found["drop"]["baseline_value"] == 0.75
+    assert gate_results["drop"]["value"] == 0.625
+    assert gate_results["drop"]["baseline_value"] == 0.75
     # A baseline's name is resolved when the run is created.
-    assert found["drop"]["baseline"] == "runs/a"
-    assert "difference -0.125 on 40 items" in found["test"]["reason"]
+    assert gate_results["drop"]["baseline"] == "runs/a"
+    assert "difference -0.125 on 40 items" in gate_results["test"]["reason"]
 
 
 async def test_what_cannot_be_measured_is_an_error_and_not_a_pass(driver: Driver) -> None:
@@ -118,10 +118,10 @@ async def test_baselines_are_named_moved_listed_and_forgotten(driver: Driver) ->
     await judged(driver, "a", right=1, total=2)
     await judged(driver, "b", right=1, total=2)
     await driver.create("open", cache=False)
-    made = await baselines.set_baseline(context, CALLER, "main", "a", "")
-    assert await baselines.set_baseline(context, CALLER, "main", "a", "") == made
+    baseline = await baselines.set_baseline(context, CALLER, "main", "a", "")
+    assert await baselines.set_baseline(context, CALLER, "main", "a", "") == baseline
     moved = await baselines.set_baseline(context, CALLER, "main", "b", "new")
-    assert (moved.run, moved.create_time) == ("runs/b", made.create_time)
+    assert (moved.run, moved.create_time) == ("runs/b", baseline.create_time)
     await baselines.set_baseline(context, CALLER, "other", "a", "")
     page, token = await baselines.list_baselines(context, CALLER, size=1, token="")
     rest, end = await baselines.list_baselines(context, CALLER, size=1, token=token)
@@ -138,32 +138,32 @@ async def test_runs_beside_each_other(driver: Driver) -> None:
     await judged(driver, "a", right=30)
     train = {"max_steps": 10, "learning_rate": 0.01, "eval_fraction": 0.2}
     await judged(driver, "b", right=20, total=50, train=train)
-    found = await compare_runs(driver.context, CALLER, ["a", "b"])
-    assert found.spec_differences == {"train.learning_rate": [2e-5, 0.01]}
-    assert found.metrics["train.last_loss"] == [0.5, 0.5]
-    assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.75, 0.4]
-    [compared] = found.verdicts
+    comparison = await compare_runs(driver.context, CALLER, ["a", "b"])
+    assert comparison.spec_differences == {"train.learning_rate": [2e-5, 0.01]}
+    assert comparison.metrics["train.last_loss"] == [0.5, 0.5]
+    assert comparison.metrics[f"score {JUDGE} {SET} trained"] == [0.75, 0.4]
+    [compared] = comparison.verdicts
     assert (compared["shared"], compared["not_shared_first"], compared["not_shared"]) == (40, 0, 10)
     assert compared["comparison"]["losses"] == 10
     assert compared["comparison"]["wins"] == 0
     assert compared["comparison"]["p_value"] == pytest.approx(2 / 2**10)
     assert len(compared["changes"]) == 10
-    assert [(c.run, c.name, len(c.points)) for c in found.curves] == [
+    assert [(c.run, c.name, len(c.points)) for c in comparison.curves] == [
         ("runs/a", "loss", 500),
         ("runs/b", "loss", 500),
     ]
-    assert [found.curves[0].points[i].step for i in (0, -1)] == [1, 1000]
+    assert [comparison.curves[0].points[i].step for i in (0, -1)] == [1, 1000]
 
 
 async def test_three_runs_each_against_the_first(driver: Driver) -> None:
     for run_id, right in (("a", 30), ("b", 20), ("c", 35)):
         await judged(driver, run_id, right=right)
-    found = await compare_runs(driver.context, CALLER, ["b", "c", "a"])
-    assert [each.run.run_id for each in found.runs] == ["b", "c", "a"]
-    assert found.metrics[f"score {JUDGE} {SET} trained"] == [0.5, 0.875, 0.75]
-    won = [(each["run"], each["comparison"]["wins"]) for each in found.verdicts]
+    comparison = await compare_runs(driver.context, CALLER, ["b", "c", "a"])
+    assert [view.run.run_id for view in comparison.runs] == ["b", "c", "a"]
+    assert comparison.metrics[f"score {JUDGE} {SET} trained"] == [0.5, 0.875, 0.75]
+    won = [(verdict["run"], verdict["comparison"]["wins"]) for verdict in comparison.verdicts]
     assert won == [("runs/c", 15), ("runs/a", 10)]
-    assert [curve.run for curve in found.curves] == ["runs/b", "runs/c", "runs/a"]
+    assert [curve.run for curve in comparison.curves] == ["runs/b", "runs/c", "runs/a"]
 
 
 async def test_what_cannot_be_compared_is_refused(driver: Driver) -> None:

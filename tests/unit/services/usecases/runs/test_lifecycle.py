@@ -259,8 +259,8 @@ async def test_cancelling_between_stages_ends_the_run_and_keeps_results(driver: 
 async def test_cancelling_a_running_stage_tells_its_worker(driver: Driver) -> None:
     await driver.create()
     order = await driver.start()
-    asked = await cancel_run(driver.context, CALLER, "r")
-    assert states(asked) == ("CANCELLING", "RUNNING", "PENDING", "PENDING")
+    cancelling = await cancel_run(driver.context, CALLER, "r")
+    assert states(cancelling) == ("CANCELLING", "RUNNING", "PENDING", "PENDING")
     assert (await driver.publish(order, 1)).directive is Directive.CANCEL
     directives, _ = await driver.beat(order.lease)
     assert directives == [Directive.CANCEL]

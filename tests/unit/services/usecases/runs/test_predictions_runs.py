@@ -25,24 +25,26 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     view = await judge(driver, "j", cache=False)
     assert [v.stage.stage_id for v in view.stages] == ["judge"]
     assert view.run.spec.get("train") is None
-    # How the predictions were made is what a stage process judges by.
-    judged = (await driver.get("a")).run.resolved_spec
+    # The stage process judges by the spec that generated the predictions.
+    source_spec = (await driver.get("a")).run.resolved_spec
     for block in ("dataset", "model", "train", "infer"):
-        assert getattr(view.run.resolved_spec, block) == getattr(judged, block)
+        assert getattr(view.run.resolved_spec, block) == getattr(source_spec, block)
     order = await driver.start("j")
     assert order.successor is None
     source = (await driver.get("a")).run.uid
-    made = {a.kind.value: a.producer for a in order.inputs.artifacts}
-    assert set(made) == {"dataset", "predictions", "split"}
-    assert {p.run_uid for p in made.values() if p is not None} == {source}
+    producers = {a.kind.value: a.producer for a in order.inputs.artifacts}
+    assert set(producers) == {"dataset", "predictions", "split"}
+    assert {p.run_uid for p in producers.values() if p is not None} == {source}
     await driver.publish(order, 1, evaluated(judge="answer_correctness", outcome="fail"))
     await driver.complete(order, last_event=1)
     assert (await driver.get("j")).run.state == "SUCCEEDED"
     paging = {"eval_set": "", "size": 0, "token": ""}
-    found, _ = await read.list_verdicts(driver.context, CALLER, "j", judge="", outcome="", **paging)
-    assert [body["outcome"] for body in found] == ["fail"]
-    found, _ = await read.list_predictions(driver.context, CALLER, "j", **paging)
-    assert [body["example_id"] for body in found] == ["1"]
+    bodies, _ = await read.list_verdicts(
+        driver.context, CALLER, "j", judge="", outcome="", **paging
+    )
+    assert [body["outcome"] for body in bodies] == ["fail"]
+    bodies, _ = await read.list_predictions(driver.context, CALLER, "j", **paging)
+    assert [body["example_id"] for body in bodies] == ["1"]
 
 
 async def test_specs_may_name_a_run_by_its_uid(driver: Driver) -> None:
@@ -84,10 +86,10 @@ async def test_predictions_that_were_reused_are_judged(driver: Driver) -> None:
     await judge(driver, "j", "runs/b", cache=False)
     order = await driver.start("j")
     assert len(order.inputs.artifacts) == 3
-    found, _ = await read.list_predictions(
+    bodies, _ = await read.list_predictions(
         driver.context, CALLER, "j", eval_set="", size=0, token=""
     )
-    assert len(found) == 1
+    assert len(bodies) == 1
 
 
 async def test_without_predictions_there_is_nothing_to_judge(driver: Driver) -> None:

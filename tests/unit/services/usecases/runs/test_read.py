@@ -24,14 +24,14 @@ async def test_runs_are_listed_newest_first_by_page(driver: Driver) -> None:
     assert await names(driver) == ["r4", "r3", "r2", "r1", "r0"]
     assert await names(driver, order_by="create_time") == ["r0", "r1", "r2", "r3", "r4"]
     command = ListRuns("", "", 2, "")
-    found = []
+    pages = []
     while True:
         views, token = await list_runs(driver.context, CALLER, command)
-        found.append([view.run.run_id for view in views])
+        pages.append([view.run.run_id for view in views])
         if not token:
             break
         command = ListRuns("", "", 2, token)
-    assert found == [["r4", "r3"], ["r2", "r1"], ["r0"]]
+    assert pages == [["r4", "r3"], ["r2", "r1"], ["r0"]]
     assert [view.stage.stage_id for view in views[0].stages] == ["train", "infer", "judge"]
 
 

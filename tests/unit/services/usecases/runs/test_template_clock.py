@@ -33,16 +33,16 @@ async def import_model(driver: Driver, template: bytes) -> None:
 
 
 async def create(driver: Driver, run_id: str, **changes: Any) -> RunView:
-    wanted = {"model": {"source": "models/m"}, "infer": None, "judges": []} | changes
-    return await driver.create(run_id, **wanted)
+    blocks = {"model": {"source": "models/m"}, "infer": None, "judges": []} | changes
+    return await driver.create(run_id, **blocks)
 
 
 async def train(driver: Driver, run_id: str, day: str | None) -> str:
-    """Run the TRAIN stage, whose template was told ``day``; return the day in its job."""
+    """Run the TRAIN stage, whose template used ``day``; return the day in its order."""
     order = await driver.start(run_id)
     completion = await driver.completion(order)
-    told = {} if day is None else {"template_date": day}
-    result = {"train": {**RESULTS["train"]["train"], **told}}
+    date_result = {} if day is None else {"template_date": day}
+    result = {"train": {**RESULTS["train"]["train"], **date_result}}
     await complete_stage(driver.context, dataclasses.replace(completion, result=result))
     return order.run.template_date
 
@@ -55,7 +55,7 @@ async def test_the_day_is_recorded_where_a_template_asks_for_it(
     view = await create(driver, "a")
     assert view.run.resolved_spec.template_date == first
     await on_day(monkeypatch, 2)
-    # A later attempt is told the same day.
+    # A later attempt gets the same day.
     order = await driver.start("a")
     await driver.fail(order)
     assert await train(driver, "a", first) == first
@@ -90,10 +90,10 @@ async def test_a_model_of_the_hub_is_told_the_day_and_says_whether_it_mattered(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await on_day(monkeypatch, 1)
-    for run_id, source, told in (("a", "org/plain", None), ("b", "org/clock", first)):
+    for run_id, source, day in (("a", "org/plain", None), ("b", "org/clock", first)):
         view = await create(driver, run_id, model={"source": source})
         assert view.run.resolved_spec.template_date is None
-        assert await train(driver, run_id, told) == first
+        assert await train(driver, run_id, day) == first
     await on_day(monkeypatch, 2)
     assert (await create(driver, "c", model={"source": "org/plain"})).run.state == "SUCCEEDED"
     assert (await create(driver, "d", model={"source": "org/clock"})).run.state == "QUEUED"
@@ -104,8 +104,8 @@ async def test_a_model_that_judges_has_the_clock_of_its_run(
 ) -> None:
     await import_model(driver, CLOCK)
     first = await on_day(monkeypatch, 1)
-    judged = {"infer": {"eval_sets": ["dataset:train"]}, "judges": [RUBRIC]}
-    view = await create(driver, "a", model={"preset": "gpt2-nano"}, **judged)
+    spec_blocks = {"infer": {"eval_sets": ["dataset:train"]}, "judges": [RUBRIC]}
+    view = await create(driver, "a", model={"preset": "gpt2-nano"}, **spec_blocks)
     assert view.run.resolved_spec.template_date == first
 
 
