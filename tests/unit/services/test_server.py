@@ -201,7 +201,7 @@ async def test_the_program_starts_says_where_and_ends_on_sigterm(
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "problem"),
     [
         ("DATABASE_URL", "postgres://u:hunter2@h:port/d", "has a port that is not a number"),
         ("BROKER_URL", "http://u:hunter2@h", "has the scheme 'http'"),
@@ -209,12 +209,12 @@ async def test_the_program_starts_says_where_and_ends_on_sigterm(
     ],
 )
 def test_a_wrong_setting_is_one_line_without_its_value(
-    setting: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    setting: str, value: str, problem: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv(f"TAILRACE_{setting}", value)
     assert main() == 78
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"TAILRACE_{setting}: {told}")
+    assert line.startswith(f"TAILRACE_{setting}: {problem}")
     assert "hunter2" not in line
 
 
