@@ -33,7 +33,7 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     ARTIFACT_KIND_SPLIT: _ArtifactKind.ValueType  # 2
     """`split.json`: the held-out prompts."""
     ARTIFACT_KIND_CHECKPOINT: _ArtifactKind.ValueType  # 3
-    """Everything needed to continue training at one step."""
+    """State from which training continues after a step."""
     ARTIFACT_KIND_MODEL: _ArtifactKind.ValueType  # 4
     """A model folder in Hugging Face layout."""
     ARTIFACT_KIND_METRICS: _ArtifactKind.ValueType  # 5
@@ -44,7 +44,7 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """`verdicts.jsonl`."""
 
 class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
-    """What an artifact holds."""
+    """Kind of an artifact's content."""
 
 ARTIFACT_KIND_UNSPECIFIED: ArtifactKind.ValueType  # 0
 """Not set."""
@@ -53,7 +53,7 @@ ARTIFACT_KIND_DATASET: ArtifactKind.ValueType  # 1
 ARTIFACT_KIND_SPLIT: ArtifactKind.ValueType  # 2
 """`split.json`: the held-out prompts."""
 ARTIFACT_KIND_CHECKPOINT: ArtifactKind.ValueType  # 3
-"""Everything needed to continue training at one step."""
+"""State from which training continues after a step."""
 ARTIFACT_KIND_MODEL: ArtifactKind.ValueType  # 4
 """A model folder in Hugging Face layout."""
 ARTIFACT_KIND_METRICS: ArtifactKind.ValueType  # 5
@@ -92,7 +92,7 @@ global___ArtifactFile = ArtifactFile
 
 @typing.final
 class Artifact(google.protobuf.message.Message):
-    """A set of files, addressed by the sha256 of its canonical listing (files sorted by path)."""
+    """Set of files, addressed by the sha256 of its canonical listing (files sorted by path)."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -108,24 +108,24 @@ class Artifact(google.protobuf.message.Message):
     name: builtins.str
     """`artifacts/{digest}`. Output only."""
     kind: global___ArtifactKind.ValueType
-    """What it holds."""
+    """Kind of the content."""
     size_bytes: builtins.int
     """Sum of the files' sizes. Output only."""
     run: builtins.str
-    """The run that made it; empty for imported content. Output only."""
+    """Run that produced it; empty for imported content. Output only."""
     stage: builtins.str
-    """The stage that made it. Output only."""
+    """Stage that produced it. Output only."""
     attempt: builtins.int
-    """The attempt that made it. Output only."""
+    """Attempt that produced it. Output only."""
     step: builtins.int
     """Training step of a checkpoint; 0 otherwise. Output only."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ArtifactFile]:
-        """Its files, sorted by path."""
+        """Files, sorted by path."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the run recorded it. Output only."""
+        """Time at which the run recorded it. Output only."""
 
     def __init__(
         self,
@@ -156,13 +156,13 @@ class WriteRequest(google.protobuf.message.Message):
     FINISH_WRITE_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     resource_name: builtins.str
-    """`uploads/{uuid}/blobs/{sha256}/{size_bytes}`; needed in the first message only."""
+    """`uploads/{uuid}/blobs/{sha256}/{size_bytes}`; required in the first message only."""
     write_offset: builtins.int
     """Offset of data in the blob."""
     finish_write: builtins.bool
-    """Whether this message ends the blob."""
+    """Marks the last message of the blob."""
     data: builtins.bytes
-    """At most 1 MiB."""
+    """Content, at most 1 MiB."""
     def __init__(
         self,
         *,
@@ -201,7 +201,7 @@ class QueryWriteStatusRequest(google.protobuf.message.Message):
 
     RESOURCE_NAME_FIELD_NUMBER: builtins.int
     resource_name: builtins.str
-    """The resource name of Write."""
+    """Resource name as in Write."""
     def __init__(
         self,
         *,
@@ -222,7 +222,7 @@ class QueryWriteStatusResponse(google.protobuf.message.Message):
     committed_size: builtins.int
     """Bytes stored; Write continues from here."""
     complete: builtins.bool
-    """Whether the blob is there, whole and verified."""
+    """True once the blob is complete and verified."""
     def __init__(
         self,
         *,
@@ -245,9 +245,9 @@ class ReadRequest(google.protobuf.message.Message):
     resource_name: builtins.str
     """`blobs/{sha256}`."""
     read_offset: builtins.int
-    """First byte wanted."""
+    """Offset of the first byte."""
     read_limit: builtins.int
-    """Most bytes wanted; 0 for all."""
+    """Maximum number of bytes; 0 for all."""
     def __init__(
         self,
         *,
@@ -267,7 +267,7 @@ class ReadResponse(google.protobuf.message.Message):
 
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The next bytes, at most 1 MiB."""
+    """Next bytes, at most 1 MiB."""
     def __init__(
         self,
         *,
@@ -308,11 +308,11 @@ class ListArtifactsRequest(google.protobuf.message.Message):
     parent: builtins.str
     """`runs/{run}`."""
     page_size: builtins.int
-    """Most artifacts wanted; 0 for 100, at most 1000."""
+    """Maximum number of artifacts in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     kind: global___ArtifactKind.ValueType
-    """Only this kind; unspecified for all."""
+    """Only artifacts of this kind; unspecified for all."""
     def __init__(
         self,
         *,
@@ -334,10 +334,10 @@ class ListArtifactsResponse(google.protobuf.message.Message):
     ARTIFACTS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Artifact]:
-        """The artifacts, oldest first."""
+        """Artifacts, oldest first."""
 
     def __init__(
         self,

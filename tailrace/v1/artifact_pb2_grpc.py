@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ArtifactServiceStub(object):
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream.
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
     """
 
     def __init__(self, channel):
@@ -63,15 +64,16 @@ class ArtifactServiceStub(object):
 
 
 class ArtifactServiceServicer(object):
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream.
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
     """
 
     def Write(self, request_iterator, context):
-        """Uploads one blob, from where an earlier try stopped.
+        """Uploads one blob; continues an upload that broke off.
 
         The first message names the resource and the offset, which must equal committed_size of
-        QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
-        Writing a blob that is already there answers at once with its size.
+        QueryWriteStatus; the message with finish_write closes the upload, and size and sha256 are
+        checked. The upload of an existing blob ends at once with its size.
         Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
         dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
         STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
@@ -81,7 +83,7 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def QueryWriteStatus(self, request, context):
-        """How much of an upload is committed. Answers 0 for one never begun.
+        """Returns the committed size of an upload; 0 if it has not started.
         Errors: INVALID_ARGUMENT (resource name).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -147,7 +149,8 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ArtifactService(object):
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream.
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
     """
 
     @staticmethod

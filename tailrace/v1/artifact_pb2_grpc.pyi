@@ -18,18 +18,20 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class ArtifactServiceStub:
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream."""
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     Write: grpc.StreamUnaryMultiCallable[
         tailrace.v1.artifact_pb2.WriteRequest,
         tailrace.v1.artifact_pb2.WriteResponse,
     ]
-    """Uploads one blob, from where an earlier try stopped.
+    """Uploads one blob; continues an upload that broke off.
 
     The first message names the resource and the offset, which must equal committed_size of
-    QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
-    Writing a blob that is already there answers at once with its size.
+    QueryWriteStatus; the message with finish_write closes the upload, and size and sha256 are
+    checked. The upload of an existing blob ends at once with its size.
     Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
     dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
     STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
@@ -39,7 +41,7 @@ class ArtifactServiceStub:
         tailrace.v1.artifact_pb2.QueryWriteStatusRequest,
         tailrace.v1.artifact_pb2.QueryWriteStatusResponse,
     ]
-    """How much of an upload is committed. Answers 0 for one never begun.
+    """Returns the committed size of an upload; 0 if it has not started.
     Errors: INVALID_ARGUMENT (resource name).
     """
 
@@ -64,17 +66,19 @@ class ArtifactServiceStub:
     """Lists a run's artifacts, oldest first. Errors: NOT_FOUND (the run), INVALID_ARGUMENT."""
 
 class ArtifactServiceAsyncStub:
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream."""
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
+    """
 
     Write: grpc.aio.StreamUnaryMultiCallable[
         tailrace.v1.artifact_pb2.WriteRequest,
         tailrace.v1.artifact_pb2.WriteResponse,
     ]
-    """Uploads one blob, from where an earlier try stopped.
+    """Uploads one blob; continues an upload that broke off.
 
     The first message names the resource and the offset, which must equal committed_size of
-    QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
-    Writing a blob that is already there answers at once with its size.
+    QueryWriteStatus; the message with finish_write closes the upload, and size and sha256 are
+    checked. The upload of an existing blob ends at once with its size.
     Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
     dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
     STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
@@ -84,7 +88,7 @@ class ArtifactServiceAsyncStub:
         tailrace.v1.artifact_pb2.QueryWriteStatusRequest,
         tailrace.v1.artifact_pb2.QueryWriteStatusResponse,
     ]
-    """How much of an upload is committed. Answers 0 for one never begun.
+    """Returns the committed size of an upload; 0 if it has not started.
     Errors: INVALID_ARGUMENT (resource name).
     """
 
@@ -109,7 +113,9 @@ class ArtifactServiceAsyncStub:
     """Lists a run's artifacts, oldest first. Errors: NOT_FOUND (the run), INVALID_ARGUMENT."""
 
 class ArtifactServiceServicer(metaclass=abc.ABCMeta):
-    """Immutable content, addressed by sha256. Write and Read have the shape of google.bytestream."""
+    """Store of immutable content, addressed by sha256. Write and Read have the form of
+    google.bytestream.
+    """
 
     @abc.abstractmethod
     def Write(
@@ -117,11 +123,11 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[tailrace.v1.artifact_pb2.WriteRequest],
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.artifact_pb2.WriteResponse, collections.abc.Awaitable[tailrace.v1.artifact_pb2.WriteResponse]]:
-        """Uploads one blob, from where an earlier try stopped.
+        """Uploads one blob; continues an upload that broke off.
 
         The first message names the resource and the offset, which must equal committed_size of
-        QueryWriteStatus; the message with finish_write closes it and checks size and sha256.
-        Writing a blob that is already there answers at once with its size.
+        QueryWriteStatus; the message with finish_write closes the upload, and size and sha256 are
+        checked. The upload of an existing blob ends at once with its size.
         Errors: INVALID_ARGUMENT (resource name, digest or size do not match; the partial upload is
         dropped), FAILED_PRECONDITION (WRITE_OFFSET_MISMATCH), RESOURCE_EXHAUSTED (BLOB_TOO_LARGE,
         STORAGE_FULL), UNAVAILABLE (UPLOAD_BUSY: another stream writes it; STREAM_IDLE).
@@ -133,7 +139,7 @@ class ArtifactServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.artifact_pb2.QueryWriteStatusRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.artifact_pb2.QueryWriteStatusResponse, collections.abc.Awaitable[tailrace.v1.artifact_pb2.QueryWriteStatusResponse]]:
-        """How much of an upload is committed. Answers 0 for one never begun.
+        """Returns the committed size of an upload; 0 if it has not started.
         Errors: INVALID_ARGUMENT (resource name).
         """
 

@@ -15,7 +15,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Baseline(google.protobuf.message.Message):
-    """A name for a run that others are measured against."""
+    """Name of a run that others are compared with."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -27,16 +27,16 @@ class Baseline(google.protobuf.message.Message):
     name: builtins.str
     """`baselines/{baseline}`."""
     run: builtins.str
-    """The run, `runs/{run}`."""
+    """Run, `runs/{run}`."""
     description: builtins.str
-    """What it stands for, in a sentence."""
+    """Description in a sentence."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the name was made."""
+        """Time at which the name was created."""
 
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it last changed."""
+        """Time of the last change."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class SetBaselineRequest(google.protobuf.message.Message):
     run: builtins.str
     """`runs/{run}`, which must have SUCCEEDED."""
     description: builtins.str
-    """What it stands for, in a sentence; at most 1000 characters."""
+    """Description in a sentence; at most 1000 characters."""
     def __init__(
         self,
         *,
@@ -105,9 +105,9 @@ class ListBaselinesRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most baselines wanted; 0 for 100, at most 1000."""
+    """Maximum number of baselines in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -127,10 +127,10 @@ class ListBaselinesResponse(google.protobuf.message.Message):
     BASELINES_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def baselines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Baseline]:
-        """The baselines."""
+        """Baselines."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class BaselineServiceStub(object):
-    """Baselines: names for runs that others are measured against.
+    """Baselines: names of runs that others are compared with.
     """
 
     def __init__(self, channel):
@@ -58,11 +58,11 @@ class BaselineServiceStub(object):
 
 
 class BaselineServiceServicer(object):
-    """Baselines: names for runs that others are measured against.
+    """Baselines: names of runs that others are compared with.
     """
 
     def SetBaseline(self, request, context):
-        """Names a run, or lets an existing name point to it. Repeating it changes nothing.
+        """Names a run, or points an existing name to it. A repetition changes nothing.
         Errors: INVALID_ARGUMENT (every wrong field), NOT_FOUND (the run), FAILED_PRECONDITION
         (RUN_NOT_SUCCEEDED).
         """
@@ -78,14 +78,14 @@ class BaselineServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListBaselines(self, request, context):
-        """Lists baselines, by name. Errors: INVALID_ARGUMENT (page_token).
+        """Lists baselines, sorted by name. Errors: INVALID_ARGUMENT (page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteBaseline(self, request, context):
-        """Forgets a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT.
+        """Deletes a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,7 +123,7 @@ def add_BaselineServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class BaselineService(object):
-    """Baselines: names for runs that others are measured against.
+    """Baselines: names of runs that others are compared with.
     """
 
     @staticmethod

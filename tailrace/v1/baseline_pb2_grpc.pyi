@@ -18,14 +18,14 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class BaselineServiceStub:
-    """Baselines: names for runs that others are measured against."""
+    """Baselines: names of runs that others are compared with."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     SetBaseline: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.baseline_pb2.SetBaselineRequest,
         tailrace.v1.baseline_pb2.Baseline,
     ]
-    """Names a run, or lets an existing name point to it. Repeating it changes nothing.
+    """Names a run, or points an existing name to it. A repetition changes nothing.
     Errors: INVALID_ARGUMENT (every wrong field), NOT_FOUND (the run), FAILED_PRECONDITION
     (RUN_NOT_SUCCEEDED).
     """
@@ -40,22 +40,22 @@ class BaselineServiceStub:
         tailrace.v1.baseline_pb2.ListBaselinesRequest,
         tailrace.v1.baseline_pb2.ListBaselinesResponse,
     ]
-    """Lists baselines, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists baselines, sorted by name. Errors: INVALID_ARGUMENT (page_token)."""
 
     DeleteBaseline: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.baseline_pb2.DeleteBaselineRequest,
         tailrace.v1.baseline_pb2.DeleteBaselineResponse,
     ]
-    """Forgets a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Deletes a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class BaselineServiceAsyncStub:
-    """Baselines: names for runs that others are measured against."""
+    """Baselines: names of runs that others are compared with."""
 
     SetBaseline: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.baseline_pb2.SetBaselineRequest,
         tailrace.v1.baseline_pb2.Baseline,
     ]
-    """Names a run, or lets an existing name point to it. Repeating it changes nothing.
+    """Names a run, or points an existing name to it. A repetition changes nothing.
     Errors: INVALID_ARGUMENT (every wrong field), NOT_FOUND (the run), FAILED_PRECONDITION
     (RUN_NOT_SUCCEEDED).
     """
@@ -70,16 +70,16 @@ class BaselineServiceAsyncStub:
         tailrace.v1.baseline_pb2.ListBaselinesRequest,
         tailrace.v1.baseline_pb2.ListBaselinesResponse,
     ]
-    """Lists baselines, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists baselines, sorted by name. Errors: INVALID_ARGUMENT (page_token)."""
 
     DeleteBaseline: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.baseline_pb2.DeleteBaselineRequest,
         tailrace.v1.baseline_pb2.DeleteBaselineResponse,
     ]
-    """Forgets a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Deletes a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class BaselineServiceServicer(metaclass=abc.ABCMeta):
-    """Baselines: names for runs that others are measured against."""
+    """Baselines: names of runs that others are compared with."""
 
     @abc.abstractmethod
     def SetBaseline(
@@ -87,7 +87,7 @@ class BaselineServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.baseline_pb2.SetBaselineRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.baseline_pb2.Baseline, collections.abc.Awaitable[tailrace.v1.baseline_pb2.Baseline]]:
-        """Names a run, or lets an existing name point to it. Repeating it changes nothing.
+        """Names a run, or points an existing name to it. A repetition changes nothing.
         Errors: INVALID_ARGUMENT (every wrong field), NOT_FOUND (the run), FAILED_PRECONDITION
         (RUN_NOT_SUCCEEDED).
         """
@@ -106,7 +106,7 @@ class BaselineServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.baseline_pb2.ListBaselinesRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.baseline_pb2.ListBaselinesResponse, collections.abc.Awaitable[tailrace.v1.baseline_pb2.ListBaselinesResponse]]:
-        """Lists baselines, by name. Errors: INVALID_ARGUMENT (page_token)."""
+        """Lists baselines, sorted by name. Errors: INVALID_ARGUMENT (page_token)."""
 
     @abc.abstractmethod
     def DeleteBaseline(
@@ -114,6 +114,6 @@ class BaselineServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.baseline_pb2.DeleteBaselineRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.baseline_pb2.DeleteBaselineResponse, collections.abc.Awaitable[tailrace.v1.baseline_pb2.DeleteBaselineResponse]]:
-        """Forgets a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+        """Deletes a name; the run stays. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 def add_BaselineServiceServicer_to_server(servicer: BaselineServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -32,24 +32,24 @@ class Dataset(google.protobuf.message.Message):
     name: builtins.str
     """`datasets/{dataset}@{version}`."""
     dataset_id: builtins.str
-    """The id, as run specs name it."""
+    """Id in run specs."""
     version: builtins.int
-    """From 1."""
+    """Version number, from 1."""
     description: builtins.str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     trace_count: builtins.int
     """Number of traces."""
     prompt_count: builtins.int
     """Number of distinct prompts."""
     size_bytes: builtins.int
-    """Size of the JSON lines."""
+    """Size of the JSON lines in bytes."""
     sha256: builtins.str
     """sha256 of the JSON lines."""
     artifact: builtins.str
-    """The artifact with `dataset.jsonl` and `manifest.json`."""
+    """Artifact with `dataset.jsonl` and `manifest.json`."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When this version was made."""
+        """Time at which this version was created."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class SeedDatasetRequest(google.protobuf.message.Message):
 
     DATASET_ID_FIELD_NUMBER: builtins.int
     dataset_id: builtins.str
-    """The built-in dataset, `golden-v2`."""
+    """Built-in dataset: `golden-v2`."""
     def __init__(
         self,
         *,
@@ -97,10 +97,10 @@ class ImportDatasetRequest(google.protobuf.message.Message):
     HEADER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The next bytes of the JSON lines, cut anywhere; at most 1 MiB."""
+    """Next bytes of the JSON lines, split anywhere; at most 1 MiB."""
     @property
     def header(self) -> global___ImportDatasetHeader:
-        """Names the dataset. First message only."""
+        """Name of the dataset; first message only."""
 
     def __init__(
         self,
@@ -123,9 +123,9 @@ class ImportDatasetHeader(google.protobuf.message.Message):
     DATASET_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     dataset_id: builtins.str
-    """The id: 1-63 of a-z, 0-9, '-', letter first."""
+    """Id: 1-63 of a-z, 0-9, '-', a letter first."""
     description: builtins.str
-    """What it is, in a sentence; at most 1000 characters."""
+    """Description in a sentence; at most 1000 characters."""
     def __init__(
         self,
         *,
@@ -163,9 +163,9 @@ class ListDatasetsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most datasets wanted; 0 for 100, at most 1000."""
+    """Maximum number of datasets in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -185,10 +185,10 @@ class ListDatasetsResponse(google.protobuf.message.Message):
     DATASETS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def datasets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Dataset]:
-        """The datasets."""
+        """Datasets."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class ExportDatasetResponse(google.protobuf.message.Message):
 
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The next bytes, at most 1 MiB."""
+    """Next bytes, at most 1 MiB."""
     def __init__(
         self,
         *,

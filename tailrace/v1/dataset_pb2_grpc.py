@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DatasetServiceStub(object):
-    """Datasets of traces. Content never changes: importing other content makes the next version.
+    """Datasets of traces. Content never changes: other content becomes the next version.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,11 @@ class DatasetServiceStub(object):
 
 
 class DatasetServiceServicer(object):
-    """Datasets of traces. Content never changes: importing other content makes the next version.
+    """Datasets of traces. Content never changes: other content becomes the next version.
     """
 
     def SeedDataset(self, request, context):
-        """Makes a built-in dataset (`golden-v2`); doing it twice changes nothing.
+        """Creates a built-in dataset (`golden-v2`); a repetition changes nothing.
         Errors: NOT_FOUND (no such built-in dataset).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,12 +75,12 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportDataset(self, request_iterator, context):
-        """Imports traces from JSON lines; all or nothing.
+        """Imports traces from JSON lines, all or nothing.
 
-        The first message holds the header, the others data. Content equal to the newest version's
-        returns that version.
+        The first message holds the header, the others data. Content equal to that of the newest
+        version returns that version.
         Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
         (DATASET_TOO_LARGE, STORAGE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -95,7 +95,8 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Lists the newest version of every dataset, by name. Errors: INVALID_ARGUMENT (page_token).
+        """Lists the newest version of every dataset, sorted by name. Errors: INVALID_ARGUMENT
+        (page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +146,7 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService(object):
-    """Datasets of traces. Content never changes: importing other content makes the next version.
+    """Datasets of traces. Content never changes: other content becomes the next version.
     """
 
     @staticmethod

@@ -18,14 +18,14 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class DatasetServiceStub:
-    """Datasets of traces. Content never changes: importing other content makes the next version."""
+    """Datasets of traces. Content never changes: other content becomes the next version."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     SeedDataset: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.dataset_pb2.SeedDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Makes a built-in dataset (`golden-v2`); doing it twice changes nothing.
+    """Creates a built-in dataset (`golden-v2`); a repetition changes nothing.
     Errors: NOT_FOUND (no such built-in dataset).
     """
 
@@ -33,12 +33,12 @@ class DatasetServiceStub:
         tailrace.v1.dataset_pb2.ImportDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Imports traces from JSON lines; all or nothing.
+    """Imports traces from JSON lines, all or nothing.
 
-    The first message holds the header, the others data. Content equal to the newest version's
-    returns that version.
+    The first message holds the header, the others data. Content equal to that of the newest
+    version returns that version.
     Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
     (DATASET_TOO_LARGE, STORAGE_FULL).
     """
 
@@ -52,7 +52,9 @@ class DatasetServiceStub:
         tailrace.v1.dataset_pb2.ListDatasetsRequest,
         tailrace.v1.dataset_pb2.ListDatasetsResponse,
     ]
-    """Lists the newest version of every dataset, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists the newest version of every dataset, sorted by name. Errors: INVALID_ARGUMENT
+    (page_token).
+    """
 
     ExportDataset: grpc.UnaryStreamMultiCallable[
         tailrace.v1.dataset_pb2.ExportDatasetRequest,
@@ -61,13 +63,13 @@ class DatasetServiceStub:
     """Streams a version's JSON lines, byte for byte as stored. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class DatasetServiceAsyncStub:
-    """Datasets of traces. Content never changes: importing other content makes the next version."""
+    """Datasets of traces. Content never changes: other content becomes the next version."""
 
     SeedDataset: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.dataset_pb2.SeedDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Makes a built-in dataset (`golden-v2`); doing it twice changes nothing.
+    """Creates a built-in dataset (`golden-v2`); a repetition changes nothing.
     Errors: NOT_FOUND (no such built-in dataset).
     """
 
@@ -75,12 +77,12 @@ class DatasetServiceAsyncStub:
         tailrace.v1.dataset_pb2.ImportDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Imports traces from JSON lines; all or nothing.
+    """Imports traces from JSON lines, all or nothing.
 
-    The first message holds the header, the others data. Content equal to the newest version's
-    returns that version.
+    The first message holds the header, the others data. Content equal to that of the newest
+    version returns that version.
     Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
     (DATASET_TOO_LARGE, STORAGE_FULL).
     """
 
@@ -94,7 +96,9 @@ class DatasetServiceAsyncStub:
         tailrace.v1.dataset_pb2.ListDatasetsRequest,
         tailrace.v1.dataset_pb2.ListDatasetsResponse,
     ]
-    """Lists the newest version of every dataset, by name. Errors: INVALID_ARGUMENT (page_token)."""
+    """Lists the newest version of every dataset, sorted by name. Errors: INVALID_ARGUMENT
+    (page_token).
+    """
 
     ExportDataset: grpc.aio.UnaryStreamMultiCallable[
         tailrace.v1.dataset_pb2.ExportDatasetRequest,
@@ -103,7 +107,7 @@ class DatasetServiceAsyncStub:
     """Streams a version's JSON lines, byte for byte as stored. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class DatasetServiceServicer(metaclass=abc.ABCMeta):
-    """Datasets of traces. Content never changes: importing other content makes the next version."""
+    """Datasets of traces. Content never changes: other content becomes the next version."""
 
     @abc.abstractmethod
     def SeedDataset(
@@ -111,7 +115,7 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.dataset_pb2.SeedDatasetRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.dataset_pb2.Dataset, collections.abc.Awaitable[tailrace.v1.dataset_pb2.Dataset]]:
-        """Makes a built-in dataset (`golden-v2`); doing it twice changes nothing.
+        """Creates a built-in dataset (`golden-v2`); a repetition changes nothing.
         Errors: NOT_FOUND (no such built-in dataset).
         """
 
@@ -121,12 +125,12 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[tailrace.v1.dataset_pb2.ImportDatasetRequest],
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.dataset_pb2.Dataset, collections.abc.Awaitable[tailrace.v1.dataset_pb2.Dataset]]:
-        """Imports traces from JSON lines; all or nothing.
+        """Imports traces from JSON lines, all or nothing.
 
-        The first message holds the header, the others data. Content equal to the newest version's
-        returns that version.
+        The first message holds the header, the others data. Content equal to that of the newest
+        version returns that version.
         Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
         (DATASET_TOO_LARGE, STORAGE_FULL).
         """
 
@@ -144,7 +148,9 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.dataset_pb2.ListDatasetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.dataset_pb2.ListDatasetsResponse, collections.abc.Awaitable[tailrace.v1.dataset_pb2.ListDatasetsResponse]]:
-        """Lists the newest version of every dataset, by name. Errors: INVALID_ARGUMENT (page_token)."""
+        """Lists the newest version of every dataset, sorted by name. Errors: INVALID_ARGUMENT
+        (page_token).
+        """
 
     @abc.abstractmethod
     def ExportDataset(

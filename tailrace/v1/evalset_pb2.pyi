@@ -32,24 +32,24 @@ class EvalSet(google.protobuf.message.Message):
     name: builtins.str
     """`evalsets/{evalset}@{version}`."""
     eval_set_id: builtins.str
-    """The id, as run specs name it."""
+    """Id in run specs."""
     version: builtins.int
-    """From 1."""
+    """Version number, from 1."""
     description: builtins.str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     item_count: builtins.int
     """Number of items."""
     prompt_count: builtins.int
     """Number of distinct prompts."""
     size_bytes: builtins.int
-    """Size of the JSON lines."""
+    """Size of the JSON lines in bytes."""
     sha256: builtins.str
     """sha256 of the JSON lines."""
     artifact: builtins.str
-    """The artifact with `eval_set.jsonl`."""
+    """Artifact with `eval_set.jsonl`."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When this version was made."""
+        """Time at which this version was created."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class ImportEvalSetRequest(google.protobuf.message.Message):
     HEADER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """The next bytes of the JSON lines, cut anywhere; at most 1 MiB."""
+    """Next bytes of the JSON lines, split anywhere; at most 1 MiB."""
     @property
     def header(self) -> global___ImportEvalSetHeader:
-        """Names the eval set. First message only."""
+        """Name of the eval set; first message only."""
 
     def __init__(
         self,
@@ -105,9 +105,9 @@ class ImportEvalSetHeader(google.protobuf.message.Message):
     EVAL_SET_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     eval_set_id: builtins.str
-    """The id: 1-63 of a-z, 0-9, '-', letter first."""
+    """Id: 1-63 of a-z, 0-9, '-', a letter first."""
     description: builtins.str
-    """What it is, in a sentence; at most 1000 characters."""
+    """Description in a sentence; at most 1000 characters."""
     def __init__(
         self,
         *,
@@ -145,9 +145,9 @@ class ListEvalSetsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most eval sets wanted; 0 for 100, at most 1000."""
+    """Maximum number of eval sets in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -167,10 +167,10 @@ class ListEvalSetsResponse(google.protobuf.message.Message):
     EVAL_SETS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def eval_sets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___EvalSet]:
-        """The eval sets."""
+        """Eval sets."""
 
     def __init__(
         self,

@@ -26,9 +26,9 @@ if _version_not_supported:
 
 
 class EvalSetServiceStub(object):
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     def __init__(self, channel):
@@ -55,18 +55,18 @@ class EvalSetServiceStub(object):
 
 
 class EvalSetServiceServicer(object):
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     def ImportEvalSet(self, request_iterator, context):
-        """Imports eval items from JSON lines; all or nothing.
+        """Imports eval items from JSON lines, all or nothing.
 
-        The first message holds the header, the others data. Content equal to the newest version's
-        returns that version.
+        The first message holds the header, the others data. Content equal to that of the newest
+        version returns that version.
         Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
         (EVAL_SET_TOO_LARGE, STORAGE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -74,14 +74,14 @@ class EvalSetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetEvalSet(self, request, context):
-        """Returns an eval set's version. Errors: NOT_FOUND, INVALID_ARGUMENT.
+        """Returns a version of an eval set. Errors: NOT_FOUND, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEvalSets(self, request, context):
-        """Lists the newest version of every imported eval set, by name.
+        """Lists the newest version of every imported eval set, sorted by name.
         Errors: INVALID_ARGUMENT (page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -115,9 +115,9 @@ def add_EvalSetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvalSetService(object):
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     @staticmethod

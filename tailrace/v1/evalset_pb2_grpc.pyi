@@ -18,9 +18,9 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class EvalSetServiceStub:
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -28,12 +28,12 @@ class EvalSetServiceStub:
         tailrace.v1.evalset_pb2.ImportEvalSetRequest,
         tailrace.v1.evalset_pb2.EvalSet,
     ]
-    """Imports eval items from JSON lines; all or nothing.
+    """Imports eval items from JSON lines, all or nothing.
 
-    The first message holds the header, the others data. Content equal to the newest version's
-    returns that version.
+    The first message holds the header, the others data. Content equal to that of the newest
+    version returns that version.
     Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
     (EVAL_SET_TOO_LARGE, STORAGE_FULL).
     """
 
@@ -41,32 +41,32 @@ class EvalSetServiceStub:
         tailrace.v1.evalset_pb2.GetEvalSetRequest,
         tailrace.v1.evalset_pb2.EvalSet,
     ]
-    """Returns an eval set's version. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Returns a version of an eval set. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListEvalSets: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.evalset_pb2.ListEvalSetsRequest,
         tailrace.v1.evalset_pb2.ListEvalSetsResponse,
     ]
-    """Lists the newest version of every imported eval set, by name.
+    """Lists the newest version of every imported eval set, sorted by name.
     Errors: INVALID_ARGUMENT (page_token).
     """
 
 class EvalSetServiceAsyncStub:
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     ImportEvalSet: grpc.aio.StreamUnaryMultiCallable[
         tailrace.v1.evalset_pb2.ImportEvalSetRequest,
         tailrace.v1.evalset_pb2.EvalSet,
     ]
-    """Imports eval items from JSON lines; all or nothing.
+    """Imports eval items from JSON lines, all or nothing.
 
-    The first message holds the header, the others data. Content equal to the newest version's
-    returns that version.
+    The first message holds the header, the others data. Content equal to that of the newest
+    version returns that version.
     Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-    gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+    gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
     (EVAL_SET_TOO_LARGE, STORAGE_FULL).
     """
 
@@ -74,20 +74,20 @@ class EvalSetServiceAsyncStub:
         tailrace.v1.evalset_pb2.GetEvalSetRequest,
         tailrace.v1.evalset_pb2.EvalSet,
     ]
-    """Returns an eval set's version. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Returns a version of an eval set. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListEvalSets: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.evalset_pb2.ListEvalSetsRequest,
         tailrace.v1.evalset_pb2.ListEvalSetsResponse,
     ]
-    """Lists the newest version of every imported eval set, by name.
+    """Lists the newest version of every imported eval set, sorted by name.
     Errors: INVALID_ARGUMENT (page_token).
     """
 
 class EvalSetServiceServicer(metaclass=abc.ABCMeta):
-    """Imported eval sets. Content never changes: importing other content makes the next version.
+    """Imported eval sets. Content never changes: other content becomes the next version.
 
-    Those that ship (`eval_v1`) are not listed: their names have an underscore, which no id has.
+    Built-in eval sets (`eval_v1`) are not listed: their names have an underscore, which no id has.
     """
 
     @abc.abstractmethod
@@ -96,12 +96,12 @@ class EvalSetServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[tailrace.v1.evalset_pb2.ImportEvalSetRequest],
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.evalset_pb2.EvalSet, collections.abc.Awaitable[tailrace.v1.evalset_pb2.EvalSet]]:
-        """Imports eval items from JSON lines; all or nothing.
+        """Imports eval items from JSON lines, all or nothing.
 
-        The first message holds the header, the others data. Content equal to the newest version's
-        returns that version.
+        The first message holds the header, the others data. Content equal to that of the newest
+        version returns that version.
         Errors: INVALID_ARGUMENT (each bad line as a field violation `line 17`, as many as fit into
-        gRPC's 8 KiB of trailers, then how many more; nothing is stored), RESOURCE_EXHAUSTED
+        gRPC's 8 KiB of trailers, then the number of the others; nothing is stored), RESOURCE_EXHAUSTED
         (EVAL_SET_TOO_LARGE, STORAGE_FULL).
         """
 
@@ -111,7 +111,7 @@ class EvalSetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.evalset_pb2.GetEvalSetRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.evalset_pb2.EvalSet, collections.abc.Awaitable[tailrace.v1.evalset_pb2.EvalSet]]:
-        """Returns an eval set's version. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+        """Returns a version of an eval set. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     @abc.abstractmethod
     def ListEvalSets(
@@ -119,7 +119,7 @@ class EvalSetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.evalset_pb2.ListEvalSetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.evalset_pb2.ListEvalSetsResponse, collections.abc.Awaitable[tailrace.v1.evalset_pb2.ListEvalSetsResponse]]:
-        """Lists the newest version of every imported eval set, by name.
+        """Lists the newest version of every imported eval set, sorted by name.
         Errors: INVALID_ARGUMENT (page_token).
         """
 

@@ -28,19 +28,19 @@ class _ModelRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     MODEL_ROLE_UNSPECIFIED: _ModelRole.ValueType  # 0
     """Not set."""
     MODEL_ROLE_TRAINED: _ModelRole.ValueType  # 1
-    """The model that the run's TRAIN stage made."""
+    """Model that the run's TRAIN stage produced."""
     MODEL_ROLE_BASE: _ModelRole.ValueType  # 2
-    """The model that the run started from."""
+    """Model that the run started from."""
 
 class ModelRole(_ModelRole, metaclass=_ModelRoleEnumTypeWrapper):
-    """Which model of a run answered."""
+    """Model of a run that generated an answer."""
 
 MODEL_ROLE_UNSPECIFIED: ModelRole.ValueType  # 0
 """Not set."""
 MODEL_ROLE_TRAINED: ModelRole.ValueType  # 1
-"""The model that the run's TRAIN stage made."""
+"""Model that the run's TRAIN stage produced."""
 MODEL_ROLE_BASE: ModelRole.ValueType  # 2
-"""The model that the run started from."""
+"""Model that the run started from."""
 global___ModelRole = ModelRole
 
 class _FinishReason:
@@ -54,25 +54,25 @@ class _FinishReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     FINISH_REASON_EOS: _FinishReason.ValueType  # 1
     """The model emitted its end-of-sequence token."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
-    """max_new_tokens or the model's context was used up."""
+    """max_new_tokens or the model's context length was reached."""
     FINISH_REASON_STOP: _FinishReason.ValueType  # 3
     """A stop string appeared."""
     FINISH_REASON_ERROR: _FinishReason.ValueType  # 4
-    """Nothing usable was generated; error says why."""
+    """Nothing usable was generated; error has the reason."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
-    """Why generation ended."""
+    """Reason for the end of generation."""
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """Not set."""
 FINISH_REASON_EOS: FinishReason.ValueType  # 1
 """The model emitted its end-of-sequence token."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
-"""max_new_tokens or the model's context was used up."""
+"""max_new_tokens or the model's context length was reached."""
 FINISH_REASON_STOP: FinishReason.ValueType  # 3
 """A stop string appeared."""
 FINISH_REASON_ERROR: FinishReason.ValueType  # 4
-"""Nothing usable was generated; error says why."""
+"""Nothing usable was generated; error has the reason."""
 global___FinishReason = FinishReason
 
 class _Outcome:
@@ -88,10 +88,10 @@ class _OutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTy
     OUTCOME_FAIL: _Outcome.ValueType  # 2
     """The answer is wrong."""
     OUTCOME_ERROR: _Outcome.ValueType  # 3
-    """There was nothing to judge, or the judge broke: never counted as wrong."""
+    """There was nothing to judge, or the judge failed; never counted as wrong."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
-    """What a judge decided."""
+    """Decision of a judge."""
 
 OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 """Not set."""
@@ -100,7 +100,7 @@ OUTCOME_PASS: Outcome.ValueType  # 1
 OUTCOME_FAIL: Outcome.ValueType  # 2
 """The answer is wrong."""
 OUTCOME_ERROR: Outcome.ValueType  # 3
-"""There was nothing to judge, or the judge broke: never counted as wrong."""
+"""There was nothing to judge, or the judge failed; never counted as wrong."""
 global___Outcome = Outcome
 
 class _GroupKey:
@@ -119,7 +119,7 @@ class _GroupKeyEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The item's section."""
 
 class GroupKey(_GroupKey, metaclass=_GroupKeyEnumTypeWrapper):
-    """What items are grouped by."""
+    """Property by which items are grouped."""
 
 GROUP_KEY_UNSPECIFIED: GroupKey.ValueType  # 0
 """Not set."""
@@ -140,19 +140,19 @@ class _ComparisonKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     COMPARISON_KIND_UNSPECIFIED: _ComparisonKind.ValueType  # 0
     """Not set."""
     COMPARISON_KIND_LIFT: _ComparisonKind.ValueType  # 1
-    """The trained model against the one it started from."""
+    """Trained model against the model it started from."""
     COMPARISON_KIND_BASELINE: _ComparisonKind.ValueType  # 2
-    """The trained model against another run's."""
+    """Trained model against that of another run."""
 
 class ComparisonKind(_ComparisonKind, metaclass=_ComparisonKindEnumTypeWrapper):
-    """What two sets of answers to the same items differ in."""
+    """Origin of two sets of answers to the same items."""
 
 COMPARISON_KIND_UNSPECIFIED: ComparisonKind.ValueType  # 0
 """Not set."""
 COMPARISON_KIND_LIFT: ComparisonKind.ValueType  # 1
-"""The trained model against the one it started from."""
+"""Trained model against the model it started from."""
 COMPARISON_KIND_BASELINE: ComparisonKind.ValueType  # 2
-"""The trained model against another run's."""
+"""Trained model against that of another run."""
 global___ComparisonKind = ComparisonKind
 
 class _PairedTest:
@@ -169,7 +169,7 @@ class _PairedTestEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """Paired bootstrap, for scores between 0 and 1."""
 
 class PairedTest(_PairedTest, metaclass=_PairedTestEnumTypeWrapper):
-    """How a difference on the same items is tested."""
+    """Test of a difference on the same items."""
 
 PAIRED_TEST_UNSPECIFIED: PairedTest.ValueType  # 0
 """Not set."""
@@ -198,32 +198,32 @@ class Prediction(google.protobuf.message.Message):
     TOKEN_IDS_FIELD_NUMBER: builtins.int
     LOGPROBS_FIELD_NUMBER: builtins.int
     eval_set: builtins.str
-    """The eval set the item belongs to."""
+    """Eval set of the item."""
     example_id: builtins.str
-    """The item's id in its eval set."""
+    """Id of the item in its eval set."""
     model_role: global___ModelRole.ValueType
-    """Which model answered."""
+    """Model that generated the answer."""
     sample: builtins.int
-    """Which of several samples, from 0."""
+    """Number of the sample, from 0."""
     prompt: builtins.str
-    """The prompt as the user wrote it."""
+    """Prompt as the user wrote it."""
     text: builtins.str
-    """The generated text, special tokens removed."""
+    """Generated text without special tokens."""
     finish_reason: global___FinishReason.ValueType
-    """Why generation ended."""
+    """Reason for the end of generation."""
     error: builtins.str
-    """Why there is no text; empty otherwise."""
+    """Reason why there is no text; empty otherwise."""
     prompt_tokens: builtins.int
     """Length of the rendered prompt in tokens."""
     completion_tokens: builtins.int
-    """Generated tokens, end of sequence included."""
+    """Number of generated tokens, end of sequence included."""
     @property
     def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Ids of the generated tokens."""
 
     @property
     def logprobs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Their natural log-probabilities; empty unless asked for."""
+        """Natural log-probabilities of these tokens; empty unless requested."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ global___Prediction = Prediction
 
 @typing.final
 class Verdict(google.protobuf.message.Message):
-    """One judgement of one prediction."""
+    """Verdict of a judge on one prediction."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -265,29 +265,29 @@ class Verdict(google.protobuf.message.Message):
     EVIDENCE_FIELD_NUMBER: builtins.int
     COST_TOKENS_FIELD_NUMBER: builtins.int
     eval_set: builtins.str
-    """The eval set the item belongs to."""
+    """Eval set of the item."""
     example_id: builtins.str
-    """The item's id in its eval set."""
+    """Id of the item in its eval set."""
     model_role: global___ModelRole.ValueType
-    """Which model answered."""
+    """Model that generated the answer."""
     sample: builtins.int
-    """Which of several samples, from 0."""
+    """Number of the sample, from 0."""
     judge: builtins.str
-    """The judge's name."""
+    """Name of the judge."""
     version: builtins.str
-    """The judge's version."""
+    """Version of the judge."""
     outcome: global___Outcome.ValueType
     """Pass, fail or error."""
     score: builtins.float
-    """From 0 to 1; unset for an error."""
+    """Score from 0 to 1; unset for an error."""
     expected: builtins.str
-    """The expected answer."""
+    """Expected answer."""
     extracted: builtins.str
-    """The answer found in the text."""
+    """Answer extracted from the text."""
     reason: builtins.str
-    """Why, in one sentence."""
+    """Reason in one sentence."""
     evidence: builtins.str
-    """Where extracted was found (`line Answer:`, `\\boxed`); empty for nowhere."""
+    """Place of the extracted answer (`line Answer:`, `\\boxed`); empty if none."""
     cost_tokens: builtins.int
     """Tokens that a judging model read and wrote."""
     def __init__(
@@ -335,35 +335,35 @@ class TrainResult(google.protobuf.message.Message):
     STOPPED_EARLY_FIELD_NUMBER: builtins.int
     TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     steps: builtins.int
-    """Optimizer steps of the whole training, resumed ones included."""
+    """Optimizer steps of the whole training, those before a resumption included."""
     first_loss: builtins.float
     """Mean response-token loss of the first logged step, in nats."""
     last_loss: builtins.float
     """Mean loss over the last epoch, in nats."""
     examples: builtins.int
-    """Examples trained on."""
+    """Number of training examples."""
     held_out: builtins.int
-    """Prompts held out."""
+    """Number of held-out prompts."""
     overlong: builtins.int
-    """Examples truncated or dropped for their length."""
+    """Number of examples truncated or dropped for their length."""
     parameters: builtins.int
-    """Trained parameters: the model's, or the adapter's where there is one."""
+    """Number of trained parameters: those of the model, or of the adapter."""
     tokens: builtins.int
-    """Non-padding tokens seen."""
+    """Number of non-padding tokens processed."""
     seconds: builtins.float
     """Wall time of the last attempt's steps, in seconds."""
     resumed_from_step: builtins.int
-    """Step the last attempt continued from; 0 if fresh."""
+    """Step from which the last attempt continued; 0 for a fresh start."""
     model_digest: builtins.str
     """sha256 of model.safetensors."""
     best_step: builtins.int
     """Step with the lowest evaluation loss; unset without evaluations."""
     best_eval_loss: builtins.float
-    """The lowest evaluation loss, in nats; unset without evaluations."""
+    """Lowest evaluation loss, in nats; unset without evaluations."""
     stopped_early: builtins.bool
-    """Whether training ended before its last step because the evaluation loss no longer fell."""
+    """True if training ended early because the evaluation loss no longer fell."""
     template_date: builtins.str
-    """The day that a chat template with a clock read; unset where none asked for it."""
+    """Date that a chat template with a clock read; unset if no template asked for it."""
     def __init__(
         self,
         *,
@@ -406,15 +406,15 @@ class InferResult(google.protobuf.message.Message):
     SECONDS_FIELD_NUMBER: builtins.int
     TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     predictions: builtins.int
-    """Predictions written."""
+    """Number of predictions."""
     errors: builtins.int
-    """Predictions that carry an error."""
+    """Number of predictions with an error."""
     completion_tokens: builtins.int
-    """Generated tokens."""
+    """Number of generated tokens."""
     seconds: builtins.float
     """Wall time of generation, in seconds."""
     template_date: builtins.str
-    """The day that a chat template with a clock read; unset where none asked for it."""
+    """Date that a chat template with a clock read; unset if no template asked for it."""
     def __init__(
         self,
         *,
@@ -460,19 +460,19 @@ class JudgeScore(google.protobuf.message.Message):
     LEAKED_FIELD_NUMBER: builtins.int
     COST_TOKENS_FIELD_NUMBER: builtins.int
     judge: builtins.str
-    """The judge's name."""
+    """Name of the judge."""
     version: builtins.str
-    """The judge's version."""
+    """Version of the judge."""
     eval_set: builtins.str
-    """The eval set."""
+    """Eval set."""
     model_role: global___ModelRole.ValueType
-    """Which model answered."""
+    """Model that generated the answer."""
     passed: builtins.int
-    """Verdicts that pass."""
+    """Number of passing verdicts."""
     total: builtins.int
-    """Verdicts that pass or fail; errors are not in it."""
+    """Number of passing and failing verdicts, without errors."""
     errors: builtins.int
-    """Verdicts that are errors."""
+    """Number of errors."""
     score: builtins.float
     """passed / total; unset when total is 0."""
     interval_low: builtins.float
@@ -480,34 +480,36 @@ class JudgeScore(google.protobuf.message.Message):
     interval_high: builtins.float
     """Upper end of the 95% Wilson interval."""
     flexible_score: builtins.float
-    """Score when the last number or phrase counts as the answer; never mixed into score."""
+    """Score if the last number or phrase counts as the answer; never part of score."""
     marker_rate: builtins.float
     """Share of texts with an answer marker."""
     mean_score: builtins.float
-    """Mean of the verdicts' scores, errors left out; unset when total is 0."""
+    """Mean of the verdicts' scores without errors; unset when total is 0."""
     mean_low: builtins.float
-    """Lower end of its 95% bootstrap interval; unset where verdicts have no scores between 0 and 1."""
+    """Lower end of the mean's 95% bootstrap interval; unset if no score lies between 0 and 1."""
     mean_high: builtins.float
-    """Upper end of that interval."""
+    """Upper end of the mean's 95% bootstrap interval."""
     error_low: builtins.float
     """Lower end of score's interval if every error were a fail."""
     error_high: builtins.float
     """Upper end of score's interval if every error were a pass."""
     majority_score: builtins.float
-    """Share of items whose most frequent answer passes; unset with one sample."""
+    """Share of items whose most frequent answer passes; unset with a single sample."""
     minimum_detectable_difference: builtins.float
-    """Smallest difference to another run on these items that a test would find in 80% of cases."""
+    """Smallest difference to another run on these items that a test detects in 80% of cases."""
     leaked: builtins.int
-    """Items whose prompt was trained on."""
+    """Number of items whose prompt is in the training data."""
     cost_tokens: builtins.int
     """Tokens that a judging model read and wrote."""
     @property
     def pass_at_k(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___PassAtK]:
-        """Chance that one of k samples passes, for k up to the number of samples; empty with one."""
+        """Probability that one of k samples passes, for each k up to the number of samples; empty with a
+        single sample.
+        """
 
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ScoreGroup]:
-        """The score's parts by category, difficulty and section."""
+        """Scores by category, difficulty and section."""
 
     def __init__(
         self,
@@ -567,7 +569,7 @@ global___JudgeScore = JudgeScore
 
 @typing.final
 class PassAtK(google.protobuf.message.Message):
-    """Chance that one of k samples passes (arXiv:2107.03374)."""
+    """Probability that one of k samples passes (arXiv:2107.03374)."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -576,7 +578,7 @@ class PassAtK(google.protobuf.message.Message):
     k: builtins.int
     """Number of samples."""
     value: builtins.float
-    """The chance, 0 to 1."""
+    """Probability, 0 to 1."""
     def __init__(
         self,
         *,
@@ -602,15 +604,15 @@ class ScoreGroup(google.protobuf.message.Message):
     LOW_FIELD_NUMBER: builtins.int
     HIGH_FIELD_NUMBER: builtins.int
     by: global___GroupKey.ValueType
-    """What the items share."""
+    """Property that the items share."""
     value: builtins.str
-    """Its value, such as `geometry`."""
+    """Value of the property, such as `geometry`."""
     passed: builtins.int
-    """Verdicts that pass."""
+    """Number of passing verdicts."""
     total: builtins.int
-    """Verdicts that pass or fail."""
+    """Number of passing and failing verdicts."""
     errors: builtins.int
-    """Verdicts that are errors."""
+    """Number of errors."""
     score: builtins.float
     """passed / total; unset when total is 0."""
     low: builtins.float
@@ -642,7 +644,7 @@ global___ScoreGroup = ScoreGroup
 
 @typing.final
 class JudgeComparison(google.protobuf.message.Message):
-    """How one judge compares two sets of answers, item by item."""
+    """Comparison of two sets of answers by one judge, item by item."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -658,27 +660,27 @@ class JudgeComparison(google.protobuf.message.Message):
     P_VALUE_FIELD_NUMBER: builtins.int
     TEST_FIELD_NUMBER: builtins.int
     judge: builtins.str
-    """The judge's name."""
+    """Name of the judge."""
     eval_set: builtins.str
-    """The eval set."""
+    """Eval set."""
     kind: global___ComparisonKind.ValueType
-    """What is compared."""
+    """Kind of the comparison."""
     wins: builtins.int
-    """Items on which the answer is better than the other."""
+    """Number of items on which the answer is better than the other."""
     losses: builtins.int
-    """Items on which it is worse."""
+    """Number of items on which the answer is worse than the other."""
     ties: builtins.int
-    """Items on which neither is better."""
+    """Number of items on which neither answer is better."""
     difference: builtins.float
     """Mean difference of the scores, -1 to 1; unset without items."""
     low: builtins.float
-    """Lower end of its 95% interval."""
+    """Lower end of the difference's 95% interval."""
     high: builtins.float
-    """Upper end of its 95% interval."""
+    """Upper end of the difference's 95% interval."""
     p_value: builtins.float
-    """Probability of at least such a difference by chance, both sides; unset without items."""
+    """Two-sided probability of at least this difference by chance; unset without items."""
     test: global___PairedTest.ValueType
-    """The test that gave it."""
+    """Test behind p_value."""
     def __init__(
         self,
         *,
@@ -717,10 +719,10 @@ class JudgeResult(google.protobuf.message.Message):
     COMPARISONS_FIELD_NUMBER: builtins.int
     TEMPLATE_DATE_FIELD_NUMBER: builtins.int
     template_date: builtins.str
-    """The day that a chat template with a clock read; unset where none asked for it."""
+    """Date that a chat template with a clock read; unset if no template asked for it."""
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeScore]:
-        """One entry per judge, eval set and model."""
+        """Scores, one per judge, eval set and model."""
 
     @property
     def comparisons(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___JudgeComparison]:
@@ -741,7 +743,7 @@ global___JudgeResult = JudgeResult
 
 @typing.final
 class StageResult(google.protobuf.message.Message):
-    """What a finished stage reports."""
+    """Result of a finished stage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -750,15 +752,15 @@ class StageResult(google.protobuf.message.Message):
     JUDGE_FIELD_NUMBER: builtins.int
     @property
     def train(self) -> global___TrainResult:
-        """Of a TRAIN stage."""
+        """Result of a TRAIN stage."""
 
     @property
     def infer(self) -> global___InferResult:
-        """Of an INFER stage."""
+        """Result of an INFER stage."""
 
     @property
     def judge(self) -> global___JudgeResult:
-        """Of a JUDGE stage."""
+        """Result of a JUDGE stage."""
 
     def __init__(
         self,

@@ -28,16 +28,16 @@ class Model(google.protobuf.message.Message):
     name: builtins.str
     """`models/{model}`."""
     description: builtins.str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     architecture: builtins.str
     """`architectures[0]` of its config.json."""
     @property
     def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
-        """The artifact with its files."""
+        """Artifact with the model's files."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was imported."""
+        """Time of the import."""
 
     def __init__(
         self,
@@ -63,12 +63,12 @@ class ImportModelRequest(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     FILES_FIELD_NUMBER: builtins.int
     model_id: builtins.str
-    """The id: 1-63 of a-z, 0-9, '-', letter first."""
+    """Id: 1-63 of a-z, 0-9, '-', a letter first."""
     description: builtins.str
-    """What it is, in a sentence; at most 1000 characters."""
+    """Description in a sentence; at most 1000 characters."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.ArtifactFile]:
-        """The folder's files."""
+        """Files of the folder."""
 
     def __init__(
         self,
@@ -108,9 +108,9 @@ class ListModelsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most models wanted; 0 for 100, at most 1000."""
+    """Maximum number of models in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -130,10 +130,10 @@ class ListModelsResponse(google.protobuf.message.Message):
     MODELS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Model]:
-        """The models."""
+        """Models."""
 
     def __init__(
         self,

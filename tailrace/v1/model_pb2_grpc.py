@@ -59,11 +59,11 @@ class ModelServiceServicer(object):
     def ImportModel(self, request, context):
         """Registers a model folder whose files were uploaded with ArtifactService.Write.
 
-        The same id with the same files returns the model there is.
-        Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
+        The same id with the same files returns the existing model.
+        Errors: INVALID_ARGUMENT (every unfit file: not config.json, safetensors or tokenizer, pickled
         weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
-        not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
-        ALREADY_EXISTS (the id has other files).
+        not match config.json), FAILED_PRECONDITION (BLOB_MISSING), ALREADY_EXISTS (the id has other
+        files).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

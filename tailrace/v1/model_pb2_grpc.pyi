@@ -27,11 +27,11 @@ class ModelServiceStub:
     ]
     """Registers a model folder whose files were uploaded with ArtifactService.Write.
 
-    The same id with the same files returns the model there is.
-    Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
+    The same id with the same files returns the existing model.
+    Errors: INVALID_ARGUMENT (every unfit file: not config.json, safetensors or tokenizer, pickled
     weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
-    not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
-    ALREADY_EXISTS (the id has other files).
+    not match config.json), FAILED_PRECONDITION (BLOB_MISSING), ALREADY_EXISTS (the id has other
+    files).
     """
 
     GetModel: grpc.UnaryUnaryMultiCallable[
@@ -55,11 +55,11 @@ class ModelServiceAsyncStub:
     ]
     """Registers a model folder whose files were uploaded with ArtifactService.Write.
 
-    The same id with the same files returns the model there is.
-    Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
+    The same id with the same files returns the existing model.
+    Errors: INVALID_ARGUMENT (every unfit file: not config.json, safetensors or tokenizer, pickled
     weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
-    not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
-    ALREADY_EXISTS (the id has other files).
+    not match config.json), FAILED_PRECONDITION (BLOB_MISSING), ALREADY_EXISTS (the id has other
+    files).
     """
 
     GetModel: grpc.aio.UnaryUnaryMultiCallable[
@@ -85,11 +85,11 @@ class ModelServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tailrace.v1.model_pb2.Model, collections.abc.Awaitable[tailrace.v1.model_pb2.Model]]:
         """Registers a model folder whose files were uploaded with ArtifactService.Write.
 
-        The same id with the same files returns the model there is.
-        Errors: INVALID_ARGUMENT (every unfit file: not config.json/safetensors/tokenizer, pickled
+        The same id with the same files returns the existing model.
+        Errors: INVALID_ARGUMENT (every unfit file: not config.json, safetensors or tokenizer, pickled
         weights, bad paths; a missing config.json or tokenizer, an unknown model_type, tensors that do
-        not fit config.json), FAILED_PRECONDITION (BLOB_MISSING),
-        ALREADY_EXISTS (the id has other files).
+        not match config.json), FAILED_PRECONDITION (BLOB_MISSING), ALREADY_EXISTS (the id has other
+        files).
         """
 
     @abc.abstractmethod

@@ -36,13 +36,13 @@ class _RunStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     RUN_STATE_RUNNING: _RunState.ValueType  # 2
     """A stage has started."""
     RUN_STATE_CANCELLING: _RunState.ValueType  # 3
-    """Cancellation was asked for; a stage is still stopping."""
+    """Cancellation was requested; a stage is still stopping."""
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 4
     """Every stage succeeded or was skipped. Terminal."""
     RUN_STATE_FAILED: _RunState.ValueType  # 5
     """A stage failed for good. Terminal, can be retried."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 6
-    """It was cancelled. Terminal, can be retried."""
+    """Cancelled. Terminal, can be retried."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """State of a run."""
@@ -54,13 +54,13 @@ RUN_STATE_QUEUED: RunState.ValueType  # 1
 RUN_STATE_RUNNING: RunState.ValueType  # 2
 """A stage has started."""
 RUN_STATE_CANCELLING: RunState.ValueType  # 3
-"""Cancellation was asked for; a stage is still stopping."""
+"""Cancellation was requested; a stage is still stopping."""
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 4
 """Every stage succeeded or was skipped. Terminal."""
 RUN_STATE_FAILED: RunState.ValueType  # 5
 """A stage failed for good. Terminal, can be retried."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 6
-"""It was cancelled. Terminal, can be retried."""
+"""Cancelled. Terminal, can be retried."""
 global___RunState = RunState
 
 class _StageState:
@@ -72,7 +72,7 @@ class _StageStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     STAGE_STATE_UNSPECIFIED: _StageState.ValueType  # 0
     """Not set."""
     STAGE_STATE_PENDING: _StageState.ValueType  # 1
-    """Waits for the stage before it."""
+    """Waits for the previous stage."""
     STAGE_STATE_QUEUED: _StageState.ValueType  # 2
     """Waits for a worker."""
     STAGE_STATE_RUNNING: _StageState.ValueType  # 3
@@ -82,7 +82,7 @@ class _StageStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     STAGE_STATE_FAILED: _StageState.ValueType  # 5
     """Its last attempt failed. Terminal unless the run is retried."""
     STAGE_STATE_CANCELLED: _StageState.ValueType  # 6
-    """It was cancelled. Terminal unless the run is retried."""
+    """Cancelled. Terminal unless the run is retried."""
     STAGE_STATE_SKIPPED: _StageState.ValueType  # 7
     """An earlier result was reused. Terminal."""
 
@@ -92,7 +92,7 @@ class StageState(_StageState, metaclass=_StageStateEnumTypeWrapper):
 STAGE_STATE_UNSPECIFIED: StageState.ValueType  # 0
 """Not set."""
 STAGE_STATE_PENDING: StageState.ValueType  # 1
-"""Waits for the stage before it."""
+"""Waits for the previous stage."""
 STAGE_STATE_QUEUED: StageState.ValueType  # 2
 """Waits for a worker."""
 STAGE_STATE_RUNNING: StageState.ValueType  # 3
@@ -102,7 +102,7 @@ STAGE_STATE_SUCCEEDED: StageState.ValueType  # 4
 STAGE_STATE_FAILED: StageState.ValueType  # 5
 """Its last attempt failed. Terminal unless the run is retried."""
 STAGE_STATE_CANCELLED: StageState.ValueType  # 6
-"""It was cancelled. Terminal unless the run is retried."""
+"""Cancelled. Terminal unless the run is retried."""
 STAGE_STATE_SKIPPED: StageState.ValueType  # 7
 """An earlier result was reused. Terminal."""
 global___StageState = StageState
@@ -146,15 +146,15 @@ class _AttemptStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     ATTEMPT_STATE_RUNNING: _AttemptState.ValueType  # 1
     """A worker holds its lease."""
     ATTEMPT_STATE_SUCCEEDED: _AttemptState.ValueType  # 2
-    """It delivered the stage's result."""
+    """Delivered the stage's result."""
     ATTEMPT_STATE_FAILED: _AttemptState.ValueType  # 3
-    """It reported a failure."""
+    """Reported a failure."""
     ATTEMPT_STATE_EXPIRED: _AttemptState.ValueType  # 4
-    """Its heartbeats stopped for a whole lease."""
+    """Sent no heartbeat for the duration of a lease."""
     ATTEMPT_STATE_RELEASED: _AttemptState.ValueType  # 5
-    """It was handed back (drain, preemption); does not count against max_attempts."""
+    """Released by its worker (drain, preemption); does not count against max_attempts."""
     ATTEMPT_STATE_CANCELLED: _AttemptState.ValueType  # 6
-    """It was cancelled."""
+    """Cancelled."""
 
 class AttemptState(_AttemptState, metaclass=_AttemptStateEnumTypeWrapper):
     """State of an attempt."""
@@ -164,15 +164,15 @@ ATTEMPT_STATE_UNSPECIFIED: AttemptState.ValueType  # 0
 ATTEMPT_STATE_RUNNING: AttemptState.ValueType  # 1
 """A worker holds its lease."""
 ATTEMPT_STATE_SUCCEEDED: AttemptState.ValueType  # 2
-"""It delivered the stage's result."""
+"""Delivered the stage's result."""
 ATTEMPT_STATE_FAILED: AttemptState.ValueType  # 3
-"""It reported a failure."""
+"""Reported a failure."""
 ATTEMPT_STATE_EXPIRED: AttemptState.ValueType  # 4
-"""Its heartbeats stopped for a whole lease."""
+"""Sent no heartbeat for the duration of a lease."""
 ATTEMPT_STATE_RELEASED: AttemptState.ValueType  # 5
-"""It was handed back (drain, preemption); does not count against max_attempts."""
+"""Released by its worker (drain, preemption); does not count against max_attempts."""
 ATTEMPT_STATE_CANCELLED: AttemptState.ValueType  # 6
-"""It was cancelled."""
+"""Cancelled."""
 global___AttemptState = AttemptState
 
 class _LogLevel:
@@ -182,29 +182,29 @@ class _LogLevel:
 class _LogLevelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LogLevel.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     LOG_LEVEL_UNSPECIFIED: _LogLevel.ValueType  # 0
-    """Not set; as a filter: all."""
+    """Not set; as a filter, all lines."""
     LOG_LEVEL_DEBUG: _LogLevel.ValueType  # 1
-    """Detail for whoever looks for a fault."""
+    """Detail for debugging."""
     LOG_LEVEL_INFO: _LogLevel.ValueType  # 2
-    """What is going on."""
+    """Normal course of the stage."""
     LOG_LEVEL_WARNING: _LogLevel.ValueType  # 3
-    """Worth a look; the stage goes on."""
+    """Something unexpected; the stage continues."""
     LOG_LEVEL_ERROR: _LogLevel.ValueType  # 4
-    """Why the stage fails."""
+    """Reason why the stage fails."""
 
 class LogLevel(_LogLevel, metaclass=_LogLevelEnumTypeWrapper):
     """Severity of a log line."""
 
 LOG_LEVEL_UNSPECIFIED: LogLevel.ValueType  # 0
-"""Not set; as a filter: all."""
+"""Not set; as a filter, all lines."""
 LOG_LEVEL_DEBUG: LogLevel.ValueType  # 1
-"""Detail for whoever looks for a fault."""
+"""Detail for debugging."""
 LOG_LEVEL_INFO: LogLevel.ValueType  # 2
-"""What is going on."""
+"""Normal course of the stage."""
 LOG_LEVEL_WARNING: LogLevel.ValueType  # 3
-"""Worth a look; the stage goes on."""
+"""Something unexpected; the stage continues."""
 LOG_LEVEL_ERROR: LogLevel.ValueType  # 4
-"""Why the stage fails."""
+"""Reason why the stage fails."""
 global___LogLevel = LogLevel
 
 class _GateOutcome:
@@ -216,28 +216,28 @@ class _GateOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     GATE_OUTCOME_UNSPECIFIED: _GateOutcome.ValueType  # 0
     """Not set."""
     GATE_OUTCOME_PASSED: _GateOutcome.ValueType  # 1
-    """It holds."""
+    """The condition holds."""
     GATE_OUTCOME_FAILED: _GateOutcome.ValueType  # 2
-    """It does not hold."""
+    """The condition does not hold."""
     GATE_OUTCOME_ERROR: _GateOutcome.ValueType  # 3
-    """A value that it needs is missing; counts as not held."""
+    """A required value is missing; counts as not passed."""
 
 class GateOutcome(_GateOutcome, metaclass=_GateOutcomeEnumTypeWrapper):
-    """What became of a gate."""
+    """Outcome of a gate."""
 
 GATE_OUTCOME_UNSPECIFIED: GateOutcome.ValueType  # 0
 """Not set."""
 GATE_OUTCOME_PASSED: GateOutcome.ValueType  # 1
-"""It holds."""
+"""The condition holds."""
 GATE_OUTCOME_FAILED: GateOutcome.ValueType  # 2
-"""It does not hold."""
+"""The condition does not hold."""
 GATE_OUTCOME_ERROR: GateOutcome.ValueType  # 3
-"""A value that it needs is missing; counts as not held."""
+"""A required value is missing; counts as not passed."""
 global___GateOutcome = GateOutcome
 
 @typing.final
 class Run(google.protobuf.message.Message):
-    """One request, its spec, its stages, its results."""
+    """A request with its spec, stages and results."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -258,52 +258,52 @@ class Run(google.protobuf.message.Message):
     name: builtins.str
     """`runs/{run}`."""
     uid: builtins.str
-    """Never reused, also not after deletion; 32 digits 0-9, a-f. `runs/{uid}` is accepted wherever
-    `runs/{run}` is (Flower shows uids).
+    """Unique id, never reused, even after deletion; 32 digits 0-9, a-f. `runs/{uid}` is accepted
+    wherever `runs/{run}` is (Flower shows uids).
     """
     state: global___RunState.ValueType
-    """Where it is."""
+    """State."""
     revision: builtins.int
-    """Grows by at least one with each change."""
+    """Number that grows with each change."""
     @property
     def spec(self) -> tailrace.v1.run_spec_pb2.RunSpec:
-        """The spec as it was sent."""
+        """Spec as the client sent it."""
 
     @property
     def resolved_spec(self) -> tailrace.v1.run_spec_pb2.RunSpec:
-        """The spec with every default filled in and the dataset's version fixed."""
+        """Spec with every default filled in and the dataset's version fixed."""
 
     @property
     def stages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Stage]:
-        """Its stages in execution order."""
+        """Stages in execution order."""
 
     @property
     def error(self) -> global___StageError:
-        """The failed stage's error, if any."""
+        """Error of the failed stage, if any."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was accepted."""
+        """Time of acceptance."""
 
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its first stage started."""
+        """Start of its first stage."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it became terminal."""
+        """Time at which it became terminal."""
 
     @property
     def update_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it last changed."""
+        """Time of the last change."""
 
     @property
     def history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Transition]:
-        """Its transitions, oldest first; in GetRun only."""
+        """Transitions, oldest first; in GetRun only."""
 
     @property
     def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GateResult]:
-        """What became of the spec's gates, in its order; once SUCCEEDED."""
+        """Results of the spec's gates, in the spec's order; once SUCCEEDED."""
 
     def __init__(
         self,
@@ -330,7 +330,7 @@ global___Run = Run
 
 @typing.final
 class GateResult(google.protobuf.message.Message):
-    """What became of one gate."""
+    """Result of a gate."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -341,17 +341,17 @@ class GateResult(google.protobuf.message.Message):
     BASELINE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """The gate's name."""
+    """Name of the gate."""
     outcome: global___GateOutcome.ValueType
-    """Whether it holds."""
+    """Outcome."""
     value: builtins.float
-    """What was measured; unset where it is missing."""
+    """Measured value; unset if missing."""
     baseline_value: builtins.float
-    """The baseline's value; unset without one."""
+    """Value of the baseline; unset without one."""
     baseline: builtins.str
-    """The run it was compared with, `runs/{run}`; empty without one."""
+    """Run that it was compared with, `runs/{run}`; empty without one."""
     reason: builtins.str
-    """Why, in one sentence."""
+    """Reason in one sentence."""
     def __init__(
         self,
         *,
@@ -383,16 +383,16 @@ class Transition(google.protobuf.message.Message):
     TO_STATE_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
     stage: builtins.str
-    """The stage it concerns; empty for the run itself."""
+    """Stage id; empty for transitions of the whole run."""
     from_state: builtins.str
     """State before, as its enum's name; empty at creation."""
     to_state: builtins.str
     """State after, as its enum's name."""
     reason: builtins.str
-    """Why, in a few words."""
+    """Reason in a few words."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When."""
+        """Time of the change."""
 
     def __init__(
         self,
@@ -410,7 +410,7 @@ global___Transition = Transition
 
 @typing.final
 class Stage(google.protobuf.message.Message):
-    """One step of a run."""
+    """Unit of a run's work."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -431,46 +431,46 @@ class Stage(google.protobuf.message.Message):
     id: builtins.str
     """Id within the run: `train`, `infer`, `judge`."""
     kind: global___StageKind.ValueType
-    """What it does."""
+    """Kind of work."""
     state: global___StageState.ValueType
-    """Where it is."""
+    """State."""
     pool: builtins.str
-    """The pool whose slots may run it."""
+    """Pool whose slots may run it."""
     attempt: builtins.int
-    """The current attempt's number; 0 before the first."""
+    """Number of the current attempt; 0 before the first."""
     waiting_reason: builtins.str
-    """Why it still waits, such as a pool that no live worker serves; empty otherwise. With
-    `validate_only`, why it would wait.
+    """Reason why it waits, such as a pool that no live worker serves; empty otherwise. With
+    `validate_only`, the reason why it would wait.
     """
     cached_from: builtins.str
-    """The stage (`runs/{run}/stages/{stage}`) whose result was reused; SKIPPED only."""
+    """Stage (`runs/{run}/stages/{stage}`) whose result was reused; SKIPPED only."""
     @property
     def attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Attempt]:
-        """Its attempts, oldest first."""
+        """Attempts, oldest first."""
 
     @property
     def progress(self) -> global___Progress:
-        """How far the current attempt is."""
+        """Progress of the current attempt."""
 
     @property
     def error(self) -> global___StageError:
-        """Why it failed; set in FAILED, and while another attempt is due."""
+        """Error; set in FAILED, and while another attempt is due."""
 
     @property
     def result(self) -> tailrace.v1.evaluation_pb2.StageResult:
-        """Its result, once SUCCEEDED or SKIPPED."""
+        """Result, once SUCCEEDED or SKIPPED."""
 
     @property
     def queue_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was queued first."""
+        """Time at which it was first queued."""
 
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its first attempt started."""
+        """Start of its first attempt."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it became terminal."""
+        """Time at which it became terminal."""
 
     def __init__(
         self,
@@ -497,7 +497,7 @@ global___Stage = Stage
 
 @typing.final
 class Progress(google.protobuf.message.Message):
-    """How far an attempt is."""
+    """Progress of an attempt."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -505,11 +505,11 @@ class Progress(google.protobuf.message.Message):
     TOTAL_FIELD_NUMBER: builtins.int
     UNIT_FIELD_NUMBER: builtins.int
     done: builtins.int
-    """Units done."""
+    """Number of completed units."""
     total: builtins.int
-    """Units in all."""
+    """Total number of units."""
     unit: builtins.str
-    """`steps`, `predictions` or `verdicts`."""
+    """Unit: `steps`, `predictions` or `verdicts`."""
     def __init__(
         self,
         *,
@@ -538,30 +538,32 @@ class Attempt(google.protobuf.message.Message):
     LOG_LINES_FIELD_NUMBER: builtins.int
     LOG_DIGEST_FIELD_NUMBER: builtins.int
     number: builtins.int
-    """From 1."""
+    """Number within the stage, from 1."""
     state: global___AttemptState.ValueType
-    """Where it is."""
+    """State."""
     worker: builtins.str
     """`workers/{worker}`."""
     slot: builtins.str
-    """The slot on that worker."""
+    """Slot on that worker."""
     checkpoint_step: builtins.int
-    """Step of its newest usable checkpoint; 0 if none."""
+    """Step of the newest usable checkpoint; 0 if none."""
     log_lines: builtins.int
-    """Log lines stored."""
+    """Number of stored log lines."""
     log_digest: builtins.str
-    """Digest chain over them: d = sha256(d ‖ line), d empty at first, line in UTF-8; lower-case hex."""
+    """Digest chain over the lines: d = sha256(d ‖ line), d empty at first, line in UTF-8; lower-case
+    hex.
+    """
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its lease was granted."""
+        """Time at which its lease was granted."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it ended."""
+        """End."""
 
     @property
     def error(self) -> global___StageError:
-        """Why it failed."""
+        """Error."""
 
     def __init__(
         self,
@@ -584,7 +586,7 @@ global___Attempt = Attempt
 
 @typing.final
 class StageError(google.protobuf.message.Message):
-    """Why a stage or attempt failed."""
+    """Error of a stage or an attempt."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -596,22 +598,22 @@ class StageError(google.protobuf.message.Message):
     SIGNAL_FIELD_NUMBER: builtins.int
     LOG_TAIL_FIELD_NUMBER: builtins.int
     code: builtins.int
-    """A google.rpc.Code number."""
+    """Number of a google.rpc.Code."""
     reason: builtins.str
-    """UPPER_SNAKE_CASE, stable: STAGE_CRASHED, STAGE_KILLED, STAGE_TIMEOUT, OUT_OF_MEMORY,
-    LEASE_EXPIRED, or one that the stage process gave.
+    """Stable identifier in UPPER_SNAKE_CASE: STAGE_CRASHED, STAGE_KILLED, STAGE_TIMEOUT,
+    OUT_OF_MEMORY, LEASE_EXPIRED, or the stage process's own.
     """
     message: builtins.str
-    """What was wrong, where, and the way out."""
+    """Description of the error, its place, and the way out."""
     retryable: builtins.bool
-    """Whether another attempt could do better."""
+    """True if another attempt could succeed."""
     exit_code: builtins.int
     """Exit status of the stage process, if it exited."""
     signal: builtins.str
     """Name of the signal that ended the stage process, such as `SIGKILL`."""
     @property
     def log_tail(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The last log lines, at most 20."""
+        """Last log lines, at most 20."""
 
     def __init__(
         self,
@@ -641,16 +643,16 @@ class CreateRunRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     run_id: builtins.str
-    """Id of the run: 1-63 of a-z, 0-9, '-', letter first, not in the form of a uid. Chosen by the
-    server when empty.
+    """Id of the run: 1-63 of a-z, 0-9, '-', a letter first, not in the form of a uid. The server
+    chooses one if empty.
     """
     request_id: builtins.str
     """Makes the call repeatable: at most 128 printable ASCII characters (AIP-155)."""
     validate_only: builtins.bool
-    """Checks everything, stores nothing, returns the run that would be (AIP-163)."""
+    """Checks everything, stores nothing, and returns the run that would be created (AIP-163)."""
     @property
     def spec(self) -> tailrace.v1.run_spec_pb2.RunSpec:
-        """What to do."""
+        """Spec of the run."""
 
     def __init__(
         self,
@@ -694,12 +696,12 @@ class ListRunsRequest(google.protobuf.message.Message):
     FILTER_FIELD_NUMBER: builtins.int
     ORDER_BY_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most runs wanted; 0 for 50, at most 1000."""
+    """Maximum number of runs in the response; 0 for 50, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before; the other fields must not change."""
+    """next_page_token of the previous page; the other fields must not change."""
     filter: builtins.str
-    """AND of `state = RUNNING`, `uid = "0123…"`, `create_time >= "2026-01-01T00:00:00Z"`
-    (also > < <=) and `labels.k = "v"` (AIP-160).
+    """Conditions joined with AND: `state = RUNNING`, `uid = "0123…"`, `create_time >=
+    "2026-01-01T00:00:00Z"` (also > < <=), `labels.k = "v"` (AIP-160).
     """
     order_by: builtins.str
     """`create_time desc` (default) or `create_time`."""
@@ -724,10 +726,10 @@ class ListRunsResponse(google.protobuf.message.Message):
     RUNS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
-        """The runs."""
+        """Runs."""
 
     def __init__(
         self,
@@ -790,7 +792,7 @@ class WatchRunRequest(google.protobuf.message.Message):
     name: builtins.str
     """`runs/{run}`."""
     after_revision: builtins.int
-    """Skip the first snapshot unless the revision is higher than this."""
+    """Skips the first snapshot unless its revision is higher than this one."""
     def __init__(
         self,
         *,
@@ -810,7 +812,7 @@ class WatchRunResponse(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     @property
     def run(self) -> global___Run:
-        """The run as it is now."""
+        """Current run."""
 
     def __init__(
         self,
@@ -837,11 +839,11 @@ class StreamLogsRequest(google.protobuf.message.Message):
     name: builtins.str
     """`runs/{run}`."""
     cursor: builtins.str
-    """Where to continue: the cursor of the last message received; empty for the start."""
+    """Cursor of the last message received, to continue after it; empty for the start."""
     follow: builtins.bool
-    """Whether to wait for new lines until the run is terminal."""
+    """Waits for new lines until the run is terminal."""
     stage: builtins.str
-    """Only this stage; empty for all."""
+    """Only lines of this stage; empty for all."""
     min_level: global___LogLevel.ValueType
     """Only lines of at least this severity."""
     contains: builtins.str
@@ -872,18 +874,18 @@ class StreamLogsResponse(google.protobuf.message.Message):
     CURSOR_FIELD_NUMBER: builtins.int
     END_FIELD_NUMBER: builtins.int
     stage: builtins.str
-    """The stage."""
+    """Stage id."""
     attempt: builtins.int
-    """The attempt's number; 0 where an earlier result was reused."""
+    """Number of the attempt; 0 if an earlier result was reused."""
     cursor: builtins.str
-    """Where to continue after this message."""
+    """Cursor from which to continue after this message."""
     @property
     def lines(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LogLine]:
         """Lines in order."""
 
     @property
     def end(self) -> global___LogEnd:
-        """Set when the attempt's log is complete."""
+        """End marker, set once the attempt's log is complete."""
 
     def __init__(
         self,
@@ -910,14 +912,14 @@ class LogLine(google.protobuf.message.Message):
     LEVEL_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
-    """From 1 within the attempt, without gaps."""
+    """Number within the attempt, from 1, without gaps."""
     level: global___LogLevel.ValueType
     """Severity."""
     text: builtins.str
-    """The line, without its end; at most 8 KiB."""
+    """Text without the line's end; at most 8 KiB."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the worker read it."""
+        """Time at which the worker read it."""
 
     def __init__(
         self,
@@ -942,12 +944,12 @@ class LogEnd(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     CACHED_FROM_FIELD_NUMBER: builtins.int
     line_count: builtins.int
-    """Lines in all, filters not applied."""
+    """Number of all lines, regardless of filters."""
     digest: builtins.str
-    """Attempt.log_digest of the whole log."""
+    """Attempt.log_digest of the complete log."""
     cached_from: builtins.str
-    """The stage (`runs/{run}/stages/{stage}`) whose result was reused, so that nothing ran here: the
-    lines are there. Empty otherwise.
+    """Stage (`runs/{run}/stages/{stage}`) whose result was reused, and which has the lines; empty
+    otherwise.
     """
     def __init__(
         self,
@@ -973,9 +975,9 @@ class StreamMetricsRequest(google.protobuf.message.Message):
     name: builtins.str
     """`runs/{run}`."""
     cursor: builtins.str
-    """Where to continue; empty for the start."""
+    """Cursor of the last message received, to continue after it; empty for the start."""
     follow: builtins.bool
-    """Whether to wait for new points until the run is terminal."""
+    """Waits for new points until the run is terminal."""
     @property
     def metric_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these metrics; empty for all."""
@@ -1003,13 +1005,13 @@ class StreamMetricsResponse(google.protobuf.message.Message):
     POINTS_FIELD_NUMBER: builtins.int
     CURSOR_FIELD_NUMBER: builtins.int
     stage: builtins.str
-    """The stage."""
+    """Stage id."""
     attempt: builtins.int
-    """The attempt's number. A later attempt that resumes repeats no step it did not run again. Where
-    an earlier result was reused, the attempts are those that made it.
+    """Number of the attempt. A later attempt that resumes sends only the steps that it executed. If
+    an earlier result was reused, the attempts are those that produced it.
     """
     cursor: builtins.str
-    """Where to continue after this message."""
+    """Cursor from which to continue after this message."""
     @property
     def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricPoint]:
         """Points in order."""
@@ -1028,7 +1030,7 @@ global___StreamMetricsResponse = StreamMetricsResponse
 
 @typing.final
 class MetricPoint(google.protobuf.message.Message):
-    """One point of a curve."""
+    """Point of a curve."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1037,14 +1039,14 @@ class MetricPoint(google.protobuf.message.Message):
     VALUE_FIELD_NUMBER: builtins.int
     TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Such as `loss` or `learning_rate`."""
+    """Name of the metric, such as `loss` or `learning_rate`."""
     step: builtins.int
     """Optimizer step, from 1."""
     value: builtins.float
     """Finite value."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was measured."""
+        """Time of the measurement."""
 
     def __init__(
         self,
@@ -1072,11 +1074,11 @@ class ListPredictionsRequest(google.protobuf.message.Message):
     parent: builtins.str
     """`runs/{run}`."""
     page_size: builtins.int
-    """Most predictions wanted; 0 for 100, at most 1000."""
+    """Maximum number of predictions in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     eval_set: builtins.str
-    """Only this eval set, of any version without `@version`; empty for all."""
+    """Only this eval set, in any version unless `@version` is given; empty for all."""
     def __init__(
         self,
         *,
@@ -1098,10 +1100,10 @@ class ListPredictionsResponse(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.evaluation_pb2.Prediction]:
-        """The predictions."""
+        """Predictions."""
 
     def __init__(
         self,
@@ -1128,11 +1130,11 @@ class ListVerdictsRequest(google.protobuf.message.Message):
     parent: builtins.str
     """`runs/{run}`."""
     page_size: builtins.int
-    """Most verdicts wanted; 0 for 100, at most 1000."""
+    """Maximum number of verdicts in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     eval_set: builtins.str
-    """Only this eval set, of any version without `@version`; empty for all."""
+    """Only this eval set, in any version unless `@version` is given; empty for all."""
     outcome: tailrace.v1.evaluation_pb2.Outcome.ValueType
     """Only this outcome; unspecified for all."""
     judge: builtins.str
@@ -1160,10 +1162,10 @@ class ListVerdictsResponse(google.protobuf.message.Message):
     VERDICTS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def verdicts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.evaluation_pb2.Verdict]:
-        """The verdicts."""
+        """Verdicts."""
 
     def __init__(
         self,
@@ -1184,7 +1186,7 @@ class CompareRunsRequest(google.protobuf.message.Message):
     NAMES_FIELD_NUMBER: builtins.int
     @property
     def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """`runs/{run}`, 2 to 10 of them; the others are compared with the first."""
+        """`runs/{run}`, 2 to 10 names; the others are compared with the first."""
 
     def __init__(
         self,
@@ -1208,19 +1210,19 @@ class CompareRunsResponse(google.protobuf.message.Message):
     VERDICTS_FIELD_NUMBER: builtins.int
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Run]:
-        """The runs, in the request's order."""
+        """Runs, in the request's order."""
 
     @property
     def spec_differences(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpecDifference]:
-        """Where the resolved specs differ, by path; labels, execution, retry and cache are left out."""
+        """Differences between the resolved specs, by path, without labels, execution, retry and cache."""
 
     @property
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricComparison]:
-        """Final numbers, by name."""
+        """Final metrics, by name."""
 
     @property
     def curves(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricCurve]:
-        """Curves to lay over each other."""
+        """Curves to plot over each other."""
 
     @property
     def verdicts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___VerdictComparison]:
@@ -1241,17 +1243,17 @@ global___CompareRunsResponse = CompareRunsResponse
 
 @typing.final
 class SpecDifference(google.protobuf.message.Message):
-    """A key in which resolved specs differ."""
+    """Key in which resolved specs differ."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PATH_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     path: builtins.str
-    """Its path, such as `train.learning_rate`."""
+    """Path of the key, such as `train.learning_rate`."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.struct_pb2.Value]:
-        """Its value per run, in the order of runs; null where it is not set."""
+        """Value per run, in the order of runs; null if not set."""
 
     def __init__(
         self,
@@ -1265,17 +1267,17 @@ global___SpecDifference = SpecDifference
 
 @typing.final
 class MetricComparison(google.protobuf.message.Message):
-    """A final number of several runs."""
+    """Final metric of several runs."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Such as `train.last_loss`."""
+    """Name of the metric, such as `train.last_loss`."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.struct_pb2.Value]:
-        """Per run, in the order of runs; null where there is none."""
+        """Value per run, in the order of runs; null if missing."""
 
     def __init__(
         self,
@@ -1289,7 +1291,7 @@ global___MetricComparison = MetricComparison
 
 @typing.final
 class MetricCurve(google.protobuf.message.Message):
-    """One run's curve of one metric."""
+    """Curve of one metric of one run."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1299,10 +1301,10 @@ class MetricCurve(google.protobuf.message.Message):
     run: builtins.str
     """`runs/{run}`."""
     name: builtins.str
-    """Such as `loss`."""
+    """Name of the metric, such as `loss`."""
     @property
     def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___MetricPoint]:
-        """Its points by step, at most 500, evenly chosen, the first and the last among them."""
+        """Points by step, at most 500, evenly spaced, including the first and the last."""
 
     def __init__(
         self,
@@ -1317,7 +1319,7 @@ global___MetricCurve = MetricCurve
 
 @typing.final
 class VerdictComparison(google.protobuf.message.Message):
-    """Verdicts of one run against those of the first, on the items that both have."""
+    """Verdicts of one run compared with those of the first, on shared items."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1332,28 +1334,28 @@ class VerdictComparison(google.protobuf.message.Message):
     CHANGES_FIELD_NUMBER: builtins.int
     CHANGES_LEFT_OUT_FIELD_NUMBER: builtins.int
     run: builtins.str
-    """The run, `runs/{run}`."""
+    """Run, `runs/{run}`."""
     model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType
-    """Which model answered."""
+    """Model that generated the answer."""
     shared: builtins.int
-    """Items that both have a verdict on that is no error."""
+    """Number of items on which both have a verdict that is not an error."""
     not_shared_first: builtins.int
-    """Items of the first run that are not shared."""
+    """Number of items of the first run that are not shared."""
     not_shared: builtins.int
-    """Items of this run that are not shared."""
+    """Number of items of this run that are not shared."""
     version_first: builtins.str
-    """The judge's version in the first run; scores of different ones do not compare."""
+    """Version of the judge in the first run; scores of different versions are not comparable."""
     version: builtins.str
-    """The judge's version in this run."""
+    """Version of the judge in this run."""
     changes_left_out: builtins.int
-    """Won and lost items that are not in changes."""
+    """Number of items won and lost that are not in changes."""
     @property
     def comparison(self) -> tailrace.v1.evaluation_pb2.JudgeComparison:
-        """Wins, losses and the test, seen from this run; kind is BASELINE."""
+        """Wins, losses and the test, from the point of view of this run; kind is BASELINE."""
 
     @property
     def changes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemChange]:
-        """Items won and lost, by id; at most 1000, and 20,000 in all comparisons together."""
+        """Items won and lost, by id; at most 1000, and 20,000 over all comparisons."""
 
     def __init__(
         self,
@@ -1376,7 +1378,7 @@ global___VerdictComparison = VerdictComparison
 
 @typing.final
 class ItemChange(google.protobuf.message.Message):
-    """An item on which two runs' verdicts differ."""
+    """Item on which the verdicts of two runs differ."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1384,7 +1386,7 @@ class ItemChange(google.protobuf.message.Message):
     SCORE_FIRST_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     example_id: builtins.str
-    """The item's id in its eval set."""
+    """Id of the item in its eval set."""
     score_first: builtins.float
     """Mean score of the first run's samples."""
     score: builtins.float

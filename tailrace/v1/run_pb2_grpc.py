@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RunServiceStub(object):
-    """Runs: submit, follow, read results.
+    """Runs: submit them, follow them, read their results.
     """
 
     def __init__(self, channel):
@@ -93,16 +93,16 @@ class RunServiceStub(object):
 
 
 class RunServiceServicer(object):
-    """Runs: submit, follow, read results.
+    """Runs: submit them, follow them, read their results.
     """
 
     def CreateRun(self, request, context):
         """Accepts a run durably.
 
-        The same request_id with the same payload returns the run there is.
+        The same request_id with the same payload returns the existing run.
         Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
         baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
-        ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
+        ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +116,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists runs, newest first unless order_by says otherwise; without stages' attempts.
+        """Lists runs, newest first by default, without the attempts of their stages.
         Errors: INVALID_ARGUMENT (filter, order_by, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,8 +124,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelRun(self, request, context):
-        """Cancels a run that is not terminal; queued stages end at once, a running one within its grace
-        period. Cancelling a run that is CANCELLING or CANCELLED returns it unchanged.
+        """Cancels a run that is not terminal: queued stages end at once, a running stage within its grace
+        period. A run that is CANCELLING or CANCELLED is returned unchanged.
         Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_TERMINAL: already SUCCEEDED or FAILED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -133,8 +133,9 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RetryRun(self, request, context):
-        """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeping what succeeded,
-        and raises that stage's attempt limit. A training stage resumes from its last checkpoint.
+        """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
+        earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
+        checkpoint.
         Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -142,7 +143,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Sends the run as it is, then again after each change, and ends once it is terminal.
+        """Sends the current run, then the run after each change, and ends once it is terminal.
         Errors: NOT_FOUND, UNAVAILABLE (the server drains; connect again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -150,7 +151,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamLogs(self, request, context):
-        """Streams log lines in order, each exactly once per cursor; with follow until the run is terminal.
+        """Streams log lines in order, each exactly once per cursor; with follow until the run is
+        terminal.
         Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
         again with the last cursor).
         """
@@ -159,7 +161,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamMetrics(self, request, context):
-        """Streams metric points like StreamLogs.
+        """Streams metric points in order, each exactly once per cursor; with follow until the run is
+        terminal.
         Errors: those of StreamLogs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,22 +170,22 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListPredictions(self, request, context):
-        """Lists predictions, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT.
+        """Lists predictions, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListVerdicts(self, request, context):
-        """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT.
+        """Lists verdicts, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompareRuns(self, request, context):
-        """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
-        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+        """Compares runs with the first of them: specs, metrics, and verdicts on shared items.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, a name twice).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,7 +258,7 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService(object):
-    """Runs: submit, follow, read results.
+    """Runs: submit them, follow them, read their results.
     """
 
     @staticmethod

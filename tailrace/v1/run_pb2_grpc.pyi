@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class RunServiceStub:
-    """Runs: submit, follow, read results."""
+    """Runs: submit them, follow them, read their results."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     CreateRun: grpc.UnaryUnaryMultiCallable[
@@ -27,10 +27,10 @@ class RunServiceStub:
     ]
     """Accepts a run durably.
 
-    The same request_id with the same payload returns the run there is.
+    The same request_id with the same payload returns the existing run.
     Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
     baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
-    ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
+    ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
     """
 
     GetRun: grpc.UnaryUnaryMultiCallable[
@@ -43,7 +43,7 @@ class RunServiceStub:
         tailrace.v1.run_pb2.ListRunsRequest,
         tailrace.v1.run_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first unless order_by says otherwise; without stages' attempts.
+    """Lists runs, newest first by default, without the attempts of their stages.
     Errors: INVALID_ARGUMENT (filter, order_by, page_token).
     """
 
@@ -51,8 +51,8 @@ class RunServiceStub:
         tailrace.v1.run_pb2.CancelRunRequest,
         tailrace.v1.run_pb2.Run,
     ]
-    """Cancels a run that is not terminal; queued stages end at once, a running one within its grace
-    period. Cancelling a run that is CANCELLING or CANCELLED returns it unchanged.
+    """Cancels a run that is not terminal: queued stages end at once, a running stage within its grace
+    period. A run that is CANCELLING or CANCELLED is returned unchanged.
     Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_TERMINAL: already SUCCEEDED or FAILED).
     """
 
@@ -60,8 +60,9 @@ class RunServiceStub:
         tailrace.v1.run_pb2.RetryRunRequest,
         tailrace.v1.run_pb2.Run,
     ]
-    """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeping what succeeded,
-    and raises that stage's attempt limit. A training stage resumes from its last checkpoint.
+    """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
+    earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
+    checkpoint.
     Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
     """
 
@@ -69,7 +70,7 @@ class RunServiceStub:
         tailrace.v1.run_pb2.WatchRunRequest,
         tailrace.v1.run_pb2.WatchRunResponse,
     ]
-    """Sends the run as it is, then again after each change, and ends once it is terminal.
+    """Sends the current run, then the run after each change, and ends once it is terminal.
     Errors: NOT_FOUND, UNAVAILABLE (the server drains; connect again).
     """
 
@@ -77,7 +78,8 @@ class RunServiceStub:
         tailrace.v1.run_pb2.StreamLogsRequest,
         tailrace.v1.run_pb2.StreamLogsResponse,
     ]
-    """Streams log lines in order, each exactly once per cursor; with follow until the run is terminal.
+    """Streams log lines in order, each exactly once per cursor; with follow until the run is
+    terminal.
     Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
     again with the last cursor).
     """
@@ -86,7 +88,8 @@ class RunServiceStub:
         tailrace.v1.run_pb2.StreamMetricsRequest,
         tailrace.v1.run_pb2.StreamMetricsResponse,
     ]
-    """Streams metric points like StreamLogs.
+    """Streams metric points in order, each exactly once per cursor; with follow until the run is
+    terminal.
     Errors: those of StreamLogs.
     """
 
@@ -94,24 +97,24 @@ class RunServiceStub:
         tailrace.v1.run_pb2.ListPredictionsRequest,
         tailrace.v1.run_pb2.ListPredictionsResponse,
     ]
-    """Lists predictions, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Lists predictions, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListVerdicts: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.run_pb2.ListVerdictsRequest,
         tailrace.v1.run_pb2.ListVerdictsResponse,
     ]
-    """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Lists verdicts, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     CompareRuns: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.run_pb2.CompareRunsRequest,
         tailrace.v1.run_pb2.CompareRunsResponse,
     ]
-    """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
-    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+    """Compares runs with the first of them: specs, metrics, and verdicts on shared items.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, a name twice).
     """
 
 class RunServiceAsyncStub:
-    """Runs: submit, follow, read results."""
+    """Runs: submit them, follow them, read their results."""
 
     CreateRun: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.run_pb2.CreateRunRequest,
@@ -119,10 +122,10 @@ class RunServiceAsyncStub:
     ]
     """Accepts a run durably.
 
-    The same request_id with the same payload returns the run there is.
+    The same request_id with the same payload returns the existing run.
     Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
     baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
-    ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
+    ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
     """
 
     GetRun: grpc.aio.UnaryUnaryMultiCallable[
@@ -135,7 +138,7 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.ListRunsRequest,
         tailrace.v1.run_pb2.ListRunsResponse,
     ]
-    """Lists runs, newest first unless order_by says otherwise; without stages' attempts.
+    """Lists runs, newest first by default, without the attempts of their stages.
     Errors: INVALID_ARGUMENT (filter, order_by, page_token).
     """
 
@@ -143,8 +146,8 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.CancelRunRequest,
         tailrace.v1.run_pb2.Run,
     ]
-    """Cancels a run that is not terminal; queued stages end at once, a running one within its grace
-    period. Cancelling a run that is CANCELLING or CANCELLED returns it unchanged.
+    """Cancels a run that is not terminal: queued stages end at once, a running stage within its grace
+    period. A run that is CANCELLING or CANCELLED is returned unchanged.
     Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_TERMINAL: already SUCCEEDED or FAILED).
     """
 
@@ -152,8 +155,9 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.RetryRunRequest,
         tailrace.v1.run_pb2.Run,
     ]
-    """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeping what succeeded,
-    and raises that stage's attempt limit. A training stage resumes from its last checkpoint.
+    """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
+    earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
+    checkpoint.
     Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
     """
 
@@ -161,7 +165,7 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.WatchRunRequest,
         tailrace.v1.run_pb2.WatchRunResponse,
     ]
-    """Sends the run as it is, then again after each change, and ends once it is terminal.
+    """Sends the current run, then the run after each change, and ends once it is terminal.
     Errors: NOT_FOUND, UNAVAILABLE (the server drains; connect again).
     """
 
@@ -169,7 +173,8 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.StreamLogsRequest,
         tailrace.v1.run_pb2.StreamLogsResponse,
     ]
-    """Streams log lines in order, each exactly once per cursor; with follow until the run is terminal.
+    """Streams log lines in order, each exactly once per cursor; with follow until the run is
+    terminal.
     Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
     again with the last cursor).
     """
@@ -178,7 +183,8 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.StreamMetricsRequest,
         tailrace.v1.run_pb2.StreamMetricsResponse,
     ]
-    """Streams metric points like StreamLogs.
+    """Streams metric points in order, each exactly once per cursor; with follow until the run is
+    terminal.
     Errors: those of StreamLogs.
     """
 
@@ -186,24 +192,24 @@ class RunServiceAsyncStub:
         tailrace.v1.run_pb2.ListPredictionsRequest,
         tailrace.v1.run_pb2.ListPredictionsResponse,
     ]
-    """Lists predictions, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Lists predictions, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     ListVerdicts: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.run_pb2.ListVerdictsRequest,
         tailrace.v1.run_pb2.ListVerdictsResponse,
     ]
-    """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+    """Lists verdicts, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     CompareRuns: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.run_pb2.CompareRunsRequest,
         tailrace.v1.run_pb2.CompareRunsResponse,
     ]
-    """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
-    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+    """Compares runs with the first of them: specs, metrics, and verdicts on shared items.
+    Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, a name twice).
     """
 
 class RunServiceServicer(metaclass=abc.ABCMeta):
-    """Runs: submit, follow, read results."""
+    """Runs: submit them, follow them, read their results."""
 
     @abc.abstractmethod
     def CreateRun(
@@ -213,10 +219,10 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[tailrace.v1.run_pb2.Run, collections.abc.Awaitable[tailrace.v1.run_pb2.Run]]:
         """Accepts a run durably.
 
-        The same request_id with the same payload returns the run there is.
+        The same request_id with the same payload returns the existing run.
         Errors: INVALID_ARGUMENT (every wrong field of the spec at once), NOT_FOUND (dataset, model,
         baseline, the run of predictions), FAILED_PRECONDITION (NO_PREDICTIONS: that run has none),
-        ALREADY_EXISTS (RUN_EXISTS: run_id taken; REQUEST_ID_REUSED: other payload).
+        ALREADY_EXISTS (RUN_EXISTS: run_id is taken; REQUEST_ID_REUSED: different payload).
         """
 
     @abc.abstractmethod
@@ -233,7 +239,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.ListRunsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListRunsResponse]]:
-        """Lists runs, newest first unless order_by says otherwise; without stages' attempts.
+        """Lists runs, newest first by default, without the attempts of their stages.
         Errors: INVALID_ARGUMENT (filter, order_by, page_token).
         """
 
@@ -243,8 +249,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.CancelRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.Run, collections.abc.Awaitable[tailrace.v1.run_pb2.Run]]:
-        """Cancels a run that is not terminal; queued stages end at once, a running one within its grace
-        period. Cancelling a run that is CANCELLING or CANCELLED returns it unchanged.
+        """Cancels a run that is not terminal: queued stages end at once, a running stage within its grace
+        period. A run that is CANCELLING or CANCELLED is returned unchanged.
         Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_TERMINAL: already SUCCEEDED or FAILED).
         """
 
@@ -254,8 +260,9 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.RetryRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.Run, collections.abc.Awaitable[tailrace.v1.run_pb2.Run]]:
-        """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeping what succeeded,
-        and raises that stage's attempt limit. A training stage resumes from its last checkpoint.
+        """Queues a FAILED or CANCELLED run again from its first unfinished stage, keeps the results of
+        earlier stages, and raises that stage's attempt limit. A TRAIN stage resumes from its last
+        checkpoint.
         Errors: NOT_FOUND, FAILED_PRECONDITION (RUN_NOT_RETRYABLE).
         """
 
@@ -265,7 +272,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[tailrace.v1.run_pb2.WatchRunResponse], collections.abc.AsyncIterator[tailrace.v1.run_pb2.WatchRunResponse]]:
-        """Sends the run as it is, then again after each change, and ends once it is terminal.
+        """Sends the current run, then the run after each change, and ends once it is terminal.
         Errors: NOT_FOUND, UNAVAILABLE (the server drains; connect again).
         """
 
@@ -275,7 +282,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.StreamLogsRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[tailrace.v1.run_pb2.StreamLogsResponse], collections.abc.AsyncIterator[tailrace.v1.run_pb2.StreamLogsResponse]]:
-        """Streams log lines in order, each exactly once per cursor; with follow until the run is terminal.
+        """Streams log lines in order, each exactly once per cursor; with follow until the run is
+        terminal.
         Errors: NOT_FOUND, INVALID_ARGUMENT (cursor, filter), UNAVAILABLE (the server drains; connect
         again with the last cursor).
         """
@@ -286,7 +294,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.StreamMetricsRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[tailrace.v1.run_pb2.StreamMetricsResponse], collections.abc.AsyncIterator[tailrace.v1.run_pb2.StreamMetricsResponse]]:
-        """Streams metric points like StreamLogs.
+        """Streams metric points in order, each exactly once per cursor; with follow until the run is
+        terminal.
         Errors: those of StreamLogs.
         """
 
@@ -296,7 +305,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.ListPredictionsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.ListPredictionsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListPredictionsResponse]]:
-        """Lists predictions, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+        """Lists predictions, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     @abc.abstractmethod
     def ListVerdicts(
@@ -304,7 +313,7 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.ListVerdictsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.ListVerdictsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.ListVerdictsResponse]]:
-        """Lists verdicts, by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
+        """Lists verdicts, sorted by eval set and item. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
     @abc.abstractmethod
     def CompareRuns(
@@ -312,8 +321,8 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.run_pb2.CompareRunsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.run_pb2.CompareRunsResponse, collections.abc.Awaitable[tailrace.v1.run_pb2.CompareRunsResponse]]:
-        """Compares runs with the first of them: specs, metrics, and verdicts on the items they share.
-        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, one twice).
+        """Compares runs with the first of them: specs, metrics, and verdicts on shared items.
+        Errors: NOT_FOUND, INVALID_ARGUMENT (fewer than 2 or more than 10 names, a name twice).
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

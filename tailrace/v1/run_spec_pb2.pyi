@@ -216,8 +216,8 @@ global___GateDirection = GateDirection
 
 @typing.final
 class RunSpec(google.protobuf.message.Message):
-    """What a run does. Field names, defaults and bounds are those of the YAML run file; a scalar that
-    is not set takes its documented default, which Run.resolved_spec then shows.
+    """Specification of a run. Field names, defaults and bounds are those of the YAML run file; a scalar
+    that is not set takes its documented default, which Run.resolved_spec then shows.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor

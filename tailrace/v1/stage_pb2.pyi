@@ -35,29 +35,29 @@ class _DirectiveEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     DIRECTIVE_UNSPECIFIED: _Directive.ValueType  # 0
     """Not set."""
     DIRECTIVE_CONTINUE: _Directive.ValueType  # 1
-    """Go on."""
+    """Continue."""
     DIRECTIVE_CANCEL: _Directive.ValueType  # 2
     """Stop the stage process and report with ReleaseStage."""
     DIRECTIVE_RELEASE: _Directive.ValueType  # 3
     """Save a checkpoint, stop the stage process and report with ReleaseStage."""
     DIRECTIVE_DRAIN: _Directive.ValueType  # 4
-    """Worker only: finish what runs, take no more."""
+    """For the worker only: finish the current stages, take no more."""
     DIRECTIVE_LEASE_LOST: _Directive.ValueType  # 5
     """The lease is lost: kill the process group and report nothing."""
 
 class Directive(_Directive, metaclass=_DirectiveEnumTypeWrapper):
-    """What a worker shall do with a stage or with itself."""
+    """Instruction to a worker about a stage or about itself."""
 
 DIRECTIVE_UNSPECIFIED: Directive.ValueType  # 0
 """Not set."""
 DIRECTIVE_CONTINUE: Directive.ValueType  # 1
-"""Go on."""
+"""Continue."""
 DIRECTIVE_CANCEL: Directive.ValueType  # 2
 """Stop the stage process and report with ReleaseStage."""
 DIRECTIVE_RELEASE: Directive.ValueType  # 3
 """Save a checkpoint, stop the stage process and report with ReleaseStage."""
 DIRECTIVE_DRAIN: Directive.ValueType  # 4
-"""Worker only: finish what runs, take no more."""
+"""For the worker only: finish the current stages, take no more."""
 DIRECTIVE_LEASE_LOST: Directive.ValueType  # 5
 """The lease is lost: kill the process group and report nothing."""
 global___Directive = Directive
@@ -76,7 +76,7 @@ class _ChainDecisionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """Send nothing (`self.request.chain = None`)."""
 
 class ChainDecision(_ChainDecision, metaclass=_ChainDecisionEnumTypeWrapper):
-    """Whether the Celery chain goes on."""
+    """Decision about the Celery chain."""
 
 CHAIN_DECISION_UNSPECIFIED: ChainDecision.ValueType  # 0
 """Not set."""
@@ -95,27 +95,27 @@ class _InputRoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     INPUT_ROLE_UNSPECIFIED: _InputRole.ValueType  # 0
     """Not set."""
     INPUT_ROLE_BASE_MODEL: _InputRole.ValueType  # 1
-    """The untouched model of an INFER stage with include_base."""
+    """Untouched model of an INFER stage with include_base."""
     INPUT_ROLE_JUDGE_MODEL: _InputRole.ValueType  # 2
-    """The model that a judge of a JUDGE stage asks."""
+    """Model that a judge of a JUDGE stage queries."""
     INPUT_ROLE_BASELINE_PREDICTIONS: _InputRole.ValueType  # 3
-    """Another run's predictions that a judge of a JUDGE stage compares with."""
+    """Predictions of another run that a judge of a JUDGE stage compares with."""
     INPUT_ROLE_EVAL_SET: _InputRole.ValueType  # 4
-    """An imported eval set of the spec."""
+    """Imported eval set of the spec."""
 
 class InputRole(_InputRole, metaclass=_InputRoleEnumTypeWrapper):
-    """What an artifact is for, where its kind does not say it."""
+    """Role of an input whose kind does not determine it."""
 
 INPUT_ROLE_UNSPECIFIED: InputRole.ValueType  # 0
 """Not set."""
 INPUT_ROLE_BASE_MODEL: InputRole.ValueType  # 1
-"""The untouched model of an INFER stage with include_base."""
+"""Untouched model of an INFER stage with include_base."""
 INPUT_ROLE_JUDGE_MODEL: InputRole.ValueType  # 2
-"""The model that a judge of a JUDGE stage asks."""
+"""Model that a judge of a JUDGE stage queries."""
 INPUT_ROLE_BASELINE_PREDICTIONS: InputRole.ValueType  # 3
-"""Another run's predictions that a judge of a JUDGE stage compares with."""
+"""Predictions of another run that a judge of a JUDGE stage compares with."""
 INPUT_ROLE_EVAL_SET: InputRole.ValueType  # 4
-"""An imported eval set of the spec."""
+"""Imported eval set of the spec."""
 global___InputRole = InputRole
 
 @typing.final
@@ -168,30 +168,32 @@ class RegisterWorkerRequest(google.protobuf.message.Message):
     worker_id: builtins.str
     """Id: 1-63 of a-z, 0-9, '-', letter first; unique per worker process."""
     hostname: builtins.str
-    """Name of its host."""
+    """Name of the host."""
     protocol_version: builtins.int
-    """Version of the worker protocol it speaks."""
+    """Version of its worker protocol."""
     instance_id: builtins.str
-    """Secret of the worker's installation, 16 to 128 characters: made once and kept in its work folder."""
+    """Secret of the worker's installation, 16 to 128 characters, created once and kept in its work
+    folder.
+    """
     new_process: builtins.bool
-    """Whether the process registers for the first time, so that it executes nothing: attempts that an
-    earlier process executed under this name are ended at once.
+    """True if the process registers for the first time and executes nothing: attempts of an earlier
+    process under this name end at once.
     """
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Pools it serves."""
+        """Pools that it serves."""
 
     @property
     def slots(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.worker_pb2.Slot]:
-        """Its slots."""
+        """Slots."""
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of what matters there."""
+        """Versions of software on the host, by name."""
 
     @property
     def judges(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Judges it has beside the built-in ones: name to version."""
+        """Versions of its judges in addition to the built-in ones, by name."""
 
     def __init__(
         self,
@@ -224,18 +226,18 @@ class RegisterWorkerResponse(google.protobuf.message.Message):
     name: builtins.str
     """`workers/{worker}`."""
     worker_secret: builtins.str
-    """Secret that WorkerHeartbeat and AcquireStage carry from now on, in place of an earlier one."""
+    """Secret that WorkerHeartbeat and AcquireStage carry from now on; it replaces an earlier one."""
     worker_directive: global___Directive.ValueType
-    """CONTINUE, or DRAIN while an operator's drain is in force: consume nothing until a heartbeat
-    answers CONTINUE.
+    """CONTINUE, or DRAIN during an operator's drain: consume nothing until the response to a
+    heartbeat is CONTINUE.
     """
     @property
     def heartbeat_interval(self) -> google.protobuf.duration_pb2.Duration:
-        """How often to send WorkerHeartbeat."""
+        """Interval between calls of WorkerHeartbeat."""
 
     @property
     def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
-        """How long a lease lives without one."""
+        """Lifetime of a lease without heartbeats."""
 
     def __init__(
         self,
@@ -283,22 +285,22 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     worker: builtins.str
     """`workers/{worker}`."""
     draining: builtins.bool
-    """Whether the worker is shutting down and takes no more stages."""
+    """True if the worker is shutting down and takes no more stages."""
     broker_error: builtins.str
-    """Why the worker has no connection to the broker; empty when it has one. At most 300 characters
-    are kept.
+    """Reason why the worker has no connection to the broker; empty when connected. It is cut after
+    300 characters.
     """
     worker_secret: builtins.str
-    """The secret that RegisterWorker gave the worker last."""
+    """Secret from the worker's last RegisterWorker."""
     ended: builtins.bool
-    """Whether the worker ends with this message; it is OFFLINE at once."""
+    """True if the worker ends after this message; it is OFFLINE at once."""
     @property
     def lease_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Tokens of all leases it holds."""
+        """Tokens of all its leases."""
 
     @property
     def quarantine(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Slots that take no stage, each with the reason."""
+        """Reasons of slots that take no stage, by slot id."""
 
     def __init__(
         self,
@@ -324,10 +326,10 @@ class WorkerHeartbeatResponse(google.protobuf.message.Message):
     LEASE_DIRECTIVES_FIELD_NUMBER: builtins.int
     WORKER_DIRECTIVE_FIELD_NUMBER: builtins.int
     worker_directive: global___Directive.ValueType
-    """For the worker itself: CONTINUE or DRAIN."""
+    """Directive for the worker itself: CONTINUE or DRAIN."""
     @property
     def lease_directives(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[global___Directive.ValueType]:
-        """One per token of the request, in its order."""
+        """Directives for the leases, in the order of the request's tokens."""
 
     def __init__(
         self,
@@ -353,19 +355,19 @@ class AcquireStageRequest(google.protobuf.message.Message):
     SLOT_FIELD_NUMBER: builtins.int
     WORKER_SECRET_FIELD_NUMBER: builtins.int
     run_uid: builtins.str
-    """Uid of the run, from the message."""
+    """Uid of the run, from the broker's message."""
     stage: builtins.str
-    """Stage id, from the message."""
+    """Stage id, from the broker's message."""
     attempt: builtins.int
-    """Attempt number, from the message."""
+    """Attempt number, from the broker's message."""
     acquire_id: builtins.str
-    """New per delivery, secret; the same id gets the same answer again."""
+    """Secret of the delivery; the same id gets the same response again."""
     worker: builtins.str
     """`workers/{worker}`."""
     slot: builtins.str
-    """The slot that would run it."""
+    """Slot that would run it."""
     worker_secret: builtins.str
-    """The secret that RegisterWorker gave the worker last."""
+    """Secret from the worker's last RegisterWorker."""
     def __init__(
         self,
         *,
@@ -396,7 +398,7 @@ class AcquireStageResponse(google.protobuf.message.Message):
 
     @property
     def stop(self) -> global___ChainStop:
-        """Nothing to do: end the chain."""
+        """There is nothing to do: end the chain."""
 
     def __init__(
         self,
@@ -412,7 +414,7 @@ global___AcquireStageResponse = AcquireStageResponse
 
 @typing.final
 class StageOrder(google.protobuf.message.Message):
-    """The right and the means to execute a stage."""
+    """Right to execute a stage, with its inputs."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -426,32 +428,32 @@ class StageOrder(google.protobuf.message.Message):
     SUCCESSOR_TASK_ID_FIELD_NUMBER: builtins.int
     NAMED_INPUTS_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
-    """Secret; goes with every report."""
+    """Secret that every report carries."""
     run: builtins.str
     """`runs/{run}`."""
     kind: tailrace.v1.run_pb2.StageKind.ValueType
-    """What to do."""
+    """Kind of work."""
     successor_task_id: builtins.str
-    """Task id of the next stage as it stands; empty for the last."""
+    """Task id of the next stage at present; empty for the last stage."""
     @property
     def lease_duration(self) -> google.protobuf.duration_pb2.Duration:
-        """How long the lease lives without heartbeats."""
+        """Lifetime of the lease without heartbeats."""
 
     @property
     def spec(self) -> tailrace.v1.run_spec_pb2.RunSpec:
-        """The resolved spec."""
+        """Resolved spec."""
 
     @property
     def inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.Artifact]:
-        """What it reads: the dataset, the imported or trained model, the split, the predictions."""
+        """Inputs: the dataset, the imported or trained model, the split, the predictions."""
 
     @property
     def checkpoint(self) -> tailrace.v1.artifact_pb2.Artifact:
-        """The newest usable checkpoint of any attempt; unset for a fresh start."""
+        """Newest usable checkpoint of any attempt; unset for a fresh start."""
 
     @property
     def named_inputs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NamedInput]:
-        """What it reads beside inputs, under the name of what it is for."""
+        """Further inputs with their roles."""
 
     def __init__(
         self,
@@ -473,7 +475,7 @@ global___StageOrder = StageOrder
 
 @typing.final
 class NamedInput(google.protobuf.message.Message):
-    """An input under the name of what it is for."""
+    """Input with its role."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -482,14 +484,14 @@ class NamedInput(google.protobuf.message.Message):
     ARTIFACT_FIELD_NUMBER: builtins.int
     EVAL_SET_FIELD_NUMBER: builtins.int
     role: global___InputRole.ValueType
-    """What it is for."""
+    """Role."""
     judge: builtins.str
-    """The judge that needs it; empty where none does."""
+    """Judge that needs it; empty otherwise."""
     eval_set: builtins.str
-    """The eval set's name in the spec, for INPUT_ROLE_EVAL_SET."""
+    """Name of the eval set in the spec, for INPUT_ROLE_EVAL_SET."""
     @property
     def artifact(self) -> tailrace.v1.artifact_pb2.Artifact:
-        """The input."""
+        """Artifact to read."""
 
     def __init__(
         self,
@@ -506,13 +508,13 @@ global___NamedInput = NamedInput
 
 @typing.final
 class ChainContinue(google.protobuf.message.Message):
-    """The delivery's stage is done already."""
+    """Response to a delivery whose stage is done."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SUCCESSOR_TASK_ID_FIELD_NUMBER: builtins.int
     successor_task_id: builtins.str
-    """Task id that ConfirmDispatch shall name."""
+    """Task id to pass to ConfirmDispatch."""
     def __init__(
         self,
         *,
@@ -524,13 +526,13 @@ global___ChainContinue = ChainContinue
 
 @typing.final
 class ChainStop(google.protobuf.message.Message):
-    """The delivery is not to be acted on."""
+    """Response to a delivery that must be ignored."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Why: STALE, CANCELLED (before the attempt began), RUNNING_ELSEWHERE, UNKNOWN, DRAINING."""
+    """Reason: STALE, CANCELLED (before the attempt began), RUNNING_ELSEWHERE, UNKNOWN, DRAINING."""
     def __init__(
         self,
         *,
@@ -550,12 +552,12 @@ class PublishEventsRequest(google.protobuf.message.Message):
     FIRST_SEQUENCE_FIELD_NUMBER: builtins.int
     EVENTS_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
-    """The attempt's lease, in each message."""
+    """Lease of the attempt, in each message."""
     first_sequence: builtins.int
-    """Sequence of the first event; events are numbered from 1 within an attempt."""
+    """Number of the first event; events are numbered from 1 within an attempt."""
     @property
     def events(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___StageEvent]:
-        """The events, in order; at most 1000."""
+        """Events in order; at most 1000."""
 
     def __init__(
         self,
@@ -570,18 +572,18 @@ global___PublishEventsRequest = PublishEventsRequest
 
 @typing.final
 class PublishEventsResponse(google.protobuf.message.Message):
-    """Response of PublishEvents: answers one batch."""
+    """Response of PublishEvents to one batch."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     ACKNOWLEDGED_SEQUENCE_FIELD_NUMBER: builtins.int
     DIRECTIVE_FIELD_NUMBER: builtins.int
     acknowledged_sequence: builtins.int
-    """All events up to here are durable; the worker continues after it, also when that is earlier
-    than what it sent (a gap was refused).
+    """Number up to which all events are durable. The worker continues after it, even if that is
+    before the batch that it sent (a gap was refused).
     """
     directive: global___Directive.ValueType
-    """What to do with the stage."""
+    """Directive for the stage."""
     def __init__(
         self,
         *,
@@ -594,7 +596,7 @@ global___PublishEventsResponse = PublishEventsResponse
 
 @typing.final
 class StageEvent(google.protobuf.message.Message):
-    """One event of an attempt."""
+    """Event of an attempt."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -606,27 +608,27 @@ class StageEvent(google.protobuf.message.Message):
     VERDICT_FIELD_NUMBER: builtins.int
     @property
     def log(self) -> global___LogRecord:
-        """A log line."""
+        """Log record."""
 
     @property
     def metric(self) -> tailrace.v1.run_pb2.MetricPoint:
-        """A metric point."""
+        """Metric point."""
 
     @property
     def progress(self) -> tailrace.v1.run_pb2.Progress:
-        """How far the attempt is."""
+        """Progress of the attempt."""
 
     @property
     def checkpoint(self) -> global___CheckpointSaved:
-        """A checkpoint whose files are uploaded."""
+        """Checkpoint whose files are uploaded."""
 
     @property
     def prediction(self) -> tailrace.v1.evaluation_pb2.Prediction:
-        """A prediction."""
+        """Prediction."""
 
     @property
     def verdict(self) -> tailrace.v1.evaluation_pb2.Verdict:
-        """A verdict."""
+        """Verdict."""
 
     def __init__(
         self,
@@ -646,7 +648,7 @@ global___StageEvent = StageEvent
 
 @typing.final
 class LogRecord(google.protobuf.message.Message):
-    """A log line on its way to the store, which numbers it."""
+    """Log line before the store numbers it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -656,10 +658,10 @@ class LogRecord(google.protobuf.message.Message):
     level: tailrace.v1.run_pb2.LogLevel.ValueType
     """Severity."""
     text: builtins.str
-    """The line, without its end; at most 8 KiB, no NUL."""
+    """Text without the line's end; at most 8 KiB, no NUL."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When the worker read it."""
+        """Time at which the worker read it."""
 
     def __init__(
         self,
@@ -675,17 +677,17 @@ global___LogRecord = LogRecord
 
 @typing.final
 class CheckpointSaved(google.protobuf.message.Message):
-    """A checkpoint became usable."""
+    """Checkpoint that became usable."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STEP_FIELD_NUMBER: builtins.int
     FILES_FIELD_NUMBER: builtins.int
     step: builtins.int
-    """Step it was taken after."""
+    """Step after which it was saved."""
     @property
     def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.ArtifactFile]:
-        """Its files, all uploaded."""
+        """Files, all uploaded."""
 
     def __init__(
         self,
@@ -705,7 +707,7 @@ class ConfirmDispatchRequest(google.protobuf.message.Message):
 
     TASK_ID_FIELD_NUMBER: builtins.int
     task_id: builtins.str
-    """Task id of the message that was sent."""
+    """Task id of the sent message."""
     def __init__(
         self,
         *,
@@ -739,18 +741,18 @@ class CompleteStageRequest(google.protobuf.message.Message):
     LAST_EVENT_SEQUENCE_FIELD_NUMBER: builtins.int
     SUCCESSOR_TASK_ID_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
-    """The attempt's lease."""
+    """Lease of the attempt."""
     last_event_sequence: builtins.int
-    """Sequence of the attempt's last event; all up to it must be acknowledged."""
+    """Number of the attempt's last event; all events up to it must be acknowledged."""
     successor_task_id: builtins.str
     """Task id of the next message in the Celery chain; empty if there is none."""
     @property
     def result(self) -> tailrace.v1.evaluation_pb2.StageResult:
-        """The stage's result."""
+        """Result of the stage."""
 
     @property
     def artifacts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[tailrace.v1.artifact_pb2.Artifact]:
-        """What it made; kind and files of each, all uploaded."""
+        """Artifacts that the stage produced: kind and files, all uploaded."""
 
     def __init__(
         self,
@@ -774,7 +776,7 @@ class CompleteStageResponse(google.protobuf.message.Message):
 
     DECISION_FIELD_NUMBER: builtins.int
     decision: global___ChainDecision.ValueType
-    """Whether the Celery chain goes on."""
+    """Decision about the Celery chain."""
     def __init__(
         self,
         *,
@@ -794,12 +796,12 @@ class FailStageRequest(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     LAST_EVENT_SEQUENCE_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
-    """The attempt's lease."""
+    """Lease of the attempt."""
     last_event_sequence: builtins.int
-    """Sequence of the attempt's last event."""
+    """Number of the attempt's last event."""
     @property
     def error(self) -> tailrace.v1.run_pb2.StageError:
-        """Why."""
+        """Error of the attempt."""
 
     def __init__(
         self,
@@ -821,7 +823,7 @@ class FailStageResponse(google.protobuf.message.Message):
 
     WILL_RETRY_FIELD_NUMBER: builtins.int
     will_retry: builtins.bool
-    """Whether another attempt is due."""
+    """True if another attempt is due."""
     def __init__(
         self,
         *,
@@ -841,11 +843,11 @@ class ReleaseStageRequest(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     LAST_EVENT_SEQUENCE_FIELD_NUMBER: builtins.int
     lease_token: builtins.str
-    """The attempt's lease."""
+    """Lease of the attempt."""
     reason: builtins.str
-    """Why: CANCELLED, DRAINED, PREEMPTED."""
+    """Reason: CANCELLED, DRAINED or PREEMPTED."""
     last_event_sequence: builtins.int
-    """Sequence of the attempt's last event."""
+    """Number of the attempt's last event."""
     def __init__(
         self,
         *,

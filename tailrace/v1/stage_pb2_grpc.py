@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class StageServiceStub(object):
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     def __init__(self, channel):
@@ -81,17 +81,17 @@ class StageServiceStub(object):
 
 
 class StageServiceServicer(object):
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     def RegisterWorker(self, request, context):
-        """Announces a worker before it consumes, and binds its name to its instance. The same instance may
-        register again at any time, which replaces the earlier entry and its secret; another one may once
-        the first is OFFLINE.
-        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+        """Announces a worker before it consumes, and binds its name to its instance. The same instance
+        may register again at any time, which replaces the earlier entry and its secret; another
+        instance may do so once the first is OFFLINE.
+        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, with the versions; WORKER_NAME_TAKEN, with
         both hosts), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -99,7 +99,7 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WorkerHeartbeat(self, request, context):
-        """Keeps the worker and all its leases alive, one message for all of them.
+        """Keeps the worker and all its leases alive with one message.
         Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
         again, which may be refused).
         """
@@ -108,18 +108,18 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AcquireStage(self, request, context):
-        """Asks for the right to execute what a broker message names. Never an error for a message that
-        is late, doubled or unknown: those get STOP.
+        """Requests the right to execute the attempt that a broker message names. A late, repeated or
+        unknown message is not an error: the response is STOP.
         Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
         FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
-        still lives; try again).
+        is still alive; try again).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PublishEvents(self, request_iterator, context):
-        """Stores events of one attempt, batch by batch, and acknowledges what is durable.
+        """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
         Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -127,7 +127,7 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmDispatch(self, request, context):
-        """Records that Celery has sent the successor's message. Repeating it is harmless.
+        """Records that Celery has sent the successor's message. A repetition is harmless.
         Errors: INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,8 +135,8 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CompleteStage(self, request, context):
-        """Records a stage's result and makes the next stage runnable, in one transaction. Repeating it
-        under the lease that completed gives the same answer.
+        """Records a stage's result and makes the next stage runnable, in one transaction. A repetition
+        under the same lease gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST, BLOB_MISSING, EVENTS_MISSING), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -144,8 +144,8 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FailStage(self, request, context):
-        """Records a failed attempt; another one follows when the error is retryable and the policy
-        allows. Repeating it gives the same answer.
+        """Records a failed attempt; another one follows if the error is retryable and the policy allows
+        it. A repetition gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -153,8 +153,8 @@ class StageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseStage(self, request, context):
-        """Hands an attempt back without fault; it does not count against max_attempts. While the run is
-        CANCELLING the stage ends CANCELLED instead. Repeating it gives the same answer.
+        """Releases an attempt that did not fail; it does not count against max_attempts. If the run is
+        CANCELLING, the stage ends CANCELLED instead. A repetition gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -213,10 +213,10 @@ def add_StageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StageService(object):
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     @staticmethod

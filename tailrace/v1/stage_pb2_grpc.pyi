@@ -18,10 +18,10 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class StageServiceStub:
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -29,10 +29,10 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.RegisterWorkerRequest,
         tailrace.v1.stage_pb2.RegisterWorkerResponse,
     ]
-    """Announces a worker before it consumes, and binds its name to its instance. The same instance may
-    register again at any time, which replaces the earlier entry and its secret; another one may once
-    the first is OFFLINE.
-    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+    """Announces a worker before it consumes, and binds its name to its instance. The same instance
+    may register again at any time, which replaces the earlier entry and its secret; another
+    instance may do so once the first is OFFLINE.
+    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, with the versions; WORKER_NAME_TAKEN, with
     both hosts), INVALID_ARGUMENT.
     """
 
@@ -40,7 +40,7 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.WorkerHeartbeatRequest,
         tailrace.v1.stage_pb2.WorkerHeartbeatResponse,
     ]
-    """Keeps the worker and all its leases alive, one message for all of them.
+    """Keeps the worker and all its leases alive with one message.
     Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
     again, which may be refused).
     """
@@ -49,18 +49,18 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.AcquireStageRequest,
         tailrace.v1.stage_pb2.AcquireStageResponse,
     ]
-    """Asks for the right to execute what a broker message names. Never an error for a message that
-    is late, doubled or unknown: those get STOP.
+    """Requests the right to execute the attempt that a broker message names. A late, repeated or
+    unknown message is not an error: the response is STOP.
     Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
     FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
-    still lives; try again).
+    is still alive; try again).
     """
 
     PublishEvents: grpc.StreamStreamMultiCallable[
         tailrace.v1.stage_pb2.PublishEventsRequest,
         tailrace.v1.stage_pb2.PublishEventsResponse,
     ]
-    """Stores events of one attempt, batch by batch, and acknowledges what is durable.
+    """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
     """
 
@@ -68,7 +68,7 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.ConfirmDispatchRequest,
         tailrace.v1.stage_pb2.ConfirmDispatchResponse,
     ]
-    """Records that Celery has sent the successor's message. Repeating it is harmless.
+    """Records that Celery has sent the successor's message. A repetition is harmless.
     Errors: INVALID_ARGUMENT.
     """
 
@@ -76,8 +76,8 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.CompleteStageRequest,
         tailrace.v1.stage_pb2.CompleteStageResponse,
     ]
-    """Records a stage's result and makes the next stage runnable, in one transaction. Repeating it
-    under the lease that completed gives the same answer.
+    """Records a stage's result and makes the next stage runnable, in one transaction. A repetition
+    under the same lease gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST, BLOB_MISSING, EVENTS_MISSING), INVALID_ARGUMENT.
     """
 
@@ -85,8 +85,8 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.FailStageRequest,
         tailrace.v1.stage_pb2.FailStageResponse,
     ]
-    """Records a failed attempt; another one follows when the error is retryable and the policy
-    allows. Repeating it gives the same answer.
+    """Records a failed attempt; another one follows if the error is retryable and the policy allows
+    it. A repetition gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
     """
 
@@ -94,26 +94,26 @@ class StageServiceStub:
         tailrace.v1.stage_pb2.ReleaseStageRequest,
         tailrace.v1.stage_pb2.ReleaseStageResponse,
     ]
-    """Hands an attempt back without fault; it does not count against max_attempts. While the run is
-    CANCELLING the stage ends CANCELLED instead. Repeating it gives the same answer.
+    """Releases an attempt that did not fail; it does not count against max_attempts. If the run is
+    CANCELLING, the stage ends CANCELLED instead. A repetition gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST).
     """
 
 class StageServiceAsyncStub:
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     RegisterWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.stage_pb2.RegisterWorkerRequest,
         tailrace.v1.stage_pb2.RegisterWorkerResponse,
     ]
-    """Announces a worker before it consumes, and binds its name to its instance. The same instance may
-    register again at any time, which replaces the earlier entry and its secret; another one may once
-    the first is OFFLINE.
-    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+    """Announces a worker before it consumes, and binds its name to its instance. The same instance
+    may register again at any time, which replaces the earlier entry and its secret; another
+    instance may do so once the first is OFFLINE.
+    Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, with the versions; WORKER_NAME_TAKEN, with
     both hosts), INVALID_ARGUMENT.
     """
 
@@ -121,7 +121,7 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.WorkerHeartbeatRequest,
         tailrace.v1.stage_pb2.WorkerHeartbeatResponse,
     ]
-    """Keeps the worker and all its leases alive, one message for all of them.
+    """Keeps the worker and all its leases alive with one message.
     Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
     again, which may be refused).
     """
@@ -130,18 +130,18 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.AcquireStageRequest,
         tailrace.v1.stage_pb2.AcquireStageResponse,
     ]
-    """Asks for the right to execute what a broker message names. Never an error for a message that
-    is late, doubled or unknown: those get STOP.
+    """Requests the right to execute the attempt that a broker message names. A late, repeated or
+    unknown message is not an error: the response is STOP.
     Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
     FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
-    still lives; try again).
+    is still alive; try again).
     """
 
     PublishEvents: grpc.aio.StreamStreamMultiCallable[
         tailrace.v1.stage_pb2.PublishEventsRequest,
         tailrace.v1.stage_pb2.PublishEventsResponse,
     ]
-    """Stores events of one attempt, batch by batch, and acknowledges what is durable.
+    """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
     """
 
@@ -149,7 +149,7 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.ConfirmDispatchRequest,
         tailrace.v1.stage_pb2.ConfirmDispatchResponse,
     ]
-    """Records that Celery has sent the successor's message. Repeating it is harmless.
+    """Records that Celery has sent the successor's message. A repetition is harmless.
     Errors: INVALID_ARGUMENT.
     """
 
@@ -157,8 +157,8 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.CompleteStageRequest,
         tailrace.v1.stage_pb2.CompleteStageResponse,
     ]
-    """Records a stage's result and makes the next stage runnable, in one transaction. Repeating it
-    under the lease that completed gives the same answer.
+    """Records a stage's result and makes the next stage runnable, in one transaction. A repetition
+    under the same lease gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST, BLOB_MISSING, EVENTS_MISSING), INVALID_ARGUMENT.
     """
 
@@ -166,8 +166,8 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.FailStageRequest,
         tailrace.v1.stage_pb2.FailStageResponse,
     ]
-    """Records a failed attempt; another one follows when the error is retryable and the policy
-    allows. Repeating it gives the same answer.
+    """Records a failed attempt; another one follows if the error is retryable and the policy allows
+    it. A repetition gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
     """
 
@@ -175,16 +175,16 @@ class StageServiceAsyncStub:
         tailrace.v1.stage_pb2.ReleaseStageRequest,
         tailrace.v1.stage_pb2.ReleaseStageResponse,
     ]
-    """Hands an attempt back without fault; it does not count against max_attempts. While the run is
-    CANCELLING the stage ends CANCELLED instead. Repeating it gives the same answer.
+    """Releases an attempt that did not fail; it does not count against max_attempts. If the run is
+    CANCELLING, the stage ends CANCELLED instead. A repetition gets the same response.
     Errors: FAILED_PRECONDITION (LEASE_LOST).
     """
 
 class StageServiceServicer(metaclass=abc.ABCMeta):
-    """What workers say to the control plane; nobody else calls it.
+    """Calls of workers to the control plane; no other client uses it.
 
-    Every call under a lease answers FAILED_PRECONDITION with reason LEASE_LOST once the lease is no
-    longer the stage's; the worker then kills the stage's process group and reports nothing more.
+    Every call under a lease fails with FAILED_PRECONDITION (LEASE_LOST) once the lease is no longer
+    the stage's; the worker then kills the stage's process group and reports nothing more.
     """
 
     @abc.abstractmethod
@@ -193,10 +193,10 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.RegisterWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.RegisterWorkerResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.RegisterWorkerResponse]]:
-        """Announces a worker before it consumes, and binds its name to its instance. The same instance may
-        register again at any time, which replaces the earlier entry and its secret; another one may once
-        the first is OFFLINE.
-        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, naming the versions; WORKER_NAME_TAKEN, naming
+        """Announces a worker before it consumes, and binds its name to its instance. The same instance
+        may register again at any time, which replaces the earlier entry and its secret; another
+        instance may do so once the first is OFFLINE.
+        Errors: FAILED_PRECONDITION (PROTOCOL_UNSUPPORTED, with the versions; WORKER_NAME_TAKEN, with
         both hosts), INVALID_ARGUMENT.
         """
 
@@ -206,7 +206,7 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.WorkerHeartbeatRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.WorkerHeartbeatResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.WorkerHeartbeatResponse]]:
-        """Keeps the worker and all its leases alive, one message for all of them.
+        """Keeps the worker and all its leases alive with one message.
         Errors: NOT_FOUND (WORKER_UNKNOWN: register again), PERMISSION_DENIED (WORKER_SECRET: register
         again, which may be refused).
         """
@@ -217,11 +217,11 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.AcquireStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.AcquireStageResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.AcquireStageResponse]]:
-        """Asks for the right to execute what a broker message names. Never an error for a message that
-        is late, doubled or unknown: those get STOP.
+        """Requests the right to execute the attempt that a broker message names. A late, repeated or
+        unknown message is not an error: the response is STOP.
         Errors: INVALID_ARGUMENT, NOT_FOUND (WORKER_UNKNOWN), PERMISSION_DENIED (WORKER_SECRET),
         FAILED_PRECONDITION (POOL_NOT_SERVED, SLOT_UNKNOWN), ABORTED (SLOT_BUSY: the slot's last lease
-        still lives; try again).
+        is still alive; try again).
         """
 
     @abc.abstractmethod
@@ -230,7 +230,7 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[tailrace.v1.stage_pb2.PublishEventsRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[tailrace.v1.stage_pb2.PublishEventsResponse], collections.abc.AsyncIterator[tailrace.v1.stage_pb2.PublishEventsResponse]]:
-        """Stores events of one attempt, batch by batch, and acknowledges what is durable.
+        """Stores events of one attempt, batch by batch, and acknowledges those that are durable.
         Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
 
@@ -240,7 +240,7 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.ConfirmDispatchRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.ConfirmDispatchResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.ConfirmDispatchResponse]]:
-        """Records that Celery has sent the successor's message. Repeating it is harmless.
+        """Records that Celery has sent the successor's message. A repetition is harmless.
         Errors: INVALID_ARGUMENT.
         """
 
@@ -250,8 +250,8 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.CompleteStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.CompleteStageResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.CompleteStageResponse]]:
-        """Records a stage's result and makes the next stage runnable, in one transaction. Repeating it
-        under the lease that completed gives the same answer.
+        """Records a stage's result and makes the next stage runnable, in one transaction. A repetition
+        under the same lease gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST, BLOB_MISSING, EVENTS_MISSING), INVALID_ARGUMENT.
         """
 
@@ -261,8 +261,8 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.FailStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.FailStageResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.FailStageResponse]]:
-        """Records a failed attempt; another one follows when the error is retryable and the policy
-        allows. Repeating it gives the same answer.
+        """Records a failed attempt; another one follows if the error is retryable and the policy allows
+        it. A repetition gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST), INVALID_ARGUMENT.
         """
 
@@ -272,8 +272,8 @@ class StageServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.stage_pb2.ReleaseStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.stage_pb2.ReleaseStageResponse, collections.abc.Awaitable[tailrace.v1.stage_pb2.ReleaseStageResponse]]:
-        """Hands an attempt back without fault; it does not count against max_attempts. While the run is
-        CANCELLING the stage ends CANCELLED instead. Repeating it gives the same answer.
+        """Releases an attempt that did not fail; it does not count against max_attempts. If the run is
+        CANCELLING, the stage ends CANCELLED instead. A repetition gets the same response.
         Errors: FAILED_PRECONDITION (LEASE_LOST).
         """
 

@@ -29,11 +29,11 @@ class _WorkerStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     WORKER_STATE_UNSPECIFIED: _WorkerState.ValueType  # 0
     """Not set."""
     WORKER_STATE_ONLINE: _WorkerState.ValueType  # 1
-    """Its heartbeats arrive."""
+    """Heartbeats arrive."""
     WORKER_STATE_DRAINING: _WorkerState.ValueType  # 2
-    """It finishes or hands back what it has and takes no more."""
+    """Finishes or releases its stages and takes no more."""
     WORKER_STATE_OFFLINE: _WorkerState.ValueType  # 3
-    """Its heartbeats stopped."""
+    """Heartbeats have stopped."""
 
 class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper):
     """State of a worker."""
@@ -41,11 +41,11 @@ class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper):
 WORKER_STATE_UNSPECIFIED: WorkerState.ValueType  # 0
 """Not set."""
 WORKER_STATE_ONLINE: WorkerState.ValueType  # 1
-"""Its heartbeats arrive."""
+"""Heartbeats arrive."""
 WORKER_STATE_DRAINING: WorkerState.ValueType  # 2
-"""It finishes or hands back what it has and takes no more."""
+"""Finishes or releases its stages and takes no more."""
 WORKER_STATE_OFFLINE: WorkerState.ValueType  # 3
-"""Its heartbeats stopped."""
+"""Heartbeats have stopped."""
 global___WorkerState = WorkerState
 
 class _AcceleratorType:
@@ -64,7 +64,7 @@ class _AcceleratorTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     """TPU chips."""
 
 class AcceleratorType(_AcceleratorType, metaclass=_AcceleratorTypeEnumTypeWrapper):
-    """What a slot is made of."""
+    """Hardware of a slot."""
 
 ACCELERATOR_TYPE_UNSPECIFIED: AcceleratorType.ValueType  # 0
 """Not set."""
@@ -129,38 +129,38 @@ class Worker(google.protobuf.message.Message):
     name: builtins.str
     """`workers/{worker}`."""
     state: global___WorkerState.ValueType
-    """Where it is."""
+    """State."""
     hostname: builtins.str
-    """Name of its host."""
+    """Name of the host."""
     protocol_version: builtins.int
-    """Version of the worker protocol it speaks."""
+    """Version of its worker protocol."""
     broker_error: builtins.str
-    """Why it has no connection to the broker, so that it takes no stage; empty when it has one."""
+    """Reason why it has no connection to the broker and takes no stage; empty when connected."""
     drained: builtins.bool
-    """Whether an operator drained it: it takes no stage, also after a new start, until UndrainWorker."""
+    """True after an operator's drain: it takes no stage, even after a restart, until UndrainWorker."""
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Pools it serves."""
+        """Pools that it serves."""
 
     @property
     def slots(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Slot]:
-        """Its slots."""
+        """Slots."""
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of what matters there: `tailrace`, `python`, `jax`."""
+        """Versions of software on the host: `tailrace`, `python`, `jax`."""
 
     @property
     def register_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it registered."""
+        """Time of the registration."""
 
     @property
     def heartbeat_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its last heartbeat arrived."""
+        """Time of the last heartbeat."""
 
     @property
     def judges(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Judges it has beside the built-in ones: name to version."""
+        """Versions of its judges in addition to the built-in ones, by name."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ global___Worker = Worker
 
 @typing.final
 class Slot(google.protobuf.message.Message):
-    """One schedulable share of a host."""
+    """Schedulable share of a host."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -198,18 +198,20 @@ class Slot(google.protobuf.message.Message):
     id: builtins.str
     """Id on its worker, such as `cpu-0` or `gpu-0`."""
     accelerator: global___AcceleratorType.ValueType
-    """What it is made of."""
+    """Hardware."""
     stage: builtins.str
-    """The stage it runs, `runs/{run}/stages/{stage}`; empty when idle. Output only."""
+    """Stage that it runs, `runs/{run}/stages/{stage}`; empty when idle. Output only."""
     quarantine: builtins.str
-    """Why it takes no stage: something of its last one is still there. Empty when it is clean."""
+    """Reason for a quarantine, during which it takes no stage, such as a process left over from the
+    last one; empty otherwise.
+    """
     @property
     def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Indices of its devices; empty for CPU slots."""
+        """Indices of the devices; empty for CPU slots."""
 
     @property
     def cores(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """CPU cores it is pinned to."""
+        """CPU cores that it is pinned to."""
 
     def __init__(
         self,
@@ -227,7 +229,7 @@ global___Slot = Slot
 
 @typing.final
 class Pool(google.protobuf.message.Message):
-    """A class of slots, as it stands."""
+    """Current state of a class of slots."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -238,17 +240,19 @@ class Pool(google.protobuf.message.Message):
     QUEUED_STAGES_FIELD_NUMBER: builtins.int
     WORKERS_WITHOUT_BROKER_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Its name, which `execution.*.pool` of a run asks for."""
+    """Name, as in `execution.*.pool` of a run."""
     workers: builtins.int
-    """Workers that are online and serve it."""
+    """Number of online workers that serve it."""
     slots: builtins.int
-    """Their slots, those in quarantine left out; a worker that serves several pools counts in each."""
+    """Number of their slots without those in quarantine; a worker that serves several pools counts in
+    each.
+    """
     busy_slots: builtins.int
-    """Of these, how many run a stage."""
+    """Number of these slots that run a stage."""
     queued_stages: builtins.int
-    """Attempts that are queued for it."""
+    """Number of attempts queued for it."""
     workers_without_broker: builtins.int
-    """Of the workers, how many have no connection to the broker, so that they take no stage."""
+    """Number of these workers that have no connection to the broker and take no stage."""
     def __init__(
         self,
         *,
@@ -368,7 +372,7 @@ class ListPoolsResponse(google.protobuf.message.Message):
     POOLS_FIELD_NUMBER: builtins.int
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Pool]:
-        """The pools; there are few."""
+        """All pools; there are few."""
 
     def __init__(
         self,
@@ -389,11 +393,11 @@ class ListWorkersRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     ALL_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most workers wanted; 0 for 100, at most 1000."""
+    """Maximum number of workers in the response; 0 for 100, at most 1000."""
     page_token: builtins.str
-    """next_page_token of the page before."""
+    """next_page_token of the previous page."""
     all: builtins.bool
-    """Whether to list workers that have been OFFLINE for long, too."""
+    """Includes workers that have been OFFLINE for long."""
     def __init__(
         self,
         *,
@@ -414,10 +418,10 @@ class ListWorkersResponse(google.protobuf.message.Message):
     WORKERS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Empty on the last page."""
+    """Token of the next page; empty on the last page."""
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Worker]:
-        """The workers."""
+        """Workers."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FleetServiceStub(object):
-    """The workers, as operators see them.
+    """Workers, from an operator's point of view.
     """
 
     def __init__(self, channel):
@@ -68,53 +68,52 @@ class FleetServiceStub(object):
 
 
 class FleetServiceServicer(object):
-    """The workers, as operators see them.
+    """Workers, from an operator's point of view.
     """
 
     def ListWorkers(self, request, context):
-        """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
-        TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
-        (page_token).
+        """Lists workers, sorted by name. A worker that has been OFFLINE for longer than the control
+        plane's TAILRACE_WORKER_EXPIRY_SECONDS is left out unless all is set.
+        Errors: INVALID_ARGUMENT (page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetWorker(self, request, context):
-        """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """Returns a worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-        heartbeat. The drain stays in force, also when a worker of this name is started again, until
-        UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """Lets a worker finish its stages and take no more; it then ends. The next heartbeat delivers the
+        directive. The drain outlives restarts of the worker, until UndrainWorker. A repetition changes
+        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UndrainWorker(self, request, context):
-        """Lets a drained worker take stages again: at once if it was started again since it was drained,
-        else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
-        NOT_FOUND.
+        """Lets a drained worker take stages again: at once if it was restarted since the drain, else
+        after its next start. A repetition changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetWorker(self, request, context):
-        """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
-        keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+        """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
+        its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPools(self, request, context):
-        """Lists the pools that a worker serves or a stage waits for, by name.
+        """Lists the pools that a worker serves or a stage waits for, sorted by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,7 +161,7 @@ def add_FleetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FleetService(object):
-    """The workers, as operators see them.
+    """Workers, from an operator's point of view.
     """
 
     @staticmethod

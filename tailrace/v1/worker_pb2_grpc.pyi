@@ -18,108 +18,106 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class FleetServiceStub:
-    """The workers, as operators see them."""
+    """Workers, from an operator's point of view."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     ListWorkers: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ListWorkersRequest,
         tailrace.v1.worker_pb2.ListWorkersResponse,
     ]
-    """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
-    TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
-    (page_token).
+    """Lists workers, sorted by name. A worker that has been OFFLINE for longer than the control
+    plane's TAILRACE_WORKER_EXPIRY_SECONDS is left out unless all is set.
+    Errors: INVALID_ARGUMENT (page_token).
     """
 
     GetWorker: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.GetWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+    """Returns a worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
 
     DrainWorker: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.DrainWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-    heartbeat. The drain stays in force, also when a worker of this name is started again, until
-    UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+    """Lets a worker finish its stages and take no more; it then ends. The next heartbeat delivers the
+    directive. The drain outlives restarts of the worker, until UndrainWorker. A repetition changes
+    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
     """
 
     UndrainWorker: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.UndrainWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """Lets a drained worker take stages again: at once if it was started again since it was drained,
-    else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
-    NOT_FOUND.
+    """Lets a drained worker take stages again: at once if it was restarted since the drain, else
+    after its next start. A repetition changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
     """
 
     ForgetWorker: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ForgetWorkerRequest,
         tailrace.v1.worker_pb2.ForgetWorkerResponse,
     ]
-    """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
-    keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+    """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
+    its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
     """
 
     ListPools: grpc.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ListPoolsRequest,
         tailrace.v1.worker_pb2.ListPoolsResponse,
     ]
-    """Lists the pools that a worker serves or a stage waits for, by name."""
+    """Lists the pools that a worker serves or a stage waits for, sorted by name."""
 
 class FleetServiceAsyncStub:
-    """The workers, as operators see them."""
+    """Workers, from an operator's point of view."""
 
     ListWorkers: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ListWorkersRequest,
         tailrace.v1.worker_pb2.ListWorkersResponse,
     ]
-    """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
-    TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
-    (page_token).
+    """Lists workers, sorted by name. A worker that has been OFFLINE for longer than the control
+    plane's TAILRACE_WORKER_EXPIRY_SECONDS is left out unless all is set.
+    Errors: INVALID_ARGUMENT (page_token).
     """
 
     GetWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.GetWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+    """Returns a worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
 
     DrainWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.DrainWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-    heartbeat. The drain stays in force, also when a worker of this name is started again, until
-    UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+    """Lets a worker finish its stages and take no more; it then ends. The next heartbeat delivers the
+    directive. The drain outlives restarts of the worker, until UndrainWorker. A repetition changes
+    nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
     """
 
     UndrainWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.UndrainWorkerRequest,
         tailrace.v1.worker_pb2.Worker,
     ]
-    """Lets a drained worker take stages again: at once if it was started again since it was drained,
-    else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
-    NOT_FOUND.
+    """Lets a drained worker take stages again: at once if it was restarted since the drain, else
+    after its next start. A repetition changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
     """
 
     ForgetWorker: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ForgetWorkerRequest,
         tailrace.v1.worker_pb2.ForgetWorkerResponse,
     ]
-    """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
-    keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+    """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
+    its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
     """
 
     ListPools: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.worker_pb2.ListPoolsRequest,
         tailrace.v1.worker_pb2.ListPoolsResponse,
     ]
-    """Lists the pools that a worker serves or a stage waits for, by name."""
+    """Lists the pools that a worker serves or a stage waits for, sorted by name."""
 
 class FleetServiceServicer(metaclass=abc.ABCMeta):
-    """The workers, as operators see them."""
+    """Workers, from an operator's point of view."""
 
     @abc.abstractmethod
     def ListWorkers(
@@ -127,9 +125,9 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.ListWorkersRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.ListWorkersResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ListWorkersResponse]]:
-        """Lists workers, by name. One that has been OFFLINE for longer than the control plane's
-        TAILRACE_WORKER_EXPIRY_SECONDS is left out unless it is asked for. Errors: INVALID_ARGUMENT
-        (page_token).
+        """Lists workers, sorted by name. A worker that has been OFFLINE for longer than the control
+        plane's TAILRACE_WORKER_EXPIRY_SECONDS is left out unless all is set.
+        Errors: INVALID_ARGUMENT (page_token).
         """
 
     @abc.abstractmethod
@@ -138,7 +136,7 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.GetWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
-        """A worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
+        """Returns a worker. Errors: INVALID_ARGUMENT (name), NOT_FOUND."""
 
     @abc.abstractmethod
     def DrainWorker(
@@ -146,9 +144,9 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.DrainWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
-        """Lets a worker finish what it runs and take no more; it then ends. It hears of it with its next
-        heartbeat. The drain stays in force, also when a worker of this name is started again, until
-        UndrainWorker. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
+        """Lets a worker finish its stages and take no more; it then ends. The next heartbeat delivers the
+        directive. The drain outlives restarts of the worker, until UndrainWorker. A repetition changes
+        nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
         """
 
     @abc.abstractmethod
@@ -157,9 +155,8 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.UndrainWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.Worker, collections.abc.Awaitable[tailrace.v1.worker_pb2.Worker]]:
-        """Lets a drained worker take stages again: at once if it was started again since it was drained,
-        else with its next start. Repeating it changes nothing. Errors: INVALID_ARGUMENT (name),
-        NOT_FOUND.
+        """Lets a drained worker take stages again: at once if it was restarted since the drain, else
+        after its next start. A repetition changes nothing. Errors: INVALID_ARGUMENT (name), NOT_FOUND.
         """
 
     @abc.abstractmethod
@@ -168,8 +165,8 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.ForgetWorkerRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.ForgetWorkerResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ForgetWorkerResponse]]:
-        """Removes a worker that is OFFLINE, with its drain and the binding of its name. What it executed
-        keeps naming it. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
+        """Removes a worker that is OFFLINE, with its drain and the binding of its name. Its attempts keep
+        its name. Errors: INVALID_ARGUMENT (name), NOT_FOUND, FAILED_PRECONDITION (WORKER_ALIVE).
         """
 
     @abc.abstractmethod
@@ -178,6 +175,6 @@ class FleetServiceServicer(metaclass=abc.ABCMeta):
         request: tailrace.v1.worker_pb2.ListPoolsRequest,
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.worker_pb2.ListPoolsResponse, collections.abc.Awaitable[tailrace.v1.worker_pb2.ListPoolsResponse]]:
-        """Lists the pools that a worker serves or a stage waits for, by name."""
+        """Lists the pools that a worker serves or a stage waits for, sorted by name."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
