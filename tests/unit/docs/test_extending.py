@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from docs.generate.repository import ROOT
+from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.spec import judge_spec
+from training.judges.base import JudgeSetup
 
 PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
 QUOTED = re.compile(r"^`([\w/.]+\.py)`:\n\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
@@ -56,6 +62,40 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     )
     missing = {name for name in names if not (ROOT / name).exists()}
     assert {name for name in missing if ADDED not in name and "NAME" not in name} == set()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / "extending" / page).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def word_limit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the judge that the page adds, with the options that the page adds."""
+    entry, options, field, judge, _test = blocks("judge.md", "python")
+    assert "BuiltInJudge(" in entry
+    assert "word_limit" in field
+    namespace: dict[str, Any] = vars(judge_spec) | {"__name__": judge_spec.__name__}
+    exec(options, namespace)  # noqa: S102 - the page's own code
+    monkeypatch.setattr(
+        judge_spec, "WordLimitOptions", namespace["WordLimitOptions"], raising=False
+    )
+    monkeypatch.setitem(judge_spec.JUDGES, "word_limit", "1")
+    module = ModuleType("word_limit")
+    monkeypatch.setitem(sys.modules, "word_limit", module)
+    exec(judge, vars(module))  # noqa: S102
+    return module
+
+
+def test_the_judge_of_the_page_judges(word_limit: ModuleType) -> None:
+    options = word_limit.WordLimitOptions(max_words=2)
+    judge = word_limit.WordLimitJudge(JudgeSetup(SimpleNamespace(word_limit=options)))  # type: ignore[arg-type]
+    item = EvalItem("i", "p", "x")
+    assert (judge.name, judge.version) == ("word_limit", "1")
+    assert judge.judge(item, "one two").passed
+    verdict = judge.judge(item, "one two three")
+    assert (verdict.passed, verdict.score) == (False, 0)
+    assert verdict.reason == "has 3 words, at most 2 pass"
 
 
 def test_python_on_the_pages_parses() -> None:
