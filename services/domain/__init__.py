@@ -1,1 +1,1 @@
-"""Pure rules: state machines, errors, cursors. Imports nothing of the layers above."""
+"""Pure rules of the control plane: state machines, errors, cursors."""

@@ -1,4 +1,4 @@
-"""Baselines: names for runs that others are measured against."""
+"""Baselines: names for runs that other runs are compared with."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ class Baseline:
     baseline_id: str
     """The id in ``baselines/{baseline}``."""
     run_uid: str
-    """The run."""
+    """Uid of the run."""
     run_id: str
-    """The run's id."""
+    """Id of the run."""
     description: str
-    """What it stands for, in a sentence."""
+    """Purpose of the baseline, in a sentence."""
     create_time: datetime
-    """When the name was made."""
+    """Time of creation."""
     update_time: datetime
-    """When it last changed."""
+    """Time of the last change."""
 
     @property
     def name(self) -> str:
-        """``baselines/{baseline}``."""
+        """Resource name, ``baselines/{baseline}``."""
         return f"baselines/{self.baseline_id}"
 
     @property
     def run(self) -> str:
-        """``runs/{run}``."""
+        """Resource name of the run, ``runs/{run}``."""
         return run_name(self.run_id)
 
 
 def parse_baseline_name(name: str, field: str = "name") -> str:
-    """The id of ``baselines/{baseline}``; raises :class:`InvalidInput` naming ``field``."""
+    """Return the id in ``baselines/{baseline}``; raise :class:`InvalidInput` naming ``field``."""
     collection, _, baseline_id = name.partition("/")
     if collection != "baselines" or not re.fullmatch(RESOURCE_ID, baseline_id):
         raise InvalidInput.field(

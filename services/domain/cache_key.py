@@ -1,4 +1,4 @@
-"""What a stage's result depends on, as one digest: equal keys give equal results."""
+"""Cache keys: digests of all that a stage's result depends on; equal keys give equal results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.formats.catalog import EVAL_SETS, STAGE_VERSIONS
 from tailrace.formats.spec.run_spec import StageKind
 
 _BESIDE = ("save_every_steps", "keep_checkpoints")
-"""Keys of a train block that change when something is kept, not what comes out."""
+"""Keys of a train block that decide which checkpoints are kept, not what is trained."""
 
 
 def cache_key(
@@ -19,14 +19,14 @@ def cache_key(
     inputs: Iterable[tuple[str, str]],
     judges: Mapping[str, str],
 ) -> str:
-    """The key of a stage.
+    """Return the key of a stage.
 
     Args:
-        kind: What it does.
-        spec: The run's resolved spec. Where and how often a stage may run is no part of the key,
-            nor are blocks that it does not read.
-        inputs: What each artifact it reads is for, and its digest.
-        judges: Versions of the run's judges by name; a JUDGE stage depends on them.
+        kind: The stage's kind.
+        spec: The run's resolved spec. The key leaves out pools, limits and retries, and the blocks
+            that the stage does not read.
+        inputs: Role and digest of each artifact that the stage reads.
+        judges: Versions of the run's judges by name, on which a JUDGE stage depends.
     """
     parts = {
         "kind": kind.value,
@@ -49,7 +49,7 @@ def _infer(spec: Mapping[str, Any]) -> dict[str, Any]:
     if "train" not in spec or spec["infer"].get("include_base"):
         config["model"] = _model(spec)
     if spec["infer"].get("include_base"):
-        # Random weights that training started from come out of its seed.
+        # The random weights that training started from depend on its seed.
         config["seed"] = spec["train"]["seed"]
     return config
 
@@ -66,12 +66,12 @@ def _judge(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shipped(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The content of the eval sets that are no input because they ship with the workers."""
+    """Return the digests of eval sets that ship with the workers instead of being inputs."""
     return {name: EVAL_SETS[name] for name in spec["infer"]["eval_sets"] if name in EVAL_SETS}
 
 
 def _model(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The model as named; an imported one is among the inputs, so its name is left out."""
+    """Return the model block without the name of an imported model, which is an input."""
     model = dict(spec["model"])
     if model.get("source", "").startswith("models/"):
         del model["source"]

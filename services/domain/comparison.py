@@ -11,10 +11,10 @@ from tailrace.formats.results import ComparisonKind
 from tailrace.formats.statistics import compare_paired
 
 MAX_CHANGES = 1000
-"""Won and lost items that a comparison names."""
+"""Maximum number of won and lost items that a comparison names."""
 
 MAX_CHANGES_TOGETHER = 20_000
-"""Won and lost items that all comparisons of one answer name, which is one message."""
+"""Maximum number of won and lost items in one response, which is a single message."""
 
 
 @dataclass(frozen=True, order=True)
@@ -28,24 +28,24 @@ class VerdictGroup:
 
 @dataclass(frozen=True)
 class ItemScores:
-    """What a judge gave to the items of an eval set."""
+    """Scores that a judge gave to the items of an eval set."""
 
     scores: dict[str, float]
-    """Mean score of an item's samples, those that are errors left out, by its id."""
+    """Mean score of each item's samples, without errors, by item id."""
     items: int
-    """Items with any verdict, errors too."""
+    """Number of items with a verdict, errors included."""
     version: str
-    """The judge's version."""
+    """Version of the judge."""
 
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """What is compared of one verdict."""
+    """Fields of a verdict that comparisons need."""
 
     group: VerdictGroup
     example_id: str
     score: float | None
-    """None for an error."""
+    """Score; ``None`` for an error."""
     version: str
 
 
@@ -71,7 +71,7 @@ def item_scores(rows: Iterable[VerdictRow]) -> dict[VerdictGroup, ItemScores]:
 def compare_items(
     group: VerdictGroup, first: ItemScores, other: ItemScores, kind: ComparisonKind
 ) -> dict[str, Any]:
-    """The comparison ``JudgeComparison`` of the items that both have, seen from ``other``."""
+    """Return the ``JudgeComparison`` of the items that both have, as seen from ``other``."""
     shared = sorted(first.scores.keys() & other.scores.keys())
     found: dict[str, Any] = {"judge": group.judge, "eval_set": group.eval_set, "kind": kind.value}
     if not shared:
@@ -83,7 +83,7 @@ def compare_items(
 def verdict_comparisons(
     first: dict[VerdictGroup, ItemScores], others: dict[str, dict[VerdictGroup, ItemScores]]
 ) -> list[dict[str, Any]]:
-    """The comparisons ``VerdictComparison`` of other runs, by name, with the first one.
+    """Return the ``VerdictComparison`` of each other run, by name, with the first run.
 
     Takes seconds for large eval sets.
     """
@@ -122,7 +122,7 @@ def _verdict_comparison(
 
 
 def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted path; lists are values."""
+    """Return the values of a nested mapping by dotted path; lists count as values."""
     found: dict[str, Any] = {}
     for name, inner in value.items():
         where = f"{path}.{name}" if path else name
@@ -134,7 +134,7 @@ def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def differences(mappings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Where nested mappings differ: each value by path, ``None`` where it is not set."""
+    """Return the values of each path at which nested mappings differ; ``None`` if not set."""
     flattened = [flat(mapping) for mapping in mappings]
     paths = sorted({path for each in flattened for path in each})
     values = {path: [each.get(path) for each in flattened] for path in paths}

@@ -1,4 +1,4 @@
-"""Cursors: where a reader of a run's logs or metrics continues."""
+"""Cursors: the places at which readers of a run's logs or metrics continue."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ _MAX = 2**63 - 1
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """A place between two records: the next one follows it, in this attempt or a later one."""
+    """A place between two records; the next record is of this attempt or a later one."""
 
     ordinal: int = 0
     """Ordinal of the stage."""
     attempt: int = 0
-    """Number of the attempt; 0 stands before the first."""
+    """Number of the attempt; 0 for the place before the first."""
     sequence: int = 0
-    """Records of that attempt that were read."""
+    """Number of records of that attempt before the place."""
 
     def past(self) -> Cursor:
-        """The place after this attempt's end marker."""
+        """Return the place after this attempt's end marker."""
         return Cursor(self.ordinal, self.attempt + 1)
 
     def encode(self) -> str:
-        """The opaque text that clients carry."""
+        """Return the opaque text for clients."""
         body = f"{_VERSION}.{self.ordinal}.{self.attempt}.{self.sequence}"
         return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
 def decode_cursor(text: str) -> Cursor:
-    """The cursor of its text, the start for no text; raises :class:`InvalidInput`."""
+    """Return the cursor of a text, or the start for an empty text.
+
+    Raises:
+        InvalidInput: The text is not a cursor.
+    """
     if not text:
         return Cursor()
     try:

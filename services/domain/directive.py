@@ -1,4 +1,4 @@
-"""What the control plane tells workers to do."""
+"""Directives to workers, and reasons to ignore a delivery."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import enum
 
 
 class Directive(enum.StrEnum):
-    """What a worker shall do with a stage, or with itself."""
+    """An instruction to a worker about a stage or about itself."""
 
     CONTINUE = "CONTINUE"
-    """Go on."""
+    """Continue."""
     CANCEL = "CANCEL"
     """Stop the stage process and report with ReleaseStage."""
     RELEASE = "RELEASE"
     """Save a checkpoint, stop the stage process and report with ReleaseStage."""
     DRAIN = "DRAIN"
-    """Worker only: finish what runs, take no more."""
+    """For a worker: finish the running stages and take no more."""
     LEASE_LOST = "LEASE_LOST"
-    """The lease is lost: kill the process group and report nothing."""
+    """Kill the process group and report nothing: the lease is lost."""
 
 
 class StopReason(enum.StrEnum):
-    """Why a delivery is not to be acted on."""
+    """Reason for which a delivery must be ignored."""
 
     STALE = "STALE"
-    """It names an earlier attempt, or the stage is past it."""
+    """The delivery names an earlier attempt, or the stage has moved on."""
     CANCELLED = "CANCELLED"
     """The run was cancelled before the attempt began."""
     RUNNING_ELSEWHERE = "RUNNING_ELSEWHERE"
     """Another delivery holds the lease."""
     UNKNOWN = "UNKNOWN"
-    """There is no such run or stage."""
+    """The run or stage does not exist."""
     DRAINING = "DRAINING"
     """The worker takes no more stages."""

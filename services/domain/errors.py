@@ -3,21 +3,21 @@
 =====================  ====================  =====================================================
 class                  gRPC code             meaning
 =====================  ====================  =====================================================
-InvalidInput           INVALID_ARGUMENT      fields are wrong; names all of them at once
+InvalidInput           INVALID_ARGUMENT      fields are wrong; all of them are named
 NotFound               NOT_FOUND             the named thing does not exist
 AlreadyExists          ALREADY_EXISTS        the name or request id is taken by something else
-PermissionDenied       PERMISSION_DENIED     the caller is not who may do this
+PermissionDenied       PERMISSION_DENIED     the caller may not do this
 FailedPrecondition     FAILED_PRECONDITION   the state of the thing does not allow it
-Aborted                ABORTED               another call got in between; try again
+Aborted                ABORTED               another call intervened; try again
 OutOfRange             OUT_OF_RANGE          an offset lies past the end
 ResourceExhausted      RESOURCE_EXHAUSTED    a limit is exceeded
-Unavailable            UNAVAILABLE           not now; the same call may succeed later
+Unavailable            UNAVAILABLE           unavailable now; the same call may succeed later
 Unauthenticated        UNAUTHENTICATED       the call does not carry the secret that it needs
 =====================  ====================  =====================================================
 
 Clients see ``google.rpc.Status`` with ``ErrorInfo(reason, domain)``; InvalidInput adds
 ``BadRequest``. Errors outside this tree reach clients as INTERNAL with an opaque id. The mapping is
-:mod:`services.error_status`.
+in :mod:`services.error_status`.
 """
 
 # ruff: noqa: N818 - the classes carry the names of the gRPC codes they become
@@ -37,7 +37,7 @@ class Code(enum.IntEnum):
     """The google.rpc.Code numbers in use."""
 
     INVALID_ARGUMENT = 3
-    """A field is wrong whatever the state of the system."""
+    """A field is wrong, whatever the state of the system."""
     NOT_FOUND = 5
     """The named thing does not exist."""
     ALREADY_EXISTS = 6
@@ -49,19 +49,19 @@ class Code(enum.IntEnum):
     FAILED_PRECONDITION = 9
     """The state of the thing does not allow it."""
     ABORTED = 10
-    """Another call got in between."""
+    """Another call intervened."""
     OUT_OF_RANGE = 11
-    """Past the end."""
+    """An offset is past the end."""
     INTERNAL = 13
     """A fault of the server."""
     UNAVAILABLE = 14
-    """Not now."""
+    """The service is unavailable now."""
     UNAUTHENTICATED = 16
     """The secret is missing or wrong."""
 
 
 class DomainError(Exception):
-    """Base of the tree. ``reason`` is UPPER_SNAKE_CASE and stable, the message is for people."""
+    """Base of the tree: a stable ``reason`` in UPPER_SNAKE_CASE and a message for people."""
 
     code: ClassVar[Code]
 
@@ -73,7 +73,7 @@ class DomainError(Exception):
 
 
 class InvalidInput(DomainError):
-    """INVALID_ARGUMENT: ``violations`` names every wrong field, by its path in the request."""
+    """INVALID_ARGUMENT: ``violations`` names every wrong field by its path in the request."""
 
     code = Code.INVALID_ARGUMENT
 
@@ -83,11 +83,11 @@ class InvalidInput(DomainError):
         reason: str = "INVALID_INPUT",
         count: int | None = None,
     ) -> None:
-        """``count`` is how many there are in all, when ``violations`` are but the first of them."""
+        """Store the violations; ``count`` is the total if they are only the first of them."""
         found = list(violations)
         total = len(found) if count is None else count
         self.total = total
-        """Wrong fields in all; ``violations`` may name only the first of them."""
+        """Number of wrong fields, of which ``violations`` may name only the first."""
         self.violations = capped(found, total)
         shown = "; ".join(f"{v.field}: {v.description}" for v in found[:10])
         more = f"; and {total - 10} more" if total > 10 else ""
@@ -95,7 +95,7 @@ class InvalidInput(DomainError):
 
     @classmethod
     def field(cls, field: str, description: str) -> InvalidInput:
-        """One wrong field."""
+        """Return an error for one wrong field."""
         return cls([Violation(field, description)])
 
 
@@ -112,7 +112,7 @@ class AlreadyExists(DomainError):
 
 
 class PermissionDenied(DomainError):
-    """PERMISSION_DENIED: the caller is not who may do this."""
+    """PERMISSION_DENIED: the caller may not do this."""
 
     code = Code.PERMISSION_DENIED
 
@@ -124,7 +124,7 @@ class FailedPrecondition(DomainError):
 
 
 class LeaseLost(FailedPrecondition):
-    """FAILED_PRECONDITION with reason LEASE_LOST: the lease is no longer the stage's."""
+    """FAILED_PRECONDITION with reason LEASE_LOST: the lease has ended."""
 
     def __init__(
         self, message: str = "the lease is no longer the stage's; stop the process"
@@ -133,7 +133,7 @@ class LeaseLost(FailedPrecondition):
 
 
 class Aborted(DomainError):
-    """ABORTED: another call got in between; the same call may succeed when tried again."""
+    """ABORTED: another call intervened; the same call may succeed when tried again."""
 
     code = Code.ABORTED
 
@@ -151,7 +151,7 @@ class ResourceExhausted(DomainError):
 
 
 class Unavailable(DomainError):
-    """UNAVAILABLE: not now; the same call may succeed later or at another replica."""
+    """UNAVAILABLE: the same call may succeed later or at another replica."""
 
     code = Code.UNAVAILABLE
 

@@ -1,4 +1,4 @@
-"""What a stage process reports while it runs, and the digest chain over what is kept of it."""
+"""Events that a stage process reports while it runs, and the digest chain over its records."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LogLevel(enum.IntEnum):
-    """Severity of a log line; numbers as in the API."""
+    """Severity of a log line, with the numbers of the API."""
 
     DEBUG = 1
-    """Detail for whoever looks for a fault."""
+    """Detail for finding a fault."""
     INFO = 2
-    """What is going on."""
+    """Normal progress."""
     WARNING = 3
-    """Worth a look; the stage goes on."""
+    """A problem that does not stop the stage."""
     ERROR = 4
-    """Why the stage fails."""
+    """Reason for which the stage fails."""
 
 
 class Channel(enum.StrEnum):
-    """A sequence of records that an attempt leaves in the log store."""
+    """A sequence of records of an attempt in the log store."""
 
     LOGS = "logs"
     """Log lines."""
@@ -39,64 +39,64 @@ class Channel(enum.StrEnum):
 
 
 class LogLine(NamedTuple):
-    """One log line; a plain tuple, since they come by the ten thousand a second."""
+    """One log line, a plain tuple because ten thousand may arrive per second."""
 
     micros: int
-    """When the worker read it, in microseconds since 1970."""
+    """Time at which the worker read the line, in microseconds since 1970."""
     level: int
     """Severity, a :class:`LogLevel`."""
     text: str
-    """The line, without its end."""
+    """The line without its line end."""
 
     def record(self) -> Sequence[Any]:
-        """Plain data: microseconds since 1970, level, text."""
+        """Return plain data: microseconds since 1970, level, text."""
         return self
 
     @classmethod
     def from_record(cls, record: Sequence[Any]) -> LogLine:
-        """The inverse of :meth:`record`."""
+        """Return the inverse of :meth:`record`."""
         return cls(*record)
 
     def digest_input(self) -> bytes:
-        """What the digest chain covers: the text."""
+        """Return the bytes that the digest chain covers: the text."""
         return self.text.encode()
 
 
 @dataclass(frozen=True)
 class MetricPoint:
-    """One point of a curve."""
+    """One value of a metric at a step."""
 
     name: str
-    """Such as ``loss``."""
+    """Name of the metric, such as ``loss``."""
     step: int
     """Optimizer step."""
     value: float
     """Finite value."""
     time: datetime
-    """When it was measured."""
+    """Time of the measurement."""
 
     def record(self) -> list[Any]:
-        """Plain data: microseconds since 1970, name, step, value."""
+        """Return plain data: microseconds since 1970, name, step, value."""
         return [_micros(self.time), self.name, self.step, self.value]
 
     @classmethod
     def from_record(cls, record: list[Any]) -> MetricPoint:
-        """The inverse of :meth:`record`."""
+        """Return the inverse of :meth:`record`."""
         return cls(record[1], record[2], float(record[3]), _from_micros(record[0]))
 
     def digest_input(self) -> bytes:
-        """What the digest chain covers: all of it."""
+        """Return the bytes that the digest chain covers: the whole record."""
         return canonical_json(self.record()).encode()
 
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """A checkpoint became usable."""
+    """A checkpoint that is complete and usable."""
 
     step: int
-    """Step it was taken after."""
+    """Step after which it was saved."""
     files: list[FileEntry]
-    """Its files, all uploaded."""
+    """Files of the checkpoint, all uploaded."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Evaluation:
     key: tuple[str, str, str, int]
     """Eval set, example id, model role, sample."""
     body: dict[str, Any]
-    """The whole record, plain data as in the API."""
+    """The record as plain data, as in the API."""
     judge: str | None = None
     """The judge of a verdict; ``None`` for a prediction."""
 
@@ -115,12 +115,12 @@ Event = LogLine | MetricPoint | Progress | CheckpointSaved | Evaluation
 
 
 def extend_digest(digest: str, digested: Iterable[bytes]) -> str:
-    """The digest chain after more records: d = sha256(d ‖ record), d empty at first, hex."""
+    """Return the digest chain after more records, in hex; the empty text starts one."""
     return extend_chain(bytes.fromhex(digest), digested).hex()
 
 
 def clean_line(text: str, limit: int = MAX_LINE_BYTES) -> str:
-    """Text as it is stored: NUL replaced, cut to ``limit`` bytes of UTF-8 between characters."""
+    """Return text to store: NULs replaced, cut to ``limit`` bytes of UTF-8 between characters."""
     if len(text) <= limit and text.isascii() and "\0" not in text:
         return text
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")

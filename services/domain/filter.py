@@ -21,7 +21,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-"""The comparisons, as functions of a column and a value."""
+"""Comparison operators as functions of a column and a value."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
@@ -34,47 +34,48 @@ _LABEL = re.compile(r"labels\.([a-z][a-z0-9_.-]{0,62})")
 
 @dataclass(frozen=True)
 class StateIs:
-    """``state = RUNNING``."""
+    """Condition ``state = RUNNING``."""
 
     state: RunState
-    """The state wanted."""
+    """Required state."""
 
 
 @dataclass(frozen=True)
 class UidIs:
-    """``uid = "0f1e…"``."""
+    """Condition ``uid = "0f1e…"``."""
 
     uid: str
-    """The uid wanted."""
+    """Required uid."""
 
 
 @dataclass(frozen=True)
 class CreatedAt:
-    """``create_time >= "2026-01-01T00:00:00Z"``."""
+    """Condition ``create_time >= "2026-01-01T00:00:00Z"``."""
 
     operator: str
     """A key of :data:`OPERATORS`."""
     time: datetime
-    """The time compared with."""
+    """Time to compare with."""
 
 
 @dataclass(frozen=True)
 class LabelIs:
-    """``labels.k = "v"``."""
+    """Condition ``labels.k = "v"``."""
 
     name: str
-    """The label."""
+    """Name of the label."""
     value: str
-    """The value wanted."""
+    """Required value."""
 
 
 Condition = StateIs | UidIs | CreatedAt | LabelIs
 
 
 def parse_filter(text: str) -> list[Condition]:
-    """The conditions of a filter, all of which must hold; none for an empty one.
+    """Return the conditions of a filter, all of which must hold.
 
-    Raises :class:`InvalidInput` that says where the filter goes wrong and what is understood.
+    Raises:
+        InvalidInput: The filter is malformed; the message names the place and the valid forms.
     """
     if "\0" in text:
         raise _wrong(text.index("\0"), "contains a NUL character")
@@ -139,7 +140,7 @@ def _time(value: str, at: int) -> datetime:
 
 
 def _tokens(text: str) -> list[tuple[str, str, int]]:
-    """(kind, text, offset) of each token."""
+    """Return the kind, text and offset of each token."""
     tokens: list[tuple[str, str, int]] = []
     end = len(text.rstrip())
     position = 0

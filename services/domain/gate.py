@@ -1,4 +1,4 @@
-"""Gates: what must hold once a run has succeeded."""
+"""Gates: conditions on the results of a run that has succeeded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tailrace.formats.spec.gate_spec import GateMetric, GateSpec
 
 
 class GateOutcome(enum.StrEnum):
-    """What became of a gate; words as in the API."""
+    """Outcome of a gate, in the words of the API."""
 
     PASSED = "passed"
-    """It holds."""
+    """The condition holds."""
     FAILED = "failed"
-    """It does not hold."""
+    """The condition does not hold."""
     ERROR = "error"
-    """A value that it needs is missing; counts as not held."""
+    """A required value is missing; counts as not held."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,31 @@ class Measured:
 
     value: float
     version: str = ""
-    """The judge's version; empty for losses."""
+    """Version of the judge; empty for losses."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired comparison of a run with what it is measured against."""
+    """A paired comparison of a run with its reference."""
 
     items: int
-    """Items that both have."""
+    """Number of items that both have."""
     difference: float
     """Mean difference of the scores."""
     p_value: float
-    """Two-sided."""
+    """Two-sided p-value."""
 
 
 class MissingValueError(Exception):
-    """A value that a gate needs is not there; the text says which."""
+    """A value that a gate needs is missing; the message names it."""
 
 
 Results = dict[str, dict[str, Any]]
-"""The results of a run's stages by kind, plain data."""
+"""Results of a run's stages by kind, plain data."""
 
 
 def measure(gate: GateSpec, results: Results, run: str) -> Measured:
-    """The gate's metric in a run. Raises :class:`MissingValueError`."""
+    """Return the gate's metric in a run; raise :class:`MissingValueError`."""
     if gate.metric is GateMetric.SCORE:
         return _score(gate, results, run, gate.model_role)
     if gate.metric is GateMetric.LIFT:
@@ -64,7 +64,7 @@ def measure(gate: GateSpec, results: Results, run: str) -> Measured:
 
 
 def lift_of(gate: GateSpec, results: Results, run: str) -> Paired:
-    """What the trained model gained. Raises :class:`MissingValueError`."""
+    """Return the gain of the trained model; raise :class:`MissingValueError`."""
     for each in results.get("judge", {}).get("comparisons", []):
         of_gate = (each.get("judge"), each.get("eval_set")) == (gate.judge, gate.eval_set)
         if of_gate and each.get("kind") == "lift" and "difference" in each:
@@ -76,9 +76,13 @@ def lift_of(gate: GateSpec, results: Results, run: str) -> Paired:
 def judged_gate(
     gate: GateSpec, value: Measured, baseline: Measured | None, paired: Paired | None
 ) -> tuple[GateOutcome, str]:
-    """Whether the gate holds, and why in one sentence.
+    """Return the outcome of a gate and the reason in one sentence.
 
-    ``baseline`` is there where the bar is measured against one, ``paired`` where a test sets it.
+    Args:
+        gate: The gate.
+        value: The metric in the run.
+        baseline: The metric in the baseline, for gates that compare with one.
+        paired: The paired comparison, for gates that test significance.
     """
     if baseline is not None and baseline.version != value.version:
         reason = (
@@ -111,8 +115,8 @@ def _score(gate: GateSpec, results: Results, run: str, role: str | None) -> Meas
         of_role = [score for score in scores if score.get("model_role") == wanted]
         if not of_role:
             continue
-        # A model that was judged without a single pass or fail counts as not measured: the score
-        # of another model in its place would be a lie.
+        # A model whose verdicts are all errors is not measured; the score of the other model must
+        # not stand in for it.
         score = of_role[0]
         if score.get("score") is None:
             what = f"no score of the {wanted} model by {gate.judge} on {gate.eval_set}"
@@ -129,7 +133,7 @@ def _drop(gate: GateSpec, value: float, baseline: float) -> tuple[GateOutcome, s
     else:
         share = gate.max_relative_drop or 0.0
         allowed, shown = share * abs(baseline), f"{share:.4g} of it"
-    # A drop of exactly the bar holds, whatever binary fractions make of it.
+    # A drop of exactly the bar holds in spite of rounding.
     holds = worse <= allowed + 1e-12
     what = f"{gate.metric} {value:.4g} against {baseline:.4g}"
     if worse <= 0:
@@ -142,7 +146,7 @@ def _significance(gate: GateSpec, paired: Paired, alpha: float) -> tuple[GateOut
     if not paired.items:
         return GateOutcome.ERROR, "no item was judged in both"
     worse = -paired.difference if gate.higher_is_better() else paired.difference
-    # One-sided: only being worse counts.
+    # One-sided: only a worse result counts.
     chance = paired.p_value / 2 if worse > 0 else 1 - paired.p_value / 2
     holds = chance >= alpha
     word = "not significantly worse" if holds else "significantly worse"

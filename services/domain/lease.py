@@ -1,9 +1,9 @@
 """Leases: the right to report for an attempt.
 
-A token is ``{run uid}.{stage}.{attempt}.{secret}`` and so leads to its attempt without an index.
-The secret is HMAC-SHA256 (RFC 2104) of the delivery's acquire id under a random salt of the
-attempt. Stored are the salt and the secret's sha256: the same acquire id gets the same token again,
-and whoever reads the database, which holds no acquire id, can make no token.
+A token is ``{run uid}.{stage}.{attempt}.{secret}``, so that it leads to its attempt without an
+index. The secret is HMAC-SHA256 (RFC 2104) of the delivery's acquire id, keyed with a random salt
+of the attempt. The database stores the salt and the secret's sha256: the same acquire id yields the
+same token again, and a reader of the database cannot make a token, because it has no acquire id.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class LeaseToken:
     """A parsed token."""
 
     task_id: TaskId
-    """The attempt."""
+    """The attempt that the token belongs to."""
     secret: str
-    """What proves the right to report for it."""
+    """Proof of the right to report for the attempt."""
 
     def __str__(self) -> str:
         return f"{self.task_id}.{self.secret}"
 
     def opens(self, lease_digest: str) -> bool:
-        """Whether this is the token whose secret has that digest."""
+        """Return whether the secret of this token has that digest."""
         return hmac.compare_digest(_digest(self.secret), lease_digest)
 
 
@@ -41,36 +41,36 @@ class NewLease:
     """A lease that was just granted."""
 
     token: LeaseToken
-    """Goes to the worker."""
+    """Token for the worker."""
     salt: str
-    """Is stored."""
+    """Salt, to be stored."""
     digest: str
-    """Is stored."""
+    """Digest of the secret, to be stored."""
 
 
 def grant(task_id: TaskId, acquire_id: str) -> NewLease:
-    """A new lease for the delivery ``acquire_id``."""
+    """Return a new lease for the delivery ``acquire_id``."""
     salt = secrets.token_hex(16)
     token = derive(task_id, acquire_id, salt)
     return NewLease(token, salt, _digest(token.secret))
 
 
 def derive(task_id: TaskId, acquire_id: str, salt: str) -> LeaseToken:
-    """The token that :func:`grant` made for this delivery under that salt."""
+    """Return the token that :func:`grant` made for this delivery with that salt."""
     message = f"{task_id}\n{acquire_id}".encode()
     secret = hmac.new(bytes.fromhex(salt), message, hashlib.sha256).hexdigest()
     return LeaseToken(task_id, secret)
 
 
 def parse_token(text: str) -> LeaseToken | None:
-    """The parts of a token; ``None`` when it is none."""
+    """Return a parsed token, or ``None`` for any other text."""
     task, _, secret = text.rpartition(".")
     task_id = parse_task_id(task)
     return None if task_id is None else LeaseToken(task_id, secret)
 
 
 def parse_task_id(text: str) -> TaskId | None:
-    """A task id that could be one of ours; ``None`` for any other text."""
+    """Return a well-formed task id, or ``None`` for any other text."""
     return TaskId.parse(text) if _TASK_ID.fullmatch(text) else None
 
 

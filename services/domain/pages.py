@@ -1,4 +1,4 @@
-"""The size of pages: by default a gRPC client takes messages of up to 4 MiB."""
+"""Sizes of pages: by default a gRPC client accepts messages of up to 4 MiB."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ MAX_PAGE_BYTES = 2 * 1024 * 1024
 """Size from which a page ends early, in bytes of its message; one entry may be larger."""
 
 _VALUE_BYTES = 9
-"""Bytes by which a value of JSON may be longer in a message than as text: a number takes eight."""
+"""Bytes by which a JSON value may be longer in a message than as text: a number takes eight."""
 
 _FILE_BYTES = 100
 """Bytes of a file's sha256, size and tags in a listing."""
 
 ENTRY_BYTES = 500
-"""Most bytes of an entry that has short fields only."""
+"""Maximum size in bytes of an entry with short fields only."""
 
 
 def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
-    """The first of entries with sizes: at most ``limit`` and :data:`MAX_PAGE_BYTES`, not none."""
+    """Return the first entries that fit ``limit`` and :data:`MAX_PAGE_BYTES`, at least one.
+
+    Args:
+        sized: Entries, each with its size in bytes.
+        limit: Maximum number of entries.
+    """
     kept: list[T] = []
     total = 0
     for size, entry in sized[:limit]:
@@ -35,16 +40,16 @@ def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
 
 
 def wire_size(text: str) -> int:
-    """The most that a message takes whose plain data is this text, JSON or Python's."""
+    """Return an upper bound for a message whose plain data is this text, as JSON or repr."""
     values = sum(map(text.count, ",:[{"))
     return len(text.encode("utf-8", "surrogatepass")) + _VALUE_BYTES * values
 
 
 def text_size(text: str) -> int:
-    """The most that an entry takes whose one long field is this text."""
+    """Return an upper bound for an entry whose only long field is this text."""
     return ENTRY_BYTES + len(text.encode("utf-8", "surrogatepass"))
 
 
 def artifact_size(artifact: Artifact) -> int:
-    """The most that an artifact with its files takes."""
+    """Return an upper bound for an artifact with its files."""
     return ENTRY_BYTES + sum(len(f.path.encode()) + _FILE_BYTES for f in artifact.listing.files)

@@ -1,4 +1,4 @@
-"""Page tokens (AIP-158): opaque to clients, bound to the query that made them."""
+"""Page tokens (AIP-158), opaque to clients and bound to their query."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from tailrace.formats.limits import MAX_PAGE_ENTRIES
 
 
 def page_size(asked: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) -> int:
-    """The size of a page: ``default`` for 0, capped at ``maximum``.
+    """Return the size of a page: ``default`` for 0, capped at ``maximum``.
 
-    Raises :class:`InvalidInput` for a negative size.
+    Raises:
+        InvalidInput: The size is negative.
     """
     if asked < 0:
         raise InvalidInput.field("page_size", f"must not be negative, not {asked}")
@@ -25,7 +26,7 @@ def page_size(asked: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) -> i
 
 
 def encode_page_token(position: Sequence[str | int | datetime], query: object) -> str:
-    """The token that continues after ``position``.
+    """Return the token that continues after ``position``.
 
     ``query`` is plain data of the fields that must not change between pages.
     """
@@ -37,9 +38,15 @@ def encode_page_token(position: Sequence[str | int | datetime], query: object) -
 def decode_page_token(
     token: str, query: object, shape: Sequence[type[str] | type[int] | type[datetime]]
 ) -> list[Any] | None:
-    """The position of a token, its entries of the types in ``shape``; ``None`` for no token.
+    """Return the position of a token, or ``None`` for an empty token.
 
-    Raises :class:`InvalidInput` for a token that is broken or belongs to another query.
+    Args:
+        token: The token.
+        query: Plain data of the fields that must not change between pages.
+        shape: Types of the position's entries.
+
+    Raises:
+        InvalidInput: The token is broken or belongs to another query.
     """
     if not token:
         return None

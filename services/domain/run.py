@@ -1,4 +1,4 @@
-"""Runs: their states, names and the values that go with them."""
+"""Runs: states, names and stored values."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class RunState(enum.StrEnum):
     RUNNING = "RUNNING"
     """A stage has started."""
     CANCELLING = "CANCELLING"
-    """Cancellation was asked for; a stage is still stopping."""
+    """Cancellation was requested; a stage is still stopping."""
     SUCCEEDED = "SUCCEEDED"
     """Every stage succeeded or was skipped. Terminal."""
     FAILED = "FAILED"
     """A stage failed for good. Terminal, can be retried."""
     CANCELLED = "CANCELLED"
-    """It was cancelled. Terminal, can be retried."""
+    """The run was cancelled. Terminal, can be retried."""
 
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
@@ -44,10 +44,10 @@ RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     RunState.FAILED: frozenset({RunState.QUEUED}),
     RunState.CANCELLED: frozenset({RunState.QUEUED}),
 }
-"""Allowed transitions: state -> states it may move to."""
+"""Allowed transitions: the states that may follow each state."""
 
 RUN_TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED})
-"""States in which nothing happens any more unless the run is retried."""
+"""Terminal states: the run changes no more unless it is retried."""
 
 
 @dataclass
@@ -79,33 +79,33 @@ class Run:
     """One request, as stored."""
 
     uid: str
-    """Never reused; 32 hex digits, so that it fits into task ids."""
+    """Uid that is never reused: 32 hex digits, so that it fits into task ids."""
     project: str
-    """Who owns it."""
+    """Project that owns the run."""
     run_id: str
-    """Id that its owner knows it by."""
+    """Id that the owner knows the run by."""
     spec: dict[str, Any]
-    """The spec as it was sent, plain data."""
+    """The spec as the client sent it, plain data."""
     stored_spec: StoredSpec
     """The spec with defaults filled in and versions fixed."""
     state: RunState
-    """Where it is."""
+    """Current state."""
     revision: int
-    """Grows with each change."""
+    """Number that grows with each change."""
     create_time: datetime
-    """When it was accepted."""
+    """Time at which the run was accepted."""
     start_time: datetime | None
-    """When its first stage started."""
+    """Time at which the first stage started."""
     end_time: datetime | None
-    """When it became terminal."""
+    """Time at which the run became terminal."""
     update_time: datetime
-    """When it last changed."""
+    """Time of the last change."""
     gates: list[dict[str, Any]] | None = None
-    """What became of its gates, plain data as in the API; once SUCCEEDED."""
+    """Outcomes of the gates once the run is SUCCEEDED, plain data as in the API."""
 
     @property
     def name(self) -> str:
-        """``runs/{run}``."""
+        """Resource name, ``runs/{run}``."""
         return run_name(self.run_id)
 
     @property
@@ -115,7 +115,7 @@ class Run:
 
     @property
     def template_date(self) -> str:
-        """The day that chat templates with a clock read, in every stage and attempt."""
+        """Day that chat templates with a clock read, in every stage and attempt."""
         day = self.resolved_spec.template_date
         return day or self.create_time.astimezone(UTC).date().isoformat()
 
@@ -125,39 +125,43 @@ class Transition:
     """One change of state."""
 
     time: datetime
-    """When."""
+    """Time of the change."""
     stage: str
-    """The stage it concerns; empty for the run itself."""
+    """Stage id; empty for transitions of the whole run."""
     from_state: str
-    """State before; empty at creation."""
+    """State before the change; empty at creation."""
     to_state: str
-    """State after."""
+    """State after the change."""
     reason: str
-    """Why, in a few words."""
+    """Reason, in a few words."""
 
 
 def new_run_uid() -> str:
-    """A uid for a new run."""
+    """Return a uid for a new run."""
     return uuid.uuid4().hex
 
 
 def new_run_id() -> str:
-    """An id for a run whose owner chose none."""
+    """Return an id for a run whose owner chose none."""
     return f"run-{secrets.token_hex(5)}"
 
 
 def run_name(run_id: str) -> str:
-    """``runs/{run}``."""
+    """Return the resource name ``runs/{run}``."""
     return f"runs/{run_id}"
 
 
 def is_run_uid(text: str) -> bool:
-    """Return True for text in the form of a run's uid."""
+    """Return whether a text has the form of a run's uid."""
     return re.fullmatch(RUN_UID, text) is not None
 
 
 def check_run_id(run_id: str, field: str) -> str:
-    """``run_id`` itself; raises :class:`InvalidInput` when it is no resource id or like a uid."""
+    """Return ``run_id``.
+
+    Raises:
+        InvalidInput: It is not a resource id, or has the form of a uid.
+    """
     if is_run_uid(run_id):
         raise InvalidInput.field(
             field, f"{run_id!r} has the form of a uid, which names a run as well: add a letter g-z"
@@ -170,7 +174,7 @@ def check_run_id(run_id: str, field: str) -> str:
 
 
 def parse_run_name(name: str, field: str = "name") -> str:
-    """Return the id or uid of ``runs/{run}``; raises :class:`InvalidInput` naming ``field``."""
+    """Return the id or uid in ``runs/{run}``; raise :class:`InvalidInput` naming ``field``."""
     if not re.fullmatch(RUN_NAME, name):
         raise InvalidInput.field(
             field, f"{name[:200]!r} is not a run's name; it looks like runs/my-run"

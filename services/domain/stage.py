@@ -1,4 +1,4 @@
-"""Stages and their attempts: states, transitions and the retry rule."""
+"""Stages and their attempts: states, transitions and stored values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class StageState(enum.StrEnum):
     RUNNING = "RUNNING"
     """A worker holds its lease."""
     SUCCEEDED = "SUCCEEDED"
-    """Its result is recorded. Terminal."""
+    """The result is recorded. Terminal."""
     FAILED = "FAILED"
-    """Its last attempt failed. Terminal unless the run is retried."""
+    """The last attempt failed. Terminal unless the run is retried."""
     CANCELLED = "CANCELLED"
-    """It was cancelled. Terminal unless the run is retried."""
+    """The stage was cancelled. Terminal unless the run is retried."""
     SKIPPED = "SKIPPED"
     """An earlier result was reused. Terminal."""
 
@@ -42,10 +42,10 @@ STAGE_TRANSITIONS: Mapping[StageState, frozenset[StageState]] = {
     StageState.CANCELLED: frozenset({StageState.QUEUED, StageState.PENDING}),
     StageState.SKIPPED: frozenset(),
 }
-"""Allowed transitions: state -> states it may move to."""
+"""Allowed transitions: the states that may follow each state."""
 
 STAGE_DONE = frozenset({StageState.SUCCEEDED, StageState.SKIPPED})
-"""States in which the stage's result is there."""
+"""States in which the stage has its result."""
 
 
 class AttemptState(enum.StrEnum):
@@ -54,44 +54,44 @@ class AttemptState(enum.StrEnum):
     RUNNING = "RUNNING"
     """A worker holds its lease."""
     SUCCEEDED = "SUCCEEDED"
-    """It delivered the stage's result."""
+    """The attempt delivered the stage's result."""
     FAILED = "FAILED"
-    """It reported a failure."""
+    """The attempt reported a failure."""
     EXPIRED = "EXPIRED"
-    """Its heartbeats stopped for a whole lease."""
+    """No heartbeat arrived for a whole lease."""
     RELEASED = "RELEASED"
-    """It was handed back; does not count against the attempt limit."""
+    """The worker released the stage; does not count against the attempt limit."""
     CANCELLED = "CANCELLED"
-    """It was cancelled."""
+    """The attempt was cancelled."""
 
 
 COUNTED = frozenset({AttemptState.FAILED, AttemptState.EXPIRED})
-"""Ends of an attempt that count against the attempt limit."""
+"""Final states of an attempt that count against the attempt limit."""
 
 
 @dataclass(frozen=True)
 class StageError:
-    """Why a stage or attempt failed."""
+    """Error with which a stage or attempt failed."""
 
     code: int
-    """A google.rpc.Code number."""
+    """Number of ``google.rpc.Code``."""
     reason: str
-    """UPPER_SNAKE_CASE, stable."""
+    """Stable name in UPPER_SNAKE_CASE."""
     message: str
-    """What was wrong, where, and the way out."""
+    """Text for people: the fault, its place and the way out."""
     retryable: bool = False
-    """Whether another attempt could do better."""
+    """True if another attempt could succeed."""
     exit_code: int | None = None
     """Exit status of the stage process, if it exited."""
     signal: str = ""
-    """Name of the signal that ended it."""
+    """Name of the signal that ended the stage process."""
     log_tail: list[str] = field(default_factory=list)
-    """The last log lines."""
+    """Last log lines."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is."""
+    """Progress of an attempt."""
 
     done: int
     """Units done."""
@@ -103,48 +103,48 @@ class Progress:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run, as stored."""
+    """One unit of a run's work, as stored."""
 
     run_uid: str
-    """The run."""
+    """Uid of the run."""
     stage_id: str
     """Id within the run."""
     ordinal: int
     """Place in the order of execution, from 0."""
     kind: StageKind
-    """What it does."""
+    """Kind of work."""
     pool: str
-    """The pool whose slots may run it."""
+    """Pool whose slots may run the stage."""
     state: StageState
-    """Where it is."""
+    """Current state."""
     attempt: int
     """Number of the current attempt, which deliveries must name; from 1."""
     failures: int
-    """Attempts so far that count against the limit."""
+    """Number of attempts so far that count against the limit."""
     max_attempts: int
-    """The limit."""
+    """Limit of counted attempts."""
     progress: Progress | None
-    """How far the current attempt is."""
+    """Progress of the current attempt."""
     error: StageError | None
-    """Why its last attempt failed."""
+    """Error of the last attempt."""
     result: dict[str, Any] | None
-    """Its result, plain data."""
+    """Result, plain data."""
     cached_from: str
-    """The stage whose result was reused; empty otherwise."""
+    """Name of the stage whose result was reused; empty otherwise."""
     queue_time: datetime | None
-    """When it was queued first."""
+    """Time at which the stage was queued first."""
     start_time: datetime | None
-    """When its first attempt started."""
+    """Time at which the first attempt started."""
     end_time: datetime | None
-    """When it became terminal."""
+    """Time at which the stage became terminal."""
     cache_key: str = ""
-    """Digest of all that its result depends on; empty where it is not known or not wanted."""
+    """Digest of all that the result depends on; empty if unknown or if the run uses no cache."""
     cached_run_uid: str = ""
     """Uid of the run whose result was reused; empty otherwise."""
 
     @property
     def task_id(self) -> TaskId:
-        """Id of the task that asks for its current attempt."""
+        """Id of the task for the current attempt."""
         return TaskId(self.run_uid, self.stage_id, self.attempt)
 
 
@@ -153,55 +153,55 @@ class Attempt:
     """One execution of a stage by one worker, as stored."""
 
     run_uid: str
-    """The run."""
+    """Uid of the run."""
     stage_id: str
-    """The stage."""
+    """Id of the stage."""
     ordinal: int
-    """The stage's ordinal."""
+    """Ordinal of the stage."""
     number: int
-    """From 1."""
+    """Number of the attempt, from 1."""
     state: AttemptState
-    """Where it is."""
+    """Current state."""
     worker_id: str
-    """The worker that got its lease."""
+    """Worker that holds or held the lease."""
     slot: str
-    """The slot on that worker."""
+    """Slot on that worker."""
     lease_salt: str
-    """See :mod:`services.domain.lease`."""
+    """Salt of the lease, see :mod:`services.domain.lease`."""
     lease_digest: str
-    """See :mod:`services.domain.lease`."""
+    """Digest of the lease's secret."""
     heartbeats: int
-    """Counts heartbeats; watched by the reconciler."""
+    """Number of heartbeats, watched by the reconciler."""
     last_event: int
-    """Sequence of its last stored event."""
+    """Sequence number of the last stored event."""
     log_lines: int
-    """Log lines stored."""
+    """Number of stored log lines."""
     log_digest: str
-    """Digest chain over them."""
+    """Digest chain over the log lines."""
     metric_points: int
-    """Metric points stored."""
+    """Number of stored metric points."""
     metric_digest: str
-    """Digest chain over them."""
+    """Digest chain over the metric points."""
     checkpoint_step: int
-    """Step of its newest usable checkpoint; 0 if none."""
+    """Step of the newest usable checkpoint; 0 if there is none."""
     error: StageError | None
-    """Why it failed."""
+    """Error of a failed attempt."""
     answer: dict[str, Any] | None
-    """What its last report was answered, for repeats of that report."""
+    """Response to the last report, for repetitions of that report."""
     start_time: datetime
-    """When its lease was granted."""
+    """Time at which the lease was granted."""
     end_time: datetime | None
-    """When it ended."""
+    """Time at which the attempt ended."""
 
 
 def next_unfinished(stages: list[Stage]) -> Stage | None:
-    """The first stage, in order of execution, whose result is not there yet."""
+    """Return the first stage, in order of execution, that has no result yet."""
     return next((stage for stage in stages if stage.state not in STAGE_DONE), None)
 
 
 def successor(stages: list[Stage], stage: Stage) -> Stage | None:
-    """The stage that a chain sends after ``stage``: the next one in order of execution.
+    """Return the stage that a chain sends after ``stage``: the next in order of execution.
 
-    A chain is frozen when it is published, and then no later stage has a result.
+    A chain is fixed when it is published, and at that time no later stage has a result.
     """
     return next((other for other in stages if other.ordinal == stage.ordinal + 1), None)

@@ -1,4 +1,4 @@
-"""Workers, as the control plane sees them."""
+"""Workers as the control plane knows them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class WorkerState(enum.StrEnum):
     """State of a worker."""
 
     ONLINE = "ONLINE"
-    """Its heartbeats arrive."""
+    """Heartbeats arrive."""
     DRAINING = "DRAINING"
-    """It finishes or hands back what it has and takes no more."""
+    """The worker finishes or releases its stages and takes no more."""
     OFFLINE = "OFFLINE"
-    """Its heartbeats stopped."""
+    """Heartbeats stopped."""
 
 
 @dataclass(frozen=True)
@@ -29,50 +29,50 @@ class Worker:
     """One worker process on an accelerator host."""
 
     worker_id: str
-    """Its id, unique per process."""
+    """Id, unique per process."""
     state: WorkerState
-    """Where it is."""
+    """Current state."""
     hostname: str
-    """Name of its host."""
+    """Name of the host."""
     pools: list[str]
-    """Pools it serves."""
+    """Pools that the worker serves."""
     slots: list[dict[str, Any]]
-    """Its slots, plain data as in the API."""
+    """Slots, plain data as in the API."""
     versions: dict[str, str]
-    """Versions of what matters there."""
+    """Versions of the worker's packages and stages."""
     judges: dict[str, str]
-    """Judges it has beside the built-in ones, with their versions."""
+    """Judges in addition to the built-in ones, with their versions."""
     protocol_version: int
-    """Version of the worker protocol it speaks."""
+    """Version of the worker protocol."""
     heartbeats: int
-    """Counts heartbeats; watched by the reconciler."""
+    """Number of heartbeats, watched by the reconciler."""
     register_time: datetime
-    """When it registered."""
+    """Time of registration."""
     heartbeat_time: datetime
-    """When its last heartbeat arrived."""
+    """Time of the last heartbeat."""
     instance_digest: str
-    """:func:`digest` of the instance that its name is bound to; empty if it is bound to none."""
+    """:func:`digest` of the instance that the name is bound to; empty if it is bound to none."""
     secret_digest: str
-    """:func:`digest` of the secret that it got when it registered."""
+    """:func:`digest` of the secret from the registration."""
     drained: bool
-    """Whether an operator's drain is in force."""
+    """True while an operator's drain is in force."""
     broker_error: str = ""
-    """Fault of its broker connection; empty while it is connected."""
+    """Fault of the broker connection; empty while it is connected."""
 
     def is_instance(self, instance_id: str, hostname: str) -> bool:
-        """Return whether this is the worker's own instance, on its host.
+        """Return whether an instance on a host is the one that the name is bound to.
 
-        A copied work folder, as in an image of a machine, has the same id on several hosts.
+        A copied work folder, as in a machine image, has the same id on several hosts.
         """
         return self.hostname == hostname and _has(self.instance_digest, instance_id)
 
     def opens(self, secret: str) -> bool:
-        """Return whether this is the secret that the worker got when it registered."""
+        """Return whether a secret is the one from the worker's registration."""
         return _has(self.secret_digest, secret)
 
 
 def digest(secret: str) -> str:
-    """Return what is stored of a secret."""
+    """Return the digest of a secret, for storage."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -81,12 +81,12 @@ def _has(stored: str, secret: str) -> bool:
 
 
 def worker_name(worker_id: str) -> str:
-    """``workers/{worker}``."""
+    """Return the resource name ``workers/{worker}``."""
     return f"workers/{worker_id}"
 
 
 def parse_worker_name(name: str, field: str = "worker") -> str:
-    """The id of ``workers/{worker}``; raises :class:`InvalidInput` naming ``field``."""
+    """Return the id in ``workers/{worker}``; raise :class:`InvalidInput` naming ``field``."""
     collection, _, worker_id = name.partition("/")
     if collection != "workers" or id_violations(field, worker_id):
         raise InvalidInput.field(field, f"{name[:200]!r} is not of the form workers/{{worker}}")

@@ -1,4 +1,4 @@
-"""Artifacts: immutable sets of files, and the names of their blobs and uploads."""
+"""Artifacts, immutable sets of files, and the names of their blobs and uploads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARTIFACT = re.compile(r"artifacts/([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Blob:
-    """One piece of content."""
+    """One piece of content, immutable."""
 
     sha256: str
     """Lower-case hex sha256 of the content: its address."""
@@ -34,13 +34,13 @@ class UploadName:
     """One client's upload of one blob: ``uploads/{uuid}/blobs/{sha256}/{size_bytes}``."""
 
     uuid: str
-    """Chosen by the client, so that it finds its upload again."""
+    """UUID that the client chose, to find its upload again."""
     blob: Blob
-    """What the upload shall become."""
+    """Blob that the upload will become."""
 
     @classmethod
     def parse(cls, name: str) -> UploadName:
-        """Read a resource name; raises :class:`InvalidInput` for any other form."""
+        """Read a resource name; raise :class:`InvalidInput` for any other form."""
         match = _UPLOAD.fullmatch(name)
         if match is None:
             raise _bad_name(name, "uploads/{uuid}/blobs/{sha256}/{size_bytes}, in lower-case hex")
@@ -49,7 +49,7 @@ class UploadName:
 
 
 def parse_blob_name(name: str) -> str:
-    """The sha256 in ``blobs/{sha256}``; raises :class:`InvalidInput` for any other form."""
+    """Return the sha256 in ``blobs/{sha256}``; raise :class:`InvalidInput` for any other form."""
     match = _BLOB.fullmatch(name)
     if match is None:
         raise _bad_name(name, "blobs/{sha256}, in lower-case hex")
@@ -57,7 +57,7 @@ def parse_blob_name(name: str) -> str:
 
 
 def parse_artifact_name(name: str) -> str:
-    """The digest in ``artifacts/{digest}``; raises :class:`InvalidInput` for any other form."""
+    """Return the digest in ``artifacts/{digest}``; raise :class:`InvalidInput` for other forms."""
     match = _ARTIFACT.fullmatch(name)
     if match is None:
         raise _bad_name(name, "artifacts/{digest}, in lower-case hex", field="name")
@@ -69,13 +69,13 @@ class Listing:
     """The files of an artifact, sorted by path, checked against the path rules."""
 
     files: tuple[FileEntry, ...]
-    """The files, sorted by path."""
+    """Files, sorted by path."""
     digest: str
     """sha256 of the canonical listing."""
 
     @classmethod
     def of(cls, files: Sequence[FileEntry], field: str = "files") -> Listing:
-        """Check and sort files; raises :class:`InvalidInput` with every wrong field."""
+        """Check and sort files; raise :class:`InvalidInput` with every wrong field."""
         violations = listing_violations(files, field)
         if violations:
             raise InvalidInput(violations)
@@ -89,12 +89,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Producer:
-    """The attempt that made an artifact."""
+    """Attempt that produced an artifact."""
 
     run_uid: str
-    """Never-reused uid of the run."""
+    """Uid of the run, never reused."""
     run_id: str
-    """The run's id, as in ``runs/{run}``."""
+    """Id of the run, as in ``runs/{run}``."""
     stage: str
     """Stage id within the run."""
     attempt: int
@@ -103,22 +103,22 @@ class Producer:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A listing and where it came from."""
+    """A listing and its origin."""
 
     listing: Listing
-    """Its files."""
+    """Files of the artifact."""
     kind: ArtifactKind
-    """What it holds."""
+    """Kind of content."""
     producer: Producer | None
-    """Who made it; ``None`` for imported content."""
+    """Attempt that produced it; ``None`` for imported content."""
     step: int
     """Training step of a checkpoint; 0 otherwise."""
     create_time: datetime
-    """When it was recorded, in UTC."""
+    """Time of recording, in UTC."""
 
     @property
     def name(self) -> str:
-        """``artifacts/{digest}``."""
+        """Resource name, ``artifacts/{digest}``."""
         return f"artifacts/{self.listing.digest}"
 
 

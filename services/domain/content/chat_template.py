@@ -1,4 +1,4 @@
-"""What is plainly wrong with a chat template: it is parsed, and never run here."""
+"""Checks of chat templates, which are parsed and never run."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 _OPEN = (nodes.Output, nodes.ExprStmt, nodes.Scope, nodes.With, nodes.CallBlock, nodes.Assign)
-"""Statements whose content is always reached."""
+"""Statements whose content is always executed."""
 
 
 class _Generation(Extension):
-    """The tag by which templates mark what the model said."""
+    """Tag by which templates mark the model's own text."""
 
     tags = {"generation"}
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """Read the tag and its body, which counts as plain text of the template."""
+        """Read the tag and its body, which counts as plain text."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body).set_lineno(line)
 
 
 def template_problem(text: str) -> str:
-    """Return the predicate for a template that can render no prompt; empty for others.
+    """Return the problem of a template that cannot render any prompt; empty for other templates.
 
-    Those that refuse some prompts only, or fail when they are run, are refused by the stage.
+    The stage itself refuses templates that fail for some prompts only, or only when they run.
     """
     # Nothing is rendered, so nothing needs escaping.
     environment = Environment(  # noqa: S701

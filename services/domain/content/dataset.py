@@ -1,4 +1,4 @@
-"""Datasets: versions of JSON lines of traces."""
+"""Datasets: versioned JSON lines of traces."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ DATASET_FILE = "dataset.jsonl"
 """The file of a dataset's artifact that holds the traces."""
 
 MANIFEST_FILE = "manifest.json"
-"""The file of a dataset's artifact that says what it is."""
+"""The file of a dataset's artifact that describes it."""
 
 
 class DatasetReference(VersionReference):
-    """What a run spec or a resource name says: an id and perhaps a version."""
+    """Reference in a run spec or resource name: an id, with or without a version."""
 
     NOUN: ClassVar[str] = "a dataset"
     COLLECTION: ClassVar[str] = "datasets"
 
 
 class DatasetHeader(VersionHeader):
-    """What an import of traces says before its data."""
+    """Header of an import of traces."""
 
     ID: ClassVar[str] = "dataset_id"
 

@@ -1,4 +1,4 @@
-"""Imported eval sets: versions of JSON lines of eval items."""
+"""Imported eval sets: versioned JSON lines of eval items."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ EVAL_SET_FILE = "eval_set.jsonl"
 
 
 class EvalSetReference(VersionReference):
-    """What a run spec or a resource name says: an id and perhaps a version."""
+    """Reference in a run spec or resource name: an id, with or without a version."""
 
     NOUN: ClassVar[str] = "an eval set"
     COLLECTION: ClassVar[str] = "evalsets"
 
 
 class EvalSetHeader(VersionHeader):
-    """What an import of eval items says before its data."""
+    """Header of an import of eval items."""
 
     ID: ClassVar[str] = "eval_set_id"
 

@@ -1,4 +1,4 @@
-"""Models that runs can start from, and what a model folder may hold."""
+"""Imported models, and the rules for the files of a model folder."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class Model:
     """A model folder in Hugging Face layout."""
 
     model_id: str
-    """The id, as run specs name it: ``models/{model_id}``."""
+    """Id, as run specs name it: ``models/{model_id}``."""
     description: str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     architecture: str
-    """``architectures[0]`` of its config.json."""
+    """``architectures[0]`` of the config.json."""
     artifact: Artifact
-    """Its files."""
+    """Files of the model."""
     create_time: datetime
-    """When it was imported, in UTC."""
+    """Time of the import, in UTC."""
 
     @property
     def name(self) -> str:
-        """``models/{model}``."""
+        """Resource name, ``models/{model}``."""
         return f"models/{self.model_id}"
 
 
 def parse_model_name(name: str, field: str = "name") -> str:
-    """The id in ``models/{model}``; raises :class:`InvalidInput` at ``field``."""
+    """Return the id in ``models/{model}``; raise :class:`InvalidInput` at ``field``."""
     match = _NAME.fullmatch(name)
     if match is None:
         raise InvalidInput.field(field, f"{name[:200]!r} is not of the form models/{{model}}")
@@ -54,9 +54,9 @@ def parse_model_name(name: str, field: str = "name") -> str:
 
 
 def folder_violations(files: Sequence[FileEntry]) -> list[Violation]:
-    """Every file that has no place in a model folder, and what the folder lacks.
+    """Return the violations of files that do not belong in a model folder or are missing from it.
 
-    Path rules are the listing's (:func:`tailrace.formats.listing.listing_violations`).
+    The rules for paths are :func:`tailrace.formats.listing.listing_violations`.
     """
     found = []
     for i, file in enumerate(files):

@@ -1,4 +1,4 @@
-"""Versions of JSON lines under one id, and references to them."""
+"""Versioned JSON lines under one id, and references to them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tailrace.formats.resource_id import VERSIONED_ID
 
 @dataclass(frozen=True)
 class VersionReference:
-    """What a run spec or a resource name says; made concrete by its noun and collection."""
+    """Reference in a run spec or resource name; subclasses set noun and collection."""
 
     NOUN: ClassVar[str]
-    """What it is, with its article: ``a dataset``."""
+    """Noun with its article: ``a dataset``."""
     COLLECTION: ClassVar[str]
-    """The first part of its resource names: ``datasets``."""
+    """First part of the resource names: ``datasets``."""
 
     id: str
-    """The id that versions share."""
+    """Id that versions share."""
     version: int | None
-    """The version; ``None`` for the newest."""
+    """Version; ``None`` for the newest."""
 
     @classmethod
     def parse(cls, text: str, field: str) -> Self:
-        """Read ``name`` or ``name@version``; raises :class:`InvalidInput` at ``field``."""
+        """Read ``name`` or ``name@version``; raise :class:`InvalidInput` at ``field``."""
         match = re.fullmatch(VERSIONED_ID, text)
         if match is None:
             raise InvalidInput.field(
@@ -39,7 +39,7 @@ class VersionReference:
 
     @classmethod
     def parse_name(cls, name: str) -> Self:
-        """Read ``{collection}/{id}[@{version}]``; raises :class:`InvalidInput` at ``name``."""
+        """Read ``{collection}/{id}[@{version}]``; raise :class:`InvalidInput` at ``name``."""
         collection, _, reference = name.partition("/")
         if collection != cls.COLLECTION:
             form = f"{cls.COLLECTION}/{{name}}[@{{version}}]"
@@ -52,15 +52,15 @@ class VersionReference:
 
 @dataclass(frozen=True)
 class VersionHeader:
-    """What an import says before its data; made concrete by the field of its id."""
+    """Header of an import; subclasses set the field of its id."""
 
     ID: ClassVar[str]
-    """The field of the request's header that has the id: ``dataset_id``."""
+    """Field of the request's header with the id: ``dataset_id``."""
 
     id: str
-    """The id that versions share."""
+    """Id that versions share."""
     description: str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
 
     def __post_init__(self) -> None:
         violations = [
@@ -73,7 +73,7 @@ class VersionHeader:
 
 @dataclass(frozen=True)
 class Lines:
-    """What a version holds, apart from its name."""
+    """Content of a version."""
 
     sha256: str
     """sha256 of the JSON lines."""
@@ -87,30 +87,30 @@ class Lines:
 
 @dataclass(frozen=True)
 class Version:
-    """One version; its content never changes. Made concrete by what refers to it."""
+    """One version, whose content never changes; subclasses set the reference's type."""
 
     REFERENCE: ClassVar[type[VersionReference]]
-    """What refers to such versions."""
+    """Type of references to such versions."""
 
     id: str
-    """The id, as run specs name it."""
+    """Id, as run specs name it."""
     version: int
-    """From 1."""
+    """Number of the version, from 1."""
     description: str
-    """What it is, in a sentence."""
+    """Description in a sentence."""
     lines: Lines
-    """What it holds."""
+    """Content."""
     artifact_digest: str
     """Digest of the artifact with its files."""
     create_time: datetime
-    """When this version was made, in UTC."""
+    """Time of creation, in UTC."""
 
     @property
     def reference(self) -> str:
-        """``name@version``, as resolved run specs name it."""
+        """Reference in resolved run specs, ``name@version``."""
         return f"{self.id}@{self.version}"
 
     @property
     def name(self) -> str:
-        """``{collection}/{id}@{version}``."""
+        """Resource name, ``{collection}/{id}@{version}``."""
         return f"{self.REFERENCE.COLLECTION}/{self.reference}"

@@ -1,4 +1,4 @@
-"""Stored values that are not finite, found at the speed of copying bytes and without numpy."""
+"""Detection of stored values that are not finite, as fast as copying bytes and without numpy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a float type keeps its exponent, all of whose bits are one in NaN and infinity."""
+    """Place of the exponent in a float type; NaN and infinity have all its bits set."""
 
     size: int
-    """Bytes of a value."""
+    """Size of a value in bytes."""
     high: bytes
-    """A table that maps the last byte of a value to 255 where its share of the bits is one."""
+    """Table that maps the last byte of a value to 255 if its exponent bits are all set."""
     low: bytes | None
-    """Likewise for the byte before it; ``None`` when the last one has them all."""
+    """Likewise for the byte before it; ``None`` if the last byte has the whole exponent."""
 
 
 def _table(mask: int) -> bytes:
