@@ -9,7 +9,7 @@ from tailrace.formats.canonical import sha256_json
 from tailrace.formats.catalog import EVAL_SETS, STAGE_VERSIONS
 from tailrace.formats.spec.run_spec import StageKind
 
-_BESIDE = ("save_every_steps", "keep_checkpoints")
+_CHECKPOINT_KEYS = ("save_every_steps", "keep_checkpoints")
 """Keys of a train block that decide which checkpoints are kept, not what is trained."""
 
 
@@ -40,8 +40,8 @@ def cache_key(
 
 
 def _train(spec: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in spec["train"].items() if name not in _BESIDE}
-    return {"model": _model(spec), "train": kept}
+    train = {name: value for name, value in spec["train"].items() if name not in _CHECKPOINT_KEYS}
+    return {"model": _model(spec), "train": train}
 
 
 def _infer(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,11 +60,15 @@ def item_scores(rows: Iterable[VerdictRow]) -> dict[VerdictGroup, ItemScores]:
         versions[row.group] = row.version
     return {
         group: ItemScores(
-            {item: sum(each) / len(each) for item, each in of_items.items() if each},
-            len(of_items),
+            {
+                example_id: sum(scores) / len(scores)
+                for example_id, scores in item_samples.items()
+                if scores
+            },
+            len(item_samples),
             versions[group],
         )
-        for group, of_items in samples.items()
+        for group, item_samples in samples.items()
     }
 
 
@@ -73,15 +77,19 @@ def compare_items(
 ) -> dict[str, Any]:
     """Return the ``JudgeComparison`` of the items that both have, as seen from ``other``."""
     shared = sorted(first.scores.keys() & other.scores.keys())
-    found: dict[str, Any] = {"judge": group.judge, "eval_set": group.eval_set, "kind": kind.value}
+    comparison: dict[str, Any] = {
+        "judge": group.judge,
+        "eval_set": group.eval_set,
+        "kind": kind.value,
+    }
     if not shared:
-        return found
-    paired = compare_paired([(first.scores[item], other.scores[item]) for item in shared])
-    return found | vars(paired)
+        return comparison
+    score_pairs = [(first.scores[example_id], other.scores[example_id]) for example_id in shared]
+    return comparison | vars(compare_paired(score_pairs))
 
 
 def verdict_comparisons(
-    first: dict[VerdictGroup, ItemScores], others: dict[str, dict[VerdictGroup, ItemScores]]
+    first: dict[VerdictGroup, ItemScores], runs: dict[str, dict[VerdictGroup, ItemScores]]
 ) -> list[dict[str, Any]]:
     """Return the ``VerdictComparison`` of each other run, by name, with the first run.
 
@@ -89,12 +97,12 @@ def verdict_comparisons(
     """
     pairs = [
         (run, group)
-        for run, scores in others.items()
+        for run, scores in runs.items()
         for group in sorted(first.keys() & scores.keys())
     ]
     limit = min(MAX_CHANGES, MAX_CHANGES_TOGETHER // max(1, len(pairs)))
     return [
-        _verdict_comparison(run, group, first[group], others[run][group], limit)
+        _verdict_comparison(run, group, first[group], runs[run][group], limit)
         for run, group in pairs
     ]
 
@@ -103,7 +111,9 @@ def _verdict_comparison(
     run: str, group: VerdictGroup, first: ItemScores, other: ItemScores, limit: int
 ) -> dict[str, Any]:
     shared = first.scores.keys() & other.scores.keys()
-    changed = sorted(item for item in shared if first.scores[item] != other.scores[item])
+    changed_ids = sorted(
+        example_id for example_id in shared if first.scores[example_id] != other.scores[example_id]
+    )
     return {
         "run": run,
         "model_role": group.model_role,
@@ -114,28 +124,36 @@ def _verdict_comparison(
         "version_first": first.version,
         "version": other.version,
         "changes": [
-            {"example_id": item, "score_first": first.scores[item], "score": other.scores[item]}
-            for item in changed[:limit]
+            {
+                "example_id": example_id,
+                "score_first": first.scores[example_id],
+                "score": other.scores[example_id],
+            }
+            for example_id in changed_ids[:limit]
         ],
-        "changes_left_out": max(0, len(changed) - limit),
+        "changes_left_out": max(0, len(changed_ids) - limit),
     }
 
 
-def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Return the values of a nested mapping by dotted path; lists count as values."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, inner in value.items():
-        where = f"{path}.{name}" if path else name
+        inner_path = f"{path}.{name}" if path else name
         if isinstance(inner, Mapping):
-            found |= flat(inner, where)
+            values |= flatten(inner, inner_path)
         else:
-            found[where] = inner
-    return found
+            values[inner_path] = inner
+    return values
 
 
 def differences(mappings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the values of each path at which nested mappings differ; ``None`` if not set."""
-    flattened = [flat(mapping) for mapping in mappings]
-    paths = sorted({path for each in flattened for path in each})
-    values = {path: [each.get(path) for each in flattened] for path in paths}
-    return {path: each for path, each in values.items() if any(v != each[0] for v in each[1:])}
+    flat_mappings = [flatten(mapping) for mapping in mappings]
+    paths = sorted({path for mapping in flat_mappings for path in mapping})
+    values_by_path = {path: [mapping.get(path) for mapping in flat_mappings] for path in paths}
+    return {
+        path: values
+        for path, values in values_by_path.items()
+        if any(value != values[0] for value in values[1:])
+    }

@@ -23,7 +23,7 @@ class Cursor:
     sequence: int = 0
     """Number of records of that attempt before the place."""
 
-    def past(self) -> Cursor:
+    def after_attempt(self) -> Cursor:
         """Return the place after this attempt's end marker."""
         return Cursor(self.ordinal, self.attempt + 1)
 

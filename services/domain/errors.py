@@ -84,14 +84,14 @@ class InvalidInput(DomainError):
         count: int | None = None,
     ) -> None:
         """Store the violations; ``count`` is the total if they are only the first of them."""
-        found = list(violations)
-        total = len(found) if count is None else count
+        listed = list(violations)
+        total = len(listed) if count is None else count
         self.total = total
         """Number of wrong fields, of which ``violations`` may name only the first."""
-        self.violations = capped(found, total)
-        shown = "; ".join(f"{v.field}: {v.description}" for v in found[:10])
+        self.violations = capped(listed, total)
+        sentences = "; ".join(f"{v.field}: {v.description}" for v in listed[:10])
         more = f"; and {total - 10} more" if total > 10 else ""
-        super().__init__(reason, f"{shown}{more}")
+        super().__init__(reason, f"{sentences}{more}")
 
     @classmethod
     def field(cls, field: str, description: str) -> InvalidInput:

@@ -65,15 +65,16 @@ def measure(gate: GateSpec, results: Results, run: str) -> Measured:
 
 def lift_of(gate: GateSpec, results: Results, run: str) -> Paired:
     """Return the gain of the trained model; raise :class:`MissingValueError`."""
-    for each in results.get("judge", {}).get("comparisons", []):
-        of_gate = (each.get("judge"), each.get("eval_set")) == (gate.judge, gate.eval_set)
-        if of_gate and each.get("kind") == "lift" and "difference" in each:
-            items = sum(each.get(name, 0) for name in ("wins", "losses", "ties"))
-            return Paired(items, each["difference"], each.get("p_value", 1.0))
+    for comparison in results.get("judge", {}).get("comparisons", []):
+        key = (comparison.get("judge"), comparison.get("eval_set"))
+        is_lift = comparison.get("kind") == "lift" and "difference" in comparison
+        if key == (gate.judge, gate.eval_set) and is_lift:
+            items = sum(comparison.get(name, 0) for name in ("wins", "losses", "ties"))
+            return Paired(items, comparison["difference"], comparison.get("p_value", 1.0))
     raise MissingValueError(f"{run} has no lift of {gate.judge} on {gate.eval_set}")
 
 
-def judged_gate(
+def check_gate(
     gate: GateSpec, value: Measured, baseline: Measured | None, paired: Paired | None
 ) -> tuple[GateOutcome, str]:
     """Return the outcome of a gate and the reason in one sentence.
@@ -111,35 +112,35 @@ def _score(gate: GateSpec, results: Results, run: str, role: str | None) -> Meas
         if (score.get("judge"), score.get("eval_set")) == (gate.judge, gate.eval_set)
     ]
     roles = [role] if role else ["trained", "base"]
-    for wanted in roles:
-        of_role = [score for score in scores if score.get("model_role") == wanted]
-        if not of_role:
+    for model_role in roles:
+        role_scores = [score for score in scores if score.get("model_role") == model_role]
+        if not role_scores:
             continue
         # A model whose verdicts are all errors is not measured; the score of the other model must
         # not stand in for it.
-        score = of_role[0]
+        score = role_scores[0]
         if score.get("score") is None:
-            what = f"no score of the {wanted} model by {gate.judge} on {gate.eval_set}"
-            raise MissingValueError(f"{run} has {what}: all its verdicts are errors")
+            problem = f"no score of the {model_role} model by {gate.judge} on {gate.eval_set}"
+            raise MissingValueError(f"{run} has {problem}: all its verdicts are errors")
         return Measured(score["score"], score.get("version", ""))
-    whose = f" of the {role} model" if role else ""
-    raise MissingValueError(f"{run} has no score{whose} by {gate.judge} on {gate.eval_set}")
+    of_model = f" of the {role} model" if role else ""
+    raise MissingValueError(f"{run} has no score{of_model} by {gate.judge} on {gate.eval_set}")
 
 
 def _drop(gate: GateSpec, value: float, baseline: float) -> tuple[GateOutcome, str]:
     worse = baseline - value if gate.higher_is_better() else value - baseline
     if gate.max_drop is not None:
-        allowed, shown = gate.max_drop, f"{gate.max_drop:g}"
+        allowed, allowed_text = gate.max_drop, f"{gate.max_drop:g}"
     else:
         share = gate.max_relative_drop or 0.0
-        allowed, shown = share * abs(baseline), f"{share:.4g} of it"
+        allowed, allowed_text = share * abs(baseline), f"{share:.4g} of it"
     # A drop of exactly the bar holds in spite of rounding.
     holds = worse <= allowed + 1e-12
-    what = f"{gate.metric} {value:.4g} against {baseline:.4g}"
+    values = f"{gate.metric} {value:.4g} against {baseline:.4g}"
     if worse <= 0:
-        return _outcome(holds), f"{what} is no worse"
+        return _outcome(holds), f"{values} is no worse"
     word = "within" if holds else "more than"
-    return _outcome(holds), f"{what} is {worse:.4g} worse, {word} the {shown} allowed"
+    return _outcome(holds), f"{values} is {worse:.4g} worse, {word} the {allowed_text} allowed"
 
 
 def _significance(gate: GateSpec, paired: Paired, alpha: float) -> tuple[GateOutcome, str]:
@@ -147,11 +148,11 @@ def _significance(gate: GateSpec, paired: Paired, alpha: float) -> tuple[GateOut
         return GateOutcome.ERROR, "no item was judged in both"
     worse = -paired.difference if gate.higher_is_better() else paired.difference
     # One-sided: only a worse result counts.
-    chance = paired.p_value / 2 if worse > 0 else 1 - paired.p_value / 2
-    holds = chance >= alpha
+    p_value = paired.p_value / 2 if worse > 0 else 1 - paired.p_value / 2
+    holds = p_value >= alpha
     word = "not significantly worse" if holds else "significantly worse"
-    shown = f"difference {paired.difference:+.4g} on {paired.items} items, one-sided p {chance:.3g}"
-    return _outcome(holds), f"{word}: {shown}, alpha {alpha:g}"
+    difference = f"difference {paired.difference:+.4g} on {paired.items} items"
+    return _outcome(holds), f"{word}: {difference}, one-sided p {p_value:.3g}, alpha {alpha:g}"
 
 
 def _outcome(holds: bool) -> GateOutcome:

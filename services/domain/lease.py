@@ -31,7 +31,7 @@ class LeaseToken:
     def __str__(self) -> str:
         return f"{self.task_id}.{self.secret}"
 
-    def opens(self, lease_digest: str) -> bool:
+    def matches(self, lease_digest: str) -> bool:
         """Return whether the secret of this token has that digest."""
         return hmac.compare_digest(_digest(self.secret), lease_digest)
 

@@ -22,21 +22,21 @@ ENTRY_BYTES = 500
 """Maximum size in bytes of an entry with short fields only."""
 
 
-def fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
+def take_fitting(sized: Sequence[tuple[int, T]], limit: int) -> list[T]:
     """Return the first entries that fit ``limit`` and :data:`MAX_PAGE_BYTES`, at least one.
 
     Args:
         sized: Entries, each with its size in bytes.
         limit: Maximum number of entries.
     """
-    kept: list[T] = []
+    entries: list[T] = []
     total = 0
     for size, entry in sized[:limit]:
         total += size
-        if kept and total > MAX_PAGE_BYTES:
+        if entries and total > MAX_PAGE_BYTES:
             break
-        kept.append(entry)
-    return kept
+        entries.append(entry)
+    return entries
 
 
 def wire_size(text: str) -> int:

@@ -14,15 +14,15 @@ from tailrace.formats.canonical import sha256_json
 from tailrace.formats.limits import MAX_PAGE_ENTRIES
 
 
-def page_size(asked: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) -> int:
+def page_size(requested: int, *, default: int, maximum: int = MAX_PAGE_ENTRIES) -> int:
     """Return the size of a page: ``default`` for 0, capped at ``maximum``.
 
     Raises:
         InvalidInput: The size is negative.
     """
-    if asked < 0:
-        raise InvalidInput.field("page_size", f"must not be negative, not {asked}")
-    return min(asked or default, maximum)
+    if requested < 0:
+        raise InvalidInput.field("page_size", f"must not be negative, not {requested}")
+    return min(requested or default, maximum)
 
 
 def encode_page_token(position: Sequence[str | int | datetime], query: object) -> str:

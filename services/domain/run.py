@@ -52,7 +52,7 @@ RUN_TERMINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLE
 
 @dataclass
 class StoredSpec:
-    """A resolved spec as it is stored, parsed when it is first read.
+    """A stored resolved spec, parsed when it is first read.
 
     It may exceed the bounds of this release: nothing is checked again.
     """

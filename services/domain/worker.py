@@ -64,11 +64,11 @@ class Worker:
 
         A copied work folder, as in a machine image, has the same id on several hosts.
         """
-        return self.hostname == hostname and _has(self.instance_digest, instance_id)
+        return self.hostname == hostname and _is_digest(self.instance_digest, instance_id)
 
-    def opens(self, secret: str) -> bool:
+    def has_secret(self, secret: str) -> bool:
         """Return whether a secret is the one from the worker's registration."""
-        return _has(self.secret_digest, secret)
+        return _is_digest(self.secret_digest, secret)
 
 
 def digest(secret: str) -> str:
@@ -76,7 +76,7 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _has(stored: str, secret: str) -> bool:
+def _is_digest(stored: str, secret: str) -> bool:
     return hmac.compare_digest(stored, digest(secret))
 
 

@@ -58,16 +58,17 @@ def folder_violations(files: Sequence[FileEntry]) -> list[Violation]:
 
     The rules for paths are :func:`tailrace.formats.listing.listing_violations`.
     """
-    found = []
+    violations = []
     for i, file in enumerate(files):
         problem = _file_problem(file)
         if problem is not None:
-            found.append(Violation(f"files[{i}].path", f"{file.path[:200]!r} {problem}"))
+            violations.append(Violation(f"files[{i}].path", f"{file.path[:200]!r} {problem}"))
     paths = {file.path for file in files}
-    return [*found, *(Violation("files", sentence) for sentence in (*lacks(paths), *_many(paths)))]
+    sentences = (*lacks(paths), *_excess_sentences(paths))
+    return [*violations, *(Violation("files", sentence) for sentence in sentences)]
 
 
-def _many(paths: Collection[str]) -> Iterator[str]:
+def _excess_sentences(paths: Collection[str]) -> Iterator[str]:
     if sum(map(is_weight_file, paths)) > MAX_WEIGHT_FILES:
         yield f"there are more than {MAX_WEIGHT_FILES} weight files"
     if sum(map(is_template_file, paths)) > MAX_TEMPLATES:

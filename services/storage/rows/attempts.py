@@ -134,7 +134,7 @@ async def _record_heartbeats(
     opened = [
         lease
         for lease in leases
-        if lease.task_id in running and lease.opens(running[lease.task_id].lease_digest)
+        if lease.task_id in running and lease.matches(running[lease.task_id].lease_digest)
     ]
     if opened:
         rows = [(x.task_id.run_uid, x.task_id.stage, x.task_id.attempt) for x in opened]

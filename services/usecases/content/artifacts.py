@@ -13,7 +13,7 @@ from services.domain.errors import (
     InvalidInput,
     ResourceExhausted,
 )
-from services.domain.pages import artifact_size, fitting
+from services.domain.pages import artifact_size, take_fitting
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage.blobs.store import CHUNK_BYTES, UploadStatus
 from services.storage.rows import artifacts as store
@@ -158,7 +158,7 @@ async def list_for_run(
             after=position[0] if position else 0,
             limit=limit + 1,
         )
-    page = fitting([(artifact_size(row[1]), row) for row in rows], limit)
+    page = take_fitting([(artifact_size(row[1]), row) for row in rows], limit)
     token = encode_page_token([page[-1][0]], query) if len(page) < len(rows) else ""
     return [artifact for _, artifact in page], token
 

@@ -15,7 +15,7 @@ from services.domain.content.model import Model, folder_violations, parse_model_
 from services.domain.content.weight_values import has_non_finite
 from services.domain.errors import InvalidInput
 from services.domain.names import description_violations, id_violations
-from services.domain.pages import artifact_size, fitting, text_size
+from services.domain.pages import artifact_size, take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import once_per_database
@@ -104,7 +104,9 @@ async def list_newest(
     limit = page_size(size, default=DEFAULT_PAGE)
     async with context.database.read() as conn:
         rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
-    page = fitting([(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit)
+    page = take_fitting(
+        [(artifact_size(m.artifact) + text_size(m.description), m) for m in rows], limit
+    )
     if len(page) == len(rows):
         return page, ""
     last = page[-1]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.domain.caller import Caller
 from services.domain.content.artifact import Artifact
 from services.domain.content.version import VersionReference
-from services.domain.pages import fitting, text_size
+from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.storage.engine.read_cache import once_per_database, once_per_transaction
 from services.storage.rows.versions import AnyVersion, VersionTable
@@ -70,6 +70,6 @@ class Versions(Generic[AnyVersion]):
         after = position[0] if position else ""
         async with context.database.read() as conn:
             rows = await self._table.page(conn, caller.project, after=after, limit=limit + 1)
-        page = fitting([(text_size(row.description), row) for row in rows], limit)
+        page = take_fitting([(text_size(row.description), row) for row in rows], limit)
         more = len(page) < len(rows)
         return page, encode_page_token([page[-1].id], collection) if more else ""

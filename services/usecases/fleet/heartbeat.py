@@ -80,7 +80,7 @@ async def count(
         sound = {
             beat.worker_id: beat
             for beat in heartbeats
-            if beat.worker_id in held and held[beat.worker_id].opens(beat.secret)
+            if beat.worker_id in held and held[beat.worker_id].has_secret(beat.secret)
         }
         states = {name: beat.state(held[name]) for name, beat in sound.items()}
         known = await workers.record_heartbeats(conn, (held[name] for name in sound), states)
@@ -100,7 +100,7 @@ def _answer(
     worker = held.get(beat.worker_id)
     if worker is None:
         return unknown_worker(beat.worker_id)
-    if not worker.opens(beat.secret):
+    if not worker.has_secret(beat.secret):
         return foreign_worker(beat.worker_id)
     directives = [_directive(alive.get(token)) for token in beat.tokens]
     drains = beat.state(worker) is WorkerState.DRAINING

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.errors import FailedPrecondition, NotFound
-from services.domain.pages import fitting, wire_size
+from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import run_name
 from services.domain.worker import Worker, WorkerState, worker_name
@@ -64,7 +64,7 @@ async def list_workers(
         found = await workers.page(conn, after=after, limit=limit + 1, seen_since=seen_since)
         occupied = await _occupied(conn)
     views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in found]
-    views = fitting([(wire_size(str(view)), view) for view in views], limit)
+    views = take_fitting([(wire_size(str(view)), view) for view in views], limit)
     if len(views) == len(found):
         return views, ""
     return views, encode_page_token([views[-1].worker.worker_id], "workers")

@@ -6,7 +6,7 @@ from services.domain.baseline import Baseline
 from services.domain.caller import Caller
 from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.domain.names import description_violations
-from services.domain.pages import fitting, text_size
+from services.domain.pages import take_fitting, text_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.run import RunState
 from services.storage.engine.columns import utc_now
@@ -63,7 +63,7 @@ async def list_baselines(
     after = position[0] if position else ""
     async with context.database.read() as conn:
         rows = await store.page(conn, caller.project, after=after, limit=limit + 1)
-    page = fitting([(text_size(row.description), row) for row in rows], limit)
+    page = take_fitting([(text_size(row.description), row) for row in rows], limit)
     more = len(page) < len(rows)
     return page, encode_page_token([page[-1].baseline_id], "baselines") if more else ""
 

@@ -123,12 +123,12 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
             continue
         if stage.cached_from and command.channel is Channel.LOGS:
             place = Cursor(stage.ordinal)
-            if place.past() > cursor:
+            if place.after_attempt() > cursor:
                 return _Step([_reused(stage, place)], caught_up=False, ended=ended)
             continue
         for attempt in await _attempts(conn, stage, run_attempts):
             place = Cursor(attempt.ordinal, attempt.number)
-            if place.past() <= cursor:
+            if place.after_attempt() <= cursor:
                 continue
             pieces = await _read(conn, attempt, command.channel, max(place, cursor))
             if pieces:
@@ -139,7 +139,13 @@ async def _look(conn: AsyncConnection, run: Run, command: Follow, cursor: Cursor
 def _reused(stage: Stage, place: Cursor) -> Piece:
     """Return the end marker of a log that is empty because nothing ran."""
     return Piece(
-        stage.stage_id, 0, 1, [], place.past(), logs.Head(0, ""), cached_from=stage.cached_from
+        stage.stage_id,
+        0,
+        1,
+        [],
+        place.after_attempt(),
+        logs.Head(0, ""),
+        cached_from=stage.cached_from,
     )
 
 
@@ -168,7 +174,7 @@ async def _read(
         )
     head = _head(attempt, channel)
     if attempt.state is not AttemptState.RUNNING and after >= head.count:
-        cursor = Cursor(attempt.ordinal, attempt.number).past()
+        cursor = Cursor(attempt.ordinal, attempt.number).after_attempt()
         pieces.append(Piece(attempt.stage_id, attempt.number, after + 1, [], cursor, head))
     return pieces
 

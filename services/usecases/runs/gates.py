@@ -14,7 +14,7 @@ from services.domain.gate import (
     MissingValueError,
     Paired,
     Results,
-    judged_gate,
+    check_gate,
     lift_of,
     measure,
 )
@@ -68,7 +68,7 @@ async def _evaluate(
             paired = await _paired(conn, locked_run.run, other, gate)
     elif gate.metric is GateMetric.LIFT and gate.not_significantly_worse is not None:
         paired = lift_of(gate, results, "the run")
-    return judged_gate(gate, value, baseline, paired)
+    return check_gate(gate, value, baseline, paired)
 
 
 async def _paired(conn: AsyncConnection, run: Run, other: Run, gate: GateSpec) -> Paired:

@@ -98,7 +98,7 @@ async def open_lease(conn: AsyncConnection, token: str) -> OpenLease:
         raise LeaseLost
     attempt = await attempts.get(conn, lease.task_id)
     stage = locked_run.stage(lease.task_id.stage)
-    if attempt is None or stage is None or not lease.opens(attempt.lease_digest):
+    if attempt is None or stage is None or not lease.matches(attempt.lease_digest):
         raise LeaseLost
     return OpenLease(locked_run, stage, attempt)
 
@@ -107,7 +107,7 @@ async def peek_lease(conn: AsyncConnection, token: str) -> Attempt:
     """Return the attempt of a lease token without a lock. Raises :class:`LeaseLost`."""
     lease = parse_token(token)
     attempt = None if lease is None else await attempts.get(conn, lease.task_id)
-    if lease is None or attempt is None or not lease.opens(attempt.lease_digest):
+    if lease is None or attempt is None or not lease.matches(attempt.lease_digest):
         raise LeaseLost
     return attempt
 

@@ -10,7 +10,7 @@ from typing import Any
 from services.domain.caller import Caller
 from services.domain.errors import InvalidInput
 from services.domain.filter import parse_filter
-from services.domain.pages import fitting, wire_size
+from services.domain.pages import take_fitting, wire_size
 from services.domain.pagination import decode_page_token, encode_page_token, page_size
 from services.domain.stage import Stage
 from services.storage.rows import evaluations, run_pages, runs, runs_with_stages, stages
@@ -70,10 +70,10 @@ async def list_runs(
             after=None if position is None else (position[0], position[1]),
             limit=limit + 1,
         )
-        page = fitting(rows, limit)
+        page = take_fitting(rows, limit)
         run_stages = await stages.list_for_runs(conn, [run.uid for run in page])
     sizes = dict(zip((run.uid for _, run in rows), (size for size, _ in rows), strict=True))
-    page = fitting(
+    page = take_fitting(
         [(sizes[run.uid] + _results_size(run_stages[run.uid]), run) for run in page], limit
     )
     views = [
@@ -151,7 +151,7 @@ def _check_text(field: str, text: str) -> None:
 def _page(
     rows: list[tuple[Position, dict[str, Any]]], limit: int, query: list[str]
 ) -> tuple[list[dict[str, Any]], str]:
-    page = fitting([(wire_size(str(row[1])), row) for row in rows], limit)
+    page = take_fitting([(wire_size(str(row[1])), row) for row in rows], limit)
     token = encode_page_token(page[-1][0], query) if len(page) < len(rows) else ""
     return [body for _, body in page], token
 

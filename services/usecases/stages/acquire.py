@@ -95,7 +95,7 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
         worker, locked_run = await lock_run_for(conn, command.task_id.run_uid, command.worker_id)
         if worker is None:
             raise unknown_worker(command.worker_id)
-        if not worker.opens(command.secret):
+        if not worker.has_secret(command.secret):
             raise foreign_worker(command.worker_id)
         answer = await _answer(conn, locked_run, command, worker)
     if isinstance(answer, Order):
@@ -172,7 +172,7 @@ async def _repeat(
     attempt = await attempts.get(conn, command.task_id)
     if attempt is not None and attempt.state is AttemptState.RUNNING:
         token = lease.derive(command.task_id, command.acquire_id, attempt.lease_salt)
-        if token.opens(attempt.lease_digest):
+        if token.matches(attempt.lease_digest):
             return await _order(conn, locked_run, stage, token)
     return Stop(StopReason.RUNNING_ELSEWHERE)
 

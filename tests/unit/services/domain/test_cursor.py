@@ -20,7 +20,7 @@ def test_cursors_survive_their_text(cursor: Cursor) -> None:
 
 
 def test_the_place_after_an_attempt_is_past_all_its_records() -> None:
-    assert Cursor(0, 1, 2**62) < Cursor(0, 1).past() < Cursor(0, 2, 1) < Cursor(1)
+    assert Cursor(0, 1, 2**62) < Cursor(0, 1).after_attempt() < Cursor(0, 2, 1) < Cursor(1)
     assert decode_cursor("") == Cursor()
 
 

@@ -9,7 +9,7 @@ from services.domain.gate import (
     Measured,
     MissingValueError,
     Paired,
-    judged_gate,
+    check_gate,
     measure,
 )
 from tailrace.formats.schema import parse
@@ -110,7 +110,7 @@ def test_bars(
     made: GateSpec, value: float, baseline: float | None, outcome: str, says: str
 ) -> None:
     other = None if baseline is None else Measured(baseline)
-    found, reason = judged_gate(made, Measured(value), other, None)
+    found, reason = check_gate(made, Measured(value), other, None)
     assert found.value == outcome
     assert says in reason
 
@@ -128,12 +128,12 @@ def test_bars(
 )
 def test_a_paired_test_fails_only_what_is_worse(paired: Paired, outcome: GateOutcome) -> None:
     made = gate(baseline=BASE, not_significantly_worse={"alpha": 0.05})
-    found, reason = judged_gate(made, Measured(0.5), Measured(0.6), paired)
+    found, reason = check_gate(made, Measured(0.5), Measured(0.6), paired)
     assert found is outcome, reason
 
 
 def test_scores_of_different_versions_do_not_compare() -> None:
     made = gate(baseline=BASE, max_drop=1)
-    found, reason = judged_gate(made, Measured(0.5, "2"), Measured(0.5, "1"), None)
+    found, reason = check_gate(made, Measured(0.5, "2"), Measured(0.5, "1"), None)
     assert found is GateOutcome.ERROR
     assert "version 2 here and 1 in the baseline" in reason

@@ -14,11 +14,11 @@ TASK = TaskId("f" * 32, "train", 1)
 def test_the_same_delivery_gets_the_same_token_and_no_other_opens() -> None:
     lease = grant(TASK, "delivery")
     assert derive(TASK, "delivery", lease.salt) == lease.token
-    assert lease.token.opens(lease.digest)
-    assert not derive(TASK, "other delivery", lease.salt).opens(lease.digest)
+    assert lease.token.matches(lease.digest)
+    assert not derive(TASK, "other delivery", lease.salt).matches(lease.digest)
     later = dataclasses.replace(TASK, attempt=2)
-    assert not derive(later, "delivery", lease.salt).opens(lease.digest)
-    assert not grant(TASK, "delivery").token.opens(lease.digest)
+    assert not derive(later, "delivery", lease.salt).matches(lease.digest)
+    assert not grant(TASK, "delivery").token.matches(lease.digest)
     assert lease.token.secret not in (lease.salt, lease.digest)
 
 
@@ -30,7 +30,7 @@ def test_tokens_survive_their_text() -> None:
 @given(st.text())
 def test_nonsense_is_no_token(text: str) -> None:
     token = parse_token(text)
-    assert token is None or not token.opens(grant(TASK, "delivery").digest)
+    assert token is None or not token.matches(grant(TASK, "delivery").digest)
 
 
 def test_only_task_ids_of_ours_are_parsed() -> None:
