@@ -166,19 +166,19 @@ def report_result(result: JudgeResult) -> None:
     for score in result.scores:
         who = "" if score.model_role is ModelRole.TRAINED else f" ({score.model_role})"
         logging.info("%s on %s%s: %s", score.judge, score.eval_set, who, _score_text(score))
-    for each in result.comparisons:
+    for comparison in result.comparisons:
         logging.info(
             "%s on %s, %s: %d won, %d lost, %d tied%s",
-            each.judge,
-            each.eval_set,
-            each.kind.value,
-            each.wins,
-            each.losses,
-            each.ties,
+            comparison.judge,
+            comparison.eval_set,
+            comparison.kind.value,
+            comparison.wins,
+            comparison.losses,
+            comparison.ties,
             ""
-            if each.difference is None
-            else f", difference {each.difference:+.3f} (95% interval {each.low:+.3f} to "
-            f"{each.high:+.3f}, p {each.p_value:.3g})",
+            if comparison.difference is None
+            else f", difference {comparison.difference:+.3f} (95% interval "
+            f"{comparison.low:+.3f} to {comparison.high:+.3f}, p {comparison.p_value:.3g})",
         )
 
 

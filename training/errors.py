@@ -15,7 +15,7 @@ class TrainingError(Exception):
     """Stable name of the error, UPPER_SNAKE_CASE."""
 
     retryable: ClassVar[bool] = False
-    """Whether a repetition of the attempt could succeed."""
+    """True if a repetition of the attempt could succeed."""
 
 
 class ConfigError(TrainingError):
@@ -108,5 +108,5 @@ class StoppedError(Exception):
 
     def __init__(self, *, released: bool) -> None:
         self.released = released
-        """Whether the work can continue from its checkpoint; otherwise it was cancelled."""
+        """True if the work can continue from its checkpoint, false if it was cancelled."""
         super().__init__("released" if released else "cancelled")

@@ -35,13 +35,18 @@ from training.observer import Observer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
+    """Run the command and return its exit status."""
     options = _parse(arguments)
     return run_command(lambda: judge(options))
 
 
 def judge(options: argparse.Namespace) -> None:
-    """What the command does. Raises :class:`training.errors.TrainingError`, :class:`OSError`."""
+    """Judge predictions, or compare the judge with labels.
+
+    Raises:
+        TrainingError: The input is unusable.
+        OSError: A file cannot be read or written.
+    """
     spec = _spec(options)
     access = _endpoint_access(spec, options.allow_endpoint)
     if options.labels is not None:

@@ -80,7 +80,7 @@ class EvalPoint:
     eval_loss: float
     """Mean loss over the held-out examples."""
     best: bool
-    """Whether the loss is the lowest so far."""
+    """True if the loss is the lowest so far."""
     timestamp: float
     """Seconds since the epoch."""
 
@@ -167,7 +167,7 @@ class Observers(Observer):
 
     def stop_request(self) -> StopRequest | None:
         """Return the first request of an observer."""
-        return next(filter(None, (each.stop_request() for each in self._observers)), None)
+        return next(filter(None, (observer.stop_request() for observer in self._observers)), None)
 
 
 class LoggingObserver(Observer):

@@ -153,13 +153,13 @@ def _prepare_output(options: argparse.Namespace) -> None:
     """
     if options.resume_from is not None:
         return
-    there = [n for n in (*_OUTPUTS, *_EVAL_OUTPUTS) if (options.output / n).exists()]
-    if there and not options.overwrite:
+    outputs = [n for n in (*_OUTPUTS, *_EVAL_OUTPUTS) if (options.output / n).exists()]
+    if outputs and not options.overwrite:
         raise OutputError(
-            f"{options.output} holds an earlier training ({', '.join(there)}): continue it with "
+            f"{options.output} holds an earlier training ({', '.join(outputs)}): continue it with "
             "--resume_from latest, replace it with --overwrite, or give another --output"
         )
-    for name in there:
+    for name in outputs:
         path = options.output / name
         if path.is_dir():
             shutil.rmtree(path)

@@ -147,17 +147,19 @@ def require_fit(estimated: Estimate, spec: TrainSpec, free: Free) -> None:
 
 def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
     """Return a description of the memory that is lacking; empty for a training that fits."""
-    memory, found = estimated.memory, []
+    memory, shortages = estimated.memory, []
     host = memory.host
     if free.device is None:
         host += memory.device * estimated.devices
     elif memory.device > free.device * (1 + tolerance):
-        found.append(f"{_parts(memory)} on each device, of which {size_text(free.device)} are free")
+        shortages.append(
+            f"{_parts(memory)} on each device, of which {size_text(free.device)} are free"
+        )
     if free.host is not None and host > free.host * (1 + tolerance):
         copies = f"{size_text(memory.host)} for copies of its state"
         what = copies if free.device is not None else f"{_parts(memory)}, and {copies}"
-        found.append(f"{what} on the host, of which {size_text(free.host)} are free")
-    return "it needs about " + "; and ".join(found) if found else ""
+        shortages.append(f"{what} on the host, of which {size_text(free.host)} are free")
+    return "it needs about " + "; and ".join(shortages) if shortages else ""
 
 
 def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:

@@ -42,15 +42,15 @@ class Plan:
     width: int
     """Bytes of one activation."""
     remat: bool
-    """Whether the backward pass starts from the inputs of layers alone."""
+    """True if the backward pass starts from the inputs of layers alone."""
     can_remat: bool
-    """Whether rematerialization saves memory with this compiler."""
+    """True if rematerialization saves memory with this compiler."""
     adapter: bool
-    """Whether the weights are frozen."""
+    """True if the weights are frozen."""
     by_row: bool
-    """Whether logits are computed one row at a time."""
+    """True if logits are computed one row at a time."""
     best: bool
-    """Whether the host keeps a copy of the best weights."""
+    """True if the host keeps a copy of the best weights."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def needed(plan: Plan) -> Memory:
     tokens = -(-plan.rows // plan.passes) * plan.length
     layer = _layer_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
-    kept = (sizes.width * plan.width if plan.remat else layer) * layers
+    stored = (sizes.width * plan.width if plan.remat else layer) * layers
     scored = plan.length if plan.by_row else tokens
-    forward = tokens * kept + scored * 2 * sizes.vocabulary * FLOAT32
+    forward = tokens * stored + scored * 2 * sizes.vocabulary * FLOAT32
     if plan.remat:
         forward += tokens * layer
     if sizes.dropout:
@@ -125,14 +125,14 @@ def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:
     ``micro_rows`` has the possible values of micro_batch_size, largest first; the rows of a device
     shrink in proportion.
     """
-    found: list[tuple[str, Plan]] = []
-    whole = max(micro_rows, default=1)
+    settings: list[tuple[str, Plan]] = []
+    largest = max(micro_rows, default=1)
     for remat in sorted({plan.remat, plan.remat or plan.can_remat}):
         prefix = "train.remat: true" if remat and not plan.remat else ""
         for micro in micro_rows:
-            passes = max(plan.passes, whole // micro)
+            passes = max(plan.passes, largest // micro)
             text = f"train.micro_batch_size: {micro}" if passes > plan.passes else ""
             named = " and ".join(filter(None, (text, prefix)))
             if named:
-                found.append((named, dataclasses.replace(plan, passes=passes, remat=remat)))
-    return found
+                settings.append((named, dataclasses.replace(plan, passes=passes, remat=remat)))
+    return settings

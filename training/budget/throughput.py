@@ -67,7 +67,7 @@ class Throughput:
         There must have been a compiled call.
         """
         since = self._warm if self._warm.seconds else self._cold
-        # The second of two points within one compiled call has no time of its own.
+        # The second of two points within one compiled call adds no time to go by.
         since = self._told = since if since.seconds else self._told
         rate = since.tokens / since.seconds if since.seconds else 0.0
         flops = since.flops / since.seconds if since.seconds else 0.0

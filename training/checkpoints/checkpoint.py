@@ -93,9 +93,9 @@ def save_checkpoint(
     draft.rename(target)
     _flush(folder)
     # A training that resumed from an older step finds newer checkpoints than its own.
-    kept = {target, folder / f"step-{best:08d}" if best is not None else target}
+    retained = {target, folder / f"step-{best:08d}" if best is not None else target}
     for old in list_checkpoints(folder)[:-keep]:
-        if old not in kept:
+        if old not in retained:
             shutil.rmtree(old)
     return target, certificate
 
@@ -136,12 +136,12 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
             identity=dict(meta["identity"]),
             conditions=issued.conditions,
         )
-        found = certify(checkpoint)
+        actual = certify(checkpoint)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is no checkpoint: {error.filename} is missing") from error
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
-    damaged = [name for name in PARTS if getattr(found, name) != getattr(issued, name)]
+    damaged = [name for name in PARTS if getattr(actual, name) != getattr(issued, name)]
     if damaged:
         raise CheckpointError(
             f"{path} is damaged: {', '.join(damaged)} do not match {CERTIFICATE}; "
@@ -202,8 +202,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest step first; the folder may be missing."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    checkpoints = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(checkpoints, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def find_checkpoint(folder: Path, choice: str) -> Path:
@@ -214,10 +214,10 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
     """
     if choice != "latest":
         return Path(choice)
-    found = list_checkpoints(folder)
-    if not found:
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
         raise CheckpointError(f"{folder} holds no checkpoint: leave out --resume_from")
-    return found[-1]
+    return checkpoints[-1]
 
 
 def _with_shared_keys(identity: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,10 @@ class StepLog:
         Raises:
             OSError: The file cannot be written.
         """
-        kept = _records_up_to(path, resumed_step)
+        lines = _records_up_to(path, resumed_step)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8", newline="\n")
-        self._file.writelines(kept)
+        self._file.writelines(lines)
         self._file.flush()
 
     def append(self, record: dict[str, Any]) -> None:

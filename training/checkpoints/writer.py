@@ -58,20 +58,20 @@ class CheckpointWriter:
             OSError: The previous checkpoint could not be written; errors of its callback are
                 raised, too.
         """
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         try:
             self._land()
             self._flight = self._pool.submit(self._write, take(), best)
         finally:
-            self.stalled += time.perf_counter() - begun
+            self.stalled += time.perf_counter() - begin
 
     def join(self) -> None:
         """Wait until the checkpoint in flight is on disk; errors as :meth:`save`."""
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         try:
             self._land()
         finally:
-            self.stalled += time.perf_counter() - begun
+            self.stalled += time.perf_counter() - begin
 
     def newest(self) -> int | None:
         """Wait for the checkpoint in flight, and return the step of the newest one on disk.

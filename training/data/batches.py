@@ -67,7 +67,7 @@ class Collator:
             [[examples[i] for i in chosen] for chosen in pack([e.inputs for e in examples], width)]
             for examples in steps
         ]
-        count = bucket(max(len(each) for each in rows), smallest=1)
+        count = bucket(max(len(step_rows) for step_rows in rows), smallest=1)
         count = -(-count // multiple) * multiple
         return _fill(rows, (len(steps), count, width), packed=True)
 
@@ -163,10 +163,10 @@ def _regrouped(
     lead = -first % size
     tail = lead + (len(batches) - lead) // size * size if len(batches) > lead else len(batches)
     groups = [batches[i : i + size] for i in range(lead, tail, size)]
-    whole = [groups[g] for g in generator.permutation(len(groups))]
+    shuffled = [groups[g] for g in generator.permutation(len(groups))]
     return [
         group[b]
-        for group in (batches[:lead], *whole, batches[tail:])
+        for group in (batches[:lead], *shuffled, batches[tail:])
         for b in generator.permutation(len(group))
     ]
 
@@ -179,7 +179,7 @@ def _fill(
     rows: Sequence[Sequence[Sequence[Example]]], shape: tuple[int, int, int], *, packed: bool
 ) -> Batch:
     """Return arrays of ``shape`` [K, B, T] with the examples of each row one after another."""
-    made = Batch(
+    batch = Batch(
         np.zeros(shape, np.int32),
         np.zeros(shape, np.int32),
         np.zeros(shape, np.float32),
@@ -191,12 +191,12 @@ def _fill(
             at = 0
             for segment, example in enumerate(row, start=1):
                 end = at + example.inputs
-                made.tokens[k, b, at:end] = example.tokens[:-1]
-                made.targets[k, b, at:end] = example.tokens[1:]
+                batch.tokens[k, b, at:end] = example.tokens[:-1]
+                batch.targets[k, b, at:end] = example.tokens[1:]
                 # The target at position p is token p + 1, so the response starts a place earlier.
-                made.weights[k, b, at + example.prompt_length - 1 : end] = 1
-                if made.segments is not None and made.positions is not None:
-                    made.segments[k, b, at:end] = segment
-                    made.positions[k, b, at:end] = np.arange(example.inputs)
+                batch.weights[k, b, at + example.prompt_length - 1 : end] = 1
+                if batch.segments is not None and batch.positions is not None:
+                    batch.segments[k, b, at:end] = segment
+                    batch.positions[k, b, at:end] = np.arange(example.inputs)
                 at = end
-    return made
+    return batch

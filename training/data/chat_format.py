@@ -119,11 +119,11 @@ class ChatFormat:
         The response has the template's form, thinking blocks included, unless the template changes
         its text; it ends with the template's end of turn. Errors as :meth:`prompt`.
         """
-        asked = self._asked(self._marked(prompt))
-        answer = self._answer(self._marked(prompt), self._marked(response, teaches=True), asked)
-        head, whole = self._encode(asked), self._encode(asked + answer)
+        opened = self._asked(self._marked(prompt))
+        answer = self._answer(self._marked(prompt), self._marked(response, teaches=True), opened)
+        head, tokens = self._encode(opened), self._encode(opened + answer)
         # Generation starts after the prompt's tokens, so the answer must not change them.
-        tail = whole[len(head) :] if whole[: len(head)] == head else self._encode(answer)
+        tail = tokens[len(head) :] if tokens[: len(head)] == head else self._encode(answer)
         if self.turn_end.token is None:
             tail = [*tail, self.end]
         return head, tail
@@ -149,9 +149,9 @@ class ChatFormat:
 
     def _answer(self, prompt: str, response: str, asked: str) -> str:
         """Return the text from the end of the prompt to the end of the turn."""
-        whole, written = self._conversation(prompt, response), self.turn_end.written
-        if whole.startswith(asked) and whole.endswith(written):
-            answer = whole[len(asked) : len(whole) - len(written)]
+        conversation, written = self._conversation(prompt, response), self.turn_end.written
+        if conversation.startswith(asked) and conversation.endswith(written):
+            answer = conversation[len(asked) : len(conversation) - len(written)]
             if _squeezed(response) == _squeezed(answer):
                 return answer + self.turn_end.taught
         return _continue(asked, response) + self.turn_end.taught

@@ -102,15 +102,15 @@ def special_text_error(refused: Sequence[str], total: str) -> DataError:
 def _check_lengths(counts: dict[str, int], total: str, max_length: int, overlong: Overlong) -> None:
     if not counts["over"]:
         return
-    found = (
+    summary = (
         f"{counts['over']} of {total} are longer than max_seq_length {max_length} "
         f"(the longest has {counts['longest']} tokens)"
     )
     if overlong is Overlong.REFUSE:
-        raise OverlongError(f"{found}: raise max_seq_length, or set overlong: truncate or drop")
+        raise OverlongError(f"{summary}: raise max_seq_length, or set overlong: truncate or drop")
     if overlong is Overlong.TRUNCATE and counts["hopeless"]:
         raise OverlongError(
-            f"{found}; of {counts['hopeless']} nothing of the response would be left: "
+            f"{summary}; of {counts['hopeless']} nothing of the response would be left: "
             "raise max_seq_length, or set overlong: drop"
         )
-    _log.warning("%s: %s", found, "dropped" if overlong is Overlong.DROP else "truncated")
+    _log.warning("%s: %s", summary, "dropped" if overlong is Overlong.DROP else "truncated")

@@ -37,10 +37,12 @@ def with_way_out(error: DivergedError, saved: int | None, updates: int) -> Train
             "computes values that are too large, or are no numbers. Check the model: ask it with "
             "an infer block alone; where train.dtype is bfloat16, try float32"
         )
-    kept = "no checkpoint was saved" if saved is None else f"the checkpoint of step {saved} is good"
+    checkpoint = (
+        "no checkpoint was saved" if saved is None else f"the checkpoint of step {saved} is good"
+    )
     return DivergedError(
-        f"{error}; {kept}. From there it would go the same way again: train anew with a lower "
-        "train.learning_rate, with warmup_steps, or with a gradient_clip"
+        f"{error}; {checkpoint}. From there it would go the same way again: train anew with a "
+        "lower train.learning_rate, with warmup_steps, or with a gradient_clip"
     )
 
 

@@ -36,7 +36,7 @@ class Target:
     inputs: int
     outputs: int
     transposed: bool
-    """Whether its weight is stored as [inputs, outputs], as in GPT-2."""
+    """True if the weight is stored as [inputs, outputs], as in GPT-2."""
 
     @property
     def weight(self) -> str:
@@ -139,12 +139,12 @@ class LoraAdapter:
 
     def merged(self, trained: Params, params: Params) -> Params:
         """Return the weights with the adapters added: W + alpha / rank · B A."""
-        whole = dict(params)
+        weights = dict(params)
         for target in self.targets:
             product = jnp.matmul(trained[target.up], trained[target.down], precision="highest")
             added = product.T if target.transposed else product
-            whole[target.weight] = params[target.weight] + self.scale * added
-        return whole
+            weights[target.weight] = params[target.weight] + self.scale * added
+        return weights
 
 
 def find_targets(model: Model, names: list[str]) -> list[Target]:
@@ -160,10 +160,10 @@ def find_targets(model: Model, names: list[str]) -> list[Target]:
         return [target for target in layers if target.weight != OUTPUT_LAYER]
     strangers = [name for name in names if not any(_matches(t, name) for t in layers)]
     if strangers:
-        known = sorted({target.module.rsplit(".", 1)[-1] for target in layers})
+        known_names = sorted({target.module.rsplit(".", 1)[-1] for target in layers})
         raise ConfigError(
             f"train.adapter.lora.target_modules: the model has no linear layer "
-            f"{', '.join(map(repr, strangers))}; it has {', '.join(known)}"
+            f"{', '.join(map(repr, strangers))}; it has {', '.join(known_names)}"
         )
     return [target for target in layers if any(_matches(target, name) for name in names)]
 

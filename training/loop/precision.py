@@ -32,6 +32,6 @@ def full_precision(dtype: DTypeLike) -> contextlib.AbstractContextManager[Any]:
     """
     precision: Any = jax.default_matmul_precision
     if dtype == jnp.float32 and jax.default_backend() != "cpu":
-        found: contextlib.AbstractContextManager[Any] = precision("highest")
-        return found
+        context: contextlib.AbstractContextManager[Any] = precision("highest")
+        return context
     return contextlib.nullcontext()

@@ -19,7 +19,7 @@ class TrainableSplit(Protocol):
     dtype: DTypeLike
     """Type that the decoder computes in."""
     frozen_head: bool
-    """Whether the whole output layer is frozen."""
+    """True if the whole output layer is frozen."""
 
     @property
     def parameters(self) -> int:

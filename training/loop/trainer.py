@@ -74,7 +74,7 @@ class Trained:
     seconds: float
     """Wall time of this process's steps."""
     stopped_early: bool
-    """Whether the training ended because the evaluation loss no longer fell."""
+    """True if the training ended because the evaluation loss no longer fell."""
 
 
 class Trainer:

@@ -78,8 +78,8 @@ def _cpu_info(name: str) -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    found = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in found if key.strip() == name), "")
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
 
 
 def limit_threads(threads: int) -> None:
@@ -114,10 +114,10 @@ def require_device() -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        wanted = os.environ.get("JAX_PLATFORMS", "auto")
+        platform_name = os.environ.get("JAX_PLATFORMS", "auto")
         raise DeviceError(
-            f"JAX cannot use the device {wanted!r}: {error}. Give --device auto or cpu, or install "
-            "the JAX plugin of that device"
+            f"JAX cannot use the device {platform_name!r}: {error}. Give --device auto or cpu, or "
+            "install the JAX plugin of that device"
         ) from error
 
 

@@ -49,26 +49,26 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
     Raises:
         ConfigError: There are too few devices, or the rows do not divide.
     """
-    found = list(jax.devices() if devices is None else devices)
+    available = list(jax.devices() if devices is None else devices)
     inner = spec.fsdp * spec.tensor
-    if inner * max(1, spec.data) > len(found):
+    if inner * max(1, spec.data) > len(available):
         raise ConfigError(
             f"train.mesh asks for {inner * max(1, spec.data)} devices (data {max(1, spec.data)} × "
-            f"fsdp {spec.fsdp} × tensor {spec.tensor}), the slot has {len(found)}: lower one of "
-            "them, or ask for a larger pool"
+            f"fsdp {spec.fsdp} × tensor {spec.tensor}), the slot has {len(available)}: lower one "
+            "of them, or ask for a larger pool"
         )
-    data = spec.data or _most_data(rows, spec.fsdp, len(found) // inner)
+    data = spec.data or _most_data(rows, spec.fsdp, len(available) // inner)
     if rows % (data * spec.fsdp):
         raise ConfigError(
             f"{rows} rows at a time cannot be split over data {data} × fsdp {spec.fsdp}: make "
             f"train.batch_size (or micro_batch_size) a multiple of {data * spec.fsdp}"
         )
     used = data * inner
-    if used < len(found):
+    if used < len(available):
         _log.warning(
             "%d of the slot's %d devices stay idle: %d rows at a time, mesh %s",
-            len(found) - used,
-            len(found),
+            len(available) - used,
+            len(available),
             rows,
             f"data {data} × fsdp {spec.fsdp} × tensor {spec.tensor}",
         )
@@ -76,7 +76,7 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
         (data, spec.fsdp, spec.tensor),
         (DATA, FSDP, TENSOR),
         axis_types=(AxisType.Auto,) * 3,
-        devices=found[:used],
+        devices=available[:used],
     )
 
 
@@ -151,8 +151,8 @@ class Layout:
 
     def hold(self, state: T) -> T:
         """Constrain the state to the layout of :meth:`place`, inside a compiled function."""
-        kept: T = _constrain(state, self.shardings(state))
-        return kept
+        constrained: T = _constrain(state, self.shardings(state))
+        return constrained
 
     def split(self, batch: T, rows: int) -> T:
         """Split the arrays of a batch by rows, inside a compiled function."""
@@ -175,8 +175,8 @@ class Layout:
             axes: list[Any] = [BATCH_AXES, *[None] * (leaf.ndim - 1)]
             if heads:
                 axes[1] = TENSOR
-            held: jax.Array = _constrain(leaf, NamedSharding(self.mesh, _spec(*axes)))
-            return held
+            constrained: jax.Array = _constrain(leaf, NamedSharding(self.mesh, _spec(*axes)))
+            return constrained
 
         pieces: T = jax.tree.map(split, state)
         return pieces

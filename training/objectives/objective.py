@@ -27,9 +27,9 @@ class BoundModel:
     dropout_key: jax.Array | None
     """Key of the dropout; None turns it off."""
     remat: bool
-    """Whether the backward pass computes the activations again."""
+    """True if the backward pass computes the activations again."""
     by_row: bool
-    """Whether to compute logits one row at a time; the output layer is frozen then."""
+    """True if logits are computed one row at a time, which needs a frozen output layer."""
 
     def hidden(self, rows: Batch) -> jax.Array:
         """Return the last hidden states [B, T, C] of rows [B, T]."""
@@ -82,7 +82,7 @@ class Objective(Protocol):
 def attention_inputs(rows: Batch) -> tuple[jax.Array, jax.Array]:
     """Return the attention mask [B or 1, T, T] and the positions [B or 1, T] of rows.
 
-    A token attends to itself and to earlier tokens of its own example.
+    A token attends to itself and to earlier tokens of the same example.
     """
     length = rows.tokens.shape[-1]
     # Padding is on the right, where the causal mask hides it from all other tokens.

@@ -161,7 +161,7 @@ def run_judge(job: StageJob, observer: Observer) -> ResultEvent:
 
 def _endpoint_access(job: StageJob) -> EndpointAccess:
     """Return the worker's message on standard input; only judges with an endpoint read it."""
-    if all(each.endpoint() is None for each in job.spec.judges):
+    if all(judge.endpoint() is None for judge in job.spec.judges):
         return EndpointAccess()
     try:
         return EndpointAccess.decode(sys.stdin.buffer.read())
@@ -185,7 +185,7 @@ def _roles(spec: RunSpec) -> list[ModelRole]:
 
 def _imported(job: StageJob) -> dict[str, str]:
     """Return the files of imported eval sets, by their names in the spec."""
-    return {each.name: each.file for each in job.inputs.eval_sets}
+    return {eval_set.name: eval_set.file for eval_set in job.inputs.eval_sets}
 
 
 def _split(job: StageJob) -> Split | None:

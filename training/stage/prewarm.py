@@ -23,8 +23,8 @@ class Machine:
     @classmethod
     def of(cls, job: StageJob) -> Machine:
         """Return the settings of a job."""
-        wanted = getattr(job.spec.execution, job.kind.value).threads
-        threads = min(wanted, job.threads) if wanted else job.threads
+        limit = getattr(job.spec.execution, job.kind.value).threads
+        threads = min(limit, job.threads) if limit else job.threads
         return cls(threads, Path(job.cache_dir) if job.cache_dir else None)
 
     def settle(self) -> None:

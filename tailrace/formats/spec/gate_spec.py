@@ -17,7 +17,7 @@ class GateMetric(enum.StrEnum):
     SCORE = "score"
     """A judge's score on an eval set."""
     LIFT = "lift"
-    """What the trained model gained over the untouched one."""
+    """The gain of the trained model over the base model."""
     EVAL_LOSS = "eval_loss"
     """The lowest loss on the held-out part."""
     LAST_LOSS = "last_loss"
@@ -105,11 +105,11 @@ class GateSpec:
             "max_relative_drop": self.max_relative_drop,
             "not_significantly_worse": self.not_significantly_worse,
         }
-        found = exactly_one(path, **bars)
-        found += self._measured(path)
-        if not found:
-            found += self._compared(path)
-        return found
+        violations = exactly_one(path, **bars)
+        violations += self._measured(path)
+        if not violations:
+            violations += self._compared(path)
+        return violations
 
     def higher_is_better(self) -> bool:
         """Return whether the metric improves upwards."""
@@ -118,18 +118,18 @@ class GateSpec:
         return self.metric in JUDGED
 
     def _measured(self, path: str) -> list[Violation]:
-        judged = self.metric in JUDGED
-        found = []
+        is_judged = self.metric in JUDGED
+        violations = []
         for name, value in {"judge": self.judge, "eval_set": self.eval_set}.items():
-            if judged and value is None:
-                found.append(
+            if is_judged and value is None:
+                violations.append(
                     Violation(f"{path}.{name}", f"is required by the metric {self.metric}")
                 )
-            if not judged and value is not None:
-                found.append(Violation(f"{path}.{name}", f"has no use with {self.metric}"))
+            if not is_judged and value is not None:
+                violations.append(Violation(f"{path}.{name}", f"has no use with {self.metric}"))
         if self.model_role is not None and self.metric is not GateMetric.SCORE:
-            found.append(Violation(f"{path}.model_role", f"has no use with {self.metric}"))
-        return found
+            violations.append(Violation(f"{path}.model_role", f"has no use with {self.metric}"))
+        return violations
 
     def _compared(self, path: str) -> list[Violation]:
         """Return the violation of an absolute bar with a baseline, or a relative bar without."""

@@ -83,24 +83,24 @@ class InferSpec:
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of eval sets, stop texts and the number of samples."""
-        found: list[Violation] = []
+        violations: list[Violation] = []
         if self.n_samples > 1 and self.temperature == 0:
             same = "would give the same text each time: set temperature above 0"
-            found.append(Violation(f"{path}.n_samples", same))
+            violations.append(Violation(f"{path}.n_samples", same))
         if len(set(self.stop)) < len(self.stop):
-            found.append(Violation(f"{path}.stop", "names a text twice"))
-        return found + self._eval_set_violations(f"{path}.eval_sets")
+            violations.append(Violation(f"{path}.stop", "names a text twice"))
+        return violations + self._eval_set_violations(f"{path}.eval_sets")
 
     def _eval_set_violations(self, path: str) -> list[Violation]:
         if not self.eval_sets:
             return [Violation(path, "names no eval set")]
         if len(set(self.eval_sets)) < len(self.eval_sets):
             return [Violation(path, "names an eval set twice")]
-        known = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)
+        known_names = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)
         return [
-            Violation(f"{path}[{i}]", f"{unknown_name(name, known)}, and what {_IMPORT} adds")
+            Violation(f"{path}[{i}]", f"{unknown_name(name, known_names)}, and what {_IMPORT} adds")
             for i, name in enumerate(self.eval_sets)
-            if name not in known and not is_imported(name)
+            if name not in known_names and not is_imported(name)
         ]
 
 

@@ -244,19 +244,21 @@ class JudgeSpec:
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             return [Violation(f"{path}.name", unknown_name(self.name, tuple(JUDGES)))]
-        found = [
+        violations = [
             Violation(f"{path}.{name}", f"belongs to the judge {name}, not to {self.name}")
             for name in sorted(self._option_blocks() - {self.name})
         ]
         if self.name in NEEDS_OPTIONS and getattr(self, self.name) is None:
-            found.append(Violation(f"{path}.{self.name}", f"is required by the judge {self.name}"))
+            violations.append(
+                Violation(f"{path}.{self.name}", f"is required by the judge {self.name}")
+            )
         if self.parameters and self.name in JUDGES:
             belongs = f"belongs to judges that are not built in; {self.name} is"
-            found.append(Violation(f"{path}.parameters", belongs))
+            violations.append(Violation(f"{path}.parameters", belongs))
         if self.markers and self.name in set(JUDGES) - READS_MARKERS:
             belongs = f"belongs to {', '.join(sorted(READS_MARKERS))}, not to {self.name}"
-            found.append(Violation(f"{path}.markers", belongs))
-        return found + blank_violations(path, markers=self.markers)
+            violations.append(Violation(f"{path}.markers", belongs))
+        return violations + blank_violations(path, markers=self.markers)
 
     def options(self) -> object | None:
         """Return the judge's own options; None if it has none, or is not built in."""

@@ -43,8 +43,8 @@ class ModelSpec:
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation unless exactly one of the two is set."""
-        found = exactly_one(path or "model", source=self.source, preset=self.preset)
+        violations = exactly_one(path or "model", source=self.source, preset=self.preset)
         if self.preset is not None:
             problem = unknown_name(self.preset, tuple(catalog.PRESETS))
-            found += [Violation(f"{path}.preset", problem)] if problem else []
-        return found
+            violations += [Violation(f"{path}.preset", problem)] if problem else []
+        return violations

@@ -179,9 +179,11 @@ class RunSpec:
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of rules that concern several blocks."""
-        found = _fits_context(self.model, self.train, path) + self._date_violations()
-        found += self._stage_violations() + self._dataset_violations() + self._judge_violations()
-        return found + self._gate_violations()
+        violations = _fits_context(self.model, self.train, path) + self._date_violations()
+        violations += (
+            self._stage_violations() + self._dataset_violations() + self._judge_violations()
+        )
+        return violations + self._gate_violations()
 
     def _date_violations(self) -> list[Violation]:
         try:
@@ -196,41 +198,45 @@ class RunSpec:
             if self.judges:
                 return []
             return [Violation("judges", "name the judges of the predictions")]
-        found: list[Violation] = []
+        violations: list[Violation] = []
         if self.model is None:
-            found.append(Violation("model", "is required"))
+            violations.append(Violation("model", "is required"))
         if self.train is None and self.infer is None:
-            found.append(Violation("train", "the run has no stage: give train, infer, or both"))
+            violations.append(
+                Violation("train", "the run has no stage: give train, infer, or both")
+            )
         if self.train is None and self.model is not None and self.model.preset is not None:
-            found.append(
+            violations.append(
                 Violation("model.preset", "starts from random weights: add a train block to use it")
             )
         if self.judges and self.infer is None:
-            found.append(Violation("judges", "have nothing to judge without an infer block"))
+            violations.append(Violation("judges", "have nothing to judge without an infer block"))
         if self.infer is not None and self.infer.include_base and self.train is None:
             only = "has no use without a train block: the untouched model is all there is"
-            found.append(Violation("infer.include_base", only))
-        return found
+            violations.append(Violation("infer.include_base", only))
+        return violations
 
     def _dataset_violations(self) -> list[Violation]:
-        found: list[Violation] = []
+        violations: list[Violation] = []
         eval_sets = self.infer.eval_sets if self.infer else []
         needs_dataset = self.train is not None or any(s.startswith("dataset:") for s in eval_sets)
         if needs_dataset and self.dataset is None:
-            found.append(Violation("dataset", "is required by train and by dataset: eval sets"))
+            violations.append(
+                Violation("dataset", "is required by train and by dataset: eval sets")
+            )
         held_out = self.train is not None and self.train.eval_fraction > 0
         if "dataset:held_out" in eval_sets and not held_out:
-            found.append(
+            violations.append(
                 Violation(
                     "infer.eval_sets",
                     "dataset:held_out is empty: it needs a train block with eval_fraction above 0",
                 )
             )
-        return found
+        return violations
 
     def _judge_violations(self) -> list[Violation]:
         names = [judge.name for judge in self.judges]
-        found = [
+        violations = [
             Violation(f"judges[{i}].name", f"{name!r} is named twice")
             for i, name in enumerate(names)
             if name in names[:i]
@@ -240,42 +246,42 @@ class RunSpec:
         for i, judge in enumerate(self.judges):
             if judge.compares_with_base() and not paired:
                 nothing = "has nothing to compare with: set baseline, or infer.include_base"
-                found.append(Violation(f"judges[{i}].{judge.name}", nothing))
-        return found
+                violations.append(Violation(f"judges[{i}].{judge.name}", nothing))
+        return violations
 
     def _gate_violations(self) -> list[Violation]:
         names = [gate.name for gate in self.gates]
-        found = []
+        violations = []
         for i, gate in enumerate(self.gates):
             if gate.name in names[:i]:
-                found.append(Violation(f"gates[{i}].name", f"{gate.name!r} is named twice"))
-            found += self._measurable(gate, f"gates[{i}]")
-        return found
+                violations.append(Violation(f"gates[{i}].name", f"{gate.name!r} is named twice"))
+            violations += self._measurable(gate, f"gates[{i}]")
+        return violations
 
     def _measurable(self, gate: GateSpec, path: str) -> list[Violation]:
         """Return violations unless this run has the gate's metric."""
         if gate.metric not in JUDGED:
             return self._has_loss(gate, path)
-        found = []
+        violations = []
         judges = [judge.name for judge in self.judges]
         if gate.judge not in judges:
             what = f"{gate.judge!r} is not one of judges: {', '.join(judges)}"
-            found.append(Violation(f"{path}.judge", what))
+            violations.append(Violation(f"{path}.judge", what))
         if self.infer is None:
-            return found
+            return violations
         if gate.eval_set not in self.infer.eval_sets:
-            there = ", ".join(self.infer.eval_sets)
-            what = f"{gate.eval_set!r} is not one of infer.eval_sets: {there}"
-            found.append(Violation(f"{path}.eval_set", what))
+            names = ", ".join(self.infer.eval_sets)
+            what = f"{gate.eval_set!r} is not one of infer.eval_sets: {names}"
+            violations.append(Violation(f"{path}.eval_set", what))
         if gate.metric is GateMetric.LIFT and not self.infer.include_base:
-            found.append(Violation(f"{path}.metric", "lift needs infer.include_base"))
+            violations.append(Violation(f"{path}.metric", "lift needs infer.include_base"))
         roles = {ModelRole.TRAINED} if self.train else {ModelRole.BASE}
         if self.infer.include_base:
             roles.add(ModelRole.BASE)
         if gate.model_role is not None and gate.model_role not in roles:
             what = f"no {gate.model_role} model answers in this run"
-            found.append(Violation(f"{path}.model_role", what))
-        return found
+            violations.append(Violation(f"{path}.model_role", what))
+        return violations
 
     def _has_loss(self, gate: GateSpec, path: str) -> list[Violation]:
         if self.train is None or self.predictions is not None:
@@ -294,7 +300,7 @@ class RunSpec:
             StageKind.INFER: self.infer is not None,
             StageKind.JUDGE: bool(self.judges),
         }
-        return [kind for kind, there in present.items() if there]
+        return [kind for kind, is_present in present.items() if is_present]
 
 
 def _fits_context(model: ModelSpec | None, train: TrainSpec | None, path: str) -> list[Violation]:

@@ -333,42 +333,44 @@ class TrainSpec:
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of rules that concern several keys."""
         where = path or "train"
-        found = exactly_one(where, epochs=self.epochs, max_steps=self.max_steps)
+        violations = exactly_one(where, epochs=self.epochs, max_steps=self.max_steps)
         methods = self._methods()
         if len(methods) > 1:
-            found.append(Violation(where, f"has {' and '.join(methods)}: choose one"))
-        return found + self._step_violations(where) + self._evaluation_violations(where)
+            violations.append(Violation(where, f"has {' and '.join(methods)}: choose one"))
+        return violations + self._step_violations(where) + self._evaluation_violations(where)
 
     def _methods(self) -> list[str]:
         return [name for name in self.METHODS if getattr(self, name) is not None]
 
     def _step_violations(self, path: str) -> list[Violation]:
         """Return the violations of warm-up, parts of a batch, and padding."""
-        found: list[Violation] = []
+        violations: list[Violation] = []
         if self.max_steps is not None and self.warmup_steps > self.max_steps:
-            found.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
+            violations.append(Violation(f"{path}.warmup_steps", "is longer than max_steps"))
         if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
             divisor = f"must divide batch_size {self.batch_size}, not {self.micro_batch_size}"
-            found.append(Violation(f"{path}.micro_batch_size", divisor))
+            violations.append(Violation(f"{path}.micro_batch_size", divisor))
         if self.packing and self.group_by_length:
             nothing = "has no use with packing, which leaves hardly any padding: choose one"
-            found.append(Violation(f"{path}.group_by_length", nothing))
-        return found
+            violations.append(Violation(f"{path}.group_by_length", nothing))
+        return violations
 
     def _evaluation_violations(self, path: str) -> list[Violation]:
         """Return the violations of keys that need evaluations."""
-        found: list[Violation] = []
+        violations: list[Violation] = []
         if self.eval_every_steps and not self.eval_fraction:
             nothing = "has nothing to evaluate on: set eval_fraction above 0"
-            found.append(Violation(f"{path}.eval_every_steps", nothing))
+            violations.append(Violation(f"{path}.eval_every_steps", nothing))
         if not self.eval_every_steps:
             rests = {
                 "early_stopping_patience": self.early_stopping_patience > 0,
                 "final_model": self.final_model is FinalModel.BEST,
             }
             needs = "needs evaluations: set eval_every_steps and eval_fraction above 0"
-            found += [Violation(f"{path}.{name}", needs) for name, used in rests.items() if used]
+            violations += [
+                Violation(f"{path}.{name}", needs) for name, used in rests.items() if used
+            ]
         if self.early_stopping_min_delta and not self.early_stopping_patience:
             needs = "has no use without early_stopping_patience"
-            found.append(Violation(f"{path}.early_stopping_min_delta", needs))
-        return found
+            violations.append(Violation(f"{path}.early_stopping_min_delta", needs))
+        return violations
