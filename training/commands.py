@@ -43,10 +43,16 @@ def add_generation_flags(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, default=spec.temperature, help="0 (default) is greedy"
     )
     parser.add_argument(
-        "--top_p", type=float, default=spec.top_p, help="share of the likeliest to draw from"
+        "--top_p",
+        type=float,
+        default=spec.top_p,
+        help="probability mass of the tokens to draw from",
     )
     parser.add_argument(
-        "--top_k", type=int, default=spec.top_k, help="number of the likeliest; 0 (default): all"
+        "--top_k",
+        type=int,
+        default=spec.top_k,
+        help="number of tokens to draw from; 0 (default): all",
     )
     parser.add_argument("--repetition_penalty", type=float, default=spec.repetition_penalty)
     parser.add_argument(
@@ -59,7 +65,10 @@ def add_generation_flags(parser: argparse.ArgumentParser) -> None:
         "--logprobs", action="store_true", help="keep the tokens' log-probabilities"
     )
     parser.add_argument(
-        "--eval_batch_size", type=positive, default=spec.batch_size, help="prompts at a time"
+        "--eval_batch_size",
+        type=positive,
+        default=spec.batch_size,
+        help="prompts generated together",
     )
 
 
@@ -73,7 +82,7 @@ def add_eval_set_flags(parser: argparse.ArgumentParser, *, required: bool = True
         metavar="SET",
         help="eval_v1, a JSON Lines file, dataset:train or dataset:held_out; may be repeated",
     )
-    parser.add_argument("--dataset", help="the dataset of dataset:… sets")
+    parser.add_argument("--dataset", help="dataset of the dataset:… sets")
     parser.add_argument(
         "--split", type=Path, help="split.json of its training (default: all of it is train part)"
     )

@@ -86,7 +86,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--model_role",
         choices=[role.value for role in ModelRole],
         default=ModelRole.TRAINED.value,
-        help="how the predictions name the model (default: trained)",
+        help="role of the model in the predictions (default: trained)",
     )
     parser.add_argument("--seed", type=natural, default=42, help="seed of sampling (default: 42)")
     add_generation_flags(parser)

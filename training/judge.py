@@ -68,7 +68,7 @@ def judge(options: argparse.Namespace) -> None:
     eval_sets = open_eval_sets(options)
     predictions = read_predictions(options.predictions)
     if not predictions:
-        raise DataError(f"{options.predictions} holds no prediction")
+        raise DataError(f"{options.predictions} has no predictions")
     baseline = options.baseline_predictions
     inputs = JudgeInputs(
         eval_sets,
@@ -137,7 +137,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         type=_place,
         metavar="HOST:PORT",
-        help="a server of your own that the judge may ask, also over http and at a private address",
+        help="server that the judge may call, also over http and at a private address",
     )
     parser.add_argument("--judge_model", type=Path, help="folder of the model that judges")
     parser.add_argument(

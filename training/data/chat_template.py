@@ -68,7 +68,8 @@ def render_template(
     length = sum(len(value) for message in messages for value in message.values())
     if len(text) > _MOST_ADDED + _MOST_TIMES * length:
         raise ModelConfigError(
-            f"the model's chat template makes {len(text)} characters of a conversation of {length}"
+            f"the model's chat template writes {len(text)} characters for a "
+            f"conversation of {length}"
         )
     return text
 

@@ -94,8 +94,8 @@ def _encode_all(
 def special_text_error(refused: Sequence[str], total: str) -> DataError:
     """Return the error for texts that read as special tokens; it shows the first."""
     return DataError(
-        f"{len(refused)} of {total} hold text that this model can only read as a special token: "
-        f"take it out of them, or take another model. The first, {refused[0]}"
+        f"{len(refused)} of {total} have text that this model can only read as a special token: "
+        f"remove it, or use another model. The first is {refused[0]}"
     )
 
 
@@ -110,7 +110,7 @@ def _check_lengths(counts: dict[str, int], total: str, max_length: int, overlong
         raise OverlongError(f"{summary}: raise max_seq_length, or set overlong: truncate or drop")
     if overlong is Overlong.TRUNCATE and counts["hopeless"]:
         raise OverlongError(
-            f"{summary}; of {counts['hopeless']} nothing of the response would be left: "
+            f"{summary}; truncation would leave no response in {counts['hopeless']}: "
             "raise max_seq_length, or set overlong: drop"
         )
     _log.warning("%s: %s", summary, "dropped" if overlong is Overlong.DROP else "truncated")

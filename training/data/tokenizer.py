@@ -198,8 +198,8 @@ def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> Non
     largest = max((max(tokens, default=0) for tokens in sequences), default=0)
     if largest >= vocabulary:
         raise ModelConfigError(
-            f"the tokenizer makes token {largest}, but the model embeds {vocabulary} tokens only: "
-            "take the tokenizer that belongs to the model, or resize its embedding"
+            f"the tokenizer has token {largest}, but the model embeds {vocabulary} tokens only: "
+            "use the model's own tokenizer, or resize its embedding"
         )
 
 

@@ -34,15 +34,15 @@ def with_way_out(error: DivergedError, saved: int | None, updates: int) -> Train
     if updates == 0:
         return NotFiniteError(
             f"{error}, before any update of the weights: the model that the training starts from "
-            "computes values that are too large, or are no numbers. Check the model: ask it with "
-            "an infer block alone; where train.dtype is bfloat16, try float32"
+            "computes values that are too large or not numbers. Check the model with an infer "
+            "block alone; if train.dtype is bfloat16, try float32"
         )
     checkpoint = (
         "no checkpoint was saved" if saved is None else f"the checkpoint of step {saved} is good"
     )
     return DivergedError(
-        f"{error}; {checkpoint}. From there it would go the same way again: train anew with a "
-        "lower train.learning_rate, with warmup_steps, or with a gradient_clip"
+        f"{error}; {checkpoint}. A resumed training would diverge again: start a "
+        "new one with a lower train.learning_rate, with warmup_steps, or with a gradient_clip"
     )
 
 

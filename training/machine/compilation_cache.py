@@ -44,9 +44,11 @@ def _delete(key: str) -> None:
     folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not folder:
         return
-    _log.warning("the compilation cache's entry %s is damaged: it is deleted and made again", key)
+    _log.warning(
+        "the compilation cache's entry %s is damaged: it is deleted and compiled again", key
+    )
     for suffix in _SUFFIXES:
         try:
             (Path(folder) / f"{key}{suffix}").unlink(missing_ok=True)
         except OSError as error:
-            _log.warning("it cannot be deleted: %s", error)
+            _log.warning("the damaged entry cannot be deleted: %s", error)

@@ -96,7 +96,7 @@ def limit_threads(threads: int) -> None:
         return  # macOS has no affinity; the variables must do.
     cores = sorted(os.sched_getaffinity(0))
     if threads > len(cores):
-        raise ConfigError(f"{threads} threads are asked for, but there are {len(cores)} cores")
+        raise ConfigError(f"{threads} threads are requested, but there are {len(cores)} cores")
     os.sched_setaffinity(0, cores[:threads])
 
 

@@ -168,7 +168,7 @@ def execute(
     if settled is None:
         machine.settle()
     elif settled != machine:
-        raise ConfigError(f"this process was prepared for {settled}, but the job wants {machine}")
+        raise ConfigError(f"this process was prepared for {settled}, but the job needs {machine}")
     reporter = EventObserver(events, signals, Path(job.output_dir))
     observer = Observers(reporter, LoggingObserver())
     observer.check_stop()
@@ -200,12 +200,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the stage process and return its exit status, as in the contract."""
     signals = StopSignals()
     parser = argparse.ArgumentParser(prog="python -m training.stage", description=__doc__)
-    parser.add_argument("job", type=Path, help="the job file; -: told later on standard input")
-    parser.add_argument("--events-fd", type=int, default=1, help="descriptor for event lines")
-    parser.add_argument("--threads", type=int, default=1, help="with -: threads of the job to come")
     parser.add_argument(
-        "--cache-dir", type=Path, help="with -: compilation cache of the job to come"
+        "job", type=Path, help="job file; -: its path comes later on standard input"
     )
+    parser.add_argument("--events-fd", type=int, default=1, help="file descriptor for events")
+    parser.add_argument("--threads", type=int, default=1, help="with -: CPU threads of the job")
+    parser.add_argument("--cache-dir", type=Path, help="with -: compilation cache of the job")
     options = parser.parse_args(arguments)
     events = EventStream(options.events_fd)
     logging.basicConfig(level=logging.INFO, handlers=[EventLogHandler(events)], force=True)

@@ -13,7 +13,7 @@ class StageExecution:
     """Pool, timeout and threads of a stage."""
 
     pool: str = key(
-        "The pool of slots it asks for.",
+        "Pool of slots for the stage.",
         default="cpu",
         minimum=1,
         max_length=63,
@@ -21,7 +21,7 @@ class StageExecution:
         form=f"a pool's name: {RESOURCE_ID_FORM}",
     )
     timeout: float = key(
-        "Longest execution of one attempt.",
+        "Time limit of one attempt.",
         unit="seconds",
         default=86_400.0,
         duration=True,

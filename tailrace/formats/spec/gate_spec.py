@@ -61,33 +61,32 @@ class GateSpec:
     }
 
     name: str = key(
-        "Its name, unique in the run.", minimum=1, pattern=RESOURCE_ID, form=RESOURCE_ID_FORM
+        "Name, unique in the run.", minimum=1, pattern=RESOURCE_ID, form=RESOURCE_ID_FORM
     )
-    metric: GateMetric = key("What is measured.")
-    judge: str | None = key("The judge of a score or lift.", default=None, minimum=1, max_length=63)
+    metric: GateMetric = key("Metric to check.")
+    judge: str | None = key("Judge of a score or lift.", default=None, minimum=1, max_length=63)
     eval_set: str | None = key(
-        "The eval set of a score or lift.", default=None, minimum=1, max_length=128
+        "Eval set of a score or lift.", default=None, minimum=1, max_length=128
     )
     model_role: ModelRole | None = key(
-        "Whose score; left out, the trained model's, or the only one's.", default=None
+        "Model role of a score; left out, the trained model, or the only one.", default=None
     )
     baseline: str | None = key(
-        "What it is compared with: `baselines/{baseline}` or `runs/{run}`.",
+        "Baseline of the comparison: `baselines/{baseline}` or `runs/{run}`.",
         default=None,
         minimum=1,
         pattern=f"baselines/{RESOURCE_ID}|{RUN_NAME}",
         form="the name of a baseline or a run, such as 'baselines/main' or 'runs/my-run'",
     )
     direction: GateDirection | None = key(
-        "Which way is better; left out, higher for score and lift, lower for losses.", default=None
+        "Direction of improvement; left out, higher for score and lift, lower for losses.",
+        default=None,
     )
     minimum: float | None = key("Lowest value that passes.", default=None)
     maximum: float | None = key("Highest value that passes.", default=None)
-    max_drop: float | None = key(
-        "How much worse than the baseline it may be.", default=None, minimum=0
-    )
+    max_drop: float | None = key("Largest drop below the baseline.", default=None, minimum=0)
     max_relative_drop: float | None = key(
-        "How much worse than the baseline it may be, as a share of the baseline's value.",
+        "Largest drop below the baseline, as a share of the baseline's value.",
         default=None,
         minimum=0,
         maximum=1,
@@ -135,7 +134,7 @@ class GateSpec:
         """Return the violation of an absolute bar with a baseline, or a relative bar without."""
         significance = self.not_significantly_worse is not None
         if significance and self.metric not in JUDGED:
-            what = f"needs verdicts to compare, which {self.metric} has not"
+            what = f"needs verdicts to compare, which {self.metric} does not have"
             return [Violation(f"{path}.not_significantly_worse", what)]
         # Lift is measured against the untouched model already.
         absolute = self.minimum is not None or self.maximum is not None

@@ -27,7 +27,10 @@ class InferSpec:
     }
 
     max_new_tokens: int = key(
-        "Most tokens generated per prompt.", default=64, minimum=1, maximum=MAX_NEW_TOKENS
+        "Maximum number of tokens generated per prompt.",
+        default=64,
+        minimum=1,
+        maximum=MAX_NEW_TOKENS,
     )
     temperature: float = key(
         "Sampling temperature; 0 is greedy.", default=0.0, minimum=0, maximum=10
@@ -58,7 +61,7 @@ class InferSpec:
         maximum=64,
     )
     stop: list[str] = key(
-        "Texts at whose appearance a generation ends; they are cut off.",
+        "Texts that end a generation, and are cut off.",
         default=[],
         minimum=1,
         max_length=16,
@@ -67,14 +70,14 @@ class InferSpec:
     seed: int = key("Seed of sampling.", default=42, minimum=0, maximum=2**31 - 1)
     batch_size: int = key("Prompts generated together.", default=32, minimum=1, maximum=4096)
     logprobs: bool = key(
-        "Whether predictions carry their tokens' log-probabilities.", default=False
+        "Store the log-probabilities of the tokens with the predictions.", default=False
     )
     include_base: bool = key(
-        "Whether the untouched model predicts as well, to measure what training gained.",
+        "Predict with the base model, too, to measure the gain of the training.",
         default=False,
     )
     eval_sets: list[str] = key(
-        "`dataset:train`, `dataset:held_out`, a set that ships (`eval_v1`), or an imported one "
+        "`dataset:train`, `dataset:held_out`, a built-in set (`eval_v1`), or an imported one "
         "(`name` or `name@version`).",
         default=[],
         minimum=1,

@@ -57,8 +57,8 @@ class ContainsOptions:
         max_length=100,
         item_length=10_000,
     )
-    all: bool = key("Whether all of them must occur, not one.", default=False)
-    ignore_case: bool = key("Whether case does not matter.", default=True)
+    all: bool = key("Require all texts, not only one.", default=False)
+    ignore_case: bool = key("Ignore case.", default=True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RegexOptions:
         minimum=1,
         max_length=10_000,
     )
-    full_match: bool = key("Whether it must match the whole text, not a part.", default=False)
+    full_match: bool = key("Match the whole text, not a part.", default=False)
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,14 @@ class JudgeEndpoint:
     }
 
     url: str = key(
-        "Its base URL, `https://host/v1`; no user or password in it. Public servers are reached "
-        "over https alone, others where the worker's operator lists them.",
+        "Base URL, `https://host/v1`, without user or password. Public servers need https; other "
+        "servers must be listed by the worker's operator.",
         minimum=1,
         max_length=2000,
         pattern=r"https?://[^\s/@?#]+(/[^\s@?#]*)?",
         form="an http or https URL without user, password, query and fragment",
     )
-    model: str = key("The model's name there.", minimum=1, max_length=256)
+    model: str = key("Name of the model at the server.", minimum=1, max_length=256)
     api_key_env: str | None = key(
         f"Name of the key to send, `{KEY_PREFIX}…`, which the worker's operator binds to the URL's "
         "host; left out, no key is sent.",
@@ -126,7 +126,7 @@ class JudgeEndpoint:
         form=f"the name of a key, {KEY_PREFIX}…",
     )
     timeout: float = key(
-        "Longest wait for one answer.",
+        "Time limit of one answer.",
         unit="seconds",
         default=60.0,
         duration=True,
@@ -163,7 +163,7 @@ class JudgeBackend:
         "A server that speaks OpenAI's chat completions.", default=None
     )
     max_new_tokens: int = key(
-        "Most tokens of one judgement.", default=512, minimum=1, maximum=65_536
+        "Maximum number of tokens in one reply.", default=512, minimum=1, maximum=65_536
     )
 
     def violations(self, path: str) -> list[Violation]:
@@ -182,7 +182,9 @@ class ModelJudgeOptions:
 class RubricOptions(ModelJudgeOptions):
     """Options of the judge `llm_rubric`: a model that scores by a rubric."""
 
-    rubric: str = key("What makes an answer good, in words.", minimum=1, max_length=20_000)
+    rubric: str = key(
+        "Rubric: the properties of a good answer, in words.", minimum=1, max_length=20_000
+    )
     pass_score: float = key("Lowest score that passes.", default=0.5, minimum=0, maximum=1)
 
 
@@ -190,7 +192,9 @@ class RubricOptions(ModelJudgeOptions):
 class PairwiseOptions(ModelJudgeOptions):
     """Options of the judge `pairwise`: a model that prefers one of two answers."""
 
-    criteria: str = key("What makes an answer better, in words.", minimum=1, max_length=20_000)
+    criteria: str = key(
+        "Criteria: the properties of a better answer, in words.", minimum=1, max_length=20_000
+    )
     baseline: str | None = key(
         "The run (`runs/{run}`) whose predictions are the other answers; left out, those of the "
         "run's own untouched model (`include_base`).",
@@ -217,16 +221,16 @@ class JudgeSpec:
         minimum=0,
         maximum=1,
     )
-    contains: ContainsOptions | None = key("Of `contains`.", default=None)
-    regex: RegexOptions | None = key("Of `regex`.", default=None)
-    json_schema: JsonSchemaOptions | None = key("Of `json_schema`.", default=None)
-    token_f1: TokenF1Options | None = key("Of `token_f1`.", default=None)
-    rouge_l: RougeLOptions | None = key("Of `rouge_l`.", default=None)
-    llm_rubric: RubricOptions | None = key("Of `llm_rubric`.", default=None)
-    pairwise: PairwiseOptions | None = key("Of `pairwise`.", default=None)
+    contains: ContainsOptions | None = key("Options of `contains`.", default=None)
+    regex: RegexOptions | None = key("Options of `regex`.", default=None)
+    json_schema: JsonSchemaOptions | None = key("Options of `json_schema`.", default=None)
+    token_f1: TokenF1Options | None = key("Options of `token_f1`.", default=None)
+    rouge_l: RougeLOptions | None = key("Options of `rouge_l`.", default=None)
+    llm_rubric: RubricOptions | None = key("Options of `llm_rubric`.", default=None)
+    pairwise: PairwiseOptions | None = key("Options of `pairwise`.", default=None)
     markers: list[str] = key(
-        "Further markers of an answer (`Antwort:`), for items that name none of their own; of "
-        "judges that look for a marked answer.",
+        "Further markers of an answer (`Antwort:`), for items without markers; for judges that "
+        "look for a marked answer.",
         default=[],
         minimum=1,
         max_length=MAX_MARKERS,

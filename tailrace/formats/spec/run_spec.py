@@ -111,7 +111,7 @@ class TrainConfig:
     }
 
     model: ModelSpec = key("The model to start from.")
-    train: TrainSpec = key("How it is trained.")
+    train: TrainSpec = key("Settings of the training.")
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation if examples may exceed the context of a preset."""
@@ -144,9 +144,9 @@ class RunSpec:
     train: TrainSpec | None = key("The TRAIN stage.", default=None)
     infer: InferSpec | None = key("The INFER stage.", default=None)
     predictions: str | None = key(
-        "The run (`runs/{run}`) whose predictions are judged, in place of making some. The run "
-        "then has a JUDGE stage alone; in its resolved spec the other blocks show how those "
-        "predictions were made.",
+        "Run (`runs/{run}`) whose predictions are judged, instead of generating new ones. The "
+        "new run then has a JUDGE stage alone; the other blocks of its resolved spec are those of "
+        "the predictions.",
         default=None,
         minimum=1,
         pattern=RUN_NAME,
@@ -154,10 +154,10 @@ class RunSpec:
     )
     judges: list[JudgeSpec] = key("The judges of the JUDGE stage.", default=[], max_length=16)
     gates: list[GateSpec] = key(
-        "What is checked once the run has succeeded.", default=[], max_length=64
+        "Conditions that are checked once the run has succeeded.", default=[], max_length=64
     )
     cache: bool = key(
-        "Whether stages reuse results of earlier stages with the same inputs: `on` or `off`.",
+        "Reuse results of earlier stages with the same inputs: `on` or `off`.",
         default=True,
     )
     execution: ExecutionSpec = key("Pool, timeout and threads per stage.", default=ExecutionSpec())
@@ -168,9 +168,9 @@ class RunSpec:
         max_length=32,
     )
     template_date: str | None = key(
-        "The day that chat templates with a clock (`strftime_now`) read, in every stage and "
-        "attempt. Left out, it is the day on which the run is created (UTC); a resolved spec has "
-        "it only if an imported model's template asks for it, or if it was given.",
+        "Day that chat templates with a clock (`strftime_now`) read, in every stage and attempt "
+        "(default: the day on which the run is created, UTC). A resolved spec has it if it was "
+        "given, or if the template of an imported model reads a clock.",
         default=None,
         max_length=10,
         pattern=DATE,
@@ -279,7 +279,7 @@ class RunSpec:
         if self.infer.include_base:
             roles.add(ModelRole.BASE)
         if gate.model_role is not None and gate.model_role not in roles:
-            what = f"no {gate.model_role} model answers in this run"
+            what = f"the run has no {gate.model_role} model"
             violations.append(Violation(f"{path}.model_role", what))
         return violations
 

@@ -24,7 +24,7 @@ class Overlong(enum.StrEnum):
     """Policy for an example longer than ``max_seq_length``."""
 
     REFUSE = "refuse"
-    """The run fails before training and says how many there are."""
+    """The run fails before training and reports the count."""
     TRUNCATE = "truncate"
     """The end of the response is cut; the count is logged."""
     DROP = "drop"
@@ -46,9 +46,9 @@ class SaveDtype(enum.StrEnum):
     """Type that the final model is saved in; checkpoints are float32 in any case."""
 
     SOURCE = "source"
-    """Each tensor in the type that it had in the model trained from; float32 for presets."""
+    """Each tensor in its type in the source model; float32 for presets."""
     FLOAT32 = "float32"
-    """Every value as it was trained."""
+    """The exact trained values."""
     BFLOAT16 = "bfloat16"
     """Half the size, rounded."""
 
@@ -57,9 +57,9 @@ class FinalModel(enum.StrEnum):
     """Weights that a training ends with."""
 
     LAST = "last"
-    """Those of its last step."""
+    """The weights of the last step."""
     BEST = "best"
-    """Those with the lowest evaluation loss."""
+    """The weights with the lowest evaluation loss."""
 
 
 ACCUMULATION = "train.micro_batch_size (batch_size counts the examples of a whole step)"
@@ -115,16 +115,19 @@ class LoraSpec:
 
     rank: int = key("Rank of the matrices.", default=16, minimum=1, maximum=1024)
     alpha: float = key(
-        "Their product is scaled by `alpha` / `rank`.", default=32.0, above=0, maximum=65_536
+        "The product of the matrices is scaled by `alpha` / `rank`.",
+        default=32.0,
+        above=0,
+        maximum=65_536,
     )
     dropout: float = key(
-        "Probability of dropping a value of their input in training.",
+        "Probability of dropping an input value of the matrices in training.",
         default=0.0,
         minimum=0,
         maximum=0.9,
     )
     target_modules: list[str] = key(
-        "Ends of the names of the linear layers that get them (`q_proj`, `attn.c_attn`); empty "
+        "Suffixes of the names of the linear layers to adapt (`q_proj`, `attn.c_attn`); empty "
         "takes all but the output layer.",
         default=[],
         minimum=1,
@@ -193,7 +196,7 @@ class TrainSpec:
 
     sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
     adapter: AdapterSpec | None = key(
-        "Trains an adapter beside frozen weights; left out, all weights are trained.", default=None
+        "Adapter to train next to frozen weights (default: train all weights).", default=None
     )
     epochs: float | None = key(
         "Passes over the train part. Exactly one of `epochs` and `max_steps`.",
@@ -210,7 +213,7 @@ class TrainSpec:
     batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
     micro_batch_size: int | None = key(
         "Rows per forward and backward pass, a divisor of `batch_size`; gradients add up to those "
-        "of the whole batch. Left out, one pass takes all rows.",
+        "of the whole batch (default: all rows in one pass).",
         default=None,
         minimum=1,
         maximum=65_536,
@@ -245,14 +248,14 @@ class TrainSpec:
         "Decay of the mean of squared gradients.", default=0.999, minimum=0, maximum=0.999999
     )
     adam_epsilon: float = key(
-        "Added to the root of that mean before it divides.", default=1e-8, above=0, maximum=1
+        "Added to the root of the mean of squared gradients.", default=1e-8, above=0, maximum=1
     )
     warmup_steps: int = key(
         "Steps over which the learning rate rises from 0.", default=0, minimum=0
     )
     schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
     min_learning_rate_ratio: float = key(
-        "Where linear and cosine schedules end, as a share of `learning_rate`.",
+        "End of linear and cosine schedules, as a share of `learning_rate`.",
         default=0.0,
         minimum=0,
         maximum=1,
@@ -266,13 +269,13 @@ class TrainSpec:
         minimum=0,
         maximum=2**31 - 1,
     )
-    dtype: Dtype = key("What the model computes in.", default=Dtype.AUTO)
+    dtype: Dtype = key("Type that the model computes in.", default=Dtype.AUTO)
     remat: bool = key(
         "Keep only the inputs of each layer for the backward pass and compute the rest again: "
         "slower, with less memory.",
         default=False,
     )
-    mesh: MeshSpec = key("How the slot's devices share the work.", default=MeshSpec())
+    mesh: MeshSpec = key("Division of the work among the slot's devices.", default=MeshSpec())
     eval_fraction: float = key(
         "Share of distinct prompts that is held out; 0 trains on everything.",
         default=0.0,
@@ -280,32 +283,32 @@ class TrainSpec:
         maximum=0.9,
     )
     split_seed: int = key(
-        "Seed of the train/held-out split, apart from `seed`.",
+        "Seed of the train/held-out split, independent of `seed`.",
         default=42,
         minimum=0,
         maximum=2**31 - 1,
     )
     eval_every_steps: int = key(
-        "Steps between evaluations of the loss on the held-out part; 0 makes none.",
+        "Steps between evaluations of the loss on the held-out part; 0 turns them off.",
         default=0,
         minimum=0,
     )
     early_stopping_patience: int = key(
-        "Evaluations in a row without a lower loss after which training ends; 0 never ends it.",
+        "Evaluations in a row without a lower loss that end the training; 0 turns this off.",
         default=0,
         minimum=0,
     )
     early_stopping_min_delta: float = key(
-        "How much lower the loss must be to count.", unit="nats", default=0.0, minimum=0
+        "Smallest fall of the loss that counts.", unit="nats", default=0.0, minimum=0
     )
-    final_model: FinalModel = key("Which weights are kept.", default=FinalModel.LAST)
+    final_model: FinalModel = key("Weights that the training ends with.", default=FinalModel.LAST)
     save_dtype: SaveDtype = key(
-        "Type that the final model is saved in, which predictions are then made with.",
+        "Type that the final model is saved in, and predicts with.",
         default=SaveDtype.SOURCE,
     )
     save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
     keep_checkpoints: int = key(
-        "Checkpoints that stay in the training's folder: the newest, and beside them the one of "
+        "Checkpoints that stay in the training's folder: the newest, and in addition the one of "
         "the lowest evaluation loss, if that step was saved. The artifact store keeps all.",
         default=2,
         minimum=1,

@@ -100,7 +100,7 @@ def test_resuming_a_smoke_run_equals_the_whole_one(
     assert short.returncode == 0, short.stderr
     again = train(place, output, *cache)
     assert again.returncode == 1
-    assert "holds an earlier training" in again.stderr
+    assert "has an earlier training" in again.stderr
     assert "Traceback" not in again.stderr
     resumed = train(place, output, "--resume_from", "latest", *cache)
     assert resumed.returncode == 0, resumed.stderr

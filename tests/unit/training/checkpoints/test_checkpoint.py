@@ -153,9 +153,9 @@ def test_refused_contents(tmp_path: Path, change: dict[str, Any], complaint: str
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
         find_checkpoint(tmp_path / "nowhere", "latest")
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         load_checkpoint(find_checkpoint(tmp_path, str(tmp_path / "x")), IDENTITY)
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         checkpoint_step(tmp_path)

@@ -118,7 +118,7 @@ def test_a_template_that_leaves_the_prompt_out_is_refused(text: str) -> None:
 def test_an_end_that_is_no_token_behind_a_word_is_refused() -> None:
     tokenizer = chat_tokenizer(CHATML.replace("<|im_end|>", "<end>"))
     tokenizer.add_tokens([AddedToken("<end>", single_word=True, special=True)])
-    with pytest.raises(ModelConfigError, match="no token of the <end> that ends a turn"):
+    with pytest.raises(ModelConfigError, match="does not recognise <end>, which ends a turn"):
         ChatFormat(tokenizer)
 
 
@@ -164,7 +164,7 @@ def test_text_that_can_only_be_a_special_token_is_refused() -> None:
     tokenizer.chat_template = (
         "{% for m in messages %}{{ m['content'] + ' ' + eos_token }}{% endfor %}"
     )
-    with pytest.raises(SpecialTextError, match="a special token of the text <end>"):
+    with pytest.raises(SpecialTextError, match="text into a special token: <end>"):
         ChatFormat(tokenizer).prompt("a <end>")
 
 

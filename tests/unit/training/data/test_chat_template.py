@@ -75,7 +75,7 @@ def test_a_template_that_needs_too_much_is_refused(
 
 def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_template, "_MOST_ADDED", 1000)
-    with pytest.raises(ModelConfigError, match="makes 100000 characters of a conversation of"):
+    with pytest.raises(ModelConfigError, match="writes 100000 characters for a conversation of"):
         render_template("{{ 'a' * 100000 }}", MESSAGES, {}, DAY, asks=False)
 
 

@@ -49,7 +49,7 @@ def test_truncating_cuts_the_response(tokenizer: Any, caplog: pytest.LogCaptureF
 
 
 def test_truncating_refuses_to_learn_nothing(tokenizer: Any) -> None:
-    with pytest.raises(OverlongError, match="of 1 nothing of the response would be left"):
+    with pytest.raises(OverlongError, match="truncation would leave no response in 1"):
         encode_traces([trace("x" * 200)], ChatFormat(tokenizer), 64, Overlong.TRUNCATE)
 
 
@@ -72,5 +72,5 @@ def test_text_that_cannot_stay_text_is_refused_with_its_count(
 
     monkeypatch.setattr(chat, "example", example)
     traces = [trace("a <end>"), trace("q"), trace("<end>")]
-    with pytest.raises(DataError, match=r"2 of 3 examples .* The first, a <end>: the tokenizer"):
+    with pytest.raises(DataError, match=r"2 of 3 examples .* The first is a <end>: the tokenizer"):
         encode_traces(traces, chat, 64, Overlong.REFUSE)

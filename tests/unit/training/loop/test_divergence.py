@@ -32,8 +32,8 @@ def test_one_broken_weight_is_enough(value: float) -> None:
 )
 def test_the_way_out_says_what_is_left(saved: int | None, kept: str) -> None:
     told = str(with_way_out(DivergedError("the loss is nan at step 7"), saved, updates=6))
-    assert told.startswith(f"the loss is nan at step 7; {kept}. From there it would go the same")
-    assert "train anew with a lower train.learning_rate" in told
+    assert told.startswith(f"the loss is nan at step 7; {kept}. A resumed training would diverge")
+    assert "start a new one with a lower train.learning_rate" in told
 
 
 def test_before_any_update_the_learning_rate_is_not_to_blame() -> None:

@@ -155,7 +155,7 @@ def test_a_tokenizer_of_another_model_is_refused(
 ) -> None:
     network = model_from_config({**TINY, "vocab_size": 300})
     save_folder(tmp_path, network, network.init(0), tokenizer)
-    complaint = r"the tokenizer makes token 3\d\d, but the model embeds 300 tokens only"
+    complaint = r"the tokenizer has token 3\d\d, but the model embeds 300 tokens only"
     with pytest.raises(ModelConfigError, match=complaint):
         prepare(ModelSpec(source="models/x"), spec(), traces, tmp_path)
 
