@@ -27,7 +27,7 @@ from training.commands import (
     run_command,
     start_machine,
 )
-from training.generate.prediction_files import predictions_beside
+from training.generate.prediction_files import predictions_path_for
 from training.observer import LoggingObserver
 
 
@@ -51,7 +51,7 @@ def generate(options: argparse.Namespace) -> None:
     from training.generate.predict import evaluate_folder
     from training.models.source import resolve_model
 
-    predictions_path = options.predictions or predictions_beside(options.output)
+    predictions_path = options.predictions or predictions_path_for(options.output)
     model = resolve_model(options.model)
     clock = told_date(model)
     if clock is not None:

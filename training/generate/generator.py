@@ -1,4 +1,4 @@
-"""The generator: prompts go in, answers come out as they end."""
+"""The generator: takes prompts and yields answers as they end."""
 
 from __future__ import annotations
 
@@ -14,73 +14,78 @@ from tailrace.formats.data.prediction import FinishReason
 from training.data.packing import bucket
 from training.generate.programs import Programs, State
 from training.generate.sampling import Choice, Sampling
-from training.generate.slots import Answer, Request, Slots, lay_out
+from training.generate.slots import Answer, Request, Slots, pad_prompts
 from training.generate.stopping import Decode, find_stop
 from training.machine.sharding import Layout
 from training.models.family import Model, Params
 
 STEPS = 16
-"""Tokens per call of the decoder: the host looks for stop strings and for a stop in between."""
+"""Tokens per call of the decoder; between calls the host checks for stop strings and requests."""
 
-WAVES = 4
-"""Into how many parts the slots are divided: so many at a time are filled, and refilled."""
+ADMISSION_PARTS = 4
+"""Parts that the slots are divided into; each admission batch fills one part."""
 
 SMALLEST_PROMPT = 8
-"""Columns that prompts are padded to at least."""
+"""Smallest number of columns that prompts are padded to."""
 
 SMALLEST_CACHE = 64
-"""Columns that a cache has at least; it grows as its rows do."""
+"""Smallest number of cache columns; the cache grows with its rows."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What was generated for one sample of one prompt."""
+    """Answer to one sample of one prompt."""
 
     index: int
-    """The prompt's place in the input."""
+    """Position of the prompt in the input."""
     tokens: list[int]
     """New tokens; the end-of-sequence token, if reached, is the last one."""
     finish_reason: FinishReason
     error: str = ""
-    """Why nothing was generated, with ``error``: the prompt leaves no room in the context."""
+    """Reason that nothing was generated, with ``FinishReason.ERROR``."""
     sample: int = 0
     """Number of the sample of this prompt, from 0."""
     logprobs: list[float] = field(default_factory=list)
-    """The tokens' natural log-probabilities; empty unless asked for."""
+    """Natural log-probabilities of the tokens; empty unless requested."""
     text: str | None = None
-    """The text before the stop string, with ``stop``; else the tokens tell it."""
+    """Text before the stop string, with ``FinishReason.STOP``; otherwise decode the tokens."""
 
     @property
     def count(self) -> int:
-        """Tokens generated, the end-of-sequence token included."""
+        """Number of generated tokens, the end-of-sequence token included."""
         return len(self.tokens)
 
 
 class Generator:
-    """Generates with one model; compiled programs are kept between calls."""
+    """Text generation with one model; compiled programs are reused between calls."""
 
     def __init__(
         self,
         model: Model,
         params: Params,
-        ends: Collection[int],
+        end_ids: Collection[int],
         decode: Decode | None = None,
         layout: Layout | None = None,
-        stops: Collection[int] = (),
-        written: Decode | None = None,
+        stop_ids: Collection[int] = (),
+        decode_special: Decode | None = None,
     ) -> None:
-        """``ends`` are the tokens that end an answer, of which they are part.
+        """Generate with ``params``.
 
-        ``decode`` is needed for stop strings; ``layout`` spreads the work over its mesh; ``stops``
-        are tokens that end an answer because somebody asked for it, as stop strings do;
-        ``written`` is needed for stop strings that have special tokens in them.
+        Args:
+            model: The model.
+            params: Its parameters.
+            end_ids: Tokens that end an answer and are part of it.
+            decode: Decoder of tokens, needed for stop strings.
+            layout: Mesh that the work is split over.
+            stop_ids: Tokens that end an answer on request, as stop strings do.
+            decode_special: Decoder that keeps special tokens, needed for stop strings with some.
         """
         self._model = model
         self._params = params if layout is None else layout.place(params)
-        self._stops = frozenset(stops) - frozenset(ends)
-        self._ends = frozenset(ends) | self._stops
+        self._stop_ids = frozenset(stop_ids) - frozenset(end_ids)
+        self._end_ids = frozenset(end_ids) | self._stop_ids
         self._decode = decode
-        self._written = written
+        self._decode_special = decode_special
         self._layout = layout
         self._programs: dict[Choice, Programs] = {}
 
@@ -94,17 +99,23 @@ class Generator:
         limits: Sequence[int] | None = None,
         done: Collection[tuple[int, int]] = (),
     ) -> Iterator[list[Generation]]:
-        """Yield answers as they end, every few tokens, at times none.
+        """Yield answers as they end, every few tokens; a list may be empty.
 
-        A prompt that fills the model's context, or is empty, yields an ``error`` and disturbs no
-        other. Close to the context's end, fewer tokens than asked for are generated. ``numbers``
-        are what the prompts' random streams are told apart by (default: their places), ``limits``
-        their own most new tokens, ``done`` the places and samples that are not wanted again.
+        A prompt that fills the model's context, or is empty, yields an error and affects no other
+        prompt. Close to the end of the context, fewer tokens than requested are generated.
+
+        Args:
+            prompts: Token ids of each prompt.
+            sampling: Sampling settings.
+            batch_size: Number of slots.
+            numbers: Number of each prompt's random stream (default: its position).
+            limits: Largest number of new tokens of each prompt (default: that of ``sampling``).
+            done: Positions and samples to skip.
         """
-        wanted = product(range(len(prompts)), range(sampling.n_samples))
+        samples = product(range(len(prompts)), range(sampling.n_samples))
         requests: list[Request] = []
         refused: list[Generation] = []
-        for index, sample in wanted:
+        for index, sample in samples:
             if (index, sample) in done:
                 continue
             prompt = prompts[index]
@@ -113,14 +124,14 @@ class Generator:
                 refused.append(self._refused(index, sample, len(prompt)))
                 continue
             number = index if numbers is None else numbers[index]
-            most = sampling.max_new_tokens if limits is None else limits[index]
-            budget = min(most, room)
+            limit = sampling.max_new_tokens if limits is None else limits[index]
+            budget = min(limit, room)
             requests.append(Request(index, number, sample, prompt, budget))
         if refused:
             yield refused
         if requests:
-            # Prompts of similar length are read together, and the cache only ever has to grow.
-            requests.sort(key=lambda each: (len(each.prompt), each.index, each.sample))
+            # Prompts of similar length are prefilled together, and the cache only ever grows.
+            requests.sort(key=lambda request: (len(request.prompt), request.index, request.sample))
             rows = min(batch_size, len(prompts) * sampling.n_samples)
             yield from self._run(deque(requests), sampling, rows)
 
@@ -129,23 +140,23 @@ class Generator:
     ) -> Iterator[list[Generation]]:
         unit = 1 if self._layout is None else self._layout.row_parts
         number = unit * -(-rows // unit)
-        wave = unit * -(-number // unit // WAVES)
-        slots = Slots(number, self._ends)
+        batch = unit * -(-number // unit // ADMISSION_PARTS)
+        slots = Slots(number, self._end_ids)
         programs = self._programs_for(sampling.choice)
         root = jax.random.key(sampling.seed)
         state = programs.empty(number, SMALLEST_CACHE)
         while queue or len(slots.idle) < number:
-            while queue and len(slots.idle) >= min(wave, len(queue)):
-                requests = [queue.popleft() for _ in range(min(wave, len(queue)))]
-                state = self._admit(programs, state, slots, requests, wave, root)
-                yield self._harvest(slots, sampling)
+            while queue and len(slots.idle) >= min(batch, len(queue)):
+                requests = [queue.popleft() for _ in range(min(batch, len(queue)))]
+                state = self._admit(programs, state, slots, requests, batch, root)
+                yield self._collect(slots, sampling)
             if len(slots.idle) == number:
                 continue
             state = _fit(programs, state, slots.columns(STEPS))
-            enough = min(wave, len(queue)) if queue else number
-            made, state = programs.decode(self._params, state, slots.rows, root, enough)
-            slots.add(made)
-            yield self._harvest(slots, sampling)
+            enough = min(batch, len(queue)) if queue else number
+            chosen, state = programs.decode(self._params, state, slots.rows, root, enough)
+            slots.add(chosen)
+            yield self._collect(slots, sampling)
 
     def _admit(
         self,
@@ -153,38 +164,40 @@ class Generator:
         state: State,
         slots: Slots,
         requests: Sequence[Request],
-        wave: int,
+        batch: int,
         root: jax.Array,
     ) -> State:
-        """Read prompts, ``wave`` rows at a time, and seat them in idle slots."""
+        """Prefill prompts, ``batch`` rows at a time, and insert them into idle slots."""
         width = bucket(max(len(request.prompt) for request in requests), SMALLEST_PROMPT)
-        first, rows = programs.read(self._params, lay_out(requests, wave, width), root)
-        places = slots.idle[: len(requests)]
-        seats = np.full(wave, len(slots.rows.token), np.int32)
-        seats[: len(places)] = places
-        state = programs.seat(_fit(programs, state, width), rows, seats)
-        slots.take(requests, places, first)
+        first, rows = programs.prefill(self._params, pad_prompts(requests, batch, width), root)
+        indices = slots.idle[: len(requests)]
+        # Filler rows get an index beyond the last slot, so that they are dropped.
+        targets = np.full(batch, len(slots.rows.token), np.int32)
+        targets[: len(indices)] = indices
+        state = programs.insert(_fit(programs, state, width), rows, targets)
+        slots.take(requests, indices, first)
         return state
 
-    def _harvest(self, slots: Slots, sampling: Sampling) -> list[Generation]:
-        """The answers that have ended since the last time."""
+    def _collect(self, slots: Slots, sampling: Sampling) -> list[Generation]:
+        """Return the answers that ended since the last call."""
         texts: dict[tuple[int, int], str] = {}
         for slot, answer in slots.live() if sampling.stop else ():
-            found = find_stop(
-                answer.tokens, answer.searched, sampling.stop, self._text, self._written
+            stop = find_stop(
+                answer.tokens, answer.searched, sampling.stop, self._text, self._decode_special
             )
             answer.searched = len(answer.tokens)
-            if found is not None:
-                slots.end(slot, found[0])
-                texts[answer.request.index, answer.request.sample] = found[1]
-        return [self._result(answer, sampling.logprobs, texts) for answer in slots.leave()]
+            if stop is not None:
+                count, text = stop
+                slots.end(slot, count)
+                texts[answer.request.index, answer.request.sample] = text
+        return [self._generation(answer, sampling.logprobs, texts) for answer in slots.leave()]
 
     def _text(self, tokens: Sequence[int]) -> str:
         if self._decode is None:
-            raise ValueError("stop strings need a generator that can decode")
+            raise ValueError("stop strings need a generator with decode")
         return self._decode(tokens)
 
-    def _result(
+    def _generation(
         self, answer: Answer, logprobs: bool, texts: Mapping[tuple[int, int], str]
     ) -> Generation:
         request = answer.request
@@ -199,26 +212,28 @@ class Generator:
         )
 
     def _reason(self, last: int) -> FinishReason:
-        if last in self._stops:
+        if last in self._stop_ids:
             return FinishReason.STOP
-        return FinishReason.EOS if last in self._ends else FinishReason.LENGTH
+        return FinishReason.EOS if last in self._end_ids else FinishReason.LENGTH
 
     def _refused(self, index: int, sample: int, length: int) -> Generation:
-        why = (
+        error = (
             f"the prompt has {length} tokens, which leaves no room in the model's context of "
             f"{self._model.context}"
             if length
             else "the prompt has no tokens"
         )
-        return Generation(index, [], FinishReason.ERROR, why, sample)
+        return Generation(index, [], FinishReason.ERROR, error, sample)
 
     def _programs_for(self, choice: Choice) -> Programs:
         if choice not in self._programs:
-            self._programs[choice] = Programs(self._model, choice, self._ends, STEPS, self._layout)
+            self._programs[choice] = Programs(
+                self._model, choice, self._end_ids, STEPS, self._layout
+            )
         return self._programs[choice]
 
 
 def _fit(programs: Programs, state: State, columns: int) -> State:
-    """The state with a cache that has room for so many columns."""
+    """Return the state with at least ``columns`` cache columns."""
     size = bucket(columns, SMALLEST_CACHE)
     return programs.grow(state, size) if size > state.columns else state

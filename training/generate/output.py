@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a summary, predictions.jsonl, and traces read out of the answers."""
+"""Output of an evaluation: a summary, predictions.jsonl, and traces parsed from the answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def summarize(
 ) -> InferResult:
     """Return the summary of an INFER stage that took ``seconds``.
 
-    ``template_date`` is the day that a chat template with a clock read.
+    ``template_date`` is the date that a chat template with a clock read.
     """
     return InferResult(
         predictions=len(predictions),
@@ -41,19 +41,19 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: EvalSets) -> None:
     """Write eval_results.jsonl: each prediction as a trace. Raises :class:`OSError`.
 
-    The lines have the fields of a trace; steps and answer are what the model wrote, so that
-    either may be empty, which a training example forbids. Thinking is steps, and no answer where it
-    never ends.
+    The lines have the fields of a trace. Steps and answer come from the model, so either may be
+    empty, which a training example forbids. Thinking becomes steps; thinking that never ends leaves
+    no answer.
     """
-    items = {(name, item.id): item for name, each in eval_sets.items() for item in each}
+    questions = {(name, q.id): q for name, eval_set in eval_sets.items() for q in eval_set}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for prediction in predictions:
-            item = items[prediction.eval_set, prediction.example_id]
-            file.write(canonical_json(_eval_trace(prediction, item)) + "\n")
+            question = questions[prediction.eval_set, prediction.example_id]
+            file.write(canonical_json(_eval_trace(prediction, question)) + "\n")
 
 
-def _eval_trace(prediction: Prediction, item: EvalItem) -> dict[str, object]:
+def _eval_trace(prediction: Prediction, question: EvalItem) -> dict[str, object]:
     response = parse_response(prediction.text)
     lines = [step for step in response.steps if not TAG.fullmatch(step.content)]
     steps = [dataclasses.replace(step, i=i) for i, step in enumerate(lines)]
@@ -67,7 +67,7 @@ def _eval_trace(prediction: Prediction, item: EvalItem) -> dict[str, object]:
             "eval_set": prediction.eval_set,
             "model_role": prediction.model_role.value,
             "sample": prediction.sample,
-            "expected_answer": item.expected_answer,
+            "expected_answer": question.expected_answer,
             "finish_reason": prediction.finish_reason.value,
             "error": prediction.error,
             "text": prediction.text,

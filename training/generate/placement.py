@@ -1,4 +1,4 @@
-"""Which devices generate: all of the slot's, parameters split as in training."""
+"""Devices of generation: all of the worker slot's, with parameters split as in training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from training.models.family import Model
 
 
 def generation_layout(model: Model, mesh: MeshSpec) -> Layout | None:
-    """Where generation's arrays lie; None with one device, where nothing is split.
+    """Return the layout of generation's arrays; None with one device.
 
-    Of ``mesh`` the sizes of fsdp and tensor count; data takes what devices are left. Raises
-    :class:`training.errors.ConfigError` when there are too few.
+    The sizes of fsdp and tensor come from ``mesh``; data takes the remaining devices.
+
+    Raises:
+        ConfigError: There are too few devices.
     """
     devices = jax.device_count()
     if devices == 1:

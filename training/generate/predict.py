@@ -1,4 +1,4 @@
-"""Evaluation: what models answer to eval sets."""
+"""Predictions of models for eval sets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model that can be asked."""
+    """Model under evaluation, with its tokenizer."""
 
     model: Model
     params: Params
@@ -44,7 +44,7 @@ class Evaluated:
     ends: frozenset[int] = frozenset()
     """Tokens that end an answer, in addition to those of the chat format."""
     clock: date | None = None
-    """The day that the chat template reads (default: today, UTC)."""
+    """Date that the chat template reads (default: today, UTC)."""
     _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -58,18 +58,18 @@ class Evaluated:
 
     @cached_property
     def chat(self) -> ChatFormat:
-        """The token sequences of its conversations."""
+        """Format of the model's conversations."""
         return ChatFormat(self.tokenizer, self.clock)
 
     def generator(self, mesh: MeshSpec, stop: Sequence[str] = ()) -> Generator:
-        """Return what asks the model, with its compiled programs; the same one each time.
+        """Return the model's generator; equal arguments give the same one, already compiled.
 
-        ``stop`` are the stop strings, some of which may be special tokens or have some in them.
+        ``stop`` are the stop strings; they may be special tokens or contain some.
         """
         ids = map(self.chat.token_of, stop)
-        stops = frozenset(id_ for id_ in ids if id_ is not None)
-        written = any(map(self.chat.holds_token, stop))
-        key = mesh, stops, written
+        stop_ids = frozenset(id_ for id_ in ids if id_ is not None)
+        special = any(map(self.chat.holds_token, stop))
+        key = mesh, stop_ids, special
         if key not in self._generators:
             self._generators[key] = Generator(
                 self.model,
@@ -77,26 +77,26 @@ class Evaluated:
                 self.chat.ends | self.ends,
                 self.chat.text,
                 generation_layout(self.model, mesh),
-                stops,
-                self.chat.written if written else None,
+                stop_ids,
+                self.chat.written if special else None,
             )
         return self._generators[key]
 
 
 @dataclass(frozen=True)
 class _Question:
-    """One item as it is put to a model."""
+    """One item of an eval set with its rendered prompt."""
 
     eval_set: str
     number: int
-    """Its place in the eval set, which sampling's random stream belongs to."""
+    """Position in the eval set, which selects the random stream of sampling."""
     item: EvalItem
     prompt: list[int]
-    """The rendered prompt's tokens."""
+    """Token ids of the rendered prompt."""
 
 
 class _Tally:
-    """Counts predictions over all models and tells how far it is."""
+    """Progress over the predictions of all models."""
 
     def __init__(self, observer: Observer, total: int) -> None:
         self._observer, self._total, self._done = observer, total, 0
@@ -116,12 +116,14 @@ def predict(
     mesh: MeshSpec | None = None,
     stored: Sequence[Prediction] = (),
 ) -> list[Prediction]:
-    """Ask the model every item of every eval set; predictions come back in the items' order.
+    """Return predictions for every item of every eval set, in the order of the items.
 
-    What is in ``stored`` is not asked again. ``mesh`` says how the slot's devices share the work.
-    Raises :class:`training.errors.StoppedError` every few tokens when the observer asks for it,
-    :class:`training.errors.ConfigError` for a mesh that does not fit the devices, and
-    :class:`training.errors.ModelConfigError` for a tokenizer that does not fit the model.
+    Predictions in ``stored`` are reused. ``mesh`` splits the work over the slot's devices.
+
+    Raises:
+        StoppedError: The observer requested a stop; checked every few tokens.
+        ConfigError: The mesh does not fit the devices.
+        ModelConfigError: The tokenizer does not fit the model.
     """
     tally = _Tally(observer, _count(eval_sets, spec))
     return _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
@@ -142,11 +144,11 @@ def _predict(
     stored: Sequence[Prediction],
 ) -> list[Prediction]:
     questions = _questions(evaluated.chat, eval_sets)
-    require_embedded((each.prompt for each in questions), evaluated.model.vocabulary)
-    made = _still_good(stored, questions, spec, role)
-    if made:
-        _log.info("%d predictions of an earlier attempt are kept", len(made))
-    tally.add(len(made))
+    require_embedded((question.prompt for question in questions), evaluated.model.vocabulary)
+    predictions = _reusable(stored, questions, spec, role)
+    if predictions:
+        _log.info("%d predictions of an earlier attempt are kept", len(predictions))
+    tally.add(len(predictions))
     observer.check_stop()
     sampling = Sampling.of(spec)
     answers = evaluated.generator(mesh or MeshSpec(), spec.stop).generate(
@@ -154,24 +156,25 @@ def _predict(
         dataclasses.replace(sampling, stop=(*sampling.stop, *evaluated.chat.stop)),
         spec.batch_size,
         numbers=[question.number for question in questions],
-        done=frozenset(made),
+        done=frozenset(predictions),
     )
     for batch in answers:
         for generation in batch:
             question = questions[generation.index]
             prediction = _prediction(question, role, generation, evaluated)
-            made[generation.index, generation.sample] = prediction
+            predictions[generation.index, generation.sample] = prediction
             observer.prediction(prediction)
         if batch:
             tally.add(len(batch))
         observer.check_stop()
-    return [made[key] for key in sorted(made)]
+    return [predictions[key] for key in sorted(predictions)]
 
 
 def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
-    """Return every item as it is put to the model.
+    """Return every item with its rendered prompt.
 
-    Raises :class:`training.errors.DataError` for prompts whose text cannot be encoded as text.
+    Raises:
+        DataError: The text of prompts cannot be encoded as text.
     """
     questions, refused = [], []
     for name, items in eval_sets.items():
@@ -185,19 +188,19 @@ def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
     return questions
 
 
-def _still_good(
+def _reusable(
     stored: Sequence[Prediction], questions: Sequence[_Question], spec: InferSpec, role: ModelRole
 ) -> dict[tuple[int, int], Prediction]:
-    """Those of the stored predictions that were asked for, by the question's place and sample."""
-    places = {(q.eval_set, q.item.id, q.item.prompt): i for i, q in enumerate(questions)}
-    found = {}
-    for each in stored:
-        place = places.get((each.eval_set, each.example_id, each.prompt))
-        wanted = len(each.token_ids) if spec.logprobs else 0
-        good = each.model_role is role and each.sample < spec.n_samples
-        if place is not None and good and len(each.logprobs) == wanted:
-            found[place, each.sample] = each
-    return found
+    """Return the stored predictions that the spec asks for, by position of question and sample."""
+    positions = {(q.eval_set, q.item.id, q.item.prompt): i for i, q in enumerate(questions)}
+    predictions = {}
+    for prediction in stored:
+        position = positions.get((prediction.eval_set, prediction.example_id, prediction.prompt))
+        logprobs = len(prediction.token_ids) if spec.logprobs else 0
+        requested = prediction.model_role is role and prediction.sample < spec.n_samples
+        if position is not None and requested and len(prediction.logprobs) == logprobs:
+            predictions[position, prediction.sample] = prediction
+    return predictions
 
 
 def _prediction(
@@ -206,7 +209,7 @@ def _prediction(
     text = generation.text
     if text is None:
         ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
-        # The token that ends an answer is no part of it, special or not.
+        # The token that ends an answer does not belong to its text, special or not.
         text = evaluated.chat.text(generation.tokens[:-1] if ended else generation.tokens)
     return Prediction(
         eval_set=question.eval_set,
@@ -238,36 +241,38 @@ def evaluate(
 ) -> tuple[list[Prediction], InferResult]:
     """Open each model in turn, predict, and write the traces and the predictions.
 
-    Errors as the models' openers, :func:`predict` and :class:`OSError`;
-    :class:`training.errors.NoAnswersError`, after writing, when every prediction is an error.
+    Raises:
+        NoAnswersError: Every prediction is an error; both files are written before.
+        OSError: A file cannot be written.
+        TrainingError: As the models' openers and :func:`predict`.
     """
     predictions: list[Prediction] = []
-    seconds, day = 0.0, None
+    seconds, template_date = 0.0, None
     tally = _Tally(observer, _count(eval_sets, spec) * len(models))
     tally.add(0)
     for role, opener in models.items():
         evaluated = opener()
-        begun = time.perf_counter()
+        start = time.perf_counter()
         predictions += _predict(evaluated, eval_sets, spec, role, observer, tally, mesh, stored)
-        seconds += time.perf_counter() - begun
-        day = day or evaluated.chat.template_date
-    result = summarize(predictions, seconds, day)
+        seconds += time.perf_counter() - start
+        template_date = template_date or evaluated.chat.template_date
+    summary = summarize(predictions, seconds, template_date)
     write_predictions(predictions_path, predictions)
     write_eval_traces(output, predictions, eval_sets)
     _log.info(
         "%d predictions (%d errors), %d tokens in %.1f s",
-        result.predictions,
-        result.errors,
-        result.completion_tokens,
-        result.seconds,
+        summary.predictions,
+        summary.errors,
+        summary.completion_tokens,
+        summary.seconds,
     )
-    if result.errors and result.errors == result.predictions:
+    if summary.errors and summary.errors == summary.predictions:
         first = predictions[0]
         raise NoAnswersError(
-            f"all {result.predictions} predictions are errors; the first, of "
+            f"all {summary.predictions} predictions are errors; the first, of "
             f"{first.eval_set}/{first.example_id}: {first.error}"
         )
-    return predictions, result
+    return predictions, summary
 
 
 def evaluate_folder(
@@ -280,9 +285,9 @@ def evaluate_folder(
     observer: Observer,
     clock: date | None = None,
 ) -> tuple[list[Prediction], InferResult]:
-    """:func:`evaluate` for one model folder; errors as :meth:`Evaluated.open` and there.
+    """Evaluate one model folder; errors as :meth:`Evaluated.open` and :func:`evaluate`.
 
-    ``clock`` is the day that the chat template reads (default: today, UTC).
+    ``clock`` is the date that the chat template reads (default: today, UTC).
     """
     opener = partial(Evaluated.open, folder, clock)
     return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

@@ -1,4 +1,4 @@
-"""Files of predictions, and where an evaluation puts them."""
+"""Files of predictions, and their default paths."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from tailrace.formats.data.prediction import Prediction
 from training.errors import DataError
 
 
-def predictions_beside(traces: Path) -> Path:
-    """Where predictions go by default: ``name.jsonl`` to ``name.predictions.jsonl``."""
+def predictions_path_for(traces: Path) -> Path:
+    """Return the default path of predictions: ``name.predictions.jsonl`` for ``name.jsonl``."""
     return traces.with_name(f"{traces.stem}.predictions.jsonl")
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """The predictions of a file.
+    """Read the predictions of a file.
 
-    Raises :class:`training.errors.DataError` naming lines that are not predictions, or where the
-    predictions lie when the file holds the traces that an evaluation writes with them.
+    Raises:
+        DataError: Lines are not predictions (the message names them), or the file holds the traces
+            that an evaluation writes (the message names the file of predictions).
     """
     try:
         return read_records(Prediction, path)
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {path}") from error
+        raise DataError(f"{path} does not exist") from error
     except FormatError as error:
         if _holds_traces(path):
             raise DataError(f"{path} holds traces, not predictions: {_way_out(path)}") from error
@@ -32,19 +33,19 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def _holds_traces(path: Path) -> bool:
-    """Whether the first line looks like a trace."""
+    """Return True if the first line looks like a trace."""
     try:
         for line in itertools.islice(file_lines(path), 1):
-            found = decode_line(line)
-            return isinstance(found, dict) and {"prompt", "steps", "answer"} <= found.keys()
+            record = decode_line(line)
+            return isinstance(record, dict) and {"prompt", "steps", "answer"} <= record.keys()
     except ValueError:
         pass
     return False
 
 
 def _way_out(traces: Path) -> str:
-    # A training and a run call theirs predictions.jsonl.
-    for path in (predictions_beside(traces), traces.with_name("predictions.jsonl")):
+    # A training and a run name theirs predictions.jsonl.
+    for path in (predictions_path_for(traces), traces.with_name("predictions.jsonl")):
         if path.is_file():
             return f"they are in {path}"
-    return f"an evaluation writes those to {predictions_beside(traces)}, if not told otherwise"
+    return f"an evaluation writes them to {predictions_path_for(traces)} by default"

@@ -1,7 +1,7 @@
-"""The compiled programs: reading prompts, seating them in slots, decoding.
+"""Compiled programs of generation: prefill, insertion into slots, decoding.
 
-The cache has one row a slot; a sequence's token number i lies in column i. What is behind a
-sequence's last token is never looked at, so that a slot is reused without being cleared.
+The cache has one row per slot; token i of a sequence is in column i. Columns after the last token
+of a sequence are masked, so that a slot is reused without being cleared.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from training.models.family import Model, Params
 T = TypeVar("T")
 
 Ints = Any
-"""Whole numbers of 32 bits: NumPy's on the host, JAX's inside a compiled function."""
+"""32-bit integers: NumPy's on the host, JAX's inside a compiled function."""
 
 
 class Prompts(NamedTuple):
-    """Rows that are read together; filler rows have length 1 and no slot."""
+    """Prompts that are prefilled together; filler rows have length 1 and no slot."""
 
     tokens: Ints
     """[R, W], padded on the right."""
     lengths: Ints
     """[R]."""
-    items: Ints
-    """[R]: numbers of the prompts."""
+    numbers: Ints
+    """[R]: numbers of the prompts' random streams."""
     samples: Ints
     """[R]: numbers of the samples."""
 
 
 class Rows(NamedTuple):
-    """What every slot is at, [B] each."""
+    """Progress of every slot, [B] each."""
 
     token: Ints
-    """The newest token; it is not in the cache yet."""
+    """Newest token; it is not in the cache yet."""
     position: Ints
-    """Its column."""
+    """Column of the newest token."""
     left: Ints
-    """How many more tokens the row may have; 0 where the slot is idle."""
+    """Number of tokens the row may still have; 0 for idle slots."""
     drawn: Ints
-    """How many tokens the row has drawn."""
-    items: Ints
+    """Number of tokens the row has drawn."""
+    numbers: Ints
     samples: Ints
 
 
 class State(NamedTuple):
-    """What stays on the device between calls."""
+    """State on the device between calls."""
 
     cache: Cache
     """S columns of B rows."""
     seen: jax.Array | None
-    """[B, V]: which tokens a row holds, prompt included; None where nothing is penalized."""
+    """[B, V]: true for tokens in the row, prompt included; None without a repetition penalty."""
 
     @property
     def columns(self) -> int:
-        """S."""
+        """Number of cache columns, S."""
         return int(self.cache[0].key.shape[-1])
 
 
@@ -69,46 +69,51 @@ class Chosen(NamedTuple):
     """New tokens and their log-probabilities."""
 
     tokens: jax.Array
-    """[R] or [B, K]; -1 where a row made none."""
+    """[R] or [B, K]; -1 where a row has no token."""
     logprobs: jax.Array
 
 
 class _Loop(NamedTuple):
-    """What decoding carries from token to token."""
+    """Loop state of decoding."""
 
     step: jax.Array
     rows: Rows
     state: State
-    made: Chosen
+    chosen: Chosen
 
 
 class Programs:
-    """The programs of one model and one way of choosing; they are compiled per shape."""
+    """Programs of one model and one choice of tokens, compiled per shape."""
 
     def __init__(
-        self, model: Model, choice: Choice, ends: Collection[int], steps: int, layout: Layout | None
+        self,
+        model: Model,
+        choice: Choice,
+        end_ids: Collection[int],
+        steps: int,
+        layout: Layout | None,
     ) -> None:
         self.steps = steps
-        """K: most tokens a row makes in a call of :attr:`decode`."""
+        """Largest number of tokens per row and call of :attr:`decode`, K."""
         self._model = model
         self._choice = choice
-        self._ends = jnp.asarray(sorted(ends), jnp.int32)
+        self._end_ids = jnp.asarray(sorted(end_ids), jnp.int32)
         self._layout = layout
         self.empty: Callable[[int, int], State]
-        """The state of B idle slots with S columns."""
+        """Maps B and S to the state of B idle slots with S columns."""
         self.empty = jax.jit(self._empty, static_argnums=(0, 1))
-        self.read: Callable[[Params, Prompts, jax.Array], tuple[Chosen, State]]
-        """Parameters, prompts and root key to first tokens [R] and the rows' state [R, W]."""
-        self.read = jax.jit(self._read)
-        self.seat: Callable[[State, State, Ints], State]
-        """The slots' state (given away), rows' state and their slots [R] to the slots' state."""
-        self.seat = jax.jit(self._seat, donate_argnums=0)
+        self.prefill: Callable[[Params, Prompts, jax.Array], tuple[Chosen, State]]
+        """Maps parameters, prompts and root key to first tokens [R] and the rows' state [R, W]."""
+        self.prefill = jax.jit(self._prefill)
+        self.insert: Callable[[State, State, Ints], State]
+        """Maps the slots' state (donated), rows' state and slot indices [R] to the slots' state."""
+        self.insert = jax.jit(self._insert, donate_argnums=0)
         self.grow: Callable[[State, int], State]
-        """The state with another number of columns."""
+        """Maps a state and a number of columns to the wider state."""
         self.grow = jax.jit(self._grow, static_argnums=1)
         self.decode: Callable[..., tuple[Chosen, State]]
-        """Parameters, state (given away), rows, root key, and how many rows must be idle for it to
-        end early, to new tokens [B, K] and the state."""
+        """Maps parameters, state (donated), rows, root key and the number of idle rows that ends
+        the call early to new tokens [B, K] and the state."""
         self.decode = jax.jit(self._decode, donate_argnums=1)
 
     def _split(self, state: T) -> T:
@@ -120,12 +125,12 @@ class Programs:
         seen = jnp.zeros((slots, vocabulary), bool) if self._choice.penalizes else None
         return self._split(State(cache, seen))
 
-    def _read(self, params: Params, prompts: Prompts, root: jax.Array) -> tuple[Chosen, State]:
+    def _prefill(self, params: Params, prompts: Prompts, root: jax.Array) -> tuple[Chosen, State]:
         decoder = self._model.bind(params)
         prompts = self._split(prompts)
         rows, width = prompts.tokens.shape
         columns = jnp.arange(width)
-        # Padding is behind the prompt, where no token of it looks.
+        # Padding follows the prompt, where the causal mask hides it.
         hidden, cache = decoder.hidden(
             prompts.tokens,
             jnp.minimum(columns, self._model.context - 1)[None],
@@ -139,22 +144,22 @@ class Programs:
             tokens = jnp.where(real, prompts.tokens, self._model.vocabulary)
             seen = jnp.zeros((rows, self._model.vocabulary), bool)
             seen = seen.at[jnp.arange(rows)[:, None], tokens].set(True, mode="drop")
-        keys = streams(root, prompts.items, prompts.samples)
+        keys = streams(root, prompts.numbers, prompts.samples)
         none = jnp.zeros(rows, jnp.int32)
         chosen = Chosen(*choose(decoder.logits(last), seen, keys, none, self._choice))
         if seen is not None:
             seen = seen.at[jnp.arange(rows), chosen.tokens].set(True)
         return chosen, State(cache, seen)
 
-    def _seat(self, state: State, rows: State, slots: jax.Array) -> State:
+    def _insert(self, state: State, rows: State, slots: jax.Array) -> State:
         width = rows.columns
-        # Filler rows have a slot that is not there.
+        # Filler rows have an index beyond the last slot.
         cache = tuple(
             LayerCache(
-                held.key.at[slots, :, :, :width].set(new.key, mode="drop"),
-                held.value.at[slots, :, :width].set(new.value, mode="drop"),
+                old.key.at[slots, :, :, :width].set(new.key, mode="drop"),
+                old.value.at[slots, :, :width].set(new.value, mode="drop"),
             )
-            for held, new in zip(state.cache, rows.cache, strict=True)
+            for old, new in zip(state.cache, rows.cache, strict=True)
         )
         seen = state.seen
         if seen is not None and rows.seen is not None:
@@ -165,10 +170,10 @@ class Programs:
         none, more = (0, 0), (0, columns - state.columns)
         cache = tuple(
             LayerCache(
-                jnp.pad(held.key, (none, none, none, more)),
-                jnp.pad(held.value, (none, none, more, none)),
+                jnp.pad(old.key, (none, none, none, more)),
+                jnp.pad(old.value, (none, none, more, none)),
             )
-            for held in state.cache
+            for old in state.cache
         )
         return self._split(State(cache, state.seen))
 
@@ -178,8 +183,8 @@ class Programs:
         decoder = self._model.bind(params)
         rows, state = self._split(rows), self._split(state)
         slots, columns = rows.token.shape[0], jnp.arange(state.columns)
-        keys = streams(root, rows.items, rows.samples)
-        every = jnp.arange(slots)
+        keys = streams(root, rows.numbers, rows.samples)
+        indices = jnp.arange(slots)
 
         def step(loop: _Loop) -> _Loop:
             rows, state = loop.rows, loop.state
@@ -195,25 +200,25 @@ class Programs:
             token, logprob = choose(logits, state.seen, keys, rows.drawn, self._choice)
             seen = state.seen
             if seen is not None:
-                seen = seen.at[every, token].max(live)
-            # Idle rows run along and stay as they are.
-            moved = rows._replace(
+                seen = seen.at[indices, token].max(live)
+            # Idle rows are computed, too, but do not change.
+            advanced = rows._replace(
                 token=jnp.where(live, token, rows.token),
                 position=rows.position + live,
-                left=jnp.where(live & ~jnp.isin(token, self._ends), rows.left - 1, 0),
+                left=jnp.where(live & ~jnp.isin(token, self._end_ids), rows.left - 1, 0),
                 drawn=rows.drawn + live,
             )
-            made = Chosen(
-                loop.made.tokens.at[:, loop.step].set(jnp.where(live, token, -1)),
-                loop.made.logprobs.at[:, loop.step].set(logprob),
+            chosen = Chosen(
+                loop.chosen.tokens.at[:, loop.step].set(jnp.where(live, token, -1)),
+                loop.chosen.logprobs.at[:, loop.step].set(logprob),
             )
-            return _Loop(loop.step + 1, moved, self._split(State(cache, seen)), made)
+            return _Loop(loop.step + 1, advanced, self._split(State(cache, seen)), chosen)
 
-        def goes_on(loop: _Loop) -> jax.Array:
+        def has_work(loop: _Loop) -> jax.Array:
             return (loop.step < self.steps) & (jnp.sum(loop.rows.left == 0) < enough)
 
         shape = (slots, self.steps)
         nothing = Chosen(jnp.full(shape, -1, jnp.int32), jnp.zeros(shape, jnp.float32))
         begin = _Loop(jnp.int32(0), jax.tree.map(jnp.asarray, rows), state, nothing)
-        end = jax.lax.while_loop(goes_on, step, begin)
-        return end.made, end.state
+        end = jax.lax.while_loop(has_work, step, begin)
+        return end.chosen, end.state

@@ -1,4 +1,4 @@
-"""How the next token is chosen from the model's scores.
+"""Choice of the next token from the model's logits.
 
 The filters are those of transformers' logits processors, applied in the same order: repetition
 penalty, temperature, top-k, top-p.
@@ -16,30 +16,30 @@ from tailrace.formats.spec.infer_spec import InferSpec
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is asked of a generation."""
+    """Settings of a generation."""
 
     max_new_tokens: int = 64
-    """Most tokens generated per prompt, the end-of-sequence token included."""
+    """Largest number of tokens per answer, the end-of-sequence token included."""
     temperature: float = 0.0
-    """0 takes the likeliest token; above, scores are divided by it and sampled."""
+    """Divisor of the logits before sampling; 0 takes the likeliest token."""
     seed: int = 42
-    """Seed of sampling; each sample of a prompt draws from a stream of its own."""
+    """Seed of sampling; each sample of a prompt has a separate random stream."""
     top_p: float = 1.0
-    """Draw from the smallest set of likeliest tokens with this probability."""
+    """Probability of the smallest set of likeliest tokens to draw from."""
     top_k: int = 0
-    """Draw from so many likeliest tokens; 0 is all."""
+    """Number of likeliest tokens to draw from; 0: all."""
     repetition_penalty: float = 1.0
-    """Divides the positive scores of tokens in prompt and answer so far, multiplies the others."""
+    """Divisor of positive logits, and factor of negative ones, of tokens already in the text."""
     n_samples: int = 1
     """Answers per prompt."""
     stop: tuple[str, ...] = ()
     """Texts that end an answer."""
     logprobs: bool = False
-    """Whether tokens come with their log-probabilities."""
+    """True to return log-probabilities of the tokens."""
 
     @classmethod
     def of(cls, spec: InferSpec) -> Sampling:
-        """What an infer block asks for."""
+        """Return the settings of an infer block."""
         return cls(
             max_new_tokens=spec.max_new_tokens,
             temperature=spec.temperature,
@@ -54,7 +54,7 @@ class Sampling:
 
     @property
     def choice(self) -> Choice:
-        """The part that is compiled."""
+        """Settings that are compiled into the programs."""
         return Choice(
             self.temperature, self.top_p, self.top_k, self.repetition_penalty, self.logprobs
         )
@@ -62,7 +62,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Choice:
-    """The fields of :class:`Sampling` that :func:`choose` reads."""
+    """Fields of :class:`Sampling` that :func:`choose` reads."""
 
     temperature: float
     top_p: float
@@ -72,26 +72,30 @@ class Choice:
 
     @property
     def penalizes(self) -> bool:
-        """Whether tokens seen before must be known."""
+        """True if the tokens already in the text are needed."""
         return self.repetition_penalty != 1
 
 
-def streams(root: jax.Array, items: jax.Array, samples: jax.Array) -> jax.Array:
-    """The random key of each row, from its prompt's number and its sample's, both [rows]."""
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, items)
+def streams(root: jax.Array, numbers: jax.Array, samples: jax.Array) -> jax.Array:
+    """Return the random key of each row, from the numbers of prompt and sample, both [rows]."""
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, numbers)
     return jax.vmap(jax.random.fold_in)(keys, samples)
 
 
 def choose(
     logits: jax.Array, seen: jax.Array | None, keys: jax.Array, drawn: jax.Array, choice: Choice
 ) -> tuple[jax.Array, jax.Array]:
-    """The next token of each row and its log-probability (0 unless asked for), both [rows].
+    """Return the next token of each row and its log-probability, both [rows].
 
-    The log-probability is no number where the row's highest score is none, asked for or not.
+    The log-probability is the model's own, before penalty, temperature and filters. It is 0 unless
+    requested, and always NaN where the row's highest logit is not finite.
 
-    ``logits`` are [rows, V], ``seen`` says which tokens a row holds already, [rows, V] (None where
-    nothing is penalized), ``keys`` are the rows' :func:`streams` and ``drawn`` how many tokens each
-    has drawn. The log-probability is the model's own, before penalty, temperature and filters.
+    Args:
+        logits: [rows, V].
+        seen: True for tokens already in the row, [rows, V]; None without a repetition penalty.
+        keys: The rows' :func:`streams`.
+        drawn: Number of tokens that each row has drawn, [rows].
+        choice: Settings.
     """
     logits = logits.astype(jnp.float32)
     scores = process(logits, seen, choice)
@@ -103,24 +107,24 @@ def choose(
     logprob = jnp.zeros(token.shape, jnp.float32)
     if choice.logprobs:
         chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-        # Rounding must not make a certain token likelier than certain.
+        # Rounding must not raise a probability above 1.
         logprob = jnp.minimum(chosen - jax.nn.logsumexp(logits, axis=-1), 0)
     return token, jnp.where(jnp.isfinite(jnp.max(logits, axis=-1)), logprob, jnp.nan)
 
 
 def first_best(scores: jax.Array) -> jax.Array:
-    """The place of the highest of each row's scores [rows, V], of equals the first.
+    """Return the first index of each row's highest score; ``scores`` are [rows, V].
 
-    ``jnp.argmax`` takes five times as long on a processor: its search is not vectorized.
+    ``jnp.argmax`` takes five times as long on a CPU: its search is not vectorized.
     """
-    places = jnp.arange(scores.shape[-1])
+    indices = jnp.arange(scores.shape[-1])
     best = scores == jnp.max(scores, axis=-1, keepdims=True)
-    # Scores that are no numbers have no best; any place will do.
-    return jnp.min(jnp.where(best, places, scores.shape[-1] - 1), axis=-1)
+    # NaN equals nothing: a row of NaN falls back to the last index.
+    return jnp.min(jnp.where(best, indices, scores.shape[-1] - 1), axis=-1)
 
 
 def process(logits: jax.Array, seen: jax.Array | None, choice: Choice) -> jax.Array:
-    """The scores [rows, V] that a token is chosen by; minus infinity where it may not be."""
+    """Return the scores [rows, V] to choose by; minus infinity for excluded tokens."""
     scores = logits if seen is None else penalize(logits, seen, choice.repetition_penalty)
     if choice.temperature == 0:
         return scores
@@ -137,20 +141,20 @@ def penalize(scores: jax.Array, seen: jax.Array, penalty: float) -> jax.Array:
 
 
 def keep_top_k(scores: jax.Array, k: int) -> jax.Array:
-    """Scores [rows, V] with all but the ``k`` highest (and their equals) at minus infinity."""
+    """Set all but the ``k`` highest scores (and their equals) to minus infinity, [rows, V]."""
     best, _ = jax.lax.top_k(scores, min(k, scores.shape[-1]))
     return jnp.where(scores < best[:, -1:], -jnp.inf, scores)
 
 
 def keep_top_p(scores: jax.Array, p: float) -> jax.Array:
-    """Scores without the tail of the distribution (Holtzman et al., arXiv:1904.09751).
+    """Cut off the tail of the distribution (Holtzman et al., arXiv:1904.09751).
 
-    A token stays when those with higher scores together have a probability below ``p``; equal
-    scores stay or go together.
+    A token stays if all tokens with higher scores together have a probability below ``p``; equal
+    scores are treated alike.
     """
     ascending = jnp.sort(scores, axis=-1)
     mass = jnp.cumsum(jax.nn.softmax(ascending, axis=-1), axis=-1)
-    # The likeliest token stays even where rounding leaves the sum short of its bound.
-    kept = (mass > 1 - p).at[:, -1].set(True)
-    lowest = jnp.min(jnp.where(kept, ascending, jnp.inf), axis=-1, keepdims=True)
+    # The likeliest token stays even if rounding leaves the sum short of its bound.
+    nucleus = (mass > 1 - p).at[:, -1].set(True)
+    lowest = jnp.min(jnp.where(nucleus, ascending, jnp.inf), axis=-1, keepdims=True)
     return jnp.where(scores < lowest, -jnp.inf, scores)

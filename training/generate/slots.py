@@ -1,4 +1,4 @@
-"""The slots as the host sees them: who sits where, and what was generated so far."""
+"""Slots of the generator on the host: the answer in each, and its tokens so far."""
 
 from __future__ import annotations
 
@@ -14,82 +14,82 @@ from training.generate.programs import Chosen, Prompts, Rows
 
 @dataclass(frozen=True)
 class Request:
-    """One answer that is wanted."""
+    """One sample of one prompt to generate."""
 
     index: int
-    """The prompt's place in the input."""
-    item: int
-    """The prompt's number, which its random stream belongs to."""
+    """Position of the prompt in the input."""
+    number: int
+    """Number of the prompt's random stream."""
     sample: int
     """Number of the sample of this prompt, from 0."""
     prompt: Sequence[int]
     budget: int
-    """Most new tokens."""
+    """Largest number of new tokens."""
 
 
 @dataclass
 class Answer:
-    """An answer on its way."""
+    """Answer in progress."""
 
     request: Request
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     searched: int = 0
-    """How many of the tokens are known to hold no stop string."""
+    """Number of leading tokens already searched for stop strings."""
     ended: bool = False
 
 
 class Slots:
-    """A fixed number of places, each idle or taken by an answer."""
+    """Fixed number of slots, each idle or taken by an answer."""
 
-    def __init__(self, number: int, ends: Collection[int]) -> None:
-        self._ends = ends
+    def __init__(self, number: int, end_ids: Collection[int]) -> None:
+        self._end_ids = end_ids
         self._answers: list[Answer | None] = [None] * number
         self.rows = Rows(*(np.zeros(number, np.int32) for _ in Rows._fields))
 
     @property
     def idle(self) -> list[int]:
-        """The idle places."""
+        """Indices of the idle slots."""
         return [slot for slot, answer in enumerate(self._answers) if answer is None]
 
     def columns(self, steps: int) -> int:
-        """Columns that the longest row takes up after so many more tokens."""
-        # Idle slots are written to as well, and stay where they are.
+        """Return the columns that the longest row needs after ``steps`` more tokens."""
+        # Idle slots are written to as well, without moving on.
         return int((self.rows.position + np.minimum(self.rows.left, steps)).max()) + 1
 
     def take(self, requests: Sequence[Request], slots: Sequence[int], first: Chosen) -> None:
-        """Seat requests whose prompts were read; ``first`` are their first tokens."""
+        """Take over prefilled requests; ``first`` holds their first tokens."""
         tokens, logprobs = np.asarray(first.tokens), np.asarray(first.logprobs)
         for row, (request, slot) in enumerate(zip(requests, slots, strict=True)):
             self._answers[slot] = Answer(request)
             self.rows.position[slot] = len(request.prompt) - 1
             self.rows.left[slot] = request.budget
             self.rows.drawn[slot] = 0
-            self.rows.items[slot] = request.item
+            self.rows.numbers[slot] = request.number
             self.rows.samples[slot] = request.sample
             self._add(slot, tokens[row : row + 1], logprobs[row : row + 1])
 
-    def add(self, made: Chosen) -> None:
-        """Add what a call of the decoder made."""
-        tokens, logprobs = np.asarray(made.tokens), np.asarray(made.logprobs)
+    def add(self, chosen: Chosen) -> None:
+        """Append the tokens of one call of the decoder."""
+        tokens, logprobs = np.asarray(chosen.tokens), np.asarray(chosen.logprobs)
         for slot, answer in enumerate(self._answers):
             if answer is not None:
                 count = int((tokens[slot] >= 0).sum())
                 self._add(slot, tokens[slot, :count], logprobs[slot, :count])
 
     def end(self, slot: int, count: int) -> None:
-        """Cut an answer to ``count`` tokens and let it end there."""
+        """Cut an answer to ``count`` tokens and end it."""
         answer = self._answers[slot]
         if answer is not None:
             del answer.tokens[count:], answer.logprobs[count:]
             answer.ended = True
 
     def live(self) -> list[tuple[int, Answer]]:
-        """The places that are taken, with their answers."""
+        """Return the taken slots with their answers."""
         return [(s, answer) for s, answer in enumerate(self._answers) if answer is not None]
 
     def leave(self) -> list[Answer]:
-        """The answers that have ended; their places are idle now."""
+        """Remove and return the answers that ended; their slots become idle."""
         ended = [(slot, answer) for slot, answer in self.live() if answer.ended]
         for slot, _ in ended:
             self._answers[slot] = None
@@ -111,20 +111,20 @@ class Slots:
         rows.position[slot] += len(tokens)
         rows.left[slot] -= len(tokens)
         rows.drawn[slot] += len(tokens)
-        answer.ended = int(tokens[-1]) in self._ends or bool(rows.left[slot] == 0)
+        answer.ended = int(tokens[-1]) in self._end_ids or bool(rows.left[slot] == 0)
 
 
-def lay_out(requests: Sequence[Request], rows: int, width: int) -> Prompts:
-    """The prompts of requests as ``rows`` rows of ``width`` columns."""
+def pad_prompts(requests: Sequence[Request], rows: int, width: int) -> Prompts:
+    """Return the prompts padded on the right to ``rows`` rows of ``width`` columns."""
     prompts = Prompts(
         tokens=np.zeros((rows, width), np.int32),
         lengths=np.ones(rows, np.int32),
-        items=np.zeros(rows, np.int32),
+        numbers=np.zeros(rows, np.int32),
         samples=np.zeros(rows, np.int32),
     )
     for row, request in enumerate(requests):
         prompts.tokens[row, : len(request.prompt)] = request.prompt
         prompts.lengths[row] = len(request.prompt)
-        prompts.items[row] = request.item
+        prompts.numbers[row] = request.number
         prompts.samples[row] = request.sample
     return prompts

@@ -1,4 +1,4 @@
-"""Stop strings: an answer ends where one of them appears in its text."""
+"""Stop strings, which end an answer where one appears in its text."""
 
 from __future__ import annotations
 
@@ -10,36 +10,45 @@ Decode = Callable[[Sequence[int]], str]
 
 def find_stop(
     tokens: Sequence[int],
-    known: int,
+    searched: int,
     stops: Sequence[str],
     decode: Decode,
-    written: Decode | None = None,
+    decode_special: Decode | None = None,
 ) -> tuple[int, str] | None:
-    """Where the first stop string is complete: number of tokens, and the text before it.
+    """Return the number of tokens that complete the first stop string, and the text before it.
 
-    The first ``known`` tokens hold none. Every longer beginning is looked at by itself, so that
-    the answer does not depend on how many tokens come at a time. ``written`` decodes special
-    tokens, too, for stop strings that have some in them; the text before has none.
+    Every prefix is examined separately, so that the answer does not depend on the number of tokens
+    per call. The returned text has no special tokens.
+
+    Args:
+        tokens: Token ids of the answer.
+        searched: Number of leading tokens without a stop string.
+        stops: Stop strings.
+        decode: Decoder of tokens, without special ones.
+        decode_special: Decoder that keeps special tokens, for stop strings that contain some.
     """
-    for count in range(known + 1, len(tokens) + 1):
+    for count in range(searched + 1, len(tokens) + 1):
         text = decode(tokens[:count])
-        place = _first(text, stops)
-        if place is not None:
-            return count, text[:place]
-        if written is not None:
-            place = _first(written(tokens[:count]), stops)
-            if place is not None:
-                return count, _visible(tokens[:count], place, decode, written)
+        position = _first(text, stops)
+        if position is not None:
+            return count, text[:position]
+        if decode_special is not None:
+            position = _first(decode_special(tokens[:count]), stops)
+            if position is not None:
+                return count, _visible(tokens[:count], position, decode, decode_special)
     return None
 
 
 def _first(text: str, stops: Sequence[str]) -> int | None:
-    return min((place for place in map(text.find, stops) if place >= 0), default=None)
+    return min((position for position in map(text.find, stops) if position >= 0), default=None)
 
 
-def _visible(tokens: Sequence[int], place: int, decode: Decode, written: Decode) -> str:
-    """Return the text up to ``place`` of what is written, without its special tokens."""
+def _visible(tokens: Sequence[int], position: int, decode: Decode, decode_special: Decode) -> str:
+    """Return the text up to ``position`` of the special decoding, without its special tokens."""
     count = len(tokens)
-    while len(written(tokens[:count])) > place:
+    while len(decode_special(tokens[:count])) > position:
         count -= 1
-    return decode(tokens[:count]) + written(tokens)[len(written(tokens[:count])) : place]
+    return (
+        decode(tokens[:count])
+        + decode_special(tokens)[len(decode_special(tokens[:count])) : position]
+    )

@@ -353,7 +353,7 @@ async def test_a_run_that_admission_lets_wait_is_not_queued_for_the_relay(
     assert claimed == [True, True, False, True]
 
 
-async def test_a_run_queued_for_the_relay_outlives_a_broker_that_is_down(
+async def test_a_run_queued_for_the_repad_promptslives_a_broker_that_is_down(
     driver: Driver, valkey_node: Valkey
 ) -> None:
     broker = Broker(valkey_node.url, timeout=2)
