@@ -170,7 +170,7 @@ def _places(folder: Path, files: list[Path]) -> dict[str, _Place]:
     lost = sorted(set(indexed or ()) - set(places))
     if lost:
         wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in lost[:_SHOWN])
-        raise ModelConfigError(f"{folder / INDEX} places tensors where they are not: {wrong}")
+        raise ModelConfigError(f"{folder / INDEX} places tensors in files without them: {wrong}")
     return places
 
 

@@ -1,4 +1,4 @@
-"""Chat templates of a model folder: the files they are in, and which of them renders prompts."""
+"""Chat templates of a model folder, and the choice of the one that renders prompts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 TEMPLATE_FILE = "chat_template.jinja"
-"""The file of the default template; it outweighs ``chat_template`` in tokenizer_config.json."""
+"""File of the default template; it overrides ``chat_template`` in tokenizer_config.json."""
 
 TEMPLATE_FOLDER = "additional_chat_templates"
-"""The folder of further templates, each named by its file."""
+"""Folder of further templates, each named by its file."""
 
 DEFAULT = "default"
 """Name of the template that renders prompts."""
@@ -20,12 +20,12 @@ _CLOCK = re.compile(r"\bstrftime_now\b")
 
 
 def template_reads_clock(text: str) -> bool:
-    """Return whether a template asks for the current date, so that the day changes its prompts."""
+    """Return True if a template reads the current date, so that its prompts change daily."""
     return _CLOCK.search(_COMMENT.sub("", text)) is not None
 
 
 def is_template_file(path: str) -> bool:
-    """Return whether a file of a model folder holds a chat template."""
+    """Return True if a file of a model folder holds a chat template."""
     return path == TEMPLATE_FILE or _additional_name(path) is not None
 
 
@@ -49,10 +49,10 @@ def chat_templates(settings: object, files: Mapping[str, str]) -> dict[str, str]
 
 
 def default_template(templates: Mapping[str, str]) -> str | None:
-    """Return the template that renders prompts; nothing when a model has no templates.
+    """Return the template that renders prompts; None for a model without templates.
 
     Raises:
-        ValueError: There are templates, none of which is the default one.
+        ValueError: There are templates, but none is the default one.
     """
     if templates and DEFAULT not in templates:
         names = ", ".join(sorted(templates)[:5])

@@ -1,7 +1,7 @@
-"""The check of a model folder before anything is made of it, the same for imports and for stages.
+"""Check of a model folder, the same for imports and for stages.
 
-It reads the small files and the headers of the weights, never a tensor, and says everything that is
-wrong in predicates ("is not JSON"), each with the file it is about.
+It reads the small files and the headers of the weights, never a tensor, and reports every problem
+as a predicate ("is not JSON") with its file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tailrace.formats.outside_json import read_object
 T = TypeVar("T")
 
 BEGINNING_BYTES = 128
-"""Bytes by which a file that is no safetensors file is recognised."""
+"""Leading bytes by which another kind of file is recognised."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +47,37 @@ class ModelFiles:
     """A model folder without its tensors."""
 
     sizes: Mapping[str, int]
-    """Bytes of every file by path."""
+    """Size of every file in bytes, by path."""
     documents: Mapping[str, bytes]
     """Content of the small files (:func:`tailrace.formats.model.files.document_limit`)."""
     headers: Mapping[str, bytes]
-    """The beginning of every weight file, up to the end of its header."""
+    """Leading bytes of every weight file, up to the end of its header."""
 
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where the bytes of a tensor are."""
+    """Location of a tensor's bytes."""
 
     path: str
-    """The file."""
+    """Path of the file."""
     start: int
     """Offset of its first byte in the file."""
     size: int
-    """How many bytes it has."""
+    """Length in bytes."""
 
 
 @dataclass
 class ModelFindings:
-    """What the check found."""
+    """Findings of the check."""
 
     problems: list[tuple[str | None, str]] = field(default_factory=list)
-    """Everything wrong: the file, or nothing for the folder, and a predicate."""
+    """Every problem: its file (None: the folder) and a predicate."""
     architecture: str = ""
     """``architectures[0]``, or the family's usual one."""
     equal: tuple[TensorPlace, TensorPlace] | None = None
-    """Two tensors whose bytes must be the same
-    (:data:`tailrace.formats.model.tensors.TIED_PROBLEM`)."""
+    """Two tensors whose bytes must be equal; otherwise ``TIED_PROBLEM`` holds."""
     values: dict[str, tuple[str, TensorPlace]] = field(default_factory=dict)
-    """Type and place of every tensor that is loaded, all of whose values must be finite."""
+    """Type and location of every loaded tensor; all their values must be finite."""
     tokenizer: TokenizerFiles | None = None
     """The checked tokenizer files."""
 
@@ -122,7 +121,7 @@ def _beginning(path: Path, size: int) -> bytes:
         try:
             length = safetensors_header.header_length(prefix, size)
         except ValueError:
-            return prefix + file.read(BEGINNING_BYTES)  # The check says what it is.
+            return prefix + file.read(BEGINNING_BYTES)  # The check names its kind.
         return prefix + file.read(length)
 
 
@@ -147,12 +146,12 @@ class _Check:
             self._config = config
             self.findings.architecture = architecture(config)
         for name in (CONFIG_FILE, GENERATION_FILE):
-            data = self._object(name) if name != CONFIG_FILE else config
-            if data is not None:
-                self._ends(name, data.get("eos_token_id"))
+            document = self._object(name) if name != CONFIG_FILE else config
+            if document is not None:
+                self._ends(name, document.get("eos_token_id"))
 
     def weights(self) -> None:
-        """Check every weight file, and that the tensors that count are those of the model."""
+        """Check every weight file, and compare the tensors with those of the model."""
         unread = set(filter(is_weight_file, self._files.sizes)) - set(self._files.headers)
         if unread:
             self._wrong(None, "the headers of its weight files are too long")
@@ -215,7 +214,7 @@ class _Check:
     def _placed(
         self, headers: Mapping[str, dict[str, Entry] | None]
     ) -> dict[str, tuple[str, Entry]] | None:
-        """Return the tensors that count by name, each with its file: the index decides."""
+        """Return the loaded tensors by name, each with its file as the index names it."""
         if WEIGHTS_FILE in headers:
             entries = headers[WEIGHTS_FILE] or {}
             return {name: (WEIGHTS_FILE, entry) for name, entry in entries.items()}
@@ -225,9 +224,9 @@ class _Check:
         places = self._try(WEIGHTS_INDEX, lambda: weight_places(read_object(content)))
         if places is None:
             return None
-        lost = sorted(set(places.values()) - set(headers))
-        if lost:
-            self._wrong(WEIGHTS_INDEX, f"names files that are not there: {_some(lost)}")
+        missing = sorted(set(places.values()) - set(headers))
+        if missing:
+            self._wrong(WEIGHTS_INDEX, f"names files that do not exist: {_some(missing)}")
             return None
         sound = {path: entries for path, entries in headers.items() if entries is not None}
         wrong = [
@@ -236,7 +235,7 @@ class _Check:
             if path in sound and name not in sound[path]
         ]
         if wrong:
-            problem = f"places tensors where they are not: {_some(wrong)}: write the index anew"
+            problem = f"places tensors in files without them: {_some(wrong)}: write the index again"
             self._wrong(WEIGHTS_INDEX, problem)
             return None
         return {name: (path, sound[path][name]) for name, path in places.items() if path in sound}
@@ -261,7 +260,7 @@ class _Check:
 
 
 def unembedded_end(tokenizer: TokenizerFiles, vocabulary: int) -> str:
-    """Return the problem of an end of sequence that a model cannot say; empty for others."""
+    """Return the problem of an end-of-sequence token outside the vocabulary; empty otherwise."""
     if tokenizer.eos_token_id < vocabulary:
         return ""
     return (
@@ -275,9 +274,9 @@ def architecture(config: Mapping[str, Any]) -> str:
     """Return ``architectures[0]`` of a checked config.json, or the family's usual class."""
     names = config.get("architectures")
     first = names[0] if isinstance(names, list) and names else None
-    known = isinstance(first, str) and first.isidentifier() and first.isascii()
-    usual = FAMILIES[config["model_type"]].class_name
-    return str(first) if known and len(str(first)) <= 128 else usual
+    valid = isinstance(first, str) and first.isidentifier() and first.isascii()
+    default = FAMILIES[config["model_type"]].class_name
+    return str(first) if valid and len(str(first)) <= 128 else default
 
 
 def _some(names: list[str]) -> str:

@@ -37,12 +37,12 @@ def family_problem(config: Mapping[str, Any]) -> str:
     """Return the reason that no family reads a configuration; empty when one does."""
     name = config.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        named = "a missing model_type" if name is None else f"model_type {shorten(name)}"
+        supported = ", ".join(FAMILIES)
+        subject = "a missing model_type" if name is None else f"model_type {shorten(name)}"
         nested = "; its language model is in text_config: save that one on its own"
         inside = nested if isinstance(config.get("text_config"), Mapping) else ""
-        code = "; code of its own (auto_map) is never run" if "auto_map" in config else ""
-        return f"{named} is not supported{code}{inside}; known: {known}"
+        code = "; a model's own code (auto_map) is never run" if "auto_map" in config else ""
+        return f"{subject} is not supported{code}{inside}; known: {supported}"
     for key in ("quantization_config", "compression_config"):
         if config.get(key):
             return (

@@ -33,7 +33,7 @@ class ConfigReader:
         """Problems so far, one sentence each."""
 
     def wrong(self, message: str) -> None:
-        """Report a problem; the message names its key."""
+        """Record a problem; the message names its key."""
         self.problems.append(message)
 
     def size(
@@ -63,8 +63,8 @@ class ConfigReader:
         """Return a number within its bounds; required unless there is a default."""
         value = self.data.get(name)
         value = default if value is None else value
-        known = isinstance(value, int | float) and not isinstance(value, bool)
-        if not known or value is None or not minimum <= value <= maximum:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if not numeric or value is None or not minimum <= value <= maximum:
             bounds = f"from {minimum:g} to {maximum:g}"
             self.wrong(f"{name} must be a number {bounds}, not {shorten(value)}")
             return minimum
@@ -79,12 +79,12 @@ class ConfigReader:
             return default
         return value
 
-    def choice(self, name: str, default: str, known: Iterable[str]) -> str:
-        """Return one of the known words."""
+    def choice(self, name: str, default: str, choices: Iterable[str]) -> str:
+        """Return one of the choices."""
         value = self.data.get(name)
         value = default if value is None else value
-        if not isinstance(value, str) or value not in known:
-            self.wrong(f"{name} must be one of {', '.join(known)}, not {shorten(value)}")
+        if not isinstance(value, str) or value not in choices:
+            self.wrong(f"{name} must be one of {', '.join(choices)}, not {shorten(value)}")
             return default
         return value
 

@@ -1,4 +1,4 @@
-"""The small files of a model folder that are read before its weights, with their limits."""
+"""Small files of a model folder, read before its weights, with their limits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tailrace.formats.model.tokenizer_files import (
 )
 
 GENERATION_FILE = "generation_config.json"
-"""The file that says how a model is asked; not every folder has one."""
+"""File of generation settings, which not every folder has."""
 
 MAX_TEMPLATES = 20
-"""Most chat templates of a folder."""
+"""Largest number of chat templates."""
 
 _MEGABYTE = 1 << 20
 _LIMITS = {
@@ -36,12 +36,12 @@ _TEMPLATE_BYTES = 256 << 10
 
 
 def document_limit(path: str) -> int | None:
-    """Return the most bytes that a file may have; nothing for one that is not read as a whole."""
+    """Return the largest size of a file in bytes; None for one that is not read as a whole."""
     return _TEMPLATE_BYTES if is_template_file(path) else _LIMITS.get(path)
 
 
 def is_tokenizer_file(path: str) -> bool:
-    """Return whether a tokenizer is built from a file of this name."""
+    """Return True if a tokenizer is built from a file of this name."""
     return path in FILES or is_template_file(path)
 
 
@@ -53,8 +53,8 @@ def size_problem(path: str, size: int) -> str:
     return f"has {size} bytes, at most {limit} allowed"
 
 
-def read_documents(folder: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """Read the wanted ones of a folder's small files, by path.
+def read_documents(folder: Path, select: Callable[[str], bool]) -> dict[str, bytes]:
+    """Return the selected small files of a folder, by path.
 
     Raises:
         ValueError: One is above its limit, or there are too many chat templates.
@@ -62,7 +62,7 @@ def read_documents(folder: Path, wanted: Callable[[str], bool]) -> dict[str, byt
     """
     contents: dict[str, bytes] = {}
     for path in _present(folder):
-        if not wanted(path):
+        if not select(path):
             continue
         problem = size_problem(path, (folder / path).stat().st_size)
         if problem:

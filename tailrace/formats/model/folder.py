@@ -1,4 +1,4 @@
-"""What a model folder in Hugging Face layout may hold: weights and text, nothing that runs."""
+"""Files of a model folder in Hugging Face layout: weights and text, never code."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import PurePosixPath
 from tailrace.formats.wording import describe
 
 CONFIG_FILE = "config.json"
-"""The file that names the architecture."""
+"""File that describes the architecture."""
 
 WEIGHTS = ".safetensors"
-"""The one format of weights that is taken (it holds tensors and nothing that runs)."""
+"""Suffix of the only accepted weight format, which holds tensors and no code."""
 
 WEIGHTS_FILE = "model.safetensors"
 """Weights in one file."""
 
 WEIGHTS_INDEX = "model.safetensors.index.json"
-"""The index of weights in several files: ``weight_map``, tensor name to file name."""
+"""Index of weights in several files: ``weight_map``, tensor name to file name."""
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
-"""The files of which a tokenizer needs one."""
+"""Files of which a tokenizer needs one."""
 
 ALLOWED = (WEIGHTS, ".json", ".txt", ".model", ".jinja")
-"""Suffixes of a model's files."""
+"""Accepted suffixes of a model's files."""
 
 MAX_WEIGHT_FILES = 1000
-"""Most weight files of a model."""
+"""Largest number of weight files."""
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz")
 _CODE = (".py", ".so", ".sh", ".pyc")
@@ -40,7 +40,7 @@ _SHOWN = 5
 
 
 def file_problem(path: str) -> str | None:
-    """Why a file has no place in a model folder, by its name; ``None`` when it has."""
+    """Return the reason to refuse a file by its name; None for an accepted one."""
     suffix = PurePosixPath(path).suffix
     if suffix.lower() in _PICKLED:
         return "may hold pickled objects, which run code when opened: convert it to safetensors"
@@ -49,12 +49,12 @@ def file_problem(path: str) -> str | None:
     if suffix.lower() == _GGUF:
         return f"is a GGUF file (llama.cpp's format): {_CONVERT}"
     if suffix not in ALLOWED:
-        return f"is no file of a model; there may be: {', '.join(ALLOWED)}"
+        return f"is not a file of a model; accepted suffixes: {', '.join(ALLOWED)}"
     return None
 
 
 def lacks(paths: Collection[str]) -> list[str]:
-    """What a model folder with these files lacks, each in a sentence with the way out."""
+    """Return what a folder with these files lacks, in sentences with the way out."""
     if _ADAPTER in paths and CONFIG_FILE not in paths:
         return [
             f"it is a PEFT adapter ({_ADAPTER}), not a model: merge it into its base model "
@@ -80,15 +80,15 @@ def weight_places(index: object) -> dict[str, str]:
     """Return the file name of each tensor in a parsed index of weights.
 
     Raises:
-        ValueError: It is none; the message is a predicate.
+        ValueError: It is not an index; the message is a predicate.
     """
     places = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(places, dict):
-        raise ValueError("is no index of weights: it needs a weight_map")
+        raise ValueError("is not an index of weights: it needs a weight_map")
     if not places:
-        raise ValueError("is no index of weights: its weight_map is empty")
+        raise ValueError("is not an index of weights: its weight_map is empty")
     for name in places.values():
-        # A name from outside must not lead out of the folder.
+        # A name from outside must stay inside the folder.
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
             raise ValueError(
                 f"names {describe(name)}, which is not the name of a safetensors file in this "
@@ -100,12 +100,12 @@ def weight_places(index: object) -> dict[str, str]:
 
 
 def is_weight_file(path: str) -> bool:
-    """Return whether a file holds weights at the top of the folder."""
+    """Return True if a file holds weights at the top of the folder."""
     return "/" not in path and path.endswith(WEIGHTS)
 
 
 def _other_weights(paths: Collection[str]) -> str:
-    """Return what is there in place of weights, with the way out."""
+    """Return the files present in place of weights, with the way out."""
     named = sorted(path for path in paths if "/" not in path)
     shards = [path for path in named if _SHARD.fullmatch(path)]
     kinds = [
@@ -130,10 +130,10 @@ def _other_weights(paths: Collection[str]) -> str:
 
 
 def _other_tokenizers(paths: Collection[str]) -> str:
-    others = [path for path in ("tokenizer.model", "tekken.json", "vocab.txt") if path in paths]
-    if not others:
+    formats = [path for path in ("tokenizer.model", "tekken.json", "vocab.txt") if path in paths]
+    if not formats:
         return ""
     return (
-        f"; save {others[0]} as {TOKENIZER_FILES[0]} where transformers opens it "
+        f"; save {formats[0]} as {TOKENIZER_FILES[0]} where transformers opens it "
         "(AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER))"
     )

@@ -25,7 +25,7 @@ ROPE_KINDS: dict[str, dict[str, float | None]] = {
         "attention_factor": None,
     },
 }
-"""Settings of each scaling by ``rope_type``, with their defaults; ``default`` is no scaling."""
+"""Settings of each scaling by ``rope_type``, with their defaults; ``default`` needs none."""
 
 _COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "truncate"}
 
@@ -62,8 +62,8 @@ def read_rope(reader: ConfigReader) -> Rope:
     if isinstance(kind, str) and kind in ROPE_KINDS:
         values = _read_scaling(ROPE_KINDS[kind], rope, data.get("max_position_embeddings"))
     elif kind != "default":
-        known = ", ".join(ROPE_KINDS)
-        rope.wrong(f"rope_type must be one of default, {known}, not {shorten(kind)}")
+        kinds = ", ".join(ROPE_KINDS)
+        rope.wrong(f"rope_type must be one of default, {kinds}, not {shorten(kind)}")
         kind = "default"
     for problem in rope.problems:
         reader.wrong(f"rope_parameters.{problem}")

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read with bounds and without its tensors.
+"""Header of a safetensors file, read with bounds and without its tensors.
 
 The format (https://github.com/huggingface/safetensors#format): 8 bytes with the header's length N,
 little-endian; N bytes of JSON, tensor name -> {dtype, shape, data_offsets}; the tensors' bytes.
@@ -19,10 +19,10 @@ PREFIX_BYTES = 8
 """Bytes before the header."""
 
 MAX_HEADER_BYTES = 4 << 20
-"""Longest header taken, in bytes: some 30,000 tensors."""
+"""Longest accepted header in bytes, enough for some 30,000 tensors."""
 
 MAX_DIMENSIONS = 8
-"""Most dimensions of a tensor."""
+"""Largest number of dimensions of a tensor."""
 
 MAX_BYTES = 2**62
 """Largest offset, and largest length of a dimension."""
@@ -53,11 +53,11 @@ class Entry:
     """One tensor of a header."""
 
     tensor: Tensor
-    """Its type and shape."""
+    """Type and shape."""
     start: int
-    """Offset of its first byte behind the header."""
+    """Offset of the first byte, counted from the end of the header."""
     end: int
-    """Offset behind its last byte."""
+    """Offset after the last byte."""
 
 
 # Bytes of one value.
@@ -76,20 +76,20 @@ def read_header(header: bytes, size_bytes: int) -> dict[str, Entry]:
         ValueError: The header is wrong, or the file is cut; the message is a predicate.
     """
     try:
-        data = read_json(header)
+        tensors = read_json(header)
     except ValueError as error:
         raise ValueError(f"has a header that {error}") from error
-    if not isinstance(data, dict):
+    if not isinstance(tensors, dict):
         raise ValueError("is not a safetensors file: its header is not a JSON object")
-    data.pop("__metadata__", None)
-    entries = {name: _entry(name, entry) for name, entry in data.items()}
+    tensors.pop("__metadata__", None)
+    entries = {name: _entry(name, entry) for name, entry in tensors.items()}
     _check_places(entries, size_bytes - PREFIX_BYTES - len(header))
     return entries
 
 
 def _check_places(entries: Mapping[str, Entry], data_bytes: int) -> None:
     end = 0
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
+    for name, entry in sorted(entries.items(), key=lambda named: (named[1].start, named[1].end)):
         if entry.start != end:
             raise ValueError(
                 f"is damaged: the tensor {describe(name)} does not begin at byte {end}"
@@ -101,14 +101,14 @@ def _check_places(entries: Mapping[str, Entry], data_bytes: int) -> None:
         )
 
 
-def _entry(name: str, data: object) -> Entry:
-    fields: dict[str, Any] = data if isinstance(data, dict) else {}
+def _entry(name: str, description: object) -> Entry:
+    fields: dict[str, Any] = description if isinstance(description, dict) else {}
     offsets, dtype, shape = fields.get("data_offsets"), fields.get("dtype"), fields.get("shape")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"has no data_offsets for the tensor {describe(name)}")
     if not isinstance(dtype, str) or dtype not in _BYTES:
-        known = ", ".join(_BYTES)
-        raise ValueError(f"has a tensor {describe(name)} whose dtype is none of {known}")
+        types = ", ".join(_BYTES)
+        raise ValueError(f"has a tensor {describe(name)} whose dtype is none of {types}")
     start, end = offsets
     if not _are_sizes(shape) or math.prod(shape) * _BYTES[dtype] != end - start:
         raise ValueError(f"has a tensor {describe(name)} whose shape does not fit its bytes")

@@ -15,7 +15,7 @@ from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.families.family import OUTPUT_LAYER, Family, Shapes
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-"""The safetensors types that weights may have."""
+"""Accepted safetensors types of weights."""
 
 _SHOWN = 5
 
@@ -27,46 +27,46 @@ class Tensor:
     dtype: str
     """``F32``, ``BF16`` …"""
     shape: tuple[int, ...]
-    """Its lengths."""
+    """Length of each dimension."""
 
 
 def expected_shapes(config: Mapping[str, Any]) -> Shapes:
     """Return the tensors of the model that a config.json describes.
 
     Raises:
-        ValueError: No run can use the configuration; everything wrong with it at once.
+        ValueError: No run can use the configuration; the message lists every problem.
     """
     values = read_model_config(config)
     return FAMILIES[config["model_type"]].shapes(values)
 
 
 def weight_problems(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Return how stored tensors do not fit their config.json; empty when they do.
+    """Return the differences between stored tensors and their config.json; empty if they fit.
 
-    Values are not looked at: an output layer that is stored although it is the input embedding may
-    still differ from it (:func:`tied_pair`). Raises as :func:`expected_shapes`.
+    Values are not compared: a stored output layer that should be the input embedding may still
+    differ from it (:func:`tied_pair`). Raises as :func:`expected_shapes`.
     """
     return tensor_problems(FAMILIES[config["model_type"]], expected_shapes(config), tensors)
 
 
 def tensor_problems(family: Family, shapes: Shapes, tensors: Mapping[str, Tensor]) -> str:
-    """Return how stored tensors differ from a model's, as :func:`weight_problems` does."""
+    """Return the differences as :func:`weight_problems` does."""
     wrong: list[str] = []
     unknown: list[str] = []
     seen: set[str] = set()
     for stored, tensor in sorted(tensors.items()):
         name = parameter_name(stored, shapes, family)
-        wanted = shapes[family.embedding] if name == OUTPUT_LAYER else shapes.get(name)
-        if wanted is None:
+        shape = shapes[family.embedding] if name == OUTPUT_LAYER else shapes.get(name)
+        if shape is None:
             if not stored.endswith(family.buffers):
                 unknown.append(f"{stored} {_text(tensor.shape)}")
-        elif tensor.shape != wanted:
-            wrong.append(f"{stored} is {_text(tensor.shape)}, not {_text(wanted)}")
+        elif tensor.shape != shape:
+            wrong.append(f"{stored} is {_text(tensor.shape)}, not {_text(shape)}")
         elif tensor.dtype not in FLOATS:
             wrong.append(f"{stored} holds {tensor.dtype}, not one of {', '.join(FLOATS)}")
         seen.add(name)
     if OUTPUT_LAYER in seen and OUTPUT_LAYER not in shapes:
-        seen.add(family.embedding)  # Either of the two is both of them.
+        seen.add(family.embedding)  # One tensor stands for both.
     missing = [f"{name} {_text(shape)}" for name, shape in shapes.items() if name not in seen]
     kinds = {"wrong": wrong, "unknown": unknown, "missing": missing}
     listed = "; ".join(_listed(kind, names) for kind, names in kinds.items() if names)
@@ -74,14 +74,14 @@ def tensor_problems(family: Family, shapes: Shapes, tensors: Mapping[str, Tensor
 
 
 def parameter_name(stored: str, shapes: Mapping[str, object], family: Family) -> str:
-    """Return the name of the parameter that a stored tensor is; checkpoints may lack a prefix."""
+    """Return the parameter name of a stored tensor; checkpoints may lack the prefix."""
     return stored if stored in shapes or stored == OUTPUT_LAYER else family.prefix + stored
 
 
 def tied_pair(
     family: Family, shapes: Mapping[str, object], tensors: Collection[str]
 ) -> tuple[str, str] | None:
-    """Return the stored embedding and output layer of a model in which both are the same."""
+    """Return the stored names of embedding and output layer if both must be equal."""
     if OUTPUT_LAYER in shapes or OUTPUT_LAYER not in tensors:
         return None
     names = (family.embedding, family.embedding.removeprefix(family.prefix))
@@ -93,7 +93,7 @@ TIED_PROBLEM = (
     f"{OUTPUT_LAYER} differs from the input embedding, though tie_word_embeddings is true: set "
     "tie_word_embeddings to false in config.json, or remove the tensor"
 )
-"""Predicate for weights whose pair of :func:`tied_pair` is not equal."""
+"""Predicate for weights whose :func:`tied_pair` differs."""
 
 _WRAPPERS = {
     "_orig_mod.": "torch.compile: save the module inside it (model._orig_mod)",
@@ -101,11 +101,11 @@ _WRAPPERS = {
     "base_model.model.": "an adapter that is not merged: save model.merge_and_unload()",
     "language_model.": "a multimodal model: save its language model on its own",
 }
-"""Prefixes of tensor names by which a model was saved from within something else."""
+"""Prefixes of tensor names of models that were saved inside a wrapper."""
 
 
 def _way_out(tensors: Mapping[str, Tensor], kinds: Mapping[str, list[str]]) -> str:
-    """Return what to do about tensors that do not fit."""
+    """Return the way out for tensors that do not fit."""
     if kinds["unknown"]:
         for prefix, cause in _WRAPPERS.items():
             if any(name.startswith(prefix) for name in tensors):

@@ -1,8 +1,8 @@
-"""A model folder's tokenizer files: an allow-list of what is taken from them.
+"""Tokenizer files of a model folder, reduced to an allow-list of keys.
 
 Nothing in them chooses code or another file: a tokenizer is built from ``tokenizer.json``, or from
 ``vocab.json`` with ``merges.txt``, and from the settings that :func:`read_tokenizer` returns. All
-other keys are dropped, those of transformers' own saves that name paths among them.
+other keys are dropped, including keys of transformers' own saves that name paths.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from tailrace.formats.outside_json import is_deep, read_json, read_object
 from tailrace.formats.wording import describe
 
 TOKENIZER_FILE = "tokenizer.json"
-"""The whole tokenizer in one file."""
+"""Complete tokenizer in one file."""
 
 SETTINGS_FILE = "tokenizer_config.json"
 """Settings of the tokenizer."""
 
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
-"""GPT-2's two files, of byte-level tokenizers alone."""
+"""GPT-2's pair of files, for byte-level tokenizers only."""
 
 SPECIAL_FILE, ADDED_FILE = "special_tokens_map.json", "added_tokens.json"
-"""Files of older saves, read where the settings do not say more."""
+"""Files of older saves, read where the settings lack an entry."""
 
 FILES = (
     *(TOKENIZER_FILE, SETTINGS_FILE, VOCABULARY_FILE, MERGES_FILE),
     *(SPECIAL_FILE, ADDED_FILE),
 )
-"""Every file that is read, but the chat templates."""
+"""Every file that is read, except chat templates."""
 
 MAX_TOKENS = 2**21
-"""Most tokens of a vocabulary."""
+"""Largest vocabulary."""
 
 MAX_TOKEN_CHARACTERS = 4096
 """Longest special token."""
@@ -45,7 +45,7 @@ MAX_TOKEN_CHARACTERS = 4096
 SPECIAL_NAMES = tuple(
     f"{kind}_token" for kind in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 )
-"""Settings that name special tokens; a model's own ones end alike (``image_token``)."""
+"""Settings that name special tokens; custom ones have the same suffix (``image_token``)."""
 
 LISTS = ("additional_special_tokens", "extra_special_tokens")
 """Settings that list further special tokens."""
@@ -56,7 +56,7 @@ REBUILT: dict[str, str] = {
     "Qwen2Tokenizer": "<|endoftext|>",
 }
 """Names of ``tokenizer_class`` that change how tokenizer.json is read, with their default
-end-of-sequence token. Any other name reads the file as it is."""
+end-of-sequence token. With any other name the file is read unchanged."""
 
 _OWN_NAME = re.compile(r"[a-z][a-z0-9_]{0,60}_token")
 _TOKEN_FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
@@ -72,22 +72,22 @@ _PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncatio
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The checked content of a folder's tokenizer files."""
+    """Checked content of a folder's tokenizer files."""
 
     build: str
-    """A name of :data:`REBUILT`, or empty where tokenizer.json is read as it is."""
+    """Key of :data:`REBUILT`, or empty where tokenizer.json is read unchanged."""
     documents: dict[str, Any] = field(default_factory=dict)
     """Parsed content by file name; text of ``merges.txt``."""
     templates: dict[str, str] = field(default_factory=dict)
     """Chat templates by name."""
     eos_token: str = ""
-    """The end-of-sequence token."""
+    """End-of-sequence token."""
     eos_token_id: int = 0
-    """Its id."""
+    """Id of the end-of-sequence token."""
 
     @property
     def template(self) -> str | None:
-        """The template that renders prompts."""
+        """Template that renders prompts."""
         return default_template(self.templates)
 
 
@@ -102,7 +102,7 @@ class TokenizerFilesError(ValueError):
 def read_tokenizer(
     contents: Mapping[str, bytes], model_type: object, tokenizer_class: object = None
 ) -> TokenizerFiles:
-    """Check tokenizer files and keep of them what a tokenizer is built from.
+    """Check tokenizer files and keep the parts that a tokenizer is built from.
 
     Args:
         contents: Files by path: those of :data:`FILES` and the chat templates.
@@ -110,7 +110,7 @@ def read_tokenizer(
         tokenizer_class: ``tokenizer_class`` of config.json, for settings without one.
 
     Raises:
-        TokenizerFilesError: Everything that is wrong with them.
+        TokenizerFilesError: It lists every problem.
     """
     reading = _Reading(contents)
     reading.read_all(model_type)
@@ -125,7 +125,7 @@ def read_tokenizer(
 
 
 def _build(model_type: object, name: object, byte_level: bool) -> str:
-    """Return how transformers 5 would read tokenizer.json: see :data:`REBUILT`."""
+    """Return the key of :data:`REBUILT` by which transformers 5 reads tokenizer.json."""
     rule = _rule(model_type)
     if rule.fixed:
         return rule.default
@@ -142,7 +142,7 @@ def _rule(model_type: object) -> TokenizerRule:
 
 
 class _Reading:
-    """Reads file by file and collects what is wrong."""
+    """Reader of the files that collects their problems."""
 
     def __init__(self, contents: Mapping[str, bytes]) -> None:
         self._contents = contents
@@ -150,21 +150,21 @@ class _Reading:
         self.problems: list[tuple[str, str]] = []
 
     def read_all(self, model_type: object) -> None:
-        """Read every file there is into :attr:`documents`."""
+        """Read every existing file into :attr:`documents`."""
         if TOKENIZER_FILE in self._contents:
             self._read(TOKENIZER_FILE, _tokenizer)
         elif {VOCABULARY_FILE, MERGES_FILE} <= set(self._contents):
             if isinstance(model_type, str) and not _rule(model_type).byte_level:
                 self.problems.append(
-                    (VOCABULARY_FILE, f"is no tokenizer of a {model_type}: {_WAY_OUT}")
+                    (VOCABULARY_FILE, f"is not a tokenizer of a {model_type}: {_WAY_OUT}")
                 )
             self._read(VOCABULARY_FILE, _vocabulary)
             self._text(MERGES_FILE)
         else:
-            other = VOCABULARY_FILE in self._contents
-            without = f"has no {MERGES_FILE} next to it" if other else "is missing"
-            name = VOCABULARY_FILE if other else TOKENIZER_FILE
-            self.problems.append((name, f"{without}: {_WAY_OUT}"))
+            half = VOCABULARY_FILE in self._contents
+            problem = f"has no {MERGES_FILE} next to it" if half else "is missing"
+            name = VOCABULARY_FILE if half else TOKENIZER_FILE
+            self.problems.append((name, f"{problem}: {_WAY_OUT}"))
         self._read(SETTINGS_FILE, _settings)
         self._read(SPECIAL_FILE, _legacy_tokens)
         self._read(ADDED_FILE, _added_tokens)
@@ -172,7 +172,7 @@ class _Reading:
     def finish(self, build: str, known_family: bool) -> TokenizerFiles:
         """Return the files with their chat templates and end-of-sequence token.
 
-        Without a known family, there may be a default one.
+        With ``known_family``, a missing end-of-sequence token is a problem.
         """
         settings = self.documents.get(SETTINGS_FILE, {})
         eos, index = self._end(settings, build, known_family)
@@ -234,8 +234,8 @@ class _Reading:
                 return int(index)
         tokenizer = self.documents.get(TOKENIZER_FILE)
         if tokenizer is None:
-            known = {**self.documents[VOCABULARY_FILE], **self.documents.get(ADDED_FILE, {})}
-            return known.get(token)
+            ids = {**self.documents[VOCABULARY_FILE], **self.documents.get(ADDED_FILE, {})}
+            return ids.get(token)
         for added in tokenizer["added_tokens"]:
             if added["content"] == token:
                 return int(added["id"])
@@ -251,11 +251,11 @@ _WAY_OUT = (
 )
 
 
-def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the known parts of tokenizer.json, in the types that they must have."""
-    model = data.get("model")
+def _tokenizer(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the known parts of tokenizer.json after checking their types."""
+    model = document.get("model")
     if not isinstance(model, dict):
-        raise ValueError("is no tokenizer: it has no model")
+        raise ValueError("is not a tokenizer: it has no model")
     kind = model.get("type")
     if kind is not None and kind not in _MODELS:
         raise ValueError(f"has a model of type {describe(kind)}; known: {', '.join(_MODELS)}")
@@ -271,44 +271,44 @@ def _tokenizer(data: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"has model.dropout {dropout}, with which no text has fixed tokens: set it to null"
         )
-    parts = {name: data.get(name) for name in _PARTS}
+    parts = {name: document.get(name) for name in _PARTS}
     rest = {name: value for name, value in model.items() if name not in ("vocab", "merges")}
     if is_deep(parts) or is_deep(rest):
         raise ValueError("is nested too deeply")
     for name, part in parts.items():
         if part is not None and not isinstance(part, dict):
             raise ValueError(f"has a {name} that is not an object")
-    added = data.get("added_tokens") or []
+    added = document.get("added_tokens") or []
     if not isinstance(added, list):
         raise ValueError("has added_tokens that are not a list")
     tokens = [{**_whole_token(token), "id": _id(token.get("id"))} for token in added]
     return {"version": "1.0", **parts, "added_tokens": tokens, "model": model}
 
 
-def _vocabulary(data: object) -> dict[str, int]:
-    if not isinstance(data, dict) or not data:
+def _vocabulary(vocabulary: object) -> dict[str, int]:
+    if not isinstance(vocabulary, dict) or not vocabulary:
         raise ValueError("has no vocabulary: it must be an object of tokens and their ids")
-    if len(data) > MAX_TOKENS:
-        raise ValueError(f"has {len(data)} tokens, at most {MAX_TOKENS} allowed")
-    for index in data.values():
+    if len(vocabulary) > MAX_TOKENS:
+        raise ValueError(f"has {len(vocabulary)} tokens, at most {MAX_TOKENS} allowed")
+    for index in vocabulary.values():
         _id(index)
-    return data
+    return vocabulary
 
 
-def _pieces(data: object) -> None:
+def _pieces(pieces: object) -> None:
     """Check a Unigram vocabulary: pairs of a token and its score."""
-    if not isinstance(data, list) or not data or len(data) > MAX_TOKENS:
+    if not isinstance(pieces, list) or not pieces or len(pieces) > MAX_TOKENS:
         raise ValueError("has no vocabulary: model.vocab must be a list of tokens and their scores")
-    for piece in data:
+    for piece in pieces:
         pair = isinstance(piece, list) and len(piece) == 2 and isinstance(piece[0], str)
         if not pair or type(piece[1]) not in (int, float):
             raise ValueError("has a vocabulary with an entry that is not a token and its score")
 
 
-def _merges(data: object) -> None:
-    if not isinstance(data, list) or len(data) > MAX_TOKENS:
+def _merges(merges: object) -> None:
+    if not isinstance(merges, list) or len(merges) > MAX_TOKENS:
         raise ValueError("has merges that are not a list")
-    for merge in data:
+    for merge in merges:
         pair = isinstance(merge, list) and [type(part) for part in merge] == [str, str]
         if not (pair or isinstance(merge, str)):
             raise ValueError("has a merge that is not a pair of tokens")
@@ -322,14 +322,14 @@ def _id(value: object) -> int:
     return value
 
 
-def _token(data: object) -> dict[str, Any]:
+def _token(token: object) -> dict[str, Any]:
     """Return an added token with its known keys."""
-    content = data.get("content") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(content, str) or not content:
+    content = token.get("content") if isinstance(token, dict) else None
+    if not isinstance(token, dict) or not isinstance(content, str) or not content:
         raise ValueError("has an added token without content")
     if len(content) > MAX_TOKEN_CHARACTERS:
         raise ValueError(f"has an added token of {len(content)} characters")
-    flags = {name: data[name] for name in _TOKEN_FLAGS if data.get(name) is not None}
+    flags = {name: token[name] for name in _TOKEN_FLAGS if token.get(name) is not None}
     if not all(isinstance(flag, bool) for flag in flags.values()):
         raise ValueError(
             f"has an added token {describe(content)} with a flag that is not true or false"
@@ -337,9 +337,9 @@ def _token(data: object) -> dict[str, Any]:
     return {"content": content, **flags}
 
 
-def _whole_token(data: object) -> dict[str, Any]:
+def _whole_token(fields: object) -> dict[str, Any]:
     """Return an added token with every flag, as tokenizer.json has it."""
-    token = _token(data)
+    token = _token(fields)
     defaults = {**dict.fromkeys(_TOKEN_FLAGS, False), "normalized": not token.get("special")}
     return {**defaults, **token}
 
@@ -359,10 +359,10 @@ def _special(name: str, value: object) -> object:
     raise ValueError(f"has a {name} that must be text or an added token, not {describe(value)}")
 
 
-def _special_tokens(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what names special tokens; a null takes a default away."""
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that name special tokens; a null removes a default."""
     tokens: dict[str, Any] = {}
-    for name, value in data.items():
+    for name, value in settings.items():
         own = _OWN_NAME.fullmatch(name) and isinstance(value, str | dict)
         if name in SPECIAL_NAMES and value is None:
             tokens[name] = None
@@ -379,7 +379,7 @@ def _marked(token: object) -> object:
 
 
 def _special_list(name: str, value: object) -> object:
-    if value is None:  # Outweighs the list of an older file.
+    if value is None:  # Overrides the list of an older file.
         return None
     if isinstance(value, dict):
         return {
@@ -390,13 +390,13 @@ def _special_list(name: str, value: object) -> object:
     return [_special(name, token) for token in value]
 
 
-def _added_tokens(data: Mapping[str, Any]) -> dict[str, int]:
-    return {token: _id(index) for token, index in data.items() if token}
+def _added_tokens(ids: Mapping[str, Any]) -> dict[str, int]:
+    return {token: _id(index) for token, index in ids.items() if token}
 
 
-def _legacy_tokens(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the special tokens of special_tokens_map.json, which is not spelled like settings."""
-    tokens = _special_tokens(data)
+def _legacy_tokens(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the special tokens of special_tokens_map.json, in the spelling of settings."""
+    tokens = _special_tokens(document)
     further = tokens.get("additional_special_tokens")
     if isinstance(further, list):
         tokens["additional_special_tokens"] = [_marked(token) for token in further]
@@ -411,10 +411,10 @@ def _legacy_tokens(data: Mapping[str, Any]) -> dict[str, Any]:
     return tokens
 
 
-def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the allowed settings, each in its type."""
+def _settings(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the allowed settings after checking their types."""
     settings: dict[str, Any] = {}
-    for name, value in _special_tokens(data).items():
+    for name, value in _special_tokens(document).items():
         if name in LISTS and isinstance(value, list):
             settings[name] = [_marked(token) for token in value]
         elif name in LISTS and isinstance(value, dict):
@@ -422,14 +422,14 @@ def _settings(data: Mapping[str, Any]) -> dict[str, Any]:
         else:
             settings[name] = _marked(value)
     for name in (*_FLAGS, *_LENGTHS, *_SIDES, "tokenizer_class", "chat_template"):
-        if data.get(name) is not None:
-            settings[name] = _setting(name, data[name])
+        if document.get(name) is not None:
+            settings[name] = _setting(name, document[name])
     if settings.get("split_special_tokens"):
         raise ValueError(
             "has split_special_tokens true, with which chat templates and answers have no special "
             "tokens: remove it (prompts and answers that spell one stay text without it)"
         )
-    decoder = data.get("added_tokens_decoder")
+    decoder = document.get("added_tokens_decoder")
     if decoder is not None:
         settings["added_tokens_decoder"] = _decoder(decoder)
     return settings
@@ -453,10 +453,10 @@ def _setting(name: str, value: object) -> object:
     return value
 
 
-def _decoder(data: object) -> dict[str, Any]:
-    if not isinstance(data, dict):
+def _decoder(decoder: object) -> dict[str, Any]:
+    if not isinstance(decoder, dict):
         raise ValueError("has an added_tokens_decoder that is not an object")
-    for index in data:
+    for index in decoder:
         if not re.fullmatch(r"\d{1,10}", index, re.ASCII):
             raise ValueError(f"has an added_tokens_decoder with the id {describe(index)}")
-    return {index: _token(token) for index, token in data.items()}
+    return {index: _token(token) for index, token in decoder.items()}

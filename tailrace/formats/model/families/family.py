@@ -55,7 +55,7 @@ class TokenizerRule:
     """Class of tokenizer that transformers 5 builds for a family."""
 
     default: str = ""
-    """Class for a tokenizer_config.json that names none; empty: tokenizer.json as it is."""
+    """Class for a tokenizer_config.json that names none; empty: tokenizer.json unchanged."""
     fixed: bool = False
     """True if ``default`` holds whatever tokenizer_config.json names."""
 

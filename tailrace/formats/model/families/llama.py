@@ -123,10 +123,10 @@ def read_windows(reader: ConfigReader) -> dict[str, Any]:
     types = reader.data.get("layer_types")
     if types is None:
         types = [FULL if layer < first else SLIDING for layer in range(layers)]
-    known = isinstance(types, list) and all(kind in (FULL, SLIDING) for kind in types)
-    if not known or len(types) != layers:
-        shown = shorten(types)
-        reader.wrong(f"layer_types must be {layers} times {FULL} or {SLIDING}, not {shown}")
+    valid = isinstance(types, list) and all(kind in (FULL, SLIDING) for kind in types)
+    if not valid or len(types) != layers:
+        text = shorten(types)
+        reader.wrong(f"layer_types must be {layers} times {FULL} or {SLIDING}, not {text}")
         types = []
     slides = tuple(kind == SLIDING for kind in types)
     return {"sliding_window": reader.size("sliding_window"), "sliding_layers": slides}

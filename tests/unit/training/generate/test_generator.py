@@ -223,7 +223,7 @@ def test_stop_strings_end_an_answer_where_they_begin(model: Model, params: Param
 
 
 def test_stop_strings_need_a_decoder(generator: Generator) -> None:
-    with pytest.raises(ValueError, match="can decode"):
+    with pytest.raises(ValueError, match="with decode"):
         run(generator, [[5]], 1, stop=("x",))
 
 

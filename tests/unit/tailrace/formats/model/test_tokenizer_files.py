@@ -78,7 +78,7 @@ def test_settings_that_are_refused(change: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model": None}, "is no tokenizer: it has no model"),
+        ({"model": None}, "is not a tokenizer: it has no model"),
         ({"model": {**MODEL, "type": "Unheard"}}, "type 'Unheard'; known: BPE"),
         ({"model": {**MODEL, "vocab": "/etc/passwd"}}, "must be an object of tokens"),
         ({"model": {**MODEL, "vocab": []}}, "must be an object of tokens"),
@@ -120,5 +120,5 @@ def test_a_tokenizer_is_missing() -> None:
         with pytest.raises(TokenizerFilesError, match=r"save_pretrained"):
             read(None, **files)
     both = {"vocab__json": {"a": 0}, "merges__txt": b"#version: 0.2\n"}
-    with pytest.raises(TokenizerFilesError, match=r"vocab.json is no tokenizer of a llama"):
+    with pytest.raises(TokenizerFilesError, match=r"vocab.json is not a tokenizer of a llama"):
         read(None, **both)
