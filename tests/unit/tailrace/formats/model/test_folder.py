@@ -17,10 +17,10 @@ def test_what_belongs(path: str) -> None:
         ("x.PKL", "run code when opened"),
         ("a.ckpt", "run code when opened"),
         ("modeling_x.py", "never run"),
-        ("README.md", "no file of a model"),
-        ("config", "no file of a model"),
-        (".json", "no file of a model"),
-        ("model.SAFETENSORS", "no file of a model"),
+        ("README.md", "not a file of a model"),
+        ("config", "not a file of a model"),
+        (".json", "not a file of a model"),
+        ("model.SAFETENSORS", "not a file of a model"),
     ],
 )
 def test_what_does_not(path: str, says: str) -> None:
