@@ -1,4 +1,4 @@
-"""Adapters on disk, in the layout of Hugging Face's PEFT."""
+"""Adapter folders in the layout of Hugging Face's PEFT."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from training.machine.file_errors import as_os_errors
 from training.models.family import Params
 
 FOLDER = "adapter"
-"""The adapter's folder in the folder of the merged model."""
+"""Name of the adapter's folder inside the folder of the merged model."""
 
 CONFIG = "adapter_config.json"
-"""The configuration's file name."""
+"""File name of the configuration."""
 
 WEIGHTS = "adapter_model.safetensors"
-"""The file name of the adapter's matrices."""
+"""File name of the adapter's matrices."""
 
 _PREFIX = "base_model.model."
-"""What PEFT's wrapping puts before every name of the model."""
+"""Prefix that PEFT's wrapper adds to every tensor name."""
 
 
 def save_adapter(folder: Path, adapter: LoraAdapter, trained: Params, base: str | None) -> None:
     """Write an adapter that ``PeftModel.from_pretrained`` opens on top of its base model.
 
-    ``base`` is what the base model is known by. The same adapter gives the same bytes. Raises
+    ``base`` is the path or name of the base model. Equal adapters give equal bytes. Raises
     :class:`OSError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,8 +42,8 @@ def save_adapter(folder: Path, adapter: LoraAdapter, trained: Params, base: str 
 
 
 def adapter_config(adapter: LoraAdapter, base: str | None) -> dict[str, Any]:
-    """``adapter_config.json`` with the keys of PEFT's ``LoraConfig``."""
-    named = {target.module.rsplit(".", 1)[-1] for target in adapter.targets}
+    """Return ``adapter_config.json`` with the keys of PEFT's ``LoraConfig``."""
+    modules = {target.module.rsplit(".", 1)[-1] for target in adapter.targets}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -51,7 +51,7 @@ def adapter_config(adapter: LoraAdapter, base: str | None) -> dict[str, Any]:
         "r": adapter.spec.rank,
         "lora_alpha": adapter.spec.alpha,
         "lora_dropout": adapter.spec.dropout,
-        "target_modules": sorted(adapter.spec.target_modules or named),
+        "target_modules": sorted(adapter.spec.target_modules or modules),
         # GPT-2's weights are [inputs, outputs].
         "fan_in_fan_out": any(target.transposed for target in adapter.targets),
         "bias": "none",

@@ -75,13 +75,15 @@ def run_layers(
     """
     caches: list[LayerCache] = []
     for index, layer in enumerate(layers):
-        held = cache[index] if cache else None
+        layer_cache = cache[index] if cache else None
         if remat:
-            x, held = jax.checkpoint(lambda x, held, layer=layer: layer(x, held, context))(x, held)
+            x, layer_cache = jax.checkpoint(
+                lambda x, layer_cache, layer=layer: layer(x, layer_cache, context)
+            )(x, layer_cache)
         else:
-            x, held = layer(x, held, context)
-        if held is not None:
-            caches.append(held)
+            x, layer_cache = layer(x, layer_cache, context)
+        if layer_cache is not None:
+            caches.append(layer_cache)
     return x, tuple(caches)
 
 
@@ -103,22 +105,22 @@ def attend(
     """
     batch, length, heads, width = query.shape
     if cache is None:
-        held = LayerCache(key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3))
+        layer_cache = LayerCache(key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3))
     else:
-        held = cache = _write(cache, key, value, context.start)
-    groups = heads // held.key.shape[1]
+        layer_cache = cache = _write(cache, key, value, context.start)
+    groups = heads // layer_cache.key.shape[1]
     query = query.swapaxes(1, 2)
     if groups > 1 and length == 1:
         # Fold the query heads of a key-value head into the token axis: no copy of a long cache.
         query = query.reshape(batch, -1, groups, width)
     elif groups > 1:
         # For many tokens one plain product over repeated heads is faster than a grouped one.
-        held = LayerCache(*(jnp.repeat(array, groups, axis=1) for array in held))
-    scores = heads_product(query, held.key, jnp.float32) * width**-0.5
+        layer_cache = LayerCache(*(jnp.repeat(array, groups, axis=1) for array in layer_cache))
+    scores = heads_product(query, layer_cache.key, jnp.float32) * width**-0.5
     # A finite bias keeps rows that see no key (padding) free of NaN.
     scores += jnp.where(mask[:, None], 0, _FLOOR)
-    weights = context.drop(softmax(scores), dropout).astype(held.value.dtype)
-    mixed = heads_product(weights, held.value).reshape(batch, heads, length, width)
+    weights = context.drop(softmax(scores), dropout).astype(layer_cache.value.dtype)
+    mixed = heads_product(weights, layer_cache.value).reshape(batch, heads, length, width)
     return mixed.swapaxes(1, 2).reshape(batch, length, heads * width), cache
 
 

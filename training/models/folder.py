@@ -42,7 +42,7 @@ _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def load_model(folder: Path) -> tuple[Model, Params]:
-    """Read a model folder; weights of any float type come back as float32.
+    """Read a model folder; weights of any float type are returned as float32.
 
     Raises:
         ModelNotFoundError: A file is missing.
@@ -64,14 +64,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         return _read_object(folder / CONFIG)
     except FileNotFoundError as error:
         problem = "; ".join(lacks(_names(folder)))
-        raise ModelNotFoundError(f"{folder} is no model folder: {problem}") from error
+        raise ModelNotFoundError(f"{folder} is not a model folder: {problem}") from error
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
-    """Return the tokens that end an answer of a folder's model: all that its files name.
+    """Return all tokens that a folder's files name as ends of an answer.
 
-    Models that chat often name several, and not the same ones in generation_config.json and
-    config.json. Raises :class:`training.errors.ModelConfigError`.
+    Chat models often name several, and different ones in generation_config.json and config.json.
+    Raises :class:`training.errors.ModelConfigError`.
     """
     ends: set[int] = set()
     for name in (GENERATION_CONFIG, CONFIG):
@@ -84,7 +84,7 @@ def end_tokens(folder: Path) -> frozenset[int]:
 
 
 def named_ends(value: Any) -> list[int]:
-    """Return the tokens that ``eos_token_id`` of a configuration names: one, several or none.
+    """Return the tokens of ``eos_token_id`` in a configuration: one, several or none.
 
     Raises :class:`training.errors.ModelConfigError`.
     """
@@ -95,7 +95,7 @@ def named_ends(value: Any) -> list[int]:
 
 
 def _require_sound(folder: Path) -> None:
-    """Raise for everything that an import of the folder would refuse in what is loaded here."""
+    """Raise for the problems of configuration and weights that an import would refuse."""
     try:
         problems = check_weights(read_folder(folder)).problems
     except ValueError as error:
@@ -131,18 +131,18 @@ def save_model(
 ) -> None:
     """Write config.json and the weights so that transformers opens the folder.
 
-    ``facts`` are what config.json says of token ids and type; left out, they follow from
-    ``eos_token_id`` and float32. The same parameters give the same bytes. Raises :class:`OSError`.
+    ``facts`` are the keys of config.json for token ids and dtype (default: ``eos_token_id`` and
+    float32). Equal parameters give equal bytes. Raises :class:`OSError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = model.family.dump_config(model.config)
     if facts is None:
-        # What a family reads of the token ids outweighs the default.
+        # Token ids of the family's configuration override the default.
         config = {"bos_token_id": eos_token_id, **config}
         config |= {"eos_token_id": eos_token_id, "dtype": "float32"}
     else:
-        kept = {name: value for name, value in config.items() if name not in _TOKENS}
-        config = {**kept, **facts}
+        architecture = {name: value for name, value in config.items() if name not in _TOKENS}
+        config = {**architecture, **facts}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     write_weights(folder, params, max_shard_bytes)

@@ -1,4 +1,4 @@
-"""The model folder that a training starts from: what a saved model keeps of it."""
+"""Model folder that a training starts from, and the parts that a saved model keeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES: dict[str, Any] = {
     "F16": np.float16,
     "BF16": jnp.bfloat16,
 }
-"""The float types that weights are read from, as safetensors names them."""
+"""Float types of stored weights by their safetensors name."""
 
 _FIXED: dict[SaveDtype, Any] = {
     SaveDtype.FLOAT32: np.float32,
@@ -33,24 +33,24 @@ _FIXED: dict[SaveDtype, Any] = {
 }
 
 _KEPT = ("bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype")
-"""Keys of config.json that say nothing of the architecture, and outlive a training."""
+"""Keys of config.json that do not describe the architecture and that a saved model keeps."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A model folder as it was before the training."""
+    """Model folder before the training."""
 
     config: Mapping[str, Any]
-    """Its config.json."""
+    """Content of config.json."""
     generation_config: str | None
-    """Its generation_config.json; None where it has none."""
+    """Text of generation_config.json; None for a folder without one."""
     dtypes: Mapping[str, Any]
-    """The type that each parameter is stored in."""
+    """Stored type of each parameter."""
 
     @classmethod
     def read(cls, folder: Path, model: Model) -> Origin:
-        """Read what is kept of a folder; errors as :func:`training.models.folder.load_model`."""
-        end_tokens(folder)  # A file that cannot be read must not end the training, but prevent it.
+        """Read the kept parts of a folder; errors as :func:`training.models.folder.load_model`."""
+        end_tokens(folder)  # An unreadable file must fail before the training, not after it.
         path = folder / GENERATION_CONFIG
         generation = path.read_bytes().decode("utf-8") if path.is_file() else None
         types = stored_types(folder, model)
@@ -64,7 +64,7 @@ class Origin:
         return cls(config, None, dict.fromkeys(model.shapes, np.float32))
 
     def config_facts(self, choice: SaveDtype, end: int) -> dict[str, Any]:
-        """Return what config.json says of tokens and type; ``end`` is the token taught to end."""
+        """Return the keys of token ids and dtype for config.json; ``end`` is the taught end."""
         facts = {name: self.config[name] for name in _KEPT if name in self.config}
         if self.generation_config is None:
             facts["eos_token_id"] = with_end(self.config.get("eos_token_id"), end)
@@ -74,7 +74,7 @@ class Origin:
         return facts
 
     def generation_text(self, end: int) -> str | None:
-        """Return generation_config.json, unchanged where it knows the token taught to end."""
+        """Return generation_config.json, unchanged if it contains the taught end token."""
         if self.generation_config is None:
             return None
         settings = json.loads(self.generation_config)
@@ -84,16 +84,16 @@ class Origin:
         return json.dumps({**settings, "eos_token_id": ends}, indent=2, sort_keys=True) + "\n"
 
     def cast(self, params: Params, choice: SaveDtype) -> dict[str, NDArray[Any]]:
-        """Return the parameters in the type that each is saved in; errors as :func:`cast`."""
+        """Return each parameter in its type for saving; errors as :func:`cast`."""
         return cast(params, self.saved_types(params, choice))
 
     def saved_types(self, names: Iterable[str], choice: SaveDtype) -> dict[str, Any]:
-        """Return the type that each parameter is saved in."""
+        """Return the type for saving of each parameter."""
         fixed = _FIXED.get(choice)
         return {name: fixed or self.dtypes[name] for name in names}
 
     def saved_bytes(self, model: Model, choice: SaveDtype) -> int:
-        """Return the size of the model's weights as they are saved."""
+        """Return the size of the saved weights in bytes."""
         types = self.saved_types(model.shapes, choice)
         return sum(
             math.prod(shape) * np.dtype(types[name]).itemsize
@@ -102,25 +102,25 @@ class Origin:
 
 
 def with_end(ends: Any, end: int) -> Any:
-    """Return ``eos_token_id`` of a configuration with one more token, if it lacks it."""
-    known = named_ends(ends)
-    if end in known:
+    """Return ``eos_token_id`` of a configuration with ``end`` added if missing."""
+    ids = named_ends(ends)
+    if end in ids:
         return ends
-    return [*known, end] if known else end
+    return [*ids, end] if ids else end
 
 
 def cast(params: Mapping[str, Any], dtypes: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Return parameters in other types.
+    """Return the parameters converted to ``dtypes``.
 
     Raises:
-        ModelConfigError: A value has no finite number in its type, named by its tensor.
+        ModelConfigError: A value is not finite in its type; the message names the tensors.
     """
     with np.errstate(over="ignore"):
         values = {name: np.asarray(value).astype(dtypes[name]) for name, value in params.items()}
-    lost = sorted(name for name, value in values.items() if not _is_finite(value))
-    if lost:
+    overflows = sorted(name for name, value in values.items() if not _is_finite(value))
+    if overflows:
         raise ModelConfigError(
-            f"trained values are too large for the type of the source: {_listed(lost)}; set "
+            f"trained values are too large for the type of the source: {_summary(overflows)}; set "
             "train.save_dtype to float32 or bfloat16"
         )
     return values
@@ -130,6 +130,6 @@ def _is_finite(value: NDArray[Any]) -> bool:
     return bool(np.isfinite(value.astype(np.float32) if value.dtype.itemsize < 4 else value).all())
 
 
-def _listed(names: Iterable[str]) -> str:
-    first, *others = names
-    return f"{first} and {len(others)} more" if others else first
+def _summary(names: Iterable[str]) -> str:
+    first, *rest = names
+    return f"{first} and {len(rest)} more" if rest else first

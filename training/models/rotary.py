@@ -117,7 +117,7 @@ SCALINGS: dict[str, type[Scaling]] = {
     "llama3": Llama3Scaling,
     "yarn": YarnScaling,
 }
-"""Scalings by ``rope_type``; ``default`` is no scaling."""
+"""Scalings by ``rope_type``; ``default`` has none."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a model comes from: a local folder or the Hugging Face hub."""
+"""Sources of models: local folders and the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableErr
 from training.models.weights import INDEX, WEIGHTS, list_weights
 
 HUB_TIMEOUT_SECONDS = 10
-"""How long one request to the hub may take before it counts as unreachable."""
+"""Seconds after which a request to the hub counts as unanswered."""
 
 HUB_TOKEN_VARIABLE = "HF_TOKEN"
-"""The variable with a hub token. Without it the hub is asked as anybody: a login of the account
-that runs this process is not used, because whoever submits a run chooses what is fetched."""
+"""Environment variable of a hub token. Without it the hub is asked anonymously: a login of the
+account that runs this process is not used, because the submitter of a run chooses the model."""
 
 _FILES = [
     *("config.json", "generation_config.json", "tokenizer*", "*.jinja"),
@@ -26,12 +26,14 @@ _VOCABULARY = ["vocab.json", "merges.txt", "special_tokens_map.json", "added_tok
 
 
 def resolve_model(source: str) -> Path:
-    """The local folder of a model that is named by path or hub id.
+    """Return the local folder of a model named by path or hub id.
 
-    An existing folder wins; a hub id is looked up in the local hub cache first, then fetched.
-    Raises :class:`training.errors.ModelNotFoundError` (:class:`ModelUnreachableError` when the hub
-    does not answer) with the ways out, and :class:`training.errors.ConfigError` for names that
-    only a server can resolve.
+    An existing folder comes first; a hub id is looked up in the local hub cache, then fetched.
+
+    Raises:
+        ModelNotFoundError: There is no such model; the message names the ways out.
+        ModelUnreachableError: The hub does not answer.
+        ConfigError: Only a server can resolve the name.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -45,7 +47,7 @@ def resolve_model(source: str) -> Path:
             "(`tailrace runs download RUN -o DIR`) and give its folder"
         )
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
-        raise ModelNotFoundError(f"{source!r}: there is no such folder")
+        raise ModelNotFoundError(f"the folder {source!r} does not exist")
     try:
         return _cached(source) or _fetch(source)
     except ModelUnreachableError as error:
@@ -53,7 +55,7 @@ def resolve_model(source: str) -> Path:
             raise
         # More often a mistyped folder than a model of the hub.
         raise ModelUnreachableError(
-            f"there is no folder {source!r}; if it is meant as a model of the hub: {error}"
+            f"the folder {source!r} does not exist; if it is meant as a model of the hub: {error}"
         ) from error
 
 
@@ -104,7 +106,7 @@ def _fetch(hub_id: str) -> Path:
 
 
 def _require_reachable(hub_id: str) -> None:
-    """One short request, because the hub client may retry for minutes before it gives up."""
+    """Send one short request, because the hub client may retry for minutes before it gives up."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -113,7 +115,7 @@ def _require_reachable(hub_id: str) -> None:
     try:
         urllib.request.urlopen(request, timeout=HUB_TIMEOUT_SECONDS).close()  # noqa: S310
     except urllib.error.HTTPError:
-        return  # It answered.
+        return  # The hub answered.
     except OSError as error:
         raise _unreachable(hub_id, str(getattr(error, "reason", error))) from error
 
@@ -125,10 +127,10 @@ def _unknown(hub_id: str) -> ModelNotFoundError:
     )
 
 
-def _unreachable(hub_id: str, why: str) -> ModelUnreachableError:
+def _unreachable(hub_id: str, cause: str) -> ModelUnreachableError:
     return ModelUnreachableError(
         f"the model {hub_id!r} is not cached on this machine and the model hub cannot be reached "
-        f"({why}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
+        f"({cause}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
         "(`model: {preset: gpt2-nano}`); give a folder that holds the model (`--model DIR`); for a "
         "server, upload that folder with `tailrace models import DIR` and name `models/{model}`; "
         "or run where the hub can be reached once, which fills the cache"

@@ -1,4 +1,4 @@
-"""Weights in safetensors files: one, or several with an index, as on the Hugging Face hub."""
+"""Weights in one safetensors file, or in several with an index, as on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from training.machine.file_errors import as_os_errors
 from training.models.family import Model, Params
 
 WEIGHTS = "model.safetensors"
-"""The file name of weights in one file."""
+"""File name of weights in one file."""
 
 INDEX = "model.safetensors.index.json"
-"""The index of weights in several files: tensor name to file name."""
+"""File name of the index of several files: tensor name to file name."""
 
 MAX_SHARD_BYTES = 5_000_000_000
-"""Weights above this size are written to several files, each at most this large."""
+"""Largest size of a weight file in bytes; larger weights are split."""
 
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -78,14 +78,14 @@ def list_weights(folder: Path) -> list[Path]:
 
 
 def read_weights(folder: Path, model: Model) -> Params:
-    """Return the parameters of ``model`` as float32, whatever float type they are stored in.
+    """Return the parameters of ``model`` as float32, from any stored float type.
 
-    Where weights are in several files, the index decides which of them a tensor is read from.
+    With several files, the index decides from which one a tensor is read.
 
     Raises:
         ModelNotFoundError: As :func:`list_weights`.
-        ModelConfigError: Files are damaged, tensors do not fit the configuration (they are listed
-            with their shapes), or hold values that are not finite.
+        ModelConfigError: Files are damaged, tensors do not fit the configuration (the message
+            lists them with their shapes), or values are not finite.
     """
     files = list_weights(folder)
     family = model.family
@@ -107,9 +107,9 @@ def read_weights(folder: Path, model: Model) -> Params:
 def write_weights(
     folder: Path, params: Mapping[str, Any], max_shard_bytes: int = MAX_SHARD_BYTES
 ) -> None:
-    """Write one file, or several with an index when there are more than ``max_shard_bytes``.
+    """Write one file, or several with an index above ``max_shard_bytes``.
 
-    The same parameters give the same bytes. Weights of an earlier save are removed. Raises
+    Equal parameters give equal bytes. Weights of an earlier save are removed. Raises
     :class:`OSError`.
     """
     for path in folder.iterdir():
@@ -131,7 +131,7 @@ def write_weights(
 
 
 def stored_types(folder: Path, model: Model) -> dict[str, str]:
-    """Return the type that each parameter is stored in, as safetensors names it (``BF16``).
+    """Return the stored type of each parameter by its safetensors name (``BF16``).
 
     Errors as :func:`list_weights`.
     """
@@ -146,7 +146,7 @@ def stored_types(folder: Path, model: Model) -> dict[str, str]:
 
 
 def weights_digest(folder: Path) -> str:
-    """The sha256 of the weight file, or of the canonical JSON of all files' sha256 by name.
+    """Return the sha256 of the weight file, or of the canonical JSON of all files' sha256.
 
     Errors as :func:`list_weights`.
     """
@@ -155,11 +155,11 @@ def weights_digest(folder: Path) -> str:
 
 
 _Place = tuple[Path, Entry, int]
-"""A stored tensor: its file, its entry in the header, and where the file's tensors begin."""
+"""Stored tensor: its file, its header entry, and the offset of the file's first tensor."""
 
 
 def _places(folder: Path, files: list[Path]) -> dict[str, _Place]:
-    """Return where each tensor that counts is stored, by its name there."""
+    """Return the place of each loaded tensor, by its stored name."""
     places: dict[str, _Place] = {}
     indexed = _read_index(folder / INDEX) if files != [folder / WEIGHTS] else None
     for path in files:
@@ -167,9 +167,9 @@ def _places(folder: Path, files: list[Path]) -> dict[str, _Place]:
         for name, entry in entries.items():
             if indexed is None or indexed.get(name) == path.name:
                 places[name] = (path, entry, start)
-    lost = sorted(set(indexed or ()) - set(places))
-    if lost:
-        wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in lost[:_SHOWN])
+    missing = sorted(set(indexed or ()) - set(places))
+    if missing:
+        wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in missing[:_SHOWN])
         raise ModelConfigError(f"{folder / INDEX} places tensors in files without them: {wrong}")
     return places
 
@@ -185,7 +185,7 @@ def _read_header(path: Path) -> tuple[dict[str, Entry], int]:
 
 
 def _read_file(path: Path, names: list[str], model: Model) -> Params:
-    """Read parameters of one file, by their names in the model."""
+    """Read the parameters of one file, by their names in the model."""
     family = model.family
     params: Params = {}
     try:
@@ -205,7 +205,7 @@ def _read_file(path: Path, names: list[str], model: Model) -> Params:
 
 
 def _finite(path: Path, name: str, stored: jax.Array) -> jax.Array:
-    """Return a tensor widened to float32, all of whose values must be finite."""
+    """Return a tensor as float32. Raises :class:`ModelConfigError` unless all values are finite."""
     value = stored.astype(jnp.float32)
     if bool(jnp.isfinite(value).all()):
         return value
@@ -218,18 +218,18 @@ def _finite(path: Path, name: str, stored: jax.Array) -> jax.Array:
 
 
 def _same_bytes(first: _Place, second: _Place) -> bool:
-    """Compare two stored tensors, a part of each at a time."""
+    """Return True if two stored tensors have equal bytes; reads a part of each at a time."""
     if first[1].tensor.dtype != second[1].tensor.dtype:
         return False
     with first[0].open("rb") as one, second[0].open("rb") as other:
         for file, (_, entry, start) in ((one, first), (other, second)):
             file.seek(start + entry.start)
-        left = first[1].end - first[1].start
-        while left > 0:
-            size = min(left, _COMPARED_BYTES)
+        rest = first[1].end - first[1].start
+        while rest > 0:
+            size = min(rest, _COMPARED_BYTES)
             if one.read(size) != other.read(size):
                 return False
-            left -= size
+            rest -= size
     return True
 
 
@@ -244,7 +244,7 @@ def _read_index(path: Path) -> dict[str, str]:
 
 
 def _shards(params: Mapping[str, Any], limit: int) -> Iterator[list[str]]:
-    """Names of the tensors of each file, in sorted order, filled up one after the other."""
+    """Yield the tensor names of each file, in sorted order."""
     names: list[str] = []
     size = 0
     for name, value in sorted(params.items()):
@@ -260,5 +260,5 @@ def _write_file(path: Path, params: Mapping[str, Any], names: list[str]) -> None
     tensors = {name: np.ascontiguousarray(params[name]) for name in names}
     with as_os_errors(path):
         save_file(tensors, str(path), metadata={"format": "pt"})
-    # The library makes it readable to its owner only; the folder's other files are not.
+    # The library makes the file readable by its owner only, unlike the folder's other files.
     path.chmod(path.parent.stat().st_mode & 0o666)

@@ -1,7 +1,7 @@
-"""A first walk over a GGUF file's metadata: whatever it counts must be in the file.
+"""Check of a GGUF file's metadata: everything it counts must fit into the file.
 
-The package that reads GGUF files believes their counts, so that a file of a few bytes could make it
-fill the memory. Here nothing is allocated by a count before the file's size allows it.
+The package that reads GGUF files trusts their counts, so a file of a few bytes could make it fill
+the memory. Here nothing is allocated by a count that exceeds the file's size.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_VALUES = 2_000_000
-"""Most values of all arrays in the metadata; a vocabulary of 256,000 tokens has 1.3 million."""
+"""Largest number of array values in the metadata; a 256,000-token vocabulary has 1.3 million."""
 
 MAX_FIELDS = 65_536
-"""Most metadata fields, and most tensors."""
+"""Largest number of metadata fields, and of tensors."""
 
 MAX_DIMENSIONS = 4
-"""Most dimensions of a tensor."""
+"""Largest number of dimensions of a tensor."""
 
 MAX_NESTING = 4
-"""Deepest arrays of arrays."""
+"""Deepest nesting of arrays."""
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of the other value types, by their number in the specification."""
+"""Bytes of the scalar types, by their number in the specification."""
 
 _SMALLEST_FIELD, _SMALLEST_TENSOR = 8 + 4 + 1, 8 + 4 + 4 + 8
 
 
 def check_bounds(path: Path) -> None:
-    """Raise ``ValueError`` for a file whose metadata cannot be in it."""
+    """Raise ``ValueError`` for a file that cannot hold its metadata."""
     with path.open("rb") as file:
         walk = _Walk(file)
         if walk.take(4) != b"GGUF":
@@ -51,7 +51,7 @@ def check_bounds(path: Path) -> None:
 
 
 class _Walk:
-    """A position in a file, which never goes past its end."""
+    """Reading position in a file, never past its end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -60,21 +60,21 @@ class _Walk:
         self.order = "<"
 
     def take(self, count: int) -> bytes:
-        """Read so many bytes."""
+        """Read ``count`` bytes."""
         self._leave(count)
         return self._file.read(count)
 
     def number(self, form: str) -> int:
-        """Read a whole number in a form of :mod:`struct`."""
+        """Read an integer in a format of :mod:`struct`."""
         value: int = struct.unpack(self.order + form, self.take(struct.calcsize(form)))[0]
         return value
 
     def text(self) -> None:
-        """Pass over a text."""
+        """Skip a text."""
         self._skip(self.number("Q"))
 
     def value(self, kind: int, depth: int = 0) -> None:
-        """Pass over a value."""
+        """Skip a value."""
         if kind == _STRING:
             self.text()
         elif kind == _ARRAY:
@@ -83,7 +83,7 @@ class _Walk:
             self._skip(self._size(kind))
 
     def tensor(self) -> None:
-        """Pass over the description of a tensor."""
+        """Skip the description of a tensor."""
         self.text()
         dimensions = self.number("I")
         if dimensions > MAX_DIMENSIONS:
@@ -93,9 +93,9 @@ class _Walk:
             raise ValueError("it has a tensor larger than any file")
         self._skip(4 + 8)
 
-    def require(self, count: int, size: int, most: int, noun: str) -> None:
-        """Raise for a count of things that have no room in the rest of the file."""
-        if count > most or count * size > self._left:
+    def require(self, count: int, size: int, limit: int, noun: str) -> None:
+        """Raise for a count above its limit or without room in the rest of the file."""
+        if count > limit or count * size > self._left:
             raise ValueError(f"it counts {count} {noun}, for which it has no room")
 
     def _array(self, depth: int) -> None:

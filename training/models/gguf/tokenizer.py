@@ -21,7 +21,7 @@ _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Llama 3 and Qwen cut text into words; they differ in how many digits go together."""
+"""Pattern by which Llama 3 and Qwen split text; they differ in the number of digits."""
 
 
 def _cut(pattern: str) -> Any:
@@ -38,14 +38,14 @@ PRE_TOKENIZERS: dict[str, Any] = {
     "llama-bpe": _cut(_WORDS % r"\p{N}{1,3}"),
     "qwen2": _cut(_WORDS % r"\p{N}"),
 }
-"""By ``tokenizer.ggml.pre``: how text is cut before byte pairs are merged."""
+"""Pre-tokenizers by ``tokenizer.ggml.pre``, applied before byte pairs are merged."""
 
 
 def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
-    """The tokenizer with its special tokens and chat template.
+    """Return the tokenizer with its special tokens and chat template.
 
-    Raises :class:`training.errors.ModelConfigError` for a kind that is not converted, by name, and
-    for a file without an end-of-sequence token.
+    Raises:
+        ModelConfigError: Its kind cannot be converted, or the file lacks an end-of-sequence token.
     """
     metadata = file.metadata
     kind, cut = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
@@ -84,7 +84,7 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
 
 
 def _texts(file: GgufFile, name: str) -> list[str]:
-    """Return a list of texts of the metadata."""
+    """Return a list of texts from the metadata."""
     values = file.metadata.get(f"tokenizer.ggml.{name}")
     texts = values if isinstance(values, list) else []
     if not texts or not all(isinstance(text, str) for text in texts):
@@ -101,7 +101,7 @@ def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str | None]:
     }
     ids = {name: file.special(kind) for name, kind in kinds.items()}
     if ids["eos_token"] is None:
-        raise ModelConfigError(f"{file.path} names no end-of-sequence token")
+        raise ModelConfigError(f"{file.path} does not name an end-of-sequence token")
     wrong = [f"{name} {index}" for name, index in ids.items() if index and index >= len(tokens)]
     if wrong:
         raise ModelConfigError(f"{file.path}: {', '.join(wrong)} is not among {len(tokens)} tokens")

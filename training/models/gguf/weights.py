@@ -1,7 +1,7 @@
-"""Models in GGUF files (llama.cpp's format) as our own: configuration and weights.
+"""Configuration and weights of models in GGUF files, the format of llama.cpp.
 
-Quantized tensors are widened to float32; the values stay those of the quantization. Names of
-metadata and tensors are those of the format's specification,
+Quantized tensors are converted to float32, without recovering their original values. Names of
+metadata and tensors follow the specification,
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gguf import GGUFReader
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
-"""What can be converted, by ``general.architecture``; a Mistral calls itself ``llama`` there."""
+"""Architectures that can be converted; a Mistral has ``llama`` as ``general.architecture``."""
 
 _SIZES = {
     "max_position_embeddings": "context_length",
@@ -39,24 +39,25 @@ _ROTARY_FACTORS = "rope_freqs.weight"
 
 
 class GgufFile:
-    """A GGUF file: metadata as plain values, tensors by name."""
+    """GGUF file: metadata as plain values, tensors by name."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file; only its metadata is read.
+        """Open a file and read its metadata.
 
-        Raises :class:`training.errors.ModelNotFoundError` when it is missing,
-        :class:`training.errors.ModelConfigError` when it is damaged or none, and
-        :class:`training.errors.ConfigError` without the package ``gguf``.
+        Raises:
+            ModelNotFoundError: The file does not exist.
+            ModelConfigError: It is damaged or not a GGUF file.
+            ConfigError: The package ``gguf`` is missing.
         """
         if not path.is_file():
-            raise ModelNotFoundError(f"there is no file {path}")
+            raise ModelNotFoundError(f"{path} does not exist")
         self.path = path
         reader = _open(path)
         self.metadata = {name: field.contents() for name, field in reader.fields.items()}
-        """By key, such as ``llama.block_count``."""
+        """Metadata by key, such as ``llama.block_count``."""
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self.architecture = str(self.metadata.get("general.architecture"))
-        """``general.architecture``."""
+        """Value of ``general.architecture``."""
 
     @property
     def names(self) -> set[str]:
@@ -64,11 +65,11 @@ class GgufFile:
         return set(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor, the slowest axis first."""
+        """Return the shape of a tensor, slowest axis first."""
         return tuple(int(size) for size in reversed(self._tensors[name].shape))
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """A tensor's values, widened. Raises :class:`ModelConfigError` for an unknown type."""
+        """Return a tensor as float32. Raises :class:`ModelConfigError` for an unknown type."""
         from gguf.quants import dequantize
 
         tensor = self._tensors[name]
@@ -79,29 +80,30 @@ class GgufFile:
         return np.asarray(values, np.float32).reshape(self.shape(name))
 
     def setting(self, name: str) -> Any:
-        """Metadata of the architecture, such as ``block_count``; None when it is absent."""
+        """Return metadata of the architecture, such as ``block_count``; None if absent."""
         return self.metadata.get(f"{self.architecture}.{name}")
 
     def special(self, name: str) -> int | None:
-        """The id of a special token, such as ``eos``; None when there is none."""
+        """Return the id of a special token, such as ``eos``; None if absent."""
         value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
         return None if value is None else int(value)
 
 
 def read_gguf(file: GgufFile) -> tuple[Model, Params]:
-    """The model of a GGUF file.
+    """Return the model of a GGUF file and its parameters.
 
-    Raises :class:`training.errors.ModelConfigError` for an architecture or setting that is not
-    converted, by name, and for tensors that do not fit the metadata.
+    Raises:
+        ModelConfigError: An architecture or setting cannot be converted, or tensors do not fit the
+            metadata.
     """
     model = model_from_config(_config(file))
     names = _tensor_names(file, model)
     missing = sorted(set(names.values()) - file.names)
     unknown = sorted(file.names - set(names.values()) - {_ROTARY_FACTORS})
     wrong = [
-        f"{there} is {file.shape(there)}, not {model.shapes[here]}"
-        for here, there in names.items()
-        if there in file.names and file.shape(there) != model.shapes[here]
+        f"{stored} is {file.shape(stored)}, not {model.shapes[name]}"
+        for name, stored in names.items()
+        if stored in file.names and file.shape(stored) != model.shapes[name]
     ]
     if missing or unknown or wrong:
         raise ModelConfigError(
@@ -109,8 +111,8 @@ def read_gguf(file: GgufFile) -> tuple[Model, Params]:
             f"missing: {missing[:5]}; unknown: {unknown[:5]}"
         )
     return model, {
-        here: jnp.asarray(_natural_order(file, model, here, file.tensor(there)))
-        for here, there in sorted(names.items())
+        name: jnp.asarray(_natural_order(file, model, name, file.tensor(stored)))
+        for name, stored in sorted(names.items())
     }
 
 
@@ -127,7 +129,7 @@ def _open(path: Path) -> GGUFReader:
 
 
 def _config(file: GgufFile) -> dict[str, Any]:
-    """The ``config.json`` that the metadata amounts to."""
+    """Return the ``config.json`` that the metadata describes."""
     if file.architecture not in ARCHITECTURES:
         raise ModelConfigError(
             f"{file.path}: architecture {file.architecture!r} is not converted; "
@@ -161,16 +163,16 @@ def _config(file: GgufFile) -> dict[str, Any]:
 
 
 def _shortest(value: Any) -> float | None:
-    """Metadata hold float32, which reads 9.9999997e-06 where the model says 1e-05."""
+    """Return the shortest decimal of a float32: 1e-05, not 9.9999997e-06."""
     return None if value is None else float(str(np.float32(value)))
 
 
 def _scaling(file: GgufFile, width: Any, theta: Any) -> dict[str, Any] | None:
-    """Llama 3's rotary scaling, which GGUF stores as a divisor for each frequency."""
+    """Return Llama 3's rotary scaling, which GGUF stores as a divisor per frequency."""
     if _ROTARY_FACTORS not in file.names:
         return None
     divisors = file.tensor(_ROTARY_FACTORS)
-    # All Llama 3 models share the other three values; that they fit is checked.
+    # All Llama 3 models share the other three values, which are checked below.
     scaling = Llama3Scaling(float(divisors.max()), 8192)
     plain = Rotary(float(theta)).frequencies(int(width))
     if not np.allclose(plain / scaling.scale(plain, float(theta)), divisors, rtol=1e-3):
@@ -179,7 +181,7 @@ def _scaling(file: GgufFile, width: Any, theta: Any) -> dict[str, Any] | None:
 
 
 def _tensor_names(file: GgufFile, model: Model) -> dict[str, str]:
-    """The file's tensor name for each parameter."""
+    """Return the file's tensor name of each parameter."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     architectures = {name: key for key, name in MODEL_ARCH_NAMES.items()}
@@ -196,7 +198,8 @@ def _natural_order(
 ) -> NDArray[np.float32]:
     """Undo the reordering of query and key rows in files of architecture ``llama``.
 
-    There the two channels of a rotary pair are neighbours; here they are half a head apart.
+    In these files the channels of a rotary pair are neighbours; in the model they are half a head
+    apart.
     """
     config = model.config
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}

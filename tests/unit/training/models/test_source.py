@@ -61,7 +61,7 @@ def test_server_models_need_a_download() -> None:
 
 @pytest.mark.parametrize("name", ["./missing", "/missing/folder", "~/x", "a/b/c"])
 def test_missing_folders(name: str) -> None:
-    with pytest.raises(ModelNotFoundError, match="no such folder"):
+    with pytest.raises(ModelNotFoundError, match="does not exist"):
         resolve_model(name)
 
 
@@ -76,7 +76,8 @@ def test_a_path_is_first_told_as_a_missing_folder(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ModelUnreachableError) as caught:
         resolve_model("artifacts/nope")
     assert str(caught.value).startswith(
-        "there is no folder 'artifacts/nope'; if it is meant as a model of the hub: the model "
+        "the folder 'artifacts/nope' does not exist; if it is meant as a model of the hub: "
+        "the model "
         "'artifacts/nope' is not cached on this machine"
     )
 

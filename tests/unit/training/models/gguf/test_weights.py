@@ -155,5 +155,5 @@ def test_truncated_files(kept: int, tokenizer: Any, write: Write) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="there is no file"):
+    with pytest.raises(ModelNotFoundError, match="does not exist"):
         GgufFile(tmp_path / "model.gguf")
