@@ -161,7 +161,7 @@ def test_traces_are_told_from_predictions(files: Path, capsys: pytest.CaptureFix
     other.rename(beside)
     assert said() == f"error: {traces} holds traces, not predictions: they are in {beside}\n"
     beside.unlink()
-    assert f"an evaluation writes those to {beside}" in said()
+    assert f"an evaluation writes them to {beside}" in said()
     traces.write_text("x\n")
     assert "line 1: is not JSON" in said()
 

@@ -160,5 +160,5 @@ def test_reading_predictions(tmp_path: Path) -> None:
     path.write_text('{"text": 5}\n')
     with pytest.raises(DataError, match=r"line 1: eval_set: is required.*text: must be text"):
         read_predictions(path)
-    with pytest.raises(DataError, match="no file"):
+    with pytest.raises(DataError, match="does not exist"):
         read_predictions(tmp_path / "nothing")

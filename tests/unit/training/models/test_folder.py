@@ -37,7 +37,7 @@ def test_transformers_reads_the_configuration(folder: Path, model: Model) -> Non
 
 
 def test_files_that_are_missing_or_broken(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="no model folder"):
+    with pytest.raises(ModelNotFoundError, match="not a model folder"):
         load_model(tmp_path / "nowhere")
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelConfigError, match="is not JSON"):
