@@ -1,7 +1,7 @@
-"""``python -m workers``: registers with the control plane, then serves its pools until told to end.
+"""The worker program: registers with the control plane, then serves its pools until a signal.
 
-SIGTERM drains: running stages save a checkpoint and are handed back, which takes seconds. The exit
-status is 0 after a drain, and else one of sysexits.h.
+SIGTERM drains the worker: running stages save a checkpoint and are handed back within seconds. The
+exit status is 0 after a drain, and otherwise one of sysexits.h.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from workers.settings import Settings
 from workers.task_events import TaskEvents, TaskEventSender
 
 EXIT_CONFIGURATION = os.EX_CONFIG
-"""A setting is wrong or does not fit this host (78)."""
+"""Exit status for a setting that is wrong or does not fit this host (78)."""
 
 EXIT_REFUSED = os.EX_PROTOCOL
-"""The control plane refuses this worker, as when it speaks another protocol (76)."""
+"""Exit status for a worker that the control plane refuses, for its protocol version, say (76)."""
 
 EXIT_NO_ACCESS = os.EX_NOPERM
-"""The control plane does not take this worker's token (77)."""
+"""Exit status for a worker token that the control plane refuses (77)."""
 
 _log = structlog.get_logger(__name__)
 
 
 def main() -> int:
-    """Run a worker; returns the process's exit status."""
+    """Run a worker and return the process's exit status."""
     forbid_reading()
     try:
         settings = Settings()
@@ -109,7 +109,11 @@ def _serve(
 
 
 def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvents) -> None:
-    """Serve the metrics that the settings ask for. Raises ``OSError`` where the port is taken."""
+    """Serve the metrics if the settings name a port.
+
+    Raises:
+        OSError: The port is taken.
+    """
     if settings.worker_metrics_port is None:
         return
     events.on_event = metrics.count
@@ -119,19 +123,19 @@ def _serve_metrics(settings: Settings, metrics: WorkerMetrics, events: TaskEvent
 
 
 def _wait_for_decision(heartbeat: Heartbeat) -> bool:
-    """Wait until the worker is admitted or refused; False when it is to end first."""
-    ended: list[int] = []
-    before = {
-        number: signal.signal(number, lambda got, _: ended.append(got))
+    """Wait until the worker is admitted or refused; return False if a signal came first."""
+    signals_received: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda got, _: signals_received.append(got))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
         while not heartbeat.wait_for_decision(0.2):
-            if ended:
+            if signals_received:
                 return False
-        return not ended
+        return not signals_received
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -142,7 +146,7 @@ def _consume(
     events: TaskEvents,
     link: BrokerLink,
 ) -> int:
-    """Run Celery's worker in this process until it has shut down; returns its exit status."""
+    """Run Celery's worker in this process until it has shut down; return its exit status."""
     app = make_app(settings, str(parent_socket.path))
     app.steps["consumer"].add(TaskEventSender)
     node = node_name(settings.worker_name)
@@ -162,8 +166,8 @@ def _consume(
         task_events_queue=events,
         broker_link=link,
     )
-    # Children would log in a format of billiard's own until they have read ours, and Celery says
-    # on standard output that it ends.
+    # Pool processes would log in billiard's format until they have configured ours, and Celery
+    # would announce its end on standard output.
     os.environ.pop("_MP_FORK_LOGLEVEL_", None)
     celery_worker.safe_say = logs.say
     worker.start()
@@ -172,14 +176,15 @@ def _consume(
 
 
 def _take_no_more() -> None:
-    """Let Celery finish what runs and end; a drain wished by SIGTERM would hand it back."""
+    """Let Celery finish the running stages and end; SIGTERM would hand them back."""
     state.should_stop = os.EX_OK
 
 
 if __name__ == "__main__":
-    # Celery's signal handlers and its pool want the main thread; grpc's fork support would only
-    # slow down the spawning of stage processes, which run nothing of ours between fork and exec.
+    # Celery's signal handlers and its pool need the main thread. gRPC's fork support would only
+    # slow down the spawning of stage processes, which execute none of our code between fork and
+    # exec.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    # Its core writes plain lines about lost connections, which we log ourselves.
+    # Its core would write plain lines about lost connections, which the worker logs itself.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""What a host has to offer, and how it is cut into slots.
+"""Devices of a host, and their division into slots.
 
-A slot is pinned by what its stage process sees: CPU cores by affinity, GPUs by
+A stage process sees the devices of its slot only: CPU cores by affinity, GPUs by
 ``CUDA_VISIBLE_DEVICES``, TPU chips by ``TPU_VISIBLE_CHIPS``.
 """
 
@@ -18,11 +18,11 @@ _NVIDIA_SMI_SECONDS = 20.0
 
 
 class AcceleratorError(Exception):
-    """The wished slots cannot be made of this host; the text says why and what would fit."""
+    """The host cannot be divided into such slots; the message names the way out."""
 
 
 class Accelerator(enum.StrEnum):
-    """What a slot is made of."""
+    """Kind of device of a slot."""
 
     CPU = "cpu"
     """CPU cores."""
@@ -34,24 +34,24 @@ class Accelerator(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Slot:
-    """One schedulable share of the host."""
+    """A schedulable share of the host."""
 
     id: str
-    """Such as ``cpu-0``; unique on the worker."""
+    """Slot id, such as ``cpu-0``, unique on the worker."""
     accelerator: Accelerator
-    """What it is made of."""
+    """Kind of its devices."""
     devices: tuple[int, ...]
     """Indices of its GPUs or TPU chips; empty for CPU slots."""
     cores: tuple[int, ...]
-    """CPU cores it is pinned to."""
+    """CPU cores that its stage processes are pinned to."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """What was found on the host."""
+    """Devices of the host."""
 
     cores: tuple[int, ...]
-    """CPU cores this process may use."""
+    """CPU cores that this process may use."""
     gpus: tuple[int, ...] = ()
     """Indices of NVIDIA GPUs."""
     tpu_chips: tuple[int, ...] = ()
@@ -59,10 +59,11 @@ class Host:
 
 
 def detect(pci_folder: Path = Path("/sys/bus/pci/devices")) -> Host:
-    """Look at this host. Blocks for as long as ``nvidia-smi`` takes, at most 20 s.
+    """Detect the devices of this host. Blocks while ``nvidia-smi`` runs, for at most 20 s.
 
-    Raises :class:`AcceleratorError` when ``nvidia-smi`` is there but fails: a GPU host that
-    quietly served as a CPU host would be worse.
+    Raises:
+        AcceleratorError: ``nvidia-smi`` exists but fails. A GPU host that silently served as a CPU
+            host would be worse.
     """
     return Host(
         cores=tuple(sorted(os.sched_getaffinity(0))),
@@ -72,15 +73,15 @@ def detect(pci_folder: Path = Path("/sys/bus/pci/devices")) -> Host:
 
 
 def make_slots(host: Host, wanted: str, count: int) -> list[Slot]:
-    """Cut a host into slots with disjoint, equally wide sets of cores and devices.
+    """Divide a host into slots with disjoint sets of cores and devices of equal size.
 
     Args:
-        host: What there is.
+        host: The host's devices.
         wanted: ``auto`` (GPUs, else TPU chips, else CPU cores) or an accelerator's name.
         count: Number of slots; 0 for one per GPU, one for all TPU chips, one for all cores.
 
     Raises:
-        AcceleratorError: The host has none of what is wanted, or it cannot be cut so.
+        AcceleratorError: The host has no such accelerator, or cannot be divided like this.
     """
     kind = _kind(host, wanted)
     devices = {
@@ -99,8 +100,8 @@ def make_slots(host: Host, wanted: str, count: int) -> list[Slot]:
         )
     if count > len(host.cores):
         raise AcceleratorError(f"{count} slots need as many CPU cores; {len(host.cores)} are here")
-    # Equal widths, also where cores are left over: results are byte-equal only between slots of
-    # equal width.
+    # Equal sizes, even if cores are left over: results are byte-equal only between slots of equal
+    # size.
     return [
         Slot(f"{kind.value}-{i}", kind, chunk, cores)
         for i, (chunk, cores) in enumerate(
@@ -110,11 +111,11 @@ def make_slots(host: Host, wanted: str, count: int) -> list[Slot]:
 
 
 def stage_environment(slot: Slot, threads: int) -> dict[str, str]:
-    """The variables that keep a stage process within its slot.
+    """Return the variables that keep a stage process within its slot.
 
-    XLA's CPU client sizes its thread pool by ``PJRT_NPROC``, else by CPU affinity; its
-    ``xla_cpu_multi_thread_eigen`` flag changes nothing there (measured with jax 0.10). The other
-    variables are read by BLAS, OpenMP and the tokenizers.
+    XLA's CPU client sizes its thread pool by ``PJRT_NPROC``, or else by CPU affinity; its
+    ``xla_cpu_multi_thread_eigen`` flag has no effect on that (measured with jax 0.10). BLAS, OpenMP
+    and the tokenizers read the other variables.
     """
     pins = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     devices = ",".join(map(str, slot.devices))
@@ -161,9 +162,10 @@ def _shares(items: Sequence[int], count: int) -> list[tuple[int, ...]]:
 
 
 def memory_by_slot(slots: Iterable[Slot]) -> dict[str, int]:
-    """Memory in MiB that each slot's GPUs use now; 0 for other slots.
+    """Return the memory in MiB that each slot's GPUs currently use; 0 for other slots.
 
-    Raises :class:`AcceleratorError` when ``nvidia-smi`` does not say it.
+    Raises:
+        AcceleratorError: ``nvidia-smi`` does not report it.
     """
     return {
         slot.id: memory_mib(slot.devices) if slot.accelerator is Accelerator.GPU else 0
@@ -172,7 +174,11 @@ def memory_by_slot(slots: Iterable[Slot]) -> dict[str, int]:
 
 
 def memory_mib(devices: Sequence[int]) -> int:
-    """Memory in MiB that GPUs use together; raises :class:`AcceleratorError` as above."""
+    """Return the memory in MiB that GPUs use together.
+
+    Raises:
+        AcceleratorError: ``nvidia-smi`` does not report it.
+    """
     query = [f"--id={','.join(map(str, devices))}", "--query-gpu=memory.used"]
     return sum(_ask_nvidia_smi([*query, "--format=csv,noheader,nounits"]))
 
@@ -184,16 +190,16 @@ def _gpus() -> tuple[int, ...]:
 
 
 def _ask_nvidia_smi(query: list[str]) -> list[int]:
-    """A number per GPU; none where there is a driver and no GPU."""
+    """Return a number per GPU; none on a host with a driver but without a GPU."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["nvidia-smi", *query],
             capture_output=True,
             text=True,
             timeout=_NVIDIA_SMI_SECONDS,
             check=True,
         )
-        return [int(line) for line in done.stdout.split()]
+        return [int(line) for line in process.stdout.split()]
     except subprocess.CalledProcessError as error:
         detail = (error.stdout + error.stderr).strip()
         if "No devices were found" in detail:
@@ -204,14 +210,17 @@ def _ask_nvidia_smi(query: list[str]) -> list[int]:
 
 
 def _tpu_chips(pci_folder: Path) -> tuple[int, ...]:
-    """Chips among the PCI devices; GCE's network cards have the same vendor."""
+    """Return the indices of TPU chips, found among the PCI devices by vendor and model.
+
+    The vendor alone is not enough: GCE's network cards have the same one.
+    """
     count = 0
     for device in pci_folder.glob("*"):
         try:
             vendor = (device / "vendor").read_text().strip()
             model = (device / "device").read_text().strip()
         except OSError:
-            continue  # unplugged, or hidden from this container: not ours then
+            continue  # unplugged, or hidden from this container
         count += vendor == _GOOGLE_VENDOR and model in _TPU_MODELS
     return tuple(range(count))
 

@@ -18,24 +18,24 @@ from workers.process.environment import inherited_environment
 from workers.settings import Settings
 
 SETTINGS_KEY = "tailrace_settings"
-"""Where the application's configuration carries settings to the pool children. Flower shows it, so
-only public ones are in it; children read the others from the environment that the parent has, too.
-"""
+"""Key of the settings that the application's configuration carries to pool processes. Flower shows
+it, so only public settings are in it; pool processes read the others from their environment, which
+is that of the parent."""
 
 CONTROL_KEY = "tailrace_control_socket"
-"""The path at which pool children reach their parent (:mod:`workers.pool.parent_socket`)."""
+"""Key of the path of the parent's socket (:mod:`workers.pool.parent_socket`)."""
 
 CONFIRM_SECONDS = 10.0
 """Longest wait for the broker to confirm a publication."""
 
 _VISIBILITY_SECONDS = 30 * 86_400
-"""Valkey: when an unacknowledged message is delivered again. Longer than any stage may run; a
-redelivery would be harmless, and what a dead worker held is published again by the control
-plane."""
+"""Time after which Valkey delivers an unacknowledged message again. It exceeds the longest stage;
+an earlier redelivery would be harmless, and the control plane publishes stages of dead workers
+itself."""
 
 
 def make_app(settings: Settings, control_socket: str) -> Celery:
-    """The application; pool children get a pickled copy of its configuration.
+    """Return the application; pool processes get a pickled copy of its configuration.
 
     Args:
         settings: The worker's settings.
@@ -50,8 +50,8 @@ def make_app(settings: Settings, control_socket: str) -> Celery:
 def start_semaphore_tracker(home: Path) -> None:
     """Start the process that removes semaphores of killed pool processes.
 
-    It lives as long as the worker, and its exec ends what keeps the worker from being read
-    (:mod:`tailrace.undumpable`), so it gets the variables of a stage process. To be called before
+    It lives as long as the worker. Its exec ends the protection against reading its memory
+    (:mod:`tailrace.undumpable`), so it gets only the variables of a stage process. Call this before
     there are threads: they would miss variables meanwhile.
     """
     environment = dict(os.environ)
@@ -66,11 +66,11 @@ def start_semaphore_tracker(home: Path) -> None:
 
 def _configuration(settings: Settings) -> dict[str, Any]:
     return {
-        # A fresh interpreter for each child: gRPC must not be forked while the parent uses it.
+        # A fresh interpreter per pool process: gRPC must not be forked while the parent uses it.
         "worker_pool": "prefork",
         "worker_pool_start_method": "spawn",
         "worker_prefetch_multiplier": 1,
-        # Fair prefetching; safety comes from leases (a redelivery finds its stage taken).
+        # For fair prefetching only; leases give safety (a redelivery finds its stage taken).
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_ignore_result": True,
@@ -79,7 +79,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "event_serializer": "json",
         "task_queues": [_queue(pool) for pool in settings.pools],
         "task_create_missing_queues": False,
-        # Signatures name exchange and routing key; the router still looks up a default queue.
+        # Signatures name exchange and routing key, but the router still looks up a default queue.
         "task_default_queue": queue_name(settings.pools[0]),
         "task_publish_retry_policy": {
             "max_retries": 10,
@@ -96,10 +96,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_heartbeat": 30,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": settings.drain_seconds,
-        # A pool process imports gRPC and Celery first, which takes a while on a busy host.
+        # A pool process first imports gRPC and Celery, which is slow on a busy host.
         "worker_proc_alive_timeout": 60.0,
         "worker_consumer": "workers.broker_link:StageConsumer",
-        # The dispatcher is on; what is sent about stages, workers.task_events decides.
+        # The dispatcher is on, but workers.task_events decides which events about stages are sent.
         "worker_send_task_events": True,
         "task_send_sent_event": False,
         "worker_hijack_root_logger": False,
@@ -132,5 +132,5 @@ def _keep_our_logging(loglevel: int, **_: Any) -> None:
     logs.configure(logging.getLevelName(loglevel).lower())
 
 
-# Celery asks in the parent and in each pool child, which import this module first.
+# Celery sends this signal in the parent and in each pool process; both import this module first.
 signals.setup_logging.connect(_keep_our_logging, weak=False)

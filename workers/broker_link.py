@@ -1,4 +1,4 @@
-"""The worker's connection to its broker: reported while it is missing, retried for ever."""
+"""The worker's connection to its broker: retried without limit, reported while it is down."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class BrokerLink:
 
     def __init__(self) -> None:
         self.problem = ""
-        """Empty while the worker is connected, and until it has tried to connect."""
+        """Problem of the connection; empty while connected, and before the first attempt to
+        connect."""
         self.on_change: Callable[[], None] = lambda: None
-        """Called after each change."""
+        """Callback after each change."""
 
     def lost(self, error: BaseException, url: str) -> None:
-        """Note that there is no connection."""
+        """Record that the connection is down."""
         self._set(broker_problem(error, url).text)
 
     def connected(self) -> None:
-        """Note that the connection is there."""
+        """Record that the connection is up."""
         self._set("")
 
     def _set(self, problem: str) -> None:
@@ -38,26 +39,26 @@ class BrokerLink:
 
 
 class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
-    """Celery's consumer, which reports its connection and has no native delayed delivery.
+    """Celery's consumer, with reports about its connection and without native delayed delivery.
 
-    That step declares 28 exchanges and queues for messages with a countdown as soon as it sees a
-    quorum queue; no message here has one.
+    The step of delayed delivery would declare 28 exchanges and queues for messages with a countdown
+    as soon as it sees a quorum queue; no message of Tailrace has a countdown.
     """
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # celery has no types
-        """The consumer's steps."""
+        """Steps of the consumer."""
 
         default_steps: ClassVar[list[str]] = [
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
 
     def __init__(self, *args: Any, worker_options: dict[str, Any], **options: Any) -> None:
-        """Report to ``broker_link``, an option of the worker; to nobody without it."""
+        """Report to ``broker_link``, an option of the worker; without it to a link of no one."""
         self._link: BrokerLink = worker_options.get("broker_link") or BrokerLink()
         super().__init__(*args, worker_options=worker_options, **options)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however long it takes."""
+        """Connect, without a time limit."""
         url = self.app.conf.broker_url
 
         def report(error: Exception, pause: float) -> None:
@@ -69,11 +70,11 @@ class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         return conn
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """Report why there is no connection."""
+        """Report the reason for the missing connection."""
         self._report(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Report why the connection was lost, and let Celery close what is left of it."""
+        """Report the reason for the lost connection, and let Celery close its remains."""
         self._report(exc)
         super().on_connection_error_after_connected(exc)
 
@@ -82,7 +83,7 @@ class StageConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         _log.error("the broker connection was lost", error=self._link.problem)
 
     def on_ready(self) -> None:
-        """Note that queues are consumed; Celery calls it once per connection."""
+        """Record that queues are consumed. Celery calls this once per connection."""
         self._link.connected()
         _log.info("connected to the broker", broker=broker_place(self.app.conf.broker_url))
         super().on_ready()

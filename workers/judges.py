@@ -24,7 +24,7 @@ from tailrace.private_file import exposure
 from workers.settings import Settings
 
 GROUP = "tailrace.judges"
-"""The entry point group; a point's name is the judge's."""
+"""Group of entry points; the name of an entry point is that of its judge."""
 
 _LARGEST = 1 << 20
 _HTTPS = 443
@@ -33,42 +33,42 @@ _log = structlog.get_logger(__name__)
 
 
 class JudgeKeysError(ValueError):
-    """The file with the keys of judging endpoints cannot be used; the text shows no key."""
+    """The file with the keys of judging endpoints cannot be used; the message shows no key."""
 
 
 def foreign_judges() -> dict[str, str]:
-    """The judges beside the built-in ones: name to the version of the package that brings it.
+    """Return the judges of other packages: their names, with package and version.
 
-    Nothing of such a package is imported here; only the stage process does that.
+    The packages are not imported here; only the stage process does that.
     """
-    found: dict[str, str] = {}
+    judges: dict[str, str] = {}
     for point in entry_points(group=GROUP):
         if point.name in JUDGES:
             continue
         if point.dist is None:
             _log.warning("a judge without a package is left out", judge=point.name)
             continue
-        found[point.name] = f"{point.dist.name} {point.dist.version}"[:MAX_ID]
-    return found
+        judges[point.name] = f"{point.dist.name} {point.dist.version}"[:MAX_ID]
+    return judges
 
 
 def endpoint_access(spec: RunSpec, settings: Settings) -> EndpointAccess:
-    """Return what the JUDGE stage of a run may reach, with no key but those that it may send.
+    """Return the endpoints that the JUDGE stage of a run may reach, with only the keys it needs.
 
     Raises:
         JudgeKeysError: The file of keys cannot be used.
     """
     endpoints = [endpoint for judge in spec.judges if (endpoint := judge.endpoint()) is not None]
-    asked = {(each.api_key_env, EndpointUrl.of(each.url).place) for each in endpoints}
-    keys = [key for key in read_keys(settings.judge_keys_file) if (key.name, key.place) in asked]
+    needed = {(one.api_key_env, EndpointUrl.of(one.url).place) for one in endpoints}
+    keys = [key for key in read_keys(settings.judge_keys_file) if (key.name, key.place) in needed]
     return EndpointAccess(list(settings.judge_endpoints), keys, settings.judge_proxy)
 
 
 def read_keys(path: Path | None) -> list[EndpointKey]:
-    """Read ``{"NAME": {"host": "api.example.com", "key": "…"}}``; without a path there are no keys.
+    """Read keys from ``{"NAME": {"host": "api.example.com", "key": "…"}}``; no path, no keys.
 
     Raises:
-        JudgeKeysError: The file is missing, open to others, or of another form.
+        JudgeKeysError: The file is missing, readable by others, or has another form.
     """
     if path is None:
         return []

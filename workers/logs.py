@@ -1,4 +1,4 @@
-"""The worker's own log: JSON lines on stderr, Celery's and gRPC's lines among them."""
+"""The worker's own log: JSON lines on stderr, including those of Celery and gRPC."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Set up structlog and the root logger of this process; ``level`` is the least severity."""
+    """Configure structlog and the root logger of this process; ``level`` is the lowest severity."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -42,14 +42,14 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # Warnings and exceptions that nobody catches would be plain text.
+    # Warnings and uncaught exceptions would otherwise be plain text.
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
 
 def say(text: str, *_: object) -> None:
-    """Write one record with a plain write: Celery says things in signal handlers."""
+    """Write one line with a plain ``write``, because Celery calls this in signal handlers."""
     record = {
         "event": text.strip(),
         "level": "info",

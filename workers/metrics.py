@@ -11,21 +11,21 @@ from workers.broker_link import BrokerLink
 from workers.pool.parent_socket import ParentSocket
 
 ATTEMPT_BUCKETS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0, 3 * 86_400.0)
-"""Upper bounds of attempts' durations in seconds."""
+"""Upper bounds of the histogram of attempts' durations, in seconds."""
 
 _OUTCOMES = {"task-succeeded": "succeeded", "task-failed": "failed", "task-revoked": "released"}
 
 
 class WorkerMetrics:
-    """The metrics and the server that shows them."""
+    """The metrics of the worker and their HTTP server."""
 
     def __init__(self, slots: int, parent_socket: ParentSocket, link: BrokerLink) -> None:
-        """Read the gauges whenever they are asked for.
+        """Create the metrics; gauges read their sources whenever metrics are collected.
 
         Args:
             slots: Number of the worker's slots.
-            parent_socket: Knows leases and quarantines.
-            link: Knows whether there is a broker connection.
+            parent_socket: Source of leases and quarantines.
+            link: Source of the state of the broker connection.
         """
         self.registry = CollectorRegistry()
         registry = self.registry
@@ -57,7 +57,7 @@ class WorkerMetrics:
             self._seconds.labels(kind, outcome).observe(event["runtime"])
 
     def serve(self, host: str, port: int) -> int:
-        """Serve ``/metrics`` from a thread; return the port, chosen by the system for 0.
+        """Serve ``/metrics`` from a thread; return the port, which the system chooses for 0.
 
         Raises:
             OSError: The port is taken; the message names the setting.

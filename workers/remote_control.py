@@ -1,7 +1,7 @@
-"""Celery's remote control as workers obey it: looking is allowed, changing is not.
+"""Celery's remote control, restricted to commands that change nothing.
 
-The database is the only source of truth. A revoked id, for one, would be discarded by every worker
-each time the control plane published it again, and the run would wait for ever.
+The database is the only source of truth. Every worker would discard a revoked task id, for example,
+each time the control plane published it again, and the run would wait indefinitely.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ALLOWED = frozenset(
         "stats",
     }
 )
-"""Commands that workers obey; ``shutdown`` drains."""
+"""Commands that workers execute; ``shutdown`` drains."""
 
 _CANCEL = "cancel the run with `tailrace runs cancel RUN`"
 _SLOTS = "set TAILRACE_SLOTS and start the worker again; `tailrace workers drain WORKER` ends it"
@@ -69,7 +69,7 @@ REFUSED = {
     "dump_revoked": "use its new name, revoked",
     "dump_tasks": "use its new name, registered",
 }
-"""Celery's other commands, each with what to do instead."""
+"""Celery's other commands, each with an alternative."""
 
 _ADVICE = "this command is not one of Tailrace's"
 
@@ -77,7 +77,7 @@ Handler = Callable[..., Any]
 
 
 def restrict(panel: dict[str, Handler] = Panel.data) -> None:
-    """Replace the handlers of this process's control panel by those that workers obey."""
+    """Replace the handlers of refused commands in this process's control panel."""
     for name, handler in list(panel.items()):
         if name not in ALLOWED:
             panel[name] = _refusal(name)
@@ -98,7 +98,7 @@ def _refusal(name: str) -> Handler:
 
 
 def _without_revocations(hello: Handler) -> Handler:
-    """Answer another node's greeting, but take no revoked ids from it."""
+    """Wrap the handler of another node's greeting so that it ignores the node's revoked ids."""
 
     def greet(state: Any, from_node: str, revoked: Any = None, **options: Any) -> Any:
         return hello(state, from_node, revoked=None, **options)
@@ -107,7 +107,7 @@ def _without_revocations(hello: Handler) -> Handler:
 
 
 def _drain(state: Any, *_: Any, **__: Any) -> dict[str, str]:
-    """End as on SIGTERM: what runs is saved and handed back."""
+    """Shut down as on SIGTERM: save the running stages and hand them back."""
     _log.info("drains, as remote control asks")
     os.kill(os.getpid(), signal.SIGTERM)
     return {"ok": "drains: running stages save a checkpoint and are handed back"}

@@ -1,4 +1,4 @@
-"""Settings of a worker: the one place that reads its environment."""
+"""Settings of a worker: the only module that reads its environment."""
 
 from __future__ import annotations
 
@@ -41,81 +41,83 @@ _PUBLIC = frozenset(
         "log_level",
     }
 )
-"""Settings that anybody may see. URLs with passwords, keys and commands are not among them."""
+"""Settings that may be shown to anyone. URLs with passwords, keys and commands are not included."""
 
 
 class Settings(BaseSettings):
-    """Every setting, read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
+    """Settings, each read from ``TAILRACE_<NAME>``; times are in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=SETTINGS_PREFIX, frozen=True)
 
     server: str = DEFAULT_SERVER
     """``host:port`` of the control plane's gRPC server."""
     worker_token_file: Path = Path("./.tailrace") / FILE_NAME
-    """File with the secret that the control plane made, mode 0600; read again when it changes."""
+    """File with the worker token that the control plane created, mode 0600; read again after
+    changes."""
     broker_url: str = "redis://127.0.0.1:6389/0"
     """Celery broker: ``amqp://…`` (RabbitMQ) or ``redis://…`` (Valkey)."""
     pools: Annotated[tuple[str, ...], NoDecode] = ("cpu",)
-    """Pools it serves, separated by commas."""
+    """Pools that the worker serves, separated by commas."""
     worker_name: str = ""
-    """Unique name of this process, in the form of a resource id. If it is empty, ``work_dir`` keeps
-    one that is made from the host's name (:mod:`workers.instance`)."""
+    """Unique name of this process, in the form of a resource id. If empty, the name is derived from
+    the host's name and stored in ``work_dir`` (:mod:`workers.instance`)."""
 
     accelerator: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
-    """What slots are made of; ``auto`` takes GPUs, else TPU chips, else CPU cores."""
+    """Devices of the slots; ``auto`` takes GPUs, or else TPU chips, or else CPU cores."""
     slots: int = Field(default=0, ge=0, le=MAX_SLOTS)
-    """Number of slots; 0 means one per GPU, one for all TPU chips, one for all CPU cores."""
+    """Number of slots; 0 means one per GPU, or one for all TPU chips, or one for all CPU cores."""
 
     work_dir: Path = Path("./.tailrace/work")
-    """Where attempts have their folders while they run."""
+    """Folder for the files of running attempts."""
     cache_dir: Path = Path("./.tailrace/cache")
-    """Where inputs and compiled programs are kept between attempts."""
+    """Folder of cached inputs and compiled programs, which attempts share."""
     cache_max_bytes: int = Field(default=50 * _GIB, ge=0)
-    """Size from which the least recently used cached inputs are dropped."""
+    """Size of cached inputs above which the least recently used ones are dropped."""
     spool_max_bytes: int = Field(default=_GIB, ge=1024 * 1024)
-    """Unacknowledged events of one attempt on disk; beyond it the stage process has to wait."""
+    """Maximum size of an attempt's unacknowledged events on disk; the stage process then waits."""
 
     log_lines_per_second: float = Field(default=2000.0, gt=0)
-    """Log lines of one attempt that are kept; ten seconds' worth may come at once."""
+    """Log lines of one attempt that are stored per second; a burst may have those of ten
+    seconds."""
 
     grace_seconds: float = Field(default=30.0, gt=0)
-    """How long a stage process may take to stop before it is killed."""
+    """Time that a stage process has to stop before it is killed."""
     drain_seconds: float = Field(default=120.0, gt=0)
-    """How long a worker that drains may take to upload and hand back what it executes."""
+    """Time that a draining worker has to upload the files of its stages and hand them back."""
     acquire_seconds: float = Field(default=120.0, gt=0)
-    """How long to ask a control plane that does not answer for a delivery's lease; the delivery
-    is then dropped, and the control plane publishes the stage again."""
+    """Time for which a delivery waits for a control plane that does not answer its request for a
+    lease. The delivery is then dropped, and the control plane publishes the stage again."""
     stage_command: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(sys.executable, "-m", "training.stage"), min_length=1
     )
-    """The stage process; job file and events descriptor are appended. Quoted as in a shell."""
+    """Command of the stage process, quoted as in a shell; job file and descriptor are appended."""
     warm_start: bool = True
-    """Whether each slot keeps a stage process in waiting that has imported JAX, so that TRAIN and
-    INFER start sooner. It costs about 250 MB of memory per slot, and no accelerator memory. A
-    ``stage_command`` of one's own must know ``-`` (:mod:`tailrace.formats.stage_protocol`)."""
+    """True to keep a prewarmed stage process per slot, which has imported JAX, so that TRAIN and
+    INFER start sooner. It costs about 250 MB of memory per slot and no accelerator memory. A custom
+    ``stage_command`` must support ``-`` (:mod:`tailrace.formats.stage_protocol`)."""
     stage_memory_bytes: int = Field(default=0, ge=0)
-    """Memory that a stage and its children may hold, beyond which they are killed; accelerators'
-    memory does not count. 0 means the host's, or the control group's where this is less, minus a
-    tenth, shared equally by the slots: several workers of a host need a setting of their own."""
+    """Memory limit of a stage and its children, above which they are killed; accelerator memory
+    does not count. 0 means an equal share for each slot of nine tenths of the host's memory, or the
+    control group's if that is less: several workers on one host need an explicit limit."""
     stage_environment: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names of further variables that stage processes get, separated by commas. Without it they get
-    those of :mod:`workers.process.environment` only: no password, cloud key or hub token."""
+    """Names of additional variables for stage processes, separated by commas. By default they get
+    only those of :mod:`workers.process.environment`: no password, cloud key or hub token."""
     judge_endpoints: Annotated[tuple[str, ...], NoDecode] = ()
-    """Servers (``host:port``, separated by commas) that judges may ask although they are not public
-    or do not speak https. Without it judges reach public addresses over https only."""
+    """Servers (``host:port``, separated by commas) that judges may call although they are not
+    public or do not use https. By default judges reach only public addresses over https."""
     judge_keys_file: Path | None = None
-    """JSON file, mode 0600, with the keys of judging endpoints, each for one host; read again for
-    each JUDGE stage: ``{"TAILRACE_JUDGE_KEY_EXAMPLE": {"host": "api.example.com", "key": "…"}}``.
-    The port is 443 unless ``host`` names another."""
+    """JSON file, mode 0600, with the keys of judging endpoints, each for one host. It is read again
+    for each JUDGE stage: ``{"TAILRACE_JUDGE_KEY_EXAMPLE": {"host": "api.example.com", "key":
+    "…"}}``. The port is 443 unless ``host`` names another."""
     judge_proxy: str | None = None
-    """HTTP proxy (``host:port``) through which judges reach servers other than
-    ``judge_endpoints``; proxy variables of the environment do not count."""
+    """HTTP proxy (``host:port``) through which judges reach servers other than ``judge_endpoints``.
+    Proxy variables of the environment have no effect."""
     worker_metrics_port: int | None = Field(default=None, ge=0, le=65_535)
-    """Port of Prometheus' ``/metrics``; unset serves none, 0 takes a free one."""
+    """Port of ``/metrics`` for Prometheus; unset disables it, 0 takes a free port."""
     worker_metrics_host: str = "127.0.0.1"
-    """Address that ``/metrics`` is served on; ``0.0.0.0`` lets other hosts read it."""
+    """Address of ``/metrics``; ``0.0.0.0`` lets other hosts read it."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity of the worker's own log."""
+    """Lowest severity in the worker's own log."""
 
     @field_validator("pools", "stage_environment", "judge_endpoints", mode="before")
     @classmethod
@@ -177,10 +179,10 @@ class Settings(BaseSettings):
         return value
 
     def public(self) -> dict[str, Any]:
-        """Return the settings that anybody may see, as plain data."""
+        """Return the settings that may be shown to anyone, as plain data."""
         return self.model_dump(mode="json", include=set(_PUBLIC))
 
     @property
     def resource_name(self) -> str:
-        """``workers/{worker}``."""
+        """Resource name of the worker, ``workers/{worker}``."""
         return f"workers/{self.worker_name}"

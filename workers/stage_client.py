@@ -1,7 +1,7 @@
-"""Calls of the control plane, repeated until they are answered.
+"""Client of StageService, which repeats its calls until they are answered.
 
-Every call of StageService may be repeated; so a control plane that is away, restarting or busy
-only delays a report.
+Every call of StageService may be repeated, so an unavailable, restarting or busy control plane only
+delays a report.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.backoff import POLICY
 R = TypeVar("R", bound=Message)
 
 CALL_SECONDS = 15.0
-"""Deadline of one try."""
+"""Deadline of one try, in seconds."""
 
 _ABSENCE_CODES = frozenset(
     {
@@ -31,33 +31,34 @@ _ABSENCE_CODES = frozenset(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
-"""Nobody answered, or nobody had the time: repeated for as long as the caller likes."""
+"""Codes of a control plane that is absent or busy: the call is repeated as long as the caller
+waits."""
 
 FAULT_CODES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAUTHENTICATED}
-"""The control plane broke, or the worker token is being replaced and one side has the new one
-already: repeated a few times, since it may pass."""
+"""Codes of a faulty control plane, or of a worker token that only one side has replaced already:
+the call is repeated a few times, because the fault may pass."""
 
 _MAX_FAULTS = 10
 
 
 class LeaseLostError(Exception):
-    """The attempt is no longer ours: nothing more may be reported."""
+    """The lease of the attempt is lost: nothing more may be reported."""
 
 
 class EventCall(Protocol):
-    """A PublishEvents call that is under way."""
+    """A PublishEvents call in progress."""
 
     def __iter__(self) -> Iterator[stage_pb2.PublishEventsResponse]:
-        """The answers, one per batch."""
+        """Yield the answers, one per batch."""
         ...
 
     def cancel(self) -> bool:
-        """End the call; iterating then raises."""
+        """End the call; its iterator then raises."""
         ...
 
 
 class StageClient:
-    """StageService over one channel. Thread-safe."""
+    """Client of StageService over one channel. Thread-safe."""
 
     def __init__(self, channel: grpc.Channel, token: WorkerToken) -> None:
         self._token = token
@@ -66,7 +67,7 @@ class StageClient:
         channel.subscribe(self._on_connectivity)
 
     def away_seconds(self) -> float:
-        """For how long no connection could be made; 0 as far as nobody tried in vain."""
+        """Return the seconds since the connection failed; 0 if it has not."""
         since = self._away_since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -79,13 +80,21 @@ class StageClient:
     def register(
         self, request: stage_pb2.RegisterWorkerRequest
     ) -> stage_pb2.RegisterWorkerResponse:
-        """One try of RegisterWorker; raises :class:`tailrace.errors.TailraceError`."""
+        """Call RegisterWorker once.
+
+        Raises:
+            TailraceError: The call failed.
+        """
         return self._once(self._stub.RegisterWorker, request)
 
     def heartbeat(
         self, request: stage_pb2.WorkerHeartbeatRequest
     ) -> stage_pb2.WorkerHeartbeatResponse:
-        """One try of WorkerHeartbeat; raises :class:`tailrace.errors.TailraceError`."""
+        """Call WorkerHeartbeat once.
+
+        Raises:
+            TailraceError: The call failed.
+        """
         return self._once(self._stub.WorkerHeartbeat, request)
 
     def acquire(
@@ -96,10 +105,10 @@ class StageClient:
         patience: float,
         stop: Callable[[], bool],
     ) -> stage_pb2.AcquireStageResponse:
-        """AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``.
+        """Call AcquireStage, for at most ``patience`` seconds; see :meth:`complete` for ``stop``.
 
-        A worker that the control plane does not know, or whose ``secret`` is not the newest, is
-        waited for too: its next heartbeat makes it register again.
+        The call is also repeated while the control plane does not know the worker, or ``secret`` is
+        not the newest one: with its next heartbeat the worker registers again.
         """
         patient = _ABSENCE_CODES | {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED}
 
@@ -110,39 +119,44 @@ class StageClient:
         return self._repeat(with_secret, request, stop, patience, patient)
 
     def confirm(self, task_id: str, *, patience: float) -> None:
-        """ConfirmDispatch, for at most ``patience`` seconds."""
+        """Call ConfirmDispatch, for at most ``patience`` seconds."""
         request = stage_pb2.ConfirmDispatchRequest(task_id=task_id)
         self._repeat(self._stub.ConfirmDispatch, request, lambda: False, patience)
 
     def complete(
         self, request: stage_pb2.CompleteStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.CompleteStageResponse:
-        """CompleteStage, until there is an answer or ``stop()``.
+        """Call CompleteStage until there is an answer or ``stop()`` is true.
 
         Raises:
-            LeaseLostError: The control plane said so.
-            TailraceError: It refused for another reason, or ``stop()`` ended the repetition.
+            LeaseLostError: The lease is lost.
+            TailraceError: The control plane refused the report, or ``stop()`` ended the repetition.
         """
         return self._repeat(self._stub.CompleteStage, request, stop)
 
     def fail(
         self, request: stage_pb2.FailStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.FailStageResponse:
-        """FailStage; as :meth:`complete`."""
+        """Call FailStage as :meth:`complete` calls CompleteStage."""
         return self._repeat(self._stub.FailStage, request, stop)
 
     def fail_once(self, request: stage_pb2.FailStageRequest) -> stage_pb2.FailStageResponse:
-        """One try of FailStage; raises as :meth:`complete`."""
+        """Call FailStage once.
+
+        Raises:
+            LeaseLostError: The lease is lost.
+            TailraceError: The call failed.
+        """
         return self._once(self._stub.FailStage, request)
 
     def release(
         self, request: stage_pb2.ReleaseStageRequest, *, stop: Callable[[], bool]
     ) -> stage_pb2.ReleaseStageResponse:
-        """ReleaseStage; as :meth:`complete`."""
+        """Call ReleaseStage as :meth:`complete` calls CompleteStage."""
         return self._repeat(self._stub.ReleaseStage, request, stop)
 
     def publish(self, requests: Iterator[stage_pb2.PublishEventsRequest]) -> EventCall:
-        """The PublishEvents stream; iterating raises ``grpc.RpcError``."""
+        """Open a PublishEvents stream, whose iterator raises ``grpc.RpcError``."""
         call: Any = self._stub.PublishEvents(requests, metadata=self._token.metadata())
         stream: EventCall = call
         return stream
@@ -179,13 +193,13 @@ class StageClient:
 
 
 def typed_error(error: grpc.RpcError) -> Exception:
-    """The error of a failed call: :class:`LeaseLostError`, or the SDK's typed error."""
-    found = from_rpc(error)
-    if isinstance(found, FailedPrecondition) and found.reason == "LEASE_LOST":
-        return LeaseLostError(found.message)
-    return found
+    """Return the error of a failed call: :class:`LeaseLostError`, or the SDK's typed error."""
+    sdk_error = from_rpc(error)
+    if isinstance(sdk_error, FailedPrecondition) and sdk_error.reason == "LEASE_LOST":
+        return LeaseLostError(sdk_error.message)
+    return sdk_error
 
 
 def is_transient(error: TailraceError) -> bool:
-    """Whether the same request may be answered later."""
+    """Return True if the same request may be answered later."""
     return error.code in _ABSENCE_CODES and error.reason != "MESSAGE_TOO_LARGE"

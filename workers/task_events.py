@@ -1,9 +1,10 @@
-"""Celery events about stages, which Flower shows: sent by the worker, not by Celery.
+"""Celery events about stages, as Flower shows them, sent by the worker instead of Celery.
 
-Celery reports each delivery of a message; a stage may be delivered several times. So stage tasks
-have ``send_events = False``, and a worker reports an attempt once AcquireStage has granted it, and
-its end once the control plane has taken the report. Pool processes pass events to their parent
-through the control socket; the parent sends them over Celery's dispatcher, from Celery's own loop.
+Celery reports each delivery of a message, but a stage may be delivered several times. So stage
+tasks have ``send_events = False``: a worker reports the start of an attempt once AcquireStage has
+granted it, and its end once the control plane has accepted the report. Pool processes pass events
+to their parent through the control socket; the parent sends them with Celery's dispatcher, from
+Celery's loop.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ from workers.attempt.report import Conclusion
 _log = structlog.get_logger(__name__)
 
 Event = Mapping[str, Any]
-"""Fields of a Celery event, its ``type`` among them."""
+"""Fields of a Celery event, including its ``type``."""
 
 MOST_WAITING = 10_000
-"""Events that wait for a broker that is away; the oldest are dropped beyond that."""
+"""Maximum number of events that wait for an absent broker; the oldest ones are dropped then."""
 
 _FLUSH_SECONDS = 5.0
-"""Longest wait, when the worker ends, for a broker that does not take the last events."""
+"""Longest wait of an ending worker for a broker that does not accept the last events."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The task that events are about, as Flower shows it."""
+    """The task of an event, as Flower shows it."""
 
     task_id: TaskId
     name: str
-    """The Celery task's name."""
+    """Name of the Celery task."""
     root_id: str
     parent_id: str
     pool: str
     slot: str
     run: str = ""
-    """``runs/{run}``; empty where only the uid is known."""
+    """Resource name ``runs/{run}``; empty if only the uid is known."""
 
     def event(self, kind: str, **fields: Any) -> Event:
         """Return an event of ``kind``, such as ``succeeded``."""
@@ -65,7 +66,7 @@ class Subject:
         }
 
     def text(self, **fields: str) -> str:
-        """Return ``fields``, and what identifies the attempt, in words."""
+        """Return ``fields`` and the identity of the attempt as text."""
         return self._text(
             **fields,
             run=self.run or self.task_id.run_uid,
@@ -80,7 +81,7 @@ class Subject:
 
 
 class AttemptEvents:
-    """The events of one attempt that the control plane has granted."""
+    """Events of one attempt that the control plane has granted."""
 
     def __init__(self, subject: Subject, send: Callable[[Event], None]) -> None:
         """Report that the attempt was received and has started."""
@@ -91,17 +92,17 @@ class AttemptEvents:
         send(subject.event("started"))
 
     def end(self, conclusion: Conclusion) -> None:
-        """Report how the attempt ended; nothing where the control plane does not know it yet."""
+        """Report the attempt's end, unless the control plane does not know it yet."""
         runtime = time.monotonic() - self._began
         reason = {"reason": conclusion.detail} if conclusion.detail else {}
-        result = self._subject.text(outcome=conclusion.outcome, **reason)
+        summary = self._subject.text(outcome=conclusion.outcome, **reason)
         event: Event | None = None
         if conclusion.outcome == "succeeded":
-            event = self._subject.event("succeeded", result=result, runtime=runtime)
+            event = self._subject.event("succeeded", result=summary, runtime=runtime)
         elif conclusion.outcome == "failed":
             event = self._subject.event(
                 "failed",
-                result=result,
+                result=summary,
                 runtime=runtime,
                 exception=f"StageFailedError({self._subject.text(**reason)})",
                 traceback="",
@@ -109,7 +110,7 @@ class AttemptEvents:
         elif conclusion.outcome == "released":
             event = self._subject.event(
                 "revoked",
-                result=result,
+                result=summary,
                 runtime=runtime,
                 terminated=True,
                 signum=None,
@@ -120,7 +121,7 @@ class AttemptEvents:
 
 
 def cancelled_event(subject: Subject) -> Event:
-    """Return the event of a stage that was cancelled before any worker had it."""
+    """Return the event of a stage that was cancelled while it was queued."""
     return subject.event(
         "revoked",
         result=subject.text(outcome="cancelled", reason="CANCELLED"),
@@ -131,7 +132,7 @@ def cancelled_event(subject: Subject) -> Event:
 
 
 def lost_event(started: Event, reason: str) -> Event:
-    """Return the end of an attempt whose pool process is gone, from the event of its start."""
+    """Return the final event of an attempt whose pool process is gone, from its start event."""
     now = time.time()
     facts = f"{started['args']}, {started.get('kwargs', '')}"
     return {
@@ -146,42 +147,42 @@ def lost_event(started: Event, reason: str) -> Event:
 
 
 class TaskEvents:
-    """The parent process's queue of events that wait to be sent. Thread-safe."""
+    """The parent process's queue of unsent events. Thread-safe."""
 
     def __init__(self) -> None:
         self._waiting: collections.deque[Event] = collections.deque(maxlen=MOST_WAITING)
         self.on_event: Callable[[Event], None] = lambda _: None
-        """Called with each event as well."""
+        """Callback for each event."""
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
 
     @property
     def descriptor(self) -> int:
-        """The pipe's end that is readable while events wait."""
+        """Descriptor that is readable while events wait."""
         return self._read_end
 
     def put(self, event: Event) -> None:
         """Queue an event and wake the sender."""
         self._waiting.append(event)
         self.on_event(event)
-        # A full pipe wakes it just as well.
+        # A full pipe wakes the sender just as well.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write_end, b"\0")
 
     def send_all(self, dispatcher: Any) -> None:
-        """Send what waits; ``dispatcher`` keeps what a broker that is away does not take."""
+        """Send the waiting events; ``dispatcher`` buffers them while the broker is absent."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read_end, 4096):
                 pass
         while self._waiting:
             event = dict(self._waiting.popleft())
             dispatcher.send(event.pop("type"), **event)
-        # Celery's loop would do it, but it may be about to end.
+        # Celery's loop would flush as well, but it may be about to end.
         dispatcher.flush()
 
     def flush(self, app: Any, hostname: str) -> None:
-        """Send what waits over a connection of its own: Celery's is closed at the worker's end."""
+        """Send the waiting events over a new connection: Celery has closed its own by then."""
         if not self._waiting:
             return
         try:
@@ -195,7 +196,7 @@ class TaskEvents:
 
 
 class TaskEventSender(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
-    """The consumer's step that sends the events from Celery's loop, over its dispatcher."""
+    """Step of the consumer that sends the events from Celery's loop with its dispatcher."""
 
     requires = (Events,)
 
@@ -205,7 +206,7 @@ class TaskEventSender(bootsteps.StartStopStep):  # type: ignore[misc]  # celery 
         self._events = task_events_queue
 
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
-        """Send what waits, now and whenever there is more; Celery calls it per connection."""
+        """Send waiting events, now and whenever there are more; called once per connection."""
         hub.add_reader(self._events.descriptor, self._send, consumer)
         self._send(consumer)
 

@@ -1,11 +1,11 @@
-"""The Celery tasks: what a delivery does, the same for every kind of stage.
+"""The Celery tasks: the handling of a delivery, which is the same for every kind of stage.
 
-A delivery only says that there may be something to do; the control plane decides. STOP ends the
-chain by ``request.chain = None`` and a plain return: Ignore would keep the message's successors,
-and Reject, Retry or revoke would make a delivery a second source of truth.
+A delivery is only a hint that there may be a stage to run; the control plane decides. STOP ends the
+chain with ``request.chain = None`` and a plain return: Ignore would keep the successors of the
+message, and Reject, Retry or revoke would make deliveries a second source of truth.
 
-Celery's own task events are off: they would report every delivery, so that Flower showed a stage
-as SUCCESS whose repeated message was turned away (:mod:`workers.task_events`).
+Celery's own task events are off: they would report every delivery, so that Flower would show a
+stage as SUCCESS after a duplicate of its message was turned away (:mod:`workers.task_events`).
 """
 
 from __future__ import annotations
@@ -37,48 +37,51 @@ from workers.task_events import AttemptEvents, Subject, cancelled_event
 _log = structlog.get_logger(__name__)
 
 _CONFIRM_PATIENCE_SECONDS = 30.0
-"""How long to try to confirm a dispatch; without it the control plane publishes again."""
+"""Time for repeated calls of ConfirmDispatch; unconfirmed, the stage is published again."""
 
 _RUN_UID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _CANCELLED = "CANCELLED"
-"""The control plane's reason to stop for a stage that was cancelled before it began."""
+"""Reason of the control plane to stop for a stage that was cancelled while it was queued."""
 
 
 class StageFailedError(Exception):
-    """The attempt failed, which the control plane knows already; Flower shall show it too."""
+    """The attempt failed. The control plane knows that already; the error makes Flower show it."""
 
 
 class StageTask(Task):  # type: ignore[misc]  # celery has no types
-    """What all stage tasks share."""
+    """Base class of the stage tasks."""
 
     abstract = True
     throws = (StageFailedError,)
     send_events = False
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
-        """Publish; used by Celery for the chain's next message, which shall be confirmed."""
+        """Publish a message; Celery calls this for the chain's next one, to be confirmed."""
         options.setdefault("confirm_timeout", CONFIRM_SECONDS)
         self._announce(options)
         faults.before(Moment.CHAIN)
         return super().apply_async(*args, **options)
 
     def _announce(self, options: Mapping[str, Any]) -> None:
-        """Report the successor as sent, unless its message only repeats an earlier one."""
-        finished: Any = current_task
-        if not finished or getattr(finished.request, "first_publication", "") != options["task_id"]:
+        """Report the successor as sent, unless its message is a duplicate."""
+        predecessor: Any = current_task
+        if (
+            not predecessor
+            or getattr(predecessor.request, "first_publication", "") != options["task_id"]
+        ):
             return
         pool = _pool(str(options["routing_key"]))
         task_id = TaskId.parse(str(options["task_id"]))
         subject = Subject(
-            task_id, self.name, finished.request.root_id, finished.request.id, pool, slot=""
+            task_id, self.name, predecessor.request.root_id, predecessor.request.id, pool, slot=""
         )
         PoolProcess.get(self.app).socket.send_event(
             subject.event("sent", exchange=options["exchange"], routing_key=options["routing_key"])
         )
 
     def on_success(self, retval: dict[str, str], task_id: str, args: Any, kwargs: Any) -> None:
-        """Confirm the successor: Celery calls this after it has sent the chain's next message."""
+        """Confirm the successor. Celery calls this after it has sent the chain's next message."""
         if self.request.chain and retval.get("confirm"):
             faults.after(Moment.CHAIN)
             try:
@@ -86,12 +89,12 @@ class StageTask(Task):  # type: ignore[misc]  # celery has no types
                     retval["confirm"], patience=_CONFIRM_PATIENCE_SECONDS
                 )
             except TailraceError as error:
-                # The control plane will publish it once more, which is harmless.
+                # The control plane will publish the successor again, which is harmless.
                 _log.warning("dispatch not confirmed", task_id=retval["confirm"], error=str(error))
 
 
 def _execute(task: Any, run_uid: str, stage: str, attempt: int) -> dict[str, str]:
-    """Acquire the stage and do what the answer says; returns what Flower shows as the result."""
+    """Acquire the stage and follow the answer; return the result that Flower shows."""
     structlog.contextvars.bind_contextvars(run_uid=run_uid, stage=stage, attempt=attempt)
     try:
         if not _is_plausible(run_uid, stage, attempt):
@@ -107,7 +110,7 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
     if not pool_process.clean_slot.wait(
         pool_process.socket.quarantine, lambda: pool_process.socket.draining
     ):
-        # Nothing was acquired: the control plane offers the stage again, perhaps elsewhere.
+        # The stage was not acquired: the control plane offers it again, perhaps to another worker.
         _log.error("the slot is not clean", slot=pool_process.slot.id)
         return _stop(task, "SLOT_QUARANTINED")
     request = stage_pb2.AcquireStageRequest(
@@ -127,14 +130,14 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
             stop=lambda: pool_process.socket.draining,
         )
     except TailraceError as error:
-        # The stage stays QUEUED, or its lease expires: either way it is published again.
+        # The stage stays QUEUED, or its lease expires; it is published again in both cases.
         _log.error("no lease", error=str(error), code=error.code.name)
         return _stop(task, "NO_ANSWER")
     faults.after(Moment.ACQUIRE)
     if answer.HasField("run"):
         return _run(task, pool_process, task_id, answer.run)
     if answer.HasField("continue"):
-        # `continue` is a word of Python's own.
+        # `continue` is a keyword of Python.
         return _continue(task, getattr(answer, "continue").successor_task_id)
     _log.info("nothing to do", reason=answer.stop.reason)
     if answer.stop.reason == _CANCELLED:
@@ -143,7 +146,7 @@ def _deliver(task: Any, task_id: TaskId) -> dict[str, str]:
 
 
 def _continue(task: Any, successor: str) -> dict[str, str]:
-    """Let the chain go on past a stage that is done, if its next message is the one that is due."""
+    """Continue the chain after a finished stage, if its next message is the expected one."""
     if _successor(task) != successor:
         return _stop(task, "STALE")
     _log.info("done already, the chain goes on", successor=successor)
@@ -175,18 +178,18 @@ def _run(
     if conclusion.chain_goes_on:
         task.request.first_publication = successor
         return {"outcome": conclusion.outcome, "confirm": successor}
-    result = _stop(task, conclusion.detail, conclusion.outcome)
+    summary = _stop(task, conclusion.detail, conclusion.outcome)
     if conclusion.outcome == "failed":
         raise StageFailedError(conclusion.detail)
-    return result
+    return summary
 
 
 def _report_unfit(
     pool_process: PoolProcess, order: stage_pb2.StageOrder, directives: Directives, error: OSError
 ) -> Conclusion:
-    """FailStage for an attempt that could not even begin, as on a full disk."""
-    failed = worker_fault(f"the worker cannot keep the attempt's files: {error}")
-    request = stage_pb2.FailStageRequest(lease_token=order.lease_token, error=failed.error)
+    """Report the failure of an attempt that could not start, because the disk is full, say."""
+    failure = worker_fault(f"the worker cannot keep the attempt's files: {error}")
+    request = stage_pb2.FailStageRequest(lease_token=order.lease_token, error=failure.error)
     try:
         pool_process.stage_client.fail(
             request,
@@ -195,7 +198,7 @@ def _report_unfit(
     except (LeaseLostError, TailraceError) as refusal:
         _log.error("the control plane took no report", error=str(refusal))
         return Conclusion("abandoned")
-    return Conclusion("failed", detail=failed.error.reason)
+    return Conclusion("failed", detail=failure.error.reason)
 
 
 def _stop(task: Any, reason: str, outcome: str = "stopped") -> dict[str, str]:
@@ -219,18 +222,18 @@ def _subject(task: Any, pool_process: PoolProcess, task_id: TaskId, run: str = "
 
 
 def _pool(key: str) -> str:
-    """The pool that a routing key is for."""
+    """Return the pool of a routing key."""
     return key.removeprefix(routing_key(""))
 
 
 def _successor(task: Any) -> str:
-    """Task id of the chain's next message; the chain is stored last first."""
+    """Return the task id of the chain's next message, the last one in its list; empty for none."""
     chain = task.request.chain
     return str(chain[-1]["options"].get("task_id", "")) if chain else ""
 
 
 def _is_plausible(run_uid: object, stage: object, attempt: object) -> bool:
-    """Whether a message names a stage: its parts become a folder's name."""
+    """Return True for a message that names a stage: its parts become a folder's name."""
     return (
         isinstance(run_uid, str)
         and _RUN_UID.fullmatch(run_uid) is not None

@@ -1,4 +1,4 @@
-"""Content-addressed cache of inputs on this host, shared by all workers that name its folder."""
+"""Content-addressed cache of inputs on this host, shared by the workers with the same folder."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from tailrace.v1 import artifact_pb2
 _log = structlog.get_logger(__name__)
 
 Download = Callable[[artifact_pb2.ArtifactFile, Path], None]
-"""Puts a file's content, whole and verified, at a path."""
+"""Function that writes a file's complete, verified content to a path."""
 
 
 _ABANDONED_SECONDS = 24 * 3600.0
-"""Age from which a copy under way belongs to a process that died over it."""
+"""Age above which an unfinished copy belongs to a dead process."""
 
 
 class BlobCache:
-    """Blobs below ``folder``, each verified when it came, the least recently used dropped first.
+    """Cache of verified blobs below ``folder``; the least recently used ones are dropped first.
 
-    Attempts get hard links: dropping a blob from the cache takes nothing from who uses it, and the
-    read-only mode keeps users from changing what others read. Safe between processes: blobs appear
-    by rename, and only one process at a time drops any.
+    Attempts get hard links: a blob that is dropped from the cache stays with its users, and
+    read-only mode keeps a user from changing content that others read. Safe between processes:
+    blobs appear by rename, and only one process at a time drops blobs.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._blobs = folder / "blobs"
         self._incoming = folder / "incoming"
-        for made in (self._blobs, self._incoming):
-            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for subfolder in (self._blobs, self._incoming):
+            subfolder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._max_bytes = max_bytes
 
     def place(self, file: artifact_pb2.ArtifactFile, target: Path, download: Download) -> None:
-        """Put a file's content at ``target``, downloading it when it is not cached.
+        """Put a file's content at ``target``; download it unless it is cached.
 
         Raises:
-            ValueError: The file's sha256 is none.
-            OSError: The disk is full or a folder not writable.
-            Exception: Whatever ``download`` raises.
+            ValueError: The file's sha256 is malformed.
+            OSError: The disk is full, or a folder is not writable.
+            Exception: ``download`` failed.
         """
         if not is_sha256(file.sha256):
             raise ValueError(f"{file.sha256!r} is not a lower-case hex sha256")
@@ -58,12 +58,12 @@ class BlobCache:
             self._keep(target, blob)
 
     def trim(self) -> None:
-        """Drop the least recently used blobs while there are more than ``max_bytes``.
+        """Drop the least recently used blobs above ``max_bytes``.
 
-        Returns at once when another process is at it.
+        Returns at once if another process is doing so.
         """
-        with self._exclusive() as mine:
-            if not mine:
+        with self._exclusive() as is_locked:
+            if not is_locked:
                 return
             entries = sorted(_entries(self._blobs, "??/*"))
             total = sum(size for _, size, _ in entries)
@@ -78,7 +78,7 @@ class BlobCache:
                     path.unlink(missing_ok=True)
 
     def _keep(self, content: Path, blob: Path) -> None:
-        """Put a file that was just downloaded into the cache, unless somebody else just did."""
+        """Put a downloaded file into the cache, unless another process has just done so."""
         blob.parent.mkdir(mode=0o700, exist_ok=True)
         try:
             os.link(content, blob)
@@ -126,7 +126,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _entries(folder: Path, pattern: str) -> Iterator[tuple[float, int, Path]]:
-    """Time of last use, size and path of every file."""
+    """Yield the time of last use, the size and the path of every file."""
     for path in folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()

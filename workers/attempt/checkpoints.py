@@ -1,4 +1,4 @@
-"""Uploads checkpoints while training goes on; an event names one only once its files are there."""
+"""Upload of checkpoints during training; an event names a checkpoint only after its upload."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from workers.events.spool import Spool, SpoolClosedError
 _log = structlog.get_logger(__name__)
 
 Upload = Callable[[Path], Sequence[artifact_pb2.ArtifactFile]]
-"""Uploads a folder's files and returns their listing."""
+"""Function that uploads a folder's files and returns their listing."""
 
 
 class CheckpointUploader:
-    """One thread and the newest checkpoint that waits for it; older waiting ones are passed over.
+    """A thread that uploads the newest waiting checkpoint; older waiting ones are skipped.
 
-    A checkpoint is hard-linked aside when it is offered: the stage process may drop it before the
-    upload has come to it.
+    An offered checkpoint is hard-linked to a staging folder, because the stage process may delete
+    it before its upload begins.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class CheckpointUploader:
 
         Args:
             output: The attempt's output folder, which checkpoint paths are relative to.
-            staging: A folder on the same file system that does not exist yet.
-            spool: Takes the event of each uploaded checkpoint.
+            staging: A folder on the same file system, which must not exist yet.
+            spool: Queue for the events of uploaded checkpoints.
             upload: See :data:`Upload`; raises as :meth:`workers.attempt.content.Content.upload`.
-            on_fault: Told when a checkpoint could not be kept or uploaded, so that the attempt
-                goes on without it.
+            on_fault: Callback with the reason why a checkpoint could not be linked or uploaded; the
+                attempt continues without it.
         """
         self._output = output
         self._staging = staging
@@ -61,7 +61,7 @@ class CheckpointUploader:
         self._thread.start()
 
     def offer(self, event: CheckpointEvent) -> None:
-        """Take a complete checkpoint. Does not wait for its upload."""
+        """Accept a complete checkpoint without waiting for its upload."""
         aside = self._staging / str(event.step)
         problem = path_problem(event.path)
         try:
@@ -73,14 +73,14 @@ class CheckpointUploader:
             self._on_fault(f"checkpoint {event.step} at {event.path!r} cannot be kept: {problem}")
             return
         with self._changed:
-            passed_over, self._waiting = self._waiting, (event.step, aside)
+            skipped, self._waiting = self._waiting, (event.step, aside)
             self._changed.notify_all()
-        if passed_over is not None:
-            _log.info("checkpoint passed over for a newer one", step=passed_over[0])
-            shutil.rmtree(passed_over[1], ignore_errors=True)
+        if skipped is not None:
+            _log.info("checkpoint passed over for a newer one", step=skipped[0])
+            shutil.rmtree(skipped[1], ignore_errors=True)
 
     def drain(self, give_up: Callable[[], bool]) -> bool:
-        """Wait until all that was offered is uploaded; False when ``give_up()`` came first."""
+        """Wait until all checkpoints are uploaded; return False if ``give_up()`` came first."""
         with self._changed:
             while self._busy or self._waiting is not None:
                 if give_up():
@@ -89,7 +89,7 @@ class CheckpointUploader:
         return True
 
     def close(self) -> None:
-        """Start no further upload. One under way ends with its own deadline, unheard."""
+        """Start no further upload. One in progress ends by its own deadline, unreported."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -115,8 +115,8 @@ class CheckpointUploader:
             checkpoint = stage_pb2.CheckpointSaved(step=step, files=self._upload(folder))
             self._spool.append(stage_pb2.StageEvent(checkpoint=checkpoint))
         except (InterruptedTransferError, SpoolClosedError):
-            return  # the attempt is over, and so is its right to report
-        except Exception as error:  # noqa: BLE001  # told, and the attempt goes on without it
+            return  # the attempt is over and may not report any more
+        except Exception as error:  # noqa: BLE001  # the attempt continues without it
             self._on_fault(f"checkpoint {step} could not be uploaded: {error}")
 
 

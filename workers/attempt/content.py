@@ -1,4 +1,4 @@
-"""An attempt's inputs and outputs on their way from and to the artifact store."""
+"""Transfer of an attempt's inputs and outputs from and to the artifact store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from workers.stage_client import is_transient
 T = TypeVar("T")
 
 GiveUp = Callable[[], bool]
-"""Whether the work is no longer wanted."""
+"""Predicate that is true once the transfer is no longer wanted."""
 
 _POLL_SECONDS = 0.1
 
@@ -37,15 +37,15 @@ _INPUTS = {
     artifact_pb2.ARTIFACT_KIND_PREDICTIONS: ("predictions", ""),
     artifact_pb2.ARTIFACT_KIND_CHECKPOINT: ("checkpoint", ""),
 }
-"""The input of a stage job that each kind of artifact is, and the file that it names, if not the
-folder."""
+"""Input of the stage job by kind of artifact, with the file that the input names; empty if it names
+the folder."""
 
 
 _NAMED = {
     stage_pb2.INPUT_ROLE_BASE_MODEL: "base_model",
     stage_pb2.INPUT_ROLE_BASELINE_PREDICTIONS: "baseline_predictions",
 }
-"""The input of a stage job that each role of one artifact is."""
+"""Input of the stage job by role of a named artifact."""
 
 _EVAL_SET_FILE = "eval_set.jsonl"
 
@@ -55,7 +55,7 @@ class InterruptedTransferError(Exception):
 
 
 class Content:
-    """Transfers over one channel, through the host's cache."""
+    """Transfers over one channel, with the host's cache."""
 
     def __init__(self, channel: grpc.Channel, cache: BlobCache) -> None:
         self._channel = channel
@@ -68,48 +68,48 @@ class Content:
         give_up: GiveUp,
         named: Iterable[stage_pb2.NamedInput] = (),
     ) -> StageInputs:
-        """Put artifacts below ``folder`` and return where each is.
+        """Put artifacts below ``folder`` and return their paths.
 
-        Those of ``named`` are placed by what they are for, the others by their kind.
+        Artifacts of ``named`` become inputs by their role, the others by their kind.
 
         Raises:
-            InterruptedTransferError: ``give_up()`` came first.
+            InterruptedTransferError: ``give_up()`` became true.
             TailraceError: The control plane does not have the content.
-            ValueError: A listing is refused, or the stage job has no place for such an artifact.
-            OSError: There is no room.
+            ValueError: A listing is invalid, or no input of a stage job fits the artifact.
+            OSError: The disk is full.
         """
-        found: dict[str, Any] = {}
+        paths: dict[str, Any] = {}
         for artifact in artifacts:
             if artifact.kind not in _INPUTS:
                 raise ValueError(f"{artifact.name}: no stage reads an artifact of this kind")
             name, file = _INPUTS[artifact.kind]
             self._place(artifact, folder / name, give_up)
-            found[name] = str(folder / name / file) if file else str(folder / name)
+            paths[name] = str(folder / name / file) if file else str(folder / name)
         judge_models: dict[str, str] = {}
         eval_sets: list[EvalSetInput] = []
-        for each in named:
-            if each.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
+        for entry in named:
+            if entry.role == stage_pb2.INPUT_ROLE_JUDGE_MODEL:
                 place = folder / "judge_models" / str(len(judge_models))
-                judge_models[each.judge] = str(place)
-            elif each.role == stage_pb2.INPUT_ROLE_EVAL_SET:
+                judge_models[entry.judge] = str(place)
+            elif entry.role == stage_pb2.INPUT_ROLE_EVAL_SET:
                 place = folder / "eval_sets" / str(len(eval_sets))
-                eval_sets.append(EvalSetInput(each.eval_set, str(place / _EVAL_SET_FILE)))
-            elif each.role in _NAMED:
-                place = folder / _NAMED[each.role]
-                found[_NAMED[each.role]] = str(place)
+                eval_sets.append(EvalSetInput(entry.eval_set, str(place / _EVAL_SET_FILE)))
+            elif entry.role in _NAMED:
+                place = folder / _NAMED[entry.role]
+                paths[_NAMED[entry.role]] = str(place)
             else:
-                raise ValueError(f"{each.artifact.name}: no stage reads an input of this role")
-            self._place(each.artifact, place, give_up)
+                raise ValueError(f"{entry.artifact.name}: no stage reads an input of this role")
+            self._place(entry.artifact, place, give_up)
         self._cache.trim()
-        return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **found)
+        return StageInputs(judge_models=judge_models, eval_sets=eval_sets, **paths)
 
     def stored_predictions(self, run: str, path: Path, give_up: GiveUp) -> str:
-        """Write what earlier attempts predicted to ``path`` and return it; raises as above."""
+        """Write earlier attempts' predictions to ``path``; errors are those of :meth:`inputs`."""
         _persist(lambda: write_stored_predictions(self._channel, run, path), give_up)
         return str(path)
 
     def upload(self, folder: Path, give_up: GiveUp) -> Sequence[artifact_pb2.ArtifactFile]:
-        """Upload a folder's files and return their listing; raises as :meth:`inputs`."""
+        """Upload a folder's files and return their listing; errors are those of :meth:`inputs`."""
         faults.before(Moment.UPLOAD)
         files = _persist(lambda: upload_folder(self._channel, folder), give_up)
         faults.after(Moment.UPLOAD)
@@ -133,7 +133,7 @@ class Content:
 
 
 def _persist(transfer: Callable[[], T], give_up: GiveUp) -> T:
-    """Repeat a transfer for as long as the control plane is away."""
+    """Repeat a transfer while the control plane is absent."""
     for failures in itertools.count(1):
         try:
             return _abandonable(transfer, give_up)
@@ -147,9 +147,9 @@ def _persist(transfer: Callable[[], T], give_up: GiveUp) -> T:
 
 
 def _abandonable(work: Callable[[], T], give_up: GiveUp) -> T:
-    """Do ``work`` in a thread that is left to itself when it is no longer wanted.
+    """Run ``work`` in a thread that is abandoned once the work is no longer wanted.
 
-    A transfer ends by its own deadlines, but those are minutes; an attempt that lost its lease and
+    A transfer ends by its own deadlines, but those are minutes. An attempt that lost its lease and
     a worker that shuts down cannot wait for them.
     """
     results: list[T] = []
@@ -158,7 +158,7 @@ def _abandonable(work: Callable[[], T], give_up: GiveUp) -> T:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # noqa: BLE001  # raised again by whoever waits
+        except BaseException as error:  # noqa: BLE001  # raised again in the waiting thread
             errors.append(error)
 
     thread = threading.Thread(target=run, name="transfer", daemon=True)

@@ -1,4 +1,4 @@
-"""What became of an attempt: how a process ended, made into what is reported."""
+"""Outcomes of attempts: the end of a stage process, classified for the report."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from workers.process.supervisor import Ending
 
 @dataclass(frozen=True)
 class Succeeded:
-    """To be reported with CompleteStage."""
+    """Success, reported with CompleteStage."""
 
     result: ResultEvent
-    """What the stage process reported."""
+    """Result event of the stage process."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """To be reported with ReleaseStage: it ended as it was told to."""
+    """An end that a directive asked for, reported with ReleaseStage."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """To be reported with FailStage."""
+    """Failure, reported with FailStage."""
 
     error: run_pb2.StageError
-    """Why."""
+    """The error to report."""
 
 
 @dataclass(frozen=True)
 class Abandoned:
-    """Not to be reported: the lease is lost, or the worker has no time left."""
+    """An end that is not reported: the lease is lost, or the worker has no time left."""
 
 
 Outcome = Succeeded | Stopped | Failed | Abandoned
@@ -60,8 +60,9 @@ _REASONS = {
     "OUT_OF_MEMORY": _Reason(grpc.StatusCode.RESOURCE_EXHAUSTED, retryable=False),
     "WORKER_FAULT": _Reason(grpc.StatusCode.UNAVAILABLE, retryable=True),
 }
-"""The worker's own reasons. Another attempt continues from the newest checkpoint, so it can do
-better after a crash, a kill and also a timeout; one that needs too much memory needs it again."""
+"""Reasons of the worker itself. Another attempt continues from the newest checkpoint, so it can
+succeed after a crash, a kill and even a timeout; a stage that needs too much memory would need it
+again."""
 
 _GIB = 1024**3
 _SMALLER = "use a smaller batch_size, max_seq_length or model, or a pool with more memory"
@@ -73,19 +74,19 @@ _MEMORY = re.compile(
 def classify_ending(
     ending: Ending, report: StageReport, log_tail: Sequence[str], *, fault: str, timeout: float
 ) -> Outcome:
-    """What became of an attempt.
+    """Return the outcome of an attempt whose process has ended.
 
     Args:
-        ending: How its process ended.
-        report: What the process said.
-        log_tail: The last lines of its log.
-        fault: Why the worker aborted it, if it did.
-        timeout: The longest execution in seconds that it was granted.
+        ending: End of the process.
+        report: Final event of the process.
+        log_tail: Last lines of its log.
+        fault: Reason why the worker aborted the attempt; empty if it did not.
+        timeout: Timeout of the stage in seconds.
     """
     if ending.directive is Directive.LEASE_LOST:
         return Abandoned()
     if ending.status == 0 and not report.violation and isinstance(report.final_event, ResultEvent):
-        # It was done before it heard of a cancellation or a timeout.
+        # It finished before a cancellation or a timeout reached it.
         return Succeeded(report.final_event)
     if ending.directive in (Directive.RELEASE, Directive.CANCEL):
         return Stopped()
@@ -100,7 +101,7 @@ def classify_ending(
 
 
 def worker_fault(message: str, log_tail: Sequence[str] = ()) -> Failed:
-    """The worker could not execute the stage; another attempt may find a better one."""
+    """Return the failure of a worker that cannot execute the stage, unlike others perhaps."""
     return Failed(_error("WORKER_FAULT", message, log_tail))
 
 
@@ -108,8 +109,8 @@ def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:
     """Return the error of an attempt whose pool process is gone.
 
     Args:
-        slot: Its slot.
-        status: The process's exit status, negative for a signal; ``None`` if it is not known.
+        slot: Slot of the pool process.
+        status: Exit status of the process, negative for a signal; ``None`` if unknown.
     """
     if status is None:
         end = "vanished"
@@ -117,8 +118,8 @@ def pool_process_lost(slot: str, status: int | None) -> run_pb2.StageError:
         end = f"was ended by {_signal_name(status)}"
     else:
         end = f"ended with status {status}"
-    why = ", perhaps by the kernel for lack of memory" if status == -signal.SIGKILL else ""
-    message = f"the worker's pool process of slot {slot} {end} while it executed the stage{why}"
+    cause = ", perhaps by the kernel for lack of memory" if status == -signal.SIGKILL else ""
+    message = f"the worker's pool process of slot {slot} {end} while it executed the stage{cause}"
     error = worker_fault(message).error
     if status is not None and status < 0:
         error.signal = _signal_name(status)
@@ -146,10 +147,10 @@ def _error_of(
         message = f"the stage process was ended by {_signal_name(ending.status)}"
         return _error("STAGE_KILLED", message, log_tail)
     if isinstance(report.final_event, StoppedEvent):
-        sent = "SIGUSR1" if report.final_event.released else "SIGTERM"
-        message = f"somebody else than the worker stopped the stage process with {sent}"
+        signal_name = "SIGUSR1" if report.final_event.released else "SIGTERM"
+        message = f"somebody else than the worker stopped the stage process with {signal_name}"
         error = _error("STAGE_KILLED", message, log_tail)
-        error.signal = sent
+        error.signal = signal_name
         return error
     if report.violation:
         message = f"the stage process broke its protocol: {report.violation}"

@@ -1,4 +1,4 @@
-"""Delivers what became of an attempt: outputs, events and at last the report itself."""
+"""Report of an attempt's outcome: its outputs, its events and finally the report itself."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ from workers.stage_client import LeaseLostError, StageClient
 _log = structlog.get_logger(__name__)
 
 _FAILED_CHECKPOINT_SECONDS = 8.0
-"""How long the report of a failure waits for a checkpoint that is still being uploaded: the next
-attempt could continue from it, but people wait to hear of the failure."""
+"""Time that the report of a failure waits for the upload of a checkpoint: the next attempt could
+continue from it, but users wait for the news of the failure."""
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What became of an attempt, and what follows for the chain."""
+    """Reported outcome of an attempt, and its consequence for the chain."""
 
     outcome: str
     """``succeeded``, ``released``, ``failed`` or ``abandoned``."""
     chain_goes_on: bool = False
-    """Whether Celery shall send the successor."""
+    """True if Celery must send the successor."""
     detail: str = ""
-    """The reason of a failure or release."""
+    """Reason of a failure or a release."""
 
 
 class ReportRefusedError(Exception):
-    """The report was refused; the text says why. The lease will expire."""
+    """The report was refused, for the reason in the message. The lease will expire."""
 
 
 @dataclass(frozen=True)
 class AttemptOutputs:
-    """What a report is about."""
+    """Subject of a report: a lease with its outputs and events."""
 
     lease_token: str
-    """The attempt's lease."""
+    """Lease token of the attempt."""
     output: Path
-    """The attempt's output folder."""
+    """Output folder of the attempt."""
     spool: Spool
-    """Its events."""
+    """Spool of the attempt's events."""
     successor: str
     """Task id of the chain's next message; empty if there is none."""
 
 
 class OutcomeReporter:
-    """Reports an outcome until there is an answer."""
+    """Reporter of an attempt's outcome, which repeats the report until there is an answer."""
 
     def __init__(
         self,
@@ -74,15 +74,15 @@ class OutcomeReporter:
         directives: Directives,
         hopeless: Callable[[], bool],
     ) -> None:
-        """Report with these resources.
+        """Prepare reports.
 
         Args:
-            stage_client: Takes the report.
-            content: Takes the outputs.
-            reporter: Sends the events.
-            checkpoints: Uploads checkpoints that are still waiting.
-            directives: What shall happen to the attempt.
-            hopeless: Whether nothing can be reported any more.
+            stage_client: Client for the report.
+            content: Store for the outputs.
+            reporter: Sender of the events.
+            checkpoints: Uploader of waiting checkpoints.
+            directives: Directives for the attempt.
+            hopeless: Predicate that is true once nothing can be reported any more.
         """
         self._stage_client = stage_client
         self._content = content
@@ -92,11 +92,11 @@ class OutcomeReporter:
         self._hopeless = hopeless
 
     def report(self, outputs: AttemptOutputs, outcome: Outcome) -> Conclusion:
-        """Report an outcome, however long the control plane is away.
+        """Report an outcome, however long the control plane is absent.
 
         Raises:
-            ReportRefusedError: The control plane refuses every report, not for a lost lease, or the
-                worker's time to shut down is over.
+            ReportRefusedError: The control plane refuses the report although the lease is held, or
+                the worker's time to shut down is over.
         """
         try:
             final: Outcome | Conclusion = outcome
@@ -118,7 +118,7 @@ class OutcomeReporter:
     def _complete(
         self, outputs: AttemptOutputs, outcome: Succeeded
     ) -> Conclusion | Stopped | Failed:
-        """CompleteStage; another outcome when the outputs cannot be handed over."""
+        """Upload the outputs and call CompleteStage; return another outcome if that fails."""
         try:
             artifacts = [
                 self._upload(outputs.output, artifact) for artifact in outcome.result.artifacts
@@ -194,6 +194,6 @@ class OutcomeReporter:
             output / artifact.path,
             lambda: self._directives.strongest >= Directive.CANCEL or self._hopeless(),
         )
-        made = from_mapping(artifact_pb2.Artifact, {"kind": artifact.kind.value})
-        made.files.extend(files)
-        return made
+        message = from_mapping(artifact_pb2.Artifact, {"kind": artifact.kind.value})
+        message.files.extend(files)
+        return message

@@ -42,29 +42,29 @@ from workers.stage_client import StageClient
 _log = structlog.get_logger(__name__)
 
 _BARE_KINDS = {StageKind.JUDGE}
-"""What needs no JAX, and starts sooner fresh than in a process that may still be importing it."""
+"""Stage kinds that need no JAX: a new process starts faster than a prewarmed one may be ready."""
 
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """What a pool process executes attempts with."""
+    """Resources with which a pool process executes attempts."""
 
     settings: Settings
     """The worker's settings."""
     slot: Slot
-    """Its slot."""
+    """Slot of the pool process."""
     stage_client: StageClient
-    """StageService."""
+    """Client of StageService."""
     content: Content
-    """The artifact store."""
+    """Access to the artifact store."""
     prewarmer: Prewarmer
-    """The slot's stage process in waiting."""
+    """Keeper of the slot's prewarmed stage process."""
     memory_bytes: int | None = None
-    """Most memory that a stage may use; None for any."""
+    """Memory limit of a stage; ``None`` for no limit."""
 
     def launch(self, threads: int) -> Launch:
-        """How a stage process with ``threads`` threads is started in this slot."""
-        # The attempt's folder holds content from outside, which must not be imported.
+        """Return the launch of a stage process with ``threads`` threads in this slot."""
+        # The attempt's folder holds content from outside, which Python must not import.
         python = {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         inherited = inherited_environment(self._home(), self.settings.stage_environment)
         return Launch(
@@ -76,7 +76,7 @@ class WorkerResources:
         )
 
     def _hidden(self) -> tuple[Path, ...]:
-        """Files that only the worker reads; a stack's own file has the broker's URL."""
+        """Return the files that only the worker may read; the stack's file has the broker's URL."""
         token = self.settings.worker_token_file
         stack = token.parent / "stack.json"
         instances = self.settings.work_dir.absolute() / FOLDER
@@ -84,7 +84,7 @@ class WorkerResources:
         return credential_paths(own, self.settings.stage_environment)
 
     def _home(self) -> Path:
-        """The home folder of the slot's stage processes, which the worker empties at its start."""
+        """Return the home folder of the slot's stage processes, which a starting worker empties."""
         workspace = self.settings.work_dir.absolute() / self.settings.worker_name
         home = workspace / f"home-{self.slot.id}"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,11 +98,11 @@ class _Plan:
     execution: StageExecution
     launch: Launch
     endpoint_access: bytes
-    """What a JUDGE stage reads on its standard input."""
+    """Content for the standard input of a JUDGE stage."""
 
 
 class AttemptRunner:
-    """Executes an order in a folder of its own. Must run in a main thread (StageProcess)."""
+    """Execution of one order in a separate folder; the thread must be a main one (StageProcess)."""
 
     def __init__(
         self,
@@ -122,13 +122,13 @@ class AttemptRunner:
         self._over = False
 
     def run(self, successor: str) -> Conclusion:
-        """Execute and report.
+        """Execute the stage and report the outcome.
 
         Args:
             successor: Task id of the chain's next message; empty if there is none.
 
         Returns:
-            What became of the attempt, and whether the chain goes on.
+            The outcome, and its consequence for the chain.
         """
         output = self._folder / "output"
         output.mkdir()
@@ -219,7 +219,7 @@ class AttemptRunner:
         )
 
     def _prepare(self, output: Path) -> _Plan:
-        """Fetch the inputs and write the job file; raises as :meth:`Content.inputs`."""
+        """Fetch the inputs and write the job file; errors are those of :meth:`Content.inputs`."""
         order = self._order
         artifacts = [*order.inputs, *([order.checkpoint] if order.HasField("checkpoint") else [])]
         began = time.monotonic()
@@ -229,9 +229,9 @@ class AttemptRunner:
         spec = spec_from_proto(order.spec)
         kind = StageKind(enum_word(run_pb2.StageKind.DESCRIPTOR, order.kind))
         if kind is StageKind.INFER and self._task.attempt > 1:
-            stored = self._folder / "inputs" / "stored_predictions.jsonl"
-            made = self._resources.content.stored_predictions(order.run, stored, self._unwanted)
-            inputs = dataclasses.replace(inputs, stored_predictions=made)
+            path = self._folder / "inputs" / "stored_predictions.jsonl"
+            stored = self._resources.content.stored_predictions(order.run, path, self._unwanted)
+            inputs = dataclasses.replace(inputs, stored_predictions=stored)
         execution: StageExecution = getattr(spec.execution, kind.value)
         launch = self._resources.launch(self._threads(execution))
         job = StageJob(
@@ -264,20 +264,20 @@ class AttemptRunner:
 
     def _warn(self, text: str) -> None:
         _log.warning("attempt", warning=text)
-        # Without a spool the worker's own log has to do.
+        # Without a spool the warning is in the worker's own log only.
         with contextlib.suppress(SpoolClosedError, OSError):
             self._attempt_log.write(text, LogLevel.WARNING)
 
     def _unwanted(self) -> bool:
-        """Whether there is no need to begin any more."""
+        """Return True if the attempt need not begin any more."""
         return self._directives.strongest > Directive.CONTINUE
 
     def _hopeless(self) -> bool:
-        """Whether nothing can be reported any more, or the time for it is over."""
+        """Return True if nothing can be reported any more, or the time for reports is over."""
         draining = self._directives.draining_seconds()
         if draining is None:
             return self._directives.lease_lost
-        # A worker that shuts down gives its uploads time, but not to a control plane that is away.
+        # A draining worker gives its uploads time, but does not wait for an absent control plane.
         settings = self._resources.settings
         away = self._resources.stage_client.away_seconds()
         late = draining > settings.drain_seconds or away > settings.grace_seconds

@@ -1,4 +1,4 @@
-"""Predictions that earlier attempts of a stage have stored, so that it continues after them."""
+"""Stored predictions of earlier attempts of a stage, after which the next one continues."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tailrace.v1 import run_pb2, run_pb2_grpc
 from workers.stage_client import typed_error
 
 CALL_SECONDS = 60.0
-"""Deadline of one page."""
+"""Deadline of the call for one page, in seconds."""
 
 
 def write_stored_predictions(channel: grpc.Channel, run: str, path: Path) -> None:
-    """Write the predictions that the control plane has of ``runs/{run}``, a JSON line each.
+    """Write the stored predictions of a run (``runs/{run}``) as JSON lines.
 
     Raises:
-        TailraceError: The control plane does not answer, or knows no such run.
-        ValueError: One of them is none by the rules here.
-        OSError: There is no room.
+        TailraceError: The control plane does not answer, or has no such run.
+        ValueError: A prediction violates the schema.
+        OSError: The disk is full.
     """
     write_records(path, _stored(run_pb2_grpc.RunServiceStub(channel), run))
 

@@ -1,4 +1,4 @@
-"""Folders of attempts: made for one, shared with none, gone after its end."""
+"""Folders of attempts, each created for one attempt and removed after its end."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _CLEAR_PAUSE_SECONDS = 0.05
 
 
 class WorkspaceError(Exception):
-    """The working folder cannot be used; the text says why."""
+    """The work folder cannot be used, for the reason in the message."""
 
 
 class Workspace:
-    """A worker's own folder below ``work_dir``, locked for as long as the worker lives.
+    """A worker's folder below ``work_dir``, locked while the worker lives.
 
-    The lock (flock(2)) goes with the process, however it ends; so a folder that can be locked
-    belongs to nobody, and whoever comes next clears it away.
+    The lock (flock(2)) is released when the process ends, however that happens. So a folder that
+    can be locked has no living owner, and the next worker removes it.
     """
 
     def __init__(self, work_dir: Path, worker: str) -> None:
-        """Lock ``work_dir/worker`` and clear away what dead workers left in ``work_dir``.
+        """Lock ``work_dir/worker`` and remove the folders of dead workers from ``work_dir``.
 
         Raises:
-            WorkspaceError: Another process serves under this name, or the folder is not writable.
+            WorkspaceError: Another process has this name, or the folder is not writable.
         """
         self.folder = work_dir.absolute() / worker
         try:
@@ -54,10 +54,10 @@ class Workspace:
                 _clear_if_dead(other)
 
     def clear_slot(self, slot: str) -> None:
-        """Remove what a pool process that died left of its attempt; never raises.
+        """Remove the attempt's folder of a dead pool process; never raises.
 
-        Its stage process is being killed meanwhile and may still write, so it may take two goes.
-        What resists goes with the slot's next attempt.
+        Its stage process is being killed meanwhile and may still write, so removal may take several
+        tries. Remaining files are removed by the slot's next attempt.
         """
         for _ in range(_CLEAR_GOES):
             shutil.rmtree(self.folder / slot, ignore_errors=True)
@@ -66,7 +66,7 @@ class Workspace:
             time.sleep(_CLEAR_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Remove the folder and give up the lock."""
+        """Remove the folder and release the lock."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
@@ -75,10 +75,10 @@ class Workspace:
 
 @contextlib.contextmanager
 def attempt_folder(workspace: Path, slot: str, task: TaskId) -> Iterator[Path]:
-    """An empty folder for one attempt, removed at the end.
+    """Yield an empty folder for one attempt, and remove it afterwards.
 
-    What an earlier process of the slot left, which must have died over it, is removed first. The
-    name holds the task id for whoever looks at the process list, and differs for each delivery.
+    Remains of an earlier, dead process of the slot are removed first. The name contains the task
+    id, which makes it readable in the process list, and differs for each delivery.
     """
     slot_folder = workspace / slot
     shutil.rmtree(slot_folder, ignore_errors=True)

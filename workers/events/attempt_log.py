@@ -1,4 +1,4 @@
-"""The log of one attempt: lines made storable, spooled, and the last ones kept at hand."""
+"""The log of one attempt: its lines, limited in rate and spooled, and the last ones as its tail."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from workers.events.messages import log_line_event
 from workers.events.spool import Spool
 
 BURST_SECONDS = 10.0
-"""How long a log may be silent and then catch up."""
+"""Time whose worth of log lines may arrive in one burst."""
 
 
 class AttemptLog:
-    """Takes log lines from the stage process and from the worker itself. Thread-safe.
+    """Log of an attempt, with lines from the stage process and from the worker. Thread-safe.
 
-    Lines beyond the rate are counted, and the count is a line of the log in their place.
+    Lines that exceed the rate are dropped; a line with their number takes their place.
     """
 
     def __init__(self, spool: Spool, lines_per_second: float) -> None:
-        """Write to a spool, at most so many lines a second, ten seconds' worth at once."""
+        """Write to a spool, with a maximum rate that a burst of ten seconds' worth may exceed."""
         self._spool = spool
         self._tail: deque[str] = deque(maxlen=MAX_TAIL_LINES)
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class AttemptLog:
         return list(self._tail)
 
     def write(self, text: str, level: LogLevel = LogLevel.INFO) -> None:
-        """Add a text, which may have several lines; blocks while the spool is full.
+        """Add a text of one or more lines; block while the spool is full.
 
         Raises:
             SpoolClosedError: The attempt is over.
@@ -47,7 +47,7 @@ class AttemptLog:
             self.write_raw(line.encode("utf-8", "replace"), level=level)
 
     def write_raw(self, line: bytes, *, cut: bool = False, level: LogLevel = LogLevel.INFO) -> None:
-        """Add one line as it was read, ``cut`` when there was more of it; as :meth:`write`."""
+        """Add a raw line, ``cut`` if it was longer; errors are those of :meth:`write`."""
         stored = printable(line, cut=cut)
         self._tail.append(stored)
         with self._lock:
@@ -58,7 +58,7 @@ class AttemptLog:
                 self._dropped += 1
 
     def close(self) -> None:
-        """Say what was dropped since the last line; as :meth:`write`."""
+        """Add the number of lines dropped since the last one; errors are those of :meth:`write`."""
         with self._lock:
             self._tell_dropped()
 

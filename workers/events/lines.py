@@ -1,4 +1,4 @@
-"""Lines from a pipe, as they may be stored: capped, valid UTF-8, without NUL."""
+"""Lines from a pipe in a storable form: of limited length, in valid UTF-8, without NUL."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from collections.abc import Iterator
 from tailrace.formats.limits import MAX_LINE_BYTES
 
 CUT_MARK = " …"
-"""Ends a line of which something was dropped."""
+"""End of a shortened line."""
 
 _CHUNK = 65_536
 
 
 PARTIAL_SECONDS = 5.0
-"""Age from which a line without its end is reported as it is: a progress bar may never end."""
+"""Age at which an unfinished line is reported, because a progress bar may never end."""
 
 
 def read_lines(
     descriptor: int, limit: int, *, partial_seconds: float | None = None
 ) -> Iterator[tuple[bytes, bool]]:
-    """Lines without their end, until the pipe closes; memory is bounded by ``limit``.
+    """Yield lines without their ends until the pipe closes, in memory bounded by ``limit``.
 
-    Yields each line's first ``limit`` bytes and whether there was more of it. What follows the
-    last newline counts as a line. With ``partial_seconds`` a line that has no end for so long is
-    yielded as far as it is there, and what follows counts as the next line.
+    Each line is yielded as its first ``limit`` bytes, and True if it was longer. Text after the
+    last newline counts as a line. With ``partial_seconds``, a line that has no end for that time is
+    yielded as read so far, and the text after it counts as the next line.
     """
     line = _Line(limit)
     while (chunk := _read(descriptor, line.wait(partial_seconds))) != b"":
-        *whole, rest = chunk.split(b"\n") if chunk else [b""]
-        for part in whole:
+        *ended_parts, rest = chunk.split(b"\n") if chunk else [b""]
+        for part in ended_parts:
             line.add(part)
             if not line.is_rest():
                 yield line.take()
@@ -44,7 +44,7 @@ def read_lines(
 
 
 def _read(descriptor: int, seconds: float | None) -> bytes | None:
-    """Return the pipe's next bytes, none at its end, and None when none came in time."""
+    """Return the pipe's next bytes, empty at its end; ``None`` if none came in time."""
     if seconds is not None:
         ready = select.poll()
         ready.register(descriptor, select.POLLIN)
@@ -59,25 +59,25 @@ class _Line:
     def __init__(self, limit: int) -> None:
         self.content = bytearray()
         self.cut = False
-        """True when more was read than is kept."""
+        """True if bytes beyond the limit were dropped."""
         self._limit = limit
         self._since = 0.0
         self._reported = False
 
     def add(self, part: bytes) -> None:
-        """Append bytes, as far as the limit allows."""
+        """Append bytes up to the limit."""
         if part and not self.content:
             self._since = time.monotonic()
         self.cut = _extend(self.content, part, self._limit) or self.cut
 
     def wait(self, partial_seconds: float | None) -> float | None:
-        """Return the seconds until it is to be reported in part; None for never."""
+        """Return the seconds until the unfinished line must be reported; ``None`` for never."""
         if partial_seconds is None or not self.content:
             return None
         return max(0.0, self._since + partial_seconds - time.monotonic())
 
     def is_rest(self) -> bool:
-        """Return True when nothing but the end followed what was reported."""
+        """Return True if only the end followed the part that was reported."""
         return self._reported and not self.content
 
     def take(self) -> tuple[bytes, bool]:
@@ -85,10 +85,10 @@ class _Line:
         return bytes(self.content), self.cut
 
     def take_partial(self) -> tuple[bytes, bool]:
-        """Return what is there and keep what should not be torn: a bar's state, a character."""
-        whole = self.content.rfind(b"\r") + 1 or _whole_characters(self.content)
-        part = bytes(self.content[:whole]), self.cut
-        del self.content[:whole]
+        """Return the line so far, without its last incomplete state of a bar or character."""
+        size = self.content.rfind(b"\r") + 1 or _whole_characters(self.content)
+        part = bytes(self.content[:size]), self.cut
+        del self.content[:size]
         self.cut = False
         self._reported = True
         self._since = time.monotonic()
@@ -96,7 +96,7 @@ class _Line:
 
 
 def _whole_characters(content: bytearray) -> int:
-    """Return how many bytes hold whole characters of UTF-8."""
+    """Return the number of leading bytes that hold complete characters of UTF-8."""
     for back in range(1, min(4, len(content))):
         byte = content[-back]
         if byte >= 0xC0:
@@ -112,10 +112,10 @@ def _extend(line: bytearray, part: bytes, limit: int) -> bool:
 
 
 def printable(raw: bytes, *, cut: bool = False) -> str:
-    """A log line's text: what a terminal would have left of it, made storable.
+    """Return a log line's text as a terminal would show it, in storable form.
 
-    Of a line that was overwritten by carriage returns (a progress bar) the last state remains. Bad
-    UTF-8 and NUL become U+FFFD. The result has at most :data:`MAX_LINE_BYTES` bytes of UTF-8.
+    A line that carriage returns overwrote (a progress bar) keeps its last state. Invalid UTF-8 and
+    NUL become U+FFFD. The text has at most :data:`MAX_LINE_BYTES` bytes of UTF-8.
     """
     text = raw.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace").replace("\0", "\ufffd")
     encoded = text.encode()

@@ -1,4 +1,4 @@
-"""Event lines of the stage process as messages of the control plane."""
+"""Messages of the control plane for events and log lines of the stage process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tailrace.v1 import evaluation_pb2, run_pb2, stage_pb2
 _log = structlog.get_logger(__name__)
 
 Storable = LogEvent | MetricEvent | ProgressEvent | PredictionEvent | VerdictEvent
-"""The events that are stored as they come; the others end the attempt or need an upload first."""
+"""Events that are sent immediately; the others end the attempt or need an upload first."""
 
 _LEVELS = {
     LogLevel.DEBUG: run_pb2.LOG_LEVEL_DEBUG,
@@ -35,14 +35,14 @@ _LEVELS = {
 
 
 def log_line_event(text: str, level: LogLevel = LogLevel.INFO) -> stage_pb2.StageEvent:
-    """A log line, timed now; ``text`` is one line that fits the store."""
+    """Return the message of a log line with the current time; ``text`` must be a storable line."""
     return stage_pb2.StageEvent(
         log=stage_pb2.LogRecord(time=_timestamp(time.time()), level=_LEVELS[level], text=text)
     )
 
 
 def stage_event(event: Storable) -> stage_pb2.StageEvent:
-    """The message of an event that is stored as it comes; a log event's text is one line."""
+    """Return the message of an event; the text of a log event must be a storable line."""
     if isinstance(event, LogEvent):
         return log_line_event(event.text, event.level)
     if isinstance(event, MetricEvent):
@@ -61,10 +61,10 @@ def stage_event(event: Storable) -> stage_pb2.StageEvent:
 
 
 def stage_result(event: ResultEvent) -> evaluation_pb2.StageResult:
-    """The stage's result, as CompleteStage takes it.
+    """Return the stage's result for CompleteStage.
 
-    Of more groups than it takes, the last ones of each score are left out, with a warning: the
-    verdicts have them all.
+    If the scores have more groups than the message may hold, the last groups of each score are left
+    out with a warning: they can be computed from the verdicts.
     """
     mapping = to_mapping(event)
     mapping.pop("artifacts", None)

@@ -1,4 +1,4 @@
-"""Reads what the stage process writes: event lines on one pipe, stdout and stderr on another."""
+"""Reader of the stage process's pipes: event lines on one, stdout and stderr on the other."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from workers.events.spool import Spool, SpoolClosedError
 from workers.process.stage_process import StageProcess
 
 FinalEvent = ResultEvent | StoppedEvent | ErrorEvent
-"""The events that end an attempt."""
+"""Event that ends an attempt."""
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
-"""Longest event line; the longest prediction, escaped, fits."""
+"""Longest event line, in which the longest prediction fits with escapes."""
 
 
 @dataclass
 class StageReport:
-    """What the stage process said beside its log, metrics and the like."""
+    """Final event of the stage process, and its violations of the protocol."""
 
     final_event: FinalEvent | None = None
-    """Its last word; None when it ended without one."""
+    """Final event; ``None`` if the process ended without one."""
     violation: str = ""
-    """What was wrong with an event line, if one was."""
+    """Problem of the first invalid event line; empty if all were valid."""
 
 
 class PipeReader:
-    """Two reading threads that turn lines into spooled events until both pipes end."""
+    """Two threads that turn lines into spooled events until both pipes end."""
 
     def __init__(
         self,
@@ -55,11 +55,12 @@ class PipeReader:
         """Start reading.
 
         Args:
-            process: Whose pipes are read, and closed at their end.
-            spool: Takes the events; when it is full reading waits.
-            attempt_log: Takes the log lines, into the same spool.
-            on_checkpoint: Called in a reading thread for each checkpoint; must not block for long.
-            on_fault: Called in a reading thread that cannot go on, with the reason.
+            process: Process whose pipes are read, and closed at their end.
+            spool: Queue of the events; reading waits while it is full.
+            attempt_log: Log for the lines, with the same spool.
+            on_checkpoint: Callback for each checkpoint, in a reading thread; must not block for
+                long.
+            on_fault: Callback with the reason why a reading thread cannot continue.
         """
         self.report = StageReport()
         self._spool = spool
@@ -74,7 +75,7 @@ class PipeReader:
             thread.start()
 
     def join(self, give_up: Callable[[], bool]) -> bool:
-        """Wait until all that was written is spooled; False when ``give_up()`` came first."""
+        """Wait until all output is spooled; return False if ``give_up()`` came first."""
         for thread in self._threads:
             while thread.is_alive():
                 if give_up():
@@ -84,7 +85,7 @@ class PipeReader:
 
     def _read(self, descriptor: int, consume: Callable[[int], None]) -> None:
         try:
-            # A closed spool means that nobody wants the rest; the writer gets SIGPIPE.
+            # A closed spool means that the rest is not needed; the writer gets SIGPIPE.
             with contextlib.suppress(SpoolClosedError):
                 consume(descriptor)
         except BaseException as error:
@@ -118,5 +119,5 @@ class PipeReader:
 
     def _report_violation(self, problem: str, raw: bytes) -> None:
         self.report.violation = self.report.violation or f"an event line {problem}"
-        shown = printable(raw[:200])
-        self._attempt_log.write(f"unreadable event line ({problem}): {shown}", LogLevel.ERROR)
+        excerpt = printable(raw[:200])
+        self._attempt_log.write(f"unreadable event line ({problem}): {excerpt}", LogLevel.ERROR)

@@ -1,8 +1,8 @@
-"""Sends an attempt's events to the control plane until it has acknowledged every one of them.
+"""Reporter of an attempt's events, which sends them until the control plane acknowledges them all.
 
-Events wait in the spool; one thread streams them over PublishEvents. Whatever happens to the
-connection, the next one begins after the last acknowledged sequence, and the control plane ignores
-what it has already. A control plane that is away costs nothing but room in the spool.
+Events wait in the spool; one thread streams them over PublishEvents. After a broken connection the
+next stream begins after the last acknowledged sequence number, and the control plane ignores events
+that it already has. An absent control plane costs only space in the spool.
 """
 
 from __future__ import annotations
@@ -37,41 +37,42 @@ from workers.stage_client import (
 _log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 0.05
-"""How long the sender lets events gather: the latency that batching costs."""
+"""Time for which events gather in a batch: the latency that batching costs."""
 
 _POLL_SECONDS = 0.2
-"""How often an idle sender looks whether its stream is over."""
+"""Interval at which an idle sender checks for the end of its stream."""
 
 _WINDOW = 8
-"""Batches under way without an acknowledgement."""
+"""Maximum number of unacknowledged batches in flight."""
 
 _STALL_SECONDS = 30.0
-"""A stream that leaves a batch unanswered for so long is broken."""
+"""Time without an answer to a batch after which a stream counts as broken."""
 
 _CLOSE_SECONDS = 5.0
-"""How long a stream may take to end once it is cancelled."""
+"""Time that a cancelled stream has to end."""
 
 _END_SECONDS = 1.0
-"""Longest wait for the control plane to end a stream whose requests have ended."""
+"""Longest wait for the control plane to end a stream after its last request."""
 
 _MAX_FAULTS = 15
-"""Faults in a row, without a single event acknowledged, that are no longer passing: a minute."""
+"""Number of faults in a row without an acknowledged event, about a minute's worth, after which the
+problem does not count as passing any more."""
 
 
 @dataclass
 class _Batch:
-    """A batch under way."""
+    """A batch in flight."""
 
     last: int
-    """Sequence of its last event."""
+    """Sequence number of its last event."""
     rewind: int
-    """How often the stream had been rewound when it was sent."""
+    """Number of rewinds of the stream before the batch was sent."""
     sent: float = field(default_factory=time.monotonic)
-    """When it was sent, monotonic."""
+    """Monotonic time at which the batch was sent."""
 
 
 class Reporter:
-    """Owns the sending thread of one attempt."""
+    """Sending thread of one attempt."""
 
     def __init__(
         self, stage_client: StageClient, lease_token: str, spool: Spool, directives: Directives
@@ -87,9 +88,10 @@ class Reporter:
         self._thread.start()
 
     def flush(self, give_up: Callable[[], bool]) -> bool:
-        """Wait until every event so far is acknowledged, however long the control plane is away.
+        """Wait until all events so far are acknowledged, even if the control plane is absent.
 
-        Returns False when that did not happen: ``give_up()``, or the attempt is aborted or lost.
+        Returns:
+            False if ``give_up()`` came first, the attempt was aborted or its lease is lost.
         """
         last = self._spool.last_sequence
 
@@ -107,7 +109,7 @@ class Reporter:
         self._spool.wake()
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
-            # Seen once: gRPC lost the end of a cancelled stream whose server had gone away.
+            # Observed once: gRPC lost the end of a cancelled stream whose server was gone.
             _log.warning("the event stream was cancelled but does not end; it is left behind")
 
     def _run(self) -> None:
@@ -136,7 +138,7 @@ class Reporter:
 
     def _may_repeat(self, error: TailraceError) -> bool:
         if isinstance(error, ResourceExhausted):
-            # Repeating one event that is too large for a message would last for ever.
+            # An event that is too large for a message would be repeated without end.
             first = self._spool.batch(self._spool.acknowledged + 1)
             return not first or len(first[0]) < BATCH_BYTES
         if self._spool.acknowledged > self._acknowledged_before:
@@ -148,7 +150,7 @@ class Reporter:
 
 
 class _Stream:
-    """One PublishEvents call: the request side runs in a thread of gRPC's."""
+    """One PublishEvents call, whose requests are generated in a thread of gRPC."""
 
     def __init__(
         self, spool: Spool, lease_token: str, directives: Directives, stop: threading.Event
@@ -164,10 +166,10 @@ class _Stream:
         self._rewinds = 0
 
     def run(self, stage_client: StageClient, backoff: Backoff) -> None:
-        """Send and take acknowledgements until the stream ends or breaks.
+        """Send events and process acknowledgements until the stream ends or breaks.
 
         Raises:
-            LeaseLostError: The control plane said so.
+            LeaseLostError: The lease is lost.
             TailraceError: The stream broke for another reason.
         """
         call = stage_client.publish(self._requests())
@@ -222,7 +224,7 @@ class _Stream:
                     f"it had acknowledged {self._spool.acknowledged}"
                 )
             elif batch and acknowledged < batch.last and batch.rewind == self._rewinds:
-                # A gap was refused; the answers to what is under way behind it say so again.
+                # A gap was refused; the answers to the batches in flight behind it repeat that.
                 self._rewinds += 1
                 self._sent = acknowledged
             self._sent = max(self._sent, min(acknowledged, self._spool.last_sequence))
@@ -235,5 +237,5 @@ class _Stream:
                 if time.monotonic() - self._under_way[0].sent > _STALL_SECONDS:
                     call.cancel()
             if self._stop.is_set() and not self._over.wait(_END_SECONDS):
-                # The requests have ended, so that a control plane that is there ends the call.
+                # The requests have ended, so a reachable control plane would end the call.
                 call.cancel()

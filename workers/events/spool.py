@@ -1,4 +1,4 @@
-"""Events of one attempt that the control plane has not acknowledged yet, on disk."""
+"""Spool of one attempt: events on disk that the control plane has not acknowledged yet."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
-# Nothing here has to survive a crash: a spool is worthless once its attempt's lease is lost.
+# The file need not survive a crash: a spool is worthless once its attempt's lease is lost.
 
 
 class SpoolClosedError(Exception):
-    """The attempt is over; nothing more can be added."""
+    """The attempt is over; no event can be added."""
 
 
 class Spool:
-    """A queue on disk, numbered from 1. Thread-safe.
+    """Bounded queue of events on disk, numbered from 1. Thread-safe.
 
-    It is bounded: once ``max_bytes`` wait for acknowledgement, :meth:`append` blocks, and with it
-    the reader of the stage process's pipe and in the end the process itself.
+    While ``max_bytes`` wait for acknowledgement, :meth:`append` blocks, and with it the reader of
+    the stage process's pipe and finally the process itself.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        """Make the file ``path``; raises ``OSError`` when the disk is full or broken."""
+        """Create the file ``path``.
+
+        Raises:
+            OSError: The disk is full or broken.
+        """
         self._changed = threading.Condition()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
@@ -44,15 +48,16 @@ class Spool:
         self._bytes = 0
         self._closed = False
         self.last_sequence = 0
-        """Number of the newest event; 0 when there is none."""
+        """Sequence number of the newest event; 0 if there is none."""
         self.acknowledged = 0
-        """All events up to here are durable elsewhere and gone from here."""
+        """Sequence number up to which the control plane has stored events; they are deleted
+        here."""
 
     def append(self, event: stage_pb2.StageEvent) -> int:
-        """Add an event and return its sequence. Blocks while the spool is full.
+        """Add an event and return its sequence number; block while the spool is full.
 
         Raises:
-            SpoolClosedError: The spool was closed, perhaps while this waited.
+            SpoolClosedError: The spool is closed, perhaps since this call began.
             OSError: The disk is full or broken.
         """
         body = event.SerializeToString()
@@ -72,7 +77,7 @@ class Spool:
             return self.last_sequence
 
     def batch(self, first: int) -> list[bytes]:
-        """Serialized events from ``first`` on, as many as one message takes; none once closed."""
+        """Return the serialized events of one message from ``first`` on; none once closed."""
         with self._changed:
             if self._closed:
                 return []
@@ -80,18 +85,18 @@ class Spool:
                 "SELECT body FROM events WHERE sequence >= ? ORDER BY sequence LIMIT ?",
                 (first, MAX_EVENTS),
             )
-            found: list[bytes] = []
+            bodies: list[bytes] = []
             size = 0
             with contextlib.closing(rows):
                 for (body,) in rows:
                     size += len(body)
-                    if found and size > BATCH_BYTES:
+                    if bodies and size > BATCH_BYTES:
                         break
-                    found.append(body)
-            return found
+                    bodies.append(body)
+            return bodies
 
     def acknowledge(self, sequence: int) -> None:
-        """Drop everything up to ``sequence``; going back changes nothing."""
+        """Delete the events up to ``sequence``; a lower number than before changes nothing."""
         with self._changed:
             if sequence <= self.acknowledged or self._closed:
                 return
@@ -104,17 +109,17 @@ class Spool:
             self._changed.notify_all()
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until ``condition``, looked at after each change; False after ``timeout`` s."""
+        """Wait for ``condition``, checked after each change; return False after ``timeout`` s."""
         with self._changed:
             return self._changed.wait_for(condition, timeout)
 
     def wake(self) -> None:
-        """Let everyone who waits look again."""
+        """Make all waiting threads check their conditions."""
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take nothing more and free the file; whoever waits in :meth:`append` gets an error."""
+        """Refuse further events and close the file; a waiting :meth:`append` raises its error."""
         with self._changed:
             if not self._closed:
                 self._closed = True

@@ -1,4 +1,4 @@
-"""A pool child's end of how a worker's processes talk; see :mod:`workers.pool.parent_socket`."""
+"""The pool process's end of the control socket; see :mod:`workers.pool.parent_socket`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from workers.pool.directives import Directives
 from workers.pool.parent_socket import encode, short_address
 
 _SLOT_SECONDS = 60.0
-"""How long a child waits for a slot; its predecessor's may take a moment to be free."""
+"""Time that a pool process waits for a slot, whose last process may still be ending."""
 
 
 class ControlSocketError(Exception):
-    """The parent gave no slot: it is gone, or all slots are taken."""
+    """The parent assigned no slot: it is gone, or all slots are taken."""
 
 
 class ChildSocket:
-    """A pool child's end; it lives as long as the child."""
+    """Connection to the parent, which lasts as long as the pool process."""
 
     def __init__(self, path: Path) -> None:
         """Connect and wait for a slot.
@@ -49,23 +49,23 @@ class ChildSocket:
             ) from error
         if not first:
             raise ControlSocketError("the worker's parent process hung up")
-        given = json.loads(first)
-        self.slot: str = given["slot"]
-        """Id of the slot that is this child's."""
-        self.memory_mib: int = given["memory_mib"]
-        """Memory that the slot's accelerators use without a stage."""
-        self.secret: str = given["secret"]
-        """What the worker got when it registered last."""
+        greeting = json.loads(first)
+        self.slot: str = greeting["slot"]
+        """Id of this process's slot."""
+        self.memory_mib: int = greeting["memory_mib"]
+        """Memory in MiB that the slot's accelerators use without a stage."""
+        self.secret: str = greeting["secret"]
+        """Secret of the worker's latest registration."""
         threading.Thread(target=self._listen, name="control-socket", daemon=True).start()
 
     @property
     def draining(self) -> bool:
-        """Whether the worker shuts down."""
+        """True once the worker is shutting down."""
         return self._draining
 
     @contextlib.contextmanager
     def lease(self, token: str, directives: Directives) -> Iterator[None]:
-        """Have the lease kept alive, and its directives passed on, inside the ``with`` block."""
+        """Keep the lease alive and receive its directives inside the ``with`` block."""
         with self._lock:
             self._lease, self._directives = token, directives
             if self._draining:
@@ -79,15 +79,15 @@ class ChildSocket:
             self._tell({"lease": None})
 
     def quarantine(self, reason: str) -> None:
-        """Say why the slot takes no stage; an empty text when it does again."""
+        """Report the reason why the slot accepts no stage; empty once it does again."""
         self._tell({"quarantine": reason})
 
     def send_event(self, event: Mapping[str, Any]) -> None:
-        """Have the parent send a Celery event."""
+        """Pass a Celery event to the parent, which sends it."""
         self._tell({"event": event})
 
     def close(self) -> None:
-        """Hang up: the slot is free."""
+        """Close the connection, which frees the slot."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

@@ -1,4 +1,4 @@
-"""What an attempt shall do, collected from everywhere it can be said."""
+"""Directives for an attempt, from heartbeats, event streams, signals and the worker itself."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from tailrace.v1 import stage_pb2
 
 
 class Directive(enum.IntEnum):
-    """What shall happen to an attempt; a later one overrides an earlier one."""
+    """Instruction about an attempt; a higher value overrides a lower one."""
 
     CONTINUE = 0
-    """Go on."""
+    """Continue."""
     RELEASE = 1
-    """Save a checkpoint, stop, hand the attempt back."""
+    """Save a checkpoint, stop and hand the attempt back."""
     CANCEL = 2
-    """Stop; the run is being cancelled."""
+    """Stop, because the run is being cancelled."""
     ABORT = 3
-    """Stop; the worker itself cannot go on with it and says why in ``fault``."""
+    """Stop, because of the worker's own ``fault``."""
     LEASE_LOST = 4
-    """Kill at once and report nothing: the lease is somebody else's, or nobody's."""
+    """Kill the stage at once and report nothing, because the lease has expired or moved."""
 
 
 _FROM_WIRE = {
@@ -33,18 +33,18 @@ _FROM_WIRE = {
 
 
 class Directives:
-    """The strongest wish so far, for one attempt. Thread-safe; wishes are never taken back."""
+    """The strongest directive so far for one attempt. Directives are never revoked. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._strongest = Directive.CONTINUE
         self._drained_at: float | None = None
         self.fault = ""
-        """Why, with ABORT."""
+        """Reason of an ABORT; empty without one."""
 
     @property
     def strongest(self) -> Directive:
-        """The strongest wish."""
+        """The strongest directive so far."""
         return self._strongest
 
     @property
@@ -53,30 +53,30 @@ class Directives:
         return self._strongest is Directive.LEASE_LOST
 
     def direct(self, directive: stage_pb2.Directive.ValueType) -> None:
-        """Take a directive of the control plane; one that is not known here changes nothing."""
+        """Add a directive of the control plane; an unknown one has no effect."""
         self._raise_to(_FROM_WIRE.get(directive, Directive.CONTINUE))
 
     def drain(self) -> None:
-        """The worker shuts down."""
+        """Release the attempt, because the worker is shutting down."""
         self._drained_at = self._drained_at or time.monotonic()
         self._raise_to(Directive.RELEASE)
 
     def draining_seconds(self) -> float | None:
-        """How long ago :meth:`drain` was called; None when it was not."""
+        """Return the seconds since :meth:`drain` was called; ``None`` if it was not."""
         return None if self._drained_at is None else time.monotonic() - self._drained_at
 
     def abort(self, fault: str) -> None:
-        """The worker cannot go on with the attempt."""
+        """Abort the attempt for a fault of the worker."""
         with self._changed:
             self.fault = self.fault or fault
         self._raise_to(Directive.ABORT)
 
     def lose(self) -> None:
-        """The lease is lost."""
+        """Record that the lease is lost."""
         self._raise_to(Directive.LEASE_LOST)
 
     def wait(self, above: Directive, timeout: float) -> bool:
-        """Wait until there is a stronger wish than ``above``; False after ``timeout`` seconds."""
+        """Wait for a stronger directive than ``above``; return False after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while self._strongest <= above:

@@ -1,4 +1,4 @@
-"""Announces the worker and keeps it and all its leases alive: one thread of the parent process."""
+"""Heartbeat of the worker: a thread that registers it and keeps it and its leases alive."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _ACCELERATORS = {
 
 
 _CLOSE_SECONDS = 2.0
-"""How long the end of the process waits for a call under way."""
+"""Time that the end of the process waits for a call in progress."""
 
 
 class Heartbeat:
-    """The thread, and the only gRPC channel of the parent process."""
+    """Heartbeat thread, with the only gRPC channel of the parent process."""
 
     def __init__(
         self,
@@ -61,19 +61,19 @@ class Heartbeat:
         link: BrokerLink,
         on_stop: Callable[[], None],
     ) -> None:
-        """Begin to register.
+        """Start to register the worker.
 
         Args:
-            settings: The worker's name, pools and control plane.
-            instance_id: What the control plane binds its name to.
-            slots: Its slots.
-            parent_socket: Knows the leases and takes the directives.
-            link: Knows why there is no broker connection.
-            on_stop: Called once, in the thread, when the worker has to finish what runs and take
-                no more: an operator drained it after it was admitted, or this thread cannot go on.
+            settings: Settings with the worker's name, its pools and the control plane.
+            instance_id: Secret to which the control plane binds the worker's name.
+            slots: Slots of the worker.
+            parent_socket: Source of the leases and recipient of their directives.
+            link: State of the broker connection.
+            on_stop: Callback, once and in the thread, when the worker must finish its running
+                stages and accept no more: an operator drained it, or this thread cannot continue.
 
         Raises:
-            WorkerTokenError: There is no usable worker token.
+            WorkerTokenError: There is no valid worker token.
         """
         self._settings = settings
         self._token = WorkerToken(settings.worker_token_file)
@@ -94,19 +94,19 @@ class Heartbeat:
         self._lease = 0.0
         self._answered: float | None = None
         self.refusal: TailraceError | None = None
-        """Why the control plane does not take this worker, once it said so."""
+        """Error with which the control plane refused this worker; ``None`` until then."""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
     def wait_for_decision(self, timeout: float) -> bool:
-        """Wait until the worker is admitted or refused; False after ``timeout`` seconds.
+        """Wait until the worker is admitted or refused; return False after ``timeout`` seconds.
 
-        A worker that an operator drained is neither, until it is undrained.
+        A worker that an operator has drained is neither until it is undrained.
         """
         return self._decided.wait(timeout)
 
     def close(self) -> None:
-        """Stop; the control plane will see the worker go offline."""
+        """Stop; the control plane will then mark the worker offline."""
         self._stop.set()
         self._news.set()
         self._thread.join(_CLOSE_SECONDS)
@@ -115,7 +115,7 @@ class Heartbeat:
         try:
             self._loop()
         finally:
-            # However this thread ends, also by a fault: without heartbeats no lease lives.
+            # However this thread ends, even by a fault: without heartbeats all leases expire.
             self._tell_to_stop()
 
     def _loop(self) -> None:
@@ -130,12 +130,12 @@ class Heartbeat:
                     self._beat(stage_client)
                     self._answered = time.monotonic()
                     backoff.reset()
-                    # A change of the broker connection and an orphan are reported at once.
+                    # A change of the broker connection, or an orphan, is reported at once.
                     self._news.wait(self._interval)
                     self._news.clear()
                 except (NotFound, PermissionDenied):
-                    # It was restored from a backup, has forgotten us, or another worker took the
-                    # name while we were away: introduce ourselves, which may be refused.
+                    # The database was restored from a backup, the worker was forgotten, or another
+                    # one took its name: register again, which may be refused.
                     self._registered = False
                     backoff.wait()
                 except (FailedPrecondition, InvalidArgument) as error:
@@ -152,9 +152,9 @@ class Heartbeat:
             self._say_goodbye(stage_client)
 
     def _token_may_follow(self) -> bool:
-        """Return whether a refused token may be one that is being replaced.
+        """Return True if a refused token may be in the process of being replaced.
 
-        The control plane knew this worker's, and its leases still live: the new one may reach the
+        The control plane accepted the token within the lease duration: the new one may reach the
         worker's file a moment later.
         """
         return self._answered is not None and time.monotonic() - self._answered < self._lease
@@ -170,7 +170,7 @@ class Heartbeat:
                 judges=foreign_judges(),
                 protocol_version=PROTOCOL_VERSION,
                 instance_id=self._instance_id,
-                # What runs while it is registered once more is its own.
+                # A worker that registers again keeps its running stages.
                 new_process=not self._secret,
             )
         )
@@ -200,7 +200,7 @@ class Heartbeat:
             stage_pb2.WorkerHeartbeatRequest(
                 worker=self._settings.resource_name,
                 lease_tokens=leases,
-                # Who was told to stop takes no more, also once the operator's drain has ended.
+                # A stopping worker accepts no more stages, even if the operator's drain has ended.
                 draining=self._parent_socket.draining or self._on_stop is None,
                 quarantine=self._parent_socket.quarantine(),
                 broker_error=self._link.problem,
@@ -218,10 +218,10 @@ class Heartbeat:
             self._tell_to_stop()
 
     def _report_orphans(self, stage_client: StageClient) -> None:
-        """Fail the attempts whose pool process is gone; those that nobody answers for are kept.
+        """Fail the attempts whose pool process is gone; keep those whose report is not answered.
 
         Raises:
-            TailraceError: The control plane is away.
+            TailraceError: The control plane is absent.
         """
         self._orphans += self._parent_socket.take_orphans()
         while self._orphans:
@@ -234,7 +234,7 @@ class Heartbeat:
                     self._parent_socket.send_event(lost_event(orphan.started, error.reason))
                 _log.error("an attempt failed with its pool process", error=error.message)
             except LeaseLostError:
-                pass  # it had reported before
+                pass  # it had already reported
             except TailraceError as refusal:
                 if is_transient(refusal):
                     raise
@@ -242,7 +242,7 @@ class Heartbeat:
             del self._orphans[0]
 
     def _say_goodbye(self, stage_client: StageClient) -> None:
-        """Let the control plane know at once that the worker is gone, if it holds nothing."""
+        """Tell the control plane that the worker is gone, unless it still holds leases."""
         if not self._registered or self._parent_socket.leases():
             return
         goodbye = stage_pb2.WorkerHeartbeatRequest(
@@ -269,10 +269,10 @@ def _slot_message(slot: Slot) -> worker_pb2.Slot:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "stages": stage_versions_text()}
+    versions = {"python": platform.python_version(), "stages": stage_versions_text()}
     for name in ("tailrace", "jax", "jaxlib", "celery"):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # a worker for judging alone may do without jax
-    return found
+            continue  # a worker that only judges need not have jax
+    return versions

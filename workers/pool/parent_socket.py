@@ -1,15 +1,15 @@
-"""The parent's end of how a worker's processes talk: a UNIX socket in a private folder.
+"""The parent's end of the control socket, a UNIX socket between a worker's processes.
 
-The parent hands out slots and directives, children hand in their leases, so that one heartbeat
-speaks for all of them. A connection lasts as long as its child: when a child dies, however it
-dies, the kernel closes it, and its slot is free and its lease is no longer kept alive. Files
-under locks would do, but would have to be polled on both sides and cleaned up.
+The parent hands out slots and directives; pool processes report their leases, so that one heartbeat
+covers all of them. A connection lasts as long as its pool process: however the process dies, the
+kernel closes the connection, which frees the slot and stops keeping the lease alive. Files under
+locks would also do, but both sides would have to poll them and clean up.
 
-Messages are JSON objects, one a line. To the child: ``{"slot": id, "memory_mib": number}`` once,
-then ``{"directive": number, "lease": token}``, ``{"drain": true}`` and ``{"secret": text}``, which
-is what the worker got when it registered. To the parent: ``{"lease": token}`` or
-``{"lease": null}``, ``{"quarantine": why}``, and ``{"event": fields}`` for a Celery event that the
-parent is to send.
+Messages are JSON objects, one per line. To the pool process: once ``{"slot": id, "memory_mib":
+number, "secret": text}``, then ``{"directive": number, "lease": token}``, ``{"drain": true}``, and
+``{"secret": text}`` with the secret of each further registration. To the parent: ``{"lease":
+token}`` or ``{"lease": null}``, ``{"quarantine": reason}``, and ``{"event": fields}`` with a Celery
+event to send.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tailrace.v1 import stage_pb2
 _log = structlog.get_logger(__name__)
 
 _EXIT_SECONDS = 2.0
-"""How long a pool process may take from hanging up to its end."""
+"""Time that a pool process has to end after its connection has closed."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class Orphan:
     """A lease whose pool process is gone."""
 
     lease: str
-    """Its token."""
+    """Lease token."""
     slot: str
-    """The slot of the process."""
+    """Slot of the process."""
     process: Any
-    """The process; ``None`` where it is not known."""
+    """The process; ``None`` if unknown."""
     started: Mapping[str, Any] | None = None
-    """The Celery event by which it reported its attempt's start."""
+    """Celery event of the attempt's start."""
 
     def exit_status(self) -> int | None:
-        """Return the process's exit status, negative for a signal; ``None`` if it is not known."""
+        """Return the process's exit status, negative for a signal; ``None`` if unknown."""
         deadline = time.monotonic() + _EXIT_SECONDS
         status = None
         while self.process is not None and status is None and time.monotonic() < deadline:
@@ -62,7 +62,7 @@ class Orphan:
 
 
 class ParentSocket:
-    """The parent's end; runs in a thread of its own."""
+    """The parent's end of the control socket, served by a thread."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class ParentSocket:
         vacated: Callable[[str], None],
         on_event: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
-        """Listen in a folder that nobody else may enter.
+        """Listen in a folder that no other user can enter.
 
         Args:
-            folder: The worker's own, with mode 0700 and no control socket in it.
-            slots: Ids of the slots to hand out, one per child at a time, each with the memory in
-                MiB that its accelerators use without a stage.
-            vacated: Called with a slot whose child is gone, before another one gets it.
-            on_event: Called with each Celery event that a child hands in.
+            folder: Folder of the worker, with mode 0700 and without a control socket.
+            slots: Ids of the slots to hand out, each with the memory in MiB that its accelerators
+                use without a stage; a pool process gets one.
+            vacated: Callback with the slot of a dead pool process, before another one gets it.
+            on_event: Callback for each Celery event of a pool process.
         """
         self.path = folder / "control.sock"
-        """Where children connect."""
+        """Path to which pool processes connect."""
         self._free = list(slots)
         self._memory_mib = dict(slots)
         self._vacated = vacated
@@ -92,7 +92,7 @@ class ParentSocket:
         self._secret = ""
         self._orphans: list[Orphan] = []
         self.on_orphan: Callable[[], object] = lambda: None
-        """Called when there are orphans to take."""
+        """Callback when there are orphans to take."""
         self._drain = threading.Event()
         self._closed = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -106,25 +106,25 @@ class ParentSocket:
 
     @property
     def draining(self) -> bool:
-        """Whether :meth:`drain` was called."""
+        """True once :meth:`drain` was called."""
         return self._drain.is_set()
 
     def drain(self) -> None:
-        """Tell every child, now and later, to hand back what it executes.
+        """Tell every current and future pool process to hand back its stage.
 
-        Only sets a flag, so that a signal handler may call it.
+        This only sets a flag, so that a signal handler may call it.
         """
         self._drain.set()
 
     def set_secret(self, secret: str) -> None:
-        """Let every child, now and later, know the secret that the worker got."""
+        """Send the secret of the worker's registration to every current and future pool process."""
         with self._lock:
             self._secret = secret
             for connection in self._children:
                 _send(connection, {"secret": secret})
 
     def send_event(self, event: Mapping[str, Any]) -> None:
-        """Have a Celery event sent, as for a child."""
+        """Pass on a Celery event of the parent itself."""
         self._on_event(event)
 
     def take_orphans(self) -> list[Orphan]:
@@ -134,25 +134,25 @@ class ParentSocket:
             return orphans
 
     def leases(self) -> list[str]:
-        """Tokens of all leases that living children hold."""
+        """Return the tokens of all leases that living pool processes hold."""
         with self._lock:
             return [child.lease for child in self._children.values() if child.lease]
 
     def quarantine(self) -> dict[str, str]:
-        """Why which slots take no stage."""
+        """Return the reason why each quarantined slot accepts no stage, by slot id."""
         with self._lock:
             children = self._children.values()
             return {child.slot: child.quarantine for child in children if child.quarantine}
 
     def direct(self, lease: str, directive: stage_pb2.Directive.ValueType) -> None:
-        """Pass a directive on to the child that holds the lease, if there is one still."""
+        """Pass a directive on to the pool process that holds the lease, if there still is one."""
         with self._lock:
             for connection, child in self._children.items():
                 if child.lease == lease:
                     _send(connection, {"directive": int(directive), "lease": lease})
 
     def close(self) -> None:
-        """Hang up on everyone and remove the socket."""
+        """Close all connections and remove the socket."""
         self._closed.set()
         self._thread.join()
         for connection in [*self._children, *self._waiting, self._listener]:
@@ -161,15 +161,15 @@ class ParentSocket:
         self.path.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        told_to_drain = False
+        drain_sent = False
         while not self._closed.is_set():
             for key, _ in self._selector.select(timeout=0.1):
                 if key.fileobj is self._listener:
                     self._accept()
                 else:
                     self._read(key.fileobj)  # type: ignore[arg-type]  # only sockets are registered
-            if self._drain.is_set() and not told_to_drain:
-                told_to_drain = True
+            if self._drain.is_set() and not drain_sent:
+                drain_sent = True
                 with self._lock:
                     for connection in self._children:
                         _send(connection, {"drain": True})
@@ -177,7 +177,7 @@ class ParentSocket:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError as error:  # it hung up again, or there is no descriptor left
+        except OSError as error:  # the process is gone again, or there is no free descriptor
             _log.warning("a pool process could not connect", error=str(error))
             return
         connection.settimeout(1.0)
@@ -190,22 +190,26 @@ class ParentSocket:
             while self._waiting and self._free:
                 connection, slot = self._waiting.pop(0), self._free.pop(0)
                 self._children[connection] = _Child(slot, _peer(connection))
-                given = {"slot": slot, "memory_mib": self._memory_mib[slot], "secret": self._secret}
-                _send(connection, given)
+                greeting = {
+                    "slot": slot,
+                    "memory_mib": self._memory_mib[slot],
+                    "secret": self._secret,
+                }
+                _send(connection, greeting)
                 if self._drain.is_set():
                     _send(connection, {"drain": True})
 
     def _read(self, connection: socket.socket) -> None:
         try:
-            data = connection.recv(65_536)
+            received = connection.recv(65_536)
         except OSError:
-            data = b""
-        if not data:
+            received = b""
+        if not received:
             self._hang_up(connection)
             return
         child = self._children.get(connection)
         if child is not None:
-            for message in child.messages(data):
+            for message in child.messages(received):
                 if "event" in message:
                     self._on_event(message["event"])
                 with self._lock:
@@ -232,7 +236,7 @@ class ParentSocket:
 
 
 class _Child:
-    """What the parent knows of a child."""
+    """State of a connected pool process, as the parent knows it."""
 
     def __init__(self, slot: str, process: Any) -> None:
         self.slot = slot
@@ -247,7 +251,7 @@ class _Child:
         return [json.loads(line) for line in lines]
 
     def take(self, message: Mapping[str, Any]) -> None:
-        """Note what it says of itself."""
+        """Update the state from a message of the process."""
         event = message.get("event", {})
         if event.get("type") == "task-started":
             self.started = event
@@ -258,19 +262,19 @@ class _Child:
 
 
 def _peer(connection: socket.socket) -> Any:
-    """Return the pool process at the other end; ``None`` if it is none of the pool's."""
+    """Return the pool process at the other end; ``None`` if it is not one of the pool."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid, _user, _group = struct.unpack("3i", credentials)
-    # Processes that have ended are left to the pool, which waits for them itself.
+    # Processes that have ended are left to the pool, which reaps them itself.
     processes = active_children(_cleanup=lambda: None)
     return next((process for process in processes if process.pid == pid), None)
 
 
 @contextlib.contextmanager
 def short_address(path: Path) -> Iterator[str]:
-    """An address of a UNIX socket, whose path may be longer than the 107 bytes of unix(7)."""
+    """Yield an address of a UNIX socket whose path may exceed the 107 bytes of unix(7)."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{path.name}"
@@ -279,11 +283,11 @@ def short_address(path: Path) -> Iterator[str]:
 
 
 def _send(connection: socket.socket, message: Mapping[str, Any]) -> None:
-    # A child that is gone is noticed where its connection is read.
+    # A dead pool process is noticed when its connection is read.
     with contextlib.suppress(OSError):
         connection.sendall(encode(message))
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """A message as it travels."""
+    """Return a message as a line."""
     return json.dumps(message).encode() + b"\n"

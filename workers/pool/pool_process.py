@@ -1,4 +1,4 @@
-"""What a pool process holds for as long as it lives: its slot, its channel, its folders."""
+"""State of a pool process during its whole life: its slot, its channel and its folders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from workers.stage_client import StageClient
 
 
 class PoolProcess:
-    """Made at the pool process's beginning, so after it was spawned, or else at its first task."""
+    """State of this pool process, created when it starts, or else with its first task."""
 
     _instance: ClassVar[PoolProcess | None] = None
 
@@ -32,9 +32,9 @@ class PoolProcess:
         """Take a slot from the parent and open the channel.
 
         Raises:
-            ControlSocketError: The parent gives no slot.
-            AcceleratorError: The host's devices are no longer what they were.
-            WorkerTokenError: There is no usable worker token any more.
+            ControlSocketError: The parent assigns no slot.
+            AcceleratorError: The host's devices have changed.
+            WorkerTokenError: There is no valid worker token any more.
         """
         self.settings = settings
         self.socket = ChildSocket(control_socket)
@@ -49,26 +49,26 @@ class PoolProcess:
         channel = connect(settings.server)
         self.stage_client = StageClient(channel, WorkerToken(settings.worker_token_file))
         cache = BlobCache(settings.cache_dir.absolute(), settings.cache_max_bytes)
-        # The workspace, not the slot's own folder, which each attempt clears away.
+        # The workspace, because each attempt removes the slot's folder.
         prewarmer = Prewarmer(self.workspace, enabled=settings.warm_start)
         content = Content(channel, cache)
         memory_bytes = settings.stage_memory_bytes or share_bytes(len(slots))
         self.resources = WorkerResources(
             settings, self.slot, self.stage_client, content, prewarmer, memory_bytes
         )
-        # A stage has all cores of its slot unless it asks for fewer.
+        # A stage gets all cores of its slot unless it asks for fewer.
         prewarmer.refill(self.resources.launch(len(self.slot.cores)))
 
     @classmethod
     def get(cls, app: Any) -> PoolProcess:
-        """This process's instance, configured by its Celery application."""
+        """Return the instance of this process, configured by its Celery application."""
         if cls._instance is None:
             cls._instance = cls(Settings(**app.conf[SETTINGS_KEY]), Path(app.conf[CONTROL_KEY]))
         return cls._instance
 
 
 def _begin(**_: Any) -> None:
-    """So that a stage process is in waiting when the first task comes."""
+    """Create the state early, so that the first task finds a prewarmed stage process."""
     forbid_reading()
     PoolProcess.get(current_app)
 

@@ -1,4 +1,4 @@
-"""Whether anything of a slot's last stage is still there: a process, or accelerator memory."""
+"""Check for remains of a slot's last stage: processes, or accelerator memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import psutil
 from workers.accelerators import AcceleratorError, memory_mib
 
 TOLERANCE_MIB = 64
-"""Memory that a GPU may use beyond its baseline: drivers round, and monitoring comes and goes."""
+"""Memory that a GPU may use beyond its baseline, for rounding by drivers and for monitoring."""
 
 SETTLE_SECONDS = 30.0
-"""How long a killed stage may take to vanish before its slot is called quarantined."""
+"""Time that a killed stage has to vanish before its slot counts as quarantined."""
 
 HOLD_SECONDS = 60.0
-"""How long a delivery waits for a quarantined slot; its stage is then offered elsewhere."""
+"""Time that a delivery waits for a quarantined slot; its stage is then offered elsewhere."""
 
 _POLL_SECONDS = 0.2
 
 
 class CleanSlot:
-    """Looks at one slot between two stages."""
+    """Check of one slot between two stages."""
 
     def __init__(self, folder: Path, devices: Sequence[int], baseline_mib: int) -> None:
         """Watch a slot.
 
         Args:
-            folder: Where its stages work, each in a folder below.
-            devices: Indices of its GPUs; none for other slots.
-            baseline_mib: Memory that they used together before the worker's first stage.
+            folder: Folder of the slot, with a subfolder per attempt.
+            devices: Indices of its GPUs; empty for other slots.
+            baseline_mib: Memory that these GPUs used before the worker's first stage.
         """
         self._folder = folder
         self._devices = devices
@@ -42,25 +42,25 @@ class CleanSlot:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """A stage runs in the block.
+        """Mark the slot as in use inside the ``with`` block, and check it afterwards.
 
-        What is there after it is looked for at once, while nobody waits: looking at each process
-        of the host, and asking for the memory of its GPUs, takes long.
+        The check runs right after the stage, while no delivery waits: it inspects every process of
+        the host and the memory of the GPUs, which is slow.
         """
         self._seen_clean = False
         yield
         self._seen_clean = not self.problem()
 
     def problem(self) -> str:
-        """What is still there; empty when the slot is clean.
+        """Return a description of the remains; empty if the slot is clean.
 
-        Whoever works in the slot's folder belongs to its last stage, also what left the process
-        group, and what a pool process left that was killed.
+        Every process that works in the slot's folder belongs to its last stage, even if it left the
+        process group, or its pool process was killed.
         """
-        left = sorted(_working_in(self._folder))
-        if left:
-            shown = ", ".join(map(str, left[:10]))
-            return f"processes of its last stage are still there: {shown}"
+        pids = sorted(_working_in(self._folder))
+        if pids:
+            excerpt = ", ".join(map(str, pids[:10]))
+            return f"processes of its last stage are still there: {excerpt}"
         if self._devices:
             try:
                 used = memory_mib(self._devices)
@@ -74,10 +74,16 @@ class CleanSlot:
         return ""
 
     def wait(self, told: Callable[[str], None], give_up: Callable[[], bool]) -> bool:
-        """Wait until the slot is clean; False when it is still not after a minute, or given up.
+        """Wait until the slot is clean.
 
-        It is not looked at again where it was clean after the last stage. ``told`` hears why it is
-        in quarantine, and an empty text once it is clean again.
+        A slot that was clean after its last stage is not checked again.
+
+        Args:
+            told: Callback with the reason for the quarantine, and with an empty text at its end.
+            give_up: Predicate that ends the wait.
+
+        Returns:
+            False if the slot is not clean after a minute, or ``give_up()`` came first.
         """
         began = time.monotonic()
         quarantined = False
@@ -95,13 +101,13 @@ class CleanSlot:
 
 
 def _working_in(folder: Path) -> list[int]:
-    found = []
-    # Text, not paths: a busy host has thousands of processes.
+    pids = []
+    # Texts instead of paths: a busy host has thousands of processes.
     inside = f"{folder}{os.sep}"
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            # Of a folder that is removed the kernel says so.
+            # The kernel marks a removed folder.
             place = process.cwd().removesuffix(" (deleted)")
             if f"{place}{os.sep}".startswith(inside) and process.pid != os.getpid():
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids

@@ -1,7 +1,7 @@
-"""The environment of a stage process: an allow-list, so that no password of the worker is in it.
+"""The environment of a stage process: an allow-list of variables without the worker's secrets.
 
 A stage reads content from outside (models, datasets, templates). Cloud keys, the hub's token, the
-broker's URL and every setting of the worker stay in the worker's own environment.
+broker's URL and all settings of the worker stay in the worker's environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from tailrace.formats import faults
 
 SETTINGS_PREFIX = "TAILRACE_"
-"""Prefix of the worker's own settings, none of which a stage process gets."""
+"""Prefix of the worker's settings, which stage processes do not get."""
 
 _NAMES = """
     PATH LANG LANGUAGE TZ TMPDIR USER LOGNAME VIRTUAL_ENV CONDA_PREFIX
@@ -28,7 +28,7 @@ _NAMES = """
     TF_CPP_MIN_LOG_LEVEL TF_GPU_ALLOCATOR TF_FORCE_GPU_ALLOW_GROWTH
     NVIDIA_VISIBLE_DEVICES NVIDIA_DRIVER_CAPABILITIES NVIDIA_TF32_OVERRIDE NPROC
 """
-"""Variables that are passed on by their whole name."""
+"""Names of variables that are passed on."""
 
 _FAMILIES = """
     LC_ XLA_ JAX_ JAXLIB_ PJRT_ CUDA_ CUDNN_ CUBLAS_ NCCL_ TPU_ LIBTPU_ ROCM_ ROCR_ HIP_ HSA_
@@ -37,13 +37,13 @@ _FAMILIES = """
 """Prefixes of variables of compilers, accelerators, BLAS and the C library."""
 
 _SECRET_WORDS = "KEY APIKEY TOKEN SECRET PASSWORD PASSWD PASS CREDENTIAL CREDENTIALS AUTH"
-"""Words in a variable's name that keep it from being passed on by its family alone."""
+"""Words in a variable's name that exclude it although its prefix is listed."""
 
 _CREDENTIALS = """
     .aws .azure .config/gcloud .config/gh .docker .git-credentials .gnupg .kube .netrc .npmrc
     .pgpass .pypirc .ssh
 """
-"""Files and folders of a home folder that hold credentials."""
+"""Files and folders with credentials in a home folder."""
 
 _CREDENTIAL_VARIABLES = """
     GOOGLE_APPLICATION_CREDENTIALS AWS_SHARED_CREDENTIALS_FILE AWS_WEB_IDENTITY_TOKEN_FILE
@@ -55,7 +55,7 @@ _CREDENTIAL_FOLDERS = """
     /run/secrets/kubernetes.io /run/secrets/eks.amazonaws.com /run/credentials
     /var/run/secrets/kubernetes.io /var/run/secrets/eks.amazonaws.com
 """
-"""Folders in which clusters and systemd put credentials of services."""
+"""Folders in which clusters and systemd store credentials of services."""
 
 
 def inherited_environment(
@@ -65,18 +65,18 @@ def inherited_environment(
 
     Args:
         home: The stage's home folder, in place of the worker's, which holds credentials.
-        also: Further names, which the worker's operator listed.
-        environment: The variables to choose from, by default those of this process.
+        also: Additional names, which the worker's operator listed.
+        environment: Variables to choose from (default: those of this process).
     """
     source = os.environ if environment is None else environment
     listed = {*also, faults.VARIABLE}
     inherited = {
         name: value for name, value in source.items() if name in listed or _is_allowed(name)
     }
-    # The hub's cache without the folder around it, which also holds the operator's token.
+    # The hub's cache without its parent folder, which also holds the operator's token.
     defaults = {"HOME": str(home), "HF_HUB_CACHE": str(_hub_cache(source))}
     if site.ENABLE_USER_SITE:
-        # The packages installed with `pip install --user` are found by the real home folder.
+        # Packages of `pip install --user` are found by the real home folder.
         defaults["PYTHONUSERBASE"] = site.getuserbase()
     return defaults | inherited
 
@@ -89,9 +89,9 @@ def credential_paths(
     """Return the files and folders with credentials that exist on this host.
 
     Args:
-        own: Those of the worker; ``None`` for one that it does not have.
-        passed: Variables that stages get on purpose; what they name is left out.
-        environment: The variables that name some, by default those of this process.
+        own: Paths of the worker; ``None`` for one that it does not have.
+        passed: Variables that stages get on purpose; their paths are left out.
+        environment: Variables that name paths (default: those of this process).
     """
     source = os.environ if environment is None else environment
     home, hub = Path(source.get("HOME") or "~").expanduser(), _hub_home(source)
@@ -106,7 +106,7 @@ def credential_paths(
         *map(Path, _CREDENTIAL_FOLDERS.split()),
         *(path for path in own if path is not None),
     ]
-    # Links are followed: a mount covers a file, not its name.
+    # Links are resolved: a mount covers a file, not its name.
     return tuple(sorted({path.resolve() for path in places if path.exists()}))
 
 
@@ -118,7 +118,7 @@ def _is_allowed(name: str) -> bool:
 
 
 def _hub_cache(source: Mapping[str, str]) -> Path:
-    """Return the folder that huggingface_hub keeps models in, by its own rules."""
+    """Return huggingface_hub's folder of cached models, by the rules of huggingface_hub."""
     cache = source.get("HF_HUB_CACHE") or source.get("HUGGINGFACE_HUB_CACHE")
     if cache:
         return Path(cache).expanduser().absolute()

@@ -1,8 +1,8 @@
-"""The memory that a stage may use, and what it uses.
+"""Memory limit of a stage, and its current usage.
 
-A limit of the address space would not do: JAX and CUDA reserve far more than they use. So the
-worker looks at what the stage's processes hold, several times a second, and kills a stage that
-holds more than its share, before the kernel chooses a process to kill.
+A limit of the address space would not work: JAX and CUDA reserve far more than they use. So the
+worker measures the memory of the stage's processes several times a second, and kills a stage that
+exceeds its share, before the kernel chooses a process to kill.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import psutil
 from workers.process.oom import memory_groups
 
 _FIND_SECONDS = 1.0
-"""Seconds between searches for further processes of the stage, which are slow on a busy host."""
+"""Interval between searches for new processes of the stage, which are slow on a busy host."""
 
 _HELD = re.compile(r"^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB$", re.MULTILINE)
 _LARGEST = 1 << 50
-"""Control groups without a limit name a larger one."""
+"""Largest limit that counts: control groups without a limit name a larger one."""
 
 
 @dataclass(frozen=True)
 class Overuse:
-    """A stage that used more memory than it may."""
+    """Memory usage of a stage above its limit."""
 
     used_bytes: int
-    """Memory that its processes held when it was killed."""
+    """Memory of the stage's processes when it was killed."""
     limit_bytes: int
-    """Memory that it may use."""
+    """Memory limit of the stage."""
 
 
 class MemoryWatch:
-    """Looks at the memory of a process and its descendants; files that are mapped do not count."""
+    """Monitor of the memory of a process and its descendants, without mapped files."""
 
     def __init__(self, pid: int, limit_bytes: int | None) -> None:
-        """Watch process ``pid``; without a limit it may use what it likes."""
+        """Watch process ``pid``; ``None`` stands for no limit."""
         self._pid = pid
         self._limit_bytes = limit_bytes
         self._processes: list[int] = [pid]
         self._find_at = time.monotonic() + _FIND_SECONDS
 
     def overuse(self) -> Overuse | None:
-        """Return what is used if it is more than the limit; cheap enough for every look."""
+        """Return the usage if it exceeds the limit; cheap enough for every poll."""
         if self._limit_bytes is None:
             return None
         if time.monotonic() >= self._find_at:
@@ -57,24 +57,24 @@ class MemoryWatch:
 
 
 def share_bytes(slots: int, proc: Path = Path("/proc"), sys: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the memory that one of a worker's slots may use: a tenth less than its equal share.
+    """Return the memory limit of one of a worker's slots: nine tenths of its equal share.
 
-    All of it is the host's, or that of the control group where this is less.
+    The slots share the memory of the host, or of the control group if that is less.
     """
     limits = [psutil.virtual_memory().total]
     groups = memory_groups(proc, sys)
-    # The groups around it have limits, too; inside of a container only those have folders.
+    # The parent groups have limits, too; inside a container, only they have folders.
     around = {parent for group in groups for parent in group.parents if parent.is_relative_to(sys)}
     for group in {*groups, *around}:
         for name in ("memory.max", "memory.limit_in_bytes"):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            with contextlib.suppress(OSError, ValueError):  # "max" is not a number
                 limits.append(int((group / name).read_text()))
     total = min(limit for limit in limits if limit < _LARGEST)
     return total * 9 // 10 // slots
 
 
 def held_bytes(pid: int, proc: Path = Path("/proc")) -> int:
-    """Return the memory that belongs to a process itself, swapped or not; 0 for one that ended."""
+    """Return a process's private and shared anonymous memory, swapped or not; 0 if it has ended."""
     try:
         status = (proc / str(pid) / "status").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether the kernel's out-of-memory killer struck in this process's control group."""
+"""Detection of kills by the kernel's out-of-memory killer in this process's control group."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class OomCounter:
-    """Counts ``oom_kill`` from the moment it is made.
+    """Counter of ``oom_kill`` events since its creation.
 
     Reads ``memory.events`` of cgroup v2 and ``memory.oom_control`` of v1 (kernel documentation,
-    admin-guide/cgroup-v2 and cgroup-v1/memory), and ``/proc/vmstat`` for a host that runs out as a
-    whole. Kills of other processes there count too: the answer is a likely cause, not a proof.
+    admin-guide/cgroup-v2 and cgroup-v1/memory), and ``/proc/vmstat`` for a host that runs out
+    of memory. Kills of other processes count, too: the answer is a likely cause, not a proof.
     """
 
     def __init__(self, proc: Path = Path("/proc"), sys: Path = Path("/sys/fs/cgroup")) -> None:
@@ -21,7 +21,7 @@ class OomCounter:
         self._before = self._count()
 
     def rose(self) -> bool:
-        """Whether there was a kill since this counter was made."""
+        """Return True if there was a kill since this counter was created."""
         return self._count() > self._before
 
     def _count(self) -> int:

@@ -1,4 +1,4 @@
-"""The stage process in waiting: a slot's next one, which has its imports behind it."""
+"""Prewarmed stage processes: a slot's next process, started early to do its imports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workers.events.lines import printable
 from workers.process.stage_process import StageProcess
 
 REFILL_SECONDS = 5.0
-"""How long after a stage's start the next process is started, if the stage does not end before:
-its imports would compete with the stage's own start for the slot's cores."""
+"""Delay between the start of a stage and that of the next process, unless the stage ends before:
+its imports would compete with the start of the stage for the slot's cores."""
 
 _OUTPUT_BYTES = 65_536
 
@@ -23,21 +23,22 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Launch:
-    """How a stage process is started. Processes of equal launches differ in nothing but the job."""
+    """Parameters of a process's start; processes of equal launches differ only in the job."""
 
     command: tuple[str, ...]
-    """The program, without its job."""
+    """Program and arguments without the job."""
     environment: Mapping[str, str]
-    """Its whole environment."""
+    """Complete environment of the process."""
     cores: tuple[int, ...]
-    """CPU cores it is pinned to."""
+    """CPU cores that the process is pinned to."""
     cache_dir: Path
-    """Where it keeps compiled programs."""
+    """Folder of cached compiled programs."""
     hidden: tuple[Path, ...] = ()
-    """Files and folders with credentials, which it finds empty where the system allows that."""
+    """Files and folders with credentials, which are empty for the process if the system allows
+    it."""
 
     def start(self, job: Path, standard_input: bytes = b"") -> StageProcess:
-        """Start a process with its job, in the job file's folder; raises :class:`OSError`."""
+        """Start a process with its job, in the job file's folder; may raise :class:`OSError`."""
         return StageProcess(
             [*self.command, str(job)],
             environment=self.environment,
@@ -48,10 +49,10 @@ class Launch:
         )
 
     def start_waiting(self, folder: Path) -> StageProcess:
-        """Start a process that waits for its job in ``folder``; raises :class:`OSError`."""
-        settled = ["--threads", str(len(self.cores)), "--cache-dir", str(self.cache_dir)]
+        """Start a process that waits for its job in ``folder``; may raise :class:`OSError`."""
+        options = ["--threads", str(len(self.cores)), "--cache-dir", str(self.cache_dir)]
         return StageProcess(
-            [*self.command, "-", *settled],
+            [*self.command, "-", *options],
             environment=self.environment,
             cores=self.cores,
             folder=folder,
@@ -61,20 +62,20 @@ class Launch:
 
 
 class Prewarmer:
-    """At most one process in waiting, for one job. To be used from one main thread.
+    """Keeper of at most one prewarmed process, for one job. Use it from one main thread only.
 
-    It is given out only for the launch that it was made with: nothing of an attempt's environment
-    is changed after the start of a process.
+    A prewarmed process serves only the launch that it was started with: its environment cannot be
+    changed any more.
     """
 
     def __init__(self, folder: Path, *, enabled: bool = True) -> None:
-        """``folder`` is where a process waits; one that is not ``enabled`` is always empty."""
+        """Let processes wait in ``folder``; never start one unless ``enabled``."""
         self._folder = folder
         self._enabled = enabled
         self._waiting: tuple[Launch, StageProcess] | None = None
 
     def refill(self, launch: Launch) -> None:
-        """Start a process for the next job, unless there is one already."""
+        """Start a process for the next job, unless one is waiting already."""
         if not self._enabled or self._waiting is not None:
             return
         try:
@@ -83,35 +84,38 @@ class Prewarmer:
             _log.warning("no stage process in waiting", error=str(error))
 
     def start(self, launch: Launch, job: Path) -> StageProcess:
-        """The process in waiting, given its job; a fresh one where none fits, which is logged.
+        """Give the job to the prewarmed process, or to a new one if that does not fit.
 
-        Raises :class:`OSError` when a fresh one cannot be started.
+        Raises:
+            OSError: A new process cannot be started.
         """
-        process, why = self._take(launch, job)
+        process, reason = self._take(launch, job)
         if process is not None:
             _log.info("warm start", pid=process.pid)
             return process
         if self._enabled:
-            _log.info("cold start", reason=why)
+            _log.info("cold start", reason=reason)
         return launch.start(job)
 
     def close(self) -> None:
-        """End the process in waiting."""
+        """End the prewarmed process."""
         if self._waiting is not None:
             _, process = self._waiting
             self._waiting = None
             _end(process)
 
     def _take(self, launch: Launch, job: Path) -> tuple[StageProcess | None, str]:
-        """The process, or why there is none."""
+        """Return the prewarmed process with its job, or the reason why there is none."""
         if self._waiting is None:
             return None, "no process is in waiting"
-        (made, process), self._waiting = self._waiting, None
+        (own_launch, process), self._waiting = self._waiting, None
         if process.has_ended():
-            words = _end(process)
-            _log.warning("a stage process ended in waiting", status=process.finish(), output=words)
+            last_line = _end(process)
+            _log.warning(
+                "a stage process ended in waiting", status=process.finish(), output=last_line
+            )
             return None, "the process in waiting had ended"
-        if made != launch:
+        if own_launch != launch:
             _end(process)
             return None, "the process in waiting has other threads or another environment"
         try:
@@ -123,14 +127,14 @@ class Prewarmer:
 
 
 def _end(process: StageProcess) -> str:
-    """Kill and reap a process that nobody reads; returns the last line that it printed."""
+    """Kill and reap a process that has no reader yet; return the last line that it printed."""
     process.finish()
     os.set_blocking(process.output, False)
     try:
-        words = os.read(process.output, _OUTPUT_BYTES)
+        output = os.read(process.output, _OUTPUT_BYTES)
     except BlockingIOError:  # nothing was printed, and a stray child still holds the pipe
-        words = b""
+        output = b""
     finally:
         os.close(process.output)
         os.close(process.events)
-    return printable(words.rstrip().rpartition(b"\n")[2])
+    return printable(output.rstrip().rpartition(b"\n")[2])

@@ -1,4 +1,4 @@
-"""The stage process: its own session and process group, watched until nothing of it is left."""
+"""The stage process: a session and process group, watched until all its processes are gone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BARE_PYTHON = (sys.executable, "-I", "-S")
 
 
 class StageProcess:
-    """A spawned stage process. Must be made in a main thread, which has to outlive it.
+    """A spawned stage process. Create it in a main thread, which must outlive it.
 
-    ``events`` and ``output`` are the reading ends of two pipes: the process's event lines, and its
-    stdout and stderr together, in the order in which it wrote them. They end when the last process
-    of the group is gone. The caller closes them. Leaving a ``with`` block kills what is left.
+    ``events`` and ``output`` are the reading ends of two pipes, for the process's event lines, and
+    for its stdout and stderr in the order of writing. They end when the last process of the group
+    is gone; the caller closes them. Leaving a ``with`` block kills the remaining processes.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class StageProcess:
         """Spawn ``command`` with ``--events-fd N`` appended.
 
         Args:
-            command: The program and its arguments, the job file among them.
-            environment: Its whole environment.
-            cores: CPU cores it is pinned to.
-            folder: Its working folder.
-            waiting: Whether the job file is given later, by :meth:`give`, instead of ``-``.
-            standard_input: All that a process which does not wait reads there. It is kept in
-                memory, in no file and in no environment.
-            hidden: Files and folders that it finds empty, where the system allows that.
+            command: Program and arguments, including the job file.
+            environment: Complete environment.
+            cores: CPU cores to pin the process to.
+            folder: Working folder.
+            waiting: True if :meth:`give` names the job file later, in place of ``-``.
+            standard_input: Content of the standard input of a process that does not wait. It is
+                only in memory, not in a file or an environment.
+            hidden: Files and folders that are empty for the process if the system allows it.
 
         Raises:
-            OSError: The kernel refused (no memory, no descriptors, no processes left).
+            OSError: The kernel refused: it has no memory, descriptors or processes left.
         """
         self._oom = OomCounter()
         memory = os.memfd_create("standard-input")
@@ -89,14 +89,14 @@ class StageProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, which is also the group's and the session's."""
+        """Process id, which is also that of the group and the session."""
         return self._popen.pid
 
     def give(self, job: Path) -> None:
-        """Tell a waiting process its job file, once.
+        """Give a waiting process its job file, once.
 
         Raises:
-            OSError: It has ended.
+            OSError: The process has ended.
         """
         if self._popen.stdin is None:
             raise ValueError("the process was started with its job")
@@ -105,24 +105,24 @@ class StageProcess:
             pipe.write(os.fsencode(job) + b"\n")
 
     def has_ended(self) -> bool:
-        """Whether the process has ended; it stays unreaped, so that its ids stay taken."""
+        """Return True if the process has ended. It is not reaped, so that its ids stay taken."""
         if self._popen.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process itself, unless it has ended; not to its children."""
+        """Send a signal to the process, not to its children, unless it has ended."""
         if not self.has_ended():
             os.kill(self.pid, number)
 
     def finish(self) -> int:
-        """Kill what is left of the group, reap it, and return the exit status.
+        """Kill the remaining processes of the group, reap them, and return the exit status.
 
-        The status is that of :attr:`subprocess.Popen.returncode`: negative for a signal. Calling
-        it again returns the same.
+        The status is that of :attr:`subprocess.Popen.returncode`: negative for a signal. Further
+        calls return the same status.
         """
         if self._popen.returncode is None:
-            # The leader is reaped last: until then nobody else can get its id as a process group.
+            # The leader is reaped last: until then no other process group can get its id.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._watchdog.kill()
@@ -133,7 +133,7 @@ class StageProcess:
         return int(self._popen.returncode)
 
     def ran_out_of_memory(self) -> bool:
-        """Whether the kernel killed for memory in our control group since the process began."""
+        """Return True if the kernel killed for memory in our control group since the start."""
         return self._oom.rose()
 
     def _watch(self, folder: Path) -> subprocess.Popen[bytes]:
@@ -144,7 +144,7 @@ class StageProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={},
-                cwd=folder,  # tells whose it is
+                cwd=folder,  # shows its owner
                 start_new_session=True,
             )
         except OSError:

@@ -1,4 +1,4 @@
-"""Runs a stage process to its end: signals as directed, the timeout, the kill."""
+"""Supervision of a stage process until its end: directives, timeout, memory limit and kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.process.memory_limit import MemoryWatch, Overuse
 from workers.process.stage_process import StageProcess
 
 POLL_SECONDS = 0.1
-"""How often the process is looked at; bounds how late its end is noticed."""
+"""Polling interval, which is also the longest delay in noticing the end of the process."""
 
 _SIGNALS = {
     Directive.RELEASE: signal.SIGUSR1,
@@ -23,24 +23,24 @@ _SIGNALS = {
 
 @dataclass(frozen=True)
 class Ending:
-    """How a stage process ended."""
+    """End of a stage process."""
 
     status: int
-    """Exit status; negative is the number of the signal that killed it."""
+    """Exit status; the negative number of the signal that killed the process."""
     directive: Directive
-    """The directive it was told to follow, CONTINUE when it was left alone."""
+    """Directive that the process was signalled to follow; CONTINUE if none."""
     timed_out: bool
-    """Whether it was stopped for running longer than it may."""
+    """True if it was stopped because of its timeout."""
     out_of_memory: bool
-    """Whether the kernel killed something here for memory meanwhile."""
+    """True if the kernel killed a process in our control group for memory meanwhile."""
     seconds: float
-    """How long it ran."""
+    """Running time."""
     overuse: Overuse | None = None
-    """The memory for which the worker killed it, if it did."""
+    """Memory usage for which the worker killed it; ``None`` if it did not."""
 
 
 class Supervisor:
-    """Watches one stage process from the thread that spawned it."""
+    """Supervisor of one stage process, in the thread that spawned it."""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class Supervisor:
         memory_bytes: int | None = None,
         meanwhile: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Watch a process that was just spawned.
+        """Supervise a process that was just spawned.
 
         Args:
             process: The process.
-            directives: What shall happen to it.
-            timeout: Longest execution in seconds.
-            grace: Seconds between asking it to stop and killing its group.
-            memory_bytes: Most memory that it and its children may hold; then they are killed.
-            meanwhile: Called at each look with the seconds so far; must not block for long.
+            directives: Directives for the attempt.
+            timeout: Timeout of the stage in seconds.
+            grace: Seconds between the signal to stop and the kill of the process group.
+            memory_bytes: Memory limit of the process and its children; ``None`` for no limit.
+            meanwhile: Callback at each poll with the seconds so far; must not block for long.
         """
         self._process = process
         self._directives = directives
@@ -75,7 +75,7 @@ class Supervisor:
         self._timed_out = False
 
     def run(self) -> Ending:
-        """Block until the process has ended and its whole group is gone."""
+        """Block until the process has ended and its group is gone."""
         try:
             while not self._process.has_ended():
                 self._overuse = self._memory.overuse()
@@ -84,7 +84,7 @@ class Supervisor:
                 self._meanwhile(time.monotonic() - self._began)
                 self._directives.wait(self._followed, POLL_SECONDS)
         finally:
-            # Also when this thread is interrupted: nothing may outlive its supervisor.
+            # Even if this thread is interrupted: no process may outlive its supervisor.
             status = self._process.finish()
         return Ending(
             status=status,
@@ -96,7 +96,7 @@ class Supervisor:
         )
 
     def _overdue(self) -> bool:
-        """Pass on what is new; True when the group shall be killed now."""
+        """Signal a new directive or the timeout; return True if the group must be killed now."""
         directive = self._directives.strongest
         if directive is Directive.LEASE_LOST:
             self._followed = directive
@@ -112,5 +112,5 @@ class Supervisor:
 
     def _ask_to_stop(self, number: signal.Signals, now: float) -> None:
         self._process.send(number)
-        # A cancellation during a release does not start the grace period anew.
+        # A cancellation during a release does not restart the grace period.
         self._kill_at = min(self._kill_at or now + self._grace, now + self._grace)
