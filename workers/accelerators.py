@@ -72,18 +72,18 @@ def detect(pci_folder: Path = Path("/sys/bus/pci/devices")) -> Host:
     )
 
 
-def make_slots(host: Host, wanted: str, count: int) -> list[Slot]:
+def make_slots(host: Host, accelerator: str, count: int) -> list[Slot]:
     """Divide a host into slots with disjoint sets of cores and devices of equal size.
 
     Args:
         host: The host's devices.
-        wanted: ``auto`` (GPUs, else TPU chips, else CPU cores) or an accelerator's name.
+        accelerator: ``auto`` (GPUs, else TPU chips, else CPU cores) or an accelerator's name.
         count: Number of slots; 0 for one per GPU, one for all TPU chips, one for all cores.
 
     Raises:
         AcceleratorError: The host has no such accelerator, or cannot be divided like this.
     """
-    kind = _kind(host, wanted)
+    kind = _kind(host, accelerator)
     devices = {
         Accelerator.CPU: (),
         Accelerator.GPU: host.gpus,
@@ -143,12 +143,12 @@ _THREAD_VARIABLES = (
 )
 
 
-def _kind(host: Host, wanted: str) -> Accelerator:
-    if wanted == "auto":
+def _kind(host: Host, accelerator: str) -> Accelerator:
+    if accelerator == "auto":
         return (
             Accelerator.GPU if host.gpus else Accelerator.TPU if host.tpu_chips else Accelerator.CPU
         )
-    kind = Accelerator(wanted)
+    kind = Accelerator(accelerator)
     if kind is Accelerator.GPU and not host.gpus:
         raise AcceleratorError("no NVIDIA GPU was found: nvidia-smi is missing or lists none")
     if kind is Accelerator.TPU and not host.tpu_chips:

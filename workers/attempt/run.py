@@ -136,8 +136,8 @@ class AttemptRunner:
             output,
             self._folder / "checkpoints",
             self._spool,
-            lambda made: self._resources.content.upload(
-                made, lambda: self._over or self._hopeless()
+            lambda folder: self._resources.content.upload(
+                folder, lambda: self._over or self._hopeless()
             ),
             self._warn,
         )

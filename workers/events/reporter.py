@@ -67,7 +67,7 @@ class _Batch:
     """Sequence number of its last event."""
     rewind: int
     """Number of rewinds of the stream before the batch was sent."""
-    sent: float = field(default_factory=time.monotonic)
+    sent_at: float = field(default_factory=time.monotonic)
     """Monotonic time at which the batch was sent."""
 
 
@@ -234,7 +234,7 @@ class _Stream:
     def _end_when_stalled(self, call: EventCall) -> None:
         while not self._over.wait(_POLL_SECONDS):
             with self._lock, contextlib.suppress(IndexError):
-                if time.monotonic() - self._under_way[0].sent > _STALL_SECONDS:
+                if time.monotonic() - self._under_way[0].sent_at > _STALL_SECONDS:
                     call.cancel()
             if self._stop.is_set() and not self._over.wait(_END_SECONDS):
                 # The requests have ended, so a reachable control plane would end the call.

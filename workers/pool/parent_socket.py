@@ -246,8 +246,8 @@ class _Child:
         self.started: Mapping[str, Any] | None = None
         self._rest = b""
 
-    def messages(self, data: bytes) -> list[dict[str, Any]]:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+    def messages(self, received: bytes) -> list[dict[str, Any]]:
+        *lines, self._rest = (self._rest + received).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def take(self, message: Mapping[str, Any]) -> None:

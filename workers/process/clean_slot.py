@@ -73,13 +73,14 @@ class CleanSlot:
                 )
         return ""
 
-    def wait(self, told: Callable[[str], None], give_up: Callable[[], bool]) -> bool:
+    def wait(self, on_quarantine: Callable[[str], None], give_up: Callable[[], bool]) -> bool:
         """Wait until the slot is clean.
 
         A slot that was clean after its last stage is not checked again.
 
         Args:
-            told: Callback with the reason for the quarantine, and with an empty text at its end.
+            on_quarantine: Callback with the reason for the quarantine, and with an empty text at
+                its end.
             give_up: Predicate that ends the wait.
 
         Returns:
@@ -91,12 +92,12 @@ class CleanSlot:
             waited = time.monotonic() - began
             if waited > SETTLE_SECONDS:
                 quarantined = True
-                told(problem)
+                on_quarantine(problem)
             if waited > HOLD_SECONDS or give_up():
                 return False
             time.sleep(_POLL_SECONDS)
         if quarantined:
-            told("")
+            on_quarantine("")
         return True
 
 
