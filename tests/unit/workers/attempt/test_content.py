@@ -162,7 +162,7 @@ def test_an_absence_is_outwaited(
     tried: list[Any] = []
     patient = RetryPolicy.stream
 
-    def impatient(self: RetryPolicy) -> Any:
+    def impatient(self: RetryPolicy, _seconds: float | None = None) -> Any:
         tried.append(self)
         return patient(RetryPolicy(reconnect_timeout=0.2))
 
