@@ -92,14 +92,16 @@ def make_slots(host: Host, accelerator: str, count: int) -> list[Slot]:
     count = count or (len(devices) if kind is Accelerator.GPU else 1)
     if kind is Accelerator.TPU and count not in (1, len(devices)):
         raise AcceleratorError(
-            f"{len(devices)} TPU chips make 1 slot or {len(devices)} slots, not {count}"
+            f"{len(devices)} TPU chips form 1 slot or {len(devices)} slots, not {count}"
         )
     if devices and len(devices) % count:
         raise AcceleratorError(
-            f"{len(devices)} {kind.value} devices cannot be shared equally by {count} slots"
+            f"{len(devices)} {kind.value} devices cannot be divided equally among {count} slots"
         )
     if count > len(host.cores):
-        raise AcceleratorError(f"{count} slots need as many CPU cores; {len(host.cores)} are here")
+        raise AcceleratorError(
+            f"{count} slots need as many CPU cores; this host has {len(host.cores)}"
+        )
     # Equal sizes, even if cores are left over: results are byte-equal only between slots of equal
     # size.
     return [

@@ -46,7 +46,7 @@ def foreign_judges() -> dict[str, str]:
         if point.name in JUDGES:
             continue
         if point.dist is None:
-            _log.warning("a judge without a package is left out", judge=point.name)
+            _log.warning("ignored a judge without a package", judge=point.name)
             continue
         judges[point.name] = f"{point.dist.name} {point.dist.version}"[:MAX_ID]
     return judges

@@ -34,7 +34,10 @@ class WorkerMetrics:
             ["kind", "outcome"], buckets=ATTEMPT_BUCKETS, registry=registry,
         )  # fmt: skip
         self._started = Counter(
-            "tailrace_worker_attempts_started", "Attempts begun here.", ["kind"], registry=registry
+            "tailrace_worker_attempts_started",
+            "Attempts started here.",
+            ["kind"],
+            registry=registry,
         )
         gauges = {
             "slots": ("Slots of this worker.", lambda: slots),
@@ -67,6 +70,6 @@ class WorkerMetrics:
         except OSError as error:
             raise OSError(
                 f"TAILRACE_WORKER_METRICS_PORT: cannot listen on {host}:{port}: {error.strerror}; "
-                "name another port, or end what listens there"
+                "choose another port, or end the process that listens there"
             ) from error
         return int(server.server_port)

@@ -44,7 +44,7 @@ _SLOTS = "set TAILRACE_SLOTS and start the worker again; `tailrace workers drain
 _POOLS = "set TAILRACE_POOLS and start the worker again"
 _TIMEOUT = "name execution.*.timeout in the run's spec"
 _PRIORITY = "the control plane decides the order; `tailrace pools list` shows what waits"
-_OUTSIDE = "look at the process from its host"
+_OUTSIDE = "inspect the process on its host"
 
 REFUSED = {
     "revoke": _CANCEL,
@@ -71,7 +71,7 @@ REFUSED = {
 }
 """Celery's other commands, each with an alternative."""
 
-_ADVICE = "this command is not one of Tailrace's"
+_ADVICE = "Tailrace has no such command"
 
 Handler = Callable[..., Any]
 
@@ -108,6 +108,6 @@ def _without_revocations(hello: Handler) -> Handler:
 
 def _drain(state: Any, *_: Any, **__: Any) -> dict[str, str]:
     """Shut down as on SIGTERM: save the running stages and hand them back."""
-    _log.info("drains, as remote control asks")
+    _log.info("draining, as requested by remote control")
     os.kill(os.getpid(), signal.SIGTERM)
     return {"ok": "drains: running stages save a checkpoint and are handed back"}

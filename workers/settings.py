@@ -135,10 +135,12 @@ class Settings(BaseSettings):
     @classmethod
     def _pool_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("names at least one pool, none twice")
+            raise ValueError("must name at least one pool, and none twice")
         for name in value:
             if not re.fullmatch(RESOURCE_ID, name):
-                raise ValueError(f"{name!r} is no pool name: 1-63 of a-z, 0-9, '-', letter first")
+                raise ValueError(
+                    f"{name!r} is not a pool name: must be 1-63 of a-z, 0-9, '-', a letter first"
+                )
         return value
 
     @field_validator("stage_environment")
@@ -148,7 +150,9 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
             if name.startswith(SETTINGS_PREFIX):
-                raise ValueError(f"{name} is a setting of the worker, which no stage process gets")
+                raise ValueError(
+                    f"{name} is a setting of the worker, which stage processes cannot get"
+                )
         return value
 
     @field_validator("judge_endpoints")
@@ -175,7 +179,7 @@ class Settings(BaseSettings):
     @classmethod
     def _worker_name(cls, value: str) -> str:
         if value and not re.fullmatch(RESOURCE_ID, value):
-            raise ValueError("must be 1-63 of a-z, 0-9, '-', letter first")
+            raise ValueError("must be 1-63 of a-z, 0-9, '-', a letter first")
         return value
 
     def public(self) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def _continue(task: Any, successor: str) -> dict[str, str]:
     """Continue the chain after a finished stage, if its next message is the expected one."""
     if _successor(task) != successor:
         return _stop(task, "STALE")
-    _log.info("done already, the chain goes on", successor=successor)
+    _log.info("already done, the chain continues", successor=successor)
     return {"outcome": "continued", "confirm": successor}
 
 
@@ -167,10 +167,10 @@ def _run(
                 attempt = AttemptRunner(pool_process.resources, task_id, order, directives, folder)
                 conclusion = attempt.run(successor)
         except ReportRefusedError as error:
-            _log.error("the control plane took no report", error=str(error))
+            _log.error("the control plane refused the report", error=str(error))
             conclusion = Conclusion("undelivered")
         except OSError as error:
-            _log.exception("the attempt has no place on this worker")
+            _log.exception("the attempt's files cannot be stored on this worker")
             conclusion = _report_unfit(pool_process, order, directives, error)
     _log.info("stage ended", outcome=conclusion.outcome, detail=conclusion.detail)
     lost = conclusion.outcome == "abandoned" and directives.lease_lost
@@ -188,7 +188,7 @@ def _report_unfit(
     pool_process: PoolProcess, order: stage_pb2.StageOrder, directives: Directives, error: OSError
 ) -> Conclusion:
     """Report the failure of an attempt that could not start, because the disk is full, say."""
-    failure = worker_fault(f"the worker cannot keep the attempt's files: {error}")
+    failure = worker_fault(f"the worker cannot store the attempt's files: {error}")
     request = stage_pb2.FailStageRequest(lease_token=order.lease_token, error=failure.error)
     try:
         pool_process.stage_client.fail(
@@ -196,7 +196,7 @@ def _report_unfit(
             stop=lambda: pool_process.socket.draining or directives.lease_lost,
         )
     except (LeaseLostError, TailraceError) as refusal:
-        _log.error("the control plane took no report", error=str(refusal))
+        _log.error("the control plane refused the report", error=str(refusal))
         return Conclusion("abandoned")
     return Conclusion("failed", detail=failure.error.reason)
 

@@ -70,13 +70,13 @@ class CheckpointUploader:
         except OSError as error:
             problem = str(error)
         if problem is not None:
-            self._on_fault(f"checkpoint {event.step} at {event.path!r} cannot be kept: {problem}")
+            self._on_fault(f"checkpoint {event.step} at {event.path!r} cannot be staged: {problem}")
             return
         with self._changed:
             skipped, self._waiting = self._waiting, (event.step, aside)
             self._changed.notify_all()
         if skipped is not None:
-            _log.info("checkpoint passed over for a newer one", step=skipped[0])
+            _log.info("skipped a checkpoint for a newer one", step=skipped[0])
             shutil.rmtree(skipped[1], ignore_errors=True)
 
     def drain(self, give_up: Callable[[], bool]) -> bool:

@@ -148,7 +148,7 @@ def _error_of(
         return _error("STAGE_KILLED", message, log_tail)
     if isinstance(report.final_event, StoppedEvent):
         signal_name = "SIGUSR1" if report.final_event.released else "SIGTERM"
-        message = f"somebody else than the worker stopped the stage process with {signal_name}"
+        message = f"a process other than the worker stopped the stage process with {signal_name}"
         error = _error("STAGE_KILLED", message, log_tail)
         error.signal = signal_name
         return error

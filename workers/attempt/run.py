@@ -170,7 +170,7 @@ class AttemptRunner:
         except InterruptedTransferError:
             return Abandoned() if self._hopeless() else Stopped()
         except (TailraceError, ValueError, OSError) as error:
-            return worker_fault(f"the stage's inputs cannot be had: {error}")
+            return worker_fault(f"the stage's inputs are unavailable: {error}")
         faults.before(Moment.SPAWN)
         try:
             process = self._start(plan)
@@ -257,7 +257,7 @@ class AttemptRunner:
         width = len(self._resources.slot.cores)
         if execution.threads > width:
             self._warn(
-                f"{execution.threads} threads are asked for, but slot "
+                f"{execution.threads} threads are requested, but slot "
                 f"{self._resources.slot.id} has {width} cores: {width} threads are used"
             )
         return min(execution.threads or width, width)

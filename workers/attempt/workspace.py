@@ -97,7 +97,7 @@ def _clear_if_dead(folder: Path) -> None:
             return
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-        _log.info("cleared what a dead worker left", folder=str(folder))
+        _log.info("removed the folder of a dead worker", folder=str(folder))
 
 
 def try_lock(path: Path) -> int | None:

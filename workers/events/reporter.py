@@ -110,7 +110,7 @@ class Reporter:
         self._thread.join(_CLOSE_SECONDS)
         if self._thread.is_alive():
             # Observed once: gRPC lost the end of a cancelled stream whose server was gone.
-            _log.warning("the event stream was cancelled but does not end; it is left behind")
+            _log.warning("the event stream was cancelled but does not end; it is abandoned")
 
     def _run(self) -> None:
         try:

@@ -43,7 +43,7 @@ class Spool:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             self._database.close()
-            raise OSError(f"events cannot be kept on disk: {error}") from error
+            raise OSError(f"events cannot be stored on disk: {error}") from error
         self._max_bytes = max_bytes
         self._bytes = 0
         self._closed = False
@@ -70,7 +70,7 @@ class Spool:
                     "INSERT INTO events VALUES (?, ?)", (self.last_sequence + 1, body)
                 )
             except sqlite3.Error as error:
-                raise OSError(f"an event cannot be kept on disk: {error}") from error
+                raise OSError(f"an event cannot be stored on disk: {error}") from error
             self.last_sequence += 1
             self._bytes += len(body)
             self._changed.notify_all()

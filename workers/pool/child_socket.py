@@ -45,10 +45,10 @@ class ChildSocket:
         except OSError as error:
             self._socket.close()
             raise ControlSocketError(
-                f"the worker's parent process gave no slot: {error}"
+                f"the worker's parent process assigned no slot: {error}"
             ) from error
         if not first:
-            raise ControlSocketError("the worker's parent process hung up")
+            raise ControlSocketError("the worker's parent process closed the connection")
         greeting = json.loads(first)
         self.slot: str = greeting["slot"]
         """Id of this process's slot."""

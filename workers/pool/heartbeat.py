@@ -238,7 +238,7 @@ class Heartbeat:
             except TailraceError as refusal:
                 if is_transient(refusal):
                     raise
-                _log.error("the control plane took no report", error=str(refusal))
+                _log.error("the control plane refused the report", error=str(refusal))
             del self._orphans[0]
 
     def _say_goodbye(self, stage_client: StageClient) -> None:

@@ -60,7 +60,7 @@ class CleanSlot:
         pids = sorted(_working_in(self._folder))
         if pids:
             excerpt = ", ".join(map(str, pids[:10]))
-            return f"processes of its last stage are still there: {excerpt}"
+            return f"processes of its last stage still exist: {excerpt}"
         if self._devices:
             try:
                 used = memory_mib(self._devices)

@@ -81,7 +81,7 @@ class Prewarmer:
         try:
             self._waiting = launch, launch.start_waiting(self._folder)
         except OSError as error:
-            _log.warning("no stage process in waiting", error=str(error))
+            _log.warning("cannot prewarm a stage process", error=str(error))
 
     def start(self, launch: Launch, job: Path) -> StageProcess:
         """Give the job to the prewarmed process, or to a new one if that does not fit.
@@ -107,22 +107,22 @@ class Prewarmer:
     def _take(self, launch: Launch, job: Path) -> tuple[StageProcess | None, str]:
         """Return the prewarmed process with its job, or the reason why there is none."""
         if self._waiting is None:
-            return None, "no process is in waiting"
+            return None, "there is no prewarmed process"
         (own_launch, process), self._waiting = self._waiting, None
         if process.has_ended():
             last_line = _end(process)
             _log.warning(
-                "a stage process ended in waiting", status=process.finish(), output=last_line
+                "a prewarmed stage process ended", status=process.finish(), output=last_line
             )
-            return None, "the process in waiting had ended"
+            return None, "the prewarmed process had ended"
         if own_launch != launch:
             _end(process)
-            return None, "the process in waiting has other threads or another environment"
+            return None, "the prewarmed process has other threads or another environment"
         try:
             process.give(job)
         except OSError as error:
             _end(process)
-            return None, f"the process in waiting took no job: {error}"
+            return None, f"the prewarmed process did not accept the job: {error}"
         return process, ""
 
 

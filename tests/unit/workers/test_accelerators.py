@@ -47,7 +47,7 @@ def test_gpus_make_a_slot_each_or_groups() -> None:
     assert [slot.devices for slot in make_slots(host, "auto", 0)] == [(0,), (1,), (2,), (3,)]
     assert [slot.devices for slot in make_slots(host, "gpu", 2)] == [(0, 1), (2, 3)]
     assert make_slots(host, "cpu", 0) == [Slot("cpu-0", Accelerator.CPU, (), CORES)]
-    with pytest.raises(AcceleratorError, match="cannot be shared equally by 3"):
+    with pytest.raises(AcceleratorError, match="cannot be divided equally among 3"):
         make_slots(host, "gpu", 3)
 
 

@@ -88,5 +88,5 @@ def test_closing_frees_whoever_waits(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_is_an_error_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "spool.db").write_bytes(b"no database " * 1000)
-    with pytest.raises(OSError, match="cannot be kept"):
+    with pytest.raises(OSError, match="cannot be stored"):
         Spool(tmp_path / "spool.db", 1000)

@@ -90,7 +90,7 @@ def test_a_process_waits_settled_and_gets_one_job(
 
     other, printed, told = run(prewarmer, launch, job)
     assert other != pid
-    assert (printed, told) == ([f"False {job} 1 []"], ["no process is in waiting"])
+    assert (printed, told) == ([f"False {job} 1 []"], ["there is no prewarmed process"])
 
 
 def test_another_environment_or_other_threads_get_a_fresh_process(
@@ -101,7 +101,7 @@ def test_another_environment_or_other_threads_get_a_fresh_process(
     changed = replace(launch, environment={**launch.environment, "MARK": "2"})
     _, printed, told = run(prewarmer, changed, job)
     assert printed == [f"False {job} 2 []"]
-    assert told == ["the process in waiting has other threads or another environment"]
+    assert told == ["the prewarmed process has other threads or another environment"]
     wait_gone(waiting)
 
 
@@ -118,7 +118,7 @@ def test_one_that_died_in_waiting_is_told_and_replaced(
     assert read(process.output) == f"False {job} 1 []\n"
     os.close(process.events)
     assert (logged[0]["status"], logged[0]["output"]) == (1, "no jax here")
-    assert logged[1]["reason"] == "the process in waiting had ended"
+    assert logged[1]["reason"] == "the prewarmed process had ended"
     prewarmer.refill(launch)
     assert run(prewarmer, launch, job)[2] == ["warm start"]
 
