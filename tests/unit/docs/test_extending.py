@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,14 +14,14 @@ import pytest
 
 from docs.generate.repository import ROOT
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec import judge_spec
+from tailrace.formats.spec import judge_spec, train_spec
 from training.judges.base import JudgeSetup
 
 PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
 QUOTED = re.compile(r"^`([\w/.]+\.py)`:\n\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
 
-ADDED = "word_limit"
-"""Judge that the page about judges adds."""
+ADDED = re.compile("word_limit|smoothed")
+"""Judge and training method that pages add."""
 
 
 def quotations() -> list[tuple[str, str, str]]:
@@ -28,7 +29,7 @@ def quotations() -> list[tuple[str, str, str]]:
         (page.name, file, code)
         for page in PAGES
         for file, code in QUOTED.findall(page.read_text())
-        if ADDED not in file
+        if not ADDED.search(file)
     ]
 
 
@@ -61,7 +62,7 @@ def test_files_that_a_page_names_exist(page: str) -> None:
         re.findall(r"`((?:services|workers|training|tailrace|tests|protos|docs)/[\w/.]+)`", text)
     )
     missing = {name for name in names if not (ROOT / name).exists()}
-    assert {name for name in missing if ADDED not in name and "NAME" not in name} == set()
+    assert {name for name in missing if not ADDED.search(name) and "NAME" not in name} == set()
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -96,6 +97,37 @@ def test_the_judge_of_the_page_judges(word_limit: ModuleType) -> None:
     verdict = judge.judge(item, "one two three")
     assert (verdict.passed, verdict.score) == (False, 0)
     assert verdict.reason == "has 3 words, at most 2 pass"
+
+
+@pytest.fixture
+def smoothed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The test of the method that the page adds, over the page's options and objective."""
+    options, _field, objective, entry, test = blocks("training-method.md", "python")
+    assert entry.strip() == '"smoothed": SmoothedObjective,'
+    namespace: dict[str, Any] = vars(train_spec) | {"__name__": train_spec.__name__}
+    exec(options, namespace)  # noqa: S102 - the page's own code
+    monkeypatch.setattr(train_spec, "SmoothedSpec", namespace["SmoothedSpec"], raising=False)
+
+    @dataclass(frozen=True)
+    class Extended(train_spec.TrainSpec):
+        METHODS = ("sft", "smoothed")
+        smoothed: Any = None
+
+    monkeypatch.setattr(train_spec, "TrainSpec", Extended)
+    module = ModuleType("training.objectives.smoothed")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(objective, vars(module))  # noqa: S102
+    names: dict[str, Any] = {}
+    exec(test, names)  # noqa: S102
+    return names
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_training_method_of_the_page_computes_its_loss(
+    smoothed: dict[str, Any], smoothing: float
+) -> None:
+    test = smoothed["test_smoothing_moves_the_loss_towards_the_uniform_distribution"]
+    test(smoothing)
 
 
 def test_python_on_the_pages_parses() -> None:
