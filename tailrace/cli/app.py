@@ -1,4 +1,4 @@
-"""The command tree, and what becomes of errors."""
+"""The command tree, and the end of a command: its exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-# Run files are YAML: without it the command line is not whole.
+# Run files are YAML: the command line cannot do without it.
 import yaml  # noqa: F401
 
 from tailrace.cli import errors
@@ -35,20 +35,21 @@ app = typer.Typer(
         "6 refused, 7 run cancelled, 8 runs differ, 9 gate failed, 70 fault, 130 interrupted."
     ),
 )
-app.command("up")(up.up)
+# In the order of use, as the help lists them.
 app.command("demo")(demo.demo)
+app.command("up")(up.up)
 app.command("worker")(worker.worker)
-app.add_typer(runs.app, name="runs")
-app.add_typer(baselines.app, name="baselines")
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(evalsets.app, name="evalsets")
 app.add_typer(models.app, name="models")
-app.add_typer(workers.app, name="workers")
+app.add_typer(runs.app, name="runs")
+app.add_typer(baselines.app, name="baselines")
 app.add_typer(pools.app, name="pools")
+app.add_typer(workers.app, name="workers")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show_version: bool) -> None:
+    if show_version:
         typer.echo(f"tailrace {version('tailrace')}")
         raise typer.Exit
 
@@ -64,10 +65,10 @@ def _options(
 
 
 def run() -> None:
-    """Parse the arguments, carry out the command, end the process."""
+    """Parse the arguments, run the command and end the process."""
     try:
         app()
     except errors.REPORTED as error:
         sys.exit(errors.error(error))
-    except Exception as error:  # noqa: BLE001 - reported, and told apart from a failed run
+    except Exception as error:  # noqa: BLE001 - reported, and distinct from a failed run
         sys.exit(errors.fault(error))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from tailrace.retry import RetryPolicy
 
 
 def is_on_command_line(context: typer.Context, name: str) -> bool:
-    """Return True if an option was given as such, rather than by a variable or not at all."""
+    """Return True if an option is on the command line, not from a variable or its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -25,7 +25,7 @@ def is_on_command_line(context: typer.Context, name: str) -> bool:
 def _service_url(
     normalize: Callable[[str], str],
 ) -> Callable[[typer.Context, typer.CallbackParam, str | None], str | None]:
-    """Make the callback of an option that is a URL: checked, and without a password in ``ps``."""
+    """Return the callback of a URL option: it checks the URL and refuses passwords in ``ps``."""
 
     def callback(
         context: typer.Context, parameter: typer.CallbackParam, value: str | None
@@ -53,23 +53,27 @@ Server = Annotated[
     str | None,
     typer.Option(
         "--server",
+        metavar="HOST:PORT",
         envvar=SERVER_VARIABLE,
-        help=f"host:port of the control plane; else {DEFAULT_SERVER}.",
+        help=f"Address of the control plane (default: {DEFAULT_SERVER}).",
         show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Print at most so many.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", metavar="N", min=1, help="Maximum number of rows.")
+]
 DataDir = Annotated[
-    Path, typer.Option("--data-dir", help="Where the embedded stack keeps everything.")
+    Path, typer.Option("--data-dir", metavar="FOLDER", help="Folder of the embedded stack.")
 ]
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         "--database-url",
+        metavar="URL",
         envvar="TAILRACE_DATABASE_URL",
-        help="postgresql://… instead of SQLite in the data directory. With a password only by "
-        "the variable.",
+        help="postgresql://… instead of SQLite in --data-dir. A URL with a password is read from "
+        "the variable only.",
         show_default=False,
         callback=_service_url(database_url),
     ),
@@ -78,34 +82,108 @@ BrokerUrl = Annotated[
     str | None,
     typer.Option(
         "--broker-url",
+        metavar="URL",
         envvar="TAILRACE_BROKER_URL",
-        help="amqp://… or redis://… instead of the embedded Valkey. With a password only by the "
-        "variable.",
+        help="amqp://… or redis://… instead of the embedded Valkey. A URL with a password is read "
+        "from the variable only.",
         show_default=False,
         callback=_service_url(broker_url),
     ),
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder to write to; made if it is not there.")
-]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, name (`runs/…`) or uid of the run.")
 ]
+RunFile = Annotated[
+    Path,
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="Run file, YAML or JSON.", show_default=False
+    ),
+]
+NewRunId = Annotated[
+    str, typer.Option("--id", metavar="ID", help="Id of the new run (default: generated).")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a value, such as train.seed=7; repeatable."
+    ),
+]
+FollowRun = Annotated[bool, typer.Option("--follow", help="Show the run until it has ended.")]
+FollowStream = Annotated[bool, typer.Option("--follow", help="Continue until the run has ended.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="NAME=VALUE", help="Only runs with this label; repeatable."),
+]
+EvalSetName = Annotated[
+    str,
+    typer.Option(
+        "--eval-set",
+        metavar="EVAL_SET",
+        help="Only this eval set: every version of `name`, or the one of `name@version`.",
+    ),
+]
+ContentId = Annotated[
+    str | None,
+    typer.Option("--id", metavar="ID", help="Id (default: name of the file or folder)."),
+]
+Description = Annotated[
+    str, typer.Option("--description", metavar="TEXT", help="Description, shown in lists.")
+]
+
+
+def renamed_option(old: str, new: str) -> Any:
+    """Return a hidden option that refuses its old spelling and names the new one."""
+
+    def refuse(value: object) -> None:
+        if value:
+            raise CommandError(f"{old} has a new name: give {new}")
+
+    return typer.Option(old, hidden=True, callback=refuse)
+
+
+OldFollow = Annotated[bool, renamed_option("-f", "--follow (-f is the run file of `runs create`)")]
+
+
+def label_conditions(labels: Sequence[str]) -> list[str]:
+    """Return the filter conditions of ``NAME=VALUE`` labels.
+
+    Raises:
+        CommandError: A label is not of this form.
+    """
+    return [_label_condition(label) for label in labels]
+
+
+def _label_condition(label: str) -> str:
+    name, equals, value = label.partition("=")
+    if not equals or not name:
+        raise CommandError(f"--label {label!r} is not of the form NAME=VALUE")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'labels.{name} = "{escaped}"'
+
+
+def content_id(id_option: str | None, file: Path) -> str:
+    """Return the id for imported content: that of ``--id``, or the file's name without suffix."""
+    return id_option or file.stem
+
 
 RETRY = RetryPolicy(attempts=6)
-"""Somebody waits at the terminal: a server that is not there is told within some seconds."""
+"""Policy of commands: a user waits, so that a missing server is reported within some seconds."""
 
 ONE_TRY = RetryPolicy(attempts=1)
-"""For a server that need not be there."""
+"""Policy for a server that need not exist."""
 
 
 def connect(server: str | None, retry: RetryPolicy | None = None) -> Client:
-    """The client of a command. Raises ``BadParameter`` for an address that is none."""
+    """Return the client of a command.
+
+    Raises:
+        typer.BadParameter: ``server`` is not an address.
+    """
     return Client(address(server), retry=retry or RETRY)
 
 
 def connect_aio(server: str | None, retry: RetryPolicy | None = None) -> AsyncClient:
-    """The asyncio client of a command; as :func:`connect`."""
+    """Return the asyncio client of a command; errors as :func:`connect`."""
     return AsyncClient(address(server), retry=retry or RETRY)
 
 

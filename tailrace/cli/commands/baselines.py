@@ -1,4 +1,4 @@
-"""``tailrace baselines``: names for runs that others are measured against."""
+"""``tailrace baselines``: names for runs with which others are compared."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.options import Json, Limit, RunName, Server, connect
+from tailrace.cli.options import Description, Json, Limit, RunName, Server, connect
 from tailrace.cli.show import output
 from tailrace.v1 import baseline_pb2
 
-app = typer.Typer(help="Names for runs that others are measured against.", no_args_is_help=True)
+app = typer.Typer(help="Names for runs with which others are compared.", no_args_is_help=True)
 
 Name = Annotated[
     str, typer.Argument(metavar="BASELINE", help="Id or name (`baselines/…`) of the baseline.")
@@ -21,13 +21,25 @@ Name = Annotated[
 def set_(
     name: Name,
     run: RunName,
-    description: Annotated[str, typer.Option("--description", help="What it stands for.")] = "",
+    description: Description = "",
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Name a run that has succeeded, or let the name point to another one."""
+    """Give a run that has succeeded a name, or move the name to another run."""
     with connect(server) as client:
         _print(client.set_baseline(name, run, description=description), as_json)
+
+
+@app.command("list")
+def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
+    """List baselines, by name."""
+    with connect(server) as client:
+        baselines = list(client.list_baselines(limit=limit))
+    if as_json:
+        output.print_messages(baselines)
+        return
+    rows = [(b.name, b.run, output.moment(b.update_time), b.description) for b in baselines]
+    output.print_table(["BASELINE", "RUN", "SINCE", "DESCRIPTION"], rows, text=("DESCRIPTION",))
 
 
 @app.command("get")
@@ -37,21 +49,9 @@ def get(name: Name, server: Server = None, as_json: Json = False) -> None:
         _print(client.get_baseline(name), as_json)
 
 
-@app.command("list")
-def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
-    """List baselines, by name."""
-    with connect(server) as client:
-        found = list(client.list_baselines(limit=limit))
-    if as_json:
-        output.print_messages(found)
-        return
-    rows = [(b.name, b.run, output.moment(b.update_time), b.description) for b in found]
-    output.print_table(["BASELINE", "RUN", "SINCE", "DESCRIPTION"], rows, text=("DESCRIPTION",))
-
-
 @app.command("delete")
 def delete(name: Name, server: Server = None) -> None:
-    """Forget a baseline; its run stays."""
+    """Delete a baseline; its run stays."""
     with connect(server) as client:
         client.delete_baseline(name)
 

@@ -1,4 +1,4 @@
-"""``tailrace runs cancel``: one run, several, or all that a filter finds."""
+"""``tailrace runs cancel``: one run, several, or all that match a filter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from tailrace.cli import errors, exit_codes
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import Json, Server, connect
+from tailrace.cli.options import Json, Labels, Server, connect, label_conditions
 from tailrace.cli.show import output, run_view
 from tailrace.client.blocking import Client
 from tailrace.errors import FailedPrecondition, TailraceError
@@ -22,55 +22,46 @@ _UNFINISHED = ("QUEUED", "RUNNING")
 def cancel(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN…]", help="Ids, names or uids of runs.", show_default=False),
+        typer.Argument(metavar="RUN", help="Ids, names or uids of runs.", show_default=False),
     ] = None,
     filter: Annotated[
         str,
-        typer.Option("--filter", help='All unfinished runs of it: `create_time < "2026-01-01"`.'),
-    ] = "",
-    labels: Annotated[
-        list[str] | None,
         typer.Option(
-            "--label", metavar="NAME=VALUE", help="All unfinished runs with it; may be repeated."
+            "--filter",
+            metavar="FILTER",
+            help='Unfinished runs that match, such as `create_time < "2026-01-01"`.',
         ),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ] = "",
+    labels: Labels = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel runs that have not ended: those named, or all that --filter and --label find.
+    """Cancel unfinished runs: the named ones, or all that match --filter and --label.
 
-    What a filter finds is shown and confirmed first, unless --yes is given.
+    Runs that match are shown and must be confirmed first, unless --yes is given.
     """
-    conditions = [*map(_condition, labels or ()), *([filter] if filter else [])]
+    conditions = [*label_conditions(labels or ()), *([filter] if filter else [])]
     if bool(runs) == bool(conditions):
-        raise CommandError("name runs, or find them with --filter or --label: one of the two")
+        raise CommandError("name runs, or select them with --filter or --label: one of the two")
     with connect(server) as client:
         if runs:
             raise typer.Exit(_cancel_named(client, runs, as_json=as_json))
-        found = _unfinished(client, conditions)
+        matches = _unfinished(client, conditions)
         if not as_json:
-            run_view.print_runs(found) if found else output.console().print("no unfinished run")
-        if found and not yes:
-            _confirm(len(found), as_json=as_json)
-        code, cancelled = _cancel(client, [run.name for run in found], may_have_ended=True)
+            run_view.print_runs(matches) if matches else output.console().print("no unfinished run")
+        if matches and not yes:
+            _confirm(len(matches), as_json=as_json)
+        code, cancelled = _cancel(client, [run.name for run in matches], may_have_ended=True)
     _show(cancelled, as_json=as_json)
     raise typer.Exit(code)
 
 
 def _confirm(count: int, *, as_json: bool) -> None:
     if as_json or not sys.stdin.isatty():
-        raise CommandError(f"nobody can be asked here: give --yes to cancel these {count} runs")
+        raise CommandError(f"cannot ask for confirmation: give --yes to cancel these {count} runs")
     if not typer.confirm(f"Cancel these {count} runs?", err=True):
         raise typer.Exit(exit_codes.INTERRUPTED)
-
-
-def _condition(label: str) -> str:
-    name, equals, value = label.partition("=")
-    if not equals or not name:
-        raise CommandError(f"--label {label!r} is not of the form NAME=VALUE")
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'labels.{name} = "{escaped}"'
 
 
 def _unfinished(client: Client, conditions: Sequence[str]) -> list[run_pb2.Run]:
@@ -94,7 +85,7 @@ def _cancel_named(client: Client, names: Sequence[str], *, as_json: bool) -> int
 def _cancel(
     client: Client, names: Sequence[str], *, may_have_ended: bool
 ) -> tuple[int, list[run_pb2.Run]]:
-    """Cancel each run, whatever becomes of the others; the first failure's exit code."""
+    """Cancel each run, also after a failure; return the first failure's exit code."""
     failures: list[int] = []
     cancelled = []
     for name in names:

@@ -11,7 +11,17 @@ import typer
 
 from tailrace.cli import exit_codes
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import ONE_TRY, Json, Limit, Server, connect, is_on_command_line
+from tailrace.cli.options import (
+    ONE_TRY,
+    ContentId,
+    Description,
+    Json,
+    Limit,
+    Server,
+    connect,
+    content_id,
+    is_on_command_line,
+)
 from tailrace.cli.show import output
 from tailrace.errors import Unavailable
 from tailrace.formats.data import golden
@@ -20,7 +30,7 @@ from tailrace.v1 import dataset_pb2
 app = typer.Typer(help="Built-in and imported traces.", no_args_is_help=True)
 
 FILES = Path("datasets")
-"""Where ``seed`` writes files unless told otherwise; ``training/`` looks there too."""
+"""Default folder of the files that ``seed`` writes; ``training/`` reads it, too."""
 
 DatasetName = Annotated[
     str, typer.Argument(metavar="DATASET", help="`name` (newest version) or `name@version`.")
@@ -36,22 +46,25 @@ def seed(
         typer.Option(
             "--output",
             "-o",
-            help="Write files below this folder; asks no server unless --server names one.",
+            metavar="FOLDER",
+            help="Folder for the files; no server is asked unless --server names one.",
         ),
     ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Make a built-in dataset: its files, and its version on the server.
+    """Write the files of a built-in dataset and store its version on the server.
 
-    Without --output the files go to datasets/ and the server stores a version as well; if none was
-    named and none answers, the files are all there is. Doing it twice changes nothing.
+    Without --output the files are written to datasets/ and the server stores a version as well; if
+    --server is not given and no server answers, only the files are written. Repeating it changes
+    nothing.
     """
     if name != golden.NAME:
-        known = f"{name!r} is not a built-in dataset; there is: {golden.NAME}"
-        raise CommandError(known, exit_codes.NOT_FOUND)
-    asked = folder is None or is_on_command_line(context, "server")
-    stored = _seed_server(name, server) if asked else None
+        raise CommandError(
+            f"{name!r} is not a built-in dataset: must be {golden.NAME}", exit_codes.NOT_FOUND
+        )
+    uses_server = folder is None or is_on_command_line(context, "server")
+    stored = _seed_server(name, server) if uses_server else None
     files = golden.write_golden_v2(folder or FILES)
     if as_json:
         output.print_json(
@@ -63,7 +76,7 @@ def seed(
             }
         )
         return
-    done = "written" if files.changed else "there already, unchanged"
+    done = "written" if files.changed else "exists, unchanged"
     fields = [("dataset", f"{files.dataset} ({done})"), ("manifest", str(files.manifest))]
     if stored:
         fields.append(("server", f"{stored.name}, {stored.trace_count} traces"))
@@ -82,17 +95,21 @@ def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
             return None
 
 
-@app.command("import")
+@app.command("import", context_settings={"allow_extra_args": True})
 def import_(
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of the dataset.")],
-    file: Annotated[Path, typer.Argument(help="JSON Lines, one trace a line.")],
-    description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, one trace per line.")],
+    dataset_id: ContentId = None,
+    description: Description = "",
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Import traces, all or nothing; other content becomes the next version."""
-    if Path(name).is_file() and not file.exists():
-        raise CommandError(f"the id comes first: tailrace datasets import {file} {name}")
+    """Import traces, all or nothing; changed content becomes the next version."""
+    if context.args:
+        # Formerly the id came before the file.
+        former = f"{context.args[0]} --id {file}"
+        raise CommandError(f"the id is an option now: tailrace datasets import {former}")
+    name = content_id(dataset_id, file)
     with connect(server) as client:
         _print(client.import_dataset(name, file, description=description), as_json)
 
@@ -101,9 +118,9 @@ def import_(
 def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
     """List the newest version of every dataset."""
     with connect(server) as client:
-        found = list(client.list_datasets(limit=limit))
+        datasets = list(client.list_datasets(limit=limit))
     if as_json:
-        output.print_messages(found)
+        output.print_messages(datasets)
         return
     rows = [
         (
@@ -114,7 +131,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
             output.moment(d.create_time),
             d.description,
         )
-        for d in found
+        for d in datasets
     ]
     output.print_table(
         ["DATASET", "TRACES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"],
@@ -135,11 +152,13 @@ def export(
     name: DatasetName,
     file: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; else standard output."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="File to write (default: standard output)."
+        ),
     ] = None,
     server: Server = None,
 ) -> None:
-    """Write a version's JSON lines, byte for byte as stored."""
+    """Write the JSON lines of a version, byte for byte as stored."""
     with connect(server) as client:
         chunks = client.export_dataset(name)
         if file is None:
@@ -148,7 +167,7 @@ def export(
             sys.stdout.buffer.flush()
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        # A broken transfer leaves whatever was there before.
+        # A broken transfer leaves an existing file unchanged.
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
             try:
                 part.writelines(chunks)

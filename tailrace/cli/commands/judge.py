@@ -1,4 +1,4 @@
-"""``tailrace runs judge``: judge the predictions of a run again."""
+"""``tailrace runs judge``: a new run that judges the predictions of another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import Json, RunName, Server
+from tailrace.cli.options import FollowRun, Json, NewRunId, RunName, Server
 from tailrace.cli.submit import submit
 from tailrace.client.call import resource
 from tailrace.formats.schema import parse
@@ -20,36 +20,35 @@ def judge(
     run: RunName,
     judges: Annotated[
         list[str] | None,
-        typer.Option("--judge", metavar="NAME", help="A judge; may be repeated."),
+        typer.Option("--judge", metavar="JUDGE", help="Name of a judge; repeatable."),
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
             "--file",
             "-f",
-            help="YAML or JSON with `judges`, and `gates`, `execution` or `labels` if wanted.",
+            metavar="FILE",
+            help="Run file with `judges`, optionally `gates`, `execution` and `labels`.",
             show_default=False,
         ),
     ] = None,
-    run_id: Annotated[str, typer.Option("--id", help="Id of the new run; else chosen.")] = "",
+    run_id: NewRunId = "",
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Reuse verdicts that are known.")
+        bool, typer.Option("--cache/--no-cache", help="Reuse stored verdicts.")
     ] = True,
-    follow_it: Annotated[
-        bool, typer.Option("--follow", help="Show it until it has ended.")
-    ] = False,
+    follow_it: FollowRun = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run's predictions again, without training or inferring: a new run of one stage."""
-    data: dict[str, Any] = read_file(file) if file is not None else {}
-    named = [{"name": name} for name in judges or ()]
-    if not named and not data.get("judges"):
-        raise CommandError("name a judge: --judge NAME, or -f FILE with a key judges")
-    given = data.get("judges") or []
-    merged = [*named, *given] if isinstance(given, list) else given
-    blocks = {"predictions": resource("runs", run), "judges": merged}
+    """Judge a run's predictions again, without training or inference: a new run of one stage."""
+    file_keys: dict[str, Any] = read_file(file) if file is not None else {}
+    named_judges = [{"name": name} for name in judges or ()]
+    file_judges = file_keys.get("judges") or []
+    if not named_judges and not file_judges:
+        raise CommandError("name a judge: --judge JUDGE, or -f FILE with a key judges")
+    all_judges = [*named_judges, *file_judges] if isinstance(file_judges, list) else file_judges
+    blocks = {"predictions": resource("runs", run), "judges": all_judges}
     if not cache:
         blocks["cache"] = False
-    spec = parse(RunSpec, {**data, **blocks})
+    spec = parse(RunSpec, {**file_keys, **blocks})
     submit(spec, run_id, server, follow_it=follow_it, as_json=as_json)

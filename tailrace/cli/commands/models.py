@@ -1,4 +1,4 @@
-"""``tailrace models``: models that runs can start from."""
+"""``tailrace models``: models from which runs can start."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import Json, Limit, Server, connect
+from tailrace.cli.options import ContentId, Description, Json, Limit, Server, connect
 from tailrace.cli.show import output
 from tailrace.transfer.model_folder import model_files
 from tailrace.v1 import model_pb2
 
-app = typer.Typer(help="Models that runs can start from.", no_args_is_help=True)
+app = typer.Typer(help="Models from which runs can start.", no_args_is_help=True)
 
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="Model folder in Hugging Face layout.")],
-    model_id: Annotated[
-        str | None, typer.Option("--id", help="Id of the model; else the folder's name.")
-    ] = None,
-    description: Annotated[str, typer.Option("--description", help="What it is.")] = "",
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Model folder in Hugging Face layout.")
+    ],
+    model_id: ContentId = None,
+    description: Description = "",
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a model folder; runs then name it `models/ID`.
+    """Import a model folder; run files then name it `models/ID`.
 
-    Only files that a model may have are sent: no hidden files, pickles, code or documentation.
+    Only the files of a model are sent: no hidden files, pickles, code or documentation.
     """
     try:
         _print_left_out(folder)
@@ -43,9 +43,9 @@ def import_(
 def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> None:
     """List models, newest first."""
     with connect(server) as client:
-        found = list(client.list_models(limit=limit))
+        models = list(client.list_models(limit=limit))
     if as_json:
-        output.print_messages(found)
+        output.print_messages(models)
         return
     rows = [
         (
@@ -55,7 +55,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
             output.moment(m.create_time),
             m.description,
         )
-        for m in found
+        for m in models
     ]
     output.print_table(
         ["MODEL", "ARCHITECTURE", "SIZE", "CREATED", "DESCRIPTION"], rows, text=("DESCRIPTION",)

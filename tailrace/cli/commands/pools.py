@@ -1,4 +1,4 @@
-"""``tailrace pools``: classes of slots, and what waits for them."""
+"""``tailrace pools``: named classes of slots, and the stages that wait for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tailrace.cli.options import Json, Server, connect
 from tailrace.cli.show import output
 from tailrace.v1 import worker_pb2
 
-app = typer.Typer(help="Pools of slots.", no_args_is_help=True)
+app = typer.Typer(help="Classes of slots, and the stages that wait for them.", no_args_is_help=True)
 
 
 # With a single command typer would make the group that command.
@@ -20,11 +20,11 @@ def _group() -> None: ...
 def list_(server: Server = None, as_json: Json = False) -> None:
     """List the pools that a worker serves or a stage waits for."""
     with connect(server) as client:
-        found = client.list_pools().pools
+        pools = client.list_pools().pools
     if as_json:
-        output.print_messages(found)
+        output.print_messages(pools)
         return
-    rows = [(p.name, _workers(p), f"{p.busy_slots}/{p.slots}", p.queued_stages) for p in found]
+    rows = [(p.name, _workers(p), f"{p.busy_slots}/{p.slots}", p.queued_stages) for p in pools]
     output.print_table(["POOL", "WORKERS", "BUSY", "QUEUED"], rows)
 
 

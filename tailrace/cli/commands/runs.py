@@ -16,7 +16,23 @@ from tailrace.cli.commands.compare import compare
 from tailrace.cli.commands.judge import judge
 from tailrace.cli.commands.verify import verify as verify_run
 from tailrace.cli.download import Part, download_run
-from tailrace.cli.options import Json, Limit, Output, RunName, Server, address, connect
+from tailrace.cli.options import (
+    EvalSetName,
+    FollowRun,
+    FollowStream,
+    Json,
+    Labels,
+    Limit,
+    NewRunId,
+    OldFollow,
+    Overrides,
+    RunFile,
+    RunName,
+    Server,
+    address,
+    connect,
+    label_conditions,
+)
 from tailrace.cli.run_report.command import report
 from tailrace.cli.show import output, run_view
 from tailrace.cli.show.views import log_text
@@ -31,38 +47,19 @@ from tailrace.v1 import evaluation_pb2, run_pb2
 
 app = typer.Typer(help="Submit runs, follow them, read their results.", no_args_is_help=True)
 
-app.command("cancel")(cancel)
-app.command("compare")(compare)
-app.command("judge")(judge)
-app.command("report")(report)
 
-EvalSet = Annotated[
-    str,
-    typer.Option("--eval-set", help="Only this eval set; NAME is any version, NAME@2 that one."),
-]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")]
-
-
-@app.command("create")
 def create(
-    file: Annotated[
-        Path, typer.Option("--file", "-f", help="Run file, YAML or JSON.", show_default=False)
-    ],
-    run_id: Annotated[str, typer.Option("--id", help="Id of the run; else chosen.")] = "",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a value: train.seed=7."),
-    ] = None,
-    follow_it: Annotated[
-        bool, typer.Option("--follow", help="Show it until it has ended.")
-    ] = False,
+    file: RunFile,
+    run_id: NewRunId = "",
+    overrides: Overrides = None,
+    follow_it: FollowRun = False,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check everything, start nothing.")
     ] = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a run. With --follow the exit code tells how it ended."""
+    """Submit a run; with --follow the exit code is that of its end."""
     spec = load_spec(file, overrides=overrides or ())
     if not validate_only:
         submit(spec, run_id, server, follow_it=follow_it, as_json=as_json)
@@ -80,13 +77,12 @@ def create(
                 )
 
 
-@app.command("get")
 def get(
     run: RunName,
     exit_code: Annotated[
         bool,
         typer.Option(
-            "--exit-code", help="Let the exit code tell how it ended; 4 while it has not ended."
+            "--exit-code", help="Exit with the code of the run's end; 4 while it has not ended."
         ),
     ] = False,
     server: Server = None,
@@ -94,18 +90,24 @@ def get(
 ) -> None:
     """Show a run: state, stages, result, gates."""
     with connect(server) as client:
-        found = client.get_run(run)
-    print_run(found, as_json)
+        message = client.get_run(run)
+    print_run(message, as_json)
     if exit_code:
-        ended = found.state in TERMINAL_STATES
-        raise typer.Exit(exit_codes.of_run(found) if ended else exit_codes.CONFLICT)
+        has_ended = message.state in TERMINAL_STATES
+        raise typer.Exit(exit_codes.of_run(message) if has_ended else exit_codes.CONFLICT)
 
 
-@app.command("list")
 def list_(
-    state: Annotated[str, typer.Option("--state", help="Only this state, such as RUNNING.")] = "",
+    state: Annotated[
+        str,
+        typer.Option("--state", metavar="STATE", help="Only runs in this state, such as RUNNING."),
+    ] = "",
+    labels: Labels = None,
     filter: Annotated[
-        str, typer.Option("--filter", help='AIP-160, such as `labels.team = "search"`.')
+        str,
+        typer.Option(
+            "--filter", metavar="FILTER", help='AIP-160, such as `create_time >= "2026-01-01"`.'
+        ),
     ] = "",
     limit: Limit = 50,
     server: Server = None,
@@ -113,18 +115,17 @@ def list_(
 ) -> None:
     """List runs, newest first."""
     conditions = [f"state = {state.upper()}"] if state else []
-    conditions += [filter] if filter else []
+    conditions += [*label_conditions(labels or ()), *([filter] if filter else [])]
     with connect(server) as client:
-        found = list(client.list_runs(filter=" AND ".join(conditions), limit=limit))
+        runs = list(client.list_runs(filter=" AND ".join(conditions), limit=limit))
     if as_json:
-        output.print_messages(found)
+        output.print_messages(runs)
     else:
-        run_view.print_runs(found)
+        run_view.print_runs(runs)
 
 
-@app.command("watch")
 def watch(run: RunName, server: Server = None, as_json: Json = False) -> None:
-    """Follow a run live until it has ended; the exit code tells how."""
+    """Follow a run live until it has ended; the exit code is that of its end."""
     if not as_json:
         raise typer.Exit(follow_run(run, server, as_json))
     with _following(server) as client:
@@ -135,18 +136,21 @@ def watch(run: RunName, server: Server = None, as_json: Json = False) -> None:
     raise typer.Exit(code)
 
 
-@app.command("logs")
 def logs(
     run: RunName,
-    follow_it: Follow = False,
-    stage: Annotated[str, typer.Option("--stage", help="Only this stage.")] = "",
-    level: Annotated[LogLevel, typer.Option("--level", help="Least severity.")] = LogLevel.DEBUG,
-    contains: Annotated[str, typer.Option("--contains", help="Only lines with this text.")] = "",
+    follow_it: FollowStream = False,
+    old_follow: OldFollow = False,
+    stage: Annotated[str, typer.Option("--stage", metavar="STAGE", help="Only this stage.")] = "",
+    level: Annotated[LogLevel, typer.Option("--level", help="Lowest severity.")] = LogLevel.DEBUG,
+    contains: Annotated[
+        str, typer.Option("--contains", metavar="TEXT", help="Only lines with this text.")
+    ] = "",
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Print log lines, each exactly once; JSON is one line per log line."""
-    # Every line is at least DEBUG; no filter lets the whole log be verified.
+    del old_follow
+    # Every line is at least DEBUG; only an unfiltered log can be verified as a whole.
     min_level = "" if level is LogLevel.DEBUG else level.value
     out = output.console()
     with _following(server) as client:
@@ -162,17 +166,19 @@ def logs(
                     out.print(log_text(batch.stage, batch.attempt, line), soft_wrap=True)
 
 
-@app.command("metrics")
 def metrics(
     run: RunName,
     names: Annotated[
-        list[str] | None, typer.Option("--name", help="Only this metric; may be repeated.")
+        list[str] | None,
+        typer.Option("--name", metavar="METRIC", help="Only this metric; repeatable."),
     ] = None,
-    follow_it: Follow = False,
+    follow_it: FollowStream = False,
+    old_follow: OldFollow = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Print metric points; JSON is one line per point."""
+    del old_follow
     out = output.console()
     with _following(server) as client:
         for batch in client.stream_metrics(run, follow=follow_it, metric_names=names or ()):
@@ -185,48 +191,45 @@ def metrics(
                     out.print(output.one_line(text), soft_wrap=True)
 
 
-@app.command("predictions")
 def predictions(
     run: RunName,
-    eval_set: EvalSet = "",
+    eval_set: EvalSetName = "",
     limit: Limit = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """List what the model answered."""
+    """List the model's predictions."""
     with connect(server) as client:
-        found = list(client.list_predictions(run, eval_set=eval_set, limit=limit))
+        messages = list(client.list_predictions(run, eval_set=eval_set, limit=limit))
     if as_json:
-        output.print_messages(found)
+        output.print_messages(messages)
         return
     finish = evaluation_pb2.FinishReason.DESCRIPTOR
     rows = [
         (p.eval_set, p.example_id, p.prompt, p.text or p.error, enum_word(finish, p.finish_reason))
-        for p in found
+        for p in messages
     ]
     heads = ["EVAL SET", "ITEM", "PROMPT", "PREDICTION", "ENDED BY"]
     output.print_table(heads, rows, text=("PROMPT", "PREDICTION"), keys=("ITEM",))
 
 
-@app.command("verdicts")
 def verdicts(
     run: RunName,
-    eval_set: EvalSet = "",
-    judge: Annotated[str, typer.Option("--judge", help="Only this judge.")] = "",
+    eval_set: EvalSetName = "",
+    judge: Annotated[str, typer.Option("--judge", metavar="JUDGE", help="Only this judge.")] = "",
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only this outcome.")] = None,
     limit: Limit = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """List what the judges decided."""
-    wanted = outcome.value if outcome else ""
+    """List the judges' verdicts."""
+    word = outcome.value if outcome else ""
     with connect(server) as client:
-        listed = client.list_verdicts(
-            run, eval_set=eval_set, judge=judge, outcome=wanted, limit=limit
+        messages = list(
+            client.list_verdicts(run, eval_set=eval_set, judge=judge, outcome=word, limit=limit)
         )
-        found = list(listed)
     if as_json:
-        output.print_messages(found)
+        output.print_messages(messages)
         return
     words = evaluation_pb2.Outcome.DESCRIPTOR
     rows = [
@@ -239,26 +242,32 @@ def verdicts(
             v.extracted,
             v.reason,
         )
-        for v in found
+        for v in messages
     ]
     heads = ["JUDGE", "EVAL SET", "ITEM", "OUTCOME", "EXPECTED", "FOUND", "REASON"]
     output.print_table(heads, rows, text=("EXPECTED", "FOUND", "REASON"), keys=("ITEM",))
 
 
-@app.command("download")
 def download(
     run: RunName,
-    folder: Output,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Folder to write to; created if missing.",
+            show_default=False,
+        ),
+    ],
     parts: Annotated[
         list[Part] | None,
-        typer.Option(
-            "--only", help="Only this part; may be repeated. Default: all but checkpoints."
-        ),
+        typer.Option("--only", help="Only this part; repeatable (default: all but checkpoints)."),
     ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch the trained model (`final_model/`) and the result files of a run."""
+    """Download the trained model (`final_model/`) and the result files of a run."""
     with connect(server) as client:
         written = download_run(client, run, folder, parts or ())
     if as_json:
@@ -267,35 +276,33 @@ def download(
         output.print_fields((part.value, path) for part, path in written.items())
 
 
-@app.command("verify")
 def verify(
     run: RunName,
     other: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN2]", help="A run to compare with, such as an undisturbed one."),
+        typer.Argument(metavar="RUN", help="Run to compare with, such as an uninterrupted one."),
     ] = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Show the certificates of a training's states, or compare them with another run's.
+    """Show the certificates of a run's training states, or compare them with another run's.
 
-    The exit code is 0 when they are equal and 8 when they differ; the output says why.
+    The exit code is 0 if they are equal and 8 if they differ; the output says why.
     """
     with connect(server) as client:
         code = verify_run(client, run, other, as_json=as_json)
     raise typer.Exit(code)
 
 
-@app.command("retry")
 def retry(run: RunName, server: Server = None, as_json: Json = False) -> None:
-    """Queue a failed or cancelled run again from its first unfinished stage."""
+    """Queue a failed or cancelled run again, from its first unfinished stage."""
     with connect(server) as client:
         _print_state(client.retry_run(run), as_json)
 
 
 @contextmanager
 def _following(server: str | None) -> Iterator[Client]:
-    """Connect a client that says on stderr when its streams wait for the control plane."""
+    """Connect a client that reports on stderr when its streams wait for the control plane."""
     with (
         Absence(address(server), output.console(stderr=True)) as absence,
         connect(server, absence.retry) as client,
@@ -308,3 +315,25 @@ def _print_state(run: run_pb2.Run, as_json: bool) -> None:
         output.print_json(output.plain(run))
     else:
         output.console().print(output.one_line(f"{run.name} {run_view.run_state(run)}"))
+
+
+# In the order of use, as the help lists them.
+for _name, _command in (
+    ("create", create),
+    ("list", list_),
+    ("get", get),
+    ("watch", watch),
+    ("logs", logs),
+    ("metrics", metrics),
+    ("predictions", predictions),
+    ("verdicts", verdicts),
+    ("report", report),
+    ("download", download),
+    ("judge", judge),
+    ("compare", compare),
+    ("verify", verify),
+    ("cancel", cancel),
+    ("retry", retry),
+):
+    app.command(_name)(_command)
+app.command("follow", hidden=True)(watch)

@@ -26,12 +26,20 @@ def _places(endpoints: list[str]) -> list[str]:
 def up(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     listen: Annotated[
-        str, typer.Option("--listen", help="host:port of the control plane; port 0: a free one.")
+        str,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="Address of the control plane; port 0 takes a free one.",
+        ),
     ] = DEFAULT_SERVER,
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=1, help="Number of workers; they share the CPU cores equally."
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Number of workers; they share the CPU cores equally.",
         ),
     ] = 1,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Start no worker.")] = False,
@@ -42,16 +50,15 @@ def up(
         typer.Option(
             "--allow-endpoint",
             metavar="HOST:PORT",
-            help="A server of your own that judges may ask, also over http; repeatable.",
+            help="Private server that judges may ask, also over http; repeatable.",
         ),
     ] = None,
 ) -> None:
     """Run broker, control plane and workers on this machine until interrupted.
 
-    SQLite and an embedded Valkey are used unless other URLs are given. Workers take their further
+    Uses SQLite and an embedded Valkey unless other URLs are given. Workers read their other
     settings, such as TAILRACE_POOLS and TAILRACE_SLOTS, from the environment. A worker that ends is
-    started again, and stays drained if it was; when broker or control plane ends, everything is
-    stopped.
+    started again and stays drained if it was; when broker or control plane ends, everything stops.
     """
     out = output.console()
     stack = Stack(
@@ -69,18 +76,18 @@ def up(
                 out.print(f"in other terminals: export {SERVER_VARIABLE}={stack.server}")
             if not is_loopback(stack.server):
                 out.print(
-                    f"whoever reaches {stack.server} may do everything: clients need no token yet",
+                    f"every client that reaches {stack.server} has full access: no token is needed",
                     style="yellow",
                 )
             for name in stack.drained:
                 out.print(f"{name} is drained: tailrace workers undrain {name} lets it take stages")
             out.print("Ctrl-C or SIGTERM stops everything")
             while True:
-                for news in stack.tend():
-                    out.print(output.printable(news), soft_wrap=True)
+                for message in stack.tend():
+                    out.print(output.printable(message), soft_wrap=True)
                 time.sleep(TEND_SECONDS)
         except CommandError as error:
-            # At once: stopping the others may take a while.
+            # Reported first: stopping the others may take a while.
             raise typer.Exit(errors.error(error)) from error
         finally:
             out.print(stack.farewell)

@@ -19,37 +19,45 @@ def worker(
     server: Server = None,
     broker_url: BrokerUrl = None,
     pools: Annotated[
-        str | None, typer.Option("--pools", help="Pools to serve, separated by commas: cpu,gpu.")
+        str | None,
+        typer.Option(
+            "--pools", metavar="POOL,…", help="Pools to serve, separated by commas: cpu,gpu."
+        ),
     ] = None,
     slots: Annotated[
-        int | None, typer.Option("--slots", min=1, help="Number of slots; else one per device.")
+        int | None,
+        typer.Option(
+            "--slots", metavar="N", min=1, help="Number of slots (default: one per device)."
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Unique name; else made from the host's name.")
+        str | None,
+        typer.Option(
+            "--name", metavar="WORKER", help="Unique name (default: derived from the host name)."
+        ),
     ] = None,
 ) -> None:
     """Serve pools from this machine until interrupted.
 
     Without --server and --broker-url it joins the stack that `tailrace up` runs in --data-dir.
-    Every other setting comes from the environment (TAILRACE_…). The worker token is the one that
-    the stack keeps in --data-dir; for another control plane, TAILRACE_WORKER_TOKEN_FILE names the
-    file.
+    Every other setting comes from the environment (TAILRACE_…). The worker token is read from
+    --data-dir; for another control plane, TAILRACE_WORKER_TOKEN_FILE names its file.
     """
     require_extras({"celery"})
-    running = StackInfo.read(data_dir)
+    stack = StackInfo.read(data_dir)
     options = {
-        SERVER_VARIABLE: server or running.server,
-        "TAILRACE_BROKER_URL": broker_url or running.broker_url,
+        SERVER_VARIABLE: server or stack.server,
+        "TAILRACE_BROKER_URL": broker_url or stack.broker_url,
         "TAILRACE_POOLS": pools,
         "TAILRACE_SLOTS": None if slots is None else str(slots),
         "TAILRACE_WORKER_NAME": name,
     }
-    given = {key: value for key, value in options.items() if value is not None}
+    settings = {key: value for key, value in options.items() if value is not None}
     defaults = {
         VARIABLE: str(data_dir / FILE_NAME),
         "TAILRACE_WORK_DIR": str(data_dir / "work"),
         "TAILRACE_CACHE_DIR": str(data_dir / "cache"),
     }
-    # The worker takes this process's place: signals and exit status are its own.
+    # The worker replaces this process: it receives the signals, and its exit status counts.
     arguments = [sys.executable, "-m", "workers"]
-    os.execve(sys.executable, arguments, {**defaults, **os.environ, **given})  # noqa: S606
+    os.execve(sys.executable, arguments, {**defaults, **os.environ, **settings})  # noqa: S606

@@ -1,4 +1,4 @@
-"""``tailrace workers``: the fleet as operators see it."""
+"""``tailrace workers``: the workers of the fleet, for operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tailrace.cli.show import output
 from tailrace.protomap import enum_word
 from tailrace.v1 import worker_pb2
 
-app = typer.Typer(help="The fleet.", no_args_is_help=True)
+app = typer.Typer(help="Workers: list, drain and forget them.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name of the worker.")]
 
@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(metavar="WORKER", help="Name of the worker.
 @app.command("list")
 def list_(
     everyone: Annotated[
-        bool, typer.Option("--all", help="List workers that have been offline for long, too.")
+        bool, typer.Option("--all", help="List long-offline workers, too.")
     ] = False,
     limit: Limit = None,
     server: Server = None,
@@ -27,9 +27,9 @@ def list_(
 ) -> None:
     """List workers with their slots."""
     with connect(server) as client:
-        found = list(client.list_workers(limit=limit, everyone=everyone))
+        workers = list(client.list_workers(limit=limit, everyone=everyone))
     if as_json:
-        output.print_messages(found)
+        output.print_messages(workers)
         return
     rows = [
         (
@@ -41,7 +41,7 @@ def list_(
             " ".join(_use(slot) for slot in w.slots if slot.stage or slot.quarantine),
             output.moment(w.heartbeat_time),
         )
-        for w in found
+        for w in workers
     ]
     output.print_table(
         ["WORKER", "STATE", "HOST", "POOLS", "BUSY", "STAGES", "LAST HEARTBEAT"], rows
@@ -57,9 +57,9 @@ def get(worker: Name, server: Server = None, as_json: Json = False) -> None:
 
 @app.command("drain")
 def drain(worker: Name, server: Server = None, as_json: Json = False) -> None:
-    """Let a worker finish what it runs and take no more; it then ends.
+    """Let a worker finish its stages and take no more; it then ends.
 
-    A worker that is started again under its name takes no stage until it is undrained.
+    A worker that is started again under this name takes no stage until it is undrained.
     """
     with connect(server) as client:
         _print(client.drain_worker(worker), as_json)
@@ -69,7 +69,7 @@ def drain(worker: Name, server: Server = None, as_json: Json = False) -> None:
 def undrain(worker: Name, server: Server = None, as_json: Json = False) -> None:
     """Let a drained worker take stages again.
 
-    It does so at once if it was started again since it was drained, else with its next start.
+    A worker that was restarted after the drain takes them at once, any other after its next start.
     """
     with connect(server) as client:
         _print(client.undrain_worker(worker), as_json)
@@ -77,9 +77,14 @@ def undrain(worker: Name, server: Server = None, as_json: Json = False) -> None:
 
 @app.command("forget")
 def forget(worker: Name, server: Server = None) -> None:
-    """Remove a worker that is offline from the lists, with its drain."""
+    """Remove an offline worker from the lists; a drain of it is removed, too, and reported."""
     with connect(server) as client:
+        was_drained = client.get_worker(worker).drained
         client.forget_worker(worker)
+    if was_drained:
+        name = worker.removeprefix("workers/")
+        note = f"{name} was drained: a worker that starts under this name now takes stages at once"
+        output.console(stderr=True).print(output.one_line(note), soft_wrap=True)
 
 
 def _print(worker: worker_pb2.Worker, as_json: bool) -> None:
@@ -109,7 +114,7 @@ def _state(worker: worker_pb2.Worker) -> str:
 
 
 def _is_cut_off(worker: worker_pb2.Worker) -> bool:
-    """Return whether a live worker reports that it has no connection to the broker."""
+    """Return True if a live worker reports that it has no connection to the broker."""
     return bool(worker.broker_error) and worker.state != worker_pb2.WORKER_STATE_OFFLINE
 
 

@@ -1,4 +1,4 @@
-"""How a run looks in the terminal: summary, stages, scores."""
+"""A run in the terminal: summary, stages, scores."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _ROLE = evaluation_pb2.ModelRole.DESCRIPTOR
 
 
 def run_id(run: run_pb2.Run) -> str:
-    """The id in ``runs/{run}``."""
+    """Return the id in ``runs/{run}``."""
     return run.name.removeprefix("runs/")
 
 
 def run_state(run: run_pb2.Run) -> str:
-    """The state in upper case, as filters spell it."""
+    """Return the state in upper case, as filters spell it."""
     return enum_word(run_pb2.RunState.DESCRIPTOR, run.state).upper()
 
 
 def stage_state(stage: run_pb2.Stage) -> str:
-    """The state in upper case."""
+    """Return the state in upper case."""
     return enum_word(run_pb2.StageState.DESCRIPTOR, stage.state).upper()
 
 
 def model_text(run: run_pb2.Run) -> str:
-    """The model that the run starts from."""
+    """Return the model from which the run starts."""
     model = (run.resolved_spec if run.spec.predictions else run.spec).model
     return str(getattr(model, model.WhichOneof("from") or "source"))
 
 
 def scores(run: run_pb2.Run) -> list[Score]:
-    """Every score of the run's JUDGE stages."""
+    """Return the scores of the run's JUDGE stages."""
     return [score for stage in run.stages for score in stage.result.judge.scores]
 
 
 def train_result(run: run_pb2.Run) -> evaluation_pb2.TrainResult | None:
-    """The result of the TRAIN stage, if there is one."""
+    """Return the result of the TRAIN stage, or None."""
     for stage in run.stages:
         if stage.result.WhichOneof("result") == "train":
             return stage.result.train
@@ -50,25 +50,25 @@ def train_result(run: run_pb2.Run) -> evaluation_pb2.TrainResult | None:
 
 
 def overlong_text(trained: evaluation_pb2.TrainResult) -> str:
-    """``3 examples truncated or dropped for their length``; empty for none."""
+    """Return ``3 examples truncated or dropped for their length``; empty for none."""
     count = trained.overlong
     return f"{count:,} examples truncated or dropped for their length" if count else ""
 
 
 def score_text(score: Score) -> str:
-    """``13/54 = 0.241 (95%: 0.146-0.371)``, then what is reported beside it, never in it."""
+    """Return ``13/54 = 0.241 (95%: 0.146-0.371)``, followed by figures outside the score."""
     if not score.HasField("score"):
         text = f"{score.passed}/{score.total}: nothing to score"
     else:
         interval = f"(95%: {score.interval_low:.3f}-{score.interval_high:.3f})"
         text = f"{score.passed}/{score.total} = {score.score:.3f} {interval}"
-    return ", ".join([text, *_beside(score)])
+    return ", ".join([text, *_further_figures(score)])
 
 
-def _beside(score: Score) -> Iterator[str]:
+def _further_figures(score: Score) -> Iterator[str]:
     if score.errors:
-        between = f" ({score.error_low:.3f}-{score.error_high:.3f} were they fails or passes)"
-        yield f"{score.errors} errors" + (between if score.HasField("error_low") else "")
+        bounds = f" ({score.error_low:.3f}-{score.error_high:.3f} if they were fails or passes)"
+        yield f"{score.errors} errors" + (bounds if score.HasField("error_low") else "")
     if score.HasField("flexible_score"):
         yield f"flexible {score.flexible_score:.3f}"
     if score.HasField("marker_rate"):
@@ -76,36 +76,48 @@ def _beside(score: Score) -> Iterator[str]:
     if score.HasField("majority_score"):
         yield f"majority {score.majority_score:.3f}"
     if score.pass_at_k:
-        # The chances in between are in the report and in --json.
-        most = score.pass_at_k[-1]
-        yield f"pass@{most.k} {most.value:.3f}"
+        # The report and --json have the smaller values of k, too.
+        largest = score.pass_at_k[-1]
+        yield f"pass@{largest.k} {largest.value:.3f}"
     if score.leaked:
         yield f"{score.leaked} items trained on"
 
 
-def comparison_text(each: evaluation_pb2.JudgeComparison) -> str:
-    """``+0.250 (95%: +0.120 to +0.380), 30 wins, 5 losses, 19 ties, p 0.0001``."""
-    counts = f"{each.wins} wins, {each.losses} losses, {each.ties} ties"
-    if not each.HasField("difference"):
+def comparison_text(comparison: evaluation_pb2.JudgeComparison) -> str:
+    """Return ``+0.250 (95%: +0.120 to +0.380), 30 wins, 5 losses, 19 ties, p 0.0001``."""
+    counts = f"{comparison.wins} wins, {comparison.losses} losses, {comparison.ties} ties"
+    if not comparison.HasField("difference"):
         return counts
-    interval = f"(95%: {each.low:+.3f} to {each.high:+.3f})"
-    return f"{each.difference:+.3f} {interval}, {counts}, p {each.p_value:.3g}"
+    interval = f"(95%: {comparison.low:+.3f} to {comparison.high:+.3f})"
+    return f"{comparison.difference:+.3f} {interval}, {counts}, p {comparison.p_value:.3g}"
 
 
-def _score_name(score: Score, several: bool) -> str:
-    role = f" {enum_word(_ROLE, score.model_role)}" if several else ""
-    return f"{score.judge} {score.eval_set}{role}"
+def _score_name(score: Score, with_role: bool, with_judge: bool = True) -> str:
+    judge = f"{score.judge} " if with_judge else ""
+    role = f" {enum_word(_ROLE, score.model_role)}" if with_role else ""
+    return f"{judge}{score.eval_set}{role}"
+
+
+def _short_scores(run: run_pb2.Run) -> str:
+    """Return ``eval_v2 base 13/54; eval_v2 trained 20/54``; judges and roles only if several."""
+    run_scores = scores(run)
+    several_judges = len({score.judge for score in run_scores}) > 1
+    several_roles = len({score.model_role for score in run_scores}) > 1
+    return "; ".join(
+        f"{_score_name(score, several_roles, several_judges)} {score.passed}/{score.total}"
+        for score in run_scores
+    )
 
 
 def print_runs(runs: Iterable[run_pb2.Run]) -> None:
-    """A line per run."""
+    """Print a row per run."""
     rows = [
         (
             run_id(run),
             run_state(run),
             model_text(run),
             run.resolved_spec.dataset or run.spec.dataset,
-            "; ".join(f"{score.eval_set} {score.passed}/{score.total}" for score in scores(run)),
+            _short_scores(run),
             output.moment(run.create_time),
             output.duration(run.start_time, run.end_time),
         )
@@ -115,7 +127,7 @@ def print_runs(runs: Iterable[run_pb2.Run]) -> None:
 
 
 def print_run(run: run_pb2.Run) -> None:
-    """Everything that matters about one run."""
+    """Print a run: fields, stages, result, error."""
     spec = run.resolved_spec if run.HasField("resolved_spec") else run.spec
     labels = ", ".join(f"{name}={value}" for name, value in sorted(spec.labels.items()))
     output.print_fields(
@@ -141,7 +153,7 @@ def print_run(run: run_pb2.Run) -> None:
 
 
 def print_result(run: run_pb2.Run) -> None:
-    """Loss and scores, as far as there are any."""
+    """Print loss, scores, comparisons and gates of a run that has them."""
     trained = train_result(run)
     fields: list[tuple[str, object]] = []
     if trained is not None:
@@ -150,9 +162,9 @@ def print_result(run: run_pb2.Run) -> None:
         )
         fields.append(("training", f"{trained.steps} steps, {trained.seconds:.1f} s"))
         fields.append(("overlong", overlong_text(trained)))
-    judged = scores(run)
-    several = len({score.model_role for score in judged}) > 1
-    fields += [(_score_name(score, several), score_text(score)) for score in judged]
+    run_scores = scores(run)
+    several_roles = len({score.model_role for score in run_scores}) > 1
+    fields += [(_score_name(score, several_roles), score_text(score)) for score in run_scores]
     fields += [
         (f"{c.judge} {c.eval_set} {enum_word(_KIND, c.kind)}", comparison_text(c))
         for stage in run.stages
@@ -169,10 +181,10 @@ def print_result(run: run_pb2.Run) -> None:
 
 
 def print_error(error: run_pb2.StageError) -> None:
-    """Why a stage failed, with its last log lines."""
-    how = f"exit status {error.exit_code}" if error.HasField("exit_code") else error.signal
+    """Print the cause of a failure, with the last log lines."""
+    ending = f"exit status {error.exit_code}" if error.HasField("exit_code") else error.signal
     output.console().print()
-    output.print_fields([("error", error.message), ("reason", error.reason), ("ended by", how)])
+    output.print_fields([("error", error.message), ("reason", error.reason), ("ended by", ending)])
     for line in error.log_tail:
         output.console().print(f"  | {output.one_line(line)}", soft_wrap=True)
 

@@ -220,7 +220,9 @@ class Runs(run_pb2_grpc.RunServiceServicer):
     ) -> run_pb2.CompareRunsResponse:
         self.faults.enter("CompareRuns", request, context)
         self.comparison.ClearField("runs")
-        self.comparison.runs.extend(run_pb2.Run(name=name) for name in request.names)
+        self.comparison.runs.extend(
+            self.runs.get(name, run_pb2.Run(name=name)) for name in request.names
+        )
         return self.comparison
 
 

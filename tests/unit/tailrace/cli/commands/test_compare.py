@@ -77,7 +77,30 @@ def test_as_json(served: Any, plane: Any, comparison: run_pb2.CompareRunsRespons
 
 
 def test_equal_runs_have_nothing_to_show(served: Any) -> None:
-    assert served("runs", "compare", "a", "b").out.count("nothing") == 3
+    assert served("runs", "compare", "a", "b").out.count("nothing") == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "judged", "reason"),
+    [
+        (
+            "QUEUED",
+            False,
+            "b is QUEUED and has no verdicts yet; wait for them: tailrace runs watch b",
+        ),
+        ("SUCCEEDED", False, "b has no verdicts; judge it: tailrace runs judge b --judge JUDGE"),
+        ("SUCCEEDED", True, "b and a share no judge, eval set and model; judge both alike"),
+    ],
+)
+def test_missing_verdicts_are_explained_with_the_way_out(
+    served: Any, plane: Any, state: str, judged: bool, reason: str
+) -> None:
+    plane.runs.runs["runs/a"] = run_pb2.Run(name="runs/a", state="RUN_STATE_SUCCEEDED")
+    plane.runs.runs["runs/b"] = run_pb2.Run(name="runs/b", state=f"RUN_STATE_{state}")
+    for name in ("a", "b") if judged else "a":
+        judge = plane.runs.runs[f"runs/{name}"].stages.add(id="judge").result.judge
+        judge.scores.add(judge=f"judge-{name}", eval_set="s", total=4)
+    assert reason in served("runs", "compare", "a", "b").out
 
 
 def test_run_ids_are_whole_in_a_terminal(

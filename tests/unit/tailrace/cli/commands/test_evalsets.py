@@ -30,7 +30,7 @@ def test_a_file_is_checked_without_a_server(tailrace: Any, tmp_path: Path) -> No
     }
     shown = tailrace("evalsets", "validate", "e.jsonl").out
     assert "core (3)" in shown
-    assert "asked more than once: q1, q3" in shown
+    assert "same prompt: q1, q3" in shown
 
 
 def test_leaked_questions_are_named(tailrace: Any, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_markers_are_written_into_the_items_that_have_none(served: Any, tmp_path
     with (tmp_path / "e.jsonl").open("a") as file:
         own = {"id": "own", "prompt": "p", "expected_answer": "4", "markers": ["Own:"]}
         file.write(json.dumps(own) + "\n")
-    call = ("evalsets", "import", "e.jsonl", "--name", "marked", "--json")
+    call = ("evalsets", "import", "e.jsonl", "--id", "marked", "--json")
     made = served(*call, "--marker", "Antwort:", "--marker", "The sum is").json()
     items = [
         EvalItem(f"q{number}", prompt, "4", markers=["Antwort:", "The sum is"])
@@ -70,12 +70,19 @@ def test_markers_are_written_into_the_items_that_have_none(served: Any, tmp_path
 
 def test_import_and_list(served: Any, tmp_path: Path) -> None:
     write(tmp_path / "e.jsonl", "2 + 2?")
-    made = served("evalsets", "import", "e.jsonl", "--name", "mine", "--json").json()
-    assert made["name"] == "evalsets/mine@1"
-    assert "evalsets/mine@1" in served("evalsets", "import", "e.jsonl", "--name", "mine").out
+    eval_set = served("evalsets", "import", "e.jsonl", "--id", "mine", "--json").json()
+    assert eval_set["name"] == "evalsets/mine@1"
+    assert "evalsets/mine@1" in served("evalsets", "import", "e.jsonl", "--id", "mine").out
+    assert served("evalsets", "import", "e.jsonl", "--json").json()["name"] == "evalsets/e@1"
     shown = served("evalsets", "list").out
     assert "mine@1" in shown
     assert "eval_v2" in shown
     listed = served("evalsets", "list", "--json").json()
-    assert [each["eval_set_id"] for each in listed["imported"]] == ["mine"]
+    assert [imported["eval_set_id"] for imported in listed["imported"]] == ["mine", "e"]
     assert "eval_v1" in listed["built_in"]
+
+
+def test_the_former_option_is_refused_with_the_new_one(tailrace: Any) -> None:
+    refusal = tailrace("evalsets", "import", "e.jsonl", "--name", "mine")
+    assert refusal.code == 2
+    assert "--name has a new name: give --id" in refusal.err

@@ -43,7 +43,7 @@ def test_following_ends_with_the_runs_code(served: Any, plane: Any) -> None:
 def test_a_judge_must_be_named(served: Any, plane: Any) -> None:
     result = served("runs", "judge", "mine")
     assert result.code == 2
-    assert "--judge NAME" in result.err
+    assert "--judge JUDGE" in result.err
     assert plane.faults.calls == []
 
 

@@ -170,7 +170,7 @@ def test_get_shows_what_stands_beside_a_score(served: Any, plane: Any, run_file:
     lift.p_value = 0.21875
     lines = [" ".join(line.split()) for line in served("runs", "get", "mine").out.splitlines()]
     assert "overlong: 3 examples truncated or dropped for their length" in lines
-    beside = "2 errors (0.250-0.860 were they fails or passes), majority 0.700, pass@4 0.900"
+    beside = "2 errors (0.250-0.860 if they were fails or passes), majority 0.700, pass@4 0.900"
     assert f"j s: 6/10 = 0.600 (95%: 0.310-0.830), {beside}, 4 items trained on" in lines
     counts = "5 wins, 1 losses, 4 ties"
     assert f"j s lift: +0.400 (95%: +0.050 to +0.750), {counts}, p 0.219" in lines
@@ -189,7 +189,7 @@ def test_list_builds_its_filter_and_shows_every_column(
 
 def test_logs_every_line_once_across_broken_streams(served: Any, plane: Any) -> None:
     plane.faults.break_after["StreamLogs"] = [1, 0, 2]
-    lines = served("runs", "logs", "demo", "-f", "--level", "warning", "--json").json_lines()
+    lines = served("runs", "logs", "demo", "--follow", "--level", "warning", "--json").json_lines()
     assert [line["text"] for line in lines] == plane.runs.log
     assert {line["level"] for line in lines} == {"info"}
     first = next(r for method, r in plane.faults.calls if method == "StreamLogs")
@@ -231,3 +231,38 @@ def test_no_answer(tailrace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tailrace("runs", "list", "--server", "127.0.0.1:1")
     assert result.code == 5
     assert "tailrace up" in result.err
+
+
+def test_labels_become_conditions_of_the_filter(served: Any, plane: Any) -> None:
+    arguments = ["--state", "running", "--label", "team=x", "--label", "by=a=b"]
+    assert served("runs", "list", *arguments, "--filter", 'create_time < "2026"').code == 0
+    assert plane.faults.calls[-1][1].filter == (
+        'state = RUNNING AND labels.team = "x" AND labels.by = "a=b" AND create_time < "2026"'
+    )
+    assert "NAME=VALUE" in served("runs", "list", "--label", "team").err
+
+
+def test_scores_of_several_models_are_labelled_in_lists(
+    served: Any, plane: Any, run_file: Path
+) -> None:
+    served("runs", "create", "-f", run_file, "--id", "mine")
+    judge = plane.runs.runs["runs/mine"].stages.add(id="judge").result.judge
+    judge.scores.add(judge="j", eval_set="s", model_role="MODEL_ROLE_TRAINED", passed=3, total=4)
+    assert "  s 3/4  " in served("runs", "list").out
+    judge.scores.add(judge="j", eval_set="s", model_role="MODEL_ROLE_BASE", passed=1, total=4)
+    assert "s trained 3/4; s base 1/4" in served("runs", "list").out
+    judge.scores.add(judge="k", eval_set="s", model_role="MODEL_ROLE_BASE", passed=2, total=4)
+    assert "j s trained 3/4; j s base 1/4; k s base 2/4" in served("runs", "list").out
+
+
+def test_follow_is_watch_by_another_name(served: Any) -> None:
+    assert served("runs", "follow", "demo", "--json").code == 0
+    assert "follow" not in served("runs", "--help").out.partition("Commands")[2].split()
+
+
+@pytest.mark.parametrize("command", ["logs", "metrics"])
+def test_the_short_form_of_follow_is_refused(served: Any, plane: Any, command: str) -> None:
+    refusal = served("runs", command, "demo", "-f")
+    assert refusal.code == 2
+    assert "give --follow" in refusal.err
+    assert plane.faults.calls == []

@@ -30,6 +30,8 @@ def test_offline_workers_are_listed_on_request_and_forgotten(served: Any, plane:
     plane.fleet.worker.state = worker_pb2.WORKER_STATE_OFFLINE
     plane.fleet.worker.drained = True
     assert "OFFLINE, drained" in served("workers", "get", "w1").out
-    assert served("workers", "forget", "w1").code == 0
+    forgotten = served("workers", "forget", "w1")
+    assert forgotten.code == 0
+    assert "w1 was drained: a worker that starts under this name now takes stages" in forgotten.err
     assert plane.fleet.forgotten == ["workers/w1"]
     assert served("workers", "forget", "w9").code == 3

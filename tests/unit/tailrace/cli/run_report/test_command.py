@@ -15,6 +15,14 @@ def test_writes_the_page_and_says_so(served: Any, finished: run_pb2.Run, tmp_pat
     assert "page.html (" in served("runs", "report", "demo", "-o", "page.html").out
 
 
+def test_a_folder_gets_a_page_named_after_the_run(
+    served: Any, finished: run_pb2.Run, tmp_path: Path
+) -> None:
+    (tmp_path / "pages").mkdir()
+    assert "pages/demo.html (" in served("runs", "report", "demo", "-o", "pages").out
+    assert (tmp_path / "pages/demo.html").is_file()
+
+
 def test_a_limit_on_examples_is_told(served: Any, finished: run_pb2.Run, tmp_path: Path) -> None:
     served("runs", "report", "demo", "-o", "page.html", "--examples", "2")
     text = (tmp_path / "page.html").read_text()
