@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.data.trace import MAX_TEXT
@@ -20,6 +21,8 @@ MAX_MARKER = 100
 @dataclass(frozen=True)
 class EvalItem:
     """One question. One line of an eval set file is one item."""
+
+    FORM: ClassVar[str] = '{"id": …, "prompt": …, "expected_answer": …}'
 
     id: str = key("Unique in its eval set.", minimum=1, max_length=128)
     prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)

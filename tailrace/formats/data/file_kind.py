@@ -8,7 +8,7 @@ _PANDAS = "write it as JSON Lines first (pandas: {}.to_json(OUT, orient='records
 
 _UNPACK = "is compressed with {0}: unpack it first ({1} FILE)"
 
-_CONVERT = "is {0} text: convert it (iconv -f {0}{1} -t UTF-8 FILE)"
+_CONVERT = "is {0} text: convert it (iconv -f {0}{1} -t UTF-8 FILE > OUT)"
 
 _CELL = rb"(\"[^\"]*\"|[\w\x80-\xff][\w\x80-\xff .-]*|)"
 """A field of a table's first line: quoted, some words, or nothing (the index of pandas)."""
@@ -30,13 +30,13 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
         b"version https://git-lfs",
         "is a pointer of Git LFS, not the file itself: fetch it (git lfs pull)",
     ),
-    (b"\xff\xfe\0\0", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE)"),
-    (b"\0\0\xfe\xff", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE)"),
-    (b"\xff\xfe", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE)"),
-    (b"\xfe\xff", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE)"),
+    (b"\xff\xfe\0\0", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE > OUT)"),
+    (b"\0\0\xfe\xff", "is UTF-32 text: convert it (iconv -f UTF-32 -t UTF-8 FILE > OUT)"),
+    (b"\xff\xfe", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE > OUT)"),
+    (b"\xfe\xff", "is UTF-16 text: convert it (iconv -f UTF-16 -t UTF-8 FILE > OUT)"),
     (
         b"\xef\xbb\xbf",
-        "begins with a byte order mark: save it as UTF-8 without one (tail -c +4 FILE)",
+        "begins with a byte order mark: save it as UTF-8 without one (tail -c +4 FILE > OUT)",
     ),
 )
 """First bytes of a file, and what it is; longer ones come before those that they begin with."""
@@ -48,12 +48,12 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\0[\[{\"]|\0\w\0[^\0]"), _CONVERT.format("UTF-16", "BE")),
     (
         re.compile(rb"\s*\["),
-        "is a JSON array, not JSON Lines: write its items a line each (jq -c '.[]' FILE)",
+        "is a JSON array, not JSON Lines: write its items a line each (jq -c '.[]' FILE > OUT)",
     ),
     (
         re.compile(rb"\s*\{\s*(\"(\\.|[^\"\\])*\"\s*:\s*[\[{]?\s*)?\Z"),
         "is JSON written over several lines, not JSON Lines: write each value in one line "
-        "(jq -c . FILE)",
+        "(jq -c . FILE > OUT)",
     ),
     (re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "is HTML or XML, not JSON Lines"),
     (
@@ -62,6 +62,17 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
 )
 """The first line of a text file, and what it is."""
+
+_RECORDS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"messages"}), "chats (messages)"),
+    (frozenset({"conversations"}), "chats (conversations, as ShareGPT has them)"),
+    (frozenset({"instruction", "output"}), "instructions (as Alpaca has them)"),
+    (frozenset({"chosen", "rejected"}), "preference pairs (chosen, rejected)"),
+    (frozenset({"prompt", "completion"}), "pairs of prompt and completion"),
+    (frozenset({"question", "answer"}), "pairs of question and answer"),
+    (frozenset({"text"}), "plain texts (text)"),
+)
+"""Keys of records in other data sets, and a name for them."""
 
 _LONGEST = 1024
 """Bytes of the first line that are looked at."""
@@ -80,3 +91,10 @@ def foreign_kind(first_line: bytes) -> str | None:
         if pattern.match(beginning):
             return kind
     return None
+
+
+def foreign_records(record: object) -> str | None:
+    """Return the name of a known kind of records that ``record`` is one of, or None."""
+    if not isinstance(record, dict):
+        return None
+    return next((kind for keys, kind in _RECORDS if keys <= record.keys()), None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.data.file_kind import foreign_kind
+from tailrace.formats.data.file_kind import foreign_kind, foreign_records
 from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.wording import describe
 
@@ -85,13 +85,14 @@ def parse_records(
     """Yield (line number, record) for every good line; wrong lines go to ``errors``.
 
     Blank lines are skipped. ``lines`` may carry their newline. A file of another kind, as its first
-    line that is not blank shows, is one error.
+    line that is not blank shows, is one error. A schema whose records are confused with others has
+    a ``FORM``, which that error shows.
     """
     begins = True
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        kind = foreign_kind(line) if begins else None
+        kind = _foreign_kind(schema, line) if begins else None
         begins = False
         if kind is not None:
             errors.add(number, f"the file {kind}")
@@ -100,6 +101,25 @@ def parse_records(
             yield number, parse(schema, decode_line(line))
         except (SpecError, ValueError) as error:
             errors.add(number, str(error))
+
+
+def _foreign_kind(schema: type[Any], first_line: bytes) -> str | None:
+    """Return the kind of a file that does not hold records of ``schema``, with the way out."""
+    kind = foreign_kind(first_line)
+    form = getattr(schema, "FORM", None)
+    if kind is not None or form is None:
+        return kind
+    try:
+        record = decode_line(first_line)
+        parse(schema, record)
+    except SpecError as error:
+        # A record with every required key is one of the schema with a wrong key.
+        is_foreign = any(v.description == "is required" for v in error.violations)
+        records = foreign_records(record) if is_foreign else None
+        return None if records is None else f"has {records}: each line must be {form}"
+    except ValueError:
+        return None
+    return None
 
 
 def decode_line(line: bytes) -> Any:

@@ -36,6 +36,9 @@ class Trace:
     """A training example. One line of a dataset file is one trace."""
 
     RENAMED: ClassVar[dict[str, str]] = {"final_answer": "answer", "meta": "metadata"}
+    FORM: ClassVar[str] = (
+        '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}'
+    )
 
     prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
     answer: str = key("The final answer, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)

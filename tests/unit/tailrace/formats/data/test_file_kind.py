@@ -12,7 +12,7 @@ import pytest
 from tailrace.formats.data.eval_item import parse_eval_items
 from tailrace.formats.data.file_kind import foreign_kind
 from tailrace.formats.data.jsonl import FormatError, dump_record
-from tailrace.formats.data.trace import Step, Trace, read_traces
+from tailrace.formats.data.trace import Step, Trace, parse_traces, read_traces
 
 TRACE = dump_record(Trace("What is 1 + 1?", "2", [Step(0, "reasoning", "c")], "a"))
 LINES = 3 * TRACE.encode()
@@ -91,3 +91,35 @@ def test_blank_lines_come_before_the_first_one() -> None:
 )
 def test_other_first_lines_are_read_as_lines(line: bytes) -> None:
     assert foreign_kind(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ('{"messages": [{"role": "user", "content": "2 + 2?"}]}', "chats (messages)"),
+        ('{"conversations": []}', "chats (conversations, as ShareGPT has them)"),
+        ('{"instruction": "add", "input": "", "output": "4"}', "instructions (as Alpaca has them)"),
+        ('{"prompt": "p", "chosen": "a", "rejected": "b"}', "preference pairs (chosen, rejected)"),
+        ('{"prompt": "p", "completion": "a"}', "pairs of prompt and completion"),
+        ('{"question": "q", "answer": "a"}', "pairs of question and answer"),
+        ('{"text": "t"}', "plain texts (text)"),
+    ],
+)
+def test_records_of_other_data_sets_are_recognised(line: str, kind: str) -> None:
+    lines = [f"{line}\n".encode()] * 3
+    for parse, accepted in (
+        (
+            parse_traces,
+            '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}',
+        ),
+        (parse_eval_items, '{"id": …, "prompt": …, "expected_answer": …}'),
+    ):
+        with pytest.raises(FormatError) as error:
+            parse(lines)
+        assert str(error.value) == f"line 1: the file has {kind}: each line must be {accepted}"
+
+
+def test_a_record_with_one_key_too_many_is_not_another_kind() -> None:
+    line = b'{"id": "a", "prompt": "p", "expected_answer": "4", "text": "t"}\n'
+    with pytest.raises(FormatError, match=r"^line 1: text: is not a known key"):
+        parse_eval_items([line])
