@@ -1,6 +1,6 @@
 """Blobs as files in a folder: ``blobs/ab/cd/{sha256}``, with partial uploads in ``uploads/``.
 
-All file work and hashing runs in threads. Several replicas may share the folder.
+File access and hashing run in threads. Several replicas may share the folder.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ T = TypeVar("T")
 class FolderBlobStore:
     """A :class:`services.storage.blobs.store.BlobStore` in a folder.
 
-    ``uploads/`` and ``blobs/`` must lie on one file system: a finished upload is renamed.
+    ``uploads/`` and ``blobs/`` must be on one file system, because a finished upload is renamed.
     """
 
     def __init__(self, root: Path, min_free_bytes: int = 0) -> None:
-        """Make the folders; what is stored leaves ``min_free_bytes`` of the disk free."""
+        """Create the folders; writes leave ``min_free_bytes`` of the disk free."""
         self._min_free_bytes = min_free_bytes
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
@@ -60,7 +60,7 @@ class FolderBlobStore:
             target = self._blob_path(upload.blob.sha256)
             yield _FolderBlobWriter(partial, target, self._require_room)
         finally:
-            # Waits for a write that a cancellation left running; a chunk takes milliseconds.
+            # Wait for a write that a cancellation left running; a chunk takes milliseconds.
             await asyncio.shield(asyncio.to_thread(partial.close))
 
     async def put(self, source: BinaryIO) -> Blob:
@@ -142,7 +142,7 @@ class FolderBlobStore:
 
     def _blob_path(self, sha256: str) -> Path:
         if not is_sha256(sha256):
-            # Callers parse names before they come here; this keeps a slip from becoming a path.
+            # Callers parse names first; this check keeps a mistake from becoming a path.
             raise ValueError(f"{sha256!r} is not a sha256")
         return self._blobs / sha256[:2] / sha256[2:4] / sha256
 
@@ -168,7 +168,7 @@ class _FolderBlobWriter:
         await asyncio.to_thread(self._write, data)
 
     def _write(self, data: bytes) -> None:
-        # Others write to the same disk meanwhile.
+        # Other processes write to the same disk meanwhile.
         self._require_room(len(data))
         self._partial.write(data)
 
@@ -184,7 +184,7 @@ def _open_blob(path: Path, sha256: str) -> BinaryIO:
 
 
 async def _held(acquire: Callable[[], T], release: Callable[[T], None]) -> T:
-    """Run ``acquire`` in a thread; when the caller is cancelled meanwhile, release its result."""
+    """Run ``acquire`` in a thread; if the caller is cancelled meanwhile, release its result."""
 
     def release_result(done: asyncio.Future[T]) -> None:
         if not done.cancelled() and done.exception() is None:

@@ -1,4 +1,4 @@
-"""One partial upload on disk: a locked file that grows at its end and is hashed as it grows.
+"""One partial upload on disk: a locked file that is appended to and hashed on the way.
 
 Blocking; :mod:`services.storage.blobs.folder` calls it from threads.
 """
@@ -23,8 +23,8 @@ from services.storage.blobs.store import CHUNK_BYTES
 class PartialUpload:
     """An upload's file, held under an exclusive lock from :meth:`open` to :meth:`close`.
 
-    The lock (flock) belongs to the open file: it keeps apart two streams of this process as well
-    as two replicas on one folder, and it ends with its holder.
+    The lock (flock) belongs to the open file: it separates two streams of this process as well as
+    two replicas on one folder, and it ends with its holder.
     """
 
     def __init__(self, upload: UploadName, path: Path, descriptor: int) -> None:
@@ -40,8 +40,11 @@ class PartialUpload:
     def open(cls, upload: UploadName, path: Path, offset: int) -> PartialUpload:
         """Open or create the file at ``path`` for appending at ``offset``.
 
-        What an earlier try stored is hashed again. Raises ``Unavailable`` (UPLOAD_BUSY) and
-        ``FailedPrecondition`` (WRITE_OFFSET_MISMATCH).
+        The bytes of earlier streams are hashed again.
+
+        Raises:
+            Unavailable: Another stream writes the upload (UPLOAD_BUSY).
+            FailedPrecondition: The offset differs from the file's size (WRITE_OFFSET_MISMATCH).
         """
         partial = cls(upload, path, _open_locked(path))
         try:
@@ -52,7 +55,7 @@ class PartialUpload:
         return partial
 
     def write(self, data: bytes) -> None:
-        """Append and hash ``data``; drops the upload when it grows past its declared size."""
+        """Append and hash ``data``; drop the upload if it grows past its declared size."""
         with self._guard:
             descriptor = self._open_descriptor()
             if self.committed + len(data) > self._upload.blob.size_bytes:
@@ -64,7 +67,7 @@ class PartialUpload:
             self.committed += len(data)
 
     def finish(self, target: Path) -> None:
-        """Verify the content and move it to ``target``, durably; drops the upload if it differs."""
+        """Verify the content and move it to ``target``, durably; drop the upload if it differs."""
         blob = self._upload.blob
         with self._guard:
             descriptor = self._open_descriptor()
@@ -78,7 +81,7 @@ class PartialUpload:
                 publish(descriptor, self._path, target)
 
     def close(self) -> None:
-        """Let go of the file and its lock; what was written stays for the next try."""
+        """Close the file and release its lock; the bytes stay for the next stream."""
         with self._guard:
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -106,9 +109,9 @@ class PartialUpload:
 
 
 def remove_if_idle(path: Path, newest: float) -> bool:
-    """Remove an upload's file last written before ``newest`` (seconds since the epoch).
+    """Remove an upload's file that was last written before ``newest`` (seconds since the epoch).
 
-    One that is being written, or was removed meanwhile, is left alone; returns whether it went.
+    A file that is being written is left alone. Returns whether the file was removed.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -127,7 +130,7 @@ def remove_if_idle(path: Path, newest: float) -> bool:
 
 
 def publish(descriptor: int, path: Path, target: Path) -> None:
-    """Move a whole, verified file to ``target`` so that it survives a power cut."""
+    """Move a verified file to ``target`` so that it survives a power cut."""
     os.fsync(descriptor)
     created = [folder for folder in (target.parent.parent, target.parent) if not folder.exists()]
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -137,7 +140,7 @@ def publish(descriptor: int, path: Path, target: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte; ``os.write`` may take fewer than it is given."""
+    """Write every byte; ``os.write`` may write fewer."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -157,7 +160,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def require_room(folder: Path, wanted: int, min_free_bytes: int) -> None:
-    """Raise ``ResourceExhausted`` (STORAGE_FULL) unless a disk has room and keeps its reserve."""
+    """Raise ``ResourceExhausted`` (STORAGE_FULL) unless the disk has room beyond its reserve."""
     free = shutil.disk_usage(folder).free
     if free - wanted < min_free_bytes:
         raise ResourceExhausted(
@@ -182,12 +185,12 @@ def _open_locked(path: Path) -> int:
             ) from None
         if _is_at(descriptor, path):
             return descriptor
-        # Finished (then this is the blob itself) or swept between open and lock.
+        # Between open and lock the upload was finished (then this is the blob) or swept.
         os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the locked file still has this name; only the lock's holder renames or removes it."""
+    """Return whether the locked file is at this path; only the lock's holder changes that."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
     except FileNotFoundError:

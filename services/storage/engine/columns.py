@@ -1,4 +1,4 @@
-"""What tables are made of: the metadata, and column types that both databases have."""
+"""Table metadata, and column types for both databases."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""All tables of the control plane; constraints are named so that migrations can alter them."""
+"""Metadata of all tables; constraints have names so that migrations can alter them."""
 
 BigInt = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-"""64-bit integer; SQLite counts up only columns declared INTEGER."""
+"""64-bit integer; SQLite numbers rows only in columns that are declared INTEGER."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A point in time with microseconds: always aware and in UTC in Python."""
+    """A time with microseconds, in Python always aware and in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite stores text without an offset, so everything is brought to UTC first."""
+        """Convert to UTC, because SQLite stores text without an offset."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -39,7 +39,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Aware, in UTC."""
+        """Return an aware time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -65,5 +65,5 @@ def enum_type(kind: type[enum.StrEnum], name: str, *, checked: bool = True) -> s
 
 
 def utc_now() -> datetime:
-    """The time, as it is written into rows."""
+    """Return the current time for rows."""
     return datetime.now(UTC)

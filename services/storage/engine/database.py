@@ -1,7 +1,7 @@
-"""The database: transactions that commit whole, and its outage told as an error of ours.
+"""The database: atomic transactions, and outages as errors of the domain.
 
 SQLite has one writer (a pool of one connection, BEGIN IMMEDIATE, WAL, synchronous=FULL) and
-readers; PostgreSQL has one pool. Both dialects see the same SQLAlchemy Core statements.
+readers; PostgreSQL has one pool. Both dialects run the same SQLAlchemy Core statements.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _POOLER_HINT = (
 
 
 _SETTING_STATES = ("28", "3D")
-"""Classes of SQLSTATE for a wrong login and for a database that does not exist."""
+"""SQLSTATE classes of a wrong login and of a database that does not exist."""
 
 
 class DatabaseSettingError(ValueError):
-    """The database's URL has to be changed; the message says why."""
+    """The database's URL must be changed; the message gives the reason."""
 
 
 class Database:
@@ -51,9 +51,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits when the block ends and rolls back when it raises.
+        """Begin a transaction that commits when the block ends and rolls back when it raises.
 
-        Raises ``Unavailable`` (DATABASE_UNAVAILABLE) when the database cannot be reached.
+        Raises:
+            Unavailable: The database cannot be reached (DATABASE_UNAVAILABLE).
         """
         with _outage():
             async with self._writer.begin() as conn:
@@ -62,9 +63,10 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A read-only transaction that sees one state of the database throughout.
+        """Begin a read-only transaction that sees one state of the database throughout.
 
-        Raises ``Unavailable`` (DATABASE_UNAVAILABLE) when the database cannot be reached.
+        Raises:
+            Unavailable: The database cannot be reached (DATABASE_UNAVAILABLE).
         """
         with _outage():
             async with self._reader.connect() as conn:
@@ -72,11 +74,12 @@ class Database:
                 yield conn
 
     async def check(self) -> None:
-        """Ask the database for nothing.
+        """Run an empty query.
 
         Raises:
-            DatabaseSettingError: It refuses the login, or there is no such database.
-            Unavailable: It cannot be reached (DATABASE_UNAVAILABLE); the message says why.
+            DatabaseSettingError: The server refuses the login, or the database does not exist.
+            Unavailable: The database cannot be reached (DATABASE_UNAVAILABLE); the message gives
+                the reason.
         """
         try:
             async with self.read() as conn:
@@ -110,7 +113,7 @@ _OUTAGES = (
 
 @contextmanager
 def _outage() -> Iterator[None]:
-    """Tell an absent or overloaded database from a wrong statement."""
+    """Turn the errors of an absent or overloaded database into errors of the domain."""
     try:
         yield
     except (sa.exc.IntegrityError, sa.exc.ProgrammingError):

@@ -1,4 +1,4 @@
-"""Inserts that meet rows which are there already, in the words of either database."""
+"""Inserts that may meet existing rows, for both databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def upsert(
     rows: Sequence[Mapping[str, Any]],
     key: Sequence[str],
 ) -> None:
-    """Insert rows; a row whose ``key`` columns exist already replaces the other columns."""
+    """Insert rows; where the ``key`` columns exist, replace the other columns."""
     if not rows:
         return
     statement = _dialect_insert(conn.dialect.name, table)
@@ -28,7 +28,7 @@ async def upsert(
 async def insert_new(
     conn: AsyncConnection, table: sa.Table, row: Mapping[str, Any], key: Sequence[str]
 ) -> bool:
-    """Insert a row unless its ``key`` columns exist already; whether it was inserted."""
+    """Insert a row unless its ``key`` columns exist; return whether it was inserted."""
     statement = _dialect_insert(conn.dialect.name, table).values(**row)
     result = await conn.execute(statement.on_conflict_do_nothing(index_elements=key))
     return result.rowcount == 1
@@ -41,7 +41,7 @@ async def insert_all_new(
     key: tuple[str, ...],
     identity: sa.Column[Any],
 ) -> set[Any]:
-    """Insert those rows whose ``key`` columns do not exist yet; their values of ``identity``."""
+    """Insert the rows whose ``key`` columns do not exist; return their values of ``identity``."""
     if not rows:
         return set()
     inserted = await conn.execute(_insert_new(conn.dialect.name, table, key, identity), rows)

@@ -1,4 +1,4 @@
-"""Locks by name that transactions of all control planes share."""
+"""Named locks that the transactions of all replicas share."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _TRY_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(sa.bindparam("name", typ
 
 
 async def advisory_lock(conn: AsyncConnection, name: str) -> None:
-    """Wait until no other transaction holds ``name``; held until the transaction ends.
+    """Wait until no other transaction holds ``name``, and hold it until the transaction ends.
 
-    On SQLite the one writer is the lock.
+    On SQLite the single writer is the lock.
     """
     if conn.dialect.name == "postgresql":
         await conn.execute(_LOCK, {"name": zlib.crc32(name.encode())})
 
 
 async def try_advisory_lock(conn: AsyncConnection, name: str) -> bool:
-    """As :func:`advisory_lock`, but without waiting; whether this transaction holds ``name``."""
+    """Try :func:`advisory_lock` without waiting; return whether this transaction holds ``name``."""
     if conn.dialect.name != "postgresql":
         return True
     return bool(await conn.scalar(_TRY_LOCK, {"name": zlib.crc32(name.encode())}))

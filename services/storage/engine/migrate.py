@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema. Safe to run from several replicas at once."""
+"""Migration of a database to the newest schema, safe from several replicas at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def migrate_database(database: Database) -> None:
     """Apply all missing migrations in one transaction, under a lock.
 
     Raises:
-        NewerSchemaError: It has migrations that this version does not know.
+        NewerSchemaError: The database has migrations that this version does not know.
     """
     async with database.write() as conn:
         await advisory_lock(conn, "migrations")
@@ -39,12 +39,12 @@ async def migrate_database(database: Database) -> None:
 
 
 def migrate(url: str) -> None:
-    """:func:`migrate_database` for a URL, for callers without an event loop."""
+    """Run :func:`migrate_database` for a URL, for callers without an event loop."""
     asyncio.run(_migrate(url))
 
 
 def alembic_config(connection: sa.Connection) -> Config:
-    """Alembic's configuration for the migrations here, bound to a connection."""
+    """Return Alembic's configuration for these migrations, bound to a connection."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection

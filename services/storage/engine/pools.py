@@ -1,6 +1,6 @@
-"""Engines: SQLite's two, since it has one writer, and PostgreSQL's one.
+"""Engines: two of SQLite, which has a single writer, and one of PostgreSQL.
 
-Each pair is what writes and what reads; a reader refuses to write.
+Each function returns a pair, the writer and the reader; the reader refuses to write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tailrace.formats.service_url import POSTGRESQL, SQLITE, postgresql_dsn, sql
 
 
 def sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
-    """A pool of one connection that writes, one of ``pool_size`` that read."""
+    """Return a pool of one writing connection and a pool of ``pool_size`` reading connections."""
     path = sqlite_path(url)
     _make_private(Path(path))
     writing = ["journal_mode=WAL", "synchronous=FULL"]
@@ -32,9 +32,9 @@ def sqlite_engines(url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, if it is not there, for its owner alone; its log and index get its mode.
+    """Create the file for its owner alone, unless it exists; log and index get the same mode.
 
-    One of an earlier release that the rest of the world may read is closed to it.
+    Files of an earlier release lose the access of other users.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
@@ -67,12 +67,12 @@ def _sqlite_engine(path: str, begin: str, pragmas: list[str], **pool: Any) -> As
 def postgresql_engines(
     url: str, pool_size: int, *, statement_cache: bool
 ) -> tuple[AsyncEngine, AsyncEngine]:
-    """One pool for both; without ``statement_cache`` for poolers that share sessions."""
-    # A pooler between us and the server hands one session's statements to another's.
+    """Return one pool as both; ``statement_cache`` must be off for poolers that share sessions."""
+    # A pooler in front of the server mixes the prepared statements of its sessions.
     uncached = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
     dsn, timeout = postgresql_dsn(url)
     writer = create_async_engine(
-        # The driver reads libpq's options, such as sslmode, from a URL of its own.
+        # The driver reads libpq's options, such as sslmode, from its own URL.
         sa.URL.create(POSTGRESQL),
         pool_size=pool_size,
         pool_use_lifo=True,
@@ -88,10 +88,10 @@ def postgresql_engines(
 
 
 def _drop_closed_connections(engine: AsyncEngine) -> None:
-    """Have the pool replace connections that the server has closed, as at its restart.
+    """Make the pool replace connections that the server has closed, as when it restarts.
 
-    The driver knows; SQLAlchemy's ``pool_pre_ping`` would ask the server, in a transaction of its
-    own: three round trips before each of ours.
+    The driver knows them. SQLAlchemy's ``pool_pre_ping`` would ask the server in a separate
+    transaction, which costs three round trips before each transaction.
     """
 
     @event.listens_for(engine.sync_engine, "checkout")

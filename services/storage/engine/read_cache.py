@@ -1,4 +1,4 @@
-"""What the database answered, kept: for a transaction, or for good where it never changes."""
+"""Cache of queries: per transaction, or per database where the result never changes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 Answer = TypeVar("Answer")
 
 MOST = 1_000
-"""Answers kept for good, by one process; more, and it begins anew."""
+"""Maximum number of results per database; beyond it, the cache starts empty again."""
 
 _ANSWERS, _FACTS = "answers", "facts"
-"""Where a connection keeps them."""
+"""Keys under which a connection holds its caches."""
 
 
 def begin(conn: AsyncConnection, facts: dict[Any, Any]) -> None:
-    """Begin a transaction that has been told nothing but ``facts``, its database's."""
+    """Begin a transaction with an empty cache and ``facts``, the cache of its database."""
     conn.info[_ANSWERS] = {}
     conn.info[_FACTS] = facts
 
@@ -25,10 +25,10 @@ def begin(conn: AsyncConnection, facts: dict[Any, Any]) -> None:
 async def once_per_transaction(
     conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
 ) -> Answer:
-    """What ``question(conn, *arguments)`` answers, asked once in this transaction.
+    """Return the result of ``question(conn, *arguments)``, queried once per transaction.
 
-    For what many callers who share a transaction ask alike, and what the transaction itself does
-    not change.
+    For queries that many callers of one transaction repeat and whose results the transaction itself
+    does not change.
     """
     return await _cached(conn.info[_ANSWERS], conn, question, arguments)
 
@@ -36,10 +36,10 @@ async def once_per_transaction(
 async def once_per_database(
     conn: AsyncConnection, question: Callable[..., Awaitable[Answer]], *arguments: Hashable
 ) -> Answer:
-    """What ``question(conn, *arguments)`` answers, asked once of this database.
+    """Return the result of ``question(conn, *arguments)``, queried once per database.
 
-    For what never changes once it is stored, such as a version; that nothing is there is an error
-    of the question's, which is not kept. Not for what the transaction itself has written.
+    For rows that never change once they are stored, such as a version. A missing row must be an
+    error, because errors are not cached. Not for rows that the transaction itself has written.
     """
     facts = conn.info[_FACTS]
     if len(facts) >= MOST:

@@ -1,7 +1,8 @@
-"""SQLite connections that visit their thread once a statement.
+"""SQLite connections that switch to their thread once per statement.
 
-aiosqlite answers each call from a thread, and SQLAlchemy makes four of a query: a cursor, the
-statement, its rows, the cursor's end. Together they took three times as long as the statement.
+aiosqlite runs each call in a thread, and SQLAlchemy makes four calls per query: it opens a cursor,
+runs the statement, fetches the rows and closes the cursor. Together they took three times as long
+as the statement.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import aiosqlite
 import tenacity
 
 BUSY_SECONDS = 30.0
-"""How long a connection waits for others that hold the file's locks."""
+"""Seconds that a connection waits for the file's locks."""
 
 
 async def connect(
     path: str, *, pragmas: Sequence[str] = (), **options: Any
 ) -> aiosqlite.Connection:
-    """Open a database file, set pragmas; options and errors as :func:`sqlite3.connect`."""
+    """Open a database file and set pragmas; options and errors as in :func:`sqlite3.connect`."""
     connection = _Connection(lambda: _open(path, pragmas, options), iter_chunk_size=64)
-    # As SQLAlchemy does: a connection that nobody closed must not keep the process alive.
+    # As in SQLAlchemy: a connection that was not closed must not keep the process alive.
     connection._thread.daemon = True
     try:
         return await connection
     except sqlite3.Error:
-        # Its thread has been told to end, and answers: the loop must still be there then.
+        # The thread reports its end to the event loop, which must still run at that time.
         await asyncio.to_thread(connection._thread.join)
         raise
 
@@ -45,10 +46,11 @@ def _open(path: str, pragmas: Sequence[str], options: dict[str, Any]) -> sqlite3
 
 
 def _while_busy() -> tenacity.Retrying:
-    """SQLite's own timeout does not hold for the first ``journal_mode=WAL`` of a new file.
+    """Return a retry policy for a file that is busy, in place of SQLite's own timeout.
 
-    Of two connections that both read it and want its lock, one would wait for ever, so it says
-    SQLITE_BUSY at once (``sqlite3_busy_handler``).
+    That timeout does not cover the first ``journal_mode=WAL`` of a new file: of two connections
+    that read it and want its lock, one would wait forever, so SQLite returns SQLITE_BUSY at once
+    (``sqlite3_busy_handler``).
     """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(_busy),
@@ -70,12 +72,12 @@ class _Connection(aiosqlite.Connection):
         return _Cursor(self)
 
     async def visit(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Do something in the connection's thread."""
+        """Run a function in the connection's thread."""
         return await self._execute(lambda: work(self._conn))  # type: ignore[no-untyped-call]
 
 
 class _Cursor:
-    """The results of one statement; what SQLAlchemy's adapter asks a cursor for."""
+    """The results of one statement, with the attributes that SQLAlchemy's adapter needs."""
 
     arraysize = 1
 
@@ -90,19 +92,19 @@ class _Cursor:
         return self
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
-        """Run a statement and take all its rows."""
+        """Run a statement and fetch all its rows."""
         return await self._run(lambda connection: connection.execute(sql, parameters))
 
     async def executemany(self, sql: str, parameters: Sequence[Sequence[Any]]) -> Self:
-        """Run a statement once for each of the parameters."""
+        """Run a statement once for each set of parameters."""
         return await self._run(lambda connection: connection.executemany(sql, parameters))
 
     async def fetchall(self) -> list[Any]:
-        """The rows."""
+        """Return the rows."""
         return self._rows
 
     async def close(self) -> None:
-        """Nothing is open any more."""
+        """Do nothing, because the cursor is closed already."""
 
     async def _run(self, run: Callable[[sqlite3.Connection], sqlite3.Cursor]) -> Self:
         def visit(connection: sqlite3.Connection) -> None:

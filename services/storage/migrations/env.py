@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs the migrations on the connection that it is given."""
+"""Entry point of Alembic: runs the migrations on a given connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.storage.rows.tables import metadata
 
 
 def _render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
-    """Write our own column types as what they are in the database."""
+    """Render column types of this project as their types in the database."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     return False

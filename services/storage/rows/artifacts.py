@@ -1,4 +1,4 @@
-"""Artifacts in the database: listings once per digest, references once per use."""
+"""Artifacts in the database: one listing per digest, one reference per use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ artifacts = sa.Table(
     sa.Column("files", sa.JSON, nullable=False),
     sa.Column("size_bytes", BigInt, nullable=False),
 )
-"""Each listing once: ``files`` is [[path, sha256, size in bytes], …], sorted by path."""
+"""Listings, one per digest: ``files`` is [[path, sha256, size in bytes], …], sorted by path."""
 
 _KEY = ("project", "run_uid", "stage", "attempt", "kind", "step", "digest")
 
@@ -45,8 +45,8 @@ artifact_references = sa.Table(
     sa.Index("ix_artifact_references_digest", "project", "digest", "id"),
     sa.Index("ix_artifact_references_run", "project", "run_uid", "id"),
 )
-"""Who made an artifact, as what; ``run_uid``, ``run_id`` and ``stage`` are empty and ``attempt`` is
-0 for imported content. A run's id may be given away again, so its uid is the key.
+"""Producers of artifacts, with the kind; for imported content ``run_uid``, ``run_id`` and ``stage``
+are empty and ``attempt`` is 0. The uid is the key, because a run's id may be reused.
 """
 
 _JOINED = sa.select(
@@ -55,7 +55,7 @@ _JOINED = sa.select(
 
 
 def first_recorded(digests: Any) -> sa.Select[Any]:
-    """Artifacts with these digests, each as first recorded; ``project`` is a parameter."""
+    """Return a query for artifacts by digest, as first recorded; ``project`` is a parameter."""
     ref = artifact_references.c
     first = (
         sa.select(sa.func.min(ref.id))
@@ -103,7 +103,7 @@ async def record(
 
 
 async def get(conn: AsyncConnection, project: str, digest: str) -> Artifact:
-    """An artifact as it was first recorded. Raises ``NotFound`` (ARTIFACT_NOT_FOUND)."""
+    """Return an artifact as first recorded; raise ``NotFound`` (ARTIFACT_NOT_FOUND)."""
     found = await get_many(conn, project, [digest])
     if not found:
         raise NotFound("ARTIFACT_NOT_FOUND", f"artifacts/{digest} does not exist")
@@ -113,7 +113,7 @@ async def get(conn: AsyncConnection, project: str, digest: str) -> Artifact:
 async def get_many(
     conn: AsyncConnection, project: str, digests: Iterable[str]
 ) -> dict[str, Artifact]:
-    """The artifacts with these digests that exist, each as it was first recorded, by digest."""
+    """Return the existing artifacts by digest, each as first recorded."""
     sought = {"project": project, "digests": list(set(digests))}
     rows = (await conn.execute(_FIRST, sought)).mappings()
     return {row["digest"]: artifact_of(row) for row in rows}
@@ -128,7 +128,7 @@ async def list_for_run(
     attempt: int | None = None,
     kind: ArtifactKind | None = None,
 ) -> list[Artifact]:
-    """What a run made, oldest first; only of one stage, attempt or kind where given."""
+    """Return a run's artifacts, oldest first, optionally of one stage, attempt or kind."""
     page = await page_for_run(conn, project, run_uid, stage=stage, attempt=attempt, kind=kind)
     return [artifact for _, artifact in page]
 
@@ -157,7 +157,7 @@ async def page_for_run(
 async def newest_checkpoint(
     conn: AsyncConnection, project: str, run_uid: str, stage: str
 ) -> Artifact | None:
-    """The checkpoint to continue a stage from: the highest step of any attempt."""
+    """Return the checkpoint to resume a stage from: the highest step of any attempt."""
     ref = artifact_references.c
     query = (
         _JOINED.where(ref.project == project, ref.run_uid == run_uid, ref.stage == stage)
@@ -170,7 +170,7 @@ async def newest_checkpoint(
 
 
 def artifact_of(row: sa.RowMapping) -> Artifact:
-    """The artifact of a row of :func:`first_recorded`."""
+    """Return the artifact of a row of :func:`first_recorded`."""
     producer = Producer(row["run_uid"], row["run_id"], row["stage"], row["attempt"])
     return Artifact(
         _listing(row["digest"], row["files"]),

@@ -1,4 +1,4 @@
-"""Attempts in the database, and the compare-and-sets on their leases."""
+"""Attempts in the database, with compare-and-set on their leases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
 
 _AT_ONCE = 1000
-"""Leases named by one statement."""
+"""Maximum number of leases in one statement."""
 
 _RUNNING = sa.text("state = 'RUNNING'")
 
@@ -48,7 +48,7 @@ attempts = sa.Table(
     sa.Column("start_time", UtcDateTime, nullable=False),
     sa.Column("end_time", UtcDateTime),
     sa.ForeignKeyConstraint(["run_uid", "stage_id"], ["stages.run_uid", "stages.stage_id"]),
-    # What runs is read often, over all projects, and is little among all that ever ran.
+    # Running attempts are read often, over all projects, and are few among all attempts.
     sa.Index(
         "ix_attempts_running",
         "project",
@@ -57,7 +57,7 @@ attempts = sa.Table(
         sqlite_where=_RUNNING,
     ),
 )
-"""Executions of stages. An attempt's end is the end marker of its log."""
+"""Executions of stages. The end of an attempt is the end marker of its log."""
 
 
 _IS = sa.and_(
@@ -88,19 +88,19 @@ async def add(conn: AsyncConnection, project: str, attempt: Attempt) -> None:
 
 
 async def get(conn: AsyncConnection, task_id: TaskId) -> Attempt | None:
-    """The attempt that a task id names."""
+    """Return the attempt that a task id names."""
     row = (await conn.execute(_GET, _key(task_id))).mappings().first()
     return None if row is None else _attempt(row)
 
 
 async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Attempt]:
-    """The attempts of a run in the order in which they ran."""
+    """Return the attempts of a run in the order in which they ran."""
     rows = (await conn.execute(_OF_RUN, {"of_run": run_uid})).mappings()
     return [_attempt(row) for row in rows]
 
 
 async def list_running(conn: AsyncConnection, worker_id: str | None = None) -> list[Attempt]:
-    """The attempts whose lease is alive; only a worker's where given."""
+    """Return the attempts whose lease is alive, optionally of one worker."""
     query = _ALL_RUNNING
     if worker_id is not None:
         query = query.where(attempts.c.worker_id == worker_id)
@@ -110,7 +110,7 @@ async def list_running(conn: AsyncConnection, worker_id: str | None = None) -> l
 async def record_heartbeats(
     conn: AsyncConnection, leases: Sequence[LeaseToken]
 ) -> dict[str, RunState]:
-    """Count a heartbeat of each lease that is alive; the states of their runs by token."""
+    """Count a heartbeat of each lease that is alive; return the states of their runs by token."""
     alive: dict[str, RunState] = {}
     for start in range(0, len(leases), _AT_ONCE):
         alive |= await _record_heartbeats(conn, leases[start : start + _AT_ONCE])
@@ -126,7 +126,7 @@ async def _record_heartbeats(
         .join(runs, runs.c.uid == attempts.c.run_uid)
         .where(attempts.c.run_uid.in_({lease.task_id.run_uid for lease in leases}))
         .where(attempts.c.state == AttemptState.RUNNING)
-        # Rows are always locked in one order, or two replicas could block each other.
+        # One order of locking for all replicas, or two of them could deadlock.
         .order_by(*key)
         .with_for_update(of=attempts)
     )
@@ -144,7 +144,7 @@ async def _record_heartbeats(
 
 
 async def advance(conn: AsyncConnection, attempt: Attempt, **columns: Any) -> bool:
-    """Change a running attempt if no event was stored since it was read; whether it was so."""
+    """Change a running attempt unless an event was stored since it was read; return success."""
     read = {"read_lease": attempt.lease_digest, "read_event": attempt.last_event}
     values = _key(_task_id(attempt)) | read | columns
     return (await conn.execute(_ADVANCE, values)).rowcount == 1
@@ -158,9 +158,9 @@ async def end(
     unbeaten: bool = False,
     **columns: Any,
 ) -> bool:
-    """End a running attempt; whether it was still running.
+    """End a running attempt; return whether it was still running.
 
-    With ``unbeaten`` only if no heartbeat was counted since ``attempt`` was read.
+    With ``unbeaten``, only if no heartbeat was counted since ``attempt`` was read.
     """
     changed = _row(dataclasses.replace(attempt, state=to, **columns))
     values = _key(_task_id(attempt)) | {name: changed[name] for name in ("state", *columns)}
@@ -178,7 +178,7 @@ def _task_id(attempt: Attempt) -> TaskId:
 
 
 def _key(task_id: TaskId) -> dict[str, Any]:
-    """What :data:`_IS` calls the attempt."""
+    """Return the parameters of :data:`_IS` for an attempt."""
     return {
         "of_run": task_id.run_uid,
         "of_stage": task_id.stage,

@@ -21,7 +21,7 @@ baselines = sa.Table(
     sa.Column("create_time", UtcDateTime, nullable=False),
     sa.Column("update_time", UtcDateTime, nullable=False),
 )
-"""Names for runs; a name points to one run at a time."""
+"""Names for runs; a name refers to one run at a time."""
 
 
 async def put(conn: AsyncConnection, project: str, baseline: Baseline) -> None:
@@ -31,13 +31,13 @@ async def put(conn: AsyncConnection, project: str, baseline: Baseline) -> None:
 
 
 async def find(conn: AsyncConnection, project: str, baseline_id: str) -> Baseline | None:
-    """A baseline by its id."""
+    """Return a baseline by its id, or ``None``."""
     row = (await conn.execute(_SELECT.where(_is(project, baseline_id)))).mappings().first()
     return None if row is None else Baseline(**row)
 
 
 async def get(conn: AsyncConnection, project: str, baseline_id: str) -> Baseline:
-    """A baseline by its id. Raises ``NotFound`` (BASELINE_NOT_FOUND)."""
+    """Return a baseline by its id; raise ``NotFound`` (BASELINE_NOT_FOUND)."""
     found = await find(conn, project, baseline_id)
     if found is None:
         raise NotFound(
@@ -48,14 +48,14 @@ async def get(conn: AsyncConnection, project: str, baseline_id: str) -> Baseline
 
 
 async def page(conn: AsyncConnection, project: str, *, after: str, limit: int) -> list[Baseline]:
-    """Baselines by id, after the one with id ``after``."""
+    """Return a page of baselines by id, after the id ``after``."""
     query = _SELECT.where(baselines.c.project == project, baselines.c.baseline_id > after)
     rows = await conn.execute(query.order_by(baselines.c.baseline_id).limit(limit))
     return [Baseline(**row) for row in rows.mappings()]
 
 
 async def remove(conn: AsyncConnection, project: str, baseline_id: str) -> bool:
-    """Forget a baseline; whether there was one."""
+    """Delete a baseline; return whether it existed."""
     result = await conn.execute(sa.delete(baselines).where(_is(project, baseline_id)))
     return result.rowcount == 1
 

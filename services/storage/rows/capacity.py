@@ -1,4 +1,4 @@
-"""What the fleet could take: slots and queues by pool, counted by the database in one look."""
+"""Capacity of the fleet: slots and queues by pool, counted in one query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.storage.rows.outbox import COUNT_BY_POOL
 from services.storage.rows.workers import IS_ONLINE, workers
 
 _POOLS = sa.cast(workers.c.pools, sa.Text)
-"""A worker's list of pools as text, to group by."""
+"""A worker's list of pools as text, for grouping."""
 
 _SERVED = (
     sa.select(
@@ -43,15 +43,15 @@ class Capacity:
     """Slots of live workers, and queued attempts, by pool."""
 
     served: Mapping[str, int]
-    """All slots."""
+    """Number of slots."""
     busy: Mapping[str, int]
-    """Those that run something."""
+    """Number of slots that run a stage."""
     queued: Mapping[str, int]
-    """Attempts that nobody has claimed yet."""
+    """Number of attempts that no worker has claimed yet."""
 
 
 async def read(conn: AsyncConnection) -> Capacity:
-    """Slots and queues as they are now."""
+    """Return the current slots and queues."""
     rows = [*await conn.execute(_ALL)]
     return Capacity(
         served=_by_pool((pools, count) for what, pools, count in rows if what == "served"),
@@ -61,12 +61,12 @@ async def read(conn: AsyncConnection) -> Capacity:
 
 
 async def count_slots(conn: AsyncConnection) -> dict[str, int]:
-    """How many slots of live workers serve each pool."""
+    """Return the number of live workers' slots for each pool."""
     return _by_pool((pools, count) for _, pools, count in await conn.execute(_SERVED))
 
 
 def _by_pool(counts: Iterable[tuple[Any, Any]]) -> dict[str, int]:
-    """Sums by pool of counts by lists of pools, which are JSON."""
+    """Return sums by pool of counts by JSON lists of pools."""
     sums: dict[str, int] = {}
     for names, count in counts:
         for pool in json.loads(names):

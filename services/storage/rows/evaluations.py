@@ -1,4 +1,4 @@
-"""Predictions and verdicts in the database: one row each, replaced by later attempts."""
+"""Predictions and verdicts in the database, one row each, replaced by later attempts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ predictions = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("body", sa.JSON, nullable=False),
 )
-"""Predictions; ``body`` is the whole record and ``attempt`` the one that wrote it."""
+"""Predictions; ``body`` is the record, and ``attempt`` the attempt that wrote it."""
 
 verdicts = sa.Table(
     "verdicts",
@@ -49,7 +49,7 @@ verdicts = sa.Table(
 """Verdicts, one per judge and prediction."""
 
 MAX_COMPARED = 200_000
-"""Most verdicts of a run that are compared with another's."""
+"""Maximum number of a run's verdicts in a comparison."""
 
 Position = tuple[str | int, ...]
 
@@ -57,9 +57,9 @@ Position = tuple[str | int, ...]
 async def store(
     conn: AsyncConnection, run: Run, attempt: int, records: Sequence[Evaluation]
 ) -> None:
-    """Store predictions and verdicts; of two with the same key the later one stays."""
+    """Store predictions and verdicts; the later of two with the same key stays."""
     common = {"run_uid": run.uid, "project": run.project, "attempt": attempt}
-    # One statement may not name a row twice: the last record of a key wins here already.
+    # One statement must not name a row twice: the last record of each key wins here.
     latest = {(record.key, record.judge): record for record in records}
     rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for record in latest.values():
@@ -74,7 +74,7 @@ async def store(
 async def page_predictions(
     conn: AsyncConnection, run_uid: str, *, eval_set: str, after: Position | None, limit: int
 ) -> list[tuple[Position, dict[str, Any]]]:
-    """Predictions by eval set and item after a position, each with its own."""
+    """Return predictions by eval set and item after a position, each with its own position."""
     return await _page(conn, predictions, _ITEM[1:], run_uid, {"eval_set": eval_set}, after, limit)
 
 
@@ -86,19 +86,19 @@ async def page_verdicts(
     after: Position | None,
     limit: int,
 ) -> list[tuple[Position, dict[str, Any]]]:
-    """Verdicts by eval set and item after a position, each with its own.
+    """Return verdicts by eval set and item after a position, each with its own position.
 
-    ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty ones are not asked
-    for.
+    ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty values select all.
     """
     rows = await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
     return [(position, _scored(body)) for position, body in rows]
 
 
 async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
-    """All verdicts of a run, as far as comparisons need them.
+    """Return a run's verdicts with the fields that comparisons need.
 
-    Raises ``ResourceExhausted`` (TOO_MANY_VERDICTS) for more than :data:`MAX_COMPARED`.
+    Raises:
+        ResourceExhausted: There are more than :data:`MAX_COMPARED` (TOO_MANY_VERDICTS).
     """
     v = verdicts.c
     version, score = v.body["version"].as_string(), v.body["score"].as_float()
@@ -116,9 +116,9 @@ async def verdict_rows(conn: AsyncConnection, run_uid: str) -> list[VerdictRow]:
 
 
 def _score(outcome: str, stored: float | None) -> float | None:
-    """A verdict's score; errors have none.
+    """Return a verdict's score; errors have none.
 
-    Where it was 0, rows of earlier releases and of their workers have none either.
+    Rows of earlier releases and their workers omit a score of 0.
     """
     return None if outcome == Outcome.ERROR else stored or 0.0
 
@@ -145,7 +145,7 @@ async def _page(
             continue
         known = table.c[name] == value
         if name == "eval_set" and "@" not in value:
-            # An imported set is named with its version; without one, any version is meant.
+            # The rows name an imported set with its version; without one, all versions match.
             known |= table.c[name].startswith(f"{value}@", autoescape=True)
         query = query.where(known)
     if after is not None:
@@ -155,5 +155,5 @@ async def _page(
 
 
 def _literal(value: str | int) -> sa.ColumnElement[str | int]:
-    # Positions come back from clients: a number may be larger than its column's type.
+    # Positions come from clients: a number may exceed its column's type.
     return sa.literal(value, BigInt if isinstance(value, int) else sa.String)

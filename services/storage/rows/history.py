@@ -24,8 +24,8 @@ transitions = sa.Table(
     sa.Column("reason", sa.String(256), nullable=False),
     sa.Index("ix_transitions_run", "project", "run_uid", "id"),
 )
-"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself. That a run was
-created QUEUED its own row says.
+"""Every change of state of a run or stage; ``stage_id`` is empty for the run itself. The run's row
+records its creation as QUEUED.
 """
 
 _INSERT = transitions.insert()
@@ -50,13 +50,13 @@ class Change:
     """A change of state."""
 
     stage_id: str
-    """Of this stage; empty for the run."""
+    """Stage id; empty for transitions of the whole run."""
     from_state: str
     to_state: str
 
 
 async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], reason: str) -> None:
-    """Write changes into a run's history."""
+    """Add changes to a run's history."""
     now = utc_now()
     rows = [
         {
@@ -74,10 +74,10 @@ async def record(conn: AsyncConnection, run: Run, changes: Sequence[Change], rea
 
 
 async def list_for_run(conn: AsyncConnection, run: Run) -> list[Transition]:
-    """Every change of the run and its stages, oldest first; the first is its creation."""
+    """Return the changes of a run and its stages, oldest first, from its creation."""
     rows = await conn.execute(_OF_RUN, {"project": run.project, "run_uid": run.uid})
     changes = [Transition(**row) for row in rows.mappings()]
     if changes and not changes[0].from_state:
-        # Older releases wrote down also what the run's row says.
+        # Earlier releases stored the creation, too.
         return changes
     return [Transition(run.create_time, "", "", RunState.QUEUED, "created"), *changes]

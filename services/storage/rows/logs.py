@@ -19,8 +19,8 @@ CHUNK_BYTES = 256 * 1024
 """Size of a chunk's records, before compression, from which the next chunk begins."""
 
 SMALL_BYTES = 16 * 1024
-"""Size of a chunk's records, before compression, below which later records join it: a stage that
-says a line a second shall not leave a row for each.
+"""Size of a chunk's records, before compression, below which later records join it, so that a stage
+that logs a line per second does not leave a row for each.
 """
 
 chunks = sa.Table(
@@ -42,8 +42,8 @@ chunks = sa.Table(
         ["attempts.run_uid", "attempts.stage_id", "attempts.number"],
     ),
 )
-"""Records ``first_sequence`` to ``last_sequence`` of an attempt's channel as zstandard-compressed
-JSON, with the digest chain's value after the last of them and their size before compression.
+"""Records ``first_sequence`` to ``last_sequence`` of an attempt's channel as JSON compressed with
+zstandard, with the digest chain after the last record and the size before compression.
 """
 
 Record = LogLine | MetricPoint
@@ -54,9 +54,9 @@ class Head:
     """The end of a channel."""
 
     count: int
-    """Records stored; the last one's sequence."""
+    """Number of stored records, which is the sequence of the last one."""
     digest: str
-    """Digest chain over them."""
+    """Digest chain over the records."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Chunk:
     """Consecutive records of a channel."""
 
     first_sequence: int
-    """Sequence of the first of them."""
+    """Sequence of the first record."""
     records: list[list[Any]]
-    """Plain data, see :class:`services.domain.event.LogLine`."""
+    """Records as plain data, see :class:`services.domain.event.LogLine`."""
 
     @property
     def last_sequence(self) -> int:
@@ -82,9 +82,9 @@ async def append(
     head: Head,
     records: Sequence[Record],
 ) -> Head:
-    """Store records after ``head``; the new head.
+    """Store records after ``head`` and return the new head.
 
-    The caller holds the run's lock and has read ``head`` under it.
+    The caller must hold the run's lock and have read ``head`` under it.
     """
     if not records:
         return head
@@ -111,7 +111,7 @@ async def append(
 async def read(
     conn: AsyncConnection, task_id: TaskId, channel: Channel, after: int, limit: int
 ) -> list[Chunk]:
-    """The next chunks, at most ``limit``, without the records up to sequence ``after``."""
+    """Return the next chunks, at most ``limit``, without the records up to sequence ``after``."""
     query = (
         sa.select(chunks.c.first_sequence, chunks.c.payload)
         .where(_is(task_id, channel), chunks.c.last_sequence > after)
@@ -130,7 +130,7 @@ def _chunk(first: int, payload: bytes, after: int) -> Chunk:
 async def _take_small_tail(
     conn: AsyncConnection, task_id: TaskId, channel: Channel
 ) -> tuple[list[Sequence[Any]], int]:
-    """Remove the channel's last chunk if it is small; its records and their size."""
+    """Remove the channel's last chunk if it is small; return its records and their size."""
     query = (
         sa.select(chunks.c.last_sequence, chunks.c.size_bytes, chunks.c.payload)
         .where(_is(task_id, channel))
@@ -162,7 +162,7 @@ def _is(task_id: TaskId, channel: Channel) -> sa.ColumnElement[bool]:
 
 
 def _parts(records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], list[bytes]]]:
-    """The records of each chunk, and what the digest covers of each."""
+    """Yield the records of each chunk with the bytes that the digest covers."""
     digested = [record.digest_input() for record in records]
     start = size = 0
     for end, covered in enumerate(digested, start=1):

@@ -28,7 +28,7 @@ models = sa.Table(
     ),
     sa.Index("ix_models_create_time", "project", "create_time", "model_id"),
 )
-"""Imported models; an id's files never change."""
+"""Imported models; the files of an id never change."""
 
 
 async def add(
@@ -39,9 +39,10 @@ async def add(
     architecture: str,
     artifact: Artifact,
 ) -> Model:
-    """Store a model; the same id with the same files returns the model there is.
+    """Store a model; the same id with the same files returns the existing model.
 
-    Raises ``AlreadyExists`` (MODEL_EXISTS) when the id has other files.
+    Raises:
+        AlreadyExists: The id has other files (MODEL_EXISTS).
     """
     row = {
         "project": project,
@@ -61,7 +62,7 @@ async def add(
 
 
 async def get(conn: AsyncConnection, project: str, model_id: str) -> Model:
-    """A model with its files. Raises ``NotFound`` (MODEL_NOT_FOUND)."""
+    """Return a model with its files; raise ``NotFound`` (MODEL_NOT_FOUND)."""
     query = sa.select(models).where(models.c.project == project, models.c.model_id == model_id)
     row = (await conn.execute(query)).mappings().first()
     if row is None:
@@ -80,7 +81,7 @@ async def page(
     after: tuple[datetime, str] | None = None,
     limit: int,
 ) -> list[Model]:
-    """Models, newest first, after the one with this creation time and id."""
+    """Return a page of models, newest first, after a creation time and id."""
     query = sa.select(models).where(models.c.project == project)
     if after is not None:
         position = sa.tuple_(models.c.create_time, models.c.model_id)

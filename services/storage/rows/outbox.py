@@ -1,7 +1,7 @@
-"""The outbox: what the broker has to be told, and when.
+"""The outbox: attempts to publish to the broker, and the times at which to do so.
 
 A row stands for one queued attempt of a stage. It is written in the transaction that queues the
-attempt and deleted in the one that grants or ends it, so whatever is in here is unclaimed.
+attempt and deleted in the one that grants or ends it, so that every row is unclaimed by workers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tailrace.formats.dispatch import TaskId
 from tailrace.formats.faults import Moment
 
 _CLAIMS = "outbox"
-"""The lock of those who count what is out and claim more; two at once would admit too much."""
+"""Lock for counting and claiming rows; two relays at once would admit too many."""
 
 outbox = sa.Table(
     "outbox",
@@ -53,16 +53,18 @@ outbox = sa.Table(
         sqlite_where=sa.text("error <> ''"),
     ),
 )
-"""``first``: the run's entry, subject to admission. ``publications``: how often the broker has
-confirmed it, last at ``publish_time``. ``claim``: the relay's pass, or the process, that publishes
-it now, empty for none; void after ``claim_end``. ``error``: why the broker did not take it the last
-time, empty if it did.
+"""Queued attempts.
+
+- ``first``: the first stage of a run, subject to admission.
+- ``publications``: number of confirmations by the broker, the last at ``publish_time``.
+- ``claim``: the relay's pass, or the process, that publishes the row now; void after ``claim_end``.
+- ``error``: error of the broker at the last attempt to publish; empty if that succeeded.
 """
 
 _INSERT = outbox.insert()
 _REMOVE = sa.delete(outbox).where(outbox.c.run_uid == sa.bindparam("run_uid"))
 COUNT_BY_POOL = sa.select(outbox.c.pool, sa.func.count()).group_by(outbox.c.pool)
-"""How many attempts are queued, by pool."""
+"""Query for the number of queued attempts by pool."""
 
 _NOW = sa.bindparam("now", type_=UtcDateTime)
 _OPEN_CLAIM = sa.and_(outbox.c.claim != "", outbox.c.claim_end > _NOW)
@@ -87,26 +89,26 @@ _SETTLE = sa.update(outbox).where(
 
 @dataclass(frozen=True)
 class Claim:
-    """A relay's right to publish rows."""
+    """The right of a relay to publish rows."""
 
     id: str
-    """Who has it; what settles a row must know it."""
+    """Id of the claim, which statements that settle a row must name."""
     end: datetime
-    """When others may claim the rows."""
+    """Time from which other relays may claim the rows."""
 
 
 @dataclass(frozen=True)
 class NewEntry:
-    """A stage whose current attempt is to be queued."""
+    """A stage whose current attempt must be queued."""
 
     project: str
     stage: Stage
     due_time: datetime
-    """When it is to be published."""
+    """Time at which to publish the attempt."""
     first: bool = False
-    """Whether it is the run's entry, subject to admission."""
+    """True for the first stage of a run, which is subject to admission."""
     claim: Claim | None = None
-    """Whose it is from the start; ``None`` if a relay has to find it."""
+    """Claim from the start; ``None`` if a relay must find the row."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +116,21 @@ class Entry:
     """A claimed row."""
 
     task_id: TaskId
-    """What is queued."""
+    """Task of the queued attempt."""
     pool: str
-    """The pool to publish to."""
+    """Pool to publish to."""
     publications: int
-    """How often it was published before."""
+    """Number of earlier publications."""
     failures: int
-    """Attempts to publish it that failed, one after the other, since the last that did not."""
+    """Number of failures to publish since the last success."""
     claim: str
-    """The pass that claimed it."""
+    """Id of the claim."""
     publish_time: datetime | None = None
-    """Time of its last publication; ``None`` before the first."""
+    """Time of the last publication; ``None`` before the first."""
 
 
 async def add_all(conn: AsyncConnection, queued: Iterable[NewEntry]) -> None:
-    """Queue stages' current attempts."""
+    """Queue the current attempts of stages."""
     rows = [
         {
             "project": row.project,
@@ -152,12 +154,12 @@ async def add_all(conn: AsyncConnection, queued: Iterable[NewEntry]) -> None:
 
 
 async def remove(conn: AsyncConnection, run_uid: str) -> None:
-    """Drop what is queued of a run: it was claimed, or it ended."""
+    """Remove a run's rows, because its attempt was claimed or the run ended."""
     await conn.execute(_REMOVE, {"run_uid": run_uid})
 
 
 async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) -> bool:
-    """Note that a worker's chain has published this attempt; whether it was waited for."""
+    """Record that a worker's chain has published an attempt; return whether it was awaited."""
     statement = (
         sa.update(outbox)
         .where(outbox.c.run_uid == task_id.run_uid, outbox.c.stage_id == task_id.stage)
@@ -178,8 +180,14 @@ async def claim(
 ) -> list[Entry]:
     """Claim due rows, oldest first, for one pass of a relay.
 
-    ``hold`` is how long the claim is good. Of each pool at most ``admission`` (``floor`` for pools
-    it does not name) first stages are out, that is, published or being published; others wait.
+    Args:
+        conn: The transaction.
+        claim_id: Id of the new claim.
+        hold: Validity of the claim.
+        admission: Maximum number of first stages by pool that may be published or in publication;
+            further ones wait.
+        floor: The maximum for pools that ``admission`` does not name.
+        limit: Maximum number of rows.
     """
     await advisory_lock(conn, _CLAIMS)
     now = utc_now()
@@ -211,21 +219,21 @@ async def claim(
 
 
 async def any_due(conn: AsyncConnection) -> bool:
-    """Whether :func:`claim` may find something; it asks several things to know what."""
+    """Return whether :func:`claim` may find rows; cheaper than a claim."""
     return await conn.scalar(_DUE, {"now": utc_now()}) is not None
 
 
 async def lock_claims(conn: AsyncConnection) -> bool:
-    """Keep relays from claiming until the transaction ends; ``False`` where one is about to."""
+    """Keep relays from claiming until the transaction ends; return False if one holds the lock."""
     return await try_advisory_lock(conn, _CLAIMS)
 
 
 async def mark_sent(
     conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[int], datetime]
 ) -> None:
-    """The broker has confirmed the entries.
+    """Record that the broker has confirmed the entries.
 
-    Each is published again at ``next_due(publications)`` if nobody has taken it by then.
+    Each is published again at ``next_due(publications)`` if no worker has claimed it by then.
     """
     alike: dict[tuple[str, int], list[Entry]] = {}
     for entry in entries:
@@ -245,7 +253,7 @@ async def mark_sent(
 
 
 async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime, error: str) -> None:
-    """Note why the broker could not be told; it is tried again at ``next_due``."""
+    """Record a failure to publish; the next try is at ``next_due``."""
     await _settle(
         conn,
         [entry],
@@ -256,7 +264,7 @@ async def mark_failed(conn: AsyncConnection, entry: Entry, next_due: datetime, e
 
 
 async def hasten_failed(conn: AsyncConnection) -> int:
-    """Make due at once what the broker did not take; return the number of rows."""
+    """Make the rows that the broker refused due at once; return their number."""
     refused = sa.update(outbox).where(_REFUSED, outbox.c.due_time > utc_now())
     return (await conn.execute(refused.values(due_time=utc_now()))).rowcount
 
@@ -264,7 +272,7 @@ async def hasten_failed(conn: AsyncConnection) -> int:
 async def put_off(
     conn: AsyncConnection, entries: Sequence[Entry], next_due: Callable[[datetime], datetime]
 ) -> None:
-    """Look at entries whose messages still wait again, at ``next_due(publish_time)``."""
+    """Postpone entries whose messages still wait, until ``next_due(publish_time)``."""
     alike: dict[datetime | None, list[Entry]] = {}
     for entry in entries:
         alike.setdefault(entry.publish_time, []).append(entry)
@@ -273,18 +281,18 @@ async def put_off(
 
 
 async def count_published(conn: AsyncConnection, pools: Iterable[str]) -> dict[str, int]:
-    """Return how many published attempts of some pools nobody has claimed yet."""
+    """Return the number of published and unclaimed attempts by pool."""
     rows = await conn.execute(_PUBLISHED, {"of_pools": list(pools)})
     return {pool: int(count) for pool, count in rows}
 
 
 async def broker_error(conn: AsyncConnection) -> str:
-    """Return why the broker did not take what was last refused; empty if nothing waits for it."""
+    """Return the broker's error for the newest refused row; empty if there is none."""
     return str(await conn.scalar(_BROKER_ERROR) or "")
 
 
 async def count_by_pool(conn: AsyncConnection) -> dict[str, int]:
-    """How many attempts are queued per pool."""
+    """Return the number of queued attempts by pool."""
     return {pool: int(count) for pool, count in await conn.execute(COUNT_BY_POOL)}
 
 
@@ -301,7 +309,7 @@ class Publication:
 
 
 async def list_publications(conn: AsyncConnection, run_uid: str) -> dict[str, Publication]:
-    """Return how far the publication of each queued stage of a run is, by stage."""
+    """Return the state of publication of a run's queued stages, by stage id."""
     columns = (outbox.c.stage_id, outbox.c.due_time, outbox.c.publications, outbox.c.error)
     rows = await conn.execute(sa.select(*columns).where(outbox.c.run_uid == run_uid))
     return {row.stage_id: Publication(row.due_time, row.publications, row.error) for row in rows}
@@ -320,6 +328,6 @@ def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
 
 
 async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:
-    """Give up the claim on entries of one claim, and change other columns along with it."""
+    """Release the entries of one claim and change other columns in the same statement."""
     held = {"of_runs": [entry.task_id.run_uid for entry in entries], "of_claim": entries[0].claim}
     await conn.execute(_SETTLE, {**held, "claim": "", "claim_end": None, **columns})

@@ -1,4 +1,4 @@
-"""Request ids that were used before, and the runs that came of them (AIP-155)."""
+"""Request ids that were used before (AIP-155), with the runs of those requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ requests = sa.Table(
     sa.Column("run_uid", sa.ForeignKey("runs.uid"), nullable=False),
     sa.Column("create_time", UtcDateTime, nullable=False),
 )
-"""Request ids (AIP-155) with the digest of what was asked and the run that came of it."""
+"""Request ids (AIP-155) with the digest of the request and its run."""
 
 
 _FIND_ALL = sa.select(
@@ -38,15 +38,15 @@ class Request:
     """A request id that was used before."""
 
     digest: str
-    """sha256 of the payload."""
+    """Sha256 of the request's payload."""
     run_uid: str
-    """The run that it made or changed."""
+    """Uid of the run that the request created or changed."""
 
 
 async def find_request(
     conn: AsyncConnection, project: str, method: str, request_id: str
 ) -> Request | None:
-    """What a request id was used for, if it was."""
+    """Return the earlier use of a request id, or ``None``."""
     query = sa.select(requests.c.digest, requests.c.run_uid).where(
         requests.c.project == project,
         requests.c.method == method,
@@ -59,7 +59,7 @@ async def find_request(
 async def add_request(
     conn: AsyncConnection, project: str, method: str, request_id: str, request: Request
 ) -> None:
-    """Remember a request id; the caller has looked for it under :func:`advisory_lock`."""
+    """Store a request id; the caller has checked it under :func:`advisory_lock`."""
     if not await add_requests(conn, method, {(project, request_id): request}):
         raise RuntimeError(f"request id {request_id!r} was used under its lock")
 
@@ -67,7 +67,7 @@ async def add_request(
 async def find_requests(
     conn: AsyncConnection, method: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Request]:
-    """What request ids, each with its project, were used for, as far as they were."""
+    """Return the earlier uses of request ids, by project and request id."""
     if not keys:
         return {}
     sought = {
@@ -82,7 +82,7 @@ async def find_requests(
 async def add_requests(
     conn: AsyncConnection, method: str, new: Mapping[tuple[str, str], Request]
 ) -> bool:
-    """Remember request ids, each with its project; whether none of them was used before."""
+    """Store request ids by project and id; return whether none was used before."""
     now = utc_now()
     rows = [
         {

@@ -1,4 +1,4 @@
-"""Pages of runs: those that fulfil a filter, in order of creation, found through an index."""
+"""Pages of the runs that match a filter, in order of creation, found through an index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.storage.engine.columns import UtcDateTime
 from services.storage.rows.runs import COLUMNS, run_labels, run_of, runs
 
 _COUNTED = 5000
-"""Runs of a label that are counted to find the most selective one."""
+"""Maximum number of runs that are counted per label to find the most selective label."""
 
 
 async def page(
@@ -28,9 +28,9 @@ async def page(
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[tuple[int, Run]]:
-    """Runs in order of creation that fulfil all conditions, after the one at ``after``.
+    """Return runs that match all conditions, in order of creation, after the position ``after``.
 
-    Each with the size of its specs in a message.
+    Each run comes with the size of its specs in a message.
     """
     labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
     if labels:
@@ -61,13 +61,13 @@ async def page(
 
 
 def _by_label(label: LabelIs) -> sa.Select[Any]:
-    """The runs that carry a label, found through its index."""
+    """Return a query for the runs with a label, through its index."""
     carries = sa.and_(run_labels.c.name == label.name, run_labels.c.value == label.value)
     return sa.select(*COLUMNS).join(run_labels, run_labels.c.run_uid == runs.c.uid).where(carries)
 
 
 def _has(label: LabelIs) -> sa.ColumnElement[bool]:
-    """Whether a run that was found through one label carries another as well."""
+    """Return the condition that a run found by one label has another one, too."""
     other = run_labels.alias()
     return sa.exists().where(
         other.c.run_uid == run_labels.c.run_uid,
@@ -79,7 +79,7 @@ def _has(label: LabelIs) -> sa.ColumnElement[bool]:
 async def _most_selective(
     conn: AsyncConnection, project: str, labels: Sequence[LabelIs]
 ) -> LabelIs:
-    """Of several labels the one that the fewest runs carry; counting ends at a few thousand."""
+    """Return the label with the fewest runs; the count stops at :data:`_COUNTED`."""
     if len(labels) == 1:
         return labels[0]
     counts = []

@@ -44,7 +44,7 @@ runs = sa.Table(
     sa.Index("ix_runs_create_time", "project", "create_time", "uid"),
     sa.Index("ix_runs_state", "project", "state", "create_time", "uid"),
 )
-"""Runs. The uid is the row's identity, made by us; all that an owner can name is per project."""
+"""Runs. The uid identifies a row; names that owners choose are unique per project."""
 
 run_labels = sa.Table(
     "run_labels",
@@ -58,8 +58,8 @@ run_labels = sa.Table(
     sa.Index("ix_run_labels_newest", "project", "name", "value", "create_time", "run_uid"),
     sa.Index("ix_run_labels_state", "project", "name", "value", "state", "create_time", "run_uid"),
 )
-"""Labels of the runs' specs, again, to filter by; with the run's state and time, so that an index
-leads to the newest runs of a label in a state, however many others there are.
+"""Labels of the runs' specs, for filters, with the run's state and creation time: an index leads
+to the newest runs with a label and state, however many other runs there are.
 """
 
 
@@ -67,15 +67,15 @@ _INSERT_LABELS = run_labels.insert()
 BY_NAME = sa.and_(
     runs.c.project == sa.bindparam("project"), runs.c.run_id == sa.bindparam("run_id")
 )
-"""Whether a run has the id ``run_id`` in ``project``."""
+"""Condition for the run with the id ``run_id`` in ``project``."""
 _BY_UID_OF_PROJECT = sa.and_(
     runs.c.project == sa.bindparam("project"), runs.c.uid == sa.bindparam("run_id")
 )
 
 _JSON = [column.name for column in runs.c if isinstance(column.type, sa.JSON)]
 COLUMNS = [sa.cast(c, sa.Text).label(c.name) if c.name in _JSON else c for c in runs.c]
-"""A run's columns, JSON as its text, for :func:`run_of`: not each row that is read need be decoded,
-and its length is known.
+"""A run's columns, with JSON as text, for :func:`run_of`: rows that are dropped are not decoded,
+and the length is known.
 """
 
 _RUN = sa.select(*COLUMNS)
@@ -85,7 +85,7 @@ _UPDATE_LABELS = sa.update(run_labels).where(run_labels.c.run_uid == sa.bindpara
 
 
 async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]]]) -> set[str]:
-    """Store new runs with their labels; the uids of those whose ids were free."""
+    """Store new runs with their labels; return the uids of the runs whose ids were free."""
     rows = [_row(run) for run, _ in new]
     free = await insert_all_new(conn, runs, rows, ("project", "run_id"), runs.c.uid)
     stored = [(run, labels) for run, labels in new if run.uid in free]
@@ -107,7 +107,7 @@ async def add_all(conn: AsyncConnection, new: Sequence[tuple[Run, dict[str, str]
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> Run:
-    """A run by its id or uid. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    """Return a run by its id or uid; raise ``NotFound`` (RUN_NOT_FOUND)."""
     rows = await rows_named(conn, _RUN, project, run_id)
     return run_of(rows[0]._mapping)
 
@@ -117,7 +117,8 @@ async def rows_named(
 ) -> list[sa.Row[Any]]:
     """Return the rows of a query over :data:`runs` for the run that an id or a uid names.
 
-    Raises ``NotFound`` (RUN_NOT_FOUND).
+    Raises:
+        NotFound: There is no such run (RUN_NOT_FOUND).
     """
     names = {"project": project, "run_id": run_id}
     rows = [*await conn.execute(query.where(BY_NAME), names)]
@@ -129,7 +130,7 @@ async def rows_named(
 
 
 def run_of(row: Mapping[str, Any] | sa.RowMapping) -> Run:
-    """The run of a row of :data:`COLUMNS`, by name."""
+    """Return the run of a row of :data:`COLUMNS`, by name."""
     values = {**row, **{name: row[name] and json.loads(row[name]) for name in _JSON}}
     return Run(stored_spec=StoredSpec(values.pop("resolved_spec")), **values)
 
@@ -140,14 +141,14 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def not_found(run_id: str) -> NotFound:
-    """The error for a run that is not there."""
+    """Return the error for a run that does not exist."""
     return NotFound(
         "RUN_NOT_FOUND", f"{run_name(run_id)} does not exist; `tailrace runs list` names all"
     )
 
 
 async def find_by_uid(conn: AsyncConnection, uid: str) -> Run | None:
-    """A run by its uid."""
+    """Return a run by its uid, or ``None``."""
     row = (await conn.execute(_BY_UID, {"uid": uid})).mappings().first()
     return None if row is None else run_of(row)
 
@@ -160,10 +161,12 @@ async def move(
     after: history.Change | None = None,
     **columns: Any,
 ) -> Run:
-    """Change the state of a run that this transaction has locked; other columns along with it.
+    """Change the state, and other columns, of a run that this transaction has locked.
 
-    ``after`` is the change of a stage that goes before it. Raises ``RuntimeError`` when the state
-    machine does not allow the run's: callers look first.
+    ``after`` is the change of a stage that precedes it in the history.
+
+    Raises:
+        RuntimeError: The state machine does not allow the transition; callers must check first.
     """
     changes = [*([after] if after else []), history.Change("", run.state, to)]
     changed = {
@@ -182,20 +185,20 @@ async def move(
 
 
 async def touch(conn: AsyncConnection, run: Run) -> Run:
-    """Raise the revision of a run that this transaction has locked."""
+    """Increment the revision of a run that this transaction has locked."""
     changed: dict[str, Any] = {"revision": run.revision + 1, "update_time": utc_now()}
     await conn.execute(_UPDATE, {"of_uid": run.uid, **changed})
     return replace(run, **changed)
 
 
 async def record_stage(conn: AsyncConnection, run: Run, change: history.Change, reason: str) -> Run:
-    """Write a stage's change into the run's history and raise the run's revision."""
+    """Add a stage's change to the run's history and increment the run's revision."""
     await history.record(conn, run, [change], reason)
     return await touch(conn, run)
 
 
 async def count_by_state(conn: AsyncConnection) -> dict[RunState, int]:
-    """How many runs are in each state, all projects together."""
+    """Return the number of runs in each state, over all projects."""
     query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
     return {state: int(count) for state, count in await conn.execute(query)}
 
@@ -205,7 +208,8 @@ async def count_unfinished(
 ) -> int:
     """Count the runs of a project that are not terminal.
 
-    With ``label`` only those with this value of it, or without the label for ``None``.
+    ``label`` restricts the count to a label's value, or, with ``None`` as the value, to runs
+    without the label.
     """
     name, value = label or (None, None)
     of = runs if value is None else run_labels
@@ -222,6 +226,6 @@ async def count_unfinished(
 
 @cache
 def _move(to: RunState) -> sa.Update:
-    """The change to a state, from those states that it may follow."""
+    """Return the update to a state, from the states that it may follow."""
     allowed = [state for state, targets in RUN_TRANSITIONS.items() if to in targets]
     return _UPDATE.where(runs.c.state.in_(allowed))

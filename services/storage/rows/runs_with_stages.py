@@ -1,4 +1,4 @@
-"""Whole runs: a run and its stages, read, and locked where wanted, in one statement."""
+"""Runs with their stages, read or locked in one statement."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WITH_STAGES = (
     .join(stages, stages.c.run_uid == runs.c.uid)
     .order_by(stages.c.ordinal)
 )
-# Rows are locked as they come: the run with its first stage, so that whoever has the run has all.
-# SQLite leaves FOR UPDATE out: its one writer is the lock.
+# The run is locked together with its first stage, so that the holder of the run holds all stages.
+# SQLite ignores FOR UPDATE: its single writer is the lock.
 _LOCKED = _WITH_STAGES.where(runs.c.uid == sa.bindparam("uid")).with_for_update(of=[runs, stages])
 _LOCKED_WITH_WORKER = _LOCKED.outerjoin(workers.workers, workers.IS_GIVEN).add_columns(
     *workers.COLUMNS
@@ -36,7 +36,7 @@ RunWithStages = tuple[Run, list[Stage]]
 
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> RunWithStages:
-    """A run by its id or uid. Raises ``NotFound`` (RUN_NOT_FOUND)."""
+    """Return a run by its id or uid; raise ``NotFound`` (RUN_NOT_FOUND)."""
     found = _run_with_stages(await rows_named(conn, _WITH_STAGES, project, run_id))
     if found is None:
         raise not_found(run_id)
@@ -44,14 +44,14 @@ async def get(conn: AsyncConnection, project: str, run_id: str) -> RunWithStages
 
 
 async def lock(conn: AsyncConnection, uid: str) -> RunWithStages | None:
-    """A run by its uid; nobody else changes it or its stages until the transaction ends."""
+    """Lock a run, by its uid, and its stages until the transaction ends."""
     return _run_with_stages([*await conn.execute(_LOCKED, {"uid": uid})])
 
 
 async def lock_for_worker(
     conn: AsyncConnection, uid: str, worker_id: str
 ) -> tuple[Worker | None, RunWithStages | None]:
-    """As :func:`lock`, with the worker that asks, if it is known."""
+    """Lock a run as :func:`lock` and return the calling worker, if it is registered."""
     rows = [*await conn.execute(_LOCKED_WITH_WORKER, {"uid": uid, "worker_id": worker_id})]
     if rows:
         return workers.worker_of(rows[0][-len(workers.COLUMNS) :]), _run_with_stages(rows)

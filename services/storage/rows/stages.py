@@ -68,14 +68,14 @@ _UPDATE = sa.update(stages).where(
 
 
 async def add_all(conn: AsyncConnection, new: Iterable[tuple[str, Stage]]) -> None:
-    """Store the stages of new runs, each with its project."""
+    """Store stages of new runs, each with its project."""
     rows = [{"project": project, **_row(stage)} for project, stage in new]
     if rows:
         await conn.execute(_INSERT, rows)
 
 
 async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Stage]:
-    """The stages of a run in order of execution."""
+    """Return the stages of a run in order of execution."""
     rows = await conn.execute(_OF_RUN, {"run_uid": run_uid})
     return [stage_of(row) for row in rows.mappings()]
 
@@ -83,9 +83,9 @@ async def list_for_run(conn: AsyncConnection, run_uid: str) -> list[Stage]:
 async def list_for_runs(
     conn: AsyncConnection, run_uids: list[str], states: Sequence[RunState] = ()
 ) -> dict[str, list[Stage]]:
-    """The stages of several runs by run, each in order of execution.
+    """Return the stages of several runs by run uid, in order of execution.
 
-    With ``states`` none of a run that is in another state.
+    ``states`` restricts the stages to runs in these states.
     """
     query = _OF_RUNS
     if states:
@@ -102,13 +102,13 @@ class ReusableStage:
 
     stage: Stage
     run_id: str
-    """The id of its run."""
+    """Id of the stage's run."""
 
 
 async def list_by_cache_key(
     conn: AsyncConnection, project: str, key: str, limit: int
 ) -> list[ReusableStage]:
-    """The stages with a result of their own under a cache key, newest first."""
+    """Return the stages that produced a result under a cache key, newest first."""
     sought = {"project": project, "cache_key": key, "most": limit}
     rows = (await conn.execute(_WITH_KEY, sought)).mappings()
     return [ReusableStage(stage_of(row), row["run_id"]) for row in rows]
@@ -117,7 +117,8 @@ async def list_by_cache_key(
 async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: Any) -> Stage:
     """Change the state of a stage whose run this transaction has locked.
 
-    Raises ``RuntimeError`` when the state machine does not allow it: callers look first.
+    Raises:
+        RuntimeError: The state machine does not allow the transition; callers must check first.
     """
     changed = dataclasses.replace(stage, state=to, **columns)
     row = _row(changed)
@@ -128,19 +129,19 @@ async def move(conn: AsyncConnection, stage: Stage, to: StageState, **columns: A
 
 
 async def set_progress(conn: AsyncConnection, stage: Stage, progress: Progress) -> None:
-    """Say how far the current attempt is."""
+    """Store the progress of the current attempt."""
     await conn.execute(_UPDATE, _key(stage) | {"progress": dataclasses.asdict(progress)})
 
 
 @cache
 def _move(to: StageState) -> sa.Update:
-    """The change to a state, from those states that it may follow."""
+    """Return the update to a state, from the states that it may follow."""
     allowed = [state for state, targets in STAGE_TRANSITIONS.items() if to in targets]
     return _UPDATE.where(stages.c.state.in_(allowed))
 
 
 def _key(stage: Stage) -> dict[str, Any]:
-    """What :data:`_UPDATE` calls the stage."""
+    """Return the parameters of :data:`_UPDATE` for a stage."""
     return {"of_run": stage.run_uid, "of_stage": stage.stage_id}
 
 
@@ -152,7 +153,7 @@ def _row(stage: Stage) -> dict[str, Any]:
 
 
 def stage_of(row: Mapping[str, Any] | sa.RowMapping) -> Stage:
-    """The stage of a row, by column."""
+    """Return the stage of a row, by column name."""
     values = {name: row[name] for name in Stage.__dataclass_fields__}
     values["progress"] = None if row["progress"] is None else Progress(**row["progress"])
     values["error"] = None if row["error"] is None else StageError(**row["error"])

@@ -1,4 +1,4 @@
-"""Every table of the control plane: importing this module fills ``columns.metadata``."""
+"""All tables of the control plane; importing this module fills ``columns.metadata``."""
 
 from __future__ import annotations
 

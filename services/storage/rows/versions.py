@@ -23,9 +23,9 @@ AnyVersion = TypeVar("AnyVersion", bound=Version)
 class VersionTable(Generic[AnyVersion]):
     """The versions of one kind, numbered from 1 within (project, id).
 
-    Its table is called ``name``; its columns of the id and of the number of lines are called
-    ``id_column`` and ``count_column``. ``missing`` is the error's reason and advice where a version
-    does not exist.
+    ``name`` is the table's name, ``id_column`` and ``count_column`` are the columns of the id and
+    of the number of lines, and ``missing`` is the reason and advice of the error for a version
+    that does not exist.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class VersionTable(Generic[AnyVersion]):
         lines: Lines,
         files: Listing,
     ) -> AnyVersion:
-        """Store the next version and its artifact; the newest one's content returns that one."""
+        """Store the next version and its artifact, unless the newest has the same content."""
         await advisory_lock(conn, f"{self.table.name}:{project}:{header.id}")
         newest = await self._found(conn, project, header.id, None)
         if newest is not None and newest.lines.sha256 == lines.sha256:
@@ -93,7 +93,7 @@ class VersionTable(Generic[AnyVersion]):
     async def get(
         self, conn: AsyncConnection, project: str, reference: VersionReference
     ) -> AnyVersion:
-        """A version, the newest where none is named. Raises ``NotFound``."""
+        """Return a version, the newest if the reference names none; raise ``NotFound``."""
         found = await self._found(conn, project, reference.id, reference.version)
         if found is None:
             raise self._not_found(reference)
@@ -102,7 +102,7 @@ class VersionTable(Generic[AnyVersion]):
     async def artifact(
         self, conn: AsyncConnection, project: str, reference: VersionReference
     ) -> Artifact:
-        """The files of the version that a reference names. Raises ``NotFound``."""
+        """Return the artifact of the version that a reference names; raise ``NotFound``."""
         sought = {"project": project, "id": reference.id, "version": reference.version}
         row = (await conn.execute(self._artifact, sought)).mappings().first()
         if row is None:
@@ -112,7 +112,7 @@ class VersionTable(Generic[AnyVersion]):
     async def page(
         self, conn: AsyncConnection, project: str, *, after: str = "", limit: int
     ) -> list[AnyVersion]:
-        """The newest version of each id that sorts after ``after``, by id."""
+        """Return a page of the newest version of each id after ``after``, by id."""
         columns = self.table.c
         newest = (
             sa.select(columns.id, sa.func.max(columns.version).label("version"))
@@ -158,7 +158,7 @@ class VersionTable(Generic[AnyVersion]):
 
 
 def _find(table: sa.Table) -> sa.Select[Any]:
-    """Rows of a project and id, which are parameters."""
+    """Return a query for a project and id, which are parameters."""
     return sa.select(table).where(
         table.c.project == sa.bindparam("project"), table.c.id == sa.bindparam("id")
     )

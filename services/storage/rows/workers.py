@@ -42,23 +42,23 @@ workers = sa.Table(
     sa.Column("secret_digest", sa.String(64), nullable=False),
     sa.Column("drained", sa.Boolean(create_constraint=False), nullable=False),
 )
-"""Worker processes that ever registered; one that serves all projects is in ``default``."""
+"""Registered workers; a worker that serves all projects is in ``default``."""
 
 IS_ONLINE = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.state == WorkerState.ONLINE)
-"""Whether a worker takes stages."""
+"""Condition for workers that take stages."""
 
 
 IS_GIVEN = sa.and_(
     workers.c.project == DEFAULT_PROJECT, workers.c.worker_id == sa.bindparam("worker_id")
 )
-"""The worker with id ``worker_id``."""
+"""Condition for the worker with the id ``worker_id``."""
 
 COLUMNS = [column for column in workers.c if column.name != "project"]
 """Columns of a worker, for statements that join it to others."""
 
 
 def worker_of(values: Sequence[Any]) -> Worker | None:
-    """Return the worker of a row's :data:`COLUMNS`; ``None`` where none was joined."""
+    """Return the worker of a row's :data:`COLUMNS`, or ``None`` if no worker was joined."""
     fields = dict(zip((column.name for column in COLUMNS), values, strict=True))
     return None if fields["worker_id"] is None else Worker(**fields)
 
@@ -70,15 +70,15 @@ async def register(conn: AsyncConnection, worker: Worker) -> None:
 
 
 async def get(conn: AsyncConnection, worker_id: str) -> Worker | None:
-    """A worker by its id."""
+    """Return a worker by its id, or ``None``."""
     row = (await conn.execute(_GET, {"worker_id": worker_id})).mappings().first()
     return None if row is None else Worker(**row)
 
 
 async def lock(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Worker]:
-    """Lock workers until the transaction ends; the known ones by id."""
+    """Lock workers until the transaction ends; return the registered ones by id."""
     in_fleet = sa.and_(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(worker_ids))
-    # Rows are always locked in one order, or two replicas could block each other.
+    # One order of locking for all replicas, or two of them could deadlock.
     lock = _SELECT.where(in_fleet).order_by(workers.c.worker_id).with_for_update()
     rows = (await conn.execute(lock)).mappings()
     return {row["worker_id"]: Worker(**row) for row in rows}
@@ -87,7 +87,7 @@ async def lock(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Wo
 async def record_heartbeats(
     conn: AsyncConnection, held: Iterable[Worker], states: Mapping[str, WorkerState]
 ) -> dict[str, Worker]:
-    """Count a heartbeat of each of the locked workers; by id, as they are then."""
+    """Count a heartbeat of each locked worker; return the changed workers by id."""
     now = utc_now()
     known = {
         worker.worker_id: dataclasses.replace(
@@ -106,7 +106,7 @@ async def record_heartbeats(
 
 
 async def set_drained(conn: AsyncConnection, worker_id: str, *, drained: bool) -> None:
-    """Put an operator's drain in force or end it; a worker that is alive drains, or does not."""
+    """Start or end an operator's drain, and change the state of a worker that is alive."""
     mark = sa.update(workers).where(_is(worker_id)).values(drained=drained)
     await conn.execute(mark)
     state = WorkerState.DRAINING if drained else WorkerState.ONLINE
@@ -115,7 +115,7 @@ async def set_drained(conn: AsyncConnection, worker_id: str, *, drained: bool) -
 
 
 async def forget(conn: AsyncConnection, worker_id: str) -> bool:
-    """Remove a worker that is OFFLINE; whether it was so."""
+    """Remove a worker that is OFFLINE; return whether it was removed."""
     statement = sa.delete(workers).where(_is(worker_id), workers.c.state == WorkerState.OFFLINE)
     return (await conn.execute(statement)).rowcount == 1
 
@@ -123,7 +123,7 @@ async def forget(conn: AsyncConnection, worker_id: str) -> bool:
 async def record_problems(
     conn: AsyncConnection, worker: Worker, quarantine: Mapping[str, str], broker_error: str
 ) -> None:
-    """Note why a worker's slots, by id, take no stage, and why it has no broker connection."""
+    """Store the reasons of quarantined slots, by slot id, and the broker connection's error."""
     slots = [{**slot, "quarantine": quarantine.get(slot["id"], "")} for slot in worker.slots]
     changed: dict[str, Any] = {}
     if slots != [{"quarantine": "", **slot} for slot in worker.slots]:
@@ -135,13 +135,13 @@ async def record_problems(
 
 
 async def list_without_broker(conn: AsyncConnection) -> list[Worker]:
-    """Return the online workers that have no connection to the broker, by id."""
+    """Return the online workers without a broker connection, by id."""
     query = _SELECT.where(IS_ONLINE, workers.c.broker_error != "").order_by(workers.c.worker_id)
     return [Worker(**row) for row in (await conn.execute(query)).mappings()]
 
 
 async def list_drained(conn: AsyncConnection, pools: Set[str]) -> list[Worker]:
-    """Return the workers of some pools that would take stages if nobody had drained them, by id."""
+    """Return the workers of some pools that an operator has drained and that are alive, by id."""
     is_waiting = sa.and_(workers.c.state == WorkerState.DRAINING, workers.c.drained)
     query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, is_waiting)
     rows = (await conn.execute(query.order_by(workers.c.worker_id))).mappings()
@@ -149,7 +149,7 @@ async def list_drained(conn: AsyncConnection, pools: Set[str]) -> list[Worker]:
 
 
 async def expire(conn: AsyncConnection, worker: Worker) -> bool:
-    """Mark a worker OFFLINE if no heartbeat was counted since it was read; whether it was so."""
+    """Mark a worker OFFLINE if no heartbeat was counted since it was read; return success."""
     statement = sa.update(workers).where(
         _is(worker.worker_id),
         workers.c.state != WorkerState.OFFLINE,
@@ -159,12 +159,12 @@ async def expire(conn: AsyncConnection, worker: Worker) -> bool:
 
 
 async def list_live(conn: AsyncConnection) -> list[Worker]:
-    """The workers that are not OFFLINE."""
+    """Return the workers that are not OFFLINE."""
     return [Worker(**row) for row in (await conn.execute(_LIVE)).mappings()]
 
 
 async def count_by_state(conn: AsyncConnection) -> dict[WorkerState, int]:
-    """Return how many workers are in each state."""
+    """Return the number of workers in each state."""
     query = sa.select(workers.c.state, sa.func.count()).group_by(workers.c.state)
     rows = await conn.execute(query.where(workers.c.project == DEFAULT_PROJECT))
     return {state: int(count) for state, count in rows}
@@ -173,9 +173,9 @@ async def count_by_state(conn: AsyncConnection) -> dict[WorkerState, int]:
 async def page(
     conn: AsyncConnection, *, after: str, limit: int, seen_since: datetime | None = None
 ) -> list[Worker]:
-    """Workers by id, after the one with id ``after``.
+    """Return a page of workers by id, after the id ``after``.
 
-    With ``seen_since`` without those that are OFFLINE and were not heard of since then.
+    ``seen_since`` leaves out workers that are OFFLINE and have sent no heartbeat since then.
     """
     query = _SELECT.where(workers.c.project == DEFAULT_PROJECT, workers.c.worker_id > after)
     if seen_since is not None:

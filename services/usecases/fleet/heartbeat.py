@@ -1,4 +1,4 @@
-"""WorkerHeartbeat: one message keeps a worker and all its leases alive."""
+"""WorkerHeartbeat: keep a worker and all its leases alive with one message."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tailrace.formats.broker import MAX_PROBLEM
 from tailrace.formats.limits import MAX_QUARANTINE_REASON, MAX_SLOTS
 
 GATHER_SECONDS = 0.05
-"""How long heartbeats wait for others: nobody waits for their answer, and a fleet's messages come
-by the hundred a second."""
+"""Seconds that a heartbeat waits for others to share its transaction: its response is not urgent,
+and a fleet sends hundreds of messages per second."""
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """One message."""
+    """One heartbeat of a worker."""
 
     worker_id: str
     tokens: list[str]
-    """Its leases."""
+    """Lease tokens of the worker."""
     draining: bool
     quarantine: Mapping[str, str]
-    """Why which slots take no stage."""
+    """Reason each quarantined slot refuses work, keyed by slot id."""
     secret: str
-    """What the worker got when it registered."""
+    """Secret from the worker's registration."""
     broker_error: str = ""
     """Fault of the worker's broker connection; empty while it is connected."""
     ended: bool = False
-    """Whether the worker ends with it."""
+    """True in the last heartbeat of a worker that ends."""
 
     def state(self, worker: Worker) -> WorkerState:
-        """Return the worker's state by this message."""
+        """Return the state of the worker after this message."""
         if self.ended:
             return WorkerState.OFFLINE
         drains = self.draining or worker.drained
@@ -47,14 +47,16 @@ class Heartbeat:
 
 
 Directives = tuple[list[Directive], Directive]
-"""One per token, in order, and one for the worker."""
+"""One directive per token, in order, and one for the worker."""
 
 
 async def worker_heartbeat(context: Context, heartbeat: Heartbeat) -> Directives:
-    """Count a heartbeat for the worker and each lease.
+    """Count a heartbeat for the worker and each lease, and return the directives.
 
-    Returns a directive per token, in order, and one for the worker. Raises ``InvalidInput``,
-    ``NotFound`` (WORKER_UNKNOWN) and ``PermissionDenied`` (WORKER_SECRET).
+    Raises:
+        InvalidInput: The message names too many leases or slots.
+        NotFound: The worker is not registered (WORKER_UNKNOWN).
+        PermissionDenied: The secret is not from the last registration (WORKER_SECRET).
     """
     if len(heartbeat.tokens) > MAX_SLOTS:
         raise InvalidInput.field(
@@ -108,7 +110,7 @@ def _answer(
 
 
 def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
-    """Reasons by slot, cut to what is shown. Raises ``InvalidInput`` for too many."""
+    """Return the reasons by slot, shortened for display; raise ``InvalidInput`` for too many."""
     if len(reasons) > MAX_SLOTS:
         raise InvalidInput.field("quarantine", f"has {len(reasons)} entries, at most {MAX_SLOTS}")
     return {
@@ -118,7 +120,7 @@ def checked_quarantine(reasons: Mapping[str, str]) -> dict[str, str]:
 
 
 def _directive(state: RunState | None) -> Directive:
-    """What to do with a lease, from the state of its run; ``None`` for a lease that is lost."""
+    """Return the directive for a lease by the state of its run; ``None`` for a lost lease."""
     if state is None:
         return Directive.LEASE_LOST
     return Directive.CANCEL if state is RunState.CANCELLING else Directive.CONTINUE

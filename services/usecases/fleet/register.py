@@ -1,4 +1,4 @@
-"""RegisterWorker: let a worker in before it consumes."""
+"""RegisterWorker: register a worker before it consumes messages."""
 
 from __future__ import annotations
 
@@ -31,48 +31,51 @@ from tailrace.formats.schema import Violation
 from tailrace.formats.spec.judge_spec import JUDGES
 
 SUPPORTED_PROTOCOLS = tuple(v for v in (PROTOCOL_VERSION, PROTOCOL_VERSION - 1) if v >= 1)
-"""The protocol versions that are spoken here: this one and the one before."""
+"""Supported versions of the worker protocol: the current and the previous one."""
 
 
 MIN_INSTANCE_ID = 16
-"""Shortest instance id: whoever guesses it takes the worker's name over."""
+"""Minimum length of an instance id: a guessed one would give away the worker's name."""
 
 
 @dataclass(frozen=True)
 class RegisterWorker:
-    """What a worker says of itself."""
+    """A worker's description of itself."""
 
     worker_id: str
     hostname: str
     pools: list[str]
     slots: list[dict[str, Any]]
-    """Plain data as in the API."""
+    """Slots, plain data as in the API."""
     versions: dict[str, str]
     judges: dict[str, str]
-    """Judges beside the built-in ones, with their versions."""
+    """Judges in addition to the built-in ones, with their versions."""
     protocol_version: int
     instance_id: str
-    """Secret of the installation that the name is bound to."""
+    """Secret id of the installation that the name is bound to."""
     new_process: bool
-    """Whether the process executes nothing yet."""
+    """True if the process executes nothing yet."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a registered worker learns."""
+    """Response to a registration."""
 
     secret: str
-    """Goes with its heartbeats and deliveries; a later registration makes another."""
+    """Secret for the worker's heartbeats and deliveries; each registration makes a new one."""
     drained: bool
-    """Whether an operator's drain is in force."""
+    """True while an operator's drain is in force."""
 
 
 async def register_worker(context: Context, command: RegisterWorker) -> Registration:
     """Store the worker in place of an earlier one of the same id.
 
-    Attempts that an earlier process executed under this name end at once if the process is a new
-    one. Raises ``InvalidInput`` and ``FailedPrecondition`` (PROTOCOL_UNSUPPORTED,
-    WORKER_NAME_TAKEN).
+    If the process is new, attempts of an earlier process under this name end at once.
+
+    Raises:
+        InvalidInput: Fields of the command are wrong.
+        FailedPrecondition: The protocol is not supported, or another live worker has the name
+            (PROTOCOL_UNSUPPORTED, WORKER_NAME_TAKEN).
     """
     _check(command)
     if command.protocol_version not in SUPPORTED_PROTOCOLS:
@@ -123,7 +126,7 @@ async def register_worker(context: Context, command: RegisterWorker) -> Registra
 
 
 def _require_own(before: Worker, command: RegisterWorker) -> None:
-    """Raise ``FailedPrecondition`` where a live worker of another instance has the name."""
+    """Raise ``FailedPrecondition`` if a live worker of another instance has the name."""
     is_free = before.state is WorkerState.OFFLINE or not before.instance_digest
     if is_free or before.is_instance(command.instance_id, command.hostname):
         return

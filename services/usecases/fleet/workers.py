@@ -1,4 +1,4 @@
-"""The workers and pools, as operators see them, and how a worker is drained."""
+"""Workers and pools for operators, and draining of workers."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from services.storage.rows import attempts, outbox, runs, workers
 from services.usecases.context import Context
 
 DEFAULT_PAGE = 100
-"""Workers of a page when the request does not say."""
+"""Default number of workers on a page."""
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker with what its slots run."""
+    """A worker and the stages in its slots."""
 
     worker: Worker
     occupied: dict[str, str]
-    """``runs/{run}/stages/{stage}`` by slot; idle slots are left out."""
+    """Stages, ``runs/{run}/stages/{stage}``, by slot; idle slots are left out."""
 
 
 @dataclass(frozen=True)
 class PoolView:
-    """A pool as it stands."""
+    """The current state of a pool."""
 
     name: str
-    """Its name."""
+    """Name of the pool."""
     workers: int
-    """Workers that are online and serve it."""
+    """Number of online workers that serve the pool."""
     slots: int
-    """Their slots, those in quarantine left out."""
+    """Number of their slots, without quarantined ones."""
     busy_slots: int
-    """Of these, how many run a stage."""
+    """Number of slots that run a stage."""
     queued_stages: int
-    """Attempts that are queued for it."""
+    """Number of attempts queued for the pool."""
     workers_without_broker: int = 0
-    """Of the workers, how many have no connection to the broker."""
+    """Number of the workers without a broker connection."""
 
 
 async def list_workers(
     context: Context, *, size: int, token: str, everyone: bool = False
 ) -> tuple[list[WorkerView], str]:
-    """A page of workers by name, and the next page's token. Raises ``InvalidInput``.
+    """Return a page of workers by name, and the next page's token; raise ``InvalidInput``.
 
-    Workers that have been offline for long are left out, unless ``everyone`` is asked for.
+    The page omits workers that have been offline for long, unless ``everyone`` is set.
     """
     position = decode_page_token(token, "workers", [str])
     limit = page_size(size, default=DEFAULT_PAGE)
@@ -71,13 +71,13 @@ async def list_workers(
 
 
 async def get_worker(context: Context, worker_id: str) -> WorkerView:
-    """A worker. Raises ``NotFound``."""
+    """Return a worker; raise ``NotFound``."""
     async with context.database.read() as conn:
         return await _view(conn, worker_id)
 
 
 async def drain_worker(context: Context, worker_id: str) -> WorkerView:
-    """Let a worker finish what it runs and take no more until :func:`undrain_worker`.
+    """Let a worker finish its stages and take no more until :func:`undrain_worker`.
 
     Raises ``NotFound``.
     """
@@ -85,7 +85,7 @@ async def drain_worker(context: Context, worker_id: str) -> WorkerView:
 
 
 async def undrain_worker(context: Context, worker_id: str) -> WorkerView:
-    """Let a drained worker take stages again. Raises ``NotFound``."""
+    """Let a drained worker take stages again; raise ``NotFound``."""
     view = await _set_drained(context, worker_id, drained=False)
     context.wakeups.wake(OUTBOX)
     return view
@@ -94,7 +94,9 @@ async def undrain_worker(context: Context, worker_id: str) -> WorkerView:
 async def forget_worker(context: Context, worker_id: str) -> None:
     """Remove a worker that is offline.
 
-    Raises ``NotFound`` and ``FailedPrecondition`` (WORKER_ALIVE).
+    Raises:
+        NotFound: The worker does not exist.
+        FailedPrecondition: The worker is not OFFLINE (WORKER_ALIVE).
     """
     async with context.database.write() as conn:
         worker = await _known(conn, worker_id)
@@ -114,7 +116,7 @@ async def _set_drained(context: Context, worker_id: str, *, drained: bool) -> Wo
 
 
 async def list_pools(context: Context) -> list[PoolView]:
-    """The pools that a live worker serves or a stage is queued for, by name."""
+    """Return the pools that a live worker serves or that have queued stages, by name."""
     async with context.database.read() as conn:
         live = [w for w in await workers.list_live(conn) if w.state is WorkerState.ONLINE]
         queued = await outbox.count_by_pool(conn)
@@ -149,7 +151,7 @@ async def _known(conn: AsyncConnection, worker_id: str) -> Worker:
 
 
 async def _occupied(conn: AsyncConnection) -> dict[str, dict[str, str]]:
-    """``runs/{run}/stages/{stage}`` by slot, by worker."""
+    """Return ``runs/{run}/stages/{stage}`` by slot, by worker."""
     occupied: dict[str, dict[str, str]] = {}
     for attempt in await attempts.list_running(conn):
         run = await runs.find_by_uid(conn, attempt.run_uid)

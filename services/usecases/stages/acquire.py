@@ -1,4 +1,4 @@
-"""AcquireStage: answer a broker message with the right to execute, or with what else to do."""
+"""AcquireStage: answer a delivery with the right to execute, or with another instruction."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import MAX_HANDLE
 
 MIN_ACQUIRE_ID = 16
-"""Shortest acquire id: it must not be guessed, a lease's secret comes of it."""
+"""Minimum length of an acquire id, on which the lease's secret depends."""
 
 
 @dataclass(frozen=True)
 class Acquire:
-    """One delivery and who got it."""
+    """One delivery and the worker that received it."""
 
     task_id: TaskId
     acquire_id: str
     worker_id: str
     slot: str
     secret: str
-    """What the worker got when it registered."""
+    """Secret from the worker's registration."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Execute the stage."""
+    """The order to execute the stage."""
 
     lease: LeaseToken
     run: Run
@@ -61,19 +61,19 @@ class Order:
     inputs: Inputs
     checkpoint: Artifact | None
     successor: TaskId | None
-    """The next stage's task as it stands."""
+    """Current task of the next stage."""
 
 
 @dataclass(frozen=True)
 class Continue:
-    """The stage is done already and its successor is due: let the chain go on."""
+    """The stage is done and its successor is due: the chain must continue."""
 
     successor: TaskId
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Nothing to do: end the chain."""
+    """There is nothing to do: the chain must end."""
 
     reason: StopReason
 
@@ -104,12 +104,12 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
 
 
 def unknown_worker(worker_id: str) -> NotFound:
-    """The error for a worker that has to register first."""
+    """Return the error for a worker that must register first."""
     return NotFound("WORKER_UNKNOWN", f"{worker_name(worker_id)} is not registered: register it")
 
 
 def foreign_worker(worker_id: str) -> PermissionDenied:
-    """The error for a call under a name that another process registered since, or this one."""
+    """Return the error for a call with the secret of an earlier registration of the name."""
     return PermissionDenied(
         "WORKER_SECRET",
         f"the call does not carry the secret that {worker_name(worker_id)} got when it registered "
@@ -146,7 +146,7 @@ async def _answer(
 async def _require_slot(
     conn: AsyncConnection, stage: Stage, command: Acquire, worker: Worker
 ) -> None:
-    """Raise unless the stage is for a pool of the worker's, and the slot is its own and free."""
+    """Raise unless the worker serves the stage's pool, and the slot is the worker's and free."""
     name = worker_name(command.worker_id)
     if stage.pool not in worker.pools:
         pools = ", ".join(worker.pools)
@@ -227,7 +227,7 @@ async def _order(
 
 
 async def _checkpoint(conn: AsyncConnection, run: Run, stage: Stage) -> Artifact | None:
-    """The checkpoint to continue from; nobody has saved one for a first attempt."""
+    """Return the checkpoint to resume from; a first attempt has none."""
     if stage.attempt == 1:
         return None
     return await artifacts.newest_checkpoint(conn, run.project, run.uid, stage.stage_id)

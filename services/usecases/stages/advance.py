@@ -1,4 +1,4 @@
-"""How a run goes on once a stage's result is there: reuse, queue, or end."""
+"""The next step of a run once a stage has its result: reuse, queue, or end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ async def advance(
     successor_task_id: str = "",
     first: bool = False,
 ) -> tuple[LockedRun, bool]:
-    """Reuse what is known, queue the next stage or end the run.
+    """Reuse known results, then queue the next stage or end the run.
 
-    Returns whether the Celery chain, whose next message is ``successor_task_id``, carries on: only
-    when that is the stage that is queued.
+    Returns:
+        The run, and whether the Celery chain continues: only if its next message,
+        ``successor_task_id``, is for the queued stage.
     """
     while (following := next_unfinished(locked_run.stages)) is not None:
         key = await stage_key(conn, locked_run, following)
@@ -36,7 +37,7 @@ async def advance(
             locked_run = await reuse(conn, locked_run, following, found)
             continue
         proceed = successor_task_id == str(following.task_id)
-        # The worker's chain gets a while to publish the successor before the relay does.
+        # The worker's chain has some time to publish the successor before the relay does.
         delay = context.settings.dispatch_grace_seconds if proceed else 0.0
         locked_run = await queue_stage(
             conn, locked_run, following, reason, delay=delay, first=first, cache_key=key

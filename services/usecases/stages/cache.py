@@ -1,4 +1,4 @@
-"""The stage cache: results of earlier stages with the same inputs, reused without a worker."""
+"""The stage cache: reuse of the results of earlier stages with the same inputs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from tailrace.formats.spec.run_spec import StageKind
 from tailrace.formats.stage_protocol import ArtifactKind
 
 CANDIDATES = 5
-"""Earlier results that are looked at, newest first, for one whose content is still there."""
+"""Maximum number of earlier results to check for one whose content still exists."""
 
 
 async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) -> str:
-    """The key of a stage whose inputs are there; empty where its run wants no cache.
+    """Return the cache key of a stage whose inputs exist; empty if its run uses no cache.
 
-    Also empty where a judge's version is not known: no live worker has it, or workers differ.
+    The key is also empty if a judge's version is unknown: no live worker has the judge, or workers
+    differ.
     """
     if not locked_run.run.resolved_spec.cache:
         return ""
@@ -46,7 +47,7 @@ async def stage_key(conn: AsyncConnection, locked_run: LockedRun, stage: Stage) 
 async def find_result(
     conn: AsyncConnection, blobs: BlobStore, run: Run, key: str
 ) -> tuple[ReusableStage, list[Artifact]] | None:
-    """The newest result under a key, with its artifacts, whose content is whole in the store."""
+    """Return the newest result under a key, with its artifacts, whose content is complete."""
     if not key:
         return None
     for source in await once_per_transaction(
@@ -60,14 +61,14 @@ async def find_result(
         )
         kept = [artifact for artifact in made if artifact.kind is not ArtifactKind.CHECKPOINT]
         files = {file.sha256: file.size_bytes for each in kept for file in each.listing.files}
-        # Sizes of a few files: the store may be asked while the run is locked.
+        # The sizes of a few files may be read while the run is locked.
         if kept and await blobs.sizes(files) == files:
             return source, kept
     return None
 
 
 def _template_date(stage: Stage) -> str | None:
-    """Return the day that the stage's chat templates were told; None where they have no clock."""
+    """Return the day that the stage's chat templates read, or None if they have no clock."""
     result = (stage.result or {}).get(stage.kind.value, {})
     day: str | None = result.get("template_date")
     return day
@@ -79,7 +80,7 @@ async def reuse(
     stage: Stage,
     found: tuple[ReusableStage, list[Artifact]],
 ) -> LockedRun:
-    """Give a stage that never ran an earlier stage's result."""
+    """Give an earlier stage's result to a stage that never ran."""
     source, made = found
     run = locked_run.run
     producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
@@ -109,10 +110,10 @@ async def reusable_key(
     attempt: Attempt,
     result: dict[str, Any],
 ) -> str:
-    """The key under which a result may be reused; empty where it is not what the key says.
+    """Return the key under which a result may be reused; empty if the key does not describe it.
 
-    A worker of another release may run other code or judges, and what a judging model could not
-    answer it may answer the next time.
+    A worker of another release may run other code or judges, and a model that judges may succeed
+    the next time where it failed.
     """
     worker = await workers.get(conn, attempt.worker_id)
     if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
@@ -126,8 +127,8 @@ async def reusable_key(
         return ""
     stated = {score.get("judge", ""): score.get("version", "") for score in scores}
     built_in = {name: stated.get(name, version) for name, version in JUDGES.items()}
-    # Other judges go by the package that brings them, as workers tell it: it may have changed
-    # between the queueing, when the key was made, and now.
+    # The version of another judge is that of its package, which workers report: it may have changed
+    # since the stage was queued with its key.
     made = await _key(conn, locked_run, stage, worker.judges | built_in)
     return stage.cache_key if made == stage.cache_key else ""
 
@@ -135,7 +136,7 @@ async def reusable_key(
 async def _key(
     conn: AsyncConnection, locked_run: LockedRun, stage: Stage, versions: Mapping[str, str]
 ) -> str:
-    """The key of a stage with judges of these versions; empty where one that it needs has none."""
+    """Return the key of a stage with judges of these versions; empty if a version is missing."""
     run = locked_run.run
     judges: dict[str, str] = {}
     if stage.kind is StageKind.JUDGE:
@@ -148,7 +149,7 @@ async def _key(
 
 
 async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
-    """Versions of the judges by name, without those of which live workers have several."""
+    """Return the versions of judges by name, without judges of which live workers differ."""
     found: dict[str, set[str]] = {}
     for worker in await workers.list_live(conn):
         for name, version in worker.judges.items():

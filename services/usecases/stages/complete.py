@@ -1,4 +1,4 @@
-"""CompleteStage: record a result and make the next stage runnable, in one transaction."""
+"""CompleteStage: record a result and queue the next stage, in one transaction."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NEEDED = {
     StageKind.INFER: frozenset({ArtifactKind.PREDICTIONS}),
     StageKind.JUDGE: frozenset({ArtifactKind.VERDICTS}),
 }
-"""Artifacts without which a stage has no result: later stages and clients read them."""
+"""Artifacts that a result must include, because later stages and clients read them."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """An artifact that the stage made."""
+    """An artifact that the stage produced."""
 
     kind: ArtifactKind
     files: Sequence[FileEntry]
@@ -49,24 +49,28 @@ class Made:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a worker reports of a stage that succeeded."""
+    """Report of a worker about a stage that succeeded."""
 
     token: str
-    """The attempt's lease."""
+    """Lease token of the attempt."""
     result: dict[str, Any]
-    """The stage kind's result under its name (``{"train": {…}}``), plain data."""
+    """Result under the name of the stage's kind (``{"train": {…}}``), plain data."""
     artifacts: Sequence[Made]
     last_event_sequence: int
-    """All events up to here must be stored."""
+    """Sequence up to which all events must be stored."""
     successor_task_id: str
-    """The next message of the Celery chain; empty if there is none."""
+    """Next message of the Celery chain; empty if there is none."""
 
 
 async def complete_stage(context: Context, report: Completion) -> bool:
-    """Record the result; whether the Celery chain goes on.
+    """Record the result and return whether the Celery chain continues.
 
-    Repeating it under the lease that completed gives the same answer. Raises ``LeaseLost``,
-    ``InvalidInput`` and ``FailedPrecondition`` (BLOB_MISSING, EVENTS_MISSING).
+    Repetitions under the same lease return the same.
+
+    Raises:
+        LeaseLost: The attempt does not run, or the token is not its lease.
+        InvalidInput: The result or the artifacts do not fit the stage.
+        FailedPrecondition: Content or events are missing (BLOB_MISSING, EVENTS_MISSING).
     """
     async with context.database.read() as conn:
         attempt = await peek_lease(conn, report.token)

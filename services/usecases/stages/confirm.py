@@ -1,4 +1,4 @@
-"""ConfirmDispatch: note that a worker's chain has published the next stage."""
+"""ConfirmDispatch: record that a worker's chain has published the next stage."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from services.usecases.context import Context
 
 
 async def confirm_dispatch(context: Context, task_id: str) -> None:
-    """Count the publication, so that the relay only repeats it if nobody claims the stage.
+    """Count a publication, so that the relay repeats it only if no worker claims the stage.
 
-    Repeating it, or confirming what is claimed already, changes nothing. Raises ``InvalidInput``.
+    Repetitions, and confirmations of claimed stages, change nothing. Raises ``InvalidInput``.
     """
     task = parse_task_id(task_id)
     if task is None:

@@ -1,4 +1,4 @@
-"""Expiry: end an attempt, or mark a worker, whose heartbeats stopped."""
+"""Expiry of attempts and workers whose heartbeats stopped."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tailrace.formats.dispatch import TaskId
 
 
 async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> bool:
-    """End an attempt unless a heartbeat was counted since ``seen`` was read; whether it was so.
+    """End an attempt unless a heartbeat was counted since ``seen`` was read; return success.
 
-    ``reason`` is for people, by default that its heartbeats stopped.
+    ``reason`` is for people; by default, that the heartbeats stopped.
     """
     error = StageError(
         code=Code.UNAVAILABLE,
@@ -51,7 +51,10 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
 
 
 async def expire_worker(context: Context, seen: Worker) -> bool:
-    """Mark a worker OFFLINE unless it was heard of since ``seen`` was read; whether it was so."""
+    """Mark a worker OFFLINE unless a heartbeat was counted since ``seen`` was read.
+
+    Returns whether it was marked.
+    """
     async with context.database.write() as conn:
         expired = await workers.expire(conn, seen)
     if expired:

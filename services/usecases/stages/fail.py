@@ -11,9 +11,9 @@ from services.usecases.runs.lifecycle import after_failure, open_lease
 
 
 async def fail_stage(context: Context, token: str, error: StageError) -> bool:
-    """End the attempt; whether another one is due.
+    """End the attempt and return whether another one is due.
 
-    Repeating it gives the same answer. Raises ``LeaseLost``.
+    Repetitions return the same. Raises ``LeaseLost``.
     """
     async with context.database.write() as conn:
         lease = await open_lease(conn, token)

@@ -1,4 +1,4 @@
-"""What a stage reads: artifacts that were imported or that earlier stages made."""
+"""Inputs of stages: artifacts that were imported or that earlier stages produced."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from tailrace.formats.stage_protocol import ArtifactKind
 
 
 class InputRole(enum.StrEnum):
-    """What an artifact is for, where its kind does not say it; names as in the API."""
+    """Role of an artifact that its kind does not tell, with the names of the API."""
 
     BASE_MODEL = "BASE_MODEL"
     """The untouched model."""
     JUDGE_MODEL = "JUDGE_MODEL"
-    """The model that a judge asks."""
+    """The model that a judge uses."""
     BASELINE_PREDICTIONS = "BASELINE_PREDICTIONS"
-    """Another run's predictions that a judge compares with."""
+    """Predictions of another run, for comparison by a judge."""
     EVAL_SET = "EVAL_SET"
     """An imported eval set."""
 
 
 @dataclass(frozen=True)
 class NamedInput:
-    """An artifact and what it is for."""
+    """An artifact and its role."""
 
     role: InputRole
     judge: str
-    """The judge that needs it; empty where none does."""
+    """Judge that needs the artifact; empty for other roles."""
     artifact: Artifact
     eval_set: str = ""
-    """The eval set's name in the spec, for EVAL_SET."""
+    """Name of the eval set in the spec, for EVAL_SET."""
 
 
 @dataclass
 class Inputs:
-    """All that a stage reads."""
+    """All inputs of a stage."""
 
     artifacts: list[Artifact] = field(default_factory=list)
-    """What each is for is its kind."""
+    """Artifacts whose kind tells their role."""
     named: list[NamedInput] = field(default_factory=list)
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """What each artifact is for, and its digest."""
+        """Yield the role and digest of each artifact."""
         for artifact in self.artifacts:
             yield artifact.kind.value, artifact.listing.digest
         for each in self.named:
@@ -65,12 +65,12 @@ class Inputs:
 async def stage_inputs(
     conn: AsyncConnection, run: Run, stages: list[Stage], stage: Stage
 ) -> Inputs:
-    """The inputs of a stage.
+    """Return the inputs of a stage.
 
     TRAIN reads the dataset and an imported start model; INFER the trained or imported model, the
     dataset, the split and imported eval sets; JUDGE the predictions and, for the expected answers,
-    dataset, split and eval sets, which a run of predictions takes from the run that made them. A
-    model of the hub or a preset is no artifact: the stage process gets it by name.
+    dataset, split and eval sets. A run that only judges takes these from the run that it judges. A
+    model of the hub and a preset are not artifacts: the stage process gets them by name.
     """
     found = Inputs()
     spec = run.resolved_spec
@@ -127,7 +127,7 @@ async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, found:
 
 
 async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:
-    """The artifact of a model that was imported here; none for one of the hub's or a preset."""
+    """Return the artifact of an imported model; none for a model of the hub or a preset."""
     if not models.is_imported(source):
         return []
     return [(await models.resolve(conn, run.project, source or "")).artifact]
@@ -136,7 +136,7 @@ async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list
 async def _made(
     conn: AsyncConnection, run: Run, stage: Stage | None, kind: ArtifactKind
 ) -> list[Artifact]:
-    """What the attempt that gave the stage its result made of a kind."""
+    """Return the artifacts of a kind from the attempt that gave the stage its result."""
     if stage is None:
         return []
     return await artifacts.list_for_run(

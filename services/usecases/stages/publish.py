@@ -1,4 +1,4 @@
-"""PublishEvents: store what a stage process reports, exactly once."""
+"""PublishEvents: store the events of a stage process exactly once."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from tailrace.formats.limits import MAX_EVENTS
 from tailrace.formats.stage_protocol import ArtifactKind
 
 MAX_MESSAGES = 8
-"""Messages that may be stored together; as many as a worker sends without an acknowledgement."""
+"""Maximum number of messages stored together: a worker sends no more without acknowledgement."""
 
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """The answer to one batch."""
+    """The response to one batch."""
 
     sequence: int
-    """All events up to here are durable; the worker continues after it."""
+    """Sequence up to which all events are durable; the worker continues after it."""
     directive: Directive
-    """What to do with the stage."""
+    """Directive for the stage."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,31 @@ class Batch:
     """Consecutive events of one attempt."""
 
     token: str
-    """The attempt's lease."""
+    """Lease token of the attempt."""
     first_sequence: int
     """Sequence of the first event, from 1."""
     events: Sequence[Event]
 
     def followed_by(self, other: Batch) -> bool:
-        """Whether ``other`` continues it under the same lease."""
+        """Return whether ``other`` continues this batch under the same lease."""
         return self.token == other.token and (
             self.first_sequence + len(self.events) == other.first_sequence
         )
 
     def with_(self, other: Batch) -> Batch:
-        """Both in one; ``other`` follows."""
+        """Return both batches as one; ``other`` follows."""
         return Batch(self.token, self.first_sequence, [*self.events, *other.events])
 
 
 async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     """Store the events that are not stored yet, in one transaction.
 
-    A batch that leaves a gap stores nothing; its acknowledgement says where to rewind to. Raises
-    ``LeaseLost``, ``InvalidInput`` and ``FailedPrecondition`` (BLOB_MISSING).
+    A batch that leaves a gap stores nothing; its acknowledgement tells where to rewind to.
+
+    Raises:
+        LeaseLost: The attempt does not run, or the token is not its lease.
+        InvalidInput: The batch is too large or malformed.
+        FailedPrecondition: A checkpoint's content is missing (BLOB_MISSING).
     """
     most = MAX_EVENTS * MAX_MESSAGES
     if len(batch.events) > most:
@@ -90,7 +94,7 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
 
 
 async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
-    """The listing of each checkpoint of the batch by step, its blobs all there."""
+    """Return the listing of each checkpoint of the batch by step; all blobs exist."""
     saved = [event for event in batch.events if isinstance(event, CheckpointSaved)]
     if not saved:
         return {}

@@ -1,4 +1,4 @@
-"""ReleaseStage: take an attempt back without fault."""
+"""ReleaseStage: end an attempt without a fault."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from services.usecases.context import Context
 from services.usecases.runs.lifecycle import end_cancelled, open_lease, queue_stage
 
 REASONS = ("CANCELLED", "DRAINED", "PREEMPTED")
-"""Why a worker hands an attempt back."""
+"""Reasons for which a worker releases an attempt."""
 
 _ENDED = frozenset({AttemptState.RELEASED, AttemptState.CANCELLED})
 
 
 async def release_stage(context: Context, token: str, reason: str) -> None:
-    """Queue the stage again at once, or end the run when it is CANCELLING.
+    """Queue the stage again at once, or end the run if it is CANCELLING.
 
-    The attempt does not count against the limit. Repeating it changes nothing. Raises
-    ``LeaseLost`` and ``InvalidInput``.
+    The attempt does not count against the limit. Repetitions change nothing. Raises ``LeaseLost``
+    and ``InvalidInput``.
     """
     if reason not in REASONS:
         raise InvalidInput.field("reason", f"must be one of {', '.join(REASONS)}, not {reason!r}")

@@ -1,4 +1,4 @@
-"""Queued attempts and workers say what keeps them from the broker"""
+"""Queued attempts and workers record the broker's errors"""
 
 from __future__ import annotations
 

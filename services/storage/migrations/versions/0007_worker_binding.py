@@ -1,6 +1,6 @@
 """A worker's name is bound to its instance; drains last
 
-Workers that registered before belong to whoever registers under their name next.
+Workers that registered earlier belong to the next instance that registers under their name.
 """
 
 from __future__ import annotations

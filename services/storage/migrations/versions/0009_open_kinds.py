@@ -40,11 +40,11 @@ def downgrade() -> None:
 
 
 def _edit_sqlite_table(table: str, pattern: str, replacement: str) -> None:
-    """Replace the one match of a pattern in the text of a table, which SQLite keeps as its schema.
+    """Replace the only match of a pattern in a table's definition.
 
-    Tables that refer to this one rule out making it again, which is Alembic's way. SQLite documents
-    this one for constraints, because they do not show in the content (Making Other Kinds Of Table
-    Schema Changes, https://www.sqlite.org/lang_altertable.html).
+    Alembic would rebuild the table, which fails because other tables refer to it. SQLite documents
+    this edit for constraints, which do not affect the stored content ("Making Other Kinds Of Table
+    Schema Changes", https://www.sqlite.org/lang_altertable.html).
     """
     connection = op.get_bind()
     text = str(
@@ -59,6 +59,6 @@ def _edit_sqlite_table(table: str, pattern: str, replacement: str) -> None:
     connection.execute(sa.text("PRAGMA writable_schema = ON"))
     update = sa.text("UPDATE sqlite_master SET sql = :sql WHERE type = 'table' AND name = :name")
     connection.execute(update, {"sql": edited, "name": table})
-    # All connections read the schema again once its version has changed.
+    # A new version makes every connection read the schema again.
     connection.execute(sa.text(f"PRAGMA schema_version = {version + 1}"))
     connection.execute(sa.text("PRAGMA writable_schema = OFF"))
