@@ -14,7 +14,7 @@ from services.domain.names import id_violations
 from services.domain.stage import StageError
 from services.domain.worker import parse_worker_name
 from services.usecases.stages.acquire import Acquire, Answer, Continue, Order, Stop
-from services.usecases.stages.complete import Completion, Made
+from services.usecases.stages.complete import Completion, NewArtifact
 from services.usecases.stages.inputs import NamedInput
 from tailrace.formats.dispatch import TaskId
 from tailrace.formats.limits import MAX_ERROR_BYTES, MAX_TAIL_LINE_BYTES, MAX_TAIL_LINES
@@ -62,7 +62,7 @@ def completion_from_proto(request: stage_pb2.CompleteStageRequest) -> Completion
         token=request.lease_token,
         result=plain(request.result, "result"),
         artifacts=[
-            Made(
+            NewArtifact(
                 kind_from_proto(artifact.kind, f"artifacts[{i}].kind"),
                 files_from_proto(artifact.files),
             )

@@ -55,7 +55,9 @@ class FolderBlobStore:
         """See :class:`services.storage.blobs.store.BlobStore`."""
         path = self._upload_path(upload)
         await asyncio.to_thread(self._require_room, max(0, upload.blob.size_bytes - offset))
-        partial = await _held(lambda: PartialUpload.open(upload, path, offset), PartialUpload.close)
+        partial = await _acquire(
+            lambda: PartialUpload.open(upload, path, offset), PartialUpload.close
+        )
         try:
             target = self._blob_path(upload.blob.sha256)
             yield _FolderBlobWriter(partial, target, self._require_room)
@@ -74,7 +76,7 @@ class FolderBlobStore:
     async def read(self, sha256: str, offset: int = 0, limit: int = 0) -> AsyncIterator[bytes]:
         """See :class:`services.storage.blobs.store.BlobStore`."""
         path = self._blob_path(sha256)
-        file = await _held(lambda: _open_blob(path, sha256), lambda opened: opened.close())
+        file = await _acquire(lambda: _open_blob(path, sha256), lambda opened: opened.close())
         try:
             size = os.fstat(file.fileno()).st_size
             if offset > size:
@@ -125,20 +127,20 @@ class FolderBlobStore:
         return Blob(digest.hexdigest(), size)
 
     def _sizes(self, digests: set[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for sha256 in digests:
             try:
-                found[sha256] = self._blob_path(sha256).stat().st_size
+                sizes[sha256] = self._blob_path(sha256).stat().st_size
             except FileNotFoundError:
                 continue
-        return found
+        return sizes
 
     def _drop_stale_uploads(self, idle_seconds: float) -> int:
         newest = time.time() - idle_seconds
         return sum(remove_if_idle(path, newest) for path in list(self._uploads.iterdir()))
 
-    def _require_room(self, wanted: int) -> None:
-        require_room(self._uploads, wanted, self._min_free_bytes)
+    def _require_room(self, size: int) -> None:
+        require_room(self._uploads, size, self._min_free_bytes)
 
     def _blob_path(self, sha256: str) -> Path:
         if not is_sha256(sha256):
@@ -183,7 +185,7 @@ def _open_blob(path: Path, sha256: str) -> BinaryIO:
         raise NotFound("BLOB_NOT_FOUND", f"blobs/{sha256} does not exist") from None
 
 
-async def _held(acquire: Callable[[], T], release: Callable[[T], None]) -> T:
+async def _acquire(acquire: Callable[[], T], release: Callable[[T], None]) -> T:
     """Run ``acquire`` in a thread; if the caller is cancelled meanwhile, release its result."""
 
     def release_result(done: asyncio.Future[T]) -> None:

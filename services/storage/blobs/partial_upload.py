@@ -60,7 +60,7 @@ class PartialUpload:
             descriptor = self._open_descriptor()
             if self.committed + len(data) > self._upload.blob.size_bytes:
                 self._drop()
-                raise _unfit(f"has more than its {self._upload.blob.size_bytes} bytes")
+                raise _mismatch(f"has more than its {self._upload.blob.size_bytes} bytes")
             with storage_errors():
                 write_all(descriptor, data)
             self._hash.update(data)
@@ -73,10 +73,10 @@ class PartialUpload:
             descriptor = self._open_descriptor()
             if self.committed != blob.size_bytes:
                 self._drop()
-                raise _unfit(f"has {self.committed} bytes, not {blob.size_bytes}")
+                raise _mismatch(f"has {self.committed} bytes, not {blob.size_bytes}")
             if self._hash.hexdigest() != blob.sha256:
                 self._drop()
-                raise _unfit(f"has the sha256 {self._hash.hexdigest()}, not {blob.sha256}")
+                raise _mismatch(f"has the sha256 {self._hash.hexdigest()}, not {blob.sha256}")
             with storage_errors():
                 publish(descriptor, self._path, target)
 
@@ -159,13 +159,13 @@ def storage_errors() -> Iterator[None]:
         raise
 
 
-def require_room(folder: Path, wanted: int, min_free_bytes: int) -> None:
+def require_room(folder: Path, size: int, min_free_bytes: int) -> None:
     """Raise ``ResourceExhausted`` (STORAGE_FULL) unless the disk has room beyond its reserve."""
     free = shutil.disk_usage(folder).free
-    if free - wanted < min_free_bytes:
+    if free - size < min_free_bytes:
         raise ResourceExhausted(
             "STORAGE_FULL",
-            f"the disk of the artifact store has {free >> 20} MiB free: {wanted >> 20} MiB more "
+            f"the disk of the artifact store has {free >> 20} MiB free: {size >> 20} MiB more "
             f"would not leave the {min_free_bytes >> 20} MiB that TAILRACE_MIN_FREE_BYTES keeps; "
             "try again when space was freed",
         )
@@ -205,5 +205,5 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _unfit(problem: str) -> InvalidInput:
+def _mismatch(problem: str) -> InvalidInput:
     return InvalidInput.field("data", f"{problem}; the partial upload was dropped, start again")

@@ -61,8 +61,8 @@ async def _migrate(url: str) -> None:
 
 def _upgrade(connection: sa.Connection) -> None:
     config = alembic_config(connection)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    revisions = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     for revision in MigrationContext.configure(connection).get_current_heads():
-        if revision not in known:
+        if revision not in revisions:
             raise NewerSchemaError(revision)
     command.upgrade(config, "head")

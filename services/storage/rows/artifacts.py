@@ -77,10 +77,10 @@ async def record(
     producer: Producer | None = None,
     step: int = 0,
 ) -> Artifact:
-    """Store an artifact and who made it; repeating it changes nothing.
+    """Store an artifact and its producer; repetitions change nothing.
 
-    The listing's blobs must exist: ``services.usecases.content.artifacts.check_listing`` looks
-    before the transaction, because the store may be slow.
+    The listing's blobs must exist: ``services.usecases.content.artifacts.check_listing`` checks
+    them before the transaction, because the store may be slow.
     """
     files = [[file.path, file.sha256, file.size_bytes] for file in listing.files]
     content = {"project": project, "digest": listing.digest}
@@ -104,18 +104,18 @@ async def record(
 
 async def get(conn: AsyncConnection, project: str, digest: str) -> Artifact:
     """Return an artifact as first recorded; raise ``NotFound`` (ARTIFACT_NOT_FOUND)."""
-    found = await get_many(conn, project, [digest])
-    if not found:
+    artifacts_by_digest = await get_many(conn, project, [digest])
+    if not artifacts_by_digest:
         raise NotFound("ARTIFACT_NOT_FOUND", f"artifacts/{digest} does not exist")
-    return found[digest]
+    return artifacts_by_digest[digest]
 
 
 async def get_many(
     conn: AsyncConnection, project: str, digests: Iterable[str]
 ) -> dict[str, Artifact]:
     """Return the existing artifacts by digest, each as first recorded."""
-    sought = {"project": project, "digests": list(set(digests))}
-    rows = (await conn.execute(_FIRST, sought)).mappings()
+    parameters = {"project": project, "digests": list(set(digests))}
+    rows = (await conn.execute(_FIRST, parameters)).mappings()
     return {row["digest"]: artifact_of(row) for row in rows}
 
 

@@ -38,13 +38,13 @@ async def find(conn: AsyncConnection, project: str, baseline_id: str) -> Baselin
 
 async def get(conn: AsyncConnection, project: str, baseline_id: str) -> Baseline:
     """Return a baseline by its id; raise ``NotFound`` (BASELINE_NOT_FOUND)."""
-    found = await find(conn, project, baseline_id)
-    if found is None:
+    baseline = await find(conn, project, baseline_id)
+    if baseline is None:
         raise NotFound(
             "BASELINE_NOT_FOUND",
             f"baselines/{baseline_id} does not exist; `tailrace baselines list` names all",
         )
-    return found
+    return baseline
 
 
 async def page(conn: AsyncConnection, project: str, *, after: str, limit: int) -> list[Baseline]:

@@ -82,15 +82,15 @@ async def page_verdicts(
     conn: AsyncConnection,
     run_uid: str,
     *,
-    wanted: Mapping[str, str],
+    filters: Mapping[str, str],
     after: Position | None,
     limit: int,
 ) -> list[tuple[Position, dict[str, Any]]]:
     """Return verdicts by eval set and item after a position, each with its own position.
 
-    ``wanted`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty values select all.
+    ``filters`` may name an ``eval_set``, a ``judge`` and an ``outcome``; empty values select all.
     """
-    rows = await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, wanted, after, limit)
+    rows = await _page(conn, verdicts, (*_ITEM[1:], "judge"), run_uid, filters, after, limit)
     return [(position, _scored(body)) for position, body in rows]
 
 
@@ -134,20 +134,20 @@ async def _page(
     table: sa.Table,
     order: tuple[str, ...],
     run_uid: str,
-    wanted: Mapping[str, str],
+    filters: Mapping[str, str],
     after: Position | None,
     limit: int,
 ) -> list[tuple[Position, dict[str, Any]]]:
     columns = [table.c[name] for name in order]
     query = sa.select(*columns, table.c.body).where(table.c.run_uid == run_uid)
-    for name, value in wanted.items():
+    for name, value in filters.items():
         if not value:
             continue
-        known = table.c[name] == value
+        matches = table.c[name] == value
         if name == "eval_set" and "@" not in value:
             # The rows name an imported set with its version; without one, all versions match.
-            known |= table.c[name].startswith(f"{value}@", autoescape=True)
-        query = query.where(known)
+            matches |= table.c[name].startswith(f"{value}@", autoescape=True)
+        query = query.where(matches)
     if after is not None:
         query = query.where(sa.tuple_(*columns) > sa.tuple_(*map(_literal, after)))
     rows = await conn.execute(query.order_by(*columns).limit(limit))

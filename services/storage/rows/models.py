@@ -88,8 +88,10 @@ async def page(
         query = query.where(position < sa.tuple_(*_literals(after)))
     query = query.order_by(models.c.create_time.desc(), models.c.model_id.desc()).limit(limit)
     rows = (await conn.execute(query)).mappings().all()
-    found = await artifacts.get_many(conn, project, [row["artifact_digest"] for row in rows])
-    return [_model(row, found[row["artifact_digest"]]) for row in rows]
+    artifacts_by_digest = await artifacts.get_many(
+        conn, project, [row["artifact_digest"] for row in rows]
+    )
+    return [_model(row, artifacts_by_digest[row["artifact_digest"]]) for row in rows]
 
 
 def _literals(after: tuple[datetime, str]) -> list[sa.ColumnElement[object]]:

@@ -329,5 +329,8 @@ def _entry(row: sa.RowMapping, claim_id: str) -> Entry:
 
 async def _settle(conn: AsyncConnection, entries: Sequence[Entry], **columns: object) -> None:
     """Release the entries of one claim and change other columns in the same statement."""
-    held = {"of_runs": [entry.task_id.run_uid for entry in entries], "of_claim": entries[0].claim}
-    await conn.execute(_SETTLE, {**held, "claim": "", "claim_end": None, **columns})
+    parameters = {
+        "of_runs": [entry.task_id.run_uid for entry in entries],
+        "of_claim": entries[0].claim,
+    }
+    await conn.execute(_SETTLE, {**parameters, "claim": "", "claim_end": None, **columns})

@@ -70,12 +70,12 @@ async def find_requests(
     """Return the earlier uses of request ids, by project and request id."""
     if not keys:
         return {}
-    sought = {
+    parameters = {
         "method": method,
         "projects": list({project for project, _ in keys}),
         "request_ids": [request_id for _, request_id in keys],
     }
-    rows = await conn.execute(_FIND_ALL, sought)
+    rows = await conn.execute(_FIND_ALL, parameters)
     return {(row.project, row.request_id): Request(row.digest, row.run_uid) for row in rows}
 
 

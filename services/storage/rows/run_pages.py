@@ -34,15 +34,15 @@ async def page(
     """
     labels = [condition for condition in conditions if isinstance(condition, LabelIs)]
     if labels:
-        led = await _most_selective(conn, project, labels)
-        query, columns = _by_label(led), run_labels.c
+        index_label = await _most_selective(conn, project, labels)
+        query, columns = _by_label(index_label), run_labels.c
         uid: sa.ColumnElement[str] = columns.run_uid
-        others = [_has(label) for label in labels if label != led]
+        label_conditions = [_has(label) for label in labels if label != index_label]
     else:
-        query, columns, others = sa.select(*COLUMNS), runs.c, []
+        query, columns, label_conditions = sa.select(*COLUMNS), runs.c, []
         uid = columns.uid
     order: list[sa.ColumnElement[Any]] = [columns.create_time, uid]
-    query = query.where(columns.project == project, *others)
+    query = query.where(columns.project == project, *label_conditions)
     for condition in conditions:
         if isinstance(condition, StateIs):
             query = query.where(columns.state == condition.state)

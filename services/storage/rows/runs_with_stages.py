@@ -37,10 +37,10 @@ RunWithStages = tuple[Run, list[Stage]]
 
 async def get(conn: AsyncConnection, project: str, run_id: str) -> RunWithStages:
     """Return a run by its id or uid; raise ``NotFound`` (RUN_NOT_FOUND)."""
-    found = _run_with_stages(await rows_named(conn, _WITH_STAGES, project, run_id))
-    if found is None:
+    run_with_stages = _run_with_stages(await rows_named(conn, _WITH_STAGES, project, run_id))
+    if run_with_stages is None:
         raise not_found(run_id)
-    return found
+    return run_with_stages
 
 
 async def lock(conn: AsyncConnection, uid: str) -> RunWithStages | None:

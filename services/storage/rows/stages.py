@@ -90,10 +90,10 @@ async def list_for_runs(
     query = _OF_RUNS
     if states:
         query = query.join(runs, runs.c.uid == stages.c.run_uid).where(runs.c.state.in_(states))
-    found: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
+    stages_by_run: dict[str, list[Stage]] = {uid: [] for uid in run_uids}
     for row in (await conn.execute(query, {"run_uids": run_uids})).mappings():
-        found[row["run_uid"]].append(stage_of(row))
-    return found
+        stages_by_run[row["run_uid"]].append(stage_of(row))
+    return stages_by_run
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ async def list_by_cache_key(
     conn: AsyncConnection, project: str, key: str, limit: int
 ) -> list[ReusableStage]:
     """Return the stages that produced a result under a cache key, newest first."""
-    sought = {"project": project, "cache_key": key, "most": limit}
-    rows = (await conn.execute(_WITH_KEY, sought)).mappings()
+    parameters = {"project": project, "cache_key": key, "most": limit}
+    rows = (await conn.execute(_WITH_KEY, parameters)).mappings()
     return [ReusableStage(stage_of(row), row["run_id"]) for row in rows]
 
 

@@ -71,7 +71,7 @@ class VersionTable(Generic[AnyVersion]):
     ) -> AnyVersion:
         """Store the next version and its artifact, unless the newest has the same content."""
         await advisory_lock(conn, f"{self.table.name}:{project}:{header.id}")
-        newest = await self._found(conn, project, header.id, None)
+        newest = await self._find_version(conn, project, header.id, None)
         if newest is not None and newest.lines.sha256 == lines.sha256:
             return newest
         artifact = await artifacts.record(conn, project, files, ArtifactKind.DATASET)
@@ -94,17 +94,17 @@ class VersionTable(Generic[AnyVersion]):
         self, conn: AsyncConnection, project: str, reference: VersionReference
     ) -> AnyVersion:
         """Return a version, the newest if the reference names none; raise ``NotFound``."""
-        found = await self._found(conn, project, reference.id, reference.version)
-        if found is None:
+        version = await self._find_version(conn, project, reference.id, reference.version)
+        if version is None:
             raise self._not_found(reference)
-        return found
+        return version
 
     async def artifact(
         self, conn: AsyncConnection, project: str, reference: VersionReference
     ) -> Artifact:
         """Return the artifact of the version that a reference names; raise ``NotFound``."""
-        sought = {"project": project, "id": reference.id, "version": reference.version}
-        row = (await conn.execute(self._artifact, sought)).mappings().first()
+        parameters = {"project": project, "id": reference.id, "version": reference.version}
+        row = (await conn.execute(self._artifact, parameters)).mappings().first()
         if row is None:
             raise self._not_found(reference)
         return artifacts.artifact_of(row)
@@ -127,14 +127,14 @@ class VersionTable(Generic[AnyVersion]):
         rows = await conn.execute(query.order_by(columns.id))
         return [self._of_row(row) for row in rows]
 
-    async def _found(
+    async def _find_version(
         self, conn: AsyncConnection, project: str, id_: str, version: int | None
     ) -> AnyVersion | None:
-        sought: dict[str, Any] = {"project": project, "id": id_}
+        parameters: dict[str, Any] = {"project": project, "id": id_}
         if version is None:
-            row = (await conn.execute(self._newest, sought)).first()
+            row = (await conn.execute(self._newest, parameters)).first()
         else:
-            row = (await conn.execute(self._pinned, {**sought, "version": version})).first()
+            row = (await conn.execute(self._pinned, {**parameters, "version": version})).first()
         return None if row is None else self._of_row(row)
 
     def _of_row(self, row: sa.Row[Any]) -> AnyVersion:

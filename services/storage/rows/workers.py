@@ -85,24 +85,24 @@ async def lock(conn: AsyncConnection, worker_ids: Iterable[str]) -> dict[str, Wo
 
 
 async def record_heartbeats(
-    conn: AsyncConnection, held: Iterable[Worker], states: Mapping[str, WorkerState]
+    conn: AsyncConnection, locked: Iterable[Worker], states: Mapping[str, WorkerState]
 ) -> dict[str, Worker]:
     """Count a heartbeat of each locked worker; return the changed workers by id."""
     now = utc_now()
-    known = {
+    workers_by_id = {
         worker.worker_id: dataclasses.replace(
             worker, state=states[worker.worker_id], heartbeat_time=now
         )
-        for worker in held
+        for worker in locked
     }
-    for state in {worker.state for worker in known.values()}:
-        ids = [worker_id for worker_id, worker in known.items() if worker.state is state]
+    for state in {worker.state for worker in workers_by_id.values()}:
+        ids = [worker_id for worker_id, worker in workers_by_id.items() if worker.state is state]
         values: dict[str, Any] = {"state": state, "heartbeat_time": now}
         statement = sa.update(workers).where(
             workers.c.project == DEFAULT_PROJECT, workers.c.worker_id.in_(ids)
         )
         await conn.execute(statement.values(heartbeats=workers.c.heartbeats + 1, **values))
-    return known
+    return workers_by_id
 
 
 async def set_drained(conn: AsyncConnection, worker_id: str, *, drained: bool) -> None:

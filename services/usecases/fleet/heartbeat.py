@@ -67,39 +67,42 @@ async def worker_heartbeat(context: Context, heartbeat: Heartbeat) -> Directives
         quarantine=checked_quarantine(heartbeat.quarantine),
         broker_error=heartbeat.broker_error[:MAX_PROBLEM],
     )
-    answer: Directives = await context.groups.submit(
-        context, count, checked, gather_seconds=GATHER_SECONDS
+    directives: Directives = await context.groups.submit(
+        context, count_heartbeats, checked, gather_seconds=GATHER_SECONDS
     )
-    return answer
+    return directives
 
 
-async def count(
+async def count_heartbeats(
     context: Context, heartbeats: Sequence[Heartbeat]
 ) -> list[Directives | DomainError]:
     """Count the heartbeats of several workers in one transaction."""
     async with context.database.write() as conn:
-        held = await workers.lock(conn, {beat.worker_id for beat in heartbeats})
-        sound = {
+        locked_workers = await workers.lock(conn, {beat.worker_id for beat in heartbeats})
+        valid_beats = {
             beat.worker_id: beat
             for beat in heartbeats
-            if beat.worker_id in held and held[beat.worker_id].has_secret(beat.secret)
+            if beat.worker_id in locked_workers
+            and locked_workers[beat.worker_id].has_secret(beat.secret)
         }
-        states = {name: beat.state(held[name]) for name, beat in sound.items()}
-        known = await workers.record_heartbeats(conn, (held[name] for name in sound), states)
-        for beat in sound.values():
+        states = {name: beat.state(locked_workers[name]) for name, beat in valid_beats.items()}
+        counted_workers = await workers.record_heartbeats(
+            conn, (locked_workers[name] for name in valid_beats), states
+        )
+        for beat in valid_beats.values():
             await workers.record_problems(
-                conn, known[beat.worker_id], beat.quarantine, beat.broker_error
+                conn, counted_workers[beat.worker_id], beat.quarantine, beat.broker_error
             )
-        tokens = [token for beat in sound.values() for token in beat.tokens]
+        tokens = [token for beat in valid_beats.values() for token in beat.tokens]
         leases = [lease for lease in map(parse_token, tokens) if lease is not None]
         alive = await attempts.record_heartbeats(conn, leases)
-    return [_answer(beat, held, alive) for beat in heartbeats]
+    return [_response(beat, locked_workers, alive) for beat in heartbeats]
 
 
-def _answer(
-    beat: Heartbeat, held: Mapping[str, Worker], alive: Mapping[str, RunState]
+def _response(
+    beat: Heartbeat, locked_workers: Mapping[str, Worker], alive: Mapping[str, RunState]
 ) -> Directives | DomainError:
-    worker = held.get(beat.worker_id)
+    worker = locked_workers.get(beat.worker_id)
     if worker is None:
         return unknown_worker(beat.worker_id)
     if not worker.has_secret(beat.secret):

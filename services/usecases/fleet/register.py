@@ -79,11 +79,11 @@ async def register_worker(context: Context, command: RegisterWorker) -> Registra
     """
     _check(command)
     if command.protocol_version not in SUPPORTED_PROTOCOLS:
-        known = " and ".join(str(version) for version in SUPPORTED_PROTOCOLS)
+        supported = " and ".join(str(version) for version in SUPPORTED_PROTOCOLS)
         raise FailedPrecondition(
             "PROTOCOL_UNSUPPORTED",
-            f"the worker speaks protocol {command.protocol_version}, this control plane {known}: "
-            "install the same version of tailrace on both",
+            f"the worker speaks protocol {command.protocol_version}, this control plane "
+            f"{supported}: install the same version of tailrace on both",
         )
     secret = secrets.token_urlsafe(32)
     now = utc_now()
@@ -106,11 +106,11 @@ async def register_worker(context: Context, command: RegisterWorker) -> Registra
     async with context.database.write() as conn:
         # A name that is new has no row to lock.
         await advisory_lock(conn, f"worker {command.worker_id}")
-        before = (await workers.lock(conn, [command.worker_id])).get(command.worker_id)
-        if before is not None:
-            _require_own(before, command)
-            state = WorkerState.DRAINING if before.drained else WorkerState.ONLINE
-            worker = replace(worker, state=state, drained=before.drained)
+        previous = (await workers.lock(conn, [command.worker_id])).get(command.worker_id)
+        if previous is not None:
+            _require_own(previous, command)
+            state = WorkerState.DRAINING if previous.drained else WorkerState.ONLINE
+            worker = replace(worker, state=state, drained=previous.drained)
         await workers.register(conn, worker)
         orphans = (
             await attempts.list_running(conn, command.worker_id) if command.new_process else []
@@ -125,60 +125,60 @@ async def register_worker(context: Context, command: RegisterWorker) -> Registra
     return Registration(secret, worker.drained)
 
 
-def _require_own(before: Worker, command: RegisterWorker) -> None:
+def _require_own(previous: Worker, command: RegisterWorker) -> None:
     """Raise ``FailedPrecondition`` if a live worker of another instance has the name."""
-    is_free = before.state is WorkerState.OFFLINE or not before.instance_digest
-    if is_free or before.is_instance(command.instance_id, command.hostname):
+    is_free = previous.state is WorkerState.OFFLINE or not previous.instance_digest
+    if is_free or previous.is_instance(command.instance_id, command.hostname):
         return
     raise FailedPrecondition(
         "WORKER_NAME_TAKEN",
-        f"{worker_name(command.worker_id)} is a live worker on host {before.hostname!r}, so "
+        f"{worker_name(command.worker_id)} is a live worker on host {previous.hostname!r}, so "
         f"this one on host {command.hostname!r} needs another name (TAILRACE_WORKER_NAME); to take "
         "the name over, stop that worker and wait until it is OFFLINE",
     )
 
 
 def _check(command: RegisterWorker) -> None:
-    found = id_violations("worker_id", command.worker_id)
+    violations = id_violations("worker_id", command.worker_id)
     if not MIN_INSTANCE_ID <= len(command.instance_id) <= MAX_NAME:
-        found.append(
+        violations.append(
             Violation("instance_id", f"must have {MIN_INSTANCE_ID} to {MAX_NAME} characters")
         )
     if len(command.hostname) > MAX_HOSTNAME:
-        found.append(Violation("hostname", f"has more than {MAX_HOSTNAME} characters"))
+        violations.append(Violation("hostname", f"has more than {MAX_HOSTNAME} characters"))
     if not 1 <= len(command.pools) <= MAX_POOLS:
-        found.append(Violation("pools", f"must name 1 to {MAX_POOLS} pools"))
+        violations.append(Violation("pools", f"must name 1 to {MAX_POOLS} pools"))
     for i, pool in enumerate(command.pools):
-        found += id_violations(f"pools[{i}]", pool)
+        violations += id_violations(f"pools[{i}]", pool)
     if not 1 <= len(command.slots) <= MAX_SLOTS:
-        found.append(Violation("slots", f"must name 1 to {MAX_SLOTS} slots"))
+        violations.append(Violation("slots", f"must name 1 to {MAX_SLOTS} slots"))
     seen: set[str] = set()
     for i, slot_id in enumerate(slot.get("id", "") for slot in command.slots):
         if slot_id in seen:
-            found.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
+            violations.append(Violation(f"slots[{i}].id", f"{slot_id!r} is named twice"))
         seen.add(slot_id)
-        found += id_violations(f"slots[{i}].id", slot_id)
+        violations += id_violations(f"slots[{i}].id", slot_id)
     longest = max(map(len, command.versions.values()), default=0)
     if len(command.versions) > MAX_VERSIONS or longest > MAX_VERSION:
         bound = f"at most {MAX_VERSIONS} entries of at most {MAX_VERSION} characters"
-        found.append(Violation("versions", bound))
-    found += _judge_violations(command.judges)
-    if found:
-        raise InvalidInput(found)
+        violations.append(Violation("versions", bound))
+    violations += _judge_violations(command.judges)
+    if violations:
+        raise InvalidInput(violations)
 
 
 def _judge_violations(judges: dict[str, str]) -> list[Violation]:
     if len(judges) > MAX_JUDGES:
         return [Violation("judges", f"has {len(judges)} entries, at most {MAX_JUDGES} allowed")]
-    found = []
+    violations = []
     for name, version in judges.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
             form = "is no judge's name: 1-63 of a-z, 0-9 and '_', a letter first"
-            found.append(Violation("judges", f"{name[:200]!r} {form}"))
+            violations.append(Violation("judges", f"{name[:200]!r} {form}"))
         elif name in JUDGES:
-            found.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
+            violations.append(Violation("judges", f"{name!r} is the name of a built-in judge"))
         if not 1 <= len(version) <= MAX_ID:
-            found.append(
+            violations.append(
                 Violation("judges", f"the version of {name[:200]!r} has 1-{MAX_ID} characters")
             )
-    return found
+    return violations

@@ -61,11 +61,11 @@ async def list_workers(
     seen_since = None if everyone else utc_now() - expiry
     after = position[0] if position else ""
     async with context.database.read() as conn:
-        found = await workers.page(conn, after=after, limit=limit + 1, seen_since=seen_since)
+        page = await workers.page(conn, after=after, limit=limit + 1, seen_since=seen_since)
         occupied = await _occupied(conn)
-    views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in found]
+    views = [WorkerView(worker, occupied.get(worker.worker_id, {})) for worker in page]
     views = take_fitting([(wire_size(str(view)), view) for view in views], limit)
-    if len(views) == len(found):
+    if len(views) == len(page):
         return views, ""
     return views, encode_page_token([views[-1].worker.worker_id], "workers")
 
@@ -99,7 +99,7 @@ async def forget_worker(context: Context, worker_id: str) -> None:
         FailedPrecondition: The worker is not OFFLINE (WORKER_ALIVE).
     """
     async with context.database.write() as conn:
-        worker = await _known(conn, worker_id)
+        worker = await _require_worker(conn, worker_id)
         if not await workers.forget(conn, worker_id):
             raise FailedPrecondition(
                 "WORKER_ALIVE",
@@ -110,7 +110,7 @@ async def forget_worker(context: Context, worker_id: str) -> None:
 
 async def _set_drained(context: Context, worker_id: str, *, drained: bool) -> WorkerView:
     async with context.database.write() as conn:
-        if (await _known(conn, worker_id)).drained is not drained:
+        if (await _require_worker(conn, worker_id)).drained is not drained:
             await workers.set_drained(conn, worker_id, drained=drained)
         return await _view(conn, worker_id)
 
@@ -131,16 +131,16 @@ def _pool(
     serving = [worker for worker in live if name in worker.pools]
     busy = sum(len(occupied.get(worker.worker_id, {})) for worker in serving)
     usable = [slot for worker in serving for slot in worker.slots if not slot.get("quarantine")]
-    cut_off = sum(bool(worker.broker_error) for worker in serving)
-    return PoolView(name, len(serving), len(usable), busy, queued, cut_off)
+    without_broker = sum(bool(worker.broker_error) for worker in serving)
+    return PoolView(name, len(serving), len(usable), busy, queued, without_broker)
 
 
 async def _view(conn: AsyncConnection, worker_id: str) -> WorkerView:
-    worker = await _known(conn, worker_id)
+    worker = await _require_worker(conn, worker_id)
     return WorkerView(worker, (await _occupied(conn)).get(worker_id, {}))
 
 
-async def _known(conn: AsyncConnection, worker_id: str) -> Worker:
+async def _require_worker(conn: AsyncConnection, worker_id: str) -> Worker:
     worker = await workers.get(conn, worker_id)
     if worker is None:
         raise NotFound(

@@ -132,7 +132,7 @@ async def list_verdicts(
         rows = await evaluations.page_verdicts(
             conn,
             await source_uid(conn, run, StageKind.JUDGE),
-            wanted={"eval_set": eval_set, "judge": judge, "outcome": outcome},
+            filters={"eval_set": eval_set, "judge": judge, "outcome": outcome},
             after=_position(after),
             limit=limit + 1,
         )

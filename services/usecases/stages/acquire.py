@@ -128,8 +128,8 @@ async def _answer(
     if stage.state is StageState.RUNNING:
         return await _repeat(conn, locked_run, stage, command)
     if locked_run.run.state in (RunState.CANCELLING, RunState.CANCELLED):
-        begun = await attempts.get(conn, command.task_id) is not None
-        return Stop(StopReason.STALE if begun else StopReason.CANCELLED)
+        has_attempt = await attempts.get(conn, command.task_id) is not None
+        return Stop(StopReason.STALE if has_attempt else StopReason.CANCELLED)
     if stage.state in STAGE_DONE:
         following = successor(locked_run.stages, stage)
         if following is not None and following.state is StageState.QUEUED:

@@ -30,17 +30,17 @@ async def advance(
         The run, and whether the Celery chain continues: only if its next message,
         ``successor_task_id``, is for the queued stage.
     """
-    while (following := next_unfinished(locked_run.stages)) is not None:
-        key = await stage_key(conn, locked_run, following)
-        found = await find_result(conn, context.blobs, locked_run.run, key)
-        if found is not None:
-            locked_run = await reuse(conn, locked_run, following, found)
+    while (next_stage := next_unfinished(locked_run.stages)) is not None:
+        key = await stage_key(conn, locked_run, next_stage)
+        cached = await find_result(conn, context.blobs, locked_run.run, key)
+        if cached is not None:
+            locked_run = await reuse(conn, locked_run, next_stage, cached)
             continue
-        proceed = successor_task_id == str(following.task_id)
+        proceed = successor_task_id == str(next_stage.task_id)
         # The worker's chain has some time to publish the successor before the relay does.
         delay = context.settings.dispatch_grace_seconds if proceed else 0.0
         locked_run = await queue_stage(
-            conn, locked_run, following, reason, delay=delay, first=first, cache_key=key
+            conn, locked_run, next_stage, reason, delay=delay, first=first, cache_key=key
         )
         return locked_run, proceed
     now = utc_now()

@@ -56,14 +56,17 @@ async def find_result(
         stage = source.stage
         if _template_date(stage) not in (None, run.template_date):
             continue
-        made = await artifacts.list_for_run(
+        stage_artifacts = await artifacts.list_for_run(
             conn, run.project, stage.run_uid, stage=stage.stage_id, attempt=stage.attempt
         )
-        kept = [artifact for artifact in made if artifact.kind is not ArtifactKind.CHECKPOINT]
-        files = {file.sha256: file.size_bytes for each in kept for file in each.listing.files}
+        reusable = [
+            artifact for artifact in stage_artifacts if artifact.kind is not ArtifactKind.CHECKPOINT
+        ]
+        entries = [entry for artifact in reusable for entry in artifact.listing.files]
+        files = {entry.sha256: entry.size_bytes for entry in entries}
         # The sizes of a few files may be read while the run is locked.
-        if kept and await blobs.sizes(files) == files:
-            return source, kept
+        if reusable and await blobs.sizes(files) == files:
+            return source, reusable
     return None
 
 
@@ -78,13 +81,13 @@ async def reuse(
     conn: AsyncConnection,
     locked_run: LockedRun,
     stage: Stage,
-    found: tuple[ReusableStage, list[Artifact]],
+    cached: tuple[ReusableStage, list[Artifact]],
 ) -> LockedRun:
     """Give an earlier stage's result to a stage that never ran."""
-    source, made = found
+    source, source_artifacts = cached
     run = locked_run.run
     producer = Producer(run.uid, run.run_id, stage.stage_id, stage.attempt)
-    for artifact in made:
+    for artifact in source_artifacts:
         await artifacts.record(
             conn, run.project, artifact.listing, artifact.kind, producer=producer
         )
@@ -122,15 +125,15 @@ async def reusable_key(
         return stage.cache_key
     scores = result.get("judge", {}).get("scores", [])
     judges = locked_run.run.resolved_spec.judges
-    asking = {judge.name for judge in judges if judge.backend() is not None}
-    if any(score.get("errors", 0) and score.get("judge", "") in asking for score in scores):
+    model_judges = {judge.name for judge in judges if judge.backend() is not None}
+    if any(score.get("errors", 0) and score.get("judge", "") in model_judges for score in scores):
         return ""
-    stated = {score.get("judge", ""): score.get("version", "") for score in scores}
-    built_in = {name: stated.get(name, version) for name, version in JUDGES.items()}
+    reported = {score.get("judge", ""): score.get("version", "") for score in scores}
+    built_in = {name: reported.get(name, version) for name, version in JUDGES.items()}
     # The version of another judge is that of its package, which workers report: it may have changed
     # since the stage was queued with its key.
-    made = await _key(conn, locked_run, stage, worker.judges | built_in)
-    return stage.cache_key if made == stage.cache_key else ""
+    current_key = await _key(conn, locked_run, stage, worker.judges | built_in)
+    return stage.cache_key if current_key == stage.cache_key else ""
 
 
 async def _key(
@@ -150,9 +153,11 @@ async def _key(
 
 async def _judge_versions(conn: AsyncConnection) -> dict[str, str]:
     """Return the versions of judges by name, without judges of which live workers differ."""
-    found: dict[str, set[str]] = {}
+    versions_by_name: dict[str, set[str]] = {}
     for worker in await workers.list_live(conn):
         for name, version in worker.judges.items():
-            found.setdefault(name, set()).add(version)
-    foreign = {name: min(versions) for name, versions in found.items() if len(versions) == 1}
+            versions_by_name.setdefault(name, set()).add(version)
+    foreign = {
+        name: min(versions) for name, versions in versions_by_name.items() if len(versions) == 1
+    }
     return foreign | JUDGES

@@ -40,7 +40,7 @@ NEEDED = {
 
 
 @dataclass(frozen=True)
-class Made:
+class NewArtifact:
     """An artifact that the stage produced."""
 
     kind: ArtifactKind
@@ -55,7 +55,7 @@ class Completion:
     """Lease token of the attempt."""
     result: dict[str, Any]
     """Result under the name of the stage's kind (``{"train": {…}}``), plain data."""
-    artifacts: Sequence[Made]
+    artifacts: Sequence[NewArtifact]
     last_event_sequence: int
     """Sequence up to which all events must be stored."""
     successor_task_id: str
@@ -77,8 +77,8 @@ async def complete_stage(context: Context, report: Completion) -> bool:
     if attempt.state is AttemptState.SUCCEEDED:
         return bool((attempt.answer or {})["continue"])
     listings = [
-        (made.kind, await check_listing(context, made.files, f"artifacts[{i}].files"))
-        for i, made in enumerate(report.artifacts)
+        (artifact.kind, await check_listing(context, artifact.files, f"artifacts[{i}].files"))
+        for i, artifact in enumerate(report.artifacts)
     ]
     async with context.database.write() as conn:
         lease = await open_lease(conn, report.token)
@@ -98,14 +98,16 @@ async def complete_stage(context: Context, report: Completion) -> bool:
 
 
 def _check(report: Completion, kind: StageKind) -> None:
-    found = []
+    violations = []
     if list(report.result) != [kind.value]:
-        given = ", ".join(report.result) or "none"
-        found.append(Violation("result", f"must be that of a {kind} stage, not {given}"))
-    missing = NEEDED[kind] - {made.kind for made in report.artifacts}
-    found += [Violation("artifacts", f"lacks one of kind {lacking}") for lacking in missing]
-    if found:
-        raise InvalidInput(found)
+        given_kinds = ", ".join(report.result) or "none"
+        violations.append(Violation("result", f"must be that of a {kind} stage, not {given_kinds}"))
+    missing = NEEDED[kind] - {artifact.kind for artifact in report.artifacts}
+    violations += [
+        Violation("artifacts", f"lacks one of kind {missing_kind}") for missing_kind in missing
+    ]
+    if violations:
+        raise InvalidInput(violations)
 
 
 async def _complete(

@@ -58,8 +58,8 @@ class Inputs:
         """Yield the role and digest of each artifact."""
         for artifact in self.artifacts:
             yield artifact.kind.value, artifact.listing.digest
-        for each in self.named:
-            yield f"{each.role}:{each.judge or each.eval_set}", each.artifact.listing.digest
+        for named in self.named:
+            yield f"{named.role}:{named.judge or named.eval_set}", named.artifact.listing.digest
 
 
 async def stage_inputs(
@@ -72,68 +72,70 @@ async def stage_inputs(
     dataset, split and eval sets. A run that only judges takes these from the run that it judges. A
     model of the hub and a preset are not artifacts: the stage process gets them by name.
     """
-    found = Inputs()
+    inputs = Inputs()
     spec = run.resolved_spec
     if spec.dataset is not None:
-        found.artifacts.append(await datasets.VERSIONS.artifact(conn, run.project, spec.dataset))
+        inputs.artifacts.append(await datasets.VERSIONS.artifact(conn, run.project, spec.dataset))
     if stage.kind is not StageKind.TRAIN:
-        await _add_eval_sets(conn, run, found)
+        await _add_eval_sets(conn, run, inputs)
     by_kind = {other.kind: other for other in stages}
     if stage.kind is StageKind.JUDGE:
-        await _add_judged(conn, run, by_kind, found)
-        return found
-    trained = by_kind.get(StageKind.TRAIN)
-    imported = await _imported(conn, run, spec.model.source if spec.model else None)
-    if stage.kind is StageKind.INFER and trained is not None:
-        found.artifacts += await _made(conn, run, trained, ArtifactKind.MODEL)
-        found.artifacts += await _made(conn, run, trained, ArtifactKind.SPLIT)
+        await _add_predictions(conn, run, by_kind, inputs)
+        return inputs
+    train_stage = by_kind.get(StageKind.TRAIN)
+    imported = await _find_imported(conn, run, spec.model.source if spec.model else None)
+    if stage.kind is StageKind.INFER and train_stage is not None:
+        inputs.artifacts += await _list_artifacts(conn, run, train_stage, ArtifactKind.MODEL)
+        inputs.artifacts += await _list_artifacts(conn, run, train_stage, ArtifactKind.SPLIT)
         if spec.infer is not None and spec.infer.include_base:
-            found.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
-        return found
-    found.artifacts += imported
-    return found
+            inputs.named += [NamedInput(InputRole.BASE_MODEL, "", model) for model in imported]
+        return inputs
+    inputs.artifacts += imported
+    return inputs
 
 
-async def _add_eval_sets(conn: AsyncConnection, run: Run, found: Inputs) -> None:
+async def _add_eval_sets(conn: AsyncConnection, run: Run, inputs: Inputs) -> None:
     infer = run.resolved_spec.infer
     for name in filter(is_imported, infer.eval_sets if infer else []):
         artifact = await eval_sets.VERSIONS.artifact(conn, run.project, name)
-        found.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
+        inputs.named.append(NamedInput(InputRole.EVAL_SET, "", artifact, name))
 
 
-async def _add_judged(
-    conn: AsyncConnection, run: Run, by_kind: dict[StageKind, Stage], found: Inputs
+async def _add_predictions(
+    conn: AsyncConnection, run: Run, by_kind: dict[StageKind, Stage], inputs: Inputs
 ) -> None:
-    made_by = run
+    source_run = run
     if run.resolved_spec.predictions:
-        made_by, _ = await find_predictions(conn, run.project, run.resolved_spec.predictions)
-        of_run = await stage_store.list_for_run(conn, made_by.uid)
-        by_kind = {other.kind: other for other in of_run}
-    inferred, trained = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
-    found.artifacts += await _made(conn, made_by, inferred, ArtifactKind.PREDICTIONS)
-    found.artifacts += await _made(conn, made_by, trained, ArtifactKind.SPLIT)
+        source_run, _ = await find_predictions(conn, run.project, run.resolved_spec.predictions)
+        source_stages = await stage_store.list_for_run(conn, source_run.uid)
+        by_kind = {other.kind: other for other in source_stages}
+    infer_stage, train_stage = by_kind.get(StageKind.INFER), by_kind.get(StageKind.TRAIN)
+    inputs.artifacts += await _list_artifacts(
+        conn, source_run, infer_stage, ArtifactKind.PREDICTIONS
+    )
+    inputs.artifacts += await _list_artifacts(conn, source_run, train_stage, ArtifactKind.SPLIT)
     for judge in run.resolved_spec.judges:
-        await _add_options(conn, run, judge, found)
+        await _add_options(conn, run, judge, inputs)
 
 
-async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, found: Inputs) -> None:
+async def _add_options(conn: AsyncConnection, run: Run, judge: JudgeSpec, inputs: Inputs) -> None:
     backend, baseline = judge.backend(), judge.baseline()
-    for model in await _imported(conn, run, backend.model if backend else None):
-        found.named.append(NamedInput(InputRole.JUDGE_MODEL, judge.name, model))
+    for model in await _find_imported(conn, run, backend.model if backend else None):
+        inputs.named.append(NamedInput(InputRole.JUDGE_MODEL, judge.name, model))
     if baseline is not None:
         other, stage = await find_predictions(conn, run.project, baseline)
-        for artifact in await _made(conn, other, stage, ArtifactKind.PREDICTIONS):
-            found.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge.name, artifact))
+        for artifact in await _list_artifacts(conn, other, stage, ArtifactKind.PREDICTIONS):
+            inputs.named.append(NamedInput(InputRole.BASELINE_PREDICTIONS, judge.name, artifact))
 
 
-async def _imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:
+async def _find_imported(conn: AsyncConnection, run: Run, source: str | None) -> list[Artifact]:
     """Return the artifact of an imported model; none for a model of the hub or a preset."""
     if not models.is_imported(source):
         return []
     return [(await models.resolve(conn, run.project, source or "")).artifact]
 
 
-async def _made(
+async def _list_artifacts(
     conn: AsyncConnection, run: Run, stage: Stage | None, kind: ArtifactKind
 ) -> list[Artifact]:
     """Return the artifacts of a kind from the attempt that gave the stage its result."""

@@ -84,10 +84,10 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
         lease = await open_lease(conn, batch.token)
         lease.require_alive()
         stored = lease.attempt.last_event
-        fresh = list(batch.events[max(0, stored + 1 - batch.first_sequence) :])
-        if fresh and batch.first_sequence <= stored + 1:
-            await _store(conn, lease, fresh, listings)
-            stored += len(fresh)
+        new_events = list(batch.events[max(0, stored + 1 - batch.first_sequence) :])
+        if new_events and batch.first_sequence <= stored + 1:
+            await _store(conn, lease, new_events, listings)
+            stored += len(new_events)
     context.wakeups.wake(lease.locked_run.run.uid)
     cancelling = lease.locked_run.run.state is RunState.CANCELLING
     return Acknowledgement(stored, Directive.CANCEL if cancelling else Directive.CONTINUE)
@@ -106,13 +106,13 @@ async def _listings(context: Context, batch: Batch) -> dict[int, Listing]:
 
 
 async def _store(
-    conn: AsyncConnection, lease: OpenLease, fresh: list[Event], listings: dict[int, Listing]
+    conn: AsyncConnection, lease: OpenLease, new_events: list[Event], listings: dict[int, Listing]
 ) -> None:
     attempt, run = lease.attempt, lease.locked_run.run
     task_id = TaskId(attempt.run_uid, attempt.stage_id, attempt.number)
-    lines = [event for event in fresh if isinstance(event, LogLine)]
-    others = [event for event in fresh if not isinstance(event, LogLine)]
-    points = [event for event in others if isinstance(event, MetricPoint)]
+    lines = [event for event in new_events if isinstance(event, LogLine)]
+    other_events = [event for event in new_events if not isinstance(event, LogLine)]
+    points = [event for event in other_events if isinstance(event, MetricPoint)]
     log_head = logs.Head(attempt.log_lines, attempt.log_digest)
     metric_head = logs.Head(attempt.metric_points, attempt.metric_digest)
     log_head = await logs.append(conn, run.project, task_id, Channel.LOGS, log_head, lines)
@@ -120,15 +120,15 @@ async def _store(
         conn, run.project, task_id, Channel.METRICS, metric_head, points
     )
     changed: dict[str, Any] = {
-        "last_event": attempt.last_event + len(fresh),
+        "last_event": attempt.last_event + len(new_events),
         "log_lines": log_head.count,
         "log_digest": log_head.digest,
         "metric_points": metric_head.count,
         "metric_digest": metric_head.digest,
     }
-    evaluated = [event for event in others if isinstance(event, Evaluation)]
+    evaluated = [event for event in other_events if isinstance(event, Evaluation)]
     await evaluations.store(conn, run, attempt.number, evaluated)
-    saved = [event for event in others if isinstance(event, CheckpointSaved)]
+    saved = [event for event in other_events if isinstance(event, CheckpointSaved)]
     producer = Producer(run.uid, run.run_id, attempt.stage_id, attempt.number)
     for event in saved:
         await artifacts.record(
@@ -140,7 +140,7 @@ async def _store(
             step=event.step,
         )
         changed["checkpoint_step"] = event.step
-    progress = [event for event in others if isinstance(event, Progress)]
+    progress = [event for event in other_events if isinstance(event, Progress)]
     if progress:
         await stages.set_progress(conn, lease.stage, progress[-1])
     if progress or saved:

@@ -18,7 +18,7 @@ from services.usecases.runs.create import CreateRun, create_run
 from services.usecases.runs.read import get_run
 from services.usecases.runs.view import RunView
 from services.usecases.stages.acquire import Acquire, Answer, Order, acquire_stage
-from services.usecases.stages.complete import Completion, Made, complete_stage
+from services.usecases.stages.complete import Completion, NewArtifact, complete_stage
 from services.usecases.stages.fail import fail_stage
 from services.usecases.stages.publish import Acknowledgement, Batch, publish_events
 from services.usecases.stages.release import release_stage
@@ -143,7 +143,9 @@ class Driver:
     async def completion(self, order: Order, *, last_event: int = 0) -> Completion:
         outputs = []
         for kind in OUTPUTS[order.stage.kind]:
-            outputs.append(Made(kind, [await self.upload(f"{kind}.json", f"{kind}".encode())]))
+            outputs.append(
+                NewArtifact(kind, [await self.upload(f"{kind}.json", f"{kind}".encode())])
+            )
         successor = "" if order.successor is None else str(order.successor)
         stage_id = order.stage.stage_id
         return Completion(str(order.lease), RESULTS[stage_id], outputs, last_event, successor)
