@@ -44,6 +44,6 @@ def parse_baseline_name(name: str, field: str = "name") -> str:
     collection, _, baseline_id = name.partition("/")
     if collection != "baselines" or not re.fullmatch(RESOURCE_ID, baseline_id):
         raise InvalidInput.field(
-            field, f"{name[:200]!r} is not a baseline's name; it looks like baselines/main"
+            field, f"{name[:200]!r} is not a baseline's name: must be like baselines/main"
         )
     return baseline_id

@@ -50,5 +50,5 @@ def decode_cursor(text: str) -> Cursor:
     except (binascii.Error, ValueError):
         fits = False
     if not fits:
-        raise InvalidInput.field("cursor", "is not a cursor that this server gave out")
+        raise InvalidInput.field("cursor", "is not a cursor of this server")
     return Cursor(ordinal, attempt, sequence)

@@ -56,7 +56,7 @@ def decode_page_token(
         fingerprint = body["q"]
         position = [_entry(kind, entry) for kind, entry in zip(shape, body["p"], strict=True)]
     except (binascii.Error, ValueError, KeyError, TypeError, RecursionError):
-        raise InvalidInput.field("page_token", "is not a token that this server gave out") from None
+        raise InvalidInput.field("page_token", "is not a page token of this server") from None
     if fingerprint != _fingerprint(query):
         raise InvalidInput.field(
             "page_token", "belongs to a request with another filter, order or parent"

@@ -168,7 +168,8 @@ def check_run_id(run_id: str, field: str) -> str:
         )
     if not re.fullmatch(RESOURCE_ID, run_id):
         raise InvalidInput.field(
-            field, f"{run_id!r} must be 1-63 of a-z, 0-9, '-', a letter first, no '-' at the end"
+            field,
+            f"{run_id!r} is not a run id: 1-63 of a-z, 0-9, '-', a letter first, no '-' last",
         )
     return run_id
 
@@ -177,6 +178,6 @@ def parse_run_name(name: str, field: str = "name") -> str:
     """Return the id or uid in ``runs/{run}``; raise :class:`InvalidInput` naming ``field``."""
     if not re.fullmatch(RUN_NAME, name):
         raise InvalidInput.field(
-            field, f"{name[:200]!r} is not a run's name; it looks like runs/my-run"
+            field, f"{name[:200]!r} is not a run's name: must be like runs/my-run"
         )
     return name.partition("/")[2]

@@ -154,7 +154,7 @@ def storage_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceExhausted(
-                "STORAGE_FULL", "the artifact store is full: try again when space was freed"
+                "STORAGE_FULL", "the artifact store is full: try again once space is free"
             ) from error
         raise
 
@@ -166,8 +166,8 @@ def require_room(folder: Path, size: int, min_free_bytes: int) -> None:
         raise ResourceExhausted(
             "STORAGE_FULL",
             f"the disk of the artifact store has {free >> 20} MiB free: {size >> 20} MiB more "
-            f"would not leave the {min_free_bytes >> 20} MiB that TAILRACE_MIN_FREE_BYTES keeps; "
-            "try again when space was freed",
+            f"would not leave the {min_free_bytes >> 20} MiB of TAILRACE_MIN_FREE_BYTES: "
+            "try again once space is free",
         )
 
 

@@ -90,7 +90,7 @@ class Database:
             state = str(getattr(origin, "sqlstate", None) or "")
             if state.startswith(_SETTING_STATES):
                 raise DatabaseSettingError(
-                    f"TAILRACE_DATABASE_URL: the database refuses us: {origin}"
+                    f"TAILRACE_DATABASE_URL: the database refuses the connection: {origin}"
                 ) from error
             raise Unavailable(
                 error.reason, f"the database of TAILRACE_DATABASE_URL cannot be reached: {origin}"

@@ -173,7 +173,7 @@ def _judge_violations(judges: dict[str, str]) -> list[Violation]:
     violations = []
     for name, version in judges.items():
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
-            form = "is no judge's name: 1-63 of a-z, 0-9 and '_', a letter first"
+            form = "is not a judge's name: must be 1-63 of a-z, 0-9 and '_', a letter first"
             violations.append(Violation("judges", f"{name[:200]!r} {form}"))
         elif name in JUDGES:
             violations.append(Violation("judges", f"{name!r} is the name of a built-in judge"))

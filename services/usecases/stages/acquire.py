@@ -113,7 +113,7 @@ def foreign_worker(worker_id: str) -> PermissionDenied:
     return PermissionDenied(
         "WORKER_SECRET",
         f"the call does not carry the secret that {worker_name(worker_id)} got when it registered "
-        "last: register again; where another worker has the name, that is refused with its host",
+        "last: register again; if another worker has the name, the refusal names its host",
     )
 
 

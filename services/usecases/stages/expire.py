@@ -37,7 +37,9 @@ async def expire_attempt(context: Context, seen: Attempt, reason: str = "") -> b
         if not ended:
             return False
         if stage.state is not StageState.RUNNING or stage.attempt != seen.number:
-            raise RuntimeError(f"attempt {seen.number} of {stage.task_id} ran beside its stage")
+            raise RuntimeError(
+                f"attempt {seen.number} of {stage.task_id} was running, but not its stage"
+            )
         await after_failure(conn, locked_run, stage, error)
     context.celery_events.attempt_failed(
         TaskId(seen.run_uid, seen.stage_id, seen.number),

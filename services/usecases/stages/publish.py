@@ -78,7 +78,7 @@ async def publish_events(context: Context, batch: Batch) -> Acknowledgement:
     if len(batch.events) > most:
         raise InvalidInput.field("events", f"has {len(batch.events)}, at most {most}")
     if batch.first_sequence < 1:
-        raise InvalidInput.field("first_sequence", "counts from 1")
+        raise InvalidInput.field("first_sequence", "must be at least 1")
     listings = await _listings(context, batch)
     async with context.database.write() as conn:
         lease = await open_lease(conn, batch.token)

@@ -165,5 +165,5 @@ async def test_batches_have_bounds(driver: Driver) -> None:
     most = MAX_EVENTS * MAX_MESSAGES
     with pytest.raises(InvalidInput, match=f"at most {most}"):
         await driver.publish(order, 1, *[line("x")] * (most + 1))
-    with pytest.raises(InvalidInput, match="counts from 1"):
+    with pytest.raises(InvalidInput, match="must be at least 1"):
         await driver.publish(order, 0, line("x"))
