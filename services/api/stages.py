@@ -25,12 +25,10 @@ from services.usecases.context import Context
 from services.usecases.fleet.heartbeat import Heartbeat, worker_heartbeat
 from services.usecases.fleet.register import register_worker
 from services.usecases.runs.watch import draining
-from services.usecases.stages.acquire import acquire_stage
+from services.usecases.stages.acquire import acquire_stage, confirm_dispatch
 from services.usecases.stages.complete import complete_stage
-from services.usecases.stages.confirm import confirm_dispatch
-from services.usecases.stages.fail import fail_stage
+from services.usecases.stages.fail import fail_stage, release_stage
 from services.usecases.stages.publish import MAX_MESSAGES, Batch, publish_events
-from services.usecases.stages.release import release_stage
 from tailrace.v1 import stage_pb2, stage_pb2_grpc
 
 

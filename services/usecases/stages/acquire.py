@@ -1,8 +1,13 @@
-"""AcquireStage: answer a delivery with the right to execute, or with another instruction."""
+"""AcquireStage and ConfirmDispatch: deliveries of the broker.
+
+AcquireStage answers a delivery with the right to execute, or with another instruction.
+ConfirmDispatch records that a worker's chain has published the delivery of the next stage.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +21,7 @@ from services.domain.errors import (
     NotFound,
     PermissionDenied,
 )
-from services.domain.lease import LeaseToken
+from services.domain.lease import LeaseToken, parse_task_id
 from services.domain.run import Run, RunState
 from services.domain.stage import (
     STAGE_DONE,
@@ -101,6 +106,21 @@ async def acquire_stage(context: Context, command: Acquire) -> Answer:
     if isinstance(answer, Order):
         context.wakeups.wake(answer.run.uid)
     return answer
+
+
+async def confirm_dispatch(context: Context, task_id: str) -> None:
+    """Count a publication, so that the relay repeats it only if no worker claims the stage.
+
+    Repetitions, and confirmations of claimed stages, change nothing. Raises ``InvalidInput``.
+    """
+    task = parse_task_id(task_id)
+    if task is None:
+        raise InvalidInput.field(
+            "task_id", f"{task_id[:200]!r} is not of the form {{run uid}}.{{stage}}.{{attempt}}"
+        )
+    due = utc_now() + timedelta(seconds=context.settings.republish_seconds)
+    async with context.database.write() as conn:
+        await outbox.confirm(conn, task, due)
 
 
 def unknown_worker(worker_id: str) -> NotFound:

@@ -19,9 +19,8 @@ from services.usecases.runs.read import get_run
 from services.usecases.runs.view import RunView
 from services.usecases.stages.acquire import Acquire, Answer, Order, acquire_stage
 from services.usecases.stages.complete import Completion, NewArtifact, complete_stage
-from services.usecases.stages.fail import fail_stage
+from services.usecases.stages.fail import fail_stage, release_stage
 from services.usecases.stages.publish import Acknowledgement, Batch, publish_events
-from services.usecases.stages.release import release_stage
 from tailrace.formats.catalog import stage_versions_text
 from tailrace.formats.dispatch import PROTOCOL_VERSION, TaskId
 from tailrace.formats.spec.run_spec import StageKind

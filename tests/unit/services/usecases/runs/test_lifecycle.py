@@ -11,9 +11,8 @@ from services.domain.errors import FailedPrecondition, InvalidInput, LeaseLost
 from services.storage.rows import attempts, outbox
 from services.usecases.runs.cancel import cancel_run
 from services.usecases.runs.retry import retry_run
-from services.usecases.stages.acquire import Continue, Order, Stop
+from services.usecases.stages.acquire import Continue, Order, Stop, confirm_dispatch
 from services.usecases.stages.complete import complete_stage
-from services.usecases.stages.confirm import confirm_dispatch
 from services.usecases.stages.expire import expire_attempt
 from tailrace.formats.stage_protocol import ArtifactKind
 from tests.unit.services.driver import CALLER, Driver, states
