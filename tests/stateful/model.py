@@ -1,4 +1,4 @@
-"""What a run must look like after each thing that happens to it: a model without a database."""
+"""Model of a run without a database: the expected state after each event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StageModel:
 
 @dataclass
 class Lease:
-    """A granted lease and what its last report was answered."""
+    """A granted lease and the response to its last report."""
 
     order: Order
     acquire_id: str
@@ -34,7 +34,7 @@ class Lease:
 
 
 class RunModel:
-    """One run of three stages, the leases that were granted for it, and what is known before."""
+    """One run of three stages, its leases, and the stages with cached results."""
 
     uid: str
     state: str
@@ -43,7 +43,7 @@ class RunModel:
     known: frozenset[int]
 
     def begin(self, known: frozenset[int]) -> None:
-        """A new run; the results of the stages ``known`` are those of an earlier one."""
+        """Begin a run; an earlier run has the results of the stages ``cached``."""
         self.state = "QUEUED"
         self.stages = [StageModel() for _ in STAGES]
         self.leases = []
@@ -51,7 +51,7 @@ class RunModel:
         self.advance(0)
 
     def advance(self, stage: int) -> None:
-        """Skip what is known from ``stage`` on, queue the next one or end the run."""
+        """Skip cached stages from ``stage`` on, then queue the next stage or end the run."""
         while stage in self.known:
             self.stages[stage].state = "SKIPPED"
             stage += 1
@@ -61,14 +61,14 @@ class RunModel:
             self.stages[stage].state = "QUEUED"
 
     def current(self) -> int | None:
-        """The first stage without a result."""
+        """Return the first stage without a result."""
         return next((i for i, s in enumerate(self.stages) if s.state not in DONE), None)
 
     def task(self, stage: int) -> TaskId:
         return TaskId(self.uid, STAGES[stage], self.stages[stage].attempt)
 
     def pick(self, number: int) -> Lease:
-        """A lease: mostly the newest one, sometimes an old one."""
+        """Return a lease: mostly the newest one, sometimes an old one."""
         return self.leases[-1 if number < 6 else number % len(self.leases)]
 
     def end_cancelled(self) -> None:
@@ -93,7 +93,7 @@ class RunModel:
         return False
 
     def expected_answer(self, stage: int, behind: int) -> Answer | None:
-        """The answer to a new delivery; ``None`` for a lease."""
+        """Return the answer to a new delivery, or ``None`` if it gets a lease."""
         model = self.stages[stage]
         if behind != 0:
             return Stop(StopReason.STALE)
@@ -116,7 +116,7 @@ class RunModel:
             self.end_cancelled()
         else:
             self.advance(lease.stage + 1)
-            # Only to the stage right after: the chain knows of no other.
+            # Only the next stage: the chain contains no other.
             following = self.stages[lease.stage + 1 : lease.stage + 2]
             lease.answer = chained and [s.state for s in following] == ["QUEUED"]
 

@@ -1,6 +1,6 @@
-"""Runs under any order of deliveries, reports, repeats, expiries, cancels and retries.
+"""Runs under any order of deliveries, reports, repetitions, expiries, cancels and retries.
 
-A small model says what each call must answer; after each step the database must agree with it.
+A small model predicts the response to each call; after each step the database must agree with it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def has_queued_stage(machine: Lifecycle) -> bool:
 
 
 class Lifecycle(RunModel, RuleBasedStateMachine):
-    """One run; see the module's docstring."""
+    """Rules on one run, see the module's docstring."""
 
     template: Path
 
@@ -82,10 +82,10 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
 
     @initialize(known=st.frozensets(st.integers(0, 2)))
     def create(self, known: frozenset[int]) -> None:
-        """The stages ``known`` are as those of the run that the template holds."""
+        """Create a run whose stages ``cached`` equal those of the run in the template."""
         self.begin(known)
         changes: dict[str, Any] = {"retry": {"max_attempts": MAX_ATTEMPTS, "initial_backoff": 0.0}}
-        # Every training here makes the same model, and so on: only the specs differ.
+        # Every training produces the same model, and so on: only the specs differ.
         if 0 not in known:
             changes["train"] = {**SPEC["train"], "seed": 7}
         if 1 not in known:
@@ -94,11 +94,11 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             changes["judges"] = [{"name": "mine"}]
         self.uid = self.run(self.driver.create(**changes)).run.uid
 
-    # What workers, clients and time do.
+    # Actions of workers, clients and time.
 
     @rule(stage=st.integers(0, 2), behind=st.integers(-1, 1), again=st.booleans())
     def deliver_anything(self, stage: int, behind: int, again: bool) -> None:
-        """A delivery of the current attempt, an earlier or a later one, perhaps doubled."""
+        """Deliver the current attempt, an earlier or a later one, perhaps twice."""
         if self.stages[stage].attempt - behind >= 1:
             self.deliver(stage, behind=behind, again=again)
 
@@ -111,7 +111,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @precondition(has_queued_stage)
     @rule(chained=st.booleans())
     def do_what_is_queued(self, chained: bool) -> None:
-        """Undisturbed, or runs would hardly get anywhere."""
+        """Complete a stage undisturbed, because runs would hardly progress otherwise."""
         self.deliver_what_is_queued(again=False)
         self.complete(number=0, chained=chained)
 
@@ -144,7 +144,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @precondition(has_leases)
     @rule(number=NUMBERS, count=st.integers(0, 3), shift=st.integers(-2, 2))
     def publish(self, number: int, count: int, shift: int) -> None:
-        """A batch that continues, overlaps or leaves a gap."""
+        """Publish a batch that continues, overlaps or leaves a gap."""
         lease = self.pick(number)
         have = len(lease.lines)
         first = max(1, have + 1 + shift)
@@ -208,7 +208,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @precondition(has_leases)
     @rule(number=NUMBERS, beaten=st.booleans())
     def expire(self, number: int, beaten: bool) -> None:
-        """A lease's heartbeats stop, or one comes just in time."""
+        """Stop a lease's heartbeats, or send one just in time."""
         lease = self.pick(number)
         seen = self.run(self.attempt(lease))
         if beaten:
@@ -222,7 +222,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     @rule(odds=st.integers(0, 2))
     def cancel(self, odds: int) -> None:
         if odds:
-            return  # Seldom, or runs would hardly get anywhere.
+            return  # Rarely, because runs would hardly progress otherwise.
         call = cancel_run(self.driver.context, CALLER, "r")
         if self.state in ("SUCCEEDED", "FAILED"):
             with pytest.raises(FailedPrecondition, match="nothing to cancel"):
@@ -243,7 +243,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         self.run(call)
         self.retried(current)
 
-    # What must hold whenever nothing is going on.
+    # Invariants between actions.
 
     @invariant()
     def the_database_agrees(self) -> None:
@@ -283,7 +283,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
             assert (attempt.end_time is None) == (lease.end == "RUNNING")
 
     def check_history(self, view: RunView) -> None:
-        """Every change that was made is allowed, and they join up."""
+        """Check that every change is allowed and follows from the one before."""
         last: dict[str, str] = {"": "", **dict.fromkeys(STAGES, "PENDING")}
         if 0 not in self.known:
             last["train"] = "QUEUED"

@@ -32,7 +32,7 @@ def keys(spec: dict[str, Any]) -> dict[StageKind, str]:
 
 
 def changed(path: str, value: Any) -> set[StageKind]:
-    """The kinds of stage whose key another value changes."""
+    """Return the kinds of stage whose key changes with a value."""
     spec = copy.deepcopy(SPEC)
     *outer, name = path.split(".")
     block = spec

@@ -1,4 +1,4 @@
-"""An empty database of a test's own, on both dialects."""
+"""Empty databases, one per test and dialect."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def test_two_streams_of_one_upload_exclude_each_other(store: FolderBlobSto
 async def test_a_stream_that_waited_for_the_lock_never_writes_into_the_finished_blob(
     store: FolderBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between open and lock the other stream finishes: the open file is then the blob itself."""
+    """Let the other stream finish between open and lock: the open file is then the blob."""
     upload = upload_of(b"right")
     async with store.append(upload, 0) as writer:
         await writer.write(b"right")

@@ -106,7 +106,7 @@ def test_the_files_of_sqlite_are_for_their_owner_alone(tmp_path: Path) -> None:
 
     asyncio.run(use())
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
-    # One of an earlier release.
+    # A file of an earlier release.
     (tmp_path / "data" / "tailrace.db").chmod(0o644)
     asyncio.run(_open(tmp_path / "data" / "tailrace.db"))
     assert (tmp_path / "data" / "tailrace.db").stat().st_mode & 0o007 == 0

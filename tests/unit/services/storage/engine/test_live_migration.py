@@ -1,4 +1,4 @@
-"""An upgrade of the schema meets live runs: they go on as if nothing had happened."""
+"""An upgrade of the schema under live runs, which continue undisturbed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.services.usecases.stored_content import make_context
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without any table."""
+    """Return the URL of a database without any table."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/blank.db"
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -47,12 +47,12 @@ async def test_live_runs_survive_every_upgrade(
         await conn.run_sync(_upgrade_to_the_first)
         await conn.run_sync(_insert, rows)
     await migrate_database(upgraded.database)
-    # The worker never noticed: its lease, its events and its result are taken.
+    # The upgrade did not disturb the worker: its lease, events and result are accepted.
     driver = Driver(upgraded)
     assert (await driver.publish(order, 1, line("before"), line("after"))).sequence == 2
     assert await driver.complete(order, last_event=2)
     assert states(await driver.get("running")) == ("RUNNING", "SUCCEEDED", "QUEUED", "PENDING")
-    # It registers once more before it takes another one.
+    # The worker registers again before it takes another stage.
     await driver.register()
     assert await driver.complete(await driver.start("queued"))
     await upgraded.database.close()
@@ -73,14 +73,14 @@ def _upgrade_to_the_first(connection: sa.Connection) -> None:
 
 
 def _insert(connection: sa.Connection, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Store what the first schema had a place for."""
+    """Store the columns that the first schema had."""
     there = sa.inspect(connection)
     for table in metadata.sorted_tables:
         if not there.has_table(table.name) or not rows[table.name]:
             continue
         known = {column["name"] for column in there.get_columns(table.name)}
         if table.autoincrement_column is not None:
-            known.discard(table.autoincrement_column.name)  # the sequence gives new ones
+            known.discard(table.autoincrement_column.name)  # numbered by the sequence
         old = [{k: v for k, v in row.items() if k in known} for row in rows[table.name]]
         columns = [column for column in table.columns if column.name in known]
         connection.execute(sa.insert(sa.table(table.name, *map(_plain, columns))), old)

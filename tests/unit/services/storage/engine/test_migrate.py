@@ -22,7 +22,7 @@ from tests.servers.postgres import Postgres
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def blank_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without any table."""
+    """Return the URL of a database without any table."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/blank.db"
     postgres: Postgres = request.getfixturevalue("postgres")

@@ -29,7 +29,7 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         others += " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         await conn.execute(sa.text(others))
-    # The server says so a moment after it has answered.
+    # The server closes them a moment after its response.
     await asyncio.sleep(0.5)
     for _ in range(3):
         async with database.read() as one, database.read() as other:

@@ -11,7 +11,7 @@ from services.storage.engine.read_cache import once_per_database, once_per_trans
 
 
 class Asked:
-    """A question, and what it was asked."""
+    """A query that records its arguments."""
 
     def __init__(self) -> None:
         self.so_far: list[str] = []

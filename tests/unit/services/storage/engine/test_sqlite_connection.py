@@ -32,7 +32,7 @@ async def test_each_statement_is_one_visit(
 
     async def counted(self: Any, *arguments: Any) -> Any:
         nonlocal visits
-        # Control planes of other tests visit databases of their own in other threads.
+        # Control planes of other tests use their own databases in other threads.
         visits += threading.current_thread() is here
         return await queue(self, *arguments)  # type: ignore[no-untyped-call]
 
@@ -64,12 +64,12 @@ async def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> 
     before = threading.active_count()
     with pytest.raises(aiosqlite.OperationalError, match="unable to open database file"):
         await connect(str(tmp_path / "none" / "a.db"))
-    # The one that waited for the connection's to end belongs to the loop.
+    # The thread that waited for the connection's thread to end belongs to the loop.
     assert threading.active_count() - before <= 1
 
 
 async def test_a_new_file_is_shared_by_all_that_open_it_at_once(tmp_path: Path) -> None:
-    """The first switch to WAL says that the file is locked without waiting."""
+    """Return whether the first switch to WAL fails at once, because the file is locked."""
     path = str(tmp_path / "a.db")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE t (a INTEGER)")

@@ -1,4 +1,4 @@
-"""Rows of one table, for tests of what all tables share."""
+"""Rows of one table, for tests of behaviour that all tables share."""
 
 from __future__ import annotations
 

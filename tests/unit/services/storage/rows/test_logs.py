@@ -14,7 +14,7 @@ from tests.unit.services.usecases.stored_content import make_context
 
 @pytest.fixture
 async def task_id(empty_database_url: str, tmp_path: Path) -> TaskId:
-    """A running attempt, which chunks belong to."""
+    """Create a running attempt for chunks."""
     driver = Driver(make_context(empty_database_url, tmp_path / "data"))
     await datasets.seed(driver.context, CALLER, "golden-v2")
     await driver.register()

@@ -31,7 +31,7 @@ async def test_a_drained_worker_takes_no_more_until_it_is_undrained(driver: Driv
     await driver.create()
     assert (await drain_worker(driver.context, "w1")).worker.state is WorkerState.DRAINING
     assert (await drain_worker(driver.context, "w1")).worker.state is WorkerState.DRAINING
-    # Neither its own heartbeats nor its next start end it; both tell it.
+    # Neither its heartbeats nor its next start end the drain; both responses report it.
     for _ in range(2):
         assert (await driver.beat())[1] is Directive.DRAIN
     assert await driver.deliver(await driver.queued_task()) == Stop(StopReason.DRAINING)
@@ -105,7 +105,7 @@ async def test_only_an_offline_worker_is_forgotten(driver: Driver) -> None:
     for gone in (forget_worker, get_worker):
         with pytest.raises(NotFound, match="workers/w1"):
             await gone(driver.context, "w1")
-    # Its drain and its binding are gone with it.
+    # Its drain and its binding are removed with it.
     other = Driver(driver.context, "w1", hostname="elsewhere")
     await other.register()
     assert not other.drained

@@ -1,4 +1,4 @@
-"""A worker's name is bound to its instance, its calls to its secret, its grants to its slots."""
+"""Binding of a worker's name to its instance, its calls to its secret, its grants to its slots."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ POOLS = {"execution": {"train": {"pool": "gpu"}}}
 
 
 def rival(driver: Driver) -> Driver:
-    """Another installation with the same name."""
+    """Return the driver of another installation with the same name."""
     return Driver(driver.context, driver.worker_id, hostname="host-2")
 
 
 async def test_a_live_workers_name_is_refused_to_others_with_both_hosts(driver: Driver) -> None:
     other = rival(driver)
     copied = rival(driver)
-    copied.instance_id = driver.instance_id  # as in the image of a machine
+    copied.instance_id = driver.instance_id  # as in a machine image
     for one in (other, copied):
         with pytest.raises(FailedPrecondition, match=r"host 'host'.*host 'host-2'") as refused:
             await one.register(pools=("stolen",), new_process=True)
@@ -94,14 +94,14 @@ async def test_a_slot_has_one_lease_at_a_time(driver: Driver) -> None:
     task = await driver.queued_task("a")
     order = await driver.deliver(task, "delivery-of-sixteen")
     assert isinstance(order, Order)
-    # The same delivery gets its lease once more.
+    # The same delivery gets the same lease again.
     again = await driver.deliver(task, "delivery-of-sixteen")
     assert isinstance(again, Order)
     assert again.lease == order.lease
     with pytest.raises(Aborted, match=r"slot cpu-0 .* still has the lease of stage train"):
         await driver.start("b")
     assert isinstance(await driver.deliver(await driver.queued_task("b"), slot="cpu-1"), Order)
-    # Of another worker the slot may have the same name.
+    # Another worker may have a slot of the same name.
     await driver.create("c")
     other = Driver(driver.context, "w2")
     await other.register()

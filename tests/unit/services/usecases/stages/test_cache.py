@@ -33,7 +33,7 @@ def evaluated(role: str = "trained", **judged: Any) -> Evaluation:
 
 
 async def run_through(driver: Driver, run_id: str) -> None:
-    """Every stage of a run that is queued, with a log line, a metric and records of each."""
+    """Complete the stages of a queued run, with a log line, a metric and records."""
     for stage in (await driver.get(run_id)).stages:
         order = await driver.start(run_id)
         point = MetricPoint("loss", 1, 0.5, MOMENT)
@@ -150,7 +150,7 @@ async def test_another_version_of_a_judge_costs_judging_alone(driver: Driver) ->
     assert states(await driver.create("b", judges=TWO_JUDGES)) == ["SKIPPED"] * 3
     await register(driver, judges={"mine": "4"})
     assert states(await driver.create("c", judges=TWO_JUDGES)) == ["SKIPPED", "SKIPPED", "QUEUED"]
-    # Which of two versions will judge is not known.
+    # It is unknown which of two versions will judge.
     await register(driver, "w2", judges={"mine": "3"})
     assert states(await driver.create("d", judges=TWO_JUDGES))[2] == "QUEUED"
 
@@ -164,7 +164,7 @@ async def test_a_reused_successor_stops_the_chain(driver: Driver) -> None:
     order = await driver.start("b")
     assert order.successor is not None
     assert order.successor.stage == "infer"
-    # The other training made the same model, so the predictions are known.
+    # The other training produced the same model, so the predictions are reused.
     report = await driver.completion(order)
     assert await complete_stage(driver.context, report) is False
     assert await complete_stage(driver.context, report) is False
@@ -173,7 +173,7 @@ async def test_a_reused_successor_stops_the_chain(driver: Driver) -> None:
     assert await queued(driver, view) == {"judge"}
     answer = await driver.deliver(order.stage.task_id)
     assert isinstance(answer, Stop)
-    # A chain that was sent on in spite of that finds the way.
+    # A chain that was sent on nevertheless reaches the right stage.
     answer = await driver.deliver(order.successor)
     assert answer == Continue(view.stages[2].stage.task_id)
 
@@ -240,7 +240,7 @@ async def test_a_judge_upgraded_after_queueing_is_no_source_for_its_old_version(
     await driver.complete(await driver.start("a"))
     await register(driver, judges={"mine": judging})
     order = await driver.start("a")
-    # The version that a judge states of itself is not that of its package.
+    # The version in the verdicts differs from that of the package.
     versions = {"answer_correctness": JUDGES["answer_correctness"], "mine": "17"}
     scores = [{"judge": name, "version": version} for name, version in versions.items()]
     made = {"judge": {"scores": scores}}
