@@ -40,19 +40,19 @@ class RunModel:
     state: str
     stages: list[StageModel]
     leases: list[Lease]
-    known: frozenset[int]
+    cached: frozenset[int]
 
-    def begin(self, known: frozenset[int]) -> None:
+    def begin(self, cached: frozenset[int]) -> None:
         """Begin a run; an earlier run has the results of the stages ``cached``."""
         self.state = "QUEUED"
         self.stages = [StageModel() for _ in STAGES]
         self.leases = []
-        self.known = known
+        self.cached = cached
         self.advance(0)
 
     def advance(self, stage: int) -> None:
         """Skip cached stages from ``stage`` on, then queue the next stage or end the run."""
-        while stage in self.known:
+        while stage in self.cached:
             self.stages[stage].state = "SKIPPED"
             stage += 1
         if stage == len(STAGES):

@@ -80,17 +80,17 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         self.runner.close()
         shutil.rmtree(self.folder)
 
-    @initialize(known=st.frozensets(st.integers(0, 2)))
-    def create(self, known: frozenset[int]) -> None:
+    @initialize(cached=st.frozensets(st.integers(0, 2)))
+    def create(self, cached: frozenset[int]) -> None:
         """Create a run whose stages ``cached`` equal those of the run in the template."""
-        self.begin(known)
+        self.begin(cached)
         changes: dict[str, Any] = {"retry": {"max_attempts": MAX_ATTEMPTS, "initial_backoff": 0.0}}
         # Every training produces the same model, and so on: only the specs differ.
-        if 0 not in known:
+        if 0 not in cached:
             changes["train"] = {**SPEC["train"], "seed": 7}
-        if 1 not in known:
+        if 1 not in cached:
             changes["infer"] = {**SPEC["infer"], "seed": 7}
-        if 2 not in known:
+        if 2 not in cached:
             changes["judges"] = [{"name": "mine"}]
         self.uid = self.run(self.driver.create(**changes)).run.uid
 
@@ -148,8 +148,8 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
         lease = self.pick(number)
         have = len(lease.lines)
         first = max(1, have + 1 + shift)
-        known = lease.lines[first - 1 : first - 1 + count]
-        texts = known + [secrets.token_hex(4) for _ in range(count - len(known))]
+        sent_lines = lease.lines[first - 1 : first - 1 + count]
+        texts = sent_lines + [secrets.token_hex(4) for _ in range(count - len(sent_lines))]
         call = self.driver.publish(lease.order, first, *map(line, texts))
         if lease.end != "RUNNING":
             with pytest.raises(LeaseLost):
@@ -285,7 +285,7 @@ class Lifecycle(RunModel, RuleBasedStateMachine):
     def check_history(self, view: RunView) -> None:
         """Check that every change is allowed and follows from the one before."""
         last: dict[str, str] = {"": "", **dict.fromkeys(STAGES, "PENDING")}
-        if 0 not in self.known:
+        if 0 not in self.cached:
             last["train"] = "QUEUED"
         for change in view.history:
             assert last[change.stage] == change.from_state

@@ -36,8 +36,8 @@ def changed(path: str, value: Any) -> set[StageKind]:
     spec = copy.deepcopy(SPEC)
     *outer, name = path.split(".")
     block = spec
-    for each in outer:
-        block = block[each]
+    for block_name in outer:
+        block = block[block_name]
     block[name] = value
     before, after = keys(SPEC), keys(spec)
     return {kind for kind in StageKind if before[kind] != after[kind]}

@@ -16,7 +16,7 @@ def row(item: str, outcome: str, version: str = "1") -> VerdictRow:
     return VerdictRow(KEY, item, score, version)
 
 
-def test_only_items_that_both_have_count_and_the_others_are_told() -> None:
+def test_only_items_that_both_have_count_and_the_others_are_counted() -> None:
     first = item_scores([row(i, "pass") for i in "abc"] + [row("d", "fail"), row("e", "error")])
     other = item_scores(
         [
@@ -27,13 +27,17 @@ def test_only_items_that_both_have_count_and_the_others_are_told() -> None:
             row("z", "pass"),
         ]
     )
-    [found] = verdict_comparisons(first, {"runs/b": other})
-    compared = found["comparison"]
+    [verdicts] = verdict_comparisons(first, {"runs/b": other})
+    compared = verdicts["comparison"]
     assert (compared["wins"], compared["losses"], compared["ties"]) == (1, 1, 1)
     assert compared["test"] == "mcnemar"
     assert compared["p_value"] == 1.0
-    assert (found["shared"], found["not_shared_first"], found["not_shared"]) == (3, 2, 2)
-    assert [(c["example_id"], c["score_first"], c["score"]) for c in found["changes"]] == [
+    assert (verdicts["shared"], verdicts["not_shared_first"], verdicts["not_shared"]) == (
+        3,
+        2,
+        2,
+    )
+    assert [(c["example_id"], c["score_first"], c["score"]) for c in verdicts["changes"]] == [
         ("b", 1.0, 0.0),
         ("d", 0.0, 1.0),
     ]
@@ -46,9 +50,9 @@ def test_samples_of_an_item_are_averaged_without_errors() -> None:
 
 def test_nothing_shared_is_no_comparison_but_no_error() -> None:
     first, other = item_scores([row("a", "error")]), item_scores([row("b", "pass")])
-    [found] = verdict_comparisons(first, {"runs/b": other})
-    assert found["shared"] == 0
-    assert "difference" not in found["comparison"]
+    [verdicts] = verdict_comparisons(first, {"runs/b": other})
+    assert verdicts["shared"] == 0
+    assert "difference" not in verdicts["comparison"]
 
 
 def test_where_specs_differ() -> None:
@@ -66,4 +70,4 @@ def test_many_comparisons_share_what_one_message_holds() -> None:
     [alone] = verdict_comparisons(first, {"runs/b": other})
     assert (len(alone["changes"]), alone["changes_left_out"]) == (1000, 200)
     together = verdict_comparisons(first, {f"runs/r{i}": other for i in range(40)})
-    assert {(len(each["changes"]), each["changes_left_out"]) for each in together} == {(500, 700)}
+    assert {(len(runs["changes"]), runs["changes_left_out"]) for runs in together} == {(500, 700)}

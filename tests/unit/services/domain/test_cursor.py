@@ -49,14 +49,14 @@ def test_page_tokens_survive_and_are_bound_to_their_query(
     assert decode_page_token(token, {"filter": "a"}, shape) == position
     with pytest.raises(InvalidInput, match="another filter"):
         decode_page_token(token, {"filter": "b"}, shape)
-    with pytest.raises(InvalidInput, match="not a token"):
+    with pytest.raises(InvalidInput, match="not a page token"):
         decode_page_token(token, {"filter": "a"}, [*shape, int])
 
 
 def test_positions_that_no_database_takes_are_refused() -> None:
     for position, kind in ((["a\0"], str), ([2**63], int), (["2026-01-01"], datetime)):
         token = encode_page_token(position, {})
-        with pytest.raises(InvalidInput, match="not a token"):
+        with pytest.raises(InvalidInput, match="not a page token"):
             decode_page_token(token, {}, [kind])
 
 

@@ -53,7 +53,7 @@ def gate(metric: str = "score", **keys: Any) -> GateSpec:
 
 
 @pytest.mark.parametrize(
-    ("made", "value"),
+    ("gate_spec", "value"),
     [
         (gate(minimum=0), 0.5),
         (gate(minimum=0, model_role="base"), 0.25),
@@ -62,12 +62,12 @@ def gate(metric: str = "score", **keys: Any) -> GateSpec:
         (gate("eval_loss", maximum=1), 0.7),
     ],
 )
-def test_what_is_measured(made: GateSpec, value: float) -> None:
-    assert measure(made, RESULTS, "runs/a").value == value
+def test_what_is_measured(gate_spec: GateSpec, value: float) -> None:
+    assert measure(gate_spec, RESULTS, "runs/a").value == value
 
 
 @pytest.mark.parametrize(
-    ("made", "says"),
+    ("gate_spec", "says"),
     [
         (
             gate(minimum=0, eval_set="empty"),
@@ -78,9 +78,9 @@ def test_what_is_measured(made: GateSpec, value: float) -> None:
         (gate("lift", minimum=0, judge="k"), "no lift of k on s"),
     ],
 )
-def test_a_value_that_is_missing_is_named(made: GateSpec, says: str) -> None:
+def test_a_value_that_is_missing_is_named(gate_spec: GateSpec, says: str) -> None:
     with pytest.raises(MissingValueError, match=says):
-        measure(made, RESULTS, "runs/a")
+        measure(gate_spec, RESULTS, "runs/a")
     with pytest.raises(MissingValueError, match="runs/a has no last_loss"):
         measure(gate("last_loss", maximum=1), {"train": {}}, "runs/a")
 
@@ -89,7 +89,7 @@ BASE = "runs/b"
 
 
 @pytest.mark.parametrize(
-    ("made", "value", "baseline", "outcome", "says"),
+    ("gate_spec", "value", "baseline", "outcome", "says"),
     [
         (gate(minimum=0.5), 0.5, None, "passed", "score 0.5 is at least 0.5"),
         (gate(minimum=0.5), 0.49, None, "failed", "score 0.49 is below 0.5"),
@@ -107,11 +107,11 @@ BASE = "runs/b"
     ],
 )
 def test_bars(
-    made: GateSpec, value: float, baseline: float | None, outcome: str, says: str
+    gate_spec: GateSpec, value: float, baseline: float | None, outcome: str, says: str
 ) -> None:
     other = None if baseline is None else Measured(baseline)
-    found, reason = check_gate(made, Measured(value), other, None)
-    assert found.value == outcome
+    measured_outcome, reason = check_gate(gate_spec, Measured(value), other, None)
+    assert measured_outcome.value == outcome
     assert says in reason
 
 
@@ -127,13 +127,13 @@ def test_bars(
     ],
 )
 def test_a_paired_test_fails_only_what_is_worse(paired: Paired, outcome: GateOutcome) -> None:
-    made = gate(baseline=BASE, not_significantly_worse={"alpha": 0.05})
-    found, reason = check_gate(made, Measured(0.5), Measured(0.6), paired)
-    assert found is outcome, reason
+    gate_spec = gate(baseline=BASE, not_significantly_worse={"alpha": 0.05})
+    measured_outcome, reason = check_gate(gate_spec, Measured(0.5), Measured(0.6), paired)
+    assert measured_outcome is outcome, reason
 
 
 def test_scores_of_different_versions_do_not_compare() -> None:
-    made = gate(baseline=BASE, max_drop=1)
-    found, reason = check_gate(made, Measured(0.5, "2"), Measured(0.5, "1"), None)
-    assert found is GateOutcome.ERROR
+    gate_spec = gate(baseline=BASE, max_drop=1)
+    measured_outcome, reason = check_gate(gate_spec, Measured(0.5, "2"), Measured(0.5, "1"), None)
+    assert measured_outcome is GateOutcome.ERROR
     assert "version 2 here and 1 in the baseline" in reason

@@ -21,13 +21,13 @@ from tailrace.formats.spec.run_spec import GateMetric, RunSpec
 
 def reachable(start: object, moves: object) -> set[object]:
     assert hasattr(moves, "__getitem__")
-    found, todo = {start}, [start]
+    states, todo = {start}, [start]
     while todo:
         for state in moves[todo.pop()]:
-            if state not in found:
-                found.add(state)
+            if state not in states:
+                states.add(state)
                 todo.append(state)
-    return found
+    return states
 
 
 def test_every_state_can_be_reached_and_only_retries_leave_a_terminal_one() -> None:

@@ -11,6 +11,6 @@ from services.storage.engine.database import Database
 
 @pytest.fixture
 async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    made = Database(empty_database_url)
-    yield made
-    await made.close()
+    database = Database(empty_database_url)
+    yield database
+    await database.close()

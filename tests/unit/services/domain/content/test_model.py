@@ -17,8 +17,8 @@ def test_a_whole_folder_is_fine() -> None:
 
 
 def test_what_is_missing_is_said_beside_what_is_wrong() -> None:
-    found = folder_violations([entry("model.pt")])
-    assert [v.field for v in found] == ["files[0].path", "files", "files", "files"]
+    violations = folder_violations([entry("model.pt")])
+    assert [v.field for v in violations] == ["files[0].path", "files", "files", "files"]
 
 
 def test_a_config_is_small() -> None:
@@ -31,8 +31,8 @@ def test_files_of_weights_and_templates_are_counted() -> None:
     names = ["config.json", "model.safetensors", "tokenizer.json"]
     names += [f"part-{i}.safetensors" for i in range(1000)]
     names += [f"additional_chat_templates/{i}.jinja" for i in range(21)]
-    found = folder_violations([entry(name) for name in names])
-    assert [v.description.split()[-2:] for v in found] == [
+    violations = folder_violations([entry(name) for name in names])
+    assert [v.description.split()[-2:] for v in violations] == [
         ["weight", "files"],
         ["chat", "templates"],
     ]

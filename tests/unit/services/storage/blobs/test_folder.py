@@ -92,11 +92,13 @@ async def test_an_offset_that_is_not_the_end_is_refused(store: FolderBlobStore) 
     assert (await store.upload_status(upload)).committed == 10
 
 
-@pytest.mark.parametrize("sent", [b"other", b"too long for it", b"ab"])
-async def test_content_that_does_not_match_is_dropped(store: FolderBlobStore, sent: bytes) -> None:
+@pytest.mark.parametrize("content", [b"other", b"too long for it", b"ab"])
+async def test_content_that_does_not_match_is_dropped(
+    store: FolderBlobStore, content: bytes
+) -> None:
     upload = upload_of(b"right")
     with pytest.raises(InvalidInput):
-        await send(store, upload, sent)
+        await send(store, upload, content)
     assert (await store.upload_status(upload)).committed == 0
     assert await store.sizes([upload.blob.sha256]) == {}
     await send(store, upload, b"right")
@@ -138,8 +140,8 @@ async def test_a_stream_that_waited_for_the_lock_never_writes_into_the_finished_
     upload = upload_of(b"right")
     async with store.append(upload, 0) as writer:
         await writer.write(b"right")
-        held = (tmp_path / "uploads").iterdir()
-        path = next(held)
+        uploads = (tmp_path / "uploads").iterdir()
+        path = next(uploads)
         real_open = os.open
         opened: list[int] = []
 

@@ -74,15 +74,15 @@ def _upgrade_to_the_first(connection: sa.Connection) -> None:
 
 def _insert(connection: sa.Connection, rows: dict[str, list[dict[str, Any]]]) -> None:
     """Store the columns that the first schema had."""
-    there = sa.inspect(connection)
+    inspector = sa.inspect(connection)
     for table in metadata.sorted_tables:
-        if not there.has_table(table.name) or not rows[table.name]:
+        if not inspector.has_table(table.name) or not rows[table.name]:
             continue
-        known = {column["name"] for column in there.get_columns(table.name)}
+        column_names = {column["name"] for column in inspector.get_columns(table.name)}
         if table.autoincrement_column is not None:
-            known.discard(table.autoincrement_column.name)  # numbered by the sequence
-        old = [{k: v for k, v in row.items() if k in known} for row in rows[table.name]]
-        columns = [column for column in table.columns if column.name in known]
+            column_names.discard(table.autoincrement_column.name)  # numbered by the sequence
+        old = [{k: v for k, v in row.items() if k in column_names} for row in rows[table.name]]
+        columns = [column for column in table.columns if column.name in column_names]
         connection.execute(sa.insert(sa.table(table.name, *map(_plain, columns))), old)
 
 

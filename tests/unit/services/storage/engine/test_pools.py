@@ -26,9 +26,9 @@ async def test_connections_that_the_server_closed_are_replaced(postgres_url: str
         await count(one)
         await count(other)
     async with database.write() as conn:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        others += " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        await conn.execute(sa.text(others))
+        statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        statement += " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        await conn.execute(sa.text(statement))
     # The server closes them a moment after its response.
     await asyncio.sleep(0.5)
     for _ in range(3):

@@ -17,11 +17,11 @@ from services.storage.engine.sqlite_connection import connect
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    made = Database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
-    async with made.write() as conn:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/a.db")
+    async with database.write() as conn:
         await conn.execute(sa.text("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"))
-    yield made
-    await made.close()
+    yield database
+    await database.close()
 
 
 async def test_each_statement_is_one_visit(

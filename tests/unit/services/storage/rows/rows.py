@@ -34,8 +34,8 @@ def worker(worker_id: str = "w", heartbeats: int = 0) -> Worker:
 
 
 def row(**changes: object) -> dict[str, object]:
-    made = worker()
-    fields = {name: getattr(made, name) for name in made.__dataclass_fields__}
+    row = worker()
+    fields = {name: getattr(row, name) for name in row.__dataclass_fields__}
     return {"project": "default", **fields, **changes}
 
 

@@ -16,9 +16,9 @@ PROJECT = "default"
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    made = Database(database_url)
-    yield made
-    await made.close()
+    database = Database(database_url)
+    yield database
+    await database.close()
 
 
 def listing(*names: str) -> Listing:
@@ -43,12 +43,12 @@ async def record(
 
 async def test_an_artifact_comes_back_as_it_was_recorded(database: Database) -> None:
     files = listing("b/c.json", "a.bin")
-    made = await record(database, files, ArtifactKind.MODEL, producer())
+    recorded = await record(database, files, ArtifactKind.MODEL, producer())
     async with database.read() as conn:
-        found = await artifacts.get(conn, PROJECT, files.digest)
-    assert found == made
-    assert [file.path for file in found.listing.files] == ["a.bin", "b/c.json"]
-    assert found.listing.size_bytes == 10
+        artifact = await artifacts.get(conn, PROJECT, files.digest)
+    assert artifact == recorded
+    assert [file.path for file in artifact.listing.files] == ["a.bin", "b/c.json"]
+    assert artifact.listing.size_bytes == 10
 
 
 async def test_recording_twice_changes_nothing(database: Database) -> None:

@@ -40,8 +40,8 @@ async def test_chunks_are_cut_by_size_and_read_from_any_place(
         assert len(await logs.read(conn, task_id, Channel.LOGS, 0, 2)) == 2
         for after in (1, 63, 64, 65, 199, 200, 500):
             rest = await logs.read(conn, task_id, Channel.LOGS, after, 100)
-            found = [LogLine.from_record(r) for chunk in rest for r in chunk.records]
-            assert found == lines[after:]
+            stored_lines = [LogLine.from_record(r) for chunk in rest for r in chunk.records]
+            assert stored_lines == lines[after:]
             assert not rest or rest[0].first_sequence == after + 1
         assert await logs.read(conn, task_id, Channel.METRICS, 0, 100) == []
     await database.close()
@@ -53,15 +53,15 @@ async def test_single_lines_join_their_chunk_until_it_is_large_enough(
     database = make_context(empty_database_url, tmp_path / "data").database
     lines = [line(f"{i:04d}" + "x" * 996) for i in range(40)]
     head = logs.Head(0, "")
-    for each in lines:
+    for log_line in lines:
         async with database.write() as conn:
-            head = await logs.append(conn, PROJECT, task_id, Channel.LOGS, head, [each])
+            head = await logs.append(conn, PROJECT, task_id, Channel.LOGS, head, [log_line])
     assert head == logs.Head(40, extend_digest("", [line.digest_input() for line in lines]))
     async with database.read() as conn:
         chunks = await logs.read(conn, task_id, Channel.LOGS, 0, 100)
         assert [len(chunk.records) for chunk in chunks] == [17, 17, 6]
         assert [c.first_sequence for c in chunks] == [1, 18, 35]
         rest = await logs.read(conn, task_id, Channel.LOGS, 20, 100)
-    found = [LogLine.from_record(r) for chunk in rest for r in chunk.records]
-    assert found == lines[20:]
+    stored_lines = [LogLine.from_record(r) for chunk in rest for r in chunk.records]
+    assert stored_lines == lines[20:]
     await database.close()

@@ -22,11 +22,11 @@ LATER = utc_now() + timedelta(hours=1)
 
 @pytest.fixture
 async def driver(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Driver]:
-    made = Driver(make_context(empty_database_url, tmp_path / "data"))
-    await datasets.seed(made.context, CALLER, "golden-v2")
-    await made.register()
-    yield made
-    await made.context.database.close()
+    driver = Driver(make_context(empty_database_url, tmp_path / "data"))
+    await datasets.seed(driver.context, CALLER, "golden-v2")
+    await driver.register()
+    yield driver
+    await driver.context.database.close()
 
 
 async def claim(

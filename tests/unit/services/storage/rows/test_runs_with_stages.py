@@ -35,13 +35,13 @@ async def test_a_run_that_was_waited_for_is_read_as_it_then_is(
         await asyncio.wait([waiting], timeout=0.3)
         assert not waiting.done()
         await begin_stage(conn, locked_run, locked_run.stages[0], "begun", utc_now())
-    found = await waiting
-    assert found is not None
-    run, (first, *others) = found
+    run_with_stages = await waiting
+    assert run_with_stages is not None
+    run, (first, *later_stages) = run_with_stages
     assert (run.state, first.state) == (RunState.RUNNING, StageState.RUNNING)
-    assert [stage.stage_id for stage in others] == ["infer", "judge"]
+    assert [stage.stage_id for stage in later_stages] == ["infer", "judge"]
     async with database.read() as conn:
-        assert await runs_with_stages.get(conn, PROJECT, "r") == found
+        assert await runs_with_stages.get(conn, PROJECT, "r") == run_with_stages
         with pytest.raises(NotFound, match="runs/nobody"):
             await runs_with_stages.get(conn, PROJECT, "nobody")
     await database.close()

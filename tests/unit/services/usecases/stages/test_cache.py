@@ -26,10 +26,10 @@ STAGES = ["train", "infer", "judge"]
 TWO_JUDGES = [{"name": "answer_correctness"}, {"name": "mine"}]
 
 
-def evaluated(role: str = "trained", **judged: Any) -> Evaluation:
+def evaluation(role: str = "trained", **verdict: Any) -> Evaluation:
     key = ("dataset:train", "1", role, 0)
-    body = {"eval_set": key[0], "example_id": key[1], "model_role": role, "text": "a", **judged}
-    return Evaluation(key, body, judged.get("judge"))
+    body = {"eval_set": key[0], "example_id": key[1], "model_role": role, "text": "a", **verdict}
+    return Evaluation(key, body, verdict.get("judge"))
 
 
 async def run_through(driver: Driver, run_id: str) -> None:
@@ -40,8 +40,8 @@ async def run_through(driver: Driver, run_id: str) -> None:
         kind = order.stage.stage_id
         events = {
             "train": [line("trains"), point],
-            "infer": [evaluated()],
-            "judge": [evaluated(judge="answer_correctness", outcome="pass")],
+            "infer": [evaluation()],
+            "judge": [evaluation(judge="answer_correctness", outcome="pass")],
         }[kind]
         await driver.publish(order, 1, *events)
         await driver.complete(order, last_event=len(events))
@@ -66,7 +66,7 @@ async def register(driver: Driver, worker_id: str = "w1", **changes: Any) -> Non
 
 
 def states(view: RunView) -> list[str]:
-    return [each.stage.state.value for each in view.stages]
+    return [view_stage.stage.state.value for view_stage in view.stages]
 
 
 async def queued(driver: Driver, view: RunView) -> set[str]:
@@ -98,17 +98,17 @@ async def test_what_was_reused_is_listed_for_the_new_run(driver: Driver) -> None
     await driver.create("b")
     paging = {"eval_set": "", "size": 0, "token": ""}
     for run_id in "ab":
-        found, _ = await read.list_predictions(driver.context, CALLER, run_id, **paging)
-        assert [body["example_id"] for body in found] == ["1"]
-        found, _ = await read.list_verdicts(
+        predictions, _ = await read.list_predictions(driver.context, CALLER, run_id, **paging)
+        assert [body["example_id"] for body in predictions] == ["1"]
+        verdicts, _ = await read.list_verdicts(
             driver.context, CALLER, run_id, judge="", outcome="", **paging
         )
-        assert [body["judge"] for body in found] == ["answer_correctness"]
+        assert [body["judge"] for body in verdicts] == ["answer_correctness"]
     listed = [
         await list_for_run(driver.context, CALLER, run_id, kind=None, size=0, token="")
         for run_id in "ab"
     ]
-    first, second = ([(a.kind, a.name) for a in made] for made, _ in listed)
+    first, second = ([(a.kind, a.name) for a in page] for page, _ in listed)
     assert first == second
     assert {a.producer.run_id for a in listed[1][0] if a.producer} == {"b"}
 
@@ -243,8 +243,8 @@ async def test_a_judge_upgraded_after_queueing_is_no_source_for_its_old_version(
     # The version in the verdicts differs from that of the package.
     versions = {"answer_correctness": JUDGES["answer_correctness"], "mine": "17"}
     scores = [{"judge": name, "version": version} for name, version in versions.items()]
-    made = {"judge": {"scores": scores}}
-    report = dataclasses.replace(await driver.completion(order), result=made)
+    stage_result = {"judge": {"scores": scores}}
+    report = dataclasses.replace(await driver.completion(order), result=stage_result)
     await complete_stage(driver.context, report)
     await register(driver, judges={"mine": "mine 3"})
     assert states(await driver.create("b", judges=TWO_JUDGES)) == ["SKIPPED", "SKIPPED", state]
@@ -253,8 +253,8 @@ async def test_a_judge_upgraded_after_queueing_is_no_source_for_its_old_version(
 async def test_results_whose_content_is_gone_are_made_again(driver: Driver) -> None:
     await driver.create("a")
     await run_through(driver, "a")
-    made, _ = await list_for_run(driver.context, CALLER, "a", kind=None, size=0, token="")
-    predictions = next(a for a in made if a.kind == "predictions")
+    page, _ = await list_for_run(driver.context, CALLER, "a", kind=None, size=0, token="")
+    predictions = next(a for a in page if a.kind == "predictions")
     gone = predictions.listing.files[0].sha256
     [path] = [p for p in driver.context.settings.data_dir.rglob("*") if p.name == gone]
     path.unlink()

@@ -118,10 +118,10 @@ async def test_a_later_attempt_replaces_predictions_and_verdicts(driver: Driver)
     )
     assert [body["example_id"] for body in failed] == ["b"]
     for judge, number in ((failed[0]["judge"], 1), ("contains", 0)):
-        found, _ = await list_verdicts(
+        verdicts, _ = await list_verdicts(
             driver.context, CALLER, "r", eval_set="", judge=judge, outcome="fail", size=0, token=""
         )
-        assert len(found) == number
+        assert len(verdicts) == number
 
 
 async def test_rows_without_a_score_were_0_unless_they_are_errors(driver: Driver) -> None:
@@ -132,21 +132,21 @@ async def test_rows_without_a_score_were_0_unless_they_are_errors(driver: Driver
     events[1].body["score"] = 0.0
     events[2].body["score"] = 0.75
     await driver.publish(order, 1, *events)
-    found, _ = await list_verdicts(
+    verdicts, _ = await list_verdicts(
         driver.context, CALLER, "r", eval_set="", judge="", outcome="", size=0, token=""
     )
-    assert [body.get("score") for body in found] == [0.0, None, 0.75]
+    assert [body.get("score") for body in verdicts] == [0.0, None, 0.75]
     async with driver.context.database.read() as conn:
         rows = await evaluations.verdict_rows(conn, (await driver.get()).run.uid)
     assert {row.example_id: row.score for row in rows} == {"a": 0.0, "b": None, "c": 0.75}
 
 
 @pytest.mark.parametrize(
-    ("asked", "sets"),
+    ("eval_set", "sets"),
     [("mine", ["mine@1", "mine@2"]), ("mine@2", ["mine@2"]), ("min", []), ("mine%", [])],
 )
 async def test_a_name_without_version_means_any(
-    driver: Driver, asked: str, sets: list[str]
+    driver: Driver, eval_set: str, sets: list[str]
 ) -> None:
     await driver.create()
     order = await driver.start()
@@ -154,7 +154,7 @@ async def test_a_name_without_version_means_any(
     answers = [Evaluation((name, "a", "trained", 0), {"eval_set": name}) for name in names]
     await driver.publish(order, 1, *answers)
     bodies, _ = await list_predictions(
-        driver.context, CALLER, "r", eval_set=asked, size=0, token=""
+        driver.context, CALLER, "r", eval_set=eval_set, size=0, token=""
     )
     assert [body["eval_set"] for body in bodies] == sets
 
