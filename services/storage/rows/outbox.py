@@ -159,7 +159,7 @@ async def remove(conn: AsyncConnection, run_uid: str) -> None:
 
 
 async def confirm(conn: AsyncConnection, task_id: TaskId, next_due: datetime) -> bool:
-    """Record that a worker's chain has published an attempt; return whether it was awaited."""
+    """Record that a worker's chain has published an attempt; return whether it was unpublished."""
     statement = (
         sa.update(outbox)
         .where(outbox.c.run_uid == task_id.run_uid, outbox.c.stage_id == task_id.stage)

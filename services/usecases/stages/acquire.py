@@ -87,10 +87,16 @@ Answer = Order | Continue | Stop
 
 
 async def acquire_stage(context: Context, command: Acquire) -> Answer:
-    """Grant a lease by compare-and-set, or say why not; never an error for a late message.
+    """Grant a lease by compare-and-set, or return the reason to stop or continue.
 
-    The same acquire id gets the same answer again. Raises ``InvalidInput``, ``NotFound``
-    (WORKER_UNKNOWN) and ``PermissionDenied`` (WORKER_SECRET).
+    A late delivery is not an error. The same acquire id gets the same answer again.
+
+    Raises:
+        InvalidInput: The acquire id is too short or too long.
+        NotFound: The worker is not registered (WORKER_UNKNOWN).
+        PermissionDenied: The secret is not from the last registration (WORKER_SECRET).
+        FailedPrecondition: The worker serves no such pool, or has no such slot.
+        Aborted: Another attempt holds the slot (SLOT_BUSY).
     """
     if not MIN_ACQUIRE_ID <= len(command.acquire_id) <= MAX_HANDLE:
         raise InvalidInput.field(

@@ -116,7 +116,7 @@ async def reusable_key(
     """Return the key under which a result may be reused; empty if the key does not describe it.
 
     A worker of another release may run other code or judges, and a model that judges may succeed
-    the next time where it failed.
+    next time after an error.
     """
     worker = await workers.get(conn, attempt.worker_id)
     if worker is None or worker.versions.get("stages") != catalog.stage_versions_text():
