@@ -10,7 +10,7 @@ from services.domain.errors import FailedPrecondition, InvalidInput, NotFound
 from services.usecases.runs import read
 from services.usecases.runs.view import RunView
 from tests.unit.services.driver import CALLER, Driver
-from tests.unit.services.usecases.stages.test_cache import evaluated, run_through
+from tests.unit.services.usecases.stages.test_cache import evaluation, run_through
 
 ALONE = dict.fromkeys(("dataset", "model", "train", "infer"))
 
@@ -35,7 +35,7 @@ async def test_judging_again_needs_no_other_stage(driver: Driver) -> None:
     producers = {a.kind.value: a.producer for a in order.inputs.artifacts}
     assert set(producers) == {"dataset", "predictions", "split"}
     assert {p.run_uid for p in producers.values() if p is not None} == {source}
-    await driver.publish(order, 1, evaluated(judge="answer_correctness", outcome="fail"))
+    await driver.publish(order, 1, evaluation(judge="answer_correctness", outcome="fail"))
     await driver.complete(order, last_event=1)
     assert (await driver.get("j")).run.state == "SUCCEEDED"
     paging = {"eval_set": "", "size": 0, "token": ""}
