@@ -47,13 +47,13 @@ def generate(options: argparse.Namespace) -> None:
     eval_sets = open_eval_sets(options)
     spec = generation_spec(options, options.seed)
     start_machine(options)
-    from training.checkpoints.provenance import told_date
+    from training.checkpoints.provenance import model_template_date
     from training.generate.predict import evaluate_folder
     from training.models.source import resolve_model
 
     predictions_path = options.predictions or predictions_path_for(options.output)
     model = resolve_model(options.model)
-    clock = told_date(model)
+    clock = model_template_date(model)
     if clock is not None:
         logging.info("the chat template reads the date %s, as in the training", clock)
     evaluate_folder(

@@ -76,7 +76,7 @@ def train(options: argparse.Namespace) -> None:
     start_machine(options)
     from training.checkpoints.checkpoint import find_checkpoint
     from training.data.rendering import today
-    from training.loop.start import started_on
+    from training.loop.start import checkpoint_template_date
     from training.stage.training_run import TrainingPaths, run_training
 
     paths = TrainingPaths.in_folder(options.output)
@@ -85,7 +85,7 @@ def train(options: argparse.Namespace) -> None:
         resume = find_checkpoint(paths.checkpoints, options.resume_from)
         logging.info("resuming from %s", resume)
     # A resumed training keeps the day on which it began.
-    clock = (started_on(resume) if resume else None) or today()
+    clock = (checkpoint_template_date(resume) if resume else None) or today()
     result, split = run_training(
         model,
         spec,

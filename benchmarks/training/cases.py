@@ -25,7 +25,7 @@ def overhead(name: str, rounds: int) -> Bar:
 
 def packing(name: str, rounds: int) -> Bar:
     """Packed rows over padded ones."""
-    found = measure("training.data.packing", name, str(rounds))
+    found = measure("training.packing", name, str(rounds))
     rates = {kind: found["tokens"] / found[kind] for kind in ("packed", "padded")}
     detail = f"{rates['packed']:,.0f} useful tokens/s, padded to 128 {rates['padded']:,.0f}"
     return Bar(
@@ -47,7 +47,7 @@ def second_start(name: str, rounds: int) -> Bar:
 
 def memory(name: str, _: int) -> list[Bar]:
     """What XLA assigns over what the estimate says, and an adapter over all weights."""
-    found = {method: measure("training.budget.memory", name, method) for method in ("full", "lora")}
+    found = {method: measure("training.memory", name, method) for method in ("full", "lora")}
     bars = [
         Bar(
             f"{name} {method}: memory assigned over computed",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.child import tell
-from benchmarks.training.laps import make_trainer, run
 from benchmarks.training.shapes import SHAPES
+from benchmarks.training.timings import make_trainer, run
 from training.models.registry import model_from_config
 
 CALLS = 4

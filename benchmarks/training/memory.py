@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from benchmarks.child import tell
-from benchmarks.training.laps import make_trainer
 from benchmarks.training.shapes import SHAPES
 from benchmarks.training.subject import Subject
+from benchmarks.training.timings import make_trainer
 from tailrace.formats.spec.run_spec import AdapterSpec, LoraSpec
 from training.budget.estimate import estimate
 from training.machine.accelerators import host_memory_peak

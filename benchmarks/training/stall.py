@@ -6,8 +6,8 @@ import sys
 from statistics import median
 
 from benchmarks.child import tell
-from benchmarks.training.laps import NEVER, make_trainer, run
 from benchmarks.training.shapes import SHAPES
+from benchmarks.training.timings import NEVER, make_trainer, run
 from training.models.registry import model_from_config
 
 SAVES = 2

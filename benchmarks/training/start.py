@@ -16,7 +16,7 @@ def main(name: str, cache: Path) -> None:
     """Print the seconds from weights and tokens in memory to the first step's end."""
     prepare_process(cache_dir=cache)
     require_device()
-    from benchmarks.training.laps import Laps, make_trainer
+    from benchmarks.training.timings import Timings, make_trainer
     from training.models.registry import model_from_config
 
     shape = SHAPES[name]
@@ -24,11 +24,11 @@ def main(name: str, cache: Path) -> None:
     params = model.init(0)
     for value in params.values():
         value.block_until_ready()
-    laps = Laps()
+    timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        make_trainer(model, shape).trainer.train(params, Path(folder), laps, last=1)
-    tell({"first_step": laps.times[-1] - begun})
+        make_trainer(model, shape).trainer.train(params, Path(folder), timings, last=1)
+    tell({"first_step": timings.times[-1] - begun})
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def test_beside_and_merged_weights_compute_what_peft_computes(case: Case) -> Non
         none = {name: jnp.zeros_like(value) for name, value in trained.items()}
         return (
             logits(adapter.decoder(trained, params), expected["tokens"]),
-            logits(adapter.decoder(none, adapter.merged(trained, params)), expected["tokens"]),
+            logits(adapter.decoder(none, adapter.merge(trained, params)), expected["tokens"]),
         )
 
     for computed in compute(trained, frozen):

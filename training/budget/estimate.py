@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
-from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, needed
+from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, required_memory
 from training.data.batches import BatchStream
 from training.data.encode import Example
 from training.errors import DoesNotFitError
@@ -58,7 +58,7 @@ class Estimate:
     @property
     def memory(self) -> Memory:
         """Memory that the training needs."""
-        return needed(self.plan)
+        return required_memory(self.plan)
 
     def __str__(self) -> str:
         memory = self.memory
@@ -101,7 +101,7 @@ def estimate(
         weights=share,
         # Every device has the whole adapter.
         trained=trained if spec.adapter else share,
-        whole=trained,
+        gathered=trained,
         rows=-(-rows // groups),
         passes=max(1, rows // (spec.micro_batch_size or rows)),
         length=length,
@@ -170,7 +170,7 @@ def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
     tried = alternatives(plan, sizes)
     if not plan.adapter:
         small = round(plan.weights * _ADAPTER_SHARE)
-        frozen = dataclasses.replace(plan, adapter=True, trained=small, whole=small)
+        frozen = dataclasses.replace(plan, adapter=True, trained=small, gathered=small)
         tried.append(("train.adapter: {lora: {}}", frozen))
         tried += [
             (f"train.adapter: {{lora: {{}}}} and {text}", changed)

@@ -31,7 +31,7 @@ class Plan:
     """Number of weights on the fullest device."""
     trained: int
     """Number of trained values on the fullest device: all weights, or those of an adapter."""
-    whole: int
+    gathered: int
     """Number of trained values on all devices, which a checkpoint gathers on the host."""
     rows: int
     """Rows of a step on each device."""
@@ -74,7 +74,7 @@ class Memory:
         return self.weights + self.gradients + self.moments + self.activations
 
 
-def needed(plan: Plan) -> Memory:
+def required_memory(plan: Plan) -> Memory:
     """Return the memory of a plan, in addition to the weights that it starts from."""
     tokens = -(-plan.rows // plan.passes) * plan.length
     layer = _layer_bytes(plan)
@@ -103,7 +103,7 @@ def needed(plan: Plan) -> Memory:
         gradients=sums + (first if early >= late else gradients),
         moments=2 * own,
         activations=forward if early >= late else lowest,
-        host=plan.whole * FLOAT32 * (4 if plan.best else 3),
+        host=plan.gathered * FLOAT32 * (4 if plan.best else 3),
     )
 
 

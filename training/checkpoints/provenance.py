@@ -43,7 +43,7 @@ def write_provenance(path: Path, facts: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def told_date(model: Path) -> date | None:
+def model_template_date(model: Path) -> date | None:
     """Return the day that the chat template read in the training of a final model.
 
     None for a folder that is not the final model of a training, or a template without a clock.

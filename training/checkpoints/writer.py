@@ -46,7 +46,7 @@ class CheckpointWriter:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._flight: Future[None] | None = None
         self._newest = newest
-        self.stalled = 0.0
+        self.wait_seconds = 0.0
         """Seconds for which the training has waited for checkpoints."""
 
     def save(self, take: Callable[[], Checkpoint], best: int | None = None) -> None:
@@ -63,7 +63,7 @@ class CheckpointWriter:
             self._land()
             self._flight = self._pool.submit(self._write, take(), best)
         finally:
-            self.stalled += time.perf_counter() - begin
+            self.wait_seconds += time.perf_counter() - begin
 
     def join(self) -> None:
         """Wait until the checkpoint in flight is on disk; errors as :meth:`save`."""
@@ -71,7 +71,7 @@ class CheckpointWriter:
         try:
             self._land()
         finally:
-            self.stalled += time.perf_counter() - begin
+            self.wait_seconds += time.perf_counter() - begin
 
     def newest(self) -> int | None:
         """Wait for the checkpoint in flight, and return the step of the newest one on disk.

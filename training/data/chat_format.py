@@ -100,7 +100,7 @@ class ChatFormat:
         """Return the text of tokens, special tokens included."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
-    def holds_token(self, text: str) -> bool:
+    def mixes_in_token(self, text: str) -> bool:
         """Return whether a text has a special token in it and other text."""
         return any(token in text and token != text for token in self._controls)
 
@@ -111,7 +111,7 @@ class ChatFormat:
             SpecialTextError: The prompt spells a special token and cannot be encoded as text.
             ModelConfigError: The template cannot render the prompt.
         """
-        return self._encode(self._asked(self._marked(text)))
+        return self._encode(self._open_turn(self._with_placeholders(text)))
 
     def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
         """Return the tokens of a prompt, and those of the response that a model is trained on.
@@ -119,8 +119,10 @@ class ChatFormat:
         The response has the template's form, thinking blocks included, unless the template changes
         its text; it ends with the template's end of turn. Errors as :meth:`prompt`.
         """
-        opened = self._asked(self._marked(prompt))
-        answer = self._answer(self._marked(prompt), self._marked(response, teaches=True), opened)
+        opened = self._open_turn(self._with_placeholders(prompt))
+        answer = self._answer(
+            self._with_placeholders(prompt), self._with_placeholders(response, teaches=True), opened
+        )
         head, tokens = self._encode(opened), self._encode(opened + answer)
         # Generation starts after the prompt's tokens, so the answer must not change them.
         tail = tokens[len(head) :] if tokens[: len(head)] == head else self._encode(answer)
@@ -136,7 +138,7 @@ class ChatFormat:
         ]
         return render_messages(self.tokenizer, messages, self.clock, asks=asks)
 
-    def _asked(self, marked: str) -> str:
+    def _open_turn(self, marked: str) -> str:
         return self._render(marked, asks=True)
 
     def _conversation(self, prompt: str, response: str) -> str:
@@ -147,18 +149,18 @@ class ChatFormat:
             # Such a template can still render prompts, whose errors are reported.
             return ""
 
-    def _answer(self, prompt: str, response: str, asked: str) -> str:
+    def _answer(self, prompt: str, response: str, opened: str) -> str:
         """Return the text from the end of the prompt to the end of the turn."""
         conversation, written = self._conversation(prompt, response), self.turn_end.written
-        if conversation.startswith(asked) and conversation.endswith(written):
-            answer = conversation[len(asked) : len(conversation) - len(written)]
-            if _squeezed(response) == _squeezed(answer):
+        if conversation.startswith(opened) and conversation.endswith(written):
+            answer = conversation[len(opened) : len(conversation) - len(written)]
+            if _without_spaces(response) == _without_spaces(answer):
                 return answer + self.turn_end.taught
-        return _continue(asked, response) + self.turn_end.taught
+        return _continue(opened, response) + self.turn_end.taught
 
     def _require_prompt(self) -> None:
         """Raise for a template that leaves out the prompt."""
-        if self._nonce not in self._asked(self._name("probe")).casefold():
+        if self._nonce not in self._open_turn(self._name("probe")).casefold():
             raise ModelConfigError(
                 "the model's chat template leaves the user's text out of the prompt: it must write "
                 "messages whose content is text (message['content'])"
@@ -170,7 +172,7 @@ class ChatFormat:
         if probe not in rendered:
             return TurnEnd("", "", None)
         written = rendered.rpartition(probe)[2]
-        tokens = self._written_tokens(written)
+        tokens = self._template_tokens(written)
         match = _any_of(tokens).search(written) if tokens else None
         if match is None:
             return TurnEnd(written, written.rstrip(), None)
@@ -190,10 +192,10 @@ class ChatFormat:
         """
         added = self.tokenizer.added_tokens_decoder
         special = {token.content: id_ for id_, token in added.items() if token.special}
-        around = self._asked("?") + self.turn_end.written
-        return special | self._written_tokens(around)
+        around = self._open_turn("?") + self.turn_end.written
+        return special | self._template_tokens(around)
 
-    def _written_tokens(self, text: str) -> dict[str, int]:
+    def _template_tokens(self, text: str) -> dict[str, int]:
         """Return the added tokens in a template's text, without blank ones and thinking tags."""
         added = self.tokenizer.added_tokens_decoder.items()
         return {
@@ -208,15 +210,15 @@ class ChatFormat:
         return f"\ue000{self._nonce}-{what}\ue001"
 
     @cached_property
-    def _places(self) -> dict[str, str]:
+    def _placeholders(self) -> dict[str, str]:
         """Placeholders for the texts of control tokens while the template renders users' text."""
         return {text: self._name(id_) for text, id_ in self._controls.items()}
 
-    def _marked(self, text: str, *, teaches: bool = False) -> str:
+    def _with_placeholders(self, text: str, *, teaches: bool = False) -> str:
         """Return users' text with placeholders for control tokens; answers keep thinking tags."""
         places = {
             written: place
-            for written, place in self._places.items()
+            for written, place in self._placeholders.items()
             if not (teaches and TAG.fullmatch(written))
         }
         return _replace(text, places) if places else text
@@ -232,7 +234,7 @@ class ChatFormat:
             return list(
                 self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
             )
-        texts = {place: text for text, place in self._places.items()}
+        texts = {place: text for text, place in self._placeholders.items()}
         if self._nonce in _replace(rendered, dict.fromkeys(texts, "")).casefold():
             raise SpecialTextError("the chat template changes text that spells a special token")
         return self._literal.encode(_replace(rendered, {**texts, **self._literal.names}))
@@ -280,10 +282,10 @@ class _LiteralTokenizer:
         return [self._ids.get(id_, id_) for id_ in ids]
 
 
-def _continue(asked: str, response: str) -> str:
+def _continue(opened: str, response: str) -> str:
     """Return a response that first closes the thinking block that the prompt has opened."""
-    last = next(reversed([*TAG.finditer(asked)]), None)
-    if last is None or asked[last.end() :].strip() or _closing(last[0]) == last[0]:
+    last = next(reversed([*TAG.finditer(opened)]), None)
+    if last is None or opened[last.end() :].strip() or _closing(last[0]) == last[0]:
         return response
     opening, closing = last[0], _closing(last[0])
     if closing in response:
@@ -298,7 +300,7 @@ def _closing(opening: str) -> str:
     return opening if opening[1] in "/|" else f"{opening[0]}/{opening[1:]}"
 
 
-def _squeezed(text: str) -> str:
+def _without_spaces(text: str) -> str:
     """Return a text without white space and thinking tags, which templates add to answers."""
     return _SPACE.sub("", TAG.sub("", text))
 

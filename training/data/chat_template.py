@@ -23,7 +23,7 @@ _MOST_ADDED = 1 << 20
 _MOST_TIMES = 16
 
 PROCESS = BoundedProcess(
-    "training.data.chat_template:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
+    "training.data.chat_template:render_request", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
 """Renderer: one process for all templates."""
 
@@ -58,7 +58,7 @@ def render_template(
         "asks": asks,
     }
     try:
-        text = answer(request) if trusted else str(PROCESS.ask(request))
+        text = render_request(request) if trusted else str(PROCESS.ask(request))
     except WorkFailedError as error:
         raise ModelConfigError(
             f"the model's chat template cannot render a prompt: {error}"
@@ -74,7 +74,7 @@ def render_template(
     return text
 
 
-def answer(request: dict[str, Any]) -> str:
+def render_request(request: dict[str, Any]) -> str:
     """Do the work of :func:`render_template`, in its process."""
     # transformers has no parameter for the clock; these globals belong to this template alone.
     from transformers.utils.chat_template_utils import (

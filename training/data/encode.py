@@ -31,7 +31,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedExamples:
     """Encoded examples of one part of a dataset."""
 
     examples: list[Example]
@@ -45,7 +45,7 @@ def encode_traces(
     max_length: int,
     overlong: Overlong,
     what: str = "examples",
-) -> Encoded:
+) -> EncodedExamples:
     """Encode each trace in the model's chat format, and apply the policy for overlong examples.
 
     Args:
@@ -74,7 +74,7 @@ def encode_traces(
     _check_lengths(counts, f"{len(traces)} {what}", max_length, overlong)
     if not examples:
         raise DataError(f"all {len(traces)} {what} were dropped: raise max_seq_length")
-    return Encoded(examples, counts["over"])
+    return EncodedExamples(examples, counts["over"])
 
 
 def _encode_all(

@@ -116,7 +116,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ModelNotFoundError: The folder has no tokenizer files.
         ModelConfigError: The files cannot be read, or define no end-of-sequence token.
     """
-    files = _checked(folder)
+    files = _read_files(folder)
     tokenizer = _build(folder, files)
     if tokenizer.eos_token_id is None:
         raise ModelConfigError(f"the tokenizer in {folder} has no end-of-sequence token")
@@ -128,7 +128,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _checked(folder: Path) -> TokenizerFiles:
+def _read_files(folder: Path) -> TokenizerFiles:
     config: dict[str, Any] = {}
     try:
         contents = read_documents(folder, is_tokenizer_file)

@@ -68,7 +68,7 @@ class Evaluated:
         """
         ids = map(self.chat.token_of, stop)
         stop_ids = frozenset(id_ for id_ in ids if id_ is not None)
-        special = any(map(self.chat.holds_token, stop))
+        special = any(map(self.chat.mixes_in_token, stop))
         key = mesh, stop_ids, special
         if key not in self._generators:
             self._generators[key] = Generator(

@@ -23,7 +23,7 @@ def require_finite_weights(trained: Params, step: int) -> None:
         raise DivergedError(f"a weight is not a finite number after its update at step {step}")
 
 
-def with_way_out(error: DivergedError, saved: int | None, updates: int) -> TrainingError:
+def explain_divergence(error: DivergedError, saved: int | None, updates: int) -> TrainingError:
     """Return the error with the newest checkpoint and the remedies.
 
     Args:

@@ -14,7 +14,7 @@ from training.loop.final_model import save_trained
 from training.loop.lora import LoraAdapter
 from training.loop.progress import Progress
 from training.loop.start import Start
-from training.loop.trainer import Trained, Trainer
+from training.loop.trainer import Trainer, TrainOutcome
 from training.models.adapter_folder import FOLDER as ADAPTER
 from training.models.adapter_folder import save_adapter
 from training.models.folder import weights_digest
@@ -67,7 +67,7 @@ def fit(
     require_fit(estimated, train, free_memory(trainer.layout))
     trained = trainer.train(start.params, checkpoints, observer, resume, last)
     warn_if_worse(trained.progress)
-    params = trainer.trainable.merged(trained.params, start.params)
+    params = trainer.trainable.merge(trained.params, start.params)
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
         save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.source)
@@ -86,7 +86,7 @@ def warn_if_worse(progress: Progress) -> None:
         )
 
 
-def _result(start: Start, trained: Trained, parameters: int, digest: str) -> TrainResult:
+def _result(start: Start, trained: TrainOutcome, parameters: int, digest: str) -> TrainResult:
     progress = trained.progress
     return TrainResult(
         steps=trained.steps,

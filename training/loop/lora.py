@@ -137,7 +137,7 @@ class LoraAdapter:
             setattr(parent, name, adapted)
         return decoder
 
-    def merged(self, trained: Params, params: Params) -> Params:
+    def merge(self, trained: Params, params: Params) -> Params:
         """Return the weights with the adapters added: W + alpha / rank · B A."""
         weights = dict(params)
         for target in self.targets:

@@ -51,7 +51,7 @@ class Progress:
         """Mean loss over the steps of the last epoch."""
         return _mean(self.epoch)
 
-    def evaluated(self, step: int, loss: float, min_delta: float) -> bool:
+    def add_evaluation(self, step: int, loss: float, min_delta: float) -> bool:
         """Count an evaluation; return whether its loss is the lowest so far.
 
         A loss must be lower by more than ``min_delta`` to end a series of stale evaluations.

@@ -21,7 +21,7 @@ from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import checkpoint_identity
 from training.data.chat_format import ChatFormat
-from training.data.encode import Encoded
+from training.data.encode import EncodedExamples
 from training.data.rendering import render_prompt, render_response
 from training.data.tokenizer import load_tokenizer, require_embedded, train_tokenizer
 from training.errors import ConfigError, DataError
@@ -52,8 +52,8 @@ class Start:
     origin: Origin
     """Facts that the final model keeps of the folder that it started from."""
     split: Split
-    encoded: Encoded
-    held_out: Encoded
+    encoded: EncodedExamples
+    held_out: EncodedExamples
     """Examples of the held-out part; empty without evaluations."""
     source: str | None
     """Name of the model in the spec; None for a preset."""
@@ -98,7 +98,7 @@ def prepare(
         )
     chat = ChatFormat(tokenizer, clock)
     encoded = objective.encode(split.train, chat)
-    held_out = Encoded([], 0)
+    held_out = EncodedExamples([], 0)
     if train.eval_every_steps:
         held_out = objective.encode(split.held_out, chat, "held-out examples")
     examples = [*encoded.examples, *held_out.examples]
@@ -130,7 +130,7 @@ def prepare(
     )
 
 
-def started_on(checkpoint: Path) -> date | None:
+def checkpoint_template_date(checkpoint: Path) -> date | None:
     """Return the day that the chat template reads in a checkpoint's training.
 
     None for a template without a clock.

@@ -74,7 +74,7 @@ def compile_steps(
         loss, metrics, gradients = compute(trained, frozen, *inputs)
         updates, moments = optimizer.update(gradients, moments, trained)
         computed = Computed(loss, _norm(gradients), metrics)
-        return layout.hold((optax.apply_updates(trained, updates), moments)), computed
+        return layout.constrain((optax.apply_updates(trained, updates), moments)), computed
 
     @partial(jax.jit, donate_argnums=0)
     def steps(
@@ -85,7 +85,7 @@ def compile_steps(
         inputs = (layout.split(batches, rows=1), keys)
         state, computed = jax.lax.scan(partial(step, frozen), state, inputs)
         # The state must keep its layout, or the next call would be compiled again.
-        return layout.hold(state), computed
+        return layout.constrain(state), computed
 
     return steps
 

@@ -37,7 +37,7 @@ class TrainableSplit(Protocol):
         """
         ...
 
-    def merged(self, trained: Params, params: Params) -> Params:
+    def merge(self, trained: Params, params: Params) -> Params:
         """Return all weights of the trained model in float32; it started from ``params``."""
         ...
 
@@ -63,7 +63,7 @@ class AllWeights:
         """Return the model with the trained values; see :meth:`TrainableSplit.decoder`."""
         return self._model.bind(cast(trained, self.dtype))
 
-    def merged(self, trained: Params, params: Params) -> Params:
+    def merge(self, trained: Params, params: Params) -> Params:
         """Return the trained values, which are all of the model's."""
         return trained
 

@@ -28,7 +28,7 @@ from training.checkpoints.writer import CheckpointWriter
 from training.data.batches import BatchStream
 from training.data.encode import Example
 from training.errors import CheckpointError, DivergedError, StoppedError
-from training.loop.divergence import require_finite, require_finite_weights, with_way_out
+from training.loop.divergence import explain_divergence, require_finite, require_finite_weights
 from training.loop.eval_loss import Evaluator
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.progress import Progress
@@ -61,7 +61,7 @@ class TrainState:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainOutcome:
     """Outcome of a training."""
 
     params: Params
@@ -143,7 +143,7 @@ class Trainer:
         observer: Observer,
         resume: Path | None = None,
         last: int | None = None,
-    ) -> Trained:
+    ) -> TrainOutcome:
         """Train from ``params`` to the end, or to step ``last``.
 
         ``resume`` is a checkpoint to continue from.
@@ -168,13 +168,13 @@ class Trainer:
                     self._run_call(state, frozen, end, observer, writer)
                 require_finite_weights(state.values[0], state.step)
             except DivergedError as error:
-                raise with_way_out(error, writer.newest(), state.updates) from error
-        _log.info("the training waited %.2f s for its checkpoints", writer.stalled)
+                raise explain_divergence(error, writer.newest(), state.updates) from error
+        _log.info("the training waited %.2f s for its checkpoints", writer.wait_seconds)
         if state.saved != state.step:
             observer.certificate(certify(self._snapshot(state)))
         final = self._final_values(state)
         seconds = time.perf_counter() - begin
-        return Trained(final, state.step, first, state.progress, seconds, state.step < end)
+        return TrainOutcome(final, state.step, first, state.progress, seconds, state.step < end)
 
     def _begin(self, params: Params, resume: Path | None) -> tuple[TrainState, Params]:
         trained, frozen = self.trainable.start(params)
@@ -238,7 +238,9 @@ class Trainer:
     def _evaluate(self, state: TrainState, frozen: Params, observer: Observer) -> None:
         loss = self._evaluator.loss(state.values[0], frozen)
         require_finite("evaluation loss", loss, state.step)
-        better = state.progress.evaluated(state.step, loss, self._spec.early_stopping_min_delta)
+        better = state.progress.add_evaluation(
+            state.step, loss, self._spec.early_stopping_min_delta
+        )
         if better and state.best is not None:
             state.best = _on_host(state.values[0])
         point = EvalPoint(state.step, self._epoch(state.step), loss, better, time.time())

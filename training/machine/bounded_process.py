@@ -77,7 +77,7 @@ class BoundedProcess:
         """
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
-            process = self._started()
+            process = self._running()
             assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
             with contextlib.suppress(OSError):  # The process has ended; _reply reports it.
                 process.stdin.write(line)
@@ -99,7 +99,7 @@ class BoundedProcess:
             # Its unread input cannot be flushed any more.
             process.communicate()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()

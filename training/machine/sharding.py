@@ -149,7 +149,7 @@ class Layout:
         placed: T = jax.tree.map(copy, state, self.shardings(state))
         return placed
 
-    def hold(self, state: T) -> T:
+    def constrain(self, state: T) -> T:
         """Constrain the state to the layout of :meth:`place`, inside a compiled function."""
         constrained: T = _constrain(state, self.shardings(state))
         return constrained

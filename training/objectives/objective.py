@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from tailrace.formats.data.trace import Trace
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Encoded
+from training.data.encode import EncodedExamples
 from training.models.family import Decoder
 
 Metrics = dict[str, jax.Array]
@@ -43,7 +43,9 @@ class BoundModel:
 class Objective(Protocol):
     """A training method: its examples, their layout in batches, and its loss."""
 
-    def encode(self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples") -> Encoded:
+    def encode(
+        self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples"
+    ) -> EncodedExamples:
         """Encode traces as examples.
 
         Args:

@@ -12,7 +12,7 @@ from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.train_spec import SftSpec, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Encoded, encode_traces
+from training.data.encode import EncodedExamples, encode_traces
 from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
 from training.objectives.objective import BoundModel, Metrics
 
@@ -24,7 +24,9 @@ class SftObjective:
         self._spec = spec
         self._overlong = (spec.sft or SftSpec()).overlong
 
-    def encode(self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples") -> Encoded:
+    def encode(
+        self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples"
+    ) -> EncodedExamples:
         """Encode prompt and response of each trace."""
         return encode_traces(traces, chat, self._spec.max_seq_length, self._overlong, what)
 

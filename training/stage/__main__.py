@@ -158,17 +158,17 @@ class EventLogHandler(logging.Handler):
 
 
 def execute(
-    job: StageJob, events: EventStream, signals: StopSignals, settled: Machine | None = None
+    job: StageJob, events: EventStream, signals: StopSignals, applied: Machine | None = None
 ) -> None:
     """Run the job's stage and send its result; errors as :func:`.run_stage`.
 
-    ``settled`` has the settings that this process has applied already.
+    ``applied`` has the settings that this process has applied already.
     """
     machine = Machine.of(job)
-    if settled is None:
-        machine.settle()
-    elif settled != machine:
-        raise ConfigError(f"this process was prepared for {settled}, but the job needs {machine}")
+    if applied is None:
+        machine.apply()
+    elif applied != machine:
+        raise ConfigError(f"this process was prepared for {applied}, but the job needs {machine}")
     reporter = EventObserver(events, signals, Path(job.output_dir))
     observer = Observers(reporter, LoggingObserver())
     observer.check_stop()
@@ -210,16 +210,16 @@ def main(arguments: list[str] | None = None) -> int:
     events = EventStream(options.events_fd)
     logging.basicConfig(level=logging.INFO, handlers=[EventLogHandler(events)], force=True)
     logging.captureWarnings(True)
-    path, settled = options.job, None
+    path, applied = options.job, None
     if str(path) == "-":
-        settled = Machine(options.threads, options.cache_dir)
-        path = await_job(settled)
+        applied = Machine(options.threads, options.cache_dir)
+        path = await_job(applied)
         if path is None:
             return 0
-    return run(path, events, signals, settled)
+    return run(path, events, signals, applied)
 
 
-def run(path: Path, events: EventStream, signals: StopSignals, settled: Machine | None) -> int:
+def run(path: Path, events: EventStream, signals: StopSignals, applied: Machine | None) -> int:
     """Execute a job file, report its end, and return the exit status."""
     try:
         job = decode_job(path.read_text(encoding="utf-8"))
@@ -227,7 +227,7 @@ def run(path: Path, events: EventStream, signals: StopSignals, settled: Machine 
         events.send(ErrorEvent("INVALID_JOB", f"{path}: {error}"))
         return 1
     try:
-        execute(job, events, signals, settled)
+        execute(job, events, signals, applied)
     except StoppedError as stop:
         events.send(StoppedEvent(released=stop.released))
     except Exception as error:  # noqa: BLE001 - reported to the worker, with the trace in the log

@@ -27,7 +27,7 @@ class Machine:
         threads = min(limit, job.threads) if limit else job.threads
         return cls(threads, Path(job.cache_dir) if job.cache_dir else None)
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Apply the settings to this process; errors as :func:`.prepare_process`."""
         prepare_process(threads=self.threads, cache_dir=self.cache_dir)
 
@@ -36,9 +36,9 @@ def await_job(machine: Machine) -> Path | None:
     """Import the stages' modules, then wait for the path of a job file on standard input.
 
     Returns:
-        The path, or None when standard input ends without one. Errors as :meth:`Machine.settle`.
+        The path, or None when standard input ends without one. Errors as :meth:`Machine.apply`.
     """
-    machine.settle()
+    machine.apply()
     from training.stage.kinds import preload
 
     preload()

@@ -17,7 +17,7 @@ from tailrace.formats.spec.run_spec import (
 )
 from training.budget import estimate as module
 from training.budget.estimate import Estimate, Free, estimate, free_memory, require_fit
-from training.budget.memory import alternatives, needed
+from training.budget.memory import alternatives, required_memory
 from training.data.batches import BatchStream, Collator
 from training.data.encode import Example
 from training.errors import DoesNotFitError
@@ -71,7 +71,7 @@ def test_settings_that_change_the_need() -> None:
     assert small.memory.activations < whole.activations
     assert small.memory.gradients > whole.gradients
     remat = dataclasses.replace(estimated().plan, remat=True)
-    assert needed(remat).activations < whole.activations
+    assert required_memory(remat).activations < whole.activations
     assert estimated(final_model=FinalModel.BEST).memory.host == whole.host * 4 // 3
     adapter = estimated(adapter=AdapterSpec(lora=LoraSpec(rank=2)))
     assert adapter.trained < adapter.parameters / 10
@@ -106,7 +106,7 @@ def refusal(found: Estimate, free: Free, spec: TrainSpec = SPEC) -> str:
 
 def test_a_smaller_batch_is_named_that_fits() -> None:
     found = estimated()
-    small = needed(dataclasses.replace(found.plan, passes=4))
+    small = required_memory(dataclasses.replace(found.plan, passes=4))
     text = refusal(found, Free(None, small.device + small.host))
     assert "the training does not fit: it needs about" in text
     assert "are free. This would fit: train.micro_batch_size: 2;" in text
@@ -122,7 +122,7 @@ def on_accelerator(found: Estimate) -> Estimate:
 def test_then_rematerialization_where_it_helps() -> None:
     long = dataclasses.replace(SPEC, batch_size=1)
     found = on_accelerator(estimated(long))
-    free = Free(needed(dataclasses.replace(found.plan, remat=True)).device, 10**12)
+    free = Free(required_memory(dataclasses.replace(found.plan, remat=True)).device, 10**12)
     assert "This would fit: train.remat: true;" in refusal(found, free, long)
     assert "train.remat" not in refusal(estimated(long), free, long)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
-from training.budget.memory import FLOAT32, TOLERANCE, Plan, needed
+from training.budget.memory import FLOAT32, TOLERANCE, Plan, required_memory
 from training.data.batches import Batch
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps
@@ -58,7 +58,7 @@ def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int |
         sizes=model.dimensions,
         weights=model.parameters,
         trained=model.parameters,
-        whole=model.parameters,
+        gathered=model.parameters,
         rows=ROWS,
         passes=ROWS // micro if micro else 1,
         length=LENGTH,
@@ -70,4 +70,4 @@ def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int |
         best=False,
     )
     measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
-    assert needed(plan).device == pytest.approx(measured, rel=TOLERANCE)
+    assert required_memory(plan).device == pytest.approx(measured, rel=TOLERANCE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from training.checkpoints.provenance import FILE, told_date, write_provenance
+from training.checkpoints.provenance import FILE, model_template_date, write_provenance
 
 
 def test_facts_and_environment(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_facts_and_environment(tmp_path: Path) -> None:
 def test_a_folder_that_tells_no_day(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / FILE).write_text(content)
-    assert told_date(tmp_path / "final_model") is None
+    assert model_template_date(tmp_path / "final_model") is None
 
 
 def test_the_day_of_a_training_is_found_from_its_model(tmp_path: Path) -> None:
     write_provenance(tmp_path / FILE, {"result": {"template_date": "2026-03-04"}})
-    assert told_date(tmp_path / "final_model") == date(2026, 3, 4)
+    assert model_template_date(tmp_path / "final_model") == date(2026, 3, 4)

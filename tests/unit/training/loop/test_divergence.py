@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from training.errors import DivergedError, NotFiniteError
-from training.loop.divergence import require_finite, require_finite_weights, with_way_out
+from training.loop.divergence import explain_divergence, require_finite, require_finite_weights
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -31,13 +31,13 @@ def test_one_broken_weight_is_enough(value: float) -> None:
     ("saved", "kept"), [(None, "no checkpoint was saved"), (4, "the checkpoint of step 4 is good")]
 )
 def test_the_way_out_says_what_is_left(saved: int | None, kept: str) -> None:
-    told = str(with_way_out(DivergedError("the loss is nan at step 7"), saved, updates=6))
+    told = str(explain_divergence(DivergedError("the loss is nan at step 7"), saved, updates=6))
     assert told.startswith(f"the loss is nan at step 7; {kept}. A resumed training would diverge")
     assert "start a new one with a lower train.learning_rate" in told
 
 
 def test_before_any_update_the_learning_rate_is_not_to_blame() -> None:
-    error = with_way_out(DivergedError("the loss is nan at step 1"), None, updates=0)
+    error = explain_divergence(DivergedError("the loss is nan at step 1"), None, updates=0)
     assert isinstance(error, NotFiniteError)
     assert str(error).startswith("the loss is nan at step 1, before any update of the weights")
     assert "learning_rate" not in str(error)

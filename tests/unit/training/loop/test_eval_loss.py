@@ -19,7 +19,7 @@ from training.data.encode import Example, encode_traces
 from training.errors import StoppedError
 from training.loop.eval_loss import Evaluator
 from training.loop.trainable import choose_trainable
-from training.loop.trainer import Trained, Trainer
+from training.loop.trainer import Trainer, TrainOutcome
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
 from training.objectives.registry import make_objective
@@ -58,7 +58,7 @@ def trainer(model: Model, stream: BatchStream, held_out: list[Example]) -> Train
 @pytest.fixture(scope="module")
 def whole(
     trainer: Trainer, params: Params, tmp_path_factory: pytest.TempPathFactory, recorder: Any
-) -> tuple[Trained, Any]:
+) -> tuple[TrainOutcome, Any]:
     seen = recorder()
     return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
 
@@ -103,7 +103,7 @@ def test_the_best_checkpoint_is_kept(
 
 
 def test_evaluations_come_at_the_first_boundary_after_their_step(
-    whole: tuple[Trained, Any],
+    whole: tuple[TrainOutcome, Any],
 ) -> None:
     points = whole[1].evaluations
     assert [point.step for point in points] == [4, 6, 10, 12]
@@ -113,7 +113,7 @@ def test_evaluations_come_at_the_first_boundary_after_their_step(
 
 
 def test_the_best_weights_are_kept(
-    whole: tuple[Trained, Any], model: Model, held_out: list[Example]
+    whole: tuple[TrainOutcome, Any], model: Model, held_out: list[Example]
 ) -> None:
     trained, seen = whole
     best = min(seen.evaluations, key=lambda point: point.eval_loss)
@@ -127,7 +127,7 @@ def test_the_best_weights_are_kept(
 def test_released_and_resumed_equals_undisturbed(
     trainer: Trainer,
     params: Params,
-    whole: tuple[Trained, Any],
+    whole: tuple[TrainOutcome, Any],
     tmp_path: Path,
     recorder: Any,
     at: int,

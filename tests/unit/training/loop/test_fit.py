@@ -29,7 +29,7 @@ from training.errors import ConfigError, DataError, ModelConfigError
 from training.loop.final_model import save_folder
 from training.loop.fit import fit, warn_if_worse
 from training.loop.progress import Progress
-from training.loop.start import prepare, started_on
+from training.loop.start import checkpoint_template_date, prepare
 from training.loop.steps import compile_steps
 from training.models.family import Model, Params
 from training.models.folder import load_model
@@ -225,8 +225,8 @@ def test_a_clock_in_the_template_stands_still_for_a_training(
     result = fit(start, train, tmp_path / "checkpoints", tmp_path / "final", recorder())
     assert result.template_date == "2026-03-04"
     [checkpoint] = list_checkpoints(tmp_path / "checkpoints")
-    assert started_on(checkpoint) == began
-    again = prepare(source, train, traces[:8], base, started_on(checkpoint))
+    assert checkpoint_template_date(checkpoint) == began
+    again = prepare(source, train, traces[:8], base, checkpoint_template_date(checkpoint))
     assert again.identity == start.identity
     assert prepare(source, train, traces[:8], base).identity != start.identity
     plain = prepare(NANO, train, traces[:8])

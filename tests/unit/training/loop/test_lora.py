@@ -73,7 +73,7 @@ def make(model: Model, **changes: Any) -> tuple[LoraAdapter, Params, Params, Par
 def test_merged_equals_beside(model: Model, llama: Model, family: str) -> None:
     trainable, trained, frozen, params = make({"gpt2": model, "llama": llama}[family])
     beside = logits(trainable, trained, frozen)
-    whole = trainable.merged(trained, params)
+    whole = trainable.merge(trained, params)
     zero = {name: np.zeros_like(value) for name, value in trained.items()}
     np.testing.assert_allclose(logits(trainable, zero, whole), beside, rtol=1e-4, atol=1e-5)
     assert float(np.abs(beside - logits(trainable, zero, frozen)).max()) > 0.01

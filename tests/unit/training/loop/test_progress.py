@@ -26,7 +26,7 @@ def test_evaluations(min_delta: float, stale: list[int]) -> None:
     better = []
     counted = []
     for step, loss in enumerate(losses, start=1):
-        better.append(progress.evaluated(step, loss, min_delta))
+        better.append(progress.add_evaluation(step, loss, min_delta))
         counted.append(progress.stale)
     # The lowest is the lowest, even where it is not low enough to count.
     assert better == [True, True, False, True, False]

@@ -95,4 +95,4 @@ def test_full_tuning_trains_the_weights_themselves(model: Model, params: Params)
     trainable = choose_trainable(model, dataclasses.replace(SPEC, adapter=None))
     trained, frozen = trainable.start(params)
     assert not frozen
-    assert trainable.merged(trained, {}) is trained
+    assert trainable.merge(trained, {}) is trained

@@ -16,7 +16,7 @@ from training.data.batches import Batch, BatchStream, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import encode_traces
 from training.errors import CheckpointError, DivergedError, NotFiniteError, StoppedError
-from training.loop.trainer import Trained, Trainer
+from training.loop.trainer import Trainer, TrainOutcome
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.objectives.objective import BoundModel, Metrics
@@ -51,7 +51,7 @@ def trainer(model: Model, stream: BatchStream) -> Trainer:
 @pytest.fixture(scope="module")
 def whole(
     trainer: Trainer, params: Params, tmp_path_factory: pytest.TempPathFactory, recorder: Any
-) -> tuple[Trained, Any]:
+) -> tuple[TrainOutcome, Any]:
     """An undisturbed training and what was seen of it."""
     seen = recorder()
     return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
@@ -115,7 +115,7 @@ def test_twice_the_same(
     model: Model,
     stream: BatchStream,
     params: Params,
-    whole: tuple[Trained, Any],
+    whole: tuple[TrainOutcome, Any],
     tmp_path: Path,
     recorder: Any,
 ) -> None:
@@ -128,7 +128,7 @@ def test_twice_the_same(
 def test_released_and_resumed_equals_undisturbed(
     trainer: Trainer,
     params: Params,
-    whole: tuple[Trained, Any],
+    whole: tuple[TrainOutcome, Any],
     tmp_path: Path,
     recorder: Any,
     at: int,
@@ -185,7 +185,7 @@ def test_stopped_before_the_first_step(
 
 
 def test_last_ends_early_without_bending_the_schedule(
-    trainer: Trainer, params: Params, whole: tuple[Trained, Any], tmp_path: Path, recorder: Any
+    trainer: Trainer, params: Params, whole: tuple[TrainOutcome, Any], tmp_path: Path, recorder: Any
 ) -> None:
     seen = recorder()
     trained = trainer.train(params, tmp_path, seen, last=6)
@@ -235,7 +235,7 @@ def test_divergence_leaves_the_last_good_checkpoint(
     stream: BatchStream,
     trainer: Trainer,
     params: Params,
-    whole: tuple[Trained, Any],
+    whole: tuple[TrainOutcome, Any],
     tmp_path: Path,
     recorder: Any,
 ) -> None:

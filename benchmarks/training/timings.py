@@ -22,8 +22,8 @@ NEVER = 10_000_000
 """Steps between checkpoints where there shall be none."""
 
 
-class Made(NamedTuple):
-    """A trainer with all that it was made of."""
+class TrainerParts(NamedTuple):
+    """A trainer with its model's settings and data."""
 
     trainer: Trainer
     spec: TrainSpec
@@ -36,7 +36,7 @@ def make_trainer(
     shape: Shape,
     save_every_steps: int = NEVER,
     adapter: AdapterSpec | None = None,
-) -> Made:
+) -> TrainerParts:
     """A trainer on random examples that fill their rows."""
     spec = TrainSpec(
         max_steps=NEVER,
@@ -52,10 +52,12 @@ def make_trainer(
     tokens = np.random.default_rng(0).integers(0, vocabulary, (16 * shape.rows, LENGTH + 1))
     examples = [Example(tuple(row), 1) for row in tokens.tolist()]
     stream = BatchStream(examples, Collator.of(spec), seed=0)
-    return Made(Trainer(model, make_objective(spec), stream, spec, {}), spec, stream, examples)
+    return TrainerParts(
+        Trainer(model, make_objective(spec), stream, spec, {}), spec, stream, examples
+    )
 
 
-class Laps(Observer):
+class Timings(Observer):
     """Keeps the time of every boundary."""
 
     def __init__(self) -> None:
@@ -72,7 +74,7 @@ def run(trainer: Trainer, model: Model, steps: int) -> list[float]:
     What a call leaves to do after its boundary (a checkpoint) counts to the next one, and nothing
     after the last boundary counts at all.
     """
-    laps = Laps()
+    timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
-        trainer.train(model.init(0), Path(folder), laps, last=steps)
-    return np.diff(laps.times).tolist()
+        trainer.train(model.init(0), Path(folder), timings, last=steps)
+    return np.diff(timings.times).tolist()
