@@ -73,10 +73,10 @@ class TailraceError(Exception):
 
     def __str__(self) -> str:
         # A server may have included them in its message.
-        untold = [v for v in self.violations if v.description not in self.message]
-        if not untold:
+        further = [v for v in self.violations if v.description not in self.message]
+        if not further:
             return self.message
-        return f"{self.message} ({'; '.join(f'{v.field}: {v.description}' for v in untold)})"
+        return f"{self.message} ({'; '.join(f'{v.field}: {v.description}' for v in further)})"
 
 
 class Cancelled(TailraceError):
@@ -239,17 +239,19 @@ def from_rpc(error: grpc.RpcError, server: str = "") -> TailraceError:
         if http:
             return _http_error(int(http[1]))
         return cls(_plain(details, server) if code is grpc.StatusCode.UNAVAILABLE else details)
-    info = error_details_pb2.ErrorInfo()
+    error_info = error_details_pb2.ErrorInfo()
     violations: list[Violation] = []
     for detail in status.details:
-        if detail.Is(info.DESCRIPTOR):
-            detail.Unpack(info)
+        if detail.Is(error_info.DESCRIPTOR):
+            detail.Unpack(error_info)
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             detail.Unpack(bad)
             violations += [Violation(v.field, v.description) for v in bad.field_violations]
     message = status.message or code.name
-    return cls(message, reason=info.reason, metadata=dict(info.metadata), violations=violations)
+    return cls(
+        message, reason=error_info.reason, metadata=dict(error_info.metadata), violations=violations
+    )
 
 
 def is_unavailable(error: BaseException) -> bool:

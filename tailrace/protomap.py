@@ -37,25 +37,25 @@ def to_mapping(message: Message, *, defaults: bool = False) -> dict[str, Any]:
     Fields that are not set are left out. With ``defaults``, scalars and lists without presence have
     their zero value, as programs that read ``--json`` expect.
     """
-    out: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for field, form in _forms(message.DESCRIPTOR).values():
         value = getattr(message, field.name)
         if form is _Form.MAP:
             if value or defaults:
-                out[field.name] = dict(value)
+                mapping[field.name] = dict(value)
         elif form is _Form.REPEATED:
             if len(value) or defaults:
-                out[field.name] = (
+                mapping[field.name] = (
                     list(value)
                     if _is_plain(field)
-                    else [_plain(field, item, defaults) for item in value]
+                    else [_plain(field, entry, defaults) for entry in value]
                 )
         elif field.has_presence:
             if message.HasField(field.name):
-                out[field.name] = _plain(field, value, defaults)
+                mapping[field.name] = _plain(field, value, defaults)
         elif value != field.default_value or (defaults and field.enum_type is None):
-            out[field.name] = _plain(field, value, defaults)
-    return out
+            mapping[field.name] = _plain(field, value, defaults)
+    return mapping
 
 
 def from_mapping(message_type: type[M], data: Mapping[str, Any]) -> M:
@@ -114,8 +114,8 @@ def enum_number(of: EnumDescriptor, word: str) -> int:
     """
     value = of.values_by_name.get(enum_value_name(of.name, word))
     if value is None:
-        known = ", ".join(enum_word(of, v.number) for v in of.values if v.number)
-        raise ValueError(f"{word!r} is not one of {known}")
+        words = ", ".join(enum_word(of, v.number) for v in of.values if v.number)
+        raise ValueError(f"{word!r} is not one of {words}")
     return int(value.number)
 
 
@@ -150,13 +150,13 @@ def _fill(message: Any, data: Any, *, lenient: bool = False) -> None:
         return
     forms = _forms(message.DESCRIPTOR)
     for name, value in data.items():
-        known = forms.get(name)
-        if known is None:
+        field_form = forms.get(name)
+        if field_form is None:
             if lenient:
                 continue
             raise ValueError(f"{message.DESCRIPTOR.name} has no field {name!r}")
         try:
-            _fill_field(message, *known, value, lenient)
+            _fill_field(message, *field_form, value, lenient)
         except (ValueError, TypeError, AttributeError, OverflowError):
             if not lenient:
                 raise
@@ -178,8 +178,8 @@ def _fill_field(message: Any, field: Field, form: _Form, value: Any, lenient: bo
     elif field.message_type is None:
         target.extend(value if _is_plain(field) else [_scalar(field, i) for i in value])
     else:
-        for item in value:
-            _fill(target.add(), item, lenient=lenient)
+        for entry in value:
+            _fill(target.add(), entry, lenient=lenient)
 
 
 _OWN_JSON = (

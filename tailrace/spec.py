@@ -25,10 +25,10 @@ def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
         OSError: The file cannot be read.
         ImportError: YAML is not installed.
     """
-    data = read_file(Path(path))
+    mapping = read_file(Path(path))
     for override in overrides:
-        _override(data, override)
-    return parse(RunSpec, data)
+        _override(mapping, override)
+    return parse(RunSpec, mapping)
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -109,8 +109,8 @@ def _number(error: ValueError) -> str:
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {describe(twice)} is there twice")
-    return made
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        (duplicate, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {describe(duplicate)} is there twice")
+    return mapping

@@ -132,9 +132,9 @@ class _Bounds:
             raise ValueError(f"an alias stands within what it names {_at(node)}")
         if depth > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
-        known = self._sizes.get(id(node))
-        if known is not None:
-            return known
+        earlier_size = self._sizes.get(id(node))
+        if earlier_size is not None:
+            return earlier_size
         self._open.add(id(node))
         size = 1
         for child in _children(node):

@@ -33,16 +33,16 @@ class LogCheck:
         Raises:
             DataLoss: Lines are missing, repeated or changed.
         """
-        where = f"log of stage {batch.stage}, attempt {batch.attempt}"
-        seen = self._attempts.setdefault((batch.stage, batch.attempt), _Seen())
+        title = f"log of stage {batch.stage}, attempt {batch.attempt}"
+        log = self._attempts.setdefault((batch.stage, batch.attempt), _Seen())
         for line in batch.lines:
-            if line.sequence != seen.lines + 1:
-                raise DataLoss(f"{where}: line {line.sequence} came after line {seen.lines}")
-            seen.lines = line.sequence
-        seen.digest = extend_chain(seen.digest, (line.text.encode() for line in batch.lines))
+            if line.sequence != log.lines + 1:
+                raise DataLoss(f"{title}: line {line.sequence} came after line {log.lines}")
+            log.lines = line.sequence
+        log.digest = extend_chain(log.digest, (line.text.encode() for line in batch.lines))
         if not batch.HasField("end"):
             return
-        if batch.end.line_count != seen.lines:
-            raise DataLoss(f"{where}: {seen.lines} of {batch.end.line_count} lines came")
-        if batch.end.digest != seen.digest.hex():
-            raise DataLoss(f"{where}: its {seen.lines} lines do not match the store's digest")
+        if batch.end.line_count != log.lines:
+            raise DataLoss(f"{title}: {log.lines} of {batch.end.line_count} lines came")
+        if batch.end.digest != log.digest.hex():
+            raise DataLoss(f"{title}: its {log.lines} lines do not match the store's digest")

@@ -179,11 +179,11 @@ def stream_logs(
         min_level=run_pb2.LogLevel.ValueType(level),
         contains=contains,
     )
-    whole = LogCheck() if not (cursor or min_level or contains) else None
+    check = LogCheck() if not (cursor or min_level or contains) else None
     return Stream(
         lambda channel: _Stub(channel).StreamLogs,
         request,
-        lambda request, batch: _advance_logs(request, batch, whole),
+        lambda request, batch: _advance_logs(request, batch, check),
     )
 
 

@@ -121,11 +121,11 @@ def parse(schema: type[T], data: object, path: str = "") -> T:
 def blank_violations(path: str, **texts: str | list[str]) -> list[Violation]:
     """Return the violations of texts, or lists of texts, without a visible character."""
     blank = "is blank: it must have a visible character"
-    found = []
+    violations = []
     for name, value in texts.items():
         named = {name: value} if isinstance(value, str) else _numbered(name, value)
-        found += [Violation(join(path, n), blank) for n, v in named.items() if is_blank(v)]
-    return found
+        violations += [Violation(join(path, n), blank) for n, v in named.items() if is_blank(v)]
+    return violations
 
 
 def _numbered(name: str, values: list[str]) -> dict[str, str]:
@@ -134,12 +134,12 @@ def _numbered(name: str, values: list[str]) -> dict[str, str]:
 
 def exactly_one(path: str, **options: object) -> list[Violation]:
     """Return the violation of a block that has none or several of keys that exclude each other."""
-    given = [name for name, value in options.items() if value is not None]
-    if len(given) == 1:
+    present = [name for name, value in options.items() if value is not None]
+    if len(present) == 1:
         return []
     names = ", ".join(options)
-    found = f"has {' and '.join(given)}" if given else "has none"
-    return [Violation(path, f"needs exactly one of {names}; {found}")]
+    problem = f"has {' and '.join(present)}" if present else "has none"
+    return [Violation(path, f"needs exactly one of {names}; {problem}")]
 
 
 def to_mapping(value: Any) -> Any:
@@ -193,29 +193,29 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
     if not isinstance(data, Mapping):
         keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
-        wanted = f"must be a mapping with keys such as {keys}, not {describe(data)}"
+        problem = f"must be a mapping with keys such as {keys}, not {describe(data)}"
         required = [f.name for f in dataclasses.fields(schema) if _is_required(f)]
         if isinstance(data, str) and len(required) == 1:
-            wanted += f": write {required[0]}: {data[:100]}"
-        out.append(Violation(path or "(root)", wanted))
+            problem += f": write {required[0]}: {data[:100]}"
+        out.append(Violation(path or "(root)", problem))
         return None
     fields = _fields(typing.cast(Hashable, schema))
-    before = len(out)
+    count = len(out)
     _unknown_keys(schema, data, fields, path, out)
     values: dict[str, Any] = {}
     for name, (is_required, read) in fields.items():
-        given = data.get(name)
-        if given is not None:
-            values[name] = read(given, join(path, name), out)
+        value = data.get(name)
+        if value is not None:
+            values[name] = read(value, join(path, name), out)
         elif is_required:
             out.append(Violation(join(path, name), "is required"))
-    if len(out) > before:
+    if len(out) > count:
         return None
-    made = schema(**values)
-    checks = getattr(made, "violations", None)
+    instance = schema(**values)
+    checks = getattr(instance, "violations", None)
     if checks is not None:
         out.extend(checks(path))
-    return made
+    return instance
 
 
 _Reader = Callable[[Any, str, list[Violation]], Any]
@@ -247,20 +247,20 @@ def _unknown_keys(
     for name in data:
         if name in fields:
             continue
-        where = join(path, str(name))
+        key_path = join(path, str(name))
         if name in renamed:
-            out.append(Violation(where, f"is an old name: use {renamed[name]}"))
+            out.append(Violation(key_path, f"is an old name: use {renamed[name]}"))
             continue
         if name in _NEVER:
-            out.append(Violation(where, _NEVER[name]))
+            out.append(Violation(key_path, _NEVER[name]))
             continue
         if len(out) >= MAX_REPORTED:
             # Only counted: comparing names is slow, and so many hints would go unread.
             out.append(_UNREPORTED)
             continue
-        near = nearest(str(name), fields)
-        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(fields)}"
-        out.append(Violation(where, f"is not a known key; {hint}"))
+        suggestion = nearest(str(name), fields)
+        hint = f"did you mean {suggestion!r}?" if suggestion else f"known keys: {', '.join(fields)}"
+        out.append(Violation(key_path, f"is not a known key; {hint}"))
 
 
 def _reader(hint: Any, rule: Rule) -> _Reader:

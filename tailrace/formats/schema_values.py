@@ -56,14 +56,18 @@ def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> An
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
         return None
     for name, value in data.items():
-        where = join(path, str(name))
+        key_path = join(path, str(name))
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_.-]{0,62}", name):
-            out.append(Violation(where, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first"))
+            out.append(
+                Violation(key_path, "names are 1-63 of a-z, 0-9, '_', '.', '-', letter first")
+            )
         if not isinstance(value, str):
-            out.append(Violation(where, f"must be text, not {describe(value)}{quote_hint(value)}"))
+            out.append(
+                Violation(key_path, f"must be text, not {describe(value)}{quote_hint(value)}")
+            )
         elif len(value) > (rule.item_length or 256) or "\0" in value:
             most = rule.item_length or 256
-            out.append(Violation(where, f"values are text of at most {most} characters"))
+            out.append(Violation(key_path, f"values are text of at most {most} characters"))
     return dict(data)
 
 
@@ -78,7 +82,7 @@ def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
         return None
     problems = list(json_problems(data, path))
-    out += [Violation(where, problem) for where, problem in problems]
+    out += [Violation(key_path, problem) for key_path, problem in problems]
     return None if problems else json_value(data)
 
 
@@ -92,16 +96,16 @@ def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> 
         return None
     text = Rule("", max_length=2000)
     for name, value in data.items():
-        where = join(path, str(name))
+        key_path = join(path, str(name))
         if not isinstance(value, (str, int, float, bool)):
             out.append(
-                Violation(where, f"must be text, a number, true or false, not {describe(value)}")
+                Violation(key_path, f"must be text, a number, true or false, not {describe(value)}")
             )
         elif isinstance(value, str):
-            _text(text, value, where, out)
+            _text(text, value, key_path, out)
         elif isinstance(value, float):
-            in_range(text, value, where, out)
-        _text(text, str(name), f"{where} (the name)", out)
+            in_range(text, value, key_path, out)
+        _text(text, str(name), f"{key_path} (the name)", out)
     return dict(data)
 
 

@@ -116,14 +116,14 @@ def _requests(
     with source.open("rb") as file:
         file.seek(offset)
         while True:
-            data = file.read(min(CHUNK_BYTES, size - offset))
+            chunk = file.read(min(CHUNK_BYTES, size - offset))
             # A file that shrank meanwhile is finished, too: the server then refuses its size.
-            last = offset + len(data) == size or not data
+            is_last = offset + len(chunk) == size or not chunk
             yield artifact_pb2.WriteRequest(
-                resource_name=name, write_offset=offset, data=data, finish_write=last
+                resource_name=name, write_offset=offset, data=chunk, finish_write=is_last
             )
-            offset += len(data)
-            if last:
+            offset += len(chunk)
+            if is_last:
                 return
 
 
@@ -156,7 +156,7 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     homes = _homes(folder.resolve())
-    found = []
+    paths = []
     for parent, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             file = Path(parent, name)
@@ -166,10 +166,10 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
             problem = path_problem(path) or _file_problem(file, homes)
             if problem is not None:
                 raise ValueError(f"{str(file)!r} {problem}")
-            found.append(path)
-    if not found:
+            paths.append(path)
+    if not paths:
         raise ValueError(f"there is no file to upload in {folder}")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _homes(folder: Path) -> list[Path]:
