@@ -91,7 +91,7 @@ message Child {
 def test_a_block_that_the_proto_lacks_is_declared_by_hand() -> None:
     @dataclass(frozen=True)
     class Parent:
-        model: FinalModel = key("Which.", default=FinalModel.LAST)
+        model: FinalModel = key("Model.", default=FinalModel.LAST)
 
     with pytest.raises(ValueError, match=r"Parent\.model is not in run_spec\.proto"):
         spec_proto.render("message Parent {\n}\n", Parent)

@@ -31,7 +31,7 @@ def test_plain_status_is_decoded(plane: Any, code: grpc.StatusCode, connect: Any
         client.get_run("demo")
     assert type(raised.value) is errors._CLASSES[code]
     assert raised.value.code is code
-    assert str(raised.value) == "GetRun was told to fail"
+    assert str(raised.value) == "GetRun fails by order of the test"
     assert isinstance(raised.value.__cause__, grpc.RpcError)
 
 
@@ -62,8 +62,8 @@ def test_violations_are_said_once() -> None:
     assert str(errors.InvalidArgument("bad", violations=wrong)) == (
         "bad (a.b: must be 1; c: is required)"
     )
-    told = errors.InvalidArgument("a.b: must be 1; c: is required", violations=wrong)
-    assert str(told) == "a.b: must be 1; c: is required"
+    error = errors.InvalidArgument("a.b: must be 1; c: is required", violations=wrong)
+    assert str(error) == "a.b: must be 1; c: is required"
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ ALLOWED = {
 def _imported() -> dict[str, list[str]]:
     command = [sys.executable, "-I", "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    result: dict[str, list[str]] = json.loads(done.stdout)
-    return result
+    report: dict[str, list[str]] = json.loads(done.stdout)
+    return report
 
 
 def test_the_sdk_needs_its_own_dependencies_only() -> None:

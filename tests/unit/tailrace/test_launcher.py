@@ -70,7 +70,9 @@ def test_hidden_files_are_empty_for_the_child_alone(
     """For root, who has namespaces by himself, and for others, who need one of users as well."""
     if user is not None:
         if os.geteuid() != 0 or not Path("/usr/bin/python3").exists():
-            pytest.skip("only root can be somebody else, with an interpreter that is open to all")
+            pytest.skip(
+                "only root can become another user, with an interpreter that is open to all"
+            )
         # Neither this interpreter nor this checkout needs to be open to others.
         monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
         script = shutil.copy(launcher.__file__, open_folder)

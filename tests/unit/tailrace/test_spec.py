@@ -65,10 +65,10 @@ def test_an_empty_override_unsets(tmp_path: Path) -> None:
 def test_every_wrong_field_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     text = "dataset: golden-v2\nmodel: {preset: gpt2-nano}\n"
     text += "train: {max_step: 1, batch_size: 0, sede: 1}\n"
-    found = _violations(_file(tmp_path, text))
-    assert "did you mean 'max_steps'" in found["train.max_step"]
-    assert "at least 1" in found["train.batch_size"]
-    assert "did you mean 'seed'" in found["train.sede"]
+    problems = _violations(_file(tmp_path, text))
+    assert "did you mean 'max_steps'" in problems["train.max_step"]
+    assert "at least 1" in problems["train.batch_size"]
+    assert "did you mean 'seed'" in problems["train.sede"]
 
 
 def test_overrides_that_cannot_be_set_are_refused(tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_overrides_that_cannot_be_set_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_override_that_is_not_yaml(tmp_path: Path) -> None:
-    found = _violations(_file(tmp_path, GOOD), "train.seed=[1")
-    assert found["train.seed"].startswith("is not YAML")
+    problems = _violations(_file(tmp_path, GOOD), "train.seed=[1")
+    assert problems["train.seed"].startswith("is not YAML")
 
 
 @pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("no", False)])

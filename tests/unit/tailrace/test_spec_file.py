@@ -87,12 +87,12 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
     assert read_file(tmp_path / "run.yaml") == {"a": 1}
 
 
-@pytest.mark.parametrize("item", ["*{}", "{{<<: *{}}}"], ids=["aliases", "merges"])
-def test_aliases_and_merges_do_not_multiply(tmp_path: Path, item: str) -> None:
+@pytest.mark.parametrize("template", ["*{}", "{{<<: *{}}}"], ids=["aliases", "merges"])
+def test_aliases_and_merges_do_not_multiply(tmp_path: Path, template: str) -> None:
     names = "abcdefghijkl"
     lines = ["a: &a {k1: 1, k2: 2, k3: 3}"]
     lines += [
-        f"{here}: &{here} [{', '.join([item.format(before)] * 9)}]"
+        f"{here}: &{here} [{', '.join([template.format(before)] * 9)}]"
         for before, here in itertools.pairwise(names)
     ]
     began = time.monotonic()

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /pr
 
 UNDUMPABLE = Path(undumpable.__file__).read_text()
 
-# Root reads everything, so a test of root's becomes somebody else; as after an exec, who has just
-# done so may be read.
+# Root reads everything, so a test that runs as root becomes another user; as after an exec, a
+# process that has just done so may be read.
 DROP = """
 import ctypes, os, sys
 if os.getuid() == 0:

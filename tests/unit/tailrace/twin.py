@@ -34,7 +34,7 @@ from tailrace.v1 import (
 
 
 class Faults:
-    """What goes wrong next: per method a queue of codes, and where streams break."""
+    """Faults to come: codes per method, and the places where streams break."""
 
     def __init__(self) -> None:
         self.codes: dict[str, list[grpc.StatusCode]] = {}
@@ -49,7 +49,7 @@ class Faults:
         self.calls.append((method, copy))
         self.deadlines.append(context.time_remaining())
         if self.codes.get(method):
-            context.abort(self.codes[method].pop(0), f"{method} was told to fail")
+            context.abort(self.codes[method].pop(0), f"{method} fails by order of the test")
 
     def stream(
         self, method: str, context: grpc.ServicerContext, messages: Iterator[Any]
@@ -128,10 +128,10 @@ class Runs(run_pb2_grpc.RunServiceServicer):
     def GetRun(self, request: run_pb2.GetRunRequest, context: Any) -> run_pb2.Run:  # noqa: N802
         self.faults.enter("GetRun", request, context)
         if request.name not in self.runs:
-            info = error_details_pb2.ErrorInfo(
+            error_info = error_details_pb2.ErrorInfo(
                 reason="RUN_NOT_FOUND", domain="tailrace", metadata={"name": request.name}
             )
-            abort_rich(context, 5, f"there is no {request.name}", info)
+            abort_rich(context, 5, f"there is no {request.name}", error_info)
         return self.runs[request.name]
 
     def ListRuns(  # noqa: N802
@@ -146,8 +146,8 @@ class Runs(run_pb2_grpc.RunServiceServicer):
 
     def CancelRun(self, request: run_pb2.CancelRunRequest, context: Any) -> run_pb2.Run:  # noqa: N802
         self.faults.enter("CancelRun", request, context)
-        info = error_details_pb2.ErrorInfo(reason="RUN_TERMINAL", domain="tailrace")
-        abort_rich(context, 9, f"{request.name} has SUCCEEDED", info)
+        error_info = error_details_pb2.ErrorInfo(reason="RUN_TERMINAL", domain="tailrace")
+        abort_rich(context, 9, f"{request.name} has SUCCEEDED", error_info)
         raise AssertionError
 
     def WatchRun(  # noqa: N802
@@ -235,17 +235,17 @@ class Baselines(baseline_pb2_grpc.BaselineServiceServicer):
 
     def SetBaseline(self, request: Any, context: Any) -> baseline_pb2.Baseline:  # noqa: N802
         self.faults.enter("SetBaseline", request, context)
-        made = baseline_pb2.Baseline(
+        baseline = baseline_pb2.Baseline(
             name=request.name, run=request.run, description=request.description
         )
-        self.baselines[request.name] = made
-        return made
+        self.baselines[request.name] = baseline
+        return baseline
 
     def GetBaseline(self, request: Any, context: Any) -> baseline_pb2.Baseline:  # noqa: N802
         self.faults.enter("GetBaseline", request, context)
         if request.name not in self.baselines:
-            info = error_details_pb2.ErrorInfo(reason="BASELINE_NOT_FOUND", domain="tailrace")
-            abort_rich(context, 5, f"{request.name} does not exist", info)
+            error_info = error_details_pb2.ErrorInfo(reason="BASELINE_NOT_FOUND", domain="tailrace")
+            abort_rich(context, 5, f"{request.name} does not exist", error_info)
         return self.baselines[request.name]
 
     def ListBaselines(  # noqa: N802
@@ -356,20 +356,20 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
             self.blobs[sha256] = content
             entries.append(FileEntry(path, sha256, len(content)))
         name = f"artifacts/{listing_digest(entries)}"
-        made = artifact_pb2.Artifact(name=name, kind=kind, run=run, attempt=attempt)
+        artifact = artifact_pb2.Artifact(name=name, kind=kind, run=run, attempt=attempt)
         for entry in entries:
-            made.files.add(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes)
-        self.artifacts.append(made)
+            artifact.files.add(path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes)
+        self.artifacts.append(artifact)
 
     def ListArtifacts(  # noqa: N802
         self, request: Any, context: Any
     ) -> artifact_pb2.ListArtifactsResponse:
-        found = [
+        artifacts = [
             one
             for one in self.artifacts
             if one.run in ("", request.parent) and request.kind in (0, one.kind)
         ]
-        return artifact_pb2.ListArtifactsResponse(artifacts=found)
+        return artifact_pb2.ListArtifactsResponse(artifacts=artifacts)
 
     def Read(self, request: Any, context: Any) -> Iterator[artifact_pb2.ReadResponse]:  # noqa: N802
         content = self.blobs[request.resource_name.removeprefix("blobs/")]
@@ -402,8 +402,8 @@ class Fleet(worker_pb2_grpc.FleetServiceServicer):
 
     def ListWorkers(self, request: Any, context: Any) -> worker_pb2.ListWorkersResponse:  # noqa: N802
         long_gone = worker_pb2.Worker(name="workers/w0", state=worker_pb2.WORKER_STATE_OFFLINE)
-        shown = [long_gone, self.worker] if request.all else [self.worker]
-        return worker_pb2.ListWorkersResponse(workers=shown)
+        workers = [long_gone, self.worker] if request.all else [self.worker]
+        return worker_pb2.ListWorkersResponse(workers=workers)
 
     def GetWorker(self, request: Any, context: Any) -> worker_pb2.Worker:  # noqa: N802
         if request.name != self.worker.name:

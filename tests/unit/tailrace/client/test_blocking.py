@@ -19,8 +19,8 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 @pytest.fixture
 def client(connect: Any, plane: Any, quick: RetryPolicy) -> Any:
-    with connect(plane.address, retry=quick) as made:
-        yield made
+    with connect(plane.address, retry=quick) as connected:
+        yield connected
 
 
 def test_create_is_repeated_under_one_request_id(client: Any, plane: Any, spec: Any) -> None:

@@ -16,13 +16,15 @@ def test_resource_names(name: str, full: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "wanted", "fetched"), [(None, 5, 3), (0, 0, 0), (1, 1, 1), (4, 4, 2), (99, 5, 3)]
+    ("limit", "expected", "fetched"), [(None, 5, 3), (0, 0, 0), (1, 1, 1), (4, 4, 2), (99, 5, 3)]
 )
-def test_pages_are_fetched_as_they_are_needed(limit: int | None, wanted: int, fetched: int) -> None:
+def test_pages_are_fetched_as_they_are_needed(
+    limit: int | None, expected: int, fetched: int
+) -> None:
     names = [f"runs/{n}" for n in range(5)]
     method: Any = None
     call = Paged(method, run_pb2.ListRunsRequest(), lambda page: page.runs, limit)
-    taken: list[str] = []
+    fetched_names: list[str] = []
     pages = 0
     while (page := call.next_page()) is not None:
         at = int(page.request.page_token or 0)
@@ -30,7 +32,7 @@ def test_pages_are_fetched_as_they_are_needed(limit: int | None, wanted: int, fe
             runs=[run_pb2.Run(name=name) for name in names[at : at + 2]],
             next_page_token=str(at + 2) if at + 2 < len(names) else "",
         )
-        taken += [run.name for run in call.accept(response)]
+        fetched_names += [run.name for run in call.accept(response)]
         pages += 1
-    assert taken == names[:wanted]
+    assert fetched_names == names[:expected]
     assert pages == fetched

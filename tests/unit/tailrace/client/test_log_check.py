@@ -41,7 +41,7 @@ def test_attempts_are_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "texts", "end", "said"),
+    ("first", "texts", "end", "message"),
     [
         (3, ["c"], None, "line 3 came after line 1"),
         (1, ["a"], None, "line 1 came after line 1"),
@@ -50,9 +50,9 @@ def test_attempts_are_apart() -> None:
     ],
 )
 def test_what_does_not_fit_is_data_loss(
-    first: int, texts: list[str], end: run_pb2.LogEnd | None, said: str
+    first: int, texts: list[str], end: run_pb2.LogEnd | None, message: str
 ) -> None:
     check = LogCheck()
     check.add(_batch(1, ["a"]))
-    with pytest.raises(DataLoss, match=said):
+    with pytest.raises(DataLoss, match=message):
         check.add(_batch(first, texts, end))

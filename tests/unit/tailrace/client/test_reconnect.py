@@ -45,16 +45,16 @@ class BreakingProxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket, allowance: int | None) -> None:
         try:
-            while data := source.recv(4096):
-                if allowance is not None and len(data) >= allowance:
-                    sink.sendall(data[:allowance])
+            while chunk := source.recv(4096):
+                if allowance is not None and len(chunk) >= allowance:
+                    sink.sendall(chunk[:allowance])
                     self.resets += 1
                     # Linger 0 sends a reset instead of an orderly end.
                     linger = struct.pack("ii", 1, 0)
                     sink.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     break
-                allowance = None if allowance is None else allowance - len(data)
-                sink.sendall(data)
+                allowance = None if allowance is None else allowance - len(chunk)
+                sink.sendall(chunk)
         except OSError:
             pass
         finally:

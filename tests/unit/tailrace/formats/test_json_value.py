@@ -14,17 +14,17 @@ from tailrace.formats.json_value import (
 )
 
 
-def problems(data: Any) -> dict[str, str]:
-    return dict(json_problems(data, "x"))
+def problems(document: Any) -> dict[str, str]:
+    return dict(json_problems(document, "x"))
 
 
 def test_any_json_fits() -> None:
-    data = {"type": "object", "a": [1, 2.5, None, True, {"b": "ü"}], "": {}}
-    assert problems(data) == {}
+    document = {"type": "object", "a": [1, 2.5, None, True, {"b": "ü"}], "": {}}
+    assert problems(document) == {}
 
 
 @pytest.mark.parametrize(
-    ("data", "where", "says"),
+    ("document", "path", "text"),
     [
         ({"a": {"b": float("nan")}}, "x.a.b", "finite"),
         ({"a": [0, float("inf")]}, "x.a[1]", "finite"),
@@ -37,17 +37,17 @@ def test_any_json_fits() -> None:
         ({"a": list(range(MAX_VALUES))}, "x", "more than 10,000 values"),
     ],
 )
-def test_what_does_not_fit_is_named(data: Any, where: str, says: str) -> None:
-    found = problems(data)
-    assert says in found[where]
+def test_what_does_not_fit_is_named(document: Any, path: str, text: str) -> None:
+    descriptions = problems(document)
+    assert text in descriptions[path]
 
 
 def test_depth_is_bounded_without_recursion() -> None:
-    data: Any = {}
+    document: Any = {}
     for _ in range(MAX_DEPTH * 100):
-        data = {"a": data}
-    assert all("nested more than" in each for each in problems(data).values())
-    assert len(problems(data)) == 1
+        document = {"a": document}
+    assert all("nested more than" in text for text in problems(document).values())
+    assert len(problems(document)) == 1
 
 
 def test_whole_numbers_are_integers() -> None:

@@ -47,26 +47,26 @@ class Outer:
         return [Violation("name", "is taken")] if self.name == "taken" else []
 
 
-def wrong(data: object) -> dict[str, str]:
+def wrong(document: object) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
-        parse(Outer, data)
+        parse(Outer, document)
     return {v.field: v.description for v in caught.value.violations}
 
 
 def test_remote_code_is_refused_with_the_reason() -> None:
-    found = wrong({"name": "a", "trust_remote_code": True})
-    assert "code that comes with a model is not run" in found["trust_remote_code"]
+    problems = wrong({"name": "a", "trust_remote_code": True})
+    assert "code that comes with a model is not run" in problems["trust_remote_code"]
 
 
 def test_defaults_are_filled_in_and_the_mapping_round_trips() -> None:
-    made = parse(Outer, {"name": "a", "inner": {"size": 3}, "colour": "blue", "wait": "1m30s"})
-    assert made == Outer("a", Inner(3, 0.5), Colour.BLUE, 90.0)
-    assert parse(Outer, to_mapping(made)) == made
-    assert from_mapping(Outer, to_mapping(made)) == made
+    instance = parse(Outer, {"name": "a", "inner": {"size": 3}, "colour": "blue", "wait": "1m30s"})
+    assert instance == Outer("a", Inner(3, 0.5), Colour.BLUE, 90.0)
+    assert parse(Outer, to_mapping(instance)) == instance
+    assert from_mapping(Outer, to_mapping(instance)) == instance
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    found = wrong(
+    problems = wrong(
         {
             "name": "too long",
             "inner": {"size": 11, "ratio": 0},
@@ -79,7 +79,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
             "title": "x",
         }
     )
-    assert set(found) == {
+    assert set(problems) == {
         "name",
         "inner.size",
         "inner.ratio",
@@ -93,14 +93,14 @@ def test_every_wrong_field_is_named_at_once() -> None:
         "nmae",
         "title",
     }
-    assert "did you mean 'name'" in found["nmae"]
-    assert "use name" in found["title"]
-    assert "red, blue" in found["colour"]
+    assert "did you mean 'name'" in problems["nmae"]
+    assert "use name" in problems["title"]
+    assert "red, blue" in problems["colour"]
 
 
-@pytest.mark.parametrize("data", [None, [], "text", 3])
-def test_what_is_not_a_mapping_is_refused(data: object) -> None:
-    assert list(wrong(data)) == ["(root)"]
+@pytest.mark.parametrize("document", [None, [], "text", 3])
+def test_what_is_not_a_mapping_is_refused(document: object) -> None:
+    assert list(wrong(document)) == ["(root)"]
 
 
 def test_a_required_key_that_is_missing_or_null_is_named() -> None:
@@ -139,7 +139,7 @@ def test_nul_is_refused_in_text() -> None:
 
 
 def test_wrong_values_are_shown_in_the_words_of_the_file() -> None:
-    found = wrong(
+    problems = wrong(
         {
             "name": True,
             "inner": {"size": 10**40, "ratio": 10**400},
@@ -149,14 +149,14 @@ def test_wrong_values_are_shown_in_the_words_of_the_file() -> None:
             "labels": {"a": 3, "b": [1]},
         }
     )
-    assert found["name"] == "must be text, not true: put it into quotes"
-    assert found["inner.size"] == "must be at most 10, not a number above 10^30"
-    assert "finite" in found["inner.ratio"]
-    assert found["colour"] == "must be one of red, blue, not a list"
-    assert found["wait"].endswith("not a mapping")
-    assert found["items"] == "must be a list, not 'ok'"
-    assert found["labels.a"] == "must be text, not 3: put it into quotes"
-    assert found["labels.b"] == "must be text, not a list"
+    assert problems["name"] == "must be text, not true: put it into quotes"
+    assert problems["inner.size"] == "must be at most 10, not a number above 10^30"
+    assert "finite" in problems["inner.ratio"]
+    assert problems["colour"] == "must be one of red, blue, not a list"
+    assert problems["wait"].endswith("not a mapping")
+    assert problems["items"] == "must be a list, not 'ok'"
+    assert problems["labels.a"] == "must be text, not 3: put it into quotes"
+    assert problems["labels.b"] == "must be text, not a list"
     assert wrong({"name": "a", "inner": "x"}) == {
         "inner": "must be a mapping with keys such as size, ratio, not 'x': write size: x"
     }
@@ -182,8 +182,8 @@ def test_violations_are_capped_and_counted() -> None:
         parse(Outer, {"name": "a", **{f"key{i}": i for i in range(50_000)}})
     assert time.monotonic() - began < 5
     assert len(raised.value.violations) == 50_000
-    shown = capped(raised.value.violations)
-    assert len(shown) == MAX_REPORTED + 1
-    assert shown[-1] == Violation(MORE, f"and {50_000 - MAX_REPORTED} more")
-    assert str(raised.value).endswith(f"{MORE}: {shown[-1].description}")
-    assert capped(shown[:-1]) == shown[:-1]
+    listed = capped(raised.value.violations)
+    assert len(listed) == MAX_REPORTED + 1
+    assert listed[-1] == Violation(MORE, f"and {50_000 - MAX_REPORTED} more")
+    assert str(raised.value).endswith(f"{MORE}: {listed[-1].description}")
+    assert capped(listed[:-1]) == listed[:-1]

@@ -33,13 +33,13 @@ def served(sqlite_template: Path, store_folder: Path) -> Iterator[ServedControlP
 
 @pytest.fixture
 def proxy(served: ServedControlPlane) -> Iterator[Proxy]:
-    made = Proxy(served.port)
-    yield made
-    made.close()
+    breaking_proxy = Proxy(served.port)
+    yield breaking_proxy
+    breaking_proxy.close()
 
 
 class Blocking:
-    """The blocking functions on a channel of their own."""
+    """Blocking functions, each call on a new channel."""
 
     def __init__(self, port: int) -> None:
         self._address = f"127.0.0.1:{port}"
@@ -53,7 +53,7 @@ class Blocking:
 
 
 class Aio:
-    """The asyncio functions, each in a loop of its own."""
+    """Asyncio functions, each call in a new loop."""
 
     def __init__(self, port: int) -> None:
         self._address = f"127.0.0.1:{port}"

@@ -43,7 +43,7 @@ def entry_for(content: bytes, path: str = "file") -> artifact_pb2.ArtifactFile:
 
 
 def steady_upload(folder: Path, content: bytes) -> Path:
-    """Where the control plane keeps this host's partial upload of a content."""
+    """Return the path of this host's partial upload on the control plane."""
     entry = entry_for(content)
     name = uploads._steady_name(entry.sha256, entry.size_bytes)
     uuid = name.split("/")[1]

@@ -61,13 +61,13 @@ def test_files_in_place_stay_and_others_are_replaced(
     write(tmp_path / "source/good", good)
     write(tmp_path / "source/stale", stale)
     files = moves.upload_folder(tmp_path / "source")
-    kept = write(tmp_path / "copy/good", good)
-    os.utime(kept, (1, 1))
+    good_copy = write(tmp_path / "copy/good", good)
+    os.utime(good_copy, (1, 1))
     write(tmp_path / "copy/stale", b"other")
     write(tmp_path / "copy/mine", b"mine")
     moves.download_artifact(artifact_of(files), tmp_path / "copy")
     assert contents(tmp_path / "copy") == {"good": good, "stale": stale, "mine": b"mine"}
-    assert kept.stat().st_mtime == 1
+    assert good_copy.stat().st_mtime == 1
 
 
 @pytest.mark.parametrize("path", ["../out", "/tmp/out", "a/../../out", "a\\..\\out", ""])

@@ -149,8 +149,8 @@ def test_an_upload_that_another_process_holds_goes_its_own_way(
 ) -> None:
     content = noise(1000, tmp_path)
     partial = steady_upload(store_folder, content)
-    with partial.open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with partial.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         entry = moves.upload_file(write(tmp_path / "file", content))
     moves.download_blob(entry.sha256, entry.size_bytes, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == content
