@@ -287,8 +287,8 @@ class WorkerHeartbeatRequest(google.protobuf.message.Message):
     draining: builtins.bool
     """True if the worker is shutting down and takes no more stages."""
     broker_error: builtins.str
-    """Reason why the worker has no connection to the broker; empty when connected. It is cut after
-    300 characters.
+    """Reason why the worker has no connection to the broker; empty when connected. At most 300
+    characters are kept.
     """
     worker_secret: builtins.str
     """Secret from the worker's last RegisterWorker."""

@@ -68,6 +68,9 @@ class Quote(typing.NamedTuple):
 def proto_quotes() -> Iterator[Quote]:
     """Yield every limit in a comment of the protos."""
     for path in sorted((ROOT / "protos" / "tailrace" / "v1").glob("*.proto")):
+        if path.name == "run_spec.proto":
+            # Generated from the schema, which is the source of these limits.
+            continue
         blocks: list[str] = []
         comment = ""
         for line in map(str.strip, path.read_text().splitlines()):
@@ -128,7 +131,7 @@ ERROR_WITH_LOG = limits.MAX_ERROR_BYTES + limits.MAX_TAIL_LINES * limits.MAX_LIN
 @pytest.mark.parametrize(
     ("inner", "outer"),
     [
-        (call.CHUNK_BYTES, limits.CHUNK_BYTES),
+        (call.UPLOAD_CHUNK_BYTES, limits.CHUNK_BYTES),
         (limits.CHUNK_BYTES, limits.request_bytes("WriteRequest") // 2),
         (limits.CHUNK_BYTES, limits.request_bytes("ImportDatasetRequest") // 2),
         (limits.BATCH_BYTES, limits.request_bytes("PublishEventsRequest") // 2),
