@@ -38,7 +38,7 @@ def server_address(server: str | None = None) -> str:
     address = server or os.environ.get(SERVER_VARIABLE) or DEFAULT_SERVER
     if address.startswith(("http:", "https:", "grpc:")):
         bare = address.split("://", 1)[-1].rstrip("/")
-        raise ValueError(f"the server address is host:port, not a URL: use {bare!r}")
+        raise ValueError(f"the server address must be host:port, not a URL: use {bare!r}")
     return address
 
 

@@ -178,10 +178,10 @@ class Unauthenticated(TailraceError):
 # Parts of the messages of gRPC's core, the most specific first.
 _PEER = re.compile(r"(?:(?:ipv4|ipv6|unix):|lookup failed for )(\S+?): ")
 _CLUES = {
-    "Connection refused": "nobody answers{at}: the connection was refused",
-    "lookup failed": "nobody answers{at}: there is no such host",
-    "http1.x server": "what answers{at} speaks HTTP/1, so it is not a control plane",
-    "failed to connect": "nobody answers{at}",
+    "Connection refused": "no server answers{at}: the connection was refused",
+    "lookup failed": "no server answers{at}: there is no such host",
+    "http1.x server": "the server{at} speaks HTTP/1: it is not a control plane",
+    "failed to connect": "no server answers{at}",
     "Socket closed": "the connection to the control plane broke",
     "Connection reset": "the connection to the control plane broke",
 }
@@ -197,16 +197,16 @@ class _HttpMeaning(NamedTuple):
 
 
 _HTTP = {
-    400: _HttpMeaning(Unavailable, "is it a plain port where TLS is expected, or the reverse?"),
+    400: _HttpMeaning(Unavailable, "is a plain port used where TLS is expected, or the reverse?"),
     401: _HttpMeaning(Unauthenticated, "it wants credentials, which this client does not send"),
-    403: _HttpMeaning(PermissionDenied, "it does not let this client through"),
+    403: _HttpMeaning(PermissionDenied, "it refuses this client"),
     404: _HttpMeaning(Unavailable, "no control plane is behind this address"),
     405: _HttpMeaning(Unavailable, "no control plane is behind this address"),
     413: _HttpMeaning(
         ResourceExhausted,
         "its limit on a request's size must be raised (nginx: client_max_body_size 0)",
     ),
-    429: _HttpMeaning(Unavailable, "it limits how many requests may be sent"),
+    429: _HttpMeaning(Unavailable, "it limits the number of requests"),
     502: _HttpMeaning(Unavailable, "it cannot reach the control plane"),
     503: _HttpMeaning(Unavailable, "it cannot reach the control plane, or limits its load"),
     504: _HttpMeaning(
@@ -215,7 +215,7 @@ _HTTP = {
         "(nginx: grpc_read_timeout, grpc_send_timeout)",
     ),
 }
-_REDIRECT = _HttpMeaning(Unavailable, "it redirects to another address; give that one")
+_REDIRECT = _HttpMeaning(Unavailable, "it redirects to another address: use that one")
 _OTHER_STATUS = _HttpMeaning(Unknown, "its log has the details")
 
 _CLASSES: dict[grpc.StatusCode, type[TailraceError]] = {
@@ -281,12 +281,12 @@ def _plain(details: str, server: str) -> str:
     proxy = proxy_of(server) if server else None
     if proxy:
         # The peer is the proxy then, though gRPC does not say so.
-        at = f" at {server} by way of the proxy {proxy} (no_proxy turns it off)"
+        at = f" at {server} through the proxy {proxy} (no_proxy turns it off)"
         refusal = _PROXY_REFUSAL.search(details)
         if refusal:
             return (
-                f"the proxy {proxy} refuses the way to {server} (HTTP {refusal[1]}); "
-                "no_proxy names servers to reach without it"
+                f"the proxy {proxy} refuses the connection to {server} (HTTP {refusal[1]}); "
+                "no_proxy lists servers to reach without it"
             )
     for clue, meaning in _CLUES.items():
         if clue in details:

@@ -38,7 +38,7 @@ def read_file(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise SpecFileError(where, f"is larger than {MAX_BYTES:,} bytes: it is no run file")
+        raise SpecFileError(where, f"is larger than {MAX_BYTES:,} bytes: it is not a run file")
     try:
         # utf-8-sig: editors on Windows put a byte order mark in front.
         text = content.decode("utf-8-sig")
@@ -112,5 +112,5 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         (duplicate, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {describe(duplicate)} is there twice")
+        raise ValueError(f"the key {describe(duplicate)} occurs twice")
     return mapping

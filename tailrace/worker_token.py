@@ -126,8 +126,8 @@ def make(path: Path) -> None:
             Path(name).unlink()
     except OSError as error:
         raise WorkerTokenError(
-            f"cannot make the worker token {path}: {error.strerror}; make it yourself (`openssl "
-            f"rand -base64 33`, mode 0600), or let {VARIABLE} name a file elsewhere"
+            f"cannot create the worker token {path}: {error.strerror}; create it yourself "
+            f"(`openssl rand -base64 33`, mode 0600), or let {VARIABLE} name a file elsewhere"
         ) from error
 
 
@@ -136,7 +136,7 @@ def _parsed(path: Path, content: bytes) -> str:
     if not re.fullmatch(rf"[!-~]{{{MIN_CHARACTERS},{_MAX_BYTES}}}", text):
         raise WorkerTokenError(
             f"the worker token {path} is not {MIN_CHARACTERS} or more letters, digits and signs on "
-            "one line: remove the file, and the control plane makes a new one at its start"
+            "one line: remove the file, and the control plane creates a new one when it starts"
         )
     return text
 

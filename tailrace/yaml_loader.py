@@ -82,7 +82,7 @@ class _Loader(yaml.SafeLoader):
             if key.tag == _MERGE:
                 continue
             if key.value in names:
-                raise ValueError(f"the key {key.value[:80]!r} is there twice {_at(key)}")
+                raise ValueError(f"the key {key.value[:80]!r} occurs twice {_at(key)}")
             names.add(key.value)
             # A key is a name, even if it looks like a number.
             key.tag = f"{_TAG}str"
@@ -129,7 +129,7 @@ class _Bounds:
 
     def _size(self, node: yaml.Node, depth: int) -> int:
         if id(node) in self._open:
-            raise ValueError(f"an alias stands within what it names {_at(node)}")
+            raise ValueError(f"an alias contains itself {_at(node)}")
         if depth > MAX_DEPTH:
             raise ValueError("it is nested too deeply")
         earlier_size = self._sizes.get(id(node))

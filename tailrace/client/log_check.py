@@ -43,6 +43,6 @@ class LogCheck:
         if not batch.HasField("end"):
             return
         if batch.end.line_count != log.lines:
-            raise DataLoss(f"{title}: {log.lines} of {batch.end.line_count} lines came")
+            raise DataLoss(f"{title}: {log.lines} of {batch.end.line_count} lines arrived")
         if batch.end.digest != log.digest.hex():
             raise DataLoss(f"{title}: its {log.lines} lines do not match the store's digest")

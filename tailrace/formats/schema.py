@@ -53,7 +53,7 @@ MORE = "(more)"
 """``field`` of the last violation, which counts those that are not listed."""
 
 _NEVER = {
-    "trust_remote_code": "is never offered: code that comes with a model is not run; leave it out",
+    "trust_remote_code": "is not supported: code that comes with a model is not run; leave it out",
 }
 """Keys of other tools that no schema will have, with the reason."""
 

@@ -76,7 +76,7 @@ class _Incoming:
             DataLoss: They exceed the requested size.
         """
         if self.received + len(response.data) > self._size_bytes:
-            raise DataLoss(f"more than the {self._size_bytes} bytes asked for arrived")
+            raise DataLoss(f"more than the {self._size_bytes} expected bytes arrived")
         view = memoryview(response.data)
         while view:
             written = self._file.write(view)
@@ -93,7 +93,7 @@ class _Incoming:
         if (self.received, self._hash.hexdigest()) != (self._size_bytes, sha256):
             raise DataLoss(
                 f"blobs/{sha256} arrived with {self.received} bytes and sha256 "
-                f"{self._hash.hexdigest()}, not the {self._size_bytes} bytes asked for"
+                f"{self._hash.hexdigest()}, not the expected {self._size_bytes} bytes"
             )
         os.fsync(self._file.fileno())
         self._path.replace(self._target)
@@ -118,10 +118,10 @@ def _check_listing(name: str, entries: list[FileEntry]) -> None:
     violations = listing_violations(entries)
     if violations:
         wrong = "; ".join(f"{v.field}: {v.description}" for v in violations[:10])
-        raise DataLoss(f"{name} lists files that are refused: {wrong}", violations=violations)
+        raise DataLoss(f"{name} lists invalid files: {wrong}", violations=violations)
     digest = listing_digest(entries)
     if name != f"artifacts/{digest}":
-        raise DataLoss(f"{name} lists other files than its name says (artifacts/{digest})")
+        raise DataLoss(f"{name} lists files that do not match its name (artifacts/{digest})")
 
 
 def _is_there(folder: Path, entry: FileEntry) -> bool:

@@ -55,7 +55,7 @@ def import_folder(
     """
     files: ModelFiles = yield Work(lambda: model_files(folder))
     if files.lacking:
-        raise ValueError("\n  ".join([f"{folder} is no model folder:", *files.lacking]))
+        raise ValueError("\n  ".join([f"{folder} is not a model folder:", *files.lacking]))
     entries = yield from upload_folder(folder, files.accepted.__contains__)
     model: model_pb2.Model = yield register(entries)
     return model

@@ -186,7 +186,7 @@ def _homes(folder: Path) -> list[Path]:
 
 def _file_problem(file: Path, homes: list[Path]) -> str | None:
     if not file.is_file():
-        return "is a link to nothing" if file.is_symlink() else "is not a regular file"
+        return "is a broken link" if file.is_symlink() else "is not a regular file"
     target = file.resolve()
     if file.is_symlink() and not any(target.is_relative_to(home) for home in homes):
         # Content from elsewhere on this machine must not be uploaded by accident.

@@ -86,17 +86,17 @@ def test_what_may_be_repeated(code: grpc.StatusCode, details: str, repeat: bool)
         (
             "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:7996: Failed "
             "to connect to remote host: Connection refused",
-            "nobody answers at 127.0.0.1:7996: the connection was refused",
+            "no server answers at 127.0.0.1:7996: the connection was refused",
         ),
         (
             "failed to connect to all addresses; last error: UNKNOWN: ipv6:%5B::1%5D:7996: Failed "
             "to connect to remote host: Timeout occurred",
-            "nobody answers at [::1]:7996",
+            "no server answers at [::1]:7996",
         ),
         (
             "errors resolving nowhere:1: [field:hostname lookup error:address lookup failed for "
             "nowhere:1: Domain name not found]",
-            "nobody answers at nowhere:1: there is no such host",
+            "no server answers at nowhere:1: there is no such host",
         ),
         ("Socket closed", "the connection to the control plane broke"),
         ("draining", "draining"),
@@ -111,10 +111,10 @@ def test_what_grpc_says_of_connections_is_put_into_words(details: str, message: 
 @pytest.mark.parametrize(
     ("status", "cls", "way_out"),
     [
-        (301, errors.Unavailable, "give that one"),
+        (301, errors.Unavailable, "use that one"),
         (400, errors.Unavailable, "TLS"),
         (401, errors.Unauthenticated, "credentials"),
-        (403, errors.PermissionDenied, "let this client through"),
+        (403, errors.PermissionDenied, "refuses this client"),
         (404, errors.Unavailable, "no control plane"),
         (413, errors.ResourceExhausted, "client_max_body_size"),
         (418, errors.Unknown, "log"),

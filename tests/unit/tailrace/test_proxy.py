@@ -113,14 +113,14 @@ def test_errors_name_the_server_and_the_proxy(
     with forward_proxy(403) as (port, targets):
         monkeypatch.setenv("http_proxy", f"http://u:secret@127.0.0.1:{port}")
         assert failure(connect) == (
-            f"the proxy 127.0.0.1:{port} refuses the way to plane.example:7443 (HTTP 403); "
-            "no_proxy names servers to reach without it"
+            f"the proxy 127.0.0.1:{port} refuses the connection to plane.example:7443 (HTTP 403); "
+            "no_proxy lists servers to reach without it"
         )
     assert targets == ["plane.example:7443"]
     port = free_port()
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     assert failure(connect) == (
-        f"nobody answers at plane.example:7443 by way of the proxy 127.0.0.1:{port} "
+        f"no server answers at plane.example:7443 through the proxy 127.0.0.1:{port} "
         "(no_proxy turns it off): the connection was refused"
     )
 

@@ -82,4 +82,4 @@ def test_a_program_that_configures_nothing_hears_nothing() -> None:
     )
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
-    assert done.stdout.startswith("nobody answers at 127.0.0.1:")
+    assert done.stdout.startswith("no server answers at 127.0.0.1:")

@@ -33,10 +33,10 @@ def _problem(path: Path, content: bytes) -> str:
             b"x: 1\na: [1",
             "is not YAML: expected ',' or ']', but got '<stream end>' (line 2, column 6)",
         ),
-        ("run.yaml", b"a: 1\na: 2", "is not YAML: the key 'a' is there twice (line 2, column 1)"),
-        ("run.yaml", b"1: a\n'1': b", "is not YAML: the key '1' is there twice (line 2, column 1)"),
-        ("run.yaml", b"a: &x [1, *x]", "is not YAML: an alias stands within what it names"),
-        ("run.yaml", b"a: &x {<<: *x}", "is not YAML: an alias stands within what it names"),
+        ("run.yaml", b"a: 1\na: 2", "is not YAML: the key 'a' occurs twice (line 2, column 1)"),
+        ("run.yaml", b"1: a\n'1': b", "is not YAML: the key '1' occurs twice (line 2, column 1)"),
+        ("run.yaml", b"a: &x [1, *x]", "is not YAML: an alias contains itself"),
+        ("run.yaml", b"a: &x {<<: *x}", "is not YAML: an alias contains itself"),
         ("run.yaml", b"a: !!binary aGk=", "is not YAML: the tag tag:yaml.org,2002:binary is not"),
         ("run.yaml", b"a: !!set {b}", "is not YAML: the tag tag:yaml.org,2002:set is not allowed"),
         (
@@ -59,7 +59,7 @@ def _problem(path: Path, content: bytes) -> str:
         ("run.json", b'{"a": ' + b"9" * 5000, "is not JSON: it holds a number with thousands of"),
         ("run.yaml", b"a: " + b"[" * 20_000, "is not YAML: it is nested too deeply"),
         ("run.json", b"[" * 100_000, "is not JSON: it is nested too deeply"),
-        ("run.json", b'{"a": 1, "a": 2}', "is not JSON: the key 'a' is there twice"),
+        ("run.json", b'{"a": 1, "a": 2}', "is not JSON: the key 'a' occurs twice"),
         ("run.json", b'{"a": 1,\n}', "is not JSON: "),
     ],
 )

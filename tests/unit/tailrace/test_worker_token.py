@@ -68,7 +68,7 @@ def test_a_missing_file_and_a_folder_in_its_place_are_told(path: Path) -> None:
         read(path)
     file = path.parent / "file"
     file.touch()
-    with pytest.raises(WorkerTokenError, match="cannot make the worker token"):
+    with pytest.raises(WorkerTokenError, match="cannot create the worker token"):
         make(file / "worker-token")
 
 

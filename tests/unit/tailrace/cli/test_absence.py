@@ -54,7 +54,7 @@ def test_a_follower_that_gives_up_says_so_and_names_the_server(
     assert ended.code == 5
     said = ended.out + ended.err
     assert said.count("waiting for") == 1
-    assert f"error: nobody answers at {server}" in ended.err
+    assert f"error: no server answers at {server}" in ended.err
     assert "is back" not in said
 
 

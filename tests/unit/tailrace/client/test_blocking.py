@@ -93,7 +93,7 @@ def test_follows_logs_across_broken_streams(client: Any, plane: Any) -> None:
 
 def test_a_log_that_lost_a_line_on_the_way_is_data_loss(client: Any, plane: Any) -> None:
     plane.runs.recorded = [*plane.runs.log, "never sent"]
-    with pytest.raises(errors.DataLoss, match="20 of 21 lines came"):
+    with pytest.raises(errors.DataLoss, match="20 of 21 lines arrived"):
         list(client.stream_logs("demo", follow=True))
     assert list(client.stream_logs("demo", contains="x"))
 

@@ -45,7 +45,7 @@ def test_attempts_are_apart() -> None:
     [
         (3, ["c"], None, "line 3 came after line 1"),
         (1, ["a"], None, "line 1 came after line 1"),
-        (2, ["b"], _end(["a", "b", "c"]), "2 of 3 lines came"),
+        (2, ["b"], _end(["a", "b", "c"]), "2 of 3 lines arrived"),
         (2, ["x"], _end(["a", "b"]), "do not match the store's digest"),
     ],
 )

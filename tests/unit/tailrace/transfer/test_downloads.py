@@ -82,7 +82,7 @@ def test_a_listing_never_leads_out_of_the_folder(moves: Any, tmp_path: Path, pat
 def test_a_listing_must_be_the_one_of_its_name(moves: Any, tmp_path: Path) -> None:
     artifact = artifact_of([entry_for(b"a")])
     artifact.files[0].path = "renamed"
-    with pytest.raises(DataLoss, match="other files"):
+    with pytest.raises(DataLoss, match="do not match its name"):
         moves.download_artifact(artifact, tmp_path / "copy")
 
 

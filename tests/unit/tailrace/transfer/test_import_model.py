@@ -30,7 +30,7 @@ def test_a_model_folder_is_imported_in_one_call(client: Any, tmp_path: Path) -> 
 
 def test_a_folder_without_a_model_is_refused(client: Any, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="no model folder:\n  there are no weights"):
+    with pytest.raises(ValueError, match="not a model folder:\n  there are no weights"):
         client.import_model(tmp_path)
     with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
         client.import_model(tmp_path / "nowhere")
