@@ -1,9 +1,9 @@
-"""The servers that judging models may be asked at, and the keys for them.
+"""Access to the servers of judging models, and the keys for them.
 
-A worker hands one :class:`EndpointAccess` to a JUDGE stage on its standard input; offline commands
-make one of their flags. A run file names a server and a key, but can only choose: every public
-address over https is allowed, other places are those that the operator lists, and each key belongs
-to one host.
+A worker passes one :class:`EndpointAccess` to a JUDGE stage on its standard input; offline commands
+make one from their flags. A run file names a server and a key, but can only choose from what the
+operator allows: public addresses over https, other places that are listed, and keys that each
+belong to one host.
 """
 
 from __future__ import annotations
@@ -32,20 +32,24 @@ _LONGEST_KEY = 10_000
 
 @dataclass(frozen=True)
 class EndpointUrl:
-    """A server's URL, taken apart by the one parser that also decides where a key may go."""
+    """A server's URL, parsed in one place, which also decides where a key may be sent."""
 
     scheme: str
     """``http`` or ``https``."""
     host: str
     """Name or address in lower case, without brackets."""
     port: int
-    """Port, also where the URL leaves it out."""
+    """Port; the scheme's default if the URL has none."""
     path: str
     """Path, percent-encoded."""
 
     @classmethod
     def of(cls, url: str) -> EndpointUrl:
-        """Take a URL apart. Raises ``ValueError`` for what is not an http or https URL."""
+        """Parse a URL.
+
+        Raises:
+            ValueError: The text is not an http or https URL of a server.
+        """
         parts = urlsplit(url)
         scheme = parts.scheme.lower()
         if scheme not in _PORTS or parts.username is not None or parts.query or parts.fragment:
@@ -79,7 +83,8 @@ class EndpointUrl:
 def read_place(text: str, default_port: int | None = None) -> str:
     """Return ``host:port`` as :attr:`EndpointUrl.place` writes it.
 
-    Raises ``ValueError`` for other text; without ``default_port`` the port must be there.
+    Raises:
+        ValueError: The text is not a place; without ``default_port`` it must have a port.
     """
     if default_port is not None and not re.search(r":\d+\Z", text.rpartition("]")[2]):
         text = f"{text}:{default_port}"
@@ -94,14 +99,14 @@ def read_place(text: str, default_port: int | None = None) -> str:
 
 @dataclass(frozen=True, repr=False)
 class EndpointKey:
-    """A key for one place; it is not in the text form."""
+    """A key for one place; the text form leaves it out."""
 
     name: str = key("`api_key_env` of the endpoint.", minimum=1, max_length=128)
     place: str = key("The only place (`host:port`) that it may be sent to.", max_length=300)
     secret: str = key("The key.")
 
     def violations(self, path: str) -> list[Violation]:
-        """A key goes into a header; its value is never shown."""
+        """Return a violation for a key that cannot be a header value; the key is never shown."""
         if 0 < len(self.secret) <= _LONGEST_KEY and re.fullmatch(r"[!-~]+", self.secret):
             return []
         wanted = f"must be 1-{_LONGEST_KEY} printable ASCII characters without blanks"
@@ -110,7 +115,7 @@ class EndpointKey:
 
 @dataclass(frozen=True, repr=False)
 class EndpointAccess:
-    """The places beyond public addresses over https that a judge may reach, and its keys."""
+    """Places that a judge may reach in addition to public ones over https, and its keys."""
 
     allowed: list[str] = key(
         "Places (`host:port`) that may have any address and be asked over http.",
@@ -129,7 +134,7 @@ class EndpointAccess:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """Places must be written in one way, since they are compared as text."""
+        """Return violations for places not in the notation in which they are compared as text."""
         places = [*self.allowed, *([self.proxy] if self.proxy else [])]
         return [
             Violation(f"{path}.allowed", f"{place!r} must be host:port")
@@ -138,19 +143,20 @@ class EndpointAccess:
         ]
 
     def secret(self, name: str, place: str) -> str | None:
-        """Return a key by its name, if it is for ``place``."""
+        """Return the key with this name for ``place``, if any."""
         matches = (key.secret for key in self.keys if (key.name, key.place) == (name, place))
         return next(matches, None)
 
     def encode(self) -> bytes:
-        """Return what a stage process reads on its standard input."""
+        """Return the bytes that a stage process reads on its standard input."""
         return json.dumps(to_mapping(self)).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> EndpointAccess:
-        """Read :meth:`encode`'s result; nothing at all allows nothing more.
+        """Read the bytes of :meth:`encode`; empty input allows no further places.
 
-        Raises ``ValueError``.
+        Raises:
+            ValueError: The content is not valid.
         """
         return parse(cls, json.loads(content), "access") if content else cls()
 
@@ -160,7 +166,7 @@ def _place(host: str, port: int) -> str:
 
 
 def _is_host(text: str) -> bool:
-    """Return whether the text is a name that a resolver takes, or an address."""
+    """Return whether the text is a name that a resolver accepts, or an address."""
     if ":" not in text:
         return _NAME.fullmatch(text) is not None
     try:

@@ -1,4 +1,4 @@
-"""Eval sets that ship with the library, and how eval sets are named."""
+"""Eval sets by name: those that ship with the library, files and parts of a dataset."""
 
 from __future__ import annotations
 
@@ -25,11 +25,15 @@ _HERE = Path(__file__).parent
 
 
 def load_eval_set(name: str, split: Split | None = None) -> list[EvalItem]:
-    """The items of a named set, of a file, or of one part of a split dataset.
+    """Return the items of a shipped eval set, a file, or one part of a split dataset.
 
-    ``name`` is `dataset:train`, `dataset:held_out`, a name that ships (`eval_v1`), or a path to a
-    JSON Lines file. Raises :class:`training.errors.DataError` for an unknown or empty set and for
-    a file with wrong lines, naming them all.
+    Args:
+        name: ``dataset:train``, ``dataset:held_out``, the name of a shipped set (``eval_v1``) or
+            the path of a JSON Lines file.
+        split: The dataset, for its two parts.
+
+    Raises:
+        DataError: The set is unknown or empty, or the file has wrong lines, all of which are named.
     """
     if name in (TRAIN, HELD_OUT):
         return _part(name, split)
@@ -49,10 +53,15 @@ def load_eval_set(name: str, split: Split | None = None) -> list[EvalItem]:
 def load_eval_sets(
     names: Iterable[str], split: Split | None = None, imported: Mapping[str, str] | None = None
 ) -> dict[str, list[EvalItem]]:
-    """Several eval sets by the name that predictions carry: a file goes by its stem.
+    """Return several eval sets by the names that predictions carry: for a file, its stem.
 
-    ``imported`` has the files of those that are known by another name. Errors as
-    :func:`load_eval_set`, and for two sets of one name.
+    Args:
+        names: Names as for :func:`load_eval_set`.
+        split: The dataset, for its two parts.
+        imported: Files of eval sets that go by another name than their stem.
+
+    Raises:
+        DataError: As :func:`load_eval_set`, or two sets have the same name.
     """
     files = imported or {}
     sets: dict[str, list[EvalItem]] = {}
@@ -79,10 +88,10 @@ def _taught_answer(trace: Trace) -> str:
 
 
 def taught_items(items: Sequence[EvalItem], traces: Iterable[Trace]) -> list[EvalItem]:
-    """Return a dataset's items with ``last_marker`` set where its traces need it.
+    """Return a dataset's items with ``last_marker`` set if their traces need it.
 
-    That is where the steps mark another answer on the way: what a trace teaches, said word for
-    word, is right.
+    A trace needs it if its steps mark another answer on the way: a model that repeats its training
+    data word for word must be right.
     """
     judge = AnswerCorrectnessJudge(JudgeSetup(JudgeSpec("answer_correctness")))
     by_prompt = {item.prompt: item for item in items}

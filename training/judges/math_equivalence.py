@@ -71,7 +71,7 @@ class MathEquivalenceJudge(TextJudge):
         return True, "equal to the expected answer"
 
     def _is_one_of(self, right: list[str], answer: str, prompt: str) -> tuple[bool, str]:
-        """Return whether an answer, or the head of its sentence, is right, and how it was read."""
+        """Return whether an answer, or a shorter reading of it, is right, and how it was read."""
         understood = ""
         for written in (answer, *(head.written for head in Answer(answer).heads(prompt))):
             if any(

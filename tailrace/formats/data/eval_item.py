@@ -1,4 +1,4 @@
-"""The eval item: one question of an eval set with what counts as a right answer."""
+"""Eval items: prompts with their right answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tailrace.formats.data.trace import MAX_TEXT
 from tailrace.formats.schema import Violation, blank_violations, key
 
 MAX_MARKERS = 100
-"""Most markers that an item or a judge names."""
+"""Maximum number of markers of an item or a judge."""
 
 MAX_MARKER = 100
-"""Longest of them, in characters."""
+"""Maximum length of a marker, in characters."""
 
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One question. One line of an eval set file is one item."""
+    """A prompt with its right answers: one line of an eval set file."""
 
     FORM: ClassVar[str] = '{"id": …, "prompt": …, "expected_answer": …}'
 
@@ -62,7 +62,7 @@ class EvalItem:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """Nothing blank; a required unit is named; the expected answer is one of the choices."""
+        """Return the violations: blank texts, a missing required unit, an answer not in choices."""
         prefix = f"{path}." if path else ""
         found = blank_violations(
             path,
@@ -82,8 +82,8 @@ class EvalItem:
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:
     """Yield the items of an eval set file one by one; wrong lines go to ``errors``.
 
-    Wrong is a line that is not JSON, not an item or has an id that an earlier line has, and input
-    without any item.
+    A line is wrong if it is not JSON, not an item, or repeats the id of an earlier line. Input
+    without any item is an error, too.
     """
     first_line: dict[str, int] = {}
     for number, item in parse_records(EvalItem, lines, errors):
@@ -97,10 +97,10 @@ def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Eval
 
 
 def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
-    """The items of an eval set file.
+    """Return the items of an eval set file.
 
-    Raises :class:`tailrace.formats.data.jsonl.FormatError` naming every wrong line; see
-    :func:`scan_eval_items`.
+    Raises:
+        FormatError: Lines are wrong, as in :func:`scan_eval_items`; every one is named.
     """
     errors = LineErrors()
     items = list(scan_eval_items(lines, errors))
@@ -109,5 +109,10 @@ def parse_eval_items(lines: Iterable[bytes]) -> list[EvalItem]:
 
 
 def read_eval_items(path: Path) -> list[EvalItem]:
-    """The items of a file; errors as :func:`parse_eval_items`, and :class:`OSError`."""
+    """Return the items of a file.
+
+    Raises:
+        FormatError: As :func:`parse_eval_items`.
+        OSError: The file cannot be read.
+    """
     return parse_eval_items(file_lines(path))

@@ -1,4 +1,4 @@
-"""Other kinds of file that people give where JSON Lines is wanted, and the way from each to it."""
+"""Kinds of file that people mistake for JSON Lines, and how to convert them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNPACK = "is compressed with {0}: unpack it first ({1} FILE)"
 _CONVERT = "is {0} text: convert it (iconv -f {0}{1} -t UTF-8 FILE > OUT)"
 
 _CELL = rb"(\"[^\"]*\"|[\w\x80-\xff][\w\x80-\xff .-]*|)"
-"""A field of a table's first line: quoted, some words, or nothing (the index of pandas)."""
+"""A field of a table's first line: quoted text, words, or nothing (the index of pandas)."""
 
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", _UNPACK.format("gzip", "gunzip --keep")),
@@ -39,7 +39,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
         "begins with a byte order mark: save it as UTF-8 without one (tail -c +4 FILE > OUT)",
     ),
 )
-"""First bytes of a file, and what it is; longer ones come before those that they begin with."""
+"""Kinds of file by their first bytes; a longer prefix precedes its own prefixes."""
 
 _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"[\[{\"\w]\0\0\0"), _CONVERT.format("UTF-32", "LE")),
@@ -61,7 +61,7 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
         "is a table (CSV): " + _PANDAS.format("read_csv(FILE)"),
     ),
 )
-"""The first line of a text file, and what it is."""
+"""Kinds of text file by their first line."""
 
 _RECORDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"messages"}), "chats (messages)"),
@@ -75,13 +75,13 @@ _RECORDS: tuple[tuple[frozenset[str], str], ...] = (
 """Keys of records in other data sets, and a name for them."""
 
 _LONGEST = 1024
-"""Bytes of the first line that are looked at."""
+"""Number of bytes of the first line that are examined."""
 
 
 def foreign_kind(first_line: bytes) -> str | None:
-    """Return what a file is that is not JSON Lines, with the way out; None where nothing says so.
+    """Return the kind of a file that is not JSON Lines, with the way out; None if unrecognised.
 
-    ``first_line`` is the beginning of the file up to its first line feed, which it may include.
+    ``first_line`` is the file's content up to its first line feed, which may be included.
     """
     beginning = first_line[:_LONGEST]
     for magic, kind in _BEGINNINGS:

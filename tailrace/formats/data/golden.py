@@ -1,4 +1,4 @@
-"""golden-v2: a deterministic synthetic dataset of 100 traces, and sums that are not in it."""
+"""The dataset golden-v2, 100 deterministic synthetic traces, and an eval set of other sums."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ NAME = "golden-v2"
 """The dataset's name."""
 
 SEED = 42
-"""Seed of its generator."""
+"""Seed of the dataset's generator."""
 
 MATH_TRACES = 50
-"""Traces that add two numbers; they come first."""
+"""Number of traces that add two numbers; they come first."""
 
 TEXT_TRACES = 50
-"""Traces that repeat a word."""
+"""Number of traces that repeat a word."""
 
 FRESH_SEED = 43
-"""Seed of the fresh sums' generator."""
+"""Seed of the generator of ``sums_43``."""
 
 FRESH_SUMS = 100
-"""Sums of the eval set ``sums_43``."""
+"""Number of sums in the eval set ``sums_43``."""
 
 WORDS = ("apple", "banana", "cherry", "date", "elderberry")
-"""The words that are repeated."""
+"""Words that are repeated."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class SeededFiles:
     dataset: Path
     manifest: Path
     changed: bool
-    """False when both were there already with the same bytes."""
+    """False if both existed with the same bytes."""
 
 
 def golden_v2() -> list[Trace]:
-    """The 100 traces, always the same, in order; 67 of their prompts are distinct."""
+    """Return the 100 traces, always the same, in order; 67 of their prompts are distinct."""
     generator = random.Random(SEED)
     return [
         *(_addition(generator, idx) for idx in range(MATH_TRACES)),
@@ -54,7 +54,7 @@ def golden_v2() -> list[Trace]:
 
 
 def fresh_sums() -> list[EvalItem]:
-    """The eval set ``sums_43``: distinct sums in golden-v2's words, none of which is in it.
+    """Return the eval set ``sums_43``: distinct sums worded as in golden-v2, none of them in it.
 
     A model that only memorised golden-v2 gets none of them right.
     """
@@ -72,12 +72,12 @@ def fresh_sums() -> list[EvalItem]:
 
 
 def golden_v2_bytes() -> bytes:
-    """The dataset file: one trace a line, UTF-8."""
+    """Return the content of the dataset file: one trace a line, UTF-8."""
     return "".join(dump_record(trace) for trace in golden_v2()).encode()
 
 
 def golden_v2_manifest() -> dict[str, object]:
-    """What the dataset is: name, seed, file, its size and sha256, and counts."""
+    """Return the manifest: name, seed, file, size and sha256, and counts."""
     traces = golden_v2()
     content = golden_v2_bytes()
     return {
@@ -95,7 +95,10 @@ def golden_v2_manifest() -> dict[str, object]:
 def write_golden_v2(datasets: Path) -> SeededFiles:
     """Write ``golden-v2/dataset.jsonl`` and ``manifest.json`` under ``datasets``.
 
-    Files that hold the right bytes already stay untouched. Raises :class:`OSError`.
+    Files that already have the right bytes stay untouched.
+
+    Raises:
+        OSError: A file cannot be read or written.
     """
     folder = datasets / NAME
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""JSON Lines: records of one schema, one a line; every wrong line is reported with its number."""
+"""JSON Lines: records of one schema, one a line; wrong lines are reported by number."""
 
 from __future__ import annotations
 
@@ -17,28 +17,27 @@ from tailrace.formats.wording import describe
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 32 * 1024 * 1024
-"""Longest line that is read, in bytes; the largest allowed trace fits in ASCII."""
+"""Maximum length of a line, in bytes; the largest allowed trace fits in ASCII."""
 
 MAX_VALUES = 500_000
-"""Most values of a line, names and brackets counted, too: a prediction of 65,536 tokens with their
-log-probabilities has a quarter of them.
-"""
+"""Maximum number of values in a line, including names and brackets: a prediction of 65,536 tokens
+with log-probabilities has a quarter of it."""
 
 _VALUE_END = re.compile(rb'[\[{,:]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-"""The signs next to values, or a whole text, whose commas separate none. The closing quote is
-optional, so that a text without one is not searched again from each quote within it."""
+"""A sign next to a value, or a whole string, whose commas do not separate values. The closing quote
+is optional, so that an unterminated string is not searched again from each quote within it."""
 
 MAX_REPORTED_ERRORS = 100
-"""How many wrong lines an error lists; further ones are only counted."""
+"""Number of wrong lines that an error lists; further ones are only counted."""
 
 _TOLD_LINES = 3
 _TOLD_CHARACTERS = 300
-"""How much of them its message tells: enough to see what kind of file it is."""
+"""Characters of each reason in the message: enough to recognise the kind of file."""
 
 
 @dataclass(frozen=True)
 class LineError:
-    """One wrong line: its number, counted from 1, and what is wrong with it."""
+    """A wrong line: its number, counted from 1, and the reason."""
 
     line: int
     reason: str
@@ -47,8 +46,8 @@ class LineError:
 class FormatError(ValueError):
     """Lines that are not records of their schema.
 
-    ``errors`` lists the first :data:`MAX_REPORTED_ERRORS` of them in order; ``count`` is how many
-    there are in all.
+    ``errors`` lists the first :data:`MAX_REPORTED_ERRORS` of them in order; ``count`` is the number
+    of all.
     """
 
     def __init__(self, errors: list[LineError], count: int | None = None) -> None:
@@ -61,20 +60,20 @@ class FormatError(ValueError):
 
 
 class LineErrors:
-    """Collects line errors up to the reporting cap, so that huge bad input stays cheap."""
+    """A collector of line errors up to a cap, so that huge bad input stays cheap."""
 
     def __init__(self) -> None:
         self.errors: list[LineError] = []
         self.count = 0
 
     def add(self, line: int, reason: str) -> None:
-        """Note one wrong line; ``line`` counts from 1."""
+        """Record one wrong line; ``line`` counts from 1."""
         self.count += 1
         if len(self.errors) < MAX_REPORTED_ERRORS:
             self.errors.append(LineError(line, reason))
 
     def raise_any(self) -> None:
-        """Raise :class:`FormatError` when at least one error was added, in line order."""
+        """Raise :class:`FormatError` with all errors in line order, if there are any."""
         if self.count:
             raise FormatError(sorted(self.errors, key=lambda e: e.line), self.count)
 
@@ -84,9 +83,9 @@ def parse_records(
 ) -> Iterator[tuple[int, T]]:
     """Yield (line number, record) for every good line; wrong lines go to ``errors``.
 
-    Blank lines are skipped. ``lines`` may carry their newline. A file of another kind, as its first
-    line that is not blank shows, is one error. A schema whose records are confused with others has
-    a ``FORM``, which that error shows.
+    Blank lines are skipped. ``lines`` may include their newlines. A file of another kind is a
+    single error; its first non-blank line shows the kind. A schema whose records are confused with
+    others has a ``FORM``, which that error shows.
     """
     begins = True
     for number, line in enumerate(lines, start=1):
@@ -123,14 +122,17 @@ def _foreign_kind(schema: type[Any], first_line: bytes) -> str | None:
 
 
 def decode_line(line: bytes) -> Any:
-    """One line as plain data. Raises :class:`ValueError` that says what is wrong.
+    """Return one line as plain data.
 
-    Refuses what JSON itself forbids or leaves open: bad UTF-8, repeated keys, NaN, infinities.
+    Bad UTF-8, repeated keys, NaN and infinities, which JSON forbids or leaves open, are refused.
+
+    Raises:
+        ValueError: The line is wrong; the message says what is wrong with it.
     """
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"is longer than {MAX_LINE_BYTES} bytes")
     try:
-        # With its newline, what is missing at the end would be missed in column 1 of the next line.
+        # With the newline, JSON that ends too early would be reported in column 1 of the next line.
         text = line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start} of the line)") from error
@@ -142,14 +144,19 @@ def decode_line(line: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     except ValueError as error:
-        # Python's own refusal names its switch for it, which is nothing a user has.
+        # Python's own message names a setting that users do not have.
         if "set_int_max_str_digits" in str(error):
             raise ValueError("holds a whole number with thousands of digits") from error
         raise
 
 
 def read_records(schema: type[T], path: Path) -> list[T]:
-    """All records of a file. Raises :class:`FormatError` for wrong lines, :class:`OSError`."""
+    """Return all records of a file.
+
+    Raises:
+        FormatError: Lines are not records of the schema.
+        OSError: The file cannot be read.
+    """
     errors = LineErrors()
     records = [record for _, record in parse_records(schema, file_lines(path), errors)]
     errors.raise_any()
@@ -157,27 +164,35 @@ def read_records(schema: type[T], path: Path) -> list[T]:
 
 
 def file_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, as :func:`bounded_lines` gives them. Raises :class:`OSError`."""
+    """Yield the lines of a file, as :func:`bounded_lines`.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         yield from bounded_lines(file)
 
 
 def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of an open file; one longer than :data:`MAX_LINE_BYTES` is cut above the limit."""
+    """Yield the lines of an open file, each cut just above :data:`MAX_LINE_BYTES`."""
     while line := file.readline(MAX_LINE_BYTES + 1):
         yield line
         while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-            # The rest of a line that is refused anyway is skipped in bounded pieces.
+            # Skip the rest of the line, which will be refused, in bounded pieces.
             line = file.readline(MAX_LINE_BYTES + 1)
 
 
 def dump_record(record: Any) -> str:
-    """One schema instance as one line of canonical JSON, with its newline; unset keys left out."""
+    """Return a schema instance as a line of canonical JSON, without unset keys."""
     return canonical_json(to_mapping(record)) + "\n"
 
 
 def write_records(path: Path, records: Iterable[Any]) -> None:
-    """Write schema instances to a file, one a line, as UTF-8. Raises :class:`OSError`."""
+    """Write schema instances to a file, one a line, as UTF-8.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(dump_record(record) for record in records)
@@ -188,13 +203,16 @@ def _beginning(reason: str) -> str:
 
 
 def _check_values(line: bytes) -> None:
-    """Raise ``ValueError`` for a line with too many values, before they are made.
+    """Check the number of values in a line before they are parsed.
 
-    Making them takes a hundred times the memory of the line, and no other thread runs meanwhile.
+    Parsing takes a hundred times the memory of the line, and blocks every other thread.
+
+    Raises:
+        ValueError: The line has too many values.
     """
     if sum(map(line.count, (b"[", b"{", b",", b":"))) <= MAX_VALUES:
         return
-    # Texts may hold many of these signs.
+    # Strings may contain many of these signs.
     for count, _ in enumerate(_VALUE_END.finditer(line)):
         if count > MAX_VALUES:
             raise ValueError(f"has more than {MAX_VALUES:,} values")

@@ -1,4 +1,4 @@
-"""The labelled answer: what a person says about one answer, to check judges by."""
+"""Labelled answers: verdicts of people, for the calibration of judges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.formats.schema import key
 
 
 class Label(enum.StrEnum):
-    """What a person says about an answer."""
+    """A person's verdict on an answer."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -18,7 +18,7 @@ class Label(enum.StrEnum):
 
 @dataclass(frozen=True)
 class LabelledAnswer:
-    """An answer that a person has judged. One line of a labels file."""
+    """An answer that a person has judged: one line of a labels file."""
 
     id: str = key("Its name.", minimum=1, max_length=128)
     item: EvalItem = key("What was asked.")

@@ -1,10 +1,9 @@
-"""Leakage: which questions of an eval set a model may have seen while it was trained.
+"""Leakage: eval items whose prompts a model may have seen in training.
 
-A question is leaked when a training prompt equals it but for case, space and punctuation, or when
-at least 80% of its words lie in runs of ten words that training prompts have too (the rule of
-Llama 2, arXiv:2307.09288, appendix A.6). Runs that more than ten training prompts share are a
-common form of words and count for nothing (GPT-3, arXiv:2005.14165, appendix C). Answers are not
-looked at.
+An item is leaked if a training prompt equals its prompt up to case, space and punctuation, or if at
+least 80% of its prompt's words are in runs of ten words that training prompts have, too (the rule
+of Llama 2, arXiv:2307.09288, appendix A.6). Runs that more than ten training prompts share are
+common phrases and do not count (GPT-3, arXiv:2005.14165, appendix C). Answers are ignored.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from collections.abc import Iterable
 from tailrace.formats.data.eval_item import EvalItem
 
 RUN_WORDS = 10
-"""Words of a run; questions with fewer leak only as a whole."""
+"""Number of words in a run; shorter prompts leak only as a whole."""
 
 MIN_SHARE = 0.8
-"""Share of a question's words in shared runs from which on it is leaked."""
+"""Share of a prompt's words in shared runs from which its item is leaked."""
 
 MAX_PROMPTS = 10
-"""Training prompts that may share a run before it is taken for a common form of words."""
+"""Number of training prompts that may share a run before it counts as a common phrase."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _PUNCTUATION = frozenset(".,;:!?\"'`[]{}…“”‘’«»¿¡#")
@@ -32,16 +31,16 @@ Words = tuple[str, ...]
 
 
 def prompt_words(prompt: str) -> Words:
-    """What is compared of a prompt: its words and signs, without case, form and punctuation.
+    """Return the words and signs of a prompt, without case, Unicode form and punctuation.
 
-    Signs of operations and parentheses stay, so that `7 + 5` and `7 - 5` differ.
+    Operators and parentheses stay, so that `7 + 5` and `7 - 5` differ.
     """
     text = unicodedata.normalize("NFKC", prompt).casefold()
     return tuple(word for word in _WORD.findall(text) if word not in _PUNCTUATION)
 
 
 def leaked_ids(items: Iterable[EvalItem], training_prompts: Iterable[str]) -> set[str]:
-    """The ids of the items that are leaked; all of them where the eval set is of those prompts."""
+    """Return the ids of the leaked items."""
     questions = {item.id: prompt_words(item.prompt) for item in items}
     whole = set(questions.values())
     wanted = {run for words in questions.values() for run in _runs(words)}
@@ -66,7 +65,7 @@ def _runs(words: Words) -> list[Words]:
 
 
 def _share(words: Words, shared: set[Words]) -> float:
-    """Share of the words that lie in a shared run."""
+    """Return the share of words that are in a shared run."""
     covered: set[int] = set()
     for at, run in enumerate(_runs(words)):
         if run in shared:

@@ -1,4 +1,4 @@
-"""The prediction: what a model generated for one eval item."""
+"""Predictions: the outputs of models for eval items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_GENERATED = 4 << 20
 
 
 class ModelRole(enum.StrEnum):
-    """Which model of a run generated a prediction."""
+    """The model of a run that generated a prediction."""
 
     TRAINED = "trained"
     """The model as the TRAIN stage left it."""
@@ -22,7 +22,7 @@ class ModelRole(enum.StrEnum):
 
 
 class FinishReason(enum.StrEnum):
-    """Why generation ended."""
+    """The reason why generation ended."""
 
     EOS = "eos"
     """The model generated its end-of-sequence token."""
@@ -31,12 +31,12 @@ class FinishReason(enum.StrEnum):
     STOP = "stop"
     """A stop string was generated."""
     ERROR = "error"
-    """Nothing was generated; ``error`` says why."""
+    """Nothing was generated; ``error`` has the reason."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model generated for one eval item. One line of predictions.jsonl."""
+    """A model's output for one eval item and sample: one line of predictions.jsonl."""
 
     eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
@@ -54,7 +54,7 @@ class Prediction:
     error: str = key("Why there is no text, with finish_reason error; else empty.", default="")
 
     def violations(self, path: str) -> list[Violation]:
-        """An error is told exactly when the finish reason is error."""
+        """Return a violation unless the error is set exactly if the finish reason is error."""
         if bool(self.error) == (self.finish_reason is FinishReason.ERROR):
             return []
         return [Violation(f"{path}.error" if path else "error", "goes with finish_reason error")]

@@ -1,4 +1,4 @@
-"""The train/held-out split of a dataset, by prompt, so that no held-out prompt was trained on."""
+"""The split of a dataset by prompt, so that no held-out prompt is trained on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HELD_OUT = "dataset:held_out"
 
 
 class EmptySplitError(ValueError):
-    """A part of the split that is asked for holds nothing; the message says why."""
+    """A requested part of the split is empty; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A dataset in two parts; all traces of one prompt are in the same one, in dataset order."""
+    """A dataset in two parts, in dataset order, with all traces of a prompt in the same part."""
 
     train: list[Trace]
     held_out: list[Trace]
@@ -32,7 +32,7 @@ class Split:
     split_seed: int
 
     def dump(self) -> str:
-        """The content of ``split.json``: how the split was made and the held-out prompts."""
+        """Return the content of ``split.json``: the split's settings and the held-out prompts."""
         content = {
             "eval_fraction": self.eval_fraction,
             "split_seed": self.split_seed,
@@ -42,9 +42,10 @@ class Split:
 
     @classmethod
     def load(cls, traces: Sequence[Trace], text: str) -> Split:
-        """Divide a dataset as the ``split.json`` with content ``text`` says.
+        """Split a dataset by ``text``, the content of a ``split.json``.
 
-        Raises :class:`ValueError` when the text is not a split, or not one of this dataset.
+        Raises:
+            ValueError: The text is not a split, or belongs to another dataset.
         """
         content = json.loads(text)
         try:
@@ -80,8 +81,10 @@ class Split:
 def split_traces(traces: Sequence[Trace], eval_fraction: float, split_seed: int) -> Split:
     """Hold out the first round(``eval_fraction`` · n) of the n distinct prompts.
 
-    They are ordered by the sha256 of the seed's decimal digits followed by the prompt. Raises
-    :class:`EmptySplitError` when ``eval_fraction`` leaves a part without prompts.
+    Prompts are ordered by the sha256 of the seed's decimal digits followed by the prompt.
+
+    Raises:
+        EmptySplitError: ``eval_fraction`` leaves a part without prompts.
     """
     prompts = sorted({trace.prompt for trace in traces}, key=lambda p: _rank(split_seed, p))
     count = round(eval_fraction * len(prompts))
@@ -99,10 +102,10 @@ def split_traces(traces: Sequence[Trace], eval_fraction: float, split_seed: int)
 
 
 def eval_items(traces: Iterable[Trace]) -> list[EvalItem]:
-    """One eval item per distinct prompt, in dataset order.
+    """Return one eval item per distinct prompt, in dataset order.
 
-    Its id is that of the prompt's first trace, whose answer is expected; differing answers of
-    later traces are accepted as well.
+    Its id and expected answer are those of the prompt's first trace; different answers of later
+    traces are accepted as well.
     """
     groups: dict[str, list[Trace]] = {}
     for trace in traces:

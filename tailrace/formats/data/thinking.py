@@ -1,4 +1,4 @@
-"""Thinking in generated text: the blocks in which a model reasons before it answers."""
+"""Thinking in generated text: blocks in which a model reasons before it answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 _NAME = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis|scratchpad|seed:think)"
 TAG = re.compile(
-    # Not where a text speaks of it: `<think>`, "<think>", the <think> tag.
+    # Not a mention of the tag: `<think>`, "<think>", the <think> tag.
     r"(?<!`)(?!(?<=[\"'])<[^<>\n]{1,40}>[\"']|<[^<>\n]{1,40}>[ \t]+(?:tag|token|block|element)s?\b)"
     rf"(?:<(?P<end1>/?)(?P<name1>{_NAME})\s*>|◁(?P<end2>/?)(?P<name2>{_NAME})▷|"
     r"\[(?P<end3>/?)(?P<name3>THINK)\]|<\|(?:begin|(?P<end4>end))_of_(?P<name4>thought)\|>|"
@@ -15,21 +15,21 @@ TAG = re.compile(
     r"(?:<\|start\|>assistant)?<\|channel\|>(?:(?P<end5>final)|analysis|commentary)[^<\n]{0,80}(?P<name5><\|message\|>))",
     re.IGNORECASE,
 )
-"""What opens or closes a block of thinking."""
+"""A tag that opens or closes a block of thinking."""
 
 _CHANNELS = re.compile(r"\s*(?:analysis|commentary)")
 _FINAL_CHANNEL = "assistantfinal"
-"""What is left of the final channel's head where special tokens are dropped."""
+"""The final channel's header after special tokens are dropped."""
 
 
 def without_thinking(text: str, verbatim: Iterable[str] = ()) -> str | None:
-    """Return the answer in a generated text; None where a block of thinking is never closed.
+    """Return the answer in a generated text; None if a block of thinking is never closed.
 
-    A closing tag alone ends thinking that began in the prompt.
+    A closing tag without an opening one ends thinking that began in the prompt.
 
     Args:
         text: The generated text.
-        verbatim: Right answers. One that speaks of thinking tags and ends the text is kept whole.
+        verbatim: Right answers. One that mentions thinking tags and ends the text is kept intact.
     """
     for answer in map(str.strip, verbatim):
         if TAG.search(answer) and text.rstrip().endswith(answer):

@@ -1,4 +1,4 @@
-"""The trace: a training example of a prompt, reasoning steps and a final answer."""
+"""Traces: training examples of a prompt, reasoning steps and a final answer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tailrace.formats.data.thinking import without_thinking
 from tailrace.formats.schema import Violation, blank_violations, key
 
 MAX_TEXT = 50_000
-"""Longest prompt and longest answer, in characters."""
+"""Maximum length of a prompt or an answer, in characters."""
 
 MAX_STEPS = 1000
-"""Most reasoning steps of one trace."""
+"""Maximum number of reasoning steps of a trace."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Step:
     content: str = key("Its text, 1-20,000 characters.", minimum=1, max_length=20_000)
 
     def violations(self, path: str) -> list[Violation]:
-        """No blank text."""
+        """Return a violation for blank text."""
         return blank_violations(path, content=self.content)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A training example. One line of a dataset file is one trace."""
+    """A training example: one line of a dataset file."""
 
     RENAMED: ClassVar[dict[str, str]] = {"final_answer": "answer", "meta": "metadata"}
     FORM: ClassVar[str] = (
@@ -54,7 +54,7 @@ class Trace:
     )
 
     def violations(self, path: str) -> list[Violation]:
-        """Nothing blank; at least one step, numbered 0, 1, 2 … in order."""
+        """Return the violations: blank texts, and steps missing, misnumbered or never ending."""
         found = blank_violations(path, prompt=self.prompt, answer=self.answer)
         where = f"{path}.steps" if path else "steps"
         if not self.steps:
@@ -76,8 +76,8 @@ class Trace:
 def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:
     """Yield the traces of a dataset file one by one, each with an id; wrong lines go to ``errors``.
 
-    Wrong is a line that is not JSON, not a trace or has an id that an earlier line has, and input
-    without any trace.
+    A line is wrong if it is not JSON, not a trace, or repeats the id of an earlier line. Input
+    without any trace is an error, too.
     """
     first_line: dict[str, int] = {}
     for number, trace in parse_records(Trace, lines, errors):
@@ -92,10 +92,10 @@ def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:
 
 
 def parse_traces(lines: Iterable[bytes]) -> list[Trace]:
-    """The traces of a dataset file, each with an id.
+    """Return the traces of a dataset file, each with an id.
 
-    Raises :class:`tailrace.formats.data.jsonl.FormatError` naming every wrong line; see
-    :func:`scan_traces`.
+    Raises:
+        FormatError: Lines are wrong, as in :func:`scan_traces`; every one is named.
     """
     errors = LineErrors()
     traces = list(scan_traces(lines, errors))
@@ -104,5 +104,10 @@ def parse_traces(lines: Iterable[bytes]) -> list[Trace]:
 
 
 def read_traces(path: Path) -> list[Trace]:
-    """The traces of a file; errors as :func:`parse_traces`, and :class:`OSError`."""
+    """Return the traces of a file.
+
+    Raises:
+        FormatError: As :func:`parse_traces`.
+        OSError: The file cannot be read.
+    """
     return parse_traces(file_lines(path))

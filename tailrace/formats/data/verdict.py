@@ -1,4 +1,4 @@
-"""The verdict: what a judge says about one prediction."""
+"""Verdicts: the outcomes of judging predictions."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tailrace.formats.schema import key
 
 
 class Outcome(enum.StrEnum):
-    """The result of judging one prediction."""
+    """The outcome of judging one prediction."""
 
     PASS = "pass"
     """The answer is right."""
     FAIL = "fail"
     """The answer is wrong, ambiguous or missing from the text."""
     ERROR = "error"
-    """There was nothing to judge: no prediction, or one that ended in an error."""
+    """The prediction is missing or ended in an error, or the judge failed."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says about one prediction. One line of verdicts.jsonl."""
+    """A judge's verdict on one prediction: one line of verdicts.jsonl."""
 
     eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
@@ -51,6 +51,6 @@ class Verdict:
     )
 
     def __post_init__(self) -> None:
-        """An error has no score, whoever wrote the line: averages would count it as a fail."""
+        """Remove the score of an error, which averages would otherwise count as a fail."""
         if self.outcome is Outcome.ERROR:
             object.__setattr__(self, "score", None)

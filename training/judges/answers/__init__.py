@@ -1,1 +1,1 @@
-"""Answers in text: markers, normal forms, numbers, units and their comparison."""
+"""Answers in text: markers, normal forms, numbers, units, and their comparison."""

@@ -1,4 +1,4 @@
-"""Regular expressions that may come from anywhere: none takes more time or memory than it may."""
+"""Regular expressions from untrusted sources, bounded in time and memory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from training.judges.base import JudgeError
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 2.0
-"""Longest compilation of a pattern and search of one text."""
+"""Time limit for compiling a pattern and searching one text."""
 
 MEMORY_BYTES = 1 << 30
-"""Most memory that a pattern may need: ``a{1000000000}`` is written out when it is compiled."""
+"""Memory limit of a pattern, in bytes: compiling ``a{1000000000}`` expands it."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a text that matches."""
+    """A part of a text that matches."""
 
     start: int
     end: int
 
 
 def check_pattern(pattern: str) -> None:
-    """Compile a pattern. Raises :class:`ConfigError` saying what is wrong with it."""
+    """Compile a pattern.
+
+    Raises:
+        ConfigError: The text is not a valid pattern, or takes too much time or memory.
+    """
     try:
         reply = PROCESS.ask({"pattern": pattern})
     except (OutOfBoundsError, WorkFailedError) as error:
@@ -37,11 +41,11 @@ def check_pattern(pattern: str) -> None:
 
 
 def search(pattern: str, text: str, *, full_match: bool = False) -> Span | None:
-    """Return where ``pattern`` matches.
+    """Return the span that ``pattern`` matches, or None.
 
     Raises:
-        ConfigError: It is not a pattern.
-        JudgeError: It takes more time or memory than it may.
+        ConfigError: The text is not a valid pattern.
+        JudgeError: The search takes too much time or memory.
     """
     request = {"pattern": pattern, "text": text, "full_match": full_match}
     try:
@@ -56,11 +60,11 @@ def search(pattern: str, text: str, *, full_match: bool = False) -> Span | None:
 PROCESS = BoundedProcess(
     "training.judges.answers.bounded_regex:answer", seconds=SECONDS, memory_bytes=MEMORY_BYTES
 )
-"""Compiles and searches: compiling cannot be given a time limit."""
+"""Process that compiles and searches, since compiling has no time limit."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
-    """Do the work of :func:`search`, in its process."""
+    """Serve a request of :func:`search`, in its process."""
     try:
         pattern = compile_pattern(request["pattern"])
     except ConfigError as error:
@@ -73,9 +77,10 @@ def answer(request: dict[str, Any]) -> dict[str, object]:
 
 
 def compile_pattern(pattern: str) -> regex.Pattern[str]:
-    """Compile a pattern, in a process that may be killed.
+    """Compile a pattern. Call this only in a process that may be killed.
 
-    Raises :class:`training.errors.ConfigError` saying what is wrong.
+    Raises:
+        ConfigError: The text is not a valid pattern.
     """
     try:
         return regex.compile(pattern)

@@ -1,4 +1,4 @@
-"""Dates as people write them, where they can mean one day only."""
+"""Dates as people write them, if they can mean only one day."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class Day:
-    """A day, of every year where it names none."""
+    """A day of one year, or of every year."""
 
     month: int
     day: int
@@ -42,9 +42,9 @@ class Day:
 
 
 def read_day(text: str) -> Day | None:
-    """The day that normalized text names; None for other text, and for days that do not exist.
+    """Return the day that normalized text names; None for other text and impossible days.
 
-    3/5/2024 means two days and is none; 3/15/2024 means one. A weekday must be the right one.
+    3/5/2024 may mean two days and gives None; 3/15/2024 means one. A weekday must be correct.
     """
     if len(text) > _LONGEST:
         return None

@@ -1,4 +1,4 @@
-"""Finding the JSON that a text consists of."""
+"""Search for the JSON that a text consists of."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True)
 class FoundJson:
-    """A JSON value and where it stands."""
+    """A JSON value, with the place where it was found."""
 
     value: Any
     evidence: str
 
 
 def find_json(text: str) -> FoundJson | None:
-    """Return the JSON that is the whole text or the only fenced block of it; None for neither.
+    """Return the JSON that is the whole text or its only fenced block, or None.
 
-    Of several blocks the only one that is tagged as JSON counts, else the only one without a tag.
-    NaN, infinities, comments and names that occur twice are not JSON here.
+    Of several blocks, the only one tagged as JSON counts, else the only one without a tag. NaN,
+    infinities, comments and repeated names are not accepted as JSON.
     """
     text = LINE_END.sub("\n", text).strip().strip(_MARK)
     try:
@@ -49,7 +49,7 @@ def find_json(text: str) -> FoundJson | None:
 
 
 def _fenced(text: str) -> Iterator[tuple[str, str]]:
-    """Tag and content of each fenced block; it may be a single line."""
+    """Yield the tag and content of each fenced block, which may be a single line."""
     opening: re.Match[str] | None = None
     for match in _FENCE.finditer(text):
         if opening is None:

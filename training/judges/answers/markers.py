@@ -1,8 +1,8 @@
-r"""The markers that say where a text gives its answer.
+r"""Markers, which show where a text gives its answer.
 
 A marker is a noun (``answer``), a marker of the item or judge, ``####``, ``\boxed{`` or
-``<answer>``. Behind a noun there is a relation (``:``, ``is``, ``=``), unless the noun is alone on
-its line like a heading.
+``<answer>``. A relation (``:``, ``is``, ``=``) follows a noun, unless the noun is alone on its line
+like a heading.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from functools import cached_property, lru_cache
 from training.judges.answers.normalization import FACTORIAL
 
 LINE = "line Answer:"
-"""The evidence of a line's marker."""
+"""Evidence for a marked line."""
 
 INVERSE = "is the answer"
-"""The evidence of an answer that stands before its marker."""
+"""Evidence for an answer that precedes its marker."""
 
 FURTHER_NUMBER = "a further number"
-"""The evidence of "It's 41." behind an answer."""
+"""Evidence for "It's 41." after an answer."""
 
 _ADJECTIVES = r"(?:final|correct|right|best|actual|true|corrected|revised|new)"
-# The word for an answer in other languages; nothing else is spoken in them.
+# The word for an answer in other languages, of which nothing else is understood.
 _FOREIGN = (
     r"\b(?:antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta|antwoord|svar(?:et)?|vastaus|"
     r"válasz|răspuns|odpowiedź|odpověď|ответ|відповідь|cevap|yanıt|jawaban|đáp án|câu trả lời|"
@@ -35,7 +35,7 @@ _FOREIGN = (
 _MARK = "[ \\t*_`\"'\\])]*"
 _RELATION = (
     r"(?:[-=]+>|[:=→⇒|】](?:[ \t]*:)?|--?(?=[ \t])|'s(?=[ \t]+[$€£]?-?\d)|"
-    # "is not 41 but 42", "isn't 41, it's 42" say 42.
+    # "is not 41 but 42" and "isn't 41, it's 42" mean 42.
     r"(?<![^\W_])(?:is|are|was)(?:n't| not)[ \t]+[^,;.:!?\n]{1,40}?[ \t,;]+"
     r"(?:but(?:[ \t]+rather)?|rather|it's|it is)\b(?![ \t]+not\b)|"
     r"(?<![^\W_])(?:is|are|was|är|"
@@ -84,7 +84,7 @@ _INVERSE = re.compile(
     rf"(?:{_ADJECTIVES}[ \t]+)?(?:answer|option|choice)\b(?![ \t]+(?:to (?:a|another|other)|of)\b)|"
     r"(?:^|[.!?:;\n,])[ \t]*(?P<right>(?:option|choice)[ \t]+\(?[a-z]\)?)[ \t]+is[ \t]+"
     r"(?:correct|right)\b|"
-    # "It's 41." behind an answer.
+    # "It's 41." after an answer.
     rf"(?:^|[.!?;\n])[ \t]*{_SO}(?:it|that|this)(?:'s| is| equals| (?:would|should|must) be)[ \t]+"
     r"(?P<number>[$€£]?-?\d[\d,.]*)(?=[.!]?[ \t]*$)",
     re.IGNORECASE | re.MULTILINE,
@@ -125,20 +125,20 @@ _BULLET = re.compile(r"[ \t]*(?:[-*•●▪◦·+→]|(?P<number>\(?\d{1,3}[.)]
 
 @dataclass(frozen=True)
 class Span:
-    """A marked answer: where the marker starts, and where its text starts and ends."""
+    """A marked answer, by the positions of its marker's start and its text's start and end."""
 
     marker: int
     start: int
     end: int
     evidence: str
     strong: bool = True
-    """Whether it marks an answer even where a better marker follows it."""
+    """True if the span counts even when a better marker follows it."""
     about: bool = False
-    """Whether it may say something about the answer ("is correct") instead of giving it."""
+    """True if the text may be about the answer ("is correct") instead of giving it."""
 
 
 def spans(text: str, markers: Sequence[str] = ()) -> Iterator[Span]:
-    """Yield what the markers in a clean text mark, in order; one may lie within another."""
+    """Yield the marked spans of a clean text in order; one may be inside another."""
     reader = _Reader(text)
     for match in _pattern(tuple(markers)).finditer(text):
         span = reader.span(match)
@@ -147,7 +147,7 @@ def spans(text: str, markers: Sequence[str] = ()) -> Iterator[Span]:
 
 
 def further_spans(text: str, begin: int) -> Iterator[Span]:
-    """Yield the answers that follow no marker, from ``begin`` on: "41 is the answer"."""
+    """Yield answers from ``begin`` on that no marker precedes, such as "41 is the answer"."""
     if not _STATES.search(text, begin):
         return
     for match in _INVERSE.finditer(text, begin):
@@ -172,14 +172,14 @@ def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _Reader:
-    """Reads what is behind the markers of one text, in time that grows with its length only."""
+    """A reader of the answers after one text's markers, in time linear in the text's length."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._places: dict[str, tuple[int, int]] = {}
 
     def span(self, match: re.Match[str]) -> Span | None:
-        """Return what a marker marks; None where it is none, or only supposes."""
+        """Return the span that a marker marks; None if it marks nothing, or only supposes it."""
         if match["noun"]:
             return self._noun(match)
         if match["brace"]:
@@ -230,7 +230,7 @@ class _Reader:
         return span and replace(span, strong=False)
 
     def _json_value(self, match: re.Match[str]) -> Span | None:
-        """The value of ``"answer": …`` in JSON."""
+        """Return the value of ``"answer": …`` in JSON."""
         text = self._text
         if '"' not in text[max(0, match.start() - len('"final_')) : match.start()]:
             return None
@@ -249,7 +249,7 @@ class _Reader:
         return Span(match.start(), begin, end, evidence)
 
     def _closed(self, before: str, span: Span) -> Span:
-        """A marked line without the brackets and quotes that were opened before its marker."""
+        """Return a marked line without brackets and quotes that open before its marker."""
         content = self._text[span.start : span.end].rstrip()
         for opening in reversed(before):
             closing = _CLOSING.get(opening)
@@ -271,7 +271,7 @@ class _Reader:
         limit = min(len(text), start + _LONGEST_SENTENCE)
         end = min(limit, self._sentence_end(start))
         end = start + len(text[start:end].removesuffix("です").removesuffix("입니다"))
-        # A question mark belongs to what it doubts, and the sign of a factorial to its number.
+        # Keep a question mark, which expresses doubt, and the sign of a factorial.
         end += text[end : end + 1] == "?" or bool(FACTORIAL.match(text, max(start, end - 1)))
         if _DENIED.search(before):
             begin = marker - len(before)
@@ -280,9 +280,9 @@ class _Reader:
         return Span(marker, start, end, evidence, about=about)
 
     def _block(self, start: int) -> tuple[int, int] | None:
-        """Where the block that begins at ``start`` has its content; None for no block.
+        """Return the span of the content of a block that begins at ``start``, or None.
 
-        Blocks are fenced, displayed mathematics, or lines with bullets.
+        Blocks are fenced code, displayed mathematics and lines with bullets.
         """
         text = self._text
         fence = _FENCE.match(text, start)
@@ -296,7 +296,7 @@ class _Reader:
             end, lines = self._find("\n", bullet.end()) + 1, lines + 1
         if lines > 1:
             return start, end - 1
-        # A dash on the line of its marker is a minus.
+        # A dash on the same line as its marker is a minus sign.
         bullet = _BULLET.match(text, start)
         own_line = start > 0 and text[start - 1] == "\n"
         return (bullet.end(), end - 1) if bullet and own_line and not bullet["number"] else None
@@ -313,7 +313,7 @@ class _Reader:
             name, start = inner["name"], inner.end()
             end = max(start, text.rfind("\\end", start, end))
         if _ENVIRONMENTS.match(name):
-            # Of several lines the last one says the result.
+            # The last of several lines gives the result.
             content = text[start:end].rstrip().removesuffix("\\\\")
             start += content.rfind("\\\\") + 2 if "\\\\" in content else 0
             start += len(content := text[start:end]) - len(content.lstrip(" \t\n&="))
@@ -328,7 +328,7 @@ class _Reader:
         return place
 
     def _find(self, part: str, start: int) -> int:
-        """The next place of ``part``, or the end of the text. No stretch is searched twice."""
+        """Return the next position of ``part``, or the end of the text, without repeated scans."""
         begin, place = self._places.get(part, (0, -1))
         if not begin <= start <= place:
             place = self._text.find(part, start)
@@ -338,7 +338,7 @@ class _Reader:
 
     @cached_property
     def _closing_braces(self) -> dict[int, int]:
-        """Position of the closing brace of each opening one that has one."""
+        """Positions of closing braces by those of their opening braces."""
         closing: dict[int, int] = {}
         opened: list[int] = []
         for match in _BRACE.finditer(self._text):
@@ -350,12 +350,12 @@ class _Reader:
 
 
 def _clause(text: str, end: int) -> str:
-    """The text before ``end``, from the start of its sentence on, as far as it may matter."""
+    """Return the text before ``end`` in the same sentence, up to a length that matters."""
     near = text[max(0, end - _LONGEST_CLAUSE) : end]
     return _CLAUSE_END.split(near)[-1]
 
 
 def _next_text(text: str, end: int) -> int:
-    """Where what a marker marks begins: alone on its line, the next line that is not blank."""
+    """Return the start of the marked text; on the next non-blank line for a lone marker."""
     blank = _BLANK.match(text, end)
     return blank.end() if blank else end

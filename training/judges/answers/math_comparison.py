@@ -1,8 +1,8 @@
-r"""Whether two mathematical answers are equal, by the library math-verify.
+r"""Equality of mathematical answers, by the library math-verify.
 
-Both sides are read as LaTeX as a whole: the library by itself would take the last number of
-``the answer is not 5``. What it drops on reading (units, words, percent and degree signs) is
-compared before, and so are plain numbers, which it rounds.
+Each side is parsed as LaTeX in full: by itself, the library would take the last number of
+``the answer is not 5``. Whatever it drops when parsing (units, words, percent and degree signs) is
+compared first, and so are plain numbers, which it rounds.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ _SYMBOLS = {
     }.items()
 } | {"²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
 _ROUNDING = 12
-"""Decimal places that a decimal and another expression must share; the library's own are 6."""
+"""Decimal places in which a decimal and another expression must agree; the default is 6."""
 _PRECISION = 30
-"""Digits to which the library works out differences; its own are 15."""
+"""Digits to which the library computes differences; its default is 15."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, object]:
     """Serve a request of :mod:`training.judges.math_equivalence`, in its process."""
-    # It warns that nothing limits its time; this process is killed.
+    # The library warns about a missing time limit; this process is killed instead.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     equal, parsed = compare(request["right"], request["answer"])
     return {"same": equal, "parsed": parsed}
 
 
 def compare(right: list[str], answer: str) -> tuple[bool, str]:
-    """Whether ``answer`` equals one of ``right``, and how it was understood.
+    """Return whether ``answer`` equals one of ``right``, and how it was understood.
 
-    Raises whatever the library does on text that it cannot take.
+    On text that it cannot parse, the library may raise any exception.
     """
     understood = ""
     for each in right:
@@ -85,7 +85,7 @@ def compare(right: list[str], answer: str) -> tuple[bool, str]:
 
 
 def plain_number(latex: str) -> Fraction | None:
-    """The exact value of text that is nothing but a number; None for other text."""
+    """Return the exact value of text that is only a number; None for other text."""
     return number(normalize(latex))
 
 
@@ -120,7 +120,7 @@ def _plain(text: str) -> str:
 
 
 def _greek(character: str) -> str:
-    """A Greek letter as its command; any other character as it is."""
+    """Return a Greek letter as its LaTeX command, any other character unchanged."""
     name = unicodedata.name(character, "")
     kind, _, letter = name.replace("LAMDA", "LAMBDA").rpartition(" LETTER ")
     if kind not in ("GREEK SMALL", "GREEK CAPITAL") or not letter.isalpha():
@@ -129,7 +129,7 @@ def _greek(character: str) -> str:
 
 
 def _comparable(gold: str, candidate: str) -> bool:
-    """Whether what the library does not look at is the same on both sides."""
+    """Return whether both sides agree in what the library ignores."""
     if any((sign in gold) != (sign in candidate) for sign in "%!"):
         return False
     if _words(candidate) != _words(gold):
@@ -142,7 +142,7 @@ def _comparable(gold: str, candidate: str) -> bool:
 
 
 def _is_worked_out(candidate: str) -> bool:
-    """Whether it is one number. 3 + 4 and 14/2 equal 7, but whoever is asked for it must say 7."""
+    """Return whether the text is one number: 3 + 4 and 14/2 equal 7, but are left to work out."""
     value = plain_number(candidate)
     if value is not None:
         return value.denominator > 1 or not _DIVISION.search(candidate)

@@ -1,4 +1,4 @@
-r"""Ways of writing that do not matter: Unicode, LaTeX, markup, case, space and punctuation."""
+r"""Normal forms of text: Unicode, LaTeX, markup, case, space and punctuation unified."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FULL_WIDTH = 0xFEE0
 
 
 def _forms() -> dict[int, str | None]:
-    """The characters that stand for others: of every text, so that none of them tells a marker."""
+    """Return replacements of characters that stand for others, for answers and markers alike."""
     forms: dict[int, str | None] = {}
     for code in (*range(0x80, 0x3001), 0xFEFF):
         category = unicodedata.category(chr(code))
@@ -107,7 +107,7 @@ FACTORIAL = re.compile(r"(?:[\d)]|\b[^\W\d_]|\A|\s)!")
 _PRIME = re.compile(r"\A[^\W\d_]'+(?!\w)")
 
 LONGEST = 5000
-"""Characters of a text from which on its markup is left alone."""
+"""Length in characters above which a text keeps its markup."""
 
 _MARKUP = "\"'*_` "
 _TRAILING = ".,;:!"
@@ -116,8 +116,8 @@ _TRAILING = ".,;:!"
 def clean(text: str) -> str:
     """Return ``text`` with one form of each space, line end, quote, dash and full-width character.
 
-    Marks that nobody sees are dropped. Everything is read from cleaned text: markers, answers and
-    expected answers.
+    Invisible characters are dropped. Markers, answers and expected answers are all read from
+    cleaned text.
     """
     if not text.isascii():
         text = text.translate(_FORMS)
@@ -126,15 +126,15 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def plain(text: str, keep: str = "") -> str:
-    """Return ``text`` in one way of writing: ASCII digits, no LaTeX, no markup, single spaces.
+    """Return ``text`` in one notation: ASCII digits, no LaTeX, no markup, single spaces.
 
-    Raised and lowered digits become ``^2`` and ``_2``, which compatibility forms would merge with
-    the digits before them. The last texts are remembered: judging one answer, its item's prompt
-    and expected answers are read several times.
+    Raised and lowered digits become ``^2`` and ``_2``, because compatibility forms would merge them
+    with the digits before. Recent texts are cached: judging one answer reads its item's prompt and
+    expected answers several times.
 
     Args:
         text: Any text.
-        keep: Symbols of markup that are left alone; see :func:`symbols`.
+        keep: Markup symbols to keep; see :func:`symbols`.
     """
     text = clean(text)
     fence = _FENCE.match(text)
@@ -154,8 +154,8 @@ def plain(text: str, keep: str = "") -> str:
 def normalize(text: str, keep: str = "") -> str:
     """Return :func:`plain` text without case, surrounding quotes, emoji and trailing punctuation.
 
-    These stay where nothing else is there. Of texts longer than :data:`LONGEST` only case and
-    space are unified, which takes no longer than reading them.
+    Text that consists of these alone keeps them. For texts longer than :data:`LONGEST` only case
+    and space are unified, in linear time.
     """
     text = (len(text) <= LONGEST and plain(text, keep)) or " ".join(clean(text).split())
     text = text.casefold()
@@ -163,7 +163,7 @@ def normalize(text: str, keep: str = "") -> str:
 
 
 def trimmed(text: str, left: str, right: str, keep: str = "") -> str:
-    """Return a text without the given characters and pictograms at its ends."""
+    """Return the text without the given characters and pictograms at its ends."""
     if keep:
         left, right = ("".join(c for c in side if c not in keep) for side in (left, right))
     text = text.lstrip(left).rstrip(right)
@@ -174,9 +174,9 @@ def trimmed(text: str, left: str, right: str, keep: str = "") -> str:
 
 
 def symbols(expected: str) -> str:
-    """Return the symbols that an expected answer means, and that are markup elsewhere.
+    """Return the symbols that are part of an expected answer, though markup elsewhere.
 
-    ``5!``, ``__init__``, ``*args`` and ``<b>`` differ from what is left without them.
+    ``5!``, ``__init__``, ``*args`` and ``<b>`` mean something else without them.
     """
     text = _BOLD.sub(r"\1", _unwrapped(clean(expected).strip()))
     meant = [symbol for symbol in "*_`<" if symbol in text]
@@ -185,7 +185,7 @@ def symbols(expected: str) -> str:
 
 
 def bare(text: str, further: str = "") -> str:
-    """Return normalized text without the brackets, or ``further`` ones, around all of it."""
+    """Return normalized text without enclosing brackets, of which ``further`` adds kinds."""
     while len(text) > 2 and text[0] + text[-1] in ("()", "[]", *_pairs(further)):
         if not _closes_last(text, text[0], text[-1]):
             break
@@ -194,7 +194,7 @@ def bare(text: str, further: str = "") -> str:
 
 
 def _unwrapped(text: str) -> str:
-    """Return a text without the markup around all of it; ``__init__`` is a name."""
+    """Return the text without enclosing markup; ``__init__`` is a name."""
     while wrapped := _WRAPPED.fullmatch(text):
         mark, inner = wrapped.groups()
         if mark in inner or (mark[0] == "_" and inner.isidentifier()):
@@ -259,7 +259,7 @@ def _pairs(brackets: str) -> Iterator[str]:
 
 
 def _closes_last(text: str, opening: str, closing: str) -> bool:
-    """Whether the first bracket is closed by the last one."""
+    """Return whether the last character closes the first bracket."""
     depth = 0
     for place, character in enumerate(text):
         depth += (character == opening) - (character == closing)

@@ -33,7 +33,7 @@ _LARGE = re.compile(r"(?i: (thousand|million|billion|trillion)\b)|\s?k\b")
 _THOUSANDS = {"k": 10**3, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 _THOUSANDS["trillion"] = 10**12
 MULTIPLES = {"K": 10**3, "M": 10**6, "mn": 10**6, "B": 10**9, "bn": 10**9}
-"""Letters behind a number that may be units as well: what they are, the expected answer decides."""
+"""Letters after a number that may also be units; the expected answer decides which."""
 
 _GROUPED = re.compile(r"[,'_ .]")
 _SIGN = re.compile(r"[+-]?\s?")
@@ -75,7 +75,7 @@ class Number:
     value: Fraction
     form: Form
     end: int
-    """Where it ends in its text."""
+    """Position in the text where the number ends."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +84,21 @@ class Quantity:
 
     value: Fraction
     unit: str
-    """Its :func:`training.judges.answers.units.unit_name`; empty for none."""
+    """Unit as :func:`training.judges.answers.units.unit_name` writes it; empty for none."""
     form: Form
     literal: str
-    """The number as written."""
+    """Number as written."""
     about: bool
-    """Whether it is said to be approximate."""
+    """True if the text calls the number approximate."""
 
     def amount_in(self, unit: str) -> Fraction | None:
-        """Return the value in another unit; None where that measures something else."""
+        """Return the value in another unit; None if that measures something else."""
         scale = conversion(self.unit, unit)
         return None if scale is None else self.value * scale.factor + scale.offset
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """Return the quantity that plain text is, as a whole; None for other text."""
+    """Return the quantity that all of a plain text gives; None for other text."""
     if len(text) > _LONGEST:
         return None
     start = _START.match(text)
@@ -116,19 +116,19 @@ def read_quantity(text: str) -> Quantity | None:
 
 
 def _read_unit(money: str | None, rest: str) -> str | None:
-    """The unit behind a number, None where something else is there."""
+    """Return the unit after a number; None if anything else follows."""
     rest = rest.strip().lstrip("-").strip() if rest[:1] in " -" else rest
     if not rest:
         return unit_name(money) if money else ""
     if not _UNIT.fullmatch(rest) or _JOINING.search(rest):
         return None
     unit = unit_name(rest)
-    # "$12 US dollars" says it twice, "$5 %" says two things.
+    # "$12 US dollars" repeats its unit, "$5 %" has two.
     return None if money and unit != unit_name(money) else unit
 
 
 def rewritten(text: str) -> str:
-    """Return a number in the way that is read: ``3,5`` as 3.5, ``10^3`` as 1e3; 1,234 is left."""
+    """Return a number in a notation that can be read: ``3,5`` as 3.5, ``10^3`` as 1e3."""
     return _POWER_OF_TEN.sub(r"1e\1", _DECIMAL_COMMA.sub(_pointed, text))
 
 
@@ -142,8 +142,7 @@ def read_number(text: str, start: int = 0) -> Number | None:
     """Return the unsigned number in plain text that begins at ``start``, or None.
 
     ``1,234.50``, ``.5``, ``1e3``, ``1.2 × 10^3``, ``3/4``, ``1 1/2`` and ``1.2k`` are numbers, and
-    so are words. Digits and exponents are bounded, so that hostile text costs
-    nothing.
+    so are words. Digits and exponents are bounded, so that hostile text is cheap.
     """
     match = _LITERAL.match(text, start)
     if match is None or match.end() == start:
@@ -179,7 +178,7 @@ def _read_decimal(text: str, match: re.Match[str]) -> Number | None:
 
 
 def number(text: str) -> Fraction | None:
-    """Return the exact value of normalized text that is nothing but a number in digits, or None."""
+    """Return the exact value of normalized text that is only a number in digits, or None."""
     sign = _SIGN.match(text)
     start = sign.end() if sign else 0
     found = read_number(text, start)
@@ -207,7 +206,7 @@ _PARTS |= {"seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10}
 
 
 def _read_words(text: str, start: int) -> Number | None:
-    """The number in words: "forty-two", "one thousand two hundred", "three quarters"."""
+    """Return the number in words: "forty-two", "one thousand two hundred", "three quarters"."""
     match = _WORDS.match(text, start)
     if not match:
         return None
@@ -236,7 +235,7 @@ def _read_words(text: str, start: int) -> Number | None:
 
 
 def _follows(value: int, last: int) -> bool:
-    """Whether a word of this value may stand behind one of the last value: "forty", "two"."""
+    """Return whether a word of this value may follow one of the last value: "forty", "two"."""
     if last >= 100:
         return True
     return last >= 20 and last % 10 == 0 and 1 <= value <= 9

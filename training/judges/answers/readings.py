@@ -1,4 +1,4 @@
-"""An answer as written, and the ways to read it."""
+"""An answer as written, and its readings as number, date, list, JSON or text."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from training.judges.answers.normalization import bare, normalize, plain, symbol
 from training.judges.answers.numbers import Quantity, last_number, read_quantity, rewritten
 
 LONGEST = 300
-"""Characters of an answer that may be a number, a date or several things; longer ones are text."""
+"""Length in characters above which an answer is only text, not a number, date or list."""
 MOST_PARTS = 100
-"""Longer lists are compared as text."""
+"""Number of elements above which a list is compared as text."""
 _MOST_CUTS = 12
 
 _ARTICLE = re.compile(r"(?:the|an?) (?=\S)")
@@ -143,7 +143,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Answer:
-    """One answer, read in the ways that are asked for."""
+    """One answer with its readings, each computed when it is first needed."""
 
     def __init__(
         self,
@@ -164,18 +164,18 @@ class Answer:
     @classmethod
     @lru_cache(maxsize=4096)
     def right(cls, written: str) -> Answer:
-        """Return an expected answer, whose symbols count. The last ones are remembered."""
+        """Return an expected answer, whose symbols count; recent ones are cached."""
         return cls(written, keep=symbols(written))
 
     def exact(self, right: Answer) -> Answer:
-        """Return the same answer with the symbols that count in a right one."""
+        """Return the same answer with the symbols that count in a right answer."""
         if right.keep == self.keep:
             return self
         return Answer(self.written, marked=self._marked, keep=right.keep, paragraph=self.paragraph)
 
     @cached_property
     def words(self) -> str:
-        """Text that differs from others only in what matters to text."""
+        """Text without differences that do not matter between texts."""
         text = _HYPHEN.sub(" ", _ARTICLE.sub("", self.text, count=1))
         if "_" not in self.keep or _is_formula(self.written):
             text = _INDEX.sub("", text)
@@ -183,12 +183,12 @@ class Answer:
 
     @cached_property
     def quantity(self) -> Quantity | None:
-        """The number that it is, if it is one; of a marked ``x = 5`` or ``2 + 3 = 5`` the 5."""
+        """Number that the answer is, if any; 5 for a marked ``x = 5`` or ``2 + 3 = 5``."""
         return None if len(self.written) > LONGEST else read_quantity(self._number)
 
     @cached_property
     def otherwise(self) -> Quantity | None:
-        """The number that only a given answer is written as: with a decimal comma, 10^3."""
+        """Number in a notation allowed only in given answers: a decimal comma, 10^3."""
         if len(self.written) > LONGEST:
             return None
         text = rewritten(self._number)
@@ -208,17 +208,17 @@ class Answer:
 
     @cached_property
     def day(self) -> Day | None:
-        """The date that it is, if it is one."""
+        """Date that the answer is, if any."""
         return read_day(self.text)
 
     @cached_property
     def parts(self) -> list[str]:
-        """The elements of the list that it is; a single one for no list."""
+        """Elements of the answer as a list; a single one if it is not a list."""
         return read_list(self.written if "\n" in self.written else self.text)
 
     @cached_property
     def json(self) -> Any:
-        """The JSON object or array that it is; None for other text."""
+        """JSON object or array that the answer is; None for other text."""
         text = plain(self.written, "*_`").strip()
         if text[:1] + text[-1:] not in ("{}", "[]"):
             return None
@@ -228,9 +228,9 @@ class Answer:
             return None
 
     def heads(self, prompt: str) -> Iterator[Answer]:
-        """Yield what the answer is where the rest of its sentence only goes on about it.
+        """Yield shorter readings of the answer, without a rest that only elaborates on it.
 
-        "42, which is the total" is 42; "42, so 45" and "Paris, Texas" are as they stand.
+        "42, which is the total" is 42; "42, so 45" and "Paris, Texas" have no shorter reading.
         """
         text = self.written
         plain_number = self.quantity is not None and not self.quantity.unit
@@ -264,17 +264,17 @@ def tight(text: str) -> str:
 
 
 def same_text(one: Answer, two: Answer) -> bool:
-    """Whether two answers differ only in what does not matter to text."""
+    """Return whether two answers are the same text, up to differences that do not matter."""
     if one.text == two.text or one.words == two.words:
         return True
     first, second = bare(one.text), bare(two.text)
-    # (1, 2) is 1, 2; but [1, 2] is another interval.
+    # (1, 2) may mean 1, 2; but [1, 2] is another interval.
     both = first != one.text and second != two.text
     return not both and first == second
 
 
 def same_json(one: Any, two: Any) -> bool:
-    """Whether two JSON values are equal; true is not 1."""
+    """Return whether two JSON values are equal; true is not 1."""
     if isinstance(one, dict) and isinstance(two, dict):
         return one.keys() == two.keys() and all(same_json(one[key], two[key]) for key in one)
     if isinstance(one, list) and isinstance(two, list):
@@ -283,7 +283,7 @@ def same_json(one: Any, two: Any) -> bool:
 
 
 def other_case(right: str, given: str, prompt: str) -> bool:
-    """Whether the case of letters tells two answers apart: CO is not Co, PH is not pH."""
+    """Return whether only the case of letters distinguishes two answers: CO and Co, PH and pH."""
     one, two = right.strip(" ."), given.strip(" .*_`$\"'")
     if one == two or one.casefold() != two.casefold():
         return False
@@ -310,7 +310,7 @@ def _other_formula(one: str, two: str, prompt: str) -> bool:
 
 
 def read_list(text: str) -> list[str]:
-    """Return the elements of a text; one where it is no list, and for too long ones."""
+    """Return the elements of a list; the text itself if it is not a list, or has too many."""
     text = text.strip()
     braced = _BRACES.fullmatch(text)
     inner = next((group for group in braced.groups() if group is not None), "") if braced else text
@@ -320,7 +320,7 @@ def read_list(text: str) -> list[str]:
     elif "\n" in inner.strip():
         parts = [_BULLET.sub("", line, count=1) for line in inner.splitlines() if line.strip()]
     else:
-        # The comma of 1,234 separates nothing.
+        # The comma of 1,234 is not a separator.
         guarded = _THOUSANDS.sub("\0", inner) if not braced else inner
         parts = [part.replace("\0", ",") for part in _SEPARATOR.split(guarded)]
     parts = [part.strip().rstrip(",;").strip() for part in parts]
@@ -328,12 +328,12 @@ def read_list(text: str) -> list[str]:
 
 
 def is_ordered(prompt: str, expected: str) -> bool:
-    """Whether the order of a list counts: where the prompt speaks of one, and in (1, 2)."""
+    """Return whether the order of a list counts: if the prompt mentions one, and in (1, 2)."""
     return expected.startswith("(") or _ORDER.search(prompt) is not None
 
 
 def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
-    """Whether what follows an answer in its sentence neither doubts nor changes nor extends it."""
+    """Return whether the rest of a sentence neither doubts nor changes nor extends its answer."""
     rest = rest.strip().rstrip(" .!;,)]*_`").strip()
     if not rest or not head.text:
         return False
@@ -362,7 +362,7 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
 
 
 def _contradicts(head: Answer, rest: str) -> bool:
-    """Whether the last result in ``rest`` is another number than the answer."""
+    """Return whether the last result in ``rest`` is a number other than the answer."""
     quantity = head.quantity
     if quantity is None:
         return False
@@ -380,16 +380,17 @@ def _contradicts(head: Answer, rest: str) -> bool:
 
 
 def _is_known(head: Answer, rest: str, prompt: str) -> bool:
-    """Whether a text only repeats words of the prompt: "Paris, France".
+    """Return whether a rest only repeats words of the prompt: "Paris, France".
 
-    An answer that is of the prompt, too, is one of those to choose from: "Paris, London". A letter
-    belongs to what stands behind it in the prompt.
+    An answer that is in the prompt, too, is one of the options: "Paris, London". A letter must
+    label the answer in the prompt.
     """
     if len(rest) == 1 and rest.isalpha():
         listed = rf"\b{rest.casefold()}\s?[).:\]]\s*{re.escape(head.text)}"
         return re.search(listed, prompt.casefold()) is not None
     known = set(_WORD.findall(prompt.casefold()))
     words = set(_WORD.findall(rest.casefold())) - _STOP_WORDS
+
     return words <= known and (len(head.text) == 1 or not set(_WORD.findall(head.text)) <= known)
 
 

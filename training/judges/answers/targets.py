@@ -1,4 +1,4 @@
-"""When an answer is a right one."""
+"""Right answers of an eval item, and their comparison with given ones."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ _LETTER_BEHIND = re.compile(rf"(?P<rest>.+?)\s*[,:(\[-]?\s*(?<=[\s(\[]){_OPTION}
 
 @dataclass(frozen=True)
 class Target:
-    """A right answer of an item."""
+    """A right answer of an eval item."""
 
     answer: Answer
     item: EvalItem
 
     def accepts(self, given: Answer) -> bool:
-        """Whether ``given`` is this answer, or a sentence that gives it and only goes on."""
+        """Return whether ``given`` is this answer, or gives it and only elaborates on it."""
         given = given.exact(self.answer)
         return self._is(given) or any(
             self._is(head) and not self._names_another(head.rest)
@@ -61,7 +61,7 @@ class Target:
         )
 
     def _names_another(self, rest: str) -> bool:
-        """Whether what follows an answer names another option, and not this one."""
+        """Return whether the rest of a sentence names another option, and not this one."""
         if not rest or not self.item.choices:
             return False
         text = f" {_NO_WORD.sub(' ', normalize(rest))} "
@@ -102,27 +102,27 @@ class Target:
         return not other_case(self.answer.written, given.written, self.item.prompt)
 
     def lacks_unit(self, given: Answer) -> bool:
-        """Whether the item wants a unit and ``given``, a number, has none."""
+        """Return whether the item requires a unit and ``given``, a number, has none."""
         if not self.item.unit_required:
             return False
         read = next((a for a in (given, *given.heads(self.item.prompt)) if a.quantity), None)
         return read is not None and read.quantity is not None and not read.quantity.unit
 
     def is_near(self, value: Fraction) -> bool:
-        """Whether a number is within the item's tolerance of this answer, itself included.
+        """Return whether a number is within the item's tolerance of this answer.
 
-        Always false where this answer is no number.
+        Always false if this answer is not a number.
         """
         right, tolerance = self.answer.quantity, self.item.tolerance
         if right is None or tolerance is None:
             return right is not None and value == right.value
-        # By its decimal text: the float 0.3 is a little less than 0.3, and 5.3 would be too far.
+        # As decimal text: the float 0.3 is slightly below 0.3, so 5.3 would be out of tolerance.
         return abs(value - right.value) <= Fraction(str(tolerance))
 
     def in_its_unit(self, given: Quantity) -> str:
-        """A number as text that is the same for equal ones, however written.
+        """Return a number as text that is the same for all equal quantities.
 
-        Without its unit where that is the one that a plain number is meant in.
+        A unit that a plain number implies is left out.
         """
         if self._unit and given.unit:
             value = given.amount_in(self._unit)
@@ -157,9 +157,9 @@ class Target:
         return value is not None and self.is_near(value)
 
     def _fits_form(self, given: Quantity, right: Quantity) -> bool:
-        """Whether it is worked out: a division or decimal of the prompt is not.
+        """Return whether the number is worked out: a division or decimal of the prompt is not.
 
-        Codes keep their zeros: 7 is not 007. A whole number is said exactly, not "about".
+        Codes keep their zeros: 7 is not 007. An integer must be exact, not "about".
         """
         if given.about and right.value.denominator == 1 and self.item.tolerance is None:
             return False
@@ -170,17 +170,17 @@ class Target:
 
     def _repeats_sum(self, given: Quantity) -> bool:
         literal, prompt = (_SPACE.sub("", t) for t in (given.literal, plain(self.item.prompt)))
-        # 144/9 was to be divided; 1/2 is as simple as it gets.
+        # 144/9 was to be divided; 1/2 cannot be simplified.
         reduced = f"{abs(given.value.numerator)}/{given.value.denominator}" == literal
         return literal in prompt and not reduced
 
     def _asked_to_convert(self, given: Quantity, value: Fraction) -> bool:
-        """Whether the prompt gives this very number, so that its unit was to be changed."""
+        """Return whether the prompt gives this very number and asks for another unit."""
         changed = value != given.value
         return changed and given.literal in _NUMBER_TOKEN.findall(plain(self.item.prompt))
 
     def _unit_is_meant(self, given: Quantity) -> bool:
-        """Whether a unit that the right answer lacks is the one that is asked for."""
+        """Return whether a unit that the right answer lacks is the one that the prompt asks for."""
         prompt = plain(self.item.prompt)
         if given.unit == PERCENT:
             return _ASKS_PERCENT.search(prompt) is not None
@@ -199,7 +199,7 @@ class Target:
         return given.text in normalize(self.item.prompt)
 
     def _is_letter(self, given: Answer) -> bool:
-        """Whether it names an option of the prompt whose letter is expected: ``B) Paris``."""
+        """Return whether ``given`` names the option with the expected letter: ``B) Paris``."""
         letter = bare(self.answer.text)
         match = _LETTER.fullmatch(given.text) if len(letter) == 1 and letter.isalpha() else None
         if match is None or match["letter"] != letter:
@@ -218,7 +218,7 @@ class Target:
         ends = {self.answer.text[0] + self.answer.text[-1], given.text[0] + given.text[-1]}
         intervals = ends <= {"()", "[]", "(]", "[)"} or ends == {"()", "{}"}
         if len(right) == 2 and intervals and len(ends) > 1:
-            # They are different intervals, or a pair and a set.
+            # Different intervals, or a pair and a set.
             return False
         targets = [Target(Answer.right(each), self.item) for each in right]
         answers = [Answer(each) for each in said]
@@ -235,7 +235,7 @@ class Target:
 
 
 def choice(given: Answer, item: EvalItem) -> int | None:
-    """Return the number of the option that an answer means: its text, its letter, or both."""
+    """Return the index of the option that an answer means by its text, its letter, or both."""
     if not item.choices:
         return None
     named = _named(given.text, item)
@@ -254,7 +254,7 @@ def choice(given: Answer, item: EvalItem) -> int | None:
 
 
 def _named(text: str, item: EvalItem) -> int | None:
-    """The number of the option whose text or place this is: "the second one"."""
+    """Return the index of the option with this text or place: "the second one"."""
     place = _ORDINAL.fullmatch(text)
     named = option(text, item)
     if named is None and place:
@@ -263,7 +263,7 @@ def _named(text: str, item: EvalItem) -> int | None:
 
 
 def option(text: str, item: EvalItem) -> int | None:
-    """Return the number of the option whose text this is, if it is one's."""
+    """Return the index of the option with this text, if any."""
     if not item.choices:
         return None
     for index, each in enumerate(item.choices):
@@ -278,6 +278,6 @@ def _quantities(given: Answer) -> Iterator[Quantity]:
 
 
 def _candidates(prompt: str) -> Sequence[str]:
-    """What in a prompt may be a unit: its words, and pairs of them."""
+    """Return the words of a prompt, and pairs of them, that may be units."""
     words = _UNIT_WORD.findall(prompt)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]

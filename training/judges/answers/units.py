@@ -1,4 +1,4 @@
-"""Units of answers: when two are the same, and how one converts to another."""
+"""Units of answers: their names, equality and conversion."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _POWERS = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How a unit leads to another: value · factor + offset."""
+    """A conversion between units: value · factor + offset."""
 
     factor: Fraction
     offset: Fraction
@@ -78,7 +78,7 @@ class Scale:
 
 @lru_cache(maxsize=1024)
 def unit_name(unit: str) -> str:
-    """A unit in one way of writing; empty for none. The case of letters is kept where it counts."""
+    """Return a unit in one notation, empty for none; letters keep their case if it counts."""
     text = " ".join(unit.strip(" .()[]").split())
     small = _singular(text.casefold())
     if small in _PERCENT:
@@ -93,12 +93,12 @@ def unit_name(unit: str) -> str:
 
 @lru_cache(maxsize=1024)
 def conversion(given: str, wanted: str) -> Scale | None:
-    """From one unit's :func:`unit_name` to another's; None where they measure different things."""
+    """Return the conversion between two :func:`unit_name` values; None if there is none."""
     if given == wanted:
         return Scale(Fraction(1), Fraction(0))
     if {given, wanted} == {DOLLAR, "¢"}:
         return Scale(Fraction(1, 100) if given == "¢" else Fraction(100), Fraction(0))
-    # A pound is money or a weight: what is expected decides.
+    # A pound is money or a weight; the expected answer decides.
     if "£" in (given, wanted) and {given, wanted} & {"pound", "pounds"}:
         return Scale(Fraction(1), Fraction(0))
     source, target = _known(given), _known(wanted)
@@ -121,7 +121,7 @@ def _singular(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _registry() -> UnitRegistry[Any]:
-    # Imported late: only answers in another unit than the expected one need it.
+    # Imported late: only answers in a unit other than the expected one need it.
     import pint
 
     return pint.UnitRegistry(non_int_type=Fraction)
@@ -129,7 +129,7 @@ def _registry() -> UnitRegistry[Any]:
 
 @lru_cache(maxsize=1024)
 def _known(name: str) -> str | None:
-    """The name by which the registry knows a unit."""
+    """Return the name of a unit in the registry, or None."""
     import pint
 
     if name in ("degC", "degF", "degree"):

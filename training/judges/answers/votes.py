@@ -1,4 +1,4 @@
-"""Answers in a form in which equal ones are equal text, for majority votes."""
+"""Votes for majorities: answers in a form in which equal answers are equal text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from training.judges.answers.readings import Answer, is_ordered
 from training.judges.answers.targets import Target, choice
 
 AMBIGUOUS = "(several answers)"
-"""The vote of a text that gives differing answers."""
+"""Vote of a text that gives different answers."""
 
 
 def vote_of(answers: Sequence[Answer], targets: Sequence[Target]) -> str:
-    """What a text with these answers votes for; ``targets`` are the right ones."""
+    """Return the vote of a text with these answers; ``targets`` are the right ones."""
     votes = {_vote(answer, targets) for answer in answers}
     return votes.pop() if len(votes) == 1 else AMBIGUOUS
 
 
 def _vote(answer: Answer, targets: Sequence[Target]) -> str:
-    # The words that an item accepts are the same answer. Numbers may only be near each other.
+    # All accepted texts are the same answer; accepted numbers may merely be near each other.
     if any(each.answer.quantity is None and each.accepts(answer) for each in targets):
         return _canonical(targets[0].answer, targets[0])
     heads = [answer, *answer.heads(targets[0].item.prompt)]

@@ -1,1 +1,1 @@
-"""Models that judge: endpoints and local models."""
+"""Judging models: servers and local models."""

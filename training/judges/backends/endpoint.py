@@ -1,4 +1,4 @@
-"""A judging model behind OpenAI's chat completions API."""
+"""A judging model on a server with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from training.judges.base import JudgeError
 _log = logging.getLogger(__name__)
 
 FIRST_WAIT = 1.0
-"""Seconds before the first further try; doubles from then on."""
+"""Seconds before the first retry; doubled for each further one."""
 
 LONGEST_WAIT = 60.0
-"""Seconds between two tries at most, whatever the server asks for."""
+"""Maximum seconds between two tries, whatever the server requests."""
 
 _MOST_BYTES = 4 << 20
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 class _PassingError(Exception):
-    """A failure that may pass; ``wait`` is how many seconds the server asks to be left alone."""
+    """A transient failure; ``wait`` is the number of seconds that the server asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -42,19 +42,19 @@ class _PassingError(Exception):
 
 
 class Endpoint:
-    """Asks a server, several prompts at a time, each again after failures that may pass.
+    """A server, asked with several prompts at a time and with retries after transient failures.
 
-    Timeouts, connections that break, answers that are not of the API, 429 and 5xx may pass. What
-    fails for good is a :class:`JudgeError`. Of an answer that is not a chat completion nothing but
-    its status is shown: it may come from anywhere. Redirects are not followed, and neither netrc
-    files nor proxy variables are read. The key is shown nowhere.
+    Timeouts, broken connections, responses that are not of the API, 429 and 5xx are transient. Any
+    other failure is a :class:`JudgeError`. Of a response that is not a chat completion only the
+    status is shown, because it may come from anywhere. Redirects are not followed, and neither
+    netrc files nor proxy variables are read. The key is never shown.
     """
 
     def __init__(self, spec: JudgeEndpoint, max_new_tokens: int, access: EndpointAccess) -> None:
-        """Prepare to ask.
+        """Prepare a connection pool.
 
-        Raises :class:`training.errors.ConfigError` where ``access`` does not allow the server, or
-        lacks the key for it.
+        Raises:
+            ConfigError: ``access`` does not allow the server, or lacks the key for it.
         """
         self._spec = spec
         self._max_new_tokens = max_new_tokens
@@ -70,7 +70,7 @@ class Endpoint:
         )
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """See :class:`training.judges.backends.judging_model.JudgingModel`."""
+        """See :meth:`training.judges.backends.judging_model.JudgingModel.ask`."""
         waiting: deque[Future[Reply | JudgeError]] = deque()
         left = iter(prompts)
         pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")
@@ -126,7 +126,7 @@ class Endpoint:
             late = f"{type(error).__name__}: no whole answer in {self._spec.timeout:g} s"
             raise _PassingError(late) from error
         except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-            # Of the others, the text may quote what the server sent.
+            # The text of any other error may quote the server's response.
             reason = f": {error}" if isinstance(error, httpcore2.ConnectError) else ""
             raise _PassingError(f"{type(error).__name__}{reason}") from error
         except PlaceRefusedError as error:
@@ -142,7 +142,7 @@ class Endpoint:
             raise _PassingError(f"the answer is not a chat completion: {error}") from error
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float]:
-        """Status, body and Retry-After of one request; the whole of it within the timeout."""
+        """Return status, body and Retry-After of one request, all received within the timeout."""
         self._network.deadline.at = time.monotonic() + self._spec.timeout
         content = bytearray()
         with self._pool.stream(
@@ -164,7 +164,7 @@ class Endpoint:
             return response.status, bytes(content), _retry_after(dict(response.headers))
 
     def _headers(self) -> list[tuple[str, str]]:
-        # Not compressed, so that a small answer cannot become a large one.
+        # Without compression, so that a small response cannot expand into a large one.
         return [
             ("Host", self._url.authority),
             ("Accept", "application/json"),
@@ -175,7 +175,11 @@ class Endpoint:
         ]
 
     def _reply(self, content: bytes) -> Reply:
-        """The message of a chat completion. Raises :class:`ValueError` for anything else."""
+        """Return the message of a chat completion.
+
+        Raises:
+            ValueError: The content is not a chat completion.
+        """
         try:
             body = json.loads(content)
             text = body["choices"][0]["message"]["content"]
@@ -213,7 +217,7 @@ def _key(spec: JudgeEndpoint, url: EndpointUrl, access: EndpointAccess) -> str |
 
 
 def _retry_after(headers: Mapping[bytes, bytes]) -> float:
-    """Seconds; the header's other form, a date, is not worth its clock skew."""
+    """Return the seconds to wait; dates are ignored, since clocks may differ."""
     names = {name.lower(): value for name, value in headers.items()}
     with contextlib.suppress(ValueError):
         seconds = float(names.get(b"retry-after", b""))

@@ -1,4 +1,4 @@
-"""A judging model that the worker runs itself."""
+"""A judging model that runs on this worker."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from training.judges.base import JudgeError
 from training.observer import Observer
 
 _AT_A_TIME = 32
-"""Prompts of one batch; between batches a stage may be stopped."""
+"""Number of prompts in a batch; a stage can stop between batches."""
 
 
 class LocalModel:
-    """Generates greedily with a model folder."""
+    """A model folder, with greedy generation."""
 
     def __init__(self, folder: Path, max_new_tokens: int, clock: date | None = None) -> None:
-        """``clock`` is the day that its chat template reads (default: today, UTC)."""
+        """Load the model; its chat template reads ``clock`` (default: today, UTC)."""
         self._model = Evaluated.open(folder, clock)
         self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        """See :class:`training.judges.backends.judging_model.JudgingModel`."""
+        """See :meth:`training.judges.backends.judging_model.JudgingModel.ask`."""
         for begin in range(0, len(prompts), _AT_A_TIME):
             items = [
                 EvalItem(id=str(i), prompt=prompt, expected_answer="")

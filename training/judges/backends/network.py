@@ -1,8 +1,8 @@
-"""The network as judges see it: public addresses, and the places that an operator listed.
+"""Network access of judges: public addresses, and the places that the operator lists.
 
-A name is resolved once for each connection; all of its addresses are checked, and the connection
-goes to one of those, so that a name server cannot answer otherwise the second time (DNS rebinding).
-The name itself still is what the certificate must be for.
+A name is resolved once per connection. All its addresses are checked and the connection uses one of
+them, so that a name server cannot give another answer the second time (DNS rebinding). The
+certificate must still be for the name.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _NOT_PUBLIC = [
     ipaddress.ip_network(block)
     for block in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")
 ]
-"""Blocks that Python's own table counts as global, at least in some release: protocol assignments
-(with a cloud's metadata server), 6to4 relays, Azure's platform server, documentation."""
+"""Blocks that at least one Python release counts as global: protocol assignments (with a cloud's
+metadata server), 6to4 relays, Azure's platform server, documentation."""
 
 _ISATAP = {0x00005EFE, 0x02005EFE}
 _LONGEST_TUNNEL_ANSWER = 16_384
 
 
 class PlaceRefusedError(Exception):
-    """A place that a judge may not reach; the text names it and the way out."""
+    """A place that a judge may not reach; the message names it and the way out."""
 
 
 def is_public(text: str) -> bool:
     """Return whether an address belongs to the public internet.
 
-    IPv4 addresses inside of IPv6 ones count as what they are.
+    IPv4 addresses within IPv6 addresses are checked as IPv4.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     inner = list(_inner_addresses(address))
@@ -60,7 +60,7 @@ def is_public(text: str) -> bool:
 
 
 def _inner_addresses(address: _Address) -> Iterator[_Address]:
-    """Yield the IPv4 addresses that packets to an IPv6 address may end at."""
+    """Yield the IPv4 addresses that packets to an IPv6 address may reach."""
     if isinstance(address, ipaddress.IPv4Address):
         return
     last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -75,7 +75,7 @@ def _inner_addresses(address: _Address) -> Iterator[_Address]:
 
 
 class JudgeNetwork(httpcore2.NetworkBackend):
-    """Connects where an :class:`EndpointAccess` allows it, and nowhere else."""
+    """A network with connections only to places that an :class:`EndpointAccess` allows."""
 
     def __init__(self, access: EndpointAccess) -> None:
         self._access = access
@@ -84,9 +84,12 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         """Deadline of the calling thread's request."""
 
     def require_allowed(self, url: EndpointUrl) -> None:
-        """Raise :class:`PlaceRefusedError` for a place that is known to be out of reach.
+        """Check a place before any request.
 
-        A name that cannot be resolved now may be later, and is checked then.
+        A name that cannot be resolved yet is checked when a connection is made.
+
+        Raises:
+            PlaceRefusedError: Judges may not reach the place.
         """
         if url.place in self._access.allowed:
             return
@@ -105,7 +108,7 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Connect to an address that was checked, through the proxy if there is one."""
+        """Connect to a checked address, through the proxy if there is one."""
         try:
             addresses = self._addresses(host, port)
         except OSError as error:
@@ -116,7 +119,12 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         return self._tunnel(self._access.proxy, addresses[0], port, timeout)
 
     def _addresses(self, host: str, port: int) -> list[str]:
-        """Resolve a name once. Raises ``OSError`` and :class:`PlaceRefusedError`."""
+        """Resolve a name once and check its addresses.
+
+        Raises:
+            OSError: The name cannot be resolved.
+            PlaceRefusedError: An address is not public, and the place is not listed.
+        """
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
         url = EndpointUrl("https", host, port, "")
@@ -140,14 +148,14 @@ class JudgeNetwork(httpcore2.NetworkBackend):
     def _tunnel(
         self, proxy: str, address: str, port: int, timeout: float | None
     ) -> httpcore2.NetworkStream:
-        """Connect through the proxy, which is asked for the address that was checked."""
+        """Connect through the proxy, which is given the checked address instead of the name."""
         host, _, proxy_port = proxy.rpartition(":")
         stream = self._connect([host.strip("[]")], int(proxy_port), timeout)
         place = EndpointUrl("https", address, port, "").place
         stream.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode(), timeout)
         answer = b""
         while b"\r\n\r\n" not in answer and len(answer) < _LONGEST_TUNNEL_ANSWER:
-            # One byte at a time: what follows the answer belongs to the tunnel.
+            # One byte at a time: any bytes after the response belong to the tunnel.
             byte = stream.read(1, timeout)
             if not byte:
                 break
@@ -160,13 +168,13 @@ class JudgeNetwork(httpcore2.NetworkBackend):
 
 
 class Deadline(threading.local):
-    """The end of a thread's request, however slowly its server answers."""
+    """The deadline of a thread's request, however slowly its server responds."""
 
     at = math.inf
-    """Seconds of the monotonic clock."""
+    """Deadline in seconds of the monotonic clock."""
 
     def left(self, timeout: float | None, late: type[httpcore2.TimeoutException]) -> float:
-        """Return the seconds until then, at most ``timeout``; raise ``late`` if there are none."""
+        """Return the seconds left, at most ``timeout``; raise ``late`` after the deadline."""
         left = self.at - time.monotonic()
         if left <= 0:
             raise late("no whole answer in time")
@@ -174,14 +182,14 @@ class Deadline(threading.local):
 
 
 class _TimedStream(httpcore2.NetworkStream):
-    """A connection none of whose operations goes beyond the deadline of the calling thread."""
+    """A connection whose operations end by the calling thread's deadline."""
 
     def __init__(self, stream: httpcore2.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there."""
+        """Read up to ``max_bytes``."""
         left = self._deadline.left(timeout, httpcore2.ReadTimeout)
         return self._stream.read(max_bytes, left)
 
@@ -190,7 +198,7 @@ class _TimedStream(httpcore2.NetworkStream):
         self._stream.write(buffer, self._deadline.left(timeout, httpcore2.WriteTimeout))
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._stream.close()
 
     def start_tls(
@@ -199,13 +207,13 @@ class _TimedStream(httpcore2.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore2.NetworkStream:
-        """Go on encrypted, with a server whose certificate is for ``server_hostname``."""
+        """Start TLS with a server whose certificate is for ``server_hostname``."""
         left = self._deadline.left(timeout, httpcore2.ConnectTimeout)
         stream = self._stream.start_tls(ssl_context, server_hostname, left)
         return _TimedStream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> object:
-        """Return what the connection knows about itself."""
+        """Return a property of the connection, such as its TLS object."""
         return self._stream.get_extra_info(info)
 
 
