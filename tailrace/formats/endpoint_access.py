@@ -109,8 +109,8 @@ class EndpointKey:
         """Return a violation for a key that cannot be a header value; the key is never shown."""
         if 0 < len(self.secret) <= _LONGEST_KEY and re.fullmatch(r"[!-~]+", self.secret):
             return []
-        wanted = f"must be 1-{_LONGEST_KEY} printable ASCII characters without blanks"
-        return [Violation(f"{path}.secret", wanted)]
+        rule = f"must be 1-{_LONGEST_KEY} printable ASCII characters without blanks"
+        return [Violation(f"{path}.secret", rule)]
 
 
 @dataclass(frozen=True, repr=False)

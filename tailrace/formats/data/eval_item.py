@@ -58,13 +58,16 @@ class EvalItem:
     category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
     difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
     section: str | None = key(
-        "The part of the set it belongs to (`edge_case`).", default=None, minimum=1, max_length=64
+        "The part of the set it belongs to (`edge_case`).",
+        default=None,
+        minimum=1,
+        max_length=64,
     )
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations: blank texts, a missing required unit, an answer not in choices."""
         prefix = f"{path}." if path else ""
-        found = blank_violations(
+        violations = blank_violations(
             path,
             prompt=self.prompt,
             expected_answer=self.expected_answer,
@@ -73,10 +76,12 @@ class EvalItem:
             markers=self.markers,
         )
         if self.unit_required and self.unit is None:
-            found.append(Violation(f"{prefix}unit_required", "needs unit"))
+            violations.append(Violation(f"{prefix}unit_required", "needs unit"))
         if self.choices and self.expected_answer not in self.choices:
-            found.append(Violation(f"{prefix}expected_answer", "is not the text of one of choices"))
-        return found
+            violations.append(
+                Violation(f"{prefix}expected_answer", "is not the text of one of choices")
+            )
+        return violations
 
 
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:

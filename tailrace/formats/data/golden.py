@@ -59,13 +59,13 @@ def fresh_sums() -> list[EvalItem]:
     A model that only memorised golden-v2 gets none of them right.
     """
     generator = random.Random(FRESH_SEED)
-    taken = {trace.prompt for trace in golden_v2()}
+    prompts = {trace.prompt for trace in golden_v2()}
     items: list[EvalItem] = []
     while len(items) < FRESH_SUMS:
         trace = _addition(generator, len(items))
-        if trace.prompt in taken:
+        if trace.prompt in prompts:
             continue
-        taken.add(trace.prompt)
+        prompts.add(trace.prompt)
         name = f"sums-{FRESH_SEED}-{len(items):03d}"
         items.append(EvalItem(name, trace.prompt, trace.answer, category="arithmetic"))
     return items

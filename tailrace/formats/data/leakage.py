@@ -41,21 +41,21 @@ def prompt_words(prompt: str) -> Words:
 
 def leaked_ids(items: Iterable[EvalItem], training_prompts: Iterable[str]) -> set[str]:
     """Return the ids of the leaked items."""
-    questions = {item.id: prompt_words(item.prompt) for item in items}
-    whole = set(questions.values())
-    wanted = {run for words in questions.values() for run in _runs(words)}
+    item_words = {item.id: prompt_words(item.prompt) for item in items}
+    item_prompts = set(item_words.values())
+    item_runs = {run for words in item_words.values() for run in _runs(words)}
     seen: set[Words] = set()
     prompts_with: Counter[Words] = Counter()
     for prompt in set(training_prompts):
         words = prompt_words(prompt)
-        if words in whole:
+        if words in item_prompts:
             seen.add(words)
-        if wanted:
-            prompts_with.update(wanted.intersection(_runs(words)))
+        if item_runs:
+            prompts_with.update(item_runs.intersection(_runs(words)))
     shared = {run for run, prompts in prompts_with.items() if prompts <= MAX_PROMPTS}
     return {
         id_
-        for id_, words in questions.items()
+        for id_, words in item_words.items()
         if words in seen or (shared and _share(words, shared) >= MIN_SHARE)
     }
 

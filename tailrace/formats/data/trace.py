@@ -55,11 +55,11 @@ class Trace:
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations: blank texts, and steps missing, misnumbered or never ending."""
-        found = blank_violations(path, prompt=self.prompt, answer=self.answer)
+        violations = blank_violations(path, prompt=self.prompt, answer=self.answer)
         where = f"{path}.steps" if path else "steps"
         if not self.steps:
-            return [*found, Violation(where, "must have at least one step")]
-        found += [
+            return [*violations, Violation(where, "must have at least one step")]
+        violations += [
             Violation(f"{where}[{index}].i", f"must be {index}, not {step.i}")
             for index, step in enumerate(self.steps)
             if step is not None and step.i != index
@@ -69,8 +69,8 @@ class Trace:
             unclosed = (
                 "never end their thinking, so that the answer is a part of it: close the block"
             )
-            found.append(Violation(where, unclosed))
-        return found
+            violations.append(Violation(where, unclosed))
+        return violations
 
 
 def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:

@@ -60,8 +60,8 @@ def read_day(text: str) -> Day | None:
     if not match:
         return None
     one, two = int(match["one"]), int(match["two"])
-    found = {_real(one, two, match["year"], weekday), _real(two, one, match["year"], weekday)}
-    days = [day for day in found if day is not None]
+    readings = {_real(one, two, match["year"], weekday), _real(two, one, match["year"], weekday)}
+    days = [day for day in readings if day is not None]
     return days[0] if len(days) == 1 else None
 
 

@@ -20,7 +20,7 @@ def _forms() -> dict[int, str | None]:
     forms |= dict.fromkeys(range(0xFE00, 0xFE10))
     forms |= {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D800)}
     forms |= {code + _FULL_WIDTH: chr(code) for code in range(0x21, 0x7F)}
-    same = {
+    forms_of = {
         "-": "−–‐‑﹣",
         " - ": "—―",
         "/": "⁄∕",
@@ -28,7 +28,7 @@ def _forms() -> dict[int, str | None]:
         '"': "“”„‟«»「」『』《》〈〉",
         "\n": "\x85",
     }
-    same |= {
+    forms_of |= {
         "%": "٪",
         ".": "٫｡।",
         ",": "٬、､،",
@@ -39,7 +39,7 @@ def _forms() -> dict[int, str | None]:
         "μ": "µ",
         "Ω": "Ω",
     }
-    return forms | {ord(form): plain for plain, all_forms in same.items() for form in all_forms}
+    return forms | {ord(form): plain for plain, all_forms in forms_of.items() for form in all_forms}
 
 
 _FORMS = _forms()

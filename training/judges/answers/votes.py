@@ -19,11 +19,11 @@ def vote_of(answers: Sequence[Answer], targets: Sequence[Target]) -> str:
 
 def _vote(answer: Answer, targets: Sequence[Target]) -> str:
     # All accepted texts are the same answer; accepted numbers may merely be near each other.
-    if any(each.answer.quantity is None and each.accepts(answer) for each in targets):
+    if any(target.answer.quantity is None and target.accepts(answer) for target in targets):
         return _canonical(targets[0].answer, targets[0])
     heads = [answer, *answer.heads(targets[0].item.prompt)]
-    read = (a for a in heads if a.quantity or a.day or choice(a, targets[0].item) is not None)
-    return _canonical(next(read, heads[-1]), targets[0])
+    typed = (a for a in heads if a.quantity or a.day or choice(a, targets[0].item) is not None)
+    return _canonical(next(typed, heads[-1]), targets[0])
 
 
 def _canonical(answer: Answer, target: Target) -> str:
@@ -37,6 +37,6 @@ def _canonical(answer: Answer, target: Target) -> str:
     parts = answer.parts
     if len(parts) < 2:
         return answer.words
-    each = [_canonical(Answer(part), target) for part in parts]
-    kept = target.item.ordered or is_ordered(target.item.prompt, answer.text)
-    return "; ".join(each if kept else sorted(each))
+    elements = [_canonical(Answer(part), target) for part in parts]
+    ordered = target.item.ordered or is_ordered(target.item.prompt, answer.text)
+    return "; ".join(elements if ordered else sorted(elements))
