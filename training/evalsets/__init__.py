@@ -80,14 +80,14 @@ def _part(name: str, split: Split | None) -> list[EvalItem]:
     items = eval_items(traces)
     if not items:
         raise DataError(f"{name} is empty: train with eval_fraction above 0")
-    return taught_items(items, traces)
+    return items_for_traces(items, traces)
 
 
-def _taught_answer(trace: Trace) -> str:
+def _rendered_answer(trace: Trace) -> str:
     return without_thinking(render_response(trace), [trace.answer]) or ""
 
 
-def taught_items(items: Sequence[EvalItem], traces: Iterable[Trace]) -> list[EvalItem]:
+def items_for_traces(items: Sequence[EvalItem], traces: Iterable[Trace]) -> list[EvalItem]:
     """Return a dataset's items with ``last_marker`` set if their traces need it.
 
     A trace needs it if its steps mark another answer on the way: a model that repeats its training
@@ -98,6 +98,6 @@ def taught_items(items: Sequence[EvalItem], traces: Iterable[Trace]) -> list[Eva
     ambiguous = {
         trace.prompt
         for trace in traces
-        if not judge.judge(by_prompt[trace.prompt], _taught_answer(trace)).passed
+        if not judge.judge(by_prompt[trace.prompt], _rendered_answer(trace)).passed
     }
     return [replace(item, last_marker=True) if item.prompt in ambiguous else item for item in items]

@@ -142,7 +142,7 @@ class TextJudge(ABC):
         """
 
     def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
-        """See :meth:`Judge.judge_all`. Any exception becomes the error of its own candidate."""
+        """See :meth:`Judge.judge_all`. An exception fails only its candidate."""
         for candidate in candidates:
             try:
                 text = candidate.prediction.text if self.reads_thinking else candidate.answer

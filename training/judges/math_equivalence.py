@@ -104,7 +104,7 @@ def _equal(right: list[str], answer: str) -> tuple[bool, str]:
 
 
 def _vote(answers: list[str], expected: str, *, same: bool) -> str:
-    """Return the expected answer for a right one; else the answer's value, or its text."""
+    """Return the expected answer if it was given, or the given answers' value or text."""
     if same:
         return _canonical(expected)
     votes = {_canonical(answer) for answer in answers}

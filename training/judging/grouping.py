@@ -69,14 +69,14 @@ def comparison_predictions(
     """
     if baseline is None:
         predictions = itertools.chain.from_iterable(by_item.values())
-        others = [p for p in predictions if p.model_role is ModelRole.BASE]
+        opponents = [p for p in predictions if p.model_role is ModelRole.BASE]
     else:
         # The trained model stands for a run that trained one.
         role = model_roles(baseline)[0]
-        others = [p for p in baseline if p.model_role is role]
+        opponents = [p for p in baseline if p.model_role is role]
     return {
         (p.eval_set, p.example_id, p.sample): p
-        for p in others
+        for p in opponents
         if p.finish_reason is not FinishReason.ERROR
     }
 

@@ -67,9 +67,9 @@ def judge_predictions(
         StoppedError: The observer requested a stop.
     """
     by_item = group_by_item(predictions, eval_sets)
-    others: dict[SampleKey, Prediction] = {}
+    opponents: dict[SampleKey, Prediction] = {}
     if judge.compares:
-        others = comparison_predictions(by_item, baseline)
+        opponents = comparison_predictions(by_item, baseline)
         if baseline is None:
             roles = [role for role in roles if role is not ModelRole.BASE]
     groups = expected_predictions(eval_sets, by_item, roles, n_samples)
@@ -78,7 +78,7 @@ def judge_predictions(
     done = 0
     for group in groups:
         group_verdicts = verdicts[group.eval_set, group.role] = []
-        for item_verdict in _judge_group(judge, group, others, observer):
+        for item_verdict in _judge_group(judge, group, opponents, observer):
             group_verdicts.append(item_verdict)
             observer.verdict(item_verdict.verdict)
             done += 1
@@ -117,11 +117,11 @@ def refuse_errors(output: JudgeOutput, max_error_rate: float) -> None:
 def _judge_group(
     judge: Judge,
     group: ExpectedPredictions,
-    others: Mapping[SampleKey, Prediction],
+    opponents: Mapping[SampleKey, Prediction],
     observer: Observer,
 ) -> Iterator[ItemVerdict]:
     candidates = [
-        Candidate(item, p, others.get((p.eval_set, p.example_id, p.sample)))
+        Candidate(item, p, opponents.get((p.eval_set, p.example_id, p.sample)))
         for item, p in group.samples
         if not isinstance(p, int) and p.finish_reason is not FinishReason.ERROR
     ]

@@ -30,8 +30,8 @@ is optional, so that an unterminated string is not searched again from each quot
 MAX_REPORTED_ERRORS = 100
 """Number of wrong lines that an error lists; further ones are only counted."""
 
-_TOLD_LINES = 3
-_TOLD_CHARACTERS = 300
+_SHOWN_LINES = 3
+_SHOWN_CHARACTERS = 300
 """Characters of each reason in the message: enough to recognise the kind of file."""
 
 
@@ -53,10 +53,10 @@ class FormatError(ValueError):
     def __init__(self, errors: list[LineError], count: int | None = None) -> None:
         self.errors = errors[:MAX_REPORTED_ERRORS]
         self.count = len(errors) if count is None else count
-        told = self.errors[:_TOLD_LINES]
-        shown = "; ".join(f"line {e.line}: {_beginning(e.reason)}" for e in told)
-        more = f"; and {self.count - len(told)} more" if self.count > len(told) else ""
-        super().__init__(f"{shown}{more}")
+        first = self.errors[:_SHOWN_LINES]
+        text = "; ".join(f"line {e.line}: {_beginning(e.reason)}" for e in first)
+        more = f"; and {self.count - len(first)} more" if self.count > len(first) else ""
+        super().__init__(f"{text}{more}")
 
 
 class LineErrors:
@@ -87,12 +87,12 @@ def parse_records(
     single error; its first non-blank line shows the kind. A schema whose records are confused with
     others has a ``FORM``, which that error shows.
     """
-    begins = True
+    is_first = True
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        kind = _foreign_kind(schema, line) if begins else None
-        begins = False
+        kind = _foreign_kind(schema, line) if is_first else None
+        is_first = False
         if kind is not None:
             errors.add(number, f"the file {kind}")
             return
@@ -199,7 +199,7 @@ def write_records(path: Path, records: Iterable[Any]) -> None:
 
 
 def _beginning(reason: str) -> str:
-    return reason if len(reason) <= _TOLD_CHARACTERS else reason[: _TOLD_CHARACTERS - 1] + "…"
+    return reason if len(reason) <= _SHOWN_CHARACTERS else reason[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def _check_values(line: bytes) -> None:

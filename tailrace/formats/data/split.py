@@ -49,7 +49,7 @@ class Split:
         """
         content = json.loads(text)
         try:
-            held, fraction, seed = (
+            held_out, fraction, seed = (
                 set(content["held_out"]),
                 float(content["eval_fraction"]),
                 int(content["split_seed"]),
@@ -58,21 +58,21 @@ class Split:
             raise ValueError(
                 f"split.json lacks held_out, eval_fraction or split_seed: {error}"
             ) from error
-        strangers = held - {trace.prompt for trace in traces}
-        if strangers:
+        unknown = held_out - {trace.prompt for trace in traces}
+        if unknown:
             raise ValueError(
-                f"split.json holds out {len(strangers)} prompts that the dataset lacks: "
+                f"split.json holds out {len(unknown)} prompts that the dataset lacks: "
                 "it was made from another dataset"
             )
-        return cls._divide(traces, held, fraction, seed)
+        return cls._divide(traces, held_out, fraction, seed)
 
     @classmethod
     def _divide(
-        cls, traces: Sequence[Trace], held: Set[str], eval_fraction: float, split_seed: int
+        cls, traces: Sequence[Trace], held_out: Set[str], eval_fraction: float, split_seed: int
     ) -> Split:
         return cls(
-            train=[trace for trace in traces if trace.prompt not in held],
-            held_out=[trace for trace in traces if trace.prompt in held],
+            train=[trace for trace in traces if trace.prompt not in held_out],
+            held_out=[trace for trace in traces if trace.prompt in held_out],
             eval_fraction=eval_fraction,
             split_seed=split_seed,
         )
@@ -117,7 +117,7 @@ def _item(group: list[Trace]) -> EvalItem:
     first = group[0]
     if first.id is None:
         raise ValueError(
-            "a trace without id makes no eval item; parse_traces gives every one an id"
+            "cannot make an eval item of a trace without id: parse_traces gives every trace one"
         )
     answers = list(dict.fromkeys(trace.answer for trace in group))
     category = first.metadata.get("case")

@@ -1,8 +1,8 @@
-r"""Finding the answers that a text marks, and what takes them back.
+r"""Extraction of the answers that a text marks, and of corrections that take them back.
 
-Answers that a text gives must agree: behind a marker, whatever names an answer gives a further one
-("My final answer = 6"), and so does a correction behind the last. The markers are in
-:mod:`training.judges.answers.markers`.
+All answers of a text must agree. After a marker, anything that names an answer gives a further one
+("My final answer = 6"), and so does a correction after the last answer. The markers themselves are
+in :mod:`training.judges.answers.markers`.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ _CORRECTION = re.compile(
     rf"(?:wait\b(?!\s+(?:for|until|time))|hmm+\b|hold on\b|等等|等一下|{_TAKES_BACK}))",
     re.IGNORECASE,
 )
-# Of two answers the later one stands where the text says that the other is wrong.
+# The later of two answers counts if the text says that the earlier one is wrong.
 _REPLACED = re.compile(
     rf"(?:^|[.!?;\n]| -|,(?=\s+but\b)){_QUOTED}"
     r"(?:(?:oh|hmm+|but|no|wait|hold on|sorry|oops|等等|等一下)\b[\s,.!…-]+)*"
     rf"(?:no{_STOP}|{_TAKES_BACK})",
     re.IGNORECASE,
 )
-# Not behind a question: whoever asks "Is it even?" may say no.
+# Not after a question: the answer to "Is it even?" may be no.
 _NO = re.compile(rf"(?:^|[.!;\n]| -){_QUOTED}(?P<said>no(?:{_STOP}|\s+wait\b))", re.IGNORECASE)
 _WITHIN = re.compile(
     r",\s*(?P<said>no,?\s+wait\b|wait,?\s+no\b|no,\s+(?:it|that|i)\b)|"
@@ -98,154 +98,158 @@ class ExtractedAnswer:
 
     text: str
     evidence: str
-    """Where it was found, for people."""
+    """Place where the answer was found, for people."""
     marked: bool = True
-    """False for a text that marks no answer and is taken as a whole."""
+    """False if the text marks no answer and counts as a whole."""
     paragraph: str = ""
-    """The text up to the next blank line or marker, where lines follow: it may be a list."""
+    """Text up to the next blank line or marker if lines follow: the answer may be a list."""
 
 
 @dataclass(frozen=True)
 class ExtractionRules:
-    """The ways in which answers are found that depend on what is asked."""
+    """Rules for extracting answers that depend on the eval item and the judge."""
 
     prompt: str = ""
-    """What a text that begins with the prompt repeats of it marks nothing."""
+    """Prompt; a text that begins by repeating it marks nothing there."""
     markers: Sequence[str] = ()
     """Further markers of the item or the judge."""
     right: Sequence[str] = ()
-    """Right answers: behind ``Answer:`` and at the end of a text, one is found word for word."""
+    """Right answers; one that ends the text after ``Answer:`` is matched word for word."""
     whole_lines: bool = True
-    """Off, an ``Answer:`` extends over the following lines up to the next marker, for right answers
-    of several lines; such prose may speak of answers and mistakes, so that only the best markers
-    count and nothing takes an answer back."""
+    """False for right answers of several lines: an ``Answer:`` then extends over further lines up
+    to the next marker. Such prose may mention answers and mistakes, so only the best markers count
+    and nothing takes an answer back."""
     choices: bool = False
-    """Whether there are options to choose; "I choose B" is an answer where nothing else is."""
+    """True if there are options to choose from; "I choose B" is an answer if nothing else is."""
     last: bool = False
-    """Whether the last answer counts alone; otherwise all of them do."""
+    """True if only the last answer counts, False if all must agree."""
 
 
 def extraction_rules(
     item: EvalItem, right: Sequence[str], markers: Sequence[str], *, whole_lines: bool = True
 ) -> ExtractionRules:
-    """Return how the answers of an item are found.
+    """Return the rules for extracting answers to an eval item.
 
     Args:
-        item: What was asked.
+        item: The eval item.
         right: Its :func:`right_answers`.
-        markers: Those of the judge.
-        whole_lines: Whether right answers of one line are found on one.
+        markers: Markers of the judge, for items that have none.
+        whole_lines: True to look for a right answer of one line on one line.
     """
     one_line = whole_lines and not any("\n" in gold_answer(answer) for answer in right)
-    own = [marker for each in item.markers or markers if (marker := clean(each).strip())]
+    cleaned = (clean(marker).strip() for marker in item.markers or markers)
+    own = [marker for marker in cleaned if marker]
     return ExtractionRules(
         item.prompt, own, right, one_line, choices=bool(item.choices), last=item.last_marker
     )
 
 
 def right_answers(item: EvalItem) -> list[str]:
-    """Return the right answers of an item: what they mark as their answer, and as written."""
-    written = [
-        _collapsed(clean(each)).strip() for each in (item.expected_answer, *item.accepted_answers)
-    ]
+    """Return the right answers of an item, both as marked within them and as written."""
+    answers = (item.expected_answer, *item.accepted_answers)
+    written = [_collapsed(clean(answer)).strip() for answer in answers]
     return list(dict.fromkeys([*map(gold_answer, written), *written]))
 
 
 @lru_cache(maxsize=4096)
 def gold_answer(expected: str) -> str:
-    """Return what an expected answer marks as its answer (``#### 4``), or all of it."""
-    found = marked_answers(expected)
-    plain = len(found) == 1 and found[0].text and "denied" not in found[0].evidence
-    return found[0].text if plain else expected
+    """Return the answer that an expected answer marks (``#### 4``), or all of it."""
+    answers = marked_answers(expected)
+    is_plain = len(answers) == 1 and answers[0].text and "denied" not in answers[0].evidence
+    return answers[0].text if is_plain else expected
 
 
-def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list[ExtractedAnswer]:
-    """Return :func:`find_answers` of a text about which nothing else is known."""
-    return find_answers(text, ExtractionRules(prompt, whole_lines=whole_lines))
-
-
-def find_answers(text: str, reading: ExtractionRules) -> list[ExtractedAnswer]:
-    """Return the marked answers of ``text``, or all of it as one answer where none is marked."""
+def find_answers(text: str, rules: ExtractionRules) -> list[ExtractedAnswer]:
+    """Return the marked answers of ``text``, or all of it as one answer if none is marked."""
     text = _collapsed(clean(text))
-    if ("<" in text or "[" in text) and not any("<" in answer for answer in reading.right):
+    if ("<" in text or "[" in text) and not any("<" in answer for answer in rules.right):
         text = _without_tags(text)
-    if "\\" in text and not any("nswer" in answer for answer in reading.right):
+    if "\\" in text and not any("nswer" in answer for answer in rules.right):
         text = _LATEX_MARKER.sub(r"\1", text)
-    echo = clean(reading.prompt).strip()
+    echo = clean(rules.prompt).strip()
     begin = len(text) - len(text.lstrip())
-    heard = begin + len(echo) if echo and text.startswith(echo, begin) else 0
-    found = list(_found(text, reading, _word_for_word(text, reading.right), heard))
-    if not found and reading.choices:
-        found = list(_found(text, replace(reading, markers=_CHOOSING), None, heard))
-    if not found:
+    echo_end = begin + len(echo) if echo and text.startswith(echo, begin) else 0
+    answers = list(_extract(text, rules, _word_for_word(text, rules.right), echo_end))
+    if not answers and rules.choices:
+        answers = list(_extract(text, replace(rules, markers=_CHOOSING), None, echo_end))
+    if not answers:
         return [ExtractedAnswer(text.strip(), "the whole text", marked=False)]
-    return found
+    return answers
 
 
 def marked_answers(text: str, *, whole_lines: bool = True) -> list[ExtractedAnswer]:
-    r"""Return what each marker in ``text`` marks, in order, as written.
+    r"""Return the answers that the markers in ``text`` mark, in order, as written.
 
-    A marker inside of what another one marks (``Answer: \boxed{5}``) counts in its place.
+    A marker within another one's answer (``Answer: \boxed{5}``) replaces it.
     """
-    return list(_found(_collapsed(clean(text)), ExtractionRules(whole_lines=whole_lines), None, 0))
+    return list(
+        _extract(_collapsed(clean(text)), ExtractionRules(whole_lines=whole_lines), None, 0)
+    )
 
 
-def _found(
-    text: str, reading: ExtractionRules, tail: Span | None, heard: int
+def _extract(
+    text: str, rules: ExtractionRules, tail: Span | None, echo_end: int
 ) -> Iterator[ExtractedAnswer]:
-    known = _known(text, reading, tail, heard)
-    ordered, markers = list(known.values()), list(known)
-    if not reading.whole_lines:
+    by_marker = _spans_by_marker(text, rules, tail, echo_end)
+    ordered, markers = list(by_marker.values()), list(by_marker)
+    if not rules.whole_lines:
         ordered = [_extended(span, markers, text) for span in ordered]
-    kept = [
+    answers = [
         part
         for span in ordered
-        if (part := span if span is tail else _own_part(span, ordered, markers, text, reading))
+        if (part := span if span is tail else _own_part(span, ordered, markers, text, rules))
     ]
-    if reading.last:
-        kept = kept[-1:]
-    elif reading.whole_lines:
-        kept = _standing(kept, text)
-    for span in kept:
+    if rules.last:
+        answers = answers[-1:]
+    elif rules.whole_lines:
+        answers = _without_replaced(answers, text)
+    for span in answers:
         content = text[span.start : span.end].strip()
         yield ExtractedAnswer(content, span.evidence, paragraph=_paragraph(text, span, markers))
-    if kept and reading.whole_lines:
-        last = kept[-1]
+    if answers and rules.whole_lines:
+        last = answers[-1]
         answer = text[last.start : last.end].strip()
-        taken_back = correction(answer, text, max(span.end for span in kept))
+        taken_back = correction(answer, text, max(span.end for span in answers))
         if taken_back:
             yield ExtractedAnswer(text[slice(*taken_back)].strip(), "a correction")
 
 
-def _known(text: str, reading: ExtractionRules, tail: Span | None, heard: int) -> dict[int, Span]:
-    """The spans that count, by the place of their marker."""
+def _spans_by_marker(
+    text: str, rules: ExtractionRules, tail: Span | None, echo_end: int
+) -> dict[int, Span]:
+    """Return the spans that count, by the position of their marker."""
     limit = tail.marker if tail else len(text) + 1
-    known = [
+    candidates = [
         replace(span, end=min(span.end, limit)) if tail else span
-        for span in spans(text, reading.markers)
-        if span.end > heard - (not heard) and span.marker < limit and span.start < limit
+        for span in spans(text, rules.markers)
+        if span.end > echo_end - (not echo_end) and span.marker < limit and span.start < limit
     ]
-    known += [tail] if tail else []
-    first = min((span.start for span in known if span.strong), default=None)
-    if reading.whole_lines:
-        known += [
+    candidates += [tail] if tail else []
+    first = min((span.start for span in candidates if span.strong), default=None)
+    if rules.whole_lines:
+        candidates += [
             span
-            for span in further_spans(text, first or heard)
+            for span in further_spans(text, first or echo_end)
             if span.end <= limit and (first is not None or span.evidence == INVERSE)
         ]
-    if first is not None or not reading.whole_lines:
-        # "My answer: 6" takes back an answer before it; a better marker behind it stands for it.
-        known = [s for s in known if s.strong or (reading.whole_lines and s.start >= (first or 0))]
-    if not all(span.about for span in known):
-        known = [span for span in known if not span.about]
-    # Of two markers that start together the longer one counts.
-    return {span.marker: span for span in sorted(known, key=lambda s: (s.marker, s.start))}
+    if first is not None or not rules.whole_lines:
+        # "My answer: 6" takes back an earlier answer, but a better marker after it replaces it.
+        earliest = first or 0
+        candidates = [
+            span
+            for span in candidates
+            if span.strong or (rules.whole_lines and span.start >= earliest)
+        ]
+    if not all(span.about for span in candidates):
+        candidates = [span for span in candidates if not span.about]
+    # Of two markers that start at the same place, the longer one counts.
+    return {span.marker: span for span in sorted(candidates, key=lambda s: (s.marker, s.start))}
 
 
 def _own_part(
-    span: Span, ordered: Sequence[Span], markers: list[int], text: str, reading: ExtractionRules
+    span: Span, ordered: Sequence[Span], markers: list[int], text: str, rules: ExtractionRules
 ) -> Span | None:
-    """What a marker marks where no other one stands within it, and else what it says before that.
+    """Return the part of a marked span before the next marker; None if that is not an answer.
 
     "Answer: 5, so the answer is 6" gives two answers, "Answer: so, the answer is 6" gives one.
     """
@@ -254,7 +258,7 @@ def _own_part(
         return span
     head = text[span.start : markers[index]]
     further = not ordered[index].strong
-    if not reading.whole_lines or len(head) > _LONGEST_HEAD:
+    if not rules.whole_lines or len(head) > _LONGEST_HEAD:
         return None
     if not further and not _NUMBER_FIRST.match(head):
         return None
@@ -262,13 +266,13 @@ def _own_part(
     return replace(span, end=span.start + match.end("answer")) if match else None
 
 
-def _standing(kept: list[Span], text: str) -> list[Span]:
-    """The answers from the last one on before which the text takes back the others."""
-    for index in range(len(kept) - 1, 0, -1):
-        before, span = kept[index - 1], kept[index]
+def _without_replaced(answers: list[Span], text: str) -> list[Span]:
+    """Return the answers without those that the text takes back before it gives another."""
+    for index in range(len(answers) - 1, 0, -1):
+        before, span = answers[index - 1], answers[index]
         if span.evidence != FURTHER_NUMBER and _REPLACED.search(text, before.start, span.start):
-            return kept[index:]
-    return kept
+            return answers[index:]
+    return answers
 
 
 def _extended(span: Span, markers: list[int], text: str) -> Span:
@@ -288,7 +292,7 @@ def _paragraph(text: str, span: Span, markers: list[int]) -> str:
 
 
 def _word_for_word(text: str, right: Sequence[str]) -> Span | None:
-    """The right answer that ends the text behind ``Answer:``, whatever it speaks of."""
+    """Return the right answer that ends the text after ``Answer:``, whatever it mentions."""
     end = len(text.rstrip())
     for answer in sorted(right, key=len, reverse=True):
         if answer and text.endswith(answer, 0, end):
@@ -300,12 +304,12 @@ def _word_for_word(text: str, right: Sequence[str]) -> Span | None:
 
 
 def _collapsed(text: str) -> str:
-    """The text without longer runs of space, over which patterns would go again and again."""
+    """Return the text without long runs of space, which patterns would scan repeatedly."""
     return _BLANK_LINES.sub("\n\n\n", _SPACES.sub(" " * _LONGEST_SPACE, text))
 
 
 def _without_tags(text: str) -> str:
-    """The text without special tokens and HTML; a tag that nothing closes may be an option."""
+    """Return the text without special tokens and HTML; an unclosed tag may be an option."""
     text = _SPECIAL.sub("\n", text)
     for name in ("s", "answer"):
         if f"<{name}>" not in text:
@@ -323,10 +327,10 @@ def _without_tags(text: str) -> str:
 
 
 def correction(answer: str, text: str, start: int) -> tuple[int, int] | None:
-    """Return where the text behind an answer, from ``start`` on, takes it back, or None.
+    """Return the span of a correction of an answer in the text from ``start`` on, or None.
 
-    From the word that does ("no", "wait", "actually") to the end of its line. A "no" behind the
-    answer "no" only repeats it.
+    It extends from its first word ("no", "wait", "actually") to the end of the line. A "no" after
+    the answer "no" only repeats it.
     """
     patterns = [_CORRECTION, _WITHIN, *([] if _SAYS_NO.match(answer) else [_NO])]
     matches = [match for pattern in patterns if (match := pattern.search(text, start))]

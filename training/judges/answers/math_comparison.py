@@ -63,23 +63,23 @@ def compare(right: list[str], answer: str) -> tuple[bool, str]:
     On text that it cannot parse, the library may raise any exception.
     """
     understood = ""
-    for each in right:
-        gold, candidate = _plain(each), _plain(answer)
+    for expected in right:
+        gold, candidate = _plain(expected), _plain(answer)
         if not _NAMED.match(gold):
             candidate = _NAMED.sub("", candidate)
         if "".join(gold.split()) == "".join(candidate.split()):
             return True, candidate
         if not _comparable(gold, candidate):
             continue
-        exact, said = plain_number(gold), plain_number(candidate)
-        if exact is not None and said is not None:
-            understood = str(said)
-            if exact == said:
+        gold_value, value = plain_number(gold), plain_number(candidate)
+        if gold_value is not None and value is not None:
+            understood = str(value)
+            if gold_value == value:
                 return True, understood
             continue
-        read = _parse(candidate)
-        understood = str(read[0])[:1000] if read else ""
-        if read and _same(_parse(gold), read):
+        expressions = _parse(candidate)
+        understood = str(expressions[0])[:1000] if expressions else ""
+        if expressions and _same(_parse(gold), expressions):
             return True, understood
     return False, understood
 
@@ -89,10 +89,10 @@ def plain_number(latex: str) -> Fraction | None:
     return number(normalize(latex))
 
 
-def _same(gold: list[object], read: list[object]) -> bool:
+def _same(gold: list[object], candidate: list[object]) -> bool:
     equal: bool = verify(
         gold,
-        read,
+        candidate,
         float_rounding=_ROUNDING,
         numeric_precision=_PRECISION,
         timeout_seconds=None,
@@ -102,14 +102,14 @@ def _same(gold: list[object], read: list[object]) -> bool:
 
 
 def _parse(latex: str) -> list[object]:
-    found: list[object] = parse(
+    expressions: list[object] = parse(
         f"${latex}$",
         [LatexExtractionConfig()],
         fallback_mode="no_fallback",
         parsing_timeout=None,
         raise_on_error=True,
     )
-    return found
+    return expressions
 
 
 def _plain(text: str) -> str:

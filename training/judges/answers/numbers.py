@@ -133,9 +133,9 @@ def rewritten(text: str) -> str:
 
 
 def _pointed(match: re.Match[str]) -> str:
-    whole, part = match.groups()
-    grouped = len(part) == 3 and "." not in whole and len(whole) <= 3
-    return match[0] if grouped else f"{whole.replace('.', '')}.{part}"
+    integer, part = match.groups()
+    grouped = len(part) == 3 and "." not in integer and len(integer) <= 3
+    return match[0] if grouped else f"{integer.replace('.', '')}.{part}"
 
 
 def read_number(text: str, start: int = 0) -> Number | None:
@@ -163,10 +163,10 @@ def _read_fraction(match: re.Match[str]) -> Number | None:
 
 
 def _read_decimal(text: str, match: re.Match[str]) -> Number | None:
-    whole, part = _GROUPED.sub("", match["integer"] or ""), match["fraction"] or ""
-    if not whole and not part:
+    integer, part = _GROUPED.sub("", match["integer"] or ""), match["fraction"] or ""
+    if not integer and not part:
         return None
-    value = Fraction(f"{whole}{part}") if part else Fraction(int(whole))
+    value = Fraction(f"{integer}{part}") if part else Fraction(int(integer))
     large = _LARGE.match(text, match.end())
     if large:
         name = (large[1] or "k").lower()
@@ -181,10 +181,10 @@ def number(text: str) -> Fraction | None:
     """Return the exact value of normalized text that is only a number in digits, or None."""
     sign = _SIGN.match(text)
     start = sign.end() if sign else 0
-    found = read_number(text, start)
-    if found is None or found.end != len(text) or found.form is Form.WORDS:
+    literal = read_number(text, start)
+    if literal is None or literal.end != len(text) or literal.form is Form.WORDS:
         return None
-    return -found.value if text.startswith("-") else found.value
+    return -literal.value if text.startswith("-") else literal.value
 
 
 def last_number(text: str) -> Fraction | None:

@@ -192,8 +192,8 @@ class Answer:
         if len(self.written) > LONGEST:
             return None
         text = rewritten(self._number)
-        read = read_quantity(text) if text != self._number else None
-        return read and replace(read, literal=self._number)
+        quantity = read_quantity(text) if text != self._number else None
+        return quantity and replace(quantity, literal=self._number)
 
     @cached_property
     def _number(self) -> str:
@@ -236,11 +236,11 @@ class Answer:
         plain_number = self.quantity is not None and not self.quantity.unit
         if plain_number or len(text) > 3 * LONGEST or _ONE_WORD.fullmatch(text):
             return
-        said = _YES_NO.match(text)
-        if said:
-            doubt = _DOUBT_OF_NO if said["head"].lower() == "no" else _DOUBT
-            if not doubt.search(text, said.end()):
-                yield Answer(said["head"])
+        yes_no = _YES_NO.match(text)
+        if yes_no:
+            doubt = _DOUBT_OF_NO if yes_no["head"].lower() == "no" else _DOUBT
+            if not doubt.search(text, yes_no.end()):
+                yield Answer(yes_no["head"])
         if not self._marked:
             return
         yield from self._heads(text, prompt)
@@ -254,7 +254,7 @@ class Answer:
         for cut, _ in zip(_CUT.finditer(text, 1), range(_MOST_CUTS), strict=False):
             rest = text[cut.end() :]
             head = Answer(text[: cut.start()], keep=self.keep, rest=rest)
-            if _only_goes_on(head, cut.lastgroup or "", rest, prompt):
+            if _only_elaborates(head, cut.lastgroup or "", rest, prompt):
                 yield head
 
 
@@ -305,8 +305,9 @@ def _other_formula(one: str, two: str, prompt: str) -> bool:
     if not asks and (len(one) > 4 or one.casefold() == "no"):
         return False
     formulas = [[m.group() for m in _ELEMENTS.finditer(text)] for text in (one, two)]
-    whole = ["".join(formula) == text for formula, text in zip(formulas, (one, two), strict=True)]
-    return whole[0] and not two.islower() and (asks or (whole[1] and formulas[0] != formulas[1]))
+    texts = zip(formulas, (one, two), strict=True)
+    first, second = ("".join(formula) == text for formula, text in texts)
+    return first and not two.islower() and (asks or (second and formulas[0] != formulas[1]))
 
 
 def read_list(text: str) -> list[str]:
@@ -332,7 +333,7 @@ def is_ordered(prompt: str, expected: str) -> bool:
     return expected.startswith("(") or _ORDER.search(prompt) is not None
 
 
-def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
+def _only_elaborates(head: Answer, separator: str, rest: str, prompt: str) -> bool:
     """Return whether the rest of a sentence neither doubts nor changes nor extends its answer."""
     rest = rest.strip().rstrip(" .!;,)]*_`").strip()
     if not rest or not head.text:
@@ -342,8 +343,8 @@ def _only_goes_on(head: Answer, separator: str, rest: str, prompt: str) -> bool:
         return normalize(contrast["other"]) != head.text and not _DOUBT.search(contrast["other"])
     if _DOUBT.search(rest) or _contradicts(head, rest):
         return False
-    whole = head.quantity is not None and head.quantity.value.denominator == 1
-    if whole and _ROUGHLY.match(rest):
+    is_integer = head.quantity is not None and head.quantity.value.denominator == 1
+    if is_integer and _ROUGHLY.match(rest):
         return False
     if separator in ("reason", "result"):
         return separator == "reason" or head.quantity is not None
@@ -388,10 +389,10 @@ def _is_known(head: Answer, rest: str, prompt: str) -> bool:
     if len(rest) == 1 and rest.isalpha():
         listed = rf"\b{rest.casefold()}\s?[).:\]]\s*{re.escape(head.text)}"
         return re.search(listed, prompt.casefold()) is not None
-    known = set(_WORD.findall(prompt.casefold()))
+    prompt_words = set(_WORD.findall(prompt.casefold()))
     words = set(_WORD.findall(rest.casefold())) - _STOP_WORDS
-
-    return words <= known and (len(head.text) == 1 or not set(_WORD.findall(head.text)) <= known)
+    head_words = set(_WORD.findall(head.text))
+    return words <= prompt_words and (len(head.text) == 1 or not head_words <= prompt_words)
 
 
 def _is_acronym(head: str, rest: str) -> bool:

@@ -78,12 +78,12 @@ class Target:
             return False
         if given.written.strip() == self.answer.written.strip():
             return True
-        wanted = option(self.answer.text, self.item)
-        if wanted is not None:
-            return choice(given, self.item) == wanted
+        right_option = option(self.answer.text, self.item)
+        if right_option is not None:
+            return choice(given, self.item) == right_option
         if self.answer.quantity is not None:
             # "5 MW" and "5 mW" are equal as text, but not as quantities.
-            return any(self._equals(each) for each in _quantities(given))
+            return any(self._equals(quantity) for quantity in _quantities(given))
         if same_text(given, self.answer):
             return self._same_case(given)
         if self.answer.json is not None and same_json(self.answer.json, given.json):
@@ -105,8 +105,9 @@ class Target:
         """Return whether the item requires a unit and ``given``, a number, has none."""
         if not self.item.unit_required:
             return False
-        read = next((a for a in (given, *given.heads(self.item.prompt)) if a.quantity), None)
-        return read is not None and read.quantity is not None and not read.quantity.unit
+        heads = (given, *given.heads(self.item.prompt))
+        quantity = next((head.quantity for head in heads if head.quantity), None)
+        return quantity is not None and not quantity.unit
 
     def is_near(self, value: Fraction) -> bool:
         """Return whether a number is within the item's tolerance of this answer.
@@ -184,12 +185,12 @@ class Target:
         prompt = plain(self.item.prompt)
         if given.unit == PERCENT:
             return _ASKS_PERCENT.search(prompt) is not None
-        if given.unit in SYMBOLS and not any(each in prompt for each in SYMBOLS):
+        if given.unit in SYMBOLS and not any(symbol in prompt for symbol in SYMBOLS):
             return _MONEY.search(prompt) is not None
         if given.unit in SYMBOLS:
             return given.unit in prompt
-        asked = {unit_name(word) for word in _candidates(prompt)}
-        return any(given.amount_in(each) == given.value for each in asked if each)
+        units = {unit_name(words) for words in _unit_candidates(prompt)}
+        return any(given.amount_in(unit) == given.value for unit in units if unit)
 
     def _percent_is_meant(self) -> bool:
         prompt = self.item.prompt.casefold()
@@ -210,27 +211,27 @@ class Target:
         right = self.answer.parts
         if len(right) < 2:
             return False
-        said = given.parts
-        if len(said) != len(right) and given.paragraph:
-            said = Answer(given.paragraph).parts
-        if len(right) != len(said):
+        parts = given.parts
+        if len(parts) != len(right) and given.paragraph:
+            parts = Answer(given.paragraph).parts
+        if len(right) != len(parts):
             return False
         ends = {self.answer.text[0] + self.answer.text[-1], given.text[0] + given.text[-1]}
         intervals = ends <= {"()", "[]", "(]", "[)"} or ends == {"()", "{}"}
         if len(right) == 2 and intervals and len(ends) > 1:
             # Different intervals, or a pair and a set.
             return False
-        targets = [Target(Answer.right(each), self.item) for each in right]
-        answers = [Answer(each) for each in said]
+        targets = [Target(Answer.right(part), self.item) for part in right]
+        answers = [Answer(part) for part in parts]
         if all(t._is(a.exact(t.answer)) for t, a in zip(targets, answers, strict=True)):
             return True
         if self.item.ordered or is_ordered(self.item.prompt, self.answer.text):
             return False
         for target in targets:
-            found = next((a for a in answers if target._is(a.exact(target.answer))), None)
-            if found is None:
+            match = next((a for a in answers if target._is(a.exact(target.answer))), None)
+            if match is None:
                 return False
-            answers.remove(found)
+            answers.remove(match)
         return True
 
 
@@ -266,18 +267,19 @@ def option(text: str, item: EvalItem) -> int | None:
     """Return the index of the option with this text, if any."""
     if not item.choices:
         return None
-    for index, each in enumerate(item.choices):
-        right = Answer.right(clean(each))
+    for index, name in enumerate(item.choices):
+        right = Answer.right(clean(name))
         if same_text(Answer(text, keep=right.keep), right):
             return index
     return None
 
 
 def _quantities(given: Answer) -> Iterator[Quantity]:
-    yield from (each for each in (given.quantity, given.otherwise) if each is not None)
+    readings = (given.quantity, given.otherwise)
+    yield from (quantity for quantity in readings if quantity is not None)
 
 
-def _candidates(prompt: str) -> Sequence[str]:
+def _unit_candidates(prompt: str) -> Sequence[str]:
     """Return the words of a prompt, and pairs of them, that may be units."""
     words = _UNIT_WORD.findall(prompt)
     return words + [f"{a} {b}" for a, b in itertools.pairwise(words)]

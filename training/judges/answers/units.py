@@ -92,20 +92,20 @@ def unit_name(unit: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def conversion(given: str, wanted: str) -> Scale | None:
+def conversion(source: str, target: str) -> Scale | None:
     """Return the conversion between two :func:`unit_name` values; None if there is none."""
-    if given == wanted:
+    if source == target:
         return Scale(Fraction(1), Fraction(0))
-    if {given, wanted} == {DOLLAR, "¢"}:
-        return Scale(Fraction(1, 100) if given == "¢" else Fraction(100), Fraction(0))
+    if {source, target} == {DOLLAR, "¢"}:
+        return Scale(Fraction(1, 100) if source == "¢" else Fraction(100), Fraction(0))
     # A pound is money or a weight; the expected answer decides.
-    if "£" in (given, wanted) and {given, wanted} & {"pound", "pounds"}:
+    if "£" in (source, target) and {source, target} & {"pound", "pounds"}:
         return Scale(Fraction(1), Fraction(0))
-    source, target = _known(given), _known(wanted)
-    if source is None or target is None:
-        same = _singular(given.casefold()) == _singular(wanted.casefold())
+    registered_source, registered_target = _registered_name(source), _registered_name(target)
+    if registered_source is None or registered_target is None:
+        same = _singular(source.casefold()) == _singular(target.casefold())
         return Scale(Fraction(1), Fraction(0)) if same else None
-    return _converted(source, target)
+    return _converted(registered_source, registered_target)
 
 
 def _singular(text: str) -> str:
@@ -128,7 +128,7 @@ def _registry() -> UnitRegistry[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _known(name: str) -> str | None:
+def _registered_name(name: str) -> str | None:
     """Return the name of a unit in the registry, or None."""
     import pint
 
@@ -145,13 +145,13 @@ def _known(name: str) -> str | None:
     return None
 
 
-def _converted(given: str, wanted: str) -> Scale | None:
+def _converted(source: str, target: str) -> Scale | None:
     import pint
 
     registry = _registry()
     try:
-        zero = registry.Quantity(Fraction(0), given).to(wanted).magnitude
-        one = registry.Quantity(Fraction(1), given).to(wanted).magnitude
+        zero = registry.Quantity(Fraction(0), source).to(target).magnitude
+        one = registry.Quantity(Fraction(1), source).to(target).magnitude
     except (pint.PintError, ValueError, TypeError):
         return None
     return Scale(Fraction(one) - Fraction(zero), Fraction(zero))

@@ -29,11 +29,11 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 """Maximum seconds between two tries, whatever the server requests."""
 
-_MOST_BYTES = 4 << 20
-_RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_MAX_BYTES = 4 << 20
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
-class _PassingError(Exception):
+class _TransientError(Exception):
     """A transient failure; ``wait`` is the number of seconds that the server asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -71,44 +71,44 @@ class Endpoint:
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
         """See :meth:`training.judges.backends.judging_model.JudgingModel.ask`."""
-        waiting: deque[Future[Reply | JudgeError]] = deque()
-        left = iter(prompts)
+        pending: deque[Future[Reply | JudgeError]] = deque()
+        remaining = iter(prompts)
         pool = ThreadPoolExecutor(self._spec.concurrency, thread_name_prefix="judge")
         try:
             while True:
-                for prompt in left:
-                    waiting.append(pool.submit(self._ask, prompt))
-                    if len(waiting) >= 2 * self._spec.concurrency:
+                for prompt in remaining:
+                    pending.append(pool.submit(self._ask, prompt))
+                    if len(pending) >= 2 * self._spec.concurrency:
                         break
-                if not waiting:
+                if not pending:
                     return
-                yield waiting.popleft().result()
+                yield pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, prompt: str) -> Reply | JudgeError:
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_PassingError),
+            retry=tenacity.retry_if_exception_type(_TransientError),
             stop=tenacity.stop_after_attempt(self._spec.max_retries + 1),
             wait=self._wait,
-            before_sleep=self._tell,
+            before_sleep=self._log_retry,
             reraise=True,
         )
         try:
             return retrying(self._ask_once, prompt)
-        except _PassingError as error:
+        except _TransientError as error:
             tries = self._spec.max_retries + 1
             return JudgeError(f"the endpoint failed {tries} times, at last: {error}")
         except JudgeError as error:
             return error
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        longest = tenacity.wait_random_exponential(FIRST_WAIT, LONGEST_WAIT)(state)
+        backoff = tenacity.wait_random_exponential(FIRST_WAIT, LONGEST_WAIT)(state)
         error = state.outcome.exception() if state.outcome else None
-        asked = error.wait if isinstance(error, _PassingError) else 0.0
-        return min(LONGEST_WAIT, max(longest, asked))
+        retry_after = error.wait if isinstance(error, _TransientError) else 0.0
+        return min(LONGEST_WAIT, max(backoff, retry_after))
 
-    def _tell(self, state: tenacity.RetryCallState) -> None:
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         _log.warning("judging endpoint: %s; trying again in %.1f s", error, wait)
@@ -123,23 +123,23 @@ class Endpoint:
         try:
             status, content, wait = self._post(body)
         except httpcore2.TimeoutException as error:
-            late = f"{type(error).__name__}: no whole answer in {self._spec.timeout:g} s"
-            raise _PassingError(late) from error
+            reason = f"{type(error).__name__}: no complete answer in {self._spec.timeout:g} s"
+            raise _TransientError(reason) from error
         except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
             # The text of any other error may quote the server's response.
-            reason = f": {error}" if isinstance(error, httpcore2.ConnectError) else ""
-            raise _PassingError(f"{type(error).__name__}{reason}") from error
+            details = f": {error}" if isinstance(error, httpcore2.ConnectError) else ""
+            raise _TransientError(f"{type(error).__name__}{details}") from error
         except PlaceRefusedError as error:
             raise JudgeError(f"the judging endpoint {error}") from error
-        if status in _RETRIED:
-            raise _PassingError(f"HTTP {status}", wait)
+        if status in _RETRIED_STATUSES:
+            raise _TransientError(f"HTTP {status}", wait)
         if status != 200:
-            more = ", and redirects are not followed" if 300 <= status < 400 else ""
-            raise JudgeError(f"the endpoint answers HTTP {status}{more}")
+            hint = ", and redirects are not followed" if 300 <= status < 400 else ""
+            raise JudgeError(f"the endpoint answers HTTP {status}{hint}")
         try:
             return self._reply(content)
         except (ValueError, RecursionError) as error:
-            raise _PassingError(f"the answer is not a chat completion: {error}") from error
+            raise _TransientError(f"the answer is not a chat completion: {error}") from error
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float]:
         """Return status, body and Retry-After of one request, all received within the timeout."""
@@ -159,8 +159,8 @@ class Endpoint:
         ) as response:
             for chunk in response.iter_stream():
                 content += chunk
-                if len(content) > _MOST_BYTES:
-                    raise JudgeError(f"the endpoint's answer is longer than {_MOST_BYTES} bytes")
+                if len(content) > _MAX_BYTES:
+                    raise JudgeError(f"the endpoint's answer is longer than {_MAX_BYTES} bytes")
             return response.status, bytes(content), _retry_after(dict(response.headers))
 
     def _headers(self) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from training.judges.backends.replies import Reply
 from training.judges.base import JudgeError
 from training.observer import Observer
 
-_AT_A_TIME = 32
+_BATCH_SIZE = 32
 """Number of prompts in a batch; a stage can stop between batches."""
 
 
@@ -24,17 +24,19 @@ class LocalModel:
     def __init__(self, folder: Path, max_new_tokens: int, clock: date | None = None) -> None:
         """Load the model; its chat template reads ``clock`` (default: today, UTC)."""
         self._model = Evaluated.open(folder, clock)
-        self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_AT_A_TIME)
+        self._spec = InferSpec(max_new_tokens=max_new_tokens, batch_size=_BATCH_SIZE)
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
         """See :meth:`training.judges.backends.judging_model.JudgingModel.ask`."""
-        for begin in range(0, len(prompts), _AT_A_TIME):
+        for begin in range(0, len(prompts), _BATCH_SIZE):
             items = [
                 EvalItem(id=str(i), prompt=prompt, expected_answer="")
-                for i, prompt in enumerate(prompts[begin : begin + _AT_A_TIME])
+                for i, prompt in enumerate(prompts[begin : begin + _BATCH_SIZE])
             ]
-            made = predict(self._model, {"judge": items}, self._spec, ModelRole.BASE, Observer())
-            yield from map(_reply, made)
+            predictions = predict(
+                self._model, {"judge": items}, self._spec, ModelRole.BASE, Observer()
+            )
+            yield from map(_reply, predictions)
 
 
 def _reply(prediction: Prediction) -> Reply | JudgeError:

@@ -22,7 +22,7 @@ from tailrace.formats.endpoint_access import PLACES_VARIABLE, EndpointAccess, En
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
-_IPV4_AT_THE_END = [
+_IPV4_SUFFIXED = [
     ipaddress.IPv6Network(prefix)
     for prefix in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 ]
@@ -36,7 +36,7 @@ _NOT_PUBLIC = [
 metadata server), 6to4 relays, Azure's platform server, documentation."""
 
 _ISATAP = {0x00005EFE, 0x02005EFE}
-_LONGEST_TUNNEL_ANSWER = 16_384
+_MAX_TUNNEL_RESPONSE = 16_384
 
 
 class PlaceRefusedError(Exception):
@@ -51,7 +51,7 @@ def is_public(text: str) -> bool:
     address = ipaddress.ip_address(text.partition("%")[0])
     inner = list(_inner_addresses(address))
     if inner:
-        return all(is_public(str(each)) for each in inner)
+        return all(is_public(str(ipv4)) for ipv4 in inner)
     if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC_IPV6:
         return False
     if any(address in block for block in _NOT_PUBLIC):
@@ -64,7 +64,7 @@ def _inner_addresses(address: _Address) -> Iterator[_Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return
     last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if any(address in network for network in _IPV4_AT_THE_END):
+    if any(address in network for network in _IPV4_SUFFIXED):
         yield last
     elif address.sixtofour is not None:
         yield address.sixtofour
@@ -136,7 +136,7 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         self, addresses: Iterable[str], port: int, timeout: float | None
     ) -> httpcore2.NetworkStream:
         """Connect to the first address that answers."""
-        failure: Exception = httpcore2.ConnectError("it has no address")
+        failure: Exception = httpcore2.ConnectError("the name has no address")
         for address in addresses:
             left = self.deadline.left(timeout, httpcore2.ConnectTimeout)
             try:
@@ -153,17 +153,17 @@ class JudgeNetwork(httpcore2.NetworkBackend):
         stream = self._connect([host.strip("[]")], int(proxy_port), timeout)
         place = EndpointUrl("https", address, port, "").place
         stream.write(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n".encode(), timeout)
-        answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < _LONGEST_TUNNEL_ANSWER:
+        response = b""
+        while b"\r\n\r\n" not in response and len(response) < _MAX_TUNNEL_RESPONSE:
             # One byte at a time: any bytes after the response belong to the tunnel.
             byte = stream.read(1, timeout)
             if not byte:
                 break
-            answer += byte
-        status = answer.split(b" ", 2)[1:2]
+            response += byte
+        status = response.split(b" ", 2)[1:2]
         if status != [b"200"]:
             stream.close()
-            raise httpcore2.ConnectError("the proxy opens no tunnel to it")
+            raise httpcore2.ConnectError("the proxy refuses a tunnel to the server")
         return stream
 
 
@@ -177,7 +177,7 @@ class Deadline(threading.local):
         """Return the seconds left, at most ``timeout``; raise ``late`` after the deadline."""
         left = self.at - time.monotonic()
         if left <= 0:
-            raise late("no whole answer in time")
+            raise late("no complete answer in time")
         return min(left, math.inf if timeout is None else timeout)
 
 

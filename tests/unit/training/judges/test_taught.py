@@ -13,7 +13,7 @@ from tailrace.formats.data.split import eval_items
 from tailrace.formats.data.trace import parse_traces
 from tests.unit.training.judges.candidates import judge_of, prediction
 from training.data.rendering import render_response
-from training.evalsets import taught_items
+from training.evalsets import items_for_traces
 from training.judges import Candidate, TextVerdict
 
 JUDGE = judge_of({"name": "answer_correctness"})
@@ -55,7 +55,7 @@ def judged(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
         traces = parse_traces([line.encode()])
     except FormatError:
         return None
-    (item,) = taught_items(eval_items(traces), traces)
+    (item,) = items_for_traces(eval_items(traces), traces)
     said = prediction(render_response(traces[0]))
     (verdict,) = JUDGE.judge_all([Candidate(item, said)])
     assert isinstance(verdict, TextVerdict), verdict
@@ -87,5 +87,5 @@ def test_only_what_marks_another_answer_on_the_way_is_judged_by_its_last_marker(
         content = [{"i": 0, "type": "t", "content": step}]
         line = json.dumps({"prompt": "p", "answer": "42", "steps": content})
         traces = parse_traces([line.encode()])
-        (item,) = taught_items(eval_items(traces), traces)
+        (item,) = items_for_traces(eval_items(traces), traces)
         assert item.last_marker is last, step

@@ -7,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.growth import LINEAR, growth
-from training.judges.answers.extraction import ExtractedAnswer, answers_in, marked_answers
+from training.judges.answers.extraction import (
+    ExtractedAnswer,
+    ExtractionRules,
+    find_answers,
+    marked_answers,
+)
 from training.judges.answers.normalization import clean
+
+
+def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list[ExtractedAnswer]:
+    return find_answers(text, ExtractionRules(prompt, whole_lines=whole_lines))
 
 
 def written(found: list[ExtractedAnswer]) -> list[str]:

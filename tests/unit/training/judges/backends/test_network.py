@@ -256,7 +256,7 @@ def test_a_proxy_that_refuses_is_told_by_nothing_of_its_answer(
     names["judge.example"] = [["8.8.8.8"]]
     place, _ = proxy(port_of(secure), b"HTTP/1.1 403 inner secret\r\n\r\n")
     found = ask(rubric("https://judge.example/v1", EndpointAccess(proxy=place)))
-    assert "opens no tunnel" in str(found)
+    assert "refuses a tunnel" in str(found)
     assert "secret" not in str(found)
 
 
