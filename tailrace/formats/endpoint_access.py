@@ -56,15 +56,13 @@ class EndpointUrl:
             raise ValueError("must be an http or https URL without user, query and fragment")
         host = (parts.hostname or "").removesuffix(".")
         if not _is_host(host):
-            raise ValueError(
-                "names no host that can be reached: write an address, or a name in ASCII (xn--…)"
-            )
+            raise ValueError("has no valid host: write an address, or a name in ASCII (xn--…)")
         try:
             port = _PORTS[scheme] if parts.port is None else parts.port
         except ValueError:
             port = 0
         if port == 0:
-            raise ValueError("names no port that can be reached")
+            raise ValueError("has no valid port")
         if not _PATH.fullmatch(parts.path):
             raise ValueError("has a path with characters that must be percent-encoded")
         return cls(scheme, host, port, parts.path)
@@ -118,7 +116,7 @@ class EndpointAccess:
     """Places that a judge may reach in addition to public ones over https, and its keys."""
 
     allowed: list[str] = key(
-        "Places (`host:port`) that may have any address and be asked over http.",
+        "Places (`host:port`) that may have any address and use http.",
         default=[],
         max_length=1000,
         item_length=300,
@@ -129,7 +127,7 @@ class EndpointAccess:
         max_length=100,
     )
     proxy: str | None = key(
-        "Place (`host:port`) of the HTTP proxy through which all endpoints are reached.",
+        "HTTP proxy (`host:port`) for all endpoints that are not listed.",
         default=None,
     )
 

@@ -25,7 +25,7 @@ class EvalItem:
     FORM: ClassVar[str] = '{"id": …, "prompt": …, "expected_answer": …}'
 
     id: str = key("Unique in its eval set.", minimum=1, max_length=128)
-    prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    prompt: str = key("The prompt, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
     expected_answer: str = key("The right answer.", minimum=1, max_length=MAX_TEXT)
     accepted_answers: list[str] = key(
         "Further right answers.", default=[], minimum=1, max_length=1000
@@ -34,7 +34,7 @@ class EvalItem:
         "Largest accepted absolute difference of a numeric answer.", default=None, minimum=0
     )
     unit: str | None = key("The unit of the answer (`cm`).", default=None, minimum=1, max_length=64)
-    unit_required: bool = key("Whether an answer without its unit is wrong.", default=False)
+    unit_required: bool = key("True if an answer without its unit is wrong.", default=False)
     choices: list[str] = key(
         "The options of a multiple-choice question, in order.",
         default=[],
@@ -42,7 +42,7 @@ class EvalItem:
         max_length=1000,
     )
     ordered: bool = key(
-        "Whether the order of a list counts; otherwise a list is right in any order.", default=False
+        "True if the order of a list counts; otherwise any order is right.", default=False
     )
     markers: list[str] = key(
         "Further markers of an answer (`Antwort:`); they replace those of the judge.",
@@ -52,13 +52,13 @@ class EvalItem:
         item_length=MAX_MARKER,
     )
     last_marker: bool = key(
-        "Whether the last marked answer counts alone; otherwise all of them must agree.",
+        "True if only the last marked answer counts; otherwise all must agree.",
         default=False,
     )
-    category: str | None = key("What it is about.", default=None, minimum=1, max_length=64)
-    difficulty: str | None = key("How hard it is.", default=None, minimum=1, max_length=64)
+    category: str | None = key("Subject of the item.", default=None, minimum=1, max_length=64)
+    difficulty: str | None = key("Difficulty of the item.", default=None, minimum=1, max_length=64)
     section: str | None = key(
-        "The part of the set it belongs to (`edge_case`).",
+        "Part of the set that the item belongs to (`edge_case`).",
         default=None,
         minimum=1,
         max_length=64,

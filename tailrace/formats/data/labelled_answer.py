@@ -20,8 +20,8 @@ class Label(enum.StrEnum):
 class LabelledAnswer:
     """An answer that a person has judged: one line of a labels file."""
 
-    id: str = key("Its name.", minimum=1, max_length=128)
-    item: EvalItem = key("What was asked.")
-    text: str = key("What was answered.", max_length=16_777_216)
+    id: str = key("Name of the answer.", minimum=1, max_length=128)
+    item: EvalItem = key("The eval item.")
+    text: str = key("Text that answers the item.", max_length=16_777_216)
     label: Label = key("The person's verdict.")
     why: str = key("The person's reason.", default="", max_length=100_000)

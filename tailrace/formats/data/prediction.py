@@ -40,18 +40,18 @@ class Prediction:
 
     eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
-    model_role: ModelRole = key("Which model generated it.")
+    model_role: ModelRole = key("Model that generated the text.")
     prompt: str = key("The item's prompt.", minimum=1, max_length=MAX_TEXT)
-    text: str = key("What was generated, without special tokens.", max_length=MAX_GENERATED)
-    finish_reason: FinishReason = key("Why generation ended.")
+    text: str = key("Generated text, without special tokens.", max_length=MAX_GENERATED)
+    finish_reason: FinishReason = key("Reason why generation ended.")
     prompt_tokens: int = key("Length of the rendered prompt.", unit="tokens", minimum=0)
     completion_tokens: int = key("Tokens generated, EOS included.", unit="tokens", minimum=0)
     sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
     token_ids: list[int] = key("Ids of the generated tokens.", default=[], minimum=0)
     logprobs: list[float] = key(
-        "Their natural log-probabilities; empty unless asked for.", default=[], maximum=0
+        "Natural log-probabilities of the tokens; empty unless requested.", default=[], maximum=0
     )
-    error: str = key("Why there is no text, with finish_reason error; else empty.", default="")
+    error: str = key("Reason for finish_reason error; empty for any other.", default="")
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation unless the error is set exactly if the finish reason is error."""

@@ -22,9 +22,9 @@ MAX_STEPS = 1000
 class Step:
     """One reasoning step of a trace."""
 
-    i: int = key("Its position, counted from 0.", minimum=0, maximum=MAX_STEPS - 1)
-    type: str = key("What kind of step it is (`calculation`).", minimum=1, max_length=64)
-    content: str = key("Its text, 1-20,000 characters.", minimum=1, max_length=20_000)
+    i: int = key("Position of the step, counted from 0.", minimum=0, maximum=MAX_STEPS - 1)
+    type: str = key("Kind of step (`calculation`).", minimum=1, max_length=64)
+    content: str = key("Text of the step, 1-20,000 characters.", minimum=1, max_length=20_000)
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation for blank text."""
@@ -40,7 +40,7 @@ class Trace:
         '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}'
     )
 
-    prompt: str = key("What is asked, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
+    prompt: str = key("The prompt, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
     answer: str = key("The final answer, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
     steps: list[Step] = key("The reasoning, 1-1000 steps in order.", max_length=MAX_STEPS)
     id: str | None = key(
@@ -67,7 +67,7 @@ class Trace:
         contents = [step.content for step in self.steps if step is not None]
         if without_thinking("\n".join(contents)) is None:
             unclosed = (
-                "never end their thinking, so that the answer is a part of it: close the block"
+                "never end their thinking, so the answer would be part of it: close the block"
             )
             violations.append(Violation(where, unclosed))
         return violations

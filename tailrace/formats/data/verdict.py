@@ -27,12 +27,14 @@ class Verdict:
 
     eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
-    model_role: ModelRole = key("Which model generated the prediction.")
+    model_role: ModelRole = key("Model that generated the prediction.")
     judge: str = key("The judge's name.", minimum=1, max_length=63)
-    version: str = key("The judge's version; scores of different ones do not compare.", minimum=1)
-    outcome: Outcome = key("The result.")
+    version: str = key(
+        "The judge's version; scores of different versions do not compare.", minimum=1
+    )
+    outcome: Outcome = key("The outcome.")
     expected: str = key("The expected answer.", max_length=MAX_TEXT)
-    reason: str = key("Why, in one sentence.", max_length=100_000)
+    reason: str = key("Reason in one sentence.", max_length=100_000)
     sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
     score: float | None = key(
         "Score of the prediction, 0-1; unset with outcome error.",
@@ -42,7 +44,7 @@ class Verdict:
     )
     extracted: str = key("The answer found in the text; empty for none.", default="")
     evidence: str = key(
-        "Where `extracted` was found (`line Answer:`, `\\boxed`); empty for nowhere.",
+        "Place where `extracted` was found (`line Answer:`, `\\boxed`); empty for none.",
         default="",
         max_length=256,
     )
