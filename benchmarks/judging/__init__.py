@@ -1,1 +1,1 @@
-"""How fast judges judge."""
+"""Speed of the built-in judges."""

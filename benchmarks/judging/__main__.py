@@ -1,7 +1,7 @@
 """``python -m benchmarks.judging``: judge 10,000 predictions; exit with 1 above two seconds.
 
 The answers are sums with and without marker, unit and mistake, and the hand-labelled ones of the
-tests, whose forms are many; each prediction is of an item of its own. Reading files is not counted.
+tests, which have many forms; every prediction has a separate item. Reading files is not counted.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _LABELLED = Path(__file__).parents[2] / "tests" / "judging" / "labelled" / "deve
 
 
 def main() -> int:
-    """Measure and print; the exit status."""
-    asked = [*_sums(COUNT // 2), *_labelled(COUNT - COUNT // 2)]
-    items = [dataclasses.replace(item, id=str(i)) for i, (item, _) in enumerate(asked)]
-    predictions = [_prediction(item, text) for item, (_, text) in zip(items, asked, strict=True)]
+    """Measure, print, and return the exit status."""
+    cases = [*_sums(COUNT // 2), *_labelled(COUNT - COUNT // 2)]
+    items = [dataclasses.replace(item, id=str(i)) for i, (item, _) in enumerate(cases)]
+    predictions = [_prediction(item, text) for item, (_, text) in zip(items, cases, strict=True)]
     judge = make_judge(JudgeSetup(JudgeSpec("answer_correctness")))
     seconds = []
     for _ in range(ROUNDS):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         judge_predictions(judge, {"s": items}, predictions, [ModelRole.TRAINED], Observer())
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
     verdict = "holds" if median < BAR_SECONDS else "SHORT"
     print(
@@ -50,20 +50,20 @@ def main() -> int:
 
 def _sums(count: int) -> list[tuple[EvalItem, str]]:
     generator = random.Random(1)  # noqa: S311 - a seeded workload, not a secret
-    made = []
+    cases = []
     for number in range(count):
         a, b = generator.randint(1, 999), generator.randint(1, 999)
-        said = a + b + number % 2
-        end = f"Answer: {said}" if number % 5 else f"so it is {said}"
+        total = a + b + number % 2
+        end = f"Answer: {total}" if number % 5 else f"so it is {total}"
         prompt, unit = f"What is {a} + {b}?", "apples" if number % 3 else None
         item = EvalItem(id="", prompt=prompt, expected_answer=str(a + b), unit=unit)
-        made.append((item, f"Calculating {a} + {b} = {said}\n{end}"))
-    return made
+        cases.append((item, f"Calculating {a} + {b} = {total}\n{end}"))
+    return cases
 
 
 def _labelled(count: int) -> list[tuple[EvalItem, str]]:
     answers = itertools.cycle(read_labelled(_LABELLED))
-    return [(each.item, each.text) for each in itertools.islice(answers, count)]
+    return [(answer.item, answer.text) for answer in itertools.islice(answers, count)]
 
 
 def _prediction(item: EvalItem, text: str) -> Prediction:

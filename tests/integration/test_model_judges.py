@@ -1,4 +1,4 @@
-"""Judges that ask a model, through a worker: what fails on the way is no wrong answer."""
+"""Judges that ask a model, run by a worker: a failure on the way is not a wrong answer."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.stack import Stack
 RUBRIC, CRITERIA = "Be brief.", "The shorter answer."
 HELD_OUT = eval_items(split_traces(golden_v2(), 0.2, 42).held_out)
 ONE_STACK = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
-"""A judge sees nothing of the database or the broker."""
+"""One stack is enough: judges do not see the database or the broker."""
 
 STUBBORN = {item.prompt for item in HELD_OUT[:2]}
-"""Questions to which the judging model never gives a verdict."""
+"""Prompts to which the judging model never gives a verdict."""
 
 
-def judgement(prompt: str, before: int) -> Say:
-    """Too busy the first time, then a verdict; garbage for some questions, always."""
+def judge_reply(prompt: str, before: int) -> Say:
+    """Reply busy at first, then with a verdict; always with garbage to some prompts."""
     if before == 0:
         return Say(status=429, headers={"Retry-After": "0"})
-    if RUBRIC in prompt and any(json.dumps(question) in prompt for question in STUBBORN):
+    if RUBRIC in prompt and any(json.dumps(text) in prompt for text in STUBBORN):
         return Say("The answer is fine, I would say.")
     if RUBRIC in prompt:
         return Say(json.dumps({"score": 9, "reason": "brief"}))
@@ -37,7 +37,7 @@ def judgement(prompt: str, before: int) -> Say:
 @pytest.mark.timeout(300)
 @ONE_STACK
 def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
-    with chat_server(judgement, port=stack.judge_port) as server, stack.client() as client:
+    with chat_server(judge_reply, port=stack.judge_port) as server, stack.client() as client:
         name, key = stack.judge_key
         endpoint = {"url": server.url, "model": "judge-1", "max_retries": 2, "api_key_env": name}
         backend = {"endpoint": endpoint}
@@ -57,30 +57,30 @@ def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
         assert state(run) == "succeeded", run
         verdicts = list(client.list_verdicts(run.name))
 
-    assert {each["headers"]["Authorization"] for each in server.requests} == {f"Bearer {key}"}
+    assert {request["headers"]["Authorization"] for request in server.requests} == {f"Bearer {key}"}
     assert key not in str(run) + str(verdicts) + stack.logs()
-    rubric = [each for each in verdicts if each.judge == "llm_rubric"]
-    errors = [each for each in rubric if each.outcome == evaluation_pb2.OUTCOME_ERROR]
-    passed = [each for each in rubric if each.outcome == evaluation_pb2.OUTCOME_PASS]
-    # Each prompt was refused once with 429 and asked again; garbage is an error, never a 0.
+    rubric = [verdict for verdict in verdicts if verdict.judge == "llm_rubric"]
+    errors = [verdict for verdict in rubric if verdict.outcome == evaluation_pb2.OUTCOME_ERROR]
+    passed = [verdict for verdict in rubric if verdict.outcome == evaluation_pb2.OUTCOME_PASS]
+    # Each prompt was refused once with 429 and retried; garbage is an error, never a score of 0.
     assert passed
     assert len(passed) + len(errors) == len(rubric) == 2 * len(HELD_OUT)
-    assert {each.score for each in passed} == {0.9}
-    assert all(each.cost_tokens > 0 for each in passed)
+    assert {verdict.score for verdict in passed} == {0.9}
+    assert all(verdict.cost_tokens > 0 for verdict in passed)
     stubborn = [item.id for item in HELD_OUT if item.prompt in STUBBORN]
-    assert sorted(each.example_id for each in errors) == sorted(2 * stubborn)
-    assert all("it is not JSON" in each.reason for each in errors)
-    assert not any(each.HasField("score") for each in errors)
+    assert sorted(verdict.example_id for verdict in errors) == sorted(2 * stubborn)
+    assert all("it is not JSON" in verdict.reason for verdict in errors)
+    assert not any(verdict.HasField("score") for verdict in errors)
 
-    pairs = [each for each in verdicts if each.judge == "pairwise"]
-    # Who always prefers the first place prefers nobody: every pair is a tie.
+    pairs = [verdict for verdict in verdicts if verdict.judge == "pairwise"]
+    # A model that always prefers the first answer prefers neither: every pair is a tie.
     assert pairs
-    assert {each.score for each in pairs} == {0.5}
-    assert not any(each.outcome == evaluation_pb2.OUTCOME_ERROR for each in pairs)
-    (summary,) = [each for each in run.stages if each.id == "judge"]
+    assert {verdict.score for verdict in pairs} == {0.5}
+    assert not any(verdict.outcome == evaluation_pb2.OUTCOME_ERROR for verdict in pairs)
+    (summary,) = [stage for stage in run.stages if stage.id == "judge"]
     result = summary.result.judge
     assert {score.judge for score in result.scores} >= {"llm_rubric", "pairwise"}
-    lifts = {each.judge: each for each in result.comparisons}
+    lifts = {lift.judge: lift for lift in result.comparisons}
     assert lifts.keys() == {"answer_correctness", "llm_rubric", "pairwise"}
     for judge, count in (("answer_correctness", 13), ("llm_rubric", 11), ("pairwise", 13)):
         lift = lifts[judge]
@@ -95,7 +95,7 @@ def test_rubric_and_pairwise_over_a_worker(stack: Stack) -> None:
 @pytest.mark.timeout(300)
 @ONE_STACK
 def test_a_server_that_no_operator_listed_is_not_asked(stack: Stack) -> None:
-    with chat_server(judgement) as server, stack.client() as client:
+    with chat_server(judge_reply) as server, stack.client() as client:
         backend = {"endpoint": {"url": server.url, "model": "judge-1"}}
         judge = {"name": "llm_rubric", "llm_rubric": {"rubric": RUBRIC, "backend": backend}}
         run = client.create_run(small(2, judges=[judge]))
@@ -129,5 +129,5 @@ def test_a_judge_that_gets_no_answer_fails_the_run(stack: Stack) -> None:
     assert f"{len(HELD_OUT)} of {len(HELD_OUT)} verdicts of llm_rubric are errors" in (
         run.error.message
     )
-    assert {each.outcome for each in verdicts} == {evaluation_pb2.OUTCOME_ERROR}
+    assert {verdict.outcome for verdict in verdicts} == {evaluation_pb2.OUTCOME_ERROR}
     assert len(server.requests) == len(HELD_OUT)

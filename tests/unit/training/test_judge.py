@@ -49,10 +49,10 @@ def judge(files: Path, *flags: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("given", "other", "asked"), [(True, "I am the other", 12), (False, "1", 6)]
+    ("given", "other", "count"), [(True, "I am the other", 12), (False, "1", 6)]
 )
 def test_a_file_of_other_answers_is_compared_with(
-    files: Path, given: bool, other: str, asked: int
+    files: Path, given: bool, other: str, count: int
 ) -> None:
     write_records(
         files / "other.jsonl", [prediction("I am the other", example_id=str(i)) for i in range(3)]
@@ -66,8 +66,8 @@ def test_a_file_of_other_answers_is_compared_with(
         (files / "pairwise.yaml").write_text(json.dumps(content))
         config = ("--config", str(files / "pairwise.yaml"))
         assert judge(files, *config, "--allow-endpoint", server.place, *flags) == 0
-        assert len(server.requests) == asked
-        assert server.asked(json.dumps(other)) == asked
+        assert len(server.requests) == count
+        assert server.asked(json.dumps(other)) == count
 
 
 def test_a_server_of_ones_own_is_asked_with_a_flag_and_the_key_of_a_variable(
@@ -88,15 +88,17 @@ def test_a_server_of_ones_own_is_asked_with_a_flag_and_the_key_of_a_variable(
         assert f"takes --allow-endpoint {server.place}" in capsys.readouterr().err
         assert not server.requests
         assert judge(files, *config, "--allow-endpoint", server.place) == 0
-        assert {each["headers"]["Authorization"] for each in server.requests} == {"Bearer sk-mine"}
+        assert {request["headers"]["Authorization"] for request in server.requests} == {
+            "Bearer sk-mine"
+        }
 
 
 def test_options_come_from_a_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert judge(files, "--config", str(files / "judge.yaml")) == 0
-    said = capsys.readouterr().out
-    assert "contains on s: 3/3 = 1.000 (95% interval 0.439-1.000)" in said
-    assert "contains on s (base): 0/3" in said
-    assert "contains on s, lift: 3 won, 0 lost, 0 tied, difference +1.000" in said
+    output = capsys.readouterr().out
+    assert "contains on s: 3/3 = 1.000 (95% interval 0.439-1.000)" in output
+    assert "contains on s (base): 0/3" in output
+    assert "contains on s, lift: 3 won, 0 lost, 0 tied, difference +1.000" in output
     assert len(read_records(Verdict, files / "verdicts.jsonl")) == 6
 
 
@@ -142,28 +144,28 @@ def test_agreement_with_people(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ],
     )
     assert main(["--labels", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert "agrees on 2/3 = 0.667" in said
-    assert "Cohen's kappa 0.400, 1 wrong answers pass, 0 errors" in said
-    assert "2: person fail, judge pass: the marked answer is the expected answer" in said
+    output = capsys.readouterr().out
+    assert "agrees on 2/3 = 0.667" in output
+    assert "Cohen's kappa 0.400, 1 wrong answers pass, 0 errors" in output
+    assert "2: person fail, judge pass: the marked answer is the expected answer" in output
 
 
 def test_traces_are_told_from_predictions(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     traces = files / "results.jsonl"
     write_eval_traces(traces, read_predictions(files / "predictions.jsonl"), {"s": ITEMS})
 
-    def said() -> str:
+    def message() -> str:
         assert judge(files, "--predictions", str(traces)) == 1
         return capsys.readouterr().err
 
-    beside, other = files / "results.predictions.jsonl", files / "predictions.jsonl"
-    assert said() == f"error: {traces} holds traces, not predictions: they are in {other}\n"
-    other.rename(beside)
-    assert said() == f"error: {traces} holds traces, not predictions: they are in {beside}\n"
-    beside.unlink()
-    assert f"an evaluation writes them to {beside}" in said()
+    own, other = files / "results.predictions.jsonl", files / "predictions.jsonl"
+    assert message() == f"error: {traces} holds traces, not predictions: they are in {other}\n"
+    other.rename(own)
+    assert message() == f"error: {traces} holds traces, not predictions: they are in {own}\n"
+    own.unlink()
+    assert f"an evaluation writes them to {own}" in message()
     traces.write_text("x\n")
-    assert "line 1: is not JSON" in said()
+    assert "line 1: is not JSON" in message()
 
 
 @pytest.mark.parametrize("command", [main, eval_generate.main])
@@ -174,17 +176,17 @@ def test_the_flag_that_a_part_of_a_dataset_needs_is_named(
     given = ["--predictions", str(files / "predictions.jsonl"), "--output", str(files / "out")]
     given += ["--model", str(files)] if command is eval_generate.main else []
 
-    def said(*flags: str) -> str:
+    def message(*flags: str) -> str:
         assert command([*given, *flags]) == 1
         return capsys.readouterr().err
 
     held_out, dataset = ("--eval-set", "dataset:held_out"), ("--dataset", str(files / "golden-v2"))
-    assert "dataset:train needs --dataset" in said("--eval-set", "dataset:train")
-    assert "dataset:held_out needs --dataset" in said(*held_out)
-    assert "dataset:held_out needs --split: split.json of" in said(*held_out, *dataset)
+    assert "dataset:train needs --dataset" in message("--eval-set", "dataset:train")
+    assert "dataset:held_out needs --dataset" in message(*held_out)
+    assert "dataset:held_out needs --split: split.json of" in message(*held_out, *dataset)
     split = files / "split.json"
     split.write_text(split_traces(golden_v2(), 0.0, 42).dump())
-    assert "train with eval_fraction above 0" in said(*held_out, *dataset, "--split", str(split))
+    assert "train with eval_fraction above 0" in message(*held_out, *dataset, "--split", str(split))
 
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:

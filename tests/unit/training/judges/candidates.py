@@ -1,4 +1,4 @@
-"""Questions for judges under test."""
+"""Candidates for judges under test."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def prediction(text: str, role: ModelRole = ModelRole.TRAINED, **changes: Any) -
 
 
 def candidate(text: str, other: str | None = None, **item: Any) -> Candidate:
-    asked = EvalItem(**{"id": "i", "prompt": "p", "expected_answer": "5"} | item)
-    beside = None if other is None else prediction(other, ModelRole.BASE)
-    return Candidate(asked, prediction(text), beside)
+    eval_item = EvalItem(**{"id": "i", "prompt": "p", "expected_answer": "5"} | item)
+    opponent = None if other is None else prediction(other, ModelRole.BASE)
+    return Candidate(eval_item, prediction(text), opponent)
 
 
 def judge_one(judge: Judge, text: str, **item: Any) -> TextVerdict:
-    (found,) = judge.judge_all([candidate(text, **item)])
-    assert isinstance(found, TextVerdict), found
-    return found
+    (verdict,) = judge.judge_all([candidate(text, **item)])
+    assert isinstance(verdict, TextVerdict), verdict
+    return verdict
 
 
 def refused(judge: Judge, text: str, **item: Any) -> str:
-    (found,) = judge.judge_all([candidate(text, **item)])
-    assert isinstance(found, JudgeError), found
-    return str(found)
+    (error,) = judge.judge_all([candidate(text, **item)])
+    assert isinstance(error, JudgeError), error
+    return str(error)

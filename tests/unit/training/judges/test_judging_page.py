@@ -1,4 +1,4 @@
-"""The examples of docs/judging.md are taken as they stand there."""
+"""The examples of docs/judging.md work unchanged."""
 
 from __future__ import annotations
 

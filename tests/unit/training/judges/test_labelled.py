@@ -1,4 +1,4 @@
-"""The answer judge beside a person who had not read its code."""
+"""The judge `answer_correctness` compared with a person who had not read its code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def calibration(*files: str) -> Calibration:
 def test_it_agrees_and_passes_no_wrong_answer(capsys: pytest.CaptureFixture[str]) -> None:
     both = calibration("development.jsonl", "held_out.jsonl")
     with capsys.disabled():
-        # The first line only: the others would show the held-out answers to whoever mends it.
+        # Only the first line: the others would show held-out answers to authors of the judge.
         sys.stdout.write(f"\n{next(both.lines())}\n")
     assert both.count >= 150
     assert not both.errors

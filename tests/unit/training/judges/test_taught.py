@@ -1,4 +1,4 @@
-"""What a trace teaches, said word for word, is right: of every trace that an import accepts."""
+"""Repeating the training data word for word is right, for every trace that an import accepts."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ PIECES = st.sampled_from(
 TEXT = st.one_of(st.lists(PIECES, min_size=1, max_size=6).map("".join), st.text(min_size=1))
 
 
-def judged(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
-    """What is said of a trace's own response; None where an import refuses the trace."""
+def verdict_on(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
+    """Return the verdict on a trace's own response; None if an import refuses the trace."""
     content = [{"i": i, "type": "t", "content": step} for i, step in enumerate(steps)]
     line = json.dumps({"prompt": prompt, "answer": answer, "steps": content})
     try:
@@ -56,8 +56,8 @@ def judged(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
     except FormatError:
         return None
     (item,) = items_for_traces(eval_items(traces), traces)
-    said = prediction(render_response(traces[0]))
-    (verdict,) = JUDGE.judge_all([Candidate(item, said)])
+    response = prediction(render_response(traces[0]))
+    (verdict,) = JUDGE.judge_all([Candidate(item, response)])
     assert isinstance(verdict, TextVerdict), verdict
     return verdict
 
@@ -71,7 +71,7 @@ def judged(prompt: str, steps: list[str], answer: str) -> TextVerdict | None:
 @example("What?", ["<think>", "41?", "</think>"], "42")
 @example("Answer: 4", ["Answer: 4"], "4")
 def test_word_for_word_is_right(prompt: str, steps: list[str], answer: str) -> None:
-    verdict = judged(prompt, steps, answer)
+    verdict = verdict_on(prompt, steps, answer)
     assert verdict is None or verdict.passed, verdict
 
 

@@ -37,8 +37,8 @@ def test_regex() -> None:
     verdict = judge_one(judge, "about 12 cm wide")
     assert (verdict.passed, verdict.extracted) == (True, "12 cm")
     assert not judge_one(judge, "12 km").passed
-    whole = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm", "full_match": True}})
-    assert not judge_one(whole, "about 12 cm wide").passed
+    full_match = judge_of({"name": "regex", "regex": {"pattern": r"\d+ cm", "full_match": True}})
+    assert not judge_one(full_match, "about 12 cm wide").passed
     assert judge_one(judge_of({"name": "regex"}), "x55", expected_answer="5{2}").passed
     assert "not a pattern" in refused(judge_of({"name": "regex"}), "x", expected_answer="(")
     with pytest.raises(ConfigError, match="is not valid"):
@@ -79,7 +79,7 @@ DOUBLING = {
         "40": {"type": "string"},
     },
 }
-"""Looks at its last definition 2^40 times."""
+"""Schema that visits its last definition 2^40 times."""
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_json_schema(text: str, reason: str) -> None:
 def test_schemas_that_cannot_be_used() -> None:
     with pytest.raises(ConfigError, match="not a JSON Schema"):
         judge_of({"name": "json_schema", "json_schema": {"schema": {"type": "text"}}})
-    # Nothing is fetched: the address would answer nobody.
+    # Nothing is fetched, since nothing listens at the address.
     far = {"$ref": "http://127.0.0.1:9/schema.json"}
     judge = judge_of({"name": "json_schema", "json_schema": {"schema": far}})
     assert "outside of itself" in refused(judge, "1")

@@ -1,4 +1,4 @@
-"""A judge that says something else about the same text has another version."""
+"""A judge that gives the same text another verdict must have another version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PINNED: dict[str, tuple[str, str]] = {
     "llm_rubric": ("2", "003a5e2461095b1a"),
     "pairwise": ("2", "4ce9bb1522e6151e"),
 }
-"""Version of each built-in judge, with the digest of what it says about the corpus."""
+"""Versions of the built-in judges, with digests of their verdicts on the corpus."""
 
 TEXTS: list[tuple[str, str, dict[str, Any]]] = [
     ("5", "Answer: 5", {}),
@@ -93,45 +93,45 @@ REPLIES = {
 
 
 class Scripted:
-    """A judging model that says the replies in turn, and keeps what it was asked."""
+    """A judging model that gives the replies in turn and records its prompts."""
 
     def __init__(self, replies: Sequence[str]) -> None:
         self.replies = replies
-        self.asked: list[str] = []
+        self.prompts: list[str] = []
 
     def ask(self, prompts: Sequence[str]) -> Iterator[Reply | JudgeError]:
-        self.asked += prompts
+        self.prompts += prompts
         for i in range(len(prompts)):
             yield Reply(self.replies[i % len(self.replies)], 1)
 
 
-def _said(found: TextVerdict | JudgeError) -> list[Any]:
-    """All but the reason, which is worded for people."""
-    if isinstance(found, JudgeError):
+def _without_reason(outcome: TextVerdict | JudgeError) -> list[Any]:
+    """Return a verdict without its reason, whose wording may change."""
+    if isinstance(outcome, JudgeError):
         return ["error"]
-    answer = [found.extracted, found.vote, found.flexible, found.marked, found.evidence]
-    return [found.passed, round(found.score, 9), *answer, found.cost_tokens]
+    answer = [outcome.extracted, outcome.vote, outcome.flexible, outcome.marked, outcome.evidence]
+    return [outcome.passed, round(outcome.score, 9), *answer, outcome.cost_tokens]
 
 
 def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a judge says about the corpus, and asks its model."""
+    """Return the digest of a judge's verdicts on the corpus and of its prompts for a model."""
     model = Scripted(REPLIES.get(name, []))
     if name in REPLIES:
         monkeypatch.setattr(f"training.judges.{name}.open_judging_model", lambda *_: model)
     judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
     candidates = [candidate(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
-    said = [_said(each) for each in judge.judge_all(candidates)]
-    assert len(said) == len(TEXTS)
-    text = json.dumps([said, model.asked], ensure_ascii=False)
+    verdicts = [_without_reason(outcome) for outcome in judge.judge_all(candidates)]
+    assert len(verdicts) == len(TEXTS)
+    text = json.dumps([verdicts, model.prompts], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", JUDGES)
 def test_behaviour_moves_with_the_version_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = (JUDGES[name], digest_of(name, monkeypatch))
-    assert found == PINNED.get(name), (
+    current = (JUDGES[name], digest_of(name, monkeypatch))
+    assert current == PINNED.get(name), (
         f"{name} judges the corpus in another way, or has a new version: bump the version in "
-        f"tailrace/formats/catalog.py, unless that is done, and pin {found}"
+        f"tailrace/formats/spec/judge_spec.py, unless that is done, and pin {current}"
     )
 
 

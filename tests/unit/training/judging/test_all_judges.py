@@ -31,20 +31,20 @@ ANSWERS = [
 
 
 class Odd:
-    """Judges as the test wants it."""
+    """A judge with given outcomes."""
 
     name, version = "odd", "1"
 
-    def __init__(self, said: Sequence[Any], *, compares: bool = False) -> None:
-        self.said, self.compares = said, compares
+    def __init__(self, outcomes: Sequence[Any], *, compares: bool = False) -> None:
+        self.outcomes, self.compares = outcomes, compares
         self.candidates: list[Candidate] = []
 
     def judge_all(self, candidates: Sequence[Candidate]) -> Iterator[TextVerdict | JudgeError]:
         self.candidates += candidates
-        for each in self.said:
-            if isinstance(each, Exception) and not isinstance(each, JudgeError):
-                raise each
-            yield each
+        for outcome in self.outcomes:
+            if isinstance(outcome, Exception) and not isinstance(outcome, JudgeError):
+                raise outcome
+            yield outcome
 
 
 def test_all_judges_write_one_file_and_the_lift_is_reported(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_all_judges_write_one_file_and_the_lift_is_reported(tmp_path: Path) -> N
 
 def test_progress_is_that_of_all_judges(tmp_path: Path, recorder: Any) -> None:
     specs = [JudgeSpec("answer_correctness"), JudgeSpec("contains")]
-    told = recorder()
-    run_judges(specs, JudgeInputs({"s": ITEMS}, ANSWERS, ROLES), tmp_path / "v.jsonl", told)
-    assert told.done == [(done, 16, "verdicts") for done in (4, 8, 12, 16)]
+    observer = recorder()
+    run_judges(specs, JudgeInputs({"s": ITEMS}, ANSWERS, ROLES), tmp_path / "v.jsonl", observer)
+    assert observer.done == [(done, 16, "verdicts") for done in (4, 8, 12, 16)]
 
 
 def test_a_judge_that_cannot_be_made_stops_all_before_they_begin(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ GOOD = TextVerdict(passed=True, score=1.0, reason="good")
 
 
 @pytest.mark.parametrize(
-    ("said", "outcomes", "reason"),
+    ("given", "expected", "reason"),
     [
         ([GOOD, JudgeError("away", 5), GOOD, GOOD], "pass error pass pass", "away"),
         ([GOOD, KeyError("bug")], "pass error error error", "the judge failed: KeyError: 'bug'"),
@@ -108,12 +108,12 @@ GOOD = TextVerdict(passed=True, score=1.0, reason="good")
     ],
 )
 def test_whatever_a_judge_does_wrong_is_an_error(
-    said: list[Any], outcomes: str, reason: str
+    given: list[Any], expected: str, reason: str
 ) -> None:
-    judge = Odd(said)
-    found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, [ModelRole.TRAINED], Observer())
-    assert " ".join(v.outcome for v in found.verdicts) == outcomes
-    assert reason in found.verdicts[1].reason
+    judge = Odd(given)
+    output = judge_predictions(judge, {"s": ITEMS}, ANSWERS, [ModelRole.TRAINED], Observer())
+    assert " ".join(v.outcome for v in output.verdicts) == expected
+    assert reason in output.verdicts[1].reason
 
 
 def test_running_out_of_memory_is_not_hidden() -> None:
@@ -123,8 +123,8 @@ def test_running_out_of_memory_is_not_hidden() -> None:
 
 def test_what_judges_write_can_be_stored() -> None:
     judge = Odd([TextVerdict(passed=True, score=1.0, reason="nul \0, half \ud800")] * 4)
-    found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, [ModelRole.TRAINED], Observer())
-    assert found.verdicts[0].reason == "nul , half ?"
+    output = judge_predictions(judge, {"s": ITEMS}, ANSWERS, [ModelRole.TRAINED], Observer())
+    assert output.verdicts[0].reason == "nul , half ?"
 
 
 def test_a_judge_that_compares_gets_the_other_answers() -> None:
@@ -132,21 +132,21 @@ def test_a_judge_that_compares_gets_the_other_answers() -> None:
         return TextVerdict(passed=value == 1, score=value, reason="r")
 
     judge = Odd([score(1), score(0.5), score(0), score(1)], compares=True)
-    found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer())
+    output = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer())
     assert [q.other.text for q in judge.candidates if q.other] == ["0"] * 4
-    (own,) = found.scores
+    (own,) = output.scores
     assert (own.model_role, own.mean_score) == (ModelRole.TRAINED, 0.625)
-    (lift,) = found.comparisons
+    (lift,) = output.comparisons
     assert (lift.kind, lift.wins, lift.losses, lift.ties) == (ComparisonKind.LIFT, 2, 1, 1)
     assert lift.difference == 0.25
 
     judge = Odd([GOOD] * 8, compares=True)
     other_run = [prediction("z", example_id="1"), prediction("y", ModelRole.BASE, example_id="1")]
-    found = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer(), baseline=other_run)
+    output = judge_predictions(judge, {"s": ITEMS}, ANSWERS, ROLES, Observer(), baseline=other_run)
     assert [q.other.text if q.other else None for q in judge.candidates[:4]] == [
         *(None, "z", None, None),
     ]
-    assert {c.kind for c in found.comparisons} == {ComparisonKind.BASELINE}
+    assert {c.kind for c in output.comparisons} == {ComparisonKind.BASELINE}
 
 
 def test_leaked_questions_are_those_of_the_train_part() -> None:

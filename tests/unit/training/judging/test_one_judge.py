@@ -47,17 +47,17 @@ def run(predictions: list[Prediction], observer: Observer | None = None) -> Judg
 def test_one_verdict_per_item_and_a_missing_prediction_is_an_error(recorder: Any) -> None:
     failed = prediction(3, finish_reason=FinishReason.ERROR, error="too long")
     seen = recorder()
-    judged = run([prediction(0, "Answer: 0"), prediction(1, "2"), failed], seen)
-    assert [(v.example_id, v.outcome) for v in judged.verdicts] == [
+    output = run([prediction(0, "Answer: 0"), prediction(1, "2"), failed], seen)
+    assert [(v.example_id, v.outcome) for v in output.verdicts] == [
         ("0", Outcome.PASS),
         ("1", Outcome.FAIL),
         ("2", Outcome.ERROR),
         ("3", Outcome.ERROR),
     ]
-    assert "no prediction" in judged.verdicts[2].reason
-    assert "too long" in judged.verdicts[3].reason
-    assert seen.verdicts == judged.verdicts
-    (score,) = judged.scores
+    assert "no prediction" in output.verdicts[2].reason
+    assert "too long" in output.verdicts[3].reason
+    assert seen.verdicts == output.verdicts
+    (score,) = output.scores
     assert (score.passed, score.total, score.errors, score.score) == (1, 2, 2, 0.5)
     assert score.marker_rate == 0.5
     assert score.flexible_score == 0.5
@@ -70,44 +70,44 @@ def test_nothing_to_score() -> None:
 
 
 def test_samples_are_judged_apart() -> None:
-    judged = run([prediction(0, "0"), prediction(0, "1", sample=1)])
-    assert [(v.sample, v.outcome) for v in judged.verdicts[:2]] == [
+    output = run([prediction(0, "0"), prediction(0, "1", sample=1)])
+    assert [(v.sample, v.outcome) for v in output.verdicts[:2]] == [
         (0, Outcome.PASS),
         (1, Outcome.FAIL),
     ]
 
 
 def test_a_missing_sample_is_an_error_of_its_own() -> None:
-    made = [prediction(i, str(i), sample=n) for i in range(4) for n in range(4)]
-    judged = run(
-        [p for p in made if (p.example_id, p.sample) not in {("1", 0), ("1", 2), ("1", 3)}]
+    predictions = [prediction(i, str(i), sample=n) for i in range(4) for n in range(4)]
+    output = run(
+        [p for p in predictions if (p.example_id, p.sample) not in {("1", 0), ("1", 2), ("1", 3)}]
     )
-    assert [(v.sample, v.outcome) for v in judged.verdicts[4:8]] == [
+    assert [(v.sample, v.outcome) for v in output.verdicts[4:8]] == [
         (0, Outcome.ERROR),
         (1, Outcome.PASS),
         (2, Outcome.ERROR),
         (3, Outcome.ERROR),
     ]
-    assert "no prediction for sample 2" in judged.verdicts[6].reason
-    (score,) = judged.scores
+    assert "no prediction for sample 2" in output.verdicts[6].reason
+    (score,) = output.scores
     assert (score.total, score.errors) == (13, 3)
     assert [each.k for each in score.pass_at_k] == [1, 2, 4]
 
 
 def test_the_spec_says_how_many_samples_there_should_be() -> None:
     judge = make_judge(JudgeSetup(JudgeSpec("contains")))
-    judged = judge_predictions(
+    output = judge_predictions(
         judge, {"s": ITEMS[:1]}, [prediction(0, "0")], [ModelRole.TRAINED], Observer(), n_samples=2
     )
-    assert [v.outcome for v in judged.verdicts] == [Outcome.PASS, Outcome.ERROR]
+    assert [v.outcome for v in output.verdicts] == [Outcome.PASS, Outcome.ERROR]
 
 
 def majority_of(expected: str, *texts: str, **item: Any) -> float | None:
     judge = make_judge(JudgeSetup(JudgeSpec("answer_correctness")))
     items = [EvalItem(id="0", prompt="p", expected_answer=expected, **item)]
     answers = [prediction(0, text, sample=i) for i, text in enumerate(texts)]
-    judged = judge_predictions(judge, {"s": items}, answers, [ModelRole.TRAINED], Observer())
-    return judged.scores[0].majority_score
+    output = judge_predictions(judge, {"s": items}, answers, [ModelRole.TRAINED], Observer())
+    return output.scores[0].majority_score
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_stops_when_asked(recorder: Any) -> None:
 
 def test_reading_predictions(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl"
-    made = [prediction(0, "x"), prediction(1, model_role=ModelRole.BASE)]
-    write_records(path, made)
-    assert read_predictions(path) == made
-    assert model_roles(made) == [ModelRole.TRAINED, ModelRole.BASE]
+    predictions = [prediction(0, "x"), prediction(1, model_role=ModelRole.BASE)]
+    write_records(path, predictions)
+    assert read_predictions(path) == predictions
+    assert model_roles(predictions) == [ModelRole.TRAINED, ModelRole.BASE]
     path.write_text('{"text": 5}\n')
     with pytest.raises(DataError, match=r"line 1: eval_set: is required.*text: must be text"):
         read_predictions(path)

@@ -22,7 +22,7 @@ from training.judging.scoring import (
 def item_verdict(
     id_: str, score: float | None, sample: int = 0, vote: str | None = None, **item: Any
 ) -> ItemVerdict:
-    """A ruling with a score of at least 0.5 passing; None is an error."""
+    """Return a verdict that passes from a score of 0.5 on; None makes an error."""
     details = None
     outcome = Outcome.ERROR
     if score is not None:
@@ -89,7 +89,7 @@ def test_samples_of_an_item_are_one_trial() -> None:
     assert (score.passed, score.total, score.score) == (3, 6, 0.5)
     assert (score.interval_low, score.interval_high) == wilson_interval(1, 2)
     assert score.majority_score == 0.5
-    assert {each.k: each.value for each in score.pass_at_k} == pytest.approx(
+    assert {estimate.k: estimate.value for estimate in score.pass_at_k} == pytest.approx(
         {1: 0.5, 2: (1 + 2 / 3) / 2, 3: 1.0}
     )
     without = score_verdicts([*samples, item_verdict("c", 1, 0), item_verdict("c", 1, 1)])
@@ -103,11 +103,11 @@ def test_an_answer_that_fails_overrides_no_equal_one_that_passes() -> None:
 
 
 def test_an_item_with_errors_lowers_no_other_items_k() -> None:
-    whole = [item_verdict("a", float(i == 0), i) for i in range(4)]
+    complete = [item_verdict("a", float(i == 0), i) for i in range(4)]
     score = score_verdicts(
-        [*whole, item_verdict("b", 1, 0), *(item_verdict("b", None, i) for i in (1, 2, 3))]
+        [*complete, item_verdict("b", 1, 0), *(item_verdict("b", None, i) for i in (1, 2, 3))]
     )
-    assert {each.k: each.value for each in score.pass_at_k} == pytest.approx(
+    assert {estimate.k: estimate.value for estimate in score.pass_at_k} == pytest.approx(
         {1: (1 / 4 + 1) / 2, 2: 1 / 2, 4: 1}
     )
 
@@ -136,9 +136,9 @@ def test_comparisons_are_of_shared_items() -> None:
     other = item_scores([item_verdict("a", 0), item_verdict("b", 1), item_verdict("d", 1)])
     pairs = shared_scores(other, own)
     assert pairs == [(0, 1), (1, 1)]
-    found = compare_scores("j", "s", ComparisonKind.LIFT, pairs)
-    assert (found.wins, found.losses, found.ties, found.difference) == (1, 0, 1, 0.5)
-    assert (found.p_value, found.test) == (1, PairedTest.MCNEMAR)
+    lift = compare_scores("j", "s", ComparisonKind.LIFT, pairs)
+    assert (lift.wins, lift.losses, lift.ties, lift.difference) == (1, 0, 1, 0.5)
+    assert (lift.p_value, lift.test) == (1, PairedTest.MCNEMAR)
     graded = compare_scores("j", "s", ComparisonKind.BASELINE, [(0.25, 0.5), (0.5, 0.5)])
     assert graded.test is PairedTest.PAIRED_BOOTSTRAP
     nothing = compare_scores("j", "s", ComparisonKind.LIFT, [])

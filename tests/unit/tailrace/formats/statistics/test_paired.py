@@ -34,29 +34,29 @@ def test_mcnemar_takes_large_sets() -> None:
 
 def test_pass_and_fail_are_compared_by_mcnemar() -> None:
     pairs = [(0.0, 1.0)] * 8 + [(1.0, 0.0)] * 2 + [(1.0, 1.0)] * 30
-    found = compare_paired(pairs)
-    assert (found.wins, found.losses, found.ties) == (8, 2, 30)
-    assert found.difference == pytest.approx(0.15)
-    assert found.p_value == pytest.approx(0.109375)
-    assert found.test == "mcnemar"
+    comparison = compare_paired(pairs)
+    assert (comparison.wins, comparison.losses, comparison.ties) == (8, 2, 30)
+    assert comparison.difference == pytest.approx(0.15)
+    assert comparison.p_value == pytest.approx(0.109375)
+    assert comparison.test == "mcnemar"
     # Agresti and Min: (6 / 42) ± 1.96 sqrt((11 / 42 - (6 / 42)^2) / 42).
-    assert (found.low, found.high) == pytest.approx((-0.005763, 0.291478), abs=1e-6)
+    assert (comparison.low, comparison.high) == pytest.approx((-0.005763, 0.291478), abs=1e-6)
 
 
 def test_a_tie_everywhere_is_not_certain() -> None:
-    found = compare_paired([(1.0, 1.0)] * 10)
-    assert (found.difference, found.p_value) == (0, 1)
-    assert found.low < 0 < found.high
+    comparison = compare_paired([(1.0, 1.0)] * 10)
+    assert (comparison.difference, comparison.p_value) == (0, 1)
+    assert comparison.low < 0 < comparison.high
 
 
 def test_graded_scores_are_compared_by_bootstrap() -> None:
     generator = random.Random(3)
     pairs = [(generator.random() / 2, 0.5 + generator.random() / 2) for _ in range(40)]
-    found = compare_paired(pairs)
-    assert found.test == "paired_bootstrap"
-    assert found.wins == 40
-    assert 0 < found.low < found.difference < found.high < 1
-    assert found.p_value < 0.001
+    comparison = compare_paired(pairs)
+    assert comparison.test == "paired_bootstrap"
+    assert comparison.wins == 40
+    assert 0 < comparison.low < comparison.difference < comparison.high < 1
+    assert comparison.p_value < 0.001
 
 
 def test_two_items_never_prove_anything() -> None:
@@ -67,11 +67,11 @@ def test_two_items_never_prove_anything() -> None:
 @pytest.mark.parametrize("n", [11, 12, 299, 300])
 def test_equal_models_are_seldom_called_different(n: int) -> None:
     generator = random.Random(n)
-    found = sum(
+    comparison = sum(
         paired_bootstrap([generator.uniform(-1, 1) for _ in range(n)], trial) < 0.05
         for trial in range(20)
     )
-    assert found <= 4
+    assert comparison <= 4
 
 
 def test_sign_draws_and_enumeration_agree_where_they_meet() -> None:

@@ -20,12 +20,12 @@ def answers_in(text: str, prompt: str = "", *, whole_lines: bool = True) -> list
     return find_answers(text, ExtractionRules(prompt, whole_lines=whole_lines))
 
 
-def written(found: list[ExtractedAnswer]) -> list[str]:
-    return [each.text for each in found]
+def written(answers: list[ExtractedAnswer]) -> list[str]:
+    return [answer.text for answer in answers]
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("Answer: 42", ["42"]),
         ("steps\nAnswer: 42\n", ["42"]),
@@ -53,12 +53,12 @@ def written(found: list[ExtractedAnswer]) -> list[str]:
         ("", []),
     ],
 )
-def test_markers(text: str, found: list[str]) -> None:
-    assert written(marked_answers(text)) == found
+def test_markers(text: str, expected: list[str]) -> None:
+    assert written(marked_answers(text)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("Answer: 5\nWait, no. Answer: 6", ["6"]),
         ("Answer: 5\nMy final answer: 6", ["5", "6"]),
@@ -81,12 +81,12 @@ def test_markers(text: str, found: list[str]) -> None:
         ("Answer: 5\nI do not think my answer is 5.", ["5", "I do not think my answer is 5"]),
     ],
 )
-def test_what_follows_an_answer_may_mark_a_further_one(text: str, found: list[str]) -> None:
-    assert written(marked_answers(text)) == found
+def test_what_follows_an_answer_may_mark_a_further_one(text: str, expected: list[str]) -> None:
+    assert written(marked_answers(text)) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("The answer is 5. No, wait, it is 6.", ["5", "No, wait, it is 6."]),
         ("\\boxed{5}, no, it is 6", ["5", "no, it is 6"]),
@@ -101,8 +101,8 @@ def test_what_follows_an_answer_may_mark_a_further_one(text: str, found: list[st
         ("Wait, no. The answer is 5.", ["5"]),
     ],
 )
-def test_corrections_behind_the_last_answer(text: str, found: list[str]) -> None:
-    assert written(marked_answers(text)) == found
+def test_corrections_behind_the_last_answer(text: str, expected: list[str]) -> None:
+    assert written(marked_answers(text)) == expected
 
 
 def test_prose_of_several_lines_may_speak_of_answers() -> None:
@@ -134,10 +134,10 @@ def test_what_the_marker_marks_is_found(answer: str) -> None:
     ],
 )
 def test_hostile_text_is_read_in_time(text: str) -> None:
-    begun = time.thread_time()
+    start = time.thread_time()
     marked_answers(text)
     marked_answers(text, whole_lines=False)
-    assert time.thread_time() - begun < 10
+    assert time.thread_time() - start < 10
 
 
 PIECES = (
@@ -175,7 +175,7 @@ def test_reading_takes_time_in_proportion_to_the_text(piece: str) -> None:
 
 def test_where_an_answer_was_found() -> None:
     text = "Answer: 1\n#### 2\n\\boxed{3} and the answer is 4."
-    assert [each.evidence for each in answers_in(text)] == [
+    assert [answer.evidence for answer in answers_in(text)] == [
         "line Answer:",
         "line ####",
         "\\boxed",

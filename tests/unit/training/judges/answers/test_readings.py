@@ -1,4 +1,4 @@
-"""What is the same answer, and what only looks like it."""
+"""Answers that are the same, and answers that only look the same."""
 
 from __future__ import annotations
 
@@ -120,11 +120,11 @@ PIECES = "( 9 1, \\frac{1 \\boxed{ $ a, 1_and_ x_=_ 1+ ½ yes,_ _ \\_ _because *
 
 @pytest.mark.parametrize("piece", PIECES.split())
 def test_hostile_answers_are_read_in_time_and_fail(piece: str) -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     for length in (290, 4900, 100_000):
         text = "Answer: x" + piece.replace("_", " ") * (length // len(piece))
         for expected in ("5 cm", "2, 3", "Paris", "2024-03-05"):
             assert not judge_one(JUDGE, text, expected_answer=expected).passed
             assert not judge_one(JUDGE, text[9:], expected_answer=expected).passed
-    # It takes a second at most; what must not happen takes minutes.
-    assert time.monotonic() - begun < 60
+    # A second at most; a pathological pattern would take minutes.
+    assert time.monotonic() - start < 60

@@ -7,12 +7,12 @@ import pytest
 from training.judges.answers.units import Scale, conversion, unit_name
 
 
-def scale(given: str, wanted: str) -> Scale | None:
-    return conversion(unit_name(given), unit_name(wanted))
+def scale(given: str, target: str) -> Scale | None:
+    return conversion(unit_name(given), unit_name(target))
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "factor"),
+    ("given", "target", "factor"),
     [
         ("km", "m", 1000),
         ("metres", "m", 1),
@@ -29,8 +29,8 @@ def scale(given: str, wanted: str) -> Scale | None:
         ("apples", "apple", 1),
     ],
 )
-def test_conversions_are_exact(given: str, wanted: str, factor: float) -> None:
-    assert scale(given, wanted) == Scale(Fraction(factor), Fraction(0))
+def test_conversions_are_exact(given: str, target: str, factor: float) -> None:
+    assert scale(given, target) == Scale(Fraction(factor), Fraction(0))
 
 
 def test_temperatures_have_an_offset() -> None:
@@ -38,11 +38,11 @@ def test_temperatures_have_an_offset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"),
+    ("given", "target"),
     [("m", "min"), ("cm", "cm^2"), ("€", "$"), ("apples", "pears"), ("%", "m"), ("km/h", "km")],
 )
-def test_what_measures_something_else(given: str, wanted: str) -> None:
-    assert scale(given, wanted) is None
+def test_what_measures_something_else(given: str, target: str) -> None:
+    assert scale(given, target) is None
 
 
 def test_case_counts_where_it_must() -> None:

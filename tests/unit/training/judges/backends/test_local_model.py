@@ -1,4 +1,4 @@
-"""A judging model that the worker runs: one that was taught to judge, one that cannot."""
+"""A judging model on the worker, trained to judge or not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.models.family import Model, Params
 from training.observer import Observer
 
 GRADES = {"Answer: 5": (9, "right"), "Answer: 55": (2, "wrong")}
-"""What the taught judge says about which answer."""
+"""Score and reason that the trained judge gives each answer."""
 
 
 def rubric_judge(folder: Path, max_new_tokens: int) -> Judge:
@@ -32,9 +32,9 @@ def rubric_judge(folder: Path, max_new_tokens: int) -> Judge:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: Any) -> Path:
-    """A model that was fine-tuned on what a rubric judge asks, until it knows the replies."""
-    place = tmp_path_factory.mktemp("taught")
+def trained_judge(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: Any) -> Path:
+    """A model fine-tuned on the prompts of a rubric judge until it knows the replies."""
+    place = tmp_path_factory.mktemp("trained_judge")
     traces = []
     for answer, (score, reason) in GRADES.items():
         verdict = json.dumps({"score": score, "reason": reason})
@@ -52,15 +52,13 @@ def taught(tmp_path_factory: pytest.TempPathFactory, model: Model, tokenizer: An
     return place / "model"
 
 
-def test_a_taught_model_judges(taught: Path) -> None:
-    judge = rubric_judge(taught, 64)
-    found = list(judge.judge_all([candidate(answer) for answer in GRADES]))
-    assert all(isinstance(each, TextVerdict) for each in found), found
-    said = [
-        (each.score, each.passed, each.reason) for each in found if isinstance(each, TextVerdict)
-    ]
-    assert said == [(0.9, True, "right"), (0.2, False, "wrong")]
-    assert all(each.cost_tokens for each in found)
+def test_a_model_trained_to_judge(trained_judge: Path) -> None:
+    judge = rubric_judge(trained_judge, 64)
+    outcomes = list(judge.judge_all([candidate(answer) for answer in GRADES]))
+    verdicts = [outcome for outcome in outcomes if isinstance(outcome, TextVerdict)]
+    grades = [(verdict.score, verdict.passed, verdict.reason) for verdict in verdicts]
+    assert grades == [(0.9, True, "right"), (0.2, False, "wrong")], outcomes
+    assert all(verdict.cost_tokens for verdict in verdicts)
 
 
 def test_a_prompt_beyond_the_context_is_an_error_and_no_verdict(
@@ -68,7 +66,7 @@ def test_a_prompt_beyond_the_context_is_an_error_and_no_verdict(
 ) -> None:
     save_folder(tmp_path, model, params, tokenizer)
     judge = rubric_judge(tmp_path, 4)
-    found = list(judge.judge_all([candidate("a"), candidate("b")]))
+    outcomes = list(judge.judge_all([candidate("a"), candidate("b")]))
     # The prompt alone is longer than the tiny model's context of 64 tokens.
-    assert [type(each) for each in found] == [JudgeError, JudgeError]
-    assert "the judging model generated nothing" in str(found[0])
+    assert [type(outcome) for outcome in outcomes] == [JudgeError, JudgeError]
+    assert "the judging model generated nothing" in str(outcomes[0])

@@ -1,4 +1,4 @@
-"""Where judges get to: public addresses and listed places, each at the address that was checked."""
+"""Network access of judges: public addresses and listed places, at checked addresses only."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_public_addresses(address: str) -> None:
         *("192.0.0.192", "192.0.0.9", "192.88.99.1", "168.63.129.16", "3fff::1"),
         *("::", "::1", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1", "fd00:ec2::254"),
         *("ff02::1", "2001:db8::1", "64:ff9b:1::1"),
-        # IPv4 inside of IPv6: mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP.
+        # IPv4 within IPv6: mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP.
         *("::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "::127.0.0.1", "::ffff:0:127.0.0.1"),
         *("64:ff9b::10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::1", "2002:a00:1::"),
         *("2001:0:808:808::80ff:fffe", "2001:0:a00:1::f7f7:f7f7"),
@@ -60,7 +60,7 @@ def test_addresses_that_are_not(address: str) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
-    """Addresses of names, one list for each time that somebody asks; the last one stays."""
+    """Addresses of names, one list per query; the last one stays."""
     answers: dict[str, list[list[str]]] = {}
     real = socket.getaddrinfo
 
@@ -68,7 +68,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
         if host not in answers:
             return real(host, port, *rest, **options)
         addresses = answers[host].pop(0) if len(answers[host]) > 1 else answers[host][0]
-        return [info for each in addresses for info in real(each, port, type=socket.SOCK_STREAM)]
+        resolved = (real(address, port, type=socket.SOCK_STREAM) for address in addresses)
+        return [info for infos in resolved for info in infos]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return answers
@@ -76,12 +77,12 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Addresses that were connected to; nothing answers there."""
+    """Addresses of connections, all of which fail."""
     addresses: list[str] = []
 
     def connect(self: object, host: str, *_: object, **__: object) -> None:
         addresses.append(host)
-        raise httpcore2.ConnectError("nobody listens")
+        raise httpcore2.ConnectError("no listener")
 
     monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", connect)
     return addresses
@@ -94,8 +95,8 @@ def rubric(url: str, access: EndpointAccess | None = None, **changes: Any) -> An
 
 
 def ask(judge: Any) -> TextVerdict | JudgeError:
-    (found,) = judge.judge_all([candidate("five")])
-    return found  # type: ignore[no-any-return]
+    (outcome,) = judge.judge_all([candidate("five")])
+    return outcome  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -121,17 +122,19 @@ def test_a_place_out_of_reach_fails_the_stage_at_once(
     names["partly.example"] = [["8.8.8.8", "10.0.0.1"]]
     with pytest.raises(ConfigError, match="tailrace up --allow-endpoint") as caught:
         rubric(url)
-    assert "10.0.0.1" not in str(caught.value), "an inner name server's answers concern nobody"
+    assert "10.0.0.1" not in str(caught.value), (
+        "an internal name server's answers are not disclosed"
+    )
     assert not connections
 
 
 def test_the_connection_goes_to_the_address_that_was_checked(
     names: dict[str, list[list[str]]], connections: list[str]
 ) -> None:
-    """Whoever answers differently each time gets no connection to the second answer."""
+    """A name server that changes its answer gets no connection to the second one."""
     names["judge.example"] = [["8.8.8.8"], ["8.8.4.4", "1.1.1.1"], ["127.0.0.1"]]
     judge = rubric("https://judge.example/v1")
-    assert "ConnectError: nobody listens" in str(ask(judge))
+    assert "ConnectError: no listener" in str(ask(judge))
     assert connections == ["8.8.4.4", "1.1.1.1"]
     refused = ask(judge)
     assert isinstance(refused, JudgeError)
@@ -146,8 +149,8 @@ def test_a_name_without_an_address_is_an_error_that_may_pass(
         raise socket.gaierror(socket.EAI_AGAIN, "try again")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    found = ask(rubric("https://judge.example/v1"))
-    assert "ConnectError: judge.example has no address: try again" in str(found)
+    outcome = ask(rubric("https://judge.example/v1"))
+    assert "ConnectError: judge.example has no address: try again" in str(outcome)
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +178,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def secure(
     certificate: Path, names: dict[str, list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ChatServer]:
-    """A server that is certified to be judge.example and other.example's address as well."""
+    """A server certified as judge.example, which is also at other.example's address."""
     names["judge.example"] = names["other.example"] = [["127.0.0.1"]]
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with chat_server(lambda *_: GRADE, certificate=certificate) as server:
@@ -198,14 +201,14 @@ def test_the_name_stays_in_the_header_and_in_the_certificates_check(secure: Chat
 
 def test_a_server_with_another_names_certificate_gets_nothing(secure: ChatServer) -> None:
     place = f"other.example:{port_of(secure)}"
-    found = ask(rubric(f"https://{place}/v1", EndpointAccess([place])))
-    assert "certificate" in str(found)
+    outcome = ask(rubric(f"https://{place}/v1", EndpointAccess([place])))
+    assert "certificate" in str(outcome)
     assert not secure.requests
 
 
 @pytest.fixture
 def proxy() -> Iterator[Callable[[int], tuple[str, list[bytes]]]]:
-    """Makes a proxy that connects whatever it is asked for to one port."""
+    """Return a maker of proxies that connect every request to one port."""
     closing: list[socket.socket] = []
 
     def make(port: int, answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> tuple[str, list[bytes]]:
@@ -235,8 +238,8 @@ def proxy() -> Iterator[Callable[[int], tuple[str, list[bytes]]]]:
         return f"127.0.0.1:{listener.getsockname()[1]}", requests
 
     yield make
-    for each in closing:
-        each.close()
+    for connection in closing:
+        connection.close()
 
 
 def test_a_proxy_of_the_operator_is_asked_for_the_address_that_was_checked(
@@ -250,14 +253,14 @@ def test_a_proxy_of_the_operator_is_asked_for_the_address_that_was_checked(
     assert secure.names == ["judge.example"]
 
 
-def test_a_proxy_that_refuses_is_told_by_nothing_of_its_answer(
+def test_the_answer_of_a_proxy_that_refuses_is_not_shown(
     secure: ChatServer, names: dict[str, list[list[str]]], proxy: Any
 ) -> None:
     names["judge.example"] = [["8.8.8.8"]]
     place, _ = proxy(port_of(secure), b"HTTP/1.1 403 inner secret\r\n\r\n")
-    found = ask(rubric("https://judge.example/v1", EndpointAccess(proxy=place)))
-    assert "refuses a tunnel" in str(found)
-    assert "secret" not in str(found)
+    outcome = ask(rubric("https://judge.example/v1", EndpointAccess(proxy=place)))
+    assert "refuses a tunnel" in str(outcome)
+    assert "secret" not in str(outcome)
 
 
 def test_no_certificate_check_is_left_out() -> None:
