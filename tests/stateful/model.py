@@ -100,7 +100,11 @@ class RunModel:
         if model.state == "RUNNING":
             return Stop(StopReason.RUNNING_ELSEWHERE)
         if self.state in ("CANCELLING", "CANCELLED"):
-            return Stop(StopReason.CANCELLED)
+            has_begun = any(
+                lease.stage == stage and lease.order.stage.attempt == model.attempt
+                for lease in self.leases
+            )
+            return Stop(StopReason.STALE if has_begun else StopReason.CANCELLED)
         if model.state in DONE and stage < 2 and self.stages[stage + 1].state == "QUEUED":
             return Continue(self.task(stage + 1))
         return None if model.state == "QUEUED" else Stop(StopReason.STALE)
