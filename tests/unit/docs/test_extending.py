@@ -65,6 +65,19 @@ def test_files_that_a_page_names_exist(page: str) -> None:
     assert {name for name in missing if not ADDED.search(name) and "NAME" not in name} == set()
 
 
+def test_the_page_of_stage_kinds_names_every_file_that_asks_for_a_kind() -> None:
+    page = (ROOT / "docs" / "extending" / "stage-kind.md").read_text()
+    files = {
+        str(path.relative_to(ROOT))
+        for package in ("services", "workers", "training", "tailrace")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"\bStageKind\.[A-Z]{2}|\bSTAGE_KIND_[A-Z]", path.read_text())
+        and "v1" not in path.parts
+    }
+    assert len(files) > 8
+    assert {file for file in files if f"`{file}`" not in page} == set()
+
+
 def blocks(page: str, language: str) -> list[str]:
     text = (ROOT / "docs" / "extending" / page).read_text()
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)

@@ -16,8 +16,9 @@ SECTIONS = {
 }
 """Reasons of the contract, each with its code or whether a stage is tried again."""
 
-NOT_OF_ERRORS = {"NO_ANSWER", "SLOT_QUARANTINED", "RESOURCE_EXHAUSTED"}
-"""Reasons that Flower shows of a delivery that ran nothing, and the beginning of XLA's message."""
+NOT_OF_ERRORS = {"NO_ANSWER", "SLOT_QUARANTINED", "RESOURCE_EXHAUSTED", "EVAL_SET"}
+"""Words in the contract's list that no error carries: results of deliveries that ran nothing, as
+Flower shows them, the beginning of XLA's message, and a metavar."""
 
 RETRIED = {"UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "INTERNAL"}
 
