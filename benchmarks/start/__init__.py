@@ -1,1 +1,1 @@
-"""How long a stage's start takes, cold and warm."""
+"""Benchmark of the start of a stage, cold and warm."""

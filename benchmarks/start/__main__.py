@@ -1,8 +1,8 @@
 """Accept → first training step of the nano preset, cold and warm: ``python -m benchmarks.start``.
 
-One embedded stack, three workers that take turns: ``cold`` has neither a process in waiting nor
-compiled programs, ``cached`` has the programs, ``warm`` has both. The time ends when the first
-step's loss has come back to the client. Exits with 1 when a bar is not held.
+One embedded stack, three workers in turn: ``cold`` has neither a prewarmed process nor compiled
+programs, ``cached`` has the programs, ``warm`` has both. The time ends when the loss of the first
+step arrives at the client. Exit status 1 when a bar is missed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tests.servers.valkey import Valkey
 from tests.stack import Stack
 
 WAYS = {"cold": "false", "cached": "false", "warm": "true"}
-"""The workers, each serving a pool of its name, and whether they start warm."""
+"""Workers by the name of their pool, with their setting for warm starts."""
 
 _DEADLINE = 300.0
 
 
 class Bench:
-    """The stack and its workers."""
+    """Stack with its workers."""
 
     def __init__(self, folder: Path) -> None:
         self._valkey = Valkey(folder)
@@ -52,7 +52,7 @@ class Bench:
         self._valkey.stop()
 
     def seconds(self, way: str) -> float:
-        """From CreateRun to the first step's loss at the client."""
+        """Return the seconds from CreateRun to the first step's loss at the client."""
         if way == "cold":
             shutil.rmtree(self._caches[way] / "xla", ignore_errors=True)
         if way == "warm":
@@ -62,9 +62,9 @@ class Bench:
             name = client.create_run(_spec(way)).name
             for _ in client.stream_metrics(name, follow=True, metric_names=["loss"]):
                 break
-            taken = time.perf_counter() - began
+            seconds = time.perf_counter() - began
             wait_until(lambda: _succeeded(client, name), f"the end of {name}", _DEADLINE)
-        return taken
+        return seconds
 
     def _worker(self, way: str) -> Process:
         cache = str(self._caches[way])
@@ -72,24 +72,24 @@ class Bench:
 
 
 def main() -> int:
-    """Entry point; returns the exit status."""
+    """Run the benchmark and return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each way is measured")
     rounds = parser.parse_args().rounds
     folder = Path(tempfile.mkdtemp(prefix="tailrace-start-"))
     bench = Bench(folder)
     try:
-        for way in WAYS:  # input caches are filled, imports are on disk's cache
+        for way in WAYS:  # fill input caches and the disk cache
             bench.seconds(way)
-        taken: dict[str, list[float]] = {way: [] for way in WAYS}
+        timings: dict[str, list[float]] = {way: [] for way in WAYS}
         for number in range(rounds):
             for way in WAYS:
-                taken[way].append(bench.seconds(way))
-                print(f"{number + 1}/{rounds}  {way:<7} {taken[way][-1]:6.2f} s", flush=True)
+                timings[way].append(bench.seconds(way))
+                print(f"{number + 1}/{rounds}  {way:<7} {timings[way][-1]:6.2f} s", flush=True)
     finally:
         bench.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    cold, cached, warm = (median(taken[way]) for way in WAYS)
+    cold, cached, warm = (median(timings[way]) for way in WAYS)
     bars = [
         Bar("accept → first step, warm, of 2.5 s", warm / 2.5, 1.0, f"{warm:.2f} s", at_most=True),
         Bar("cold / warm", cold / warm, 3.0, f"{cold:.2f} s / {warm:.2f} s"),
@@ -118,7 +118,7 @@ def _succeeded(client: tailrace.Client, name: str) -> bool:
 
 
 def _wait_loaded(worker: Process) -> None:
-    """Wait until the process in waiting has done its imports: it uses no more CPU time."""
+    """Wait until the prewarmed process has finished its imports and uses no CPU time."""
 
     def used() -> float:
         for child in psutil.Process(worker.pid).children(recursive=True):

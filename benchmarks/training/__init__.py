@@ -1,1 +1,1 @@
-"""How fast, and in how much memory, the training library trains."""
+"""Benchmarks of the training library: speed, memory and overhead."""

@@ -1,4 +1,4 @@
-"""The table's lines: what is measured, and what it is held against."""
+"""The lines of the table: measurements and their bars."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERVAL = TrainSpec().save_every_steps
 
 
 def overhead(name: str, rounds: int) -> Bar:
-    """The training loop over the bare compiled call."""
+    """Compare the training loop with the bare compiled call."""
     turns = [measure("training.loop", name) for _ in range(rounds)]
     loop, bare = (median(turn[side] for turn in turns) for side in ("loop", "bare"))
     detail = f"{1000 * loop:.2f} ms a step, bare {1000 * bare:.2f}"
@@ -24,9 +24,9 @@ def overhead(name: str, rounds: int) -> Bar:
 
 
 def packing(name: str, rounds: int) -> Bar:
-    """Packed rows over padded ones."""
-    found = measure("training.packing", name, str(rounds))
-    rates = {kind: found["tokens"] / found[kind] for kind in ("packed", "padded")}
+    """Compare packed rows with padded ones."""
+    figures = measure("training.packing", name, str(rounds))
+    rates = {kind: figures["tokens"] / figures[kind] for kind in ("packed", "padded")}
     detail = f"{rates['packed']:,.0f} useful tokens/s, padded to 128 {rates['padded']:,.0f}"
     return Bar(
         f"{name}: golden-v2 packed over padded", rates["packed"] / rates["padded"], 2, detail
@@ -34,7 +34,7 @@ def packing(name: str, rounds: int) -> Bar:
 
 
 def second_start(name: str, rounds: int) -> Bar:
-    """A start with an empty cache of compiled programs over one with a filled cache."""
+    """Compare a start with an empty cache of compiled programs with one with a filled cache."""
     starts: dict[str, list[float]] = {"first": [], "second": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as cache:
@@ -46,30 +46,30 @@ def second_start(name: str, rounds: int) -> Bar:
 
 
 def memory(name: str, _: int) -> list[Bar]:
-    """What XLA assigns over what the estimate says, and an adapter over all weights."""
-    found = {method: measure("training.memory", name, method) for method in ("full", "lora")}
+    """Compare XLA's assignment with the estimate, and an adapter with all weights."""
+    figures = {method: measure("training.memory", name, method) for method in ("full", "lora")}
     bars = [
         Bar(
             f"{name} {method}: memory assigned over computed",
-            each["assigned"] / each["computed"],
+            sizes["assigned"] / sizes["computed"],
             1.15,
-            f"{_megabytes(each['assigned'])}, computed {_megabytes(each['computed'])}, "
-            f"resident {_megabytes(each['resident'])}",
+            f"{_megabytes(sizes['assigned'])}, computed {_megabytes(sizes['computed'])}, "
+            f"resident {_megabytes(sizes['resident'])}",
             at_most=True,
         )
-        for method, each in found.items()
+        for method, sizes in figures.items()
     ]
-    low, high = found["lora"]["assigned"], found["full"]["assigned"]
+    low, high = figures["lora"]["assigned"], figures["full"]["assigned"]
     detail = f"{_megabytes(low)}, full {_megabytes(high)}"
     return [*bars, Bar(f"{name}: LoRA's memory over full", low / high, 0.5, detail, at_most=True)]
 
 
 def stall(name: str, every: int, rounds: int) -> Bar:
-    """Time with checkpoints at the default interval over time without."""
-    found = measure("training.stall", name, str(every), str(rounds))
-    between = INTERVAL * found["step"]
-    share = found["checkpoint"] / between
-    detail = f"{found['checkpoint']:.3f} s a checkpoint, {between:.1f} s for {INTERVAL} steps"
+    """Compare the time with checkpoints at the default interval with the time without."""
+    figures = measure("training.stall", name, str(every), str(rounds))
+    between = INTERVAL * figures["step"]
+    share = figures["checkpoint"] / between
+    detail = f"{figures['checkpoint']:.3f} s a checkpoint, {between:.1f} s for {INTERVAL} steps"
     return Bar(f"{name}: with checkpoints over without", 1 + share, 1.05, detail, at_most=True)
 
 
@@ -83,7 +83,7 @@ CASES: dict[str, Callable[[int], Bar | list[Bar]]] = {
     "memory": lambda rounds: memory("distilgpt2", rounds),
     "stall": lambda rounds: [stall("4x128", INTERVAL, rounds), stall("distilgpt2", 10, rounds)],
 }
-"""By the name that the command takes."""
+"""Cases by the name that the command takes."""
 
 
 def _megabytes(size: float) -> str:

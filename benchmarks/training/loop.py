@@ -1,4 +1,4 @@
-"""What the loop adds to its compiled calls: ``python -m benchmarks.training.loop SHAPE``."""
+"""Overhead of the loop over its compiled calls: ``python -m benchmarks.training.loop SHAPE``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmarks.training.timings import make_trainer, run
 from training.models.registry import model_from_config
 
 CALLS = 4
-"""Compiled calls that are measured."""
+"""Number of measured calls."""
 
 
 def main(name: str) -> None:
-    """Print the seconds a step of the whole loop, and those in which it waits for compiled calls.
+    """Print the seconds per step of the whole loop, and of its compiled calls alone.
 
-    Both are taken in one training: of two processes one after the other, the machine's mood makes
-    one slower by more than the loop costs.
+    Both come from one training: two processes one after the other differ by more than the cost of
+    the loop.
     """
     shape = SHAPES[name]
     model = model_from_config(shape.config)
@@ -30,17 +30,17 @@ def main(name: str) -> None:
     waited: list[float] = []
 
     def timed(*arguments: Any) -> Any:
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         state, computed = steps(*arguments)
         np.asarray(computed.losses)
-        waited.append(time.perf_counter() - begun)
+        waited.append(time.perf_counter() - begin)
         return state, computed
 
     trainer._steps = timed
-    # The first call is compiled, and the next one pays for what lies cold.
-    whole = run(trainer, model, (CALLS + 2) * shape.steps)[2:]
+    # The first call is compiled, and the second one fills the caches.
+    seconds = run(trainer, model, (CALLS + 2) * shape.steps)[2:]
     count = CALLS * shape.steps
-    tell({"loop": sum(whole) / count, "bare": sum(waited[2:]) / count})
+    tell({"loop": sum(seconds) / count, "bare": sum(waited[2:]) / count})
 
 
 if __name__ == "__main__":

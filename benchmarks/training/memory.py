@@ -19,9 +19,9 @@ def main(name: str, method: str) -> None:
     shape = SHAPES[name]
     adapter = AdapterSpec(lora=LoraSpec(rank=16, alpha=32)) if method == "lora" else None
     subject = Subject(shape, adapter)
-    made = make_trainer(subject.model, shape, adapter=adapter)
+    parts = make_trainer(subject.model, shape, adapter=adapter)
     computed = estimate(
-        subject.model, made.spec, made.trainer, made.stream, made.examples, 0
+        subject.model, parts.spec, parts.trainer, parts.stream, parts.examples, 0
     ).memory
     steps: Any = subject.steps
     lowered = steps.lower(subject.state, subject.frozen, subject.batch, 0, subject.key)

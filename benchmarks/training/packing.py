@@ -18,15 +18,15 @@ from training.data.batches import Batch, Collator
 from training.loop.start import prepare
 
 EXAMPLES = 16
-"""Examples of a step."""
+"""Number of examples in a step."""
 
 
 def main(name: str, rounds: int) -> None:
-    """Print the medians of both, in seconds a step; they take turns with the same examples."""
+    """Print the medians of both in seconds per step; they alternate on the same examples."""
     shape = replace(SHAPES[name], rows=EXAMPLES, steps=1)
     spec = TrainSpec(max_steps=1, batch_size=EXAMPLES, eval_fraction=0.0)
-    # The preset's tokenizer needs no download; it makes longer examples than GPT-2's own, which
-    # leaves less to gain.
+    # The preset's tokenizer needs no download; its examples are longer than with GPT-2's, which
+    # understates the gain.
     examples = prepare(ModelSpec(preset="gpt2-nano"), spec, golden_v2()).encoded.examples
     chosen = [examples[: EXAMPLES // 2] + examples[-EXAMPLES // 2 :]]
     batches = {
@@ -37,16 +37,16 @@ def main(name: str, rounds: int) -> None:
     seconds: dict[str, list[float]] = {kind: [] for kind in batches}
     for number in range(rounds + 1):
         for kind, subject.batch in batches.items():
-            begun = time.perf_counter()
+            begin = time.perf_counter()
             subject.call()
             if number:
-                seconds[kind].append(time.perf_counter() - begun)
+                seconds[kind].append(time.perf_counter() - begin)
     tokens = sum(len(example.tokens) for example in chosen[0])
     tell({"tokens": tokens, **{kind: median(times) for kind, times in seconds.items()}})
 
 
 def _pad(batch: Batch) -> Batch:
-    """The same rows, each ``LENGTH`` long."""
+    """Return the rows padded to ``LENGTH``."""
 
     def fill(values: np.ndarray) -> np.ndarray:
         return np.pad(values, ((0, 0), (0, 0), (0, LENGTH - values.shape[-1])))

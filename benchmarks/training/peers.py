@@ -1,4 +1,4 @@
-"""Tokens per second beside PyTorch: transformers' model with torch.optim.AdamW."""
+"""Tokens per second against PyTorch: transformers' model with torch.optim.AdamW."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.training.shapes import LENGTH, SHAPES
 def race(name: str, limit: float, steps: int, rounds: int, *, fused: bool = False) -> Bar:
     """Let both sides run ``steps`` steps in turn, ``rounds`` times.
 
-    ``fused`` brings PyTorch's fused AdamW in as a third side; the faster peer counts.
+    ``fused`` adds PyTorch's fused AdamW as a third side; the faster peer counts.
     """
     sides: dict[str, tuple[str, ...]] = {
         "tailrace": ("training.ours", name),
@@ -32,8 +32,8 @@ def race(name: str, limit: float, steps: int, rounds: int, *, fused: bool = Fals
     medians = {side: median(measured) for side, measured in rates.items()}
     ours = medians.pop("tailrace")
     peer = max(medians, key=lambda side: medians[side])
-    told = (f"{side} {r:,.0f} (best {max(rates[side]):,.0f})" for side, r in medians.items())
-    detail = f"{ours:,.0f} tokens/s (best {max(rates['tailrace']):,.0f}); " + ", ".join(told)
+    texts = (f"{side} {r:,.0f} (best {max(rates[side]):,.0f})" for side, r in medians.items())
+    detail = f"{ours:,.0f} tokens/s (best {max(rates['tailrace']):,.0f}); " + ", ".join(texts)
     return Bar(
         f"{name} {SHAPES[name].rows}×{LENGTH} fp32, over {peer}",
         ours / medians[peer],

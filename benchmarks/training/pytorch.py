@@ -1,6 +1,6 @@
 """The peer's side of a race: ``python -m benchmarks.training.pytorch SHAPE [fused]``.
 
-The step that a user of transformers writes: the model's own loss, gradients clipped by their norm,
+The usual step with transformers: the model's own loss, gradient clipping by norm, and
 torch.optim.AdamW.
 """
 

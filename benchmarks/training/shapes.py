@@ -1,4 +1,4 @@
-"""The models and batches that are measured; all have random weights, so nothing is fetched."""
+"""The models and batches of the benchmarks, with random weights, so that nothing is fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENGTH = 128
 
 @dataclass(frozen=True)
 class Shape:
-    """A model and how it is trained."""
+    """A model with its batch size and steps per call."""
 
     config: dict[str, Any]
     """``config.json``."""
@@ -57,4 +57,4 @@ SHAPES: dict[str, Shape] = {
         steps=10,
     ),
 }
-"""By the name that the table calls them."""
+"""Shapes by their name in the table."""

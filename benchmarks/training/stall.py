@@ -1,4 +1,4 @@
-"""What checkpoints cost a training: ``python -m benchmarks.training.stall SHAPE EVERY ROUNDS``."""
+"""Cost of checkpoints: ``python -m benchmarks.training.stall SHAPE EVERY ROUNDS``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from benchmarks.training.timings import NEVER, make_trainer, run
 from training.models.registry import model_from_config
 
 SAVES = 2
-"""Checkpoints of a measured training."""
+"""Number of checkpoints in a measured training."""
 
 
 def main(name: str, every: int, rounds: int) -> None:
-    """Print seconds a step without checkpoints, and seconds that a checkpoint adds.
+    """Print the seconds per step without checkpoints, and the seconds that a checkpoint adds.
 
-    Both kinds of training take turns. The last checkpoint has a whole interval to be written in,
-    so that what it takes from the steps beside it counts, too.
+    Both kinds of training alternate. The last checkpoint has a whole interval for its writing, so
+    that its cost for concurrent steps counts, too.
     """
     shape = SHAPES[name]
     model = model_from_config(shape.config)
@@ -30,7 +30,7 @@ def main(name: str, every: int, rounds: int) -> None:
         run(trainer, model, shape.steps)
     for _ in range(rounds):
         for kind, trainer in trainers.items():
-            # One call less, because the end of the interval would save once more.
+            # One call less: the end of the interval would save once more.
             seconds[kind].append(sum(run(trainer, model, steps - shape.steps)))
     without, added = (
         median(seconds["without"]),

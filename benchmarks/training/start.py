@@ -13,7 +13,7 @@ from training.machine.runtime import prepare_process, require_device
 
 
 def main(name: str, cache: Path) -> None:
-    """Print the seconds from weights and tokens in memory to the first step's end."""
+    """Print the seconds from weights and tokens in memory to the end of the first step."""
     prepare_process(cache_dir=cache)
     require_device()
     from benchmarks.training.timings import Timings, make_trainer
@@ -26,9 +26,9 @@ def main(name: str, cache: Path) -> None:
         value.block_until_ready()
     timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         make_trainer(model, shape).trainer.train(params, Path(folder), timings, last=1)
-    tell({"first_step": timings.times[-1] - begun})
+    tell({"first_step": timings.times[-1] - begin})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trainer with its compiled steps, bare: what a side of a race calls."""
+"""Compiled steps without the training loop, for one side of a race."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.objectives.registry import make_objective
 
 
 class Subject:
-    """Compiled steps of a shape with everything that they are called with."""
+    """Compiled steps of a shape with their arguments."""
 
     def __init__(self, shape: Shape, adapter: AdapterSpec | None = None) -> None:
         spec = TrainSpec(
@@ -35,7 +35,7 @@ class Subject:
         self.steps = compile_steps(make_objective(spec), self.trainable, optimizer, layout)
         trained, frozen = self.trainable.start(self.model.init(0))
         trained = layout.place(trained)
-        # As the trainer does: state that lies elsewhere would be compiled for a second time.
+        # As in the trainer: a state with another layout would be compiled again.
         shardings = layout.shardings(jax.eval_shape(optimizer.init, trained))
         self.state = (trained, jax.jit(optimizer.init, out_shardings=shardings)(trained))
         self.frozen = jax.device_put(frozen, layout.shardings(frozen))
@@ -44,14 +44,14 @@ class Subject:
         self.done = 0
 
     def call(self) -> None:
-        """One compiled call, waited for as the training loop does."""
+        """Run one compiled call and wait for it as the training loop does."""
         self.state, computed = self.steps(self.state, self.frozen, self.batch, self.done, self.key)
         self.done += self.batch.tokens.shape[0]
         np.asarray(computed.losses)
 
 
 def random_batch(shape: Shape, vocabulary: int) -> Batch:
-    """A call's rows, full of tokens that all count."""
+    """Return the rows of one call, in which every token counts."""
     size = (shape.steps, shape.rows, LENGTH)
     tokens = np.random.default_rng(0).integers(0, vocabulary, size, np.int32)
     return Batch(tokens, np.roll(tokens, -1, axis=-1), np.ones(size, np.float32))

@@ -1,4 +1,4 @@
-"""A real training of a shape, and when its compiled calls ended."""
+"""A real training of a shape, and the times of its compiled calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.objectives.registry import make_objective
 from training.observer import Observer
 
 NEVER = 10_000_000
-"""Steps between checkpoints where there shall be none."""
+"""Steps between checkpoints for a training without any."""
 
 
 class TrainerParts(NamedTuple):
@@ -37,7 +37,7 @@ def make_trainer(
     save_every_steps: int = NEVER,
     adapter: AdapterSpec | None = None,
 ) -> TrainerParts:
-    """A trainer on random examples that fill their rows."""
+    """Return a trainer on random examples that fill their rows."""
     spec = TrainSpec(
         max_steps=NEVER,
         batch_size=shape.rows,
@@ -58,21 +58,21 @@ def make_trainer(
 
 
 class Timings(Observer):
-    """Keeps the time of every boundary."""
+    """Observer that records the time of every boundary."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        """A compiled call and what was due after it are done, or it begins (the first time)."""
+        """Record the end of a compiled call with its evaluation and save, or the first begin."""
         self.times.append(time.perf_counter())
 
 
 def run(trainer: Trainer, model: Model, steps: int) -> list[float]:
-    """Train for some steps; seconds of each compiled call with what was due around it.
+    """Train for some steps; return the seconds of each compiled call with its evaluation and save.
 
-    What a call leaves to do after its boundary (a checkpoint) counts to the next one, and nothing
-    after the last boundary counts at all.
+    Work after the boundary of a call (a checkpoint) counts for the next call; work after the last
+    boundary does not count.
     """
     timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
