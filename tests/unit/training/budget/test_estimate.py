@@ -52,13 +52,17 @@ def estimated(spec: TrainSpec = SPEC, **changes: Any) -> Estimate:
 
 
 def test_what_it_tells() -> None:
-    found = estimated()
-    assert (found.parameters, found.trained, found.steps) == (272_256, 272_256, 10)
+    estimated_cost = estimated()
+    assert (estimated_cost.parameters, estimated_cost.trained, estimated_cost.steps) == (
+        272_256,
+        272_256,
+        10,
+    )
     # 20 examples of 40 tokens make 3 steps.
-    assert found.tokens == round(800 * 10 / 3)
-    plan = found.plan
+    assert estimated_cost.tokens == round(800 * 10 / 3)
+    plan = estimated_cost.plan
     assert (plan.rows, plan.passes, plan.length, plan.width) == (8, 1, 48, 4)
-    text = str(found)
+    text = str(estimated_cost)
     assert "272,256 of 272,256 parameters, 10 steps, about 2,667 tokens" in text
     assert "weights 1.09 MB, gradients 256 kB" in text
     assert "optimizer 2.18 MB" in text
@@ -92,22 +96,22 @@ def test_what_fits_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_close_calls_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    found = estimated()
-    need = found.memory.device + found.memory.host
-    require_fit(found, SPEC, Free(None, round(need / 1.1)))
+    estimated_cost = estimated()
+    need = estimated_cost.memory.device + estimated_cost.memory.host
+    require_fit(estimated_cost, SPEC, Free(None, round(need / 1.1)))
     assert "memory is tight: it needs about" in caplog.text
 
 
-def refusal(found: Estimate, free: Free, spec: TrainSpec = SPEC) -> str:
+def refusal(estimated_cost: Estimate, free: Free, spec: TrainSpec = SPEC) -> str:
     with pytest.raises(DoesNotFitError) as refused:
-        require_fit(found, spec, free)
+        require_fit(estimated_cost, spec, free)
     return str(refused.value)
 
 
 def test_a_smaller_batch_is_named_that_fits() -> None:
-    found = estimated()
-    small = required_memory(dataclasses.replace(found.plan, passes=4))
-    text = refusal(found, Free(None, small.device + small.host))
+    estimated_cost = estimated()
+    small = required_memory(dataclasses.replace(estimated_cost.plan, passes=4))
+    text = refusal(estimated_cost, Free(None, small.device + small.host))
     assert "the training does not fit: it needs about" in text
     assert "are free. This would fit: train.micro_batch_size: 2;" in text
     # And it does.
@@ -115,15 +119,19 @@ def test_a_smaller_batch_is_named_that_fits() -> None:
     require_fit(estimated(micro), micro, Free(None, small.device + small.host))
 
 
-def on_accelerator(found: Estimate) -> Estimate:
-    return dataclasses.replace(found, plan=dataclasses.replace(found.plan, can_remat=True))
+def on_accelerator(estimated_cost: Estimate) -> Estimate:
+    return dataclasses.replace(
+        estimated_cost, plan=dataclasses.replace(estimated_cost.plan, can_remat=True)
+    )
 
 
 def test_then_rematerialization_where_it_helps() -> None:
     long = dataclasses.replace(SPEC, batch_size=1)
-    found = on_accelerator(estimated(long))
-    free = Free(required_memory(dataclasses.replace(found.plan, remat=True)).device, 10**12)
-    assert "This would fit: train.remat: true;" in refusal(found, free, long)
+    estimated_cost = on_accelerator(estimated(long))
+    free = Free(
+        required_memory(dataclasses.replace(estimated_cost.plan, remat=True)).device, 10**12
+    )
+    assert "This would fit: train.remat: true;" in refusal(estimated_cost, free, long)
     assert "train.remat" not in refusal(estimated(long), free, long)
 
 
@@ -144,11 +152,15 @@ def test_nothing_fits() -> None:
 
 
 def test_devices_and_host_are_counted_apart() -> None:
-    found = estimated()
-    require_fit(found, SPEC, Free(device=found.memory.device, host=found.memory.host))
-    text = refusal(found, Free(device=found.memory.device // 2, host=10**12))
+    estimated_cost = estimated()
+    require_fit(
+        estimated_cost,
+        SPEC,
+        Free(device=estimated_cost.memory.device, host=estimated_cost.memory.host),
+    )
+    text = refusal(estimated_cost, Free(device=estimated_cost.memory.device // 2, host=10**12))
     assert "on each device, of which" in text
-    text = refusal(found, Free(device=10**12, host=found.memory.host // 2))
+    text = refusal(estimated_cost, Free(device=10**12, host=estimated_cost.memory.host // 2))
     assert "for copies of its state on the host" in text
 
 

@@ -43,9 +43,9 @@ def changed(name: str, value: Any) -> Checkpoint:
     ],
 )
 def test_each_part_is_told_apart(other: Checkpoint, part: str) -> None:
-    found = compare([certify(make())], [certify(other)])
-    assert (found.finding, found.first_difference) == (Finding.NOT_REPRODUCED, 4)
-    assert found.parts == [part]
+    difference = compare([certify(make())], [certify(other)])
+    assert (difference.finding, difference.first_difference) == (Finding.NOT_REPRODUCED, 4)
+    assert difference.parts == [part]
 
 
 def test_the_same_state_has_the_same_digest_whatever_the_order() -> None:
@@ -70,7 +70,7 @@ def test_shape_type_and_name_count() -> None:
         {"a": values.reshape(2, 2)},
         {"a": values.astype(np.int32)},
     ]
-    assert len({digest_arrays(each) for each in variants}) == len(variants)
+    assert len({digest_arrays(change) for change in variants}) == len(variants)
 
 
 def test_settings_are_flat_and_readable() -> None:

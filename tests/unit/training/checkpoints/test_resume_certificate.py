@@ -70,10 +70,10 @@ def train(
 def test_resumed_equals_undisturbed_and_another_training_does_not(
     trainer: Trainer, params: Params, tmp_path: Path, recorder: Any
 ) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    train(trainer, params, whole, recorder())
+    undisturbed, cut = tmp_path / "whole", tmp_path / "cut"
+    train(trainer, params, undisturbed, recorder())
     # The last step is certified though no checkpoint is due there.
-    assert [one.step for one in read(whole)] == [4, 8, 10]
+    assert [one.step for one in read(undisturbed)] == [4, 8, 10]
     with pytest.raises(StoppedError):
         train(trainer, params, cut, recorder(StopRequest.RELEASE, 6))
     assert [one.step for one in read(cut)] == [4, 6]
@@ -81,11 +81,11 @@ def test_resumed_equals_undisturbed_and_another_training_does_not(
     train(trainer, params, cut, recorder(), saved, step=6)
     resumed = read(cut)
     assert [one.step for one in resumed] == [4, 6, 8, 10]
-    found = compare(resumed, read(whole))
-    assert (found.finding, found.steps) == (Finding.EQUAL, [4, 8, 10])
-    assert (found.identity, found.conditions) == ([], [])
-    kept = (list_checkpoints(cut / "checkpoints")[-1] / CERTIFICATE).read_text()
-    assert read_certificates(kept, CERTIFICATE) == [resumed[2]]
+    issued = compare(resumed, read(undisturbed))
+    assert (issued.finding, issued.steps) == (Finding.EQUAL, [4, 8, 10])
+    assert (issued.identity, issued.conditions) == ([], [])
+    certificates = (list_checkpoints(cut / "checkpoints")[-1] / CERTIFICATE).read_text()
+    assert read_certificates(certificates, CERTIFICATE) == [resumed[2]]
     assert resumed[0].conditions["mesh"] == "data 1 × fsdp 1 × tensor 1"
     assert resumed[0].conditions["packages.jax"]
 
@@ -95,7 +95,7 @@ def test_resumed_equals_undisturbed_and_another_training_does_not(
         dataclasses.replace(one, identity={**one.identity, "train.seed": "2"})
         for one in read(tmp_path / "other")
     ]
-    found = compare(resumed, changed)
-    assert (found.finding, found.first_difference) == (Finding.OTHER_TRAINING, 4)
-    assert found.identity == ["train.seed: 1 | 2"]
-    assert {"parameters", "optimizer", "cursor"} == set(found.parts)
+    issued = compare(resumed, changed)
+    assert (issued.finding, issued.first_difference) == (Finding.OTHER_TRAINING, 4)
+    assert issued.identity == ["train.seed: 1 | 2"]
+    assert {"parameters", "optimizer", "cursor"} == set(issued.parts)

@@ -57,40 +57,40 @@ def train(folder: Path, steps: list[int], error: Exception | None = None) -> Non
 
 
 def test_all_is_written_when_it_is_left(tmp_path: Path) -> None:
-    told = Told()
-    with CheckpointWriter(tmp_path, 2, told) as writer:
+    reports = Told()
+    with CheckpointWriter(tmp_path, 2, reports) as writer:
         for step in (1, 2, 3):
             writer.save(partial(make, step))
-    assert told.steps == [1, 2, 3]
-    assert told.threads != {threading.current_thread().name}
+    assert reports.steps == [1, 2, 3]
+    assert reports.threads != {threading.current_thread().name}
     assert [load_checkpoint(path, {}).step for path in list_checkpoints(tmp_path)] == [2, 3]
 
 
 def test_the_training_goes_on_while_one_is_written(tmp_path: Path, gate: threading.Event) -> None:
-    told = Told()
-    with CheckpointWriter(tmp_path, 2, told) as writer:
+    reports = Told()
+    with CheckpointWriter(tmp_path, 2, reports) as writer:
         writer.save(lambda: make(1))
-        assert told.steps == []
+        assert reports.steps == []
         assert writer.wait_seconds < 5
         gate.set()
         writer.join()
-        assert told.steps == [1]
+        assert reports.steps == [1]
 
 
 def test_at_most_one_is_in_flight(tmp_path: Path, gate: threading.Event) -> None:
     with CheckpointWriter(tmp_path, 2, Told()) as writer:
         writer.save(lambda: make(1))
-        taken: list[bool] = []
+        seconds: list[bool] = []
 
         def take() -> Checkpoint:
-            taken.append(bool(list_checkpoints(tmp_path)))
+            seconds.append(bool(list_checkpoints(tmp_path)))
             return make(2)
 
         threading.Timer(0.2, gate.set).start()
-        begun = time.perf_counter()
+        begin = time.perf_counter()
         writer.save(take)
-        assert time.perf_counter() - begun > 0.1
-        assert taken == [True]
+        assert time.perf_counter() - begin > 0.1
+        assert seconds == [True]
         assert writer.wait_seconds > 0.1
 
 

@@ -25,10 +25,10 @@ def test_buckets_are_few() -> None:
 @given(st.lists(st.integers(1, 100), max_size=60))
 def test_everything_is_packed_once_into_bins_that_hold_it(sizes: list[int]) -> None:
     bins = pack(sizes, 100)
-    assert sorted(index for each in bins for index in each) == list(range(len(sizes)))
-    assert all(sum(sizes[i] for i in each) <= 100 for each in bins)
+    assert sorted(index for content in bins for index in content) == list(range(len(sizes)))
+    assert all(sum(sizes[i] for i in content) <= 100 for content in bins)
     # First fit opens a bin only for what fits into none: no two are both at most half full.
-    assert sum(2 * sum(sizes[i] for i in each) <= 100 for each in bins) <= 1
+    assert sum(2 * sum(sizes[i] for i in content) <= 100 for content in bins) <= 1
 
 
 def test_the_largest_come_first() -> None:

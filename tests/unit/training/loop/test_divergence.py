@@ -28,12 +28,15 @@ def test_one_broken_weight_is_enough(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("saved", "kept"), [(None, "no checkpoint was saved"), (4, "the checkpoint of step 4 is good")]
+    ("saved", "checkpoint"),
+    [(None, "no checkpoint was saved"), (4, "the checkpoint of step 4 is good")],
 )
-def test_the_way_out_says_what_is_left(saved: int | None, kept: str) -> None:
-    told = str(explain_divergence(DivergedError("the loss is nan at step 7"), saved, updates=6))
-    assert told.startswith(f"the loss is nan at step 7; {kept}. A resumed training would diverge")
-    assert "start a new one with a lower train.learning_rate" in told
+def test_the_way_out_says_what_is_left(saved: int | None, checkpoint: str) -> None:
+    message = str(explain_divergence(DivergedError("the loss is nan at step 7"), saved, updates=6))
+    assert message.startswith(
+        f"the loss is nan at step 7; {checkpoint}. A resumed training would diverge"
+    )
+    assert "start a new one with a lower train.learning_rate" in message
 
 
 def test_before_any_update_the_learning_rate_is_not_to_blame() -> None:

@@ -56,7 +56,7 @@ def trainer(model: Model, stream: BatchStream, held_out: list[Example]) -> Train
 
 
 @pytest.fixture(scope="module")
-def whole(
+def undisturbed(
     trainer: Trainer, params: Params, tmp_path_factory: pytest.TempPathFactory, recorder: Any
 ) -> tuple[TrainOutcome, Any]:
     seen = recorder()
@@ -87,25 +87,25 @@ def test_the_best_checkpoint_is_kept(
     recorder: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[tuple[int, int | None]] = []
+    wanted_evals: list[tuple[int, int | None]] = []
 
     def spied(folder: Path, saved: Checkpoint, keep: int, best: int | None = None) -> Any:
-        asked.append((saved.step, best))
+        wanted_evals.append((saved.step, best))
         return save_checkpoint(folder, saved, keep, best)
 
     monkeypatch.setattr("training.checkpoints.writer.save_checkpoint", spied)
     seen = recorder()
     trainer.train(params, tmp_path, seen)
-    assert [step for step, _ in asked] == [4, 8, 12]
-    for step, best in asked:
-        known = [each for each in seen.evaluations if each.step <= step]
-        assert best == min(known, key=lambda each: each.eval_loss).step
+    assert [step for step, _ in wanted_evals] == [4, 8, 12]
+    for step, best in wanted_evals:
+        known_losses = [each for each in seen.evaluations if each.step <= step]
+        assert best == min(known_losses, key=lambda each: each.eval_loss).step
 
 
 def test_evaluations_come_at_the_first_boundary_after_their_step(
-    whole: tuple[TrainOutcome, Any],
+    undisturbed: tuple[TrainOutcome, Any],
 ) -> None:
-    points = whole[1].evaluations
+    points = undisturbed[1].evaluations
     assert [point.step for point in points] == [4, 6, 10, 12]
     losses = [point.eval_loss for point in points]
     lowest = [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
@@ -113,9 +113,9 @@ def test_evaluations_come_at_the_first_boundary_after_their_step(
 
 
 def test_the_best_weights_are_kept(
-    whole: tuple[TrainOutcome, Any], model: Model, held_out: list[Example]
+    undisturbed: tuple[TrainOutcome, Any], model: Model, held_out: list[Example]
 ) -> None:
-    trained, seen = whole
+    trained, seen = undisturbed
     best = min(seen.evaluations, key=lambda point: point.eval_loss)
     # It learns sums and is asked for repetitions: in the end it has unlearned them.
     assert best.step < 12
@@ -127,7 +127,7 @@ def test_the_best_weights_are_kept(
 def test_released_and_resumed_equals_undisturbed(
     trainer: Trainer,
     params: Params,
-    whole: tuple[TrainOutcome, Any],
+    undisturbed: tuple[TrainOutcome, Any],
     tmp_path: Path,
     recorder: Any,
     at: int,
@@ -137,10 +137,10 @@ def test_released_and_resumed_equals_undisturbed(
     # Another host gets the newest checkpoint alone; it holds the best weights, too.
     seen = recorder()
     resumed = trainer.train(params, tmp_path, seen, resume=list_checkpoints(tmp_path)[-1])
-    assert resumed.progress == whole[0].progress
-    for name, value in whole[0].params.items():
+    assert resumed.progress == undisturbed[0].progress
+    for name, value in undisturbed[0].params.items():
         np.testing.assert_array_equal(resumed.params[name], value)
-    expected = [(p.step, p.eval_loss) for p in whole[1].evaluations if p.step > at]
+    expected = [(p.step, p.eval_loss) for p in undisturbed[1].evaluations if p.step > at]
     assert [(p.step, p.eval_loss) for p in seen.evaluations] == expected
 
 

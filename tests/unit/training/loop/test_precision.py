@@ -39,9 +39,9 @@ def test_float32_products_keep_their_digits_on_accelerators(
             return x @ x
 
     (equation,) = jax.make_jaxpr(product)(jnp.ones((2, 2))).eqns
-    found = equation.params["precision"]
-    assert (found or ["DEFAULT"])[0] == getattr(jax.lax.Precision, expected) or (
-        found is None and expected == "DEFAULT"
+    actual = equation.params["precision"]
+    assert (actual or ["DEFAULT"])[0] == getattr(jax.lax.Precision, expected) or (
+        actual is None and expected == "DEFAULT"
     )
 
 

@@ -75,10 +75,12 @@ def gradients(
     return loss, gradients
 
 
-def check_equal(found: Found, expected: Found, tolerance: float) -> None:
-    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=tolerance)
+def check_equal(gradients_with: Found, expected: Found, tolerance: float) -> None:
+    np.testing.assert_allclose(gradients_with[0], expected[0], rtol=0, atol=tolerance)
     for name, gradient in expected[1].items():
-        np.testing.assert_allclose(found[1][name], gradient, rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            gradients_with[1][name], gradient, rtol=0, atol=tolerance, err_msg=name
+        )
 
 
 def loss(network: tuple[Model, Params], batch: Batch) -> float:
@@ -121,10 +123,10 @@ def test_gradient_accumulation(
     batch = Collator(12).collate([examples[:11]])
     counts = batch.weights[0].sum(-1).reshape(4, 3).sum(0)
     assert len(set(counts.tolist())) == 3
-    whole = gradients(network, batch)
+    single_pass = gradients(network, batch)
     # Recomputation changes nothing either.
-    check_equal(gradients(network, batch, micro=4, remat=True), whole, 1e-6)
-    assert abs(float(whole[0]) - float(plain[0])) > 1e-4
+    check_equal(gradients(network, batch, micro=4, remat=True), single_pass, 1e-6)
+    assert abs(float(single_pass[0]) - float(plain[0])) > 1e-4
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mistral"])
@@ -158,14 +160,14 @@ def test_logits_of_one_row_at_a_time(
     rows = jax.tree.map(lambda values: values[0], batch)
     total = jnp.float32(rows.weights.sum())
 
-    def found(by_row: bool) -> Found:
+    def gradients_with(by_row: bool) -> Found:
         of = jax.jit(jax.value_and_grad(batch_loss(SFT, trainable, by_row=by_row), has_aux=True))
         (loss, _), gradients = of(trained, frozen, rows, total, None)
         return loss, gradients
 
-    whole = found(by_row=False)
-    assert max(float(jnp.abs(value).max()) for value in whole[1].values()) > 1e-4
-    check_equal(found(by_row=True), whole, 1e-5 if dtype == jnp.float32 else 2e-2)
+    single_pass = gradients_with(by_row=False)
+    assert max(float(jnp.abs(value).max()) for value in single_pass[1].values()) > 1e-4
+    check_equal(gradients_with(by_row=True), single_pass, 1e-5 if dtype == jnp.float32 else 2e-2)
 
 
 def test_bfloat16_is_close_and_its_gradients_are_float32(

@@ -120,7 +120,7 @@ def trainer(family: str, mesh: str, *, adapter: bool = False) -> Trainer:
 
 
 def adapted(mesh: str, root: Path) -> dict[str, Any]:
-    """What a training of an adapter gives on a mesh."""
+    """Return the outcome of an adapter's training on a mesh."""
     curve = Curve()
     params = model_from_config(CONFIGS["llama"]).init(0)
     made = trainer("llama", mesh, adapter=True)

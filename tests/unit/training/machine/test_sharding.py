@@ -38,7 +38,7 @@ GPT2 = {"n_positions": 32, "n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size"
 
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Path) -> dict[str, Any]:
-    """What ``mesh_probe.py`` saw on eight virtual devices."""
+    """Figures of ``mesh_probe.py`` on eight virtual devices."""
     folder = tmp_path_factory.mktemp("meshes")
     probe = Path(__file__).parent / "mesh_probe.py"
     environment = {

@@ -51,6 +51,6 @@ def test_row_by_row_gives_the_same_loss_and_the_same_gradients() -> None:
         return rowwise_cross_entropy(lambda h: h @ head, hidden, targets, weights, weights.sum())
 
     scale = jnp.linspace(0.5, 2.0, 5)
-    expected, found = jax.value_and_grad(whole)(scale), jax.jit(jax.value_and_grad(by_row))(scale)
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5, atol=1e-6)
+    expected, actual = jax.value_and_grad(whole)(scale), jax.jit(jax.value_and_grad(by_row))(scale)
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=1e-5, atol=1e-6)

@@ -61,7 +61,7 @@ SPEC: dict[str, Any] = {
 
 @dataclass
 class Ended:
-    """What a stage process left behind."""
+    """Outcome of a stage process."""
 
     status: int
     events: list[Event]

@@ -18,18 +18,18 @@ from tailrace.formats.spec.train_spec import (
 LENGTH: dict[str, Any] = {"max_steps": 10, "batch_size": 8}
 
 
-def made(**changes: Any) -> TrainSpec:
+def parse_train(**changes: Any) -> TrainSpec:
     return parse(TrainSpec, LENGTH | changes, "train")
 
 
 def wrong(**changes: Any) -> dict[str, str]:
     with pytest.raises(SpecError) as caught:
-        made(**changes)
+        parse_train(**changes)
     return {v.field: v.description for v in caught.value.violations}
 
 
 def test_defaults_train_all_weights_as_before() -> None:
-    spec = made()
+    spec = parse_train()
     assert spec.adapter is None
     assert (spec.micro_batch_size, spec.packing, spec.group_by_length) == (None, False, False)
     assert (spec.dtype, spec.remat, spec.eval_every_steps) == (Dtype.AUTO, False, 0)
@@ -39,7 +39,7 @@ def test_defaults_train_all_weights_as_before() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"sft": {}}, {"sft": {"overlong": "refuse"}}])
 def test_supervised_fine_tuning_is_the_default_method(changes: dict[str, Any]) -> None:
-    spec = made(**changes)
+    spec = parse_train(**changes)
     assert (spec.method, spec.sft) == ("sft", SftSpec(overlong=Overlong.REFUSE))
     assert to_mapping(spec)["sft"] == {"overlong": "refuse"}
 
@@ -50,7 +50,7 @@ def test_a_shared_key_in_the_block_of_a_method_is_refused_with_its_place(name: s
 
 
 def test_an_empty_adapter_block_takes_the_defaults() -> None:
-    spec = made(adapter={"lora": {}})
+    spec = parse_train(adapter={"lora": {}})
     assert spec.adapter is not None
     assert spec.adapter.lora == LoraSpec(rank=16, alpha=32.0, dropout=0.0)
 
