@@ -26,9 +26,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_judges_are_valid() -> None:
-    alone, of_run = map(yaml.safe_load, blocks("yaml"))
-    assert parse(JudgeSpec, alone).backend() is not None
-    spec = parse(RunSpec, {**of_run, "predictions": "runs/other"})
+    judge_block, run_block = map(yaml.safe_load, blocks("yaml"))
+    assert parse(JudgeSpec, judge_block).backend() is not None
+    spec = parse(RunSpec, {**run_block, "predictions": "runs/other"})
     assert [judge.name for judge in spec.judges] == ["llm_rubric", "pairwise"]
 
 

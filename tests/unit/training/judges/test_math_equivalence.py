@@ -101,8 +101,8 @@ def test_what_takes_too_long_is_an_error_and_the_next_answer_is_judged(
 ) -> None:
     monkeypatch.setattr(math_equivalence.PROCESS, "seconds", 3.0)
     judge = judge_of({"name": "math_equivalence"})
-    said = refused(judge, r"Answer: 9^{9^{9^{9}}}", expected_answer=r"2\sqrt{3}")
-    assert "longer than 3 s" in said or "memory" in said
+    error = refused(judge, r"Answer: 9^{9^{9^{9}}}", expected_answer=r"2\sqrt{3}")
+    assert "longer than 3 s" in error or "memory" in error
     monkeypatch.setattr(math_equivalence.PROCESS, "seconds", 60.0)
     assert judge_one(judge, r"\boxed{\sqrt{12}}", expected_answer=r"2\sqrt{3}").passed
 

@@ -157,9 +157,9 @@ def test_several_fenced_blocks_are_no_json() -> None:
     ],
 )
 def test_fences_of_json(text: str) -> None:
-    found = find_json(text)
-    assert found is not None
-    assert found.value == {"a": 1}
+    document = find_json(text)
+    assert document is not None
+    assert document.value == {"a": 1}
 
 
 OPTIONS: dict[str, Any] = {

@@ -91,7 +91,7 @@ def test_a_missing_sample_is_an_error_of_its_own() -> None:
     assert "no prediction for sample 2" in output.verdicts[6].reason
     (score,) = output.scores
     assert (score.total, score.errors) == (13, 3)
-    assert [each.k for each in score.pass_at_k] == [1, 2, 4]
+    assert [estimate.k for estimate in score.pass_at_k] == [1, 2, 4]
 
 
 def test_the_spec_says_how_many_samples_there_should_be() -> None:
