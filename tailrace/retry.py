@@ -102,20 +102,20 @@ class RetryPolicy:
 
     def unary(self, seconds: float) -> Attempts:
         """Return the attempts of one unary call, ended by its overall deadline."""
-        return self._context(self.attempts, seconds, _tell)
+        return self._context(self.attempts, seconds, _log_wait)
 
     def stream(self, seconds: float | None = None) -> Attempts:
         """Return the attempts to reconnect a stream; ``seconds`` shortens ``reconnect_timeout``."""
         attempts = None if self.attempts > 1 else 1
         limits = [self.reconnect_timeout, *([] if seconds is None else [seconds])]
-        return self._context(attempts, min(limits), self._tell_follower)
+        return self._context(attempts, min(limits), self._report_wait)
 
     def _was_connected(self, error: grpc.RpcError, opened: float) -> bool:
         stood = time.monotonic() - opened > STANDING_SECONDS
         return self.attempts > 1 and stood and is_unavailable(error)
 
-    def _tell_follower(self, state: tenacity.RetryCallState) -> None:
-        _tell(state)
+    def _report_wait(self, state: tenacity.RetryCallState) -> None:
+        _log_wait(state)
         error = _error(state)
         if self.on_absence is not None and isinstance(error, grpc.RpcError):
             self.on_absence(from_rpc(error))
@@ -161,7 +161,7 @@ class Attempts:
         return aiter(tenacity.AsyncRetrying(**self.options))
 
 
-def _tell(state: tenacity.RetryCallState) -> None:
+def _log_wait(state: tenacity.RetryCallState) -> None:
     error = _error(state)
     _log.warning(
         "%s; attempt %d follows in %.1f s",

@@ -7,7 +7,7 @@ from pathlib import Path
 from tailrace.client.call import Paged, Transfer, Unary, resource
 from tailrace.errors import NotFound
 from tailrace.protomap import enum_number
-from tailrace.transfer.steps import Ask, Job
+from tailrace.transfer.steps import Job, Request
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 _Stub = artifact_pb2_grpc.ArtifactServiceStub
@@ -77,7 +77,7 @@ def _download_newest(
 
     newest: artifact_pb2.Artifact | None = None
     while (page := call.next_page()) is not None:
-        for artifact in call.accept((yield Ask(page.method, page.request))):
+        for artifact in call.accept((yield Request(page.method, page.request))):
             newest = artifact
     if newest is None:
         raise NotFound(f"{call.request.parent} has no {kind} yet")

@@ -10,7 +10,7 @@ from tailrace.v1 import run_pb2
 
 
 @dataclass
-class _Seen:
+class _ReceivedLog:
     """Received part of one attempt's log."""
 
     lines: int = 0
@@ -25,7 +25,7 @@ class LogCheck:
     """
 
     def __init__(self) -> None:
-        self._attempts: dict[tuple[str, int], _Seen] = {}
+        self._attempts: dict[tuple[str, int], _ReceivedLog] = {}
 
     def add(self, batch: run_pb2.StreamLogsResponse) -> None:
         """Check a batch against those before it.
@@ -34,7 +34,7 @@ class LogCheck:
             DataLoss: Lines are missing, repeated or changed.
         """
         title = f"log of stage {batch.stage}, attempt {batch.attempt}"
-        log = self._attempts.setdefault((batch.stage, batch.attempt), _Seen())
+        log = self._attempts.setdefault((batch.stage, batch.attempt), _ReceivedLog())
         for line in batch.lines:
             if line.sequence != log.lines + 1:
                 raise DataLoss(f"{title}: line {line.sequence} came after line {log.lines}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tailrace.client.call import Paged, Transfer, Unary, resource
-from tailrace.transfer.steps import Ask, Job
+from tailrace.transfer.steps import Job, Request
 from tailrace.v1 import artifact_pb2, model_pb2, model_pb2_grpc
 
 _Stub = model_pb2_grpc.ModelServiceStub
@@ -37,10 +37,10 @@ def import_model(
 
         return import_folder(Path(folder), register)
 
-    def register(files: list[artifact_pb2.ArtifactFile]) -> Ask:
+    def register(files: list[artifact_pb2.ArtifactFile]) -> Request:
         name = model_id or Path(folder).resolve().name
         call = register_model(name, files, description=description)
-        return Ask(call.method, call.request)
+        return Request(call.method, call.request)
 
     return Transfer(job)
 

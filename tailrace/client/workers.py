@@ -9,16 +9,16 @@ _Stub = worker_pb2_grpc.FleetServiceStub
 
 
 def list_workers(
-    *, page_size: int = 0, limit: int | None = None, everyone: bool = False
+    *, page_size: int = 0, limit: int | None = None, include_expired: bool = False
 ) -> Paged[worker_pb2.ListWorkersResponse, worker_pb2.Worker]:
     """Iterate over workers with their slots, sorted by name.
 
     Args:
         page_size: Workers per request (default: the server's choice).
         limit: Maximum number of workers (default: all).
-        everyone: Include workers that have been offline for long.
+        include_expired: Include workers that have been offline for long.
     """
-    request = worker_pb2.ListWorkersRequest(page_size=page_size, all=everyone)
+    request = worker_pb2.ListWorkersRequest(page_size=page_size, all=include_expired)
     return Paged(
         lambda channel: _Stub(channel).ListWorkers, request, lambda page: page.workers, limit
     )

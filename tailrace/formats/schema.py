@@ -52,7 +52,7 @@ MAX_REPORTED = 100
 MORE = "(more)"
 """``field`` of the last violation, which counts those that are not listed."""
 
-_NEVER = {
+_REFUSED_KEYS = {
     "trust_remote_code": "is not supported: code that comes with a model is not run; leave it out",
 }
 """Keys of other tools that no schema will have, with the reason."""
@@ -251,8 +251,8 @@ def _unknown_keys(
         if name in renamed:
             out.append(Violation(key_path, f"is an old name: use {renamed[name]}"))
             continue
-        if name in _NEVER:
-            out.append(Violation(key_path, _NEVER[name]))
+        if name in _REFUSED_KEYS:
+            out.append(Violation(key_path, _REFUSED_KEYS[name]))
             continue
         if len(out) >= MAX_REPORTED:
             # Only counted: comparing names is slow, and so many hints would go unread.

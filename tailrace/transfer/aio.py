@@ -15,10 +15,10 @@ from tailrace.retry import RetryPolicy
 from tailrace.transfer import downloads, uploads
 from tailrace.transfer.request_stream import Restartable, threaded
 from tailrace.transfer.steps import (
-    ASK_SECONDS,
-    Ask,
+    REQUEST_SECONDS,
     Job,
     Receive,
+    Request,
     Resume,
     Send,
     Step,
@@ -80,10 +80,10 @@ async def _carry_out(channel: grpc.aio.Channel, step: Step, retry: RetryPolicy) 
     match step:
         case Work():
             return await _in_thread(step.do)
-        case Ask():
+        case Request():
             method = step.method(channel)
             return await retry.call_aio(
-                ASK_SECONDS, lambda left: method(step.request, timeout=left)
+                REQUEST_SECONDS, lambda left: method(step.request, timeout=left)
             )
         case Send():
             return await _send(channel, step)

@@ -12,10 +12,10 @@ from tailrace.retry import RetryPolicy
 from tailrace.transfer import downloads, uploads
 from tailrace.transfer.request_stream import Restartable
 from tailrace.transfer.steps import (
-    ASK_SECONDS,
-    Ask,
+    REQUEST_SECONDS,
     Job,
     Receive,
+    Request,
     Resume,
     Send,
     Step,
@@ -72,9 +72,9 @@ def _carry_out(channel: grpc.Channel, step: Step, retry: RetryPolicy) -> Any:
     match step:
         case Work():
             return step.do()
-        case Ask():
+        case Request():
             method = step.method(channel)
-            return retry.call(ASK_SECONDS, lambda left: method(step.request, timeout=left))
+            return retry.call(REQUEST_SECONDS, lambda left: method(step.request, timeout=left))
         case Send():
             return _send(channel, step)
         case Receive():

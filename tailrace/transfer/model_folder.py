@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailrace.formats.model.folder import file_problem, lacks
-from tailrace.transfer.steps import Ask, Job, Work
+from tailrace.transfer.steps import Job, Request, Work
 from tailrace.transfer.uploads import upload_folder
 from tailrace.v1 import artifact_pb2, model_pb2
 
@@ -45,7 +45,7 @@ def model_files(folder: Path) -> ModelFiles:
 
 
 def import_folder(
-    folder: Path, register: Callable[[list[artifact_pb2.ArtifactFile]], Ask]
+    folder: Path, register: Callable[[list[artifact_pb2.ArtifactFile]], Request]
 ) -> Job[model_pb2.Model]:
     """Upload a model folder's own files, and register them.
 

@@ -15,7 +15,7 @@ from tailrace.channel import Channel
 
 T = TypeVar("T")
 
-ASK_SECONDS = 30.0
+REQUEST_SECONDS = 30.0
 """Seconds that one request may take with all its retries."""
 
 SLOWEST_BYTES_PER_SECOND = 64 * 1024
@@ -30,7 +30,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """One request, repeated while the control plane is unavailable; its outcome is the response."""
 
     method: Callable[[Channel], Any]
@@ -69,11 +69,11 @@ class Resume:
     start: Callable[[], Job[Any]]
 
 
-Step: TypeAlias = Work | Ask | Send | Receive | Resume
+Step: TypeAlias = Work | Request | Send | Receive | Resume
 
 Job: TypeAlias = Generator[Step, Any, T]
 
 
 def deadline(size_bytes: int) -> float:
     """Return the seconds that a stream of ``size_bytes`` may take."""
-    return ASK_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND
+    return REQUEST_SECONDS + size_bytes / SLOWEST_BYTES_PER_SECOND

@@ -18,7 +18,7 @@ from tailrace.errors import InvalidArgument, from_rpc
 from tailrace.formats.canonical import sha256_file
 from tailrace.formats.limits import CHUNK_BYTES
 from tailrace.formats.listing import path_problem
-from tailrace.transfer.steps import Ask, Job, Resume, Send, Work
+from tailrace.transfer.steps import Job, Request, Resume, Send, Work
 from tailrace.v1 import artifact_pb2, artifact_pb2_grpc
 
 _Stub = artifact_pb2_grpc.ArtifactServiceStub
@@ -39,7 +39,7 @@ def upload_file(source: Path) -> Job[artifact_pb2.ArtifactFile]:
     sha256, size = yield Work(lambda: (sha256_file(source), source.stat().st_size))
     # Outside of the step that resumes, so that a server that was never there is noticed soon; one
     # that goes away later is waited for.
-    status = yield _ask(_steady_name(sha256, size))
+    status = yield _query_status(_steady_name(sha256, size))
     if not status.complete:
         yield Resume(lambda: _upload(source, sha256, size))
     return artifact_pb2.ArtifactFile(path=source.name, sha256=sha256, size_bytes=size)
@@ -73,7 +73,7 @@ def upload_folder(
 
 def _upload(source: Path, sha256: str, size: int) -> Job[None]:
     name = _steady_name(sha256, size)
-    status = yield _ask(name)
+    status = yield _query_status(name)
     if status.complete:
         return
     offset = status.committed_size
@@ -85,9 +85,9 @@ def _upload(source: Path, sha256: str, size: int) -> Job[None]:
         yield _send(_resource_name(uuid.uuid4(), sha256, size), source, 0, size)
 
 
-def _ask(name: str) -> Ask:
+def _query_status(name: str) -> Request:
     request = artifact_pb2.QueryWriteStatusRequest(resource_name=name)
-    return Ask(lambda channel: _Stub(channel).QueryWriteStatus, request)
+    return Request(lambda channel: _Stub(channel).QueryWriteStatus, request)
 
 
 def _needs_fresh_name(error: grpc.RpcError, offset: int) -> bool:
@@ -155,7 +155,7 @@ def _resource_name(upload: uuid.UUID, sha256: str, size: int) -> str:
 def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
-    homes = _homes(folder.resolve())
+    targets = _link_targets(folder.resolve())
     paths = []
     for parent, _, names in os.walk(folder, onerror=_raise):
         for name in names:
@@ -163,7 +163,7 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
             path = file.relative_to(folder).as_posix()
             if include is not None and not include(path):
                 continue
-            problem = path_problem(path) or _file_problem(file, homes)
+            problem = path_problem(path) or _file_problem(file, targets)
             if problem is not None:
                 raise ValueError(f"{str(file)!r} {problem}")
             paths.append(path)
@@ -172,7 +172,7 @@ def _files(folder: Path, include: Callable[[str], bool] | None) -> list[str]:
     return sorted(paths)
 
 
-def _homes(folder: Path) -> list[Path]:
+def _link_targets(folder: Path) -> list[Path]:
     """Return the folders that links may lead to: the folder, and the blobs of its hub cache.
 
     The cache's layout is ``models--ORG--NAME/{snapshots/REVISION,blobs}`` (huggingface_hub,
@@ -184,11 +184,11 @@ def _homes(folder: Path) -> list[Path]:
     return [folder]
 
 
-def _file_problem(file: Path, homes: list[Path]) -> str | None:
+def _file_problem(file: Path, targets: list[Path]) -> str | None:
     if not file.is_file():
         return "is a broken link" if file.is_symlink() else "is not a regular file"
     target = file.resolve()
-    if file.is_symlink() and not any(target.is_relative_to(home) for home in homes):
+    if file.is_symlink() and not any(target.is_relative_to(folder) for folder in targets):
         # Content from elsewhere on this machine must not be uploaded by accident.
         return "is a link that leads out of the folder: put a copy in its place, or remove it"
     return None

@@ -27,7 +27,7 @@ def list_(
 ) -> None:
     """List workers with their slots."""
     with connect(server) as client:
-        workers = list(client.list_workers(limit=limit, everyone=everyone))
+        workers = list(client.list_workers(limit=limit, include_expired=everyone))
     if as_json:
         output.print_messages(workers)
         return
