@@ -1,4 +1,4 @@
-"""Tells a follower once that the control plane is away, and once that it is back."""
+"""Announcements that the control plane is away, and that it is back, each once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ASK_SECONDS = 1.0
 class Absence:
     """Announcements about the control plane at ``server`` while something is followed.
 
-    Streams say when they wait for it. That it is back a stream learns only with its next message,
-    which may take hours: so a thread asks. Once it is back, a stream whose own connection has yet
-    to recover fails a few times more: a later absence is announced only if the thread gets no
+    Streams report when they wait for it, but learn of its return only with their next message,
+    which may take hours: a thread asks meanwhile. After the return, a stream whose connection has
+    yet to recover fails a few more times: a later absence is announced only if the thread gets no
     answer either.
     """
 
@@ -48,7 +48,7 @@ class Absence:
     ) -> None:
         self._end.set()
         if exc_type is None:
-            # Everything was followed to its end before the thread asked again.
+            # The streams ended before the thread asked again.
             self._say_back()
 
     def _wait(self, error: TailraceError) -> None:

@@ -1,4 +1,4 @@
-"""What a run left behind, as folders: the layout of ``training/``'s own output."""
+"""Results of a run as folders, in the layout of ``training/``'s output."""
 
 from __future__ import annotations
 
@@ -39,22 +39,26 @@ _DEFAULT = frozenset(Part) - {Part.CHECKPOINT}
 def download_run(
     client: Client, run: str, folder: Path, parts: Collection[Part] = ()
 ) -> dict[Part, Path]:
-    """Download a run's results below ``folder``; returns where each part lies.
+    """Download a run's results to ``folder`` and return the path of each part.
 
-    Without ``parts`` that is everything but checkpoints. Of several artifacts of a kind the newest
-    counts. Files that are there already stay. Raises ``CommandError`` when a part that was asked
-    for, or any part at all, is not there; :mod:`tailrace.errors`; ``OSError``.
+    The default is every part but checkpoints. Of several artifacts of a kind the newest is taken.
+    Files that have the right content stay.
+
+    Raises:
+        CommandError: The run lacks a requested part, or any part at all.
+        TailraceError: A call failed.
+        OSError: A file cannot be written.
     """
-    wanted = frozenset(parts) or _DEFAULT
+    selection = frozenset(parts) or _DEFAULT
     newest: dict[Part, artifact_pb2.Artifact] = {}
     for artifact in client.list_artifacts(run):
         word = enum_word(artifact_pb2.ArtifactKind.DESCRIPTOR, artifact.kind)
-        if word in wanted:
+        if word in selection:
             newest[Part(word)] = artifact
     missing = (frozenset(parts) or frozenset()) - newest.keys()
     if missing or not newest:
-        what = ", ".join(sorted(missing)) or "results"
-        raise CommandError(f"{run} has no {what} yet", exit_codes.NOT_FOUND)
+        names = ", ".join(sorted(missing)) or "results"
+        raise CommandError(f"{run} has no {names} yet", exit_codes.NOT_FOUND)
     written = {}
     for part, artifact in sorted(newest.items()):
         written[part] = folder / _FOLDERS.get(part, ".")

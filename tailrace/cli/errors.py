@@ -16,7 +16,7 @@ from tailrace.spec_file import SpecFileError
 
 
 class CommandError(Exception):
-    """A command cannot go on; ``exit_code`` is one of :mod:`tailrace.cli.exit_codes`."""
+    """Failure of a command, with an exit code of :mod:`tailrace.cli.exit_codes`."""
 
     def __init__(self, message: str, exit_code: int = exit_codes.BAD_INPUT) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class CommandError(Exception):
 
 
 REPORTED = (TailraceError, SpecError, FormatError, CommandError, OSError)
-"""What a command may raise for its user; anything else is a fault of this program."""
+"""Errors that a command reports to its user; any other is a fault of this program."""
 
 _BEGINNING = 200
-"""Characters of a description that are enough to know it again."""
+"""Characters of a description that are enough to recognise it."""
 
 _HINTS = {
     exit_codes.UNAVAILABLE: (
@@ -39,14 +39,14 @@ _HINTS = {
 
 
 def fault(raised: Exception) -> int:
-    """Show a fault of this program, with what its maintainers need; returns the exit code."""
+    """Show a fault of this program with its stack trace; return the exit code."""
     sys.stderr.write(printable("".join(traceback.format_exception(raised))))
     sys.stderr.write("error: a fault of the tailrace command itself; please report the above\n")
     return exit_codes.FAULT
 
 
 def error(raised: BaseException) -> int:
-    """Tell the user what was wrong; returns the exit code."""
+    """Show an error on stderr; return the exit code."""
     lines, code = _describe(raised)
     sys.stderr.write("\n".join(printable(line) for line in lines) + "\n")
     return code
@@ -60,7 +60,7 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
             lines.append(f"  reason: {raised.reason}")
         if code in _HINTS and raised.reason != HTTP_STATUS:
             lines.append(f"  hint: {_HINTS[code]}")
-        # A line feed from outside must not begin a line that looks like one of ours.
+        # A line feed in a server's text must not begin a line that looks like ours.
         return [one_line(line) for line in lines], code
     if isinstance(raised, SpecFileError):
         return [f"error: {raised.where} {raised.problem}"], exit_codes.BAD_INPUT
@@ -80,17 +80,17 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
 
 
 def _head(raised: TailraceError) -> str:
-    """The message, unless it only says what the fields below it say."""
-    # A long description is cut in one place or the other, so its beginning must do.
-    told = any(v.description[:_BEGINNING] in raised.message for v in raised.violations)
-    return _count(raised.violations) if told else raised.message
+    """Return the message, or a count of the fields if it only repeats them."""
+    # Either text may be cut, so that only beginnings are compared.
+    is_repeated = any(v.description[:_BEGINNING] in raised.message for v in raised.violations)
+    return _count(raised.violations) if is_repeated else raised.message
 
 
 def _count(violations: Sequence[Violation]) -> str:
     listed = [v for v in violations if v.field != MORE]
     noun = "line" if all(v.field.startswith("line ") for v in listed) else "field"
-    said = _wrong(len(listed), noun)
-    return said if len(listed) == len(violations) else f"more than {said}"
+    count = _wrong(len(listed), noun)
+    return count if len(listed) == len(violations) else f"more than {count}"
 
 
 def _wrong(count: int, noun: str) -> str:

@@ -7,19 +7,19 @@ from tailrace.errors import TailraceError
 from tailrace.v1 import run_pb2
 
 OK = 0
-"""Done; a followed run ended SUCCEEDED."""
+"""Success; a followed run ended SUCCEEDED."""
 
 RUN_FAILED = 1
 """A followed run ended FAILED."""
 
 BAD_INPUT = 2
-"""Wrong usage, a wrong field, a file that cannot be read, something over a limit."""
+"""Wrong usage, a wrong field, an unreadable file, or a value over a limit."""
 
 NOT_FOUND = 3
 """The run, dataset or model does not exist."""
 
 CONFLICT = 4
-"""The id is taken, or the run is not in a state that allows it."""
+"""The id is taken, or the state of the run or worker forbids the command."""
 
 UNAVAILABLE = 5
 """No control plane answered in time."""
@@ -31,7 +31,7 @@ RUN_CANCELLED = 7
 """A followed run ended CANCELLED."""
 
 DIFFERS = 8
-"""The runs that were compared are not equal."""
+"""The compared runs are not equal."""
 
 GATE_FAILED = 9
 """A run ended SUCCEEDED, but one of its gates does not hold."""
@@ -40,7 +40,7 @@ FAULT = 70
 """A fault of the control plane or of this program (EX_SOFTWARE of sysexits.h)."""
 
 INTERRUPTED = 130
-"""Ctrl-C (128 + SIGINT); a run that was followed goes on."""
+"""Ctrl-C (128 + SIGINT); a followed run continues."""
 
 _OF_ERROR: dict[type[TailraceError], int] = {
     errors.InvalidArgument: BAD_INPUT,
@@ -63,11 +63,11 @@ _OF_RUN = {
 
 
 def of_error(error: TailraceError) -> int:
-    """The exit code of a failed call."""
+    """Return the exit code of a failed call."""
     return _OF_ERROR.get(type(error), FAULT)
 
 
 def of_run(run: run_pb2.Run) -> int:
-    """The exit code of a command that followed a run to its end."""
-    held = all(gate.outcome == run_pb2.GATE_OUTCOME_PASSED for gate in run.gates)
-    return _OF_RUN.get(run.state, RUN_FAILED) if held else GATE_FAILED
+    """Return the exit code of a command that followed a run to its end."""
+    gates_hold = all(gate.outcome == run_pb2.GATE_OUTCOME_PASSED for gate in run.gates)
+    return _OF_RUN.get(run.state, RUN_FAILED) if gates_hold else GATE_FAILED

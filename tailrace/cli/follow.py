@@ -1,4 +1,4 @@
-"""Following a run live: three streams into one view."""
+"""A run followed live: three streams shown in one view."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from tailrace.v1 import run_pb2
 
 
 class View(Protocol):
-    """What shows a run while it goes on; all calls come from one thread."""
+    """Display of a run in progress; all calls come from one thread."""
 
     def run(self, run: run_pb2.Run) -> None:
-        """The run changed."""
+        """Show a changed run."""
 
     def log(self, stage: str, attempt: int, line: run_pb2.LogLine) -> None:
-        """A log line came."""
+        """Show a log line."""
 
     def metric(self, stage: str, point: run_pb2.MetricPoint) -> None:
-        """A metric point came."""
+        """Show a metric point."""
 
 
 async def follow(client: AsyncClient, name: str, view: View) -> run_pb2.Run:
-    """Show a run until it has ended; returns it as it is then, with every line shown.
+    """Show a run with all its log lines until it has ended, and return the ended run.
 
-    Raises what the streams raise, :mod:`tailrace.errors`.
+    Raises:
+        TailraceError: A stream failed.
     """
     readers = [_watch(client, name, view), _logs(client, name, view), _metrics(client, name, view)]
     tasks = [asyncio.create_task(reader) for reader in readers]

@@ -1,4 +1,4 @@
-"""A small text file out of an artifact, without a place of its own on disk."""
+"""Small text files of artifacts, read into memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from tailrace.transfer import download_blob
 from tailrace.v1 import artifact_pb2
 
 MOST_BYTES = 64 * 1024 * 1024
-"""What is read this way is far smaller; larger files are not fetched."""
+"""Largest file that is read; those that Tailrace writes are far smaller."""
 
 
 def read_small_file(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> str:
-    """The text of an artifact's file, checked by its sha256; bytes that are no UTF-8 are replaced.
+    """Return the text of an artifact's file, checked by its sha256; invalid UTF-8 is replaced.
 
-    Raises ``CommandError`` for a large file, naming ``run``; :mod:`tailrace.errors`; ``OSError``.
+    Raises:
+        CommandError: The file is too large; the message names ``run``.
+        TailraceError: The download failed.
+        OSError: A temporary file cannot be written.
     """
     if file.size_bytes > MOST_BYTES:
         raise CommandError(

@@ -1,4 +1,4 @@
-"""Submitting and following a run, for the commands that do."""
+"""Submission and following of runs, shared by commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tailrace.v1 import run_pb2
 def submit(
     spec: RunSpec, run_id: str, server: str | None, *, follow_it: bool, as_json: bool
 ) -> None:
-    """Create a run and print its name; with ``follow_it`` show it and end with its exit code."""
+    """Create a run and print its name; with ``follow_it`` show it and exit with its code."""
     with connect(server) as client:
         run = client.create_run(spec, run_id=run_id)
     if not follow_it:
@@ -31,7 +31,7 @@ def submit(
 
 
 def follow_run(name: str, server: str | None, as_json: bool) -> int:
-    """Show a run until its end, then its result; the exit code that tells how it ended."""
+    """Show a run until its end, then its result; return the exit code of its end."""
     out = output.console(stderr=as_json)
     absence = Absence(address(server), out)
 
@@ -55,7 +55,7 @@ def follow_run(name: str, server: str | None, as_json: bool) -> int:
 
 
 def print_run(run: run_pb2.Run, as_json: bool) -> None:
-    """A run for programs or for people."""
+    """Print a run as JSON or as text."""
     if as_json:
         output.print_json(output.plain(run))
     else:

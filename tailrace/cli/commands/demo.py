@@ -1,4 +1,4 @@
-"""``tailrace demo``: the whole way, from nothing to a judged model, on this machine."""
+"""``tailrace demo``: the main job end to end on this machine, up to a judged model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tailrace.spec import load_spec
 from tailrace.v1 import evaluation_pb2, run_pb2
 
 _EXAMPLES = 3
-"""Examples shown per eval set."""
+"""Number of examples per eval set."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def demo(
     out = output.console(stderr=as_json)
     with resources.as_file(resources.files("tailrace.cli") / "demo.yaml") as file:
         spec = load_spec(file, overrides=overrides or ())
-    with stopping_signals(), _data_dir(data_dir) as kept:
+    with stopping_signals(), _data_dir(data_dir) as stack_dir:
         out.print("starting broker, control plane and worker ...")
-        with Stack(kept, listen="127.0.0.1:0") as stack:
+        with Stack(stack_dir, listen="127.0.0.1:0") as stack:
             try:
                 for name in stack.drained:
                     out.print(f"{name} is drained: it takes no stage until it is undrained")
@@ -87,7 +87,7 @@ def demo(
 
 @contextmanager
 def _data_dir(given: Path | None) -> Iterator[Path]:
-    """The stack's folder. A temporary one is removed, unless its logs are needed."""
+    """Yield the stack's folder; a temporary one is removed unless its logs are needed."""
     if given is not None:
         yield given
         return
@@ -98,31 +98,35 @@ def _data_dir(given: Path | None) -> Iterator[Path]:
         output.console(stderr=True).print(f"the demo's data and logs are kept in {folder}")
         raise
     except BaseException:
-        # Interrupted: nothing to look into.
+        # An interrupted demo leaves no data.
         shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
 
 
 async def _run_while_tending(stack: Stack, spec: RunSpec, out: Console) -> run_pb2.Run:
-    """The ended run. Raises ``CommandError`` at once when the stack breaks."""
-    run = asyncio.create_task(_submit_and_follow(stack.server, spec, out))
-    tending = asyncio.create_task(_tend(stack, out))
+    """Return the run once it has ended.
+
+    Raises:
+        CommandError: The stack broke; raised at once.
+    """
+    run_task = asyncio.create_task(_submit_and_follow(stack.server, spec, out))
+    tend_task = asyncio.create_task(_tend(stack, out))
     try:
-        await asyncio.wait((run, tending), return_when=asyncio.FIRST_COMPLETED)
-        if tending.done():
-            tending.result()
-        return await run
+        await asyncio.wait((run_task, tend_task), return_when=asyncio.FIRST_COMPLETED)
+        if tend_task.done():
+            tend_task.result()
+        return await run_task
     finally:
-        for task in (run, tending):
+        for task in (run_task, tend_task):
             task.cancel()
-        await asyncio.gather(run, tending, return_exceptions=True)
+        await asyncio.gather(run_task, tend_task, return_exceptions=True)
 
 
 async def _tend(stack: Stack, out: Console) -> NoReturn:
     while True:
-        for news in stack.tend():
-            out.print(output.printable(news), soft_wrap=True)
+        for message in stack.tend():
+            out.print(output.printable(message), soft_wrap=True)
         await asyncio.sleep(TEND_SECONDS)
 
 
@@ -142,8 +146,8 @@ def _show(client: Client, run: run_pb2.Run, folder: Path, out: Console, as_json:
     examples = _examples(client, run)
     if as_json:
         files = {part.value: str(path) for part, path in parts.items()}
-        shown = [vars(example) for example in examples]
-        output.print_json({"run": output.plain(run), "examples": shown, "files": files})
+        records = [vars(example) for example in examples]
+        output.print_json({"run": output.plain(run), "examples": records, "files": files})
         return
     out.print()
     run_view.print_run(run)
@@ -155,12 +159,12 @@ def _show(client: Client, run: run_pb2.Run, folder: Path, out: Console, as_json:
 
 
 def _examples(client: Client, run: run_pb2.Run) -> list[Example]:
-    """Some predictions of each eval set, with what the judge said."""
+    """Return some predictions of each eval set with their verdicts."""
     examples = []
     for eval_set in run.resolved_spec.infer.eval_sets:
         verdicts = {v.example_id: v for v in client.list_verdicts(run.name, eval_set=eval_set)}
         predictions = list(client.list_predictions(run.name, eval_set=eval_set))
-        # From all over the set: its items come in the dataset's order, kind by kind.
+        # Spread over the set: its items follow the dataset, which is sorted by kind.
         for prediction in predictions[:: len(predictions) // _EXAMPLES or 1][:_EXAMPLES]:
             verdict = verdicts.get(prediction.example_id)
             if verdict is not None:

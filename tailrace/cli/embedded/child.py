@@ -1,4 +1,4 @@
-"""One child process of the embedded stack: started, watched, stopped, its output in a file."""
+"""Child process of the embedded stack, with its output in a file."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _TAIL_BYTES = 16 * 1024
 
 
 class Child:
-    """A process in a session of its own, so that Ctrl-C reaches this process alone.
+    """Child process in a separate session, so that Ctrl-C reaches only this process.
 
-    It is killed when this process dies without having stopped it: it could not end well then, since
-    the others of the stack it needs for that end as well. Start it from the main thread.
+    It is killed when this process dies without having stopped it: a clean end would need the other
+    processes of the stack, which end as well. Start it from the main thread.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Child:
         cores: Sequence[int] = (),
     ) -> None:
         self.name = name
-        """What people call it: ``control plane``."""
+        """Name in messages: ``control plane``."""
         self.log = log
-        """Its output, appended; older output is in ``LOG.1``, ``LOG.2`` …"""
+        """File to which its output is appended; older output is in ``LOG.1``, ``LOG.2`` …"""
         self._grace = grace
         self._asked = False
         self._log_start = 0
@@ -59,7 +59,7 @@ class Child:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
                 launcher.command(signal.SIGKILL, argv, cores),
-                # What it writes must be in the file at once.
+                # Unbuffered: output must reach the file at once.
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -69,12 +69,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id, also that of its session and group."""
+        """Process id, also of its session and group."""
         return self._process.pid
 
     @property
     def end(self) -> str | None:
-        """How it ended (``exit status 1``, ``killed by SIGKILL``); ``None`` while it runs."""
+        """Ending (``exit status 1``, ``killed by SIGKILL``); ``None`` while it runs."""
         status = self._process.poll()
         if status is None:
             return None
@@ -84,48 +84,49 @@ class Child:
 
     @property
     def ended_well(self) -> bool:
-        """Whether it has ended with status 0."""
+        """True once it has ended with status 0."""
         return self._process.poll() == 0
 
     def obituary(self) -> str:
-        """That it ended and how, the end of its log as short text, and the log's path."""
-        # Whoever is killed has not said why.
-        killed = -(self._process.poll() or 0) in (signal.SIGKILL, signal.SIGTERM)
-        said = f"\n  its log: {self.log}" if killed else self._last_words()
-        return f"the {self.name} ended ({self.end}){said}"
+        """Describe its end with the last lines and the path of its log."""
+        # A killed process left no reason in its log.
+        was_killed = -(self._process.poll() or 0) in (signal.SIGKILL, signal.SIGTERM)
+        log = f"\n  its log: {self.log}" if was_killed else self._last_words()
+        return f"the {self.name} ended ({self.end}){log}"
 
     def check(self) -> None:
-        """Raise ``CommandError`` with its last words if it has ended."""
+        """Raise ``CommandError`` with the last lines of its log if it has ended."""
         if self.end is not None:
             raise CommandError(self.obituary(), exit_codes.FAULT)
 
     def wait_for(self, probe: Callable[[], T | None], seconds: float) -> T:
-        """Repeat ``probe`` until it returns something.
+        """Repeat ``probe`` until it returns a value, and return that.
 
-        Raises ``CommandError`` after ``seconds``, and at once when the process has ended.
+        Raises:
+            CommandError: ``seconds`` have passed, or the process has ended.
         """
         deadline = time.monotonic() + seconds
         while True:
             self.check()
-            found = probe()
-            if found is not None:
-                return found
+            value = probe()
+            if value is not None:
+                return value
             if time.monotonic() > deadline:
                 late = f"the {self.name} is not ready after {seconds:.0f} s"
                 raise CommandError(late + self._last_words(), exit_codes.FAULT)
             time.sleep(_POLL_SECONDS)
 
     def output(self) -> str:
-        """What it has written since it was started."""
+        """Return its output since the start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
     def rotate_log(self) -> None:
-        """Move a log that has become large into ``LOG.1``, and drop the oldest.
+        """Move a log that has become large to ``LOG.1`` and drop the oldest.
 
-        The process keeps its descriptor, so the file is copied and emptied; what is written in the
-        instant between the two is lost. A disk that has no room for the copy leaves the log alone.
+        The process keeps its descriptor, so that the file is copied and emptied; output between the
+        two is lost. Without disk space for the copy the log stays.
         """
         with contextlib.suppress(OSError):
             if not self.log.exists() or self.log.stat().st_size <= MAX_LOG_BYTES:
@@ -139,15 +140,15 @@ class Child:
             self._log_start = 0
 
     def terminate(self) -> None:
-        """Ask it to stop, once: Celery takes a second SIGTERM for impatience. Returns at once."""
+        """Send SIGTERM, once: at a second one Celery stops at once. Does not wait."""
         if not self._asked and self._process.poll() is None:
             self._asked = True
             self._process.terminate()
 
     def stop(self, grace: float | None = None) -> None:
-        """Ask it to stop, wait ``grace`` seconds (else its own), then kill it with its whole group.
+        """Terminate it, wait ``grace`` seconds (default: its grace), then kill its process group.
 
-        With a grace of 0 it is not asked.
+        A grace of 0 kills it at once.
         """
         grace = self._grace if grace is None else grace
         try:
@@ -157,7 +158,7 @@ class Child:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            # Also after a clean end: nothing of the group may stay behind.
+            # Also after a clean end: no process of the group may remain.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()

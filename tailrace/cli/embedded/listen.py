@@ -1,4 +1,4 @@
-"""Whether the control plane can listen on an address, asked before anything is started."""
+"""Checks, before anything starts, that the control plane can listen on an address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _OPTION = "--listen"
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``host:port``. Raises ``typer.BadParameter``."""
+    """Return host and port of ``host:port``.
+
+    Raises:
+        typer.BadParameter: ``text`` is not an address.
+    """
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise typer.BadParameter(
@@ -31,18 +35,20 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def require_free(text: str) -> None:
-    """Raise ``CommandError`` when ``host:port`` is taken or not of this machine.
+    """Require that ``host:port`` is a free address of this machine.
 
-    Errors as :func:`parse_address`; a host that cannot be resolved is bad input too.
+    Raises:
+        CommandError: The address is in use, or belongs to another machine.
+        typer.BadParameter: ``text`` is not an address, or the host is unknown.
     """
     host, port = parse_address(text)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise typer.BadParameter(f"there is no host {host!r}", param_hint=_OPTION) from error
-    family, kind, protocol, _, address = found[0]
+    family, kind, protocol, _, address = addresses[0]
     with socket.socket(family, kind, protocol) as probe:
-        # What the server does too: connections that linger after an earlier one do not count.
+        # As the server does: lingering connections of an earlier server do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)

@@ -1,4 +1,4 @@
-"""A worker of the embedded stack: started again when it ends."""
+"""Worker of the embedded stack that is started again when it ends."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from tailrace.cli.errors import CommandError
 from tailrace.formats.backoff import backoff
 
 MAX_RESTARTS = 5
-"""Restarts in a row, none of which lasted :data:`STANDING_SECONDS`, before the stack gives up."""
+"""Consecutive restarts, each shorter than :data:`STANDING_SECONDS`, before the stack gives up."""
 
 STANDING_SECONDS = 60.0
-"""A worker that lived longer than this had started well; its end begins a new count."""
+"""Lifetime after which a start counts as good, so that the count begins at zero again."""
 
 _FIRST_WAIT = 1.0
 _MAX_WAIT = 16.0
 
 
 class LocalWorker:
-    """A worker that outlives its process; the control plane hands out again what it executed.
+    """Worker that outlives its process; the control plane assigns its stages again.
 
-    ``spawn`` starts the process; it is called from the thread that calls :meth:`tend`. ``name`` is
-    what the control plane calls it.
+    Args:
+        spawn: Starts the process; called from the thread that calls :meth:`tend`.
+        name: Name of the worker in the control plane.
     """
 
     def __init__(self, spawn: Callable[[], Child], name: str) -> None:
@@ -34,13 +35,15 @@ class LocalWorker:
         self._started = time.monotonic()
         self._due: float | None = None
         self.child = spawn()
-        """Its newest process."""
+        """Newest process."""
 
     def tend(self) -> str | None:
-        """Start it again once it has ended and waited; what happened, in a sentence.
+        """Start an ended process again after a wait; return a message if anything happened.
 
-        The wait doubles from 1 to 16 seconds. Raises ``CommandError`` when it ends again and again;
-        an end without fault, as after a drain, is none of these.
+        The wait doubles from 1 to 16 seconds. A clean end, as after a drain, is not counted.
+
+        Raises:
+            CommandError: The process ended too many times in a row.
         """
         now = time.monotonic()
         if self._due is not None:
@@ -48,7 +51,7 @@ class LocalWorker:
                 return None
             self._due = None
             self._started = now
-            # Nothing of its group may stay behind.
+            # No process of its group may remain.
             self.child.stop(0)
             self.child = self._spawn()
             return f"{self.child.name} is started again"

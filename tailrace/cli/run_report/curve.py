@@ -1,4 +1,4 @@
-"""A line chart as coordinates, which the page draws as SVG."""
+"""Coordinates of a line chart, which the page draws as SVG."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 Points: TypeAlias = Sequence[tuple[int, float]]
-"""(step, value), steps ascending."""
+"""Pairs (step, value), steps ascending."""
 
 WIDTH, HEIGHT = 760, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 40
 
 _MOST_POINTS = 600
-"""More than there are pixels to show them."""
+"""Maximum number of points in a line: more than the pixels of its width would show."""
 
 _LARGEST = 1e300
-"""Largest value that is drawn where it is: ten times as much must still be a number."""
+"""Largest value drawn in its place: ten times as much must still be finite."""
 
 _FEW_POINTS = 40
-"""Each of so few gets a dot, which shows its value to the pointer."""
+"""Maximum number of points with dots, which show their value to the pointer."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis."""
+    """Labelled mark on an axis."""
 
     at: float
     """Pixels from the left or the top."""
@@ -34,7 +34,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point that stands out."""
+    """Marked point with a label."""
 
     x: float
     y: float
@@ -43,18 +43,18 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """One metric."""
+    """Line of one metric."""
 
     name: str
     path: str
-    """Points of a polyline: ``x,y x,y``."""
+    """Points of an SVG polyline: ``x,y x,y``."""
     dots: list[Dot]
     last: float
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over steps, in a box of WIDTH x HEIGHT."""
+    """Lines over steps in a box of WIDTH x HEIGHT pixels."""
 
     lines: list[Line]
     x_ticks: list[Tick]
@@ -68,13 +68,13 @@ class Chart:
 
 
 def chart(curves: Mapping[str, Points]) -> Chart | None:
-    """The chart of curves by name; None without any point."""
+    """Return the chart of curves by name, or None without points."""
     curves = {name: _drawable(curve) for name, curve in curves.items()}
     points = [point for curve in curves.values() for point in curve]
     if not points:
         return None
     steps = _ticks(0.0, float(max(step for step, _ in points)))
-    # A step is whole.
+    # Steps are whole numbers.
     steps = [tick for tick in steps if tick == round(tick)]
     values = _ticks(min(0.0, *(value for _, value in points)), max(value for _, value in points))
     x = _Scale(steps[0], max(steps[-1], 1.0), _LEFT, WIDTH - _RIGHT)
@@ -105,37 +105,37 @@ class _Scale:
     """Pixels at ``high``."""
 
     def at(self, value: float) -> float:
-        """Pixels at ``value``, to a tenth."""
+        """Return the pixels at ``value``, to a tenth."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 1)
 
 
 def _line(name: str, curve: Points, x: _Scale, y: _Scale) -> Line:
-    shown = _thinned(curve)
+    points = _thinned(curve)
     dots = curve if len(curve) <= _FEW_POINTS else []
     return Line(
         name=name,
-        path=" ".join(f"{x.at(step)},{y.at(value)}" for step, value in shown),
+        path=" ".join(f"{x.at(step)},{y.at(value)}" for step, value in points),
         dots=[Dot(x.at(s), y.at(v), f"{name} at step {s:,}: {v:.4g}") for s, v in dots],
         last=curve[-1][1],
     )
 
 
 def _thinned(curve: Points) -> Points:
-    """At most :data:`_MOST_POINTS`: of neighbours the lowest and highest, so that peaks stay."""
+    """Return at most :data:`_MOST_POINTS`: the lowest and highest of neighbours, to keep peaks."""
     if len(curve) <= _MOST_POINTS:
         return curve
     size = math.ceil(len(curve) / (_MOST_POINTS // 2))
-    kept = []
+    thinned: list[tuple[int, float]] = []
     for start in range(0, len(curve), size):
         part = curve[start : start + size]
         ends = {min(part, key=lambda point: point[1]), max(part, key=lambda point: point[1])}
-        kept += sorted(ends)
-    return kept
+        thinned += sorted(ends)
+    return thinned
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers, the first at most ``low`` and the last at least ``high``."""
+    """Return about five round numbers that span ``low`` to ``high``."""
     span = high - low or abs(high) or 1.0
     unit = 10.0 ** math.floor(math.log10(span / 5))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * 5 >= span)

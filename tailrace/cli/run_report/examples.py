@@ -1,4 +1,4 @@
-"""Predictions beside what the judges made of them."""
+"""Predictions with their verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tailrace.v1 import evaluation_pb2
 NOT_JUDGED = "not judged"
 
 ORDER = (Outcome.FAIL.value, Outcome.ERROR.value, NOT_JUDGED, Outcome.PASS.value)
-"""What a reader looks for first comes first."""
+"""Order of outcomes in the report: the ones that need attention first."""
 
 _OUTCOME = evaluation_pb2.Outcome.DESCRIPTOR
 _ROLE = evaluation_pb2.ModelRole.DESCRIPTOR
@@ -21,48 +21,48 @@ _ROLE = evaluation_pb2.ModelRole.DESCRIPTOR
 
 @dataclass(frozen=True)
 class Example:
-    """One verdict, or a prediction that has none."""
+    """Prediction with one of its verdicts, or without any."""
 
     outcome: str
-    """One of :data:`ORDER`, unless the server knows more."""
+    """One of :data:`ORDER`, or an outcome that only a newer server knows."""
     model: str
     prediction: evaluation_pb2.Prediction
     verdict: evaluation_pb2.Verdict
-    """Empty where there is none."""
+    """Verdict; empty if the prediction is not judged."""
 
     @property
     def text(self) -> str:
-        """The answer; line ends after its last word become signs, or nobody would see them."""
-        written = self.prediction.text
-        kept = written.rstrip()
-        return kept + written[len(kept) :].replace("\n", "⏎")
+        """Text of the prediction, with visible signs for line feeds at its end."""
+        text = self.prediction.text
+        stripped = text.rstrip()
+        return stripped + text[len(stripped) :].replace("\n", "⏎")
 
     @property
     def rank(self) -> int:
-        """Where its outcome comes in :data:`ORDER`; one that is new comes with the unjudged."""
+        """Position of the outcome in :data:`ORDER`; an unknown one ranks as not judged."""
         return ORDER.index(self.outcome if self.outcome in ORDER else NOT_JUDGED)
 
 
 def examples_of(
     predictions: Sequence[evaluation_pb2.Prediction], verdicts: Iterable[evaluation_pb2.Verdict]
 ) -> list[Example]:
-    """The verdicts on ``predictions``, by :data:`ORDER` and within it as predictions come."""
-    judged: dict[tuple[Any, ...], list[evaluation_pb2.Verdict]]
-    judged = {_key(prediction): [] for prediction in predictions}
+    """Return the verdicts on ``predictions``, by :data:`ORDER`, then in their order."""
+    verdicts_by_key: dict[tuple[Any, ...], list[evaluation_pb2.Verdict]]
+    verdicts_by_key = {_key(prediction): [] for prediction in predictions}
     for verdict in verdicts:
-        # Verdicts on predictions beyond the limit are not kept.
-        if (of := judged.get(_key(verdict))) is not None:
-            of.append(verdict)
-    found = [
+        # Verdicts on predictions beyond the limit are dropped.
+        if (group := verdicts_by_key.get(_key(verdict))) is not None:
+            group.append(verdict)
+    examples = [
         _example(prediction, verdict)
         for prediction in predictions
-        for verdict in judged[_key(prediction)] or (None,)
+        for verdict in verdicts_by_key[_key(prediction)] or (None,)
     ]
-    return sorted(found, key=lambda example: example.rank)
+    return sorted(examples, key=lambda example: example.rank)
 
 
 def counts(examples: Iterable[Example]) -> dict[str, int]:
-    """How many there are of each outcome that occurs, in :data:`ORDER`."""
+    """Count the outcomes that occur, in :data:`ORDER`."""
     outcomes = [example.outcome for example in examples]
     return {outcome: outcomes.count(outcome) for outcome in ORDER if outcome in outcomes}
 

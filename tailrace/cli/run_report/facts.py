@@ -1,4 +1,4 @@
-"""Where a run's results come from: spec, stages, attempts, what they stored."""
+"""Origin of a run's results: spec, stages, attempts, artifacts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARTIFACT = artifact_pb2.ArtifactKind.DESCRIPTOR
 
 @dataclass(frozen=True)
 class StageFacts:
-    """One stage with its attempts."""
+    """Stage with its attempts."""
 
     stage: run_pb2.Stage
     state: str
@@ -30,7 +30,7 @@ class StageFacts:
 
 @dataclass(frozen=True)
 class AttemptFacts:
-    """One execution by one worker."""
+    """Attempt with its times as text."""
 
     attempt: run_pb2.Attempt
     state: str
@@ -39,25 +39,25 @@ class AttemptFacts:
 
 
 def utc(value: timestamp_pb2.Timestamp) -> str:
-    """To the second, in UTC: a report is read elsewhere; empty when not set."""
+    """Return UTC to the second, because reports are read elsewhere; empty if not set."""
     if not value.seconds:
         return ""
     return value.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def spec_of(run: run_pb2.Run) -> run_spec_pb2.RunSpec:
-    """The spec with every default, or as it was sent while there is none."""
+    """Return the resolved spec, or the sent one before it is resolved."""
     return run.resolved_spec if run.HasField("resolved_spec") else run.spec
 
 
 def spec_text(run: run_pb2.Run) -> str:
-    """The spec as a run file."""
+    """Return the spec as a run file."""
     plain: dict[str, Any] = to_mapping(spec_of(run))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
 def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:
-    """What is said first of a run, as (name, value)."""
+    """Yield the first facts of a run as pairs (name, value)."""
     spec = spec_of(run)
     yield "model", run_view.model_text(run)
     yield "dataset", spec.dataset
@@ -75,32 +75,32 @@ def summary(run: run_pb2.Run) -> Iterator[tuple[str, str]]:
         early = ", stopped early" if trained.stopped_early else ""
         best = f"{output.loss(trained.best_eval_loss)} nats at step {trained.best_step:,}"
         yield "best eval loss", best + early
-    data = f"{trained.examples:,} examples, {trained.held_out:,} prompts held out"
-    yield "trained on", data
+    examples = f"{trained.examples:,} examples, {trained.held_out:,} prompts held out"
+    yield "trained on", examples
     yield "overlong", run_view.overlong_text(trained)
     cost = f"{trained.steps:,} steps of {trained.parameters:,} parameters"
     yield "training", f"{cost}, {trained.seconds:,.1f} s"
 
 
 def digests(run: run_pb2.Run, artifacts: list[artifact_pb2.Artifact]) -> Iterator[tuple[str, str]]:
-    """Names of what cannot change, as (what, digest)."""
+    """Yield the digests of immutable content as pairs (name, digest)."""
     trained = run_view.train_result(run)
     if trained is not None:
         yield "model.safetensors", f"sha256 {trained.model_digest}"
-    for one in artifacts:
-        kind = enum_word(_ARTIFACT, one.kind)
-        step = f" of step {one.step:,}" if one.step else ""
-        made = f"{one.stage} attempt {one.attempt}".strip()
-        yield f"{kind}{step}, {made}, {output.size(one.size_bytes)}", one.name
+    for artifact in artifacts:
+        kind = enum_word(_ARTIFACT, artifact.kind)
+        step = f" of step {artifact.step:,}" if artifact.step else ""
+        source = f"{artifact.stage} attempt {artifact.attempt}".strip()
+        yield f"{kind}{step}, {source}, {output.size(artifact.size_bytes)}", artifact.name
     for stage in run.stages:
         for attempt in stage.attempts:
             if attempt.log_digest:
-                where = f"log of {stage.id} attempt {attempt.number}, {attempt.log_lines:,} lines"
-                yield where, attempt.log_digest
+                log = f"log of {stage.id} attempt {attempt.number}, {attempt.log_lines:,} lines"
+                yield log, attempt.log_digest
 
 
 def stage_facts(stage: run_pb2.Stage) -> StageFacts:
-    """What the page shows of a stage."""
+    """Return the facts of a stage for the page."""
     return StageFacts(
         stage=stage,
         state=run_view.stage_state(stage),

@@ -1,8 +1,7 @@
-"""The page: one HTML file with its style, script and pictures in it.
+"""The page: one HTML file that includes its style, script and pictures.
 
-Everything that a run says is escaped, control characters included, and a content security policy
-that knows the digests of the page's own style and script keeps a browser from running or fetching
-anything else.
+All text of a run is escaped, control characters included. A content security policy with the
+digests of the page's style and script keeps a browser from running or fetching anything else.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from tailrace.client.runs import TERMINAL_STATES
 
 
 def page(contents: Contents, now: datetime) -> str:
-    """The page of a run as it was at ``now``, in UTC."""
+    """Return the page of a run as of ``now``, in UTC."""
     run = contents.run
-    judged = run_view.scores(run)
+    run_scores = run_view.scores(run)
     comparisons = [c for stage in run.stages for c in stage.result.judge.comparisons]
     return (
         _environment()
@@ -40,8 +39,8 @@ def page(contents: Contents, now: datetime) -> str:
             version=version("tailrace"),
             summary=facts.summary(run),
             chart=chart(contents.curves),
-            cards=[scores.card(score) for score in judged],
-            differences=[scores.difference(each) for each in comparisons],
+            cards=[scores.card(score) for score in run_scores],
+            differences=[scores.difference(comparison) for comparison in comparisons],
             gates=[(scores.gate_outcome(gate), gate) for gate in run.gates],
             examples=contents.examples,
             more_examples=contents.more_examples,
@@ -50,24 +49,24 @@ def page(contents: Contents, now: datetime) -> str:
             stages=[facts.stage_facts(stage) for stage in run.stages],
             digests=facts.digests(run, contents.artifacts),
             provenance=contents.provenance,
-            history=[(facts.utc(each.time), each) for each in run.history],
+            history=[(facts.utc(change.time), change) for change in run.history],
             **_own_code(),
         )
     )
 
 
 def _own_code() -> dict[str, str]:
-    """Style and script, each with the source expression that allows it."""
-    found: dict[str, str] = {}
+    """Return style and script, each with the source expression that allows it."""
+    variables: dict[str, str] = {}
     for name, file in (("style", "style.css"), ("script", "page.js")):
         text, _, _ = _LOADER.get_source(_environment(), file)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        found |= {name: Markup(text), f"{name}_source": Markup(f"'sha256-{digest}'")}  # noqa: S704
-    return found
+        variables |= {name: Markup(text), f"{name}_source": Markup(f"'sha256-{digest}'")}  # noqa: S704
+    return variables
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=_LOADER,
         autoescape=True,
         undefined=StrictUndefined,
@@ -75,9 +74,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    made.filters["rank"] = examples.ORDER.index
-    made.filters["loss"] = output.loss
-    return made
+    environment.filters["rank"] = examples.ORDER.index
+    environment.filters["loss"] = output.loss
+    return environment
 
 
 def _printable(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Scores, what they are made of and what they are compared with."""
+"""Scores with their parts and comparisons."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TEST = evaluation_pb2.PairedTest.DESCRIPTOR
 
 @dataclass(frozen=True)
 class Bar:
-    """A share with its 95% interval, all from 0 to 1."""
+    """Share with its 95% interval, all from 0 to 1."""
 
     label: str
     value: float | None
-    """None where there was nothing to score."""
+    """Share; None without anything to score."""
     low: float
     high: float
     passed: int
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class ScoreCard:
-    """One judge's score on one eval set and model."""
+    """Score of one judge on one eval set and model."""
 
     judge: str
     version: str
@@ -40,14 +40,14 @@ class ScoreCard:
     model: str
     bar: Bar
     notes: list[str]
-    """What is reported beside the score, never in it."""
+    """Figures reported in addition to the score."""
     groups: dict[str, list[Bar]]
-    """The score's parts: by category, difficulty, section."""
+    """Parts of the score by category, difficulty and section."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One comparison with other answers to the same items."""
+    """Comparison with other predictions for the same items."""
 
     name: str
     kind: str
@@ -56,7 +56,7 @@ class Difference:
 
 
 def card(score: Score) -> ScoreCard:
-    """What the page shows of a score."""
+    """Return the page's view of a score."""
     groups: dict[str, list[Bar]] = {}
     for group in score.groups:
         groups.setdefault(enum_word(_GROUP, group.by), []).append(_group_bar(group))
@@ -80,7 +80,7 @@ def card(score: Score) -> ScoreCard:
 
 
 def difference(found: evaluation_pb2.JudgeComparison) -> Difference:
-    """What the page shows of a comparison."""
+    """Return the page's view of a comparison."""
     return Difference(
         name=f"{found.judge} on {found.eval_set}",
         kind=enum_word(_KIND, found.kind),
@@ -90,7 +90,7 @@ def difference(found: evaluation_pb2.JudgeComparison) -> Difference:
 
 
 def gate_outcome(gate: run_pb2.GateResult) -> str:
-    """``passed``, ``failed`` or ``error``."""
+    """Return ``passed``, ``failed`` or ``error``."""
     return enum_word(_GATE, gate.outcome)
 
 
@@ -116,9 +116,9 @@ def _notes(score: Score) -> Iterator[str]:
         yield f"mean score {score.mean_score:.3f}" + (
             interval if score.HasField("mean_low") else ""
         )
-    told = {field.name: value for field, value in score.ListFields()}
-    yield from (f"{text} {told[field]:.3f}" for field, text in _RATES.items() if field in told)
-    yield from (f"pass@{one.k} {one.value:.3f}" for one in score.pass_at_k)
+    fields = {field.name: value for field, value in score.ListFields()}
+    yield from (f"{text} {fields[field]:.3f}" for field, text in _RATES.items() if field in fields)
+    yield from (f"pass@{chance.k} {chance.value:.3f}" for chance in score.pass_at_k)
     if score.leaked:
         yield f"{score.leaked} items whose prompt was trained on"
     if score.cost_tokens:

@@ -1,4 +1,4 @@
-"""Curves of several runs as one table of a few steps."""
+"""Metric curves of several runs as one table of a few steps."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from tailrace.cli.show import output
 from tailrace.v1 import run_pb2
 
 STEPS = 8
-"""Steps that a table shows of a curve."""
+"""Maximum number of steps in a table."""
 
 Row = tuple[str, ...]
 
 
 def shared_names(curves: Sequence[run_pb2.MetricCurve]) -> list[str]:
-    """The metrics that more than one run has, in the order in which they come."""
+    """Return the metrics of more than one run, in order of appearance."""
     names = [curve.name for curve in curves]
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def curve_rows(curves: Sequence[run_pb2.MetricCurve], name: str, runs: Sequence[str]) -> list[Row]:
-    """A metric of each run (``runs/{run}``) at the same few steps, then its lowest value.
+    """Return a metric of each run (``runs/{run}``) at a few common steps, then its lowest value.
 
-    The steps are spread evenly over those that any run has, the first and the last among them; a
-    run without a value at one of them has ``-`` there.
+    The steps are spread evenly over those of all runs, including the first and the last; ``-``
+    marks a run without a value at a step.
     """
     values = {
         curve.run: {point.step: point.value for point in curve.points}

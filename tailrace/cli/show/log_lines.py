@@ -1,4 +1,4 @@
-"""Log lines of the stack's processes as people read them: JSON becomes short text."""
+"""Short text for log lines of the stack's processes, which write JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 SHOWN_LINES = 8
-"""Most lines of a log that an error quotes."""
+"""Maximum number of log lines in an error."""
 
 _WIDTH = 200
 _ROUTINE = ("debug", "info")
@@ -16,9 +16,9 @@ _LEFT_OUT = ("level", "event", "timestamp", "logger", "exception")
 
 
 def short_text(line: str) -> str:
-    """One line, at most :data:`_WIDTH` characters; a JSON object as ``LEVEL event key=value …``.
+    """Return at most :data:`_WIDTH` characters; a JSON object as ``LEVEL event key=value …``.
 
-    Of a stack trace only its last line is kept, which names the error.
+    A stack trace is reduced to its last line, which names the error.
     """
     entry = _entry(line)
     if entry is None:
@@ -30,7 +30,7 @@ def short_text(line: str) -> str:
 
 
 def last_words(lines: Iterable[str]) -> list[str]:
-    """The end of a process's log without its routine lines, each as :func:`short_text`."""
+    """Return the end of a process's log without routine lines, each as :func:`short_text`."""
     return [short_text(line) for line in lines if line.strip() and not _is_routine(line)][
         -SHOWN_LINES:
     ]

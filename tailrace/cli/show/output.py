@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, tables for people."""
+"""Output of commands: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tailrace.cli.show.tables import Column, widths
 from tailrace.protomap import to_mapping
 
 _PIPED_TEXT = 60
-"""Characters of free text that a table shows where there is no terminal."""
+"""Characters of free text in a table that is not printed on a terminal."""
 
 _LARGE_LOSS = 1e6
 
 _UNSAFE = re.compile(
-    # C0 but for tab and line feed, DEL and C1: they move the cursor, rewrite lines, call programs.
+    # C0 except tab and line feed, DEL and C1: they move the cursor, rewrite lines, call programs.
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
-    # Marks of direction and lines, which show text in another order than it is stored.
+    # Marks of direction and lines, which show text in another order than stored.
     r"\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb"
     # Halves of characters, and invisible tags.
     r"\ud800-\udfff\U000e0000-\U000e007f]"
@@ -36,12 +36,12 @@ _UNSAFE = re.compile(
 
 
 def printable(text: str) -> str:
-    """Return text from outside with an escape for each character that could deceive a reader."""
+    """Return untrusted text with an escape for each character that could deceive a reader."""
     return _UNSAFE.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def one_line(text: str) -> str:
-    """Return :func:`printable` text in which line feeds are visible signs as well."""
+    """Return :func:`printable` text in which line feeds are visible, too."""
     return printable(text.replace("\n", "⏎"))
 
 
@@ -52,7 +52,7 @@ def _escape(number: int) -> str:
 
 
 class SafeConsole(Console):
-    """A console on which every text is :func:`printable`, also one that nobody thought of."""
+    """Console that makes every text :func:`printable`, whichever command prints it."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
@@ -66,7 +66,7 @@ class SafeConsole(Console):
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The terminal; a pipe or a file gets whole lines, however long."""
+    """Return a console; in a pipe or a file its lines are never folded."""
     settings: dict[str, Any] = {
         "stderr": stderr,
         "highlight": False,
@@ -78,32 +78,32 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def replace_unencodable() -> None:
-    """Let standard output replace characters that its encoding lacks, rather than fail."""
+    """Replace characters that the encoding of the standard streams lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """A message as ``--json`` shows it: every scalar is there, also when zero."""
+    """Return a message as ``--json`` prints it: with every scalar, also zero."""
     return to_mapping(message, defaults=True)
 
 
 def print_json(data: Any) -> None:
-    """One JSON document, indented."""
+    """Print one JSON document, indented."""
     sys.stdout.write(_json_text(data, indent=2) + "\n")
 
 
 def print_json_line(data: Any) -> None:
-    """One JSON document on one line, at once: streams are read as they come."""
+    """Print one JSON document on one line, unbuffered for readers of a stream."""
     sys.stdout.write(_json_text(data) + "\n")
     sys.stdout.flush()
 
 
 def _json_text(data: Any, indent: int | None = None) -> str:
-    """Return JSON that means exactly ``data``, whatever standard output can show."""
+    """Return JSON that standard output can encode and that decodes to ``data``."""
     text = json.dumps(data, ensure_ascii=False, indent=indent)
-    # Unsafe characters stand in strings only, where an escape means the same.
+    # Unsafe characters occur in strings only, where an escape means the same.
     text = _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -113,7 +113,7 @@ def _json_text(data: Any, indent: int | None = None) -> str:
 
 
 def print_messages(messages: Iterable[Message]) -> None:
-    """A JSON array."""
+    """Print messages as one JSON array."""
     print_json([plain(message) for message in messages])
 
 
@@ -125,11 +125,17 @@ def print_table(
     keys: Collection[str] | None = None,
     whole: bool = False,
 ) -> None:
-    """A table without lines; numbers to the right.
+    """Print a table without rules, numbers aligned to the right.
 
-    ``text`` names columns of free text, ``keys`` those that are copied (the first unless given). A
-    terminal folds what has no room and cuts nothing; a pipe gets a line per row, in which free text
-    is shortened unless it must be ``whole``: one long answer would pad every row.
+    A terminal folds wide cells and cuts none. A pipe gets one line per row with free text
+    shortened, because one long answer would pad every row.
+
+    Args:
+        columns: Heads of the columns.
+        rows: Cells of each row.
+        text: Columns of free text, which are folded first.
+        keys: Columns that are copied, which are folded last (default: the first).
+        whole: Do not shorten free text.
     """
     out = console()
     limit = None if out.is_terminal or whole else _PIPED_TEXT
@@ -147,7 +153,7 @@ def print_table(
     ]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column, width in zip(measured, widths(measured, out.width), strict=True):
-        numeric = all(re.fullmatch(r"[-\d.,/ %]*", each) for each in column.cells[1:])
+        numeric = all(re.fullmatch(r"[-\d.,/ %]*", text) for text in column.cells[1:])
         justify: Literal["left", "right"] = "right" if filled and numeric else "left"
         table.add_column(Text(column.cells[0]), justify=justify, width=width, overflow="fold")
     for row in filled:
@@ -160,15 +166,15 @@ def _shortened(value: str, limit: int | None) -> str:
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """``name: value`` lines, aligned; empty values are left out."""
-    shown = [(one_line(name), cell(value)) for name, value in fields if value not in (None, "")]
-    width = max((len(name) for name, _ in shown), default=0)
-    for name, value in shown:
+    """Print aligned ``name: value`` lines without empty values."""
+    lines = [(one_line(name), cell(value)) for name, value in fields if value not in (None, "")]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
         console().print(f"{name + ':':<{width + 1}} {value}", soft_wrap=True)
 
 
 def cell(value: object) -> str:
-    """One value as text."""
+    """Return one value as text."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -177,19 +183,19 @@ def cell(value: object) -> str:
 
 
 def loss(value: float) -> str:
-    """A loss with four decimals; one that is no longer a loss as a power of ten."""
+    """Return a loss with four decimals; one of a diverged training as a power of ten."""
     return f"{value:.4f}" if abs(value) < _LARGE_LOSS else f"{value:.4g}"
 
 
 def moment(value: timestamp_pb2.Timestamp) -> str:
-    """Local time to the second; empty when not set."""
+    """Return local time to the second; empty if not set."""
     if not value.seconds:
         return ""
     return value.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def duration(start: timestamp_pb2.Timestamp, end: timestamp_pb2.Timestamp) -> str:
-    """Time from start to end, or to now while it lasts; empty when not started."""
+    """Return the time from start to end, or until now; empty before the start."""
     if not start.seconds:
         return ""
     until = end.ToDatetime(UTC) if end.seconds else datetime.now(UTC)
@@ -200,7 +206,7 @@ def duration(start: timestamp_pb2.Timestamp, end: timestamp_pb2.Timestamp) -> st
 
 
 def size(count: int) -> str:
-    """A number of bytes with its unit (powers of 1024)."""
+    """Return a number of bytes with its unit (powers of 1024)."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if amount < 1024:

@@ -1,4 +1,4 @@
-"""Views of a run that goes on: bars for a terminal, lines for everything else."""
+"""Views of a run in progress: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tailrace.protomap import enum_word
 from tailrace.v1 import run_pb2
 
 _PLAIN_STEPS = 20
-"""Progress lines of one stage where there is no terminal, about."""
+"""Approximate number of progress lines of a stage in :class:`PlainView`."""
 
 
 def log_text(stage: str, attempt: int, line: run_pb2.LogLine) -> str:
-    """``12:00:01 train  INFO    text``; later attempts of a stage are ``train#2``."""
+    """Return ``12:00:01 train  INFO    text``; later attempts of a stage are ``train#2``."""
     stage = stage if attempt < 2 else f"{stage}#{attempt}"
     level = enum_word(run_pb2.LogLevel.DESCRIPTOR, line.level).upper()
     clock = output.moment(line.time)[11:]
@@ -26,7 +26,7 @@ def log_text(stage: str, attempt: int, line: run_pb2.LogLine) -> str:
 
 
 class LiveView:
-    """A progress bar per stage below the log lines; for terminals."""
+    """View for terminals: a progress bar per stage below the log lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -80,19 +80,19 @@ class LiveView:
         self._console.print(log_text(stage, attempt, line), soft_wrap=True)
 
     def metric(self, stage: str, point: run_pb2.MetricPoint) -> None:
-        """Show the loss beside its stage's bar."""
+        """Show the loss next to the stage's bar."""
         self._losses[stage] = f"loss {output.loss(point.value)}"
         if stage in self._bars:
             self._progress.update(self._bars[stage], note=f"RUNNING {self._losses[stage]}")
 
 
 def _why(stage: run_pb2.Stage) -> str:
-    """Why a stage does not run: what it waits for, or whose result it takes."""
+    """Return the reason for which a stage does not run: its wait, or a reused result."""
     return f"reuses {stage.cached_from}" if stage.cached_from else stage.waiting_reason
 
 
 class PlainView:
-    """One line per event; for pipes, files and continuous integration."""
+    """View for pipes, files and continuous integration: one line per event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -112,7 +112,7 @@ class PlainView:
         del exc_type, exc, traceback
 
     def run(self, run: run_pb2.Run) -> None:
-        """Print what changed state, and now and then how far a stage is whose log does not say."""
+        """Print changed states, and the progress of stages whose log does not show it."""
         for stage in run.stages:
             why = f" ({_why(stage)})" if _why(stage) else ""
             self._changed(stage.id, f"{stage_state(stage)}{why}")
@@ -150,5 +150,5 @@ class PlainView:
 
 
 def view_for(console: Console) -> LiveView | PlainView:
-    """The view that suits where the output goes."""
+    """Return the view for a terminal or for other output."""
     return LiveView(console) if console.is_terminal else PlainView(console)
