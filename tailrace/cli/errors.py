@@ -32,7 +32,7 @@ _BEGINNING = 200
 _HINTS = {
     exit_codes.UNAVAILABLE: (
         f"is the control plane running? `tailrace up` starts one; --server or {SERVER_VARIABLE} "
-        "names another"
+        "selects another"
     ),
     exit_codes.FAULT: "the control plane's log has the details",
 }
@@ -41,7 +41,9 @@ _HINTS = {
 def fault(raised: Exception) -> int:
     """Show a fault of this program with its stack trace; return the exit code."""
     sys.stderr.write(printable("".join(traceback.format_exception(raised))))
-    sys.stderr.write("error: a fault of the tailrace command itself; please report the above\n")
+    sys.stderr.write(
+        "error: a fault of the tailrace command itself; please report the lines above\n"
+    )
     return exit_codes.FAULT
 
 

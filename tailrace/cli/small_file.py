@@ -24,8 +24,7 @@ def read_small_file(client: Client, run: str, file: artifact_pb2.ArtifactFile) -
     """
     if file.size_bytes > MOST_BYTES:
         raise CommandError(
-            f"{run}: {file.path} has {file.size_bytes} bytes, more than the {MOST_BYTES} "
-            "that such a file may have"
+            f"{run}: {file.path} has {file.size_bytes} bytes: must have at most {MOST_BYTES}"
         )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "file"

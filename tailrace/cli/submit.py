@@ -43,11 +43,11 @@ def follow_run(name: str, server: str | None, as_json: bool) -> int:
     try:
         run = asyncio.run(show())
     except KeyboardInterrupt:
-        hint = f"{name} goes on; stop it with: tailrace runs cancel {name}"
+        hint = f"{name} continues; stop it with: tailrace runs cancel {name}"
         output.console(stderr=True).print(hint)
         raise
     except Unavailable:
-        hint = f"{name} may go on; follow it again with: tailrace runs watch {name}"
+        hint = f"{name} may continue; follow it again with: tailrace runs watch {name}"
         output.console(stderr=True).print(hint)
         raise
     print_run(run, as_json)

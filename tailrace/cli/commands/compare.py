@@ -78,11 +78,11 @@ def print_comparison(comparison: run_pb2.CompareRunsResponse, *, all_items: bool
 
 def _missing_verdicts(comparison: run_pb2.CompareRunsResponse) -> Iterator[str]:
     """Yield why runs have no comparison of verdicts, and the way out."""
-    judged = []
+    judged_runs = []
     for run in comparison.runs:
         name = run_id(run)
         if scores(run):
-            judged.append(name)
+            judged_runs.append(name)
         elif run.state in TERMINAL_STATES:
             yield f"{name} has no verdicts; judge it: tailrace runs judge {name} --judge JUDGE"
         else:
@@ -91,10 +91,10 @@ def _missing_verdicts(comparison: run_pb2.CompareRunsResponse) -> Iterator[str]:
                 f"tailrace runs watch {name}"
             )
     first = run_id(comparison.runs[0])
-    if first not in judged:
+    if first not in judged_runs:
         return
     compared = {verdicts.run.removeprefix("runs/") for verdicts in comparison.verdicts}
-    for name in judged[1:]:
+    for name in judged_runs[1:]:
         if name not in compared:
             yield (
                 f"{name} and {first} share no judge, eval set and model; judge both alike: "

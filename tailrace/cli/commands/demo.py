@@ -20,7 +20,7 @@ from tailrace.cli import exit_codes
 from tailrace.cli.download import Part, download_run
 from tailrace.cli.embedded.stack import TEND_SECONDS, Stack, stopping_signals
 from tailrace.cli.follow import follow
-from tailrace.cli.options import Json
+from tailrace.cli.options import Json, Overrides
 from tailrace.cli.show import output, run_view
 from tailrace.cli.show.views import view_for
 from tailrace.client.aio import AsyncClient
@@ -49,22 +49,26 @@ class Example:
 def demo(
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Keep the stack's data here; else a temporary folder."),
+        typer.Option(
+            "--data-dir",
+            metavar="FOLDER",
+            help="Folder of the embedded stack (default: a temporary one).",
+        ),
     ] = None,
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the model and the result files go.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Folder for the model and the result files."
+        ),
     ] = Path("artifacts/demo"),
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a value: train.seed=7."),
-    ] = None,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Train, infer and judge a small model with an embedded stack; under two minutes on two cores.
+    """Train, infer and judge a small model with an embedded stack: under two minutes on two cores.
 
     Starts broker, control plane and a CPU worker, seeds golden-v2, submits a run over gRPC, follows
-    it, shows the judged result, fetches the model, and stops what it started. Exits 0 only when the
-    run succeeded.
+    it, shows its scores, downloads the model, and stops the stack. Exits 0 only if the run
+    succeeded.
     """
     out = output.console(stderr=as_json)
     with resources.as_file(resources.files("tailrace.cli") / "demo.yaml") as file:
@@ -74,7 +78,7 @@ def demo(
         with Stack(stack_dir, listen="127.0.0.1:0") as stack:
             try:
                 for name in stack.drained:
-                    out.print(f"{name} is drained: it takes no stage until it is undrained")
+                    out.print(f"{name} is drained and takes no stage until it is undrained")
                 run = asyncio.run(_run_while_tending(stack, spec, out))
                 with Client(stack.server) as client:
                     _show(client, run, folder, out, as_json)
@@ -86,10 +90,10 @@ def demo(
 
 
 @contextmanager
-def _data_dir(given: Path | None) -> Iterator[Path]:
+def _data_dir(data_dir: Path | None) -> Iterator[Path]:
     """Yield the stack's folder; a temporary one is removed unless its logs are needed."""
-    if given is not None:
-        yield given
+    if data_dir is not None:
+        yield data_dir
         return
     folder = Path(tempfile.mkdtemp(prefix="tailrace-demo-"))
     try:

@@ -80,7 +80,9 @@ def up(
                     style="yellow",
                 )
             for name in stack.drained:
-                out.print(f"{name} is drained: tailrace workers undrain {name} lets it take stages")
+                out.print(
+                    f"{name} is drained and takes no stage until: tailrace workers undrain {name}"
+                )
             out.print("Ctrl-C or SIGTERM stops everything")
             while True:
                 for message in stack.tend():

@@ -37,7 +37,7 @@ _MEANING = {
     Finding.NOT_REPRODUCED: (
         "NOT REPRODUCED: training, hardware and versions are the same, the states are not"
     ),
-    Finding.NO_COMMON_STEP: "there is no step that both have a certificate of",
+    Finding.NO_COMMON_STEP: "the runs have no certificate of a common step",
 }
 
 
@@ -68,7 +68,7 @@ def issued_certificates(client: Client, run: str) -> list[Issued]:
                     issued[place] = Issued(artifact.attempt, certificate)
     if not issued:
         raise CommandError(
-            f"{run} has no certificates: its TRAIN stage has saved nothing yet, or it has none",
+            f"{run} has no certificates: it has no TRAIN stage, or that has saved nothing yet",
             exit_codes.NOT_FOUND,
         )
     return [issued[place] for place in sorted(issued)]
@@ -103,41 +103,43 @@ def _fetch(client: Client, run: str, file: artifact_pb2.ArtifactFile) -> Iterato
         raise CommandError(str(error)) from error
 
 
-def _show_certificates(ours: list[Issued], split: list[int], *, as_json: bool) -> None:
+def _show_certificates(ours: list[Issued], steps: list[int], *, as_json: bool) -> None:
     if as_json:
         records = [_plain(issued) for issued in ours]
-        output.print_json({"certificates": records, "contradictions": split})
+        output.print_json({"certificates": records, "contradictions": steps})
         return
     rows = [(issued.certificate.step, issued.attempt, issued.certificate.digest) for issued in ours]
     output.print_table(["STEP", "ATTEMPT", "DIGEST"], rows)
     last = ours[-1].certificate
     output.print_fields(sorted(last.conditions.items()))
-    _show_contradictions(split)
+    _show_contradictions(steps)
 
 
-def _show_comparison(found: Comparison, split: list[int], *, as_json: bool) -> None:
+def _show_comparison(comparison: Comparison, steps: list[int], *, as_json: bool) -> None:
     if as_json:
-        output.print_json({**vars(found), "contradictions": split})
+        output.print_json({**vars(comparison), "contradictions": steps})
         return
     out = output.console()
-    steps = f"{len(found.steps)} common steps"
-    if found.steps:
-        steps += f", {found.steps[0]} to {found.steps[-1]}"
-    out.print(f"{_MEANING[found.finding]} ({steps})", soft_wrap=True)
-    if found.first_difference is not None:
-        parts = ", ".join(found.parts)
-        out.print(f"first difference at step {found.first_difference}: {parts}", soft_wrap=True)
-    for line in (*found.identity, *found.conditions):
+    common_steps = f"{len(comparison.steps)} common steps"
+    if comparison.steps:
+        common_steps += f", {comparison.steps[0]} to {comparison.steps[-1]}"
+    out.print(f"{_MEANING[comparison.finding]} ({common_steps})", soft_wrap=True)
+    if comparison.first_difference is not None:
+        parts = ", ".join(comparison.parts)
+        step = comparison.first_difference
+        out.print(f"first difference at step {step}: {parts}", soft_wrap=True)
+    for line in (*comparison.identity, *comparison.conditions):
         out.print(f"  {output.one_line(line)}", soft_wrap=True)
-    _show_contradictions(split)
+    _show_contradictions(steps)
 
 
-def _show_contradictions(split: list[int]) -> None:
-    if split:
-        steps = ", ".join(map(str, split))
-        text = f"attempts of one run disagree at step {steps}: see --json for their certificates"
+def _show_contradictions(steps: list[int]) -> None:
+    if steps:
+        numbers = ", ".join(map(str, steps))
+        text = f"attempts of one run disagree at step {numbers}: see --json for their certificates"
         output.console().print(text, soft_wrap=True)
 
 
-def _plain(one: Issued) -> dict[str, Any]:
-    return {"attempt": one.attempt, "digest": one.certificate.digest, **vars(one.certificate)}
+def _plain(issued: Issued) -> dict[str, Any]:
+    certificate = issued.certificate
+    return {"attempt": issued.attempt, "digest": certificate.digest, **vars(certificate)}

@@ -45,7 +45,7 @@ def require_free(text: str) -> None:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise typer.BadParameter(f"there is no host {host!r}", param_hint=_OPTION) from error
+        raise typer.BadParameter(f"{host!r} is not a known host", param_hint=_OPTION) from error
     family, kind, protocol, _, address = addresses[0]
     with socket.socket(family, kind, protocol) as probe:
         # As the server does: lingering connections of an earlier server do not count.
@@ -63,9 +63,13 @@ def _refusal(text: str, host: str, port: int, error: OSError) -> CommandError:
             f"address with {_OPTION}"
         )
     elif error.errno == errno.EADDRNOTAVAIL:
-        message = f"{host} is not an address of this machine: give one that is with {_OPTION}"
+        message = (
+            f"{host} is not an address of this machine: give one of its addresses with {_OPTION}"
+        )
     elif error.errno == errno.EACCES:
-        message = f"this user may not listen on port {port}: give one from 1024 with {_OPTION}"
+        message = (
+            f"this user cannot listen on port {port}: give one of at least 1024 with {_OPTION}"
+        )
     else:
         message = f"cannot listen on {text}: {error.strerror}"
     return CommandError(message, exit_codes.CONFLICT)

@@ -61,8 +61,8 @@ class LocalWorker:
             self._restarts = 0
             self._due = now + _FIRST_WAIT
             return (
-                f"the {self.child.name} has finished and ended, as after a drain; it is started "
-                f"again, and if it is drained, it waits for `tailrace workers undrain {self._name}`"
+                f"the {self.child.name} ended cleanly, as after a drain, and is started again; if "
+                f"it is drained, it waits for `tailrace workers undrain {self._name}`"
             )
         if now - self._started > STANDING_SECONDS:
             self._restarts = 0

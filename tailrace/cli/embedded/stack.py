@@ -297,9 +297,7 @@ def require_extras(modules: set[str]) -> None:
     """Raise ``CommandError`` with the extras whose modules are not installed."""
     missing = sorted({_EXTRAS[name] for name in modules if importlib.util.find_spec(name) is None})
     if missing:
-        raise CommandError(
-            f'this needs more than the command line: pip install "tailrace[{",".join(missing)}]"'
-        )
+        raise CommandError(f'packages are missing: pip install "tailrace[{",".join(missing)}]"')
 
 
 @contextlib.contextmanager

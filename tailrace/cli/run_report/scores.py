@@ -51,7 +51,7 @@ class Difference:
 
     name: str
     kind: str
-    found: evaluation_pb2.JudgeComparison
+    comparison: evaluation_pb2.JudgeComparison
     test: str
 
 
@@ -79,13 +79,13 @@ def card(score: Score) -> ScoreCard:
     )
 
 
-def difference(found: evaluation_pb2.JudgeComparison) -> Difference:
+def difference(comparison: evaluation_pb2.JudgeComparison) -> Difference:
     """Return the page's view of a comparison."""
     return Difference(
-        name=f"{found.judge} on {found.eval_set}",
-        kind=enum_word(_KIND, found.kind),
-        found=found,
-        test=enum_word(_TEST, found.test).replace("_", " "),
+        name=f"{comparison.judge} on {comparison.eval_set}",
+        kind=enum_word(_KIND, comparison.kind),
+        comparison=comparison,
+        test=enum_word(_TEST, comparison.test).replace("_", " "),
     )
 
 
@@ -120,14 +120,14 @@ def _notes(score: Score) -> Iterator[str]:
     yield from (f"{text} {fields[field]:.3f}" for field, text in _RATES.items() if field in fields)
     yield from (f"pass@{chance.k} {chance.value:.3f}" for chance in score.pass_at_k)
     if score.leaked:
-        yield f"{score.leaked} items whose prompt was trained on"
+        yield f"{score.leaked} items with a prompt from the training data"
     if score.cost_tokens:
         yield f"{score.cost_tokens:,} tokens of a judging model"
 
 
 _RATES = {
-    "flexible_score": "when the last number or phrase counts as the answer:",
-    "marker_rate": "share of texts with an answer marker",
-    "majority_score": "majority of samples right",
-    "minimum_detectable_difference": "smallest difference such a set can show:",
+    "flexible_score": "with the last number or phrase as the answer:",
+    "marker_rate": "share of predictions with an answer marker",
+    "majority_score": "score of the majority of samples",
+    "minimum_detectable_difference": "smallest difference that this eval set can show:",
 }

@@ -50,5 +50,5 @@ def _value(column: dict[int, float], step: int) -> str:
 def _lowest(column: dict[int, float]) -> str:
     if not column:
         return "-"
-    step = min(column, key=lambda each: (column[each], each))
+    step = min(column, key=lambda step: (column[step], step))
     return f"{output.loss(column[step])} at {step:,}"

@@ -89,26 +89,26 @@ def plain(message: Message) -> dict[str, Any]:
     return to_mapping(message, defaults=True)
 
 
-def print_json(data: Any) -> None:
+def print_json(document: Any) -> None:
     """Print one JSON document, indented."""
-    sys.stdout.write(_json_text(data, indent=2) + "\n")
+    sys.stdout.write(_json_text(document, indent=2) + "\n")
 
 
-def print_json_line(data: Any) -> None:
+def print_json_line(document: Any) -> None:
     """Print one JSON document on one line, unbuffered for readers of a stream."""
-    sys.stdout.write(_json_text(data) + "\n")
+    sys.stdout.write(_json_text(document) + "\n")
     sys.stdout.flush()
 
 
-def _json_text(data: Any, indent: int | None = None) -> str:
-    """Return JSON that standard output can encode and that decodes to ``data``."""
-    text = json.dumps(data, ensure_ascii=False, indent=indent)
+def _json_text(document: Any, indent: int | None = None) -> str:
+    """Return JSON that standard output can encode and that decodes to ``document``."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
     # Unsafe characters occur in strings only, where an escape means the same.
     text = _UNSAFE.sub(lambda match: json.dumps(match[0])[1:-1], text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        return json.dumps(data, indent=indent)
+        return json.dumps(document, indent=indent)
     return text
 
 

@@ -50,7 +50,7 @@ def test_scores_with_intervals_and_what_is_beside_them(page: str) -> None:
     row = read.row("answer_correctness version 3", "trained")
     assert "0.600 (0.407–0.766) 15/25, 1 errors" in row
     assert "if every error were a fail or a pass: 0.387 to 0.786" in row
-    assert "smallest difference such a set can show: 0.280" in row
+    assert "smallest difference that this eval set can show: 0.280" in row
     assert "nothing to score 0/0" in read.row("contains")
     assert "+0.400 (+0.180 to +0.620) 11 1 13 0.0063 mcnemar" in read.row("the untouched model")
     assert "failed 0.6 0.6 is below" in read.row("good-enough")
