@@ -293,10 +293,10 @@ def _advance_watch(
 
 
 def _advance_logs(
-    request: run_pb2.StreamLogsRequest, batch: run_pb2.StreamLogsResponse, whole: LogCheck | None
+    request: run_pb2.StreamLogsRequest, batch: run_pb2.StreamLogsResponse, check: LogCheck | None
 ) -> list[run_pb2.StreamLogsResponse]:
-    if whole is not None:
-        whole.add(batch)
+    if check is not None:
+        check.add(batch)
     return _advance_cursor(request, batch)
 
 

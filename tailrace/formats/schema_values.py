@@ -120,9 +120,9 @@ def read_scalar(hint: Any, rule: Rule, data: object, path: str, out: list[Violat
     if hint is bool and isinstance(data, str):
         data = _SWITCHES.get(data.lower(), data)
     if not isinstance(data, hint) or (hint is not bool and isinstance(data, bool)):
-        wanted = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+        type_names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         quoting = quote_hint(data) if hint is str else ""
-        out.append(Violation(path, f"must be {wanted[hint]}, not {describe(data)}{quoting}"))
+        out.append(Violation(path, f"must be {type_names[hint]}, not {describe(data)}{quoting}"))
         return None
     if isinstance(data, str):
         return _text(rule, data, path, out)
