@@ -199,8 +199,8 @@ _OPTION_NAMES = {"ssl": "sslmode", "database": "dbname"}
 _FILE_OPTIONS = ("sslrootcert", "sslcert", "sslkey")
 
 
-def _refuse_unknown(options: Mapping[str, str], known: Collection[str]) -> None:
-    unknown = sorted(set(options) - set(known))
+def _refuse_unknown(options: Mapping[str, str], known_options: Collection[str]) -> None:
+    unknown = sorted(set(options) - set(known_options))
     if unknown:
         names = ", ".join(name[:40] for name in unknown[:5])
         raise ValueError(

@@ -64,23 +64,23 @@ def quote_hint(data: object) -> str:
     return ""
 
 
-def unknown_name(name: str, known: tuple[str, ...]) -> str:
+def unknown_name(name: str, known_names: tuple[str, ...]) -> str:
     """Return the problem with a name that is not among the known ones; empty for one that is."""
-    if name in known:
+    if name in known_names:
         return ""
     # Classes are named in camel case where files are not: AnswerCorrectness.
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[: _SHOWN_TEXT + 1]).lower()
-    near = nearest(snake, known)
+    near = nearest(snake, known_names)
     hint = f"did you mean {near!r}? " if near else ""
-    return f"{describe(name)} is not known; {hint}there is: {', '.join(known)}"
+    return f"{describe(name)} is not known; {hint}there is: {', '.join(known_names)}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known_names: Iterable[str]) -> str:
     """Return the known name most similar to a wrong one; empty if there is no similar name.
 
     A long name is similar to none, and comparing it would take seconds.
     """
-    matches = difflib.get_close_matches(name, known, n=1) if len(name) <= _SHOWN_TEXT else []
+    matches = difflib.get_close_matches(name, known_names, n=1) if len(name) <= _SHOWN_TEXT else []
     return matches[0] if matches else ""
 
 

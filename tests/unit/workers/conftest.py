@@ -34,10 +34,10 @@ def _worker_token(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fake() -> Iterator[FakeControlPlane]:
     """A running control plane."""
-    made = FakeControlPlane()
-    made.start()
-    yield made
-    made.stop()
+    control_plane = FakeControlPlane()
+    control_plane.start()
+    yield control_plane
+    control_plane.stop()
 
 
 @pytest.fixture

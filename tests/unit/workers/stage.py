@@ -95,8 +95,8 @@ def _act(act: str, job: StageJob, send: Any) -> int:
     if act == "nothing":
         return 0
     if act in ("hang", "wait", "grow"):
-        taken = [bytes([i]) * (50 << 20) for i in range(20 if act == "grow" else 0)]
-        send(LogEvent(f"{len(taken)} taken"))
+        blocks = [bytes([i]) * (50 << 20) for i in range(20 if act == "grow" else 0)]
+        send(LogEvent(f"{len(blocks)} taken"))
         time.sleep(600)
     if act == "daemon":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

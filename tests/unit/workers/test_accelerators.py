@@ -34,10 +34,10 @@ def test_cpu_slots_are_disjoint_and_equally_wide(cores: set[int], count: int) ->
             make_slots(host, "cpu", count)
         return
     slots = make_slots(host, "auto", count)
-    taken = [core for slot in slots for core in slot.cores]
+    cores_in_use = [core for slot in slots for core in slot.cores]
     assert len(slots) == count
-    assert len(taken) == len(set(taken))
-    assert set(taken) <= cores
+    assert len(cores_in_use) == len(set(cores_in_use))
+    assert set(cores_in_use) <= cores
     assert {len(slot.cores) for slot in slots} == {len(cores) // count}
     assert len({slot.id for slot in slots}) == count
 
@@ -59,10 +59,10 @@ def test_tpu_chips_stay_together_or_are_all_apart() -> None:
         make_slots(host, "tpu", 2)
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "tpu"])
-def test_what_is_not_there_is_never_replaced(wanted: str) -> None:
+@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
+def test_what_is_not_there_is_never_replaced(accelerator: str) -> None:
     with pytest.raises(AcceleratorError, match="found"):
-        make_slots(Host(CORES), wanted, 0)
+        make_slots(Host(CORES), accelerator, 0)
 
 
 def test_each_slot_sees_its_own_devices_only() -> None:

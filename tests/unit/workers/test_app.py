@@ -1,4 +1,4 @@
-"""The Celery application's settings, checked against what Celery makes of them."""
+"""The Celery application's settings, as Celery reads them."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def test_pool_processes_get_the_settings_but_flower_no_secret(
     app = make_app(parent, "/private/control.sock")
     copy = pickle.loads(pickle.dumps(app))  # noqa: S301  # how Celery itself hands it over
     assert Settings(**copy.conf[SETTINGS_KEY]) == parent
-    shown = json.dumps(app.conf.table(with_defaults=False, censored=True), default=str)
-    assert "secret" not in shown
-    assert worker_token().value not in shown
+    table = json.dumps(app.conf.table(with_defaults=False, censored=True), default=str)
+    assert "secret" not in table
+    assert worker_token().value not in table
 
 
 def test_a_new_setting_is_not_published_unless_it_is_listed() -> None:
@@ -146,7 +146,7 @@ print(Path("/proc", children[0], "environ").read_text())
 @on_linux
 def test_the_semaphore_tracker_has_the_environment_of_a_stage(tmp_path: Path) -> None:
     secrets = {"TAILRACE_BROKER_URL": "amqp://user:a-password@host//", "HF_TOKEN": "a-token"}
-    result = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", START_TRACKER, str(tmp_path)],
         env={**os.environ, **secrets},
         capture_output=True,
@@ -154,7 +154,7 @@ def test_the_semaphore_tracker_has_the_environment_of_a_stage(tmp_path: Path) ->
         timeout=60,
         check=True,
     )
-    own, _, environment = result.stdout.partition("\n")
+    own, _, environment = process.stdout.partition("\n")
     assert own == secrets["TAILRACE_BROKER_URL"], "the worker keeps its own variables"
     assert "PATH=" in environment
     assert "a-password" not in environment

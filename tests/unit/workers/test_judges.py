@@ -23,7 +23,7 @@ WriteKeys = Callable[[Any], Path]
 
 @pytest.fixture
 def write_keys(tmp_path: Path) -> WriteKeys:
-    """Writes a file as operators are told to."""
+    """Return a function that writes a file of keys as operators should."""
 
     def write(content: Any) -> Path:
         path = tmp_path / "keys.json"
@@ -128,10 +128,10 @@ def test_a_file_that_others_may_read_is_refused(write_keys: WriteKeys, tmp_path:
 
 def package(folder: Path, name: str, points: str) -> None:
     """An installed package as far as its metadata goes."""
-    info = folder / f"{name}-2.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.1\n")
-    (info / "entry_points.txt").write_text(f"[tailrace.judges]\n{points}\n")
+    metadata = folder / f"{name}-2.1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.1\n")
+    (metadata / "entry_points.txt").write_text(f"[tailrace.judges]\n{points}\n")
 
 
 def test_judges_of_other_packages_are_found_without_being_imported(
@@ -140,6 +140,6 @@ def test_judges_of_other_packages_are_found_without_being_imported(
     before = foreign_judges()
     package(tmp_path, "haiku", "haiku = no_such_module:Judge\nregex = no_such_module:Regex")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = foreign_judges()
+    judges_found = foreign_judges()
     # Built-in names are not given away.
-    assert found == before | {"haiku": "haiku 2.1"}
+    assert judges_found == before | {"haiku": "haiku 2.1"}

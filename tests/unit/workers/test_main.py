@@ -52,13 +52,13 @@ def test_slots_that_the_host_has_not_are_refused(
 def test_a_name_that_is_taken_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    taken = Workspace(tmp_path, "mine")
+    workspace = Workspace(tmp_path, "mine")
     monkeypatch.setenv("TAILRACE_ACCELERATOR", "cpu")
     monkeypatch.setenv("TAILRACE_WORK_DIR", str(tmp_path))
     monkeypatch.setenv("TAILRACE_WORKER_NAME", "mine")
     assert main() == os.EX_CONFIG
     assert "another worker named 'mine'" in capfd.readouterr().err
-    taken.close()
+    workspace.close()
 
 
 def test_a_missing_token_is_told_with_the_way_to_it(
@@ -95,9 +95,9 @@ def test_a_name_that_a_live_worker_elsewhere_has_is_refused_before_consuming(
     monkeypatch.setenv("TAILRACE_SERVER", served.address)
     monkeypatch.setattr("workers.__main__._consume", lambda *_: pytest.fail("it consumes"))
     assert main() == os.EX_PROTOCOL
-    said = capfd.readouterr().err
-    assert "workers/mine is a live worker on host 'first-host'" in said
-    assert socket.gethostname() in said
+    stderr = capfd.readouterr().err
+    assert "workers/mine is a live worker on host 'first-host'" in stderr
+    assert socket.gethostname() in stderr
     served.stop()
 
 
@@ -115,7 +115,7 @@ def test_a_worker_with_another_token_ends_with_the_way_to_the_right_one(
     monkeypatch.setenv("TAILRACE_SERVER", served.address)
     monkeypatch.setenv(VARIABLE, str(other))
     assert main() == os.EX_NOPERM
-    said = capfd.readouterr().err
-    assert VARIABLE in said
-    assert other.read_text().strip() not in said
+    stderr = capfd.readouterr().err
+    assert VARIABLE in stderr
+    assert other.read_text().strip() not in stderr
     served.stop()

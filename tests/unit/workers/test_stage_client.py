@@ -1,4 +1,4 @@
-"""Calls are repeated while nobody answers, and end with typed errors."""
+"""Calls are repeated while there is no answer, and end with typed errors."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def refuse(context: Any, code: int, reason: str, message: str) -> None:
 
 
 def _pass(_request: Any, _context: Any) -> None:
-    """Nothing special happens before a call."""
+    """Do nothing before a call."""
 
 
 @dataclass
 class RecordedAttempt:
-    """What the control plane knows of an attempt."""
+    """Record of an attempt, as the control plane has it."""
 
     token: str
     events: list[stage_pb2.StageEvent] = field(default_factory=list)
@@ -52,11 +52,11 @@ class RecordedAttempt:
 
     @property
     def over(self) -> bool:
-        """Whether it was reported."""
+        """True once the attempt's end was reported."""
         return bool(self.completed or self.failed or self.released)
 
     def logs(self) -> list[str]:
-        """Its log lines."""
+        """Return the texts of its log lines."""
         return [e.log.text for e in self.events if e.HasField("log")]
 
 
@@ -92,7 +92,7 @@ class FakeControlPlane(
         self._server: grpc.Server | None = None
 
     def start(self) -> str:
-        """Listen, on the same port as before if there was one; returns the address."""
+        """Listen, on the same port as before if there was one; return the address."""
         self._server = grpc.server(
             futures.ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)]
         )
@@ -114,7 +114,7 @@ class FakeControlPlane(
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Address of the server."""
         return f"127.0.0.1:{self.port}"
 
     def stop(self) -> None:
@@ -123,7 +123,7 @@ class FakeControlPlane(
             self._server.stop(None).wait()
 
     def add(self, content: bytes) -> str:
-        """Store a blob; returns its sha256."""
+        """Store a blob and return its sha256."""
         digest = hashlib.sha256(content).hexdigest()
         self.blobs[digest] = content
         return digest
@@ -142,13 +142,13 @@ class FakeControlPlane(
         return artifact_pb2.Artifact(name=f"artifacts/{digest}", kind=kind, files=entries)
 
     def lease(self, token: str) -> RecordedAttempt:
-        """Make an attempt with this lease."""
+        """Return the attempt with this lease; create it if it is missing."""
         return self.attempts.setdefault(token, RecordedAttempt(token))
 
     # RunService
 
     def list_predictions(self, request: Any, context: Any) -> Any:
-        """Two to a page, so that there is more than one."""
+        """Return pages of two predictions, so that there are several."""
         start = int(request.page_token or 0)
         token = str(start + 2) if start + 2 < len(self.predictions) else ""
         return run_pb2.ListPredictionsResponse(
@@ -277,14 +277,14 @@ class FakeControlPlane(
         return artifact_pb2.QueryWriteStatusResponse(committed_size=committed, complete=done)
 
     def Write(self, request_iterator: Any, context: Any) -> Any:  # noqa: N802
-        data = b""
+        content = b""
         name = ""
         for request in request_iterator:
             name = name or request.resource_name
-            data += request.data
-        assert hashlib.sha256(data).hexdigest() == name.split("/")[3]
-        self.add(data)
-        return artifact_pb2.WriteResponse(committed_size=len(data))
+            content += request.data
+        assert hashlib.sha256(content).hexdigest() == name.split("/")[3]
+        self.add(content)
+        return artifact_pb2.WriteResponse(committed_size=len(content))
 
     def GetArtifact(self, request: Any, context: Any) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "workers do not ask for it")

@@ -9,8 +9,8 @@ EVAL_SETS = Path(__file__).parents[4] / "training" / "evalsets"
 
 
 def test_digests_are_those_of_the_shipped_files() -> None:
-    found = {
+    digests = {
         path.stem: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in EVAL_SETS.glob("*.jsonl")
     }
-    assert found == catalog.EVAL_SETS
+    assert digests == catalog.EVAL_SETS

@@ -36,15 +36,19 @@ def make(step: int, parameters: str = "p", **changes: Any) -> Certificate:
 
 
 def test_equal_at_every_common_step() -> None:
-    found = compare([make(2), make(4), make(6)], [make(4), make(6), make(8)])
-    assert (found.finding, found.steps, found.first_difference) == (Finding.EQUAL, [4, 6], None)
-    assert (found.parts, found.identity, found.conditions) == ([], [], [])
+    comparison = compare([make(2), make(4), make(6)], [make(4), make(6), make(8)])
+    assert (comparison.finding, comparison.steps, comparison.first_difference) == (
+        Finding.EQUAL,
+        [4, 6],
+        None,
+    )
+    assert (comparison.parts, comparison.identity, comparison.conditions) == ([], [], [])
 
 
 def test_the_first_difference_is_told() -> None:
-    found = compare([make(2), make(4), make(6)], [make(2), make(4, "q"), make(6, "q")])
-    assert (found.finding, found.first_difference) == (Finding.NOT_REPRODUCED, 4)
-    assert found.parts == ["parameters"]
+    comparison = compare([make(2), make(4), make(6)], [make(2), make(4, "q"), make(6, "q")])
+    assert (comparison.finding, comparison.first_difference) == (Finding.NOT_REPRODUCED, 4)
+    assert comparison.parts == ["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -62,15 +66,15 @@ def test_the_reason_of_a_difference(changes: dict[str, Any], finding: Finding) -
 
 def test_differences_name_both_sides() -> None:
     other = make(2, "q", identity={"train.seed": "2", "x": "1"}, conditions={"device": "H100"})
-    found = compare([make(2)], [other])
-    assert found.identity == ["train.seed: 1 | 2", "x: - | 1"]
-    assert found.conditions == ["device: cpu | H100", "packages.jax: 0.10.2 | -"]
+    comparison = compare([make(2)], [other])
+    assert comparison.identity == ["train.seed: 1 | 2", "x: - | 1"]
+    assert comparison.conditions == ["device: cpu | H100", "packages.jax: 0.10.2 | -"]
 
 
 def test_other_conditions_do_not_outweigh_equal_states() -> None:
-    found = compare([make(2)], [make(2, conditions={"device": "gpu"})])
-    assert found.finding is Finding.EQUAL
-    assert found.conditions
+    comparison = compare([make(2)], [make(2, conditions={"device": "gpu"})])
+    assert comparison.finding is Finding.EQUAL
+    assert comparison.conditions
 
 
 @pytest.mark.parametrize("theirs", [[], [make(3)]])

@@ -51,7 +51,7 @@ def test_depth() -> None:
 
 def test_huge_numbers_cost_no_time() -> None:
     numbers = json.dumps(["9" * 4000] * 800).replace('"', "").encode()
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with pytest.raises(ValueError, match="4000 digits"):
         read_json(numbers)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - start < 1

@@ -21,7 +21,7 @@ SECRET = "hunter2"
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("given", "normalized"),
     [
         ("sqlite:///t.db", "sqlite+aiosqlite:///t.db"),
         ("sqlite:////var/t.db", "sqlite+aiosqlite:////var/t.db"),
@@ -41,9 +41,9 @@ SECRET = "hunter2"
         ),
     ],
 )
-def test_databases_as_providers_give_them(given: str, taken: str) -> None:
-    assert database_url(given) == taken
-    assert database_url(taken) == taken
+def test_databases_as_providers_give_them(given: str, normalized: str) -> None:
+    assert database_url(given) == normalized
+    assert database_url(normalized) == normalized
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_other_databases_are_refused_in_one_line_without_the_password(
 def test_any_text_is_taken_or_refused(text: str) -> None:
     for normalize in (database_url, broker_url):
         with contextlib.suppress(ValueError):
-            taken = normalize(text)
-            assert normalize(taken) == taken
+            normalized = normalize(text)
+            assert normalize(normalized) == normalized
 
 
 def test_the_driver_gets_its_own_url_and_the_timeout() -> None:
@@ -107,7 +107,7 @@ def test_the_file_of_a_database_may_have_any_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("given", "normalized"),
     [
         ("amqp://guest:guest@127.0.0.1:5672//", "amqp://guest:guest@127.0.0.1:5672//"),
         ("amqps://u:p@h/vhost", "amqps://u:p@h/vhost"),
@@ -119,8 +119,8 @@ def test_the_file_of_a_database_may_have_any_name(tmp_path: Path) -> None:
         ("sentinel://a:1;sentinel://b:2", "sentinel://a:1;sentinel://b:2"),
     ],
 )
-def test_brokers_as_providers_give_them(given: str, taken: str) -> None:
-    assert broker_url(given) == taken
+def test_brokers_as_providers_give_them(given: str, normalized: str) -> None:
+    assert broker_url(given) == normalized
 
 
 @pytest.mark.parametrize(

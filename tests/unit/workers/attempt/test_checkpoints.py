@@ -52,11 +52,11 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.go.set()
-    made.uploader.close()
-    made.spool.close()
+    new_rig = Rig(tmp_path)
+    yield new_rig
+    new_rig.go.set()
+    new_rig.uploader.close()
+    new_rig.spool.close()
 
 
 def never() -> bool:

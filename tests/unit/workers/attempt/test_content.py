@@ -84,8 +84,8 @@ def test_inputs_are_placed_by_what_they_are_for(
     folders = [inputs.base_model, *inputs.judge_models.values()]
     assert len({Path(folder) for folder in folders}) == 3
     assert all((Path(folder) / "config.json").is_file() for folder in folders)
-    placed = [(each.name, each.file) for each in inputs.eval_sets]
-    read = {name: Path(file).read_bytes() for name, file in placed}
+    places = [(eval_set.name, eval_set.file) for eval_set in inputs.eval_sets]
+    read = {name: Path(file).read_bytes() for name, file in places}
     assert read == {"mine@1": b"mine@1", "mine@2": b"mine@2"}
     assert inputs.dataset is None
     assert inputs.predictions is not None

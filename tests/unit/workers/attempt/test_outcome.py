@@ -1,4 +1,4 @@
-"""What an ending means: every way a process can end has its reason."""
+"""Outcomes of ended processes: every way a process can end has its reason."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def outcome(
     )
 
 
-def reason(found: Outcome) -> str:
-    assert isinstance(found, Failed)
-    return found.error.reason
+def reason(attempt_outcome: Outcome) -> str:
+    assert isinstance(attempt_outcome, Failed)
+    return attempt_outcome.error.reason
 
 
 def test_a_result_with_status_zero_is_a_success_whatever_was_wished_meanwhile() -> None:
@@ -59,25 +59,25 @@ def test_a_result_with_status_zero_is_a_success_whatever_was_wished_meanwhile() 
 
 
 def test_a_stage_that_holds_too_much_memory_is_told_how_much() -> None:
-    found = outcome(-signal.SIGKILL, ERROR, overuse=Overuse(3 << 30, 5 << 29))
-    assert reason(found) == "OUT_OF_MEMORY"
-    assert isinstance(found, Failed)
-    assert "used 3.00 GiB of memory and may use 2.50 GiB here" in found.error.message
-    assert "TAILRACE_STAGE_MEMORY_BYTES" in found.error.message
-    assert not found.error.retryable
+    attempt_outcome = outcome(-signal.SIGKILL, ERROR, overuse=Overuse(3 << 30, 5 << 29))
+    assert reason(attempt_outcome) == "OUT_OF_MEMORY"
+    assert isinstance(attempt_outcome, Failed)
+    assert "used 3.00 GiB of memory and may use 2.50 GiB here" in attempt_outcome.error.message
+    assert "TAILRACE_STAGE_MEMORY_BYTES" in attempt_outcome.error.message
+    assert not attempt_outcome.error.retryable
 
 
 def test_a_message_of_any_length_fits_into_a_report() -> None:
     error = ErrorEvent(reason="TOO_CHATTY", message="ż" * (1 << 20))
-    found = outcome(1, error)
-    assert isinstance(found, Failed)
-    assert found.error.message == "ż" * (MAX_ERROR_BYTES // 2)
+    attempt_outcome = outcome(1, error)
+    assert isinstance(attempt_outcome, Failed)
+    assert attempt_outcome.error.message == "ż" * (MAX_ERROR_BYTES // 2)
 
 
 def test_a_result_does_not_excuse_a_crash() -> None:
     assert reason(outcome(1, RESULT)) == "STAGE_CRASHED"
     assert reason(outcome(-signal.SIGKILL, RESULT)) == "STAGE_KILLED"
-    assert reason(outcome(0, RESULT, broken="an event line is no JSON")) == "STAGE_CRASHED"
+    assert reason(outcome(0, RESULT, broken="an event line is not JSON")) == "STAGE_CRASHED"
 
 
 @pytest.mark.parametrize("status", [0, 1, -signal.SIGKILL, -signal.SIGUSR1])
@@ -87,7 +87,7 @@ def test_it_may_stop_as_it_likes_when_told_to(status: int, directive: Directive)
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "code"),
+    ("attempt_outcome", "expected_reason", "code"),
     [
         (outcome(3), "STAGE_CRASHED", grpc.StatusCode.INTERNAL),
         (outcome(0), "STAGE_CRASHED", grpc.StatusCode.INTERNAL),
@@ -112,11 +112,14 @@ def test_it_may_stop_as_it_likes_when_told_to(status: int, directive: Directive)
     ],
 )
 def test_every_failure_has_its_reason_and_code(
-    found: Outcome, wanted: str, code: grpc.StatusCode
+    attempt_outcome: Outcome, expected_reason: str, code: grpc.StatusCode
 ) -> None:
-    assert isinstance(found, Failed)
-    assert (found.error.reason, found.error.code) == (wanted, code.value[0])
-    assert found.error.message
+    assert isinstance(attempt_outcome, Failed)
+    assert (attempt_outcome.error.reason, attempt_outcome.error.code) == (
+        expected_reason,
+        code.value[0],
+    )
+    assert attempt_outcome.error.message
 
 
 def test_the_error_carries_how_it_ended_and_the_last_lines() -> None:

@@ -74,11 +74,11 @@ class Worker:
         attempt = AttemptRunner(self.resources, TASK, order, self.directives, self.folder)
         return attempt.run(successor)
 
-    def when_ready(self, known: RecordedAttempt, do: Callable[[], object]) -> None:
+    def when_ready(self, attempt_record: RecordedAttempt, do: Callable[[], object]) -> None:
         """Do something once the stage process runs, from another thread."""
 
         def wait() -> None:
-            wait_until(lambda: "ready" in known.logs(), "the stage", 15)
+            wait_until(lambda: "ready" in attempt_record.logs(), "the stage", 15)
             do()
 
         threading.Thread(target=wait).start()
@@ -94,27 +94,27 @@ def children() -> set[int]:
 @pytest.fixture
 def worker(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Worker]:
     with connect(fake.address) as channel:
-        made = Worker(fake, tmp_path, channel)
-        yield made
-        made.resources.prewarmer.close()
+        new_worker = Worker(fake, tmp_path, channel)
+        yield new_worker
+        new_worker.resources.prewarmer.close()
 
 
 def test_a_success_is_reported_with_all_it_made(fake: FakeControlPlane, worker: Worker) -> None:
     order = make_order(fake)
     order.checkpoint.CopyFrom(fake.artifact(artifact_pb2.ARTIFACT_KIND_CHECKPOINT, state=b"3"))
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
     fake.decision = stage_pb2.CHAIN_DECISION_CONTINUE
     assert worker.run(order, "uid.infer.1") == Conclusion("succeeded", chain_goes_on=True)
 
-    assert known.completed is not None
-    assert known.completed.successor_task_id == "uid.infer.1"
-    assert known.completed.last_event_sequence == len(known.events)
-    (model,) = known.completed.artifacts
+    assert attempt_record.completed is not None
+    assert attempt_record.completed.successor_task_id == "uid.infer.1"
+    assert attempt_record.completed.last_event_sequence == len(attempt_record.events)
+    (model,) = attempt_record.completed.artifacts
     assert model.kind == artifact_pb2.ARTIFACT_KIND_MODEL
     assert fake.blobs[model.files[0].sha256] == b"weights"
-    kinds = [event.WhichOneof("event") for event in known.events]
+    kinds = [event.WhichOneof("event") for event in attempt_record.events]
     assert {"log", "metric", "progress", "checkpoint"} == set(kinds)
-    assert "hello from stdout" in known.logs()
+    assert "hello from stdout" in attempt_record.logs()
     assert not (worker.folder / "inputs/checkpoint/state").stat().st_mode & 0o222
 
 
@@ -144,27 +144,29 @@ def test_a_later_attempt_at_predicting_gets_what_is_stored(
         assert path is None
         return
     assert path is not None
-    found = read_records(Prediction, Path(path))
-    assert [each.example_id for each in found] == stored
-    assert all(each.text == "" and each.token_ids == [1, 0] for each in found)
+    predictions = read_records(Prediction, Path(path))
+    assert [prediction.example_id for prediction in predictions] == stored
+    assert all(
+        prediction.text == "" and prediction.token_ids == [1, 0] for prediction in predictions
+    )
 
 
 def test_a_stage_gets_the_process_in_waiting_and_leaves_another(
     fake: FakeControlPlane, worker: Worker
 ) -> None:
     # Servers of the session may be children as well.
-    others = children()
+    other_children = children()
     worker.resources.prewarmer.refill(worker.resources.launch(len(CORES)))
-    waiting = children() - others
+    waiting = children() - other_children
     order = make_order(fake)
     assert worker.run(order).outcome == "succeeded"
     assert worker.stage_pid() in waiting
     assert "hello from stdout" in fake.attempts[order.lease_token].logs()
-    following = children() - others
+    following = children() - other_children
     assert len(following) == len(waiting)
     assert not following & waiting, "a process has one job in its life"
     worker.resources.prewarmer.close()
-    assert children() == others
+    assert children() == other_children
 
 
 @pytest.mark.parametrize("kind", [run_pb2.STAGE_KIND_TRAIN, run_pb2.STAGE_KIND_JUDGE])
@@ -234,12 +236,12 @@ def test_a_judge_gets_its_keys_on_standard_input_and_nowhere_else(
     order = make_order(fake, kind, judges=judges, act="input")
     assert worker.run(order).outcome == "succeeded"
     logs = fake.attempts[order.lease_token].logs()
-    (told,) = [line.removeprefix("input: ") for line in logs if line.startswith("input: ")]
+    (access,) = [line.removeprefix("input: ") for line in logs if line.startswith("input: ")]
     assert not [line for line in logs if line.startswith("command: ") and "sk-" in line]
     if kind == run_pb2.STAGE_KIND_TRAIN:
-        assert not told
+        assert not access
         return
-    assert EndpointAccess.decode(told.encode()) == EndpointAccess(
+    assert EndpointAccess.decode(access.encode()) == EndpointAccess(
         ["localhost:8000"], [EndpointKey(KEY_A, "api.example.com:443", "sk-A")]
     )
     assert "sk-" not in (worker.folder / "job.json").read_text()
@@ -290,20 +292,24 @@ def test_a_stage_that_holds_too_much_memory_is_ended(
 
 def test_a_kill_is_reported_within_seconds(fake: FakeControlPlane, worker: Worker) -> None:
     order = make_order(fake, act="daemon")
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
     killed: list[float] = []
 
     def kill() -> None:
-        wait_until(lambda: any("grandchild" in line for line in known.logs()), "a child", 5)
+        wait_until(
+            lambda: any("grandchild" in line for line in attempt_record.logs()), "a child", 5
+        )
         killed.append(time.monotonic())
         os.kill(worker.stage_pid(), signal.SIGKILL)
 
-    worker.when_ready(known, kill)
+    worker.when_ready(attempt_record, kill)
     assert worker.run(order).detail == "STAGE_KILLED"
     assert time.monotonic() - killed[0] < 2.5
-    assert known.failed is not None
-    assert known.failed.error.signal == "SIGKILL"
-    grandchild = next(int(t.split()[1]) for t in known.logs() if t.startswith("grandchild"))
+    assert attempt_record.failed is not None
+    assert attempt_record.failed.error.signal == "SIGKILL"
+    grandchild = next(
+        int(t.split()[1]) for t in attempt_record.logs() if t.startswith("grandchild")
+    )
     wait_until(lambda: not psutil.pid_exists(grandchild), "the grandchild's end", 3)
 
 
@@ -317,12 +323,12 @@ def test_a_cancellation_ends_willing_and_deaf_stages(
     fake: FakeControlPlane, worker: Worker, act: str
 ) -> None:
     order = make_order(fake, act=act)
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
     cancel = stage_pb2.DIRECTIVE_CANCEL
-    worker.when_ready(known, lambda: worker.directives.direct(cancel))
+    worker.when_ready(attempt_record, lambda: worker.directives.direct(cancel))
     assert worker.run(order) == Conclusion("released", detail="CANCELLED")
-    assert known.released is not None
-    assert known.failed is None
+    assert attempt_record.released is not None
+    assert attempt_record.failed is None
 
 
 @pytest.mark.parametrize(("drained", "reason"), [(True, "DRAINED"), (False, "PREEMPTED")])
@@ -330,7 +336,7 @@ def test_a_release_keeps_the_checkpoint(
     fake: FakeControlPlane, worker: Worker, drained: bool, reason: str
 ) -> None:
     order = make_order(fake, act="wait")
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
 
     def release() -> None:
         if drained:
@@ -338,24 +344,24 @@ def test_a_release_keeps_the_checkpoint(
         else:
             worker.directives.direct(stage_pb2.DIRECTIVE_RELEASE)
 
-    worker.when_ready(known, release)
+    worker.when_ready(attempt_record, release)
     assert worker.run(order) == Conclusion("released", detail=reason)
-    (saved,) = [e.checkpoint for e in known.events if e.HasField("checkpoint")]
+    (saved,) = [e.checkpoint for e in attempt_record.events if e.HasField("checkpoint")]
     assert saved.step == 7
     assert fake.blobs[saved.files[0].sha256] == b'{"step": 7}'
 
 
 def test_a_lost_lease_kills_and_reports_nothing(fake: FakeControlPlane, worker: Worker) -> None:
     order = make_order(fake, act="hang")
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
 
     def lose() -> None:
-        known.lost = True
+        attempt_record.lost = True
         worker.directives.lose()
 
-    worker.when_ready(known, lose)
+    worker.when_ready(attempt_record, lose)
     assert worker.run(order) == Conclusion("abandoned")
-    assert not known.over
+    assert not attempt_record.over
     assert not psutil.pid_exists(worker.stage_pid())
 
 
@@ -422,13 +428,13 @@ def test_a_drain_does_not_wait_for_an_absent_control_plane(
     fake: FakeControlPlane, worker: Worker
 ) -> None:
     order = make_order(fake, act="wait")
-    known = fake.lease(order.lease_token)
+    attempt_record = fake.lease(order.lease_token)
 
     def leave() -> None:
         fake.stop()
         worker.directives.drain()
 
-    worker.when_ready(known, leave)
+    worker.when_ready(attempt_record, leave)
     began = time.monotonic()
     with pytest.raises(ReportRefusedError):
         worker.run(order)

@@ -22,16 +22,16 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(attempt_log, "time", made)
-    return made
+    new_clock = Clock()
+    monkeypatch.setattr(attempt_log, "time", new_clock)
+    return new_clock
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "spool.db", 10**6)
-    yield made
-    made.close()
+    new_spool = Spool(tmp_path / "spool.db", 10**6)
+    yield new_spool
+    new_spool.close()
 
 
 def texts(spool: Spool) -> list[str]:
@@ -45,11 +45,11 @@ def test_excess_is_counted_and_said_where_it_is_missing(clock: Clock, spool: Spo
         log.write(f"line {i}")
     clock.now += 1.0
     log.write("later")
-    kept = [f"line {i}" for i in range(burst)]
-    said = "5 log lines were dropped here: more than 1 a second"
-    assert texts(spool) == [*kept, said, "later"]
+    stored_lines = [f"line {i}" for i in range(burst)]
+    dropped_line = "5 log lines were dropped here: more than 1 a second"
+    assert texts(spool) == [*stored_lines, dropped_line, "later"]
     log.write("too early")
-    assert texts(spool) == [*kept, said, "later"]
+    assert texts(spool) == [*stored_lines, dropped_line, "later"]
     log.close()
     log.close()
     assert texts(spool)[-1] == "1 log lines were dropped here: more than 1 a second"

@@ -12,32 +12,32 @@ from tailrace.formats.limits import MAX_LINE_BYTES
 from workers.events.lines import CUT_MARK, printable, read_lines
 
 
-def lines_of(data: bytes, limit: int) -> list[tuple[bytes, bool]]:
+def lines_of(content: bytes, limit: int) -> list[tuple[bytes, bool]]:
     """Read what a writer sends through a pipe."""
     reader, writer = os.pipe()
 
     def write() -> None:
         with os.fdopen(writer, "wb") as pipe:
-            pipe.write(data)
+            pipe.write(content)
 
     thread = threading.Thread(target=write)
     thread.start()
-    found = list(read_lines(reader, limit))
+    lines = list(read_lines(reader, limit))
     thread.join()
     os.close(reader)
-    return found
+    return lines
 
 
 @given(st.binary(max_size=300))
-def test_lines_are_split_as_by_newline(data: bytes) -> None:
-    parts = data.split(b"\n")
+def test_lines_are_split_as_by_newline(content: bytes) -> None:
+    parts = content.split(b"\n")
     expected = parts[:-1] + ([parts[-1]] if parts[-1] else [])
-    assert lines_of(data, 1000) == [(part, False) for part in expected]
+    assert lines_of(content, 1000) == [(part, False) for part in expected]
 
 
 def test_long_lines_are_cut_and_the_next_is_whole() -> None:
-    data = b"x" * 200_000 + b"\nnext\n" + b"y" * 150_000
-    assert lines_of(data, 10) == [(b"x" * 10, True), (b"next", False), (b"y" * 10, True)]
+    content = b"x" * 200_000 + b"\nnext\n" + b"y" * 150_000
+    assert lines_of(content, 10) == [(b"x" * 10, True), (b"next", False), (b"y" * 10, True)]
 
 
 @given(st.binary(max_size=20_000), st.booleans())

@@ -56,8 +56,8 @@ def test_predictions_and_verdicts_keep_every_field() -> None:
     answer = Prediction(
         "eval_v1", "7", ModelRole.BASE, "p", "ok", FinishReason.EOS, 3, 2, 0, [5, 0], [-0.5, -1.25]
     )
-    sent = stage_event(PredictionEvent(answer)).prediction
-    assert (list(sent.token_ids), list(sent.logprobs)) == ([5, 0], [-0.5, -1.25])
+    message = stage_event(PredictionEvent(answer)).prediction
+    assert (list(message.token_ids), list(message.logprobs)) == ([5, 0], [-0.5, -1.25])
     assert stage_event(PredictionEvent(prediction)).prediction == evaluation_pb2.Prediction(
         eval_set="eval_v1",
         example_id="7",
@@ -96,16 +96,16 @@ def test_each_result_comes_without_its_folders() -> None:
     assert (message.steps, message.resumed_from_step, message.model_digest) == (5, 3, "ab")
     assert stage_result(ResultEvent(infer=InferResult(4, 1))).infer.errors == 1
     score = JudgeScore("j", "1", "eval_v1", ModelRole.TRAINED, 1, 2, score=0.5)
-    judged = stage_result(ResultEvent(judge=JudgeResult([score]))).judge
-    assert judged.scores[0].score == 0.5
-    assert not judged.scores[0].HasField("interval_low")
+    result_of_judge = stage_result(ResultEvent(judge=JudgeResult([score]))).judge
+    assert result_of_judge.scores[0].score == 0.5
+    assert not result_of_judge.scores[0].HasField("interval_low")
     empty = stage_result(ResultEvent(judge=JudgeResult()))
     assert empty.WhichOneof("result") == "judge"
 
 
 @pytest.mark.parametrize(("scores", "groups"), [(2, 9000), (20, 600), (1, 6000)])
 def test_a_result_of_very_many_groups_is_one_that_is_taken(scores: int, groups: int) -> None:
-    kept = 40
+    group_count = 40
     parts = [
         ScoreGroup(by=GroupKey.CATEGORY, value=f"{'語' * 60}{i}", passed=1, total=1)
         for i in range(groups)
@@ -114,7 +114,7 @@ def test_a_result_of_very_many_groups_is_one_that_is_taken(scores: int, groups: 
                        passed=1, total=1, errors=0, groups=parts)  # fmt: skip
     message = stage_result(ResultEvent(judge=JudgeResult(scores=[score] * scores)))
     assert {len(s.groups) for s in message.judge.scores} == {len(message.judge.scores[0].groups)}
-    assert len(message.judge.scores[0].groups) > kept
+    assert len(message.judge.scores[0].groups) > group_count
     request = stage_pb2.CompleteStageRequest(result=message)
     check_request(request)
     assert request.ByteSize() < request_bytes("CompleteStageRequest")

@@ -1,4 +1,4 @@
-"""What a stage process writes becomes events, in order and whole."""
+"""Output of a stage process becomes events, in order and complete."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
-    yield made
-    made.spool.close()
+    new_rig = Rig(tmp_path)
+    yield new_rig
+    new_rig.spool.close()
 
 
 def test_events_and_output_are_told_apart(rig: Rig) -> None:
@@ -75,17 +75,17 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
         ResultEvent(judge=JudgeResult()),
     )
     os.write(rig.to_output, b"printed\xff\nno newline")
-    found = rig.end()
-    logs = [(e.log.text, e.log.level) for e in found if e.HasField("log")]
+    events = rig.end()
+    logs = [(e.log.text, e.log.level) for e in events if e.HasField("log")]
     error = run_pb2.LOG_LEVEL_ERROR
-    info = run_pb2.LOG_LEVEL_INFO
+    level = run_pb2.LOG_LEVEL_INFO
     assert sorted(logs) == [
         ("lines", error),
-        ("no newline", info),
-        ("printed\ufffd", info),
+        ("no newline", level),
+        ("printed\ufffd", level),
         ("two", error),
     ]
-    assert [e.metric.value for e in found if e.HasField("metric")] == [2.5]
+    assert [e.metric.value for e in events if e.HasField("metric")] == [2.5]
     assert rig.checkpoints == [CheckpointEvent(5, "checkpoints/5")]
     assert isinstance(rig.reader.report.final_event, ResultEvent)
     assert rig.reader.report.violation == ""
@@ -107,11 +107,11 @@ def test_events_and_output_are_told_apart(rig: Rig) -> None:
 def test_a_line_that_is_no_event_is_never_passed_over(rig: Rig, line: bytes) -> None:
     os.write(rig.to_events, line + b"\n")
     rig.send(LogEvent("after"))
-    found = rig.end()
+    events = rig.end()
     assert rig.reader.report.violation
-    texts = [e.log.text for e in found]
+    texts = [e.log.text for e in events]
     assert texts[0].startswith("unreadable event line")
-    assert found[0].log.level == run_pb2.LOG_LEVEL_ERROR
+    assert events[0].log.level == run_pb2.LOG_LEVEL_ERROR
     assert texts[-1] == "after"
 
 
@@ -119,13 +119,13 @@ def test_long_lines_are_capped_and_the_last_ones_kept(rig: Rig) -> None:
     for i in range(30):
         os.write(rig.to_output, f"line {i}\n".encode())
     os.write(rig.to_output, b"x" * 20_000 + b"\n")
-    found = rig.end()
-    assert len(found) == 31
-    assert len(found[-1].log.text.encode()) <= MAX_LINE_BYTES
+    events = rig.end()
+    assert len(events) == 31
+    assert len(events[-1].log.text.encode()) <= MAX_LINE_BYTES
     tail = rig.attempt_log.tail
     assert len(tail) == MAX_TAIL_LINES
     assert tail[0] == "line 11"
-    assert tail[-1] == found[-1].log.text
+    assert tail[-1] == events[-1].log.text
 
 
 def test_the_end_of_the_attempt_frees_the_readers(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""Events arrive whole, once and in order, whatever happens to the stream."""
+"""Events arrive completely, once and in order, whatever happens to the stream."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Sender:
 
 @pytest.fixture
 def sender(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Sender]:
-    made = Sender(fake, tmp_path)
-    yield made
-    made.close()
+    new_sender = Sender(fake, tmp_path)
+    yield new_sender
+    new_sender.close()
 
 
 def never() -> bool:

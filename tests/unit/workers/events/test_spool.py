@@ -17,9 +17,9 @@ from workers.events.spool import Spool, SpoolClosedError
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "spool.db", 1024 * 1024)
-    yield made
-    made.close()
+    new_spool = Spool(tmp_path / "spool.db", 1024 * 1024)
+    yield new_spool
+    new_spool.close()
 
 
 def texts(bodies: list[bytes]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Directives: the strongest directive wins, whoever says it and in whichever order."""
+"""Directives: the strongest one wins, from any source and in any order."""
 
 from __future__ import annotations
 

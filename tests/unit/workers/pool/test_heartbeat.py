@@ -25,7 +25,7 @@ SLOTS = [Slot("gpu-0", Accelerator.GPU, (0,), (0, 1)), Slot("gpu-1", Accelerator
 
 
 class Parent:
-    """What a worker's parent process has."""
+    """The parts of a worker's parent process."""
 
     def __init__(self, fake: FakeControlPlane, folder: Path) -> None:
         self.settings = Settings(server=fake.address, worker_name="w-1", pools=("gpu",))
@@ -44,10 +44,10 @@ class Parent:
 
 @pytest.fixture
 def parent(fake: FakeControlPlane, tmp_path: Path) -> Iterator[Parent]:
-    made = Parent(fake, tmp_path)
-    yield made
-    made.heartbeat.close()
-    made.server.close()
+    new_parent = Parent(fake, tmp_path)
+    yield new_parent
+    new_parent.heartbeat.close()
+    new_parent.server.close()
 
 
 def test_it_introduces_the_worker(parent: Parent, fake: FakeControlPlane) -> None:

@@ -25,10 +25,10 @@ VACATED: list[str] = []
 def server(tmp_path: Path) -> Iterator[ParentSocket]:
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
-    made = ParentSocket(folder, {"cpu-0": 7, "cpu-1": 7}, VACATED.append)
+    new_socket = ParentSocket(folder, {"cpu-0": 7, "cpu-1": 7}, VACATED.append)
     VACATED.clear()
-    yield made
-    made.close()
+    yield new_socket
+    new_socket.close()
 
 
 def test_each_child_gets_a_slot_of_its_own(server: ParentSocket) -> None:

@@ -1,4 +1,4 @@
-"""A slot takes its next stage only when nothing of the last one is there."""
+"""A slot takes its next stage only after all remains of the last one are gone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from workers.process.clean_slot import TOLERANCE_MIB, CleanSlot
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "cpu-0"
-    made.mkdir()
-    return made
+    slot_folder = tmp_path / "cpu-0"
+    slot_folder.mkdir()
+    return slot_folder
 
 
 @contextlib.contextmanager
@@ -44,19 +44,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def test_a_process_that_is_left_is_waited_for(folder: Path) -> None:
     slot = CleanSlot(folder, (), 0)
     assert slot.problem() == ""
-    told: list[str] = []
-    asked: list[bool] = []
+    reasons: list[str] = []
+    questions: list[bool] = []
     with sleeper(folder) as process:
         assert str(process.pid) in slot.problem()
 
         def give_up() -> bool:
-            asked.append(True)
-            if len(asked) == 2:
+            questions.append(True)
+            if len(questions) == 2:
                 end(process)
             return False
 
-        assert slot.wait(told.append, give_up)
-    assert told == []
+        assert slot.wait(reasons.append, give_up)
+    assert reasons == []
 
 
 def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
@@ -64,20 +64,20 @@ def test_a_slot_that_stays_unclean_is_in_quarantine_until_it_is_clean(
 ) -> None:
     monkeypatch.setattr(clean_slot, "SETTLE_SECONDS", 0.0)
     slot = CleanSlot(folder, (), 0)
-    told: list[str] = []
+    reasons: list[str] = []
     with sleeper(folder) as process:
         monkeypatch.setattr(clean_slot, "HOLD_SECONDS", 0.0)
-        assert not slot.wait(told.append, lambda: False)
-        assert str(process.pid) in told[-1]
+        assert not slot.wait(reasons.append, lambda: False)
+        assert str(process.pid) in reasons[-1]
         monkeypatch.setattr(clean_slot, "HOLD_SECONDS", 60.0)
-        assert not slot.wait(told.append, lambda: True)
+        assert not slot.wait(reasons.append, lambda: True)
 
         def let_it_end() -> bool:
             end(process)
             return False
 
-        assert slot.wait(told.append, let_it_end)
-        assert told[-1] == ""
+        assert slot.wait(reasons.append, let_it_end)
+        assert reasons[-1] == ""
 
 
 def test_what_a_stage_left_is_looked_for_at_its_end(

@@ -54,10 +54,10 @@ def test_what_a_stage_holds_counts(
         watch = MemoryWatch(process.pid, 200 * MIB)
         if too_much:
             wait_until(lambda: watch.overuse() is not None, "the memory", 10)
-            found = watch.overuse()
-            assert found is not None
-            assert found.used_bytes < 260 * MIB
-            assert found.limit_bytes == 200 * MIB
+            overuse = watch.overuse()
+            assert overuse is not None
+            assert overuse.used_bytes < 260 * MIB
+            assert overuse.limit_bytes == 200 * MIB
         else:
             assert watch.overuse() is None
         assert MemoryWatch(process.pid, None).overuse() is None

@@ -1,4 +1,4 @@
-"""The process in waiting: given out once, for the launch it was made with, and gone when closed."""
+"""The prewarmed process: used once, for the launch it was started with, and ended on close."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def launch(tmp_path: Path) -> Launch:
 
 @pytest.fixture
 def prewarmer(tmp_path: Path) -> Iterator[Prewarmer]:
-    made = Prewarmer(tmp_path)
-    yield made
-    made.close()
+    new_prewarmer = Prewarmer(tmp_path)
+    yield new_prewarmer
+    new_prewarmer.close()
     assert not children()
 
 
@@ -72,8 +72,8 @@ def run(prewarmer: Prewarmer, launch: Launch, job: Path) -> tuple[int, list[str]
         process = prewarmer.start(launch, job)
     assert wait_end(process) == 0
     os.close(process.events)
-    told = [str(entry.get("reason", entry["event"])) for entry in logged]
-    return process.pid, read(process.output).splitlines(), told
+    logged_reasons = [str(entry.get("reason", entry["event"])) for entry in logged]
+    return process.pid, read(process.output).splitlines(), logged_reasons
 
 
 def test_a_process_waits_settled_and_gets_one_job(
@@ -82,15 +82,15 @@ def test_a_process_waits_settled_and_gets_one_job(
     prewarmer.refill(launch)
     prewarmer.refill(launch)
     stage, watchdog = children()
-    pid, printed, told = run(prewarmer, launch, job)
+    pid, printed, logged_reasons = run(prewarmer, launch, job)
     assert pid in (stage.pid, watchdog.pid)
     settled = ["--threads", "1", "--cache-dir", str(launch.cache_dir)]
     assert printed == ["loaded", f"True {job} 1 {settled}"]
-    assert told == ["warm start"]
+    assert logged_reasons == ["warm start"]
 
-    other, printed, told = run(prewarmer, launch, job)
+    other, printed, logged_reasons = run(prewarmer, launch, job)
     assert other != pid
-    assert (printed, told) == ([f"False {job} 1 []"], ["there is no prewarmed process"])
+    assert (printed, logged_reasons) == ([f"False {job} 1 []"], ["there is no prewarmed process"])
 
 
 def test_another_environment_or_other_threads_get_a_fresh_process(
@@ -99,9 +99,9 @@ def test_another_environment_or_other_threads_get_a_fresh_process(
     prewarmer.refill(launch)
     waiting = children()
     changed = replace(launch, environment={**launch.environment, "MARK": "2"})
-    _, printed, told = run(prewarmer, changed, job)
+    _, printed, logged_reasons = run(prewarmer, changed, job)
     assert printed == [f"False {job} 2 []"]
-    assert told == ["the prewarmed process has other threads or another environment"]
+    assert logged_reasons == ["the prewarmed process has other threads or another environment"]
     wait_gone(waiting)
 
 
@@ -129,8 +129,8 @@ def test_where_it_is_off_nothing_waits_and_nothing_is_said(
     prewarmer = Prewarmer(tmp_path, enabled=False)
     prewarmer.refill(launch)
     assert not children()
-    _, printed, told = run(prewarmer, launch, job)
-    assert (printed, told) == ([f"False {job} 1 []"], [])
+    _, printed, logged_reasons = run(prewarmer, launch, job)
+    assert (printed, logged_reasons) == ([f"False {job} 1 []"], [])
 
 
 def test_it_dies_with_its_worker(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_lost_lease_kills_at_once(polite: Run) -> None:
     began = time.monotonic()
     ending, signals = polite.end()
     assert (ending.status, ending.directive) == (-signal.SIGKILL, Directive.LEASE_LOST)
-    assert signals == "", "a lost lease is no time for goodbyes"
+    assert signals == "", "a lost lease leaves no time for goodbyes"
     assert time.monotonic() - began < 2.3
 
 
