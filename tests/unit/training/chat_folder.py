@@ -1,4 +1,4 @@
-"""A tiny chat model: a folder with a chat template and special tokens of its own."""
+"""A tiny chat model: a folder with its own chat template and special tokens."""
 
 from __future__ import annotations
 

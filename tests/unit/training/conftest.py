@@ -21,7 +21,7 @@ TINY = {"model_type": "gpt2", "n_positions": 64, "n_embd": 16, "n_layer": 2, "n_
 
 
 class Recorder(Observer):
-    """Keeps what it is told; asks to stop after a number of steps."""
+    """Observer that records all calls, and requests a stop after a number of steps."""
 
     def __init__(self, stop: StopRequest | None = None, at: int = 0) -> None:
         self.points: list[MetricPoint] = []

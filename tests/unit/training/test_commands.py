@@ -1,4 +1,4 @@
-"""The commands as a user runs them: as files, in processes of their own."""
+"""The commands as a user runs them: as files, in separate processes."""
 
 from __future__ import annotations
 

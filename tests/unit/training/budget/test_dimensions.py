@@ -42,7 +42,7 @@ def test_sizes_of_both_kinds() -> None:
         # Per layer 16 × 48 + 16 × 16 + 2 × 16 × 64; tied output layer; positions are looked up.
         (GPT2, 2 * (768 + 256 + 2048) + 50 * 16),
         ({**LLAMA, "tie_word_embeddings": True}, 3 * (2 * 256 + 2 * 128 + 3 * 768) + 50 * 16),
-        # An output layer of its own counts, the input embedding does not.
+        # A separate output layer counts, the input embedding does not.
         ({**LLAMA, "tie_word_embeddings": False}, 3 * (2 * 256 + 2 * 128 + 3 * 768) + 50 * 16),
     ],
 )

@@ -20,11 +20,11 @@ def examples(count: int) -> list[Example]:
 def test_an_epoch_visits_every_example_once(
     count: int, batch: int, epoch: int, together: int | None
 ) -> None:
-    stacked = examples(count)
-    stream = BatchStream(stacked, Collator(batch), seed=1, together=together)
+    sequences = examples(count)
+    stream = BatchStream(sequences, Collator(batch), seed=1, together=together)
     first = epoch * stream.steps_per_epoch
     seen = [e for step in range(stream.steps_per_epoch) for e in stream.rows(first + step)]
-    assert sorted(e.tokens for e in seen) == sorted(e.tokens for e in stacked)
+    assert sorted(e.tokens for e in seen) == sorted(e.tokens for e in sequences)
 
 
 @pytest.mark.parametrize("together", [None, GROUPED])
@@ -41,10 +41,10 @@ def test_order_depends_on_seed_and_epoch_alone(together: int | None) -> None:
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_similar_lengths_come_together_and_save_padding(epoch: int) -> None:
     random = np.random.default_rng(0)
-    stacked = [Example(tuple(range(int(n))), 1) for n in random.integers(4, 200, size=400)]
+    sequences = [Example(tuple(range(int(n))), 1) for n in random.integers(4, 200, size=400)]
 
     def width(together: int | None) -> int:
-        stream = BatchStream(stacked, Collator(8), seed=0, together=together)
+        stream = BatchStream(sequences, Collator(8), seed=0, together=together)
         # 50 batches an epoch: the calls of the second one begin two steps before it.
         first = epoch * stream.steps_per_epoch // GROUPED * GROUPED
         calls = range(first, first + stream.steps_per_epoch - GROUPED, GROUPED)
@@ -68,18 +68,18 @@ def test_weights_go_by_position_and_the_last_batch_is_filled_up() -> None:
 
 
 def test_steps_of_one_call_share_a_shape() -> None:
-    stacked = [Example(tuple(range(5)), 1), Example(tuple(range(40)), 1)]
-    batch, _ = BatchStream(stacked, Collator(1), seed=0).batch(0, 2)
+    sequences = [Example(tuple(range(5)), 1), Example(tuple(range(40)), 1)]
+    batch, _ = BatchStream(sequences, Collator(1), seed=0).batch(0, 2)
     assert batch.tokens.shape == (2, 1, 48)
 
 
 def test_packed_rows_by_hand() -> None:
-    stacked = [
+    sequences = [
         Example((1, 2, 3), 1),
         Example(tuple(range(10, 27)), 15),
         Example((4, 5, 6, 7, 8), 2),
     ]
-    batch = Collator(3, row_length=20).collate([stacked])
+    batch = Collator(3, row_length=20).collate([sequences])
     assert batch.tokens.shape == (1, 1, 32)
     assert batch.segments is not None
     assert batch.positions is not None
@@ -95,9 +95,9 @@ def test_packed_rows_by_hand() -> None:
 
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=24), st.sampled_from([1, 3, 4]))
 def test_packed_rows_hold_every_counted_token_once(lengths: list[int], multiple: int) -> None:
-    stacked = [Example(tuple(range(100 * i, 100 * i + n)), 1) for i, n in enumerate(lengths, 1)]
-    packed = Collator(24, row_length=32).collate([stacked], multiple)
-    apart = Collator(24).collate([stacked])
+    sequences = [Example(tuple(range(100 * i, 100 * i + n)), 1) for i, n in enumerate(lengths, 1)]
+    packed = Collator(24, row_length=32).collate([sequences], multiple)
+    apart = Collator(24).collate([sequences])
     assert packed.tokens.shape[1] % multiple == 0
     for field in ("tokens", "targets"):
         counted = [getattr(batch, field)[batch.weights > 0] for batch in (packed, apart)]
@@ -113,7 +113,7 @@ def test_the_collator_follows_the_spec() -> None:
 
 
 def test_evaluation_takes_everything_once_from_short_to_long() -> None:
-    stacked = [Example(tuple(range(n)), 1) for n in (40, 4, 20, 6, 9)]
-    batches = ordered_batches(stacked, Collator(2))
+    sequences = [Example(tuple(range(n)), 1) for n in (40, 4, 20, 6, 9)]
+    batches = ordered_batches(sequences, Collator(2))
     assert [batch.tokens.shape for batch in batches] == [(1, 2, 16), (1, 2, 32), (1, 2, 48)]
-    assert sum(batch.weights.sum() for batch in batches) == sum(e.inputs for e in stacked)
+    assert sum(batch.weights.sum() for batch in batches) == sum(e.inputs for e in sequences)

@@ -97,7 +97,7 @@ def test_an_end_of_turn_that_is_not_declared_special() -> None:
     assert format_.ends == {0, end}
     head, tail = format_.example("a <end> <think>", "b <end> <think>")
     assert (head.count(end), tail.count(end), tail[-1]) == (1, 1, end)
-    # A mark of thinking is no turn: text may teach it.
+    # A thinking tag does not open a turn: answers may have it.
     assert tokenizer.convert_tokens_to_ids("<think>") in tail
 
 

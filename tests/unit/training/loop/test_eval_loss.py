@@ -166,7 +166,7 @@ def test_training_ends_when_the_loss_no_longer_falls(
     assert (ended.steps, ended.stopped_early) == (10, True)
     assert [point.step for point in seen.evaluations] == [4, 6, 10]
     assert "training ends at step 10: the evaluation loss has not fallen for 2" in caplog.text
-    # What was stopped stays stopped, and a stop in between does not start the count anew.
+    # What was stopped stays stopped, and a stop in between does not reset the count.
     with pytest.raises(StoppedError):
         trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
     saved = list_checkpoints(tmp_path / "cut")[-1]

@@ -75,12 +75,10 @@ def gradients(
     return loss, gradients
 
 
-def check_equal(gradients_with: Found, expected: Found, tolerance: float) -> None:
-    np.testing.assert_allclose(gradients_with[0], expected[0], rtol=0, atol=tolerance)
+def check_equal(actual: Found, expected: Found, tolerance: float) -> None:
+    np.testing.assert_allclose(actual[0], expected[0], rtol=0, atol=tolerance)
     for name, gradient in expected[1].items():
-        np.testing.assert_allclose(
-            gradients_with[1][name], gradient, rtol=0, atol=tolerance, err_msg=name
-        )
+        np.testing.assert_allclose(actual[1][name], gradient, rtol=0, atol=tolerance, err_msg=name)
 
 
 def loss(network: tuple[Model, Params], batch: Batch) -> float:

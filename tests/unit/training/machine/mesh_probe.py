@@ -1,6 +1,6 @@
 """Trains tiny models on meshes of eight virtual devices; prints what happened as JSON.
 
-A program of its own because the number of devices is settled when JAX starts. Arguments: the
+A separate program, because the number of devices is fixed when JAX starts. Arguments: the
 folder for checkpoints.
 """
 

@@ -96,7 +96,7 @@ class Stages:
     ) -> Ended:
         """Run a job to its end; ``send`` a signal at the first event that ``when`` wants.
 
-        A ``waiting`` process is told the job after its start.
+        A ``waiting`` process receives the job after its start.
         """
         self.count += 1
         output = self.root / f"{self.count}-{kind.value}"
@@ -127,7 +127,7 @@ class Stages:
         return Ended(process.returncode, seen, stderr, output)
 
     def wait_for(self, job: Path) -> tuple[Iterator[str], subprocess.Popen[str]]:
-        """A process that waits, and is told the job."""
+        """Start a process that waits for its job, and send the job."""
         threads = str(len(os.sched_getaffinity(0)))
         settled = ["--threads", threads, "--cache-dir", str(self.cache)]
         events, process = launch("-", *settled)
