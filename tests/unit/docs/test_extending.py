@@ -104,10 +104,10 @@ def word_limit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_judge_of_the_page_judges(word_limit: ModuleType) -> None:
     options = word_limit.WordLimitOptions(max_words=2)
     judge = word_limit.WordLimitJudge(JudgeSetup(SimpleNamespace(word_limit=options)))  # type: ignore[arg-type]
-    item = EvalItem("i", "p", "x")
+    eval_item = EvalItem("i", "p", "x")
     assert (judge.name, judge.version) == ("word_limit", "1")
-    assert judge.judge(item, "one two").passed
-    verdict = judge.judge(item, "one two three")
+    assert judge.judge(eval_item, "one two").passed
+    verdict = judge.judge(eval_item, "one two three")
     assert (verdict.passed, verdict.score) == (False, 0)
     assert verdict.reason == "has 3 words, at most 2 pass"
 
