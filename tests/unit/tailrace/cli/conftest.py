@@ -15,7 +15,7 @@ from tailrace.cli import app
 
 @dataclass(frozen=True)
 class Result:
-    """What a command did."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ Tailrace = Callable[..., Result]
 def tailrace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Tailrace:
-    """Run ``tailrace ARGUMENTS``, in a folder of its own."""
+    """Run ``tailrace ARGUMENTS`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAILRACE_SERVER", raising=False)
 

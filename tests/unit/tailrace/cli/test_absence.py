@@ -37,9 +37,9 @@ def test_a_follower_says_once_that_it_waits_and_once_that_it_goes_on(
     restart.start()
     followed = served(*command.split())
     restart.join()
-    said = followed.out + followed.err
-    assert said.count(f"; waiting for {plane.address}, for 5 s at most") == 1
-    assert said.count(f"{plane.address} is back") == 1
+    text = followed.out + followed.err
+    assert text.count(f"; waiting for {plane.address}, for 5 s at most") == 1
+    assert text.count(f"{plane.address} is back") == 1
     if "--json" in command:
         assert followed.json_lines()
 
@@ -52,10 +52,10 @@ def test_a_follower_that_gives_up_says_so_and_names_the_server(
     server = f"127.0.0.1:{free_port()}"
     ended = tailrace(*command.split(), "--server", server)
     assert ended.code == 5
-    said = ended.out + ended.err
-    assert said.count("waiting for") == 1
+    text = ended.out + ended.err
+    assert text.count("waiting for") == 1
     assert f"error: no server answers at {server}" in ended.err
-    assert "is back" not in said
+    assert "is back" not in text
 
 
 def test_a_stream_that_recovers_later_is_not_announced_and_a_second_absence_is(plane: Any) -> None:

@@ -85,10 +85,10 @@ def test_commands_and_options_are_offered_but_hidden_ones(home: Path) -> None:
 
 
 def test_the_shown_script_is_the_installed_one(home: Path) -> None:
-    shown = bash("tailrace --show-completion", home).stdout
+    script = bash("tailrace --show-completion", home).stdout
     (installed,) = (home / ".bash_completions").iterdir()
-    assert "_TAILRACE_COMPLETE=complete_bash" in shown
-    assert shown.split() == installed.read_text().split()
+    assert "_TAILRACE_COMPLETE=complete_bash" in script
+    assert script.split() == installed.read_text().split()
 
 
 def test_completing_asks_no_server(home: Path) -> None:

@@ -36,10 +36,10 @@ def test_errors(capsys: pytest.CaptureFixture[str], raised: Exception, text: str
 
 def test_many_violations_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     errors.error(SpecError([Violation(f"f{i}", "is wrong") for i in range(250)]))
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "error: 250 fields are wrong"
-    assert said[-1] == "  and 150 more"
-    assert len(said) == 102
+    message = capsys.readouterr().err.splitlines()
+    assert message[0] == "error: 250 fields are wrong"
+    assert message[-1] == "  and 150 more"
+    assert len(message) == 102
 
 
 def test_many_lines_of_a_server_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,9 +56,9 @@ def test_many_lines_of_a_server_are_counted(capsys: pytest.CaptureFixture[str]) 
 
 def test_many_lines_of_a_file_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     errors.error(FormatError([LineError(i, "is wrong") for i in range(1, 501)]))
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "error: 500 lines are wrong"
-    assert said[-1] == "  and 400 more"
+    message = capsys.readouterr().err.splitlines()
+    assert message[0] == "error: 500 lines are wrong"
+    assert message[-1] == "  and 400 more"
 
 
 def test_a_file_that_is_not_there(tailrace: object, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""No text from outside reaches a terminal as it is, whichever command prints it."""
+"""Escapes in untrusted text, whichever command prints it to a terminal."""
 
 from __future__ import annotations
 
@@ -57,28 +57,28 @@ def refusing() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_tables_and_texts_show_escapes(tailrace: Any, plane: str, command: str) -> None:
-    shown = tailrace(*command.split(), "--server", plane)
-    assert not UNSAFE.search(shown.out + shown.err)
-    assert "\\x1b[2J" in shown.out + shown.err or command in SILENT
-    assert "Traceback" not in shown.err
-    assert not any(line.startswith("error: forged") for line in shown.err.splitlines())
-    assert not any(line.startswith("error: forged") for line in shown.out.splitlines())
+    printed = tailrace(*command.split(), "--server", plane)
+    assert not UNSAFE.search(printed.out + printed.err)
+    assert "\\x1b[2J" in printed.out + printed.err or command in SILENT
+    assert "Traceback" not in printed.err
+    assert not any(line.startswith("error: forged") for line in printed.err.splitlines())
+    assert not any(line.startswith("error: forged") for line in printed.out.splitlines())
 
 
 @pytest.mark.parametrize("command", ["runs list", "runs get r", "runs watch r", "runs verdicts r"])
 def test_a_terminal_gets_colours_of_ours_alone(
     tailrace: Any, plane: str, command: str, narrow_terminal: None
 ) -> None:
-    shown = tailrace(*command.split(), "--server", plane)
-    assert not UNSAFE.search(SGR.sub("", shown.out + shown.err))
+    printed = tailrace(*command.split(), "--server", plane)
+    assert not UNSAFE.search(SGR.sub("", printed.out + printed.err))
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "report" not in c])
 def test_json_means_the_same_and_is_safe(tailrace: Any, plane: str, command: str) -> None:
-    shown = tailrace(*command.split(), "--server", plane, "--json")
-    assert not UNSAFE.search(shown.out + shown.err)
-    if shown.code == 0:
-        assert TEXT in _texts(shown.json())
+    printed = tailrace(*command.split(), "--server", plane, "--json")
+    assert not UNSAFE.search(printed.out + printed.err)
+    if printed.code == 0:
+        assert TEXT in _texts(printed.json())
 
 
 @pytest.mark.parametrize("command", ["runs get r", "runs logs r", "datasets list"])

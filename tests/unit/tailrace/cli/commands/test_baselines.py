@@ -4,8 +4,8 @@ from typing import Any
 
 
 def test_a_baseline_is_set_shown_listed_and_forgotten(served: Any, plane: Any) -> None:
-    made = served("baselines", "set", "main", "mine", "--description", "the first")
-    assert made.code == 0
+    baseline = served("baselines", "set", "main", "mine", "--description", "the first")
+    assert baseline.code == 0
     assert plane.baselines.baselines["baselines/main"].run == "runs/mine"
     assert "runs/mine" in served("baselines", "get", "baselines/main").out
     assert served("baselines", "list", "--json").json()[0]["description"] == "the first"

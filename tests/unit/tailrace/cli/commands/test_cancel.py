@@ -40,10 +40,10 @@ def test_several_runs_by_name_and_uid(served: Any, client: sdk.Client) -> None:
     uid = client.create_run(spec(), run_id="a1").uid
     for name in ("a2", "a3"):
         client.create_run(spec(), run_id=name)
-    result = served("runs", "cancel", "a1", "nobody", "runs/a2")
+    result = served("runs", "cancel", "a1", "missing", "runs/a2")
     assert result.code == 3
     assert result.out.splitlines() == ["runs/a1 CANCELLED", "runs/a2 CANCELLED"]
-    assert "runs/nobody does not exist" in result.err
+    assert "runs/missing does not exist" in result.err
     assert states(client, "a3") == [QUEUED]
     listed = served("runs", "cancel", uid, "a3", "--json").json()
     assert [run["name"] for run in listed] == ["runs/a1", "runs/a3"]
@@ -62,7 +62,7 @@ def test_a_filter_needs_a_yes(
     assert "b1" in refused.out
     assert "give --yes" in refused.err
     assert served("runs", "cancel", *label, "--json").code == 2
-    nothing = served("runs", "cancel", "--label", "team=nobody")
+    nothing = served("runs", "cancel", "--label", "team=none")
     assert (nothing.code, nothing.out) == (0, "no unfinished run\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("tailrace.cli.commands.cancel.typer.confirm", lambda *_, **__: False)

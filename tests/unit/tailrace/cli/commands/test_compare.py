@@ -11,19 +11,19 @@ from tailrace.v1 import run_pb2
 @pytest.fixture
 def comparison(plane: Any) -> run_pb2.CompareRunsResponse:
     """Run b against run a: another learning rate, 12 items won, 3 of a not shared."""
-    found: run_pb2.CompareRunsResponse = plane.runs.comparison
-    difference = found.spec_differences.add(path="train.learning_rate")
+    response: run_pb2.CompareRunsResponse = plane.runs.comparison
+    difference = response.spec_differences.add(path="train.learning_rate")
     difference.values.add(number_value=2e-5)
     difference.values.add(null_value=0)
-    loss = found.metrics.add(name="train.last_loss")
+    loss = response.metrics.add(name="train.last_loss")
     loss.values.add(number_value=0.5)
     loss.values.add(number_value=0.25)
     for run, end in (("runs/a", 0.5), ("runs/b", 0.25)):
-        curve = found.curves.add(run=run, name="loss")
+        curve = response.curves.add(run=run, name="loss")
         for step, value in ((1, 5.5), (40, end)):
             curve.points.add(name="loss", step=step, value=value)
-    found.curves.add(run="runs/a", name="eval_loss").points.add(step=1, value=7.5)
-    verdicts = found.verdicts.add(run="runs/b", model_role="MODEL_ROLE_TRAINED", shared=50)
+    response.curves.add(run="runs/a", name="eval_loss").points.add(step=1, value=7.5)
+    verdicts = response.verdicts.add(run="runs/b", model_role="MODEL_ROLE_TRAINED", shared=50)
     verdicts.not_shared_first, verdicts.version, verdicts.version_first = 3, "2", "1"
     compared = verdicts.comparison
     compared.judge, compared.eval_set = "answer_correctness", "eval_v1"
@@ -32,7 +32,7 @@ def comparison(plane: Any) -> run_pb2.CompareRunsResponse:
     compared.p_value, compared.test = 0.0034, "PAIRED_TEST_MCNEMAR"
     for i in range(13):
         verdicts.changes.add(example_id=f"item-{i}", score=float(i != 0), score_first=float(i == 0))
-    return found
+    return response
 
 
 def test_runs_beside_each_other(served: Any, comparison: run_pb2.CompareRunsResponse) -> None:
@@ -68,10 +68,10 @@ def test_all_items_on_request(served: Any, comparison: run_pb2.CompareRunsRespon
 
 
 def test_as_json(served: Any, plane: Any, comparison: run_pb2.CompareRunsResponse) -> None:
-    found = served("runs", "compare", "a", "runs/b", "--json").json()
-    assert [run["name"] for run in found["runs"]] == ["runs/a", "runs/b"]
-    assert found["spec_differences"][0]["values"] == [2e-5, None]
-    assert found["verdicts"][0]["comparison"]["wins"] == 12
+    document = served("runs", "compare", "a", "runs/b", "--json").json()
+    assert [run["name"] for run in document["runs"]] == ["runs/a", "runs/b"]
+    assert document["spec_differences"][0]["values"] == [2e-5, None]
+    assert document["verdicts"][0]["comparison"]["wins"] == 12
     request = plane.faults.calls[-1][1]
     assert list(request.names) == ["runs/a", "runs/b"]
 
@@ -81,7 +81,7 @@ def test_equal_runs_have_nothing_to_show(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "judged", "reason"),
+    ("state", "both_judged", "reason"),
     [
         (
             "QUEUED",
@@ -93,11 +93,11 @@ def test_equal_runs_have_nothing_to_show(served: Any) -> None:
     ],
 )
 def test_missing_verdicts_are_explained_with_the_way_out(
-    served: Any, plane: Any, state: str, judged: bool, reason: str
+    served: Any, plane: Any, state: str, both_judged: bool, reason: str
 ) -> None:
     plane.runs.runs["runs/a"] = run_pb2.Run(name="runs/a", state="RUN_STATE_SUCCEEDED")
     plane.runs.runs["runs/b"] = run_pb2.Run(name="runs/b", state=f"RUN_STATE_{state}")
-    for name in ("a", "b") if judged else "a":
+    for name in ("a", "b") if both_judged else "a":
         judge = plane.runs.runs[f"runs/{name}"].stages.add(id="judge").result.judge
         judge.scores.add(judge=f"judge-{name}", eval_set="s", total=4)
     assert reason in served("runs", "compare", "a", "b").out

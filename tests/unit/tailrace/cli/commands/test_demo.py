@@ -36,7 +36,7 @@ def test_the_demo_trains_what_the_guides_offline_twin_trains() -> None:
 def test_the_demo_ends_soon_when_its_control_plane_does(tmp_path: Path) -> None:
     with resources.as_file(resources.files("tailrace.cli") / "demo.yaml") as file:
         spec = load_spec(file)
-    # Without a worker the run waits for ever.
+    # Without a worker the run never ends.
     with Stack(tmp_path, listen="127.0.0.1:0", workers=0) as stack:
         plane = stack.children[1].pid
         killer = threading.Timer(1.0, os.kill, (plane, signal.SIGKILL))

@@ -19,8 +19,8 @@ def write(path: Path, *prompts: str, **fields: Any) -> None:
 
 def test_a_file_is_checked_without_a_server(tailrace: Any, tmp_path: Path) -> None:
     write(tmp_path / "e.jsonl", "2 + 2?", "3 + 1?", "2+2 ?", section="core")
-    found = tailrace("evalsets", "validate", "e.jsonl", "--json").json()
-    assert found == {
+    document = tailrace("evalsets", "validate", "e.jsonl", "--json").json()
+    assert document == {
         "items": 3,
         "repeated": [["q1", "q3"]],
         "leaked": None,
@@ -28,9 +28,9 @@ def test_a_file_is_checked_without_a_server(tailrace: Any, tmp_path: Path) -> No
         "categories": {},
         "difficulties": {},
     }
-    shown = tailrace("evalsets", "validate", "e.jsonl").out
-    assert "core (3)" in shown
-    assert "same prompt: q1, q3" in shown
+    text = tailrace("evalsets", "validate", "e.jsonl").out
+    assert "core (3)" in text
+    assert "same prompt: q1, q3" in text
 
 
 def test_leaked_questions_are_named(tailrace: Any, tmp_path: Path) -> None:
@@ -56,13 +56,13 @@ def test_markers_are_written_into_the_items_that_have_none(served: Any, tmp_path
         own = {"id": "own", "prompt": "p", "expected_answer": "4", "markers": ["Own:"]}
         file.write(json.dumps(own) + "\n")
     call = ("evalsets", "import", "e.jsonl", "--id", "marked", "--json")
-    made = served(*call, "--marker", "Antwort:", "--marker", "The sum is").json()
+    eval_set = served(*call, "--marker", "Antwort:", "--marker", "The sum is").json()
     items = [
         EvalItem(f"q{number}", prompt, "4", markers=["Antwort:", "The sum is"])
         for number, prompt in ((1, "2 + 2?"), (2, "3 + 1?"))
     ]
     lines = map(dump_record, [*items, EvalItem("own", "p", "4", markers=["Own:"])])
-    assert int(made["size_bytes"]) == len("".join(lines).encode())
+    assert int(eval_set["size_bytes"]) == len("".join(lines).encode())
     blank = served(*call, "--marker", " ")
     assert blank.code == 2
     assert "markers[0]: is blank" in blank.err
@@ -74,9 +74,9 @@ def test_import_and_list(served: Any, tmp_path: Path) -> None:
     assert eval_set["name"] == "evalsets/mine@1"
     assert "evalsets/mine@1" in served("evalsets", "import", "e.jsonl", "--id", "mine").out
     assert served("evalsets", "import", "e.jsonl", "--json").json()["name"] == "evalsets/e@1"
-    shown = served("evalsets", "list").out
-    assert "mine@1" in shown
-    assert "eval_v2" in shown
+    text = served("evalsets", "list").out
+    assert "mine@1" in text
+    assert "eval_v2" in text
     listed = served("evalsets", "list", "--json").json()
     assert [imported["eval_set_id"] for imported in listed["imported"]] == ["mine", "e"]
     assert "eval_v1" in listed["built_in"]

@@ -30,19 +30,21 @@ def model(tmp_path: Path) -> Path:
 
 def test_import_list_get(tailrace: Any, server: str, model: Path) -> None:
     arguments = ["--server", server, "--json"]
-    made = tailrace("models", "import", model, "--description", "one number", *arguments).json()
-    assert made["name"] == "models/tiny"
-    assert made["architecture"] == "GPT2LMHeadModel"
-    paths = [file["path"] for file in made["artifact"]["files"]]
+    model_document = tailrace(
+        "models", "import", model, "--description", "one number", *arguments
+    ).json()
+    assert model_document["name"] == "models/tiny"
+    assert model_document["architecture"] == "GPT2LMHeadModel"
+    paths = [file["path"] for file in model_document["artifact"]["files"]]
     assert paths == ["config.json", "model.safetensors", "tokenizer.json"]
     again = tailrace("models", "import", model, *arguments).json()
-    assert again["create_time"] == made["create_time"]
-    assert [found["name"] for found in tailrace("models", "list", *arguments).json()] == [
-        "models/tiny"
-    ]
-    shown = tailrace("models", "get", "tiny", "--server", server).out
-    assert "one number" in shown
-    assert "model.safetensors" in shown
+    assert again["create_time"] == model_document["create_time"]
+    assert [
+        listed_model["name"] for listed_model in tailrace("models", "list", *arguments).json()
+    ] == ["models/tiny"]
+    text = tailrace("models", "get", "tiny", "--server", server).out
+    assert "one number" in text
+    assert "model.safetensors" in text
 
 
 def test_unfit_files_stay_here_and_are_named(tailrace: Any, server: str, model: Path) -> None:

@@ -206,7 +206,7 @@ def test_metrics_predictions_verdicts(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["runs", "get", "nope"], 3, "error: there is no runs/nope\n  reason: RUN_NOT_FOUND\n"),
         (["runs", "cancel", "demo"], 4, "reason: RUN_TERMINAL"),
@@ -217,11 +217,11 @@ def test_metrics_predictions_verdicts(served: Any) -> None:
     ],
 )
 def test_errors_are_one_readable_block(
-    served: Any, arguments: list[str], code: int, said: str
+    served: Any, arguments: list[str], code: int, message: str
 ) -> None:
     result = served(*arguments)
     assert result.code == code
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
     assert result.out == ""
 

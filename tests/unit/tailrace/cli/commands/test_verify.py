@@ -32,7 +32,9 @@ def make(step: int, parameters: str = "p", **changes: Any) -> Certificate:
 
 
 def text(*certificates: Certificate) -> bytes:
-    return "".join(canonical_json(to_mapping(each)) + "\n" for each in certificates).encode()
+    return "".join(
+        canonical_json(to_mapping(certificate)) + "\n" for certificate in certificates
+    ).encode()
 
 
 @pytest.fixture
@@ -53,9 +55,9 @@ def test_the_certificates_of_a_run(runs: Any) -> None:
     seen = result.json()["certificates"]
     assert [(one["step"], one["attempt"]) for one in seen] == [(4, 1), (8, 2), (10, 2)]
     assert seen[0]["digest"] == make(4).digest
-    shown = runs("runs", "verify", "resumed").out
-    assert make(10).digest in shown
-    assert "device: cpu" in shown
+    output = runs("runs", "verify", "resumed").out
+    assert make(10).digest in output
+    assert "device: cpu" in output
 
 
 def test_a_resumed_run_equals_an_undisturbed_one(runs: Any) -> None:
@@ -65,7 +67,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(runs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({}, "NOT REPRODUCED"),
         ({"conditions": {"device": "H100"}}, "device: cpu | H100"),
@@ -73,16 +75,16 @@ def test_a_resumed_run_equals_an_undisturbed_one(runs: Any) -> None:
     ],
 )
 def test_a_difference_is_told_with_its_reason(
-    runs: Any, plane: Any, changes: dict[str, Any], said: str
+    runs: Any, plane: Any, changes: dict[str, Any], message: str
 ) -> None:
     other = text(make(4), make(8, "q", **changes))
     plane.artifacts.add(METRICS, {"certificates.jsonl": other}, run="runs/other")
     result = runs("runs", "verify", "resumed", "other")
     assert result.code == 8
-    assert said in result.out
+    assert message in result.out
     assert "first difference at step 8: parameters" in result.out
-    found = runs("runs", "verify", "resumed", "other", "--json").json()
-    assert (found["first_difference"], found["parts"]) == (8, ["parameters"])
+    document = runs("runs", "verify", "resumed", "other", "--json").json()
+    assert (document["first_difference"], document["parts"]) == (8, ["parameters"])
 
 
 def test_attempts_that_disagree(runs: Any, plane: Any) -> None:

@@ -30,8 +30,8 @@ def _worker(folder: Path, *arguments: str, **environment: str) -> dict[str, str]
         timeout=60,
         check=True,
     )
-    shown: dict[str, str] = json.loads(done.stdout)
-    return shown
+    settings: dict[str, str] = json.loads(done.stdout)
+    return settings
 
 
 def test_it_joins_the_stack_of_the_data_directory(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_up_refuses_before_it_makes_anything(tailrace: Any, tmp_path: Any) -> No
 
 
 def test_free_and_taken() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(CommandError, match="is in use"):
             require_free(address)
     require_free(address)

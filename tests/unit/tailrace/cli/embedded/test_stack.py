@@ -75,8 +75,8 @@ def test_what_does_not_come_up_is_told_and_the_rest_is_stopped(tmp_path: Path) -
 
 
 def test_a_taken_port_is_told_before_anything_is_made(tmp_path: Path, tailrace: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listen = f"127.0.0.1:{listener.getsockname()[1]}"
         result = tailrace("up", "--listen", listen, "--data-dir", tmp_path / "data")
     assert result.code == 4
     assert result.err == (
@@ -127,12 +127,12 @@ def test_the_end_of_the_control_plane_is_told_at_once_and_ends_up(tmp_path: Path
         }
         os.kill(plane, signal.SIGKILL)
         began = time.monotonic()
-        said = up.stdout.read()
+        text = up.stdout.read()
         assert up.wait(20) == 70
     assert time.monotonic() - began < 10
-    assert said.index("the control plane ended (killed by SIGKILL)") < said.index("stopping ...")
-    assert "control-plane.log" in said
-    assert "{" not in said
+    assert text.index("the control plane ended (killed by SIGKILL)") < text.index("stopping ...")
+    assert "control-plane.log" in text
+    assert "{" not in text
 
 
 def test_the_end_of_the_broker_ends_the_stack(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_up_hands_listed_endpoints_to_its_workers(
         stack = Stack(tmp_path, allowed_endpoints=places)
         stack._worker(1, "redis://127.0.0.1")
     assert environments[0]["TAILRACE_JUDGE_ENDPOINTS"] == "127.0.0.1:8000,[::1]:9"
-    assert "TAILRACE_JUDGE_ENDPOINTS" not in environments[1], "the variable of its own stays"
+    assert "TAILRACE_JUDGE_ENDPOINTS" not in environments[1], "the inherited variable stays"
     result = tailrace("up", "--data-dir", tmp_path / "data", "--allow-endpoint", "http://host:1")
     assert result.code == exit_codes.BAD_INPUT
     assert "'http://host:1' is not HOST:PORT" in result.err

@@ -14,7 +14,7 @@ from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=http://h/x onerror=alert(2)>\x00\x1b[2J"
 )
-"""What a model could have written."""
+"""Text that a model could have written."""
 
 _START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -42,9 +42,9 @@ def finished(plane: Any, spec: dict[str, Any]) -> run_pb2.Run:
 
 
 def _at(seconds: float) -> timestamp_pb2.Timestamp:
-    made = timestamp_pb2.Timestamp()
-    made.FromDatetime(_START + timedelta(seconds=seconds))
-    return made
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromDatetime(_START + timedelta(seconds=seconds))
+    return timestamp
 
 
 def _add_train(run: run_pb2.Run) -> None:

@@ -34,13 +34,19 @@ def test_a_limit_on_examples_is_told(served: Any, finished: run_pb2.Run, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("run", "target", "code", "said"),
+    ("run", "target", "code", "message"),
     [("nope", "page.html", 3, "there is no runs/nope"), ("demo", "none/page.html", 2, "No such")],
 )
 def test_errors_leave_no_file(
-    served: Any, finished: run_pb2.Run, tmp_path: Path, run: str, target: str, code: int, said: str
+    served: Any,
+    finished: run_pb2.Run,
+    tmp_path: Path,
+    run: str,
+    target: str,
+    code: int,
+    message: str,
 ) -> None:
     result = served("runs", "report", run, "-o", target)
     assert result.code == code
-    assert said in result.err
+    assert message in result.err
     assert not (tmp_path / target).exists()

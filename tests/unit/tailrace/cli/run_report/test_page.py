@@ -34,8 +34,8 @@ class Elements(HTMLParser):
 
     def row(self, *parts: str) -> str:
         """The one row that contains all of these."""
-        (found,) = (row for row in self.rows if all(part in row for part in parts))
-        return re.sub(r"\s+", " ", found)
+        (match,) = (row for row in self.rows if all(part in row for part in parts))
+        return re.sub(r"\s+", " ", match)
 
 
 @pytest.fixture
@@ -129,17 +129,17 @@ def test_losses_beyond_measure_have_a_page(
 
 
 def test_what_others_wrote_stays_text(page: str) -> None:
-    found = Elements(page).found
-    assert [tag for tag, _ in found if tag in ("script", "style", "img")] == ["style", "script"]
-    assert not any(name.startswith("on") for _, attributes in found for name in attributes)
+    elements = Elements(page).found
+    assert [tag for tag, _ in elements if tag in ("script", "style", "img")] == ["style", "script"]
+    assert not any(name.startswith("on") for _, attributes in elements for name in attributes)
     assert "&lt;img src=http://h/x onerror=alert(2)&gt;\\x00\\x1b[2J" in page
     assert not re.search(r"[\x00\x1b]", page)
 
 
 def test_needs_nothing_else(page: str) -> None:
-    found = Elements(page).found
+    elements = Elements(page).found
     loading = {"src", "href", "srcset", "action", "style", "data", "poster"}
-    assert not any(loading & attributes.keys() for _, attributes in found)
+    assert not any(loading & attributes.keys() for _, attributes in elements)
     style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
     assert style
     assert "url(" not in style[1]

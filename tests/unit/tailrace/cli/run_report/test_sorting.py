@@ -1,4 +1,4 @@
-"""What the page's script does, in a real browser: without it the page is whole, but unsorted."""
+"""The page's script in a real browser; without it the page is complete, but unsorted."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def browser(served: Any, finished: run_pb2.Run, tmp_path: Path) -> Iterator[Brow
 
 def column(browser: Browser, number: int) -> list[str]:
     """The texts of a column's visible cells, from the top."""
-    found: list[str] = browser.evaluate(
+    cells: list[str] = browser.evaluate(
         "return Array.from(document.getElementById('examples').tBodies[0].rows)"
         f".filter((row) => !row.hidden).map((row) => row.cells[{number}].textContent.trim())"
     )
-    return found
+    return cells
 
 
 def click(browser: Browser, number: int) -> str | None:
     """Click a column's head; how it says it is sorted."""
-    said: str | None = browser.evaluate(
+    text: str | None = browser.evaluate(
         f"const head = document.querySelectorAll('#examples thead th')[{number}];"
         "head.querySelector('button').click(); return head.getAttribute('aria-sort');"
     )
-    return said
+    return text
 
 
 def search(browser: Browser, text: str) -> None:

@@ -30,6 +30,6 @@ def test_routine_is_left_out_and_the_rest_is_bounded() -> None:
     routine = json.dumps({"level": "info", "event": "call"})
     warnings = [json.dumps({"level": "warning", "event": str(i)}) for i in range(20)]
     celery = "[2026-01-01 00:00:00,000: INFO/SpawnPoolWorker-1] child process 1 calling self.run()"
-    said = last_words([routine, "", *warnings, routine, celery, "Segmentation fault"])
-    assert len(said) == SHOWN_LINES
-    assert said[-2:] == ["WARNING 19", "Segmentation fault"]
+    text = last_words([routine, "", *warnings, routine, celery, "Segmentation fault"])
+    assert len(text) == SHOWN_LINES
+    assert text[-2:] == ["WARNING 19", "Segmentation fault"]

@@ -16,9 +16,9 @@ COLUMNS = st.lists(
 
 @given(COLUMNS, st.integers(20, 200))
 def test_they_fit_and_none_is_empty(columns: list[Column], room: int) -> None:
-    found = widths(columns, room)
-    assert sum(found) + GAP * (len(columns) - 1) <= room
-    assert all(1 <= width <= column.width() for width, column in zip(found, columns, strict=True))
+    sizes = widths(columns, room)
+    assert sum(sizes) + GAP * (len(columns) - 1) <= room
+    assert all(1 <= width <= column.width() for width, column in zip(sizes, columns, strict=True))
 
 
 def test_what_gives_way_first() -> None:
