@@ -123,7 +123,7 @@ def print_table(
     *,
     text: Collection[str] = (),
     keys: Collection[str] | None = None,
-    whole: bool = False,
+    shorten: bool = True,
 ) -> None:
     """Print a table without rules, numbers aligned to the right.
 
@@ -135,10 +135,10 @@ def print_table(
         rows: Cells of each row.
         text: Columns of free text, which are folded first.
         keys: Columns that are copied, which are folded last (default: the first).
-        whole: Do not shorten free text.
+        shorten: Shorten free text in a pipe.
     """
     out = console()
-    limit = None if out.is_terminal or whole else _PIPED_TEXT
+    limit = None if out.is_terminal or not shorten else _PIPED_TEXT
     filled = [
         [
             _shortened(cell(v), limit if c in text else None)

@@ -177,7 +177,7 @@ def print_result(run: run_pb2.Run) -> None:
         output.console().print()
         rows = [(g.name, enum_word(_GATE, g.outcome), g.baseline, g.reason) for g in run.gates]
         columns = ["GATE", "OUTCOME", "AGAINST", "REASON"]
-        output.print_table(columns, rows, text=("REASON",), whole=True)
+        output.print_table(columns, rows, text=("REASON",), shorten=False)
 
 
 def print_error(error: run_pb2.StageError) -> None:

@@ -14,16 +14,16 @@ def test_verdicts_stand_beside_their_own_sample() -> None:
         Verdict(example_id="a", sample=1, judge="k", outcome="OUTCOME_PASS"),
         Verdict(example_id="beyond", outcome="OUTCOME_ERROR"),
     ]
-    found = examples_of(predictions, verdicts)
-    shown = [(one.outcome, one.prediction.sample, one.verdict.judge) for one in found]
-    assert shown == [("fail", 1, "j"), ("pass", 0, "j"), ("pass", 1, "k")]
-    assert counts(found) == {"fail": 1, "pass": 2}
+    examples = examples_of(predictions, verdicts)
+    rows = [(e.outcome, e.prediction.sample, e.verdict.judge) for e in examples]
+    assert rows == [("fail", 1, "j"), ("pass", 0, "j"), ("pass", 1, "k")]
+    assert counts(examples) == {"fail": 1, "pass": 2}
 
 
 @pytest.mark.parametrize(
-    ("written", "shown"),
+    ("written", "text"),
     [("a\nb", "a\nb"), ("a\n\n", "a⏎⏎"), ("\n \n", "⏎ ⏎"), ("", "")],
 )
-def test_line_ends_at_the_end_are_seen(written: str, shown: str) -> None:
+def test_line_ends_at_the_end_are_seen(written: str, text: str) -> None:
     (example,) = examples_of([Prediction(text=written)], [])
-    assert example.text == shown
+    assert example.text == text

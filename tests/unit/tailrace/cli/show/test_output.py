@@ -22,11 +22,11 @@ REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 @given(st.text())
 def test_no_control_character_reaches_the_terminal(text: str) -> None:
-    shown = output.printable(text)
-    assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in shown)
-    assert not any(unicodedata.bidirectional(c) in REORDERING for c in shown)
+    escaped = output.printable(text)
+    assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in escaped)
+    assert not any(unicodedata.bidirectional(c) in REORDERING for c in escaped)
     if text.isprintable():
-        assert shown == text
+        assert escaped == text
 
 
 def test_what_deceives_is_shown_as_an_escape() -> None:
@@ -46,9 +46,9 @@ def test_json_means_exactly_the_data(text: str) -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_the_terminal_cannot_show_is_replaced(plane: Any, encoding: str) -> None:
     plane.runs.predictions[0].text = "é\n≈ 3"
-    shown = _run(plane, encoding, "runs", "predictions", "r")
+    printed = _run(plane, encoding, "runs", "predictions", "r")
     replaced = {"ascii": "??? 3", "latin-1": "é?? 3", "utf-8": "é⏎≈ 3"}
-    assert replaced[encoding] in shown
+    assert replaced[encoding] in printed
     listed = json.loads(_run(plane, encoding, "runs", "predictions", "r", "--json"))
     assert listed[0]["text"] == "é\n≈ 3"
 
@@ -82,8 +82,8 @@ def test_a_terminal_cuts_nothing(capsys: pytest.CaptureFixture[str], narrow_term
     assert "…" not in text
     assert max(map(len, lines)) <= 80
     assert lines[1].split()[2:4] == [item, "pass"]
-    for start, whole in ((0, judge), (11, eval_set)):
-        assert "".join(line[start : start + 9].strip() for line in lines[1:]) == whole
+    for start, cell in ((0, judge), (11, eval_set)):
+        assert "".join(line[start : start + 9].strip() for line in lines[1:]) == cell
 
 
 def test_a_pipe_shortens_free_text_only(capsys: pytest.CaptureFixture[str]) -> None:
