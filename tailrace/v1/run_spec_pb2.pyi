@@ -399,14 +399,14 @@ class TrainSpec(google.protobuf.message.Message):
     split_seed: builtins.int
     """Seed of the train/held-out split, independent of `seed`. Default 42; 0 to 2,147,483,647."""
     save_every_steps: builtins.int
-    """Steps between checkpoints. Default 100; at least 1."""
+    """Steps between checkpoints. Default 100; 1 to 100,000,000."""
     keep_checkpoints: builtins.int
     """Checkpoints that stay in the training's folder: the newest, and in addition the one of the
     lowest evaluation loss, if that step was saved. The artifact store keeps all. Default 2; 1 to
     1,000.
     """
     log_every_steps: builtins.int
-    """Steps between metric points. Default 10; at least 1."""
+    """Steps between metric points. Default 10; 1 to 100,000,000."""
     steps_per_dispatch: builtins.int
     """Optimizer steps per compiled call; boundaries are multiples of it in step numbers. Default 10;
     1 to 1,000.
@@ -418,12 +418,12 @@ class TrainSpec(google.protobuf.message.Message):
     with less memory. Default false.
     """
     eval_every_steps: builtins.int
-    """Steps between evaluations of the loss on the held-out part; 0 turns them off. Default 0; at
-    least 0.
+    """Steps between evaluations of the loss on the held-out part; 0 turns them off. Default 0; 0 to
+    100,000,000.
     """
     early_stopping_patience: builtins.int
-    """Evaluations in a row without a lower loss that end the training; 0 turns this off. Default 0;
-    at least 0.
+    """Evaluations in a row without a lower loss that end the training; 0 turns this off. Default 0; 0
+    to 100,000,000.
     """
     early_stopping_min_delta: builtins.float
     """Smallest fall of the loss that counts, in nats. Default 0; at least 0."""
@@ -446,7 +446,7 @@ class TrainSpec(google.protobuf.message.Message):
     weight_decay: builtins.float
     """Decoupled weight decay (AdamW, arXiv:1711.05101); not on norms and biases. Default 0; 0 to 10."""
     warmup_steps: builtins.int
-    """Steps over which the learning rate rises from 0. Default 0; at least 0."""
+    """Steps over which the learning rate rises from 0. Default 0; 0 to 100,000,000."""
     schedule: global___Schedule.ValueType
     """Learning rate after warm-up. Default SCHEDULE_CONSTANT."""
     min_learning_rate_ratio: builtins.float

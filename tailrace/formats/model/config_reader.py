@@ -23,8 +23,8 @@ ACTIVATIONS = (
 class ConfigReader:
     """Typed access to a parsed ``config.json`` that collects problems instead of raising.
 
-    A null counts as absent, as in transformers. After a wrong value a harmless one is returned, so
-    that reading continues.
+    A null counts as absent; a family for which transformers differs looks at ``data``. After a
+    wrong value a harmless one is returned, so that reading continues.
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:

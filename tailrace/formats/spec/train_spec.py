@@ -8,6 +8,9 @@ from typing import ClassVar
 
 from tailrace.formats.schema import Violation, exactly_one, key
 
+MAX_STEPS = 100_000_000
+"""Largest number of optimizer steps."""
+
 
 class Schedule(enum.StrEnum):
     """Learning rate after warm-up."""
@@ -208,7 +211,7 @@ class TrainSpec:
         "Optimizer steps. Exactly one of `epochs` and `max_steps`.",
         default=None,
         minimum=1,
-        maximum=100_000_000,
+        maximum=MAX_STEPS,
     )
     batch_size: int = key("Examples per optimizer step.", default=8, minimum=1, maximum=65_536)
     micro_batch_size: int | None = key(
@@ -251,7 +254,10 @@ class TrainSpec:
         "Added to the root of the mean of squared gradients.", default=1e-8, above=0, maximum=1
     )
     warmup_steps: int = key(
-        "Steps over which the learning rate rises from 0.", default=0, minimum=0
+        "Steps over which the learning rate rises from 0.",
+        default=0,
+        minimum=0,
+        maximum=MAX_STEPS,
     )
     schedule: Schedule = key("Learning rate after warm-up.", default=Schedule.CONSTANT)
     min_learning_rate_ratio: float = key(
@@ -292,11 +298,13 @@ class TrainSpec:
         "Steps between evaluations of the loss on the held-out part; 0 turns them off.",
         default=0,
         minimum=0,
+        maximum=MAX_STEPS,
     )
     early_stopping_patience: int = key(
         "Evaluations in a row without a lower loss that end the training; 0 turns this off.",
         default=0,
         minimum=0,
+        maximum=MAX_STEPS,
     )
     early_stopping_min_delta: float = key(
         "Smallest fall of the loss that counts.", unit="nats", default=0.0, minimum=0
@@ -306,7 +314,9 @@ class TrainSpec:
         "Type that the final model is saved in, and predicts with.",
         default=SaveDtype.SOURCE,
     )
-    save_every_steps: int = key("Steps between checkpoints.", default=100, minimum=1)
+    save_every_steps: int = key(
+        "Steps between checkpoints.", default=100, minimum=1, maximum=MAX_STEPS
+    )
     keep_checkpoints: int = key(
         "Checkpoints that stay in the training's folder: the newest, and in addition the one of "
         "the lowest evaluation loss, if that step was saved. The artifact store keeps all.",
@@ -314,7 +324,9 @@ class TrainSpec:
         minimum=1,
         maximum=1000,
     )
-    log_every_steps: int = key("Steps between metric points.", default=10, minimum=1)
+    log_every_steps: int = key(
+        "Steps between metric points.", default=10, minimum=1, maximum=MAX_STEPS
+    )
     steps_per_dispatch: int = key(
         "Optimizer steps per compiled call; boundaries are multiples of it in step numbers.",
         default=10,

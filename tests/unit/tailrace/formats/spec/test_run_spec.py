@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import typing
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats.schema_values import Rule
 from tailrace.formats.spec.run_spec import RunSpec, Schedule, StageKind, TrainConfig
 
 FULL: dict[str, Any] = {
@@ -206,3 +210,24 @@ def test_a_name_that_is_not_there_comes_with_those_that_are() -> None:
     assert eval_set.startswith("'mine' is not one of infer.eval_sets: ")
     with pytest.raises(SpecError, match="tailrace evalsets import"):
         parse(RunSpec, changed(infer={"eval_sets": ["my file.jsonl"]}))
+
+
+def integer_keys(schema: Any) -> Iterator[tuple[str, Rule]]:
+    """Yield every key of a schema and its blocks that holds a whole number, with its rule."""
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        name = f"{schema.__name__}.{field.name}"
+        for hint in (hints[field.name], *typing.get_args(hints[field.name])):
+            if hint is int:
+                yield name, field.metadata["rule"]
+            elif dataclasses.is_dataclass(hint):
+                yield from integer_keys(hint)
+
+
+def test_every_whole_number_fits_into_the_messages_int32() -> None:
+    unbounded = {
+        name
+        for name, rule in integer_keys(RunSpec)
+        if rule.maximum is None or rule.maximum > 2**31 - 1
+    }
+    assert unbounded == set()
