@@ -12,6 +12,9 @@ from tailrace.v1 import dataset_pb2, run_pb2, run_pb2_grpc, run_spec_pb2
 from tests.integration.specs import small, train_only
 from tests.stack import Stack
 
+pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+"""One stack: wrong input is refused before database and broker."""
+
 
 def test_every_wrong_field_comes_back_at_once(stack: Stack) -> None:
     spec = small()

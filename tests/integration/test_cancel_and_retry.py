@@ -10,6 +10,9 @@ from tests.integration.follow import until, until_step, until_terminal
 from tests.integration.specs import small, stage_states, state, train_only
 from tests.stack import Stack
 
+pytestmark = pytest.mark.parametrize("stack", ["production"], indirect=True)
+"""One stack: unit tests of these use cases run on both databases."""
+
 RUNNING = run_pb2.STAGE_STATE_RUNNING
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
+
 from tailrace.v1 import run_pb2
 from tests.integration.specs import train_only
 from tests.servers.proxy import Proxy
 from tests.stack import Stack
+
+pytestmark = pytest.mark.parametrize("stack", ["production"], indirect=True)
+"""One stack: unit tests of the log store run on both databases."""
 
 
 def test_a_follower_that_is_cut_three_times_gets_every_line_once(stack: Stack) -> None:

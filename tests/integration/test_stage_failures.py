@@ -13,6 +13,9 @@ from tests.integration.follow import until, until_terminal
 from tests.integration.specs import state, train_only
 from tests.stack import Stack
 
+pytestmark = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+"""One stack: database and broker do not see how a stage process ends."""
+
 ONCE = {"max_attempts": 1}
 
 
