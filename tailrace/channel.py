@@ -27,6 +27,56 @@ KEEPALIVE_SECONDS = 30
 """Silence after which a connection with open calls is probed."""
 
 
+CLOSED = "the client is closed: open another one"
+"""Message of the error for a call through a closed client."""
+
+
+class ClosableChannel(grpc.Channel):
+    """Blocking channel that refuses calls after :meth:`close`.
+
+    grpcio 1.85 ends the process with SIGSEGV when a method of a closed channel is looked up.
+    """
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self._closed = False
+
+    def _open(self) -> grpc.Channel:
+        if self._closed:
+            raise ValueError(CLOSED)
+        return self._channel
+
+    def subscribe(self, *args: Any, **options: Any) -> None:
+        """See :class:`grpc.Channel`, like all methods here."""
+        self._open().subscribe(*args, **options)
+
+    def unsubscribe(self, *args: Any, **options: Any) -> None:  # noqa: D102
+        self._channel.unsubscribe(*args, **options)
+
+    def unary_unary(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return self._open().unary_unary(*args, **options)
+
+    def unary_stream(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return self._open().unary_stream(*args, **options)
+
+    def stream_unary(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return self._open().stream_unary(*args, **options)
+
+    def stream_stream(self, *args: Any, **options: Any) -> Any:  # noqa: D102
+        return self._open().stream_stream(*args, **options)
+
+    def close(self) -> None:
+        """Close the connection; calls that still run are cancelled."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> ClosableChannel:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 def server_address(server: str | None = None) -> str:
     """Return ``server``, else the value of ``TAILRACE_SERVER``, else :data:`DEFAULT_SERVER`.
 
@@ -54,8 +104,8 @@ def is_loopback(address: str) -> bool:
 def connect(server: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
     """Return a blocking channel, plaintext without credentials."""
     if credentials is None:
-        return grpc.insecure_channel(server, options=_options(server))
-    return grpc.secure_channel(server, credentials, options=_options(server))
+        return ClosableChannel(grpc.insecure_channel(server, options=_options(server)))
+    return ClosableChannel(grpc.secure_channel(server, credentials, options=_options(server)))
 
 
 def connect_aio(

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
@@ -57,16 +58,18 @@ class RetryPolicy:
         ``attempt`` gets the seconds that are left.
         """
         deadline = time.monotonic() + seconds
+        cause = _LastOutage()
         for trial in self.unary(seconds):
-            with trial:
+            with trial, cause:
                 return attempt(deadline - time.monotonic())
         raise AssertionError("a retry loop ends by returning or raising")
 
     async def call_aio(self, seconds: float, attempt: Callable[[float], Awaitable[T]]) -> T:
         """Do the same as :meth:`call` with asyncio."""
         deadline = time.monotonic() + seconds
+        cause = _LastOutage()
         async for trial in self.unary(seconds):
-            with trial:
+            with trial, cause:
                 return await attempt(deadline - time.monotonic())
         raise AssertionError("a retry loop ends by returning or raising")
 
@@ -141,6 +144,33 @@ class RetryPolicy:
                 "reraise": True,
             }
         )
+
+
+class _LastOutage:
+    """Guard of the attempts of one call.
+
+    An attempt that outlasts the deadline after an outage raises the outage, whose message names the
+    server and the fault.
+    """
+
+    def __init__(self) -> None:
+        self._outage: grpc.RpcError | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, grpc.RpcError):
+            return
+        if is_unavailable(error):
+            self._outage = error
+        elif self._outage is not None and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise self._outage from error
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
 
-from tailrace.channel import connect_aio, server_address
+from tailrace.channel import CLOSED, connect_aio, server_address
 from tailrace.client.call import (
     DEFAULT_TIMEOUT,
     UPLOAD_TIMEOUT,
@@ -67,11 +66,17 @@ class AsyncClient(Rpcs, Asynchronous):
         self.timeout = timeout
         self.retry = retry or RetryPolicy()
         self._credentials = credentials
+        self._channel: grpc.aio.Channel | None = None
+        self._closed = False
 
-    @cached_property
+    @property
     def channel(self) -> grpc.aio.Channel:
-        """Connection, opened on first use."""
-        return connect_aio(self.server, self._credentials)
+        """Connection, opened on first use. Raises ``ValueError`` after :meth:`close`."""
+        if self._closed:
+            raise ValueError(CLOSED)
+        if self._channel is None:
+            self._channel = connect_aio(self.server, self._credentials)
+        return self._channel
 
     def run(self, run: str | run_pb2.Run) -> AsyncRunHandle:
         """Return the handle of a run, given its name or the message that ``create_run`` returned.
@@ -82,8 +87,9 @@ class AsyncClient(Rpcs, Asynchronous):
 
     async def close(self) -> None:
         """Close the connection; calls that still run are cancelled."""
-        if "channel" in self.__dict__:
-            await self.channel.close(grace=None)
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close(grace=None)
 
     async def __aenter__(self) -> Self:
         return self

@@ -122,6 +122,10 @@ def watch_run(
     return Stream(lambda channel: _Stub(channel).WatchRun, request, _advance_watch)
 
 
+_LONGEST_WAIT = 10 * 365 * 24 * 3600
+"""Seconds from which a limit counts as none."""
+
+
 def wait_for_run(name: str, *, timeout: float | None = None) -> Last[run_pb2.Run]:
     """Return a run once it has ended: ``SUCCEEDED``, ``FAILED`` or ``CANCELLED``.
 
@@ -135,8 +139,14 @@ def wait_for_run(name: str, *, timeout: float | None = None) -> Last[run_pb2.Run
         NotFound: There is no such run.
         DeadlineExceeded: The run has not ended in time; it goes on.
         Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
+        ValueError: The timeout is not a number above 0.
     """
     name = resource("runs", name)
+    if timeout is not None:
+        if not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise ValueError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+        # gRPC has no deadlines as far away as that.
+        timeout = None if timeout > _LONGEST_WAIT else timeout
     overdue = f"{name} has not ended after {timeout:g} s; it goes on" if timeout is not None else ""
     return Last(dataclasses.replace(watch_run(name), timeout=timeout), overdue)
 
@@ -164,8 +174,8 @@ def stream_logs(
         contains: Only lines with this text.
 
     Raises:
-        NotFound: There is no such run or stage.
-        InvalidArgument: The cursor or a filter is invalid.
+        NotFound: There is no such run.
+        InvalidArgument: The cursor, the stage or a filter is invalid.
         Unavailable: The control plane stayed away for the retry policy's ``reconnect_timeout``.
         DataLoss: The log arrived incomplete.
         ValueError: The level is unknown.

@@ -54,6 +54,17 @@ async def test_the_same_with_asyncio() -> None:
     assert len(tries) == 3
 
 
+def test_a_deadline_after_an_outage_is_the_outage() -> None:
+    codes = iter([UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
+
+    def attempt(left: float) -> None:
+        raise _error(next(codes))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        RetryPolicy(attempts=2, initial_wait=0.001, jitter=0.0).call(10, attempt)
+    assert caught.value.code() is UNAVAILABLE
+
+
 def test_other_errors_are_not_repeated() -> None:
     tries: list[None] = []
     with pytest.raises(grpc.RpcError):

@@ -32,7 +32,7 @@ _SHARED = (
     "gradient_clip",
 )
 
-_PAGE = 500
+_PAGE = 50
 """Number of runs that are read at a time: the largest specs are megabytes."""
 
 _runs = sa.table(
