@@ -10,7 +10,7 @@ from services.api.convert.comparison import comparison_to_proto
 from services.api.convert.evaluation import prediction_to_proto, verdict_to_proto
 from services.api.convert.log import end_to_proto, lines_to_proto
 from services.api.convert.metric import metric_to_proto
-from services.api.convert.run import run_to_proto
+from services.api.convert.run import refuse_old_fields, run_to_proto
 from services.api.convert.values import enum_from_proto, plain
 from services.api.rpc import Rpc, current_caller
 from services.domain.event import Channel, MetricPoint
@@ -36,6 +36,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         """Accept a run durably."""
         size, spec = request.ByteSize(), None
         if request.HasField("spec"):
+            refuse_old_fields(request.spec)
             spec = await run_off_loop(size, plain, request.spec, "spec")
         command = create.CreateRun(
             run_id=request.run_id,

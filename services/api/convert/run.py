@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from services.api.convert.shorten import shorten
 from services.api.convert.values import EnumType, enum_name, enum_to_proto, timestamp
+from services.domain.errors import InvalidInput
 from services.domain.run import Transition
 from services.domain.stage import Attempt, StageError
 from services.domain.worker import worker_name
 from services.usecases.runs.view import RunView, StageView
+from tailrace.formats.schema import Violation
 from tailrace.protomap import from_stored
 from tailrace.v1 import evaluation_pb2, run_pb2, run_spec_pb2
 
@@ -91,3 +95,13 @@ def _transition(transition: Transition) -> run_pb2.Transition:
         to_state=enum_name(states, transition.to_state),
         reason=transition.reason,
     )
+
+
+def refuse_old_fields(spec: run_spec_pb2.RunSpec) -> None:
+    """Raise :class:`InvalidInput` for keys that clients of earlier releases put into ``sft``.
+
+    Protobuf keeps them as unknown fields, so that they would be dropped without a word.
+    """
+    if len(UnknownFieldSet(spec.train.sft)):
+        moved = "has fields of an older client: keys such as batch_size are keys of train now"
+        raise InvalidInput([Violation("spec.train.sft", moved)])

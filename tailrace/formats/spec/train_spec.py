@@ -192,6 +192,7 @@ class TrainSpec:
         "max_length": "train.max_seq_length",
         "gradient_accumulation_steps": ACCUMULATION,
         "lora": "train.adapter.lora",
+        "overlong": "train.sft.overlong",
         "bf16": "train.dtype",
         "gradient_checkpointing": "train.remat",
         "fsdp": "train.mesh.fsdp",

@@ -41,6 +41,15 @@ async def test_a_run_comes_back_as_it_was_sent_and_resolved(api: ApiClient) -> N
     assert "no live worker" in reason or reason.startswith("the control plane cannot publish it")
 
 
+async def test_fields_of_an_older_client_are_refused(api: ApiClient) -> None:
+    message = from_mapping(run_spec_pb2.RunSpec, spec())
+    # Field 3 of SftSpec was batch_size.
+    message.train.sft.MergeFromString(b"\x18\x04")
+    request = run_pb2.CreateRunRequest(spec=message)
+    _, wrong = await failing(api.runs.CreateRun(request), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "keys of train now" in wrong["spec.train.sft"]
+
+
 async def test_a_uid_is_accepted_wherever_a_run_is_named(api: ApiClient) -> None:
     uid = (await api.create()).uid
     other = await api.create("other")
