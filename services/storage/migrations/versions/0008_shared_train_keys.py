@@ -58,7 +58,7 @@ def _rewrite(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         values = {}
         for name in ("spec", "resolved_spec"):
             spec = run._mapping[name]
-            train = spec.get("train")
+            train = spec.get("train") if isinstance(spec, dict) else None
             if isinstance(train, dict) and change(train) != train:
                 values[name] = {**spec, "train": change(train)}
         if values:
@@ -86,4 +86,5 @@ def _lift(train: dict[str, Any]) -> dict[str, Any]:
 def _lower(train: dict[str, Any]) -> dict[str, Any]:
     shared = {name: train[name] for name in _SHARED if name in train}
     own = {name: value for name, value in train.items() if name not in shared}
-    return {**own, "sft": {**shared, **train.get("sft", {})}}
+    sft = train.get("sft")
+    return {**own, "sft": {**shared, **(sft if isinstance(sft, dict) else {})}}
