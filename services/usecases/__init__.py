@@ -1,1 +1,1 @@
-"""What the control plane does: one verb, one transaction."""
+"""Use cases of the control plane: one verb and one transaction each."""
