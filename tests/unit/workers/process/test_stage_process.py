@@ -139,15 +139,27 @@ def test_signals_go_to_the_process_and_not_to_an_ended_one(tmp_path: Path) -> No
 
 
 def test_no_descriptor_and_no_zombie_is_left(tmp_path: Path) -> None:
-    def used() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
+    """Runs in a process of its own: other threads of the test process open descriptors at will."""
+    code = textwrap.dedent(
+        f"""
+        import os, sys
+        from pathlib import Path
+        import psutil
+        from tests.unit.workers.process.test_stage_process import start, wait_end
 
-    before = used()
-    for _ in range(3):
-        process = start(tmp_path, "plain")
-        wait_end(process)
-        os.close(process.output)
-        os.close(process.events)
-    assert used() == before
-    time.sleep(0.05)
-    assert not [p for p in psutil.Process().children() if p.status() == psutil.STATUS_ZOMBIE]
+        def used() -> int:
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        before = used()
+        for _ in range(3):
+            process = start(Path({str(tmp_path)!r}), "plain")
+            wait_end(process)
+            os.close(process.output)
+            os.close(process.events)
+        left = [child.status() for child in psutil.Process().children()]
+        print(used() - before, left.count(psutil.STATUS_ZOMBIE))
+        """
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "0"]), done.stderr
