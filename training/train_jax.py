@@ -1,4 +1,4 @@
-"""Train a model on a dataset of traces, without any server.
+"""Train a model on a dataset, without any server.
 
 Example: python training/train_jax.py --config training/configs/train_golden_v2_nano.yaml
 --dataset golden-v2 --output artifacts/training_runs/nano --eval_after_train
@@ -71,7 +71,7 @@ def train(options: argparse.Namespace) -> None:
     if options.seed is not None:
         spec = dataclasses.replace(spec, seed=options.seed)
     model = ModelSpec(source=options.model) if options.model else config.model
-    traces = load_dataset(find_dataset(options.dataset))
+    records = load_dataset(find_dataset(options.dataset))
     _prepare_output(options)
     start_machine(options)
     from training.checkpoints.checkpoint import find_checkpoint
@@ -89,7 +89,7 @@ def train(options: argparse.Namespace) -> None:
     result, split = run_training(
         model,
         spec,
-        traces,
+        records,
         paths,
         LoggingObserver(),
         resume=resume,

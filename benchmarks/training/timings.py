@@ -50,7 +50,7 @@ def make_trainer(
     )
     vocabulary = shape.config["vocab_size"]
     tokens = np.random.default_rng(0).integers(0, vocabulary, (16 * shape.rows, LENGTH + 1))
-    examples = [Example(tuple(row), 1) for row in tokens.tolist()]
+    examples = [Example.of(tuple(row), 1) for row in tokens.tolist()]
     stream = BatchStream(examples, Collator.of(spec), seed=0)
     return TrainerParts(
         Trainer(model, make_objective(spec), stream, spec, {}), spec, stream, examples

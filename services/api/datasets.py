@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from services.api.convert.dataset import dataset_to_proto
+from services.api.convert.dataset import dataset_to_proto, header_from_proto
 from services.api.rpc import Rpc, Uploads, current_caller, upload_data
-from services.domain.content.dataset import DatasetHeader
 from services.domain.errors import InvalidInput
 from services.usecases.content import datasets
 from services.usecases.context import Context
@@ -33,12 +32,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         request_iterator: AsyncIterator[dataset_pb2.ImportDatasetRequest],
         context: Rpc,
     ) -> dataset_pb2.Dataset:
-        """Import traces from JSON lines, all or nothing."""
+        """Import JSON lines of one kind, all or nothing."""
         with self._uploads.open(request_iterator) as requests:
             first = await anext(requests, None)
             if first is None or first.WhichOneof("payload") != "header":
                 raise InvalidInput.field("header", "must be the first message")
-            header = DatasetHeader(first.header.dataset_id, first.header.description)
+            header = header_from_proto(first.header)
             dataset = await datasets.import_lines(
                 self._context, current_caller(), header, upload_data(requests)
             )

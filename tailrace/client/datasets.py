@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tailrace.client.call import Paged, Stream, Unary, Upload, file_upload, resource
+from tailrace.formats.data.record import DatasetKind
+from tailrace.protomap import enum_number
 from tailrace.v1 import dataset_pb2, dataset_pb2_grpc
 
+_KIND = dataset_pb2.DatasetKind.DESCRIPTOR
 _Stub = dataset_pb2_grpc.DatasetServiceStub
 
 
@@ -21,9 +26,14 @@ def seed_dataset(dataset_id: str) -> Unary[dataset_pb2.Dataset]:
 
 
 def import_dataset(
-    dataset_id: str, source: str | Path | bytes, *, description: str = ""
+    dataset_id: str,
+    source: str | Path | bytes,
+    *,
+    description: str = "",
+    kind: DatasetKind | str | None = None,
+    lineage: Mapping[str, str] | None = None,
 ) -> Upload[dataset_pb2.Dataset]:
-    """Import traces, all or nothing, as the next version of a dataset.
+    """Import lines of one kind, all or nothing, as the next version of a dataset.
 
     Content equal to that of the newest version returns that version.
 
@@ -31,13 +41,22 @@ def import_dataset(
         dataset_id: Id of the dataset.
         source: Path of a JSON Lines file, or its content as bytes.
         description: Free text.
+        kind: Kind of the lines, such as ``messages`` (default: that of the first line).
+        lineage: Source of a dataset that was derived from a run's predictions: ``run``, ``judge``,
+            ``judge_version`` and ``where``.
 
     Raises:
-        InvalidArgument: Lines that are not traces, each as a violation of ``line 17``.
+        InvalidArgument: Lines that are not of the kind, each as a violation of ``line 17``.
         ResourceExhausted: The content is larger than the server allows.
         OSError: The file cannot be read.
     """
-    header = dataset_pb2.ImportDatasetHeader(dataset_id=dataset_id, description=description)
+    number: Any = enum_number(_KIND, str(kind)) if kind else 0
+    header = dataset_pb2.ImportDatasetHeader(
+        dataset_id=dataset_id,
+        description=description,
+        kind=number,
+        lineage=dataset_pb2.DatasetLineage(**lineage) if lineage else None,
+    )
     return Upload(
         lambda channel: _Stub(channel).ImportDataset,
         file_upload(dataset_pb2.ImportDatasetRequest, header, source),

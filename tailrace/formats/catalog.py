@@ -28,3 +28,19 @@ DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 def stage_versions_text() -> str:
     """Return :data:`STAGE_VERSIONS` as workers report them: ``train 4, infer 4, judge 3``."""
     return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())
+
+
+CHAT_TEMPLATES: tuple[str, ...] = (
+    "chatml",
+    "gemma3",
+    "llama3",
+    "mistral",
+    "olmo2",
+    "phi4",
+    "qwen2.5",
+    "qwen3",
+    "smollm2",
+    "smollm2-tools",
+    "smollm3",
+)
+"""Names of the chat templates that ship with the training library."""

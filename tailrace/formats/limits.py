@@ -303,6 +303,12 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
     "SeedDatasetRequest": {"dataset_id": _NAME},
     "ImportDatasetRequest": {"data": Bound(text=CHUNK_BYTES)},
     "ImportDatasetHeader": {"dataset_id": _NAME, "description": _DESCRIPTION},
+    "DatasetLineage": {
+        "run": _NAME,
+        "judge": _ID,
+        "judge_version": _NAME,
+        "where": Bound(text=MAX_FILTER),
+    },
     "GetDatasetRequest": {"name": _NAME},
     "ListDatasetsRequest": {"page_token": _PAGE_TOKEN},
     "ExportDatasetRequest": {"name": _NAME},

@@ -175,7 +175,10 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
     It is cached because inspecting types is slow.
     """
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        hint, *others = (arg for arg in typing.get_args(hint) if arg is not type(None))
+        if others:
+            build_list = _builder(others[0])
+            return lambda stored: stored if isinstance(stored, str) else build_list(stored)
     if typing.get_origin(hint) is list:
         build_entry = _builder(typing.get_args(hint)[0])
         return lambda stored: [build_entry(entry) for entry in stored]
@@ -265,7 +268,13 @@ def _unknown_keys(
 
 def _reader(hint: Any, rule: Rule) -> _Reader:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        hint, *others = (arg for arg in typing.get_args(hint) if arg is not type(None))
+        if others:
+            # Text or a list; its rule bounds the list by ``item_length``.
+            list_rule = Rule(rule.doc, max_length=rule.item_length)
+            return functools.partial(
+                _text_or_list, _reader(hint, rule), _reader(others[0], list_rule)
+            )
     origin = typing.get_origin(hint)
     if origin is list:
         item_rule = dataclasses.replace(rule, max_length=rule.item_length)
@@ -293,6 +302,15 @@ def _enum(kind: type[enum.Enum], data: object, path: str, out: list[Violation]) 
 
 def _duration(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     return in_range(rule, read_duration(data, path, out), path, out)
+
+
+def _text_or_list(
+    text: _Reader, entries: _Reader, data: object, path: str, out: list[Violation]
+) -> Any:
+    if isinstance(data, (str, list, tuple)):
+        return (text if isinstance(data, str) else entries)(data, path, out)
+    out.append(Violation(path, f"must be text or a list, not {describe(data)}"))
+    return None
 
 
 def _list(read: _Reader, rule: Rule, data: object, path: str, out: list[Violation]) -> Any:

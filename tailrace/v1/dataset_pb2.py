@@ -25,31 +25,35 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tailrace/v1/dataset.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x13\n\x0btrace_count\x18\x05 \x01(\x03\x12\x14\n\x0cprompt_count\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x12\x10\n\x08\x61rtifact\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"(\n\x12SeedDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"e\n\x14ImportDatasetRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .tailrace.v1.ImportDatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\">\n\x13ImportDatasetHeader\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x14ListDatasetsResponse\x12&\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x14.tailrace.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x45xportDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x45xportDatasetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\x95\x03\n\x0e\x44\x61tasetService\x12\x44\n\x0bSeedDataset\x12\x1f.tailrace.v1.SeedDatasetRequest\x1a\x14.tailrace.v1.Dataset\x12J\n\rImportDataset\x12!.tailrace.v1.ImportDatasetRequest\x1a\x14.tailrace.v1.Dataset(\x01\x12\x42\n\nGetDataset\x12\x1e.tailrace.v1.GetDatasetRequest\x1a\x14.tailrace.v1.Dataset\x12S\n\x0cListDatasets\x12 .tailrace.v1.ListDatasetsRequest\x1a!.tailrace.v1.ListDatasetsResponse\x12X\n\rExportDataset\x12!.tailrace.v1.ExportDatasetRequest\x1a\".tailrace.v1.ExportDatasetResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tailrace/v1/dataset.proto\x12\x0btailrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x12\n\nline_count\x18\x05 \x01(\x03\x12\x14\n\x0cprompt_count\x18\x06 \x01(\x03\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x0e\n\x06sha256\x18\x08 \x01(\t\x12\x10\n\x08\x61rtifact\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04kind\x18\x0b \x01(\x0e\x32\x18.tailrace.v1.DatasetKind\x12,\n\x07lineage\x18\x0c \x01(\x0b\x32\x1b.tailrace.v1.DatasetLineage\"R\n\x0e\x44\x61tasetLineage\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05judge\x18\x02 \x01(\t\x12\x15\n\rjudge_version\x18\x03 \x01(\t\x12\r\n\x05where\x18\x04 \x01(\t\"(\n\x12SeedDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"e\n\x14ImportDatasetRequest\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32 .tailrace.v1.ImportDatasetHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\t\n\x07payload\"\x94\x01\n\x13ImportDatasetHeader\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12&\n\x04kind\x18\x03 \x01(\x0e\x32\x18.tailrace.v1.DatasetKind\x12,\n\x07lineage\x18\x04 \x01(\x0b\x32\x1b.tailrace.v1.DatasetLineage\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListDatasetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"W\n\x14ListDatasetsResponse\x12&\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x14.tailrace.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x14\x45xportDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x45xportDatasetResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c*\xcd\x01\n\x0b\x44\x61tasetKind\x12\x1c\n\x18\x44\x41TASET_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x41TASET_KIND_MESSAGES\x10\x01\x12\x1b\n\x17\x44\x41TASET_KIND_COMPLETION\x10\x02\x12\x1b\n\x17\x44\x41TASET_KIND_PREFERENCE\x10\x03\x12\x19\n\x15\x44\x41TASET_KIND_FEEDBACK\x10\x04\x12\x18\n\x14\x44\x41TASET_KIND_PROMPTS\x10\x05\x12\x16\n\x12\x44\x41TASET_KIND_TRACE\x10\x06\x32\x95\x03\n\x0e\x44\x61tasetService\x12\x44\n\x0bSeedDataset\x12\x1f.tailrace.v1.SeedDatasetRequest\x1a\x14.tailrace.v1.Dataset\x12J\n\rImportDataset\x12!.tailrace.v1.ImportDatasetRequest\x1a\x14.tailrace.v1.Dataset(\x01\x12\x42\n\nGetDataset\x12\x1e.tailrace.v1.GetDatasetRequest\x1a\x14.tailrace.v1.Dataset\x12S\n\x0cListDatasets\x12 .tailrace.v1.ListDatasetsRequest\x1a!.tailrace.v1.ListDatasetsResponse\x12X\n\rExportDataset\x12!.tailrace.v1.ExportDatasetRequest\x1a\".tailrace.v1.ExportDatasetResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tailrace.v1.dataset_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DATASETKIND']._serialized_start=1034
+  _globals['_DATASETKIND']._serialized_end=1239
   _globals['_DATASET']._serialized_start=76
-  _globals['_DATASET']._serialized_end=303
-  _globals['_SEEDDATASETREQUEST']._serialized_start=305
-  _globals['_SEEDDATASETREQUEST']._serialized_end=345
-  _globals['_IMPORTDATASETREQUEST']._serialized_start=347
-  _globals['_IMPORTDATASETREQUEST']._serialized_end=448
-  _globals['_IMPORTDATASETHEADER']._serialized_start=450
-  _globals['_IMPORTDATASETHEADER']._serialized_end=512
-  _globals['_GETDATASETREQUEST']._serialized_start=514
-  _globals['_GETDATASETREQUEST']._serialized_end=547
-  _globals['_LISTDATASETSREQUEST']._serialized_start=549
-  _globals['_LISTDATASETSREQUEST']._serialized_end=609
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=611
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=698
-  _globals['_EXPORTDATASETREQUEST']._serialized_start=700
-  _globals['_EXPORTDATASETREQUEST']._serialized_end=736
-  _globals['_EXPORTDATASETRESPONSE']._serialized_start=738
-  _globals['_EXPORTDATASETRESPONSE']._serialized_end=775
-  _globals['_DATASETSERVICE']._serialized_start=778
-  _globals['_DATASETSERVICE']._serialized_end=1183
+  _globals['_DATASET']._serialized_end=388
+  _globals['_DATASETLINEAGE']._serialized_start=390
+  _globals['_DATASETLINEAGE']._serialized_end=472
+  _globals['_SEEDDATASETREQUEST']._serialized_start=474
+  _globals['_SEEDDATASETREQUEST']._serialized_end=514
+  _globals['_IMPORTDATASETREQUEST']._serialized_start=516
+  _globals['_IMPORTDATASETREQUEST']._serialized_end=617
+  _globals['_IMPORTDATASETHEADER']._serialized_start=620
+  _globals['_IMPORTDATASETHEADER']._serialized_end=768
+  _globals['_GETDATASETREQUEST']._serialized_start=770
+  _globals['_GETDATASETREQUEST']._serialized_end=803
+  _globals['_LISTDATASETSREQUEST']._serialized_start=805
+  _globals['_LISTDATASETSREQUEST']._serialized_end=865
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=867
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=954
+  _globals['_EXPORTDATASETREQUEST']._serialized_start=956
+  _globals['_EXPORTDATASETREQUEST']._serialized_end=992
+  _globals['_EXPORTDATASETRESPONSE']._serialized_start=994
+  _globals['_EXPORTDATASETRESPONSE']._serialized_end=1031
+  _globals['_DATASETSERVICE']._serialized_start=1242
+  _globals['_DATASETSERVICE']._serialized_end=1647
 # @@protoc_insertion_point(module_scope)

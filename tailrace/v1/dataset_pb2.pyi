@@ -7,11 +7,58 @@ import builtins
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import sys
 import typing
 
+if sys.version_info >= (3, 10):
+    import typing as typing_extensions
+else:
+    import typing_extensions
+
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _DatasetKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _DatasetKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DatasetKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    DATASET_KIND_UNSPECIFIED: _DatasetKind.ValueType  # 0
+    """In an import: the kind that the keys of the first line tell."""
+    DATASET_KIND_MESSAGES: _DatasetKind.ValueType  # 1
+    """Conversations: `{messages: [{role, content, …}], tools?}`."""
+    DATASET_KIND_COMPLETION: _DatasetKind.ValueType  # 2
+    """Prompts with the answer to learn: `{prompt, completion}`."""
+    DATASET_KIND_PREFERENCE: _DatasetKind.ValueType  # 3
+    """Prompts with a better and a worse answer: `{prompt, chosen, rejected}`."""
+    DATASET_KIND_FEEDBACK: _DatasetKind.ValueType  # 4
+    """Answers with a thumb up or down: `{prompt, completion, label}`."""
+    DATASET_KIND_PROMPTS: _DatasetKind.ValueType  # 5
+    """Prompts without an answer to learn: `{prompt, expected_answer?}`."""
+    DATASET_KIND_TRACE: _DatasetKind.ValueType  # 6
+    """Prompts with reasoning steps and a final answer: `{prompt, steps, answer}`."""
+
+class DatasetKind(_DatasetKind, metaclass=_DatasetKindEnumTypeWrapper):
+    """Kind of the lines of a dataset; `docs/data.md` has the schema of each."""
+
+DATASET_KIND_UNSPECIFIED: DatasetKind.ValueType  # 0
+"""In an import: the kind that the keys of the first line tell."""
+DATASET_KIND_MESSAGES: DatasetKind.ValueType  # 1
+"""Conversations: `{messages: [{role, content, …}], tools?}`."""
+DATASET_KIND_COMPLETION: DatasetKind.ValueType  # 2
+"""Prompts with the answer to learn: `{prompt, completion}`."""
+DATASET_KIND_PREFERENCE: DatasetKind.ValueType  # 3
+"""Prompts with a better and a worse answer: `{prompt, chosen, rejected}`."""
+DATASET_KIND_FEEDBACK: DatasetKind.ValueType  # 4
+"""Answers with a thumb up or down: `{prompt, completion, label}`."""
+DATASET_KIND_PROMPTS: DatasetKind.ValueType  # 5
+"""Prompts without an answer to learn: `{prompt, expected_answer?}`."""
+DATASET_KIND_TRACE: DatasetKind.ValueType  # 6
+"""Prompts with reasoning steps and a final answer: `{prompt, steps, answer}`."""
+global___DatasetKind = DatasetKind
 
 @typing.final
 class Dataset(google.protobuf.message.Message):
@@ -23,12 +70,14 @@ class Dataset(google.protobuf.message.Message):
     DATASET_ID_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
-    TRACE_COUNT_FIELD_NUMBER: builtins.int
+    LINE_COUNT_FIELD_NUMBER: builtins.int
     PROMPT_COUNT_FIELD_NUMBER: builtins.int
     SIZE_BYTES_FIELD_NUMBER: builtins.int
     SHA256_FIELD_NUMBER: builtins.int
     ARTIFACT_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    LINEAGE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """`datasets/{dataset}@{version}`."""
     dataset_id: builtins.str
@@ -37,8 +86,8 @@ class Dataset(google.protobuf.message.Message):
     """Version number, from 1."""
     description: builtins.str
     """Description in a sentence."""
-    trace_count: builtins.int
-    """Number of traces."""
+    line_count: builtins.int
+    """Number of lines."""
     prompt_count: builtins.int
     """Number of distinct prompts."""
     size_bytes: builtins.int
@@ -47,9 +96,15 @@ class Dataset(google.protobuf.message.Message):
     """sha256 of the JSON lines."""
     artifact: builtins.str
     """Artifact with `dataset.jsonl` and `manifest.json`."""
+    kind: global___DatasetKind.ValueType
+    """Kind of the lines."""
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Time at which this version was created."""
+
+    @property
+    def lineage(self) -> global___DatasetLineage:
+        """Source of a dataset that was derived from a run's predictions; not set for others."""
 
     def __init__(
         self,
@@ -58,17 +113,49 @@ class Dataset(google.protobuf.message.Message):
         dataset_id: builtins.str = ...,
         version: builtins.int = ...,
         description: builtins.str = ...,
-        trace_count: builtins.int = ...,
+        line_count: builtins.int = ...,
         prompt_count: builtins.int = ...,
         size_bytes: builtins.int = ...,
         sha256: builtins.str = ...,
         artifact: builtins.str = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        kind: global___DatasetKind.ValueType = ...,
+        lineage: global___DatasetLineage | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "name", b"name", "prompt_count", b"prompt_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "trace_count", b"trace_count", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "lineage", b"lineage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["artifact", b"artifact", "create_time", b"create_time", "dataset_id", b"dataset_id", "description", b"description", "kind", b"kind", "line_count", b"line_count", "lineage", b"lineage", "name", b"name", "prompt_count", b"prompt_count", "sha256", b"sha256", "size_bytes", b"size_bytes", "version", b"version"]) -> None: ...
 
 global___Dataset = Dataset
+
+@typing.final
+class DatasetLineage(google.protobuf.message.Message):
+    """Source of a dataset that was derived from the predictions of a run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    JUDGE_FIELD_NUMBER: builtins.int
+    JUDGE_VERSION_FIELD_NUMBER: builtins.int
+    WHERE_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """Run, `runs/{run}`."""
+    judge: builtins.str
+    """Judge whose verdicts selected the predictions."""
+    judge_version: builtins.str
+    """Version of the judge."""
+    where: builtins.str
+    """Condition on the verdicts: `outcome = pass`."""
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        judge: builtins.str = ...,
+        judge_version: builtins.str = ...,
+        where: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["judge", b"judge", "judge_version", b"judge_version", "run", b"run", "where", b"where"]) -> None: ...
+
+global___DatasetLineage = DatasetLineage
 
 @typing.final
 class SeedDatasetRequest(google.protobuf.message.Message):
@@ -122,17 +209,28 @@ class ImportDatasetHeader(google.protobuf.message.Message):
 
     DATASET_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    LINEAGE_FIELD_NUMBER: builtins.int
     dataset_id: builtins.str
     """Id: 1-63 of a-z, 0-9, '-', a letter first."""
     description: builtins.str
     """Description in a sentence; at most 1000 characters."""
+    kind: global___DatasetKind.ValueType
+    """Kind of the lines; not set, the kind that the keys of the first line tell."""
+    @property
+    def lineage(self) -> global___DatasetLineage:
+        """Source of a derived dataset."""
+
     def __init__(
         self,
         *,
         dataset_id: builtins.str = ...,
         description: builtins.str = ...,
+        kind: global___DatasetKind.ValueType = ...,
+        lineage: global___DatasetLineage | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dataset_id", b"dataset_id", "description", b"description"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["lineage", b"lineage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset_id", b"dataset_id", "description", b"description", "kind", b"kind", "lineage", b"lineage"]) -> None: ...
 
 global___ImportDatasetHeader = ImportDatasetHeader
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DatasetServiceStub(object):
-    """Datasets of traces. Content never changes: other content becomes the next version.
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class DatasetServiceStub(object):
 
 
 class DatasetServiceServicer(object):
-    """Datasets of traces. Content never changes: other content becomes the next version.
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version.
     """
 
     def SeedDataset(self, request, context):
@@ -75,7 +75,7 @@ class DatasetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportDataset(self, request_iterator, context):
-        """Imports traces from JSON lines, all or nothing.
+        """Imports JSON lines of one kind, all or nothing.
 
         The first message holds the header, the others data. Content equal to that of the newest
         version returns that version.
@@ -146,7 +146,7 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService(object):
-    """Datasets of traces. Content never changes: other content becomes the next version.
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version.
     """
 
     @staticmethod

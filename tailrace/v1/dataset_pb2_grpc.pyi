@@ -18,7 +18,7 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class DatasetServiceStub:
-    """Datasets of traces. Content never changes: other content becomes the next version."""
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version."""
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
     SeedDataset: grpc.UnaryUnaryMultiCallable[
@@ -33,7 +33,7 @@ class DatasetServiceStub:
         tailrace.v1.dataset_pb2.ImportDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Imports traces from JSON lines, all or nothing.
+    """Imports JSON lines of one kind, all or nothing.
 
     The first message holds the header, the others data. Content equal to that of the newest
     version returns that version.
@@ -63,7 +63,7 @@ class DatasetServiceStub:
     """Streams a version's JSON lines, byte for byte as stored. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class DatasetServiceAsyncStub:
-    """Datasets of traces. Content never changes: other content becomes the next version."""
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version."""
 
     SeedDataset: grpc.aio.UnaryUnaryMultiCallable[
         tailrace.v1.dataset_pb2.SeedDatasetRequest,
@@ -77,7 +77,7 @@ class DatasetServiceAsyncStub:
         tailrace.v1.dataset_pb2.ImportDatasetRequest,
         tailrace.v1.dataset_pb2.Dataset,
     ]
-    """Imports traces from JSON lines, all or nothing.
+    """Imports JSON lines of one kind, all or nothing.
 
     The first message holds the header, the others data. Content equal to that of the newest
     version returns that version.
@@ -107,7 +107,7 @@ class DatasetServiceAsyncStub:
     """Streams a version's JSON lines, byte for byte as stored. Errors: NOT_FOUND, INVALID_ARGUMENT."""
 
 class DatasetServiceServicer(metaclass=abc.ABCMeta):
-    """Datasets of traces. Content never changes: other content becomes the next version."""
+    """Datasets: JSON lines of one kind. Content never changes: other content becomes the next version."""
 
     @abc.abstractmethod
     def SeedDataset(
@@ -125,7 +125,7 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[tailrace.v1.dataset_pb2.ImportDatasetRequest],
         context: _ServicerContext,
     ) -> typing.Union[tailrace.v1.dataset_pb2.Dataset, collections.abc.Awaitable[tailrace.v1.dataset_pb2.Dataset]]:
-        """Imports traces from JSON lines, all or nothing.
+        """Imports JSON lines of one kind, all or nothing.
 
         The first message holds the header, the others data. Content equal to that of the newest
         version returns that version.

@@ -102,6 +102,38 @@ FINAL_MODEL_BEST: FinalModel.ValueType  # 2
 """The weights with the lowest evaluation loss."""
 global___FinalModel = FinalModel
 
+class _TrainOn:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _TrainOnEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_TrainOn.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    TRAIN_ON_UNSPECIFIED: _TrainOn.ValueType  # 0
+    """Not set: the default."""
+    TRAIN_ON_ALL_ASSISTANT: _TrainOn.ValueType  # 1
+    """Every assistant message, the default for conversations."""
+    TRAIN_ON_LAST_ASSISTANT: _TrainOn.ValueType  # 2
+    """The last assistant message."""
+    TRAIN_ON_COMPLETION: _TrainOn.ValueType  # 3
+    """All after the prompt, the default for other kinds."""
+    TRAIN_ON_EVERYTHING: _TrainOn.ValueType  # 4
+    """All text."""
+
+class TrainOn(_TrainOn, metaclass=_TrainOnEnumTypeWrapper):
+    """Part of an example that the model learns."""
+
+TRAIN_ON_UNSPECIFIED: TrainOn.ValueType  # 0
+"""Not set: the default."""
+TRAIN_ON_ALL_ASSISTANT: TrainOn.ValueType  # 1
+"""Every assistant message, the default for conversations."""
+TRAIN_ON_LAST_ASSISTANT: TrainOn.ValueType  # 2
+"""The last assistant message."""
+TRAIN_ON_COMPLETION: TrainOn.ValueType  # 3
+"""All after the prompt, the default for other kinds."""
+TRAIN_ON_EVERYTHING: TrainOn.ValueType  # 4
+"""All text."""
+global___TrainOn = TrainOn
+
 class _Schedule:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -144,6 +176,10 @@ class _OverlongEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The end of the response is cut; the count is logged."""
     OVERLONG_DROP: _Overlong.ValueType  # 3
     """The example is left out; the count is logged."""
+    OVERLONG_DROP_TURNS: _Overlong.ValueType  # 4
+    """The oldest exchanges after the system message are left out until it fits; the example, if its
+    last exchange alone is too long. The counts are logged.
+    """
 
 class Overlong(_Overlong, metaclass=_OverlongEnumTypeWrapper):
     """Policy for an example longer than `max_seq_length`."""
@@ -156,6 +192,10 @@ OVERLONG_TRUNCATE: Overlong.ValueType  # 2
 """The end of the response is cut; the count is logged."""
 OVERLONG_DROP: Overlong.ValueType  # 3
 """The example is left out; the count is logged."""
+OVERLONG_DROP_TURNS: Overlong.ValueType  # 4
+"""The oldest exchanges after the system message are left out until it fits; the example, if its
+last exchange alone is too long. The counts are logged.
+"""
 global___Overlong = Overlong
 
 class _GateMetric:
@@ -335,20 +375,38 @@ class ModelSpec(google.protobuf.message.Message):
 
     SOURCE_FIELD_NUMBER: builtins.int
     PRESET_FIELD_NUMBER: builtins.int
+    CHAT_TEMPLATE_FIELD_NUMBER: builtins.int
+    CHAT_TEMPLATE_KWARGS_FIELD_NUMBER: builtins.int
     source: builtins.str
     """A Hugging Face hub id (`distilgpt2`), fetched without a token unless the worker's operator
     gives one, or an imported model (`models/{model}`).
     """
     preset: builtins.str
     """A built-in architecture started from random weights (`gpt2-nano`). At most 63 characters."""
+    chat_template: builtins.str
+    """Chat template in place of the model's own: the name of a shipped one (`chatml`), or the text of
+    a Jinja template; in a YAML file also the path of one (`templates/mine.jinja`). At most 200,000
+    characters.
+    """
+    @property
+    def chat_template_kwargs(self) -> google.protobuf.struct_pb2.Struct:
+        """Variables that the chat template reads (`enable_thinking: false`), in training and evaluation
+        alike. At most 64.
+        """
+
     def __init__(
         self,
         *,
         source: builtins.str = ...,
         preset: builtins.str = ...,
+        chat_template: builtins.str | None = ...,
+        chat_template_kwargs: google.protobuf.struct_pb2.Struct | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["from", b"from", "preset", b"preset", "source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["from", b"from", "preset", b"preset", "source", b"source"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "chat_template", b"chat_template", "chat_template_kwargs", b"chat_template_kwargs", "from", b"from", "preset", b"preset", "source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_chat_template", b"_chat_template", "chat_template", b"chat_template", "chat_template_kwargs", b"chat_template_kwargs", "from", b"from", "preset", b"preset", "source", b"source"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_chat_template", b"_chat_template"]) -> typing.Literal["chat_template"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["from", b"from"]) -> typing.Literal["source", "preset"] | None: ...
 
 global___ModelSpec = ModelSpec
@@ -684,14 +742,26 @@ class SftSpec(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     OVERLONG_FIELD_NUMBER: builtins.int
+    TRAIN_ON_FIELD_NUMBER: builtins.int
+    ALLOW_SPECIAL_TOKENS_FIELD_NUMBER: builtins.int
     overlong: global___Overlong.ValueType
     """Policy for overlong examples. Default OVERLONG_REFUSE."""
+    train_on: global___TrainOn.ValueType
+    """Part of an example that the model learns (default: `all_assistant` for conversations,
+    `completion` for other kinds).
+    """
+    allow_special_tokens: builtins.bool
+    """Read special tokens in the text of messages as special tokens, not as text. Default false."""
     def __init__(
         self,
         *,
         overlong: global___Overlong.ValueType = ...,
+        train_on: global___TrainOn.ValueType = ...,
+        allow_special_tokens: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["overlong", b"overlong"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_allow_special_tokens", b"_allow_special_tokens", "allow_special_tokens", b"allow_special_tokens"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_allow_special_tokens", b"_allow_special_tokens", "allow_special_tokens", b"allow_special_tokens", "overlong", b"overlong", "train_on", b"train_on"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_allow_special_tokens", b"_allow_special_tokens"]) -> typing.Literal["allow_special_tokens"] | None: ...
 
 global___SftSpec = SftSpec
 

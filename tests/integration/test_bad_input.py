@@ -106,4 +106,4 @@ def test_importing_twice_changes_nothing(stack: Stack, tmp_path: Path) -> None:
         two = client.seed_dataset("golden-v2")
         assert isinstance(one, dataset_pb2.Dataset)
         assert one == two
-        assert (one.trace_count, one.prompt_count) == (100, 67)
+        assert (one.line_count, one.prompt_count) == (100, 67)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tailrace.formats.data.golden import golden_v2
-from tailrace.formats.data.split import eval_items, split_traces
+from tailrace.formats.data.split import eval_items, split_records
 from tailrace.v1 import evaluation_pb2
 from tests.integration.follow import until_terminal
 from tests.integration.specs import small, stage_states, state
@@ -15,7 +15,7 @@ from tests.servers.chat import Say, chat_server
 from tests.stack import Stack
 
 RUBRIC, CRITERIA = "Be brief.", "The shorter answer."
-HELD_OUT = eval_items(split_traces(golden_v2(), 0.2, 42).held_out)
+HELD_OUT = eval_items(split_records(golden_v2(), 0.2, 42).held_out)
 ONE_STACK = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
 """One stack is enough: judges do not see the database or the broker."""
 

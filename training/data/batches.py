@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     targets: NDArray[np.int32]
     """The token after each input, [K, B, T]."""
     weights: NDArray[np.float32]
-    """1 where the target belongs to a response, else 0, [K, B, T]."""
+    """1 where the target is a token that the model learns, else 0, [K, B, T]."""
     segments: NDArray[np.int32] | None = None
     """Packed rows only: number of the token's example in its row, from 1; 0 is padding."""
     positions: NDArray[np.int32] | None = None
@@ -193,8 +193,7 @@ def _fill(
                 end = at + example.inputs
                 batch.tokens[k, b, at:end] = example.tokens[:-1]
                 batch.targets[k, b, at:end] = example.tokens[1:]
-                # The target at position p is token p + 1, so the response starts a place earlier.
-                batch.weights[k, b, at + example.prompt_length - 1 : end] = 1
+                batch.weights[k, b, at:end] = example.mask[1:]
                 if batch.segments is not None and batch.positions is not None:
                     batch.segments[k, b, at:end] = segment
                     batch.positions[k, b, at:end] = np.arange(example.inputs)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailrace.formats.data import golden
+from tailrace.formats.data.dataset_file import RecordFile
 from tailrace.formats.data.jsonl import FormatError
+from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import Split
-from tailrace.formats.data.trace import Trace, read_traces
 from training.errors import DataError
 
 FILE = "dataset.jsonl"
-"""Name of the file with the traces in a dataset folder."""
+"""Name of the file with the records in a dataset folder."""
 
 
 def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
@@ -32,29 +33,29 @@ def find_dataset(choice: str, datasets: Path = Path("datasets")) -> Path:
     raise DataError(f"there is no dataset {choice!r}: {way_out}")
 
 
-def load_split(traces: Sequence[Trace], path: Path | None) -> Split:
+def load_split(records: Sequence[Record], path: Path | None) -> Split:
     """Return the dataset in the split of a split.json; without one, all of it is the train part.
 
     Raises:
         DataError: The file is missing, or belongs to another dataset.
     """
     if path is None:
-        return Split(train=list(traces), held_out=[], eval_fraction=0.0, split_seed=0)
+        return Split(train=records, held_out=[], eval_fraction=0.0, split_seed=0)
     try:
-        return Split.load(traces, path.read_text(encoding="utf-8"))
+        return Split.load(records, path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def load_dataset(path: Path) -> list[Trace]:
-    """Return the traces of a file.
+def load_dataset(path: Path) -> RecordFile:
+    """Return the records of a file.
 
     Raises:
         DataError: Lines are invalid; the error names all of them.
     """
     try:
-        return read_traces(path)
+        return RecordFile(path)
     except FormatError as error:
         raise DataError(f"{path}: {error}") from error

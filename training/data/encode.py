@@ -1,4 +1,4 @@
-"""Encoding of traces as token sequences, and the policy for overlong examples."""
+"""Encoding of records as token sequences, and the policy for overlong examples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tailrace.formats.data.record import Record
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.run_spec import Overlong
 from training.data.chat_format import ChatFormat, SpecialTextError
@@ -15,14 +19,20 @@ from training.errors import DataError, OverlongError
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
-    """One encoded trace."""
+    """One encoded record."""
 
-    tokens: tuple[int, ...]
-    """Tokens of prompt, response and end of turn."""
-    prompt_length: int
-    """Number of leading tokens that are the prompt, and carry no loss."""
+    tokens: NDArray[np.int32]
+    """Tokens of the whole example, [T]."""
+    mask: NDArray[np.bool_]
+    """True for tokens that the model learns to write, [T]."""
+
+    @classmethod
+    def of(cls, tokens: Sequence[int], prompt_length: int) -> Example:
+        """Return an example whose tokens after the first ``prompt_length`` are learnt."""
+        mask = np.arange(len(tokens)) >= prompt_length
+        return cls(np.asarray(tokens, np.int32), mask)
 
     @property
     def inputs(self) -> int:
@@ -39,21 +49,21 @@ class EncodedExamples:
     """Number of examples that were truncated or dropped."""
 
 
-def encode_traces(
-    traces: Sequence[Trace],
+def encode_records(
+    records: Sequence[Record],
     chat: ChatFormat,
     max_length: int,
     overlong: Overlong,
     what: str = "examples",
 ) -> EncodedExamples:
-    """Encode each trace in the model's chat format, and apply the policy for overlong examples.
+    """Encode each record in the model's chat format, and apply the policy for overlong examples.
 
     Args:
-        traces: The traces.
+        records: The records.
         chat: The model's chat format.
         max_length: Longest example in tokens: prompt, response and end of turn.
         overlong: Policy for longer examples.
-        what: Noun for the traces in messages.
+        what: Noun for the records in messages.
 
     Raises:
         OverlongError: The policy refuses an example, or truncation would leave no response.
@@ -61,7 +71,7 @@ def encode_traces(
     """
     examples: list[Example] = []
     counts = {"over": 0, "hopeless": 0, "longest": 0}
-    for prompt, response in _encode_all(traces, chat, what):
+    for prompt, response in _encode_all(records, chat, what):
         tokens = (*prompt, *response)
         counts["longest"] = max(counts["longest"], len(tokens))
         if len(tokens) > max_length:
@@ -70,24 +80,26 @@ def encode_traces(
             if overlong is Overlong.DROP:
                 continue
             tokens = tokens[:max_length]
-        examples.append(Example(tokens, len(prompt)))
-    _check_lengths(counts, f"{len(traces)} {what}", max_length, overlong)
+        examples.append(Example.of(tokens, len(prompt)))
+    _check_lengths(counts, f"{len(records)} {what}", max_length, overlong)
     if not examples:
-        raise DataError(f"all {len(traces)} {what} were dropped: raise max_seq_length")
+        raise DataError(f"all {len(records)} {what} were dropped: raise max_seq_length")
     return EncodedExamples(examples, counts["over"])
 
 
 def _encode_all(
-    traces: Sequence[Trace], chat: ChatFormat, what: str
+    records: Sequence[Record], chat: ChatFormat, what: str
 ) -> list[tuple[list[int], list[int]]]:
     encoded, refused = [], []
-    for trace in traces:
+    for record in records:
+        if not isinstance(record, Trace):
+            raise DataError("supervised fine-tuning takes traces only")
         try:
-            encoded.append(chat.example(trace.prompt, render_response(trace)))
+            encoded.append(chat.example(record.prompt, render_response(record)))
         except SpecialTextError as error:
-            refused.append(f"{trace.id}: {error}")
+            refused.append(f"{record.id}: {error}")
     if refused:
-        raise special_text_error(refused, f"{len(traces)} {what}")
+        raise special_text_error(refused, f"{len(records)} {what}")
     return encoded
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -193,9 +195,11 @@ def _beginning(tokenizer: PreTrainedTokenizerBase) -> str:
     return ""
 
 
-def require_embedded(sequences: Iterable[Sequence[int]], vocabulary: int) -> None:
+def require_embedded(
+    sequences: Iterable[Sequence[int] | NDArray[np.int32]], vocabulary: int
+) -> None:
     """Raise :class:`training.errors.ModelConfigError` for token ids that a model does not embed."""
-    largest = max((max(tokens, default=0) for tokens in sequences), default=0)
+    largest = max((int(np.max(tokens, initial=0)) for tokens in sequences), default=0)
     if largest >= vocabulary:
         raise ModelConfigError(
             f"the tokenizer has token {largest}, but the model embeds {vocabulary} tokens only: "

@@ -76,11 +76,11 @@ def load_eval_sets(
 def _part(name: str, split: Split | None) -> list[EvalItem]:
     if split is None:
         raise DataError(f"{name} needs a dataset")
-    traces = split.train if name == TRAIN else split.held_out
-    items = eval_items(traces)
+    records = split.train if name == TRAIN else split.held_out
+    items = eval_items(records)
     if not items:
         raise DataError(f"{name} is empty: train with eval_fraction above 0")
-    return items_for_traces(items, traces)
+    return items_for_traces(items, (record for record in records if isinstance(record, Trace)))
 
 
 def _rendered_answer(trace: Trace) -> str:

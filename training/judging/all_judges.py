@@ -11,7 +11,7 @@ from pathlib import Path
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.leakage import leaked_ids
 from tailrace.formats.data.prediction import ModelRole, Prediction
-from tailrace.formats.data.split import Split
+from tailrace.formats.data.split import Split, prompt_texts
 from tailrace.formats.endpoint_access import EndpointAccess
 from tailrace.formats.results import JudgeResult
 from tailrace.formats.spec.judge_spec import JudgeSpec
@@ -115,7 +115,7 @@ def count_leaked(eval_sets: EvalSets, split: Split | None) -> dict[str, int]:
     """Return the number of each eval set's items that are in the train part of the split."""
     if split is None:
         return {}
-    prompts = {trace.prompt for trace in split.train}
+    prompts = set(prompt_texts(split.train))
     return {name: len(leaked_ids(items, prompts)) for name, items in eval_sets.items()}
 
 

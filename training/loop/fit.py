@@ -56,7 +56,7 @@ def fit(
     _log.info(
         "training on %d examples (%d prompts held out): %d steps, %d per epoch",
         len(start.encoded.examples),
-        len({trace.prompt for trace in start.split.held_out}),
+        len({record.split_key for record in start.split.held_out}),
         trainer.total,
         stream.steps_per_epoch,
     )
@@ -93,7 +93,7 @@ def _result(start: Start, trained: TrainOutcome, parameters: int, digest: str) -
         first_loss=progress.first_loss or 0.0,
         last_loss=progress.epoch_loss,
         examples=len(start.encoded.examples),
-        held_out=len({trace.prompt for trace in start.split.held_out}),
+        held_out=len({record.split_key for record in start.split.held_out}),
         overlong=start.encoded.overlong + start.held_out.overlong,
         parameters=parameters,
         tokens=progress.tokens,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.canonical import sha256_json
 from tailrace.formats.data.jsonl import dump_record
-from tailrace.formats.data.split import EmptySplitError, Split, split_traces
+from tailrace.formats.data.record import Record
+from tailrace.formats.data.split import EmptySplitError, Split, split_records
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import checkpoint_identity
 from training.data.chat_format import ChatFormat
-from training.data.encode import EncodedExamples
+from training.data.encode import EncodedExamples, Example
 from training.data.rendering import render_prompt, render_response
 from training.data.tokenizer import load_tokenizer, require_embedded, train_tokenizer
 from training.errors import ConfigError, DataError
@@ -69,16 +69,16 @@ class Start:
 def prepare(
     model: ModelSpec,
     train: TrainSpec,
-    traces: Sequence[Trace],
+    records: Sequence[Record],
     folder: Path | None = None,
     clock: date | None = None,
 ) -> Start:
-    """Split the traces, create or load tokenizer and weights, and encode the examples.
+    """Split the records, create or load tokenizer and weights, and encode the examples.
 
     Args:
         model: The model to start from.
         train: The settings of the training.
-        traces: The whole dataset.
+        records: The whole dataset.
         folder: Folder of the model, where a worker has fetched it (default: resolve the source).
         clock: Day that the chat template reads (default: today, UTC).
 
@@ -87,7 +87,7 @@ def prepare(
     """
     objective = make_objective(train)
     try:
-        split = split_traces(traces, train.eval_fraction, train.split_seed)
+        split = split_records(records, train.eval_fraction, train.split_seed)
     except EmptySplitError as error:
         raise DataError(f"train.{error}") from error
     network, params, tokenizer, origin = _open_model(model, train.seed, split, folder)
@@ -108,8 +108,8 @@ def prepare(
         "model": to_mapping(model),
         "config": network.family.dump_config(network.config),
         "train": settings,
-        "dataset": hashlib.sha256("".join(map(dump_record, traces)).encode()).hexdigest(),
-        "examples": sha256_json([e.tokens for e in encoded.examples]),
+        "dataset": _dataset_digest(records),
+        "examples": _examples_digest(encoded.examples),
     }
     if chat.template_date is not None:
         identity[TEMPLATE_DATE] = chat.template_date
@@ -128,6 +128,23 @@ def prepare(
         model.source,
         identity,
     )
+
+
+def _examples_digest(examples: Iterable[Example]) -> str:
+    """Return the sha256 of the tokens and masks of all examples."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(len(example.tokens).to_bytes(8, "little"))
+        digest.update(example.tokens.astype("<i4").tobytes())
+        digest.update(example.mask.tobytes())
+    return digest.hexdigest()
+
+
+def _dataset_digest(records: Iterable[Record]) -> str:
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(dump_record(record).encode())
+    return digest.hexdigest()
 
 
 def checkpoint_template_date(checkpoint: Path) -> date | None:
@@ -160,7 +177,11 @@ def _fresh_model(
     context = int(config["n_positions"])
     bare = train_tokenizer([], PRESET_VOCABULARY[preset], context)
     # The tokenizer must not see the held-out part either.
-    texts = [render_prompt(bare, t.prompt) + render_response(t) for t in split.train]
+    texts = [
+        render_prompt(bare, record.prompt) + render_response(record)
+        for record in split.train
+        if isinstance(record, Trace)
+    ]
     tokenizer = train_tokenizer(texts, PRESET_VOCABULARY[preset], context)
     model = model_from_config(preset_config(preset, len(tokenizer)))
     origin = Origin.fresh(model, int(tokenizer.eos_token_id))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from tailrace.formats.data.trace import Trace
+from tailrace.formats.data.record import Record
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
@@ -44,18 +44,18 @@ class Objective(Protocol):
     """A training method: its examples, their layout in batches, and its loss."""
 
     def encode(
-        self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples"
+        self, records: Sequence[Record], chat: ChatFormat, what: str = "examples"
     ) -> EncodedExamples:
-        """Encode traces as examples.
+        """Encode records as examples.
 
         Args:
-            traces: Traces of the train or the held-out part.
+            records: Records of the train or the held-out part.
             chat: Format of the model.
-            what: Noun for the traces in messages.
+            what: Noun for the records in messages.
 
         Raises:
             OverlongError: The method refuses examples that are too long.
-            DataError: A trace cannot be encoded, or no example is left.
+            DataError: A record cannot be encoded, or no example is left.
         """
         ...
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
-from tailrace.formats.data.trace import Trace
+from tailrace.formats.data.record import Record
 from tailrace.formats.spec.train_spec import SftSpec, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import EncodedExamples, encode_traces
+from training.data.encode import EncodedExamples, encode_records
 from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
 from training.objectives.objective import BoundModel, Metrics
 
@@ -25,10 +25,10 @@ class SftObjective:
         self._overlong = (spec.sft or SftSpec()).overlong
 
     def encode(
-        self, traces: Sequence[Trace], chat: ChatFormat, what: str = "examples"
+        self, records: Sequence[Record], chat: ChatFormat, what: str = "examples"
     ) -> EncodedExamples:
-        """Encode prompt and response of each trace."""
-        return encode_traces(traces, chat, self._spec.max_seq_length, self._overlong, what)
+        """Encode prompt and response of each record."""
+        return encode_records(records, chat, self._spec.max_seq_length, self._overlong, what)
 
     def collator(self, batch_size: int) -> Collator:
         """Return padded rows of one example, or packed rows of several."""

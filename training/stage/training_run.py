@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import Split
-from tailrace.formats.data.trace import Trace
 from tailrace.formats.results import TrainResult
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
@@ -61,7 +61,7 @@ class TrainingPaths:
 def run_training(
     model: ModelSpec,
     train: TrainSpec,
-    traces: Sequence[Trace],
+    records: Sequence[Record],
     paths: TrainingPaths,
     observer: Observer,
     *,
@@ -75,7 +75,7 @@ def run_training(
     Args:
         model: The model to start from.
         train: The settings.
-        traces: The dataset.
+        records: The dataset.
         paths: The paths to write to.
         observer: Receiver of metrics, checkpoints and stop requests.
         folder: Folder of the model, where a worker has fetched it (default: resolve the source).
@@ -87,7 +87,7 @@ def run_training(
         TrainingError: See :func:`training.loop.start.prepare` and :func:`training.loop.fit.fit`.
         OSError: A file cannot be written.
     """
-    start = prepare(model, train, traces, folder, clock)
+    start = prepare(model, train, records, folder, clock)
     observer.check_stop()
     paths.split.parent.mkdir(parents=True, exist_ok=True)
     paths.split.write_text(start.split.dump(), encoding="utf-8")

@@ -80,7 +80,7 @@ class Lines:
     size_bytes: int
     """Size of the JSON lines."""
     count: int
-    """Number of lines: traces, items."""
+    """Number of lines: records, items."""
     prompt_count: int
     """Number of distinct prompts."""
 

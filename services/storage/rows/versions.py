@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.domain.content.artifact import Artifact, Listing
-from services.domain.content.dataset import Dataset
+from services.domain.content.dataset import Dataset, DatasetHeader, Lineage
 from services.domain.content.eval_set import EvalSet
 from services.domain.content.version import Lines, Version, VersionHeader, VersionReference
 from services.domain.errors import NotFound
 from services.storage.engine.columns import BigInt, UtcDateTime, metadata
 from services.storage.engine.locks import advisory_lock
 from services.storage.rows import artifacts
+from tailrace.formats.data.record import DatasetKind
+from tailrace.formats.schema import from_mapping, to_mapping
 from tailrace.formats.stage_protocol import ArtifactKind
 
 AnyVersion = TypeVar("AnyVersion", bound=Version)
@@ -25,8 +28,12 @@ class VersionTable(Generic[AnyVersion]):
 
     ``name`` is the table's name, ``id_column`` and ``count_column`` are the columns of the id and
     of the number of lines, and ``missing`` is the reason and advice of the error for a version
-    that does not exist.
+    that does not exist. Subclasses add ``COLUMNS`` with :meth:`_extra_row` and
+    :meth:`_extra_fields`.
     """
+
+    COLUMNS: ClassVar[Mapping[str, sa.types.TypeEngine[Any]]] = {}
+    """Further columns by name, none of them required."""
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class VersionTable(Generic[AnyVersion]):
             sa.Column("prompt_count", BigInt, nullable=False),
             sa.Column("artifact_digest", sa.String(64), nullable=False),
             sa.Column("create_time", UtcDateTime, nullable=False),
+            *(sa.Column(column, type_) for column, type_ in self.COLUMNS.items()),
             sa.ForeignKeyConstraint(
                 ["project", "artifact_digest"], ["artifacts.project", "artifacts.digest"]
             ),
@@ -86,6 +94,7 @@ class VersionTable(Generic[AnyVersion]):
             "prompt_count": lines.prompt_count,
             "artifact_digest": artifact.listing.digest,
             "create_time": artifact.create_time,
+            **self._extra_row(header),
         }
         await conn.execute(self.table.insert().values(row))
         return self._version(row)
@@ -149,7 +158,16 @@ class VersionTable(Generic[AnyVersion]):
             lines,
             row["artifact_digest"],
             row["create_time"],
+            **self._extra_fields(row),
         )
+
+    def _extra_row(self, header: VersionHeader) -> dict[str, Any]:
+        """Return the values of the further columns for a new version."""
+        return {}
+
+    def _extra_fields(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields that a version of this kind has in addition."""
+        return {}
 
     def _not_found(self, reference: VersionReference) -> NotFound:
         reason, advice = self._missing
@@ -164,7 +182,32 @@ def _find(table: sa.Table) -> sa.Select[Any]:
     )
 
 
-DATASETS = VersionTable(
+class DatasetTable(VersionTable[Dataset]):
+    """Versions of datasets, with their kind and source."""
+
+    COLUMNS: ClassVar[Mapping[str, sa.types.TypeEngine[Any]]] = {
+        "kind": sa.String(20),
+        "lineage": sa.JSON(none_as_null=True),
+    }
+
+    def _extra_row(self, header: VersionHeader) -> dict[str, Any]:
+        if not isinstance(header, DatasetHeader) or header.kind is None:
+            raise TypeError("a dataset's version needs the kind of its lines")
+        return {
+            "kind": header.kind.value,
+            "lineage": to_mapping(header.lineage) if header.lineage else None,
+        }
+
+    def _extra_fields(self, row: dict[str, Any]) -> dict[str, Any]:
+        lineage = row["lineage"]
+        # Datasets of earlier releases hold traces.
+        return {
+            "kind": DatasetKind(row["kind"] or DatasetKind.TRACE),
+            "lineage": from_mapping(Lineage, lineage) if lineage else None,
+        }
+
+
+DATASETS = DatasetTable(
     Dataset,
     "datasets",
     id_column="dataset_id",

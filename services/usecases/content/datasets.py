@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from services.domain.caller import Caller
@@ -25,8 +27,10 @@ from services.usecases.content.versions import Versions
 from services.usecases.context import Context
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data import golden
-from tailrace.formats.data.jsonl import LineErrors
-from tailrace.formats.data.trace import scan_traces
+from tailrace.formats.data.dataset_file import detect_kind, scan_records
+from tailrace.formats.data.jsonl import LineErrors, bounded_lines
+from tailrace.formats.data.record import DatasetKind
+from tailrace.formats.schema import to_mapping
 
 GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word repetitions."
 """Description of golden-v2."""
@@ -35,12 +39,17 @@ VERSIONS = Versions(DATASETS, DatasetReference, "spec.dataset")
 """Versions of datasets, by the names in calls and run specs."""
 
 
-def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
-    return (trace.prompt for trace in scan_traces(lines, errors))
+MAX_LINES = 10_000_000
+"""Maximum number of lines of a dataset."""
 
 
-TRACES = LineKind("dataset", "traces", 1_000_000, "DATASET_TOO_LARGE", _prompts)
-"""Lines of an imported dataset."""
+def _line_kind(kind: DatasetKind | None) -> LineKind:
+    """Return the checks for lines of a kind, or of the kind that the first line has."""
+
+    def prompts(lines: Iterable[bytes], errors: LineErrors, folder: Path | None) -> Iterator[str]:
+        return (record.split_key for _, record in scan_records(lines, errors, kind, folder))
+
+    return LineKind("dataset", "lines", MAX_LINES, "DATASET_TOO_LARGE", prompts)
 
 
 async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
@@ -51,8 +60,9 @@ async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
             f"there is no built-in dataset {dataset_id[:200]!r}; there is: {golden.NAME}",
         )
     content = golden.golden_v2_bytes()
-    header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION)
-    lines = await asyncio.to_thread(scan, TRACES, io.BytesIO(content), threading.Event())
+    header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION, DatasetKind.TRACE)
+    checks = _line_kind(DatasetKind.TRACE)
+    lines = await asyncio.to_thread(scan, checks, io.BytesIO(content), threading.Event())
     manifest = golden.golden_v2_manifest()
     return await _store(context, caller, header, lines, io.BytesIO(content), manifest)
 
@@ -60,21 +70,33 @@ async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
 async def import_lines(
     context: Context, caller: Caller, header: DatasetHeader, chunks: AsyncIterator[bytes]
 ) -> Dataset:
-    """Import JSON lines of traces, all or nothing, with bounded memory.
+    """Import JSON lines of one kind, all or nothing, with bounded memory.
 
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = context.settings.max_dataset_bytes
-    async with check_lines(context, TRACES, chunks, limit) as (lines, file):
+    async with check_lines(context, _line_kind(header.kind), chunks, limit) as (lines, file):
+        kind = header.kind or await asyncio.to_thread(_first_kind, file)
+        header = dataclasses.replace(header, kind=kind)
         manifest = {
             "name": header.id,
+            "kind": str(kind),
             "file": DATASET_FILE,
             "sha256": lines.sha256,
             "bytes": lines.size_bytes,
-            "traces": lines.count,
+            "lines": lines.count,
             "distinct_prompts": lines.prompt_count,
         }
+        if header.lineage is not None:
+            manifest["lineage"] = to_mapping(header.lineage)
         return await _store(context, caller, header, lines, file, manifest)
+
+
+def _first_kind(file: BinaryIO) -> DatasetKind:
+    """Return the kind of the first line of an open file, which is rewound."""
+    first = next((line for line in bounded_lines(file) if line.strip()), b"")
+    file.seek(0)
+    return detect_kind(first)
 
 
 async def export(context: Context, caller: Caller, name: str) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
 
 from services.domain.caller import Caller
 from services.domain.content.artifact import Listing
@@ -21,8 +22,8 @@ VERSIONS = Versions(EVAL_SETS, EvalSetReference, "spec.infer.eval_sets")
 """Versions of eval sets, by the names in calls and run specs."""
 
 
-def _prompts(lines: Iterable[bytes], errors: LineErrors) -> Iterator[str]:
-    return (eval_item.prompt for eval_item in scan_eval_items(lines, errors))
+def _prompts(lines: Iterable[bytes], errors: LineErrors, folder: Path | None) -> Iterator[str]:
+    return (eval_item.shown_prompt for eval_item in scan_eval_items(lines, errors))
 
 
 ITEMS = LineKind("eval set", "items", 100_000, "EVAL_SET_TOO_LARGE", _prompts)

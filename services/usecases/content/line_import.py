@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from services.domain.content.version import Lines
@@ -18,6 +19,7 @@ from services.storage.blobs.partial_upload import require_room, storage_errors
 from services.storage.blobs.store import BlobStore
 from services.usecases.context import Context
 from tailrace.formats.data.jsonl import FormatError, LineErrors, bounded_lines
+from tailrace.formats.data.key_spool import KeySpool
 from tailrace.formats.listing import FileEntry
 from tailrace.formats.schema import Violation
 
@@ -29,13 +31,15 @@ class LineKind:
     noun: str
     """Noun for all lines together: ``dataset``."""
     unit: str
-    """Noun for the lines, in the plural: ``traces``."""
+    """Noun for the lines, in the plural: ``lines``."""
     most: int
     """Maximum number of lines; bounds the memory for checking ids and prompts."""
     reason: str
     """Reason of the error for too many lines: ``DATASET_TOO_LARGE``."""
-    prompts: Callable[[Iterable[bytes], LineErrors], Iterator[str]]
-    """Function that yields the prompt of each valid line and records the errors of others."""
+    prompts: Callable[[Iterable[bytes], LineErrors, Path | None], Iterator[str]]
+    """Function that yields the prompt of each valid line and records the errors of others.
+
+    Its last argument is a folder for temporary files."""
 
     def too_large(self, allowed: str) -> ResourceExhausted:
         """Return the error for content that exceeds ``allowed``."""
@@ -58,7 +62,8 @@ async def check_lines(
     async with _spooled(context, chunks, limit, kind) as spool:
         stop = threading.Event()
         try:
-            lines = await asyncio.to_thread(scan, kind, spool, stop)
+            folder = context.settings.data_dir / "spool"
+            lines = await asyncio.to_thread(scan, kind, spool, stop, folder)
         except FormatError as error:
             raise _bad_lines(error) from error
         finally:
@@ -68,8 +73,12 @@ async def check_lines(
         yield lines, spool
 
 
-def scan(kind: LineKind, file: BinaryIO, stop: threading.Event) -> Lines:
-    """Check and count lines.
+def scan(
+    kind: LineKind, file: BinaryIO, stop: threading.Event, folder: Path | None = None
+) -> Lines:
+    """Check and count lines in bounded memory.
+
+    ``folder`` is for temporary files (default: the system's).
 
     Raises:
         FormatError: Lines are not valid.
@@ -77,14 +86,18 @@ def scan(kind: LineKind, file: BinaryIO, stop: threading.Event) -> Lines:
         InterruptedError: ``stop`` is set.
     """
     lines, errors = _CountedLines(file, stop), LineErrors()
-    count, distinct = 0, set()
-    for prompt in kind.prompts(lines, errors):
-        count += 1
-        if count > kind.most:
-            raise kind.too_large(f"{kind.most} {kind.unit}")
-        distinct.add(hashlib.sha256(prompt.encode()).digest()[:16])
-    errors.raise_any()
-    return Lines(lines.sha256, lines.size_bytes, count, len(distinct))
+    count, prompts = 0, KeySpool(folder)
+    try:
+        with storage_errors():
+            for prompt in kind.prompts(lines, errors, folder):
+                count += 1
+                if count > kind.most:
+                    raise kind.too_large(f"{kind.most} {kind.unit}")
+                prompts.add(prompt, count)
+            errors.raise_any()
+            return Lines(lines.sha256, lines.size_bytes, count, prompts.count_distinct())
+    finally:
+        prompts.close()
 
 
 async def put(blobs: BlobStore, path: str, source: BinaryIO) -> FileEntry:

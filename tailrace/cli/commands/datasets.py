@@ -25,12 +25,15 @@ from tailrace.cli.options import (
 from tailrace.cli.show import output
 from tailrace.errors import Unavailable
 from tailrace.formats.data import golden
+from tailrace.protomap import enum_word
 from tailrace.v1 import dataset_pb2
 
 app = typer.Typer(help="Built-in and imported traces.", no_args_is_help=True)
 
 FILES = Path("datasets")
 """Default folder of the files that ``seed`` writes; ``training/`` reads it, too."""
+
+_KIND = dataset_pb2.DatasetKind.DESCRIPTOR
 
 DatasetName = Annotated[
     str, typer.Argument(metavar="DATASET", help="`name` (newest version) or `name@version`.")
@@ -79,7 +82,7 @@ def seed(
     done = "written" if files.changed else "exists, unchanged"
     fields = [("dataset", f"{files.dataset} ({done})"), ("manifest", str(files.manifest))]
     if stored:
-        fields.append(("server", f"{stored.name}, {stored.trace_count} traces"))
+        fields.append(("server", f"{stored.name}, {stored.line_count} lines"))
     output.print_fields(fields)
 
 
@@ -125,7 +128,8 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
     rows = [
         (
             d.name.removeprefix("datasets/"),
-            d.trace_count,
+            enum_word(_KIND, d.kind),
+            d.line_count,
             d.prompt_count,
             output.size(d.size_bytes),
             output.moment(d.create_time),
@@ -134,7 +138,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
         for d in datasets
     ]
     output.print_table(
-        ["DATASET", "TRACES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"],
+        ["DATASET", "KIND", "LINES", "PROMPTS", "SIZE", "CREATED", "DESCRIPTION"],
         rows,
         text=("DESCRIPTION",),
     )
@@ -185,7 +189,8 @@ def _print(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
         [
             ("dataset", dataset.name),
             ("description", dataset.description),
-            ("traces", dataset.trace_count),
+            ("kind", enum_word(_KIND, dataset.kind)),
+            ("lines", dataset.line_count),
             ("prompts", dataset.prompt_count),
             ("size", output.size(dataset.size_bytes)),
             ("sha256", dataset.sha256),

@@ -137,7 +137,7 @@ async def _tend(stack: Stack, out: Console) -> NoReturn:
 async def _submit_and_follow(server: str, spec: RunSpec, out: Console) -> run_pb2.Run:
     async with AsyncClient(server) as client:
         dataset = await client.seed_dataset(golden.NAME)
-        out.print(f"{dataset.name}: {dataset.trace_count} traces")
+        out.print(f"{dataset.name}: {dataset.line_count} traces")
         run = await client.create_run(spec)
         out.print(f"{run.name} accepted by {server}")
         with view_for(out) as view:

@@ -21,10 +21,11 @@ from tailrace.cli.options import (
 )
 from tailrace.cli.show import output
 from tailrace.formats.catalog import EVAL_SETS
+from tailrace.formats.data.dataset_file import RecordFile
 from tailrace.formats.data.eval_item import EvalItem, read_eval_items
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.leakage import leaked_ids, prompt_words
-from tailrace.formats.data.trace import read_traces
+from tailrace.formats.data.split import prompt_texts
 from tailrace.formats.schema import parse, to_mapping
 from tailrace.v1 import evalset_pb2
 
@@ -56,7 +57,7 @@ def validate(
     repeated = _repeated(items)
     leaked: list[str] | None = None
     if against is not None:
-        leaks = leaked_ids(items, (trace.prompt for trace in read_traces(against)))
+        leaks = leaked_ids(items, prompt_texts(RecordFile(against)))
         leaked = [eval_item.id for eval_item in items if eval_item.id in leaks]
     if as_json:
         output.print_json(
@@ -151,7 +152,7 @@ def _repeated(items: list[EvalItem]) -> list[list[str]]:
     """Return the ids of the items that share a prompt, prompt by prompt."""
     by_prompt: dict[tuple[str, ...], list[str]] = {}
     for eval_item in items:
-        by_prompt.setdefault(prompt_words(eval_item.prompt), []).append(eval_item.id)
+        by_prompt.setdefault(prompt_words(eval_item.shown_prompt), []).append(eval_item.id)
     return [ids for ids in by_prompt.values() if len(ids) > 1]
 
 

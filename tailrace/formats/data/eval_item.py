@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
+from tailrace.formats.data.message import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Message,
+    Role,
+    ToolCall,
+    conversation_violations,
+    tool_violations,
+    transcript,
+)
 from tailrace.formats.data.trace import MAX_TEXT
 from tailrace.formats.schema import Violation, blank_violations, key
 
@@ -25,8 +35,27 @@ class EvalItem:
     FORM: ClassVar[str] = '{"id": …, "prompt": …, "expected_answer": …}'
 
     id: str = key("Unique in its eval set.", minimum=1, max_length=128)
-    prompt: str = key("The prompt, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
-    expected_answer: str = key("The right answer.", minimum=1, max_length=MAX_TEXT)
+    prompt: str = key(
+        "The prompt, up to 50,000 characters. Exactly one of `prompt` and `messages`.",
+        default="",
+        max_length=MAX_TEXT,
+    )
+    expected_answer: str = key(
+        "The right answer; judges that compare with it need one.", default="", max_length=MAX_TEXT
+    )
+    messages: list[Message] = key(
+        "The conversation to go on with. Exactly one of `prompt` and `messages`.",
+        default=[],
+        max_length=MAX_MESSAGES,
+    )
+    tools: list[dict[str, Any]] = key(
+        "Tools that the model may call, each a function with a JSON Schema.",
+        default=[],
+        max_length=MAX_TOOLS,
+    )
+    expected_tool_calls: list[ToolCall] = key(
+        "The right calls of tools, in any order.", default=[], max_length=MAX_TOOLS
+    )
     accepted_answers: list[str] = key(
         "Further right answers.", default=[], minimum=1, max_length=1000
     )
@@ -64,13 +93,27 @@ class EvalItem:
         max_length=64,
     )
 
+    @property
+    def question(self) -> str:
+        """Text of the prompt; of a conversation, its last user message."""
+        if self.prompt or not self.messages:
+            return self.prompt
+        texts = [message.content for message in self.messages if message.role is Role.USER]
+        return texts[-1] if texts else self.messages[-1].content
+
+    @property
+    def shown_prompt(self) -> str:
+        """Text of the prompt for people; of a conversation, its transcript."""
+        return self.prompt or transcript(self.messages)
+
     def violations(self, path: str) -> list[Violation]:
         """Return the violations: blank texts, a missing required unit, an answer not in choices."""
         prefix = f"{path}." if path else ""
-        violations = blank_violations(
+        violations = self._prompt_violations(path)
+        if self.expected_answer:
+            violations += blank_violations(path, expected_answer=self.expected_answer)
+        violations += blank_violations(
             path,
-            prompt=self.prompt,
-            expected_answer=self.expected_answer,
             accepted_answers=self.accepted_answers,
             choices=self.choices,
             markers=self.markers,
@@ -82,6 +125,15 @@ class EvalItem:
                 Violation(f"{prefix}expected_answer", "is not the text of one of choices")
             )
         return violations
+
+    def _prompt_violations(self, path: str) -> list[Violation]:
+        if not self.messages:
+            return blank_violations(path, prompt=self.prompt)
+        where = f"{path}.messages" if path else "messages"
+        violations = conversation_violations(where, self.messages)
+        if self.prompt:
+            violations.append(Violation(where, "needs exactly one of prompt, messages; has both"))
+        return violations + tool_violations(f"{path}.tools" if path else "tools", self.tools)
 
 
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:

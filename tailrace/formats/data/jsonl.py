@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -60,7 +61,7 @@ class FormatError(ValueError):
 
 
 class LineErrors:
-    """A collector of line errors up to a cap, so that huge bad input stays cheap."""
+    """A collector of line errors that keeps the first, so that huge bad input stays cheap."""
 
     def __init__(self) -> None:
         self.errors: list[LineError] = []
@@ -69,13 +70,15 @@ class LineErrors:
     def add(self, line: int, reason: str) -> None:
         """Record one wrong line; ``line`` counts from 1."""
         self.count += 1
-        if len(self.errors) < MAX_REPORTED_ERRORS:
-            self.errors.append(LineError(line, reason))
+        if len(self.errors) == MAX_REPORTED_ERRORS and line > self.errors[-1].line:
+            return
+        bisect.insort(self.errors, LineError(line, reason), key=lambda error: error.line)
+        del self.errors[MAX_REPORTED_ERRORS:]
 
     def raise_any(self) -> None:
         """Raise :class:`FormatError` with all errors in line order, if there are any."""
         if self.count:
-            raise FormatError(sorted(self.errors, key=lambda e: e.line), self.count)
+            raise FormatError(self.errors, self.count)
 
 
 def parse_records(

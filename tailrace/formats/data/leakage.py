@@ -41,7 +41,7 @@ def prompt_words(prompt: str) -> Words:
 
 def leaked_ids(items: Iterable[EvalItem], training_prompts: Iterable[str]) -> set[str]:
     """Return the ids of the leaked items."""
-    item_words = {item.id: prompt_words(item.prompt) for item in items}
+    item_words = {item.id: prompt_words(item.shown_prompt) for item in items}
     item_prompts = set(item_words.values())
     item_runs = {run for words in item_words.values() for run in _runs(words)}
     seen: set[Words] = set()

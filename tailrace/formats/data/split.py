@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence, Set
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, overload
 
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data.eval_item import EvalItem
+from tailrace.formats.data.message import Message, Role, transcript
+from tailrace.formats.data.record import (
+    ChatRecord,
+    CompletionRecord,
+    FeedbackRecord,
+    PreferenceRecord,
+    PromptRecord,
+    Record,
+)
 from tailrace.formats.data.trace import Trace
+from tailrace.formats.schema import to_mapping
 
 TRAIN = "dataset:train"
 """Eval set: the prompts of the train part."""
@@ -22,26 +35,49 @@ class EmptySplitError(ValueError):
     """A requested part of the split is empty; the message has the reason."""
 
 
+class Part(Sequence[Record]):
+    """Records of a dataset at given positions, in dataset order."""
+
+    def __init__(self, records: Sequence[Record], positions: Iterable[int]) -> None:
+        self._records = records
+        self._positions = array("Q", positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._records[self._positions[index]]
+
+
 @dataclass(frozen=True)
 class Split:
-    """A dataset in two parts, in dataset order, with all traces of a prompt in the same part."""
+    """A dataset in two parts, in dataset order, with all records of a prompt in the same part."""
 
-    train: list[Trace]
-    held_out: list[Trace]
+    train: Sequence[Record]
+    held_out: Sequence[Record]
     eval_fraction: float
     split_seed: int
 
     def dump(self) -> str:
-        """Return the content of ``split.json``: the split's settings and the held-out prompts."""
+        """Return the content of ``split.json``: the split's settings and the held-out prompts.
+
+        Prompts are split keys: see :attr:`tailrace.formats.data.trace.Trace.split_key`.
+        """
         content = {
             "eval_fraction": self.eval_fraction,
             "split_seed": self.split_seed,
-            "held_out": sorted({trace.prompt for trace in self.held_out}),
+            "held_out": sorted({record.split_key for record in self.held_out}),
         }
         return canonical_json(content) + "\n"
 
     @classmethod
-    def load(cls, traces: Sequence[Trace], text: str) -> Split:
+    def load(cls, records: Sequence[Record], text: str) -> Split:
         """Split a dataset by ``text``, the content of a ``split.json``.
 
         Raises:
@@ -58,75 +94,127 @@ class Split:
             raise ValueError(
                 f"split.json lacks held_out, eval_fraction or split_seed: {error}"
             ) from error
-        unknown = held_out - {trace.prompt for trace in traces}
+        keys = [key if (key := record.split_key) in held_out else None for record in records]
+        unknown = held_out - set(keys)
         if unknown:
             raise ValueError(
                 f"split.json holds out {len(unknown)} prompts that the dataset lacks: "
                 "it was made from another dataset"
             )
-        return cls._divide(traces, held_out, fraction, seed)
+        return cls._divide(records, [key is not None for key in keys], fraction, seed)
 
     @classmethod
     def _divide(
-        cls, traces: Sequence[Trace], held_out: Set[str], eval_fraction: float, split_seed: int
+        cls,
+        records: Sequence[Record],
+        is_held_out: Sequence[bool],
+        eval_fraction: float,
+        split_seed: int,
     ) -> Split:
         return cls(
-            train=[trace for trace in traces if trace.prompt not in held_out],
-            held_out=[trace for trace in traces if trace.prompt in held_out],
+            train=Part(records, (i for i, held_out in enumerate(is_held_out) if not held_out)),
+            held_out=Part(records, (i for i, held_out in enumerate(is_held_out) if held_out)),
             eval_fraction=eval_fraction,
             split_seed=split_seed,
         )
 
 
-def split_traces(traces: Sequence[Trace], eval_fraction: float, split_seed: int) -> Split:
+def split_records(records: Sequence[Record], eval_fraction: float, split_seed: int) -> Split:
     """Hold out the first round(``eval_fraction`` · n) of the n distinct prompts.
 
-    Prompts are ordered by the sha256 of the seed's decimal digits followed by the prompt.
+    Prompts are ordered by the sha256 of the seed's decimal digits followed by the split key.
 
     Raises:
         EmptySplitError: ``eval_fraction`` leaves a part without prompts.
     """
-    prompts = sorted({trace.prompt for trace in traces}, key=lambda p: _rank(split_seed, p))
-    count = round(eval_fraction * len(prompts))
+    ranks = [_rank(split_seed, record.split_key) for record in records]
+    distinct = sorted(set(ranks))
+    count = round(eval_fraction * len(distinct))
     if eval_fraction > 0 and count == 0:
         raise EmptySplitError(
-            f"eval_fraction {eval_fraction:g} of {len(prompts)} distinct prompts holds out none: "
-            "raise eval_fraction, add traces, or set it to 0"
+            f"eval_fraction {eval_fraction:g} of {len(distinct)} distinct prompts holds out none: "
+            "raise eval_fraction, add records, or set it to 0"
         )
-    if count >= len(prompts):
+    if count >= len(distinct):
         raise EmptySplitError(
-            f"eval_fraction {eval_fraction:g} of {len(prompts)} distinct prompts leaves none to "
-            "train on: lower it or add traces"
+            f"eval_fraction {eval_fraction:g} of {len(distinct)} distinct prompts leaves none to "
+            "train on: lower it or add records"
         )
-    return Split._divide(traces, set(prompts[:count]), eval_fraction, split_seed)
+    held_out = set(distinct[:count])
+    return Split._divide(records, [rank in held_out for rank in ranks], eval_fraction, split_seed)
 
 
-def eval_items(traces: Iterable[Trace]) -> list[EvalItem]:
-    """Return one eval item per distinct prompt, in dataset order.
+def eval_items(records: Iterable[Record]) -> list[EvalItem]:
+    """Return one eval item per distinct question, in dataset order.
 
-    Its id and expected answer are those of the prompt's first trace; different answers of later
-    traces are accepted as well.
+    A question is the prompt; of a conversation, all before its last assistant message. The item's
+    id and expected answer are those of the first record; different answers of later records are
+    accepted as well. A preference expects its chosen answer, feedback an approved one.
     """
-    groups: dict[str, list[Trace]] = {}
-    for trace in traces:
-        groups.setdefault(trace.prompt, []).append(trace)
-    return [_item(group) for group in groups.values()]
+    items: dict[str, EvalItem] = {}
+    for record in records:
+        if isinstance(record, FeedbackRecord) and not record.label:
+            continue
+        item = _item(record)
+        question = canonical_json([item.prompt, to_mapping(item.messages), item.tools])
+        first = items.setdefault(question, item)
+        answers = {first.expected_answer, *first.accepted_answers}
+        if item.expected_answer and item.expected_answer not in answers:
+            more = [*first.accepted_answers, item.expected_answer]
+            items[question] = dataclasses.replace(first, accepted_answers=more)
+    return list(items.values())
 
 
-def _item(group: list[Trace]) -> EvalItem:
-    first = group[0]
-    if first.id is None:
-        raise ValueError(
-            "cannot make an eval item of a trace without id: parse_traces gives every trace one"
+def prompt_texts(records: Iterable[Record]) -> Iterator[str]:
+    """Yield the prompts that a model sees in training, as text, to look for leaked eval items.
+
+    A conversation has two: all before its first and before its last assistant message.
+    """
+    for record in records:
+        if isinstance(record, ChatRecord):
+            turns = [i for i, m in enumerate(record.messages) if m.role is Role.ASSISTANT]
+            yield from {transcript(record.messages[:turn]) for turn in (turns[0], turns[-1])}
+        else:
+            yield record.prompt if isinstance(record.prompt, str) else transcript(record.prompt)
+
+
+def _item(record: Record) -> EvalItem:
+    if record.id is None:
+        raise ValueError("cannot make an eval item of a record without id: reading gives each one")
+    category = record.metadata.get("case")
+    item = EvalItem(record.id, category=category if isinstance(category, str) else None)
+    match record:
+        case Trace():
+            return dataclasses.replace(item, prompt=record.prompt, expected_answer=record.answer)
+        case PromptRecord():
+            answer: str | list[Message] = record.expected_answer or ""
+        case PreferenceRecord():
+            answer = record.chosen
+        case CompletionRecord() | FeedbackRecord():
+            answer = record.completion
+        case ChatRecord():
+            return _conversation_item(item, record.messages, record.tools)
+    if isinstance(record.prompt, str):
+        text = answer if isinstance(answer, str) else ""
+        return dataclasses.replace(item, prompt=record.prompt, expected_answer=text)
+    if isinstance(answer, str):
+        return dataclasses.replace(
+            item, messages=record.prompt, tools=record.tools, expected_answer=answer
         )
-    answers = list(dict.fromkeys(trace.answer for trace in group))
-    category = first.metadata.get("case")
-    return EvalItem(
-        id=first.id,
-        prompt=first.prompt,
-        expected_answer=answers[0],
-        accepted_answers=answers[1:],
-        category=category if isinstance(category, str) else None,
+    return _conversation_item(item, [*record.prompt, *answer], record.tools)
+
+
+def _conversation_item(
+    item: EvalItem, messages: list[Message], tools: list[dict[str, Any]]
+) -> EvalItem:
+    """Return the item that asks for the last assistant message."""
+    last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
+    return dataclasses.replace(
+        item,
+        messages=messages[:last],
+        tools=tools,
+        expected_answer=messages[last].content,
+        expected_tool_calls=messages[last].tool_calls,
     )
 
 

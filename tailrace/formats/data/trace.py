@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
-from tailrace.formats.data.jsonl import LineErrors, file_lines, parse_records
 from tailrace.formats.data.thinking import without_thinking
 from tailrace.formats.schema import Violation, blank_violations, key
 
@@ -42,7 +39,9 @@ class Trace:
 
     prompt: str = key("The prompt, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
     answer: str = key("The final answer, 1-50,000 characters.", minimum=1, max_length=MAX_TEXT)
-    steps: list[Step] = key("The reasoning, 1-1000 steps in order.", max_length=MAX_STEPS)
+    steps: list[Step] = key(
+        "The reasoning, at most 1000 steps in order.", default=[], max_length=MAX_STEPS
+    )
     id: str | None = key(
         "Unique in its dataset; without one, `trace-` and the line number.",
         default=None,
@@ -53,12 +52,15 @@ class Trace:
         "Free labels: text, numbers, booleans.", default={}, max_length=64
     )
 
+    @property
+    def split_key(self) -> str:
+        """Key that records of the same prompt share: the prompt."""
+        return self.prompt
+
     def violations(self, path: str) -> list[Violation]:
-        """Return the violations: blank texts, and steps missing, misnumbered or never ending."""
+        """Return the violations: blank texts, and steps that are misnumbered or never end."""
         violations = blank_violations(path, prompt=self.prompt, answer=self.answer)
         where = f"{path}.steps" if path else "steps"
-        if not self.steps:
-            return [*violations, Violation(where, "must have at least one step")]
         violations += [
             Violation(f"{where}[{index}].i", f"must be {index}, not {step.i}")
             for index, step in enumerate(self.steps)
@@ -71,43 +73,3 @@ class Trace:
             )
             violations.append(Violation(where, unclosed))
         return violations
-
-
-def scan_traces(lines: Iterable[bytes], errors: LineErrors) -> Iterator[Trace]:
-    """Yield the traces of a dataset file one by one, each with an id; wrong lines go to ``errors``.
-
-    A line is wrong if it is not JSON, not a trace, or repeats the id of an earlier line. Input
-    without any trace is an error, too.
-    """
-    first_line: dict[str, int] = {}
-    for number, trace in parse_records(Trace, lines, errors):
-        name = trace.id or f"trace-{number:06d}"
-        if name in first_line:
-            errors.add(number, f"id: {name!r} is taken by line {first_line[name]}")
-            continue
-        first_line[name] = number
-        yield trace if trace.id else replace(trace, id=name)
-    if not first_line and not errors.count:
-        errors.add(1, "there is no trace in the input")
-
-
-def parse_traces(lines: Iterable[bytes]) -> list[Trace]:
-    """Return the traces of a dataset file, each with an id.
-
-    Raises:
-        FormatError: Lines are wrong, as in :func:`scan_traces`; every one is named.
-    """
-    errors = LineErrors()
-    traces = list(scan_traces(lines, errors))
-    errors.raise_any()
-    return traces
-
-
-def read_traces(path: Path) -> list[Trace]:
-    """Return the traces of a file.
-
-    Raises:
-        FormatError: As :func:`parse_traces`.
-        OSError: The file cannot be read.
-    """
-    return parse_traces(file_lines(path))

@@ -24,6 +24,11 @@ def template_reads_clock(text: str) -> bool:
     return _CLOCK.search(_COMMENT.sub("", text)) is not None
 
 
+def is_template_text(text: str) -> bool:
+    """Return True for the text of a template, False for a template's name."""
+    return "{{" in text or "{%" in text
+
+
 def is_template_file(path: str) -> bool:
     """Return True if a file of a model folder holds a chat template."""
     return path == TEMPLATE_FILE or _additional_name(path) is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tailrace.formats import catalog
+from tailrace.formats.model.chat_template import is_template_text
 from tailrace.formats.resource_id import MODEL_SOURCE
 from tailrace.formats.schema import Violation, exactly_one, key
 from tailrace.formats.wording import unknown_name
+
+MAX_TEMPLATE_TEXT = 200_000
+"""Maximum length of a chat template in a spec, in characters."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,28 @@ class ModelSpec:
         max_length=63,
     )
 
+    chat_template: str | None = key(
+        "Chat template in place of the model's own: the name of a shipped one (`chatml`), or the "
+        "text of a Jinja template; in a YAML file also the path of one (`templates/mine.jinja`).",
+        default=None,
+        minimum=1,
+        max_length=MAX_TEMPLATE_TEXT,
+    )
+    chat_template_kwargs: dict[str, Any] = key(
+        "Variables that the chat template reads (`enable_thinking: false`), in training and "
+        "evaluation alike.",
+        default={},
+        max_length=64,
+    )
+
     def violations(self, path: str) -> list[Violation]:
-        """Return a violation unless exactly one of the two is set."""
+        """Return the violations of source, preset and chat template."""
         violations = exactly_one(path or "model", source=self.source, preset=self.preset)
+        if self.chat_template is not None and not is_template_text(self.chat_template):
+            problem = unknown_name(self.chat_template, catalog.CHAT_TEMPLATES)
+            if problem:
+                where = f"{path or 'model'}.chat_template"
+                violations.append(Violation(where, f"{problem}, or the text of a template"))
         if self.preset is not None:
             problem = unknown_name(self.preset, tuple(catalog.PRESETS))
             violations += [Violation(f"{path}.preset", problem)] if problem else []

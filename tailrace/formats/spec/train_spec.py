@@ -32,6 +32,22 @@ class Overlong(enum.StrEnum):
     """The end of the response is cut; the count is logged."""
     DROP = "drop"
     """The example is left out; the count is logged."""
+    DROP_TURNS = "drop_turns"
+    """The oldest exchanges after the system message are left out until it fits; the example, if
+    its last exchange alone is too long. The counts are logged."""
+
+
+class TrainOn(enum.StrEnum):
+    """Part of an example that the model learns."""
+
+    ALL_ASSISTANT = "all_assistant"
+    """Every assistant message, the default for conversations."""
+    LAST_ASSISTANT = "last_assistant"
+    """The last assistant message."""
+    COMPLETION = "completion"
+    """All after the prompt, the default for other kinds."""
+    EVERYTHING = "everything"
+    """All text."""
 
 
 class Dtype(enum.StrEnum):
@@ -104,6 +120,15 @@ class SftSpec:
     }
 
     overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
+    train_on: TrainOn | None = key(
+        "Part of an example that the model learns (default: `all_assistant` for conversations, "
+        "`completion` for other kinds).",
+        default=None,
+    )
+    allow_special_tokens: bool = key(
+        "Read special tokens in the text of messages as special tokens, not as text.",
+        default=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import pytest
 from tailrace.formats import catalog
 from tailrace.formats.data.golden import fresh_sums, golden_v2
 from tailrace.formats.data.leakage import leaked_ids, prompt_words
-from tailrace.formats.data.split import split_traces
+from tailrace.formats.data.split import split_records
 from training.errors import DataError
 from training.evalsets import load_eval_set, load_eval_sets
 
-SPLIT = split_traces(golden_v2(), 0.2, 42)
+SPLIT = split_records(golden_v2(), 0.2, 42)
 
 
 def test_eval_v1() -> None:
@@ -93,7 +93,7 @@ def test_refused(name: str, complaint: str) -> None:
 
 
 def test_an_empty_part_is_refused() -> None:
-    whole = split_traces(golden_v2(), 0.0, 42)
+    whole = split_records(golden_v2(), 0.0, 42)
     with pytest.raises(DataError, match="dataset:held_out is empty"):
         load_eval_set("dataset:held_out", whole)
 

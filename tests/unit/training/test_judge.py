@@ -13,7 +13,7 @@ from tailrace.formats.data.golden import golden_v2, write_golden_v2
 from tailrace.formats.data.jsonl import read_records, write_records
 from tailrace.formats.data.labelled_answer import Label, LabelledAnswer
 from tailrace.formats.data.prediction import ModelRole
-from tailrace.formats.data.split import split_traces
+from tailrace.formats.data.split import split_records
 from tailrace.formats.data.verdict import Verdict
 from tests.servers.chat import Say, chat_server
 from tests.unit.training.judges.candidates import prediction
@@ -185,7 +185,7 @@ def test_the_flag_that_a_part_of_a_dataset_needs_is_named(
     assert "dataset:held_out needs --dataset" in message(*held_out)
     assert "dataset:held_out needs --split: split.json of" in message(*held_out, *dataset)
     split = files / "split.json"
-    split.write_text(split_traces(golden_v2(), 0.0, 42).dump())
+    split.write_text(split_records(golden_v2(), 0.0, 42).dump())
     assert "train with eval_fraction above 0" in message(*held_out, *dataset, "--split", str(split))
 
 

@@ -21,7 +21,7 @@ def test_a_dataset_goes_in_and_comes_out(client: tailrace.Client, tmp_path: Path
     data = b"".join(line(f"prompt {i}") for i in range(2000))
     (tmp_path / "traces.jsonl").write_bytes(data)
     dataset = client.import_dataset("mine", tmp_path / "traces.jsonl", description="Mine.")
-    assert (dataset.name, dataset.trace_count, dataset.description) == (
+    assert (dataset.name, dataset.line_count, dataset.description) == (
         "datasets/mine@1",
         2000,
         "Mine.",

@@ -29,7 +29,7 @@ from training.objectives.registry import make_objective
 from training.observer import Observer
 
 SPEC = TrainSpec(max_steps=10, batch_size=8, max_seq_length=128)
-EXAMPLES = [Example(tuple(range(40)), 10)] * 20
+EXAMPLES = [Example.of(tuple(range(40)), 10)] * 20
 PLENTY = Free(device=None, host=10**12)
 
 

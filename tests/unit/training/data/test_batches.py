@@ -13,7 +13,7 @@ GROUPED = 4
 
 
 def examples(count: int) -> list[Example]:
-    return [Example(tuple(range(i, i + 4 + i % 3)), 2) for i in range(count)]
+    return [Example.of(tuple(range(i, i + 4 + i % 3)), 2) for i in range(count)]
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 5), st.sampled_from([None, GROUPED]))
@@ -41,7 +41,7 @@ def test_order_depends_on_seed_and_epoch_alone(together: int | None) -> None:
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_similar_lengths_come_together_and_save_padding(epoch: int) -> None:
     random = np.random.default_rng(0)
-    sequences = [Example(tuple(range(int(n))), 1) for n in random.integers(4, 200, size=400)]
+    sequences = [Example.of(tuple(range(int(n))), 1) for n in random.integers(4, 200, size=400)]
 
     def width(together: int | None) -> int:
         stream = BatchStream(sequences, Collator(8), seed=0, together=together)
@@ -55,7 +55,7 @@ def test_similar_lengths_come_together_and_save_padding(epoch: int) -> None:
 
 def test_weights_go_by_position_and_the_last_batch_is_filled_up() -> None:
     # The pad id, 0, occurs in the prompt and as the last token of the response.
-    stream = BatchStream([Example((7, 0, 8, 9, 0), 2)], Collator(2), seed=0)
+    stream = BatchStream([Example.of((7, 0, 8, 9, 0), 2)], Collator(2), seed=0)
     batch, tokens = stream.batch(0, 1)
     assert batch.tokens.shape == (1, 2, 16)
     np.testing.assert_array_equal(batch.tokens[0, 0, :4], [7, 0, 8, 9])
@@ -68,16 +68,16 @@ def test_weights_go_by_position_and_the_last_batch_is_filled_up() -> None:
 
 
 def test_steps_of_one_call_share_a_shape() -> None:
-    sequences = [Example(tuple(range(5)), 1), Example(tuple(range(40)), 1)]
+    sequences = [Example.of(tuple(range(5)), 1), Example.of(tuple(range(40)), 1)]
     batch, _ = BatchStream(sequences, Collator(1), seed=0).batch(0, 2)
     assert batch.tokens.shape == (2, 1, 48)
 
 
 def test_packed_rows_by_hand() -> None:
     sequences = [
-        Example((1, 2, 3), 1),
-        Example(tuple(range(10, 27)), 15),
-        Example((4, 5, 6, 7, 8), 2),
+        Example.of((1, 2, 3), 1),
+        Example.of(tuple(range(10, 27)), 15),
+        Example.of((4, 5, 6, 7, 8), 2),
     ]
     batch = Collator(3, row_length=20).collate([sequences])
     assert batch.tokens.shape == (1, 1, 32)
@@ -95,7 +95,9 @@ def test_packed_rows_by_hand() -> None:
 
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=24), st.sampled_from([1, 3, 4]))
 def test_packed_rows_hold_every_counted_token_once(lengths: list[int], multiple: int) -> None:
-    sequences = [Example(tuple(range(100 * i, 100 * i + n)), 1) for i, n in enumerate(lengths, 1)]
+    sequences = [
+        Example.of(tuple(range(100 * i, 100 * i + n)), 1) for i, n in enumerate(lengths, 1)
+    ]
     packed = Collator(24, row_length=32).collate([sequences], multiple)
     apart = Collator(24).collate([sequences])
     assert packed.tokens.shape[1] % multiple == 0
@@ -113,7 +115,7 @@ def test_the_collator_follows_the_spec() -> None:
 
 
 def test_evaluation_takes_everything_once_from_short_to_long() -> None:
-    sequences = [Example(tuple(range(n)), 1) for n in (40, 4, 20, 6, 9)]
+    sequences = [Example.of(tuple(range(n)), 1) for n in (40, 4, 20, 6, 9)]
     batches = ordered_batches(sequences, Collator(2))
     assert [batch.tokens.shape for batch in batches] == [(1, 2, 16), (1, 2, 32), (1, 2, 48)]
     assert sum(batch.weights.sum() for batch in batches) == sum(e.inputs for e in sequences)

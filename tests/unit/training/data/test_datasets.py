@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.formats.data.golden import golden_v2, write_golden_v2
-from tailrace.formats.data.split import split_traces
+from tailrace.formats.data.split import split_records
 from training.data.datasets import find_dataset, load_dataset, load_split
 from training.errors import DataError
 
@@ -38,7 +38,7 @@ def test_splits(tmp_path: Path) -> None:
     path = tmp_path / "split.json"
     with pytest.raises(DataError, match="no file"):
         load_split(traces, path)
-    made = split_traces(traces, 0.2, 42)
+    made = split_records(traces, 0.2, 42)
     path.write_text(made.dump())
     assert load_split(traces, path) == made
     with pytest.raises(DataError, match="another dataset"):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tailrace.formats.data.dataset_file import parse_dataset
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.data.split import eval_items
-from tailrace.formats.data.trace import parse_traces
 from tests.unit.training.judges.candidates import judge_of, prediction
 from training.data.rendering import render_response
 from training.evalsets import items_for_traces
@@ -52,7 +52,7 @@ def verdict_on(prompt: str, steps: list[str], answer: str) -> TextVerdict | None
     content = [{"i": i, "type": "t", "content": step} for i, step in enumerate(steps)]
     line = json.dumps({"prompt": prompt, "answer": answer, "steps": content})
     try:
-        traces = parse_traces([line.encode()])
+        traces = parse_dataset([line.encode()])
     except FormatError:
         return None
     (item,) = items_for_traces(eval_items(traces), traces)
@@ -79,13 +79,13 @@ def test_steps_that_never_end_their_thinking_are_refused_with_the_line() -> None
     step = {"i": 0, "type": "t", "content": "<think>41?"}
     line = json.dumps({"prompt": "p", "answer": "42", "steps": [step]})
     with pytest.raises(FormatError, match="line 1: steps: never end their thinking"):
-        parse_traces([line.encode()])
+        parse_dataset([line.encode()])
 
 
 def test_only_what_marks_another_answer_on_the_way_is_judged_by_its_last_marker() -> None:
     for step, last in (("Answer: 41", True), ("The answer is 42.", False), ("15 + 27 = 42", False)):
         content = [{"i": 0, "type": "t", "content": step}]
         line = json.dumps({"prompt": "p", "answer": "42", "steps": content})
-        traces = parse_traces([line.encode()])
+        traces = parse_dataset([line.encode()])
         (item,) = items_for_traces(eval_items(traces), traces)
         assert item.last_marker is last, step

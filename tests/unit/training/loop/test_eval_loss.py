@@ -15,7 +15,7 @@ from tailrace.formats.spec.run_spec import FinalModel, Overlong, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Example, encode_traces
+from training.data.encode import Example, encode_records
 from training.errors import StoppedError
 from training.loop.eval_loss import Evaluator
 from training.loop.trainable import choose_trainable
@@ -41,12 +41,12 @@ SPEC = TrainSpec(
 
 @pytest.fixture(scope="module")
 def held_out(tokenizer: Any, traces: list[Trace]) -> list[Example]:
-    return encode_traces(traces[55:66], ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
+    return encode_records(traces[55:66], ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
 
 
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
-    encoded = encode_traces(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    encoded = encode_records(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
     return BatchStream(encoded.examples, Collator(8), seed=0)
 
 

@@ -14,7 +14,7 @@ from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Example, encode_traces
+from training.data.encode import Example, encode_records
 from training.loop.lora import LoraAdapter
 from training.loop.steps import accumulate, batch_loss, compile_evaluation
 from training.loop.trainable import AllWeights
@@ -42,7 +42,7 @@ Found = tuple[jax.Array, Params]
 @pytest.fixture(scope="module")
 def examples(tokenizer: Any, traces: list[Trace]) -> list[Example]:
     chosen = [*traces[:5], *traces[50:57]]
-    return encode_traces(chosen, ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
+    return encode_records(chosen, ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
 
 
 def random(model: Model) -> Params:

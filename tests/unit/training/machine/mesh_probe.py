@@ -112,7 +112,9 @@ class Curve(Observer):
 def trainer(family: str, mesh: str, *, adapter: bool = False) -> Trainer:
     spec = ADAPTED if adapter else SPEC
     generator = np.random.default_rng(0)
-    examples = [Example(tuple(int(t) for t in generator.integers(0, 50, 12)), 4) for _ in range(16)]
+    examples = [
+        Example.of(tuple(int(t) for t in generator.integers(0, 50, 12)), 4) for _ in range(16)
+    ]
     model = model_from_config(CONFIGS[family])
     stream = BatchStream(examples, Collator.of(spec), seed=0)
     spec = dataclasses.replace(spec, mesh=MESHES[mesh])

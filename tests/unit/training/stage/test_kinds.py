@@ -7,7 +7,7 @@ from pathlib import Path
 from tailrace.formats.data.golden import write_golden_v2
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import Prediction
-from tailrace.formats.data.split import HELD_OUT, eval_items, split_traces
+from tailrace.formats.data.split import HELD_OUT, eval_items, split_records
 from tailrace.formats.schema import parse
 from tailrace.formats.stage_protocol import EvalSetInput, StageJob, decode_job, encode_job
 from training.data.datasets import load_dataset
@@ -18,7 +18,7 @@ from training.stage.kinds import run_stage
 def test_answers_to_what_was_trained_on_are_told_as_leaked(tmp_path: Path) -> None:
     write_golden_v2(tmp_path)
     dataset = tmp_path / "golden-v2/dataset.jsonl"
-    split = split_traces(load_dataset(dataset), 0.2, 42)
+    split = split_records(load_dataset(dataset), 0.2, 42)
     (tmp_path / "split").mkdir()
     (tmp_path / "split/split.json").write_text(split.dump())
     items = {"dataset:train": eval_items(split.train), HELD_OUT: eval_items(split.held_out)}

@@ -39,7 +39,7 @@ def test_it_starts_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
         pids = [child.pid for child in stack.children]
         assert [child.name for child in stack.children] == ["broker", "control plane"]
         with Client(stack.server) as client:
-            assert client.seed_dataset("golden-v2").trace_count == 100
+            assert client.seed_dataset("golden-v2").line_count == 100
         info = StackInfo.read(data_dir)
         assert info.server == stack.server
         broker = valkey.Valkey.from_url(info.broker_url or "")

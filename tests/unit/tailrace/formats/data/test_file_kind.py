@@ -12,7 +12,7 @@ import pytest
 from tailrace.formats.data.eval_item import parse_eval_items
 from tailrace.formats.data.file_kind import foreign_kind
 from tailrace.formats.data.jsonl import FormatError, dump_record
-from tailrace.formats.data.trace import Step, Trace, parse_traces, read_traces
+from tailrace.formats.data.trace import Step, Trace, parse_dataset, read_traces
 
 TRACE = dump_record(Trace("What is 1 + 1?", "2", [Step(0, "reasoning", "c")], "a"))
 LINES = 3 * TRACE.encode()
@@ -109,7 +109,7 @@ def test_records_of_other_data_sets_are_recognised(line: str, kind: str) -> None
     lines = [f"{line}\n".encode()] * 3
     for parse, accepted in (
         (
-            parse_traces,
+            parse_dataset,
             '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}',
         ),
         (parse_eval_items, '{"id": …, "prompt": …, "expected_answer": …}'),

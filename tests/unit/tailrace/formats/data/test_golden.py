@@ -5,8 +5,8 @@ import json
 import random
 from pathlib import Path
 
+from tailrace.formats.data.dataset_file import parse_dataset
 from tailrace.formats.data.golden import fresh_sums, golden_v2, golden_v2_bytes, write_golden_v2
-from tailrace.formats.data.trace import parse_traces
 
 SHA256 = "00500e65a4920ebcde88c4b5618974868ae3d6c9d07167380c9dfd717066d968"
 
@@ -34,7 +34,7 @@ def test_follows_its_definition() -> None:
 
 def test_bytes_never_change() -> None:
     assert hashlib.sha256(golden_v2_bytes()).hexdigest() == SHA256
-    assert parse_traces(golden_v2_bytes().splitlines()) == golden_v2()
+    assert parse_dataset(golden_v2_bytes().splitlines()) == golden_v2()
 
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:

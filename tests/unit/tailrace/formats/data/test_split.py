@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats.data.golden import golden_v2
-from tailrace.formats.data.split import EmptySplitError, Split, eval_items, split_traces
+from tailrace.formats.data.split import EmptySplitError, Split, eval_items, split_records
 from tailrace.formats.data.trace import Step, Trace
 
 
@@ -26,9 +26,9 @@ def test_divides_by_prompt(prompts: list[str], fraction: float, seed: int) -> No
     count = round(fraction * distinct)
     if (fraction > 0 and count == 0) or count >= distinct:
         with pytest.raises(EmptySplitError):
-            split_traces(traces, fraction, seed)
+            split_records(traces, fraction, seed)
         return
-    split = split_traces(traces, fraction, seed)
+    split = split_records(traces, fraction, seed)
     held = {t.prompt for t in split.held_out}
     assert len(held) == count
     assert not held & {t.prompt for t in split.train}
@@ -38,15 +38,15 @@ def test_divides_by_prompt(prompts: list[str], fraction: float, seed: int) -> No
 
 
 def test_golden_holds_out_13_of_67() -> None:
-    split = split_traces(golden_v2(), 0.2, 42)
+    split = split_records(golden_v2(), 0.2, 42)
     assert len(eval_items(split.held_out)) == 13
     assert len(eval_items(split.train)) == 54
-    other = split_traces(golden_v2(), 0.2, 43)
+    other = split_records(golden_v2(), 0.2, 43)
     assert {t.prompt for t in other.held_out} != {t.prompt for t in split.held_out}
 
 
 def test_file_round_trip() -> None:
-    split = split_traces(golden_v2(), 0.2, 42)
+    split = split_records(golden_v2(), 0.2, 42)
     assert Split.load(golden_v2(), split.dump()) == split
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats.data.jsonl import FormatError, dump_record
-from tailrace.formats.data.trace import MAX_STEPS, MAX_TEXT, Step, Trace, parse_traces
+from tailrace.formats.data.trace import MAX_STEPS, MAX_TEXT, Step, Trace, parse_dataset
 from tailrace.formats.wording import is_blank
 
 TEXT = st.text(
@@ -36,11 +36,11 @@ def line(**changes: Any) -> bytes:
 
 @given(TRACES)
 def test_round_trip(trace: Trace) -> None:
-    assert parse_traces([dump_record(trace).encode()]) == [trace]
+    assert parse_dataset([dump_record(trace).encode()]) == [trace]
 
 
 def test_missing_ids_come_from_the_line_number() -> None:
-    traces = parse_traces([line(), b"", line(id="own")])
+    traces = parse_dataset([line(), b"", line(id="own")])
     assert [trace.id for trace in traces] == ["trace-000001", "own"]
 
 
@@ -74,33 +74,33 @@ def test_missing_ids_come_from_the_line_number() -> None:
 )
 def test_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(FormatError, match=f"line 1: .*{complaint}"):
-        parse_traces([line(**changes)])
+        parse_dataset([line(**changes)])
 
 
 def test_the_limits_themselves_are_allowed() -> None:
     steps = [{"i": i, "type": "t" * 64, "content": "c"} for i in range(MAX_STEPS)]
     steps[0]["content"] = "c" * 20_000
-    (trace,) = parse_traces([line(prompt="x" * MAX_TEXT, answer="y" * MAX_TEXT, steps=steps)])
+    (trace,) = parse_dataset([line(prompt="x" * MAX_TEXT, answer="y" * MAX_TEXT, steps=steps)])
     assert len(trace.steps) == MAX_STEPS
 
 
 def test_too_many_steps() -> None:
     steps = [{"i": i, "type": "t", "content": "c"} for i in range(MAX_STEPS + 1)]
     with pytest.raises(FormatError, match="has 1001 entries, at most 1000"):
-        parse_traces([line(steps=steps)])
+        parse_dataset([line(steps=steps)])
 
 
 def test_repeated_ids_name_the_first_line() -> None:
     with pytest.raises(FormatError, match="line 3: id: 'a' is taken by line 1"):
-        parse_traces([line(id="a"), line(id="b"), line(id="a")])
+        parse_dataset([line(id="a"), line(id="b"), line(id="a")])
 
 
 def test_empty_input() -> None:
     with pytest.raises(FormatError, match="no trace"):
-        parse_traces([b"", b"  \n"])
+        parse_dataset([b"", b"  \n"])
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_traces_or_a_format_error(content: bytes) -> None:
     with pytest.raises(FormatError):
-        parse_traces(content.splitlines())
+        parse_dataset(content.splitlines())

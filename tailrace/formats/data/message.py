@@ -1,0 +1,160 @@
+"""Messages of a conversation, as chat templates take them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tailrace.formats.schema import Violation, blank_violations, key
+
+MAX_CONTENT = 1_000_000
+"""Maximum length of a message's text, in characters."""
+
+MAX_MESSAGES = 10_000
+"""Maximum number of messages of a conversation."""
+
+MAX_TOOLS = 1000
+"""Maximum number of tools of a conversation, and of calls in a message."""
+
+_NAME = r"[A-Za-z0-9_.:/-]+"
+
+
+class Role(enum.StrEnum):
+    """The author of a message."""
+
+    SYSTEM = "system"
+    """Instructions that hold for the whole conversation."""
+    DEVELOPER = "developer"
+    """Instructions of the application, the newer name of `system`."""
+    USER = "user"
+    """The person who asks."""
+    ASSISTANT = "assistant"
+    """The model."""
+    TOOL = "tool"
+    """The result of a tool that the assistant called."""
+
+
+@dataclass(frozen=True)
+class ToolFunction:
+    """The function that a call names, with its arguments."""
+
+    name: str = key("Name of the function.", minimum=1, max_length=128, pattern=_NAME)
+    arguments: dict[str, Any] = key(
+        "Arguments by name, as a JSON object.", default={}, max_length=1000
+    )
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call of a tool by the assistant."""
+
+    function: ToolFunction = key("The function with its arguments.")
+    id: str | None = key(
+        "Id that the tool's result refers to.", default=None, minimum=1, max_length=256
+    )
+    type: str = key("Kind of call.", default="function", pattern="function", form="'function'")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role = key("Author of the message.")
+    content: str = key("The text.", default="", max_length=MAX_CONTENT)
+    reasoning_content: str | None = key(
+        "Thinking before the answer; assistant messages only.",
+        default=None,
+        max_length=MAX_CONTENT,
+    )
+    name: str | None = key(
+        "Name of the author, or of the tool.", default=None, minimum=1, max_length=128
+    )
+    tool_calls: list[ToolCall] = key(
+        "Calls of tools; assistant messages only.", default=[], max_length=MAX_TOOLS
+    )
+    tool_call_id: str | None = key(
+        "Id of the call that this is the result of; tool messages only.",
+        default=None,
+        minimum=1,
+        max_length=256,
+    )
+    weight: int | None = key(
+        "0 to learn nothing from the message, 1 to learn it; assistant messages only.",
+        default=None,
+        minimum=0,
+        maximum=1,
+    )
+
+    def violations(self, path: str) -> list[Violation]:
+        """Return the violations: keys of other roles, and messages that say nothing."""
+        prefix = f"{path}." if path else ""
+        owners = {
+            "reasoning_content": Role.ASSISTANT,
+            "tool_calls": Role.ASSISTANT,
+            "weight": Role.ASSISTANT,
+            "tool_call_id": Role.TOOL,
+        }
+        violations = [
+            Violation(f"{prefix}{name}", f"is for {owner} messages only, not for {self.role}")
+            for name, owner in owners.items()
+            if getattr(self, name) not in (None, []) and self.role is not owner
+        ]
+        if self.role is Role.USER:
+            violations += blank_violations(path, content=self.content)
+        if self.role is Role.ASSISTANT and not (
+            self.content.strip() or self.tool_calls or self.reasoning_content
+        ):
+            violations += blank_violations(path, content=self.content)
+        return violations
+
+
+def tool_violations(path: str, tools: Sequence[dict[str, Any]]) -> list[Violation]:
+    """Return the violations of tools that are not functions with a name.
+
+    A tool is ``{"type": "function", "function": {"name": …, "parameters": JSON Schema}}``.
+    """
+    violations = []
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        function = tool.get("function") if isinstance(tool, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        where = f"{path}[{index}]"
+        if not isinstance(name, str) or not name or tool.get("type", "function") != "function":
+            form = 'must be {"type": "function", "function": {"name": …, "parameters": …}}'
+            violations.append(Violation(where, form))
+        elif name in names:
+            violations.append(Violation(f"{where}.function.name", f"{name[:100]!r} occurs twice"))
+        else:
+            names.add(name)
+    return violations
+
+
+def conversation_violations(path: str, messages: Sequence[Message]) -> list[Violation]:
+    """Return the violations of tool results that answer no call."""
+    violations = []
+    open_ids: set[str | None] = set()
+    called = False
+    for index, message in enumerate(messages):
+        if message.role is Role.ASSISTANT:
+            called = called or bool(message.tool_calls)
+            open_ids |= {call.id for call in message.tool_calls}
+        elif message.role is Role.TOOL:
+            where = f"{path}[{index}]"
+            if not called:
+                violations.append(Violation(where, "is the result of a tool that nobody called"))
+            elif message.tool_call_id is not None and message.tool_call_id not in open_ids:
+                problem = f"{message.tool_call_id[:100]!r} is not the id of an earlier call"
+                violations.append(Violation(f"{where}.tool_call_id", problem))
+    return violations
+
+
+def transcript(messages: Sequence[Message]) -> str:
+    """Return a conversation as text for people: ``role: content``, tool calls included."""
+    return "\n".join(_line(message) for message in messages)
+
+
+def _line(message: Message) -> str:
+    calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls]
+    return f"{message.role}: {' '.join(filter(None, [message.content, *calls]))}"
