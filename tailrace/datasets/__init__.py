@@ -1,0 +1,1 @@
+"""Datasets of other tools: their rows become records of a kind."""
