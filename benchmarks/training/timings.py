@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.training.shapes import LENGTH, Shape
 from tailrace.formats.spec.run_spec import AdapterSpec, TrainSpec
 from training.data.batches import BatchStream, Collator
-from training.data.encode import Example
+from training.data.example_store import Example
 from training.loop.trainer import Trainer
 from training.models.family import Model
 from training.objectives.registry import make_objective

@@ -13,7 +13,7 @@ from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, required_memory
 from training.data.batches import BatchStream
-from training.data.encode import Example
+from training.data.example_store import Example, token_counts
 from training.errors import DoesNotFitError
 from training.loop.trainer import Trainer
 from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
@@ -112,7 +112,7 @@ def estimate(
         by_row=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
     )
-    per_epoch = sum(len(example.tokens) for example in examples)
+    per_epoch = int(token_counts(examples).sum())
     tokens = round(per_epoch * trainer.total / stream.steps_per_epoch)
     return Estimate(model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved)
 
@@ -191,7 +191,7 @@ def _rows(
         steps = min(spec.steps_per_dispatch, stream.steps_per_epoch)
         batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
     else:
-        longest = max(examples, key=lambda example: example.inputs)
+        longest = examples[int(token_counts(examples).argmax())]
         batch = stream.collator.collate([[longest]])
     return int(batch.tokens.shape[1]), int(batch.tokens.shape[2])
 

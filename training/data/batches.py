@@ -5,7 +5,7 @@ Shapes: K steps, B rows, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.encode import Example
+from training.data.example_store import Example, token_counts
 from training.data.packing import bucket, pack
 
 _POOL = 50
@@ -129,7 +129,7 @@ class BatchStream:
         order = generator.permutation(len(self._examples))
         if self._together is None:
             return _slices(order, self.collator.batch_size)
-        lengths = np.asarray([len(example.tokens) for example in self._examples])
+        lengths = token_counts(self._examples)
         batches = [
             batch
             for pool in _slices(order, _POOL * self.collator.batch_size)
@@ -140,16 +140,24 @@ class BatchStream:
         return _regrouped(batches, self._together, epoch * self.steps_per_epoch, generator)
 
 
-def ordered_batches(
-    examples: Sequence[Example], collator: Collator, multiple: int = 1
-) -> list[Batch]:
-    """Return all examples for an evaluation, from short to long, in batches of one step each."""
-    by_length = sorted(examples, key=lambda example: len(example.tokens))
-    size = collator.batch_size
-    return [
-        collator.collate([by_length[i : i + size]], multiple)
-        for i in range(0, len(by_length), size)
-    ]
+class OrderedBatches:
+    """All examples for an evaluation, from short to long, in batches of one step each.
+
+    A batch is laid out when it is asked for, so that none is in memory between evaluations.
+    """
+
+    def __init__(self, examples: Sequence[Example], collator: Collator, multiple: int = 1) -> None:
+        """Sort the examples; ``multiple`` is as in :meth:`Collator.collate`."""
+        self._examples, self._collator, self._multiple = examples, collator, multiple
+        order = np.argsort(token_counts(examples), kind="stable")
+        self._batches = _slices(order, collator.batch_size)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._batches:
+            yield self._collator.collate([[self._examples[i] for i in batch]], self._multiple)
 
 
 def _regrouped(

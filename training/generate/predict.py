@@ -184,7 +184,8 @@ def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
             except SpecialTextError as error:
                 refused.append(f"{name}/{item.id}: {error}")
     if refused:
-        raise special_text_error(refused, f"{len(refused) + len(questions)} prompts")
+        total = f"{len(refused) + len(questions)} prompts"
+        raise special_text_error(refused[0], len(refused), total)
     return questions
 
 

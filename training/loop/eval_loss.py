@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.batches import ordered_batches
-from training.data.encode import Example
+from training.data.batches import OrderedBatches
+from training.data.example_store import Example
 from training.loop.steps import compile_evaluation
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
@@ -29,7 +29,7 @@ class Evaluator:
     ) -> None:
         """Lay out the examples; ``multiple`` is as in :meth:`.Collator.collate`."""
         size = spec.micro_batch_size or spec.batch_size
-        self._batches = ordered_batches(examples, objective.collator(size), multiple)
+        self._batches = OrderedBatches(examples, objective.collator(size), multiple)
         self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
         self._evaluate = compile_evaluation(objective, trainable, layout)
 

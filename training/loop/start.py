@@ -21,7 +21,7 @@ from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import checkpoint_identity
 from training.data.chat_format import ChatFormat
-from training.data.encode import EncodedExamples, Example
+from training.data.encode import EncodedExamples
 from training.data.rendering import render_prompt, render_response
 from training.data.tokenizer import load_tokenizer, require_embedded, train_tokenizer
 from training.errors import ConfigError, DataError
@@ -72,6 +72,7 @@ def prepare(
     records: Sequence[Record],
     folder: Path | None = None,
     clock: date | None = None,
+    scratch: Path | None = None,
 ) -> Start:
     """Split the records, create or load tokenizer and weights, and encode the examples.
 
@@ -81,8 +82,10 @@ def prepare(
         records: The whole dataset.
         folder: Folder of the model, where a worker has fetched it (default: resolve the source).
         clock: Day that the chat template reads (default: today, UTC).
+        scratch: Folder for the encoded examples (default: the system's for temporary files).
 
     Raises:
+        OSError: The encoded examples cannot be written.
         TrainingError: The split is empty, the model is unusable, or examples do not fit.
     """
     objective = make_objective(train)
@@ -97,19 +100,19 @@ def prepare(
             f"context of {network.context} tokens"
         )
     chat = ChatFormat(tokenizer, clock)
-    encoded = objective.encode(split.train, chat)
-    held_out = EncodedExamples([], 0)
+    encoded = objective.encode(split.train, chat, folder=scratch)
+    held_out = EncodedExamples.none()
     if train.eval_every_steps:
-        held_out = objective.encode(split.held_out, chat, "held-out examples")
-    examples = [*encoded.examples, *held_out.examples]
-    require_embedded((example.tokens for example in examples), network.vocabulary)
+        held_out = objective.encode(split.held_out, chat, "held-out examples", scratch)
+    largest = max(part.examples.largest_token for part in (encoded, held_out))
+    require_embedded([[largest]], network.vocabulary)
     settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
     identity = {
         "model": to_mapping(model),
         "config": network.family.dump_config(network.config),
         "train": settings,
         "dataset": _dataset_digest(records),
-        "examples": _examples_digest(encoded.examples),
+        "examples": encoded.examples.digest,
     }
     if chat.template_date is not None:
         identity[TEMPLATE_DATE] = chat.template_date
@@ -128,16 +131,6 @@ def prepare(
         model.source,
         identity,
     )
-
-
-def _examples_digest(examples: Iterable[Example]) -> str:
-    """Return the sha256 of the tokens and masks of all examples."""
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(len(example.tokens).to_bytes(8, "little"))
-        digest.update(example.tokens.astype("<i4").tobytes())
-        digest.update(example.mask.tobytes())
-    return digest.hexdigest()
 
 
 def _dataset_digest(records: Iterable[Record]) -> str:

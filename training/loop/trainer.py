@@ -26,7 +26,7 @@ from training.checkpoints.checkpoint import Checkpoint, load_checkpoint, restore
 from training.checkpoints.provenance import environment
 from training.checkpoints.writer import CheckpointWriter
 from training.data.batches import BatchStream
-from training.data.encode import Example
+from training.data.example_store import Example
 from training.errors import CheckpointError, DivergedError, StoppedError
 from training.loop.divergence import explain_divergence, require_finite, require_finite_weights
 from training.loop.eval_loss import Evaluator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -44,7 +45,11 @@ class Objective(Protocol):
     """A training method: its examples, their layout in batches, and its loss."""
 
     def encode(
-        self, records: Sequence[Record], chat: ChatFormat, what: str = "examples"
+        self,
+        records: Sequence[Record],
+        chat: ChatFormat,
+        what: str = "examples",
+        folder: Path | None = None,
     ) -> EncodedExamples:
         """Encode records as examples.
 
@@ -52,6 +57,7 @@ class Objective(Protocol):
             records: Records of the train or the held-out part.
             chat: Format of the model.
             what: Noun for the records in messages.
+            folder: Folder for the file of tokens (default: the system's for temporary files).
 
         Raises:
             OverlongError: The method refuses examples that are too long.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,10 +26,15 @@ class SftObjective:
         self._overlong = (spec.sft or SftSpec()).overlong
 
     def encode(
-        self, records: Sequence[Record], chat: ChatFormat, what: str = "examples"
+        self,
+        records: Sequence[Record],
+        chat: ChatFormat,
+        what: str = "examples",
+        folder: Path | None = None,
     ) -> EncodedExamples:
         """Encode prompt and response of each record."""
-        return encode_records(records, chat, self._spec.max_seq_length, self._overlong, what)
+        length = self._spec.max_seq_length
+        return encode_records(records, chat, length, self._overlong, what, folder)
 
     def collator(self, batch_size: int) -> Collator:
         """Return padded rows of one example, or packed rows of several."""

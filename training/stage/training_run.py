@@ -87,9 +87,9 @@ def run_training(
         TrainingError: See :func:`training.loop.start.prepare` and :func:`training.loop.fit.fit`.
         OSError: A file cannot be written.
     """
-    start = prepare(model, train, records, folder, clock)
-    observer.check_stop()
     paths.split.parent.mkdir(parents=True, exist_ok=True)
+    start = prepare(model, train, records, folder, clock, paths.split.parent)
+    observer.check_stop()
     paths.split.write_text(start.split.dump(), encoding="utf-8")
     metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
     try:

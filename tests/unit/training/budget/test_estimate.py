@@ -19,7 +19,7 @@ from training.budget import estimate as module
 from training.budget.estimate import Estimate, Free, estimate, free_memory, require_fit
 from training.budget.memory import alternatives, required_memory
 from training.data.batches import BatchStream, Collator
-from training.data.encode import Example
+from training.data.example_store import Example
 from training.errors import DoesNotFitError
 from training.loop.fit import fit
 from training.loop.start import prepare

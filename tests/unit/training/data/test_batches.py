@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.data.batches import BatchStream, Collator, ordered_batches
-from training.data.encode import Example
+from training.data.batches import BatchStream, Collator, OrderedBatches
+from training.data.example_store import Example
 
 GROUPED = 4
 
@@ -24,13 +24,15 @@ def test_an_epoch_visits_every_example_once(
     stream = BatchStream(sequences, Collator(batch), seed=1, together=together)
     first = epoch * stream.steps_per_epoch
     seen = [e for step in range(stream.steps_per_epoch) for e in stream.rows(first + step)]
-    assert sorted(e.tokens for e in seen) == sorted(e.tokens for e in sequences)
+    assert sorted(e.tokens.tolist() for e in seen) == sorted(e.tokens.tolist() for e in sequences)
 
 
 @pytest.mark.parametrize("together", [None, GROUPED])
 def test_order_depends_on_seed_and_epoch_alone(together: int | None) -> None:
+    sequences = examples(20)
+
     def order(seed: int, epoch: int) -> list[Example]:
-        stream = BatchStream(examples(20), Collator(5), seed, together)
+        stream = BatchStream(sequences, Collator(5), seed, together)
         return [e for step in range(4) for e in stream.rows(epoch * 4 + step)]
 
     assert order(1, 3) == order(1, 3)
@@ -116,6 +118,6 @@ def test_the_collator_follows_the_spec() -> None:
 
 def test_evaluation_takes_everything_once_from_short_to_long() -> None:
     sequences = [Example.of(tuple(range(n)), 1) for n in (40, 4, 20, 6, 9)]
-    batches = ordered_batches(sequences, Collator(2))
+    batches = OrderedBatches(sequences, Collator(2))
     assert [batch.tokens.shape for batch in batches] == [(1, 2, 16), (1, 2, 32), (1, 2, 48)]
     assert sum(batch.weights.sum() for batch in batches) == sum(e.inputs for e in sequences)

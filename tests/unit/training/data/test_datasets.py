@@ -15,7 +15,7 @@ def test_found_by_name_folder_and_file(tmp_path: Path) -> None:
     assert find_dataset("golden-v2", tmp_path) == file
     assert find_dataset(str(file.parent), tmp_path) == file
     assert find_dataset(str(file), tmp_path) == file
-    assert load_dataset(file) == golden_v2()
+    assert list(load_dataset(file)) == golden_v2()
 
 
 def test_missing_ones_name_the_way_out(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_missing_ones_name_the_way_out(tmp_path: Path) -> None:
 
 def test_wrong_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"prompt": "p"}\nnonsense\n')
+    path.write_text('{"prompt": "p", "steps": []}\nnonsense\n')
     with pytest.raises(DataError, match=r"bad.jsonl: line 1: answer: is required.*line 2: is not"):
         load_dataset(path)
 
@@ -40,6 +40,8 @@ def test_splits(tmp_path: Path) -> None:
         load_split(traces, path)
     made = split_records(traces, 0.2, 42)
     path.write_text(made.dump())
-    assert load_split(traces, path) == made
+    loaded = load_split(traces, path)
+    assert list(loaded.train) == list(made.train)
+    assert list(loaded.held_out) == list(made.held_out)
     with pytest.raises(DataError, match="another dataset"):
         load_split(made.train, path)

@@ -15,7 +15,8 @@ from tailrace.formats.spec.run_spec import FinalModel, Overlong, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Example, encode_records
+from training.data.encode import encode_records
+from training.data.example_store import Example
 from training.errors import StoppedError
 from training.loop.eval_loss import Evaluator
 from training.loop.trainable import choose_trainable

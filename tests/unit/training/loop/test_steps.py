@@ -14,7 +14,8 @@ from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import Example, encode_records
+from training.data.encode import encode_records
+from training.data.example_store import Example
 from training.loop.lora import LoraAdapter
 from training.loop.steps import accumulate, batch_loss, compile_evaluation
 from training.loop.trainable import AllWeights

@@ -32,7 +32,7 @@ from tailrace.formats.spec.run_spec import (
 )
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
-from training.data.encode import Example
+from training.data.example_store import Example
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
 from training.objectives.registry import make_objective

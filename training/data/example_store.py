@@ -1,0 +1,159 @@
+"""Encoded examples, and their store in a temporary file instead of memory."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BUFFER = 1 << 20
+_WORD_BITS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One encoded record."""
+
+    tokens: NDArray[np.int32]
+    """Tokens of the whole example, [T]."""
+    mask: NDArray[np.bool_]
+    """True for tokens that the model learns to write, [T]."""
+
+    @classmethod
+    def of(cls, tokens: Sequence[int], prompt_length: int) -> Example:
+        """Return an example whose tokens after the first ``prompt_length`` are learnt."""
+        mask = np.arange(len(tokens)) >= prompt_length
+        return cls(np.asarray(tokens, np.int32), mask)
+
+    @property
+    def inputs(self) -> int:
+        """Number of tokens that a model reads: the last one is only predicted."""
+        return len(self.tokens) - 1
+
+    @property
+    def trained(self) -> int:
+        """Number of tokens with a loss: the first one is never predicted."""
+        return int(np.count_nonzero(self.mask[1:]))
+
+
+class ExampleStore(Sequence[Example]):
+    """Examples in a memory-mapped file without a name, which ends with the store.
+
+    An example's arrays are views of the file: 12 bytes an example are in memory.
+    """
+
+    def __init__(
+        self, words: NDArray[np.int32], lengths: array[int], digest: str, largest_token: int
+    ) -> None:
+        """Take what :class:`ExampleWriter` has written; see :meth:`ExampleWriter.finish`."""
+        self._words = words
+        self.lengths = np.frombuffer(lengths, np.uint32)
+        """Number of tokens of each example."""
+        sizes = self.lengths + _mask_words(self.lengths)
+        self._starts = np.cumsum(sizes, dtype=np.int64) - sizes
+        self.digest = digest
+        """Sha256 of the tokens and masks of all examples."""
+        self.largest_token = largest_token
+        """Largest token id; 0 without examples."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        length, start = int(self.lengths[index]), int(self._starts[index])
+        middle = start + length
+        bits = self._words[middle : middle + _mask_words(length)].view(np.uint8)
+        mask = np.unpackbits(bits, count=length).view(np.bool_)
+        return Example(self._words[start:middle], mask)
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))
+
+
+class ExampleWriter:
+    """Writer of an :class:`ExampleStore`.
+
+    The file is a sequence of 32-bit words: the tokens of each example, then its mask as bits.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Create the file in a folder (default: the system's for temporary files).
+
+        Raises:
+            OSError: The file cannot be created.
+        """
+        # The file has no name, so that it is gone after a crash, too.
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER)  # noqa: SIM115
+        self._lengths = array("I")
+        self._largest = 0
+        self._digest = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, example: Example) -> None:
+        """Append an example.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        tokens = np.ascontiguousarray(example.tokens, "<i4")
+        length = len(tokens)
+        self._digest.update(length.to_bytes(8, "little"))
+        self._digest.update(tokens.data)
+        self._digest.update(np.ascontiguousarray(example.mask).data)
+        bits = np.zeros(_mask_words(length) * _WORD_BITS // 8, np.uint8)
+        packed = np.packbits(example.mask)
+        bits[: len(packed)] = packed
+        self._file.write(tokens.data)
+        self._file.write(bits.data)
+        self._lengths.append(length)
+        self._largest = max(self._largest, int(tokens.max(initial=0)))
+
+    def finish(self) -> ExampleStore:
+        """Return the store of all examples; the writer is closed.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with self._file:
+            self._file.flush()
+            words = np.empty(0, np.int32)
+            if self._lengths:
+                content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+                words = np.frombuffer(content, "<i4").view(np.int32)
+        return ExampleStore(words, self._lengths, self._digest.hexdigest(), self._largest)
+
+    def close(self) -> None:
+        """Delete the file of an unfinished store."""
+        self._file.close()
+
+
+def token_counts(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """Return the number of tokens of each example, without reading those of a store."""
+    if isinstance(examples, ExampleStore):
+        return examples.lengths.astype(np.int64)
+    return np.asarray([len(example.tokens) for example in examples], np.int64)
+
+
+@overload
+def _mask_words(length: int) -> int: ...
+@overload
+def _mask_words(length: NDArray[np.uint32]) -> NDArray[np.uint32]: ...
+def _mask_words(length: int | NDArray[np.uint32]) -> int | NDArray[np.uint32]:
+    """Return the number of words that hold a bit for each token."""
+    return (length + (_WORD_BITS - 1)) // _WORD_BITS
