@@ -1,0 +1,1 @@
+"""Readers of data files: rows with their places, in bounded memory."""
