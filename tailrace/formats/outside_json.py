@@ -29,17 +29,26 @@ def read_json(content: bytes) -> object:
     if problem:
         raise ValueError(problem)
     try:
-        return json.loads(
-            content.decode("utf-8"),
-            parse_int=_whole,
-            parse_float=_fraction,
-            parse_constant=_no_constant,
-        )
+        return _DECODER.decode(content.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError("is not JSON: it is not UTF-8 text") from error
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise ValueError(f"is not JSON: {error.msg} ({place})") from error
+    except RecursionError as error:
+        raise ValueError("is not JSON that can be read: it is nested too deeply") from error
+
+
+def next_json(text: str, start: int) -> tuple[object, int]:
+    """Parse the value that begins at a position of a text; return it and the position after it.
+
+    Raises:
+        ValueError: No JSON value begins there, or a number is too long; as :func:`read_json`.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} (character {error.pos})") from error
     except RecursionError as error:
         raise ValueError("is not JSON that can be read: it is nested too deeply") from error
 
@@ -103,3 +112,6 @@ def _fraction(text: str) -> float:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"is not JSON: {name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_fraction, parse_constant=_no_constant)

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.data.thinking import TAG
+from tailrace.formats.data.tool_calls import TOOL_MARKERS
 from tailrace.formats.model.chat_template import template_reads_clock
 from training.data.rendering import render_messages, today
 from training.errors import DataError, ModelConfigError
@@ -93,7 +94,7 @@ class ChatFormat:
         return ids.get(text)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens, without special tokens other than thinking tags."""
+        """Return the text of tokens; of special tokens, only tags of thinking and of tool calls."""
         return self.written([token for token in tokens if token not in self._silent])
 
     def written(self, tokens: Sequence[int]) -> str:
@@ -227,7 +228,9 @@ class ChatFormat:
     def _silent(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder.items()
         special = [(id_, token.content) for id_, token in added if token.special]
-        return frozenset(id_ for id_, text in special if not TAG.fullmatch(text))
+        return frozenset(
+            id_ for id_, text in special if text not in TOOL_MARKERS and not TAG.fullmatch(text)
+        )
 
     def _encode(self, rendered: str) -> list[int]:
         if self._nonce not in rendered.casefold():

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tailrace.formats.outside_json import MAX_DEPTH, is_deep, read_json, read_object
+from tailrace.formats.outside_json import MAX_DEPTH, is_deep, next_json, read_json, read_object
 
 
 def test_a_document() -> None:
@@ -33,6 +33,24 @@ def test_a_document() -> None:
 def test_what_is_refused(content: bytes, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_json(content)
+
+
+def test_a_value_within_text() -> None:
+    assert next_json('x {"a": [1]} y', 2) == ({"a": [1]}, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x", r"is not JSON: Expecting value \(character 0\)"),
+        ("[" * 200_000, "nested too deeply"),
+        ("9" * 100, "100 digits"),
+        ("NaN", "NaN is not a JSON number"),
+    ],
+)
+def test_a_text_that_begins_with_no_value_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        next_json(text, 0)
 
 
 def test_an_object_is_wanted() -> None:

@@ -212,6 +212,14 @@ def test_marks_of_thinking_are_tokens_in_answers_and_stay_in_their_text() -> Non
     assert format_.text(head).startswith("user\nWhat is <think>?")
 
 
+def test_marks_of_tool_calls_stay_in_their_text() -> None:
+    tokenizer = chat_tokenizer(HYBRID)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<tool_call>", "</tool_call>"]})
+    format_ = ChatFormat(tokenizer)
+    text = '<tool_call>{"name": "now"}</tool_call>'
+    assert format_.text(tokenizer.encode(f"{text}<|im_end|>", add_special_tokens=False)) == text
+
+
 def test_a_template_that_can_only_ask_is_followed_by_the_answer_and_the_end_of_text() -> None:
     refuses = "{% if messages[-1].role != 'user' %}{{ raise_exception('ask!') }}{% endif %}"
     assert taught(chat(refuses + CHATML))[1] == f"{ANSWER}<|endoftext|>"
