@@ -90,7 +90,11 @@ class _Filling:
             held = getattr(message, field.name)
             for _ in range(self._count(key, room, entries)):
                 number = next(self._numbers)
-                held[f"k{number}"] = self._single(f"{key}.value", _value_of(field), 8)
+                value = _value_of(field)
+                if value.message_type is None:
+                    held[f"k{number}"] = self._single(f"{key}.value", value, 8)
+                else:
+                    held[f"k{number}"].SetInParent()
         elif is_repeated(field):
             self._entries(message, field, room, entries)
         elif field.message_type is None or self._values.get(key):

@@ -14,6 +14,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from tailrace.formats.canonical import canonical_json
+
 _BUFFER = 1 << 20
 _WORD_BITS = 32
 
@@ -60,7 +62,7 @@ class ExampleStore(Sequence[Example]):
         sizes = self.lengths + _mask_words(self.lengths)
         self._starts = np.cumsum(sizes, dtype=np.int64) - sizes
         self.digest = digest
-        """Sha256 of the tokens and masks of all examples."""
+        """Sha256 of the canonical JSON of all tokens, as checkpoints of earlier releases have it."""
         self.largest_token = largest_token
         """Largest token id; 0 without examples."""
 
@@ -100,7 +102,7 @@ class ExampleWriter:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER)  # noqa: SIM115
         self._lengths = array("I")
         self._largest = 0
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.sha256(b"[")
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -113,9 +115,8 @@ class ExampleWriter:
         """
         tokens = np.ascontiguousarray(example.tokens, "<i4")
         length = len(tokens)
-        self._digest.update(length.to_bytes(8, "little"))
-        self._digest.update(tokens.data)
-        self._digest.update(np.ascontiguousarray(example.mask).data)
+        separator = "," if self._lengths else ""
+        self._digest.update(f"{separator}{canonical_json(tokens.tolist())}".encode())
         bits = np.zeros(_mask_words(length) * _WORD_BITS // 8, np.uint8)
         packed = np.packbits(example.mask)
         bits[: len(packed)] = packed
@@ -136,6 +137,7 @@ class ExampleWriter:
             if self._lengths:
                 content = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
                 words = np.frombuffer(content, "<i4").view(np.int32)
+        self._digest.update(b"]")
         return ExampleStore(words, self._lengths, self._digest.hexdigest(), self._largest)
 
     def close(self) -> None:

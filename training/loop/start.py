@@ -37,6 +37,9 @@ _BOOKKEEPING = {"save_every_steps", "keep_checkpoints", "log_every_steps", "mesh
 """Settings that leave the trained weights unchanged: a resumed training may change them. A mesh
 changes the rounding, which a certificate's conditions state."""
 
+_LATER_DEFAULTS = {"allow_special_tokens": False}
+"""Keys of a method's block that checkpoints of earlier releases lack, with their defaults."""
+
 TEMPLATE_DATE = "template_date"
 """Key in the identity for the day that a chat template with a clock reads."""
 
@@ -106,11 +109,10 @@ def prepare(
         held_out = objective.encode(split.held_out, chat, "held-out examples", scratch)
     largest = max(part.examples.largest_token for part in (encoded, held_out))
     require_embedded([[largest]], network.vocabulary)
-    settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
     identity = {
         "model": to_mapping(model),
         "config": network.family.dump_config(network.config),
-        "train": settings,
+        "train": _settings(train),
         "dataset": _dataset_digest(records),
         "examples": encoded.examples.digest,
     }
@@ -131,6 +133,19 @@ def prepare(
         model.source,
         identity,
     )
+
+
+def _settings(train: TrainSpec) -> dict[str, Any]:
+    """Return the settings that decide the trained weights.
+
+    Keys that later releases added are left out at their default, so that checkpoints of earlier
+    ones can be continued.
+    """
+    settings = {k: v for k, v in to_mapping(train).items() if k not in _BOOKKEEPING}
+    method = dict(settings[train.method])
+    later = {name for name, default in _LATER_DEFAULTS.items() if method.get(name) == default}
+    settings[train.method] = {k: v for k, v in method.items() if k not in later}
+    return settings
 
 
 def _dataset_digest(records: Iterable[Record]) -> str:

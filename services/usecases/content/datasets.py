@@ -43,7 +43,7 @@ MAX_LINES = 10_000_000
 """Maximum number of lines of a dataset."""
 
 
-def _line_kind(kind: DatasetKind | None) -> LineKind:
+def line_kind(kind: DatasetKind | None) -> LineKind:
     """Return the checks for lines of a kind, or of the kind that the first line has."""
 
     def prompts(lines: Iterable[bytes], errors: LineErrors, folder: Path | None) -> Iterator[str]:
@@ -61,7 +61,7 @@ async def seed(context: Context, caller: Caller, dataset_id: str) -> Dataset:
         )
     content = golden.golden_v2_bytes()
     header = DatasetHeader(dataset_id, GOLDEN_DESCRIPTION, DatasetKind.TRACE)
-    checks = _line_kind(DatasetKind.TRACE)
+    checks = line_kind(DatasetKind.TRACE)
     lines = await asyncio.to_thread(scan, checks, io.BytesIO(content), threading.Event())
     manifest = golden.golden_v2_manifest()
     return await _store(context, caller, header, lines, io.BytesIO(content), manifest)
@@ -75,7 +75,7 @@ async def import_lines(
     Content equal to the newest version returns that version. Raises what :func:`check_lines` does.
     """
     limit = context.settings.max_dataset_bytes
-    async with check_lines(context, _line_kind(header.kind), chunks, limit) as (lines, file):
+    async with check_lines(context, line_kind(header.kind), chunks, limit) as (lines, file):
         kind = header.kind or await asyncio.to_thread(_first_kind, file)
         header = dataclasses.replace(header, kind=kind)
         manifest = {

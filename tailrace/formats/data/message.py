@@ -143,7 +143,9 @@ def conversation_violations(path: str, messages: Sequence[Message]) -> list[Viol
         elif message.role is Role.TOOL:
             where = f"{path}[{index}]"
             if not called:
-                violations.append(Violation(where, "is the result of a tool that nobody called"))
+                violations.append(
+                    Violation(where, "is the result of a tool, but no earlier message calls one")
+                )
             elif message.tool_call_id is not None and message.tool_call_id not in open_ids:
                 problem = f"{message.tool_call_id[:100]!r} is not the id of an earlier call"
                 violations.append(Violation(f"{where}.tool_call_id", problem))

@@ -155,12 +155,13 @@ def eval_items(records: Iterable[Record]) -> list[EvalItem]:
     for record in records:
         if isinstance(record, FeedbackRecord) and not record.label:
             continue
-        item = _item(record)
-        question = canonical_json([item.prompt, to_mapping(item.messages), item.tools])
-        first = items.setdefault(question, item)
-        answers = {first.expected_answer, *first.accepted_answers}
-        if item.expected_answer and item.expected_answer not in answers:
-            more = [*first.accepted_answers, item.expected_answer]
+        eval_item = _eval_item(record)
+        prompt = [eval_item.prompt, to_mapping(eval_item.messages), eval_item.tools]
+        question = canonical_json(prompt)
+        first = items.setdefault(question, eval_item)
+        answer = eval_item.expected_answer
+        if answer and answer not in (first.expected_answer, *first.accepted_answers):
+            more = [*first.accepted_answers, answer]
             items[question] = dataclasses.replace(first, accepted_answers=more)
     return list(items.values())
 
@@ -178,14 +179,16 @@ def prompt_texts(records: Iterable[Record]) -> Iterator[str]:
             yield record.prompt if isinstance(record.prompt, str) else transcript(record.prompt)
 
 
-def _item(record: Record) -> EvalItem:
+def _eval_item(record: Record) -> EvalItem:
     if record.id is None:
         raise ValueError("cannot make an eval item of a record without id: reading gives each one")
     category = record.metadata.get("case")
-    item = EvalItem(record.id, category=category if isinstance(category, str) else None)
+    identity = EvalItem(record.id, category=category if isinstance(category, str) else None)
     match record:
         case Trace():
-            return dataclasses.replace(item, prompt=record.prompt, expected_answer=record.answer)
+            return dataclasses.replace(
+                identity, prompt=record.prompt, expected_answer=record.answer
+            )
         case PromptRecord():
             answer: str | list[Message] = record.expected_answer or ""
         case PreferenceRecord():
@@ -193,24 +196,24 @@ def _item(record: Record) -> EvalItem:
         case CompletionRecord() | FeedbackRecord():
             answer = record.completion
         case ChatRecord():
-            return _conversation_item(item, record.messages, record.tools)
+            return _conversation_item(identity, record.messages, record.tools)
     if isinstance(record.prompt, str):
         text = answer if isinstance(answer, str) else ""
-        return dataclasses.replace(item, prompt=record.prompt, expected_answer=text)
+        return dataclasses.replace(identity, prompt=record.prompt, expected_answer=text)
     if isinstance(answer, str):
         return dataclasses.replace(
-            item, messages=record.prompt, tools=record.tools, expected_answer=answer
+            identity, messages=record.prompt, tools=record.tools, expected_answer=answer
         )
-    return _conversation_item(item, [*record.prompt, *answer], record.tools)
+    return _conversation_item(identity, [*record.prompt, *answer], record.tools)
 
 
 def _conversation_item(
-    item: EvalItem, messages: list[Message], tools: list[dict[str, Any]]
+    identity: EvalItem, messages: list[Message], tools: list[dict[str, Any]]
 ) -> EvalItem:
     """Return the item that asks for the last assistant message."""
     last = max(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)
     return dataclasses.replace(
-        item,
+        identity,
         messages=messages[:last],
         tools=tools,
         expected_answer=messages[last].content,

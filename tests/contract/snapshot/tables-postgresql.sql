@@ -92,6 +92,8 @@ CREATE TABLE datasets (
   prompt_count BIGINT NOT NULL,
   artifact_digest VARCHAR(64) NOT NULL,
   create_time TIMESTAMP WITH TIME ZONE NOT NULL,
+  kind VARCHAR(20),
+  lineage JSON,
   CONSTRAINT pk_datasets PRIMARY KEY (project, dataset_id, version),
   CONSTRAINT fk_datasets_project_artifacts FOREIGN KEY(project, artifact_digest) REFERENCES artifacts (project, digest)
 )

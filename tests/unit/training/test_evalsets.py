@@ -100,8 +100,8 @@ def test_an_empty_part_is_refused() -> None:
 
 def test_wrong_files_and_equal_names(tmp_path: Path) -> None:
     path = tmp_path / "eval_v1.jsonl"
-    path.write_text('{"id": "a"}\n')
-    with pytest.raises(DataError, match=r"line 1: prompt: is required"):
+    path.write_text('{"prompt": "p"}\n')
+    with pytest.raises(DataError, match=r"line 1: id: is required"):
         load_eval_set(str(path))
     path.write_text('{"id": "a", "prompt": "p", "expected_answer": "x"}\n')
     with pytest.raises(DataError, match="two eval sets are called 'eval_v1'"):

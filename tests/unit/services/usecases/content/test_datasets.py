@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import json
 import tracemalloc
@@ -151,10 +150,9 @@ async def test_an_import_over_the_limit_is_refused_while_it_arrives(local: Conte
     assert byte_count <= LIMIT + 1_000_000
 
 
-async def test_too_many_traces_are_refused(local: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = dataclasses.replace(datasets.TRACES, most=3)
-    monkeypatch.setattr(datasets, "TRACES", few)
-    with pytest.raises(ResourceExhausted, match="3 traces"):
+async def test_too_many_lines_are_refused(local: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "MAX_LINES", 3)
+    with pytest.raises(ResourceExhausted, match="3 lines"):
         await import_bytes(local, trace_line() * 0 + b"".join(trace_line(str(i)) for i in range(4)))
 
 

@@ -14,4 +14,4 @@ def test_a_scan_that_nobody_waits_for_ends_at_the_next_line() -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(InterruptedError):
-        scan(datasets.TRACES, io.BytesIO(trace_line() * 3), stop)
+        scan(datasets.line_kind(None), io.BytesIO(trace_line() * 3), stop)

@@ -5,14 +5,17 @@ import gzip
 import io
 import lzma
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tailrace.formats.data.dataset_file import RecordFile, parse_dataset
 from tailrace.formats.data.eval_item import parse_eval_items
 from tailrace.formats.data.file_kind import foreign_kind
 from tailrace.formats.data.jsonl import FormatError, dump_record
-from tailrace.formats.data.trace import Step, Trace, parse_dataset, read_traces
+from tailrace.formats.data.record import DatasetKind
+from tailrace.formats.data.trace import Step, Trace
 
 TRACE = dump_record(Trace("What is 1 + 1?", "2", [Step(0, "reasoning", "c")], "a"))
 LINES = 3 * TRACE.encode()
@@ -62,7 +65,7 @@ def test_a_file_of_another_kind_is_named_once_with_the_way(kind: str, tmp_path: 
     content, named = KINDS[kind]
     path = tmp_path / "dataset.jsonl"
     path.write_bytes(content)
-    for read in (lambda: read_traces(path), lambda: parse_eval_items(io.BytesIO(content))):
+    for read in (lambda: RecordFile(path), lambda: parse_eval_items(io.BytesIO(content))):
         with pytest.raises(FormatError, match=f"^line 1: the file {named}") as error:
             read()
         assert error.value.count == 1
@@ -109,7 +112,7 @@ def test_records_of_other_data_sets_are_recognised(line: str, kind: str) -> None
     lines = [f"{line}\n".encode()] * 3
     for parse, accepted in (
         (
-            parse_dataset,
+            partial(parse_dataset, kind=DatasetKind.TRACE),
             '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}',
         ),
         (parse_eval_items, '{"id": …, "prompt": …, "expected_answer": …}'),

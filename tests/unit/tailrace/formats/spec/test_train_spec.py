@@ -41,7 +41,7 @@ def test_defaults_train_all_weights_as_before() -> None:
 def test_supervised_fine_tuning_is_the_default_method(changes: dict[str, Any]) -> None:
     spec = parse_train(**changes)
     assert (spec.method, spec.sft) == ("sft", SftSpec(overlong=Overlong.REFUSE))
-    assert to_mapping(spec)["sft"] == {"overlong": "refuse"}
+    assert to_mapping(spec)["sft"] == {"overlong": "refuse", "allow_special_tokens": False}
 
 
 @pytest.mark.parametrize("name", SHARED_WITH_SFT)
