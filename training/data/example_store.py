@@ -62,7 +62,7 @@ class ExampleStore(Sequence[Example]):
         sizes = self.lengths + _mask_words(self.lengths)
         self._starts = np.cumsum(sizes, dtype=np.int64) - sizes
         self.digest = digest
-        """Sha256 of the canonical JSON of all tokens, as checkpoints of earlier releases have it."""
+        """Sha256 of the canonical JSON of all tokens, as in checkpoints of earlier releases."""
         self.largest_token = largest_token
         """Largest token id; 0 without examples."""
 
