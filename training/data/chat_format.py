@@ -1,68 +1,114 @@
-"""The chat format of a model: prompts and answers as tokens.
+"""The chat format of a model: conversations as tokens, with the mask of those to learn.
 
-Users' text stays text: a special token spelled in a prompt or an answer neither opens nor ends a
-turn. Only the text of the chat template itself becomes special tokens.
+Training encodes with :meth:`ChatFormat.encode_all`, generation with
+:meth:`ChatFormat.prompt_tokens`; both render with the model's chat template alike. Text of messages
+stays text: a special token spelled in one neither opens nor ends a turn.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from typing import Any
 
-from tokenizers import Tokenizer
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from tailrace.formats.data.message import Message, Role
 from tailrace.formats.data.thinking import TAG
 from tailrace.formats.data.tool_calls import TOOL_MARKERS
 from tailrace.formats.model.chat_template import template_reads_clock
-from training.data.rendering import render_messages, today
-from training.errors import DataError, ModelConfigError
+from tailrace.formats.spec.train_spec import TrainOn
+from training.data.chat_template import (
+    Beginning,
+    ChatTemplate,
+    RenderedBeginning,
+    Rendering,
+    RenderJob,
+    check_variables,
+    render_all,
+)
+from training.data.continuation import continuation, same_text
+from training.data.conversation import Conversation, template_message
+from training.data.literal_text import ConversationError, LiteralText, SpecialTextError
+from training.data.masking import (
+    Turns,
+    assistant_messages,
+    beginnings_of,
+    blocks_by_message,
+    learnt_messages,
+    marked_turns,
+    turns_between,
+)
+from training.data.rendered_example import RenderedExample, authors_of, overlapping
+from training.data.rendering import chat_template_of, today
+from training.data.template_probe import TemplateProbe
+from training.data.tokenizer import beginning
 
-_SPACE = re.compile(r"\s+")
+__all__ = ["ChatFormat", "ConversationError", "SpecialTextError"]
 
+_CHUNK = 64
+"""Largest number of conversations in one request to the renderer."""
 
-class SpecialTextError(DataError):
-    """Text that spells a special token, which the tokenizer cannot encode as text."""
+_CHUNK_CHARACTERS = 1 << 20
+"""Number of characters after which a request takes no further conversation."""
 
 
 @dataclass(frozen=True)
-class TurnEnd:
-    """End of the assistant's turn in a chat template."""
+class _Plan:
+    """A conversation that is to be rendered."""
 
-    written: str
-    """All text of the template after the answer."""
-    taught: str
-    """The part that a model is trained to write: up to its first special token, or up to its last
-    visible character when there is none."""
-    token: int | None
-    """Special token that ends the turn; None for a template that writes none."""
+    conversation: Conversation
+    learnt: list[int]
+    """Messages to learn."""
+    located: list[int]
+    """Messages whose place in the text must be known."""
+    whole: bool
+    """True if all text is learnt but that of unlearnt assistant messages."""
+    template: ChatTemplate
+    job: RenderJob
 
 
 class ChatFormat:
-    """The token sequences of one model's conversations."""
+    """The token sequences of one model's conversations.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, clock: date | None = None) -> None:
+    :meth:`encode_all` encodes examples for training, :meth:`encode` a single one, and
+    :meth:`prompt_tokens` prompts for generation. :func:`training.data.masking.untrainable_error`
+    is the error for turns that an example reports as ``untrainable``;
+    :func:`training.data.exchanges.fitting` leaves out old exchanges of an overlong conversation.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        clock: date | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         """Find out how the chat template writes turns.
 
         Args:
             tokenizer: Tokenizer with the chat template.
             clock: Day that the chat template reads (default: today, UTC).
+            kwargs: Variables for the chat template, in training and generation alike
+                (``model.chat_template_kwargs``).
 
         Raises:
             ModelConfigError: The template cannot render a prompt.
+            ConfigError: A variable belongs to the conversation, such as ``messages``.
         """
+        check_variables(kwargs or {})
         self.tokenizer = tokenizer
         self.clock = clock or today()
-        # Random, so that no text can contain it.
-        self._nonce = secrets.token_hex(16)
-        self._require_prompt()
-        self.turn_end = self._find_turn_end()
-        self._controls = self._find_controls()
+        self._plain, self._with_tools = (
+            chat_template_of(tokenizer, self.clock, kwargs, tools=tools) for tools in (False, True)
+        )
+        probe = TemplateProbe(tokenizer, self._plain, self._with_tools)
+        probe.require_prompt()
+        self.turn_end = probe.turn_end()
+        self._controls = probe.controls(self.turn_end)
+        self._literal = LiteralText(tokenizer.backend_tokenizer, self._controls)
 
     @property
     def end(self) -> int:
@@ -71,10 +117,13 @@ class ChatFormat:
             return int(self.tokenizer.eos_token_id)
         return self.turn_end.token
 
-    @property
+    @cached_property
     def ends(self) -> frozenset[int]:
         """Tokens that end an answer: the tokenizer's and the template's."""
-        return frozenset({int(self.tokenizer.eos_token_id), self.end})
+        ids = {int(self.tokenizer.eos_token_id), self.end}
+        return frozenset(
+            ids | {id_ for text, id_ in self._controls.items() if self.turn_end.is_token(text)}
+        )
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -85,8 +134,8 @@ class ChatFormat:
     @property
     def template_date(self) -> str | None:
         """Day that the template reads; None for a template without a clock."""
-        reads = template_reads_clock(self.tokenizer.get_chat_template())
-        return self.clock.isoformat() if reads else None
+        texts = (self._plain.text, self._with_tools.text)
+        return self.clock.isoformat() if any(map(template_reads_clock, texts)) else None
 
     def token_of(self, text: str) -> int | None:
         """Return the id of the special token ``text``, or None if it is not one."""
@@ -102,127 +151,270 @@ class ChatFormat:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
     def mixes_in_token(self, text: str) -> bool:
-        """Return whether a text has a special token in it and other text."""
+        """Return True if a text has a special token in it and other text."""
         return any(token in text and token != text for token in self._controls)
 
     def prompt(self, text: str) -> list[int]:
-        """Return the tokens of a prompt, up to the begin of the answer.
+        """Return the tokens of a user's message; see :meth:`prompt_tokens`."""
+        return self.prompt_tokens([Message(Role.USER, text)])
+
+    def prompt_tokens(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]] = (),
+        *,
+        allow_special_tokens: bool = False,
+    ) -> list[int]:
+        """Return the tokens of a conversation up to the begin of the assistant's next turn.
 
         Raises:
-            SpecialTextError: The prompt spells a special token and cannot be encoded as text.
-            ModelConfigError: The template cannot render the prompt.
+            ConversationError: The template refuses the conversation, or its text spells a special
+                token and cannot be encoded as text.
+            ModelConfigError: The template exceeds a limit.
         """
-        return self._encode(self._open_turn(self._with_placeholders(text)))
+        template = self._with_tools if tools else self._plain
+        job = self._job(messages, tools, (), allow_special_tokens, asks=True)
+        rendering = render_all(template, [job])[0]
+        encoded = self._literal.encode(self._literal.rendered(_text_of(rendering)))
+        return [int(token) for token in encoded.tokens]
 
     def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        """Return the tokens of a prompt, and those of the response that a model is trained on.
+        """Return the tokens of a prompt, and those of the response that a model is trained on."""
+        messages = [Message(Role.USER, prompt), Message(Role.ASSISTANT, response)]
+        example = self.encode(Conversation(messages, 1), TrainOn.COMPLETION)
+        begin, end = int(example.mask.argmax()), example.learnt_length
+        tokens = [int(token) for token in example.tokens[:end]]
+        return tokens[:begin], tokens[begin:]
 
-        The response has the template's form, thinking blocks included, unless the template changes
-        its text; it ends with the template's end of turn. Errors as :meth:`prompt`.
+    def encode(
+        self, conversation: Conversation, train_on: TrainOn, *, allow_special_tokens: bool = False
+    ) -> RenderedExample:
+        """Return a conversation as the model sees it in training; see :meth:`encode_all`.
+
+        Raises:
+            ConversationError: The template or the tokenizer cannot take the conversation.
+            ModelConfigError: The template exceeds a limit.
         """
-        opened = self._open_turn(self._with_placeholders(prompt))
-        answer = self._answer(
-            self._with_placeholders(prompt), self._with_placeholders(response, teaches=True), opened
+        encoded = self.encode_all(
+            [conversation], train_on, allow_special_tokens=allow_special_tokens
         )
-        head, tokens = self._encode(opened), self._encode(opened + answer)
-        # Generation starts after the prompt's tokens, so the answer must not change them.
-        tail = tokens[len(head) :] if tokens[: len(head)] == head else self._encode(answer)
-        if self.turn_end.token is None:
-            tail = [*tail, self.end]
-        return head, tail
+        for example in encoded:
+            if isinstance(example, ConversationError):
+                raise example
+            return example
+        raise AssertionError
 
-    def _render(self, *contents: str, asks: bool = False) -> str:
-        roles = ("user", "assistant")
-        messages = [
-            {"role": role, "content": content}
-            for role, content in zip(roles, contents, strict=False)
-        ]
-        return render_messages(self.tokenizer, messages, self.clock, asks=asks)
+    def encode_all(
+        self,
+        conversations: Iterable[Conversation],
+        train_on: TrainOn,
+        *,
+        allow_special_tokens: bool = False,
+    ) -> Iterator[RenderedExample | ConversationError]:
+        """Yield conversations as the model sees them in training, in order.
 
-    def _open_turn(self, marked: str) -> str:
-        return self._render(marked, asks=True)
+        The tokens are those of the whole text that the chat template renders, encoded once. The
+        last turn goes on from its prompt in any case: if the template renders it in another way
+        (a prompt that opens thinking, a template without answers), the answer is written behind
+        the prompt. A last turn without a token that ends it is ended by the tokenizer's.
 
-    def _conversation(self, prompt: str, response: str) -> str:
-        """Return a prompt with its answer; empty for a template that refuses answers."""
-        try:
-            return self._render(prompt, response)
-        except ModelConfigError:
-            # Such a template can still render prompts, whose errors are reported.
-            return ""
+        Plain text begins as the tokenizer begins every text, ends with its end-of-sequence token,
+        and is learnt whole.
 
-    def _answer(self, prompt: str, response: str, opened: str) -> str:
-        """Return the text from the end of the prompt to the end of the turn."""
-        conversation, written = self._conversation(prompt, response), self.turn_end.written
-        if conversation.startswith(opened) and conversation.endswith(written):
-            answer = conversation[len(opened) : len(conversation) - len(written)]
-            if _without_spaces(response) == _without_spaces(answer):
-                return answer + self.turn_end.taught
-        return _continue(opened, response) + self.turn_end.taught
+        Args:
+            conversations: The conversations; they are rendered many at a time.
+            train_on: Part to learn. Messages with weight 0 are not learnt in any case.
+            allow_special_tokens: True if text of messages may become special tokens.
 
-    def _require_prompt(self) -> None:
-        """Raise for a template that leaves out the prompt."""
-        if self._nonce not in self._open_turn(self._name("probe")).casefold():
-            raise ModelConfigError(
-                "the model's chat template leaves the user's text out of the prompt: it must write "
-                "messages whose content is text (message['content'])"
-            )
+        Yields:
+            The example, or the error for a conversation that the template or the tokenizer cannot
+            take.
 
-    def _find_turn_end(self) -> TurnEnd:
-        probe = self._name("probe")
-        rendered = self._conversation("?", probe)
-        if probe not in rendered:
-            return TurnEnd("", "", None)
-        written = rendered.rpartition(probe)[2]
-        tokens = self._template_tokens(written)
-        match = _any_of(tokens).search(written) if tokens else None
-        if match is None:
-            return TurnEnd(written, written.rstrip(), None)
-        taught = written[: match.end()]
-        if self._encode(f"a{taught}")[-1] != tokens[match[0]]:
-            raise ModelConfigError(
-                f"the tokenizer does not recognise {match[0]}, which ends a turn, after a word: "
-                "declare it without single_word in tokenizer.json"
-            )
-        return TurnEnd(written, taught, tokens[match[0]])
-
-    def _find_controls(self) -> dict[str, int]:
-        """Return the tokens that users' text must not become, by their text.
-
-        These are the special tokens, and further tokens that the template writes around turns;
-        thinking tags are left out, because answers may have them.
+        Raises:
+            ModelConfigError: The template exceeds a limit.
         """
-        added = self.tokenizer.added_tokens_decoder
-        special = {token.content: id_ for id_, token in added.items() if token.special}
-        around = self._open_turn("?") + self.turn_end.written
-        return special | self._template_tokens(around)
+        plans = (self._plan(c, train_on, allow_special_tokens) for c in conversations)
+        for chunk in _chunks(plans):
+            for plan, rendering in zip(chunk, _render(chunk), strict=True):
+                try:
+                    example = self._encoded(plan, rendering)
+                except ConversationError as error:
+                    yield error
+                else:
+                    yield example
 
-    def _template_tokens(self, text: str) -> dict[str, int]:
-        """Return the added tokens in a template's text, without blank ones and thinking tags."""
-        added = self.tokenizer.added_tokens_decoder.items()
+    def _job(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]],
+        beginnings: Sequence[Beginning],
+        allow_special_tokens: bool,
+        *,
+        asks: bool = False,
+    ) -> RenderJob:
+        """Return the job of rendering messages, with placeholders for control tokens."""
+        contents = [template_message(message) for message in messages]
+        if not allow_special_tokens:
+            contents = [self._protected(content) for content in contents]
+            tools = [self._literal.protect(tool) for tool in tools]
+        return RenderJob(contents, tools, asks, beginnings)
+
+    def _protected(self, message: dict[str, Any]) -> dict[str, Any]:
+        teaches = message["role"] == Role.ASSISTANT
         return {
-            token.content: id_
-            for id_, token in added
-            if token.content in text
-            and not token.content.isspace()
-            and not TAG.fullmatch(token.content)
+            name: value
+            if name == "role"
+            else self._literal.protect(value, teaches=teaches and name == "content")
+            for name, value in message.items()
         }
 
-    def _name(self, what: object) -> str:
-        return f"\ue000{self._nonce}-{what}\ue001"
+    def _plan(
+        self, conversation: Conversation, train_on: TrainOn, allow_special_tokens: bool
+    ) -> _Plan:
+        messages = conversation.messages
+        template = self._with_tools if conversation.tools else self._plain
+        if not messages:
+            text = conversation.text
+            text = text if allow_special_tokens else self._literal.protect(text)
+            return _Plan(conversation, [], [], True, template, RenderJob([{"content": text}]))
+        whole = train_on is TrainOn.EVERYTHING
+        learnt = learnt_messages(conversation, train_on)
+        located = learnt
+        if whole:
+            last = [i for i in learnt if i == len(messages) - 1]
+            located = [i for i in assistant_messages(messages) if i not in learnt] + last
+        beginnings = [] if template.marks_answers else beginnings_of(located, len(messages))
+        job = self._job(messages, conversation.tools, beginnings, allow_special_tokens)
+        return _Plan(conversation, learnt, located, whole, template, job)
 
-    @cached_property
-    def _placeholders(self) -> dict[str, str]:
-        """Placeholders for the texts of control tokens while the template renders users' text."""
-        return {text: self._name(id_) for text, id_ in self._controls.items()}
-
-    def _with_placeholders(self, text: str, *, teaches: bool = False) -> str:
-        """Return users' text with placeholders for control tokens; answers keep thinking tags."""
+    def _encoded(self, plan: _Plan, rendering: Rendering | None) -> RenderedExample:
+        if rendering is None:
+            return self._plain_text(str(plan.job.messages[0]["content"]))
+        turns = self._turns(plan, rendering)
+        rendered = self._literal.rendered(turns.text)
+        encoded = self._literal.encode(rendered)
+        place = rendered.plain_position
         places = {
-            written: place
-            for written, place in self._placeholders.items()
-            if not (teaches and TAG.fullmatch(written))
+            index: [(place(begin), place(end)) for begin, end in spans]
+            for index, spans in turns.places.items()
         }
-        return _replace(text, places) if places else text
+        chosen = [i for i in places if (i in plan.learnt) is not plan.whole]
+        mask = overlapping(encoded.spans, [span for i in chosen for span in places[i]])
+        untrainable = turns.untrainable
+        if plan.whole:
+            mask = ~mask
+            untrainable = [i for i in untrainable if i not in plan.learnt]
+        messages = plan.conversation.messages
+        return RenderedExample(
+            encoded.text,
+            encoded.tokens,
+            mask,
+            encoded.spans,
+            authors_of(encoded.text, messages, places),
+            untrainable,
+            [i for i in plan.learnt if _loses_reasoning(messages[i], encoded.text, places.get(i))],
+        )
+
+    def _turns(self, plan: _Plan, rendering: Rendering) -> Turns:
+        """Return the text of a conversation with the places of its messages."""
+        if plan.template.marks_answers:
+            turns = self._marked_turns(plan, rendering)
+        else:
+            turns = self._rendered_turns(plan, rendering)
+        last = len(plan.conversation.messages) - 1
+        if last in turns.places and last in plan.learnt:
+            self._end_last_turn(turns, last)
+        return turns
+
+    def _marked_turns(self, plan: _Plan, rendering: Rendering) -> Turns:
+        text, messages = _text_of(rendering), plan.conversation.messages
+        answers = assistant_messages(messages)
+        beginnings: dict[Beginning, RenderedBeginning | None] = {}
+        if len(rendering.blocks) != len(answers):
+            # Render beginnings to see which block belongs to which message.
+            wanted = [Beginning(i + 1, asks=False) for i in answers if i + 1 < len(messages)]
+            job = RenderJob(plan.job.messages, plan.job.tools, beginnings=wanted)
+            counted = render_all(plan.template, [job])[0].beginnings
+            beginnings = dict(zip(wanted, counted, strict=True))
+        blocks = blocks_by_message(rendering, answers, beginnings)
+        return marked_turns(text, plan.located, blocks, self.turn_end)
+
+    def _rendered_turns(self, plan: _Plan, rendering: Rendering) -> Turns:
+        beginnings = dict(zip(plan.job.beginnings, rendering.beginnings, strict=True))
+        last = len(plan.conversation.messages) - 1
+        if last not in plan.located:
+            return turns_between(_text_of(rendering), plan.located, beginnings, self.turn_end)
+        text, begin, shared = self._last_turn(plan, rendering)
+        earlier = [i for i in plan.located if i != last]
+        turns = turns_between(text, earlier, beginnings, self.turn_end, shared)
+        if begin is None:
+            turns.untrainable.append(last)
+        else:
+            turns.places[last] = [(begin, len(text))]
+        return turns
+
+    def _last_turn(self, plan: _Plan, rendering: Rendering) -> tuple[str, int | None, int]:
+        """Return the text of a conversation that ends with an answer, and the answer's begin.
+
+        The begin is None for an answer that cannot be learnt. The third value is the number of
+        leading characters that the text shares with the conversation as the template renders it.
+        """
+        message = plan.job.messages[-1]
+        asked = next(
+            rendered
+            for beginning, rendered in zip(plan.job.beginnings, rendering.beginnings, strict=True)
+            if beginning.asks and beginning.count == len(plan.job.messages) - 1
+        )
+        if asked is None:
+            text = _text_of(rendering)
+            return text, None, len(text)
+        opened = asked.text if asked.text is not None else (rendering.text or "")[: asked.length]
+        if rendering.text is not None and asked.is_prefix:
+            rest = rendering.text[asked.length :]
+            if self._keeps_answer(message, rest):
+                return rendering.text, asked.length, len(rendering.text)
+        if "tool_calls" in message:
+            text = _text_of(rendering)
+            return text, None, len(text)
+        answer = continuation(opened, message["content"], message.get("reasoning_content"))
+        return opened + answer + self.turn_end.taught, len(opened), asked.common
+
+    def _keeps_answer(self, message: Mapping[str, Any], rest: str) -> bool:
+        """Return True if the template writes an answer without a change of its text."""
+        if "tool_calls" in message or "reasoning_content" in message:
+            return True
+        written = self.turn_end.written
+        answer = rest[: len(rest) - len(written)]
+        return rest.endswith(written) and same_text(answer, message["content"])
+
+    def _end_last_turn(self, turns: Turns, last: int) -> None:
+        """End the turn at the end of a text with its first end-of-turn token, or add one."""
+        *spans, (begin, _) = turns.places[last]
+        stop = self.turn_end.find(turns.text, begin, len(turns.text))
+        if stop is None:
+            stop = max(begin, self.turn_end.without_token(turns.text))
+            turns.text = turns.text[:stop] + str(self.tokenizer.eos_token)
+            stop = len(turns.text)
+        turns.places[last] = [*spans, (begin, stop)]
+
+    def _plain_text(self, protected: str) -> RenderedExample:
+        encoded = self._literal.encode(self._literal.rendered(protected))
+        first = beginning(self.tokenizer)
+        head = [str(token) for token in self.tokenizer.convert_ids_to_tokens(first)]
+        end = str(self.tokenizer.eos_token)
+        text = "".join([*head, encoded.text, end])
+        tokens = np.concatenate([first, encoded.tokens, [int(self.tokenizer.eos_token_id)]])
+        ends = np.cumsum([len(token) for token in head], dtype=np.int64)
+        begins = np.concatenate([[0], ends])
+        spans = np.concatenate(
+            [
+                np.stack([begins[:-1], ends], axis=1),
+                encoded.spans + begins[-1],
+                [[len(text) - len(end), len(text)]],
+            ]
+        )
+        mask = np.ones(len(tokens), np.bool_)
+        return RenderedExample(text, tokens.astype(np.int32), mask, spans, [], [], [])
 
     @cached_property
     def _silent(self) -> frozenset[int]:
@@ -232,85 +424,46 @@ class ChatFormat:
             id_ for id_, text in special if text not in TOOL_MARKERS and not TAG.fullmatch(text)
         )
 
-    def _encode(self, rendered: str) -> list[int]:
-        if self._nonce not in rendered.casefold():
-            return list(
-                self.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
-            )
-        texts = {place: text for text, place in self._placeholders.items()}
-        if self._nonce in _replace(rendered, dict.fromkeys(texts, "")).casefold():
-            raise SpecialTextError("the chat template changes text that spells a special token")
-        return self._literal.encode(_replace(rendered, {**texts, **self._literal.names}))
 
-    @cached_property
-    def _literal(self) -> _LiteralTokenizer:
-        names = {text: self._name(f"token-{id_}") for text, id_ in self._controls.items()}
-        return _LiteralTokenizer(self.tokenizer.backend_tokenizer, names, self._controls)
+def _text_of(rendering: Rendering) -> str:
+    if rendering.text is None:
+        raise ConversationError(
+            f"the model's chat template refuses the conversation: {rendering.problem}"
+        )
+    return rendering.text
 
 
-class _LiteralTokenizer:
-    """A tokenizer with renamed control tokens, so that their original texts are plain text."""
-
-    def __init__(
-        self, original: Tokenizer, names: Mapping[str, str], controls: Mapping[str, int]
-    ) -> None:
-        self.names = names
-        """The name of each control token, by its text."""
-        content = json.loads(original.to_str())
-        originals = {}
-        for token in content["added_tokens"]:
-            text = token["content"]
-            token["content"] = names.get(text, text)
-            originals[token["content"]] = token["id"]
-        self._tokenizer = Tokenizer.from_str(json.dumps(content))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        # The tokenizer assigns new ids to renamed tokens.
-        self._ids = {self._tokenizer.token_to_id(name): id_ for name, id_ in originals.items()}
-        self._spelled = {id_: text for text, id_ in controls.items() if id_ not in self._ids}
-        """Control tokens that are also in the tokenizer's vocabulary."""
-
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text.
-
-        Raises:
-            SpecialTextError: The text becomes a control token.
-        """
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        spelled = {self._spelled[id_] for id_ in ids if id_ in self._spelled}
-        if spelled:
-            raise SpecialTextError(
-                f"the tokenizer turns text into a special token: {', '.join(sorted(spelled))}"
-            )
-        return [self._ids.get(id_, id_) for id_ in ids]
+def _chunks(plans: Iterator[_Plan]) -> Iterator[list[_Plan]]:
+    chunk: list[_Plan] = []
+    size = 0
+    for plan in plans:
+        chunk.append(plan)
+        size += plan.job.size
+        if len(chunk) == _CHUNK or size > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
-def _continue(opened: str, response: str) -> str:
-    """Return a response that first closes the thinking block that the prompt has opened."""
-    last = next(reversed([*TAG.finditer(opened)]), None)
-    if last is None or opened[last.end() :].strip() or _closing(last[0]) == last[0]:
-        return response
-    opening, closing = last[0], _closing(last[0])
-    if closing in response:
-        return response.lstrip().removeprefix(opening)
-    return f"\n{closing}\n\n{response}"
+def _render(plans: Sequence[_Plan]) -> list[Rendering | None]:
+    """Return the rendered conversations, in order; None for plain text."""
+    renderings: list[Rendering | None] = [None] * len(plans)
+    by_template: dict[bool, list[int]] = {}
+    for index, plan in enumerate(plans):
+        if plan.conversation.messages:
+            by_template.setdefault(bool(plan.conversation.tools), []).append(index)
+    for indices in by_template.values():
+        jobs = [plans[i].job for i in indices]
+        for index, rendering in zip(
+            indices, render_all(plans[indices[0]].template, jobs), strict=True
+        ):
+            renderings[index] = rendering
+    return renderings
 
 
-def _closing(opening: str) -> str:
-    """Return the closing tag for a thinking tag; a closing tag is returned unchanged."""
-    if "_of_" in opening:
-        return opening.replace("begin_of", "end_of")
-    return opening if opening[1] in "/|" else f"{opening[0]}/{opening[1:]}"
-
-
-def _without_spaces(text: str) -> str:
-    """Return a text without white space and thinking tags, which templates add to answers."""
-    return _SPACE.sub("", TAG.sub("", text))
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))))
-
-
-def _replace(text: str, replacements: Mapping[str, str]) -> str:
-    return _any_of(replacements).sub(lambda match: replacements[match[0]], text)
+def _loses_reasoning(message: Message, text: str, spans: Sequence[tuple[int, int]] | None) -> bool:
+    if not message.reasoning_content or not message.reasoning_content.strip():
+        return False
+    begin, end = (spans[0][0], spans[-1][1]) if spans else (0, len(text))
+    return message.reasoning_content.strip() not in text[begin:end]

@@ -6,11 +6,14 @@ A template is a foreign program: jinja's sandbox keeps it from files and code, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any
 
-from training.errors import ModelConfigError
+from training.errors import ConfigError, ModelConfigError
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 SECONDS = 20.0
@@ -27,71 +30,244 @@ PROCESS = BoundedProcess(
 )
 """Renderer: one process for all templates."""
 
+_MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
-def render_template(
-    template: str,
-    messages: Sequence[Mapping[str, str]],
-    special_tokens: Mapping[str, object],
-    clock: date,
-    *,
-    asks: bool,
-    trusted: bool = False,
-) -> str:
-    """Return a conversation as transformers renders it with a chat template.
+_RESERVED = frozenset(
+    (
+        *("messages", "tools", "documents", "add_generation_prompt", "chat_template"),
+        *("conversations", "continue_final_message", "return_assistant_tokens_mask"),
+    )
+)
+"""Variables that belong to the conversation."""
 
-    Args:
-        template: The chat template.
-        messages: The conversation.
-        special_tokens: The tokenizer's ``special_tokens_map``, which templates can read.
-        clock: The day that ``strftime_now`` returns, at midnight.
-        asks: Whether the text ends with the begin of the assistant's turn.
-        trusted: Whether the template is known to be harmless and needs no process.
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A chat template with the variables that it reads."""
+
+    text: str
+    """The Jinja template."""
+    clock: date
+    """The day that ``strftime_now`` returns, at midnight."""
+    special_tokens: Mapping[str, object] = field(default_factory=dict)
+    """The tokenizer's ``special_tokens_map``, which templates can read."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Further variables, such as ``enable_thinking``."""
+    trusted: bool = False
+    """True for a template that is known to be harmless and needs no process."""
+
+    @property
+    def marks_answers(self) -> bool:
+        """True if the template marks the assistant's text with ``{% generation %}``."""
+        return _MARKS.search(self.text) is not None
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Leading messages of a conversation, which are rendered for comparison with the whole."""
+
+    count: int
+    """Number of messages."""
+    asks: bool
+    """True if the text ends with the begin of the assistant's turn."""
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """A conversation to render, as plain data."""
+
+    messages: Sequence[Mapping[str, Any]]
+    """The messages as templates take them: ``role``, ``content`` and so on."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """Tools that the assistant may call."""
+    asks: bool = False
+    """True if the text ends with the begin of the assistant's turn."""
+    beginnings: Sequence[Beginning] = ()
+    """Beginnings of the conversation to render, too."""
+
+    @property
+    def size(self) -> int:
+        """Number of characters of the conversation as JSON."""
+        return len(json.dumps([list(self.messages), list(self.tools)], ensure_ascii=False))
+
+
+@dataclass(frozen=True)
+class RenderedBeginning:
+    """A rendered beginning of a conversation, compared with the rendered conversation."""
+
+    length: int
+    """Number of characters."""
+    common: int
+    """Number of leading characters that the whole conversation has, too."""
+    blocks: int
+    """Number of ``{% generation %}`` blocks in it."""
+    text: str | None
+    """The text, unless the whole conversation begins with it."""
+
+    @property
+    def is_prefix(self) -> bool:
+        """True if the whole conversation begins with this text."""
+        return self.common == self.length
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered conversation."""
+
+    text: str | None
+    """The text; None if the template refuses the conversation."""
+    problem: str
+    """The template's error; empty for a rendered conversation."""
+    blocks: Sequence[tuple[int, int]]
+    """Begin and end of each ``{% generation %}`` block, in characters."""
+    beginnings: Sequence[RenderedBeginning | None]
+    """Those of the job, in its order; None for one that the template refuses."""
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Raise :class:`training.errors.ConfigError` for variables that belong to the conversation."""
+    for name in sorted(_RESERVED & variables.keys()):
+        raise ConfigError(
+            f"model.chat_template_kwargs.{name} cannot be set: it comes with each conversation; "
+            "set variables that the template reads, such as enable_thinking"
+        )
+
+
+def render_all(template: ChatTemplate, jobs: Sequence[RenderJob]) -> list[Rendering]:
+    """Return conversations as transformers renders them, all with one request to the process.
 
     Raises:
-        ModelConfigError: The template refuses the conversation, or exceeds a limit.
+        ModelConfigError: The template exceeds a limit of time, memory or length.
     """
     request = {
-        "template": template,
-        "messages": [dict(message) for message in messages],
-        "special_tokens": {name: _plain(token) for name, token in special_tokens.items()},
-        "clock": clock.isoformat(),
-        "asks": asks,
+        "template": template.text,
+        "clock": template.clock.isoformat(),
+        "special_tokens": {n: _plain(token) for n, token in template.special_tokens.items()},
+        "variables": dict(template.variables),
+        "marks": template.marks_answers,
+        "jobs": [
+            {
+                "messages": [dict(message) for message in job.messages],
+                "tools": [dict(tool) for tool in job.tools] or None,
+                "asks": job.asks,
+                "beginnings": [[beginning.count, beginning.asks] for beginning in job.beginnings],
+            }
+            for job in jobs
+        ],
     }
     try:
-        text = render_request(request) if trusted else str(PROCESS.ask(request))
+        replies = render_request(request) if template.trusted else PROCESS.ask(request)
     except WorkFailedError as error:
         raise ModelConfigError(
             f"the model's chat template cannot render a prompt: {error}"
         ) from error
     except OutOfBoundsError as error:
+        if len(jobs) > 1:
+            # The limits are those of one conversation.
+            return [render_all(template, [job])[0] for job in jobs]
         raise ModelConfigError(f"the model's chat template {error} for one prompt") from error
-    length = sum(len(value) for message in messages for value in message.values())
-    if len(text) > _MOST_ADDED + _MOST_TIMES * length:
+    return [_rendering(reply, job) for reply, job in zip(replies, jobs, strict=True)]
+
+
+def render_template(template: ChatTemplate, job: RenderJob) -> str:
+    """Return one conversation as transformers renders it.
+
+    Raises:
+        ModelConfigError: The template refuses the conversation, or exceeds a limit.
+    """
+    rendering = render_all(template, [job])[0]
+    if rendering.text is None:
         raise ModelConfigError(
-            f"the model's chat template writes {len(text)} characters for a "
-            f"conversation of {length}"
+            f"the model's chat template cannot render a prompt: {rendering.problem}"
         )
-    return text
+    return rendering.text
 
 
-def render_request(request: dict[str, Any]) -> str:
-    """Do the work of :func:`render_template`, in its process."""
+def render_request(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Do the work of :func:`render_all`, in its process."""
     # transformers has no parameter for the clock; these globals belong to this template alone.
     from transformers.utils.chat_template_utils import (
         _compile_jinja_template,
         render_jinja_template,
     )
 
-    template = request["template"]
     clock = datetime.combine(date.fromisoformat(request["clock"]), time())
-    _compile_jinja_template(template).globals["strftime_now"] = clock.strftime
-    result: Any = render_jinja_template(
-        [request["messages"]],
-        chat_template=template,
-        add_generation_prompt=request["asks"],
-        **request["special_tokens"],
+    # A template with a syntax error fails the whole request.
+    _compile_jinja_template(request["template"]).globals["strftime_now"] = clock.strftime
+
+    def render(messages: list[Any], tools: Any, asks: bool) -> tuple[str, list[Any]]:
+        texts: Any
+        texts, blocks = render_jinja_template(  # type: ignore[str-unpack]
+            [messages],
+            tools=tools,
+            chat_template=request["template"],
+            add_generation_prompt=asks,
+            return_assistant_tokens_mask=request["marks"],
+            **{**request["special_tokens"], **request["variables"]},
+        )
+        return str(texts[0]), list(blocks[0]) if blocks else []
+
+    return [_render_job(render, job) for job in request["jobs"]]
+
+
+_Render = Callable[[list[Any], Any, bool], tuple[str, list[Any]]]
+
+
+def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
+    messages, tools = job["messages"], job["tools"]
+    whole = _attempt(render, messages, tools, job["asks"])
+    beginnings: list[list[Any] | None] = []
+    for count, asks in job["beginnings"]:
+        part = _attempt(render, messages[:count], tools, asks)
+        text = part["text"]
+        if text is None:
+            beginnings.append(None)
+            continue
+        common = _common(text, whole["text"] or "")
+        shown = text if common < len(text) else None
+        beginnings.append([len(text), common, len(part["blocks"]), shown])
+    return {**whole, "beginnings": beginnings}
+
+
+def _attempt(render: _Render, messages: list[Any], tools: Any, asks: bool) -> dict[str, Any]:
+    try:
+        text, blocks = render(messages, tools, asks)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a template can raise anything
+        problem = f"{type(error).__name__}: {error}"[:2000]
+        return {"text": None, "blocks": [], "problem": problem}
+    return {"text": text, "blocks": blocks, "problem": ""}
+
+
+def _common(text: str, other: str) -> int:
+    """Return the number of leading characters that two texts share."""
+    if other.startswith(text):
+        return len(text)
+    low, high = 0, min(len(text), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _rendering(reply: dict[str, Any], job: RenderJob) -> Rendering:
+    texts = [reply["text"], *(b[3] for b in reply["beginnings"] if b is not None)]
+    longest = max((len(text) for text in texts if text is not None), default=0)
+    if longest > _MOST_ADDED and longest > _MOST_ADDED + _MOST_TIMES * job.size:
+        raise ModelConfigError(
+            f"the model's chat template writes {longest} characters for a conversation of "
+            f"{job.size}"
+        )
+    return Rendering(
+        reply["text"],
+        reply["problem"],
+        [(int(begin), int(end)) for begin, end in reply["blocks"]],
+        [None if b is None else RenderedBeginning(*b) for b in reply["beginnings"]],
     )
-    return str(result[0][0])
 
 
 def _plain(token: object) -> object:

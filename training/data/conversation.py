@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailrace.formats.data.message import Message, Role
+from tailrace.formats.data.message import Message, Role, ToolCall
 from tailrace.formats.data.record import (
     ChatRecord,
     CompletionRecord,
@@ -71,3 +71,21 @@ def _conversation(
     before = [Message(Role.USER, prompt)] if isinstance(prompt, str) else prompt
     after = [Message(Role.ASSISTANT, answer)] if isinstance(answer, str) else answer
     return Conversation([*before, *after], len(before), tools)
+
+
+def template_message(message: Message) -> dict[str, Any]:
+    """Return a message as chat templates take it: plain data, with the keys that are set."""
+    content: dict[str, Any] = {"role": str(message.role), "content": message.content}
+    for name in ("reasoning_content", "name", "tool_call_id"):
+        value = getattr(message, name)
+        if value is not None:
+            content[name] = value
+    if message.tool_calls:
+        content["tool_calls"] = [_template_call(call) for call in message.tool_calls]
+    return content
+
+
+def _template_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    id_ = {} if call.id is None else {"id": call.id}
+    return {**id_, "type": call.type, "function": function}

@@ -7,13 +7,13 @@ the reasoning steps, a line each, then the answer after a marker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tailrace.formats.data.trace import Step, Trace
-from training.data.chat_template import render_template
+from training.data.chat_template import ChatTemplate, RenderJob, render_template
 
 if TYPE_CHECKING:
     # Judges read responses, and must not wait for this import.
@@ -48,37 +48,52 @@ class ParsedResponse:
     """Text after the last answer marker; empty without a marker."""
 
 
+def chat_template_of(
+    tokenizer: PreTrainedTokenizerBase,
+    clock: date | None = None,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    tools: bool = False,
+) -> ChatTemplate:
+    """Return the chat template of a model.
+
+    Args:
+        tokenizer: Tokenizer with the chat template.
+        clock: The day that ``strftime_now`` returns, at midnight (default: today, UTC).
+        variables: Further variables that the template reads, such as ``enable_thinking``
+            (default: none, so that the template's own defaults hold).
+        tools: True for the template of conversations with tools, if the model has one.
+    """
+    text = str(tokenizer.get_chat_template(tools=[{}] if tools else None))
+    return ChatTemplate(
+        text,
+        clock or today(),
+        tokenizer.special_tokens_map,
+        variables or {},
+        trusted=text == CHAT_TEMPLATE,
+    )
+
+
 def render_messages(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[dict[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     clock: date | None = None,
     *,
     asks: bool,
 ) -> str:
     """Return a conversation as rendered by the model's chat template.
 
-    The template gets no further arguments, as in transformers, so that a model with optional
-    thinking uses its template's default.
-
     Args:
         tokenizer: Tokenizer with the chat template.
         messages: The conversation; each message has a ``role`` and a ``content``.
-        clock: The day that ``strftime_now`` returns, at midnight (default: today, UTC).
-        asks: Whether the text ends with the begin of the assistant's turn.
+        clock: As in :func:`chat_template_of`.
+        asks: True if the text ends with the begin of the assistant's turn.
 
     Raises:
         ModelConfigError: The template refuses the conversation, cannot render it, or exceeds a
             limit of time or memory.
     """
-    template = str(tokenizer.get_chat_template())
-    return render_template(
-        template,
-        messages,
-        tokenizer.special_tokens_map,
-        clock or today(),
-        asks=asks,
-        trusted=template == CHAT_TEMPLATE,
-    )
+    return render_template(chat_template_of(tokenizer, clock), RenderJob(messages, asks=asks))
 
 
 def render_prompt(

@@ -182,17 +182,18 @@ def template_for(tokenizer: PreTrainedTokenizerBase) -> str:
     It begins with the tokens that the tokenizer puts before every text (`<s>`), because a base
     model has seen them at the beginning of all its training data.
     """
-    begin = _beginning(tokenizer)
+    begin = "".join(tokenizer.convert_ids_to_tokens(beginning(tokenizer)))
     return f"{{{{ {json.dumps(begin)} }}}}{CHAT_TEMPLATE}" if begin else CHAT_TEMPLATE
 
 
-def _beginning(tokenizer: PreTrainedTokenizerBase) -> str:
+def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that a tokenizer puts before every text."""
     plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     ids = list(tokenizer("a")["input_ids"])
     for start in range(len(ids) - len(plain) + 1):
         if ids[start : start + len(plain)] == plain:
-            return "".join(tokenizer.convert_ids_to_tokens(ids[:start]))
-    return ""
+            return ids[:start]
+    return []
 
 
 def require_embedded(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from training.data import chat_template
-from training.data.chat_template import PROCESS, render_template
+from training.data.chat_template import PROCESS, ChatTemplate, RenderJob, render_template
 from training.data.rendering import render_messages
 from training.errors import ModelConfigError
 
@@ -42,11 +42,11 @@ HOSTILE = [
 @pytest.fixture(autouse=True)
 def _started() -> None:
     """The first rendering takes longer: it imports transformers."""
-    PROCESS.ask({**_request("{{ 1 }}"), "asks": False})
+    render("{{ 1 }}")
 
 
-def _request(template: str) -> dict[str, Any]:
-    return {"template": template, "messages": MESSAGES, "special_tokens": {}, "clock": "2024-02-29"}
+def render(template: str, day: date = DAY) -> str:
+    return render_template(ChatTemplate(template, day), RenderJob(MESSAGES))
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -60,8 +60,8 @@ def test_it_renders_as_transformers_does(tokenizer: Any, template: str, asks: bo
 
 def test_its_clock_stands_still() -> None:
     text = "{{ strftime_now('%d %b %Y') }}"
-    assert render_template(text, MESSAGES, {}, DAY, asks=False) == "29 Feb 2024"
-    assert render_template(text, MESSAGES, {}, date(2025, 1, 2), asks=False) == "02 Jan 2025"
+    assert render(text) == "29 Feb 2024"
+    assert render(text, date(2025, 1, 2)) == "02 Jan 2025"
 
 
 @pytest.mark.parametrize("template", HOSTILE)
@@ -70,13 +70,13 @@ def test_a_template_that_needs_too_much_is_refused(
 ) -> None:
     monkeypatch.setattr(PROCESS, "seconds", 0.5)
     with pytest.raises(ModelConfigError, match="the model's chat template"):
-        render_template(template, MESSAGES, {}, DAY, asks=False)
+        render(template)
 
 
 def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_template, "_MOST_ADDED", 1000)
     with pytest.raises(ModelConfigError, match="writes 100000 characters for a conversation of"):
-        render_template("{{ 'a' * 100000 }}", MESSAGES, {}, DAY, asks=False)
+        render("{{ 'a' * 100000 }}")
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 )
 def test_a_template_that_fails_says_how(template: str, says: str) -> None:
     with pytest.raises(ModelConfigError, match=f"cannot render a prompt: {says}"):
-        render_template(template, MESSAGES, {}, DAY, asks=False)
+        render(template)

@@ -1,0 +1,208 @@
+"""The tokens that a model learns: places of the assistant's turns in a rendered conversation.
+
+Turns come from the template's ``{% generation %}`` blocks if it has any. Otherwise a turn reaches
+from the end of the text that asks for it to the end of the text that ends with it; a turn whose
+texts are not beginnings of the whole conversation cannot be learnt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tailrace.formats.data.message import Message, Role
+from tailrace.formats.spec.train_spec import TrainOn
+from training.data.chat_template import Beginning, RenderedBeginning, Rendering
+from training.data.conversation import Conversation
+from training.data.rendered_example import Span
+from training.errors import DataError
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """End of the assistant's turn in a chat template."""
+
+    written: str
+    """All text of the template after the answer."""
+    taught: str
+    """The part that a model is trained to write: up to its first special token, or up to its last
+    visible character when there is none."""
+    token: int | None
+    """Special token that ends the turn; None for a template that writes none."""
+    tokens: re.Pattern[str]
+    """Texts of the special tokens that end a turn."""
+
+    def find(self, text: str, begin: int, limit: int) -> int | None:
+        """Return the end of the first token that ends a turn; None without one."""
+        match = self.tokens.search(text, begin, limit)
+        return match.end() if match else None
+
+    def is_token(self, text: str) -> bool:
+        """Return True for the text of a special token that ends a turn."""
+        return self.tokens.fullmatch(text) is not None
+
+    def without_token(self, text: str) -> int:
+        """Return the end of a turn at the end of a text that has no token to end it."""
+        if self.written and text.endswith(self.written):
+            return len(text) - len(self.written) + len(self.taught)
+        return len(text.rstrip())
+
+
+@dataclass
+class Turns:
+    """Places of assistant messages in a rendered conversation."""
+
+    text: str
+    """The text in which the places are."""
+    places: dict[int, list[Span]] = field(default_factory=dict)
+    """Spans of each message, by its index."""
+    untrainable: list[int] = field(default_factory=list)
+    """Indices of messages without a place."""
+
+
+def learnt_messages(conversation: Conversation, train_on: TrainOn) -> list[int]:
+    """Return the indices of the messages to learn; those with weight 0 are not."""
+    answers = assistant_messages(conversation.messages)
+    if train_on is TrainOn.LAST_ASSISTANT:
+        answers = answers[-1:]
+    elif train_on is TrainOn.COMPLETION:
+        answers = [i for i in answers if i >= conversation.prompt_length]
+    return [i for i in answers if conversation.messages[i].weight != 0]
+
+
+def assistant_messages(messages: Sequence[Message]) -> list[int]:
+    """Return the indices of the assistant's messages."""
+    return [i for i, message in enumerate(messages) if message.role is Role.ASSISTANT]
+
+
+def untrainable_error(turns: int, examples: int, total: str, train_on: TrainOn) -> DataError:
+    """Return the error for turns that cannot be learnt with a model's chat template.
+
+    Args:
+        turns: Number of such turns.
+        examples: Number of examples that have one.
+        total: All examples ("500 examples").
+        train_on: Part of an example to learn.
+    """
+    ways = "override it by a template that marks the assistant's text with {% generation %}"
+    if train_on in (TrainOn.ALL_ASSISTANT, TrainOn.COMPLETION):
+        ways = f"set train.sft.train_on: last_assistant, or {ways}"
+    return DataError(
+        f"{turns} assistant turns in {examples} of {total} cannot be learnt: the model's chat "
+        "template renders them in another way inside a conversation than at its end (it leaves "
+        f"out earlier thinking, say); {ways}"
+    )
+
+
+def beginnings_of(answers: Sequence[int], count: int) -> list[Beginning]:
+    """Return the beginnings to render for the places of some messages: see :func:`turns_between`.
+
+    Each message has two: the text that asks for it, and the text that ends with it.
+    """
+    return [
+        beginning
+        for index in answers
+        for beginning in (Beginning(index, asks=True), Beginning(index + 1, asks=False))
+        if beginning.count < count or beginning.asks
+    ]
+
+
+def turns_between(
+    text: str,
+    answers: Sequence[int],
+    beginnings: Mapping[Beginning, RenderedBeginning | None],
+    end: TurnEnd,
+    shared: int | None = None,
+) -> Turns:
+    """Return the places of messages before the last one, between two rendered beginnings each.
+
+    Args:
+        text: The text in which the places are.
+        answers: Indices of the messages.
+        beginnings: The beginnings of :func:`beginnings_of`.
+        end: End of the template's turns.
+        shared: Number of leading characters of ``text`` that are as the template renders the
+            conversation (default: all).
+    """
+    turns = Turns(text)
+    shared = len(text) if shared is None else shared
+    for index in answers:
+        span = _between(
+            text,
+            beginnings[Beginning(index, asks=True)],
+            beginnings[Beginning(index + 1, asks=False)],
+            end,
+        )
+        if span is None or span[1] > shared:
+            turns.untrainable.append(index)
+        else:
+            turns.places[index] = [span]
+    return turns
+
+
+def _between(
+    text: str, asked: RenderedBeginning | None, answered: RenderedBeginning | None, end: TurnEnd
+) -> Span | None:
+    if asked is None or answered is None or not asked.is_prefix:
+        return None
+    begin, stop = asked.length, end.find(text, asked.length, answered.common)
+    if stop is None and answered.is_prefix:
+        stop = end.without_token(text[: answered.length])
+    return (begin, stop) if stop is not None and stop > begin else None
+
+
+def blocks_by_message(
+    rendering: Rendering,
+    answers: Sequence[int],
+    beginnings: Mapping[Beginning, RenderedBeginning | None],
+) -> dict[int, list[Span]]:
+    """Return the ``{% generation %}`` blocks of each assistant message.
+
+    Args:
+        rendering: The rendered conversation.
+        answers: Indices of all assistant messages.
+        beginnings: Beginnings up to and with each of them; needed unless there are as many blocks
+            as assistant messages.
+    """
+    blocks = rendering.blocks
+    if len(blocks) == len(answers):
+        return {index: [block] for index, block in zip(answers, blocks, strict=True)}
+    by_message: dict[int, list[Span]] = {}
+    first = 0
+    for index in answers:
+        beginning = beginnings.get(Beginning(index + 1, asks=False))
+        last = len(blocks) if beginning is None else beginning.blocks
+        by_message[index] = list(blocks[first:last])
+        first = max(first, last)
+    return by_message
+
+
+def marked_turns(
+    text: str, answers: Sequence[int], blocks: Mapping[int, Sequence[Span]], end: TurnEnd
+) -> Turns:
+    """Return the places of messages in blocks that the template marks.
+
+    A place ends with the first token that ends a turn, which may follow the block.
+    """
+    turns = Turns(text)
+    for index in answers:
+        spans = _until_end(text, [span for span in blocks[index] if span[0] < span[1]], end)
+        if spans:
+            turns.places[index] = spans
+        else:
+            turns.untrainable.append(index)
+    return turns
+
+
+def _until_end(text: str, blocks: Sequence[Span], end: TurnEnd) -> list[Span]:
+    spans: list[Span] = []
+    for block in blocks:
+        stop = end.find(text, *block)
+        if stop is not None:
+            return [*spans, (block[0], stop)]
+        spans.append(block)
+    match = spans and end.tokens.search(text, spans[-1][1])
+    if match and not text[spans[-1][1] : match.start()].strip():
+        spans[-1] = (spans[-1][0], match.end())
+    return spans
