@@ -78,8 +78,13 @@ def _part(name: str, split: Split | None) -> list[EvalItem]:
         raise DataError(f"{name} needs a dataset")
     records = split.train if name == TRAIN else split.held_out
     items = eval_items(records)
-    if not items:
+    if not records:
         raise DataError(f"{name} is empty: train with eval_fraction above 0")
+    if not items:
+        raise DataError(
+            f"{name} asks for nothing: none of its {len(records)} records has a prompt with an "
+            "answer to expect; use an eval set of your own"
+        )
     return items_for_traces(items, (record for record in records if isinstance(record, Trace)))
 
 

@@ -13,7 +13,7 @@ from training.judges.answers.numbers import last_number
 from training.judges.answers.readings import Answer
 from training.judges.answers.targets import Target
 from training.judges.answers.votes import vote_of
-from training.judges.base import JudgeSetup, TextJudge, TextVerdict
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict, require_answer
 
 _PHRASE_START = re.compile(r"[:=]|\bis\b", re.IGNORECASE)
 _SHOWN = 1000
@@ -24,8 +24,9 @@ class AnswerCorrectnessJudge(TextJudge):
     """Compares the marked answer with the expected and accepted ones.
 
     A text that marks several different answers is ambiguous and fails. Without a marker the whole
-    text must be the answer. Numbers compare by value, within the item's tolerance and in its unit;
-    dates by their day; lists without order, unless the prompt asks for one.
+    text must be the answer, as always for an item with ``marked: false``. Numbers compare by value,
+    within the item's tolerance and in its unit; dates by their day; lists without order, unless the
+    prompt asks for one.
     """
 
     name = "answer_correctness"
@@ -36,9 +37,11 @@ class AnswerCorrectnessJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
-        right = right_answers(item)
+        require_answer(item)
+        right = right_answers(item, self._markers)
         targets = [Target(Answer.right(answer), item) for answer in right]
-        extracted_answers = find_answers(text, extraction_rules(item, right, self._markers))
+        rules = extraction_rules(item, right, self._markers)
+        extracted_answers = find_answers(text, rules)
         marked = extracted_answers[0].marked
         # Each distinct text is read once.
         answers = {
@@ -46,24 +49,24 @@ class AnswerCorrectnessJudge(TextJudge):
             for extracted in extracted_answers
         }
         evidence = dict.fromkeys(extracted.evidence for extracted in extracted_answers)
-        passed, reason = _decide(list(answers.values()), targets, marked=marked)
+        where = "the marked answer" if marked else "the whole text, which marks no answer,"
+        passed, reason = _decide(
+            list(answers.values()), targets, where if rules.reads_markers else "the answer"
+        )
         return TextVerdict(
             passed=passed,
             score=float(passed),
             reason=reason,
-            extracted=" | ".join(answers)[:_SHOWN] if marked else "",
+            extracted=" | ".join(answers)[:_SHOWN] if marked or not rules.reads_markers else "",
             evidence=", ".join(evidence)[:_SHOWN],
             vote=vote_of(list(answers.values()), targets),
-            flexible=passed or _flexible(text, targets),
-            marked=marked,
+            flexible=passed or _flexible(text, targets) if rules.reads_markers else None,
+            marked=marked if rules.reads_markers else None,
         )
 
 
-def _decide(
-    answers: Sequence[Answer], targets: Sequence[Target], *, marked: bool
-) -> tuple[bool, str]:
+def _decide(answers: Sequence[Answer], targets: Sequence[Target], where: str) -> tuple[bool, str]:
     answers = list({answer.text: answer for answer in answers}.values())
-    where = "the marked answer" if marked else "the whole text, which marks no answer,"
     if not any(answer.text for answer in answers):
         return False, f"{where} is empty"
     hits = [next((t for t in targets if t.accepts(answer)), None) for answer in answers]

@@ -31,8 +31,7 @@ class Candidate:
     @cached_property
     def answer(self) -> str | None:
         """Generated text without its thinking; None if the thinking never ends."""
-        right = [self.item.expected_answer, *self.item.accepted_answers]
-        return without_thinking(self.prediction.text, right)
+        return without_thinking(self.prediction.text, self.item.answers)
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,16 @@ class JudgeError(Exception):
         super().__init__(reason)
         self.cost_tokens = cost_tokens
         """Tokens that a judging model had read and written before the failure."""
+
+
+def require_answer(item: EvalItem) -> None:
+    """Check that a judge has an answer to compare with.
+
+    Raises:
+        JudgeError: The item has no expected answer.
+    """
+    if not item.answers:
+        raise JudgeError("the item has no expected_answer, with which this judge compares")
 
 
 @dataclass(frozen=True)

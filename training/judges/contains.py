@@ -8,7 +8,7 @@ from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES, ContainsOptions
 from training.judges.answers.extraction import gold_answer
 from training.judges.answers.normalization import clean
-from training.judges.base import JudgeSetup, TextJudge, TextVerdict
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict, require_answer
 
 
 class ContainsJudge(TextJudge):
@@ -25,8 +25,7 @@ class ContainsJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`. With ``all``, the score is a share."""
-        answers = [item.expected_answer, *item.accepted_answers]
-        values = self._options.values or list(dict.fromkeys(map(gold_answer, answers)))
+        values = self._options.values or _right_texts(item)
         plain = self._plain(text)
         present = [value for value in values if self._plain(value) in plain]
         missing = [value for value in values if value not in present]
@@ -42,6 +41,12 @@ class ContainsJudge(TextJudge):
     def _plain(self, text: str) -> str:
         text = " ".join(unicodedata.normalize("NFKC", clean(text)).split())
         return text.casefold() if self._options.ignore_case else text
+
+
+def _right_texts(item: EvalItem) -> list[str]:
+    require_answer(item)
+    texts = map(gold_answer, item.answers) if item.marked else item.answers
+    return list(dict.fromkeys(texts))
 
 
 def _quoted(values: list[str]) -> str:

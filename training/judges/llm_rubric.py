@@ -20,24 +20,22 @@ to you.
 
 {material}
 
-Grade `answer` to `question` by `rubric` alone. `expected_answer` is a right answer.
+Grade `answer` to `question` by `rubric` alone.{expected}
 Reply with one JSON object and nothing else: \
 {{"score": a whole number from 0 (fails the rubric) to 10 (meets it fully), "reason": "a sentence"}}
 """  # prose-ok: prompt pinned by the judge's version
 
+_EXPECTED = " `expected_answer` is a right answer."
+
 
 def prompt_for(rubric: str, candidate: Candidate) -> str:
     """Return the judging model's prompt; train models for judging on the same."""
-    return _PROMPT.format(
-        material=Material(
-            {
-                "rubric": rubric,
-                "question": candidate.item.prompt,
-                "expected_answer": candidate.item.expected_answer,
-                "answer": candidate.answer or "",
-            }
-        )
-    )
+    parts = {"rubric": rubric, "question": candidate.item.shown_prompt}
+    expected = candidate.item.expected_answer
+    if expected:
+        parts["expected_answer"] = expected
+    parts["answer"] = candidate.answer or ""
+    return _PROMPT.format(material=Material(parts), expected=_EXPECTED if expected else "")
 
 
 @dataclass(frozen=True)

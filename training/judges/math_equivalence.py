@@ -12,7 +12,13 @@ from training.judges.answers.numbers import number
 from training.judges.answers.readings import Answer, tight
 from training.judges.answers.units import unit_name
 from training.judges.answers.votes import AMBIGUOUS
-from training.judges.base import JudgeError, JudgeSetup, TextJudge, TextVerdict
+from training.judges.base import (
+    JudgeError,
+    JudgeSetup,
+    TextJudge,
+    TextVerdict,
+    require_answer,
+)
 from training.machine.bounded_process import BoundedProcess, OutOfBoundsError, WorkFailedError
 
 PROCESS = BoundedProcess(
@@ -42,19 +48,23 @@ class MathEquivalenceJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
-        written = right_answers(item)
-        extracted = find_answers(text, extraction_rules(item, written, self._markers))
+        require_answer(item)
+        written = right_answers(item, self._markers)
+        rules = extraction_rules(item, written, self._markers)
+        extracted = find_answers(text, rules)
         answers = list(dict.fromkeys(_plain(answer.text, item.unit) for answer in extracted))
         right = [_plain(answer, item.unit) for answer in written]
-        same, reason = self._compare(answers, right, item.prompt)
+        same, reason = self._compare(answers, right, item.question)
         return TextVerdict(
             passed=same,
             score=float(same),
             reason=reason,
-            extracted=" | ".join(answer.text for answer in extracted if answer.marked),
+            extracted=" | ".join(
+                answer.text for answer in extracted if answer.marked or not rules.reads_markers
+            ),
             evidence=extracted[0].evidence,
             vote=_vote(answers, right[0], same=same),
-            marked=extracted[0].marked,
+            marked=extracted[0].marked if rules.reads_markers else None,
         )
 
     def _compare(self, answers: list[str], right: list[str], prompt: str) -> tuple[bool, str]:

@@ -12,8 +12,13 @@ from collections.abc import Callable, Sequence
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.spec.judge_spec import JUDGES, RougeLOptions, TokenF1Options
-from training.judges.answers.extraction import extraction_rules, find_answers, right_answers
-from training.judges.base import JudgeSetup, TextJudge, TextVerdict
+from training.judges.answers.extraction import (
+    WHOLE_TEXT,
+    extraction_rules,
+    find_answers,
+    right_answers,
+)
+from training.judges.base import JudgeSetup, TextJudge, TextVerdict, require_answer
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 2000
@@ -32,7 +37,8 @@ class OverlapJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
-        right = right_answers(item)
+        require_answer(item)
+        right = right_answers(item, self._markers)
         answers = find_answers(
             text, extraction_rules(item, right, self._markers, whole_lines=False)
         )
@@ -45,7 +51,7 @@ class OverlapJudge(TextJudge):
             score=score,
             reason=f"{self.name} is {score:.3f}, {'not ' * passed}below {self._threshold:g}",
             extracted=answer[:1000],
-            evidence=answers[0].evidence if is_marked else "the whole text",
+            evidence=answers[0].evidence if is_marked else WHOLE_TEXT,
         )
 
 

@@ -88,7 +88,7 @@ class PairwiseJudge:
             material=Material(
                 {
                     "criteria": self._options.criteria,
-                    "question": candidate.item.prompt,
+                    "question": candidate.item.shown_prompt,
                     "A": first,
                     "B": second,
                 }

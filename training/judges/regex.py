@@ -24,6 +24,8 @@ class RegexJudge(TextJudge):
 
     def judge(self, item: EvalItem, text: str) -> TextVerdict:
         """See :class:`training.judges.base.TextJudge`."""
+        if self._pattern is None and not item.expected_answer:
+            raise JudgeError("the item has no expected_answer, which would be the pattern")
         pattern = item.expected_answer if self._pattern is None else self._pattern
         try:
             span = search(pattern, text, full_match=self._full_match)

@@ -18,6 +18,7 @@ from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.evalsets import EvalSets
 from training.judges import JudgeSetup, make_judge
 from training.judging.one_judge import JudgeOutput, judge_predictions, refuse_errors
+from training.judging.requirements import require_expectations
 from training.observer import Observer, Observers
 
 _log = logging.getLogger(__name__)
@@ -53,9 +54,12 @@ def run_judges(
     Raises:
         ConfigError: A judge cannot be made; none has judged yet.
         TooManyJudgeErrorsError: A judge failed too often; the verdicts are written.
-        DataError: A prediction is for an unknown item, or occurs twice.
+        DataError: An eval set lacks the answers that a judge compares with, before any has judged;
+            or a prediction is for an unknown item, or occurs twice.
         StoppedError: The observer requested a stop.
     """
+    specs = list(specs)
+    require_expectations(specs, inputs.eval_sets)
     setups = [
         judge_setup(spec, inputs.models.get(spec.name), inputs.access, inputs.clock)
         for spec in specs

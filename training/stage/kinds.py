@@ -17,6 +17,7 @@ from tailrace.formats.stage_protocol import ArtifactKind, OutputArtifact, Result
 from training.data.datasets import load_dataset, load_split
 from training.errors import ConfigError
 from training.evalsets import load_eval_sets
+from training.judging.requirements import require_expectations
 from training.observer import Observer
 
 if TYPE_CHECKING:
@@ -80,9 +81,12 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
     stored = job.inputs.stored_predictions
     root = Path(job.output_dir)
     folder = root / "predictions"
+    eval_sets = load_eval_sets(job.spec.infer.eval_sets, _split(job), _imported(job))
+    # Before predicting, which takes longer than anything after it.
+    require_expectations(job.spec.judges, eval_sets)
     _, result = evaluate(
         _openers(job),
-        load_eval_sets(job.spec.infer.eval_sets, _split(job), _imported(job)),
+        eval_sets,
         job.spec.infer,
         folder / "eval_results.jsonl",
         folder / "predictions.jsonl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,10 @@ from tailrace.cli.options import (
 from tailrace.cli.show import output
 from tailrace.formats.catalog import EVAL_SETS
 from tailrace.formats.data.dataset_file import RecordFile
-from tailrace.formats.data.eval_item import EvalItem, read_eval_items
-from tailrace.formats.data.jsonl import dump_record
+from tailrace.formats.data.eval_item import EvalItem, dump_item, read_eval_items
 from tailrace.formats.data.leakage import leaked_ids, prompt_words
 from tailrace.formats.data.split import prompt_texts
-from tailrace.formats.schema import parse, to_mapping
+from tailrace.formats.schema import parse
 from tailrace.v1 import evalset_pb2
 
 app = typer.Typer(help="Prompts with their expected answers.", no_args_is_help=True)
@@ -129,17 +129,19 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
 
 
 def _with_markers(items: list[EvalItem], markers: list[str]) -> bytes:
-    """Return the items as JSON Lines; those without markers get the given ones.
+    """Return the items as JSON Lines; those that may be marked and name no marker get these.
 
     Raises:
         SpecError: An item cannot have these markers.
     """
     marked = [
-        eval_item if eval_item.markers else replace(eval_item, markers=markers)
+        replace(eval_item, markers=markers)
+        if eval_item.marked and not eval_item.markers
+        else eval_item
         for eval_item in items
     ]
-    parse(EvalItem, to_mapping(replace(items[0], markers=markers)))
-    return "".join(map(dump_record, marked)).encode()
+    parse(EvalItem, json.loads(dump_item(replace(items[0], markers=markers, marked=True))))
+    return "".join(map(dump_item, marked)).encode()
 
 
 def _row(eval_set: evalset_pb2.EvalSet) -> tuple[object, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tailrace.formats.data.message import (
     transcript,
 )
 from tailrace.formats.data.trace import MAX_TEXT
-from tailrace.formats.schema import Violation, blank_violations, key
+from tailrace.formats.schema import Violation, blank_violations, key, to_mapping
 
 MAX_MARKERS = 100
 """Maximum number of markers of an item or a judge."""
@@ -38,10 +39,14 @@ class EvalItem:
     prompt: str = key(
         "The prompt, up to 50,000 characters. Exactly one of `prompt` and `messages`.",
         default="",
+        minimum=1,
         max_length=MAX_TEXT,
     )
     expected_answer: str = key(
-        "The right answer; judges that compare with it need one.", default="", max_length=MAX_TEXT
+        "The right answer; judges that compare with it need one.",
+        default="",
+        minimum=1,
+        max_length=MAX_TEXT,
     )
     messages: list[Message] = key(
         "The conversation to go on with. Exactly one of `prompt` and `messages`.",
@@ -84,6 +89,10 @@ class EvalItem:
         "True if only the last marked answer counts; otherwise all must agree.",
         default=False,
     )
+    marked: bool = key(
+        "False if the whole answer is compared, word for word, without looking for a marker.",
+        default=True,
+    )
     category: str | None = key("Subject of the item.", default=None, minimum=1, max_length=64)
     difficulty: str | None = key("Difficulty of the item.", default=None, minimum=1, max_length=64)
     section: str | None = key(
@@ -92,6 +101,11 @@ class EvalItem:
         minimum=1,
         max_length=64,
     )
+
+    @property
+    def answers(self) -> list[str]:
+        """The expected and the accepted answers; empty for an item that has none."""
+        return [answer for answer in (self.expected_answer, *self.accepted_answers) if answer]
 
     @property
     def question(self) -> str:
@@ -107,9 +121,9 @@ class EvalItem:
         return self.prompt or transcript(self.messages)
 
     def violations(self, path: str) -> list[Violation]:
-        """Return the violations: blank texts, a missing required unit, an answer not in choices."""
+        """Return the violations: blank texts, and keys that contradict each other."""
         prefix = f"{path}." if path else ""
-        violations = self._prompt_violations(path)
+        violations = self._prompt_violations(path) + self._tool_violations(prefix)
         if self.expected_answer:
             violations += blank_violations(path, expected_answer=self.expected_answer)
         violations += blank_violations(
@@ -124,16 +138,45 @@ class EvalItem:
             violations.append(
                 Violation(f"{prefix}expected_answer", "is not the text of one of choices")
             )
+        if not self.marked and (self.markers or self.last_marker):
+            problem = "must be true for an item with markers or last_marker"
+            violations.append(Violation(f"{prefix}marked", problem))
         return violations
 
     def _prompt_violations(self, path: str) -> list[Violation]:
+        if not self.messages and not self.prompt:
+            where = f"{path}.prompt" if path else "prompt"
+            return [Violation(where, "is required, unless there are messages")]
         if not self.messages:
             return blank_violations(path, prompt=self.prompt)
         where = f"{path}.messages" if path else "messages"
         violations = conversation_violations(where, self.messages)
         if self.prompt:
             violations.append(Violation(where, "needs exactly one of prompt, messages; has both"))
-        return violations + tool_violations(f"{path}.tools" if path else "tools", self.tools)
+        if self.messages[-1].role is Role.ASSISTANT:
+            problem = "must end before the assistant's message that is asked for"
+            violations.append(Violation(where, problem))
+        return violations
+
+    def _tool_violations(self, prefix: str) -> list[Violation]:
+        violations = tool_violations(f"{prefix}tools", self.tools)
+        names = {tool["function"]["name"] for tool in self.tools} if not violations else None
+        for index, call in enumerate(self.expected_tool_calls):
+            if names is not None and call.function.name not in names:
+                where = f"{prefix}expected_tool_calls[{index}].function.name"
+                problem = f"{call.function.name[:100]!r} is not the name of one of tools"
+                violations.append(Violation(where, problem))
+        return violations
+
+
+def dump_item(item: EvalItem) -> str:
+    """Return an item as a line of JSON without unset keys.
+
+    Unlike canonical JSON, it keeps the order of keys in tools and arguments, which chat templates
+    write as they are.
+    """
+    content = {name: value for name, value in to_mapping(item).items() if value != ""}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def scan_eval_items(lines: Iterable[bytes], errors: LineErrors) -> Iterator[EvalItem]:

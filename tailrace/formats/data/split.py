@@ -147,15 +147,18 @@ def split_records(records: Sequence[Record], eval_fraction: float, split_seed: i
 def eval_items(records: Iterable[Record]) -> list[EvalItem]:
     """Return one eval item per distinct question, in dataset order.
 
-    A question is the prompt; of a conversation, all before its last assistant message. The item's
-    id and expected answer are those of the first record; different answers of later records are
-    accepted as well. A preference expects its chosen answer, feedback an approved one.
+    A question is the prompt; of a conversation, all before its last assistant message. Records
+    without one, such as plain text, give no item. The item's id and expected answer are those of
+    the first record; different answers of later records are accepted as well. A preference expects
+    its chosen answer, feedback an approved one. Traces alone mark their answers.
     """
     items: dict[str, EvalItem] = {}
     for record in records:
         if isinstance(record, FeedbackRecord) and not record.label:
             continue
         eval_item = _eval_item(record)
+        if not eval_item.prompt and not eval_item.messages:
+            continue
         prompt = [eval_item.prompt, to_mapping(eval_item.messages), eval_item.tools]
         question = canonical_json(prompt)
         first = items.setdefault(question, eval_item)
@@ -183,7 +186,11 @@ def _eval_item(record: Record) -> EvalItem:
     if record.id is None:
         raise ValueError("cannot make an eval item of a record without id: reading gives each one")
     category = record.metadata.get("case")
-    identity = EvalItem(record.id, category=category if isinstance(category, str) else None)
+    identity = EvalItem(
+        record.id,
+        category=category if isinstance(category, str) else None,
+        marked=isinstance(record, Trace),
+    )
     match record:
         case Trace():
             return dataclasses.replace(

@@ -26,16 +26,19 @@ class BuiltInJudge:
     """Version of the judge; must change whenever the same text could get another verdict."""
     reads_markers: bool = False
     """True for a judge that looks for a marked answer."""
+    needs_answer: bool = False
+    """True for a judge that compares with the item's expected answer, unless its options name what
+    it compares with."""
 
 
 BUILT_IN: dict[str, BuiltInJudge] = {
-    "answer_correctness": BuiltInJudge("4", reads_markers=True),
-    "math_equivalence": BuiltInJudge("3", reads_markers=True),
-    "contains": BuiltInJudge("2"),
-    "regex": BuiltInJudge("2"),
+    "answer_correctness": BuiltInJudge("4", reads_markers=True, needs_answer=True),
+    "math_equivalence": BuiltInJudge("3", reads_markers=True, needs_answer=True),
+    "contains": BuiltInJudge("2", needs_answer=True),
+    "regex": BuiltInJudge("2", needs_answer=True),
     "json_schema": BuiltInJudge("2"),
-    "token_f1": BuiltInJudge("2", reads_markers=True),
-    "rouge_l": BuiltInJudge("2", reads_markers=True),
+    "token_f1": BuiltInJudge("2", reads_markers=True, needs_answer=True),
+    "rouge_l": BuiltInJudge("2", reads_markers=True, needs_answer=True),
     "reasoning_quality": BuiltInJudge("1"),
     "llm_rubric": BuiltInJudge("2"),
     "pairwise": BuiltInJudge("2"),
@@ -267,6 +270,15 @@ class JudgeSpec:
     def options(self) -> object | None:
         """Return the judge's own options; None if it has none, or is not built in."""
         return getattr(self, self.name) if self.name in OPTIONS else None
+
+    def needs_answer(self) -> bool:
+        """Return True if the judge compares with the expected answer of each item."""
+        options = self.options()
+        if isinstance(options, ContainsOptions) and options.values:
+            return False
+        if isinstance(options, RegexOptions) and options.pattern is not None:
+            return False
+        return self.name in BUILT_IN and BUILT_IN[self.name].needs_answer
 
     def backend(self) -> JudgeBackend | None:
         """Return the model that judges, for a judge that asks one."""

@@ -8,6 +8,7 @@ import pytest
 from tailrace.formats import catalog
 from tailrace.formats.data.golden import fresh_sums, golden_v2
 from tailrace.formats.data.leakage import leaked_ids, prompt_words
+from tailrace.formats.data.record import CompletionRecord
 from tailrace.formats.data.split import split_records
 from training.errors import DataError
 from training.evalsets import load_eval_set, load_eval_sets
@@ -96,6 +97,12 @@ def test_an_empty_part_is_refused() -> None:
     whole = split_records(golden_v2(), 0.0, 42)
     with pytest.raises(DataError, match="dataset:held_out is empty"):
         load_eval_set("dataset:held_out", whole)
+
+
+def test_a_part_that_asks_for_nothing_is_refused() -> None:
+    texts = [CompletionRecord("", text, id=text) for text in "abcd"]
+    with pytest.raises(DataError, match="asks for nothing: none of its 2 records has a prompt"):
+        load_eval_set("dataset:held_out", split_records(texts, 0.5, 42))
 
 
 def test_wrong_files_and_equal_names(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ from training.judges.answers.markers import (
 )
 from training.judges.answers.normalization import clean
 
+WHOLE_TEXT = "the whole text"
+"""Evidence for an answer that nothing marks."""
+
 _LONGEST_SPACE = 20
 _SPACES = re.compile(rf"[ \t]{{{_LONGEST_SPACE},}}")
 _BLANK_LINES = re.compile(r"\n(?:[ \t]{0,20}\n){3,}")
@@ -123,6 +126,8 @@ class ExtractionRules:
     """True if there are options to choose from; "I choose B" is an answer if nothing else is."""
     last: bool = False
     """True if only the last answer counts, False if all must agree."""
+    reads_markers: bool = True
+    """False if the whole text is the answer, even if something in it looks like a marker."""
 
 
 def extraction_rules(
@@ -140,15 +145,29 @@ def extraction_rules(
     cleaned = (clean(marker).strip() for marker in item.markers or markers)
     own = [marker for marker in cleaned if marker]
     return ExtractionRules(
-        item.prompt, own, right, one_line, choices=bool(item.choices), last=item.last_marker
+        item.question,
+        own,
+        right,
+        one_line,
+        choices=bool(item.choices),
+        last=item.last_marker,
+        reads_markers=reads_markers(item, markers),
     )
 
 
-def right_answers(item: EvalItem) -> list[str]:
-    """Return the right answers of an item, both as marked within them and as written."""
-    answers = (item.expected_answer, *item.accepted_answers)
-    written = [_collapsed(clean(answer)).strip() for answer in answers]
-    return list(dict.fromkeys([*map(gold_answer, written), *written]))
+def reads_markers(item: EvalItem, markers: Sequence[str]) -> bool:
+    """Return True if answers to an item may be marked, by its key or by markers of the judge."""
+    return item.marked or bool(markers)
+
+
+def right_answers(item: EvalItem, markers: Sequence[str]) -> list[str]:
+    """Return the right answers of an item, both as marked within them and as written.
+
+    ``markers`` are the judge's. The answers of an item without markers are only those written.
+    """
+    written = [_collapsed(clean(answer)).strip() for answer in item.answers]
+    marked = map(gold_answer, written) if reads_markers(item, markers) else ()
+    return list(dict.fromkeys([*marked, *written]))
 
 
 @lru_cache(maxsize=4096)
@@ -160,8 +179,13 @@ def gold_answer(expected: str) -> str:
 
 
 def find_answers(text: str, rules: ExtractionRules) -> list[ExtractedAnswer]:
-    """Return the marked answers of ``text``, or all of it as one answer if none is marked."""
+    """Return the marked answers of ``text``, or all of it as one answer if none is marked.
+
+    Rules without markers always give all of it.
+    """
     text = _collapsed(clean(text))
+    if not rules.reads_markers:
+        return [ExtractedAnswer(text.strip(), WHOLE_TEXT, marked=False)]
     if ("<" in text or "[" in text) and not any("<" in answer for answer in rules.right):
         text = _without_tags(text)
     if "\\" in text and not any("nswer" in answer for answer in rules.right):
@@ -173,7 +197,7 @@ def find_answers(text: str, rules: ExtractionRules) -> list[ExtractedAnswer]:
     if not answers and rules.choices:
         answers = list(_extract(text, replace(rules, markers=_CHOOSING), None, echo_end))
     if not answers:
-        return [ExtractedAnswer(text.strip(), "the whole text", marked=False)]
+        return [ExtractedAnswer(text.strip(), WHOLE_TEXT, marked=False)]
     return answers
 
 

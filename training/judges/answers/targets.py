@@ -57,7 +57,7 @@ class Target:
         given = given.exact(self.answer)
         return self._is(given) or any(
             self._is(head) and not self._names_another(head.rest)
-            for head in given.heads(self.item.prompt)
+            for head in given.heads(self.item.question)
         )
 
     def _names_another(self, rest: str) -> bool:
@@ -99,13 +99,13 @@ class Target:
     def _same_case(self, given: Answer) -> bool:
         if isinstance(self.answer.json, dict) and given.json is not None:
             return same_json(self.answer.json, given.json)
-        return not other_case(self.answer.written, given.written, self.item.prompt)
+        return not other_case(self.answer.written, given.written, self.item.question)
 
     def lacks_unit(self, given: Answer) -> bool:
         """Return whether the item requires a unit and ``given``, a number, has none."""
         if not self.item.unit_required:
             return False
-        heads = (given, *given.heads(self.item.prompt))
+        heads = (given, *given.heads(self.item.question))
         quantity = next((head.quantity for head in heads if head.quantity), None)
         return quantity is not None and not quantity.unit
 
@@ -170,7 +170,7 @@ class Target:
         return not coded or given.literal == right.literal
 
     def _repeats_sum(self, given: Quantity) -> bool:
-        literal, prompt = (_SPACE.sub("", t) for t in (given.literal, plain(self.item.prompt)))
+        literal, prompt = (_SPACE.sub("", t) for t in (given.literal, plain(self.item.question)))
         # 144/9 was to be divided; 1/2 cannot be simplified.
         reduced = f"{abs(given.value.numerator)}/{given.value.denominator}" == literal
         return literal in prompt and not reduced
@@ -178,11 +178,11 @@ class Target:
     def _asked_to_convert(self, given: Quantity, value: Fraction) -> bool:
         """Return whether the prompt gives this very number and asks for another unit."""
         changed = value != given.value
-        return changed and given.literal in _NUMBER_TOKEN.findall(plain(self.item.prompt))
+        return changed and given.literal in _NUMBER_TOKEN.findall(plain(self.item.question))
 
     def _unit_is_meant(self, given: Quantity) -> bool:
         """Return whether a unit that the right answer lacks is the one that the prompt asks for."""
-        prompt = plain(self.item.prompt)
+        prompt = plain(self.item.question)
         if given.unit == PERCENT:
             return _ASKS_PERCENT.search(prompt) is not None
         if given.unit in SYMBOLS and not any(symbol in prompt for symbol in SYMBOLS):
@@ -193,11 +193,11 @@ class Target:
         return any(given.amount_in(unit) == given.value for unit in units if unit)
 
     def _percent_is_meant(self) -> bool:
-        prompt = self.item.prompt.casefold()
+        prompt = self.item.question.casefold()
         return self.item.unit is not None or "percent" in prompt or "%" in prompt
 
     def _repeats_prompt(self, given: Answer) -> bool:
-        return given.text in normalize(self.item.prompt)
+        return given.text in normalize(self.item.question)
 
     def _is_letter(self, given: Answer) -> bool:
         """Return whether ``given`` names the option with the expected letter: ``B) Paris``."""
@@ -205,7 +205,7 @@ class Target:
         match = _LETTER.fullmatch(given.text) if len(letter) == 1 and letter.isalpha() else None
         if match is None or match["letter"] != letter:
             return False
-        return not match["rest"] or match["rest"] in normalize(self.item.prompt)
+        return not match["rest"] or match["rest"] in normalize(self.item.question)
 
     def _same_list(self, given: Answer) -> bool:
         right = self.answer.parts
@@ -225,7 +225,7 @@ class Target:
         answers = [Answer(part) for part in parts]
         if all(t._is(a.exact(t.answer)) for t, a in zip(targets, answers, strict=True)):
             return True
-        if self.item.ordered or is_ordered(self.item.prompt, self.answer.text):
+        if self.item.ordered or is_ordered(self.item.question, self.answer.text):
             return False
         for target in targets:
             match = next((a for a in answers if target._is(a.exact(target.answer))), None)

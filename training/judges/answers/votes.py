@@ -21,7 +21,7 @@ def _vote(answer: Answer, targets: Sequence[Target]) -> str:
     # All accepted texts are the same answer; accepted numbers may merely be near each other.
     if any(target.answer.quantity is None and target.accepts(answer) for target in targets):
         return _canonical(targets[0].answer, targets[0])
-    heads = [answer, *answer.heads(targets[0].item.prompt)]
+    heads = [answer, *answer.heads(targets[0].item.question)]
     typed = (a for a in heads if a.quantity or a.day or choice(a, targets[0].item) is not None)
     return _canonical(next(typed, heads[-1]), targets[0])
 
@@ -38,5 +38,5 @@ def _canonical(answer: Answer, target: Target) -> str:
     if len(parts) < 2:
         return answer.words
     elements = [_canonical(Answer(part), target) for part in parts]
-    ordered = target.item.ordered or is_ordered(target.item.prompt, answer.text)
+    ordered = target.item.ordered or is_ordered(target.item.question, answer.text)
     return "; ".join(elements if ordered else sorted(elements))

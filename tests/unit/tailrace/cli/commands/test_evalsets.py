@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tailrace.formats.data import golden
-from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.data.jsonl import dump_record
+from tailrace.formats.data.eval_item import EvalItem, dump_item
 
 
 def write(path: Path, *prompts: str, **fields: Any) -> None:
@@ -61,7 +60,7 @@ def test_markers_are_written_into_the_items_that_have_none(served: Any, tmp_path
         EvalItem(f"q{number}", prompt, "4", markers=["Antwort:", "The sum is"])
         for number, prompt in ((1, "2 + 2?"), (2, "3 + 1?"))
     ]
-    lines = map(dump_record, [*items, EvalItem("own", "p", "4", markers=["Own:"])])
+    lines = map(dump_item, [*items, EvalItem("own", "p", "4", markers=["Own:"])])
     assert int(eval_set["size_bytes"]) == len("".join(lines).encode())
     blank = served(*call, "--marker", " ")
     assert blank.code == 2

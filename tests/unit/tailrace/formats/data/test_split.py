@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tailrace.formats.data.golden import golden_v2
+from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
+from tailrace.formats.data.record import (
+    ChatRecord,
+    CompletionRecord,
+    FeedbackRecord,
+    PreferenceRecord,
+    PromptRecord,
+)
 from tailrace.formats.data.split import EmptySplitError, Split, eval_items, split_records
 from tailrace.formats.data.trace import Step, Trace
 
@@ -76,3 +85,61 @@ def test_one_item_per_prompt_with_all_answers() -> None:
     first, second = eval_items(traces)
     assert (first.id, first.expected_answer, first.accepted_answers) == ("a", "1", ["3"])
     assert (second.id, second.accepted_answers) == ("b", [])
+
+
+def say(role: str, content: str = "", **further: Any) -> Message:
+    return Message(Role(role), content, **further)
+
+
+def test_a_conversation_asks_for_its_last_assistant_message_with_all_before_it() -> None:
+    call = ToolCall(ToolFunction("add", {"a": 1, "b": 2}))
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    before = [
+        say("user", "Add 1 and 2."),
+        say("assistant", reasoning_content="A tool adds.", tool_calls=[call]),
+        say("tool", "3"),
+    ]
+    record = ChatRecord([*before, say("assistant", "3", reasoning_content="Done.")], tools, "c")
+    (item,) = eval_items([record])
+    assert (item.messages, item.tools) == (before, tools)
+    assert (item.expected_answer, item.expected_tool_calls) == ("3", [])
+    (asked,) = eval_items([ChatRecord(before, tools, "c")])
+    assert (asked.messages, asked.expected_answer) == (before[:1], "")
+    assert asked.expected_tool_calls == [call]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (CompletionRecord("p", "yes", id="a"), "yes"),
+        (PreferenceRecord("p", "yes", "no", id="a"), "yes"),
+        (FeedbackRecord("p", "yes", True, id="a"), "yes"),
+        (PromptRecord("p", "yes", id="a"), "yes"),
+        (PromptRecord("p", id="a"), ""),
+        (trace("p", "yes"), "yes"),
+    ],
+)
+def test_the_expected_answer_of_each_kind(record: Any, expected: str) -> None:
+    (item,) = eval_items([record])
+    assert (item.prompt, item.expected_answer) == ("p", expected)
+    assert item.marked is isinstance(record, Trace)
+
+
+def test_the_chosen_messages_of_a_preference_are_expected() -> None:
+    record = PreferenceRecord(
+        [say("user", "p")], [say("assistant", "yes")], [say("assistant", "no")], id="a"
+    )
+    (item,) = eval_items([record])
+    assert (item.messages, item.expected_answer) == ([say("user", "p")], "yes")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        CompletionRecord("", "plain text", id="a"),
+        ChatRecord([say("assistant", "Hello!")], id="a"),
+        FeedbackRecord("p", "wrong", False, id="a"),
+    ],
+)
+def test_records_without_a_question_or_an_answer_give_no_item(record: Any) -> None:
+    assert eval_items([record]) == []

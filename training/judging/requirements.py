@@ -1,0 +1,26 @@
+"""Requirements of judges on eval sets, checked before a model predicts or a judge judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tailrace.formats.spec.judge_spec import JudgeSpec
+from training.errors import DataError
+from training.evalsets import EvalSets
+
+
+def require_expectations(specs: Iterable[JudgeSpec], eval_sets: EvalSets) -> None:
+    """Check that each judge finds something to compare with in each eval set.
+
+    A set in which only some items lack it passes: those get errors as verdicts.
+
+    Raises:
+        DataError: No item of a set has an expected answer, and a judge compares with one.
+    """
+    for spec in specs:
+        for name, items in eval_sets.items():
+            if spec.needs_answer() and not any(item.answers for item in items):
+                raise DataError(
+                    f"the judge {spec.name} compares with expected answers, and no item of "
+                    f"{name} has an expected_answer: add them, or choose a judge that needs none"
+                )
