@@ -62,7 +62,7 @@ def check_here(files: ModelFiles) -> Findings:
         problem = template_problem(template)
         if problem:
             name = TEMPLATE_FILE if TEMPLATE_FILE in files.documents else SETTINGS_FILE
-            problems.append((name, problem))
+            problems.append((name, f"has a chat template that {problem}"))
     return Findings(problems, checked_model.architecture, checked_model.equal, checked_model.values)
 
 

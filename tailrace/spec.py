@@ -8,7 +8,7 @@ from typing import Any
 
 from tailrace.formats.schema import SpecError, Violation, parse
 from tailrace.formats.spec.run_spec import RunSpec
-from tailrace.spec_file import parse_yaml, read_file
+from tailrace.spec_file import parse_yaml, read_file, read_template
 
 
 def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
@@ -19,6 +19,8 @@ def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
         overrides: Replacements of single values, such as ``train.max_steps=50``; each value is
             read as YAML.
 
+    A path in ``model.chat_template`` is that of a file next to the run file, which is read.
+
     Raises:
         SpecError: Every wrong field at once, unknown keys with the nearest name; its subclass
             :class:`tailrace.spec_file.SpecFileError` if the file as a whole is wrong.
@@ -28,6 +30,7 @@ def load_spec(path: str | Path, *, overrides: Iterable[str] = ()) -> RunSpec:
     mapping = read_file(Path(path))
     for override in overrides:
         _override(mapping, override)
+    read_template(mapping, Path(path).parent)
     return parse(RunSpec, mapping)
 
 

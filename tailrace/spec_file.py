@@ -8,11 +8,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tailrace.formats.model.chat_template import is_template_text
 from tailrace.formats.schema import SpecError, Violation
+from tailrace.formats.spec.model_spec import MAX_TEMPLATE_TEXT
 from tailrace.formats.wording import describe
 
 MAX_BYTES = 1 << 20
 """Largest file in bytes; YAML is parsed at about 100 kB/s."""
+
+_TEMPLATE = ".jinja"
+"""Ending of files with a chat template."""
 
 
 class SpecFileError(SpecError):
@@ -53,6 +58,41 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SpecFileError(where, f"holds {describe(data)}, not keys such as model and train")
     return data
+
+
+def read_template(data: dict[str, Any], folder: Path) -> None:
+    """Replace the path of a template in ``model.chat_template`` with the file's text.
+
+    Args:
+        data: Content of a run file or a training configuration.
+        folder: Folder of that file, which relative paths begin at.
+
+    Raises:
+        SpecError: The file cannot be read, or is not a template.
+    """
+    model = data.get("model")
+    name = model.get("chat_template") if isinstance(model, dict) else None
+    if not isinstance(name, str) or not name.endswith(_TEMPLATE) or is_template_text(name):
+        return
+    path = folder / name
+    try:
+        with path.open("rb") as file:
+            # A character has at most four bytes.
+            content = file.read(4 * MAX_TEMPLATE_TEXT + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}; relative paths begin at {folder}"
+    except UnicodeDecodeError as error:
+        problem = f"{path} is not UTF-8 text (byte {error.start + 1})"
+    else:
+        if len(text) > MAX_TEMPLATE_TEXT:
+            problem = f"{path} is longer than {MAX_TEMPLATE_TEXT:,} characters"
+        elif not is_template_text(text):
+            problem = f"{path} is not a template: it has neither {{{{ nor {{%"
+        else:
+            data["model"] = {**data["model"], "chat_template": text}
+            return
+    raise SpecError([Violation("model.chat_template", problem)])
 
 
 def parse_yaml(text: str) -> Any:

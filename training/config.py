@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tailrace.formats.schema import SpecError, parse
 from tailrace.formats.spec.run_spec import TrainConfig
-from tailrace.spec_file import parse_yaml
+from tailrace.spec_file import parse_yaml, read_template
 from training.errors import ConfigError
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ def read_yaml(schema: type[T], path: Path, **defaults: str) -> T:
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8-sig"))
+        if isinstance(content, dict):
+            read_template(content, path.parent)
         return parse(schema, {**defaults, **content} if isinstance(content, dict) else content)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}") from error

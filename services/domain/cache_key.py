@@ -48,6 +48,12 @@ def _infer(spec: Mapping[str, Any]) -> dict[str, Any]:
     config = {"infer": spec["infer"], "trained": "train" in spec, "shipped": _shipped(spec)}
     if "train" not in spec or spec["infer"].get("include_base"):
         config["model"] = _model(spec)
+    chat = {
+        "kwargs": spec.get("model", {}).get("chat_template_kwargs"),
+        "allow_special_tokens": _sft(spec).get("allow_special_tokens"),
+    }
+    # A trained model's folder has its chat template, but not these settings.
+    config |= {name: value for name, value in chat.items() if value}
     if spec["infer"].get("include_base"):
         # The random weights that training started from depend on its seed.
         config["seed"] = spec["train"]["seed"]
@@ -68,6 +74,11 @@ def _judge(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _shipped(spec: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of eval sets that ship with the workers instead of being inputs."""
     return {name: EVAL_SETS[name] for name in spec["infer"]["eval_sets"] if name in EVAL_SETS}
+
+
+def _sft(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    sft: Mapping[str, Any] = spec.get("train", {}).get("sft") or {}
+    return sft
 
 
 def _model(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class _Generation(Extension):
 def template_problem(text: str) -> str:
     """Return the problem of a template that cannot render any prompt; empty for other templates.
 
+    It is a predicate: ``has a syntax error in line 2``.
+
     The stage itself refuses templates that fail for some prompts only, or only when they run.
     """
     # Nothing is rendered, so nothing needs escaping.
@@ -34,11 +36,11 @@ def template_problem(text: str) -> str:
     try:
         template = environment.parse(text)
     except TemplateSyntaxError as error:
-        return f"has a chat template with a syntax error in line {error.lineno}: {error.message}"
+        return f"has a syntax error in line {error.lineno}: {error.message}"
     except RecursionError:
-        return "has a chat template that is nested too deeply"
+        return "is nested too deeply"
     if any(map(_always_raises, template.body)):
-        return "has a chat template that refuses every prompt: it calls raise_exception"
+        return "refuses every prompt: it calls raise_exception"
     return ""
 
 

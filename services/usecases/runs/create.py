@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.domain.caller import Caller
+from services.domain.content.chat_template import template_problem
 from services.domain.errors import InvalidInput
 from services.domain.run import check_run_id
 from services.runtime.off_loop import run_off_loop
@@ -17,8 +18,9 @@ from services.usecases.runs.request_ids import request_id_violations
 from services.usecases.runs.resolve import unknown_judges
 from services.usecases.runs.view import RunView, view_of_planned
 from tailrace.formats.canonical import sha256_json
+from tailrace.formats.model.chat_template import is_template_text
 from tailrace.formats.schema import SpecError, Violation, parse
-from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.formats.spec.run_spec import ModelSpec, RunSpec
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
             spec = await run_off_loop(command.size, parse, RunSpec, command.spec)
         except SpecError as error:
             violations += [Violation(f"spec.{v.field}", v.description) for v in error.violations]
+        else:
+            violations += await run_off_loop(command.size, _template_violations, spec.model)
     if violations or spec is None:
         async with context.database.read() as conn:
             violations += await unknown_judges(conn, _judge_names(command.spec))
@@ -89,6 +93,15 @@ async def _checked(context: Context, caller: Caller, command: CreateRun) -> NewR
     request = {"run_id": command.run_id, "spec": original_spec}
     digest = await run_off_loop(command.size, sha256_json, request)
     return NewRun(caller.project, command.run_id, spec, original_spec, command.request_id, digest)
+
+
+def _template_violations(model: ModelSpec | None) -> list[Violation]:
+    """Return the violation of a chat template that cannot render any prompt."""
+    template = None if model is None else model.chat_template
+    if template is None or not is_template_text(template):
+        return []
+    problem = template_problem(template)
+    return [Violation("spec.model.chat_template", problem)] if problem else []
 
 
 def _judge_names(spec: Mapping[str, Any] | None) -> list[str]:

@@ -20,7 +20,7 @@ from tailrace.formats.model.chat_template import (
     template_reads_clock,
 )
 from tailrace.formats.model.tokenizer_files import SETTINGS_FILE
-from tailrace.formats.spec.run_spec import RunSpec
+from tailrace.formats.spec.run_spec import ModelSpec, RunSpec
 
 _MAX_BYTES = 16 << 20
 """Maximum size of a file with a template."""
@@ -34,20 +34,33 @@ async def with_template_date(
     The templates of a hub model are unknown here, so only a date that the client set is recorded.
     Its stages get the date in any case, and their results report whether a template used it.
     """
+    if spec.predictions is None and _override_reads_clock(spec.model):
+        return _with_day(spec, now)
     sources = list(_sources(spec))
     imported = [source for source in sources if models.is_imported(source)]
     for source in imported:
         if await _reads_clock(conn, blobs, project, source):
-            day = spec.template_date or now.date().isoformat()
-            return dataclasses.replace(spec, template_date=day)
+            return _with_day(spec, now)
     unknown = len(imported) < len(sources)
     return spec if unknown else dataclasses.replace(spec, template_date=None)
 
 
+def _with_day(spec: RunSpec, now: datetime) -> RunSpec:
+    return dataclasses.replace(spec, template_date=spec.template_date or now.date().isoformat())
+
+
+def _override_reads_clock(model: ModelSpec | None) -> bool:
+    template = None if model is None else model.chat_template
+    return template is not None and template_reads_clock(template)
+
+
 def _sources(spec: RunSpec) -> Iterator[str]:
-    """Yield the models whose templates the run renders; none for predictions of another run."""
-    if spec.model is not None and spec.model.source is not None and spec.predictions is None:
-        yield spec.model.source
+    """Yield the models whose own templates the run renders."""
+    model = spec.model
+    # Predictions of another run are there already, and a spec's own template replaces the model's.
+    renders = spec.predictions is None and model is not None and model.chat_template is None
+    if renders and model is not None and model.source is not None:
+        yield model.source
     for judge in spec.judges:
         backend = judge.backend()
         if backend is not None and backend.model is not None:

@@ -92,3 +92,43 @@ def test_switches_may_be_words_and_labels_are_text(tmp_path: Path, word: str, va
     spec = load_spec(path)
     assert spec.cache is value
     assert spec.labels == {"country": "no", "day": "2026-01-01"}
+
+
+TEMPLATE = "{% for m in messages %}{{ m['content'] }} ✓{% endfor %}"
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "run.json"])
+def test_a_path_of_a_chat_template_is_read_next_to_the_run_file(tmp_path: Path, name: str) -> None:
+    _file(tmp_path, TEMPLATE, "mine.jinja")
+    model = '{"preset": "gpt2-nano", "chat_template": "mine.jinja"}'
+    text = f'{{"dataset": "golden-v2", "model": {model}, "train": {{"max_steps": 1}}}}'
+    spec = load_spec(_file(tmp_path, text, name))
+    assert spec.model is not None
+    assert spec.model.chat_template == TEMPLATE
+    other = load_spec(_file(tmp_path, GOOD), overrides=["model.chat_template=./mine.jinja"])
+    assert other.model == spec.model
+
+
+def test_names_and_texts_of_chat_templates_are_no_paths(tmp_path: Path) -> None:
+    for value in ("chatml", "{{ messages }}.jinja"):
+        spec = load_spec(_file(tmp_path, GOOD), overrides=[f'model.chat_template="{value}"'])
+        assert spec.model is not None
+        assert spec.model.chat_template == value
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "none.jinja cannot be read: No such file or directory; relative paths begin at"),
+        (b"{{ \xff }}", "is not UTF-8 text (byte 4)"),
+        (b"plain", "is not a template: it has neither {{ nor {%"),
+        (b"{{ x }}" * 30_000, "is longer than 200,000 characters"),
+    ],
+)
+def test_unusable_files_of_chat_templates_are_named(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    if content is not None:
+        (tmp_path / "none.jinja").write_bytes(content)
+    violations = _violations(_file(tmp_path, GOOD), "model.chat_template=none.jinja")
+    assert problem in violations["model.chat_template"]

@@ -68,3 +68,15 @@ def test_no_configuration(tmp_path: Path, content: str, complaint: str) -> None:
         read_config(path)
     with pytest.raises(ConfigError, match="no configuration file"):
         read_config(tmp_path / "nothing.yaml")
+
+
+def test_a_path_of_a_chat_template_is_read_next_to_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "model: {preset: gpt2-nano, chat_template: my/own.jinja}\ntrain: {max_steps: 1}\n"
+    )
+    with pytest.raises(ConfigError, match=r"model.chat_template: .*own.jinja cannot be read"):
+        read_config(path)
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "own.jinja").write_text("{{ messages }}")
+    assert read_config(path).model.chat_template == "{{ messages }}"

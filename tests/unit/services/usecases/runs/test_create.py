@@ -163,3 +163,21 @@ async def test_a_worker_cannot_bring_a_judge_of_a_built_in_name(driver: Driver) 
     with pytest.raises(InvalidInput) as error:
         await driver.register(judges={"regex": "1", "Bad Name": "1", "fine": ""})
     assert [v.field for v in error.value.violations] == ["judges"] * 3
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("a\n{% for m in messages %}", "has a syntax error in line 2"),
+        ("{{ raise_exception('no') }}", "refuses every prompt"),
+        ("{{ " * 30_000, "is nested too deeply"),
+    ],
+)
+async def test_a_chat_template_that_renders_nothing_is_refused(
+    driver: Driver, template: str, problem: str
+) -> None:
+    with pytest.raises(InvalidInput) as error:
+        await driver.create("a", model={"preset": "gpt2-nano", "chat_template": template})
+    (violation,) = error.value.violations
+    assert violation.field == "spec.model.chat_template"
+    assert problem in violation.description

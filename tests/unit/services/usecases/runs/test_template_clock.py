@@ -109,6 +109,24 @@ async def test_a_model_that_judges_has_the_clock_of_its_run(
     assert view.run.resolved_spec.template_date == first
 
 
+async def test_a_template_in_the_spec_replaces_the_models_and_its_clock(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await import_model(driver, CLOCK)
+    first = await on_day(monkeypatch, 1)
+    for run_id, source, template, day in (
+        ("a", "models/m", NO_CLOCK, None),
+        ("b", "models/m", CLOCK, first),
+        ("c", "org/name", CLOCK, first),
+    ):
+        model = {"source": source, "chat_template": template.decode()}
+        view = await create(driver, run_id, model=model)
+        assert view.run.resolved_spec.template_date == day
+    preset = {"preset": "gpt2-nano", "chat_template": CLOCK.decode()}
+    view = await create(driver, "d", model=preset, template_date="2020-02-02")
+    assert view.run.resolved_spec.template_date == "2020-02-02"
+
+
 @pytest.mark.parametrize("day", ["2026-02-30", "1.2.2026", "2026-2-3", "today"])
 async def test_a_day_that_is_none_is_refused(driver: Driver, day: str) -> None:
     with pytest.raises(Exception, match="template_date"):
