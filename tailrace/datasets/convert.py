@@ -43,16 +43,15 @@ class Plan:
         """
         if not isinstance(row, Mapping):
             raise SpecError([Violation("(root)", f"must be an object, not {describe(row)}")])
-        if self.kind is DatasetKind.TRACE:
-            return parse(SCHEMAS[self.kind], row)
         if self.is_arrow:
             row = without_nulls(row)
         draft = Draft(violations=list(name_violations(row)))
         cells = Cells(row, self.columns)
         self.form.read(cells, draft)
-        finish(cells, draft)
-        self._read_id(cells, draft)
-        self._read_metadata(cells, draft)
+        if self.kind is not DatasetKind.TRACE:
+            finish(cells, draft)
+            self._read_id(cells, draft)
+            self._read_metadata(cells, draft)
         if draft.violations:
             raise SpecError(draft.violations)
         try:

@@ -8,14 +8,13 @@ from typing import Any
 from tailrace.datasets.cells import Cells
 from tailrace.datasets.convert_messages import read_messages, with_system
 from tailrace.datasets.draft import Draft, Origin
+from tailrace.datasets.json_cells import parsed
 from tailrace.formats.data.message import Role
 from tailrace.formats.wording import describe
 
-_TRUTH: dict[object, bool] = {
-    **dict.fromkeys(("true", "1", "yes", "desirable"), True),
-    **dict.fromkeys(("false", "0", "no", "undesirable"), False),
-}
-"""Truth values by their words in tables of text."""
+_TRUE = frozenset({"true", "1", "yes", "desirable"})
+_FALSE = frozenset({"false", "0", "no", "undesirable"})
+"""Words for truth values in tables of text."""
 
 
 def read_text(cells: Cells, field: str, draft: Draft, into: str = "") -> Any:
@@ -39,6 +38,12 @@ def read_text(cells: Cells, field: str, draft: Draft, into: str = "") -> Any:
         draft.refuse(place, "is required")
     draft.content[into] = value
     return value
+
+
+def read_chat(cells: Cells, draft: Draft, into: str) -> None:
+    """Read the field ``messages`` into a field of the record."""
+    place = draft.columns[into] = cells.place("messages")
+    draft.content[into] = read_messages(cells.get("messages"), place, into, draft)
 
 
 def align(draft: Draft, answers: tuple[str, ...]) -> None:
@@ -69,21 +74,58 @@ def add_system(cells: Cells, draft: Draft) -> None:
         draft.content["prompt"] = with_system(prompt, system, place, "prompt", draft)
 
 
-def read_truth(cells: Cells, field: str, draft: Draft) -> None:
-    """Read true or false, also as 1 or 0, or as their words in a table of text."""
-    value = cells.get(field)
-    draft.columns["label"] = cells.place(field)
-    truth = value if isinstance(value, bool) else None
-    if isinstance(value, (int, float)) and value in (0, 1):
-        truth = bool(value)
-    elif isinstance(value, str):
-        truth = _TRUTH.get(value.strip().lower())
-    if truth is None:
-        problem = (
-            "is required" if value is None else f"must be true or false, not {describe(value)}"
-        )
-        draft.refuse(cells.place(field), problem)
-    draft.content["label"] = truth
+def truth(value: Any) -> bool | None:
+    """Return a truth value that is written as such, as 1 or 0, or as a word; None for others."""
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return True if word in _TRUE else False if word in _FALSE else None
+    if isinstance(value, (bool, int, float)) and value in (0, 1):
+        return bool(value)
+    return None
+
+
+def read_label(cells: Cells, draft: Draft) -> None:
+    """Read the label of an answer: good or not."""
+    value = cells.get("label")
+    place = draft.columns["label"] = cells.place("label")
+    draft.content["label"] = truth(value)
+    if value is None:
+        draft.refuse(place, "is required")
+    elif draft.content["label"] is None:
+        draft.refuse(place, f"must be true or false, or 1 or 0, not {describe(value)}")
+
+
+def read_alpaca_prompt(cells: Cells, draft: Draft) -> None:
+    """Read an instruction, with its input in a line below it, after a history of earlier turns."""
+    draft.columns["prompt"] = cells.place("instruction")
+    texts = []
+    for field in ("instruction", "input"):
+        text = cells.get(field)
+        if text is not None and not isinstance(text, str):
+            draft.refuse(cells.place(field), f"must be text, not {describe(text)}")
+        elif text:
+            texts.append(text)
+    draft.content["prompt"] = "\n".join(texts)
+    history = parsed(cells.get("history"), cells.place("history"), draft)
+    if history:
+        _add_history(history, cells.place("history"), draft)
+
+
+def _add_history(history: Any, place: str, draft: Draft) -> None:
+    """Put earlier turns, pairs of the user's and the assistant's text, before a prompt."""
+    messages: list[dict[str, Any]] = []
+    origins: list[Origin] = []
+    for index, pair in enumerate(history if isinstance(history, (list, tuple)) else [history]):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            draft.refuse(f"{place}[{index}]", "must be a pair of the user's and the answer's text")
+            continue
+        for number, role in enumerate((Role.USER, Role.ASSISTANT)):
+            messages.append({"role": role.value, "content": pair[number]})
+            origins.append(Origin(f"{place}[{index}][{number}]", {"content": ""}))
+    messages.append({"role": Role.USER.value, "content": draft.content["prompt"]})
+    origins.append(Origin(draft.columns["prompt"], {"content": ""}))
+    draft.content["prompt"] = messages
+    draft.origins["prompt"] = origins
 
 
 def read_expected(cells: Cells, draft: Draft) -> None:

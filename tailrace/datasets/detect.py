@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from tailrace.datasets.columns import (
@@ -14,12 +15,18 @@ from tailrace.datasets.columns import (
     show_columns,
 )
 from tailrace.datasets.convert import Plan
+from tailrace.datasets.convert_answers import truth
 from tailrace.datasets.forms import FORMS, Form
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.wording import describe, nearest
 
 DROP = "drop"
 """Name in a mapping for columns, separated by commas, that records leave out."""
+
+_LABELS = ("label", "kto_tag")
+_QUESTIONS = ("prompt", "question", "query", "problem", "instruction")
+_ANSWERS = ("answer", "response", "output", "solution", "ground_truth", "target", "reply")
+"""Columns that often have prompts and answers, but are read only if the user says so."""
 
 
 class DetectionError(ValueError):
@@ -47,20 +54,85 @@ def detect(
         MappingError: The mapping has an unknown field or a missing column.
     """
     names = column_names(rows)
+    if not names:
+        raise DetectionError("there are no rows with a value: the file holds nothing to import")
     dropped, mapped = _read_mapping(rows, dict(mapping or {}))
     hidden = {path[0] for path in (*mapped.values(), *dropped) if len(path) == 1}
     columns = [name for name in names if name not in hidden]
-    forms = [
-        form for form in FORMS if kind in (None, form.kind) and mapped.keys() <= form.fields.keys()
-    ]
-    fitting = _specific([form for form in forms if _fits(form, columns, mapped)], kind)
-    if not fitting:
-        raise DetectionError(_no_form(names, kind, mapped))
-    if len(fitting) > 1:
-        raise DetectionError(_many_forms(fitting, columns, mapped))
-    form = fitting[0]
-    paths = _paths(form, columns, mapped)
+    labels = {name for name in _LABELS if any(truth(row.get(name)) is not None for row in rows)}
+    table = _Table(columns, mapped, kind, labels & set(columns))
+    form = _choose(table, names)
+    paths = _paths(form, table)
     return Plan(form.kind, form, paths, _reason(form, paths, names), frozenset(dropped), is_arrow)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The columns of rows, and what the user said about them."""
+
+    columns: Sequence[str]
+    mapped: Mapping[str, Path]
+    kind: DatasetKind | None
+    labels: Set[str]
+    """Columns of labels that have a truth value in some row."""
+
+    def column(self, form: Form, field: str) -> Path | None:
+        """Return the column that a field of a form is read from; None if there is none."""
+        if field in self.mapped:
+            return self.mapped[field]
+        for name in form.fields[field]:
+            if name in self.columns and (self.kind or name not in form.doubtful):
+                return (name,)
+        return None
+
+
+def _choose(table: _Table, names: Sequence[str]) -> Form:
+    """Return the form of the rows."""
+    forms = _specific([form for form in FORMS if _fits(form, table)])
+    if not forms:
+        raise DetectionError(_no_form(names, table))
+    if len(forms) > 1:
+        raise DetectionError(_many_forms([_describe(form, table) for form in forms], forms))
+    form = forms[0]
+    if table.kind is None:
+        _check_label(form, table)
+        _check_answer(form, table)
+    return form
+
+
+def _fits(form: Form, table: _Table) -> bool:
+    if table.kind not in (None, form.kind) or not table.mapped.keys() <= form.fields.keys():
+        return False
+    columns = {field: table.column(form, field) for field in form.required}
+    if None in columns.values() or any(name in table.columns for name in form.excluded):
+        return False
+    if table.kind:
+        return True
+    if form.is_closed and "answer" not in table.mapped:
+        known = {name for names in form.fields.values() for name in names}
+        return not table.mapped and known.issuperset(table.columns)
+    label = columns.get("label")
+    return label is None or "label" in table.mapped or label[0] in table.labels
+
+
+def _check_label(form: Form, table: _Table) -> None:
+    """Refuse rows of another kind that have a label of good and bad answers."""
+    has_answer = {"messages", "chosen", "output"} & form.required.keys()
+    if has_answer and table.labels and form.kind is not DatasetKind.FEEDBACK:
+        label = min(table.labels)
+        candidates = [_describe(form, table), f"{DatasetKind.FEEDBACK} (an answer with a {label})"]
+        raise DetectionError(_many_forms(candidates))
+
+
+def _check_answer(form: Form, table: _Table) -> None:
+    """Refuse prompts alone that have a column which looks like an answer to learn."""
+    answers = [name for name in _ANSWERS if name in table.columns]
+    if form.kind is DatasetKind.PROMPTS and form.is_weak and answers:
+        raise DetectionError(
+            f"the rows may be {DatasetKind.COMPLETION} (--map completion={answers[0]}) or "
+            f"{DatasetKind.PROMPTS} (--map expected_answer={answers[0]}, or --format "
+            f"{DatasetKind.PROMPTS} to keep {answers[0]} as metadata)"
+        )
 
 
 def _read_mapping(
@@ -79,14 +151,7 @@ def _read_mapping(
     return dropped, {field: find_column(column, rows) for field, column in mapping.items()}
 
 
-def _fits(form: Form, columns: Sequence[str], mapped: Mapping[str, Path]) -> bool:
-    return all(
-        field in mapped or any(name in columns for name in names)
-        for field, names in form.required.items()
-    )
-
-
-def _specific(forms: list[Form], kind: DatasetKind | None) -> list[Form]:
+def _specific(forms: list[Form]) -> list[Form]:
     """Return the forms without those that have fewer fields than another, or are weak."""
     strong = [form for form in forms if not form.is_weak] or forms
     return [
@@ -96,19 +161,21 @@ def _specific(forms: list[Form], kind: DatasetKind | None) -> list[Form]:
     ]
 
 
-def _paths(form: Form, columns: Sequence[str], mapped: Mapping[str, Path]) -> dict[str, Path]:
+def _paths(form: Form, table: _Table) -> dict[str, Path]:
+    """Return the column of each field; of an optional one also if the first rows lack it."""
     paths: dict[str, Path] = {}
     for field, names in form.fields.items():
-        present = [name for name in names if name in columns]
-        if field in mapped:
-            paths[field] = mapped[field]
-        elif len(present) > 1:
+        present = [name for name in names if name in table.columns and name not in form.doubtful]
+        if field not in table.mapped and len(present) > 1:
             raise DetectionError(
                 f"{field} may be the column {' or '.join(present)}: choose with "
                 f"--map {field}=COLUMN"
             )
-        elif present or (names[0],) not in mapped.values():
-            paths[field] = (present[0] if present else names[0],)
+        path = table.column(form, field)
+        if path is not None:
+            paths[field] = path
+        elif (names[0],) not in table.mapped.values():
+            paths[field] = (names[0],)
     return paths
 
 
@@ -120,29 +187,33 @@ def _reason(form: Form, paths: Mapping[str, Path], names: Sequence[str]) -> str:
     return f"{form.kind}: {form.title} (columns {read}){kept}"
 
 
-def _columns_of(form: Form, columns: Sequence[str], mapped: Mapping[str, Path]) -> str:
-    return ", ".join(
-        path_name(mapped[field]) if field in mapped else next(n for n in names if n in columns)
-        for field, names in form.required.items()
-    )
+def _describe(form: Form, table: _Table) -> str:
+    paths = [table.column(form, field) for field in form.required]
+    columns = ", ".join(path_name(path) for path in paths if path is not None)
+    return f"{form.kind} ({form.title}: {columns})"
 
 
-def _many_forms(forms: Sequence[Form], columns: Sequence[str], mapped: Mapping[str, Path]) -> str:
-    candidates = " or ".join(
-        f"{form.kind} ({form.title}: {_columns_of(form, columns, mapped)})" for form in forms
-    )
-    if len({form.kind for form in forms}) > 1:
-        way = "choose with --format KIND"
-    else:
+def _many_forms(candidates: Sequence[str], forms: Sequence[Form] = ()) -> str:
+    kinds = {form.kind for form in forms}
+    if len(kinds) == 1:
         way = "choose the columns with --map FIELD=COLUMN, or leave some out with --map drop=COLUMN"
-    return f"the rows may be {candidates}: {way}"
+    else:
+        way = "choose with --format KIND"
+    return f"the rows may be {' or '.join(candidates)}: {way}"
 
 
-def _no_form(names: Sequence[str], kind: DatasetKind | None, mapped: Mapping[str, Path]) -> str:
-    forms = [form for form in FORMS if kind in (None, form.kind)]
-    known = "; ".join(f"{form.kind}: {', '.join(form.required)}" for form in forms)
-    of = f"of the kind {kind}" if kind else "of a known form"
+def _no_form(names: Sequence[str], table: _Table) -> str:
+    prompt = next((name for name in _QUESTIONS if name in names), "COLUMN")
+    answer = next((name for name in _ANSWERS if name in names), "COLUMN")
+    fields: dict[DatasetKind, dict[str, None]] = {}
+    for form in FORMS:
+        if table.kind in (None, form.kind):
+            fields.setdefault(form.kind, {})[" + ".join(form.required)] = None
+    known = "; ".join(f"{kind}: {' or '.join(options)}" for kind, options in fields.items())
+    subject = f"of the kind {table.kind}" if table.kind else "of a known form"
+    given = f" with --map {', '.join(table.mapped)}" if table.mapped else ""
     return (
-        f"the columns {show_columns(names)} are not {of}: name the column of each field with "
-        f"--map FIELD=COLUMN ({known})"
+        f"the rows are not {subject}{given}; their columns: {show_columns(names)}. Name the column "
+        f"of each field, for example --map prompt={prompt} --map completion={answer}. Fields by "
+        f"kind: {known}"
     )
