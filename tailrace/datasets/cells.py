@@ -16,6 +16,8 @@ class Cells:
     row: Mapping[str, Any]
     paths: Mapping[str, Path]
     """Columns of the fields."""
+    dropped: frozenset[Path] = frozenset()
+    """Columns that are left out."""
 
     def get(self, field: str) -> Any:
         """Return a field's value; None if the row has none."""

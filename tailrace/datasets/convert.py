@@ -46,7 +46,7 @@ class Plan:
         if self.is_arrow:
             row = without_nulls(row)
         draft = Draft(violations=list(name_violations(row)))
-        cells = Cells(row, self.columns)
+        cells = Cells(row, self.columns, self.dropped)
         self.form.read(cells, draft)
         if self.kind is not DatasetKind.TRACE:
             finish(cells, draft)

@@ -64,7 +64,10 @@ def read_messages(value: Any, path: str, field: str, draft: Draft) -> list[Any]:
         field: The record's field that the messages are for.
         draft: The record; it gets violations, places, and the messages' other keys as metadata.
     """
+    count = len(draft.violations)
     messages = parsed(value, path, draft)
+    if len(draft.violations) > count:
+        return []
     if isinstance(messages, Mapping):
         return [_message(messages, path, field, draft)]
     if not isinstance(messages, (list, tuple)):

@@ -57,10 +57,10 @@ def detect(
     if not names:
         raise DetectionError("there are no rows with a value: the file holds nothing to import")
     dropped, mapped = _read_mapping(rows, dict(mapping or {}))
-    hidden = {path[0] for path in (*mapped.values(), *dropped) if len(path) == 1}
-    columns = [name for name in names if name not in hidden]
+    hidden = {*mapped.values(), *dropped}
+    columns = [name for name in names if (name,) not in hidden]
     labels = {name for name in _LABELS if any(truth(row.get(name)) is not None for row in rows)}
-    table = _Table(columns, mapped, kind, labels & set(columns))
+    table = _Table(columns, mapped, hidden, kind, labels & set(columns))
     form = _choose(table, names)
     paths = _paths(form, table)
     return Plan(form.kind, form, paths, _reason(form, paths, names), frozenset(dropped), is_arrow)
@@ -72,6 +72,8 @@ class _Table:
 
     columns: Sequence[str]
     mapped: Mapping[str, Path]
+    hidden: Set[Path]
+    """Columns that the user mapped to a field or left out."""
     kind: DatasetKind | None
     labels: Set[str]
     """Columns of labels that have a truth value in some row."""
@@ -174,7 +176,7 @@ def _paths(form: Form, table: _Table) -> dict[str, Path]:
         path = table.column(form, field)
         if path is not None:
             paths[field] = path
-        elif (names[0],) not in table.mapped.values():
+        elif (names[0],) not in table.hidden:
             paths[field] = (names[0],)
     return paths
 

@@ -27,12 +27,16 @@ from tailrace.datasets.convert_preference import (
 from tailrace.datasets.convert_tools import drop_foreign_nulls, read_tools
 from tailrace.datasets.draft import Draft
 from tailrace.datasets.json_cells import parsed
+from tailrace.formats.data.message import Role
 from tailrace.formats.data.record import DatasetKind
 
 Names = tuple[str, ...]
 """Names of columns that a field is read from unless a mapping says otherwise."""
 
 _TRACE: Names = ("prompt", "steps", "answer", "id", "metadata")
+
+_MEDIA = ("images", "image", "audios", "audio", "videos", "video")
+"""Columns of media that belong to the messages of their rows."""
 
 _SYSTEM: Mapping[str, Names] = {"system": ("system", "system_prompt")}
 
@@ -116,6 +120,9 @@ def _read_chat_feedback(cells: Cells, draft: Draft) -> None:
     _read_chat(cells, draft)
     messages = draft.content.pop("messages")
     origins = draft.origins.pop("messages", [])
+    if not draft.violations and messages and messages[-1]["role"] != Role.ASSISTANT:
+        problem = "must be of the assistant: the label is for the last message"
+        draft.refuse(origins[-1].path, problem)
     for name, part in (("prompt", slice(0, -1)), ("completion", slice(-1, None))):
         draft.content[name], draft.origins[name] = messages[part], origins[part]
         draft.columns[name] = cells.place("messages")
@@ -148,7 +155,11 @@ def _read_trace(cells: Cells, draft: Draft) -> None:
 
 
 def finish(cells: Cells, draft: Draft) -> None:
-    """Add the tools; drop the null arguments that other tools have."""
+    """Add the tools; drop the null arguments that other tools have; refuse media."""
+    for name in _MEDIA:
+        if cells.row.get(name) and (name,) not in cells.dropped:
+            way = f"--map drop={name} leaves them out"
+            draft.refuse(name, f"only text can be imported, not {name}: {way}")
     value = cells.get("tools")
     if value is not None:
         draft.columns["tools"] = cells.place("tools")

@@ -132,23 +132,25 @@ def tool_violations(path: str, tools: Sequence[dict[str, Any]]) -> list[Violatio
 
 
 def conversation_violations(path: str, messages: Sequence[Message]) -> list[Violation]:
-    """Return the violations of tool results that answer no call."""
+    """Return the violations of tool results that no assistant message can have asked for.
+
+    A call may be written in the text of a message, so results need not belong to ``tool_calls``.
+    """
     violations = []
-    open_ids: set[str | None] = set()
-    called = False
+    ids: set[str] = set()
+    is_asked = False
     for index, message in enumerate(messages):
+        where = f"{path}[{index}]"
         if message.role is Role.ASSISTANT:
-            called = called or bool(message.tool_calls)
-            open_ids |= {call.id for call in message.tool_calls}
-        elif message.role is Role.TOOL:
-            where = f"{path}[{index}]"
-            if not called:
-                violations.append(
-                    Violation(where, "is the result of a tool, but no earlier message calls one")
-                )
-            elif message.tool_call_id is not None and message.tool_call_id not in open_ids:
-                problem = f"{message.tool_call_id[:100]!r} is not the id of an earlier call"
-                violations.append(Violation(f"{where}.tool_call_id", problem))
+            is_asked = True
+            ids |= {call.id for call in message.tool_calls if call.id is not None}
+        elif message.role is Role.TOOL and not is_asked:
+            violations.append(
+                Violation(where, "must come after the assistant message that calls the tool")
+            )
+        elif message.tool_call_id is not None and ids and message.tool_call_id not in ids:
+            problem = f"{message.tool_call_id[:100]!r} is not the id of an earlier call"
+            violations.append(Violation(f"{where}.tool_call_id", problem))
     return violations
 
 

@@ -83,7 +83,7 @@ class ChatRecord:
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of the conversation and its tools."""
         violations = _conversation_problems(path, "messages", self.messages)
-        if not any(m.role is Role.ASSISTANT for m in self.messages):
+        if self.messages and not any(m.role is Role.ASSISTANT for m in self.messages):
             nothing = "has no assistant message: there is nothing to learn"
             violations.append(Violation(_join(path, "messages"), nothing))
         return violations + tool_violations(_join(path, "tools"), self.tools)

@@ -213,8 +213,9 @@ def test_a_column_that_comes_later_is_read_all_the_same() -> None:
 
 
 def test_dropped_columns_are_neither_read_nor_kept() -> None:
-    row = {"messages": CHAT, "label": True, "raw": "x", "lang": "en"}
-    record = detect([row], mapping={"drop": "label, raw"}).convert(row)
+    row = {"messages": CHAT, "id": "x", "label": True, "raw": "x", "lang": "en"}
+    record = detect([row], mapping={"drop": "id, label, raw"}).convert(row)
+    assert record.id is None
     assert record.metadata == {"lang": "en"}
 
 
