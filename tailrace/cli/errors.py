@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
 from tailrace.cli.show.output import one_line, printable
+from tailrace.datasets.content import DatasetError
 from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.schema import MORE, SpecError, Violation, capped
@@ -23,7 +24,7 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-REPORTED = (TailraceError, SpecError, FormatError, CommandError, OSError)
+REPORTED = (TailraceError, SpecError, FormatError, DatasetError, CommandError, OSError)
 """Errors that a command reports to its user; any other is a fault of this program."""
 
 _BEGINNING = 200

@@ -99,6 +99,15 @@ RunFile = Annotated[
         "--file", "-f", metavar="FILE", help="Run file, YAML or JSON.", show_default=False
     ),
 ]
+TokenizerModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Model whose tokenizer and chat template to use: folder, hub id, or imported "
+        "`models/…`. Needs the extra `training` on this machine.",
+    ),
+]
 NewRunId = Annotated[
     str, typer.Option("--id", metavar="ID", help="Id of the new run (default: generated).")
 ]

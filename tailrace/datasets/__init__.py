@@ -1,1 +1,1 @@
-"""Datasets of other tools: their rows become records of a kind."""
+"""Datasets on the caller's machine: rows of other tools, statistics, derivation from a run."""

@@ -30,6 +30,7 @@ SECTIONS = {"category": "c", "difficulty": "d", "section": "s"}
 FILES = {
     "spec.yaml": "dataset: d\nmodel: {preset: gpt2-nano}\ntrain: {max_steps: 9}\n",
     "traces.jsonl": json.dumps({"prompt": PROMPT, "answer": "42", "steps": [STEP]}) + "\n",
+    "prompts.jsonl": "".join(json.dumps({"prompt": name}) + "\n" for name in ("a", "b", "b")),
     "items.jsonl": "".join(
         json.dumps({"id": name, "prompt": PROMPT, "expected_answer": "1"} | SECTIONS) + "\n"
         for name in ("a", "b")
@@ -53,6 +54,9 @@ ARGUMENTS = {
     "datasets import": "traces.jsonl --id d",
     "datasets list": "",
     "datasets get": "d",
+    "datasets head": "traces.jsonl",
+    "datasets stats": "traces.jsonl --against items.jsonl",
+    "datasets split": "prompts.jsonl --eval-fraction 0.5 -o parts",
     "evalsets validate": "items.jsonl --against traces.jsonl",
     "evalsets import": "items.jsonl --id d",
     "evalsets list": "",

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes
+from tailrace.cli.commands import dataset_inspect
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ONE_TRY,
@@ -196,5 +197,20 @@ def _print(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
             ("sha256", dataset.sha256),
             ("artifact", dataset.artifact),
             ("created", output.moment(dataset.create_time)),
+            *_lineage(dataset),
         ]
     )
+
+
+def _lineage(dataset: dataset_pb2.Dataset) -> list[tuple[str, object]]:
+    """Return the source of a dataset that was derived from a run, as fields."""
+    if not dataset.HasField("lineage"):
+        return []
+    lineage = dataset.lineage
+    judge = f"{lineage.judge} {lineage.judge_version}"
+    return [("run", lineage.run), ("judge", judge), ("where", lineage.where)]
+
+
+app.command("head")(dataset_inspect.head)
+app.command("stats")(dataset_inspect.stats)
+app.command("split")(dataset_inspect.split)

@@ -320,6 +320,7 @@ class EvalSets(evalset_pb2_grpc.EvalSetServiceServicer):
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
+        self.artifact = ""
 
     def ImportEvalSet(self, requests: Any, context: Any) -> evalset_pb2.EvalSet:  # noqa: N802
         name = next(requests).header.eval_set_id
@@ -337,12 +338,16 @@ class EvalSets(evalset_pb2_grpc.EvalSetServiceServicer):
     def _eval_set(self, name: str) -> evalset_pb2.EvalSet:
         size = len(self.content[name])
         return evalset_pb2.EvalSet(
-            name=f"evalsets/{name}@1", eval_set_id=name, version=1, size_bytes=size
+            name=f"evalsets/{name}@1",
+            eval_set_id=name,
+            version=1,
+            size_bytes=size,
+            artifact=self.artifact,
         )
 
 
 class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
-    """ArtifactService for reading: blobs by digest, artifacts of one run."""
+    """ArtifactService for reading: blobs by digest, artifacts of runs."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -376,7 +381,10 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
         yield artifact_pb2.ReadResponse(data=content[request.read_offset :])
 
     def GetArtifact(self, request: Any, context: Any) -> Any:  # noqa: N802
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not needed")
+        artifact = next((a for a in self.artifacts if a.name == request.name), None)
+        if artifact is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {request.name}")
+        return artifact
 
     def QueryWriteStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not needed")
