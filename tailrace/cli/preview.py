@@ -138,7 +138,7 @@ def tokenizer_of(client: Client, model: str) -> Iterator[str]:
     """Provide a model whose tokenizer can be opened here.
 
     Of an imported model (``models/…``) only the files of the tokenizer and the configuration are
-    downloaded; a folder or a hub id is provided as it is.
+    downloaded; a folder or a hub id is provided unchanged.
 
     Raises:
         CommandError: A file of the model is larger than a tokenizer's may be.
@@ -164,7 +164,7 @@ def run_training(arguments: Sequence[str], *, show: bool = False, on_stderr: boo
 
     Args:
         arguments: Arguments of the program.
-        show: Let it write to the standard streams and return nothing; else it prints JSON.
+        show: Let it write to the standard streams and return nothing (default: it prints JSON).
         on_stderr: Its standard output is this process's standard error.
 
     Raises:
@@ -176,9 +176,11 @@ def run_training(arguments: Sequence[str], *, show: bool = False, on_stderr: boo
     argv = launcher.command(signal.SIGKILL, program)
     if show:
         sys.stdout.flush()
-        shown = subprocess.run(argv, check=False, stdout=sys.stderr if on_stderr else None)
-        if shown.returncode:
-            _check_signal(shown.returncode)
+        status = subprocess.run(
+            argv, check=False, stdout=sys.stderr if on_stderr else None
+        ).returncode
+        if status:
+            _check_signal(status)
             raise typer.Exit(exit_codes.BAD_INPUT)
         return ""
     ended = subprocess.run(argv, check=False, capture_output=True, text=True, encoding="utf-8")

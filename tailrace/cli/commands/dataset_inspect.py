@@ -177,9 +177,9 @@ def _leak_text(leaks: dict[str, Any]) -> str:
 
 def _listed(names: list[str], count: int) -> str:
     """Return the first names after a colon, and the number of the others."""
-    shown = names[:_SHOWN_IDS]
-    rest = count - len(shown)
-    return f": {', '.join(shown)}{f' and {rest} more' if rest else ''}" if shown else ""
+    first = names[:_SHOWN_IDS]
+    rest = count - len(first)
+    return f": {', '.join(first)}{f' and {rest} more' if rest else ''}" if first else ""
 
 
 def split(
