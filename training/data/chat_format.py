@@ -107,6 +107,7 @@ class ChatFormat:
         probe = TemplateProbe(tokenizer, self._plain, self._with_tools)
         probe.require_prompt()
         self.turn_end = probe.turn_end()
+        self._takes_answers = probe.takes_answers()
         self._controls = probe.controls(self.turn_end)
         self._literal = LiteralText(tokenizer.backend_tokenizer, self._controls)
 
@@ -220,6 +221,9 @@ class ChatFormat:
 
         Plain text begins as the tokenizer begins every text, ends with its end-of-sequence token,
         and is learnt whole.
+
+        Tokens after :attr:`RenderedExample.learnt_length`, such as a line feed behind the end of
+        the last turn, can be left out of training.
 
         Args:
             conversations: The conversations; they are rendered many at a time.
@@ -344,7 +348,8 @@ class ChatFormat:
         last = len(plan.conversation.messages) - 1
         if last not in plan.located:
             return turns_between(_text_of(rendering), plan.located, beginnings, self.turn_end)
-        text, begin, shared = self._last_turn(plan, rendering)
+        asked = beginnings[Beginning(last, asks=True)]
+        text, begin, shared = self._last_turn(plan, rendering, asked)
         earlier = [i for i in plan.located if i != last]
         turns = turns_between(text, earlier, beginnings, self.turn_end, shared)
         if begin is None:
@@ -353,18 +358,16 @@ class ChatFormat:
             turns.places[last] = [(begin, len(text))]
         return turns
 
-    def _last_turn(self, plan: _Plan, rendering: Rendering) -> tuple[str, int | None, int]:
+    def _last_turn(
+        self, plan: _Plan, rendering: Rendering, asked: RenderedBeginning | None
+    ) -> tuple[str, int | None, int]:
         """Return the text of a conversation that ends with an answer, and the answer's begin.
 
         The begin is None for an answer that cannot be learnt. The third value is the number of
         leading characters that the text shares with the conversation as the template renders it.
+        ``asked`` is the rendered prompt of the answer.
         """
         message = plan.job.messages[-1]
-        asked = next(
-            rendered
-            for beginning, rendered in zip(plan.job.beginnings, rendering.beginnings, strict=True)
-            if beginning.asks and beginning.count == len(plan.job.messages) - 1
-        )
         if asked is None:
             text = _text_of(rendering)
             return text, None, len(text)
@@ -373,7 +376,7 @@ class ChatFormat:
             rest = rendering.text[asked.length :]
             if self._keeps_answer(message, rest):
                 return rendering.text, asked.length, len(rendering.text)
-        if "tool_calls" in message:
+        if "tool_calls" in message or (rendering.text is None and self._takes_answers):
             text = _text_of(rendering)
             return text, None, len(text)
         answer = continuation(opened, message["content"], message.get("reasoning_content"))

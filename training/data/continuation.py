@@ -32,7 +32,7 @@ def continuation(opened: str, content: str, reasoning: str | None = None) -> str
 
 def same_text(text: str, other: str) -> bool:
     """Return True if texts differ in white space and thinking tags only, which templates add."""
-    return _without_spaces(text) == _without_spaces(other)
+    return text.strip() == other.strip() or _without_spaces(text) == _without_spaces(other)
 
 
 def _closing(opening: str) -> str:

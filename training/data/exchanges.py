@@ -41,7 +41,7 @@ def fitting(
     """
     starts = _exchanges(conversation)
     # The smallest number of left-out exchanges that is known to fit, and the largest that is not.
-    low, high = -1, len(starts)
+    low, high = -1, max(1, len(starts))
     fitted: Fitted | None = None
     left_out = 0
     while low + 1 < high:

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,6 @@ class LiteralText:
         Data without any is returned as it is. With ``teaches``, thinking tags stay.
         """
         pattern = self._patterns[teaches]
-        if pattern is None:
-            return value
         if isinstance(value, str):
             if pattern.search(value) is None:
                 return value
@@ -128,7 +127,6 @@ class LiteralText:
 
     def _revealed(self, marked: str, texts: Mapping[str, str]) -> RenderedText:
         pattern = any_of([*texts, *self._renamed.names])
-        assert pattern is not None  # noqa: S101 - there are control tokens
         plain: list[str] = []
         renamed: list[str] = []
         places: tuple[list[int], list[int], list[int]] = ([0], [0], [0])
@@ -221,10 +219,10 @@ class _RenamedTokenizer:
         return [self._ids.get(id_, id_) for id_ in encoding.ids]
 
 
-def any_of(texts: Iterable[str]) -> re.Pattern[str] | None:
-    """Return a pattern that matches any of some texts, longer ones first; None for no text."""
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that matches any of some texts, longer ones first."""
     ordered = sorted(texts, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    return re.compile("|".join(map(re.escape, ordered)) or "(?!)")
 
 
 def _ids(ids: list[int]) -> NDArray[np.int32]:
@@ -232,7 +230,8 @@ def _ids(ids: list[int]) -> NDArray[np.int32]:
 
 
 def _spans(encoding: Encoding) -> NDArray[np.int64]:
-    spans = np.asarray(encoding.offsets, np.int64).reshape(-1, 2)
+    # Much faster than an array of the list of pairs.
+    spans = np.fromiter(chain.from_iterable(encoding.offsets), np.int64).reshape(-1, 2)
     ends = np.maximum.accumulate(spans[:, 1])
     # Byte-level tokenizers may leave white space out of their offsets.
     begins = np.minimum(spans[:, 0], np.concatenate([[0], ends[:-1]]))

@@ -172,7 +172,12 @@ def blocks_by_message(
     first = 0
     for index in answers:
         beginning = beginnings.get(Beginning(index + 1, asks=False))
-        last = len(blocks) if beginning is None else beginning.blocks
+        if beginning is None:
+            last = len(blocks)
+        elif beginning.is_prefix:
+            last = sum(begin < beginning.length for begin, _ in blocks)
+        else:
+            last = beginning.blocks
         by_message[index] = list(blocks[first:last])
         first = max(first, last)
     return by_message

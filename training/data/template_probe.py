@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +41,10 @@ class TemplateProbe:
                 "messages whose content is text (message['content'])"
             )
 
+    def takes_answers(self) -> bool:
+        """Return False for a template that can only render prompts."""
+        return self._answered(self._plain, {"content": self._text}, []) is not None
+
     def turn_end(self) -> TurnEnd:
         """Return the end of the assistant's turns.
 
@@ -47,21 +52,20 @@ class TemplateProbe:
             ModelConfigError: The tokenizer does not recognise the token that ends a turn.
         """
         eos = str(self._tokenizer.eos_token)
-        written = self._after_probe(self._plain, {"content": self._text}, [])
-        tokens = self._added_tokens(written or "")
-        pattern = any_of(tokens)
-        match = pattern.search(written or "") if pattern else None
+        written = self._after_probe(self._plain, {"content": self._text}, []) or ""
+        tokens = self._added_tokens(written)
+        match = any_of(tokens).search(written)
         if match is None:
-            taught = (written or "").rstrip()
-            return TurnEnd(written or "", taught, None, self._ends({eos}))
-        taught = (written or "")[: match.end()]
+            taught = written.rstrip()
+            return TurnEnd(written, taught, None, self._ends({eos}))
+        taught = written[: match.end()]
         ids = self._tokenizer(f"a{taught}", add_special_tokens=False, verbose=False)["input_ids"]
         if ids[-1] != tokens[match[0]]:
             raise ModelConfigError(
                 f"the tokenizer does not recognise {match[0]}, which ends a turn, after a word: "
                 "declare it without single_word in tokenizer.json"
             )
-        return TurnEnd(written or "", taught, tokens[match[0]], self._ends({eos, match[0]}))
+        return TurnEnd(written, taught, tokens[match[0]], self._ends({eos, match[0]}))
 
     def controls(self, end: TurnEnd) -> dict[str, int]:
         """Return the tokens that text of messages must not become, by their text.
@@ -81,7 +85,7 @@ class TemplateProbe:
         }
         return special | around | source
 
-    def _ends(self, known: set[str]) -> Any:
+    def _ends(self, known: set[str]) -> re.Pattern[str]:
         """Return the pattern of texts that end a turn, one that ends calls of tools included."""
         name, arguments = "probe", {"text": self._text}
         parameters = {"type": "object", "properties": {"text": {"type": "string"}}}
@@ -92,14 +96,20 @@ class TemplateProbe:
             "tool_calls": [{**call, "function": {"name": name, "arguments": arguments}}],
         }
         tools = [{"type": "function", "function": function}]
-        tail = self._after_probe(self._with_tools, message, tools) or ""
-        if not any(text in tail for text in known):
-            added = self._tokenizer.added_tokens_decoder.values()
-            special = any_of(token.content for token in added if token.special)
-            last = next(reversed([*special.finditer(tail)]), None) if special else None
-            if last is not None and not tail[last.end() :].strip():
-                known = {*known, last[0]}
-        return any_of(known)
+        answers = [
+            self._answered(self._plain, {"content": self._text}, []),
+            self._after_probe(self._with_tools, message, tools),
+        ]
+        return any_of({*known, *(self._last_token(text or "", known) for text in answers)} - {""})
+
+    def _last_token(self, text: str, known: set[str]) -> str:
+        """Return the special token at the end of a text, unless it has one that is known."""
+        added = self._tokenizer.added_tokens_decoder.values()
+        special = any_of(token.content for token in added if token.special)
+        if any(token in text for token in known):
+            return ""
+        last = next(reversed([*special.finditer(text)]), None)
+        return last[0] if last is not None and not text[last.end() :].strip() else ""
 
     def _asked(self, text: str) -> str:
         job = RenderJob([{"role": "user", "content": text}], asks=True)
@@ -109,10 +119,16 @@ class TemplateProbe:
         self, template: ChatTemplate, answer: Mapping[str, Any], tools: list[dict[str, Any]]
     ) -> str | None:
         """Return the text after the probe in an answer; None if the template leaves it out."""
+        text = self._answered(template, answer, tools) or ""
+        return text.rpartition(self._text)[2] if self._text in text else None
+
+    def _answered(
+        self, template: ChatTemplate, answer: Mapping[str, Any], tools: list[dict[str, Any]]
+    ) -> str | None:
+        """Return a prompt with its answer; None if the template refuses it."""
         messages = [{"role": "user", "content": "?"}, {"role": "assistant", **answer}]
         # Templates that refuse answers can still render prompts, whose errors are reported.
-        text = render_all(template, [RenderJob(messages, tools)])[0].text or ""
-        return text.rpartition(self._text)[2] if self._text in text else None
+        return render_all(template, [RenderJob(messages, tools)])[0].text
 
     def _added_tokens(self, text: str) -> dict[str, int]:
         """Return the added tokens in a text, without blank ones and thinking tags."""
