@@ -70,12 +70,14 @@ def _leave_out_prompt(draft: Draft) -> None:
     """Take the prompt from two transcripts; the one in a column of its own must be in them."""
     prompt = draft.content["prompt"]
     _divide(draft)
+    if draft.violations:
+        return
     shared = draft.content["prompt"]
     if isinstance(prompt, list):
         is_repeated = shared[-len(prompt) :] == prompt
     else:
         is_repeated = prompt in [message.get("content") for message in shared]
-    if not draft.violations and not is_repeated:
+    if not is_repeated:
         column = draft.columns["prompt"]
         draft.refuse(
             draft.columns["chosen"],

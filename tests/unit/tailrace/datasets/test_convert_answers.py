@@ -258,6 +258,10 @@ NO_PROMPT = (
             {"chosen": [ASK, GOOD], "rejected": [{"role": "user", "content": "other"}, BAD]},
             "rejected: must begin with the prompt of chosen, followed by an assistant message",
         ),
+        (
+            {"prompt": "q", "chosen": [ASK, GOOD], "rejected": [ASK]},
+            "rejected: must begin with the prompt of chosen, followed by an assistant message",
+        ),
         ({"chosen": "a", "rejected": "b"}, f"chosen: {NO_PROMPT}; rejected: {NO_PROMPT}"),
         (
             {"input": 3, "preferred_output": [GOOD], "non_preferred_output": [BAD]},
