@@ -29,6 +29,8 @@ ROLES: dict[str, Role] = {
 }
 """Roles by the names that data sets give to authors of messages."""
 
+_CANONICAL = frozenset(role.value for role in Role)
+
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _LEARNT = ("weight", "train", "training", "loss")
 """Names of the key that leaves an assistant message out of the loss."""
@@ -80,6 +82,17 @@ def read_messages(value: Any, path: str, field: str, draft: Draft) -> list[Any]:
 
 
 def _message(value: Any, path: str, field: str, draft: Draft) -> Any:
+    # Most messages have no other keys, and files have millions of them.
+    if isinstance(value, dict) and len(value) == 2:
+        author, content = value.get("role"), value.get("content")
+        if isinstance(author, str) and author in _CANONICAL and isinstance(content, str):
+            draft.origins.setdefault(field, []).append(Origin(path))
+            return value
+    return _other_message(value, path, field, draft)
+
+
+def _other_message(value: Any, path: str, field: str, draft: Draft) -> Any:
+    """Return a message of other keys and roles than those of records."""
     if not isinstance(value, Mapping):
         draft.refuse(path, f"must be a message with role and content, not {describe(value)}")
         return value

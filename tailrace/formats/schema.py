@@ -8,6 +8,7 @@ mappings without checks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -146,8 +147,8 @@ def to_mapping(value: Any) -> Any:
     """Return a schema instance as plain data (dict, list, scalars), without unset keys."""
     if type(value) in _SCALARS:
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+    if names := _names(type(value)):
+        pairs = ((name, getattr(value, name)) for name in names)
         return {name: to_mapping(v) for name, v in pairs if v is not None and v not in ([], {})}
     if isinstance(value, enum.Enum):
         return value.value
@@ -156,6 +157,15 @@ def to_mapping(value: Any) -> Any:
     if isinstance(value, dict):
         return dict(value)
     return value
+
+
+@functools.cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of a schema's fields; empty for other types.
+
+    It is cached because records are written by the million.
+    """
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 def from_mapping(schema: type[T], stored: Mapping[str, Any]) -> T:
@@ -194,7 +204,7 @@ def _builder(hint: Any) -> Callable[[Any], Any]:
 
 
 def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation]) -> Any:
-    if not isinstance(data, Mapping):
+    if not isinstance(data, (dict, Mapping)):
         keys = ", ".join(f.name for f in dataclasses.fields(schema)[:_SHOWN_KEYS])
         problem = f"must be a mapping with keys such as {keys}, not {describe(data)}"
         required = [f.name for f in dataclasses.fields(schema) if _is_required(f)]
@@ -204,14 +214,16 @@ def _dataclass(schema: type[Any], data: object, path: str, out: list[Violation])
         return None
     fields = _fields(typing.cast(Hashable, schema))
     count = len(out)
-    _unknown_keys(schema, data, fields, path, out)
+    if not data.keys() <= fields.keys():
+        _unknown_keys(schema, data, fields, path, out)
     values: dict[str, Any] = {}
+    prefix = f"{path}." if path else ""
     for name, (is_required, read) in fields.items():
         value = data.get(name)
         if value is not None:
-            values[name] = read(value, join(path, name), out)
+            values[name] = read(value, prefix + name, out)
         elif is_required:
-            out.append(Violation(join(path, name), "is required"))
+            out.append(Violation(prefix + name, "is required"))
     if len(out) > count:
         return None
     instance = schema(**values)
@@ -293,9 +305,10 @@ def _reader(hint: Any, rule: Rule) -> _Reader:
 
 
 def _enum(kind: type[enum.Enum], data: object, path: str, out: list[Violation]) -> Any:
+    if isinstance(data, str):
+        with contextlib.suppress(ValueError):
+            return kind(data)
     choices = [str(member.value) for member in kind]
-    if isinstance(data, str) and data in choices:
-        return kind(data)
     out.append(Violation(path, f"must be one of {', '.join(choices)}, not {describe(data)}"))
     return None
 

@@ -49,6 +49,9 @@ def shorten(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Return True for a text without visible characters."""
+    first = text[:1]
+    if first.isascii() and first.isalnum():
+        return False
     return all(unicodedata.category(c) in _INVISIBLE for c in _FILLERS.sub("", text))
 
 

@@ -36,6 +36,15 @@ class Role(enum.StrEnum):
     """The result of a tool that the assistant called."""
 
 
+_OWNERS = (
+    ("reasoning_content", Role.ASSISTANT),
+    ("tool_calls", Role.ASSISTANT),
+    ("weight", Role.ASSISTANT),
+    ("tool_call_id", Role.TOOL),
+)
+"""Keys of a message that only one role has."""
+
+
 @dataclass(frozen=True)
 class ToolFunction:
     """The function that a call names, with its arguments."""
@@ -89,25 +98,19 @@ class Message:
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations: keys of other roles, and messages that say nothing."""
-        prefix = f"{path}." if path else ""
-        owners = {
-            "reasoning_content": Role.ASSISTANT,
-            "tool_calls": Role.ASSISTANT,
-            "weight": Role.ASSISTANT,
-            "tool_call_id": Role.TOOL,
-        }
-        violations = [
-            Violation(f"{prefix}{name}", f"is for {owner} messages only, not for {self.role}")
-            for name, owner in owners.items()
-            if getattr(self, name) not in (None, []) and self.role is not owner
-        ]
-        if self.role is Role.USER:
-            violations += blank_violations(path, content=self.content)
-        if self.role is Role.ASSISTANT and not (
-            self.content.strip() or self.tool_calls or self.reasoning_content
-        ):
+        violations = self._foreign_keys(path)
+        says_nothing = not (self.tool_calls or self.reasoning_content)
+        if self.role is Role.USER or (self.role is Role.ASSISTANT and says_nothing):
             violations += blank_violations(path, content=self.content)
         return violations
+
+    def _foreign_keys(self, path: str) -> list[Violation]:
+        prefix = f"{path}." if path else ""
+        return [
+            Violation(f"{prefix}{name}", f"is for {owner} messages only, not for {self.role}")
+            for name, owner in _OWNERS
+            if self.role is not owner and getattr(self, name) not in (None, [])
+        ]
 
 
 def tool_violations(path: str, tools: Sequence[dict[str, Any]]) -> list[Violation]:
