@@ -146,7 +146,9 @@ def test_any_text_has_a_result_that_can_be_stored(text: str) -> None:
 NAMES = st.text("abcXYZ019_.:/-", min_size=1, max_size=10)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text('ab"\\é🙂<>\n', max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"é🙂', max_size=3), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"é🙂', max_size=3), inner)
+    ),
     max_leaves=8,
 )
 
