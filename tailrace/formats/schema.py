@@ -147,7 +147,7 @@ def to_mapping(value: Any) -> Any:
     """Return a schema instance as plain data (dict, list, scalars), without unset keys."""
     if type(value) in _SCALARS:
         return value
-    if names := _names(type(value)):
+    if names := _names(value.__class__):
         pairs = ((name, getattr(value, name)) for name in names)
         return {name: to_mapping(v) for name, v in pairs if v is not None and v not in ([], {})}
     if isinstance(value, enum.Enum):
