@@ -54,6 +54,24 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**_LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
     ),
     "qwen3": ("Qwen3", {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
+    "olmo2": ("Olmo2", _LLAMA),
+    "olmo2_biased": ("Olmo2", {**_LLAMA, "attention_bias": True, "tie_word_embeddings": True}),
+    "granite": (
+        "Granite",
+        {
+            **_LLAMA,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.4,
+            "logits_scaling": 1.7,
+            "attention_bias": True,
+        },
+    ),
+    "smollm3": ("SmolLM3", {**_LLAMA, "no_rope_layer_interval": 2}),
+    "smollm3_sliding": (
+        "SmolLM3",
+        {**_LLAMA, "no_rope_layers": [0, 1], "use_sliding_window": True, "sliding_window": 5},
+    ),
 }
 """By name: the transformers class without its suffix, and its configuration."""
 

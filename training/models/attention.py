@@ -95,13 +95,15 @@ def attend(
     cache: LayerCache | None,
     context: ForwardContext,
     dropout: float,
+    scale: float | None = None,
 ) -> tuple[jax.Array, LayerCache | None]:
     """Scaled dot-product attention (Vaswani et al., arXiv:1706.03762) with grouped heads.
 
     ``query`` is [B, T, H, D], ``key`` and ``value`` are [B, T, K, D]; each key-value head serves
     H / K query heads (Ainslie et al., arXiv:2305.13245). With a ``cache`` the new keys and values
     are written to its columns from ``context.start`` on, and the queries see all of it. Returns
-    [B, T, H·D] and the updated cache. ``mask`` is as in :class:`ForwardContext`.
+    [B, T, H·D] and the updated cache. ``mask`` is as in :class:`ForwardContext`; ``scale`` is the
+    factor of the scores (default: 1 / √D).
     """
     batch, length, heads, width = query.shape
     if cache is None:
@@ -116,7 +118,8 @@ def attend(
     elif groups > 1:
         # For many tokens one plain product over repeated heads is faster than a grouped one.
         layer_cache = LayerCache(*(jnp.repeat(array, groups, axis=1) for array in layer_cache))
-    scores = heads_product(query, layer_cache.key, jnp.float32) * width**-0.5
+    scores = heads_product(query, layer_cache.key, jnp.float32)
+    scores *= width**-0.5 if scale is None else scale
     # A finite bias keeps rows that see no key (padding) free of NaN.
     scores += jnp.where(mask[:, None], 0, _FLOOR)
     weights = context.drop(softmax(scores), dropout).astype(layer_cache.value.dtype)

@@ -1,9 +1,9 @@
 """Llama's decoder: rotary positions, grouped heads and a gated feed-forward layer.
 
 Architecture: Touvron et al., arXiv:2302.13971 and arXiv:2307.09288; the feed-forward layer is
-SwiGLU (Shazeer, arXiv:2002.05202). Switches of the configuration make it a Mistral, Qwen2 or
-Qwen3, too. Attribute names follow the tensor names of Hugging Face's checkpoints. Shapes: B
-sequences, T query tokens, S key tokens, C channels, V vocabulary.
+SwiGLU (Shazeer, arXiv:2002.05202). Switches of the configuration make it a Mistral, Qwen2, Qwen3,
+OLMo 2, Granite or SmolLM3, too. Attribute names follow the tensor names of Hugging Face's
+checkpoints. Shapes: B sequences, T query tokens, S key tokens, C channels, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from tailrace.formats.model.families.llama import LlamaConfig
+from tailrace.formats.model.families.llama import LlamaConfig, block_norms
 from training.models.attention import Cache, ForwardContext, LayerCache, attend, run_layers
 from training.models.initializers import Initializer
 from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear, RmsNorm
@@ -32,6 +32,9 @@ class Attention(nnx.Module):
         self.dropout = config.attention_dropout
         slides = bool(config.sliding_layers) and config.sliding_layers[layer]
         self.window = config.sliding_window if slides else None
+        self.rotates = not config.rope_layers or config.rope_layers[layer]
+        self.scale = config.attention_multiplier
+        self.whole_norm = config.whole_qk_norm
 
         def linear(inputs: int, outputs: int, bias: bool) -> Linear:
             return Linear(inputs, outputs, bias=bias, std=std, initializer=initializer)
@@ -40,23 +43,32 @@ class Attention(nnx.Module):
         self.k_proj = linear(config.hidden_size, keys, config.qkv_bias)
         self.v_proj = linear(config.hidden_size, keys, config.qkv_bias)
         self.o_proj = linear(queries, config.hidden_size, config.output_bias)
-        self.q_norm = RmsNorm(width, config.rms_norm_eps) if config.qk_norm else None
-        self.k_norm = RmsNorm(width, config.rms_norm_eps) if config.qk_norm else None
+        has_norm, epsilon = config.qk_norm or config.whole_qk_norm, config.rms_norm_eps
+        widths = (queries, keys) if config.whole_qk_norm else (width, width)
+        self.q_norm = RmsNorm(widths[0], epsilon) if has_norm else None
+        self.k_norm = RmsNorm(widths[1], epsilon) if has_norm else None
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, context: ForwardContext, rope: CosSin
     ) -> tuple[jax.Array, LayerCache | None]:
         """Map [B, T, C] to [B, T, C]; see :func:`training.models.attention.attend`."""
-        heads = (*x.shape[:2], -1, self.width)
-        query = self.q_proj(x).reshape(heads)
-        key = self.k_proj(x).reshape(heads)
-        value = self.v_proj(x).reshape(heads)
-        if self.q_norm is not None and self.k_norm is not None:
-            query, key = self.q_norm(query), self.k_norm(key)
-        query, key = rotate(query, rope), rotate(key, rope)
+        query, key = self._queries_and_keys(x)
+        value = self.v_proj(x).reshape(*x.shape[:2], -1, self.width)
+        if self.rotates:
+            query, key = rotate(query, rope), rotate(key, rope)
         mask = context.mask if self.window is None else context.within(self.window)
-        mixed, cache = attend(query, key, value, mask, cache, context, self.dropout)
+        mixed, cache = attend(query, key, value, mask, cache, context, self.dropout, self.scale)
         return self.o_proj(mixed), cache
+
+    def _queries_and_keys(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the normalized queries [B, T, H, D] and keys [B, T, K, D]."""
+        heads = (*x.shape[:2], -1, self.width)
+        query, key = self.q_proj(x), self.k_proj(x)
+        if self.q_norm is None or self.k_norm is None:
+            return query.reshape(heads), key.reshape(heads)
+        if self.whole_norm:
+            return self.q_norm(query).reshape(heads), self.k_norm(key).reshape(heads)
+        return self.q_norm(query.reshape(heads)), self.k_norm(key.reshape(heads))
 
 
 class FeedForward(nnx.Module):
@@ -81,21 +93,35 @@ class FeedForward(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and feed-forward layer, each after a norm and with a residual path."""
+    """Attention and feed-forward layer, each with a norm and a residual path.
+
+    The norms precede the layers, or follow them in OLMo 2 (arXiv:2501.00656).
+    """
 
     def __init__(self, config: LlamaConfig, layer: int, initializer: Initializer) -> None:
-        self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_norm = config.post_norm
+        self.residual = config.residual_multiplier
+        self.norm_names = block_norms(config)
+        for name in self.norm_names:
+            setattr(self, name, RmsNorm(config.hidden_size, config.rms_norm_eps))
         self.self_attn = Attention(config, layer, initializer)
-        self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = FeedForward(config, initializer)
 
     def __call__(
         self, x: jax.Array, cache: LayerCache | None, context: ForwardContext, rope: CosSin
     ) -> tuple[jax.Array, LayerCache | None]:
         """Map [B, T, C] to [B, T, C]; see :class:`Attention`."""
-        mixed, cache = self.self_attn(self.input_layernorm(x), cache, context, rope)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), cache
+        first, second = (getattr(self, name) for name in self.norm_names)
+        if self.post_norm:
+            mixed, cache = self.self_attn(x, cache, context, rope)
+            x = x + first(mixed)
+            return x + second(self.mlp(x)), cache
+        mixed, cache = self.self_attn(first(x), cache, context, rope)
+        x = x + self._scaled(mixed)
+        return x + self._scaled(self.mlp(second(x))), cache
+
+    def _scaled(self, x: jax.Array) -> jax.Array:
+        return x if self.residual == 1 else x * self.residual
 
 
 class LlamaBody(nnx.Module):
@@ -116,6 +142,8 @@ class Llama(nnx.Module):
     def __init__(self, config: LlamaConfig, initializer: Initializer) -> None:
         self.rotary = Rotary.of(config.rope)
         self.width = config.head_dim
+        self.embedding_multiplier = config.embedding_multiplier
+        self.logits_scaling = config.logits_scaling
         self.model = LlamaBody(config, initializer)
         sizes, std = (config.hidden_size, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
@@ -139,11 +167,13 @@ class Llama(nnx.Module):
         rope = self.rotary.cos_sin(positions, self.width)
         layers = [partial(layer, rope=rope) for layer in self.model.layers]
         x = self.model.embed_tokens(tokens)
+        if self.embedding_multiplier != 1:
+            x = x * self.embedding_multiplier
         x, cache = run_layers(layers, x, cache, context, remat=remat)
         return self.model.norm(x), cache
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Return the logits of the next token: [..., C] to [..., V]."""
-        if self.lm_head is not None:
-            return self.lm_head(hidden)
-        return self.model.embed_tokens.scores(hidden)
+        scores = self.model.embed_tokens.scores if self.lm_head is None else self.lm_head
+        logits: jax.Array = scores(hidden)
+        return logits if self.logits_scaling == 1 else logits / self.logits_scaling

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from tailrace.formats.model.families import gpt2, llama, mistral, qwen2, qwen3
+from tailrace.formats.model.families import (
+    gpt2,
+    granite,
+    llama,
+    mistral,
+    olmo2,
+    qwen2,
+    qwen3,
+    smollm3,
+)
 from tailrace.formats.model.families.family import Family
 
 FAMILIES: dict[str, Family] = {
-    module.FAMILY.model_type: module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3)
+    module.FAMILY.model_type: module.FAMILY
+    for module in (gpt2, llama, mistral, qwen2, qwen3, olmo2, granite, smollm3)
 }
 """By ``model_type``: every family that can be imported and loaded."""

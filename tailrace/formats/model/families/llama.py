@@ -68,6 +68,20 @@ class LlamaConfig:
     """True if the feed-forward layer has biases."""
     qk_norm: bool = False
     """True if each head's queries and keys are normalized before the rotary embedding."""
+    whole_qk_norm: bool = False
+    """True if the queries and keys of all heads are normalized together instead."""
+    post_norm: bool = False
+    """True if the outputs of attention and feed-forward layer are normalized, not the inputs."""
+    rope_layers: tuple[bool, ...] = ()
+    """For each layer, true if it rotates queries and keys; empty when all do."""
+    embedding_multiplier: float = 1.0
+    """Factor of the input embeddings."""
+    residual_multiplier: float = 1.0
+    """Factor of what attention and feed-forward layer add to the residual path."""
+    attention_multiplier: float | None = None
+    """Factor of the attention scores; None for 1 / √head_dim."""
+    logits_scaling: float = 1.0
+    """Divisor of the logits."""
     sliding_window: int | None = None
     """Number of newest tokens visible to the layers in ``sliding_layers``."""
     sliding_layers: tuple[bool, ...] = ()
@@ -177,10 +191,8 @@ def _block_shapes(config: LlamaConfig) -> Shapes:
     width, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim
-    tensors: Shapes = {
-        "input_layernorm.weight": (width,),
-        "post_attention_layernorm.weight": (width,),
-    }
+    first, second = block_norms(config)
+    tensors: Shapes = {f"{first}.weight": (width,), f"{second}.weight": (width,)}
     maps = [
         ("self_attn.q_proj", queries, width, config.qkv_bias),
         ("self_attn.k_proj", keys, width, config.qkv_bias),
@@ -196,7 +208,16 @@ def _block_shapes(config: LlamaConfig) -> Shapes:
             tensors[f"{name}.bias"] = (outputs,)
     if config.qk_norm:
         tensors |= {f"self_attn.{name}_norm.weight": (config.head_dim,) for name in ("q", "k")}
+    if config.whole_qk_norm:
+        tensors |= {"self_attn.q_norm.weight": (queries,), "self_attn.k_norm.weight": (keys,)}
     return tensors
+
+
+def block_norms(config: LlamaConfig) -> tuple[str, str]:
+    """Return the names of a block's two norms: of attention and of the feed-forward layer."""
+    if config.post_norm:
+        return "post_attention_layernorm", "post_feedforward_layernorm"
+    return "input_layernorm", "post_attention_layernorm"
 
 
 def dimensions(config: LlamaConfig) -> Dimensions:
