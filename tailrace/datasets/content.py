@@ -41,7 +41,14 @@ def open_lines(client: Client, source: str) -> Iterator[Iterator[bytes]]:
             f"{source!r} is neither a file here nor the name of a dataset: must be the path of a "
             "JSON Lines file, `name` or `name@version`"
         )
-    with closing(cast("Generator[bytes, None, None]", client.export_dataset(source))) as chunks:
+    with stored_lines(client, source) as lines:
+        yield lines
+
+
+@contextmanager
+def stored_lines(client: Client, name: str) -> Iterator[Iterator[bytes]]:
+    """Open the lines of a dataset version on the server; errors as :func:`open_lines`."""
+    with closing(cast("Generator[bytes, None, None]", client.export_dataset(name))) as chunks:
         yield split_lines(chunks)
 
 

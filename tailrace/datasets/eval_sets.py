@@ -28,7 +28,16 @@ def load_eval_items(client: Client, source: str) -> list[EvalItem]:
         return read_eval_items(Path(source))
     if source in EVAL_SETS:
         return read_eval_items(_built_in(source))
-    eval_set = client.get_eval_set(source)
+    return download_eval_items(client, source)
+
+
+def download_eval_items(client: Client, name: str) -> list[EvalItem]:
+    """Return the items of an imported eval set.
+
+    Raises:
+        TailraceError: There is no such eval set, or a call failed.
+    """
+    eval_set = client.get_eval_set(name)
     artifact = client.get_artifact(eval_set.artifact)
     with tempfile.TemporaryDirectory(prefix="tailrace-eval-set-") as folder:
         download_artifact(client.channel, artifact, Path(folder))

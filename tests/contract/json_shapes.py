@@ -17,7 +17,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 from tailrace.protomap import to_mapping
-from tailrace.v1 import artifact_pb2
+from tailrace.v1 import artifact_pb2, evaluation_pb2, run_pb2
 from tests import model_folder
 from tests.contract.command_line import commands, run_command
 from tests.contract.protos import proto_files
@@ -72,7 +72,12 @@ ARGUMENTS = {
     "workers undrain": "w",
     "pools list": "",
 }
-CONTENT = {"runs logs": "r", "runs download": "r -o out", "runs verify": "r"}
+CONTENT = {
+    "runs logs": "r",
+    "runs download": "r -o out",
+    "runs verify": "r",
+    "datasets derive": "--from r --id d",
+}
 """Commands that need more than answers: the content that the answers promise."""
 
 UNSEEN = ("demo",)
@@ -112,12 +117,24 @@ def _plane_with_content() -> Iterator[str]:
     facts = {"identity": {"train.seed": "1"}, "conditions": {"device": "cpu"}}
     certificate = json.dumps({"step": 1, **digits, **facts}) + "\n"
     files = {"certificates.jsonl": certificate.encode(), "metrics.jsonl": b""}
+    _judge(plane)
     for run in ("runs/r", "runs/s"):
         plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_METRICS, files, run=run)
     try:
         yield plane.address
     finally:
         plane.kill()
+
+
+def _judge(plane: ControlPlaneTwin) -> None:
+    """Give run ``r`` a prediction that passed."""
+    run = run_pb2.Run(name="runs/r")
+    run.resolved_spec.judges.add(name="contains")
+    plane.runs.runs[run.name] = run
+    key = {"eval_set": "eval_v1", "model_role": evaluation_pb2.MODEL_ROLE_TRAINED}
+    plane.runs.predictions = [evaluation_pb2.Prediction(prompt="p", text="t", **key)]
+    outcome = evaluation_pb2.OUTCOME_PASS
+    plane.runs.verdicts = [evaluation_pb2.Verdict(outcome=outcome, version="1", **key)]
 
 
 @contextlib.contextmanager

@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.domain.filter import OPERATORS, Condition, CreatedAt, LabelIs, StateIs, UidIs
+from services.domain.filter import Condition, CreatedAt, LabelIs, StateIs, UidIs
 from services.domain.pages import wire_size
 from services.domain.run import Run
 from services.storage.engine.columns import UtcDateTime
 from services.storage.rows.runs import COLUMNS, run_labels, run_of, runs
+from tailrace.formats.comparisons import OPERATORS
 
 _COUNTED = 5000
 """Maximum number of runs that are counted per label to find the most selective label."""

@@ -15,9 +15,9 @@ from tailrace.cli.preview import token_totals
 from tailrace.cli.show import output
 from tailrace.datasets.content import DatasetError, local_file, open_lines
 from tailrace.datasets.eval_sets import load_eval_items
-from tailrace.datasets.shared_words import RUN_WORDS, SharedWords
-from tailrace.datasets.stats import QUANTILES, Stats, measure
-from tailrace.datasets.turns import texts_of, turns_of
+from tailrace.datasets.inspection.shared_words import RUN_WORDS, SharedWords
+from tailrace.datasets.inspection.stats import QUANTILES, Stats, measure
+from tailrace.datasets.inspection.turns import texts_of, turns_of
 from tailrace.formats.data.dataset_file import RecordFile, parse_dataset
 from tailrace.formats.data.jsonl import decode_line
 from tailrace.formats.data.key_spool import KeySpool

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes
-from tailrace.cli.commands import dataset_inspect
+from tailrace.cli.commands import dataset_derive, dataset_inspect
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ONE_TRY,
@@ -24,6 +24,7 @@ from tailrace.cli.options import (
     is_on_command_line,
 )
 from tailrace.cli.show import output
+from tailrace.cli.show.datasets import print_dataset
 from tailrace.errors import Unavailable
 from tailrace.formats.data import golden
 from tailrace.protomap import enum_word
@@ -115,7 +116,7 @@ def import_(
         raise CommandError(f"the id is an option now: tailrace datasets import {former}")
     name = content_id(dataset_id, file)
     with connect(server) as client:
-        _print(client.import_dataset(name, file, description=description), as_json)
+        print_dataset(client.import_dataset(name, file, description=description), as_json)
 
 
 @app.command("list")
@@ -149,7 +150,7 @@ def list_(limit: Limit = None, server: Server = None, as_json: Json = False) -> 
 def get(name: DatasetName, server: Server = None, as_json: Json = False) -> None:
     """Show a dataset version."""
     with connect(server) as client:
-        _print(client.get_dataset(name), as_json)
+        print_dataset(client.get_dataset(name), as_json)
 
 
 @app.command("export")
@@ -182,35 +183,7 @@ def export(
                 Path(part.name).unlink(missing_ok=True)
 
 
-def _print(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
-    if as_json:
-        output.print_json(output.plain(dataset))
-        return
-    output.print_fields(
-        [
-            ("dataset", dataset.name),
-            ("description", dataset.description),
-            ("kind", enum_word(_KIND, dataset.kind)),
-            ("lines", dataset.line_count),
-            ("prompts", dataset.prompt_count),
-            ("size", output.size(dataset.size_bytes)),
-            ("sha256", dataset.sha256),
-            ("artifact", dataset.artifact),
-            ("created", output.moment(dataset.create_time)),
-            *_lineage(dataset),
-        ]
-    )
-
-
-def _lineage(dataset: dataset_pb2.Dataset) -> list[tuple[str, object]]:
-    """Return the source of a dataset that was derived from a run, as fields."""
-    if not dataset.HasField("lineage"):
-        return []
-    lineage = dataset.lineage
-    judge = f"{lineage.judge} {lineage.judge_version}"
-    return [("run", lineage.run), ("judge", judge), ("where", lineage.where)]
-
-
 app.command("head")(dataset_inspect.head)
 app.command("stats")(dataset_inspect.stats)
 app.command("split")(dataset_inspect.split)
+app.command("derive")(dataset_derive.derive_)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tailrace.datasets.shared_words import SharedWords
-from tailrace.datasets.turns import texts_of, turns_of
+from tailrace.datasets.inspection.shared_words import SharedWords
+from tailrace.datasets.inspection.turns import texts_of, turns_of
 from tailrace.formats.data.dataset_file import scan_records
 from tailrace.formats.data.jsonl import LineErrors
 from tailrace.formats.data.key_spool import KeySpool

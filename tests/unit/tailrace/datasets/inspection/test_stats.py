@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tailrace.datasets.shared_words import SharedWords
-from tailrace.datasets.stats import Lengths, measure
+from tailrace.datasets.inspection.shared_words import SharedWords
+from tailrace.datasets.inspection.stats import Lengths, measure
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.jsonl import FormatError
 
@@ -88,6 +88,6 @@ def test_an_eval_prompt_that_shares_thirteen_words_is_named() -> None:
 
 
 def test_an_eval_set_with_too_many_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tailrace.datasets.shared_words.MAX_RUNS", 2)
+    monkeypatch.setattr("tailrace.datasets.inspection.shared_words.MAX_RUNS", 2)
     with pytest.raises(ValueError, match=r"more than 2 runs of 13 words: give a file with a part"):
         SharedWords([item("long", [*WORDS, "a", "b"])])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.datasets.turns import texts_of, turns_of
+from tailrace.datasets.inspection.turns import texts_of, turns_of
 from tailrace.formats.data.record import SCHEMAS, DatasetKind
 from tailrace.formats.schema import parse
 

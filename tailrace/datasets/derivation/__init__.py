@@ -1,0 +1,1 @@
+"""Datasets derived from the predictions of a run."""
