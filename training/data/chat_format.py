@@ -8,7 +8,6 @@ stays text: a special token spelled in one neither opens nor ends a turn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -21,54 +20,17 @@ from tailrace.formats.data.thinking import TAG
 from tailrace.formats.data.tool_calls import TOOL_MARKERS
 from tailrace.formats.model.chat_template import template_reads_clock
 from tailrace.formats.spec.train_spec import TrainOn
-from training.data.chat_template import (
-    Beginning,
-    ChatTemplate,
-    RenderedBeginning,
-    Rendering,
-    RenderJob,
-    check_variables,
-    render_all,
-)
-from training.data.continuation import continuation, same_text
-from training.data.conversation import Conversation, template_message
+from training.data.chat_template import Rendering, check_variables, render_all
+from training.data.conversation import Conversation
 from training.data.literal_text import ConversationError, LiteralText, SpecialTextError
-from training.data.masking import (
-    Turns,
-    assistant_messages,
-    beginnings_of,
-    blocks_by_message,
-    learnt_messages,
-    marked_turns,
-    turns_between,
-)
+from training.data.render_plan import Planner, RenderPlan, chunks, render
 from training.data.rendered_example import RenderedExample, authors_of, overlapping
 from training.data.rendering import chat_template_of, today
 from training.data.template_probe import TemplateProbe
 from training.data.tokenizer import beginning
+from training.data.turn_finder import TurnFinder, text_of
 
 __all__ = ["ChatFormat", "ConversationError", "SpecialTextError"]
-
-_CHUNK = 64
-"""Largest number of conversations in one request to the renderer."""
-
-_CHUNK_CHARACTERS = 1 << 20
-"""Number of characters after which a request takes no further conversation."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A conversation that is to be rendered."""
-
-    conversation: Conversation
-    learnt: list[int]
-    """Messages to learn."""
-    located: list[int]
-    """Messages whose place in the text must be known."""
-    whole: bool
-    """True if all text is learnt but that of unlearnt assistant messages."""
-    template: ChatTemplate
-    job: RenderJob
 
 
 class ChatFormat:
@@ -101,15 +63,22 @@ class ChatFormat:
         check_variables(kwargs or {})
         self.tokenizer = tokenizer
         self.clock = clock or today()
-        self._plain, self._with_tools = (
+        plain, with_tools = (
             chat_template_of(tokenizer, self.clock, kwargs, tools=tools) for tools in (False, True)
         )
-        probe = TemplateProbe(tokenizer, self._plain, self._with_tools)
+        self._reads_clock = any(template_reads_clock(t.text) for t in (plain, with_tools))
+        probe = TemplateProbe(tokenizer, plain, with_tools)
         probe.require_prompt()
         self.turn_end = probe.turn_end()
-        self._takes_answers = probe.takes_answers()
         self._controls = probe.controls(self.turn_end)
         self._literal = LiteralText(tokenizer.backend_tokenizer, self._controls)
+        self._planner = Planner(plain, with_tools, self._literal)
+        self._finder = TurnFinder(
+            self.turn_end,
+            str(tokenizer.eos_token),
+            self._planner.label,
+            takes_answers=probe.takes_answers(),
+        )
 
     @property
     def end(self) -> int:
@@ -135,8 +104,7 @@ class ChatFormat:
     @property
     def template_date(self) -> str | None:
         """Day that the template reads; None for a template without a clock."""
-        texts = (self._plain.text, self._with_tools.text)
-        return self.clock.isoformat() if any(map(template_reads_clock, texts)) else None
+        return self.clock.isoformat() if self._reads_clock else None
 
     def token_of(self, text: str) -> int | None:
         """Return the id of the special token ``text``, or None if it is not one."""
@@ -173,10 +141,9 @@ class ChatFormat:
                 token and cannot be encoded as text.
             ModelConfigError: The template exceeds a limit.
         """
-        template = self._with_tools if tools else self._plain
-        job = self._job(messages, tools, (), allow_special_tokens, asks=True)
-        rendering = render_all(template, [job])[0]
-        encoded = self._literal.encode(self._literal.rendered(_text_of(rendering)))
+        job = self._planner.job(messages, tools, (), allow_special_tokens, asks=True)
+        rendering = render_all(self._planner.template(tools), [job])[0]
+        encoded = self._literal.encode(self._literal.rendered(text_of(rendering)))
         return [int(token) for token in encoded.tokens]
 
     def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
@@ -237,64 +204,22 @@ class ChatFormat:
         Raises:
             ModelConfigError: The template exceeds a limit.
         """
-        plans = (self._plan(c, train_on, allow_special_tokens) for c in conversations)
-        for chunk in _chunks(plans):
-            for plan, rendering in zip(chunk, _render(chunk), strict=True):
+        plans = (self._planner.plan(c, train_on, allow_special_tokens) for c in conversations)
+        for chunk in chunks(plans):
+            for plan, renderings in zip(chunk, render(chunk), strict=True):
                 try:
-                    example = self._encoded(plan, rendering)
+                    example = self._encoded(plan, *renderings)
                 except ConversationError as error:
                     yield error
                 else:
                     yield example
 
-    def _job(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[dict[str, Any]],
-        beginnings: Sequence[Beginning],
-        allow_special_tokens: bool,
-        *,
-        asks: bool = False,
-    ) -> RenderJob:
-        """Return the job of rendering messages, with placeholders for control tokens."""
-        contents = [template_message(message) for message in messages]
-        if not allow_special_tokens:
-            contents = [self._protected(content) for content in contents]
-            tools = [self._literal.protect(tool) for tool in tools]
-        return RenderJob(contents, tools, asks, beginnings)
-
-    def _protected(self, message: dict[str, Any]) -> dict[str, Any]:
-        teaches = message["role"] == Role.ASSISTANT
-        return {
-            name: value
-            if name == "role"
-            else self._literal.protect(value, teaches=teaches and name == "content")
-            for name, value in message.items()
-        }
-
-    def _plan(
-        self, conversation: Conversation, train_on: TrainOn, allow_special_tokens: bool
-    ) -> _Plan:
-        messages = conversation.messages
-        template = self._with_tools if conversation.tools else self._plain
-        if not messages:
-            text = conversation.text
-            text = text if allow_special_tokens else self._literal.protect(text)
-            return _Plan(conversation, [], [], True, template, RenderJob([{"content": text}]))
-        whole = train_on is TrainOn.EVERYTHING
-        learnt = learnt_messages(conversation, train_on)
-        located = learnt
-        if whole:
-            last = [i for i in learnt if i == len(messages) - 1]
-            located = [i for i in assistant_messages(messages) if i not in learnt] + last
-        beginnings = [] if template.marks_answers else beginnings_of(located, len(messages))
-        job = self._job(messages, conversation.tools, beginnings, allow_special_tokens)
-        return _Plan(conversation, learnt, located, whole, template, job)
-
-    def _encoded(self, plan: _Plan, rendering: Rendering | None) -> RenderedExample:
+    def _encoded(
+        self, plan: RenderPlan, rendering: Rendering | None, labelled: Rendering | None
+    ) -> RenderedExample:
         if rendering is None:
             return self._plain_text(str(plan.job.messages[0]["content"]))
-        turns = self._turns(plan, rendering)
+        turns = self._finder.turns(plan, rendering, labelled)
         rendered = self._literal.rendered(turns.text)
         encoded = self._literal.encode(rendered)
         place = rendered.plain_position
@@ -316,89 +241,13 @@ class ChatFormat:
             encoded.spans,
             authors_of(encoded.text, messages, places),
             untrainable,
-            [i for i in plan.learnt if _loses_reasoning(messages[i], encoded.text, places.get(i))],
+            [
+                i
+                for i in plan.learnt
+                if (plan.whole or i in places)
+                and _loses_reasoning(messages[i], encoded.text, places.get(i))
+            ],
         )
-
-    def _turns(self, plan: _Plan, rendering: Rendering) -> Turns:
-        """Return the text of a conversation with the places of its messages."""
-        if plan.template.marks_answers:
-            turns = self._marked_turns(plan, rendering)
-        else:
-            turns = self._rendered_turns(plan, rendering)
-        last = len(plan.conversation.messages) - 1
-        if last in turns.places and last in plan.learnt:
-            self._end_last_turn(turns, last)
-        return turns
-
-    def _marked_turns(self, plan: _Plan, rendering: Rendering) -> Turns:
-        text, messages = _text_of(rendering), plan.conversation.messages
-        answers = assistant_messages(messages)
-        beginnings: dict[Beginning, RenderedBeginning | None] = {}
-        if len(rendering.blocks) != len(answers):
-            # Render beginnings to see which block belongs to which message.
-            wanted = [Beginning(i + 1, asks=False) for i in answers if i + 1 < len(messages)]
-            job = RenderJob(plan.job.messages, plan.job.tools, beginnings=wanted)
-            counted = render_all(plan.template, [job])[0].beginnings
-            beginnings = dict(zip(wanted, counted, strict=True))
-        blocks = blocks_by_message(rendering, answers, beginnings)
-        return marked_turns(text, plan.located, blocks, self.turn_end)
-
-    def _rendered_turns(self, plan: _Plan, rendering: Rendering) -> Turns:
-        beginnings = dict(zip(plan.job.beginnings, rendering.beginnings, strict=True))
-        last = len(plan.conversation.messages) - 1
-        if last not in plan.located:
-            return turns_between(_text_of(rendering), plan.located, beginnings, self.turn_end)
-        asked = beginnings[Beginning(last, asks=True)]
-        text, begin, shared = self._last_turn(plan, rendering, asked)
-        earlier = [i for i in plan.located if i != last]
-        turns = turns_between(text, earlier, beginnings, self.turn_end, shared)
-        if begin is None:
-            turns.untrainable.append(last)
-        else:
-            turns.places[last] = [(begin, len(text))]
-        return turns
-
-    def _last_turn(
-        self, plan: _Plan, rendering: Rendering, asked: RenderedBeginning | None
-    ) -> tuple[str, int | None, int]:
-        """Return the text of a conversation that ends with an answer, and the answer's begin.
-
-        The begin is None for an answer that cannot be learnt. The third value is the number of
-        leading characters that the text shares with the conversation as the template renders it.
-        ``asked`` is the rendered prompt of the answer.
-        """
-        message = plan.job.messages[-1]
-        if asked is None:
-            text = _text_of(rendering)
-            return text, None, len(text)
-        opened = asked.text if asked.text is not None else (rendering.text or "")[: asked.length]
-        if rendering.text is not None and asked.is_prefix:
-            rest = rendering.text[asked.length :]
-            if self._keeps_answer(message, rest):
-                return rendering.text, asked.length, len(rendering.text)
-        if "tool_calls" in message or (rendering.text is None and self._takes_answers):
-            text = _text_of(rendering)
-            return text, None, len(text)
-        answer = continuation(opened, message["content"], message.get("reasoning_content"))
-        return opened + answer + self.turn_end.taught, len(opened), asked.common
-
-    def _keeps_answer(self, message: Mapping[str, Any], rest: str) -> bool:
-        """Return True if the template writes an answer without a change of its text."""
-        if "tool_calls" in message or "reasoning_content" in message:
-            return True
-        written = self.turn_end.written
-        answer = rest[: len(rest) - len(written)]
-        return rest.endswith(written) and same_text(answer, message["content"])
-
-    def _end_last_turn(self, turns: Turns, last: int) -> None:
-        """End the turn at the end of a text with its first end-of-turn token, or add one."""
-        *spans, (begin, _) = turns.places[last]
-        stop = self.turn_end.find(turns.text, begin, len(turns.text))
-        if stop is None:
-            stop = max(begin, self.turn_end.without_token(turns.text))
-            turns.text = turns.text[:stop] + str(self.tokenizer.eos_token)
-            stop = len(turns.text)
-        turns.places[last] = [*spans, (begin, stop)]
 
     def _plain_text(self, protected: str) -> RenderedExample:
         encoded = self._literal.encode(self._literal.rendered(protected))
@@ -426,43 +275,6 @@ class ChatFormat:
         return frozenset(
             id_ for id_, text in special if text not in TOOL_MARKERS and not TAG.fullmatch(text)
         )
-
-
-def _text_of(rendering: Rendering) -> str:
-    if rendering.text is None:
-        raise ConversationError(
-            f"the model's chat template refuses the conversation: {rendering.problem}"
-        )
-    return rendering.text
-
-
-def _chunks(plans: Iterator[_Plan]) -> Iterator[list[_Plan]]:
-    chunk: list[_Plan] = []
-    size = 0
-    for plan in plans:
-        chunk.append(plan)
-        size += plan.job.size
-        if len(chunk) == _CHUNK or size > _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _render(plans: Sequence[_Plan]) -> list[Rendering | None]:
-    """Return the rendered conversations, in order; None for plain text."""
-    renderings: list[Rendering | None] = [None] * len(plans)
-    by_template: dict[bool, list[int]] = {}
-    for index, plan in enumerate(plans):
-        if plan.conversation.messages:
-            by_template.setdefault(bool(plan.conversation.tools), []).append(index)
-    for indices in by_template.values():
-        jobs = [plans[i].job for i in indices]
-        for index, rendering in zip(
-            indices, render_all(plans[indices[0]].template, jobs), strict=True
-        ):
-            renderings[index] = rendering
-    return renderings
 
 
 def _loses_reasoning(message: Message, text: str, spans: Sequence[tuple[int, int]] | None) -> bool:

@@ -99,8 +99,6 @@ class RenderedBeginning:
     """Number of characters."""
     common: int
     """Number of leading characters that the whole conversation has, too."""
-    blocks: int
-    """Number of ``{% generation %}`` blocks in it."""
     text: str | None
     """The text, unless the whole conversation begins with it."""
 
@@ -225,7 +223,7 @@ def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
             continue
         common = _common(text, whole["text"] or "")
         shown = text if common < len(text) else None
-        beginnings.append([len(text), common, len(part["blocks"]), shown])
+        beginnings.append([len(text), common, shown])
     return {**whole, "beginnings": beginnings}
 
 
@@ -255,7 +253,7 @@ def _common(text: str, other: str) -> int:
 
 
 def _rendering(reply: dict[str, Any], job: RenderJob) -> Rendering:
-    texts = [reply["text"], *(b[3] for b in reply["beginnings"] if b is not None)]
+    texts = [reply["text"], *(b[2] for b in reply["beginnings"] if b is not None)]
     longest = max((len(text) for text in texts if text is not None), default=0)
     if longest > _MOST_ADDED and longest > _MOST_ADDED + _MOST_TIMES * job.size:
         raise ModelConfigError(

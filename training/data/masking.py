@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tailrace.formats.data.message import Message, Role
 from tailrace.formats.spec.train_spec import TrainOn
@@ -152,35 +153,71 @@ def _between(
     return (begin, stop) if stop is not None and stop > begin else None
 
 
+def labelled_messages(
+    messages: Sequence[Mapping[str, Any]], answers: Sequence[int], label: str
+) -> list[dict[str, Any]]:
+    """Return messages of a template in which the assistant's texts end with their index.
+
+    Args:
+        messages: The messages, as plain data.
+        answers: Indices of the assistant's messages.
+        label: Text before each index, which no message contains.
+    """
+    labelled = [dict(message) for message in messages]
+    for index in answers:
+        message, end = labelled[index], f"{label}{index};"
+        for name in ("content", "reasoning_content"):
+            if message.get(name):
+                message[name] += end
+        message["tool_calls"] = [
+            {**call, "function": {**call["function"], "name": call["function"]["name"] + end}}
+            for call in message.get("tool_calls", ())
+        ]
+        if not message["tool_calls"]:
+            del message["tool_calls"]
+    return labelled
+
+
 def blocks_by_message(
     rendering: Rendering,
+    labelled: Rendering | None,
     answers: Sequence[int],
-    beginnings: Mapping[Beginning, RenderedBeginning | None],
+    label: str,
+    end: TurnEnd,
 ) -> dict[int, list[Span]]:
     """Return the ``{% generation %}`` blocks of each assistant message.
 
+    A block without text of a message belongs to the next message that has some, or to the one
+    before if it ends a turn.
+
     Args:
         rendering: The rendered conversation.
-        answers: Indices of all assistant messages.
-        beginnings: Beginnings up to and with each of them; needed unless there are as many blocks
-            as assistant messages.
+        labelled: The same with the messages of :func:`labelled_messages`; None for a conversation
+            with one answer.
+        answers: Indices of the assistant's messages.
+        label: As in :func:`labelled_messages`.
+        end: End of the template's turns.
     """
-    blocks = rendering.blocks
-    if len(blocks) == len(answers):
-        return {index: [block] for index, block in zip(answers, blocks, strict=True)}
-    by_message: dict[int, list[Span]] = {}
-    first = 0
-    for index in answers:
-        beginning = beginnings.get(Beginning(index + 1, asks=False))
-        if beginning is None:
-            last = len(blocks)
-        elif beginning.is_prefix:
-            last = sum(begin < beginning.length for begin, _ in blocks)
-        else:
-            last = beginning.blocks
-        by_message[index] = list(blocks[first:last])
-        first = max(first, last)
-    return by_message
+    if labelled is None:
+        return {index: list(rendering.blocks) for index in answers}
+    blocks: dict[int, list[Span]] = {index: [] for index in answers}
+    if labelled.text is None or len(labelled.blocks) != len(rendering.blocks):
+        return blocks
+    pattern = re.compile(rf"{re.escape(label)}(\d+);")
+    owner: int | None = None
+    waiting: list[Span] = []
+    for block, labelled_block in zip(rendering.blocks, labelled.blocks, strict=True):
+        match = pattern.search(labelled.text, *labelled_block)
+        waiting.append(block)
+        if match:
+            owner = int(match[1])
+        elif owner is None or end.find(labelled.text, *labelled_block) is None:
+            continue
+        blocks[owner] += waiting
+        waiting = []
+    if owner is not None:
+        blocks[owner] += waiting
+    return blocks
 
 
 def marked_turns(

@@ -116,11 +116,20 @@ def test_blocks_are_matched_with_messages_where_one_has_several() -> None:
     assert learnt(chat(two).encode(weighted(HELLO, 3), ALL)) == ["He", "llo!<|im_end|>"]
 
 
-def test_a_template_that_marks_no_block_of_a_turn_cannot_teach_it() -> None:
-    none = MARKED.replace("{% if m.role == 'assistant' %}", "{% if loop.last %}")
-    example = chat(none).encode(HELLO, ALL)
-    assert learnt(example) == ["No.<|im_end|>"]
-    assert example.untrainable == [1]
+def test_a_turn_without_a_block_cannot_be_learnt() -> None:
+    last = MARKED.replace("{% if m.role == 'assistant' %}", "{% if loop.last %}")
+    example = chat(last).encode(HELLO, ALL)
+    assert (learnt(example), example.untrainable) == (["No.<|im_end|>"], [1])
+    example = chat(last).encode(HELLO, LAST)
+    assert (learnt(example), example.untrainable) == (["No.<|im_end|>"], [])
+    twice = last.replace(
+        "{% generation %}{{ m['content'] }}{% endgeneration %}",
+        "{% generation %}{{ m['content'] }}{% endgeneration %}{% generation %}{{ '' }}"
+        "{% endgeneration %}",
+    )
+    assert learnt(chat(twice).encode(HELLO, LAST)) == ["No.<|im_end|>"]
+    never = MARKED.replace("{% if m.role == 'assistant' %}", "{% if m.role == 'nobody' %}")
+    assert chat(never).encode(HELLO, LAST).untrainable == [3]
 
 
 CALL = Conversation(
