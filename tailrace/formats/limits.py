@@ -236,6 +236,8 @@ _BOUNDS: dict[str, dict[str, Bound]] = {
         "example_id": _NAME,
         "prompt": _GENERATED,
         "text": _GENERATED,
+        "reasoning": _GENERATED,
+        "answer": _GENERATED,
         "error": _GENERATED,
         "token_ids": Bound(count=MAX_TOKENS, shallow=True),
         "logprobs": Bound(count=MAX_TOKENS, shallow=True),

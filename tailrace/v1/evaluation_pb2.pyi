@@ -197,6 +197,9 @@ class Prediction(google.protobuf.message.Message):
     COMPLETION_TOKENS_FIELD_NUMBER: builtins.int
     TOKEN_IDS_FIELD_NUMBER: builtins.int
     LOGPROBS_FIELD_NUMBER: builtins.int
+    REASONING_FIELD_NUMBER: builtins.int
+    ANSWER_FIELD_NUMBER: builtins.int
+    THINKING_CLOSED_FIELD_NUMBER: builtins.int
     eval_set: builtins.str
     """Eval set of the item."""
     example_id: builtins.str
@@ -206,9 +209,9 @@ class Prediction(google.protobuf.message.Message):
     sample: builtins.int
     """Number of the sample, from 0."""
     prompt: builtins.str
-    """Prompt as the user wrote it."""
+    """Prompt as the user wrote it; of a conversation, its transcript."""
     text: builtins.str
-    """Generated text without special tokens."""
+    """Generated text without special tokens other than tags of thinking and tool calls."""
     finish_reason: global___FinishReason.ValueType
     """Reason for the end of generation."""
     error: builtins.str
@@ -217,6 +220,14 @@ class Prediction(google.protobuf.message.Message):
     """Length of the rendered prompt in tokens."""
     completion_tokens: builtins.int
     """Number of generated tokens, end of sequence included."""
+    reasoning: builtins.str
+    """Thinking before the answer, without its tags; empty for none."""
+    answer: builtins.str
+    """Text after the thinking, which judges read; empty if the thinking never ends. Unset in
+    predictions of earlier releases, whose text is complete.
+    """
+    thinking_closed: builtins.bool
+    """True if the model ended its thinking with a closing tag; unset if it did not think."""
     @property
     def token_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Ids of the generated tokens."""
@@ -240,8 +251,16 @@ class Prediction(google.protobuf.message.Message):
         completion_tokens: builtins.int = ...,
         token_ids: collections.abc.Iterable[builtins.int] | None = ...,
         logprobs: collections.abc.Iterable[builtins.float] | None = ...,
+        reasoning: builtins.str = ...,
+        answer: builtins.str | None = ...,
+        thinking_closed: builtins.bool | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["completion_tokens", b"completion_tokens", "error", b"error", "eval_set", b"eval_set", "example_id", b"example_id", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "model_role", b"model_role", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "sample", b"sample", "text", b"text", "token_ids", b"token_ids"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_answer", b"_answer", "_thinking_closed", b"_thinking_closed", "answer", b"answer", "thinking_closed", b"thinking_closed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_answer", b"_answer", "_thinking_closed", b"_thinking_closed", "answer", b"answer", "completion_tokens", b"completion_tokens", "error", b"error", "eval_set", b"eval_set", "example_id", b"example_id", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "model_role", b"model_role", "prompt", b"prompt", "prompt_tokens", b"prompt_tokens", "reasoning", b"reasoning", "sample", b"sample", "text", b"text", "thinking_closed", b"thinking_closed", "token_ids", b"token_ids"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_answer", b"_answer"]) -> typing.Literal["answer"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_thinking_closed", b"_thinking_closed"]) -> typing.Literal["thinking_closed"] | None: ...
 
 global___Prediction = Prediction
 

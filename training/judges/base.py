@@ -31,6 +31,9 @@ class Candidate:
     @cached_property
     def answer(self) -> str | None:
         """Generated text without its thinking; None if the thinking never ends."""
+        if self.prediction.thinking_closed is False:
+            # It began in the prompt, so that the text itself shows no trace of it.
+            return None
         return without_thinking(self.prediction.text, self.item.answers)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from tailrace.formats.data.trace import MAX_TEXT
 from tailrace.formats.schema import Violation, key
 
 MAX_GENERATED = 4 << 20
 """Maximum length of a prediction's text, in characters."""
+
+MAX_PROMPT = 1_000_000
+"""Maximum length of a prediction's prompt, in characters; the rest of a transcript is left out."""
 
 
 class ModelRole(enum.StrEnum):
@@ -41,8 +43,13 @@ class Prediction:
     eval_set: str = key("The eval set of the item.", minimum=1, max_length=128)
     example_id: str = key("The id of the item.", minimum=1, max_length=128)
     model_role: ModelRole = key("Model that generated the text.")
-    prompt: str = key("The item's prompt.", minimum=1, max_length=MAX_TEXT)
-    text: str = key("Generated text, without special tokens.", max_length=MAX_GENERATED)
+    prompt: str = key(
+        "The item's prompt; of a conversation, its transcript.", minimum=1, max_length=MAX_PROMPT
+    )
+    text: str = key(
+        "Generated text, without special tokens other than tags of thinking and tool calls.",
+        max_length=MAX_GENERATED,
+    )
     finish_reason: FinishReason = key("Reason why generation ended.")
     prompt_tokens: int = key("Length of the rendered prompt.", unit="tokens", minimum=0)
     completion_tokens: int = key("Tokens generated, EOS included.", unit="tokens", minimum=0)
@@ -52,6 +59,21 @@ class Prediction:
         "Natural log-probabilities of the tokens; empty unless requested.", default=[], maximum=0
     )
     error: str = key("Reason for finish_reason error; empty for any other.", default="")
+    reasoning: str = key(
+        "Thinking before the answer, without its tags; empty for none.",
+        default="",
+        max_length=MAX_GENERATED,
+    )
+    answer: str | None = key(
+        "Text after the thinking, which judges read; empty if the thinking never ends. Unset in "
+        "predictions of earlier releases.",
+        default=None,
+        max_length=MAX_GENERATED,
+    )
+    thinking_closed: bool | None = key(
+        "True if the model ended its thinking with a closing tag; unset if it did not think.",
+        default=None,
+    )
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation unless the error is set exactly if the finish reason is error."""

@@ -122,8 +122,9 @@ def test_no_schema_allows_what_the_wire_refuses() -> None:
     assert compared >= 8
 
 
-LARGEST_EVENT = 6 * limits.MAX_GENERATED + 32 * limits.MAX_TOKENS
-"""JSON of a prediction: escapes have 6 bytes, a token's id and its log probability 32."""
+LARGEST_EVENT = 6 * (2 * limits.MAX_GENERATED + MAX_PROMPT) + 32 * limits.MAX_TOKENS
+"""JSON of a prediction: its text occurs once whole and once in parts. Escapes have 6 bytes, a
+token's id and its log probability 32."""
 
 ERROR_WITH_LOG = limits.MAX_ERROR_BYTES + limits.MAX_TAIL_LINES * limits.MAX_LINE_BYTES
 
