@@ -10,7 +10,7 @@ from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.jsonl import write_records
 from tailrace.formats.data.prediction import FinishReason, Prediction
-from tailrace.formats.data.thinking import TAG, without_thinking
+from tailrace.formats.data.thinking import TAG
 from tailrace.formats.results import InferResult
 from tailrace.formats.schema import to_mapping
 from training.data.rendering import parse_response
@@ -43,7 +43,7 @@ def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: 
 
     The lines have the fields of a trace. Steps and answer come from the model, so either may be
     empty, which a training example forbids. Thinking becomes steps; thinking that never ends leaves
-    no answer.
+    no answer. Items without markers have their whole answer, without any step after the thinking.
     """
     questions = {(name, q.id): q for name, eval_set in eval_sets.items() for q in eval_set}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,15 +54,16 @@ def write_eval_traces(path: Path, predictions: Sequence[Prediction], eval_sets: 
 
 
 def _eval_trace(prediction: Prediction, question: EvalItem) -> dict[str, object]:
-    response = parse_response(prediction.text)
+    split = prediction.split
+    response = parse_response(prediction.text if question.marked else split.reasoning)
     lines = [step for step in response.steps if not TAG.fullmatch(step.content)]
     steps = [dataclasses.replace(step, i=i) for i, step in enumerate(lines)]
-    endless = without_thinking(prediction.text) is None
+    answer = response.answer if question.marked else (split.answer or "").strip()
     return {
         "id": prediction.example_id,
         "prompt": prediction.prompt,
         "steps": [to_mapping(step) for step in steps],
-        "answer": "" if endless else response.answer,
+        "answer": "" if split.closed is False else answer,
         "metadata": {
             "eval_set": prediction.eval_set,
             "model_role": prediction.model_role.value,

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
+from tailrace.formats.data.message import Message, Role
+from tailrace.formats.data.prediction import MAX_PROMPT, FinishReason, ModelRole, Prediction
+from tailrace.formats.data.thinking import opened_thinking, split_thinking
 from tailrace.formats.results import InferResult
 from tailrace.formats.spec.run_spec import InferSpec, MeshSpec
-from training.data.chat_format import ChatFormat, SpecialTextError
+from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError
 from training.data.encode import special_text_error
 from training.data.tokenizer import load_tokenizer, require_embedded
-from training.errors import NoAnswersError
+from training.errors import DataError, NoAnswersError
 from training.evalsets import EvalSets
 from training.generate.generator import Generation, Generator
 from training.generate.output import summarize, write_eval_traces, write_predictions
@@ -32,6 +35,9 @@ from training.models.folder import end_tokens, load_model
 from training.observer import Observer
 
 _log = logging.getLogger(__name__)
+
+_PROMPT_END = 64
+"""Number of tokens at the end of a prompt in which a template may open thinking."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +51,51 @@ class Evaluated:
     """Tokens that end an answer, in addition to those of the chat format."""
     clock: date | None = None
     """Date that the chat template reads (default: today, UTC)."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables for the chat template (``model.chat_template_kwargs``)."""
+    allow_special_tokens: bool = False
+    """True if text of prompts may become special tokens, as in training."""
     _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
         default_factory=dict, init=False, repr=False
     )
 
     @classmethod
-    def open(cls, folder: Path, clock: date | None = None) -> Evaluated:
+    def open(
+        cls,
+        folder: Path,
+        clock: date | None = None,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        allow_special_tokens: bool = False,
+    ) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`."""
         delete_damaged_entries()
         model, params = load_model(folder)
-        return cls(model, params, load_tokenizer(folder), end_tokens(folder), clock)
+        return cls(
+            model,
+            params,
+            load_tokenizer(folder),
+            end_tokens(folder),
+            clock,
+            kwargs or {},
+            allow_special_tokens,
+        )
 
     @cached_property
     def chat(self) -> ChatFormat:
         """Format of the model's conversations."""
-        return ChatFormat(self.tokenizer, self.clock)
+        return ChatFormat(self.tokenizer, self.clock, self.kwargs)
+
+    def prompt_tokens(self, item: EvalItem) -> list[int]:
+        """Return the tokens of an item's prompt, rendered as in training.
+
+        Errors as :meth:`training.data.chat_format.ChatFormat.prompt_tokens`.
+        """
+        return self.chat.prompt_tokens(
+            item.messages or [Message(Role.USER, item.prompt)],
+            item.tools,
+            allow_special_tokens=self.allow_special_tokens,
+        )
 
     def generator(self, mesh: MeshSpec, stop: Sequence[str] = ()) -> Generator:
         """Return the model's generator; equal arguments give the same one, already compiled.
@@ -93,6 +129,21 @@ class _Question:
     item: EvalItem
     prompt: list[int]
     """Token ids of the rendered prompt."""
+    opening: str = ""
+    """Tag with which the rendered prompt begins thinking; empty if it does not."""
+
+    @classmethod
+    def of(cls, evaluated: Evaluated, eval_set: str, number: int, item: EvalItem) -> _Question:
+        """Render an item's prompt; errors as :meth:`Evaluated.prompt_tokens`."""
+        prompt = evaluated.prompt_tokens(item)
+        opening = opened_thinking(evaluated.chat.written(prompt[-_PROMPT_END:]))
+        return cls(eval_set, number, item, prompt, opening)
+
+    @property
+    def shown(self) -> str:
+        """The item's prompt as predictions have it."""
+        text = self.item.shown_prompt
+        return text if len(text) <= MAX_PROMPT else f"{text[: MAX_PROMPT - 1]}…"
 
 
 class _Tally:
@@ -143,7 +194,7 @@ def _predict(
     mesh: MeshSpec | None,
     stored: Sequence[Prediction],
 ) -> list[Prediction]:
-    questions = _questions(evaluated.chat, eval_sets)
+    questions = _questions(evaluated, eval_sets)
     require_embedded((question.prompt for question in questions), evaluated.model.vocabulary)
     predictions = _reusable(stored, questions, spec, role)
     if predictions:
@@ -170,33 +221,49 @@ def _predict(
     return [predictions[key] for key in sorted(predictions)]
 
 
-def _questions(chat: ChatFormat, eval_sets: EvalSets) -> list[_Question]:
+def _questions(evaluated: Evaluated, eval_sets: EvalSets) -> list[_Question]:
     """Return every item with its rendered prompt.
 
     Raises:
-        DataError: The text of prompts cannot be encoded as text.
+        DataError: The chat template refuses prompts, or their text cannot be encoded as text.
     """
-    questions, refused = [], []
+    questions: list[_Question] = []
+    refused: list[tuple[str, ConversationError]] = []
     for name, items in eval_sets.items():
         for number, item in enumerate(items):
             try:
-                questions.append(_Question(name, number, item, chat.prompt(item.prompt)))
-            except SpecialTextError as error:
-                refused.append(f"{name}/{item.id}: {error}")
+                questions.append(_Question.of(evaluated, name, number, item))
+            except ConversationError as error:
+                refused.append((f"{name}/{item.id}: {error}", error))
     if refused:
-        total = f"{len(refused) + len(questions)} prompts"
-        raise special_text_error(refused[0], len(refused), total)
+        raise _refusal(refused, f"{len(refused) + len(questions)} prompts")
     return questions
+
+
+def _refusal(refused: Sequence[tuple[str, ConversationError]], total: str) -> DataError:
+    spelled = [text for text, error in refused if isinstance(error, SpecialTextError)]
+    if spelled:
+        return special_text_error(spelled[0], len(spelled), total)
+    return DataError(
+        f"the model's chat template cannot take {len(refused)} of {total}: change them, or set "
+        f"model.chat_template. The first is {refused[0][0]}"
+    )
 
 
 def _reusable(
     stored: Sequence[Prediction], questions: Sequence[_Question], spec: InferSpec, role: ModelRole
 ) -> dict[tuple[int, int], Prediction]:
-    """Return the stored predictions that the spec asks for, by position of question and sample."""
-    positions = {(q.eval_set, q.item.id, q.item.prompt): i for i, q in enumerate(questions)}
+    """Return the stored predictions that the spec asks for, by position of question and sample.
+
+    The transcripts of two conversations may be equal; the number of tokens then tells most apart.
+    """
+    positions = {
+        (q.eval_set, q.item.id, q.shown, len(q.prompt)): i for i, q in enumerate(questions)
+    }
     predictions = {}
     for prediction in stored:
-        position = positions.get((prediction.eval_set, prediction.example_id, prediction.prompt))
+        p = prediction
+        position = positions.get((p.eval_set, p.example_id, p.prompt, p.prompt_tokens))
         logprobs = len(prediction.token_ids) if spec.logprobs else 0
         requested = prediction.model_role is role and prediction.sample < spec.n_samples
         if position is not None and requested and len(prediction.logprobs) == logprobs:
@@ -212,13 +279,16 @@ def _prediction(
         ended = generation.finish_reason in (FinishReason.EOS, FinishReason.STOP)
         # The token that ends an answer does not belong to its text, special or not.
         text = evaluated.chat.text(generation.tokens[:-1] if ended else generation.tokens)
+    # Byte-level tokens may end in half a character; it decodes to U+FFFD, a NUL is dropped.
+    text = text.replace("\0", "")
+    failed = generation.finish_reason is FinishReason.ERROR
+    split = split_thinking(text, question.item.answers, "" if failed else question.opening)
     return Prediction(
         eval_set=question.eval_set,
         example_id=question.item.id,
         model_role=role,
-        prompt=question.item.prompt,
-        # Byte-level tokens may end in half a character; it decodes to U+FFFD, a NUL is dropped.
-        text=text.replace("\0", ""),
+        prompt=question.shown,
+        text=text,
         finish_reason=generation.finish_reason,
         prompt_tokens=len(question.prompt),
         completion_tokens=generation.count,
@@ -226,6 +296,9 @@ def _prediction(
         token_ids=generation.tokens,
         logprobs=[round(value, 6) for value in generation.logprobs],
         error=generation.error,
+        reasoning=split.reasoning,
+        answer=split.answer or "",
+        thinking_closed=split.closed,
     )
 
 

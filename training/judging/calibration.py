@@ -121,7 +121,7 @@ def _prediction(answer: LabelledAnswer) -> Prediction:
         eval_set="labelled",
         example_id=answer.id,
         model_role=ModelRole.TRAINED,
-        prompt=answer.item.prompt,
+        prompt=answer.item.shown_prompt,
         text=answer.text,
         finish_reason=FinishReason.EOS,
         prompt_tokens=0,

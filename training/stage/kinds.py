@@ -99,13 +99,12 @@ def run_infer(job: StageJob, observer: Observer) -> ResultEvent:
 
 def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
     """Return a function for each model role that opens its model."""
-    from training.generate.predict import Evaluated
     from training.models.source import resolve_model
 
     def open_source(folder: str | None) -> Evaluated:
         source = job.spec.model.source if job.spec.model else None
         place = Path(folder) if folder else resolve_model(source or "")
-        return Evaluated.open(place, _clock(job))
+        return _evaluated(job, place)
 
     preset = job.spec.model is not None and job.spec.model.preset is not None
     if job.spec.train is None:
@@ -115,12 +114,25 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
     if job.inputs.model is None:
         raise ConfigError("the job lacks the model that its TRAIN stage made")
     openers: dict[ModelRole, Callable[[], Evaluated]] = {}
-    openers[ModelRole.TRAINED] = partial(Evaluated.open, Path(job.inputs.model), _clock(job))
+    openers[ModelRole.TRAINED] = partial(_evaluated, job, Path(job.inputs.model))
     if job.spec.infer and job.spec.infer.include_base:
         openers[ModelRole.BASE] = (
             partial(_fresh, job) if preset else partial(open_source, job.inputs.base_model)
         )
     return openers
+
+
+def _evaluated(job: StageJob, folder: Path) -> Evaluated:
+    """Open a model folder; prompts are rendered as in training."""
+    from training.generate.predict import Evaluated
+
+    model, train = job.spec.model, job.spec.train
+    return Evaluated.open(
+        folder,
+        _clock(job),
+        kwargs=model.chat_template_kwargs if model else {},
+        allow_special_tokens=bool(train and train.sft and train.sft.allow_special_tokens),
+    )
 
 
 def _fresh(job: StageJob) -> Evaluated:

@@ -22,6 +22,7 @@ from tailrace.cli.embedded.stack import TEND_SECONDS, Stack, stopping_signals
 from tailrace.cli.follow import follow
 from tailrace.cli.options import Json, Overrides
 from tailrace.cli.show import output, run_view
+from tailrace.cli.show.prediction_view import answer_text
 from tailrace.cli.show.views import view_for
 from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
@@ -180,7 +181,7 @@ def _example(prediction: evaluation_pb2.Prediction, verdict: evaluation_pb2.Verd
     return Example(
         eval_set=prediction.eval_set,
         prompt=prediction.prompt,
-        prediction=prediction.text or prediction.error,
+        prediction=answer_text(prediction) or prediction.error,
         expected=verdict.expected,
         outcome=enum_word(evaluation_pb2.Outcome.DESCRIPTOR, verdict.outcome),
     )

@@ -35,6 +35,7 @@ from tailrace.cli.options import (
 )
 from tailrace.cli.run_report.command import report
 from tailrace.cli.show import output, run_view
+from tailrace.cli.show.prediction_view import answer_text, reasoning_text
 from tailrace.cli.show.views import log_text
 from tailrace.cli.submit import follow_run, print_run, submit
 from tailrace.client.blocking import Client
@@ -205,12 +206,23 @@ def predictions(
         output.print_messages(messages)
         return
     finish = evaluation_pb2.FinishReason.DESCRIPTOR
-    rows = [
-        (p.eval_set, p.example_id, p.prompt, p.text or p.error, enum_word(finish, p.finish_reason))
+    rows: list[tuple[str, ...]] = [
+        (
+            p.eval_set,
+            p.example_id,
+            p.prompt,
+            reasoning_text(p),
+            answer_text(p) or p.error,
+            enum_word(finish, p.finish_reason),
+        )
         for p in messages
     ]
-    heads = ["EVAL SET", "ITEM", "PROMPT", "PREDICTION", "ENDED BY"]
-    output.print_table(heads, rows, text=("PROMPT", "PREDICTION"), keys=("ITEM",))
+    heads = ["EVAL SET", "ITEM", "PROMPT", "REASONING", "ANSWER", "ENDED BY"]
+    if not any(map(reasoning_text, messages)):
+        position = heads.index("REASONING")
+        heads.pop(position)
+        rows = [(*row[:position], *row[position + 1 :]) for row in rows]
+    output.print_table(heads, rows, text=("PROMPT", "REASONING", "ANSWER"), keys=("ITEM",))
 
 
 def verdicts(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tailrace.cli.show.prediction_view import answer_text, is_unfinished
 from tailrace.formats.data.verdict import Outcome
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2
@@ -31,9 +32,19 @@ class Example:
     """Verdict; empty if the prediction is not judged."""
 
     @property
-    def text(self) -> str:
-        """Text of the prediction, with visible signs for line feeds at its end."""
-        text = self.prediction.text
+    def reasoning(self) -> str:
+        """Thinking of the prediction, without its tags; empty for none."""
+        return self.prediction.reasoning
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the thinking has no closing tag."""
+        return is_unfinished(self.prediction)
+
+    @property
+    def answer(self) -> str:
+        """Answer of the prediction, with visible signs for line feeds at its end."""
+        text = answer_text(self.prediction)
         stripped = text.rstrip()
         return stripped + text[len(stripped) :].replace("\n", "⏎")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tailrace.formats.data.thinking import SplitText, split_thinking
 from tailrace.formats.schema import Violation, key
 
 MAX_GENERATED = 4 << 20
@@ -74,6 +75,14 @@ class Prediction:
         "True if the model ended its thinking with a closing tag; unset if it did not think.",
         default=None,
     )
+
+    @property
+    def split(self) -> SplitText:
+        """The text's thinking and answer; a prediction of an earlier release is split here."""
+        if self.answer is None:
+            return split_thinking(self.text)
+        answer = None if self.thinking_closed is False else self.answer
+        return SplitText(self.reasoning, answer, self.thinking_closed)
 
     def violations(self, path: str) -> list[Violation]:
         """Return a violation unless the error is set exactly if the finish reason is error."""

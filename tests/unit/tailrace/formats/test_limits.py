@@ -24,7 +24,7 @@ from tailrace.channel import MAX_RECEIVE_BYTES
 from tailrace.client import call
 from tailrace.formats import limits, results, stage_protocol
 from tailrace.formats.data import jsonl
-from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.prediction import MAX_PROMPT, Prediction
 from tailrace.formats.data.verdict import Verdict
 from workers.events.pipe_reader import MAX_EVENT_BYTES
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.jsonl import read_records
+from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
 from tailrace.formats.spec.run_spec import InferSpec
 from tests.unit.training.conftest import TINY
-from training.errors import ModelConfigError, NoAnswersError, StoppedError
+from training.errors import DataError, ModelConfigError, NoAnswersError, StoppedError
 from training.generate.output import write_eval_traces
 from training.generate.predict import Evaluated, evaluate_folder, predict
 from training.loop.final_model import save_folder
@@ -101,6 +103,106 @@ def test_eval_traces_hold_what_the_model_wrote(tmp_path: Path) -> None:
     assert first["metadata"]["eval_set"] == "one"
     assert second["steps"] == [{"i": 0, "type": "generated", "content": "only words"}]
     assert second["answer"] == ""
+
+
+def test_eval_traces_without_markers_hold_the_whole_answer(tmp_path: Path) -> None:
+    text = "<think>France.</think>\n\nParis.\nAnswer: no"
+    path = tmp_path / "eval_results.jsonl"
+    sets = {"one": [EvalItem(id="a", prompt="p", expected_answer="x", marked=False)]}
+    write_eval_traces(
+        path, [Prediction("one", "a", ModelRole.BASE, "p", text, FinishReason.EOS, 1, 1)], sets
+    )
+    (trace,) = map(json.loads, path.read_text().splitlines())
+    assert trace["answer"] == "Paris.\nAnswer: no"
+    assert [step["content"] for step in trace["steps"]] == ["France."]
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+CHAT = EvalItem(
+    id="c",
+    messages=[
+        Message(Role.USER, "Add 1 and 2."),
+        Message(Role.ASSISTANT, tool_calls=[ToolCall(ToolFunction("add", {"a": 1, "b": 2}))]),
+        Message(Role.TOOL, "3"),
+    ],
+    tools=[TOOL],
+    expected_answer="3",
+)
+TEMPLATE = (
+    "{% for t in tools or [] %}{{ t.function.name }}|{% endfor %}"
+    "{% for m in messages %}{{ m.role }}:{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}bot:{{ opens }}{% endif %}"
+)
+
+
+def evaluated_with(
+    model: Model, params: Params, tokenizer: Any, opens: str, **settings: Any
+) -> Evaluated:
+    tokenizer.chat_template = TEMPLATE
+    return Evaluated(model, params, tokenizer, kwargs={"opens": opens}, **settings)
+
+
+def test_prompts_are_rendered_with_tools_and_variables(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    evaluated = evaluated_with(model, params, tokenizer, "now")
+    written = evaluated.chat.written(evaluated.prompt_tokens(CHAT))
+    eos = tokenizer.eos_token
+    assert written == f"add|user:Add 1 and 2.{eos}assistant:add{eos}tool:3{eos}bot:now"
+    tokens = evaluated.prompt_tokens(EvalItem(id="q", prompt="Hi"))
+    assert evaluated.chat.written(tokens) == f"user:Hi{eos}bot:now"
+
+
+def test_conversations_are_predicted_and_shown_as_transcripts(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    evaluated = evaluated_with(model, params, tokenizer, "")
+    (prediction,) = predict(evaluated, {"s": [CHAT]}, SPEC, ModelRole.BASE, Observer())
+    assert prediction.prompt == CHAT.shown_prompt
+    assert (prediction.answer, prediction.thinking_closed) == (prediction.text, None)
+    assert (prediction.reasoning, prediction.error) == ("", "")
+
+
+def test_thinking_that_the_prompt_opens_is_open_until_it_is_closed(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    evaluated = evaluated_with(model, params, tokenizer, "<think>\n")
+    (prediction,) = predict(evaluated, {"s": [CHAT]}, SPEC, ModelRole.BASE, Observer())
+    assert "</think>" not in prediction.text
+    assert (prediction.answer, prediction.thinking_closed) == ("", False)
+    assert prediction.reasoning == prediction.text.strip()
+    (failed,) = predict(evaluated, {"s": [SETS["one"][0]]}, SPEC, ModelRole.BASE, Observer())
+    assert failed.error
+    assert failed.thinking_closed is None
+
+
+def test_stored_predictions_of_other_conversations_are_not_reused(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    evaluated = evaluated_with(model, params, tokenizer, "")
+    stored = predict(evaluated, {"s": [CHAT]}, SPEC, ModelRole.BASE, Observer())
+    marked = [replace(stored[0], text="stored")]
+    again = predict(evaluated, {"s": [CHAT]}, SPEC, ModelRole.BASE, Observer(), stored=marked)
+    assert again == marked
+    # The same transcript, rendered in another way.
+    other = replace(CHAT, tools=[])
+    assert other.shown_prompt == CHAT.shown_prompt
+    anew = predict(evaluated, {"s": [other]}, SPEC, ModelRole.BASE, Observer(), stored=marked)
+    assert anew[0].text != "stored"
+
+
+def test_a_template_that_refuses_conversations_says_which(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}"
+        "{% endif %}{{ m.content }}{% endfor %}"
+    )
+    evaluated = Evaluated(model, params, tokenizer)
+    complaint = r"cannot take 1 of 2 prompts: .*model\.chat_template.* first is s/c: .*no tools"
+    with pytest.raises(DataError, match=complaint):
+        predict(evaluated, {"s": [CHAT, SETS["one"][2]]}, SPEC, ModelRole.BASE, Observer())
 
 
 def test_greedy_predictions_repeat(model: Model, params: Params, tokenizer: Any) -> None:

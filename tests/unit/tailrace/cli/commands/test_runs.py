@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,25 @@ def test_metrics_predictions_verdicts(served: Any) -> None:
     assert served("runs", "predictions", "demo", "--json").json()[0]["text"] == "Answer: 2"
     assert "What is 1 + 1?" in served("runs", "predictions", "demo").out
     assert "pass" in served("runs", "verdicts", "demo", "--outcome", "pass").out
+
+
+def test_predictions_show_thinking_beside_the_answer(served: Any, plane: Any) -> None:
+    first = plane.runs.predictions[0]
+    assert "REASONING" not in served("runs", "predictions", "demo").out
+    first.text = "<think>One more.</think>Two"
+    first.reasoning, first.answer, first.thinking_closed = "One more.", "Two", True
+    listed = served("runs", "predictions", "demo").out
+    assert re.search(r"ITEM +PROMPT +REASONING +ANSWER +ENDED BY", listed)
+    assert re.search(r"One more\. +Two", listed)
+    assert "<think>" not in listed
+    (shown, *_) = served("runs", "predictions", "demo", "--json").json()
+    assert (shown["reasoning"], shown["answer"], shown["thinking_closed"]) == (
+        "One more.",
+        "Two",
+        True,
+    )
+    first.answer, first.thinking_closed = "", False
+    assert "One more. (the thinking never ends)" in served("runs", "predictions", "demo").out
 
 
 @pytest.mark.parametrize(

@@ -26,4 +26,15 @@ def test_verdicts_stand_beside_their_own_sample() -> None:
 )
 def test_line_ends_at_the_end_are_seen(written: str, text: str) -> None:
     (example,) = examples_of([Prediction(text=written)], [])
-    assert example.text == text
+    assert example.answer == text
+
+
+def test_thinking_stands_beside_the_answer() -> None:
+    (thinks,) = examples_of(
+        [Prediction(text="x", reasoning="a", answer="b", thinking_closed=True)], []
+    )
+    assert (thinks.reasoning, thinks.answer, thinks.is_unfinished) == ("a", "b", False)
+    (endless,) = examples_of(
+        [Prediction(text="x", reasoning="a", answer="", thinking_closed=False)], []
+    )
+    assert (endless.reasoning, endless.answer, endless.is_unfinished) == ("a", "", True)

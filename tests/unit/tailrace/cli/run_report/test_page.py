@@ -57,6 +57,19 @@ def test_scores_with_intervals_and_what_is_beside_them(page: str) -> None:
     assert page.count("<h3>eval_v1 by category</h3>") == 2
 
 
+def test_thinking_is_folded_beside_the_answer(
+    served: Any, plane: Any, finished: run_pb2.Run, tmp_path: Path
+) -> None:
+    thinks, endless, *_ = plane.runs.predictions
+    thinks.reasoning, thinks.answer, thinks.thinking_closed = "One <more>.", "Two", True
+    endless.reasoning, endless.answer, endless.thinking_closed = "On and on", "", False
+    assert served("runs", "report", "demo", "-o", "page.html").code == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<summary>reasoning</summary>" in page
+    assert "One &lt;more&gt;." in page
+    assert "no answer: the thinking never ends" in Elements(page).row("On and on")
+
+
 def test_bars_are_as_long_as_their_shares(page: str) -> None:
     shares = [
         float(str(attributes["width"]))
