@@ -23,7 +23,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from tailrace.formats.model.chat_template import DEFAULT
+from tailrace.formats.model.chat_template import DEFAULT, is_template_text
 from tailrace.formats.model.check import unembedded_end
 from tailrace.formats.model.files import is_tokenizer_file, read_documents
 from tailrace.formats.model.folder import CONFIG_FILE
@@ -36,7 +36,7 @@ from tailrace.formats.model.tokenizer_files import (
 )
 from tailrace.formats.outside_json import read_object
 from training.data.rendering import CHAT_TEMPLATE
-from training.errors import ModelConfigError, ModelNotFoundError
+from training.errors import ConfigError, ModelConfigError, ModelNotFoundError
 
 END_OF_TEXT = "<|endoftext|>"
 """The end-of-sequence token of trained tokenizers."""
@@ -107,8 +107,10 @@ def _with_end_of_text(tokenizer: Tokenizer, context: int) -> PreTrainedTokenizer
     )
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model folder; one without a chat template gets ours.
+
+    ``template`` is the text of a chat template in place of the folder's.
 
     The token ids are those of transformers' AutoTokenizer, but the folder cannot choose classes or
     files: see :mod:`tailrace.formats.model.tokenizer_files`. Truncation and padding in
@@ -125,9 +127,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.name_or_path = str(folder)
-    if tokenizer.chat_template is None:
+    if template is not None:
+        tokenizer.chat_template = template
+    elif tokenizer.chat_template is None:
         tokenizer.chat_template = template_for(tokenizer)
     return tokenizer
+
+
+def template_text(choice: str | None) -> str | None:
+    """Return the text of a chat template that a spec names or holds; None without one."""
+    if choice is None or is_template_text(choice):
+        return choice
+    raise ConfigError(f"model.chat_template {choice!r} is not the text of a template")
 
 
 def _read_files(folder: Path) -> TokenizerFiles:

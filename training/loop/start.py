@@ -15,15 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import EmptySplitError, Split, split_records
-from tailrace.formats.data.trace import Trace
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import checkpoint_identity
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
-from training.data.rendering import render_prompt, render_response
-from training.data.tokenizer import load_tokenizer, require_embedded, train_tokenizer
+from training.data.fresh_tokenizer import fresh_tokenizer
+from training.data.tokenizer import load_tokenizer, require_embedded, template_text
 from training.errors import ConfigError, DataError
 from training.models.family import Model, Params
 from training.models.folder import load_model
@@ -92,17 +91,14 @@ def prepare(
         TrainingError: The split is empty, the model is unusable, or examples do not fit.
     """
     objective = make_objective(train)
-    try:
-        split = split_records(records, train.eval_fraction, train.split_seed)
-    except EmptySplitError as error:
-        raise DataError(f"train.{error}") from error
+    split = _split(train, records)
     network, params, tokenizer, origin = _open_model(model, train.seed, split, folder)
     if train.max_seq_length > network.context:
         raise ConfigError(
             f"train.max_seq_length {train.max_seq_length} is more than the model's "
             f"context of {network.context} tokens"
         )
-    chat = ChatFormat(tokenizer, clock)
+    chat = ChatFormat(tokenizer, clock, model.chat_template_kwargs)
     encoded = objective.encode(split.train, chat, folder=scratch)
     held_out = EncodedExamples.none()
     if train.eval_every_steps:
@@ -171,26 +167,43 @@ def _open_model(
     spec: ModelSpec, seed: int, split: Split, folder: Path | None
 ) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
     if spec.preset is not None:
-        return _fresh_model(spec.preset, seed, split)
+        return _fresh_model(spec, seed, split)
     if folder is None:
         folder = resolve_model(spec.source or "")
     model, params = load_model(folder)
-    return model, params, load_tokenizer(folder), Origin.read(folder, model)
+    tokenizer = load_tokenizer(folder, template_text(spec.chat_template))
+    return model, params, tokenizer, Origin.read(folder, model)
+
+
+def fresh_model(
+    model: ModelSpec, train: TrainSpec, records: Sequence[Record]
+) -> tuple[Model, Params, PreTrainedTokenizerBase]:
+    """Return the preset that a training starts from: its random weights and its tokenizer.
+
+    Raises:
+        DataError: The split is empty, or a record has no answer to imitate.
+    """
+    split = _split(train, records)
+    network, params, tokenizer, _ = _fresh_model(model, train.seed, split)
+    return network, params, tokenizer
+
+
+def _split(train: TrainSpec, records: Sequence[Record]) -> Split:
+    try:
+        return split_records(records, train.eval_fraction, train.split_seed)
+    except EmptySplitError as error:
+        raise DataError(f"train.{error}") from error
 
 
 def _fresh_model(
-    preset: str, seed: int, split: Split
+    spec: ModelSpec, seed: int, split: Split
 ) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
-    config = preset_config(preset, PRESET_VOCABULARY.get(preset, 0))
-    context = int(config["n_positions"])
-    bare = train_tokenizer([], PRESET_VOCABULARY[preset], context)
+    preset = spec.preset or ""
+    vocabulary = PRESET_VOCABULARY.get(preset, 0)
+    context = int(preset_config(preset, vocabulary)["n_positions"])
     # The tokenizer must not see the held-out part either.
-    texts = [
-        render_prompt(bare, record.prompt) + render_response(record)
-        for record in split.train
-        if isinstance(record, Trace)
-    ]
-    tokenizer = train_tokenizer(texts, PRESET_VOCABULARY[preset], context)
+    template = template_text(spec.chat_template)
+    tokenizer = fresh_tokenizer(split.train, vocabulary, context, template)
     model = model_from_config(preset_config(preset, len(tokenizer)))
     origin = Origin.fresh(model, int(tokenizer.eos_token_id))
     return model, model.init(seed), tokenizer, origin

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: cross-entropy of the response tokens."""
+"""Supervised fine-tuning: cross-entropy of the tokens to learn."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from typing import Any
 import jax
 
 from tailrace.formats.data.record import Record
-from tailrace.formats.spec.train_spec import SftSpec, TrainSpec
+from tailrace.formats.spec.train_spec import TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import EncodedExamples, encode_records
+from training.data.encode import EncodedExamples, Encoding, encode_records
 from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
 from training.objectives.objective import BoundModel, Metrics
 
 
 class SftObjective:
-    """Next-token loss on responses; see :class:`training.objectives.objective.Objective`."""
+    """Next-token loss on learnt tokens; see :class:`training.objectives.objective.Objective`."""
 
     def __init__(self, spec: TrainSpec) -> None:
         self._spec = spec
-        self._overlong = (spec.sft or SftSpec()).overlong
 
     def encode(
         self,
@@ -32,16 +31,15 @@ class SftObjective:
         what: str = "examples",
         folder: Path | None = None,
     ) -> EncodedExamples:
-        """Encode prompt and response of each record."""
-        length = self._spec.max_seq_length
-        return encode_records(records, chat, length, self._overlong, what, folder)
+        """Encode the conversation of each record, with the mask of the tokens to learn."""
+        return encode_records(records, chat, Encoding.of(self._spec), what, folder)
 
     def collator(self, batch_size: int) -> Collator:
         """Return padded rows of one example, or packed rows of several."""
         return dataclasses.replace(Collator.of(self._spec), batch_size=batch_size)
 
     def weight(self, rows: Batch) -> Any:
-        """Return the number of response tokens."""
+        """Return the number of learnt tokens."""
         return rows.weights.sum()
 
     def loss(

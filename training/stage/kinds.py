@@ -138,12 +138,13 @@ def _evaluated(job: StageJob, folder: Path) -> Evaluated:
 def _fresh(job: StageJob) -> Evaluated:
     """Return the preset that the training started from: the same random weights and tokenizer."""
     from training.generate.predict import Evaluated
-    from training.loop.start import prepare
+    from training.loop.start import fresh_model
 
     if job.spec.model is None or job.spec.train is None or job.inputs.dataset is None:
         raise ConfigError("the job lacks the dataset that the untouched preset is made from")
-    start = prepare(job.spec.model, job.spec.train, load_dataset(Path(job.inputs.dataset)))
-    return Evaluated(start.model, start.params, start.tokenizer)
+    records = load_dataset(Path(job.inputs.dataset))
+    model, params, tokenizer = fresh_model(job.spec.model, job.spec.train, records)
+    return Evaluated(model, params, tokenizer, clock=_clock(job))
 
 
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:

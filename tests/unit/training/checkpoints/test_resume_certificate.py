@@ -17,12 +17,12 @@ from tailrace.formats.certificate import (
     read_certificates,
 )
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import Overlong, TrainSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
 from training.checkpoints.metrics import MetricsFile
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import encode_records
+from training.data.encode import Encoding, encode_records
 from training.errors import StoppedError
 from training.loop.trainer import Trainer
 from training.models.family import Model, Params
@@ -42,7 +42,7 @@ SPEC = TrainSpec(
 
 @pytest.fixture(scope="module")
 def trainer(model: Model, tokenizer: Any, traces: list[Trace]) -> Trainer:
-    encoded = encode_records(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    encoded = encode_records(traces[:20], ChatFormat(tokenizer), Encoding(64))
     stream = BatchStream(encoded.examples, Collator.of(SPEC), seed=0)
     return Trainer(model, make_objective(SPEC), stream, SPEC, {"train": {"seed": 1}})
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import FinalModel, Overlong, TrainSpec
+from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.checkpoints.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import encode_records
+from training.data.encode import Encoding, encode_records
 from training.data.example_store import Example
 from training.errors import StoppedError
 from training.loop.eval_loss import Evaluator
@@ -42,12 +42,12 @@ SPEC = TrainSpec(
 
 @pytest.fixture(scope="module")
 def held_out(tokenizer: Any, traces: list[Trace]) -> list[Example]:
-    return encode_records(traces[55:66], ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
+    return encode_records(traces[55:66], ChatFormat(tokenizer), Encoding(64)).examples
 
 
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
-    encoded = encode_records(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    encoded = encode_records(traces[:20], ChatFormat(tokenizer), Encoding(64))
     return BatchStream(encoded.examples, Collator(8), seed=0)
 
 
