@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tailrace.formats.canonical import sha256_json
-from tailrace.formats.catalog import EVAL_SETS, STAGE_VERSIONS
+from tailrace.formats.catalog import CHAT_TEMPLATES, EVAL_SETS, STAGE_VERSIONS
 from tailrace.formats.spec.run_spec import StageKind
 
 _CHECKPOINT_KEYS = ("save_every_steps", "keep_checkpoints")
@@ -82,8 +82,14 @@ def _sft(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _model(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the model block without the name of an imported model, which is an input."""
+    """Return the model block without the name of an imported model, which is an input.
+
+    A shipped chat template counts by its content.
+    """
     model = dict(spec["model"])
+    template = CHAT_TEMPLATES.get(model.get("chat_template", ""))
+    if template is not None:
+        model["chat_template"] = template.sha256
     if model.get("source", "").startswith("models/"):
         del model["source"]
     return model

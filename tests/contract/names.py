@@ -67,6 +67,7 @@ def _catalog() -> Iterator[str]:
     yield f"stage versions: {catalog.stage_versions_text()}"
     yield from (f"eval set: {name} {sha256}" for name, sha256 in catalog.EVAL_SETS.items())
     yield from (f"eval set: {name}" for name in catalog.DATASET_EVAL_SETS)
+    yield from (f"chat template: {name}" for name in catalog.CHAT_TEMPLATES)
 
 
 def metrics_text() -> str:

@@ -19,7 +19,7 @@ def shipped_template(name: str) -> str:
     Raises:
         ModelConfigError: No template has this name.
     """
-    problem = unknown_name(name, CHAT_TEMPLATES)
+    problem = unknown_name(name, tuple(CHAT_TEMPLATES))
     if problem:
         raise ModelConfigError(f"chat template {problem}")
     return files(__name__).joinpath(f"{name}.jinja").read_text(encoding="utf-8")

@@ -35,8 +35,9 @@ from tailrace.formats.model.tokenizer_files import (
     read_tokenizer,
 )
 from tailrace.formats.outside_json import read_object
+from training.chat_templates import shipped_template
 from training.data.rendering import CHAT_TEMPLATE
-from training.errors import ConfigError, ModelConfigError, ModelNotFoundError
+from training.errors import ModelConfigError, ModelNotFoundError
 
 END_OF_TEXT = "<|endoftext|>"
 """The end-of-sequence token of trained tokenizers."""
@@ -135,10 +136,14 @@ def load_tokenizer(folder: Path, template: str | None = None) -> PreTrainedToken
 
 
 def template_text(choice: str | None) -> str | None:
-    """Return the text of a chat template that a spec names or holds; None without one."""
+    """Return the text of a chat template that a spec names or holds; None without one.
+
+    Raises:
+        ModelConfigError: No shipped template has this name.
+    """
     if choice is None or is_template_text(choice):
         return choice
-    raise ConfigError(f"model.chat_template {choice!r} is not the text of a template")
+    return shipped_template(choice)
 
 
 def _read_files(folder: Path) -> TokenizerFiles:

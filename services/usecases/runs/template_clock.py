@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.storage.blobs.store import BlobStore, read_all
 from services.storage.engine.read_cache import once_per_database
 from services.usecases.content import models
+from tailrace.formats.catalog import CHAT_TEMPLATES
 from tailrace.formats.model.chat_template import (
     chat_templates,
     default_template,
@@ -51,7 +52,10 @@ def _with_day(spec: RunSpec, now: datetime) -> RunSpec:
 
 def _override_reads_clock(model: ModelSpec | None) -> bool:
     template = None if model is None else model.chat_template
-    return template is not None and template_reads_clock(template)
+    if template is None:
+        return False
+    shipped = CHAT_TEMPLATES.get(template)
+    return template_reads_clock(template) if shipped is None else shipped.reads_clock
 
 
 def _sources(spec: RunSpec) -> Iterator[str]:
@@ -90,4 +94,7 @@ async def _template_reads_clock(
     except (ValueError, AttributeError, RecursionError):
         # The folder predates the checks of imports; its stage reports the problem.
         return False
-    return template is not None and template_reads_clock(template)
+    if template is None:
+        return False
+    shipped = CHAT_TEMPLATES.get(template)
+    return template_reads_clock(template) if shipped is None else shipped.reads_clock

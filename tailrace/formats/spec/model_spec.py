@@ -63,7 +63,7 @@ class ModelSpec:
         """Return the violations of source, preset and chat template."""
         violations = exactly_one(path or "model", source=self.source, preset=self.preset)
         if self.chat_template is not None and not is_template_text(self.chat_template):
-            problem = unknown_name(self.chat_template, catalog.CHAT_TEMPLATES)
+            problem = unknown_name(self.chat_template, tuple(catalog.CHAT_TEMPLATES))
             if problem:
                 where = f"{path or 'model'}.chat_template"
                 violations.append(Violation(where, f"{problem}, or the text of a template"))

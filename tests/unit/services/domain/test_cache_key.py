@@ -7,6 +7,7 @@ import pytest
 
 from services.domain import cache_key as module
 from services.domain.cache_key import cache_key
+from tailrace.formats.catalog import ShippedTemplate
 from tailrace.formats.schema import parse, to_mapping
 from tailrace.formats.spec.run_spec import RunSpec, StageKind
 
@@ -106,6 +107,15 @@ def test_a_shipped_eval_set_counts_by_its_content_where_it_is_named(
     assert keys(SPEC) == before
     monkeypatch.setattr(module, "EVAL_SETS", module.EVAL_SETS | {"eval_v1": "other"})
     assert {kind for kind in StageKind if keys(SPEC)[kind] != before[kind]} == {INFER, JUDGE}
+
+
+def test_a_shipped_chat_template_counts_by_its_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = copy.deepcopy(SPEC)
+    spec["model"]["chat_template"] = "chatml"
+    before = keys(spec)
+    templates = module.CHAT_TEMPLATES | {"chatml": ShippedTemplate("other")}
+    monkeypatch.setattr(module, "CHAT_TEMPLATES", templates)
+    assert {kind for kind in StageKind if keys(spec)[kind] != before[kind]} == {TRAIN}
 
 
 def test_an_imported_model_counts_by_its_content_and_not_by_its_name() -> None:

@@ -118,6 +118,8 @@ async def test_a_template_in_the_spec_replaces_the_models_and_its_clock(
         ("a", "models/m", NO_CLOCK, None),
         ("b", "models/m", CLOCK, first),
         ("c", "org/name", CLOCK, first),
+        ("e", "models/m", b"chatml", None),
+        ("f", "org/name", b"smollm3", first),
     ):
         model = {"source": source, "chat_template": template.decode()}
         view = await create(driver, run_id, model=model)
