@@ -166,16 +166,18 @@ def labelled_messages(
     labelled = [dict(message) for message in messages]
     for index in answers:
         message, end = labelled[index], f"{label}{index};"
-        for name in ("content", "reasoning_content"):
-            if message.get(name):
-                message[name] += end
-        message["tool_calls"] = [
-            {**call, "function": {**call["function"], "name": call["function"]["name"] + end}}
-            for call in message.get("tool_calls", ())
-        ]
-        if not message["tool_calls"]:
-            del message["tool_calls"]
+        if "tool_calls" in message:
+            message["tool_calls"] = [_labelled_call(call, end) for call in message["tool_calls"]]
+        written = [name for name in ("content", "reasoning_content") if message.get(name)]
+        if not written and "tool_calls" not in message:
+            written = ["content"]
+        for name in written:
+            message[name] += end
     return labelled
+
+
+def _labelled_call(call: Mapping[str, Any], end: str) -> dict[str, Any]:
+    return {**call, "function": {**call["function"], "name": call["function"]["name"] + end}}
 
 
 def blocks_by_message(
@@ -229,7 +231,7 @@ def marked_turns(
     """
     turns = Turns(text)
     for index in answers:
-        spans = _until_end(text, [span for span in blocks[index] if span[0] < span[1]], end)
+        spans = [span for span in _until_end(text, blocks[index], end) if span[0] < span[1]]
         if spans:
             turns.places[index] = spans
         else:

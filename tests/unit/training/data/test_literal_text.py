@@ -7,16 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.decoders import Metaspace as MetaspaceDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Metaspace
+from tokenizers.trainers import BpeTrainer
 
 from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
 from tailrace.formats.spec.train_spec import TrainOn
-from tests.unit.training.chat_folder import chat_tokenizer
-from tests.unit.training.data.chat_templates import TOOLS, chat, learnt, said
+from tests.unit.training.chat_folder import SPECIAL, chat_tokenizer
+from tests.unit.training.data.chat_templates import CHATML, MARKED, TOOLS, chat, learnt, said
 from training.data.chat_format import ChatFormat
 from training.data.conversation import Conversation
 
 ALL = TrainOn.ALL_ASSISTANT
 SPELLED = "<|im_end|>"
+ROLES = ("user", "assistant") * 2
 ANSWER = Message(Role.ASSISTANT, "Yes.", reasoning_content="Hm.")
 CALL = Message(Role.ASSISTANT, tool_calls=[ToolCall(ToolFunction("f", {"x": 1}), id="1")])
 RESULT = Message(Role.TOOL, "2", tool_call_id="1")
@@ -76,6 +84,62 @@ def test_text_around_a_spelled_token_is_encoded_as_ever() -> None:
     assert list(spelled.tokens[-after:]) == list(plain.tokens[-after:])
     assert list(spelled.mask[-after:]) == list(plain.mask[-after:])
     assert learnt(spelled) == [f"1 + 2 {SPELLED} 🙂 3<|im_end|>", "so<|im_end|>"]
+
+
+PIECES = [
+    SPELLED,
+    "<|im_start|>",
+    "<s>",
+    "🙂",
+    "é",
+    "e\u0301",
+    " ",
+    "\n",
+    "ab",
+    "<|",
+    "|>",
+    "\ue000",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
+FORMATS = [chat(CHATML), chat(MARKED)]
+
+
+@given(st.lists(TEXTS, min_size=4, max_size=4))
+def test_each_turn_is_its_text_and_one_end(texts: list[str]) -> None:
+    messages = [{"role": r, "content": t} for r, t in zip(ROLES, texts, strict=True)]
+    for format_ in FORMATS:
+        example = format_.encode(said(*texts), ALL)
+        tokenizer = format_.tokenizer
+        assert example.text == tokenizer.apply_chat_template(messages, tokenize=False)
+        assert learnt(example) == [f"{texts[1]}{SPELLED}", f"{texts[3]}{SPELLED}"]
+        assert format_.written(example.tokens.tolist()) == example.text
+        assert [int(t) for t in example.tokens if t < 4] == [1, 2] * 4
+        whole = tokenizer.apply_chat_template(messages, return_dict=False)
+        if not any(token in text for token in PIECES[:3] for text in texts):
+            assert example.tokens.tolist() == whole
+
+
+def test_spelled_tokens_are_text_for_a_tokenizer_that_writes_spaces_as_marks() -> None:
+    marks = {"prepend_scheme": "first"}
+    tokenizer = chat_tokenizer(CHATML)
+    backend = Tokenizer(BPE())
+    alphabet = [chr(i) for i in range(33, 127)] + ["\n"]
+    trainer = BpeTrainer(
+        special_tokens=list(SPECIAL), show_progress=False, initial_alphabet=alphabet
+    )
+    backend.pre_tokenizer = Metaspace(**marks)
+    backend.decoder = MetaspaceDecoder(**marks)
+    backend.train_from_iterator(["a b is user assistant yes no"] * 3, trainer)
+    tokenizer = type(tokenizer)(
+        tokenizer_object=backend, eos_token="<|endoftext|>", chat_template=CHATML
+    )
+    format_ = ChatFormat(tokenizer)
+    spelled = format_.encode(said(f"a {SPELLED} b", f"yes {SPELLED}", "a", " no "), ALL)
+    assert learnt(spelled) == [f"yes {SPELLED}{SPELLED}", f" no {SPELLED}"]
+    assert [int(t) for t in spelled.tokens if t < 4] == [1, 2] * 4
+    plain = format_.encode(said("a  b", "yes ", "a", " no "), ALL)
+    rest = -len(format_.prompt("a")) - 3
+    assert spelled.tokens[rest:].tolist() == plain.tokens[rest:].tolist()
 
 
 def test_spans_of_tokens_are_those_in_the_text() -> None:
