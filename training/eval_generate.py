@@ -47,15 +47,17 @@ def generate(options: argparse.Namespace) -> None:
     eval_sets = open_eval_sets(options)
     spec = generation_spec(options, options.seed)
     start_machine(options)
-    from training.checkpoints.provenance import model_template_date
+    from training.checkpoints.provenance import model_chat_facts
     from training.generate.predict import evaluate_folder
     from training.models.source import resolve_model
 
     predictions_path = options.predictions or predictions_path_for(options.output)
     model = resolve_model(options.model)
-    clock = model_template_date(model)
-    if clock is not None:
-        logging.info("the chat template reads the date %s, as in the training", clock)
+    facts = model_chat_facts(model)
+    if facts.clock is not None:
+        logging.info("the chat template reads the date %s, as in the training", facts.clock)
+    if facts.kwargs:
+        logging.info("the chat template reads %s, as in the training", dict(facts.kwargs))
     evaluate_folder(
         model,
         eval_sets,
@@ -64,7 +66,9 @@ def generate(options: argparse.Namespace) -> None:
         options.output,
         predictions_path,
         LoggingObserver(),
-        clock,
+        facts.clock,
+        kwargs=facts.kwargs,
+        allow_special_tokens=facts.allow_special_tokens,
     )
     logging.info("traces: %s", options.output)
     logging.info("predictions: %s", predictions_path)

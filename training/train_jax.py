@@ -24,7 +24,7 @@ from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.split import Split
 from tailrace.formats.results import TrainResult
 from tailrace.formats.spec.judge_spec import JudgeSpec
-from tailrace.formats.spec.run_spec import ModelSpec
+from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from tailrace.formats.wording import pluralize
 from training.commands import (
     DEFAULT_EVAL_SET,
@@ -70,7 +70,9 @@ def train(options: argparse.Namespace) -> None:
     spec = config.train
     if options.seed is not None:
         spec = dataclasses.replace(spec, seed=options.seed)
-    model = ModelSpec(source=options.model) if options.model else config.model
+    model = config.model
+    if options.model:
+        model = dataclasses.replace(model, source=options.model, preset=None)
     records = load_dataset(find_dataset(options.dataset))
     _prepare_output(options)
     start_machine(options)
@@ -105,7 +107,7 @@ def train(options: argparse.Namespace) -> None:
         paths.final_model,
     )
     if options.eval_after_train:
-        evaluate(options, paths.final_model, split, spec.seed, clock)
+        evaluate(options, paths.final_model, split, model, spec, clock)
 
 
 def _steps_text(result: TrainResult) -> str:
@@ -118,7 +120,12 @@ def _steps_text(result: TrainResult) -> str:
 
 
 def evaluate(
-    options: argparse.Namespace, model: Path, split: Split, seed: int, clock: date
+    options: argparse.Namespace,
+    folder: Path,
+    split: Split,
+    model: ModelSpec,
+    spec: TrainSpec,
+    clock: date,
 ) -> None:
     """Predict and judge with the final model; errors as :func:`train`."""
     from training.evalsets import load_eval_sets
@@ -128,14 +135,16 @@ def evaluate(
     eval_sets = load_eval_sets(options.eval_set or [DEFAULT_EVAL_SET], split)
     observer = LoggingObserver()
     predictions, _ = evaluate_folder(
-        model,
+        folder,
         eval_sets,
-        generation_spec(options, seed),
+        generation_spec(options, spec.seed),
         ModelRole.TRAINED,
         options.output / "eval_results.jsonl",
         options.output / "predictions.jsonl",
         observer,
         clock,
+        kwargs=model.chat_template_kwargs,
+        allow_special_tokens=spec.sft is not None and spec.sft.allow_special_tokens,
     )
     leaked = count_leaked(eval_sets, split)
     inputs = JudgeInputs(

@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,16 +45,45 @@ def write_provenance(path: Path, facts: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def model_template_date(model: Path) -> date | None:
-    """Return the day that the chat template read in the training of a final model.
+@dataclass(frozen=True)
+class ChatFacts:
+    """Settings of a training that decide how the prompts of its model are rendered."""
 
-    None for a folder that is not the final model of a training, or a template without a clock.
+    clock: date | None = None
+    """Day that the chat template reads; None for a template without a clock."""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Variables for the chat template."""
+    allow_special_tokens: bool = False
+    """True if text of the dataset's prompts may become special tokens."""
+
+
+def model_chat_facts(model: Path) -> ChatFacts:
+    """Return how prompts were rendered in the training of a final model.
+
+    Those of a folder that is not the final model of a training are the defaults.
     """
     try:
         facts = json.loads((model.parent / FILE).read_text(encoding="utf-8"))
-        return date.fromisoformat(facts["result"]["template_date"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return ChatFacts()
+    day = _at(facts, "result", "template_date")
+    kwargs = _at(facts, "model", "chat_template_kwargs")
+    try:
+        clock = date.fromisoformat(day) if isinstance(day, str) else None
+    except ValueError:
+        clock = None
+    return ChatFacts(
+        clock,
+        kwargs if isinstance(kwargs, dict) else {},
+        _at(facts, "train", "sft", "allow_special_tokens") is True,
+    )
+
+
+def _at(facts: Any, *names: str) -> Any:
+    """Return a value inside nested objects; None if it is not there."""
+    for name in names:
+        facts = facts.get(name) if isinstance(facts, dict) else None
+    return facts
 
 
 def _version(package: str) -> str | None:

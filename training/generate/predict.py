@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.message import Message, Role
 from tailrace.formats.data.prediction import MAX_PROMPT, FinishReason, ModelRole, Prediction
+from tailrace.formats.data.split import HELD_OUT, TRAIN
 from tailrace.formats.data.thinking import opened_thinking, split_thinking
 from tailrace.formats.results import InferResult
 from tailrace.formats.spec.run_spec import InferSpec, MeshSpec
@@ -54,7 +55,7 @@ class Evaluated:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Variables for the chat template (``model.chat_template_kwargs``)."""
     allow_special_tokens: bool = False
-    """True if text of prompts may become special tokens, as in training."""
+    """True if text of the dataset's prompts may become special tokens, as in training."""
     _generators: dict[tuple[MeshSpec, frozenset[int], bool], Generator] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -65,16 +66,20 @@ class Evaluated:
         folder: Path,
         clock: date | None = None,
         *,
+        template: str | None = None,
         kwargs: Mapping[str, Any] | None = None,
         allow_special_tokens: bool = False,
     ) -> Evaluated:
-        """Load a model folder; errors as :func:`training.models.folder.load_model`."""
+        """Load a model folder; errors as :func:`training.models.folder.load_model`.
+
+        ``template`` is the text of a chat template in place of the folder's.
+        """
         delete_damaged_entries()
         model, params = load_model(folder)
         return cls(
             model,
             params,
-            load_tokenizer(folder),
+            load_tokenizer(folder, template),
             end_tokens(folder),
             clock,
             kwargs or {},
@@ -86,15 +91,16 @@ class Evaluated:
         """Format of the model's conversations."""
         return ChatFormat(self.tokenizer, self.clock, self.kwargs)
 
-    def prompt_tokens(self, item: EvalItem) -> list[int]:
+    def prompt_tokens(self, item: EvalItem, eval_set: str = "") -> list[int]:
         """Return the tokens of an item's prompt, rendered as in training.
 
         Errors as :meth:`training.data.chat_format.ChatFormat.prompt_tokens`.
         """
+        from_dataset = eval_set in (TRAIN, HELD_OUT)
         return self.chat.prompt_tokens(
             item.messages or [Message(Role.USER, item.prompt)],
             item.tools,
-            allow_special_tokens=self.allow_special_tokens,
+            allow_special_tokens=self.allow_special_tokens and from_dataset,
         )
 
     def generator(self, mesh: MeshSpec, stop: Sequence[str] = ()) -> Generator:
@@ -135,7 +141,7 @@ class _Question:
     @classmethod
     def of(cls, evaluated: Evaluated, eval_set: str, number: int, item: EvalItem) -> _Question:
         """Render an item's prompt; errors as :meth:`Evaluated.prompt_tokens`."""
-        prompt = evaluated.prompt_tokens(item)
+        prompt = evaluated.prompt_tokens(item, eval_set)
         opening = opened_thinking(evaluated.chat.written(prompt[-_PROMPT_END:]))
         return cls(eval_set, number, item, prompt, opening)
 
@@ -358,10 +364,15 @@ def evaluate_folder(
     predictions_path: Path,
     observer: Observer,
     clock: date | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    allow_special_tokens: bool = False,
 ) -> tuple[list[Prediction], InferResult]:
     """Evaluate one model folder; errors as :meth:`Evaluated.open` and :func:`evaluate`.
 
-    ``clock`` is the date that the chat template reads (default: today, UTC).
+    The last three arguments are those of :class:`Evaluated`.
     """
-    opener = partial(Evaluated.open, folder, clock)
+    opener = partial(
+        Evaluated.open, folder, clock, kwargs=kwargs, allow_special_tokens=allow_special_tokens
+    )
     return evaluate({role: opener}, eval_sets, spec, output, predictions_path, observer)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tailrace.formats.data.prediction import ModelRole
 from tailrace.formats.data.split import Split
 from tailrace.formats.endpoint_access import EndpointAccess
-from tailrace.formats.spec.run_spec import RunSpec, StageKind
+from tailrace.formats.spec.run_spec import RunSpec, StageKind, TrainSpec
 from tailrace.formats.stage_protocol import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from training.data.datasets import load_dataset, load_split
 from training.errors import ConfigError
@@ -124,15 +124,21 @@ def _openers(job: StageJob) -> dict[ModelRole, Callable[[], Evaluated]]:
 
 def _evaluated(job: StageJob, folder: Path) -> Evaluated:
     """Open a model folder; prompts are rendered as in training."""
+    from training.data.tokenizer import template_text
     from training.generate.predict import Evaluated
 
     model, train = job.spec.model, job.spec.train
     return Evaluated.open(
         folder,
         _clock(job),
+        template=template_text(model.chat_template) if model else None,
         kwargs=model.chat_template_kwargs if model else {},
-        allow_special_tokens=bool(train and train.sft and train.sft.allow_special_tokens),
+        allow_special_tokens=_allows_special_tokens(train),
     )
+
+
+def _allows_special_tokens(train: TrainSpec | None) -> bool:
+    return train is not None and train.sft is not None and train.sft.allow_special_tokens
 
 
 def _fresh(job: StageJob) -> Evaluated:
@@ -144,7 +150,14 @@ def _fresh(job: StageJob) -> Evaluated:
         raise ConfigError("the job lacks the dataset that the untouched preset is made from")
     records = load_dataset(Path(job.inputs.dataset))
     model, params, tokenizer = fresh_model(job.spec.model, job.spec.train, records)
-    return Evaluated(model, params, tokenizer, clock=_clock(job))
+    return Evaluated(
+        model,
+        params,
+        tokenizer,
+        clock=_clock(job),
+        kwargs=job.spec.model.chat_template_kwargs,
+        allow_special_tokens=_allows_special_tokens(job.spec.train),
+    )
 
 
 def run_judge(job: StageJob, observer: Observer) -> ResultEvent:

@@ -154,6 +154,18 @@ def test_prompts_are_rendered_with_tools_and_variables(
     assert evaluated.chat.written(tokens) == f"user:Hi{eos}bot:now"
 
 
+def test_special_tokens_are_allowed_in_prompts_of_the_dataset_alone(
+    model: Model, params: Params, tokenizer: Any
+) -> None:
+    evaluated = evaluated_with(model, params, tokenizer, "", allow_special_tokens=True)
+    item = EvalItem(id="q", prompt=f"Hi {tokenizer.eos_token}")
+    counts = [
+        evaluated.prompt_tokens(item, name).count(tokenizer.eos_token_id)
+        for name in ("dataset:train", "dataset:held_out", "eval_v1")
+    ]
+    assert counts == [2, 2, 1]
+
+
 def test_conversations_are_predicted_and_shown_as_transcripts(
     model: Model, params: Params, tokenizer: Any
 ) -> None:

@@ -11,22 +11,27 @@ from safetensors.numpy import load_file
 
 from tailrace.formats.canonical import sha256_file
 from tailrace.formats.data.golden import golden_v2_manifest
+from tailrace.formats.data.message import Message, Role
+from tailrace.formats.data.record import ChatRecord, CompletionRecord
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.run_spec import (
     AdapterSpec,
     LoraSpec,
     ModelSpec,
     Overlong,
+    SaveDtype,
     SftSpec,
     TrainSpec,
 )
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from tests.unit.training.conftest import TINY
+from training.chat_templates import shipped_template
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
+from training.data.chat_format import ChatFormat
 from training.data.tokenizer import load_tokenizer, train_tokenizer
 from training.errors import ConfigError, DataError, ModelConfigError
-from training.loop.final_model import save_folder
+from training.loop.final_model import save_folder, save_trained
 from training.loop.fit import fit, warn_if_worse
 from training.loop.progress import Progress
 from training.loop.start import checkpoint_template_date, prepare
@@ -232,3 +237,53 @@ def test_a_clock_in_the_template_stands_still_for_a_training(
     plain = prepare(NANO, train, traces[:8])
     assert "template_date" not in plain.identity
     assert plain.chat.template_date is None
+
+
+OVERRIDE = (
+    "{% for m in messages %}<{{ m.role }}{{ mark }}>{{ m.content }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant{{ mark }}>{% endif %}"
+)
+
+
+@pytest.mark.parametrize("preset", [False, True])
+def test_a_template_and_its_variables_in_the_spec_replace_the_models(
+    tmp_path: Path, *, preset: bool
+) -> None:
+    base = write_chat_folder(tmp_path / "base")
+    source = {"preset": "gpt2-nano"} if preset else {"source": "models/x"}
+    model = ModelSpec(**source, chat_template=OVERRIDE, chat_template_kwargs={"mark": "!"})
+    records = [CompletionRecord(f"question {i}", "answer", id=str(i)) for i in range(4)]
+    start = prepare(model, spec(), records, base)
+    text = start.chat.written(start.encoded.examples[0].tokens.tolist())
+    assert text.startswith("<user!>question 0<|im_end|><assistant!>answer<|im_end|>")
+    save_trained(tmp_path / "final", start, start.params, SaveDtype.FLOAT32)
+    saved = load_tokenizer(tmp_path / "final")
+    assert saved.chat_template == OVERRIDE
+    prompt = ChatFormat(saved, kwargs=model.chat_template_kwargs).prompt("question 0")
+    assert prompt == start.encoded.examples[0].tokens.tolist()[: len(prompt)]
+
+
+def test_a_shipped_template_is_given_by_its_name(tmp_path: Path) -> None:
+    base = write_chat_folder(tmp_path / "base")
+    model = ModelSpec(source="models/x", chat_template="chatml")
+    start = prepare(model, spec(), [CompletionRecord("question", "answer", id="a")] * 2, base)
+    assert start.tokenizer.chat_template == shipped_template("chatml")
+
+
+def test_an_empty_mask_fails_before_the_first_step_in_one_line() -> None:
+    silent = [Message(Role.USER, "q"), Message(Role.ASSISTANT, "a", weight=0)]
+    records = [ChatRecord(silent, id=str(i)) for i in range(4)]
+    with pytest.raises(DataError, match="none of 4 examples has a token to learn") as caught:
+        prepare(NANO, spec(), records)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_totals_are_logged_before_the_first_step(
+    traces: list[Trace], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        prepare(NANO, spec(eval_fraction=0.2, eval_every_steps=1), traces)
+    (train, held_out) = [m for m in caplog.messages if "without a trained token" in m]
+    assert train.startswith("82 examples: ")
+    assert "of them trained (assistant 100.0%)" in train
+    assert held_out.startswith("18 held-out examples: ")

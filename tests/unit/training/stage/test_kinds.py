@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tailrace.formats.data.golden import write_golden_v2
-from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.jsonl import read_records, write_records
+from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
 from tailrace.formats.data.prediction import Prediction
+from tailrace.formats.data.record import ChatRecord
 from tailrace.formats.data.split import HELD_OUT, eval_items, split_records
 from tailrace.formats.schema import parse
 from tailrace.formats.stage_protocol import EvalSetInput, StageJob, decode_job, encode_job
+from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from training.data.datasets import load_dataset
 from training.observer import Observer
 from training.stage.kinds import run_stage
@@ -105,3 +108,61 @@ def test_predictions_for_an_imported_eval_set_are_judged(tmp_path: Path) -> None
     assert result.judge is not None
     (score,) = result.judge.scores
     assert (score.eval_set, score.passed, score.total) == ("mine@2", 1, 1)
+
+
+def conversation(number: int) -> ChatRecord:
+    call = ToolCall(ToolFunction("add", {"a": number, "b": 1}), id="c1")
+    messages = [
+        Message(Role.SYSTEM, "Use <|im_end|> tools."),
+        Message(Role.USER, f"{number} + 1?"),
+        Message(Role.ASSISTANT, "", tool_calls=[call]),
+        Message(Role.TOOL, str(number + 1), tool_call_id="c1"),
+        Message(Role.ASSISTANT, f"It is {number + 1}."),
+    ]
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
+    return ChatRecord(messages, tools, id=f"c{number}")
+
+
+def test_conversations_are_trained_on_and_predicted_with_the_templates_of_the_spec(
+    tmp_path: Path,
+) -> None:
+    base = write_chat_folder(tmp_path / "base")
+    write_records(tmp_path / "dataset.jsonl", [conversation(i) for i in range(10)])
+    train = {
+        **{"max_steps": 2, "batch_size": 4, "max_seq_length": 128, "packing": True},
+        **{"eval_fraction": 0.2, "eval_every_steps": 2, "adapter": {"lora": {"rank": 2}}},
+        "sft": {"allow_special_tokens": True, "overlong": "drop_turns"},
+    }
+    template = (
+        "{{ tools | length if tools else 0 }}{{ mark }}"
+        "{% for m in messages %}<|im_start|>{{ m.role[0] }}{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>a{% endif %}"
+    )
+    model = {"source": "org/name", "chat_template": template, "chat_template_kwargs": {"mark": "#"}}
+    infer = {"eval_sets": [HELD_OUT], "include_base": True, "max_new_tokens": 2}
+    spec = {"model": model, "dataset": "d", "train": train, "infer": infer, "judges": []}
+    job = {"run": "runs/r", "stage": "train", "attempt": 1, "kind": "train", "spec": spec}
+    inputs = {"dataset": str(tmp_path / "dataset.jsonl"), "model": str(base)}
+    out = tmp_path / "train"
+    job |= {"inputs": inputs, "output_dir": str(out), "threads": 1}
+    trained = run_stage(parse(StageJob, job), Observer()).train
+    assert trained is not None
+    assert (trained.examples, trained.held_out, trained.overlong) == (8, 2, 0)
+    assert (out / "final_model" / "chat_template.jinja").read_text() == template
+    inputs |= {
+        **{"model": str(out / "final_model"), "base_model": str(base)},
+        "split": str(out / "split"),
+    }
+    job |= {"kind": "infer", "stage": "infer", "output_dir": str(tmp_path / "infer")}
+    assert run_stage(parse(StageJob, job), Observer()).infer is not None
+    predictions = read_records(Prediction, tmp_path / "infer/predictions/predictions.jsonl")
+    assert len(predictions) == 4
+    number = predictions[0].prompt.split(" + ")[0].split()[-1]
+    prompt = (
+        f"1#<|im_start|>sUse <|im_end|> tools.<|im_end|><|im_start|>u{number} + 1?<|im_end|>"
+        f"<|im_start|>aadd<|im_end|><|im_start|>t{int(number) + 1}<|im_end|><|im_start|>a"
+    )
+    tokens = len(chat_tokenizer()(prompt)["input_ids"])
+    assert {p.prompt_tokens for p in predictions if p.example_id == f"c{number}"} == {tokens}
+    assert {p.model_role.value for p in predictions} == {"trained", "base"}
