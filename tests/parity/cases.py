@@ -54,6 +54,36 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**_LLAMA, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
     ),
     "qwen3": ("Qwen3", {**_LLAMA, "head_dim": 8, "tie_word_embeddings": True}),
+    "gemma2": (
+        "Gemma2",
+        {**_LLAMA, "head_dim": 6, "sliding_window": 5, "query_pre_attn_scalar": 9},
+    ),
+    "gemma2_uncapped": (
+        "Gemma2",
+        {
+            **_LLAMA,
+            "head_dim": 4,
+            "attention_bias": True,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "layer_types": ["full_attention", "sliding_attention"],
+            "sliding_window": 4,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "gemma3": (
+        "Gemma3",
+        {
+            **_LLAMA,
+            "head_dim": 6,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 700.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 90.0},
+            },
+        },
+    ),
     "olmo2": ("Olmo2", _LLAMA),
     "olmo2_biased": ("Olmo2", {**_LLAMA, "attention_bias": True, "tie_word_embeddings": True}),
     "granite": (

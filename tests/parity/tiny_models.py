@@ -21,9 +21,9 @@ def make_model(case: str, seed: int) -> PreTrainedModel:
     """A model of a case. The embedding's spread makes the likeliest token a clear one."""
     torch.manual_seed(seed)
     name, settings = CASES[case]
-    config_class = getattr(transformers, f"{name}Config")
     suffix = "LMHeadModel" if name == "GPT2" else "ForCausalLM"
-    config = config_class(
+    model_class = getattr(transformers, name + suffix)
+    config = model_class.config_class(
         vocab_size=VOCABULARY,
         initializer_range=0.3,
         bos_token_id=0,
@@ -31,7 +31,7 @@ def make_model(case: str, seed: int) -> PreTrainedModel:
         pad_token_id=None,
         **settings,
     )
-    model: PreTrainedModel = getattr(transformers, name + suffix)(config).eval()
+    model: PreTrainedModel = model_class(config).eval()
     for parameter in model.parameters():
         # Fresh biases are zero and fresh norms one; only other values show that they are used.
         parameter.data += 0.1 * torch.randn_like(parameter)

@@ -96,6 +96,7 @@ def attend(
     context: ForwardContext,
     dropout: float,
     scale: float | None = None,
+    softcap: float | None = None,
 ) -> tuple[jax.Array, LayerCache | None]:
     """Scaled dot-product attention (Vaswani et al., arXiv:1706.03762) with grouped heads.
 
@@ -103,7 +104,8 @@ def attend(
     H / K query heads (Ainslie et al., arXiv:2305.13245). With a ``cache`` the new keys and values
     are written to its columns from ``context.start`` on, and the queries see all of it. Returns
     [B, T, H·D] and the updated cache. ``mask`` is as in :class:`ForwardContext`; ``scale`` is the
-    factor of the scores (default: 1 / √D).
+    factor of the scores (default: 1 / √D), and ``softcap`` the bound that they approach (default:
+    none; Gemma 2, arXiv:2408.00118).
     """
     batch, length, heads, width = query.shape
     if cache is None:
@@ -120,6 +122,8 @@ def attend(
         layer_cache = LayerCache(*(jnp.repeat(array, groups, axis=1) for array in layer_cache))
     scores = heads_product(query, layer_cache.key, jnp.float32)
     scores *= width**-0.5 if scale is None else scale
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
     # A finite bias keeps rows that see no key (padding) free of NaN.
     scores += jnp.where(mask[:, None], 0, _FLOOR)
     weights = context.drop(softmax(scores), dropout).astype(layer_cache.value.dtype)

@@ -9,10 +9,11 @@ from tailrace.formats.model.config import read_model_config
 from tailrace.formats.model.families import FAMILIES
 from training.errors import ModelConfigError
 from training.models.family import Build, Model
+from training.models.gemma import Gemma
 from training.models.gpt2 import Gpt2
 from training.models.llama import Llama
 
-DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama}
+DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama, "gemma": Gemma}
 """Decoders by the name under which families refer to them."""
 
 GPT2_NANO_VOCABULARY = 384

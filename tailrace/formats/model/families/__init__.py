@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tailrace.formats.model.families import (
+    gemma2,
+    gemma3,
     gpt2,
     granite,
     llama,
@@ -16,6 +18,6 @@ from tailrace.formats.model.families.family import Family
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.model_type: module.FAMILY
-    for module in (gpt2, llama, mistral, qwen2, qwen3, olmo2, granite, smollm3)
+    for module in (gpt2, llama, mistral, qwen2, qwen3, olmo2, granite, smollm3, gemma2, gemma3)
 }
 """By ``model_type``: every family that can be imported and loaded."""

@@ -20,6 +20,7 @@ from tailrace.formats.model.families.family import (
     FSDP,
     OUTPUT_LAYER,
     TENSOR,
+    AxisRules,
     Dimensions,
     Family,
     Shapes,
@@ -30,7 +31,7 @@ from tailrace.formats.model.rope import Rope, read_rope, write_rope
 FULL, SLIDING = "full_attention", "sliding_attention"
 """Words of ``layer_types``."""
 
-_SIZES = (
+SIZES = (
     "vocab_size",
     "hidden_size",
     "intermediate_size",
@@ -38,6 +39,7 @@ _SIZES = (
     "num_attention_heads",
     "max_position_embeddings",
 )
+"""Sizes that config.json must have."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def read_common(reader: ConfigReader, *, head_dim: int | None = None) -> dict[st
     """
     sizes: dict[str, Any] = {
         name: reader.size(name, maximum=MAX_LAYERS if name == "num_hidden_layers" else MAX_SIZE)
-        for name in _SIZES
+        for name in SIZES
     }
     heads = sizes["num_attention_heads"]
     key_heads = reader.size("num_key_value_heads", heads)
@@ -149,7 +151,7 @@ def read_windows(reader: ConfigReader) -> dict[str, Any]:
 def write_common(config: LlamaConfig) -> dict[str, Any]:
     """Return the keys of config.json that all these families write alike."""
     names = (
-        *_SIZES,
+        *SIZES,
         "num_key_value_heads",
         "head_dim",
         "hidden_act",
@@ -236,6 +238,16 @@ def dimensions(config: LlamaConfig) -> Dimensions:
     )
 
 
+AXES: AxisRules = (
+    # Linear layers are [outputs, inputs].
+    (r"model\.embed_tokens\.weight|lm_head\.weight", (TENSOR, FSDP)),
+    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight", (TENSOR, FSDP)),
+    (r".*\.(o_proj|down_proj)\.weight", (FSDP, TENSOR)),
+    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
+)
+"""Mesh axes of parameters with these names."""
+
+
 def llama_family(
     model_type: str,
     class_name: str,
@@ -254,13 +266,7 @@ def llama_family(
         dimensions=dimensions,
         prefix="model.",
         embedding="model.embed_tokens.weight",
-        axes=(
-            # Linear layers are [outputs, inputs].
-            (r"model\.embed_tokens\.weight|lm_head\.weight", (TENSOR, FSDP)),
-            (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight", (TENSOR, FSDP)),
-            (r".*\.(o_proj|down_proj)\.weight", (FSDP, TENSOR)),
-            (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
-        ),
+        axes=AXES,
         # Old checkpoints store the frequencies, which follow from the configuration.
         buffers=(".rotary_emb.inv_freq",),
         tokenizer=tokenizer,
