@@ -7,7 +7,9 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
+from tailrace.formats.spec.train_spec import TrainOn
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer
+from tests.unit.training.data.chat_templates import said
 from training.data.chat_format import ChatFormat, SpecialTextError
 from training.data.rendering import CHAT_TEMPLATE
 from training.data.tokenizer import load_tokenizer, template_for
@@ -50,8 +52,17 @@ def chat(template: str | None = CHATML, **further: Any) -> ChatFormat:
     return ChatFormat(chat_tokenizer(template, **further))
 
 
+def example(format_: ChatFormat, prompt: str, answer: str) -> tuple[list[int], list[int]]:
+    """Return the tokens of a prompt, and those of its answer that are learnt."""
+    encoded = format_.encode(said(prompt, answer), TrainOn.COMPLETION)
+    tokens = encoded.tokens[: encoded.learnt_length].tolist()
+    begin = int(encoded.mask.argmax())
+    assert encoded.mask[begin : len(tokens)].all()
+    return tokens[:begin], tokens[begin:]
+
+
 def taught(format_: ChatFormat, prompt: str = "Hi", answer: str = ANSWER) -> tuple[str, str]:
-    head, tail = format_.example(prompt, answer)
+    head, tail = example(format_, prompt, answer)
     return format_.tokenizer.decode(head), format_.tokenizer.decode(tail)
 
 
@@ -61,7 +72,7 @@ def test_tokens_are_those_of_transformers(template: str, prompt: str) -> None:
     format_ = chat(template)
     tokenizer = format_.tokenizer
     asked = [{"role": "user", "content": prompt}]
-    head, tail = format_.example(prompt, ANSWER)
+    head, tail = example(format_, prompt, ANSWER)
     expected = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
     assert format_.prompt(prompt) == head == expected
     whole = [*asked, {"role": "assistant", "content": ANSWER}]
@@ -95,7 +106,7 @@ def test_an_end_of_turn_that_is_not_declared_special() -> None:
     format_ = ChatFormat(tokenizer)
     end = tokenizer.convert_tokens_to_ids("<end>")
     assert format_.ends == {0, end}
-    head, tail = format_.example("a <end> <think>", "b <end> <think>")
+    head, tail = example(format_, "a <end> <think>", "b <end> <think>")
     assert (head.count(end), tail.count(end), tail[-1]) == (1, 1, end)
     # A thinking tag does not open a turn: answers may have it.
     assert tokenizer.convert_tokens_to_ids("<think>") in tail
@@ -136,7 +147,7 @@ def test_special_text_that_the_template_changes_is_refused(change: str) -> None:
 def test_text_that_spells_a_special_token_stays_text(text: str) -> None:
     format_ = chat()
     tokenizer = format_.tokenizer
-    empty, (head, tail) = format_.prompt(""), format_.example(text, f"{text} is\nAnswer: {text}")
+    empty, (head, tail) = format_.prompt(""), example(format_, text, f"{text} is\nAnswer: {text}")
     for special in range(4):
         assert head.count(special) == empty.count(special)
     assert set(tail) & {0, 1, 2, 3} == {2}
@@ -206,7 +217,7 @@ def test_marks_of_thinking_are_tokens_in_answers_and_stay_in_their_text() -> Non
     tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     format_ = ChatFormat(tokenizer)
     opening, closing = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
-    head, tail = format_.example("What is <think>?", "<think>\n1 or 2\n</think>\n\nAnswer: 3")
+    head, tail = example(format_, "What is <think>?", "<think>\n1 or 2\n</think>\n\nAnswer: 3")
     assert (head.count(opening), tail.count(opening), tail.count(closing)) == (0, 1, 1)
     assert format_.text(tail) == "<think>\n1 or 2\n</think>\n\nAnswer: 3"
     assert format_.text(head).startswith("user\nWhat is <think>?")
