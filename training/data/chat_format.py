@@ -146,14 +146,6 @@ class ChatFormat:
         encoded = self._literal.encode(self._literal.rendered(text_of(rendering)))
         return [int(token) for token in encoded.tokens]
 
-    def example(self, prompt: str, response: str) -> tuple[list[int], list[int]]:
-        """Return the tokens of a prompt, and those of the response that a model is trained on."""
-        messages = [Message(Role.USER, prompt), Message(Role.ASSISTANT, response)]
-        example = self.encode(Conversation(messages, 1), TrainOn.COMPLETION)
-        begin, end = int(example.mask.argmax()), example.learnt_length
-        tokens = [int(token) for token in example.tokens[:end]]
-        return tokens[:begin], tokens[begin:]
-
     def encode(
         self, conversation: Conversation, train_on: TrainOn, *, allow_special_tokens: bool = False
     ) -> RenderedExample:
