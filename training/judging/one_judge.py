@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.data.verdict import Outcome, Verdict
+from tailrace.formats.data.verdict import MAX_EXPECTED, Outcome, Verdict
 from tailrace.formats.results import ComparisonKind, JudgeComparison, JudgeScore
 from training.errors import StoppedError, TooManyJudgeErrorsError, TrainingError
 from training.evalsets import EvalSets
@@ -182,7 +182,7 @@ def _verdict(
         judge=judge.name,
         version=judge.version,
         outcome=result,
-        expected=item.expected_answer,
+        expected=_storable(item.shown_answer, MAX_EXPECTED),
         reason=_storable(details.reason if details else str(outcome), 10_000),
         sample=sample,
         score=details.score if details else None,

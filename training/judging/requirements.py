@@ -15,7 +15,7 @@ def require_expectations(specs: Iterable[JudgeSpec], eval_sets: EvalSets) -> Non
     A set in which only some items lack it passes: those get errors as verdicts.
 
     Raises:
-        DataError: No item of a set has an expected answer, and a judge compares with one.
+        DataError: No item of a set has an expected answer, or tools, and a judge needs them.
     """
     for spec in specs:
         for name, items in eval_sets.items():
@@ -23,4 +23,9 @@ def require_expectations(specs: Iterable[JudgeSpec], eval_sets: EvalSets) -> Non
                 raise DataError(
                     f"the judge {spec.name} compares with expected answers, and no item of "
                     f"{name} has an expected_answer: add them, or choose a judge that needs none"
+                )
+            if spec.needs_tools() and not any(i.tools or i.expected_tool_calls for i in items):
+                raise DataError(
+                    f"the judge {spec.name} compares calls of tools, and no item of {name} has "
+                    "tools or expected_tool_calls: add them, or choose another judge"
                 )

@@ -15,6 +15,7 @@ from tailrace.formats.data.message import (
     Message,
     Role,
     ToolCall,
+    call_text,
     conversation_violations,
     tool_violations,
     transcript,
@@ -106,6 +107,12 @@ class EvalItem:
     def answers(self) -> list[str]:
         """The expected and the accepted answers; empty for an item that has none."""
         return [answer for answer in (self.expected_answer, *self.accepted_answers) if answer]
+
+    @property
+    def shown_answer(self) -> str:
+        """Expected answer for people; expected calls of tools follow it."""
+        calls = map(call_text, self.expected_tool_calls)
+        return " ".join(filter(None, [self.expected_answer, *calls]))
 
     @property
     def question(self) -> str:

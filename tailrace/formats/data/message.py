@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +163,11 @@ def transcript(messages: Sequence[Message]) -> str:
     return "\n".join(_line(message) for message in messages)
 
 
+def call_text(call: ToolCall) -> str:
+    """Return a call of a tool as text for people: ``name({"argument": …})``."""
+    return f"{call.function.name}({json.dumps(call.function.arguments, ensure_ascii=False)})"
+
+
 def _line(message: Message) -> str:
-    calls = [f"{call.function.name}({call.function.arguments})" for call in message.tool_calls]
+    calls = map(call_text, message.tool_calls)
     return f"{message.role}: {' '.join(filter(None, [message.content, *calls]))}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tailrace.formats.data.message import MAX_CONTENT
 from tailrace.formats.data.prediction import ModelRole
-from tailrace.formats.data.trace import MAX_TEXT
 from tailrace.formats.schema import key
+
+MAX_EXPECTED = MAX_CONTENT
+"""Maximum length of an expected answer, in characters; the rest is cut off."""
 
 
 class Outcome(enum.StrEnum):
@@ -33,7 +36,9 @@ class Verdict:
         "The judge's version; scores of different versions do not compare.", minimum=1
     )
     outcome: Outcome = key("The outcome.")
-    expected: str = key("The expected answer.", max_length=MAX_TEXT)
+    expected: str = key(
+        "The expected answer, or the expected calls of tools.", max_length=MAX_EXPECTED
+    )
     reason: str = key("Reason in one sentence.", max_length=100_000)
     sample: int = key("Number of the sample of this item, from 0.", default=0, minimum=0)
     score: float | None = key(

@@ -29,6 +29,8 @@ class BuiltInJudge:
     needs_answer: bool = False
     """True for a judge that compares with the item's expected answer, unless its options name what
     it compares with."""
+    needs_tools: bool = False
+    """True for a judge of calls of tools."""
 
 
 BUILT_IN: dict[str, BuiltInJudge] = {
@@ -39,6 +41,7 @@ BUILT_IN: dict[str, BuiltInJudge] = {
     "json_schema": BuiltInJudge("2"),
     "token_f1": BuiltInJudge("2", reads_markers=True, needs_answer=True),
     "rouge_l": BuiltInJudge("2", reads_markers=True, needs_answer=True),
+    "tool_call": BuiltInJudge("1", needs_tools=True),
     "reasoning_quality": BuiltInJudge("1"),
     "llm_rubric": BuiltInJudge("2"),
     "pairwise": BuiltInJudge("2"),
@@ -279,6 +282,10 @@ class JudgeSpec:
         if isinstance(options, RegexOptions) and options.pattern is not None:
             return False
         return self.name in BUILT_IN and BUILT_IN[self.name].needs_answer
+
+    def needs_tools(self) -> bool:
+        """Return True if the judge compares calls of tools."""
+        return self.name in BUILT_IN and BUILT_IN[self.name].needs_tools
 
     def backend(self) -> JudgeBackend | None:
         """Return the model that judges, for a judge that asks one."""

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.spec.judge_spec import JUDGES
+from tailrace.formats.data.message import ToolCall, ToolFunction
+from tailrace.formats.spec.judge_spec import BUILT_IN, JUDGES
 from tests.unit.training.judges.candidates import candidate, judge_of
-from training.judges import JudgeError, TextVerdict
+from training.judges import Candidate, JudgeError, TextVerdict
 from training.judges.backends.replies import Reply
 
 PINNED: dict[str, tuple[str, str]] = {
@@ -22,6 +23,7 @@ PINNED: dict[str, tuple[str, str]] = {
     "json_schema": ("2", "5109b93e40a2bbc5"),
     "token_f1": ("2", "d021c8eed7d0df32"),
     "rouge_l": ("2", "dd669ea4e28e8756"),
+    "tool_call": ("1", "58b350df3597e834"),
     "reasoning_quality": ("1", "1b8f23c72090122e"),
     "llm_rubric": ("2", "003a5e2461095b1a"),
     "pairwise": ("2", "4ce9bb1522e6151e"),
@@ -73,6 +75,19 @@ TEXTS: list[tuple[str, str, dict[str, Any]]] = [
     ("5", "The sum is 5", {"markers": ["The sum is"]}),
     ("5", "Answer: 6\nAnswer: 5", {"last_marker": True}),
 ]
+TOOL_CALLS: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"a": 5}], '<tool_call>{"name": "f", "arguments": {"a": 5.0, "b": 1}}</tool_call>'),
+    ([{"a": 5}], '<tool_call>{"name": "f", "arguments": {"a": "5"}}</tool_call>'),
+    ([{"a": 5}], '{"name": "f", "parameters": {"a": 5}}'),
+    ([{"a": 5}, {"a": 6}], '[TOOL_CALLS][{"name": "f", "arguments": {"a": 6}}]'),
+    ([], '<tool_call>{"name": "f", "arguments": {}}</tool_call>'),
+    ([{"a": 5}], '<tool_call>{"name": "f"'),
+]
+"""Expected arguments and text, for judges of calls of a tool."""
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"properties": {"b": {"default": 1}}}},
+}
 BACKEND = {"endpoint": {"url": "http://127.0.0.1:9", "model": "m"}}
 OPTIONS: dict[str, dict[str, Any]] = {
     "json_schema": {
@@ -120,10 +135,17 @@ def digest_of(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(f"training.judges.{name}.open_judging_model", lambda *_: model)
     judge = judge_of({"name": name} | ({name: OPTIONS[name]} if name in OPTIONS else {}))
     candidates = [candidate(t, "other", expected_answer=e, **item) for e, t, item in TEXTS]
+    if BUILT_IN[name].needs_tools:
+        candidates += [_with_calls(expected, text) for expected, text in TOOL_CALLS]
     verdicts = [_without_reason(outcome) for outcome in judge.judge_all(candidates)]
-    assert len(verdicts) == len(TEXTS)
+    assert len(verdicts) == len(candidates)
     text = json.dumps([verdicts, model.prompts], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _with_calls(expected: list[dict[str, Any]], text: str) -> Candidate:
+    calls = [ToolCall(ToolFunction("f", arguments)) for arguments in expected]
+    return candidate(text, tools=[TOOL], expected_tool_calls=calls)
 
 
 @pytest.mark.parametrize("name", JUDGES)

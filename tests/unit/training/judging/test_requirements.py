@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,14 @@ def test_a_set_without_expected_answers_is_refused(name: str) -> None:
     with pytest.raises(DataError, match=complaint):
         require_expectations([spec(name)], {"mixed": [OPEN, CLOSED], "open": [OPEN]})
     require_expectations([spec(name)], {"mixed": [OPEN, CLOSED]})
+
+
+def test_a_set_without_tools_is_refused_by_a_judge_of_calls() -> None:
+    complaint = "the judge tool_call compares calls of tools, and no item of open has tools"
+    with pytest.raises(DataError, match=complaint):
+        require_expectations([spec("tool_call")], {"open": [OPEN, CLOSED]})
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    require_expectations([spec("tool_call")], {"open": [OPEN, replace(OPEN, tools=tools)]})
 
 
 @pytest.mark.parametrize(
