@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from tailrace.channel import SERVER_VARIABLE
 from tailrace.cli import exit_codes
 from tailrace.cli.show.output import one_line, printable
+from tailrace.datasets.columns import MappingError
 from tailrace.datasets.content import DatasetError
+from tailrace.datasets.detect import DetectionError
+from tailrace.datasets.importing import WrongRows
+from tailrace.datasets.readers.row import DataFileError
 from tailrace.errors import HTTP_STATUS, TailraceError
 from tailrace.formats.data.jsonl import FormatError
 from tailrace.formats.schema import MORE, SpecError, Violation, capped
@@ -24,7 +28,18 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-REPORTED = (TailraceError, SpecError, FormatError, DatasetError, CommandError, OSError)
+REPORTED = (
+    TailraceError,
+    SpecError,
+    FormatError,
+    WrongRows,
+    DataFileError,
+    DetectionError,
+    MappingError,
+    DatasetError,
+    CommandError,
+    OSError,
+)
 """Errors that a command reports to its user; any other is a fault of this program."""
 
 _BEGINNING = 200
@@ -75,6 +90,11 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         more = raised.count - len(lines)
         lines += [f"  and {more} more"] if more else []
         return [f"error: {_wrong(raised.count, 'line')}", *lines], exit_codes.BAD_INPUT
+    if isinstance(raised, WrongRows):
+        lines = [f"  {e.place}: {e.reason}" for e in raised.errors]
+        more = raised.count - len(lines)
+        lines += [f"  and {more} more"] if more else []
+        return [f"error: {_wrong(raised.count, 'row')}", *lines], exit_codes.BAD_INPUT
     if isinstance(raised, OSError) and raised.strerror:
         place = f"{raised.filename}: " if raised.filename is not None else ""
         return [f"error: {place}{raised.strerror}"], exit_codes.BAD_INPUT

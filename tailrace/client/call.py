@@ -132,18 +132,32 @@ def time_left(timeout: float | None) -> Callable[[], float | None]:
 
 
 def file_upload(
-    message_type: Callable[..., Message], header: object, source: str | Path | bytes
+    message_type: Callable[..., Message],
+    header: object,
+    source: str | Path | bytes,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> Callable[[], Iterator[Message]]:
     """Return a function that starts the requests of an upload: ``header``, then the content.
 
-    ``source`` is the path of a file, or content.
+    Args:
+        message_type: Type of the requests.
+        header: Content of the first request.
+        source: Path of a file, or content.
+        on_bytes: Function that is called with the number of bytes sent so far; a repeated upload
+            begins at 0.
     """
 
     def requests() -> Iterator[Message]:
         with _open(source) as file:
             yield message_type(header=header)
+            size = 0
             while chunk := file.read(UPLOAD_CHUNK_BYTES):
+                if on_bytes is not None:
+                    on_bytes(size)
                 yield message_type(data=chunk)
+                size += len(chunk)
+            if on_bytes is not None:
+                on_bytes(size)
 
     return requests
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ def import_dataset(
     description: str = "",
     kind: DatasetKind | str | None = None,
     lineage: Mapping[str, str] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> Upload[dataset_pb2.Dataset]:
     """Import lines of one kind, all or nothing, as the next version of a dataset.
 
-    Content equal to that of the newest version returns that version.
+    Content equal to that of the newest version returns that version. Other files, such as Parquet
+    or chats in other forms, are converted by :func:`tailrace.datasets.convert_file` before.
 
     Args:
         dataset_id: Id of the dataset.
@@ -44,6 +46,8 @@ def import_dataset(
         kind: Kind of the lines, such as ``messages`` (default: that of the first line).
         lineage: Source of a dataset that was derived from a run's predictions: ``run``, ``judge``,
             ``judge_version`` and ``where``.
+        on_bytes: Function that is called with the number of bytes sent so far, on a thread of the
+            transfer; a repeated upload begins at 0.
 
     Raises:
         InvalidArgument: Lines that are not of the kind, each as a violation of ``line 17``.
@@ -59,7 +63,7 @@ def import_dataset(
     )
     return Upload(
         lambda channel: _Stub(channel).ImportDataset,
-        file_upload(dataset_pb2.ImportDatasetRequest, header, source),
+        file_upload(dataset_pb2.ImportDatasetRequest, header, source, on_bytes),
     )
 
 

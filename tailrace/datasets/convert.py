@@ -33,6 +33,11 @@ class Plan:
     is_arrow: bool = False
     """True for rows of Arrow or Parquet, whose structures have nulls in place of absent keys."""
 
+    @property
+    def is_plain(self) -> bool:
+        """True if columns have the names of fields, so that rows can be records as they are."""
+        return not self.dropped and all(path == (name,) for name, path in self.columns.items())
+
     def convert(self, row: Mapping[str, Any]) -> Record:
         """Return the record of a row.
 

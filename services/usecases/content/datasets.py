@@ -27,7 +27,7 @@ from services.usecases.content.versions import Versions
 from services.usecases.context import Context
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.data import golden
-from tailrace.formats.data.dataset_file import detect_kind, scan_records
+from tailrace.formats.data.dataset_file import MAX_LINES, detect_kind, scan_records
 from tailrace.formats.data.jsonl import LineErrors, bounded_lines
 from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import to_mapping
@@ -37,10 +37,6 @@ GOLDEN_DESCRIPTION = "100 deterministic synthetic traces: additions and word rep
 
 VERSIONS = Versions(DATASETS, DatasetReference, "spec.dataset")
 """Versions of datasets, by the names in calls and run specs."""
-
-
-MAX_LINES = 10_000_000
-"""Maximum number of lines of a dataset."""
 
 
 def line_kind(kind: DatasetKind | None) -> LineKind:

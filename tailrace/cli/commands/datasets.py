@@ -1,4 +1,4 @@
-"""``tailrace datasets``: built-in and imported traces."""
+"""``tailrace datasets``: built-in and imported datasets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes
-from tailrace.cli.commands import dataset_derive, dataset_inspect
+from tailrace.cli.commands import dataset_derive, dataset_import, dataset_inspect
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ONE_TRY,
-    ContentId,
-    Description,
     Json,
     Limit,
     Server,
     connect,
-    content_id,
     is_on_command_line,
 )
 from tailrace.cli.show import output
@@ -30,7 +27,7 @@ from tailrace.formats.data import golden
 from tailrace.protomap import enum_word
 from tailrace.v1 import dataset_pb2
 
-app = typer.Typer(help="Built-in and imported traces.", no_args_is_help=True)
+app = typer.Typer(help="Built-in and imported datasets.", no_args_is_help=True)
 
 FILES = Path("datasets")
 """Default folder of the files that ``seed`` writes; ``training/`` reads it, too."""
@@ -100,23 +97,7 @@ def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
             return None
 
 
-@app.command("import", context_settings={"allow_extra_args": True})
-def import_(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines, one trace per line.")],
-    dataset_id: ContentId = None,
-    description: Description = "",
-    server: Server = None,
-    as_json: Json = False,
-) -> None:
-    """Import traces, all or nothing; changed content becomes the next version."""
-    if context.args:
-        # Formerly the id came before the file.
-        former = f"{context.args[0]} --id {file}"
-        raise CommandError(f"the id is an option now: tailrace datasets import {former}")
-    name = content_id(dataset_id, file)
-    with connect(server) as client:
-        print_dataset(client.import_dataset(name, file, description=description), as_json)
+app.command("import", context_settings={"allow_extra_args": True})(dataset_import.import_)
 
 
 @app.command("list")

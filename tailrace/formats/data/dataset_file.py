@@ -14,6 +14,9 @@ from tailrace.formats.data.key_spool import KeySpool
 from tailrace.formats.data.record import SCHEMAS, DatasetKind, Record, kind_of
 from tailrace.formats.schema import parse
 
+MAX_LINES = 10_000_000
+"""Maximum number of lines of a dataset."""
+
 
 def detect_kind(first_line: bytes) -> DatasetKind:
     """Return the kind of canonical lines by the first of them; a trace for lines of no kind."""
