@@ -268,6 +268,7 @@ class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.content: dict[str, bytes] = {}
+        self.headers: list[dataset_pb2.ImportDatasetHeader] = []
 
     def ImportDataset(self, requests: Any, context: Any) -> dataset_pb2.Dataset:  # noqa: N802
         header = next(requests)
@@ -282,6 +283,7 @@ class Datasets(dataset_pb2_grpc.DatasetServiceServicer):
             bad = error_details_pb2.BadRequest(field_violations=violations)
             abort_rich(context, 3, "the dataset has lines that are not traces", bad)
         self.content[header.header.dataset_id] = content
+        self.headers.append(header.header)
         return self._dataset(header.header.dataset_id)
 
     def SeedDataset(self, request: Any, context: Any) -> dataset_pb2.Dataset:  # noqa: N802

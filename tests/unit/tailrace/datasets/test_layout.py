@@ -101,7 +101,11 @@ def test_cards_without_configurations(card: str) -> None:
     ("paths", "card", "problem"),
     [
         (["a.csv"], "---\n{\n---\n", r"has a card \(README.md\) whose YAML is damaged"),
-        (["a.csv"], "---\nconfigs:\n- data_files: b.csv\n---\n", "no file for the split train .*b.csv"),
+        (
+            ["a.csv"],
+            "---\nconfigs:\n- data_files: b.csv\n---\n",
+            "no file for the split train .*b.csv",
+        ),
         (["a.csv"], f"---\n{'[' * 3000}\n---\n", "whose YAML is damaged"),
         (["a.csv"], f"---\n{'x' * (1 << 20)}y\n---\n", "is longer than 1048576 bytes"),
         (["README.md"], "", "has no data files: their names end in .jsonl"),
@@ -140,5 +144,7 @@ def test_a_split_of_several_configurations_needs_its_full_name() -> None:
 
 def test_files_of_several_formats_are_refused() -> None:
     splits = find_splits(["train.csv", "train.jsonl.gz", "train.jsonl"])
-    with pytest.raises(DataFileError, match=r"several formats in the split train \(\.csv, \.jsonl\)"):
+    with pytest.raises(
+        DataFileError, match=r"several formats in the split train \(\.csv, \.jsonl\)"
+    ):
         choose_split(splits, None)

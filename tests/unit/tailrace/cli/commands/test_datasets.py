@@ -43,18 +43,6 @@ def test_a_folder_and_a_named_server_are_both_served(
     assert not (tmp_path / "datasets").exists()
 
 
-def test_the_former_order_of_arguments_is_refused_with_the_new_one(served: Any) -> None:
-    refusal = served("datasets", "import", "sums", "sums.jsonl")
-    assert refusal.code == 2
-    assert "tailrace datasets import sums.jsonl --id sums" in refusal.err
-
-
-def test_the_default_id_is_the_name_of_the_file(served: Any, tmp_path: Path) -> None:
-    (tmp_path / "sums.jsonl").write_bytes(b"one\n")
-    dataset = served("datasets", "import", "sums.jsonl", "--json").json()
-    assert dataset["name"] == "datasets/sums@1"
-
-
 def test_a_server_that_was_named_must_answer(tailrace: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("tailrace.cli.options.RETRY", ONE_TRY)
     assert tailrace("datasets", "seed", "--server", "127.0.0.1:1").code == 5
@@ -77,11 +65,8 @@ def test_an_unknown_built_in(tailrace: Any) -> None:
     assert "golden-v2" in result.err
 
 
-def test_import_export_get_list(served: Any, plane: Any, tmp_path: Path) -> None:
-    (tmp_path / "d.jsonl").write_bytes(b"one\ntwo\n")
-    assert (
-        served("datasets", "import", "d.jsonl", "--id", "mine", "--json").json()["size_bytes"] == 8
-    )
+def test_get_list_and_export(served: Any, plane: Any, tmp_path: Path) -> None:
+    plane.datasets.content["mine"] = b"one\ntwo\n"
     assert served("datasets", "get", "mine", "--json").json()["name"] == "datasets/mine@1"
     assert "mine@1" in served("datasets", "list").out
     assert served("datasets", "export", "mine").out == "one\ntwo\n"
@@ -96,10 +81,3 @@ def test_a_broken_export_leaves_the_old_file(served: Any, plane: Any, tmp_path: 
     assert served("datasets", "export", "mine", "-o", "out.jsonl").code == 5
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     assert (tmp_path / "out.jsonl").read_bytes() == b"old"
-
-
-def test_bad_lines_are_listed(served: Any, tmp_path: Path) -> None:
-    (tmp_path / "d.jsonl").write_bytes(b"bad\nok\nbad\n")
-    result = served("datasets", "import", "d.jsonl", "--id", "mine")
-    assert result.code == 2
-    assert "  line 1: bad\n  line 3: bad\n" in result.err

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace.cli.show import progress
+from tailrace.v1 import dataset_pb2
+
+PAIR = {"prompt": "1+1?", "completion": "2"}
+CHAT = {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}]}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """Write rows as JSON Lines."""
+
+    def file(name: str, *rows: Any) -> bytes:
+        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        return content
+
+    return file
+
+
+def test_the_former_order_of_arguments_is_refused_with_the_new_one(served: Any) -> None:
+    refusal = served("datasets", "import", "sums", "sums.jsonl")
+    assert refusal.code == 2
+    assert "tailrace datasets import sums.jsonl --id sums" in refusal.err
+
+
+def test_canonical_lines_are_stored_byte_for_byte(served: Any, plane: Any, write: Any) -> None:
+    content = write("sums.jsonl", PAIR, PAIR)
+    result = served("datasets", "import", "sums.jsonl", "--json")
+    assert result.json()["name"] == "datasets/sums@1"
+    assert plane.datasets.content["sums"] == content
+    assert plane.datasets.headers[0].kind == dataset_pb2.DATASET_KIND_COMPLETION
+
+
+def test_the_detected_form_is_reported_apart_from_the_result(
+    served: Any, plane: Any, write: Any
+) -> None:
+    write("chats.jsonl", CHAT)
+    result = served("datasets", "import", "chats.jsonl")
+    assert result.code == 0
+    assert "chats.jsonl: JSON Lines\n" in result.err
+    assert "messages: a conversation (columns conversations)" in result.err
+    assert "datasets/chats@1" in result.out
+    assert json.loads(plane.datasets.content["chats"])["messages"][1] == {
+        "role": "assistant",
+        "content": "yo",
+    }
+    assert plane.datasets.headers[0].kind == dataset_pb2.DATASET_KIND_MESSAGES
+
+
+def test_columns_are_mapped_and_dropped(served: Any, plane: Any, write: Any) -> None:
+    write("t.jsonl", {"q": "1+1?", "a": "2", "noise": "x"})
+    options = ("--format", "completion", "--map", "prompt=q", "--map", "completion=a")
+    assert served("datasets", "import", "t.jsonl", *options, "--map", "drop=noise").code == 0
+    assert json.loads(plane.datasets.content["t"]) == PAIR
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--map", "prompt"), "--map 'prompt' is not of the form FIELD=COLUMN"),
+        (("--map", "prompt=q", "--map", "prompt=r"), "--map prompt occurs twice"),
+        (("--map", "promt=q"), "'promt' is not a field; did you mean 'prompt'?"),
+        (("--map", "prompt=qq"), "'qq' is not a column"),
+        ((), "the columns q are not of a known form: name the column of each field with --map"),
+        (("--split", "train"), "is a file, which has no splits: leave out --split"),
+    ],
+)
+def test_wrong_options_are_refused(
+    served: Any, plane: Any, write: Any, options: Any, problem: str
+) -> None:
+    write("t.jsonl", {"q": "1+1?"})
+    refusal = served("datasets", "import", "t.jsonl", *options)
+    assert refusal.code == 2
+    assert problem in refusal.err
+    assert plane.datasets.content == {}
+
+
+def test_wrong_rows_are_listed_and_counted_and_nothing_is_sent(
+    served: Any, plane: Any, write: Any
+) -> None:
+    write("t.jsonl", PAIR, *[{"prompt": "", "completion": 3}] * 150)
+    refusal = served("datasets", "import", "t.jsonl")
+    assert refusal.code == 2
+    lines = refusal.err.splitlines()
+    head = lines.index("error: 150 rows are wrong")
+    assert lines[head + 1].startswith("  line 2: completion: must be text or")
+    assert lines[head + 100].startswith("  line 101: ")
+    assert lines[head + 101 :] == ["  and 50 more"]
+    assert plane.datasets.content == {}
+
+
+def test_a_split_of_a_folder(served: Any, plane: Any, write: Any) -> None:
+    content = [write(f"set/train-0000{i}-of-00002.jsonl", {**PAIR, "id": str(i)}) for i in (0, 1)]
+    write("set/test.jsonl", PAIR)
+    refusal = served("datasets", "import", "set")
+    assert refusal.code == 2
+    assert "has the splits test (1 files), train (2 files): choose one" in refusal.err
+    assert served("datasets", "import", "set", "--split", "train").code == 0
+    stored = plane.datasets.content["set"]
+    assert [json.loads(line) for line in stored.splitlines()] == [*map(json.loads, content)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.tar", "a"])
+def test_the_default_id_is_the_name_without_suffixes(
+    served: Any, plane: Any, write: Any, name: str
+) -> None:
+    write(name, PAIR)
+    assert served("datasets", "import", name).code == 0
+    assert list(plane.datasets.content) == ["a"]
+
+
+def test_a_missing_file(served: Any) -> None:
+    refusal = served("datasets", "import", "none.jsonl")
+    assert refusal.code == 2
+    assert "none.jsonl: No such file or directory" in refusal.err
+
+
+def test_an_address_of_another_form(served: Any) -> None:
+    refusal = served("datasets", "import", "hf://models/a/b")
+    assert refusal.code == 2
+    assert "must be of the form hf://datasets/ORG/NAME[@REVISION][/PATH]" in refusal.err
+
+
+def test_violations_of_the_server_are_listed(served: Any, write: Any) -> None:
+    write("d.jsonl", {**PAIR, "prompt": "bad"}, PAIR, {**PAIR, "prompt": "bad"})
+    result = served("datasets", "import", "d.jsonl", "--id", "mine")
+    assert result.code == 2
+    assert "  line 1: bad\n  line 3: bad\n" in result.err
+
+
+def test_bars_are_shown_on_a_terminal_only(
+    served: Any, write: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    write("d.jsonl", PAIR)
+    assert "upload" not in served("datasets", "import", "d.jsonl").err
+    monkeypatch.setattr(progress.output, "console", _terminal)
+    assert "upload" in served("datasets", "import", "d.jsonl", "--json").err
+    assert json.loads(served("datasets", "import", "d.jsonl", "--json").out)["version"] == 1
+
+
+def _terminal(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr, force_terminal=True, width=100)
