@@ -116,7 +116,7 @@ def download(url: HubUrl, folder: Path, split: str | None = None) -> Download:
             part = replace(part, files=tuple(prefix + path for path in part.files))
         _require_room(folder, sum(sizes[path] for path in part.files))
         files = tuple((path, repository.fetch(path)) for path in part.files)
-        return Download(files, part.full_name, origin, part.others)
+        return Download(files, part.full_name, origin, part.unassigned)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _errors(url: HubUrl) -> Iterator[None]:
 
     place = f"hf://datasets/{url.repository}"
     # The bases are the errors of its HTTP library, which differs between releases.
-    others: Any = (*errors.HfHubHTTPError.__bases__, OSError, ValueError)
+    http_errors: Any = (*errors.HfHubHTTPError.__bases__, OSError, ValueError)
     login = "set HF_TOKEN, or log in with `hf auth login`"
     try:
         yield
@@ -212,7 +212,7 @@ def _errors(url: HubUrl) -> Iterator[None]:
         raise DataFileError(f"{place}: does not exist, or is private: {login}") from error
     except errors.OfflineModeIsEnabled as error:
         raise DataFileError(f"{place}: cannot be read while HF_HUB_OFFLINE is set") from error
-    except others as error:
+    except http_errors as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise DataFileError(
             f"{place}: cannot be read: {reason} (HF_ENDPOINT names another endpoint)"

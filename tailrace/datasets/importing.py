@@ -22,7 +22,7 @@ from tailrace.formats.data.record import SCHEMAS, DatasetKind, Record, dump_line
 from tailrace.formats.schema import SpecError, parse
 
 DETECTION_ROWS = 200
-"""Number of readable rows from which the form of all rows is told."""
+"""Number of readable rows from which the form of all rows is detected."""
 
 _DETECTION_BYTES = 16 << 20
 _PROGRESS_ROWS = 1000
@@ -39,14 +39,14 @@ class RowError:
 
 
 class WrongRows(ValueError):  # noqa: N818 - names what it lists
-    """Rows that are no records: the first :data:`MAX_REPORTED_ERRORS`, and the number of all."""
+    """Wrong rows: the first :data:`MAX_REPORTED_ERRORS`, and the number of all."""
 
     def __init__(self, errors: list[RowError], count: int) -> None:
         self.errors = errors
         self.count = count
-        shown = "; ".join(f"{e.place}: {e.reason}" for e in errors[:_SHOWN])
+        beginning = "; ".join(f"{e.place}: {e.reason}" for e in errors[:_SHOWN])
         more = f"; and {count - _SHOWN} more" if count > _SHOWN else ""
-        super().__init__(f"{shown}{more}")
+        super().__init__(f"{beginning}{more}")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _is_plain(source: Source, file_format: FileFormat) -> bool:
 def _count_canonical(
     source: Source, kind: DatasetKind, folder: Path, on_rows: Callable[[int], None]
 ) -> int | None:
-    """Return the number of rows if every one is a record as it is, with an id of its own."""
+    """Return the number of rows if every one is a record already, and no id repeats."""
     schema: type[Record] = SCHEMAS[kind]
     count = 0
     with closing(KeySpool(folder)) as ids:

@@ -58,7 +58,7 @@ class Split:
     """Paths below the folder, in order."""
     config: str = ""
     """Configuration that the split belongs to; empty if there is only one."""
-    others: tuple[str, ...] = field(default=(), compare=False)
+    unassigned: tuple[str, ...] = field(default=(), compare=False)
     """Data files of the folder that belong to no split."""
 
     @property
@@ -78,9 +78,9 @@ def find_splits(paths: Iterable[str], card: str = "") -> list[Split]:
         DataFileError: The card's YAML is damaged, or there are no data files.
     """
     names = sorted(path for path in paths if _is_visible(path))
-    data = [path for path in names if _is_data(path)]
+    data_files = [path for path in names if _is_data(path)]
     configs = _configs(card)
-    splits = _described(configs, data) if configs else _by_name(data)
+    splits = _described(configs, data_files) if configs else _by_name(data_files)
     if splits:
         return splits
     if any(path.endswith(".arrow") for path in names):
@@ -126,9 +126,9 @@ def choose_split(splits: Sequence[Split], name: str | None) -> Split:
 
 
 def _list(splits: Sequence[Split]) -> str:
-    shown = [f"{split.full_name} ({len(split.files)} files)" for split in splits[:_SHOWN]]
-    more = len(splits) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    names = [f"{split.full_name} ({len(split.files)} files)" for split in splits[:_SHOWN]]
+    more = len(splits) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def _is_visible(path: str) -> bool:
@@ -139,19 +139,21 @@ def _is_data(path: str) -> bool:
     return data_suffix(path) in DATA_SUFFIXES and PurePosixPath(path).name not in _NOT_DATA
 
 
-def _by_name(data: Sequence[str]) -> list[Split]:
+def _by_name(paths: Sequence[str]) -> list[Split]:
     """Return the splits that the names of files and folders tell; one of all files otherwise."""
     named: dict[str, list[str]] = {}
-    others = []
-    for path in data:
+    unassigned = []
+    for path in paths:
         name = _split_name(path)
         if name is None:
-            others.append(path)
+            unassigned.append(path)
         else:
             named.setdefault(name, []).append(path)
     if not named:
-        return [Split("train", tuple(data))] if data else []
-    return [Split(name, tuple(files), others=tuple(others)) for name, files in named.items()]
+        return [Split("train", tuple(paths))] if paths else []
+    return [
+        Split(name, tuple(files), unassigned=tuple(unassigned)) for name, files in named.items()
+    ]
 
 
 def _split_name(path: str) -> str | None:
@@ -164,21 +166,23 @@ def _split_name(path: str) -> str | None:
     return next((_KEYWORDS[word] for word in words if word in _KEYWORDS), None)
 
 
-def _described(configs: Sequence[Mapping[str, Any]], data: Sequence[str]) -> list[Split]:
+def _described(configs: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[Split]:
     """Return the splits that the card's ``configs`` describe."""
     splits = []
     for config in configs:
         name = str(config.get("config_name", "default"))[:200] if len(configs) > 1 else ""
         folder = str(config.get("data_dir", "")).strip("/")
-        inside = [path for path in data if not folder or path.startswith(f"{folder}/")]
+        inside = [path for path in paths if not folder or path.startswith(f"{folder}/")]
         patterns = _patterns(config.get("data_files"))
         if not patterns:
             splits += [Split(split.name, split.files, name) for split in _by_name(inside)]
         for split, globs in patterns.items():
-            files = [path for path in data if any(_matches(path, glob, folder) for glob in globs)]
+            files = [path for path in paths if any(_matches(path, glob, folder) for glob in globs)]
             if not files:
-                shown = ", ".join(glob[:100] for glob in globs[:3])
-                raise DataFileError(f"has no file for the split {split[:100]} of its card: {shown}")
+                beginning = ", ".join(glob[:100] for glob in globs[:3])
+                raise DataFileError(
+                    f"has no file for the split {split[:100]} of its card: {beginning}"
+                )
             splits.append(Split(split, tuple(files), name))
     return splits
 

@@ -85,7 +85,7 @@ def open_source(source: str | Path, workspace: Path, split: str | None = None) -
         raise DataFileError(f"{path}: {error}") from error
     shards = tuple(Shard(path / name, name) for name in chosen.files)
     title = f"{path}, split {chosen.full_name} ({len(shards)} files)"
-    return Source(shards, title, left_out=chosen.others)
+    return Source(shards, title, left_out=chosen.unassigned)
 
 
 def _open_hub(url: str, workspace: Path, split: str | None) -> Source:

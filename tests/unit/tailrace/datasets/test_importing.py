@@ -114,7 +114,7 @@ def test_wrong_rows_have_place_field_and_reason(tmp_path: Path) -> None:
     refusal = _refused(tmp_path, content)
     first, second, third = refusal.errors
     assert first.place == "line 2"
-    assert first.reason == "completion: must be text or a list, not the number 3"
+    assert first.reason == "completion: must be text or a list of messages, not 3"
     assert (second.place, second.reason[:25]) == ("line 3", "(root): must be an object")
     assert third.reason.startswith("is not JSON: ")
     assert str(refusal).startswith("line 2: completion: must be text")

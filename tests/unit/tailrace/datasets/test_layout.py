@@ -44,7 +44,7 @@ def test_hidden_files_and_descriptions_are_no_data() -> None:
 
 def test_files_of_no_split_are_named() -> None:
     (split,) = find_splits(["train.jsonl", "extra.jsonl"])
-    assert split.others == ("extra.jsonl",)
+    assert split.unassigned == ("extra.jsonl",)
 
 
 CARD = """---

@@ -70,7 +70,7 @@ def test_columns_are_mapped_and_dropped(served: Any, plane: Any, write: Any) -> 
         (("--map", "prompt=q", "--map", "prompt=r"), "--map prompt occurs twice"),
         (("--map", "promt=q"), "'promt' is not a field; did you mean 'prompt'?"),
         (("--map", "prompt=qq"), "'qq' is not a column"),
-        ((), "the columns q are not of a known form: name the column of each field with --map"),
+        ((), "the rows are not of a known form; their columns: q. Name the column of each field"),
         (("--split", "train"), "is a file, which has no splits: leave out --split"),
     ],
 )
