@@ -87,7 +87,7 @@ class HubTwin:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 authorization = self.headers.get("Authorization", "")
                 status, headers, body = twin.answer(host, self.path, authorization)
                 self.send_response(status)
