@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tailrace.cli import exit_codes
 from tailrace.cli.errors import CommandError
 from tailrace.cli.show import output
 from tailrace.client.blocking import Client
-from tailrace.datasets.content import local_file
+from tailrace.datasets.content import local_file, stored_file
 from tailrace.formats.model.files import is_tokenizer_file, size_problem
 from tailrace.formats.model.folder import CONFIG_FILE
 from tailrace.formats.schema import to_mapping
@@ -35,7 +35,9 @@ FIRST_LINES = 10_000
 
 _MODULE = "training.preview"
 _NEEDED = ("training", "transformers", "tokenizers", "jax")
-_SHOWN_WORDS = 20
+_IMPORTED = "models/"
+_LAST_LINES = 20
+_STDERR = 2
 
 
 def preview_dataset(
@@ -52,7 +54,7 @@ def preview_dataset(
     Args:
         client: Client of the server.
         dataset: Name of a dataset, or path of a file.
-        model: Folder, hub id or imported model; empty if the options name a preset.
+        model: Folder, hub id or imported model.
         options: Further arguments of ``training.preview``.
         every_line: Read every line, not only the first :data:`FIRST_LINES`.
         as_json: Print JSON.
@@ -65,17 +67,15 @@ def preview_dataset(
     require_training()
     limit = None if every_line else FIRST_LINES
     with local_file(client, dataset, limit) as file, tokenizer_of(client, model) as source:
-        arguments = ["--dataset", str(file), "--all", *options]
-        arguments += ["--model", source] if source else []
+        arguments = [*_dataset(file), f"--model={source}", *options]
+        is_part = limit is not None and _line_count(file) == limit
         if as_json:
             document = json.loads(run_training(arguments))
-            document["dataset"] |= {"name": dataset, "first_lines": limit}
+            document["dataset"] |= {"name": dataset, "all": not is_part}
             output.print_json(document)
-            return
-        run_training(arguments, show=True)
-    if limit is not None:
-        note = f"read at most the first {limit:,} lines of {dataset}; --all reads every line"
-        output.console(stderr=True).print(output.one_line(note))
+        else:
+            run_training(arguments, show=True)
+            _note_part(dataset, is_part)
 
 
 def preview_run(client: Client, spec: RunSpec, *, on_stderr: bool) -> None:
@@ -90,19 +90,22 @@ def preview_run(client: Client, spec: RunSpec, *, on_stderr: bool) -> None:
         raise CommandError("the run has no train block: there are no examples to preview")
     require_training()
     model = spec.model.source or ""
+    is_imported = model.startswith(_IMPORTED)
     with (
-        local_file(client, spec.dataset, FIRST_LINES) as file,
-        tokenizer_of(client, model) as source,
+        stored_file(client, spec.dataset, FIRST_LINES) as file,
+        imported_tokenizer(client, model) if is_imported else nullcontext(model) as source,
         tempfile.TemporaryDirectory(prefix="tailrace-preview-") as folder,
     ):
         config = Path(folder) / "config.yaml"
         # JSON is YAML.
         blocks = {"model": to_mapping(spec.model), "train": to_mapping(spec.train)}
         config.write_text(json.dumps(blocks), encoding="utf-8")
-        arguments = ["--dataset", str(file), "--all", "--config", str(config)]
-        arguments += ["--model", source] if source else []
-        arguments += ["--template-date", spec.template_date] if spec.template_date else []
-        run_training(arguments, show=True, on_stderr=on_stderr)
+        arguments = [*_dataset(file), f"--config={config}"]
+        arguments += [f"--model={source}"] if source else []
+        arguments += [f"--template-date={spec.template_date}"] if spec.template_date else []
+        # In another folder: a hub id must not be taken for a folder of the same name.
+        run_training(arguments, show=True, on_stderr=on_stderr, place=Path(folder))
+        _note_part(spec.dataset, _line_count(file) == FIRST_LINES)
 
 
 def token_totals(client: Client, dataset: str, model: str) -> dict[str, Any]:
@@ -114,7 +117,7 @@ def token_totals(client: Client, dataset: str, model: str) -> dict[str, Any]:
     """
     require_training()
     with local_file(client, dataset) as file, tokenizer_of(client, model) as source:
-        arguments = ["--dataset", str(file), "--all", "--examples", "0", "--model", source]
+        arguments = [*_dataset(file), "--examples=0", f"--model={source}"]
         totals: dict[str, Any] = json.loads(run_training(arguments))["totals"]
     return totals
 
@@ -135,18 +138,28 @@ def require_training() -> None:
 
 @contextmanager
 def tokenizer_of(client: Client, model: str) -> Iterator[str]:
-    """Provide a model whose tokenizer can be opened here.
+    """Provide a model whose tokenizer can be opened here: a folder, or a hub id.
 
-    Of an imported model (``models/…``) only the files of the tokenizer and the configuration are
-    downloaded; a folder or a hub id is provided unchanged.
+    A folder comes before an imported model (``models/…``) of the same name; errors as
+    :func:`imported_tokenizer`.
+    """
+    if model.startswith(_IMPORTED) and not Path(model).is_dir():
+        with imported_tokenizer(client, model) as folder:
+            yield folder
+    else:
+        yield model
+
+
+@contextmanager
+def imported_tokenizer(client: Client, model: str) -> Iterator[str]:
+    """Provide a temporary folder with an imported model's tokenizer and configuration.
+
+    No other file of the model is downloaded.
 
     Raises:
         CommandError: A file of the model is larger than a tokenizer's may be.
         TailraceError: There is no such model, or a call failed.
     """
-    if not model.startswith("models/") or Path(model).is_dir():
-        yield model
-        return
     artifact = client.get_model(model).artifact
     with tempfile.TemporaryDirectory(prefix="tailrace-tokenizer-") as folder:
         for file in artifact.files:
@@ -159,13 +172,20 @@ def tokenizer_of(client: Client, model: str) -> Iterator[str]:
         yield folder
 
 
-def run_training(arguments: Sequence[str], *, show: bool = False, on_stderr: bool = False) -> str:
+def run_training(
+    arguments: Sequence[str],
+    *,
+    show: bool = False,
+    on_stderr: bool = False,
+    place: Path | None = None,
+) -> str:
     """Run ``training.preview`` until its end and return its output.
 
     Args:
         arguments: Arguments of the program.
         show: Let it write to the standard streams and return nothing (default: it prints JSON).
         on_stderr: Its standard output is this process's standard error.
+        place: Its working directory (default: that of this process).
 
     Raises:
         CommandError: It ended with an error.
@@ -177,7 +197,7 @@ def run_training(arguments: Sequence[str], *, show: bool = False, on_stderr: boo
     if show:
         sys.stdout.flush()
         status = subprocess.run(
-            argv, check=False, stdout=sys.stderr if on_stderr else None
+            argv, check=False, cwd=place, stdout=_STDERR if on_stderr else None
         ).returncode
         if status:
             _check_signal(status)
@@ -186,9 +206,24 @@ def run_training(arguments: Sequence[str], *, show: bool = False, on_stderr: boo
     ended = subprocess.run(argv, check=False, capture_output=True, text=True, encoding="utf-8")
     if ended.returncode:
         _check_signal(ended.returncode)
-        words = "\n".join(ended.stderr.splitlines()[-_SHOWN_WORDS:])
+        words = "\n".join(ended.stderr.splitlines()[-_LAST_LINES:])
         raise CommandError(words.removeprefix("error: ") or f"{_MODULE} failed")
     return ended.stdout
+
+
+def _dataset(file: Path) -> list[str]:
+    return [f"--dataset={file}", "--all"]
+
+
+def _line_count(file: Path) -> int:
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def _note_part(dataset: str, is_part: bool) -> None:
+    if is_part:
+        note = f"the first {FIRST_LINES:,} lines of {dataset} were read (datasets preview --all "
+        output.console(stderr=True).print(output.one_line(f"{note}reads every line)"))
 
 
 def _check_signal(status: int) -> None:

@@ -71,9 +71,24 @@ def local_file(client: Client, source: str, max_lines: int | None = None) -> Ite
         return
     with tempfile.TemporaryDirectory(prefix="tailrace-dataset-") as folder:
         copy = Path(folder) / "dataset.jsonl"
-        with open_lines(client, source) as lines, copy.open("wb") as file:
-            file.writelines(islice(lines, max_lines))
+        with open_lines(client, source) as lines:
+            _write(copy, lines, max_lines)
         yield copy
+
+
+@contextmanager
+def stored_file(client: Client, name: str, max_lines: int) -> Iterator[Path]:
+    """Provide the first lines of a dataset version as a temporary file; errors as local_file."""
+    with tempfile.TemporaryDirectory(prefix="tailrace-dataset-") as folder:
+        copy = Path(folder) / "dataset.jsonl"
+        with stored_lines(client, name) as lines:
+            _write(copy, lines, max_lines)
+        yield copy
+
+
+def _write(copy: Path, lines: Iterable[bytes], max_lines: int | None) -> None:
+    with copy.open("wb") as file:
+        file.writelines(islice(lines, max_lines))
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

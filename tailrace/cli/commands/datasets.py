@@ -10,7 +10,12 @@ from typing import Annotated
 import typer
 
 from tailrace.cli import exit_codes
-from tailrace.cli.commands import dataset_derive, dataset_import, dataset_inspect
+from tailrace.cli.commands import (
+    dataset_derive,
+    dataset_import,
+    dataset_inspect,
+    dataset_preview,
+)
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import (
     ONE_TRY,
@@ -167,4 +172,5 @@ def export(
 app.command("head")(dataset_inspect.head)
 app.command("stats")(dataset_inspect.stats)
 app.command("split")(dataset_inspect.split)
+app.command("preview")(dataset_preview.preview)
 app.command("derive")(dataset_derive.derive_)

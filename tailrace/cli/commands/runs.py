@@ -33,6 +33,7 @@ from tailrace.cli.options import (
     connect,
     label_conditions,
 )
+from tailrace.cli.preview import preview_run
 from tailrace.cli.run_report.command import report
 from tailrace.cli.show import output, run_view
 from tailrace.cli.show.prediction_view import answer_text, reasoning_text
@@ -57,11 +58,22 @@ def create(
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check everything, start nothing.")
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="First show the examples that it trains on, as `tailrace datasets preview` does; "
+            "with --validate-only nothing else starts. Needs the extra `training`.",
+        ),
+    ] = False,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Submit a run; with --follow the exit code is that of its end."""
     spec = load_spec(file, overrides=overrides or ())
+    if preview:
+        with connect(server) as client:
+            preview_run(client, spec, on_stderr=as_json)
     if not validate_only:
         submit(spec, run_id, server, follow_it=follow_it, as_json=as_json)
         return

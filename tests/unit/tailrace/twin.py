@@ -26,6 +26,8 @@ from tailrace.v1 import (
     evalset_pb2,
     evalset_pb2_grpc,
     evaluation_pb2,
+    model_pb2,
+    model_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
     worker_pb2,
@@ -395,6 +397,26 @@ class Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "not needed")
 
 
+class Models(model_pb2_grpc.ModelServiceServicer):
+    """ModelService for reading, with the files among the artifacts' blobs."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._models: dict[str, model_pb2.Model] = {}
+
+    def add(self, name: str, files: dict[str, bytes]) -> None:
+        """Store a model."""
+        self._artifacts.add(artifact_pb2.ARTIFACT_KIND_MODEL, files, run="models")
+        artifact = self._artifacts.artifacts.pop()
+        model = model_pb2.Model(name=f"models/{name}", artifact=artifact)
+        self._models[model.name] = model
+
+    def GetModel(self, request: Any, context: Any) -> model_pb2.Model:  # noqa: N802
+        if request.name not in self._models:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no {request.name}")
+        return self._models[request.name]
+
+
 class Fleet(worker_pb2_grpc.FleetServiceServicer):
     """FleetService with one worker, one of whose slots is in quarantine."""
 
@@ -453,6 +475,7 @@ class ControlPlaneTwin:
         self.eval_sets = EvalSets()
         self.fleet = Fleet()
         self.artifacts = Artifacts()
+        self.models = Models(self.artifacts)
         self.port = 0
         self.start()
 
@@ -467,6 +490,7 @@ class ControlPlaneTwin:
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self.server)
         evalset_pb2_grpc.add_EvalSetServiceServicer_to_server(self.eval_sets, self.server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(self.artifacts, self.server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(self.models, self.server)
         worker_pb2_grpc.add_FleetServiceServicer_to_server(self.fleet, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         self.server.start()
