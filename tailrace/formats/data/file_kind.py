@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tailrace.formats.data.record import SCHEMAS, DatasetKind
+
 _PANDAS = "write it as JSON Lines first (pandas: {}.to_json(OUT, orient='records', lines=True))"
 
 _UNPACK = "is compressed with {0}: unpack it first ({1} FILE)"
@@ -63,16 +65,49 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
 )
 """Kinds of text file by their first line."""
 
-_RECORDS: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset({"messages"}), "chats (messages)"),
-    (frozenset({"conversations"}), "chats (conversations, as ShareGPT has them)"),
-    (frozenset({"instruction", "output"}), "instructions (as Alpaca has them)"),
-    (frozenset({"chosen", "rejected"}), "preference pairs (chosen, rejected)"),
-    (frozenset({"prompt", "completion"}), "pairs of prompt and completion"),
-    (frozenset({"question", "answer"}), "pairs of question and answer"),
-    (frozenset({"text"}), "plain texts (text)"),
+_RECORDS: tuple[tuple[frozenset[str], str, DatasetKind], ...] = (
+    (frozenset({"messages"}), "chats (messages)", DatasetKind.MESSAGES),
+    (
+        frozenset({"conversations"}),
+        "chats (conversations, as ShareGPT has them)",
+        DatasetKind.MESSAGES,
+    ),
+    (
+        frozenset({"instruction", "output"}),
+        "instructions (as Alpaca has them)",
+        DatasetKind.COMPLETION,
+    ),
+    (
+        frozenset({"chosen", "rejected"}),
+        "preference pairs (chosen, rejected)",
+        DatasetKind.PREFERENCE,
+    ),
+    (
+        frozenset({"preferred_output", "non_preferred_output"}),
+        "preference pairs (preferred_output, non_preferred_output)",
+        DatasetKind.PREFERENCE,
+    ),
+    (
+        frozenset({"prompt", "completion", "label"}),
+        "labelled completions (prompt, completion, label)",
+        DatasetKind.FEEDBACK,
+    ),
+    (
+        frozenset({"prompt", "completion"}),
+        "pairs of prompt and completion",
+        DatasetKind.COMPLETION,
+    ),
+    (frozenset({"question", "answer"}), "pairs of question and answer", DatasetKind.COMPLETION),
+    (frozenset({"text"}), "plain texts (text)", DatasetKind.COMPLETION),
 )
-"""Keys of records in other data sets, and a name for them."""
+"""Keys of records in other data sets, a name for them, and the kind that they become."""
+
+_IMPORT = "`tailrace datasets import FILE`"
+
+_CONVERTED = re.compile(
+    "is a Parquet|is a table|is a JSON array|is compressed with (gzip|Zstandard)|begins with a byte"
+)
+"""Kinds of file that the import of datasets reads."""
 
 _LONGEST = 1024
 """Number of bytes of the first line that are examined."""
@@ -95,6 +130,23 @@ def foreign_kind(first_line: bytes) -> str | None:
 
 def foreign_records(record: object) -> str | None:
     """Return the name of a known kind of records that ``record`` is one of, or None."""
+    entry = _known_records(record)
+    return None if entry is None else entry[0]
+
+
+def dataset_hint(kind: str) -> str:
+    """Return the way out for a dataset whose file is of a kind that :func:`foreign_kind` named."""
+    return f", or let {_IMPORT} convert it" if _CONVERTED.match(kind) else ""
+
+
+def records_hint(record: object) -> str:
+    """Return the way out for a dataset with records that :func:`foreign_records` named."""
+    entry = _known_records(record)
+    form = SCHEMAS[DatasetKind.MESSAGES if entry is None else entry[1]].FORM
+    return f"{_IMPORT} converts them; the server takes canonical lines only, here {form}"
+
+
+def _known_records(record: object) -> tuple[str, DatasetKind] | None:
     if not isinstance(record, dict):
         return None
-    return next((kind for keys, kind in _RECORDS if keys <= record.keys()), None)
+    return next(((name, kind) for keys, name, kind in _RECORDS if keys <= record.keys()), None)

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from tailrace.formats.canonical import canonical_json
-from tailrace.formats.data.file_kind import foreign_kind, foreign_records
+from tailrace.formats.data.file_kind import (
+    dataset_hint,
+    foreign_kind,
+    foreign_records,
+    records_hint,
+)
+from tailrace.formats.data.record import SCHEMAS
 from tailrace.formats.schema import SpecError, parse, to_mapping
 from tailrace.formats.wording import describe
 
@@ -108,9 +114,12 @@ def parse_records(
 def _foreign_kind(schema: type[Any], first_line: bytes) -> str | None:
     """Return the kind of a file that does not hold records of ``schema``, with the way out."""
     kind = foreign_kind(first_line)
+    is_dataset = schema in SCHEMAS.values()
+    if kind is not None:
+        return kind + dataset_hint(kind) if is_dataset else kind
     form = getattr(schema, "FORM", None)
-    if kind is not None or form is None:
-        return kind
+    if form is None:
+        return None
     try:
         record = decode_line(first_line)
         parse(schema, record)
@@ -118,7 +127,10 @@ def _foreign_kind(schema: type[Any], first_line: bytes) -> str | None:
         # A record with every required key is one of the schema with a wrong key.
         is_foreign = any(v.description == "is required" for v in error.violations)
         records = foreign_records(record) if is_foreign else None
-        return None if records is None else f"has {records}: each line must be {form}"
+        if records is None:
+            return None
+        hint = records_hint(record) if is_dataset else f"each line must be {form}"
+        return f"has {records}: {hint}"
     except ValueError:
         return None
     return None

@@ -5,7 +5,6 @@ import gzip
 import io
 import lzma
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -96,30 +95,77 @@ def test_other_first_lines_are_read_as_lines(line: bytes) -> None:
     assert foreign_kind(line) is None
 
 
+@pytest.mark.parametrize("kind", ["gzip", "parquet", "mark", "array", "table"])
+def test_a_dataset_in_a_file_that_the_import_reads_is_sent_there(kind: str) -> None:
+    content, _ = KINDS[kind]
+    with pytest.raises(FormatError) as error:
+        parse_dataset(io.BytesIO(content))
+    assert str(error.value).endswith(", or let `tailrace datasets import FILE` convert it")
+    with pytest.raises(FormatError) as error:
+        parse_eval_items(io.BytesIO(content))
+    assert "datasets import" not in str(error.value)
+
+
+CHAT_FORM = '{"messages": [{"role": "user", "content": …}, …]}'
+PAIR_FORM = '{"prompt": …, "chosen": …, "rejected": …}'
+COMPLETION_FORM = '{"prompt": …, "completion": …}'
+FOREIGN_RECORDS = [
+    ('{"messages": [{"role": "user", "content": "2 + 2?"}]}', "chats (messages)", CHAT_FORM),
+    ('{"conversations": []}', "chats (conversations, as ShareGPT has them)", CHAT_FORM),
+    (
+        '{"instruction": "add", "input": "", "output": "4"}',
+        "instructions (as Alpaca has them)",
+        COMPLETION_FORM,
+    ),
+    (
+        '{"prompt": "p", "chosen": "a", "rejected": "b"}',
+        "preference pairs (chosen, rejected)",
+        PAIR_FORM,
+    ),
+    (
+        '{"input": {}, "preferred_output": [], "non_preferred_output": []}',
+        "preference pairs (preferred_output, non_preferred_output)",
+        PAIR_FORM,
+    ),
+    (
+        '{"prompt": "p", "completion": "a", "label": true}',
+        "labelled completions (prompt, completion, label)",
+        '{"prompt": …, "completion": …, "label": true}',
+    ),
+    ('{"prompt": "p", "completion": "a"}', "pairs of prompt and completion", COMPLETION_FORM),
+    ('{"question": "q", "answer": "a"}', "pairs of question and answer", COMPLETION_FORM),
+    ('{"text": "t"}', "plain texts (text)", COMPLETION_FORM),
+]
+
+
+@pytest.mark.parametrize(("line", "kind", "form"), FOREIGN_RECORDS)
+def test_records_of_other_data_sets_are_recognised(line: str, kind: str, form: str) -> None:
+    lines = [f"{line}\n".encode()] * 3
+    with pytest.raises(FormatError) as error:
+        parse_dataset(lines, DatasetKind.TRACE)
+    assert str(error.value) == (
+        f"line 1: the file has {kind}: `tailrace datasets import FILE` converts them; the server "
+        f"takes canonical lines only, here {form}"
+    )
+    with pytest.raises(FormatError) as error:
+        parse_eval_items(lines)
+    accepted = '{"id": …, "prompt": …, "expected_answer": …}'
+    assert str(error.value) == f"line 1: the file has {kind}: each line must be {accepted}"
+
+
 @pytest.mark.parametrize(
-    ("line", "kind"),
+    "line",
     [
-        ('{"messages": [{"role": "user", "content": "2 + 2?"}]}', "chats (messages)"),
-        ('{"conversations": []}', "chats (conversations, as ShareGPT has them)"),
-        ('{"instruction": "add", "input": "", "output": "4"}', "instructions (as Alpaca has them)"),
-        ('{"prompt": "p", "chosen": "a", "rejected": "b"}', "preference pairs (chosen, rejected)"),
-        ('{"prompt": "p", "completion": "a"}', "pairs of prompt and completion"),
-        ('{"question": "q", "answer": "a"}', "pairs of question and answer"),
-        ('{"text": "t"}', "plain texts (text)"),
+        '{"conversations": [{"from": "human", "value": "q"}]}',
+        '{"instruction": "add", "output": "4"}',
+        '{"input": {}, "preferred_output": [], "non_preferred_output": []}',
+        '{"text": "t"}',
+        '{"chosen": "a", "rejected": "b"}',
     ],
 )
-def test_records_of_other_data_sets_are_recognised(line: str, kind: str) -> None:
-    lines = [f"{line}\n".encode()] * 3
-    for parse, accepted in (
-        (
-            partial(parse_dataset, kind=DatasetKind.TRACE),
-            '{"prompt": …, "steps": [{"i": 0, "type": …, "content": …}, …], "answer": …}',
-        ),
-        (parse_eval_items, '{"id": …, "prompt": …, "expected_answer": …}'),
-    ):
-        with pytest.raises(FormatError) as error:
-            parse(lines)
-        assert str(error.value) == f"line 1: the file has {kind}: each line must be {accepted}"
+def test_a_dataset_of_no_stated_kind_names_the_way_too(line: str) -> None:
+    with pytest.raises(FormatError, match="`tailrace datasets import FILE` converts them"):
+        parse_dataset([line.encode()])
 
 
 def test_a_record_with_one_key_too_many_is_not_another_kind() -> None:
