@@ -45,7 +45,7 @@ class Draft:
     def locate(self, violation: Violation) -> Violation:
         """Return a violation of the record with the path that its cause has in the row."""
         match = _PLACE.match(violation.field)
-        if violation.field.startswith("metadata."):
+        if re.match(r"metadata(\.|$)", violation.field):
             return self._locate_metadata(violation)
         if match is None:
             return violation
@@ -61,6 +61,9 @@ class Draft:
         return Violation(place + rest, violation.description)
 
     def _locate_metadata(self, violation: Violation) -> Violation:
+        if violation.field == "metadata":
+            way = "; --map drop=COLUMN leaves a column out"
+            return Violation(violation.field, violation.description + way)
         path = violation.field.removeprefix("metadata.")
         for column in self.kept_columns:
             if re.match(rf"{re.escape(shorten(column))}(?![\w-])", path):

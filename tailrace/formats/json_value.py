@@ -1,9 +1,10 @@
-"""Free JSON of users inside a spec: any shape, within bounds."""
+"""Free JSON of users inside a spec or a record: any shape, within bounds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from tailrace.formats.wording import describe, shorten
 
@@ -20,37 +21,63 @@ MAX_NUMBER = 2**53
 """Largest whole number: numbers travel as doubles, which cannot hold larger ones exactly."""
 
 
-def json_problems(data: Mapping[object, object], path: str) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds of free JSON in addition to its depth."""
+
+    values: int
+    """Maximum number of values, nested ones included."""
+    text: int
+    """Maximum length of a text, in characters."""
+    number: int
+    """Largest whole number."""
+
+
+SPEC = Bounds(MAX_VALUES, MAX_TEXT, MAX_NUMBER)
+"""Bounds of JSON that travels as messages."""
+
+VERBATIM = Bounds(100_000, 1_000_000, 10**40)
+"""Bounds of JSON that is only stored as text: metadata, tools and their arguments in records."""
+
+
+def json_problems(
+    data: Mapping[object, object], path: str, bounds: Bounds = SPEC
+) -> Iterator[tuple[str, str]]:
     """Yield the path and the problem of each value that is not allowed."""
     count = 0
     todo: list[tuple[object, str, int]] = [(data, path, 1)]
     while todo:
         value, where, depth = todo.pop()
         count += 1
-        if count > MAX_VALUES:
-            yield path, f"has more than {MAX_VALUES:,} values"
+        if count > bounds.values:
+            yield path, f"has more than {bounds.values:,} values"
             return
         if depth > MAX_DEPTH:
             yield where, f"is nested more than {MAX_DEPTH} levels deep"
         elif isinstance(value, Mapping):
             for name, inner in value.items():
-                problem = _problem(name) if isinstance(name, str) else "a key must be text"
+                problem = _problem(name, bounds) if isinstance(name, str) else "a key must be text"
                 if problem:
                     yield f"{where}.{describe(name)}", problem
                 todo.append((inner, f"{where}.{shorten(str(name))}", depth + 1))
         elif isinstance(value, (list, tuple)):
             todo += [(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
-        elif problem := _problem(value):
+        elif problem := _problem(value, bounds):
             yield where, problem
 
 
-def json_value(data: object) -> object:
-    """Return JSON as plain data, with whole numbers as integers, as after a trip over the wire."""
+def json_value(data: object, *, is_verbatim: bool = False) -> object:
+    """Return JSON as plain data, with whole numbers as integers, as after a trip over the wire.
+
+    Numbers stay as they are if ``is_verbatim``.
+    """
     if isinstance(data, Mapping):
-        return {str(name): json_value(value) for name, value in data.items()}
+        return {
+            str(name): json_value(value, is_verbatim=is_verbatim) for name, value in data.items()
+        }
     if isinstance(data, (list, tuple)):
-        return [json_value(value) for value in data]
-    if isinstance(data, float) and data.is_integer():
+        return [json_value(value, is_verbatim=is_verbatim) for value in data]
+    if not is_verbatim and isinstance(data, float) and data.is_integer():
         return int(data)
     return data
 
@@ -64,17 +91,17 @@ def is_encodable(text: str) -> bool:
     return True
 
 
-def _problem(value: object) -> str:
+def _problem(value: object, bounds: Bounds) -> str:
     """Return the problem with a single value; empty if none."""
     if isinstance(value, str):
-        if len(value) > MAX_TEXT:
-            return f"has {len(value)} characters, at most {MAX_TEXT} allowed"
+        if len(value) > bounds.text:
+            return f"has {len(value)} characters, at most {bounds.text} allowed"
         if "\0" in value or not is_encodable(value):
             return "contains a character that cannot be stored"
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
             return "must be a finite number"
-        if abs(value) > MAX_NUMBER:
+        if abs(value) > bounds.number:
             return "is a number too large to be exact"
     elif value is not None and not isinstance(value, bool):
         return f"must be JSON, not {describe(value)}"

@@ -12,7 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.json_value import is_encodable, json_problems, json_value
+from tailrace.formats.json_value import (
+    SPEC,
+    VERBATIM,
+    is_encodable,
+    json_problems,
+    json_value,
+)
 from tailrace.formats.wording import describe, digits, quote_hint, shorten
 
 _SWITCHES = {"on": True, "yes": True, "off": False, "no": False}
@@ -45,6 +51,9 @@ class Rule:
     form: str = ""
     """``pattern`` in words: ``name or name@version``."""
     duration: bool = False
+    verbatim: bool = False
+    """True for free JSON that is only stored as text, within :data:`json_value.VERBATIM`: a number
+    with a fraction of zero keeps it."""
 
 
 def read_labels(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
@@ -81,9 +90,9 @@ def read_json(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:
     if rule.max_length is not None and len(data) > rule.max_length:
         out.append(Violation(path, f"has {len(data)} entries, at most {rule.max_length} allowed"))
         return None
-    problems = list(json_problems(data, path))
+    problems = list(json_problems(data, path, VERBATIM if rule.verbatim else SPEC))
     out += [Violation(key_path, problem) for key_path, problem in problems]
-    return None if problems else json_value(data)
+    return None if problems else json_value(data, is_verbatim=rule.verbatim)
 
 
 def read_metadata(rule: Rule, data: object, path: str, out: list[Violation]) -> Any:

@@ -58,6 +58,7 @@ class EvalItem:
         "Tools that the model may call, each a function with a JSON Schema.",
         default=[],
         max_length=MAX_TOOLS,
+        verbatim=True,
     )
     expected_tool_calls: list[ToolCall] = key(
         "The right calls of tools, in any order.", default=[], max_length=MAX_TOOLS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +16,18 @@ _MEMORY_BYTES = 4 << 20
 
 
 class KeySpool:
-    """Keys of lines, kept as digests: in memory at first, then in temporary files by digest.
+    """Keys of lines, kept as digests: in memory at first, then in a temporary file by digest.
 
     Args:
-        folder: Folder of the temporary files (default: the system's).
+        folder: Folder of the temporary file (default: the system's).
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._pending = bytearray()
-        self._files: list[BinaryIO] = []
+        self._file: BinaryIO | None = None
+        self._places: list[list[tuple[int, int]]] = [[] for _ in range(_BUCKETS)]
+        """Offset and size of each piece of a bucket in the file."""
 
     def add(self, key: str, line: int) -> None:
         """Add the key of a line. Raises :class:`OSError`."""
@@ -49,33 +52,37 @@ class KeySpool:
         )
 
     def close(self) -> None:
-        """Delete the temporary files."""
-        for file in self._files:
-            file.close()
+        """Delete the temporary file."""
+        if self._file is not None:
+            self._file.close()
 
     def _read_buckets(self) -> Iterator[bytes]:
-        if not self._files:
+        if self._file is None:
             yield bytes(self._pending)
             return
         self._flush()
-        for file in self._files:
-            file.seek(0)
-            yield file.read()
+        for pieces in self._places:
+            yield b"".join(_read(self._file, offset, size) for offset, size in pieces)
 
     def _flush(self) -> None:
-        if not self._files:
-            self._files = [
-                tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
-                for _ in range(_BUCKETS)
-            ]
-        buckets = [bytearray() for _ in self._files]
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+        buckets = [bytearray() for _ in range(_BUCKETS)]
         pending = bytes(self._pending)
         for at in range(0, len(pending), _ENTRY_BYTES):
             buckets[pending[at] % _BUCKETS] += pending[at : at + _ENTRY_BYTES]
-        for file, entries in zip(self._files, buckets, strict=True):
-            file.seek(0, 2)
-            file.write(entries)
+        # One file for all: an open file for each bucket would use up descriptors.
+        offset = self._file.seek(0, io.SEEK_END)
+        for entries, pieces in zip(buckets, self._places, strict=True):
+            self._file.write(entries)
+            pieces.append((offset, len(entries)))
+            offset += len(entries)
         self._pending.clear()
+
+
+def _read(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
+    return file.read(size)
 
 
 def _entries(bucket: bytes) -> Iterator[tuple[bytes, int]]:

@@ -52,7 +52,7 @@ class ToolFunction:
 
     name: str = key("Name of the function.", minimum=1, max_length=128, pattern=_NAME)
     arguments: dict[str, Any] = key(
-        "Arguments by name, as a JSON object.", default={}, max_length=1000
+        "Arguments by name, as a JSON object.", default={}, max_length=1000, verbatim=True
     )
 
 
@@ -122,11 +122,10 @@ def tool_violations(path: str, tools: Sequence[dict[str, Any]]) -> list[Violatio
     violations = []
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        name = function.get("name") if isinstance(function, dict) else None
         where = f"{path}[{index}]"
-        if not isinstance(name, str) or not name or tool.get("type", "function") != "function":
-            form = 'must be {"type": "function", "function": {"name": …, "parameters": …}}'
+        name = _tool_name(tool)
+        if name is None:
+            form = 'must be {"type": "function", "function": {"name": …, "parameters": {…}}}'
             violations.append(Violation(where, form))
         elif name in names:
             violations.append(Violation(f"{where}.function.name", f"{name[:100]!r} occurs twice"))
@@ -135,14 +134,32 @@ def tool_violations(path: str, tools: Sequence[dict[str, Any]]) -> list[Violatio
     return violations
 
 
-def conversation_violations(path: str, messages: Sequence[Message]) -> list[Violation]:
+def _tool_name(tool: dict[str, Any]) -> str | None:
+    """Return the name of the function that a tool is; None of others."""
+    function = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(function, dict):
+        return None
+    name = function.get("name")
+    is_sound = isinstance(name, str) and name and isinstance(function.get("parameters", {}), dict)
+    return str(name) if is_sound else None
+
+
+def conversation_violations(
+    path: str, messages: Sequence[Message], earlier: Sequence[Message] = ()
+) -> list[Violation]:
     """Return the violations of tool results that no assistant message can have asked for.
 
     A call may be written in the text of a message, so results need not belong to ``tool_calls``.
+
+    Args:
+        path: Place of the messages.
+        messages: The messages to check.
+        earlier: Messages before them.
     """
     violations = []
-    ids: set[str] = set()
-    is_asked = False
+    answers = [message for message in earlier if message.role is Role.ASSISTANT]
+    ids = {call.id for message in answers for call in message.tool_calls if call.id is not None}
+    is_asked = bool(answers)
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
         if message.role is Role.ASSISTANT:

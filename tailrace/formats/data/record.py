@@ -51,12 +51,13 @@ def _id() -> Any:
 
 
 def _metadata() -> Any:
-    return key("Free JSON values by name.", default={}, max_length=MAX_METADATA)
+    doc = "Free JSON values by name."
+    return key(doc, default={}, max_length=MAX_METADATA, verbatim=True)
 
 
 def _tools() -> Any:
     doc = "Tools that the assistant may call, each a function with a JSON Schema."
-    return key(doc, default=[], max_length=MAX_TOOLS)
+    return key(doc, default=[], max_length=MAX_TOOLS, verbatim=True)
 
 
 def _text(doc: str) -> Any:
@@ -76,9 +77,14 @@ class ChatRecord:
 
     @property
     def split_key(self) -> str:
-        """Key that records of the same prompt share: all before the first assistant message."""
-        first = next(i for i, m in enumerate(self.messages) if m.role is Role.ASSISTANT)
-        return _key(self.messages[:first])
+        """Key that records of the same prompt share: all before the first assistant message.
+
+        A greeting of the assistant, before any user message, belongs to the prompt.
+        """
+        roles = [message.role for message in self.messages]
+        asked = roles.index(Role.USER) if Role.USER in roles else 0
+        first = roles.index(Role.ASSISTANT, asked) if Role.ASSISTANT in roles[asked:] else None
+        return _key(self.messages[:first] or self.messages)
 
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of the conversation and its tools."""
@@ -272,8 +278,11 @@ def _answer_problems(path: str, prompt: Text, **answers: Text) -> list[Violation
             mixed = isinstance(prompt, list)
         else:
             mixed = isinstance(prompt, str)
-            if not any(m.role is Role.ASSISTANT for m in answer):
-                violations.append(Violation(where, "has no assistant message"))
+            earlier = prompt if isinstance(prompt, list) else []
+            violations += conversation_violations(where, answer, earlier)
+            if not answer or answer[0].role is not Role.ASSISTANT:
+                beginning = "must begin with an assistant message: what precedes it is the prompt"
+                violations.append(Violation(where, beginning))
         if mixed:
             form = "text" if isinstance(prompt, str) else "a list of messages"
             violations.append(Violation(where, f"must be {form}, as the prompt is"))

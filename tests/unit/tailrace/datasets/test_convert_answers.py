@@ -222,7 +222,7 @@ NO_PROMPT = (
         ),
         (
             {"prompt": [ASK], "completion": [ASK]},
-            "completion: has no assistant message",
+            "completion: must begin with an assistant message: what precedes it is the prompt",
         ),
         (
             {"instruction": "i", "output": " "},
@@ -292,12 +292,12 @@ NO_PROMPT = (
             "id: has 129 characters, at most 128 allowed",
         ),
         (
-            {"prompt": "p", "completion": "c", "raw": "x" * 20_001},
-            "raw: has 20001 characters, at most 20000 allowed; --map drop=raw leaves the column "
-            "out",
+            {"prompt": "p", "completion": "c", "raw": "x" * 1_000_001},
+            "raw: has 1000001 characters, at most 1000000 allowed; --map drop=raw leaves the "
+            "column out",
         ),
         (
-            {"prompt": "p", "completion": "c", "raw": {"n": 2**60}},
+            {"prompt": "p", "completion": "c", "raw": {"n": 10**41}},
             "raw.n: is a number too large to be exact; --map drop=raw leaves the column out",
         ),
         (

@@ -333,7 +333,8 @@ WHERE = "messages[1].tool_calls[0].function"
         ),
         (
             {"messages": [ASK, ANSWER], "functions": [{"description": "x"}]},
-            'functions[0]: must be {"type": "function", "function": {"name": …, "parameters": …}}',
+            'functions[0]: must be {"type": "function", "function": {"name": …, "parameters": '
+            "{…}}}",
         ),
         (
             {"messages": [ASK, ANSWER], "tools": [FUNCTION, FUNCTION]},
