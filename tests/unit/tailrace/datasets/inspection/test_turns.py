@@ -23,12 +23,12 @@ USER, ASSISTANT = {"role": "user", "content": "q"}, {"role": "assistant", "conte
         ("completion", {"prompt": "", "completion": "a"}, [("completion", "assistant")]),
         (
             "preference",
-            {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [USER, ASSISTANT]},
+            {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [ASSISTANT, USER]},
             [
                 ("prompt", "user"),
                 ("chosen", "assistant"),
-                ("rejected", "user"),
                 ("rejected", "assistant"),
+                ("rejected", "user"),
             ],
         ),
         (
