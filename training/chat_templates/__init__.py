@@ -1,7 +1,7 @@
 """Chat templates that ship with the training library, by name.
 
-They render the usual conversations as the templates of the models that they are named after, but
-are written anew. Some mark the assistant's turns with ``{% generation %}`` blocks.
+They are our texts, and render the usual conversations as the templates of the models that they are
+named after. Some mark the assistant's turns with ``{% generation %}`` blocks.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def parse_tool_calls(text: str) -> ParsedOutput:
     The forms are those of the shipped templates and of their relatives: ``<tool_call>`` around a
     JSON object (Hermes, Qwen, SmolLM), ``<|tool_call|>`` around a list (Phi-4-mini),
     ``[TOOL_CALLS]`` with a list or with names (Mistral), and text that consists of objects with
-    ``name`` and ``parameters``, after ``<|python_tag|>`` or not (Llama 3). Thinking is no place for
-    calls: split it off first, see :mod:`tailrace.formats.data.thinking`.
+    ``name`` and ``parameters``, after ``<|python_tag|>`` or not (Llama 3). Split thinking off
+    first, because calls in it are not meant: see :mod:`tailrace.formats.data.thinking`.
 
     The first malformed call ends the search: the text from it on is content.
     """
