@@ -31,9 +31,9 @@ def column_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def show_columns(names: Iterable[str]) -> str:
     """Return the names of columns for a message, cut short if there are many."""
-    shown = [shorten(name) for name in names]
-    more = len(shown) - _SHOWN_COLUMNS
-    text = ", ".join(shown[:_SHOWN_COLUMNS]) or "none"
+    columns = [shorten(name) for name in names]
+    more = len(columns) - _SHOWN_COLUMNS
+    text = ", ".join(columns[:_SHOWN_COLUMNS]) or "none"
     return f"{text} and {more} more" if more > 0 else text
 
 

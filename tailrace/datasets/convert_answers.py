@@ -60,7 +60,7 @@ def align(draft: Draft, answers: tuple[str, ...]) -> None:
 
 
 def add_system(cells: Cells, draft: Draft) -> None:
-    """Put the system message of a column of its own before the prompt, which becomes messages."""
+    """Put the system message of a separate column before the prompt, which becomes messages."""
     system = cells.get("system")
     if system is None or system == "":
         return
@@ -129,7 +129,7 @@ def _add_history(history: Any, place: str, draft: Draft) -> None:
 
 
 def read_expected(cells: Cells, draft: Draft) -> None:
-    """Read an expected answer; a number is kept as it is written."""
+    """Read an expected answer; a number becomes text."""
     value = cells.get("expected_answer")
     draft.columns["expected_answer"] = cells.place("expected_answer")
     if isinstance(value, bool) or not isinstance(value, (int, float)):

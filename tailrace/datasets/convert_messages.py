@@ -103,10 +103,10 @@ def _other_message(value: Any, path: str, field: str, draft: Draft) -> Any:
     author = source.pop(keys.get("role", "role"), None)
     role = ROLES.get(author.lower() if isinstance(author, str) else "")
     if role is None:
-        known = ", ".join(ROLES)
+        roles = ", ".join(ROLES)
         draft.refuse(
             f"{path}.{keys.get('role', 'role')}",
-            "is required" if author is None else f"must be one of {known}, not {describe(author)}",
+            "is required" if author is None else f"must be one of {roles}, not {describe(author)}",
         )
     message: dict[str, Any] = {"role": (role or Role.USER).value}
     _read_content(message, source, path, keys, draft)
@@ -228,14 +228,14 @@ def _keep_others(source: dict[str, Any], path: str, field: str, draft: Draft) ->
     refusal = source.pop("refusal", None)
     if refusal:
         draft.refuse(f"{path}.refusal", "is not learnt: move the text to content, or leave it out")
-    others = {name: value for name, value in source.items() if value not in ([], {})}
-    if others:
+    other_keys = {name: value for name, value in source.items() if value not in ([], {})}
+    if other_keys:
         number = len(draft.origins.get(field, ()))
-        draft.metadata.setdefault("message_fields", {})[f"{field}[{number}]"] = others
+        draft.metadata.setdefault("message_fields", {})[f"{field}[{number}]"] = other_keys
 
 
 def with_system(messages: list[Any], system: Any, path: str, field: str, draft: Draft) -> list[Any]:
-    """Return messages after the system message that a column of its own has, if it has one."""
+    """Return messages after the system message of a separate column, if it has one."""
     if system is None or system == "":
         return messages
     if messages and isinstance(messages[0], dict) and messages[0].get("role") == Role.SYSTEM:

@@ -1,4 +1,4 @@
-"""Pairs of a better and a worse answer: with a prompt of their own, or as two transcripts."""
+"""Pairs of a better and a worse answer: with a separate prompt, or as two transcripts."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _is_transcript(answer: Any) -> bool:
 
 
 def _leave_out_prompt(draft: Draft) -> None:
-    """Take the prompt from two transcripts; the one in a column of its own must be in them."""
+    """Take the prompt from two transcripts; the one in a separate column must be in them."""
     prompt = draft.content["prompt"]
     _divide(draft)
     if draft.violations:
@@ -95,7 +95,7 @@ def read_transcripts(cells: Cells, draft: Draft) -> None:
             if value is None:
                 draft.refuse(
                     place,
-                    "is text without a prompt of its own: name the column of the prompt with "
+                    "is text without a separate prompt: name the column of the prompt with "
                     "--map prompt=COLUMN, or write messages",
                 )
         draft.content[name] = read_messages(value, place, name, draft) if value else []

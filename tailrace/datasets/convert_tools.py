@@ -110,7 +110,7 @@ def drop_foreign_nulls(messages: Sequence[Any], tools: Sequence[Any]) -> None:
     Files of JSON that were written from Arrow have them as well as Parquet files. A null argument
     that the tool has stays.
     """
-    known = {
+    schemas = {
         tool["function"].get("name"): tool["function"].get("parameters")
         for tool in tools
         if isinstance(tool, dict)
@@ -122,7 +122,7 @@ def drop_foreign_nulls(messages: Sequence[Any], tools: Sequence[Any]) -> None:
             function = call.get("function") if isinstance(call, dict) else None
             if not isinstance(function, dict) or not isinstance(function.get("name"), str):
                 continue
-            parameters, arguments = known.get(function["name"]), function.get("arguments")
+            parameters, arguments = schemas.get(function["name"]), function.get("arguments")
             properties = parameters.get("properties") if isinstance(parameters, dict) else None
             if isinstance(properties, dict) and isinstance(arguments, dict):
                 function["arguments"] = {

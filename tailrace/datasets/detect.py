@@ -111,8 +111,8 @@ def _fits(form: Form, table: _Table) -> bool:
     if table.kind:
         return True
     if form.is_closed and "answer" not in table.mapped:
-        known = {name for names in form.fields.values() for name in names}
-        return not table.mapped and known.issuperset(table.columns)
+        own_columns = {name for names in form.fields.values() for name in names}
+        return not table.mapped and own_columns.issuperset(table.columns)
     label = columns.get("label")
     return label is None or "label" in table.mapped or label[0] in table.labels
 
@@ -148,8 +148,8 @@ def _read_mapping(
         if field not in fields:
             near = nearest(field, fields)
             hint = f"did you mean {near!r}? " if near else ""
-            known = ", ".join([*fields, DROP])
-            raise MappingError(f"{describe(field)} is not a field; {hint}there is: {known}")
+            names = ", ".join([*fields, DROP])
+            raise MappingError(f"{describe(field)} is not a field; {hint}there is: {names}")
     return dropped, {field: find_column(column, rows) for field, column in mapping.items()}
 
 
@@ -185,8 +185,8 @@ def _reason(form: Form, paths: Mapping[str, Path], names: Sequence[str]) -> str:
     used = [path for path in paths.values() if path[0] in names]
     read = ", ".join(path_name(path) for path in used)
     rest = [name for name in names if name not in {path[0] for path in used}]
-    kept = f"; kept as metadata: {show_columns(rest)}" if rest else ""
-    return f"{form.kind}: {form.title} (columns {read}){kept}"
+    metadata = f"; kept as metadata: {show_columns(rest)}" if rest else ""
+    return f"{form.kind}: {form.title} (columns {read}){metadata}"
 
 
 def _describe(form: Form, table: _Table) -> str:
@@ -211,11 +211,11 @@ def _no_form(names: Sequence[str], table: _Table) -> str:
     for form in FORMS:
         if table.kind in (None, form.kind):
             fields.setdefault(form.kind, {})[" + ".join(form.required)] = None
-    known = "; ".join(f"{kind}: {' or '.join(options)}" for kind, options in fields.items())
+    kinds = "; ".join(f"{kind}: {' or '.join(options)}" for kind, options in fields.items())
     subject = f"of the kind {table.kind}" if table.kind else "of a known form"
     given = f" with --map {', '.join(table.mapped)}" if table.mapped else ""
     return (
         f"the rows are not {subject}{given}; their columns: {show_columns(names)}. Name the column "
         f"of each field, for example --map prompt={prompt} --map completion={answer}. Fields by "
-        f"kind: {known}"
+        f"kind: {kinds}"
     )

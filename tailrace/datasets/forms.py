@@ -142,7 +142,7 @@ def _read_chat_prompt(cells: Cells, draft: Draft) -> None:
 
 
 def _read_trace(cells: Cells, draft: Draft) -> None:
-    """Read a trace as it is, but for the columns of a mapping."""
+    """Read a trace unchanged but for the columns of a mapping."""
     paths = {name: cells.paths[name] for name in _TRACE if name in cells.paths}
     draft.content = other_values(cells.row, paths.values())
     for name in paths:

@@ -82,8 +82,10 @@ class ChatRecord:
         A greeting of the assistant, before any user message, belongs to the prompt.
         """
         roles = [message.role for message in self.messages]
-        asked = roles.index(Role.USER) if Role.USER in roles else 0
-        first = roles.index(Role.ASSISTANT, asked) if Role.ASSISTANT in roles[asked:] else None
+        question = roles.index(Role.USER) if Role.USER in roles else 0
+        first = (
+            roles.index(Role.ASSISTANT, question) if Role.ASSISTANT in roles[question:] else None
+        )
         return _key(self.messages[:first] or self.messages)
 
     def violations(self, path: str) -> list[Violation]:

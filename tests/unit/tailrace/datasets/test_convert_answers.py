@@ -207,7 +207,7 @@ def test_traces_of_tables_have_steps_as_json() -> None:
 
 
 NO_PROMPT = (
-    "is text without a prompt of its own: name the column of the prompt with "
+    "is text without a separate prompt: name the column of the prompt with "
     "--map prompt=COLUMN, or write messages"
 )
 
