@@ -71,7 +71,7 @@ def preview_dataset(
         is_part = limit is not None and _line_count(file) == limit
         if as_json:
             document = json.loads(run_training(arguments))
-            document["dataset"] |= {"name": dataset, "all": not is_part}
+            document["dataset"] |= {"name": dataset, "complete": not is_part}
             output.print_json(document)
         else:
             run_training(arguments, show=True)

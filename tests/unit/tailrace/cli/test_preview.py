@@ -63,7 +63,7 @@ def test_the_first_lines_are_read_unless_all_are_asked_for(
     monkeypatch.setattr(preview, "FIRST_LINES", 3)
     command = ("datasets", "preview", "d", "--model", "org/name", "--json")
     first = served(*command).json()["dataset"]
-    assert (first["lines"], first["all"], first["name"]) == (3, False, "d")
+    assert (first["lines"], first["complete"], first["name"]) == (3, False, "d")
     assert served(*command, "--all").json()["dataset"]["lines"] == 5
     assert "the first 3 lines of d were read" in served(*command[:-1]).err
 
