@@ -221,8 +221,12 @@ class _RenamedTokenizer:
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
     """Return a pattern that matches any of some texts, longer ones first."""
-    ordered = sorted(texts, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered)) or "(?!)")
+    # Thousands of alternatives are slow to try at each character, so two characters choose few.
+    rests: dict[str, list[str]] = {}
+    for text in sorted(texts, key=len, reverse=True):
+        rests.setdefault(text[:2], []).append(re.escape(text[2:]))
+    groups = sorted(rests.items(), key=lambda group: len(group[0]), reverse=True)
+    return re.compile("|".join(f"{re.escape(b)}(?:{'|'.join(r)})" for b, r in groups) or "(?!)")
 
 
 def _ids(ids: list[int]) -> NDArray[np.int32]:

@@ -21,6 +21,7 @@ from tests.unit.training.chat_folder import SPECIAL, chat_tokenizer
 from tests.unit.training.data.chat_templates import CHATML, MARKED, TOOLS, chat, learnt, said
 from training.data.chat_format import ChatFormat
 from training.data.conversation import Conversation
+from training.data.literal_text import any_of
 
 ALL = TrainOn.ALL_ASSISTANT
 SPELLED = "<|im_end|>"
@@ -72,6 +73,13 @@ def test_spelled_tokens_are_text_in_each_place(place: str) -> None:
     allowed = format_.encode(PLACES[place], ALL, allow_special_tokens=True)
     assert controls(format_, allowed) > 2 * turns
     assert allowed.text == example.text
+
+
+def test_a_pattern_of_texts_prefers_the_longest() -> None:
+    texts = ["<", "<s", "<s>", "<|a|>", "<|a", "|", "s", "]"]
+    matches = any_of(texts).findall("<s> <s <x <|a|> <|a <| s]")
+    assert matches == ["<s>", "<s", "<", "<|a|>", "<|a", "<", "|", "s", "]"]
+    assert any_of([]).search("a") is None
 
 
 def test_text_around_a_spelled_token_is_encoded_as_ever() -> None:
