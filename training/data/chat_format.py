@@ -219,10 +219,10 @@ class ChatFormat:
             index: [(place(begin), place(end)) for begin, end in spans]
             for index, spans in turns.places.items()
         }
-        chosen = [i for i in places if (i in plan.learnt) is not plan.whole]
+        chosen = [i for i in places if (i in plan.learnt) is not plan.learns_all]
         mask = overlapping(encoded.spans, [span for i in chosen for span in places[i]])
         untrainable = turns.untrainable
-        if plan.whole:
+        if plan.learns_all:
             mask = ~mask
             untrainable = [i for i in untrainable if i not in plan.learnt]
         messages = plan.conversation.messages
@@ -236,7 +236,7 @@ class ChatFormat:
             [
                 i
                 for i in plan.learnt
-                if (plan.whole or i in places)
+                if (plan.learns_all or i in places)
                 and _loses_reasoning(messages[i], encoded.text, places.get(i))
             ],
         )

@@ -213,7 +213,7 @@ _Render = Callable[[list[Any], Any, bool], tuple[str, list[Any]]]
 
 def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
     messages, tools = job["messages"], job["tools"]
-    whole = _attempt(render, messages, tools, job["asks"])
+    conversation = _attempt(render, messages, tools, job["asks"])
     beginnings: list[list[Any] | None] = []
     for count, asks in job["beginnings"]:
         part = _attempt(render, messages[:count], tools, asks)
@@ -221,10 +221,10 @@ def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
         if text is None:
             beginnings.append(None)
             continue
-        common = _common(text, whole["text"] or "")
-        shown = text if common < len(text) else None
-        beginnings.append([len(text), common, shown])
-    return {**whole, "beginnings": beginnings}
+        common = _common(text, conversation["text"] or "")
+        own_text = text if common < len(text) else None
+        beginnings.append([len(text), common, own_text])
+    return {**conversation, "beginnings": beginnings}
 
 
 def _attempt(render: _Render, messages: list[Any], tools: Any, asks: bool) -> dict[str, Any]:

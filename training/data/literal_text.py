@@ -242,6 +242,6 @@ def _spans(encoding: Encoding) -> NDArray[np.int64]:
     return np.stack([begins, ends], axis=1)
 
 
-def _moved(position: int, begins: list[int], others: list[int]) -> int:
+def _moved(position: int, begins: list[int], targets: list[int]) -> int:
     index = bisect_right(begins, position) - 1
-    return others[index] + position - begins[index]
+    return targets[index] + position - begins[index]

@@ -143,13 +143,13 @@ def turns_between(
 
 
 def _between(
-    text: str, asked: RenderedBeginning | None, answered: RenderedBeginning | None, end: TurnEnd
+    text: str, prompt: RenderedBeginning | None, answer: RenderedBeginning | None, end: TurnEnd
 ) -> Span | None:
-    if asked is None or answered is None or not asked.is_prefix:
+    if prompt is None or answer is None or not prompt.is_prefix:
         return None
-    begin, stop = asked.length, end.find(text, asked.length, answered.common)
-    if stop is None and answered.is_prefix:
-        stop = end.without_token(text[: answered.length])
+    begin, stop = prompt.length, end.find(text, prompt.length, answer.common)
+    if stop is None and answer.is_prefix:
+        stop = end.without_token(text[: answer.length])
     return (begin, stop) if stop is not None and stop > begin else None
 
 

@@ -35,7 +35,7 @@ class RenderPlan:
     """Messages to learn."""
     located: list[int]
     """Messages whose place in the text must be known."""
-    whole: bool
+    learns_all: bool
     """True if all text is learnt but that of unlearnt assistant messages."""
     template: ChatTemplate
     """The template to render with."""
@@ -89,8 +89,8 @@ class Planner:
             return RenderPlan(conversation, [], [], True, template, RenderJob([{"content": text}]))
         answers = assistant_messages(messages)
         learnt = learnt_messages(conversation, train_on)
-        whole, located = train_on is TrainOn.EVERYTHING, learnt
-        if whole:
+        learns_all, located = train_on is TrainOn.EVERYTHING, learnt
+        if learns_all:
             # The last turn may need an end.
             last = [i for i in learnt if i == len(messages) - 1]
             located = [i for i in answers if i not in learnt] + last
@@ -99,7 +99,7 @@ class Planner:
         labelled = None
         if template.marks_answers and len(answers) > 1:
             labelled = RenderJob(labelled_messages(job.messages, answers, self.label), job.tools)
-        return RenderPlan(conversation, learnt, located, whole, template, job, labelled)
+        return RenderPlan(conversation, learnt, located, learns_all, template, job, labelled)
 
     def _protected(self, message: dict[str, Any]) -> dict[str, Any]:
         teaches = message["role"] == Role.ASSISTANT

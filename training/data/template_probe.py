@@ -85,7 +85,7 @@ class TemplateProbe:
         }
         return special | around | source
 
-    def _ends(self, known: set[str]) -> re.Pattern[str]:
+    def _ends(self, ends: set[str]) -> re.Pattern[str]:
         """Return the pattern of texts that end a turn, one that ends calls of tools included."""
         name, arguments = "probe", {"text": self._text}
         parameters = {"type": "object", "properties": {"text": {"type": "string"}}}
@@ -100,13 +100,13 @@ class TemplateProbe:
             self._answered(self._plain, {"content": self._text}, []),
             self._after_probe(self._with_tools, message, tools),
         ]
-        return any_of({*known, *(self._last_token(text or "", known) for text in answers)} - {""})
+        return any_of({*ends, *(self._last_token(text or "", ends) for text in answers)} - {""})
 
-    def _last_token(self, text: str, known: set[str]) -> str:
-        """Return the special token at the end of a text, unless it has one that is known."""
+    def _last_token(self, text: str, ends: set[str]) -> str:
+        """Return the special token at the end of a text, unless it has one of ``ends``."""
         added = self._tokenizer.added_tokens_decoder.values()
         special = any_of(token.content for token in added if token.special)
-        if any(token in text for token in known):
+        if any(token in text for token in ends):
             return ""
         last = next(reversed([*special.finditer(text)]), None)
         return last[0] if last is not None and not text[last.end() :].strip() else ""

@@ -62,8 +62,8 @@ class TurnFinder:
         last = len(plan.conversation.messages) - 1
         if last not in plan.located:
             return turns_between(text_of(rendering), plan.located, beginnings, self._end)
-        asked = beginnings[Beginning(last, asks=True)]
-        text, begin, shared = self._last_turn(plan, rendering, asked)
+        prompt = beginnings[Beginning(last, asks=True)]
+        text, begin, shared = self._last_turn(plan, rendering, prompt)
         earlier = [i for i in plan.located if i != last]
         turns = turns_between(text, earlier, beginnings, self._end, shared)
         if begin is None:
@@ -73,28 +73,28 @@ class TurnFinder:
         return turns
 
     def _last_turn(
-        self, plan: RenderPlan, rendering: Rendering, asked: RenderedBeginning | None
+        self, plan: RenderPlan, rendering: Rendering, prompt: RenderedBeginning | None
     ) -> tuple[str, int | None, int]:
         """Return the text of a conversation that ends with an answer, and the answer's begin.
 
         The begin is None for an answer that cannot be learnt. The third value is the number of
         leading characters that the text shares with the conversation as the template renders it.
-        ``asked`` is the rendered prompt of the answer.
+        ``prompt`` is the rendered prompt of the answer.
         """
         message = plan.job.messages[-1]
-        if asked is None:
+        if prompt is None:
             text = text_of(rendering)
             return text, None, len(text)
-        opened = asked.text if asked.text is not None else (rendering.text or "")[: asked.length]
-        if rendering.text is not None and asked.is_prefix:
-            rest = rendering.text[asked.length :]
+        opened = prompt.text if prompt.text is not None else (rendering.text or "")[: prompt.length]
+        if rendering.text is not None and prompt.is_prefix:
+            rest = rendering.text[prompt.length :]
             if self._keeps_answer(message, rest):
-                return rendering.text, asked.length, len(rendering.text)
+                return rendering.text, prompt.length, len(rendering.text)
         if "tool_calls" in message or (rendering.text is None and self._takes_answers):
             text = text_of(rendering)
             return text, None, len(text)
         answer = continuation(opened, message["content"], message.get("reasoning_content"))
-        return opened + answer + self._end.taught, len(opened), asked.common
+        return opened + answer + self._end.taught, len(opened), prompt.common
 
     def _keeps_answer(self, message: Mapping[str, Any], rest: str) -> bool:
         """Return True if the template writes an answer without a change of its text."""
