@@ -23,15 +23,23 @@ class Racer:
 
     def run(self, steps: int) -> float:
         """Seconds of so many steps. Raises :class:`RuntimeError` when the side has ended."""
+        return float(self.ask(f"{steps}\n"))
+
+    def ask(self, request: str) -> str:
+        """Return the line that the side answers to a request; an empty one only waits for it.
+
+        Raises:
+            RuntimeError: The side has ended.
+        """
         process = self._process
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the side has no pipes")
-        process.stdin.write(f"{steps}\n")
+        process.stdin.write(request)
         process.stdin.flush()
         answer = process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{process.args!r} ended with status {process.wait()}")
-        return float(answer)
+        return answer
 
     def __enter__(self) -> Self:
         return self

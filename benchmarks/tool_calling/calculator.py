@@ -146,12 +146,12 @@ def converse(generator: random.Random, numbers: Numbers) -> Conversation:
     """Return a conversation with one question or two."""
     messages: list[Message] = []
     calculations: list[Calculation] = []
-    if generator.random() < 0.4:
-        messages.append(Message(Role.SYSTEM, generator.choice(SYSTEMS)))
     questions = generator.choice((1, 2))
+    if questions == 2 or generator.random() < 0.5:
+        messages.append(Message(Role.SYSTEM, generator.choice(SYSTEMS)))
     for number in range(questions):
         last = calculations[-1].result if calculations else None
-        question, calculation = _question(generator, numbers, last)
+        question, calculation = _question(generator, numbers, last, stories=questions == 1)
         messages += _exchange(generator, question, calculation, f"call{number:05d}")
         calculations.append(calculation)
     if questions == 1 and generator.random() < 0.3:
@@ -177,7 +177,7 @@ def _identity(conversation: Conversation) -> set[str]:
 
 
 def _question(
-    generator: random.Random, numbers: Numbers, last: int | None
+    generator: random.Random, numbers: Numbers, last: int | None, *, stories: bool
 ) -> tuple[str, Calculation]:
     """Return a question with its calculation; half of those that can go on from ``last`` do."""
     goes_on = last is not None and numbers.low <= last <= numbers.high and generator.random() < 0.5
@@ -187,6 +187,8 @@ def _question(
         if calculation is not None:
             break
     wordings = FOLLOW_UPS[sign] if goes_on else QUESTIONS[sign]
+    if not stories:
+        wordings = tuple(wording for wording in wordings if "{thing}" not in wording)
     text = generator.choice(wordings).format(
         a=calculation.a,
         b=calculation.b,
@@ -217,9 +219,7 @@ def _exchange(
     generator: random.Random, question: str, calculation: Calculation, call_id: str
 ) -> list[Message]:
     call = ToolCall(calculation.call().function, id=call_id)
-    answer = generator.choice(ANSWERS).format(
-        a=calculation.a, op=calculation.sign, b=calculation.b, r=calculation.result
-    )
+    answer = generator.choice(ANSWERS).format(r=calculation.result)
     return [
         Message(Role.USER, question),
         Message(Role.ASSISTANT, tool_calls=[call]),

