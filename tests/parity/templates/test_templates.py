@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from datetime import date, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.parity.templates.cases import (
     small_tokenizer,
     without_marks,
 )
+from training.chat_templates import shipped_template
 from training.data.chat_format import ChatFormat
 from training.data.literal_text import ConversationError
 from training.data.rendered_example import RenderedExample
@@ -54,8 +56,8 @@ def encode(
     return format_of(name, case, day, template).encode(case.conversation, TrainOn.ALL_ASSISTANT)
 
 
-def transformers_says(name: str, case: Case, **options: Any) -> Any:
-    return small_tokenizer(name).apply_chat_template(
+def transformers_says(name: str, case: Case, template: str | None = None, **options: Any) -> Any:
+    return small_tokenizer(name, template).apply_chat_template(
         case.plain,
         tools=case.tools or None,
         tokenize=True,
@@ -94,6 +96,29 @@ def test_without_its_marks_a_template_gives_the_same(name: str, case: str) -> No
     assert marked_text(unmarked) == marked_text(marked)
     assert unmarked.tokens.tolist() == marked.tokens.tolist()
     assert list(unmarked.untrainable) == list(marked.untrainable)
+
+
+END = re.compile(
+    r"( +\{\{- '<\|\w+\|>' \}\}\n)( +\{%- endgeneration %\}\n)((?: +\{\{- '\\n' \}\}\n)?)"
+)
+"""The end of a block, with what stands around it: end token, tag, and white space."""
+
+
+# Not a turn that ends with an emoji, of which the mask of transformers has the first byte alone.
+@pytest.mark.parametrize("case", ["single", "tools"])
+@pytest.mark.parametrize("name", ["llama3", "smollm2-tools", "smollm3"])
+def test_a_turn_ends_with_its_end_token_wherever_its_block_ends(name: str, case: str) -> None:
+    inside = encode(name, CASES[case]).mask
+    text = shipped_template(name)
+    turns = 2 if case == "tools" else 1
+    for order, surplus in ((r"\2\1\3", -turns), (r"\1\3\2", 0 if name == "llama3" else turns)):
+        template, count = END.subn(order, text)
+        assert count == 1
+        moved = encode(name, CASES[case], template=template)
+        assert moved.mask.tolist() == inside.tolist()
+        expected = transformers_says(name, CASES[case], template, return_assistant_tokens_mask=True)
+        assert moved.tokens.tolist() == expected["input_ids"]
+        assert sum(expected["assistant_masks"]) - sum(inside) == surplus
 
 
 def test_some_templates_have_marks_and_some_have_none() -> None:
