@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.prediction import ModelRole
@@ -211,12 +212,17 @@ def _score_text(score: JudgeScore) -> str:
     return ", ".join(parts)
 
 
-def run_command(body: Callable[[], None]) -> int:
-    """Run a command's body; an error that the user can fix ends it with a message and status 1."""
+def run_command(body: Callable[[], None], log: TextIO | None = None) -> int:
+    """Run a command's body; an error that the user can fix ends it with a message and status 1.
+
+    ``log`` is the stream of log lines (default: standard output).
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Characters that the encoding lacks are replaced: they must not end the command.
         sys.stdout.reconfigure(errors="replace")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", stream=log or sys.stdout, force=True
+    )
     try:
         body()
     except (TrainingError, OSError) as error:

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tailrace.formats.model.files import is_tokenizer_file
 from tailrace.formats.model.folder import file_problem
 from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
 from training.models.weights import INDEX, WEIGHTS, list_weights
@@ -18,11 +19,11 @@ HUB_TOKEN_VARIABLE = "HF_TOKEN"
 """Environment variable of a hub token. Without it the hub is asked anonymously: a login of the
 account that runs this process is not used, because the submitter of a run chooses the model."""
 
-_FILES = [
-    *("config.json", "generation_config.json", "tokenizer*", "*.jinja"),
-    *(WEIGHTS, INDEX, "model-*.safetensors"),
+_TOKENIZER = [
+    *("config.json", "tokenizer*", "*.jinja", "vocab.json", "merges.txt"),
+    *("special_tokens_map.json", "added_tokens.json"),
 ]
-_VOCABULARY = ["vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
+_MODEL = [*_TOKENIZER, "generation_config.json", WEIGHTS, INDEX, "model-*.safetensors"]
 
 
 def resolve_model(source: str) -> Path:
@@ -35,6 +36,18 @@ def resolve_model(source: str) -> Path:
         ModelUnreachableError: The hub does not answer.
         ConfigError: Only a server can resolve the name.
     """
+    return _resolve(source, _MODEL)
+
+
+def resolve_tokenizer(source: str) -> Path:
+    """Return the local folder of a model with its tokenizer and chat template, maybe no weights.
+
+    Arguments and errors are those of :func:`resolve_model`.
+    """
+    return _resolve(source, _TOKENIZER)
+
+
+def _resolve(source: str, patterns: list[str]) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
@@ -49,7 +62,7 @@ def resolve_model(source: str) -> Path:
     if folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise ModelNotFoundError(f"the folder {source!r} does not exist")
     try:
-        return _cached(source) or _fetch(source)
+        return _cached(source, patterns) or _fetch(source, patterns)
     except ModelUnreachableError as error:
         if "/" not in source:
             raise
@@ -59,25 +72,28 @@ def resolve_model(source: str) -> Path:
         ) from error
 
 
-def _cached(hub_id: str) -> Path | None:
+def _cached(hub_id: str, patterns: list[str]) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        patterns = [*_FILES, *_VOCABULARY]
         path = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
         raise _unknown(hub_id) from error
+    # After an interrupted download files are missing: the hub client continues it.
+    if patterns is _TOKENIZER:
+        is_complete = any(map(is_tokenizer_file, (file.name for file in path.iterdir())))
+        return path if is_complete else None
     try:
         list_weights(path)
     except ModelNotFoundError:
-        return None  # An interrupted download: the hub client continues it.
+        return None
     return path
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(hub_id: str, patterns: list[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -88,7 +104,6 @@ def _fetch(hub_id: str) -> Path:
 
     _require_reachable(hub_id)
     try:
-        patterns = [*_FILES, *_VOCABULARY]
         return Path(
             snapshot_download(
                 hub_id,

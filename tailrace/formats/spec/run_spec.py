@@ -119,6 +119,14 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class TrainBlocks:
+    """Blocks of a run spec that decide what a model sees in training."""
+
+    model: ModelSpec | None = key("The model to start from.", default=None)
+    train: TrainSpec | None = key("Settings of the training.", default=None)
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Specification of a run; a run has no stage for a block that is left out."""
 
