@@ -60,17 +60,17 @@ def read_file(path: Path) -> dict[str, Any]:
     return data
 
 
-def read_template(data: dict[str, Any], folder: Path) -> None:
+def read_template(content: dict[str, Any], folder: Path) -> None:
     """Replace the path of a template in ``model.chat_template`` with the file's text.
 
     Args:
-        data: Content of a run file or a training configuration.
+        content: Content of a run file or a training configuration.
         folder: Folder of that file, which relative paths begin at.
 
     Raises:
         SpecError: The file cannot be read, or is not a template.
     """
-    model = data.get("model")
+    model = content.get("model")
     name = model.get("chat_template") if isinstance(model, dict) else None
     if not isinstance(name, str) or not name.endswith(_TEMPLATE) or is_template_text(name):
         return
@@ -78,8 +78,7 @@ def read_template(data: dict[str, Any], folder: Path) -> None:
     try:
         with path.open("rb") as file:
             # A character has at most four bytes.
-            content = file.read(4 * MAX_TEMPLATE_TEXT + 1)
-        text = content.decode("utf-8-sig")
+            text = file.read(4 * MAX_TEMPLATE_TEXT + 1).decode("utf-8-sig")
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}; relative paths begin at {folder}"
     except UnicodeDecodeError as error:
@@ -90,7 +89,7 @@ def read_template(data: dict[str, Any], folder: Path) -> None:
         elif not is_template_text(text):
             problem = f"{path} is not a template: it has neither {{{{ nor {{%"
         else:
-            data["model"] = {**data["model"], "chat_template": text}
+            content["model"] = {**content["model"], "chat_template": text}
             return
     raise SpecError([Violation("model.chat_template", problem)])
 

@@ -73,14 +73,14 @@ def preview(options: argparse.Namespace) -> None:
     # Imported here: wrong flags and files are refused without the wait for transformers.
     from training.data.preview import Preview
 
-    shown = Preview(records, chat, settings.train)
+    examples = Preview(records, chat, settings.train)
     if options.json:
         dataset = {"kind": _kind(records[0]), "read": len(records), "complete": not is_part}
-        content = {"dataset": dataset, **shown.document(options.examples)}
+        content = {"dataset": dataset, **examples.document(options.examples)}
         sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
         return
     in_colour = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
-    for line in shown.lines(options.examples, in_colour=in_colour):
+    for line in examples.lines(options.examples, in_colour=in_colour):
         sys.stdout.write(f"{line}\n")
     if is_part:
         sys.stdout.write(

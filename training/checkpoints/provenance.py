@@ -80,7 +80,7 @@ def model_chat_facts(model: Path) -> ChatFacts:
 
 
 def _at(facts: Any, *names: str) -> Any:
-    """Return a value inside nested objects; None if it is not there."""
+    """Return a value inside nested objects; None if it is missing."""
     for name in names:
         facts = facts.get(name) if isinstance(facts, dict) else None
     return facts

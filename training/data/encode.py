@@ -162,11 +162,11 @@ def encode_each(
     """
     train_on = encoding.train_on or TrainOn.COMPLETION
     special = encoding.allow_special_tokens
-    # Many conversations are rendered at a time: these are not yet answered.
-    sent: deque[tuple[str, Conversation]] = deque()
-    conversations = _conversations(records, sent)
+    # Many conversations are rendered at a time: these are in progress.
+    pending: deque[tuple[str, Conversation]] = deque()
+    conversations = _conversations(records, pending)
     for rendered in chat.encode_all(conversations, train_on, allow_special_tokens=special):
-        name, conversation = sent.popleft()
+        name, conversation = pending.popleft()
         if isinstance(rendered, ConversationError):
             yield RefusedRecord(name, rendered)
             continue
@@ -195,11 +195,11 @@ def special_text_error(first: str, count: int, total: str) -> DataError:
 
 
 def _conversations(
-    records: Iterable[Record], sent: deque[tuple[str, Conversation]]
+    records: Iterable[Record], pending: deque[tuple[str, Conversation]]
 ) -> Iterator[Conversation]:
     for record in records:
         conversation = conversation_of(record)
-        sent.append((record.id or "", conversation))
+        pending.append((record.id or "", conversation))
         yield conversation
 
 
@@ -290,11 +290,11 @@ class _Problems:
             )
 
 
-def _report(total: str, encoding: Encoding, totals: Totals, what: str, kept: int) -> None:
+def _report(total: str, encoding: Encoding, totals: Totals, what: str, examples: int) -> None:
     """Log the totals, and warn of text that is not learnt."""
     _log.info("%s", totals.summary(what))
     if totals.overlong:
-        dropped = totals.examples - totals.untrained - kept
+        dropped = totals.examples - totals.untrained - examples
         done = _DONE.get(encoding.overlong) or (
             f"{pluralize(totals.left_out_exchanges, 'exchange')} left out, and "
             f"{pluralize(dropped, 'example')} whose last exchange alone is too long"

@@ -86,15 +86,15 @@ class Preview:
 
     def _shown(self, most: int) -> Iterator[EncodedRecord]:
         """Yield the first examples, and count all."""
-        shown = 0
+        number = 0
         for record in encode_each(self._records, self._chat, self._encoding):
             if isinstance(record, RefusedRecord):
                 self._refused += 1
                 self._first_refused = self._first_refused or f"{record.id}: {record.error}"
                 continue
             count(record, self._totals)
-            if shown < most:
-                shown += 1
+            number += 1
+            if number <= most:
                 yield record
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from training.errors import ConfigError, ModelNotFoundError, ModelUnreachableError
 from training.models import source
-from training.models.source import resolve_model
+from training.models.source import resolve_model, resolve_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +135,18 @@ def test_a_cached_model_needs_no_hub(
     if index.exists():
         index.write_text(json.dumps({"weight_map": {name: name for name in SHARDS}}))
     assert resolve_model("distilgpt2") == snapshot
+
+
+def test_a_cached_tokenizer_needs_neither_the_hub_nor_weights(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelUnreachableError):
+        resolve_tokenizer("distilgpt2")
+    snapshot = cached(empty_cache, "config.json", "tokenizer.json")
+    assert resolve_tokenizer("distilgpt2") == snapshot
+    with pytest.raises(ModelUnreachableError):
+        resolve_model("distilgpt2")
 
 
 def test_a_cached_model_that_lacks_a_part_is_fetched(
