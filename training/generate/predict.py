@@ -91,15 +91,15 @@ class Evaluated:
         """Format of the model's conversations."""
         return ChatFormat(self.tokenizer, self.clock, self.kwargs)
 
-    def prompt_tokens(self, item: EvalItem, eval_set: str = "") -> list[int]:
+    def prompt_tokens(self, eval_item: EvalItem, eval_set: str = "") -> list[int]:
         """Return the tokens of an item's prompt, rendered as in training.
 
         Errors as :meth:`training.data.chat_format.ChatFormat.prompt_tokens`.
         """
         from_dataset = eval_set in (TRAIN, HELD_OUT)
         return self.chat.prompt_tokens(
-            item.messages or [Message(Role.USER, item.prompt)],
-            item.tools,
+            eval_item.messages or [Message(Role.USER, eval_item.prompt)],
+            eval_item.tools,
             allow_special_tokens=self.allow_special_tokens and from_dataset,
         )
 
@@ -139,11 +139,11 @@ class _Question:
     """Tag with which the rendered prompt begins thinking; empty if it does not."""
 
     @classmethod
-    def of(cls, evaluated: Evaluated, eval_set: str, number: int, item: EvalItem) -> _Question:
+    def of(cls, evaluated: Evaluated, eval_set: str, number: int, eval_item: EvalItem) -> _Question:
         """Render an item's prompt; errors as :meth:`Evaluated.prompt_tokens`."""
-        prompt = evaluated.prompt_tokens(item, eval_set)
+        prompt = evaluated.prompt_tokens(eval_item, eval_set)
         opening = opened_thinking(evaluated.chat.written(prompt[-_PROMPT_END:]))
-        return cls(eval_set, number, item, prompt, opening)
+        return cls(eval_set, number, eval_item, prompt, opening)
 
     @property
     def shown(self) -> str:

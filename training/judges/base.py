@@ -81,13 +81,13 @@ class JudgeError(Exception):
         """Tokens that a judging model had read and written before the failure."""
 
 
-def require_answer(item: EvalItem) -> None:
+def require_answer(eval_item: EvalItem) -> None:
     """Check that a judge has an answer to compare with.
 
     Raises:
         JudgeError: The item has no expected answer.
     """
-    if not item.answers:
+    if not eval_item.answers:
         raise JudgeError("the item has no expected_answer, with which this judge compares")
 
 

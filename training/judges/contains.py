@@ -43,9 +43,9 @@ class ContainsJudge(TextJudge):
         return text.casefold() if self._options.ignore_case else text
 
 
-def _right_texts(item: EvalItem) -> list[str]:
-    require_answer(item)
-    texts = map(gold_answer, item.answers) if item.marked else item.answers
+def _right_texts(eval_item: EvalItem) -> list[str]:
+    require_answer(eval_item)
+    texts = map(gold_answer, eval_item.answers) if eval_item.marked else eval_item.answers
     return list(dict.fromkeys(texts))
 
 

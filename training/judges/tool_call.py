@@ -52,9 +52,9 @@ class ToolCallJudge(TextJudge):
         )
 
 
-def _schemas(item: EvalItem) -> dict[str, object]:
+def _schemas(eval_item: EvalItem) -> dict[str, object]:
     """Return the schemas of the tools' arguments, by name."""
-    functions = [tool["function"] for tool in item.tools]
+    functions = [tool["function"] for tool in eval_item.tools]
     return {function["name"]: function.get("parameters") for function in functions}
 
 
@@ -65,12 +65,12 @@ def _canonical(call: ToolCall, schemas: Mapping[str, object]) -> str:
 
 
 def _reason(
-    item: EvalItem, calls: Sequence[ToolCall], expected: Sequence[str], given: Sequence[str]
+    eval_item: EvalItem, calls: Sequence[ToolCall], expected: Sequence[str], given: Sequence[str]
 ) -> str:
     missing, further = Counter(expected) - Counter(given), Counter(given) - Counter(expected)
     if not missing and not further:
         return "makes the expected calls" if expected else "makes no call, as expected"
-    expected_texts = _texts(expected, item.expected_tool_calls)
+    expected_texts = _texts(expected, eval_item.expected_tool_calls)
     given_texts = _texts(given, calls)
     parts = [f"lacks {expected_texts[form]}" for form in missing.elements()]
     parts += [f"makes {given_texts[form]}" for form in further.elements()]

@@ -177,13 +177,13 @@ class EvalItem:
         return violations
 
 
-def dump_item(item: EvalItem) -> str:
+def dump_item(eval_item: EvalItem) -> str:
     """Return an item as a line of JSON without unset keys.
 
     Unlike canonical JSON, it keeps the order of keys in tools and arguments, which chat templates
     write as they are.
     """
-    content = {name: value for name, value in to_mapping(item).items() if value != ""}
+    content = {name: value for name, value in to_mapping(eval_item).items() if value != ""}
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
 
 

@@ -206,7 +206,9 @@ def _eval_item(record: Record) -> EvalItem:
             return _conversation_item(identity, record.messages, record.tools)
     if isinstance(record.prompt, str):
         text = answer if isinstance(answer, str) else ""
-        return dataclasses.replace(identity, prompt=record.prompt, expected_answer=text)
+        return dataclasses.replace(
+            identity, prompt=record.prompt, tools=record.tools, expected_answer=text
+        )
     if isinstance(answer, str):
         return dataclasses.replace(
             identity, messages=record.prompt, tools=record.tools, expected_answer=answer

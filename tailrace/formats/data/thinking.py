@@ -49,7 +49,7 @@ def split_thinking(text: str, verbatim: Iterable[str] = (), opening: str = "") -
         if TAG.search(answer) and text.rstrip().endswith(answer):
             head = split_thinking(text.rstrip().removesuffix(answer), opening=opening)
             return replace(head, answer=None if head.answer is None else head.answer + answer)
-    # On a line of its own, so that nothing after the tag makes it a mention.
+    # On a separate line, so that nothing after the tag makes it a mention.
     return _split_blocks(f"{opening}\n{text}") if opening else _split_channels(text)
 
 

@@ -155,9 +155,9 @@ def extraction_rules(
     )
 
 
-def reads_markers(item: EvalItem, markers: Sequence[str]) -> bool:
+def reads_markers(eval_item: EvalItem, markers: Sequence[str]) -> bool:
     """Return True if answers to an item may be marked, by its key or by markers of the judge."""
-    return item.marked or bool(markers)
+    return eval_item.marked or bool(markers)
 
 
 def right_answers(item: EvalItem, markers: Sequence[str]) -> list[str]:

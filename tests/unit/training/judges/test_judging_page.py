@@ -15,7 +15,8 @@ from tailrace.formats.data.labelled_answer import LabelledAnswer
 from tailrace.formats.schema import parse
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from tailrace.formats.spec.run_spec import RunSpec
-from training.judges import JudgeSetup
+from tests.unit.training.judges.candidates import judge_of, prediction
+from training.judges import Candidate, JudgeSetup, TextVerdict
 from workers.judges import read_keys
 
 PAGE = (Path(__file__).parents[4] / "docs" / "judging.md").read_text()
@@ -49,7 +50,13 @@ def test_the_label_is_valid() -> None:
 
 def test_the_eval_items_are_valid() -> None:
     (lines,) = blocks("jsonl")
-    assert len(parse_eval_items(lines.encode().splitlines())) == 2
+    items = parse_eval_items(lines.encode().splitlines())
+    assert [item.question for item in items][-1] == "1 + 2?"
+    text = '<tool_call>{"name": "add", "arguments": {"b": 2.0, "a": 1}}</tool_call>'
+    judge = judge_of({"name": "tool_call"})
+    (verdict,) = judge.judge_all([Candidate(items[-1], prediction(text))])
+    assert isinstance(verdict, TextVerdict)
+    assert verdict.passed
 
 
 def test_the_judge_of_your_own_judges() -> None:

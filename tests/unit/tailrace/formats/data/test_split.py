@@ -125,6 +125,12 @@ def test_the_expected_answer_of_each_kind(record: Any, expected: str) -> None:
     assert item.marked is isinstance(record, Trace)
 
 
+def test_tools_go_with_a_prompt_of_text() -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    (item,) = eval_items([PromptRecord("p", tools=tools, id="a")])
+    assert (item.prompt, item.tools) == ("p", tools)
+
+
 def test_the_chosen_messages_of_a_preference_are_expected() -> None:
     record = PreferenceRecord(
         [say("user", "p")], [say("assistant", "yes")], [say("assistant", "no")], id="a"
