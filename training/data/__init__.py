@@ -1,1 +1,1 @@
-"""Training data: traces as text, tokens and batches."""
+"""Training data: records as conversations, text, tokens with masks, and batches."""

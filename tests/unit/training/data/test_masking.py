@@ -269,6 +269,19 @@ def test_text_at_the_edge_of_a_turn_is_learnt_whole(template: str, answer: str) 
     assert learnt(example) == [f"{answer}<|im_end|>"] * 2
 
 
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_a_token_across_the_edge_of_a_turn_is_learnt_as_in_transformers(template: str) -> None:
+    tokenizer = chat_tokenizer(template)
+    tokenizer.add_tokens(["\n\n"])
+    format_, conversation = ChatFormat(tokenizer), said("Hi", "\nHo", "?", "b")
+    example = format_.encode(conversation, ALL)
+    assert learnt(example) == ["\n\nHo<|im_end|>", "b<|im_end|>"]
+    expected = whole(format_, conversation, return_assistant_tokens_mask=template is MARKED)
+    assert list(example.tokens) == expected["input_ids"]
+    first = list(example.tokens).index(tokenizer.convert_tokens_to_ids("\n\n"))
+    assert expected.get("assistant_masks", {first: 1})[first] == 1
+
+
 def test_white_space_that_offsets_leave_out_belongs_to_the_next_token() -> None:
     from tokenizers.processors import ByteLevel
 
