@@ -225,29 +225,22 @@ class ChatFormat:
         if plan.learns_all:
             mask = ~mask
             untrainable = [i for i in untrainable if i not in plan.learnt]
-        messages = plan.conversation.messages
         return RenderedExample(
             encoded.text,
             encoded.tokens,
             mask,
             encoded.spans,
-            authors_of(encoded.text, messages, places),
+            authors_of(encoded.text, plan.conversation.messages, places),
             untrainable,
-            [
-                i
-                for i in plan.learnt
-                if (plan.learns_all or i in places)
-                and _loses_reasoning(messages[i], encoded.text, places.get(i))
-            ],
+            _lost_reasoning(plan, encoded.text, places),
         )
 
     def _plain_text(self, protected: str) -> RenderedExample:
         encoded = self._literal.encode(self._literal.rendered(protected))
-        first = beginning(self.tokenizer)
-        head = [str(token) for token in self.tokenizer.convert_ids_to_tokens(first)]
+        head = [str(token) for token in self.tokenizer.convert_ids_to_tokens(self._first)]
         end = str(self.tokenizer.eos_token)
         text = "".join([*head, encoded.text, end])
-        tokens = np.concatenate([first, encoded.tokens, [int(self.tokenizer.eos_token_id)]])
+        tokens = np.concatenate([self._first, encoded.tokens, [int(self.tokenizer.eos_token_id)]])
         ends = np.cumsum([len(token) for token in head], dtype=np.int64)
         begins = np.concatenate([[0], ends])
         spans = np.concatenate(
@@ -261,6 +254,11 @@ class ChatFormat:
         return RenderedExample(text, tokens.astype(np.int32), mask, spans, [], [], [])
 
     @cached_property
+    def _first(self) -> list[int]:
+        """Tokens that the tokenizer puts before every text."""
+        return beginning(self.tokenizer)
+
+    @cached_property
     def _silent(self) -> frozenset[int]:
         added = self.tokenizer.added_tokens_decoder.items()
         special = [(id_, token.content) for id_, token in added if token.special]
@@ -269,8 +267,14 @@ class ChatFormat:
         )
 
 
-def _loses_reasoning(message: Message, text: str, spans: Sequence[tuple[int, int]] | None) -> bool:
-    if not message.reasoning_content or not message.reasoning_content.strip():
-        return False
-    begin, end = (spans[0][0], spans[-1][1]) if spans else (0, len(text))
-    return message.reasoning_content.strip() not in text[begin:end]
+def _lost_reasoning(
+    plan: RenderPlan, text: str, places: Mapping[int, Sequence[tuple[int, int]]]
+) -> list[int]:
+    """Return the indices of learnt messages whose reasoning is not in their part of a text."""
+    lost = []
+    for index in plan.learnt:
+        reasoning = (plan.conversation.messages[index].reasoning_content or "").strip()
+        spans = places.get(index, [(0, len(text))] if plan.learns_all else [])
+        if reasoning and spans and reasoning not in text[spans[0][0] : spans[-1][1]]:
+            lost.append(index)
+    return lost
