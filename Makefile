@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start docs prose smollm2 distilgpt2-random bench-training bench-generation bench-sft clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-generation bench-sft clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -81,6 +81,9 @@ bench-limits: $(VENV)/.installed-dev ## Sends the largest request of every metho
 
 bench-start: $(VENV)/.installed-dev ## Measures how long a stage takes to its first step, cold and warm.
 	$(BIN)/python -m benchmarks.start $(ARGS)
+
+bench-import: $(VENV)/.installed-bench ## Imports a million conversations beside datasets.load_dataset; fails when a bar is not held.
+	$(BIN)/python -m benchmarks.dataset_import $(ARGS)
 
 bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.training $(ARGS)

@@ -185,7 +185,7 @@ def _first_rows(source: Source) -> list[Mapping[str, Any]]:
             errors.add(row.place, row.problem)
         elif isinstance(row.data, dict):
             rows.append(row.data)
-            size += len(row.raw)
+            size += row.size
         else:
             errors.add(row.place, "must be an object with the columns' names as keys")
         if len(rows) == DETECTION_ROWS or size > _DETECTION_BYTES:

@@ -42,7 +42,8 @@ def read_csv(stream: io.BufferedReader) -> Iterator[Row]:
         if not record:
             continue
         if len(record) == len(header):
-            yield Row(lines.start, dict(zip(header, record, strict=True)))
+            values = dict(zip(header, record, strict=True))
+            yield Row(lines.start, values, size=lines.record_bytes)
         else:
             problem = f"has {len(record)} fields, the header has {len(header)}"
             yield Row(lines.start, None, problem=problem)
@@ -55,13 +56,13 @@ class _Lines:
         self._lines = bounded_lines(stream)
         self._pushed: str | None = None
         self._number = 0
-        self._record_bytes = 0
+        self.record_bytes = 0
         self.start = 1
 
     def begin(self) -> None:
         """Note that the next line begins a record."""
         self.start = self._number + 1
-        self._record_bytes = 0
+        self.record_bytes = 0
 
     def push(self, line: str) -> None:
         """Return a line that was read ahead."""
@@ -77,8 +78,8 @@ class _Lines:
             line, self._pushed = self._pushed, None
             return line
         content = next(self._lines)
-        self._record_bytes += len(content)
-        if self._record_bytes > MAX_LINE_BYTES:
+        self.record_bytes += len(content)
+        if self.record_bytes > MAX_LINE_BYTES:
             raise DataFileError(
                 f"line {self.start}: the row is longer than {MAX_LINE_BYTES} bytes; is a closing "
                 "quote missing?"

@@ -32,7 +32,7 @@ def read_json_lines(stream: io.BufferedReader) -> Iterator[Row]:
                 raise DataFileError(kind)
             is_first = False
         try:
-            yield Row(number, decode_line(line), raw=line)
+            yield Row(number, decode_line(line), raw=line, size=len(line))
         except ValueError as error:
             yield Row(number, None, problem=str(error))
 
@@ -44,9 +44,9 @@ def read_json_array(stream: io.BufferedReader) -> Iterator[Row]:
         DataFileError: The array does not end, is followed by other content, or has an item of more
             than :data:`MAX_LINE_BYTES`.
     """
-    for number, item in enumerate(_items(stream), start=1):
+    for number, element in enumerate(_items(stream), start=1):
         try:
-            yield Row(number, decode_line(item), "item")
+            yield Row(number, decode_line(element), "item", size=len(element))
         except ValueError as error:
             yield Row(number, None, "item", problem=str(error))
 
@@ -69,11 +69,11 @@ def _items(stream: io.BufferedReader) -> Iterator[bytes]:
         elif sign in (b"]", b"}"):
             depth -= 1
         if depth == 0 or (depth == 1 and sign == b","):
-            item = buffer[start : token.start()].strip()
+            element = buffer[start : token.start()].strip()
             # An array without items has no comma either.
-            if item or count or depth:
+            if element or count or depth:
                 count += 1
-                yield item
+                yield element
             start = at
         if depth == 0:
             _require_nothing(buffer[start:], stream)

@@ -11,7 +11,10 @@ from tailrace.datasets.readers.row import DataFileError, Row, missing_library
 from tailrace.formats.wording import describe
 
 BATCH_ROWS = 128
-"""Number of rows in memory at a time, next to the row group's columns."""
+"""Maximum number of rows in memory at a time, next to the row group's columns."""
+
+BATCH_BYTES = 2 << 30
+"""Maximum size of these rows: each may repeat the largest column's whole dictionary."""
 
 MAX_GROUP_BYTES = 2 << 30
 """Maximum size of a row group, unpacked."""
@@ -43,17 +46,19 @@ def read_parquet(path: Path) -> Iterator[Row]:
             file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
             _check(file)
             moments = [i for i, f in enumerate(file.schema_arrow) if types.is_temporal(f.type)]
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+            for batch in file.iter_batches(batch_size=_batch_rows(file), use_threads=False):
                 for index in moments:
                     text = batch.column(index).cast(pa.string())
                     batch = batch.set_column(index, batch.schema.names[index], text)
-                for data in batch.to_pylist(maps_as_pydicts="strict"):
+                for values in batch.to_pylist(maps_as_pydicts="strict"):
                     number += 1
-                    yield Row(number, data, "row")
+                    yield Row(number, values, "row")
         except UnicodeDecodeError as error:
             raise DataFileError(f"has text that is not UTF-8 after row {number}") from error
         except KeyError as error:
             raise DataFileError(f"has a map with a key twice after row {number}") from error
+        except RecursionError as error:
+            raise DataFileError("has columns that are nested too deeply") from error
         except (pa.ArrowException, OSError) as error:
             raise DataFileError(f"cannot be read as Parquet: {_first_line(error)}") from error
 
@@ -85,8 +90,19 @@ def _check(file: Any) -> None:
             )
 
 
+def _batch_rows(file: Any) -> int:
+    """Return a number of rows that fit in memory, whatever values their columns repeat."""
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    sizes = (
+        group.column(i).total_uncompressed_size
+        for group in groups
+        for i in range(group.num_columns)
+    )
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, *sizes, 1)))
+
+
 def _media_columns(schema: Any) -> dict[str, str]:
-    """Return the content of columns that are no text, by name, as the writer recorded it."""
+    """Return the content of columns of other media, by name, as the writer recorded it."""
     recorded = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(recorded)["info"]["features"]

@@ -30,6 +30,8 @@ class Row:
     """Reason why the row cannot be read."""
     raw: bytes = b""
     """The line as stored in the file, for JSON Lines."""
+    size: int = 0
+    """Number of bytes that the row has in a text file."""
 
     @property
     def place(self) -> str:

@@ -33,7 +33,7 @@ _MAX_WINDOW_BYTES = 1 << 27
 def open_text(path: Path) -> Iterator[io.BufferedReader]:
     """Open a text file for reading; yield its stream, unpacked and without a byte order mark.
 
-    Gzip and Zstandard are told by the first bytes, whatever the file's name is.
+    Gzip and Zstandard are recognised by the first bytes, whatever the file's name is.
 
     Raises:
         DataFileError: While reading: the file is damaged or expands too much, or the library that

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tailrace.client.call import Paged, resource
+from tailrace.client.call import Paged, file_upload, resource
 from tailrace.v1 import run_pb2
 
 
@@ -36,3 +36,13 @@ def test_pages_are_fetched_as_they_are_needed(
         pages += 1
     assert fetched_names == names[:expected]
     assert pages == fetched
+
+
+def test_an_upload_reports_the_bytes_sent_from_the_beginning_each_time(monkeypatch: Any) -> None:
+    monkeypatch.setattr("tailrace.client.call.UPLOAD_CHUNK_BYTES", 4)
+    sizes: list[int] = []
+    requests = file_upload(dict, "head", b"0123456789", sizes.append)
+    assert [r.get("data") for r in requests()] == [None, b"0123", b"4567", b"89"]
+    assert sizes == [0, 4, 8, 10]
+    list(requests())
+    assert sizes[4:] == [0, 4, 8, 10]

@@ -109,6 +109,22 @@ def test_a_split_of_a_folder(served: Any, plane: Any, write: Any) -> None:
     assert [json.loads(line) for line in stored.splitlines()] == [*map(json.loads, content)]
 
 
+def test_text_survives_import_and_export(served: Any, plane: Any, tmp_path: Path) -> None:
+    texts = [
+        "cafe\u0301 café",
+        "👩‍👩‍👧 😀",
+        "שלום \u200fالعربية",
+        "a\r\nb\n",
+        "\ufeff mark\u2028end",
+    ]
+    table = "\ufeffprompt,completion\r\n" + "".join(f'p{n},"{t}"\r\n' for n, t in enumerate(texts))
+    (tmp_path / "t.csv").write_bytes(table.encode())
+    assert served("datasets", "import", "t.csv").code == 0
+    assert served("datasets", "export", "t", "-o", "out.jsonl").code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_bytes().splitlines()]
+    assert [row["completion"] for row in rows] == texts
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.tar", "a"])
 def test_the_default_id_is_the_name_without_suffixes(
     served: Any, plane: Any, write: Any, name: str

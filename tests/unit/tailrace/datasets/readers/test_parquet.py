@@ -108,6 +108,32 @@ def test_huge_row_groups_are_refused(table: Any, monkeypatch: Any) -> None:
         table({"n": list(range(1000))})
 
 
+def test_rows_that_may_repeat_a_large_dictionary_are_read_in_small_batches(
+    table: Any, monkeypatch: Any
+) -> None:
+    sizes: list[int] = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def counted(file: Any, *args: Any, **options: Any) -> Any:
+        sizes.append(options["batch_size"])
+        return iter_batches(file, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 100_000)
+    assert len(table({"text": ["x" * 30_000] * 50})) == 50
+    assert len(table({"text": ["x" * 300_000] * 50})) == 50
+    assert len(table({"text": ["x"] * 50})) == 50
+    assert sizes == [3, 1, parquet.BATCH_ROWS]
+
+
+def test_columns_that_are_nested_too_deeply(table: Any) -> None:
+    kind = pa.string()
+    for _ in range(400):
+        kind = pa.list_(kind)
+    with pytest.raises(DataFileError, match=r"nested too deeply|cannot be read as Parquet"):
+        table(pa.table({"deep": pa.array([None], kind)}))
+
+
 def test_files_that_are_not_parquet(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     path.write_bytes(b"PAR1 no, it is not PAR1")

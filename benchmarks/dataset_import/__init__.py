@@ -1,0 +1,1 @@
+"""Benchmark of imports: lines per second and peak memory, by the number of lines."""
