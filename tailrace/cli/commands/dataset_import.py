@@ -37,7 +37,7 @@ def import_(
         typer.Argument(
             metavar="SOURCE",
             help="JSON Lines, a JSON array, CSV or Parquet (text also as .gz or .zst), a folder of "
-            "them, or hf://datasets/ORG/NAME[@REVISION][/PATH].",
+            "them, or hf://datasets/ORG/NAME, also with @REVISION and /PATH.",
         ),
     ],
     dataset_id: ContentId = None,

@@ -98,7 +98,8 @@ def _batch_rows(file: Any) -> int:
         for group in groups
         for i in range(group.num_columns)
     )
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, *sizes, 1)))
+    largest = max((int(size) for size in sizes), default=0)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest)))
 
 
 def _media_columns(schema: Any) -> dict[str, str]:

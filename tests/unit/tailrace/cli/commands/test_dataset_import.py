@@ -134,6 +134,14 @@ def test_the_default_id_is_the_name_without_suffixes(
     assert list(plane.datasets.content) == ["a"]
 
 
+def test_help_names_sources_and_kinds(served: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    page = served("datasets", "import", "--help")
+    assert page.code == 0
+    assert "hf://datasets/ORG/NAME, also with @REVISION and /PATH" in page.out
+    assert "auto|messages|completion|preference|feedback|prompts|trace" in page.out
+
+
 def test_a_missing_file(served: Any) -> None:
     refusal = served("datasets", "import", "none.jsonl")
     assert refusal.code == 2
