@@ -54,9 +54,9 @@ def test_a_row_is_as_the_code(name: str) -> None:
     )
     thought = encoded["reasoning"]
     assert (row["thinking"] == "left out") is (3 in thought.lost_reasoning)
-    kept = "Count: 3" in thought.text, "A greeting" in thought.text
-    shown = {"left out": (False, False), "`<think>`, in every turn": (True, True)}
-    assert kept == shown.get(row["thinking"], (True, False))
+    last_and_first = "Count: 3" in thought.text, "A greeting" in thought.text
+    forms = {"left out": (False, False), "`<think>`, in every turn": (True, True)}
+    assert last_and_first == forms.get(row["thinking"], (True, False))
     assert (row["tools"] == "refused") is (name not in TOOLS)
     if name in TOOLS:
         begin = row["tools"].strip("`").partition("…")[0].partition("`")[0]
