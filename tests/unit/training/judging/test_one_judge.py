@@ -7,8 +7,10 @@ import pytest
 
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.jsonl import write_records
+from tailrace.formats.data.message import ToolCall, ToolFunction
 from tailrace.formats.data.prediction import FinishReason, ModelRole, Prediction
-from tailrace.formats.data.verdict import Outcome
+from tailrace.formats.data.verdict import Outcome, Verdict
+from tailrace.formats.schema import parse, to_mapping
 from tailrace.formats.spec.judge_spec import JudgeSpec
 from training.errors import DataError, StoppedError
 from training.generate.prediction_files import read_predictions
@@ -162,3 +164,27 @@ def test_reading_predictions(tmp_path: Path) -> None:
         read_predictions(path)
     with pytest.raises(DataError, match="does not exist"):
         read_predictions(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("item", "shown"),
+    [
+        ({"expected_answer": "x" * 60_000}, "x" * 60_000),
+        ({"expected_answer": "x" * 1_000_001}, "x" * 1_000_000),
+        (
+            {"expected_tool_calls": [ToolCall(ToolFunction("add", {"a": 1}))]},
+            'add({"a": 1})',
+        ),
+    ],
+)
+def test_verdicts_hold_what_is_expected_within_their_bound(
+    item: dict[str, Any], shown: str
+) -> None:
+    eval_set = [EvalItem("0", "p", **item)]
+    judge = make_judge(JudgeSetup(JudgeSpec("tool_call")))
+    output = judge_predictions(
+        judge, {"s": eval_set}, [prediction(0, "Hi")], [ModelRole.TRAINED], Observer()
+    )
+    (verdict,) = output.verdicts
+    assert verdict.expected == shown
+    assert parse(Verdict, to_mapping(verdict)) == verdict

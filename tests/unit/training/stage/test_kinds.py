@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tailrace.formats.data.golden import write_golden_v2
 from tailrace.formats.data.jsonl import read_records, write_records
 from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
@@ -14,6 +16,7 @@ from tailrace.formats.schema import parse
 from tailrace.formats.stage_protocol import EvalSetInput, StageJob, decode_job, encode_job
 from tests.unit.training.chat_folder import chat_tokenizer, write_chat_folder
 from training.data.datasets import load_dataset
+from training.errors import DataError
 from training.observer import Observer
 from training.stage.kinds import run_stage
 
@@ -166,3 +169,27 @@ def test_conversations_are_trained_on_and_predicted_with_the_templates_of_the_sp
     tokens = len(chat_tokenizer()(prompt)["input_ids"])
     assert {p.prompt_tokens for p in predictions if p.example_id == f"c{number}"} == {tokens}
     assert {p.model_role.value for p in predictions} == {"trained", "base"}
+
+
+def test_a_set_without_answers_is_refused_before_a_model_predicts(tmp_path: Path) -> None:
+    items = tmp_path / "eval_set.jsonl"
+    items.write_text('{"id": "a", "prompt": "Say hello."}\n')
+    job = {
+        "run": "runs/r",
+        "stage": "infer",
+        "attempt": 1,
+        "kind": "infer",
+        "spec": {
+            "model": {"source": "gpt2"},
+            "infer": {"eval_sets": ["mine@2"]},
+            "judges": [{"name": "answer_correctness"}],
+        },
+        "inputs": {
+            "model": str(tmp_path / "absent"),
+            "eval_sets": [{"name": "mine@2", "file": str(items)}],
+        },
+        "output_dir": str(tmp_path / "out"),
+        "threads": 1,
+    }
+    with pytest.raises(DataError, match=r"no item of mine@2 has an expected_answer"):
+        run_stage(parse(StageJob, job), Observer())

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.api.convert.evaluation import prediction_to_proto
 from services.api.convert.events import batch_from_proto
 from services.api.convert.stage import acquire_from_proto, error_from_proto
 from services.api.convert.worker import register_from_proto
@@ -47,6 +48,29 @@ def test_every_kind_of_event_is_understood() -> None:
     assert isinstance(checkpoint, CheckpointSaved)
     assert isinstance(evaluation, Evaluation)
     assert (evaluation.key, evaluation.judge) == (("eval_v1", "a", "trained", 1), "j")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"answer": "b"},
+        {"reasoning": "a", "answer": "b", "thinking_closed": True},
+        {"reasoning": "a", "answer": "", "thinking_closed": False},
+        {},
+    ],
+)
+def test_thinking_and_answer_are_stored_as_they_came(parts: dict[str, Any]) -> None:
+    message = evaluation_pb2.Prediction(
+        eval_set="s",
+        example_id="a",
+        model_role=evaluation_pb2.MODEL_ROLE_BASE,
+        prompt="p",
+        text="<think>a</think>b",
+        finish_reason=evaluation_pb2.FINISH_REASON_EOS,
+        **parts,
+    )
+    (stored,) = batch(event(prediction=message))
+    assert prediction_to_proto(stored.body) == message
 
 
 def test_a_level_that_nobody_knows_is_info() -> None:
