@@ -16,6 +16,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from transformers import (
+    GemmaTokenizer,
     GPT2Tokenizer,
     LlamaTokenizer,
     PreTrainedTokenizerBase,
@@ -45,6 +46,7 @@ END_OF_TEXT = "<|endoftext|>"
 _CLASSES: dict[str, Any] = {
     "": PreTrainedTokenizerFast,
     "GPT2Tokenizer": GPT2Tokenizer,
+    "GemmaTokenizer": GemmaTokenizer,
     "LlamaTokenizer": LlamaTokenizer,
     "Qwen2Tokenizer": Qwen2Tokenizer,
 }

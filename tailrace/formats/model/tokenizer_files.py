@@ -52,6 +52,7 @@ LISTS = ("additional_special_tokens", "extra_special_tokens")
 
 REBUILT: dict[str, str] = {
     "GPT2Tokenizer": "<|endoftext|>",
+    "GemmaTokenizer": "<eos>",
     "LlamaTokenizer": "</s>",
     "Qwen2Tokenizer": "<|endoftext|>",
 }

@@ -50,6 +50,9 @@ class Dimensions:
         return self.heads * self.head_width
 
 
+_BYTE_LEVEL = ("GPT2Tokenizer", "Qwen2Tokenizer")
+
+
 @dataclass(frozen=True)
 class TokenizerRule:
     """Class of tokenizer that transformers 5 builds for a family."""
@@ -62,7 +65,7 @@ class TokenizerRule:
     @property
     def byte_level(self) -> bool:
         """True if vocab.json and merges.txt alone make a tokenizer of this family."""
-        return bool(self.default)
+        return self.default in _BYTE_LEVEL
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ def gemma_family(
         embedding="model.embed_tokens.weight",
         axes=AXES,
         buffers=(".rotary_emb.inv_freq",),
-        tokenizer=TokenizerRule(),
+        tokenizer=TokenizerRule("GemmaTokenizer"),
     )
 
 

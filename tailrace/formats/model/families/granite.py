@@ -43,5 +43,5 @@ def write(config: LlamaConfig) -> dict[str, Any]:
     return {**write_common(config), **biases, **multipliers}
 
 
-FAMILY = llama_family("granite", "GraniteForCausalLM", read, write, TokenizerRule())
+FAMILY = llama_family("granite", "GraniteForCausalLM", read, write, TokenizerRule(fixed=True))
 """Granite's record, for dense models."""

@@ -30,5 +30,5 @@ def write(config: LlamaConfig) -> dict[str, Any]:
     return {**write_common(config), "attention_bias": config.qkv_bias}
 
 
-FAMILY = llama_family("olmo2", "Olmo2ForCausalLM", read, write, TokenizerRule())
+FAMILY = llama_family("olmo2", "Olmo2ForCausalLM", read, write, TokenizerRule(fixed=True))
 """OLMo 2's record."""
