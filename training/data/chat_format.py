@@ -7,6 +7,7 @@ stays text: a special token spelled in one neither opens nor ends a turn.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cached_property
@@ -31,6 +32,11 @@ from training.data.tokenizer import beginning
 from training.data.turn_finder import TurnFinder, text_of
 
 __all__ = ["ChatFormat", "ConversationError", "SpecialTextError"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
+"""Names of tools that no template escapes."""
+
+_HAS_TOOLS = "set model.chat_template to one with a form for tools, such as qwen2.5"
 
 
 class ChatFormat:
@@ -143,7 +149,9 @@ class ChatFormat:
         """
         job = self._planner.job(messages, tools, (), allow_special_tokens, asks=True)
         rendering = render_all(self._planner.template(tools), [job])[0]
-        encoded = self._literal.encode(self._literal.rendered(text_of(rendering)))
+        rendered = self._literal.rendered(text_of(rendering))
+        _require_tools(rendered.plain, tools)
+        encoded = self._literal.encode(rendered)
         return [int(token) for token in encoded.tokens]
 
     def encode(
@@ -219,6 +227,8 @@ class ChatFormat:
             index: [(place(begin), place(end)) for begin, end in spans]
             for index, spans in turns.places.items()
         }
+        _require_tools(rendered.plain, plan.conversation.tools)
+        _require_calls(rendered.plain, plan, places)
         chosen = [i for i in places if (i in plan.learnt) is not plan.learns_all]
         mask = overlapping(encoded.spans, [span for i in chosen for span in places[i]])
         untrainable = turns.untrainable
@@ -265,6 +275,30 @@ class ChatFormat:
         return frozenset(
             id_ for id_, text in special if text not in TOOL_MARKERS and not TAG.fullmatch(text)
         )
+
+
+def _require_tools(text: str, tools: Sequence[dict[str, Any]]) -> None:
+    """Raise :class:`ConversationError` for a text without the names of tools."""
+    for tool in tools:
+        name = tool["function"]["name"]
+        if _NAME.fullmatch(name) and name not in text:
+            raise ConversationError(
+                f"the model's chat template leaves out the tool {name}: {_HAS_TOOLS}"
+            )
+
+
+def _require_calls(
+    text: str, plan: RenderPlan, places: Mapping[int, Sequence[tuple[int, int]]]
+) -> None:
+    """Raise :class:`ConversationError` for learnt calls of tools that are not in their turn."""
+    for index in plan.learnt:
+        spans = places.get(index, [(0, len(text))])
+        for call in plan.conversation.messages[index].tool_calls:
+            if call.function.name not in text[spans[0][0] : spans[-1][1]]:
+                raise ConversationError(
+                    f"the model's chat template leaves out the call of {call.function.name} in "
+                    f"messages[{index}]: {_HAS_TOOLS}"
+                )
 
 
 def _lost_reasoning(

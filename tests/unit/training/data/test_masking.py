@@ -158,6 +158,22 @@ def test_calls_of_tools_are_learnt_and_results_are_not() -> None:
     assert '<|im_start|>tools\n[{"type": "function", ' in example.text
 
 
+@pytest.mark.parametrize("template", [CHATML, MARKED])
+def test_calls_and_tools_that_a_template_leaves_out_are_refused(template: str) -> None:
+    format_ = chat(template)
+    says = "chat_template to one with a form for tools, such as qwen2.5"
+    untold = dataclasses.replace(CALL, tools=())
+    for train_on in (ALL, EVERYTHING):
+        with pytest.raises(ConversationError, match=rf"the call of add in messages\[2\]: .*{says}"):
+            format_.encode(untold, train_on)
+    with pytest.raises(ConversationError, match=f"leaves out the tool add: .*{says}"):
+        format_.encode(CALL, LAST)
+    with pytest.raises(ConversationError, match=f"leaves out the tool add: .*{says}"):
+        format_.prompt_tokens(CALL.messages[:2], CALL.tools)
+    # A call that is not learnt is context alone.
+    assert learnt(format_.encode(untold, LAST)) == ["It is 3.<|im_end|>"]
+
+
 def test_each_token_has_the_role_of_its_author() -> None:
     example = chat(TOOLS).encode(CALL, ALL)
     texts = dict.fromkeys([*Role, None], "")
