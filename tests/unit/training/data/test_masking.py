@@ -337,13 +337,19 @@ def test_variables_reach_the_template_in_training_and_generation() -> None:
         chat(kwargs={"messages": []})
 
 
-def test_prompts_are_the_beginning_of_the_trained_text() -> None:
-    for template in (CHATML, TOOLS, MARKED):
-        format_ = chat(template)
-        prompt = format_.prompt_tokens(CALL.messages[:4], CALL.tools)
-        example = format_.encode(dataclasses.replace(CALL, messages=CALL.messages[:5]), LAST)
-        assert list(example.tokens[: len(prompt)]) == prompt
-        assert int(example.mask.argmax()) == len(prompt)
+@pytest.mark.parametrize(
+    ("template", "conversation"), [(CHATML, HELLO), (MARKED, HELLO), (TOOLS, CALL)]
+)
+def test_prompts_are_the_beginning_of_the_trained_text(
+    template: str, conversation: Conversation
+) -> None:
+    format_ = chat(template)
+    roles = [message.role for message in conversation.messages]
+    last = len(roles) - 1 - roles[::-1].index(Role.ASSISTANT)
+    prompt = format_.prompt_tokens(conversation.messages[:last], conversation.tools)
+    example = format_.encode(conversation, LAST)
+    assert list(example.tokens[: len(prompt)]) == prompt
+    assert int(example.mask.argmax()) == len(prompt)
 
 
 def test_a_template_with_another_one_for_tools_uses_it() -> None:
