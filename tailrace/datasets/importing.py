@@ -150,7 +150,7 @@ def _count_canonical(
                 # A null may stand for an absent key, as Arrow writes them: conversion drops it.
                 return None
             try:
-                record = parse(schema, row.data)
+                record = parse(schema, row.content)
             except SpecError:
                 return None
             ids.add(record.id or default_id(kind, row.number), row.number)
@@ -183,8 +183,8 @@ def _first_rows(source: Source) -> list[Mapping[str, Any]]:
     for row in source.rows():
         if row.problem:
             errors.add(row.place, row.problem)
-        elif isinstance(row.data, dict):
-            rows.append(row.data)
+        elif isinstance(row.content, dict):
+            rows.append(row.content)
             size += row.size
         else:
             errors.add(row.place, "must be an object with the columns' names as keys")
@@ -273,7 +273,7 @@ class _Converter:
                 yield shard, row
 
     def _convert(self, shard: int, row: Row) -> None:
-        record = self._plan.convert(row.data)
+        record = self._plan.convert(row.content)
         self.count += 1
         name = record.id or default_id(self._plan.kind, self.count)
         self._ids.add(name, shard << _SHARD_BITS | row.number)

@@ -19,7 +19,7 @@ class Row:
 
     number: int
     """Number in its file, counted from 1."""
-    data: Any
+    content: Any
     """The row as plain data; None if it cannot be read."""
     unit: str = "line"
     """Noun for the number: ``line`` (of the file), ``item`` (of an array) or ``row`` (of a table).

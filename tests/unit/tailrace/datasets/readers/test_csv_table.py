@@ -33,28 +33,28 @@ def table(tmp_path: Path) -> Any:
     ],
 )
 def test_delimiters(table: Any, content: str) -> None:
-    assert [row.data for row in table(content)] == [{"prompt": "q", "completion": "a"}]
+    assert [row.content for row in table(content)] == [{"prompt": "q", "completion": "a"}]
 
 
 def test_a_table_of_another_name_is_recognised(table: Any) -> None:
-    assert table("prompt,completion\nq,a\n", "d.txt")[0].data["prompt"] == "q"
+    assert table("prompt,completion\nq,a\n", "d.txt")[0].content["prompt"] == "q"
 
 
 def test_quoted_line_breaks_survive_and_lines_are_counted(table: Any) -> None:
     rows = table('text,n\r\n"a\r\n""b""\nc",1\r\nd,2\r\n')
-    assert [row.data["text"] for row in rows] == ['a\r\n"b"\nc', "d"]
+    assert [row.content["text"] for row in rows] == ['a\r\n"b"\nc', "d"]
     assert [row.place for row in rows] == ["line 2", "line 5"]
 
 
 def test_rows_of_another_length(table: Any) -> None:
     good, long, short = table("a,b\n1,2\n1,2,3\n1\n")
-    assert good.data == {"a": "1", "b": "2"}
+    assert good.content == {"a": "1", "b": "2"}
     assert long.problem == "has 3 fields, the header has 2"
     assert short.problem == "has 1 fields, the header has 2"
 
 
 def test_long_fields_are_read(table: Any) -> None:
-    assert len(table("a,b\n" + "x" * 500_000 + ",2\n")[0].data["a"]) == 500_000
+    assert len(table("a,b\n" + "x" * 500_000 + ",2\n")[0].content["a"]) == 500_000
 
 
 @pytest.mark.parametrize(

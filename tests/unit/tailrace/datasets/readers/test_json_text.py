@@ -29,13 +29,13 @@ def written(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_json_lines_with_or_without_a_byte_order_mark(written: Any, mark: str, end: str) -> None:
     rows = written(mark + end.join(["", '{"a": 1}', "", '{"a": 2}', ""]))
-    assert [row.data for row in rows] == [{"a": 1}, {"a": 2}]
+    assert [row.content for row in rows] == [{"a": 1}, {"a": 2}]
     assert [row.place for row in rows] == ["line 2", "line 4"]
 
 
 def test_a_wrong_line_does_not_end_the_file(written: Any) -> None:
     good, wrong, last = written('{"a": 1}\n{"a": 1, "a": 2}\n{"a": 3}\n')
-    assert (good.problem, last.data) == ("", {"a": 3})
+    assert (good.problem, last.content) == ("", {"a": 3})
     assert (wrong.place, wrong.problem) == ("line 2", "has the key 'a' twice")
 
 
@@ -46,19 +46,19 @@ def test_items_of_an_array(
 ) -> None:
     monkeypatch.setattr(json_text, "_READ_BYTES", read_bytes)
     rows = written(f" \n{json.dumps(ROWS, indent=indent)}\n")
-    assert [row.data for row in rows] == ROWS
+    assert [row.content for row in rows] == ROWS
     assert rows[1].place == "item 2"
 
 
 def test_scalars_and_no_items(written: Any) -> None:
     assert written(" [ ] ") == []
-    assert [row.data for row in written('[1, "]", null]')] == [1, "]", None]
+    assert [row.content for row in written('[1, "]", null]')] == [1, "]", None]
 
 
 def test_wrong_items_are_named_and_others_read(written: Any) -> None:
     first, second, third, fourth = written('[{"a": NaN}, {"b": 1}, , {"c" 1}]')
     assert first.problem == "contains NaN, which is not JSON"
-    assert second.data == {"b": 1}
+    assert second.content == {"b": 1}
     assert third.problem.startswith("is not JSON: Expecting value")
     assert fourth.problem.startswith("is not JSON: Expecting ':'")
 

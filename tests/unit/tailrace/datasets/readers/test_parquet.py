@@ -32,15 +32,15 @@ def table(tmp_path: Path) -> Any:
 def test_nested_rows_become_plain_data(table: Any) -> None:
     messages = [[{"role": "user", "content": "à 😀"}], [{"role": "user", "content": None}]]
     rows = table({"messages": messages, "n": [[[1], []], [[2]]]})
-    assert [row.data["messages"] for row in rows] == messages
-    assert rows[0].data["n"] == [[1], []]
+    assert [row.content["messages"] for row in rows] == messages
+    assert rows[0].content["n"] == [[1], []]
     assert [row.place for row in rows] == ["row 1", "row 2"]
 
 
 def test_rows_beyond_a_batch_and_a_row_group(table: Any) -> None:
     numbers = list(range(1000))
     rows = table({"n": numbers}, row_group_size=300)
-    assert [row.data["n"] for row in rows] == numbers
+    assert [row.content["n"] for row in rows] == numbers
     assert rows[-1].place == "row 1000"
 
 
@@ -53,10 +53,10 @@ def test_dates_and_times_become_text(table: Any) -> None:
         "none": pa.array([None], pa.timestamp("us")),
     }
     (row,) = table(columns)
-    assert row.data["day"] == "2026-01-02"
-    assert row.data["s"] == "2026-01-02 03:04:05.000"
-    assert row.data["ns"].startswith("2026-01-02 03:04:05.000000000")
-    assert row.data["none"] is None
+    assert row.content["day"] == "2026-01-02"
+    assert row.content["s"] == "2026-01-02 03:04:05.000"
+    assert row.content["ns"].startswith("2026-01-02 03:04:05.000000000")
+    assert row.content["none"] is None
 
 
 def test_dictionaries_and_maps(table: Any) -> None:
@@ -64,7 +64,7 @@ def test_dictionaries_and_maps(table: Any) -> None:
         "word": pa.array(["a", "a"]).dictionary_encode(),
         "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
     }
-    assert [row.data for row in table(columns)] == [
+    assert [row.content for row in table(columns)] == [
         {"word": "a", "map": {"k": 1}},
         {"word": "a", "map": {}},
     ]
@@ -99,7 +99,7 @@ def test_images_are_refused_by_name(table: Any) -> None:
 @pytest.mark.parametrize("recorded", ["[", "[]", '{"info": 1}', '{"info": {"features": [1]}}'])
 def test_records_of_features_that_are_no_use_are_passed_over(table: Any, recorded: str) -> None:
     content = pa.table({"a": ["x"]}).replace_schema_metadata({"huggingface": recorded})
-    assert table(content)[0].data == {"a": "x"}
+    assert table(content)[0].content == {"a": "x"}
 
 
 def test_huge_row_groups_are_refused(table: Any, monkeypatch: Any) -> None:

@@ -22,14 +22,14 @@ def _packed(content: bytes) -> dict[str, bytes]:
 def test_packed_lines(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"d.jsonl.{suffix}"
     path.write_bytes(_packed(LINES)[suffix])
-    assert [row.data for row in read_rows(path)] == [{"a": 1}, {"a": 2}]
+    assert [row.content for row in read_rows(path)] == [{"a": 1}, {"a": 2}]
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
 def test_several_members_of_a_packed_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"d.csv.{suffix}"
     path.write_bytes(_packed(b"a,b\n1,2\n")[suffix] + _packed(b"3,4\n")[suffix])
-    assert [row.data for row in read_rows(path)] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+    assert [row.content for row in read_rows(path)] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
