@@ -107,11 +107,11 @@ class LiteralText:
             return pattern.sub(lambda match: self._placeholders[match[0]], value)
         if isinstance(value, dict):
             return {
-                self.protect(key, teaches=teaches): self.protect(item, teaches=teaches)
-                for key, item in value.items()
+                self.protect(key, teaches=teaches): self.protect(inner, teaches=teaches)
+                for key, inner in value.items()
             }
         if isinstance(value, list):
-            return [self.protect(item, teaches=teaches) for item in value]
+            return [self.protect(inner, teaches=teaches) for inner in value]
         return value
 
     def rendered(self, marked: str) -> RenderedText:

@@ -236,11 +236,11 @@ def _questions(evaluated: Evaluated, eval_sets: EvalSets) -> list[_Question]:
     questions: list[_Question] = []
     refused: list[tuple[str, ConversationError]] = []
     for name, items in eval_sets.items():
-        for number, item in enumerate(items):
+        for number, eval_item in enumerate(items):
             try:
-                questions.append(_Question.of(evaluated, name, number, item))
+                questions.append(_Question.of(evaluated, name, number, eval_item))
             except ConversationError as error:
-                refused.append((f"{name}/{item.id}: {error}", error))
+                refused.append((f"{name}/{eval_item.id}: {error}", error))
     if refused:
         raise _refusal(refused, f"{len(refused) + len(questions)} prompts")
     return questions

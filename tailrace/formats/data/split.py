@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,7 +23,7 @@ from tailrace.formats.data.record import (
     Record,
 )
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.schema import to_mapping
+from tailrace.formats.schema import SpecError, parse, to_mapping
 
 TRAIN = "dataset:train"
 """Eval set: the prompts of the train part."""
@@ -204,6 +205,8 @@ def _eval_item(record: Record) -> EvalItem:
             answer = record.completion
         case ChatRecord():
             return _conversation_item(identity, record.messages, record.tools)
+    if isinstance(record, PromptRecord):
+        identity = _with_metadata(identity, record)
     if isinstance(record.prompt, str):
         text = answer if isinstance(answer, str) else ""
         return dataclasses.replace(
@@ -214,6 +217,24 @@ def _eval_item(record: Record) -> EvalItem:
             identity, messages=record.prompt, tools=record.tools, expected_answer=answer
         )
     return _conversation_item(identity, [*record.prompt, *answer], record.tools)
+
+
+def _with_metadata(identity: EvalItem, record: PromptRecord) -> EvalItem:
+    """Return an item with the judges' fields that are in the metadata of a prompt.
+
+    An imported file of eval items keeps them there. A value that no item can have is left there.
+    """
+    own = {"id", "prompt", "messages", "tools", "expected_answer", "marked"}
+    names = {field.name for field in dataclasses.fields(EvalItem)} - own
+    form = {"id": "i", "prompt": "p", "expected_answer": record.expected_answer}
+    present = {name: record.metadata[name] for name in sorted(names & record.metadata.keys())}
+    # All together, as a unit and its being required are; else those that are right alone.
+    for fields in (present, *({name: value} for name, value in present.items())):
+        with contextlib.suppress(SpecError):
+            parsed = parse(EvalItem, {**form, **fields})
+            changes = {name: getattr(parsed, name) for name in fields}
+            identity = dataclasses.replace(identity, **changes)
+    return identity
 
 
 def _conversation_item(

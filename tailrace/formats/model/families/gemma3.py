@@ -32,18 +32,18 @@ def _read_ropes(reader: ConfigReader) -> tuple[Rope, Rope]:
     ``rope_parameters`` has a block for each type of layer (transformers 5); older files have
     ``rope_theta``, ``rope_scaling`` and ``rope_local_base_freq``.
     """
-    data = reader.data
-    blocks = data.get("rope_parameters")
+    config = reader.data
+    blocks = config.get("rope_parameters")
     if blocks is None:
-        full = {"rope_theta": data.get("rope_theta")}
-        local = {"rope_theta": data.get("rope_local_base_freq")}
+        full = {"rope_theta": config.get("rope_theta")}
+        local = {"rope_theta": config.get("rope_local_base_freq")}
     elif isinstance(blocks, Mapping) and set(blocks) <= {FULL, SLIDING}:
         full, local = ({**(blocks.get(name) or {})} for name in (FULL, SLIDING))
     else:
         reader.wrong(f"rope_parameters must have a block for {FULL} and one for {SLIDING}")
         return Rope(), Rope()
-    if isinstance(data.get("rope_scaling"), Mapping):
-        full |= data["rope_scaling"]
+    if isinstance(config.get("rope_scaling"), Mapping):
+        full |= config["rope_scaling"]
     return (
         _read_rope(reader, FULL, {"rope_theta": _THETA}, full),
         _read_rope(reader, SLIDING, {"rope_theta": _LOCAL_THETA}, local),

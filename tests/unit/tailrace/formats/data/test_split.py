@@ -149,3 +149,18 @@ def test_the_chosen_messages_of_a_preference_are_expected() -> None:
 )
 def test_records_without_a_question_or_an_answer_give_no_item(record: Any) -> None:
     assert eval_items([record]) == []
+
+
+def test_items_of_prompts_have_the_judges_fields_of_their_metadata() -> None:
+    fields = {"choices": ["3", "4"], "accepted_answers": ["four"], "category": "sums"}
+    odd = {"difficulty": 3, "source": "web", "id": "other"}
+    record = PromptRecord("2 + 2?", expected_answer="4", id="a", metadata={**fields, **odd})
+    (item,) = eval_items([record])
+    assert (item.id, item.choices, item.accepted_answers) == ("a", ["3", "4"], ["four"])
+    assert (item.category, item.difficulty) == ("sums", None)
+
+
+def test_fields_of_metadata_that_belong_together_are_read_together() -> None:
+    record = PromptRecord("How far?", id="a", metadata={"unit": "km", "unit_required": True})
+    (item,) = eval_items([record])
+    assert (item.unit, item.unit_required) == ("km", True)
