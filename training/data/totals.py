@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailrace.formats.wording import pluralize
 from training.data.rendered_example import RenderedExample
 
 TEMPLATE = "template"
@@ -106,7 +105,7 @@ class Totals:
         """Return the totals as one line."""
         shares = ", ".join(f"{role} {share:.1%}" for role, share in self.loss_share.items())
         return (
-            f"{self.examples:,} {what}: {pluralize(self.tokens, 'token')}, {self.trained_tokens:,} "
+            f"{self.examples:,} {what}: {self.tokens:,} tokens, {self.trained_tokens:,} "
             f"of them trained{f' ({shares})' if shares else ''}; {self.overlong:,} longer than "
             f"max_seq_length {self.max_length}, {self.untrained:,} without a trained token"
         )

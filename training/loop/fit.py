@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
+from tailrace.formats.data.record import Record
 from tailrace.formats.results import TrainResult
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.budget.estimate import estimate, free_memory, require_fit
@@ -53,10 +56,11 @@ def fit(
     trainer = Trainer(
         start.model, start.objective, stream, train, start.identity, start.held_out.examples
     )
+    held_out = _count_prompts(start.split.held_out)
     _log.info(
         "training on %d examples (%d prompts held out): %d steps, %d per epoch",
         len(start.encoded.examples),
-        len({record.split_key for record in start.split.held_out}),
+        held_out,
         trainer.total,
         stream.steps_per_epoch,
     )
@@ -71,7 +75,13 @@ def fit(
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
         save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.source)
-    return _result(start, trained, trainer.trainable.parameters, weights_digest(final_model))
+    parameters, digest = trainer.trainable.parameters, weights_digest(final_model)
+    return _result(start, trained, held_out, parameters, digest)
+
+
+def _count_prompts(records: Iterable[Record]) -> int:
+    """Return the number of distinct prompts; only digests of them are in memory."""
+    return len({hashlib.sha256(record.split_key.encode()).digest() for record in records})
 
 
 def warn_if_worse(progress: Progress) -> None:
@@ -86,14 +96,16 @@ def warn_if_worse(progress: Progress) -> None:
         )
 
 
-def _result(start: Start, trained: TrainOutcome, parameters: int, digest: str) -> TrainResult:
+def _result(
+    start: Start, trained: TrainOutcome, held_out: int, parameters: int, digest: str
+) -> TrainResult:
     progress = trained.progress
     return TrainResult(
         steps=trained.steps,
         first_loss=progress.first_loss or 0.0,
         last_loss=progress.epoch_loss,
         examples=len(start.encoded.examples),
-        held_out=len({record.split_key for record in start.split.held_out}),
+        held_out=held_out,
         overlong=start.encoded.overlong + start.held_out.overlong,
         parameters=parameters,
         tokens=progress.tokens,
