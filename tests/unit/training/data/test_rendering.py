@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
+from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
+from tailrace.formats.data.tool_calls import parse_tool_calls
 from tailrace.formats.data.trace import Step, Trace
+from tailrace.formats.spec.train_spec import TrainOn
+from training.data.chat_format import ChatFormat
+from training.data.conversation import Conversation
 from training.data.rendering import parse_response, render_prompt, render_response
 
 TRACE = Trace(
@@ -27,6 +32,33 @@ def test_the_template_renders_whole_conversations_as_training_does(tokenizer: An
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
     trained = render_prompt(tokenizer, TRACE.prompt) + render_response(TRACE)
     assert whole == trained + tokenizer.eos_token + "\n"
+
+
+def test_the_default_template_leaves_nothing_of_a_conversation_out(tokenizer: Any) -> None:
+    call = ToolCall(ToolFunction("add", {"b": "é", "a": 1}))
+    messages = [
+        Message(Role.SYSTEM, "Be kind."),
+        Message(Role.USER, "1 + 2?"),
+        Message(Role.ASSISTANT, "Wait.", reasoning_content="A sum.", tool_calls=[call]),
+        Message(Role.TOOL, "3"),
+        Message(Role.ASSISTANT, "It is 3."),
+    ]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    conversation = Conversation(messages, 2, tools)
+    example = ChatFormat(tokenizer).encode(conversation, TrainOn.ALL_ASSISTANT)
+    eos = tokenizer.eos_token
+    learnt = (
+        "<think>\nA sum.\n</think>\n\nWait."
+        f'<tool_call>{{"name": "add", "arguments": {{"b": "é", "a": 1}}}}</tool_call>{eos}'
+    )
+    assert example.text == (
+        'Tools: [{"type": "function", "function": {"name": "add"}}]\nSystem: Be kind.\n'
+        f"User: 1 + 2?\nAssistant:\n{learnt}\nTool: 3\nAssistant:\nIt is 3.{eos}\n"
+    )
+    text = tokenizer.decode(example.tokens[example.mask].tolist())
+    assert text == f"{learnt}It is 3.{eos}"
+    assert (example.untrainable, example.lost_reasoning) == ([], [])
+    assert parse_tool_calls(learnt).calls == [call]
 
 
 def test_parsing_is_the_inverse() -> None:
