@@ -11,7 +11,7 @@ from dataclasses import dataclass
 PRESETS: dict[str, int] = {"gpt2-nano": 256}
 """Architectures that start from random weights, with their context length in tokens."""
 
-STAGE_VERSIONS: dict[str, str] = {"train": "4", "infer": "4", "judge": "3"}
+STAGE_VERSIONS: dict[str, str] = {"train": "5", "infer": "5", "judge": "3"}
 """Version of the code of each stage kind, raised whenever the same inputs could give another
 result: results of older code are then not reused."""
 
@@ -28,7 +28,7 @@ DATASET_EVAL_SETS: tuple[str, ...] = ("dataset:train", "dataset:held_out")
 
 
 def stage_versions_text() -> str:
-    """Return :data:`STAGE_VERSIONS` as workers report them: ``train 4, infer 4, judge 3``."""
+    """Return :data:`STAGE_VERSIONS` as workers report them: ``train 5, infer 5, judge 3``."""
     return ", ".join(f"{kind} {version}" for kind, version in STAGE_VERSIONS.items())
 
 
