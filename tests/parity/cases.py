@@ -97,6 +97,23 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "attention_bias": True,
         },
     ),
+    "phi3": ("Phi3", {**_LLAMA, "sliding_window": 6}),
+    "phi3_longrope": (
+        "Phi3",
+        {
+            **_LLAMA,
+            "hidden_size": 32,
+            "max_position_embeddings": 384,
+            "original_max_position_embeddings": 96,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 400.0,
+                "partial_rotary_factor": 0.75,
+                "short_factor": [1.0, 1.3, 2.1],
+                "long_factor": [2.0, 5.0, 9.0],
+            },
+        },
+    ),
     "smollm3": ("SmolLM3", {**_LLAMA, "no_rope_layer_interval": 2}),
     "smollm3_sliding": (
         "SmolLM3",

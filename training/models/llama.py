@@ -2,7 +2,7 @@
 
 Architecture: Touvron et al., arXiv:2302.13971 and arXiv:2307.09288; the feed-forward layer is
 SwiGLU (Shazeer, arXiv:2002.05202). Switches of the configuration make it a Mistral, Qwen2, Qwen3,
-OLMo 2, Granite or SmolLM3, too. Attribute names follow the tensor names of Hugging Face's
+OLMo 2, Granite, SmolLM3 or Phi-3, too. Attribute names follow the tensor names of Hugging Face's
 checkpoints. Shapes: B sequences, T query tokens, S key tokens, C channels, V vocabulary.
 """
 
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -39,9 +40,14 @@ class Attention(nnx.Module):
         def linear(inputs: int, outputs: int, bias: bool) -> Linear:
             return Linear(inputs, outputs, bias=bias, std=std, initializer=initializer)
 
-        self.q_proj = linear(config.hidden_size, queries, config.qkv_bias)
-        self.k_proj = linear(config.hidden_size, keys, config.qkv_bias)
-        self.v_proj = linear(config.hidden_size, keys, config.qkv_bias)
+        self.sections = (queries, queries + keys)
+        self.fused = config.fused
+        if config.fused:
+            self.qkv_proj = linear(config.hidden_size, queries + 2 * keys, config.qkv_bias)
+        else:
+            self.q_proj = linear(config.hidden_size, queries, config.qkv_bias)
+            self.k_proj = linear(config.hidden_size, keys, config.qkv_bias)
+            self.v_proj = linear(config.hidden_size, keys, config.qkv_bias)
         self.o_proj = linear(queries, config.hidden_size, config.output_bias)
         has_norm, epsilon = config.qk_norm or config.whole_qk_norm, config.rms_norm_eps
         widths = (queries, keys) if config.whole_qk_norm else (width, width)
@@ -52,23 +58,26 @@ class Attention(nnx.Module):
         self, x: jax.Array, cache: LayerCache | None, context: ForwardContext, rope: CosSin
     ) -> tuple[jax.Array, LayerCache | None]:
         """Map [B, T, C] to [B, T, C]; see :func:`training.models.attention.attend`."""
-        query, key = self._queries_and_keys(x)
-        value = self.v_proj(x).reshape(*x.shape[:2], -1, self.width)
+        query, key, value = self._heads(x)
         if self.rotates:
             query, key = rotate(query, rope), rotate(key, rope)
         mask = context.mask if self.window is None else context.within(self.window)
         mixed, cache = attend(query, key, value, mask, cache, context, self.dropout, self.scale)
         return self.o_proj(mixed), cache
 
-    def _queries_and_keys(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the normalized queries [B, T, H, D] and keys [B, T, K, D]."""
+    def _heads(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return the normalized queries [B, T, H, D] and keys, and the values [B, T, K, D]."""
         heads = (*x.shape[:2], -1, self.width)
-        query, key = self.q_proj(x), self.k_proj(x)
-        if self.q_norm is None or self.k_norm is None:
-            return query.reshape(heads), key.reshape(heads)
-        if self.whole_norm:
-            return self.q_norm(query).reshape(heads), self.k_norm(key).reshape(heads)
-        return self.q_norm(query.reshape(heads)), self.k_norm(key.reshape(heads))
+        if self.fused:
+            query, key, value = jnp.split(self.qkv_proj(x), self.sections, axis=-1)
+        else:
+            query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if self.q_norm is not None and self.k_norm is not None and self.whole_norm:
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = query.reshape(heads), key.reshape(heads)
+        if self.q_norm is not None and self.k_norm is not None and not self.whole_norm:
+            query, key = self.q_norm(query), self.k_norm(key)
+        return query, key, value.reshape(heads)
 
 
 class FeedForward(nnx.Module):
@@ -82,14 +91,21 @@ class FeedForward(nnx.Module):
             "std": config.initializer_range,
             "initializer": initializer,
         }
-        self.gate_proj = Linear(outer, inner, **options)
-        self.up_proj = Linear(outer, inner, **options)
+        self.fused = config.fused
+        if config.fused:
+            self.gate_up_proj = Linear(outer, 2 * inner, **options)
+        else:
+            self.gate_proj = Linear(outer, inner, **options)
+            self.up_proj = Linear(outer, inner, **options)
         self.down_proj = Linear(inner, outer, **options)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, T, C] to [B, T, C]."""
-        gate = ACTIVATIONS[self.activation](self.gate_proj(x))
-        return self.down_proj(gate * self.up_proj(x))
+        if self.fused:
+            gate, up = jnp.split(self.gate_up_proj(x), 2, axis=-1)
+        else:
+            gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(ACTIVATIONS[self.activation](gate) * up)
 
 
 class Block(nnx.Module):

@@ -22,7 +22,8 @@ Frequencies = NDArray[np.float32]
 """Radians per position of each pair of channels, [D / 2]."""
 
 CosSin = tuple[jax.Array, jax.Array]
-"""Cosines and sines of the positions of a forward pass, each [B or 1, T, 1, D / 2]."""
+"""Cosines and sines of the positions of a forward pass, each [B or 1, T, 1, R / 2] for R rotated
+channels of each head."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,45 @@ class YarnScaling:
         return half * math.log(context / (turns * 2 * math.pi)) / math.log(theta)
 
 
-Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling
+@dataclass(frozen=True)
+class LongRopeScaling:
+    """LongRoPE (Ding et al., arXiv:2402.13753) within the original context.
+
+    Longer sequences would need other divisors, also for keys that a cache holds already: they are
+    refused everywhere.
+    """
+
+    short_factor: tuple[float, ...]
+    """Divisor of each frequency."""
+    long_factor: tuple[float, ...]
+    """Divisors beyond the original context."""
+    factor: float
+    """Longest sequence in relation to the original context."""
+    original_max_position_embeddings: int
+    """Context of the pretraining, in tokens."""
+    attention_factor: float | None = None
+    """Factor of sines and cosines; computed from ``factor`` when absent."""
+
+    def scale(self, frequencies: Frequencies, theta: float) -> Frequencies:
+        """Divide each frequency by its own factor."""
+        scaled: Frequencies = (frequencies / np.asarray(self.short_factor, np.float32)).astype(
+            np.float32
+        )
+        return scaled
+
+    @property
+    def magnitude(self) -> float:
+        """``attention_factor``, by default the paper's √(1 + ln(factor) / ln(context))."""
+        if self.attention_factor is not None:
+            return self.attention_factor
+        if self.factor <= 1:
+            return 1.0
+        return math.sqrt(
+            1 + math.log(self.factor) / math.log(self.original_max_position_embeddings)
+        )
+
+
+Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 """Change of the frequencies for longer contexts."""
 
 SCALINGS: dict[str, type[Scaling]] = {
@@ -116,6 +155,7 @@ SCALINGS: dict[str, type[Scaling]] = {
     "dynamic": DynamicScaling,
     "llama3": Llama3Scaling,
     "yarn": YarnScaling,
+    "longrope": LongRopeScaling,
 }
 """Scalings by ``rope_type``; ``default`` has none."""
 
@@ -127,17 +167,23 @@ class Rotary:
     theta: float = 10_000.0
     """Base of the wavelengths."""
     scaling: Scaling | None = None
+    fraction: float = 1.0
+    """Share of each head's channels that are rotated."""
 
     @classmethod
     def of(cls, rope: Rope) -> Rotary:
         """Return the embedding that settings of config.json describe."""
         if rope.kind == "default":
-            return cls(rope.theta)
+            return cls(rope.theta, None, rope.fraction)
         kind: Callable[..., Scaling] = SCALINGS[rope.kind]
-        return cls(rope.theta, kind(**rope.values))
+        return cls(rope.theta, kind(**rope.values), rope.fraction)
 
     def frequencies(self, width: int) -> Frequencies:
-        """Return the scaled radians per position of each pair of ``width`` channels."""
+        """Return the scaled radians per position of each pair of the rotated channels.
+
+        ``width`` is the number of all channels of a head.
+        """
+        width = int(width * self.fraction)
         exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
         plain: Frequencies = (1 / np.float32(self.theta) ** exponents).astype(np.float32)
         return plain if self.scaling is None else self.scaling.scale(plain, self.theta)
@@ -151,7 +197,14 @@ class Rotary:
 
 
 def rotate(x: jax.Array, cos_sin: CosSin) -> jax.Array:
-    """Rotate ``x`` [B, T, H, D]; channels i and i + D / 2 are a pair, as in GPT-NeoX."""
+    """Rotate the first R channels of ``x`` [B, T, H, D]; ``cos_sin`` has R / 2 of each.
+
+    Channels i and i + R / 2 are a pair, as in GPT-NeoX.
+    """
+    rotated = 2 * cos_sin[0].shape[-1]
+    if rotated < x.shape[-1]:
+        rest = x[..., rotated:]
+        return jnp.concatenate([rotate(x[..., :rotated], cos_sin), rest], axis=-1)
     cosines, sines = (values.astype(x.dtype) for values in cos_sin)
     first, second = jnp.split(x, 2, axis=-1)
     return jnp.concatenate(

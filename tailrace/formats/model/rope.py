@@ -38,8 +38,10 @@ class Rope:
     """Base of the wavelengths."""
     kind: str = "default"
     """``rope_type``: a key of :data:`ROPE_KINDS`, or ``default``."""
-    values: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the scaling, defaults included."""
+    fraction: float = 1.0
+    """Share of each head's channels that are rotated, the first ones."""
 
 
 def read_rope(reader: ConfigReader) -> Rope:
@@ -75,6 +77,8 @@ def write_rope(rope: Rope) -> dict[str, Any]:
     scaling = None if rope.kind == "default" else {"rope_type": rope.kind, **rope.values}
     current = {**(scaling or {"rope_type": "default"}), "rope_theta": rope.theta}
     older = {"rope_theta": rope.theta, **({"rope_scaling": scaling} if scaling else {})}
+    if rope.fraction != 1:
+        current["partial_rotary_factor"] = older["partial_rotary_factor"] = rope.fraction
     return {"rope_parameters": current, **older}
 
 

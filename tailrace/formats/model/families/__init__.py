@@ -10,6 +10,7 @@ from tailrace.formats.model.families import (
     llama,
     mistral,
     olmo2,
+    phi3,
     qwen2,
     qwen3,
     smollm3,
@@ -18,6 +19,18 @@ from tailrace.formats.model.families.family import Family
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.model_type: module.FAMILY
-    for module in (gpt2, llama, mistral, qwen2, qwen3, olmo2, granite, smollm3, gemma2, gemma3)
+    for module in (
+        gpt2,
+        llama,
+        mistral,
+        qwen2,
+        qwen3,
+        olmo2,
+        granite,
+        smollm3,
+        gemma2,
+        gemma3,
+        phi3,
+    )
 }
 """By ``model_type``: every family that can be imported and loaded."""

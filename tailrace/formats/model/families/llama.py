@@ -72,6 +72,8 @@ class LlamaConfig:
     """True if each head's queries and keys are normalized before the rotary embedding."""
     whole_qk_norm: bool = False
     """True if the queries and keys of all heads are normalized together instead."""
+    fused: bool = False
+    """True if queries, keys and values have one projection, and gate and first map another."""
     post_norm: bool = False
     """True if the outputs of attention and feed-forward layer are normalized, not the inputs."""
     rope_layers: tuple[bool, ...] = ()
@@ -196,14 +198,22 @@ def _block_shapes(config: LlamaConfig) -> Shapes:
     first, second = block_norms(config)
     tensors: Shapes = {f"{first}.weight": (width,), f"{second}.weight": (width,)}
     maps = [
-        ("self_attn.q_proj", queries, width, config.qkv_bias),
-        ("self_attn.k_proj", keys, width, config.qkv_bias),
-        ("self_attn.v_proj", keys, width, config.qkv_bias),
         ("self_attn.o_proj", width, queries, config.output_bias),
-        ("mlp.gate_proj", inner, width, config.mlp_bias),
-        ("mlp.up_proj", inner, width, config.mlp_bias),
         ("mlp.down_proj", width, inner, config.mlp_bias),
     ]
+    if config.fused:
+        maps += [
+            ("self_attn.qkv_proj", queries + 2 * keys, width, config.qkv_bias),
+            ("mlp.gate_up_proj", 2 * inner, width, config.mlp_bias),
+        ]
+    else:
+        maps += [
+            ("self_attn.q_proj", queries, width, config.qkv_bias),
+            ("self_attn.k_proj", keys, width, config.qkv_bias),
+            ("self_attn.v_proj", keys, width, config.qkv_bias),
+            ("mlp.gate_proj", inner, width, config.mlp_bias),
+            ("mlp.up_proj", inner, width, config.mlp_bias),
+        ]
     for name, outputs, inputs, has_bias in maps:
         tensors[f"{name}.weight"] = (outputs, inputs)
         if has_bias:
@@ -233,7 +243,7 @@ def dimensions(config: LlamaConfig) -> Dimensions:
         inner=config.intermediate_size,
         gated=True,
         vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
+        context=longest_sequence(config),
         dropout=config.attention_dropout > 0,
     )
 
@@ -241,11 +251,23 @@ def dimensions(config: LlamaConfig) -> Dimensions:
 AXES: AxisRules = (
     # Linear layers are [outputs, inputs].
     (r"model\.embed_tokens\.weight|lm_head\.weight", (TENSOR, FSDP)),
-    (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight", (TENSOR, FSDP)),
+    (r".*\.(q_proj|k_proj|v_proj|qkv_proj|gate_proj|up_proj|gate_up_proj)\.weight", (TENSOR, FSDP)),
     (r".*\.(o_proj|down_proj)\.weight", (FSDP, TENSOR)),
     (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
 )
 """Mesh axes of parameters with these names."""
+
+
+def longest_sequence(config: LlamaConfig) -> int:
+    """Return the longest sequence that is computed, in tokens.
+
+    LongRoPE has other frequencies beyond its original context, also for keys that a cache holds
+    already: longer sequences are refused.
+    """
+    original = config.rope.values.get("original_max_position_embeddings")
+    if config.rope.kind != "longrope" or original is None:
+        return config.max_position_embeddings
+    return min(config.max_position_embeddings, int(original))
 
 
 def llama_family(

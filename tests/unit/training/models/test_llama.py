@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 32,
 }
-FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "olmo2", "granite", "smollm3"]
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "olmo2", "granite", "smollm3", "phi3"]
 
 
 def make(family: str = "llama", **changes: Any) -> Model:

@@ -53,6 +53,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "gemma2": [{}, {"attention_bias": True, "head_dim": 6, "tie_word_embeddings": False}],
     "gemma3_text": [{}, {"head_dim": 6, "num_key_value_heads": 2}],
     "olmo2": [{}, {"num_key_value_heads": 2}, {"attention_bias": True}],
+    "phi3": [{}, {"num_key_value_heads": 2, "sliding_window": 4}],
     "granite": [{}, {"attention_bias": True, "mlp_bias": True, "embedding_multiplier": 12.0}],
     "smollm3": [{}, {"no_rope_layers": [1, 0], "attention_bias": True, "mlp_bias": True}],
 }
@@ -105,6 +106,7 @@ OTHERS += ["use_sliding_window", "max_window_layers", "hidden_act", "head_dim", 
 OTHERS += ["tie_word_embeddings", "num_key_value_heads", "activation_function", "attention_bias"]
 OTHERS += ["no_rope_layers", "no_rope_layer_interval", "logits_scaling", "attention_multiplier"]
 OTHERS += ["attn_logit_softcapping", "query_pre_attn_scalar", "sliding_window_pattern"]
+OTHERS += ["partial_rotary_factor", "original_max_position_embeddings"]
 ROPE = ["rope_type", "type", "factor", "rope_theta", "original_max_position_embeddings"]
 
 scalars = st.none() | st.booleans() | st.integers(-2, 9) | st.floats() | st.text(max_size=3)
