@@ -78,14 +78,25 @@ def open_source(source: str | Path, workspace: Path, split: str | None = None) -
     if not path.is_dir():
         if split is not None:
             raise DataFileError(f"{path}: is a file, which has no splits: leave out --split")
+        _require_regular(path)
         return Source((Shard(path, ""),), str(path))
     try:
         chosen = choose_split(find_splits(_files(path), _read_card(path)), split)
     except DataFileError as error:
         raise DataFileError(f"{path}: {error}") from error
     shards = tuple(Shard(path / name, name) for name in chosen.files)
+    for shard in shards:
+        _require_regular(shard.path)
     title = f"{path}, split {chosen.full_name} ({len(shards)} files)"
     return Source(shards, title, left_out=chosen.unassigned)
+
+
+def _require_regular(path: Path) -> None:
+    """Raise :class:`DataFileError` for a pipe or a device, which may never end."""
+    if path.exists() and not path.is_file():
+        raise DataFileError(
+            f"{path}: is a pipe or a device, but rows are read twice: write its content to a file"
+        )
 
 
 def _open_hub(url: str, workspace: Path, split: str | None) -> Source:

@@ -120,6 +120,8 @@ class Rendering:
     """Begin and end of each ``{% generation %}`` block, in characters."""
     beginnings: Sequence[RenderedBeginning | None]
     """Those of the job, in its order; None for one that the template refuses."""
+    blocks_are_misplaced: bool = False
+    """True if a block is not at its place in the text, as in a macro or a ``{% set %}`` block."""
 
 
 def check_variables(variables: Mapping[str, Any]) -> None:
@@ -191,10 +193,13 @@ def render_request(request: dict[str, Any]) -> list[dict[str, Any]]:
 
     clock = datetime.combine(date.fromisoformat(request["clock"]), time())
     # A template with a syntax error fails the whole request.
-    _compile_jinja_template(request["template"]).globals["strftime_now"] = clock.strftime
+    compiled = _compile_jinja_template(request["template"])
+    compiled.globals["strftime_now"] = clock.strftime
+    written = _record_blocks(compiled.environment)
 
-    def render(messages: list[Any], tools: Any, asks: bool) -> tuple[str, list[Any]]:
+    def render(messages: list[Any], tools: Any, asks: bool) -> tuple[str, list[Any], bool]:
         texts: Any
+        written.clear()
         texts, blocks = render_jinja_template(  # type: ignore[str-unpack]
             [messages],
             tools=tools,
@@ -203,12 +208,42 @@ def render_request(request: dict[str, Any]) -> list[dict[str, Any]]:
             return_assistant_tokens_mask=request["marks"],
             **{**request["special_tokens"], **request["variables"]},
         )
-        return str(texts[0]), list(blocks[0]) if blocks else []
+        text, spans = str(texts[0]), list(blocks[0]) if blocks else []
+        text.encode()  # A template can write half of a surrogate pair.
+        misplaced = any(
+            text[begin:end] != block
+            for (begin, end), block in zip(spans, written, strict=request["marks"])
+        )
+        return text, spans, misplaced
 
     return [_render_job(render, job) for job in request["jobs"]]
 
 
-_Render = Callable[[list[Any], Any, bool], tuple[str, list[Any]]]
+_Render = Callable[[list[Any], Any, bool], tuple[str, list[Any], bool]]
+
+
+def _record_blocks(environment: Any) -> list[str]:
+    """Return a list that gets the text of each ``{% generation %}`` block when it is rendered.
+
+    transformers counts the characters written before a block, and so finds a wrong place for a
+    block in text that is written later, such as that of a macro.
+    """
+    import jinja2
+
+    (tracker,) = (e for e in environment.extensions.values() if "generation" in e.tags)
+    if not hasattr(tracker, "written_blocks"):
+        written: list[str] = []
+        support = tracker._generation_support
+
+        @jinja2.pass_eval_context
+        def recording(context: Any, caller: Any) -> str:
+            text = str(support(context, caller))
+            written.append(text)
+            return text
+
+        tracker.written_blocks, tracker._generation_support = written, recording
+    blocks: list[str] = tracker.written_blocks
+    return blocks
 
 
 def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
@@ -229,13 +264,13 @@ def _render_job(render: _Render, job: dict[str, Any]) -> dict[str, Any]:
 
 def _attempt(render: _Render, messages: list[Any], tools: Any, asks: bool) -> dict[str, Any]:
     try:
-        text, blocks = render(messages, tools, asks)
+        text, blocks, misplaced = render(messages, tools, asks)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a template can raise anything
         problem = f"{type(error).__name__}: {error}"[:2000]
-        return {"text": None, "blocks": [], "problem": problem}
-    return {"text": text, "blocks": blocks, "problem": ""}
+        return {"text": None, "blocks": [], "problem": problem, "misplaced": False}
+    return {"text": text, "blocks": blocks, "problem": "", "misplaced": misplaced}
 
 
 def _common(text: str, other: str) -> int:
@@ -265,6 +300,7 @@ def _rendering(reply: dict[str, Any], job: RenderJob) -> Rendering:
         reply["problem"],
         [(int(begin), int(end)) for begin, end in reply["blocks"]],
         [None if b is None else RenderedBeginning(*b) for b in reply["beginnings"]],
+        reply["misplaced"],
     )
 
 

@@ -53,6 +53,11 @@ class TurnFinder:
     def _marked_turns(
         self, plan: RenderPlan, rendering: Rendering, labelled: Rendering | None
     ) -> Turns:
+        if rendering.blocks_are_misplaced:
+            raise ConversationError(
+                "the model's chat template has its {% generation %} blocks inside a macro, a set "
+                "or a filter block, where their places in the text are unknown: move them out"
+            )
         answers = assistant_messages(plan.conversation.messages)
         blocks = blocks_by_message(rendering, labelled, answers, self._label, self._end)
         return marked_turns(text_of(rendering), plan.located, blocks, self._end)

@@ -99,9 +99,14 @@ def _next_record(reader: Iterator[list[str]], lines: _Lines) -> list[str] | None
         return next(reader, None)
     except csv.Error as error:
         raise DataFileError(
-            f"line {lines.start} begins a row that is not CSV: {error}; a quote within a quoted "
-            "field must be doubled"
+            f"line {lines.start} begins a row that is not CSV: {_reason(error)}"
         ) from error
+
+
+def _reason(error: csv.Error) -> str:
+    if "new-line" in str(error):
+        return "it has a carriage return outside quotes; lines must end with LF or CRLF"
+    return f"{error}; a quote within a quoted field must be doubled"
 
 
 def _delimiter(lines: _Lines) -> tuple[str, str]:
@@ -131,7 +136,10 @@ def _delimiter(lines: _Lines) -> tuple[str, str]:
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error as error:
+        raise DataFileError(f"has a header that is not CSV: {_reason(error)}") from error
 
 
 def _checked_header(names: list[str]) -> list[str]:

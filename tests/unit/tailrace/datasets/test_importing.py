@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,14 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "train.jsonl").symlink_to(tmp_path / "secret.jsonl")
     with pytest.raises(DataFileError, match=r"link that leads out of the folder \(train.jsonl\)"):
         convert_file(folder, tmp_path / "out")
+
+
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    os.mkfifo(tmp_path / "data" / "train.jsonl")
+    for source in (tmp_path / "data", tmp_path / "data" / "train.jsonl", "/dev/zero"):
+        with pytest.raises(DataFileError, match=r"a pipe or a device, .* write its content to a f"):
+            convert_file(source, tmp_path / "out")
 
 
 def test_a_snapshot_of_a_cache_may_link_to_its_files(tmp_path: Path) -> None:

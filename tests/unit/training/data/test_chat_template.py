@@ -93,6 +93,7 @@ def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
         ("{{ raise_exception('no system turn') }}", "TemplateError: no system turn"),
         ("{{ messages", "TemplateSyntaxError"),
         ("{{ messages[9].content }}", "UndefinedError"),
+        (r"{{ '\ud800' }}", "UnicodeEncodeError"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
     ],
 )

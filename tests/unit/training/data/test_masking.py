@@ -132,6 +132,27 @@ def test_a_turn_without_a_block_cannot_be_learnt() -> None:
     assert chat(never).encode(HELLO, LAST).untrainable == [3]
 
 
+ANSWERS = (
+    "{% macro write(m) %}{{ '<|im_start|>' + m['role'] + '\n' }}{% generation %}{{ m['content'] }}"
+    "{{ '<|im_end|>' }}{% endgeneration %}{% endmacro %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        ANSWERS + "{% for m in messages %}{{ write(m) }}{% endfor %}",
+        "{% set text %}" + MARKED + "{% endset %}{{ 'Begin. ' + text }}",
+        "{% filter trim %}{{ '  ' }}" + MARKED + "{% endfilter %}",
+    ],
+)
+def test_blocks_whose_places_are_unknown_are_refused(template: str) -> None:
+    for conversation in (HELLO, said("Hi", "Hello!")):
+        with pytest.raises(ConversationError, match=r"blocks inside a macro, .* move them out"):
+            chat(template).encode(conversation, ALL)
+    assert "Hi" in chat(template).written(chat(template).prompt("Hi"))
+
+
 CALL = Conversation(
     [
         Message(Role.SYSTEM, "Be exact."),

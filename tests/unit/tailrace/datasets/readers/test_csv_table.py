@@ -66,6 +66,8 @@ def test_long_fields_are_read(table: Any) -> None:
         ('a,b\n"1,2\n3,4\n', "line 2 begins a row that is not CSV: unexpected end of data"),
         ('a,b\n"1"x,2\n', "line 2 begins a row that is not CSV: .* must be doubled"),
         ("\n\n", "has no header"),
+        ("a,b\r1,2\r", "a header that is not CSV: .*; lines must end with LF or CRLF"),
+        ("a,b\n1,2\r3,4\n", "line 2 begins a row that is not CSV: .* end with LF or CRLF"),
         (
             b"a,b\n\xff,2\n",
             r"line 2 is not UTF-8 \(byte 0 of the line\): save the table as CSV UTF-8",
