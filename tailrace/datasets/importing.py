@@ -185,7 +185,7 @@ def _first_rows(source: Source) -> list[Mapping[str, Any]]:
             errors.add(row.place, row.problem)
         elif isinstance(row.content, dict):
             rows.append(row.content)
-            size += row.size
+            size += row.size or _text_size(row.content)
         else:
             errors.add(row.place, "must be an object with the columns' names as keys")
         if len(rows) == DETECTION_ROWS or size > _DETECTION_BYTES:
@@ -194,6 +194,14 @@ def _first_rows(source: Source) -> list[Mapping[str, Any]]:
         errors.raise_any()
         raise DataFileError(f"{source.title}: has no rows")
     return rows
+
+
+def _text_size(value: Any) -> int:
+    """Return the number of characters in plain data, for rows of no text file."""
+    if isinstance(value, str):
+        return len(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_text_size, inner))
 
 
 class _RowErrors:

@@ -186,6 +186,25 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
         convert_file(folder, tmp_path / "out")
 
 
+def test_few_rows_are_kept_for_detection_if_they_are_large(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(importing, "_DETECTION_BYTES", 1000)
+    seen: list[int] = []
+    detect = importing.detect
+
+    def counting(rows: Any, *args: Any, **further: Any) -> Any:
+        seen.append(len(rows))
+        return detect(rows, *args, **further)
+
+    monkeypatch.setattr(importing, "detect", counting)
+    rows = [{"prompt": [{"role": "user", "content": "x" * 400}], "completion": "y"}] * 50
+    for name in ("d.parquet", "d.json"):
+        _write(tmp_path / name, rows)
+        convert_file(tmp_path / name, tmp_path / "out")
+    assert seen == [3, 3]
+
+
 def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     os.mkfifo(tmp_path / "data" / "train.jsonl")
