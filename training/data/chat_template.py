@@ -198,9 +198,9 @@ def render_request(request: dict[str, Any]) -> list[dict[str, Any]]:
     written = _record_blocks(compiled.environment)
 
     def render(messages: list[Any], tools: Any, asks: bool) -> tuple[str, list[Any], bool]:
-        texts: Any
         written.clear()
-        texts, blocks = render_jinja_template(  # type: ignore[str-unpack]
+        # Its annotation says text; it returns two lists.
+        result: Any = render_jinja_template(
             [messages],
             tools=tools,
             chat_template=request["template"],
@@ -208,6 +208,7 @@ def render_request(request: dict[str, Any]) -> list[dict[str, Any]]:
             return_assistant_tokens_mask=request["marks"],
             **{**request["special_tokens"], **request["variables"]},
         )
+        texts, blocks = result
         text, spans = str(texts[0]), list(blocks[0]) if blocks else []
         text.encode()  # A template can write half of a surrogate pair.
         misplaced = any(
