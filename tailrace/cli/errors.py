@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -97,7 +98,9 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         return [f"error: {_wrong(raised.count, 'row')}", *lines], exit_codes.BAD_INPUT
     if isinstance(raised, OSError) and raised.strerror:
         place = f"{raised.filename}: " if raised.filename is not None else ""
-        return [f"error: {place}{raised.strerror}"], exit_codes.BAD_INPUT
+        is_full = raised.errno == errno.ENOSPC and not place
+        hint = "; TMPDIR names the folder for temporary files" if is_full else ""
+        return [f"error: {place}{raised.strerror}{hint}"], exit_codes.BAD_INPUT
     code = raised.exit_code if isinstance(raised, CommandError) else exit_codes.BAD_INPUT
     return [f"error: {raised}"], code
 

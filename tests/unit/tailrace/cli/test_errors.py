@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ from tailrace.spec_file import SpecFileError
         (
             FileNotFoundError(2, "No such file or directory", "run.yaml"),
             "error: run.yaml: No such file or directory\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "error: No space left on device; TMPDIR names the folder for temporary files\n",
         ),
     ],
 )
