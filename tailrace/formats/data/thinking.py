@@ -81,6 +81,7 @@ def _split_blocks(text: str) -> SplitText:
     answers: list[str] = []
     thoughts: list[str] = []
     begin, open_name, has_thinking = 0, "", False
+    end_of_first = 0
     for tag in TAG.finditer(text):
         name, closes = _name_of(tag), _closes(tag)
         if not closes and not open_name:
@@ -88,13 +89,15 @@ def _split_blocks(text: str) -> SplitText:
             begin, open_name = tag.end(), name
         elif closes and not open_name:
             # All before it is thinking that began in the prompt.
-            answers, thoughts = [], [TAG.sub("", text[: tag.start()])]
+            answers, thoughts, end_of_first = [], [], tag.start()
             begin, has_thinking = tag.end(), True
         elif closes and name == open_name:
             thoughts.append(text[begin : tag.start()])
             begin, open_name, has_thinking = tag.end(), "", True
     if open_name:
         thoughts.append(text[begin:])
+    # Once, at the end: a text of closing tags alone takes linear time, too.
+    thoughts.insert(0, TAG.sub("", text[:end_of_first]))
     reasoning = "\n\n".join(filter(None, map(str.strip, thoughts)))
     if open_name:
         return SplitText(reasoning, None, closed=False)
