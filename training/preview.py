@@ -37,6 +37,7 @@ from training.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from training.data.chat_format import ChatFormat
+    from training.data.preview import Preview
 
 FIRST_LINES = 10_000
 """Number of lines that are read without ``--all``."""
@@ -78,14 +79,20 @@ def preview(options: argparse.Namespace) -> None:
         dataset = {"kind": _kind(records[0]), "read": len(records), "complete": not is_part}
         content = {"dataset": dataset, **examples.document(options.examples)}
         sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
-        return
+    else:
+        _print(examples, options, f"{len(records):,}" if is_part else "")
+    if options.strict:
+        sys.stdout.flush()
+        examples.check()
+
+
+def _print(examples: Preview, options: argparse.Namespace, part: str) -> None:
+    """Print examples and totals as text, and the number of lines if others were not read."""
     in_colour = options.color == "always" or (options.color == "auto" and sys.stdout.isatty())
     for line in examples.lines(options.examples, in_colour=in_colour):
         sys.stdout.write(f"{line}\n")
-    if is_part:
-        sys.stdout.write(
-            f"only the first {len(records):,} lines were read: --all reads every line\n"
-        )
+    if part:
+        sys.stdout.write(f"only the first {part} lines were read: --all reads every line\n")
 
 
 def _settings(options: argparse.Namespace) -> _Settings:
@@ -217,7 +224,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="YYYY-MM-DD",
         help="day that the chat template reads (default: today, UTC)",
     )
-    parser.add_argument("--examples", type=natural, default=3, help="examples to show (default: 3)")
+    parser.add_argument(
+        "--strict", action="store_true", help="end with an error if a training refuses the lines"
+    )
+    parser.add_argument(
+        "-n", "--examples", type=natural, default=3, help="examples to show (default: 3)"
+    )
     parser.add_argument(
         "--all", action="store_true", help=f"read every line, not just the first {FIRST_LINES:,}"
     )

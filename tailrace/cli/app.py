@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -46,6 +47,19 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(baselines.app, name="baselines")
 app.add_typer(pools.app, name="pools")
 app.add_typer(workers.app, name="workers")
+
+
+def _let_help_flow(commands: typer.Typer) -> None:
+    """Join the lines of help texts, so that paragraphs wrap at the width of the terminal only."""
+    for command in commands.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _let_help_flow(group.typer_instance)
+
+
+_let_help_flow(app)
 
 
 def _show_version(show_version: bool) -> None:

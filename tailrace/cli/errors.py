@@ -91,6 +91,9 @@ def _describe(raised: BaseException) -> tuple[list[str], int]:
         more = raised.count - len(lines)
         lines += [f"  and {more} more"] if more else []
         return [f"error: {_wrong(raised.count, 'line')}", *lines], exit_codes.BAD_INPUT
+    if isinstance(raised, DetectionError):
+        lines = [f"  {detail}" for detail in raised.details]
+        return [f"error: {raised.problem}", *lines], exit_codes.BAD_INPUT
     if isinstance(raised, WrongRows):
         lines = [f"  {e.place}: {e.reason}" for e in raised.errors]
         more = raised.count - len(lines)

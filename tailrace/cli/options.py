@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,9 @@ from tailrace.client.aio import AsyncClient
 from tailrace.client.blocking import Client
 from tailrace.formats.service_url import broker_url, database_url, holds_password
 from tailrace.retry import RetryPolicy
+
+_LONGEST_ID = 63
+"""Characters of the longest id, as RESOURCE_ID has it."""
 
 
 def is_on_command_line(context: typer.Context, name: str) -> bool:
@@ -133,7 +137,7 @@ EvalSetName = Annotated[
 ]
 ContentId = Annotated[
     str | None,
-    typer.Option("--id", metavar="ID", help="Id (default: name of the file or folder)."),
+    typer.Option("--id", metavar="ID", help="Id (default: from the name of the file or folder)."),
 ]
 Description = Annotated[
     str, typer.Option("--description", metavar="TEXT", help="Description, shown in lists.")
@@ -170,9 +174,20 @@ def _label_condition(label: str) -> str:
     return f'labels.{name} = "{escaped}"'
 
 
-def content_id(id_option: str | None, file: Path) -> str:
-    """Return the id for imported content: that of ``--id``, or the file's name without suffix."""
-    return id_option or file.stem
+def content_id(name: str) -> str:
+    """Return the id for imported content with this name.
+
+    Capital letters become small ones, and other characters than letters and digits hyphens; digits
+    that come before the first letter are left out.
+
+    Raises:
+        CommandError: The name has no letter that an id can begin with.
+    """
+    words = "-".join(re.findall("[a-z0-9]+", name.lower()))
+    id_text = words.lstrip("0123456789-")[:_LONGEST_ID].rstrip("-")
+    if not id_text:
+        raise CommandError(f"{name!r} gives no id, because it has no letter of a-z: give --id")
+    return id_text
 
 
 RETRY = RetryPolicy(attempts=6)

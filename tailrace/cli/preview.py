@@ -100,7 +100,7 @@ def preview_run(client: Client, spec: RunSpec, *, on_stderr: bool) -> None:
         # JSON is YAML.
         blocks = {"model": to_mapping(spec.model), "train": to_mapping(spec.train)}
         config.write_text(json.dumps(blocks), encoding="utf-8")
-        arguments = [*_dataset(file), f"--config={config}"]
+        arguments = [*_dataset(file), "--strict", f"--config={config}"]
         arguments += [f"--model={source}"] if source else []
         arguments += [f"--template-date={spec.template_date}"] if spec.template_date else []
         # In another folder: a hub id must not be taken for a folder of the same name.

@@ -32,6 +32,11 @@ _ANSWERS = ("answer", "response", "output", "solution", "ground_truth", "target"
 class DetectionError(ValueError):
     """Error of rows of no known form, or of several; the message names the way out."""
 
+    def __init__(self, problem: str, details: Sequence[str] = ()) -> None:
+        """Keep the problem, and the lines that explain it."""
+        super().__init__("\n".join([problem, *(f"  {detail}" for detail in details)]))
+        self.problem, self.details = problem, details
+
 
 def detect(
     rows: Sequence[Mapping[str, Any]],
@@ -92,7 +97,7 @@ def _choose(table: _Table, names: Sequence[str]) -> Form:
     """Return the form of the rows."""
     forms = _specific([form for form in FORMS if _fits(form, table)])
     if not forms:
-        raise DetectionError(_no_form(names, table))
+        raise DetectionError(_no_form(names, table), _fields_by_kind(table))
     if len(forms) > 1:
         raise DetectionError(_many_forms([_describe(form, table) for form in forms], forms))
     form = forms[0]
@@ -205,17 +210,26 @@ def _many_forms(candidates: Sequence[str], forms: Sequence[Form] = ()) -> str:
 
 
 def _no_form(names: Sequence[str], table: _Table) -> str:
-    prompt = next((name for name in _QUESTIONS if name in names), "COLUMN")
-    answer = next((name for name in _ANSWERS if name in names), "COLUMN")
-    fields: dict[DatasetKind, dict[str, None]] = {}
-    for form in FORMS:
-        if table.kind in (None, form.kind):
-            fields.setdefault(form.kind, {})[" + ".join(form.required)] = None
-    kinds = "; ".join(f"{kind}: {' or '.join(options)}" for kind, options in fields.items())
+    prompt, answer = _first_of(_QUESTIONS, names), _first_of(_ANSWERS, names)
     subject = f"of the kind {table.kind}" if table.kind else "of a known form"
     given = f" with --map {', '.join(table.mapped)}" if table.mapped else ""
     return (
         f"the rows are not {subject}{given}; their columns: {show_columns(names)}. Name the column "
         f"of each field, for example --map prompt={prompt} --map completion={answer}. Fields by "
-        f"kind: {kinds}"
+        "kind:"
     )
+
+
+def _fields_by_kind(table: _Table) -> list[str]:
+    """Return a line for each kind: the fields that its forms require."""
+    fields: dict[DatasetKind, dict[str, None]] = {}
+    for form in FORMS:
+        if table.kind in (None, form.kind):
+            fields.setdefault(form.kind, {})[" + ".join(form.required)] = None
+    return [f"{kind}: {' or '.join(options)}" for kind, options in fields.items()]
+
+
+def _first_of(known: Sequence[str], names: Sequence[str]) -> str:
+    """Return the column with the first known name, whatever its case; else a placeholder."""
+    columns = {name.lower(): name for name in reversed(names)}
+    return next((columns[name] for name in known if name in columns), "COLUMN")

@@ -15,7 +15,7 @@ from typing import Any
 
 from tailrace.datasets.readers.formats import DATA_SUFFIXES, data_suffix
 from tailrace.datasets.readers.row import DataFileError, missing_library
-from tailrace.formats.wording import describe
+from tailrace.formats.wording import describe, pluralize
 
 CARD = "README.md"
 """The card: a page that may begin with the splits, as YAML."""
@@ -126,7 +126,9 @@ def choose_split(splits: Sequence[Split], name: str | None) -> Split:
 
 
 def _list(splits: Sequence[Split]) -> str:
-    names = [f"{split.full_name} ({len(split.files)} files)" for split in splits[:_SHOWN]]
+    names = [
+        f"{split.full_name} ({pluralize(len(split.files), 'file')})" for split in splits[:_SHOWN]
+    ]
     more = len(splits) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "")
 

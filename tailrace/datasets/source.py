@@ -11,6 +11,7 @@ from tailrace.datasets import hub
 from tailrace.datasets.layout import CARD, MAX_CARD_BYTES, MAX_FILES, choose_split, find_splits
 from tailrace.datasets.readers.formats import FileFormat, file_format, read_rows
 from tailrace.datasets.readers.row import DataFileError, Row
+from tailrace.formats.wording import pluralize
 
 _SHOWN = 5
 
@@ -87,7 +88,7 @@ def open_source(source: str | Path, workspace: Path, split: str | None = None) -
     shards = tuple(Shard(path / name, name) for name in chosen.files)
     for shard in shards:
         _require_regular(shard.path)
-    title = f"{path}, split {chosen.full_name} ({len(shards)} files)"
+    title = f"{path}, split {chosen.full_name} ({pluralize(len(shards), 'file')})"
     return Source(shards, title, left_out=chosen.unassigned)
 
 
@@ -104,7 +105,7 @@ def _open_hub(url: str, workspace: Path, split: str | None) -> Source:
     shards = tuple(
         Shard(path, name if len(download.files) > 1 else "") for name, path in download.files
     )
-    title = f"{download.origin}, split {download.split} ({len(shards)} files)"
+    title = f"{download.origin}, split {download.split} ({pluralize(len(shards), 'file')})"
     return Source(shards, title, download.origin, download.left_out)
 
 

@@ -56,7 +56,12 @@ def conversation_of(record: Record) -> Conversation:
             return _conversation(record.prompt, record.chosen, record.tools)
         case FeedbackRecord(label=True):
             return _conversation(record.prompt, record.completion, record.tools)
-        case FeedbackRecord() | PromptRecord():
+        case FeedbackRecord():
+            raise DataError(
+                f"{record.id} has no answer to imitate: its label is false. Leave such lines out: "
+                "supervised fine-tuning learns the completion of every line"
+            )
+        case PromptRecord():
             raise DataError(
                 f"{record.id} has no answer to imitate: supervised fine-tuning takes conversations "
                 "(messages), completions, preferences and traces"

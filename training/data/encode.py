@@ -128,7 +128,7 @@ def encode_records(
         OSError: The file of tokens cannot be written.
     """
     encoding = encoding.for_records(records)
-    totals, problems = Totals(encoding.max_length), _Problems()
+    totals, problems = Totals(encoding.max_length), Problems()
     writer = ExampleWriter(folder)
     try:
         for record in encode_each(records, chat, encoding):
@@ -237,7 +237,7 @@ def _learns(rendered: RenderedExample, length: int) -> bool:
 
 
 @dataclass
-class _Problems:
+class Problems:
     """Reasons to refuse the examples as a whole."""
 
     refused: int = 0
@@ -249,10 +249,12 @@ class _Problems:
     """Examples in which truncation leaves nothing to learn."""
 
     def add_refused(self, record: RefusedRecord) -> None:
+        """Count a record that cannot be rendered or encoded."""
         self.first_refused = self.first_refused or record
         self.refused += 1
 
     def add(self, record: EncodedRecord, encoding: Encoding) -> None:
+        """Count the problems of an example."""
         if record.rendered.untrainable and not self.first_untrainable:
             turns = ", ".join(map(str, record.rendered.untrainable))
             self.first_untrainable = f"{record.id} (messages[{turns}])"
@@ -260,6 +262,17 @@ class _Problems:
         self.hopeless += overlong and not record.length
 
     def raise_any(self, total: str, encoding: Encoding, totals: Totals) -> None:
+        """Refuse the examples if a training must not begin with them.
+
+        Args:
+            total: Number of all examples, with their noun.
+            encoding: Settings of the encoding.
+            totals: Totals of the examples.
+
+        Raises:
+            DataError: Examples cannot be rendered, or have a turn that cannot be learnt.
+            OverlongError: The policy refuses an overlong example.
+        """
         if self.first_refused is not None:
             first = f"{self.first_refused.id}: {self.first_refused.error}"
             if isinstance(self.first_refused.error, SpecialTextError):

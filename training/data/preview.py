@@ -15,7 +15,14 @@ from tailrace.formats.spec.run_spec import Overlong
 from tailrace.formats.spec.train_spec import TrainSpec
 from tailrace.formats.wording import pluralize
 from training.data.chat_format import ChatFormat
-from training.data.encode import EncodedRecord, Encoding, RefusedRecord, count, encode_each
+from training.data.encode import (
+    EncodedRecord,
+    Encoding,
+    Problems,
+    RefusedRecord,
+    count,
+    encode_each,
+)
 from training.data.rendered_example import Span
 from training.data.totals import Totals
 
@@ -52,8 +59,7 @@ class Preview:
         self._records, self._chat = records, chat
         self._encoding = Encoding.of(train).for_records(records)
         self._totals = Totals(self._encoding.max_length)
-        self._refused = 0
-        self._first_refused = ""
+        self._problems = Problems()
 
     def lines(self, most: int, *, in_colour: bool) -> Iterator[str]:
         """Yield the lines that show the first ``most`` examples, then the totals.
@@ -67,8 +73,9 @@ class Preview:
             yield from example_lines(record, self._encoding, marks)
             yield ""
         yield from totals_lines(self._totals, self._encoding)
-        if self._refused:
-            lines = pluralize(self._refused, "further line")
+        if self._problems.refused:
+            further = "further " if self._totals.examples else ""
+            lines = pluralize(self._problems.refused, f"{further}line")
             yield f"{lines} cannot be rendered; the first is {visible(self._first_refused)}"
 
     def document(self, most: int) -> dict[str, Any]:
@@ -77,22 +84,36 @@ class Preview:
         Errors are those of :meth:`lines`.
         """
         examples = [_plain(record) for record in self._shown(most)]
-        refused = {"refused": self._refused, "first_refused": self._first_refused}
+        refused = {"refused": self._problems.refused, "first_refused": self._first_refused}
         return {
             "train_on": str(self._encoding.train_on),
             "examples": examples,
             "totals": {**self._totals.to_mapping(), **refused},
         }
 
+    def check(self) -> None:
+        """Refuse the records if a training on them would; call it after the others.
+
+        Raises:
+            DataError: The reason, as a training has it.
+        """
+        total = pluralize(self._totals.examples + self._problems.refused, "line")
+        self._problems.raise_any(total, self._encoding, self._totals)
+
+    @property
+    def _first_refused(self) -> str:
+        record = self._problems.first_refused
+        return f"{record.id}: {record.error}" if record else ""
+
     def _shown(self, most: int) -> Iterator[EncodedRecord]:
         """Yield the first examples, and count all."""
         number = 0
         for record in encode_each(self._records, self._chat, self._encoding):
             if isinstance(record, RefusedRecord):
-                self._refused += 1
-                self._first_refused = self._first_refused or f"{record.id}: {record.error}"
+                self._problems.add_refused(record)
                 continue
             count(record, self._totals)
+            self._problems.add(record, self._encoding)
             number += 1
             if number <= most:
                 yield record
@@ -103,8 +124,13 @@ def example_lines(record: EncodedRecord, encoding: Encoding, marks: Marks) -> It
 
     Trained text and the ids of trained tokens are between ``marks``.
     """
-    rendered, mask = record.rendered, record.rendered.mask
-    facts = [pluralize(len(rendered.tokens), "token"), f"{np.count_nonzero(mask)} trained"]
+    rendered, mask = record.rendered, record.rendered.mask.copy()
+    # Nothing comes before the first token, so that it is not predicted.
+    mask[:1] = False
+    count_up_to_last = record.full_length or len(rendered.tokens)
+    rest = len(rendered.tokens) - count_up_to_last
+    more = f" and {rest} after the last trained one" if rest else ""
+    facts = [f"{pluralize(count_up_to_last, 'token')}{more}", f"{np.count_nonzero(mask)} trained"]
     facts += _remarks(record, encoding)
     yield f"── {visible(record.id)}: {', '.join(facts)}"
     yield marked_text(rendered.text, trained_spans(rendered.spans, mask), marks)

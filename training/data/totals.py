@@ -16,6 +16,9 @@ from training.data.rendered_example import RenderedExample
 TEMPLATE = "template"
 """Name for the author of text that no message wrote."""
 
+PLAIN_TEXT = "text"
+"""Name for the author of an example without messages."""
+
 _PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 
 
@@ -35,7 +38,7 @@ class Totals:
     trained_tokens: int = 0
     """Tokens that bear a loss."""
     trained_by_role: Counter[str] = field(default_factory=Counter)
-    """Tokens that bear a loss by the role of their author, or :data:`TEMPLATE`."""
+    """Tokens that bear a loss by author: a role, :data:`TEMPLATE` or :data:`PLAIN_TEXT`."""
     overlong: int = 0
     """Examples longer than :attr:`max_length`."""
     untrained: int = 0
@@ -121,7 +124,7 @@ def trained_by_role(rendered: RenderedExample, length: int) -> dict[str, int]:
         return {}
     authors = sorted(rendered.authors)
     if not authors:
-        return {TEMPLATE: len(trained)}
+        return {PLAIN_TEXT: len(trained)}
     begins, ends = (np.asarray([span[i] for span, _ in authors]) for i in (0, 1))
     tokens: NDArray[np.int64] = rendered.spans[trained]
     # The last part that begins before the token's end.

@@ -147,6 +147,6 @@ def _unreachable(hub_id: str, cause: str) -> ModelUnreachableError:
         f"the model {hub_id!r} is not cached on this machine and the model hub cannot be reached "
         f"({cause}). Ways out: use the offline twin training/configs/train_golden_v2_nano.yaml "
         "(`model: {preset: gpt2-nano}`); give a folder that holds the model (`--model DIR`); for a "
-        "server, upload that folder with `tailrace models import DIR` and name `models/{model}`; "
-        "or run where the hub can be reached once, which fills the cache"
+        "server, upload that folder with `tailrace models import DIR` and name the model that it "
+        "prints (`models/…`); or run where the hub can be reached once, which fills the cache"
     )

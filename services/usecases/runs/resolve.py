@@ -13,6 +13,7 @@ from services.domain.run import parse_run_name
 from services.storage.rows import baselines, runs, workers
 from services.usecases.content import datasets, eval_sets, models
 from services.usecases.runs.predictions_source import find_predictions
+from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import SpecError, Violation, parse, to_mapping
 from tailrace.formats.spec.infer_spec import is_imported
 from tailrace.formats.spec.judge_spec import JUDGES
@@ -57,6 +58,7 @@ async def resolve_spec(conn: AsyncConnection, project: str, spec: RunSpec) -> Ru
     if spec.dataset is None:
         return spec
     dataset = await datasets.VERSIONS.resolve(conn, project, spec.dataset)
+    _check_kind(spec, dataset.kind)
     _check_split(spec, dataset.lines.prompt_count)
     return dataclasses.replace(spec, dataset=dataset.reference)
 
@@ -137,6 +139,15 @@ async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: 
         # The message must name the gate: a spec has several, and the new run has a name, too.
         raise NotFound(error.reason, f"{field}: {error.message}", **error.metadata) from error
     return dataclasses.replace(gate, baseline=baseline.run)
+
+
+def _check_kind(spec: RunSpec, kind: DatasetKind) -> None:
+    if spec.train is not None and kind is DatasetKind.PROMPTS:
+        raise InvalidInput.field(
+            "spec.dataset",
+            f"{spec.dataset} has the kind {kind}, whose lines have no answer to learn: train on "
+            "messages, completions, preferences or traces",
+        )
 
 
 def _check_split(spec: RunSpec, prompts: int) -> None:

@@ -92,17 +92,17 @@ def derive_(
             lineage=derivation.lineage,
         )
     if as_json:
-        counts = {
+        document = {
+            "dataset": output.plain(dataset),
             "predictions": derivation.predictions,
             "selected": derivation.selected,
             "duplicates": derivation.duplicates,
         }
-        output.print_json({"dataset": output.plain(dataset), **counts})
+        output.print_json(document)
         return
-    print_dataset(dataset, as_json=False)
-    fields = [
+    counts = [
         ("judged", derivation.predictions),
         ("selected", derivation.selected),
         ("duplicates", derivation.duplicates or ""),
     ]
-    output.print_fields(fields)
+    print_dataset(dataset, False, counts)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import ContentId, Description, Json, Server, connect
+from tailrace.cli.options import ContentId, Description, Json, Server, connect, content_id
 from tailrace.cli.show import output
 from tailrace.cli.show.datasets import print_dataset
 from tailrace.cli.show.progress import bytes_progress, count_progress
@@ -43,7 +43,11 @@ def import_(
     dataset_id: ContentId = None,
     row_format: Annotated[
         RowFormat,
-        typer.Option("--format", help="Kind of the rows; auto detects it and says why."),
+        typer.Option(
+            "--format",
+            metavar="KIND",
+            help=f"Kind of the rows: {', '.join(RowFormat)}; auto detects it and says why.",
+        ),
     ] = _DETECTED,
     mapping: Annotated[
         list[str] | None,
@@ -131,14 +135,18 @@ def read_mapping(options: Sequence[str]) -> dict[str, str]:
 
 
 def default_id(source: str) -> str:
-    """Return the id for a source: its name without the suffixes of data files."""
+    """Return the id for a source: its name without the suffixes of data files.
+
+    Raises:
+        CommandError: The name has no letter that an id can begin with.
+    """
     if source.startswith(hub.SCHEME):
-        return hub.parse_url(source).repository.rpartition("/")[2]
+        return content_id(hub.parse_url(source).repository.rpartition("/")[2])
     path = PurePosixPath(Path(source).resolve().name)
     if path.suffix.lower() in PACKED_SUFFIXES and len(path.suffixes) > 1:
         path = PurePosixPath(path.stem)
     is_folder = Path(source).is_dir() and path.suffix.lower() not in DATA_SUFFIXES
-    return path.name if is_folder else path.stem
+    return content_id(path.name if is_folder else path.stem)
 
 
 def described(description: str, origin: str) -> str:

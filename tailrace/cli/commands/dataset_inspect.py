@@ -68,7 +68,14 @@ def _print_record(out: Console, record: Record) -> None:
     for turn in turns_of(record):
         speaker = turn.message.role if turn.part in ("", "prompt") else turn.part
         text = "\n".join(texts_of(turn.message))
-        out.print(output.printable(f"  {speaker}: " + text.replace("\n", "\n    ")), soft_wrap=True)
+        _print_text(out, speaker, text)
+    expected = getattr(record, "expected_answer", None)
+    if expected is not None:
+        _print_text(out, "expected answer", expected)
+
+
+def _print_text(out: Console, speaker: str, text: str) -> None:
+    out.print(output.printable(f"  {speaker}: " + text.replace("\n", "\n    ")), soft_wrap=True)
 
 
 def _tool_names(record: Record) -> list[str]:
@@ -230,8 +237,8 @@ def split(
             {"dataset": dataset, "eval_fraction": eval_fraction, "seed": seed, **document}
         )
         return
-    rows = [(name, n, p, files.get(name, "")) for name, (n, p) in counts.items()]
-    output.print_table(["PART", "LINES", "PROMPTS", "FILE"], rows)
+    rows = [(name, n, p, *([files[name]] if files else [])) for name, (n, p) in counts.items()]
+    output.print_table(["PART", "LINES", "PROMPTS", *(["FILE"] if files else [])], rows)
 
 
 def _counts(parts: Split) -> dict[str, tuple[int, int]]:

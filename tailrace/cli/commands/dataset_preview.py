@@ -35,26 +35,35 @@ def preview(
         str | None,
         typer.Option(
             "--chat-template",
-            metavar="NAME|FILE",
-            help="model.chat_template: a shipped template, or a file.",
+            metavar="TEMPLATE",
+            help="model.chat_template: name of a shipped template, or a file.",
         ),
     ] = None,
     template_kwargs: Annotated[
         str | None,
-        typer.Option("--chat-template-kwargs", metavar="JSON", help="model.chat_template_kwargs."),
+        typer.Option("--chat-template-kwargs", metavar="JSON", help="Variables of the template."),
     ] = None,
     train_on: Annotated[
-        TrainOn | None, typer.Option("--train-on", help="train.sft.train_on.")
+        TrainOn | None,
+        typer.Option(
+            "--train-on", metavar="PART", help=f"train.sft.train_on: {', '.join(TrainOn)}."
+        ),
     ] = None,
     max_seq_length: Annotated[
         int | None,
         typer.Option("--max-seq-length", metavar="N", min=8, help="train.max_seq_length."),
     ] = None,
     overlong: Annotated[
-        Overlong | None, typer.Option("--overlong", help="train.sft.overlong.")
+        Overlong | None,
+        typer.Option(
+            "--overlong", metavar="POLICY", help=f"train.sft.overlong: {', '.join(Overlong)}."
+        ),
     ] = None,
     allow_special_tokens: Annotated[
-        bool, typer.Option("--allow-special-tokens", help="train.sft.allow_special_tokens.")
+        bool,
+        typer.Option(
+            "--allow-special-tokens", help="Read special tokens in texts as special tokens."
+        ),
     ] = False,
     server: Server = None,
     as_json: Json = False,

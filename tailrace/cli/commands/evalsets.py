@@ -95,7 +95,7 @@ def import_(
     source = _with_markers(read_eval_items(file), markers) if markers else file
     with connect(server) as client:
         eval_set = client.import_eval_set(
-            content_id(eval_set_id, file), source, description=description
+            eval_set_id or content_id(file.stem), source, description=description
         )
     if as_json:
         output.print_json(output.plain(eval_set))

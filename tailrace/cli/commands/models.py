@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.errors import CommandError
-from tailrace.cli.options import ContentId, Description, Json, Limit, Server, connect
+from tailrace.cli.options import ContentId, Description, Json, Limit, Server, connect, content_id
 from tailrace.cli.show import output
 from tailrace.transfer.model_folder import model_files
 from tailrace.v1 import model_pb2
@@ -33,7 +33,9 @@ def import_(
     try:
         _print_left_out(folder)
         with connect(server) as client:
-            model = client.import_model(folder, model_id or "", description=description)
+            model = client.import_model(
+                folder, model_id or content_id(folder.resolve().name), description=description
+            )
     except (ValueError, NotADirectoryError) as error:
         raise CommandError(str(error)) from error
     _print(model, as_json)

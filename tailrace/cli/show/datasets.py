@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tailrace.cli.show import output
 from tailrace.protomap import enum_word
 from tailrace.v1 import dataset_pb2
 
 
-def print_dataset(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
-    """Print a version as aligned fields, or as JSON."""
+def print_dataset(
+    dataset: dataset_pb2.Dataset, as_json: bool, counts: Iterable[tuple[str, object]] = ()
+) -> None:
+    """Print a version as aligned fields, with further ones after them, or as JSON."""
     if as_json:
         output.print_json(output.plain(dataset))
         return
@@ -24,6 +28,7 @@ def print_dataset(dataset: dataset_pb2.Dataset, as_json: bool) -> None:
             ("artifact", dataset.artifact),
             ("created", output.moment(dataset.create_time)),
             *_lineage(dataset),
+            *counts,
         ]
     )
 
@@ -33,5 +38,5 @@ def _lineage(dataset: dataset_pb2.Dataset) -> list[tuple[str, object]]:
     if not dataset.HasField("lineage"):
         return []
     lineage = dataset.lineage
-    judge = f"{lineage.judge} {lineage.judge_version}"
+    judge = f"{lineage.judge}, version {lineage.judge_version}"
     return [("run", lineage.run), ("judge", judge), ("where", lineage.where)]

@@ -96,7 +96,7 @@ class InferSpec:
 
     def _eval_set_violations(self, path: str) -> list[Violation]:
         if not self.eval_sets:
-            return [Violation(path, "names no eval set")]
+            return [Violation(path, "must name an eval set, such as dataset:held_out or eval_v1")]
         if len(set(self.eval_sets)) < len(self.eval_sets):
             return [Violation(path, "names an eval set twice")]
         known_names = (*catalog.DATASET_EVAL_SETS, *catalog.EVAL_SETS)

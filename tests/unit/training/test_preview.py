@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,47 @@ def test_lines_that_the_template_refuses_are_counted(
     assert "── totals of 2 examples" in output
     assert "1 further line cannot be rendered; the first is a: " in output
     assert "four" in output
+
+
+def test_a_strict_preview_shows_the_totals_and_then_the_refusal_of_a_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model", str(folder / "model"), "--max-seq-length", "9"]
+    assert "(overlong: refuse)" in run(folder, capsys, *flags)
+    status = main(["--dataset", str(folder / "chats.jsonl"), "--strict", *flags])
+    output = capsys.readouterr()
+    assert (status, "── totals of 3 examples" in output.out) == (1, True)
+    assert "longer than max_seq_length" in output.err
+    assert "raise max_seq_length" in output.err
+    assert run(folder, capsys, "--strict", *flags, "--overlong", "drop")
+
+
+def test_lines_that_are_all_refused_are_not_further_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = (
+        "{% if 'Hi' in messages[0].content %}{{ raise_exception('no') }}{% endif %}"
+        "{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    flags = ["--model", str(folder / "model"), "--chat-template", template]
+    assert "\n3 lines cannot be rendered; the first is a: " in run(folder, capsys, *flags)
+    assert "3 of 3 lines cannot be rendered" in error(folder, capsys, "--strict", *flags)
+
+
+def test_the_facts_of_an_example_are_those_of_the_totals(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"prompt": "", "completion": "a b c"}))
+    output = run(tmp_path, capsys, "--model", str(folder / "model"))
+    totals = document(folder, capsys, "-n", "0")["totals"]
+    assert "share of loss                   text 100.0%" in output
+    trained = re.search(r"(\d+) trained\n", output)
+    assert trained
+    assert f"trained tokens                  {trained[1]} (" in output
+    shown = run(folder, capsys, "--model", str(folder / "model"), "-n", "3")
+    counts = [int(n) for n in re.findall(r"^── \S+: (\d+) tokens", shown, re.MULTILINE)]
+    assert max(counts) == totals["lengths"]["max"]
+    assert " after the last trained one, " in shown
 
 
 @pytest.mark.parametrize(

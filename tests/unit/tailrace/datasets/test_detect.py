@@ -151,14 +151,22 @@ def test_rows_of_no_form_are_refused_with_their_columns_and_the_fields() -> None
         detect([{"question": "q", "answer": "a"}])
     assert str(error.value) == (
         "the rows are not of a known form; their columns: question, answer. Name the column of "
-        "each field, for example --map prompt=question --map completion=answer. Fields by kind: "
-        "messages: messages; completion: prompt + completion or instruction + output or text; "
-        "preference: prompt + chosen + rejected or instruction + chosen + rejected or messages + "
+        "each field, for example --map prompt=question --map completion=answer. Fields by kind:\n"
+        "  messages: messages\n"
+        "  completion: prompt + completion or instruction + output or text\n"
+        "  preference: prompt + chosen + rejected or instruction + chosen + rejected or messages + "
         "chosen + rejected or chosen + rejected or input + preferred_output + "
-        "non_preferred_output; feedback: prompt + completion + label or instruction + output + "
-        "label or messages + label; prompts: prompt + expected_answer or messages + "
-        "expected_answer or prompt or messages; trace: prompt + steps or prompt + answer"
+        "non_preferred_output\n"
+        "  feedback: prompt + completion + label or instruction + output + label or messages + "
+        "label\n"
+        "  prompts: prompt + expected_answer or messages + expected_answer or prompt or messages\n"
+        "  trace: prompt + steps or prompt + answer"
     )
+
+
+def test_the_example_of_a_mapping_names_columns_of_any_case() -> None:
+    with pytest.raises(DetectionError, match="--map prompt=Question --map completion=Answer"):
+        detect([{"Question": "q", "Answer": "a"}])
 
 
 def test_a_kind_that_the_rows_do_not_have_is_refused() -> None:

@@ -126,10 +126,10 @@ def test_the_only_split_needs_no_name() -> None:
 def test_ambiguous_and_unknown_splits_are_refused_with_the_candidates() -> None:
     splits = find_splits(["train.csv", "test.csv"])
     with pytest.raises(
-        DataFileError, match=r"has the splits test \(1 files\), train \(1 files\): choose one with"
+        DataFileError, match=r"has the splits test \(1 file\), train \(1 file\): choose one with"
     ):
         choose_split(splits, None)
-    with pytest.raises(DataFileError, match=r"has no split 'dev'; there is: test \(1 files\)"):
+    with pytest.raises(DataFileError, match=r"has no split 'dev'; there is: test \(1 file\)"):
         choose_split(splits, "dev")
     assert choose_split(splits, "train").files == ("train.csv",)
 

@@ -108,7 +108,7 @@ def test_everything_includes_the_prompt_and_the_template(chatml: ChatFormat) -> 
 def test_a_record_without_an_answer_to_imitate_is_refused(
     chatml: ChatFormat, record: Record
 ) -> None:
-    with pytest.raises(DataError, match=r"x has no answer to imitate: .* completions"):
+    with pytest.raises(DataError, match=r"x has no answer to imitate: .* completion"):
         encode_records([record], chatml, Encoding(128))
 
 

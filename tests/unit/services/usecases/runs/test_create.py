@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ async def test_what_a_spec_names_must_exist(
     with pytest.raises(NotFound) as error:
         await driver.create(**change)
     assert error.value.reason == reason
+
+
+async def _chunks(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def test_prompts_without_answers_cannot_be_learnt(driver: Driver) -> None:
+    lines = b'{"prompt": "a"}\n{"prompt": "b"}\n'
+    header = datasets.DatasetHeader("questions", "")
+    await datasets.import_lines(driver.context, CALLER, header, _chunks(lines))
+    with pytest.raises(InvalidInput, match="questions has the kind prompts") as error:
+        await driver.create(dataset="questions", train={"max_steps": 1, "eval_fraction": 0.5})
+    assert wrong_fields(error) == {"spec.dataset"}
 
 
 async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:

@@ -48,7 +48,10 @@ def test_pairs_are_imported_as_preferences(served: Any, judged: Any) -> None:
     options = ["--id", "pairs", "--kind", "preference", "--where", "outcome = pass"]
     result = served("datasets", "derive", "--from", "runs/r", *options)
     assert result.code == 0
-    assert "selected:" in result.out
+    lines = result.out.splitlines()
+    # The counts are aligned with the fields of the dataset.
+    assert len({len(line) - len(line.partition(":")[2].lstrip()) for line in lines}) == 1
+    assert lines[-1].startswith("selected:")
     assert b'"chosen":"text 0","rejected":"text 1"' in judged.datasets.content["pairs"]
     assert imported(judged).kind == dataset_pb2.DATASET_KIND_PREFERENCE
 
@@ -73,6 +76,6 @@ def test_get_shows_the_lineage(served: Any, plane: Any, monkeypatch: Any) -> Non
     shown = served("datasets", "get", "d").out
     assert [line.split(maxsplit=1) for line in shown.splitlines()[-3:]] == [
         ["run:", "runs/r"],
-        ["judge:", "contains 2"],
+        ["judge:", "contains, version 2"],
         ["where:", "outcome = pass"],
     ]

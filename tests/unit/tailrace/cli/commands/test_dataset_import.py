@@ -103,7 +103,7 @@ def test_a_split_of_a_folder(served: Any, plane: Any, write: Any) -> None:
     write("set/test.jsonl", PAIR)
     refusal = served("datasets", "import", "set")
     assert refusal.code == 2
-    assert "has the splits test (1 files), train (2 files): choose one" in refusal.err
+    assert "has the splits test (1 file), train (2 files): choose one" in refusal.err
     assert served("datasets", "import", "set", "--split", "train").code == 0
     stored = plane.datasets.content["set"]
     assert [json.loads(line) for line in stored.splitlines()] == [*map(json.loads, content)]
@@ -134,12 +134,31 @@ def test_the_default_id_is_the_name_without_suffixes(
     assert list(plane.datasets.content) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("file", "dataset_id"),
+    [("My_Chats v2.jsonl", "my-chats-v2"), ("2024_qa.jsonl", "qa"), (f"{'a' * 70}.json", "a" * 63)],
+)
+def test_the_default_id_is_an_id_for_any_name(
+    served: Any, plane: Any, write: Any, file: str, dataset_id: str
+) -> None:
+    write(file, PAIR)
+    assert served("datasets", "import", file).code == 0
+    assert list(plane.datasets.content) == [dataset_id]
+
+
+def test_a_name_without_a_letter_needs_an_id(served: Any, plane: Any, write: Any) -> None:
+    write("2024.jsonl", PAIR)
+    refusal = served("datasets", "import", "2024.jsonl")
+    assert (refusal.code, list(plane.datasets.content)) == (2, [])
+    assert "'2024' gives no id, because it has no letter of a-z: give --id" in refusal.err
+
+
 def test_help_names_sources_and_kinds(served: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     page = served("datasets", "import", "--help")
     assert page.code == 0
     assert "hf://datasets/ORG/NAME, also with @REVISION and /PATH" in page.out
-    assert "auto|messages|completion|preference|feedback|prompts|trace" in page.out
+    assert "auto, messages, completion, preference, feedback, prompts, trace" in page.out
 
 
 def test_a_missing_file(served: Any) -> None:

@@ -52,6 +52,16 @@ def test_head_reads_a_local_file_without_a_server(tailrace: Any, tmp_path: Path)
     ]
 
 
+def test_head_shows_the_expected_answer_of_a_prompt(tailrace: Any, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_bytes(content({"prompt": "q", "expected_answer": "a\nb"}))
+    assert tailrace("datasets", "head", "d.jsonl").out.splitlines() == [
+        "prompts-000001",
+        "  user: q",
+        "  expected answer: a",
+        "    b",
+    ]
+
+
 def test_head_names_wrong_lines(tailrace: Any, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(content(chat(1), {"messages": []}))
     refusal = tailrace("datasets", "head", "d.jsonl")
@@ -134,7 +144,8 @@ def test_split_writes_the_parts_of_a_run(served: Any, plane: Any, tmp_path: Path
 def test_split_counts_without_writing(tailrace: Any, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(content(*map(chat, range(10))))
     table = tailrace("datasets", "split", "d.jsonl", "--eval-fraction", "0.2").out
-    assert [line.split() for line in table.splitlines()[1:]] == [
+    assert [line.split() for line in table.splitlines()] == [
+        ["PART", "LINES", "PROMPTS"],
         ["train", "8", "8"],
         ["held_out", "2", "2"],
     ]
