@@ -24,6 +24,7 @@ MEMORY_BYTES = 1 << 30
 
 _MOST_ADDED = 1 << 20
 _MOST_TIMES = 16
+_MOST_SHOWN = 1000
 
 PROCESS = BoundedProcess(
     "training.data.chat_template:render_request", seconds=SECONDS, memory_bytes=MEMORY_BYTES
@@ -269,9 +270,15 @@ def _attempt(render: _Render, messages: list[Any], tools: Any, asks: bool) -> di
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a template can raise anything
-        problem = f"{type(error).__name__}: {error}"[:2000]
+        problem = _one_line(f"{type(error).__name__}: {error}"[:_MOST_SHOWN])
         return {"text": None, "blocks": [], "problem": problem, "misplaced": False}
     return {"text": text, "blocks": blocks, "problem": "", "misplaced": misplaced}
+
+
+def _one_line(text: str) -> str:
+    """Return a template's text as one line without characters that terminals obey."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _common(text: str, other: str) -> int:

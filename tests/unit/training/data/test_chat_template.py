@@ -91,6 +91,7 @@ def test_a_template_that_writes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
     ("template", "says"),
     [
         ("{{ raise_exception('no system turn') }}", "TemplateError: no system turn"),
+        (r"{{ raise_exception('two\nlines \x1b[31m') }}", r"TemplateError: two lines \\x1b\[31m$"),
         ("{{ messages", "TemplateSyntaxError"),
         ("{{ messages[9].content }}", "UndefinedError"),
         (r"{{ '\ud800' }}", "UnicodeEncodeError"),
