@@ -108,7 +108,7 @@ TokenizerModel = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="Model whose tokenizer and chat template to use: folder, hub id, or imported "
+        help="Model whose tokenizer and chat template to use: folder, preset, hub id, or imported "
         "`models/…`. Needs the extra `training` on this machine.",
     ),
 ]

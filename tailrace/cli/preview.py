@@ -24,6 +24,7 @@ from tailrace.cli.errors import CommandError
 from tailrace.cli.show import output
 from tailrace.client.blocking import Client
 from tailrace.datasets.content import local_file, stored_file
+from tailrace.formats.catalog import PRESETS
 from tailrace.formats.model.files import is_tokenizer_file, size_problem
 from tailrace.formats.model.folder import CONFIG_FILE
 from tailrace.formats.schema import to_mapping
@@ -54,7 +55,7 @@ def preview_dataset(
     Args:
         client: Client of the server.
         dataset: Name of a dataset, or path of a file.
-        model: Folder, hub id or imported model.
+        model: Folder, preset, hub id or imported model.
         options: Further arguments of ``training.preview``.
         every_line: Read every line, not only the first :data:`FIRST_LINES`.
         as_json: Print JSON.
@@ -67,7 +68,7 @@ def preview_dataset(
     require_training()
     limit = None if every_line else FIRST_LINES
     with local_file(client, dataset, limit) as file, tokenizer_of(client, model) as source:
-        arguments = [*_dataset(file), f"--model={source}", *options]
+        arguments = [*_dataset(file), _model_argument(source), *options]
         is_part = limit is not None and _line_count(file) == limit
         if as_json:
             document = json.loads(run_training(arguments))
@@ -117,7 +118,7 @@ def token_totals(client: Client, dataset: str, model: str) -> dict[str, Any]:
     """
     require_training()
     with local_file(client, dataset) as file, tokenizer_of(client, model) as source:
-        arguments = [*_dataset(file), "--examples=0", f"--model={source}"]
+        arguments = [*_dataset(file), "--examples=0", _model_argument(source)]
         totals: dict[str, Any] = json.loads(run_training(arguments))["totals"]
     return totals
 
@@ -213,6 +214,12 @@ def run_training(
 
 def _dataset(file: Path) -> list[str]:
     return [f"--dataset={file}", "--all"]
+
+
+def _model_argument(model: str) -> str:
+    """Return the argument for a model; a preset, whose tokenizer the dataset trains, is none."""
+    is_preset = model in PRESETS and not Path(model).is_dir()
+    return f"--preset={model}" if is_preset else f"--model={model}"
 
 
 def _line_count(file: Path) -> int:

@@ -19,8 +19,8 @@ def preview(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="Model whose tokenizer and chat template to use: folder, hub id, or imported "
-            "`models/…`.",
+            help="Model whose tokenizer and chat template to use: folder, preset, hub id, or "
+            "imported `models/…`.",
         ),
     ],
     examples: Annotated[

@@ -68,6 +68,17 @@ def test_the_first_lines_are_read_unless_all_are_asked_for(
     assert "the first 3 lines of d were read" in served(*command[:-1]).err
 
 
+def test_a_preset_is_passed_as_one_unless_a_folder_has_its_name(
+    served: Any, stored: Any, tmp_path: Path
+) -> None:
+    command = ("datasets", "preview", "d", "--model", "gpt2-nano", "--json")
+    words = served(*command).json()["dataset"]["words"]
+    assert (words.get("preset"), "model" in words) == ("gpt2-nano", False)
+    (tmp_path / "gpt2-nano").mkdir()
+    words = served(*command).json()["dataset"]["words"]
+    assert ("preset" in words, words.get("model")) == (False, "gpt2-nano")
+
+
 def test_every_option_reaches_the_program(served: Any, stored: Any) -> None:
     options = "-n 0 --chat-template chatml --chat-template-kwargs {} --train-on last_assistant"
     more = "--max-seq-length 64 --overlong drop_turns --allow-special-tokens --json"
