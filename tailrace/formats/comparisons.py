@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tailrace.formats.wording import describe, shorten
+
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     ">=": operator.ge,
@@ -68,7 +70,7 @@ def comparisons(text: str, example: str, maximum: int) -> Iterator[Comparison]:
         if count:
             _kind, joiner, at = tokens.popleft()
             if joiner != "AND":
-                problem = f"expected AND, not {joiner!r}; OR, NOT and () are not supported"
+                problem = f"expected AND, not {describe(joiner)}; OR, NOT and () are not supported"
                 raise FilterError(at, problem)
         if len(tokens) < 3:
             raise FilterError(len(text), f"ends in the middle of a comparison such as {example}")
@@ -81,11 +83,11 @@ def _comparison(tokens: deque[tuple[str, str, int]]) -> Comparison:
     operator_kind, sign, sign_at = tokens.popleft()
     value_kind, raw, value_at = tokens.popleft()
     if kind != "word":
-        raise FilterError(at, f"expected a field, not {field!r}")
+        raise FilterError(at, f"expected a field, not {describe(field)}")
     if operator_kind != "operator":
-        raise FilterError(sign_at, f"expected = after {field}, not {sign!r}")
+        raise FilterError(sign_at, f"expected = after {shorten(field)}, not {describe(sign)}")
     if value_kind not in ("word", "text"):
-        raise FilterError(value_at, f"expected a value, not {raw!r}")
+        raise FilterError(value_at, f"expected a value, not {describe(raw)}")
     value = re.sub(r"\\(.)", r"\1", raw[1:-1]) if value_kind == "text" else raw
     return Comparison(field, sign, value, at)
 

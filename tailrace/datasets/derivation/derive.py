@@ -27,6 +27,7 @@ from tailrace.formats.data.record import (
 )
 from tailrace.formats.data.verdict import Outcome
 from tailrace.formats.schema import to_mapping
+from tailrace.formats.wording import describe
 from tailrace.protomap import enum_word
 from tailrace.v1 import evaluation_pb2, run_pb2
 
@@ -98,7 +99,7 @@ def derive(client: Client, selection: Selection, target: BinaryIO) -> Derivation
     try:
         condition = parse_where(selection.where)
     except FilterError as error:
-        raise DatasetError(f"the condition {selection.where!r} is wrong: {error}") from error
+        raise DatasetError(f"the condition {describe(selection.where)} is wrong: {error}") from error
     run = client.get_run(selection.run)
     judge = _judge(run, selection.judge)
     ratings = _read_ratings(client, selection, judge)
@@ -276,14 +277,15 @@ def _nothing(
     selection: Selection, derivation: Derivation, ratings: _Ratings, tally: Counter[str]
 ) -> str:
     """Return the reason why a selection has no records, with counts."""
+    condition = describe(selection.where)
     judged = (
         f"{derivation.predictions} predictions of the {selection.role} model are judged by "
         f"{derivation.lineage['judge']} ({ratings.outcomes()})"
     )
     if not derivation.selected:
-        return f"no prediction with text meets {selection.where!r}: {judged}; change --where"
+        return f"no prediction with text meets {condition}: {judged}; change --where"
     return (
-        f"no prompt has both a sample that meets {selection.where!r} and another answer that does "
+        f"no prompt has both a sample that meets {condition} and another answer that does "
         f"not: of {tally.total()} prompts {tally['only selected']} have only the first and "
         f"{tally['only others']} only the second; {judged}; raise infer.n_samples and "
         "infer.temperature"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tailrace.formats.comparisons import OPERATORS, Comparison, FilterError, comparisons
 from tailrace.formats.data.verdict import Outcome
+from tailrace.formats.wording import describe
 
 MAX_COMPARISONS = 32
 """Maximum number of comparisons in a condition."""
@@ -46,10 +47,10 @@ def _condition(comparison: Comparison) -> Condition:
         if sign != "=":
             raise FilterError(at, f"outcome takes = only, not {sign}")
         if value not in list(Outcome):
-            raise FilterError(at, f"outcome must be one of {', '.join(Outcome)}, not {value!r}")
+            raise FilterError(at, f"outcome must be one of {', '.join(Outcome)}, not {describe(value)}")
         return lambda rating: rating.outcome == value
     if comparison.field != "score":
-        raise FilterError(at, f"unknown field {comparison.field!r}; there is outcome and score")
+        raise FilterError(at, f"unknown field {describe(comparison.field)}; there is outcome and score")
     if sign not in OPERATORS:
         raise FilterError(at, f"score takes {' '.join(OPERATORS)}, not {sign}")
     compare, bound = OPERATORS[sign], _number(value, at)
@@ -62,5 +63,5 @@ def _number(text: str, at: int) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise FilterError(at, f"score must be compared with a number from 0 to 1, not {text!r}")
+        raise FilterError(at, f"score must be compared with a number from 0 to 1, not {describe(text)}")
     return number

@@ -168,6 +168,7 @@ def test_a_missing_item_is_refused(judged: Judged) -> None:
     ("selection", "complaint"),
     [
         ({"judge": "regex"}, "'regex' is not a judge of runs/r: must be contains"),
+        ({"where": "x" * 100_000}, "x…' is wrong: at character 100001: ends in the middle"),
         ({"where": "outcome = good"}, "'outcome = good' is wrong: at character 1: outcome must be"),
         ({"kind": DatasetKind.FEEDBACK}, "must be of the kind completion or preference, not feed"),
         ({"role": ModelRole.BASE}, "has no verdict of contains on the base model: change --judge"),
