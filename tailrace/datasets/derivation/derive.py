@@ -99,7 +99,9 @@ def derive(client: Client, selection: Selection, target: BinaryIO) -> Derivation
     try:
         condition = parse_where(selection.where)
     except FilterError as error:
-        raise DatasetError(f"the condition {describe(selection.where)} is wrong: {error}") from error
+        raise DatasetError(
+            f"the condition {describe(selection.where)} is wrong: {error}"
+        ) from error
     run = client.get_run(selection.run)
     judge = _judge(run, selection.judge)
     ratings = _read_ratings(client, selection, judge)

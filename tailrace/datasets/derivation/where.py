@@ -47,10 +47,14 @@ def _condition(comparison: Comparison) -> Condition:
         if sign != "=":
             raise FilterError(at, f"outcome takes = only, not {sign}")
         if value not in list(Outcome):
-            raise FilterError(at, f"outcome must be one of {', '.join(Outcome)}, not {describe(value)}")
+            raise FilterError(
+                at, f"outcome must be one of {', '.join(Outcome)}, not {describe(value)}"
+            )
         return lambda rating: rating.outcome == value
     if comparison.field != "score":
-        raise FilterError(at, f"unknown field {describe(comparison.field)}; there is outcome and score")
+        raise FilterError(
+            at, f"unknown field {describe(comparison.field)}; there is outcome and score"
+        )
     if sign not in OPERATORS:
         raise FilterError(at, f"score takes {' '.join(OPERATORS)}, not {sign}")
     compare, bound = OPERATORS[sign], _number(value, at)
@@ -63,5 +67,7 @@ def _number(text: str, at: int) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise FilterError(at, f"score must be compared with a number from 0 to 1, not {describe(text)}")
+        raise FilterError(
+            at, f"score must be compared with a number from 0 to 1, not {describe(text)}"
+        )
     return number
