@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tailrace.formats.wording import describe, shorten
-
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     ">=": operator.ge,
@@ -19,6 +17,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
 }
 """Comparison operators as functions of two values."""
+
+_MOST_SHOWN = 80
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
@@ -70,7 +70,7 @@ def comparisons(text: str, example: str, maximum: int) -> Iterator[Comparison]:
         if count:
             _kind, joiner, at = tokens.popleft()
             if joiner != "AND":
-                problem = f"expected AND, not {describe(joiner)}; OR, NOT and () are not supported"
+                problem = f"expected AND, not {_shown(joiner)}; OR, NOT and () are not supported"
                 raise FilterError(at, problem)
         if len(tokens) < 3:
             raise FilterError(len(text), f"ends in the middle of a comparison such as {example}")
@@ -83,11 +83,11 @@ def _comparison(tokens: deque[tuple[str, str, int]]) -> Comparison:
     operator_kind, sign, sign_at = tokens.popleft()
     value_kind, raw, value_at = tokens.popleft()
     if kind != "word":
-        raise FilterError(at, f"expected a field, not {describe(field)}")
+        raise FilterError(at, f"expected a field, not {_shown(field)}")
     if operator_kind != "operator":
-        raise FilterError(sign_at, f"expected = after {shorten(field)}, not {describe(sign)}")
+        raise FilterError(sign_at, f"expected = after {field[:_MOST_SHOWN]}, not {_shown(sign)}")
     if value_kind not in ("word", "text"):
-        raise FilterError(value_at, f"expected a value, not {describe(raw)}")
+        raise FilterError(value_at, f"expected a value, not {_shown(raw)}")
     value = re.sub(r"\\(.)", r"\1", raw[1:-1]) if value_kind == "text" else raw
     return Comparison(field, sign, value, at)
 
@@ -107,3 +107,7 @@ def _tokens(text: str) -> list[tuple[str, str, int]]:
         tokens.append((kind, match[kind], match.start(kind)))
         position = match.end()
     return tokens
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…")

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from services.domain.caller import Caller
-from services.domain.content.dataset import Dataset, DatasetHeader
+from services.domain.content.dataset import Dataset, DatasetHeader, Lineage
 from services.domain.errors import InvalidInput, NotFound, ResourceExhausted
 from services.storage.blobs.store import read_all
 from services.storage.rows import artifacts
 from services.usecases.content import datasets
 from services.usecases.context import Context
 from tailrace.formats.data import golden
+from tailrace.formats.data.record import DatasetKind
 from tests.unit.services.usecases.stored_content import make_context, trace_line
 
 CALLER = Caller()
@@ -58,6 +59,22 @@ async def test_seeding_twice_changes_nothing(context: Context) -> None:
     assert first.reference == "golden-v2@1"
     assert (first.lines.count, first.lines.prompt_count) == (100, 67)
     assert await exported(context, "datasets/golden-v2") == golden.golden_v2_bytes()
+
+
+async def test_kind_and_lineage_survive_in_every_database(context: Context) -> None:
+    where = "score >= 0.5 AND outcome = 'pass' \u2028\u202e👩‍👩‍👧 \x1b[31m \\u0000 {\"a\": null}"
+    lineage = Lineage("runs/r", "tool_call", "1", where)
+    pair, chat = b'{"prompt": "q", "completion": "a"}\n', b'{"messages": [{"role": "user", "con'
+    chat += b'tent": "q"}, {"role": "assistant", "content": "a"}]}\n'
+    header = DatasetHeader("mine", "", None, lineage)
+    first = await datasets.import_lines(context, CALLER, header, cut(pair))
+    second = await import_bytes(context, chat)
+    found = [await datasets.VERSIONS.get(context, CALLER, f"datasets/mine@{i}") for i in (1, 2)]
+    assert found == [first, second]
+    assert [(dataset.kind, dataset.lineage) for dataset in found] == [
+        (DatasetKind.COMPLETION, lineage),
+        (DatasetKind.MESSAGES, None),
+    ]
 
 
 async def test_a_seeded_dataset_has_the_manifest_that_the_tool_writes(local: Context) -> None:
