@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -225,6 +226,11 @@ def run_command(body: Callable[[], None], log: TextIO | None = None) -> int:
     )
     try:
         body()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has ended (`… | head -1`), and needs no message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except (TrainingError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

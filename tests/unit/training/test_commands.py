@@ -170,3 +170,20 @@ def test_errors_are_one_message(place: Path) -> None:
     assert done.stderr.startswith("error: there is no dataset 'golden-v9'")
     assert "Traceback" not in done.stderr
     assert not (place / "none").exists()
+
+
+def test_a_reader_that_ends_early_ends_a_command_without_a_message() -> None:
+    program = (
+        "from training.commands import run_command\n"
+        "raise SystemExit(run_command(lambda: print('x' * 1_000_000)))"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout is not None
+    assert command.stdout.read(1) == b"x"
+    command.stdout.close()
+    assert command.stderr is not None
+    with command.stderr as errors:
+        assert errors.read() == b""
+    assert command.wait(timeout=60) == 1
