@@ -52,6 +52,7 @@ ARGUMENTS = {
     "runs report": "r -o r.html",
     "datasets seed": "golden-v2",
     "datasets import": "traces.jsonl --id d",
+    "datasets convert": "traces.jsonl -o lines.jsonl",
     "datasets list": "",
     "datasets get": "d",
     "datasets head": "traces.jsonl",

@@ -1,8 +1,9 @@
-"""``tailrace datasets import``: files of users become versions of datasets."""
+"""``tailrace datasets import`` and ``convert``: files of users become canonical lines."""
 
 from __future__ import annotations
 
 import enum
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -30,40 +31,49 @@ RowFormat = enum.StrEnum(  # type: ignore[misc]
 _DETECTED = RowFormat(_AUTO)
 
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="JSON Lines, a JSON array, CSV or Parquet (text also as .gz or .zst), a folder of "
+        "them, or hf://datasets/ORG/NAME, also with @REVISION and /PATH.",
+    ),
+]
+
+FormatOption = Annotated[
+    RowFormat,
+    typer.Option(
+        "--format",
+        metavar="KIND",
+        help=f"Kind of the rows: {', '.join(RowFormat)}; auto detects it and says why.",
+    ),
+]
+
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="FIELD=COLUMN",
+        help="Column that a field is read from, such as prompt=question; drop=A,B leaves "
+        "columns out; repeatable.",
+    ),
+]
+
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split", metavar="NAME", help="Split of a folder, such as train (default: the only)."
+    ),
+]
+
+
 def import_(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="JSON Lines, a JSON array, CSV or Parquet (text also as .gz or .zst), a folder of "
-            "them, or hf://datasets/ORG/NAME, also with @REVISION and /PATH.",
-        ),
-    ],
+    source: SourceArgument,
     dataset_id: ContentId = None,
-    row_format: Annotated[
-        RowFormat,
-        typer.Option(
-            "--format",
-            metavar="KIND",
-            help=f"Kind of the rows: {', '.join(RowFormat)}; auto detects it and says why.",
-        ),
-    ] = _DETECTED,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="FIELD=COLUMN",
-            help="Column that a field is read from, such as prompt=question; drop=A,B leaves "
-            "columns out; repeatable.",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", metavar="NAME", help="Split of a folder, such as train (default: the only)."
-        ),
-    ] = None,
+    row_format: FormatOption = _DETECTED,
+    mapping: MapOption = None,
+    split: SplitOption = None,
     description: Description = "",
     server: Server = None,
     as_json: Json = False,
@@ -91,6 +101,35 @@ def import_(
                 on_bytes=update,
             )
     print_dataset(dataset, as_json)
+
+
+def convert(
+    source: SourceArgument,
+    target: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")],
+    row_format: FormatOption = _DETECTED,
+    mapping: MapOption = None,
+    split: SplitOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a source as canonical JSON Lines, without a server: the lines that import stores.
+
+    Commands that work without a server read such files. If a row is wrong, nothing is written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tailrace-convert-", dir=target.parent) as folder:
+        conversion = _convert(source, Path(folder), row_format.value, mapping or [], split)
+        _report(conversion)
+        lines = Path(folder) / "lines.jsonl"
+        if conversion.path != lines:
+            shutil.copyfile(conversion.path, lines)
+        lines.replace(target)
+    if as_json:
+        facts = {"file": str(target), "kind": str(conversion.kind), "lines": conversion.lines}
+        output.print_json(facts)
+        return
+    output.print_fields(
+        [("file", str(target)), ("kind", str(conversion.kind)), ("lines", conversion.lines)]
+    )
 
 
 def _convert(

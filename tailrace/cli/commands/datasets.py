@@ -103,6 +103,7 @@ def _seed_server(name: str, server: str | None) -> dataset_pb2.Dataset | None:
 
 
 app.command("import", context_settings={"allow_extra_args": True})(dataset_import.import_)
+app.command("convert")(dataset_import.convert)
 
 
 @app.command("list")

@@ -31,6 +31,7 @@ DATA_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 """Suffixes of data files in a folder; text files may have a further one of a packed file."""
 
 _TABLES = (".csv", ".tsv")
+_TEXTS = (".txt", ".text", ".md")
 _PARQUET = b"PAR1"
 _PEEK_BYTES = 4096
 
@@ -48,7 +49,7 @@ def file_format(path: Path) -> FileFormat:
     whatever the name; the names ``.csv`` and ``.tsv`` decide between tables and other text.
 
     Raises:
-        DataFileError: The file is packed Parquet or damaged.
+        DataFileError: The file is packed Parquet, plain text or damaged.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
@@ -67,7 +68,13 @@ def file_format(path: Path) -> FileFormat:
     if text.lstrip().startswith(b"["):
         return FileFormat.JSON_ARRAY
     kind = foreign_kind(text.split(b"\n", 1)[0])
-    return FileFormat.CSV if kind and "(CSV)" in kind else FileFormat.JSON_LINES
+    if kind and "(CSV)" in kind:
+        return FileFormat.CSV
+    beginning = text.lstrip()
+    if suffix in _TEXTS and beginning and not beginning.startswith(b"{"):
+        way_out = 'write a line of JSON for each text, as {"text": …}'
+        raise DataFileError(f"is plain text, whose parts nothing tells apart: {way_out}")
+    return FileFormat.JSON_LINES
 
 
 def read_rows(path: Path, shard: str = "") -> Iterator[Row]:

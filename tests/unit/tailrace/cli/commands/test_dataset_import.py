@@ -194,3 +194,34 @@ def _terminal(*, stderr: bool = False) -> Any:
     from rich.console import Console
 
     return Console(stderr=stderr, force_terminal=True, width=100)
+
+
+def test_a_source_is_converted_to_a_file_without_a_server(
+    served: Any, write: Any, tmp_path: Path
+) -> None:
+    write("chats.jsonl", CHAT)
+    result = served("datasets", "convert", "chats.jsonl", "-o", "out/lines.jsonl", "--json")
+    assert result.json() == {"file": "out/lines.jsonl", "kind": "messages", "lines": 1}
+    (line,) = (tmp_path / "out/lines.jsonl").read_text().splitlines()
+    assert json.loads(line)["messages"][0] == {"role": "user", "content": "hi"}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["lines.jsonl"]
+
+
+def test_canonical_lines_are_copied_and_wrong_rows_leave_the_target_alone(
+    served: Any, write: Any, tmp_path: Path
+) -> None:
+    content = write("sums.jsonl", PAIR, PAIR)
+    assert served("datasets", "convert", "sums.jsonl", "-o", "lines.jsonl").code == 0
+    assert (tmp_path / "lines.jsonl").read_bytes() == content
+    assert (tmp_path / "sums.jsonl").read_bytes() == content
+    write("bad.jsonl", PAIR, {"prompt": "1+1?", "completion": 3})
+    assert served("datasets", "convert", "bad.jsonl", "-o", "lines.jsonl").code == 2
+    assert (tmp_path / "lines.jsonl").read_bytes() == content
+
+
+def test_a_text_file_is_refused_with_the_way_out(served: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Once upon a time there was a model.\nIt learnt.\n")
+    refusal = served("datasets", "import", "notes.txt")
+    assert refusal.code == 2
+    assert "is plain text" in refusal.err
+    assert '{"text": …}' in refusal.err
