@@ -74,6 +74,10 @@ def train(options: argparse.Namespace) -> None:
     if options.model:
         model = dataclasses.replace(model, source=options.model, preset=None)
     records = load_dataset(find_dataset(options.dataset))
+    if options.eval_after_train:
+        from training.evalsets import require_questions
+
+        require_questions(options.eval_set or [DEFAULT_EVAL_SET], records)
     _prepare_output(options)
     start_machine(options)
     from training.checkpoints.checkpoint import find_checkpoint

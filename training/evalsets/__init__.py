@@ -9,7 +9,8 @@ from pathlib import Path
 from tailrace.formats.catalog import EVAL_SETS
 from tailrace.formats.data.eval_item import EvalItem, read_eval_items
 from tailrace.formats.data.jsonl import FormatError
-from tailrace.formats.data.split import HELD_OUT, TRAIN, Split, eval_items
+from tailrace.formats.data.record import Record
+from tailrace.formats.data.split import HELD_OUT, TRAIN, Split, eval_items, has_question
 from tailrace.formats.data.thinking import without_thinking
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.judge_spec import JudgeSpec
@@ -71,6 +72,22 @@ def load_eval_sets(
             raise DataError(f"two eval sets are called {label!r}")
         sets[label] = load_eval_set(files.get(name, name), split)
     return sets
+
+
+def require_questions(names: Iterable[str], records: Iterable[Record]) -> None:
+    """Require that a dataset asks something if its parts are to be eval sets.
+
+    A training is refused before its first step then, not at the inference that follows it.
+
+    Raises:
+        DataError: No record has a question.
+    """
+    parts = [name for name in names if name in (TRAIN, HELD_OUT)]
+    if parts and not any(map(has_question, records)):
+        raise DataError(
+            f"{parts[0]} asks for nothing: no line of the dataset has a prompt to answer, as plain "
+            "text has none: name other eval sets"
+        )
 
 
 def _part(name: str, split: Split | None) -> list[EvalItem]:

@@ -16,7 +16,7 @@ from tailrace.formats.spec.run_spec import RunSpec, StageKind, TrainSpec
 from tailrace.formats.stage_protocol import ArtifactKind, OutputArtifact, ResultEvent, StageJob
 from training.data.datasets import load_dataset, load_split
 from training.errors import ConfigError
-from training.evalsets import load_eval_sets
+from training.evalsets import load_eval_sets, require_questions
 from training.judging.requirements import require_expectations
 from training.observer import Observer
 
@@ -53,10 +53,12 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         raise ConfigError("a TRAIN stage needs a model, a train block and a dataset")
     root = Path(job.output_dir)
     paths = TrainingPaths.as_artifacts(root)
+    records = load_dataset(Path(job.inputs.dataset))
+    require_questions(job.spec.infer.eval_sets if job.spec.infer else [], records)
     result, _ = run_training(
         job.spec.model,
         job.spec.train,
-        load_dataset(Path(job.inputs.dataset)),
+        records,
         paths,
         observer,
         folder=Path(job.inputs.model) if job.inputs.model else None,

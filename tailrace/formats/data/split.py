@@ -155,11 +155,9 @@ def eval_items(records: Iterable[Record]) -> list[EvalItem]:
     """
     items: dict[str, EvalItem] = {}
     for record in records:
-        if isinstance(record, FeedbackRecord) and not record.label:
+        if not has_question(record):
             continue
         eval_item = _eval_item(record)
-        if not eval_item.prompt and not eval_item.messages:
-            continue
         prompt = [eval_item.prompt, to_mapping(eval_item.messages), eval_item.tools]
         question = canonical_json(prompt)
         first = items.setdefault(question, eval_item)
@@ -168,6 +166,14 @@ def eval_items(records: Iterable[Record]) -> list[EvalItem]:
             more = [*first.accepted_answers, answer]
             items[question] = dataclasses.replace(first, accepted_answers=more)
     return list(items.values())
+
+
+def has_question(record: Record) -> bool:
+    """Return True if a record can be asked: plain text and disapproved answers cannot."""
+    if isinstance(record, FeedbackRecord) and not record.label:
+        return False
+    eval_item = _eval_item(record)
+    return bool(eval_item.prompt or eval_item.messages)
 
 
 def prompt_texts(records: Iterable[Record]) -> Iterator[str]:

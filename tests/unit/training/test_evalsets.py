@@ -11,7 +11,7 @@ from tailrace.formats.data.leakage import leaked_ids, prompt_words
 from tailrace.formats.data.record import CompletionRecord
 from tailrace.formats.data.split import split_records
 from training.errors import DataError
-from training.evalsets import load_eval_set, load_eval_sets
+from training.evalsets import load_eval_set, load_eval_sets, require_questions
 
 SPLIT = split_records(golden_v2(), 0.2, 42)
 
@@ -113,3 +113,11 @@ def test_wrong_files_and_equal_names(tmp_path: Path) -> None:
     path.write_text('{"id": "a", "prompt": "p", "expected_answer": "x"}\n')
     with pytest.raises(DataError, match="two eval sets are called 'eval_v1'"):
         load_eval_sets(["eval_v1", str(path)])
+
+
+def test_a_dataset_of_plain_text_cannot_be_an_eval_set() -> None:
+    texts = [CompletionRecord("", "Once upon a time.", id="a")]
+    with pytest.raises(DataError, match=r"dataset:held_out asks for nothing: .* plain text"):
+        require_questions(["eval_v1", "dataset:held_out"], texts)
+    require_questions(["eval_v1"], texts)
+    require_questions(["dataset:train"], [*texts, CompletionRecord("2 + 2?", "4", id="b")])
