@@ -219,6 +219,8 @@ class ChatFormat:
     ) -> RenderedExample:
         if rendering is None:
             return self._plain_text(str(plan.job.messages[0]["content"]))
+        if plan.refusal:
+            raise ConversationError(plan.refusal)
         turns = self._finder.turns(plan, rendering, labelled)
         rendered = self._literal.rendered(turns.text)
         encoded = self._literal.encode(rendered)

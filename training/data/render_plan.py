@@ -22,6 +22,10 @@ from training.data.masking import (
 _CHUNK = 64
 """Largest number of conversations in one request to the renderer."""
 
+_MAX_TURNS = 500
+"""Largest number of turns that are located by rendering: each needs the conversation up to it, so
+that the time grows with the square of their number."""
+
 _CHUNK_CHARACTERS = 1 << 20
 """Number of characters after which a request takes no further conversation."""
 
@@ -43,6 +47,8 @@ class RenderPlan:
     """The conversation with placeholders; for plain text, one message that is not rendered."""
     labelled: RenderJob | None = None
     """The conversation with labels, for templates that mark several answers."""
+    refusal: str = ""
+    """Reason why the conversation cannot be learnt, known before it is rendered."""
 
 
 class Planner:
@@ -94,12 +100,22 @@ class Planner:
             # The last turn may need an end.
             last = [i for i in learnt if i == len(messages) - 1]
             located = [i for i in answers if i not in learnt] + last
+        refusal = ""
+        if len(located) > _MAX_TURNS and not template.marks_answers:
+            refusal = (
+                f"has {len(located)} turns to learn, at most {_MAX_TURNS} are located in a chat "
+                "template that does not mark them with {% generation %}: set train.sft.train_on: "
+                "last_assistant, or override the template by one that marks them"
+            )
+            located = []
         beginnings = [] if template.marks_answers else beginnings_of(located, len(messages))
         job = self.job(messages, conversation.tools, beginnings, allow_special_tokens)
         labelled = None
         if template.marks_answers and len(answers) > 1:
             labelled = RenderJob(labelled_messages(job.messages, answers, self.label), job.tools)
-        return RenderPlan(conversation, learnt, located, learns_all, template, job, labelled)
+        return RenderPlan(
+            conversation, learnt, located, learns_all, template, job, labelled, refusal
+        )
 
     def _protected(self, message: dict[str, Any]) -> dict[str, Any]:
         teaches = message["role"] == Role.ASSISTANT

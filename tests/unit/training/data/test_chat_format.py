@@ -7,10 +7,12 @@ import pytest
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
+from tailrace.formats.data.message import Message, Role
 from tailrace.formats.spec.train_spec import TrainOn
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer
 from tests.unit.training.data.chat_templates import said
-from training.data.chat_format import ChatFormat, SpecialTextError
+from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError
+from training.data.conversation import Conversation
 from training.data.rendering import CHAT_TEMPLATE
 from training.data.tokenizer import load_tokenizer, template_for
 from training.errors import ModelConfigError
@@ -272,3 +274,16 @@ def test_a_template_that_fails_is_told_in_one_line() -> None:
     for broken in ("{{ raise_exception('no') }}", "{{ 'a' + 1 }}", "{{ messages[7].content.x }}"):
         with pytest.raises(ModelConfigError, match="chat template cannot render a prompt"):
             chat(broken)
+
+
+def test_too_many_turns_of_an_unmarked_template_are_refused_one_by_one() -> None:
+    pair = [Message(Role.USER, "q"), Message(Role.ASSISTANT, "a")]
+    long, short = Conversation(pair * 501, 1), Conversation(pair, 1)
+    encode = chat().encode_all
+    refused, encoded = encode([long, short], TrainOn.ALL_ASSISTANT)
+    assert isinstance(refused, ConversationError)
+    assert "501 turns" in str(refused)
+    assert "last_assistant" in str(refused)
+    assert not isinstance(encoded, ConversationError)
+    (last,) = encode([long], TrainOn.LAST_ASSISTANT)
+    assert not isinstance(last, ConversationError)
