@@ -34,6 +34,10 @@ RUN_FILE = ROOT / "docs" / "examples" / "smollm2_tools.yaml"
 SEED, CONVERSATIONS = 16, 500
 """Arguments of the generator, as its command has them by default."""
 
+BATCH, ROW = 4, 960
+"""Conversations of a step and tokens of a packed row, which holds them: half of the run's step, so
+that the race takes minutes."""
+
 IGNORED = -100
 """Label of a token that is not learnt, in transformers."""
 
@@ -87,10 +91,11 @@ class PeerInputs:
 
 
 def run_file_workload(*, packing: bool) -> Workload:
-    """Return the training of the run file, one step per call so that the sides can take turns."""
+    """Return the training of the run file in smaller steps."""
     content: dict[str, Any] = read_file(RUN_FILE)
     model = parse(ModelSpec, content["model"], "model")
-    spec = parse(TrainSpec, content["train"], "train")
+    run = parse(TrainSpec, content["train"], "train")
+    spec = dataclasses.replace(run, batch_size=BATCH, max_seq_length=ROW)
     folder = ROOT / str(model.source)
     records = calculator_data(SEED, CONVERSATIONS, items=1).train
     return make_workload(model, folder, spec, records, packing=packing)
