@@ -23,7 +23,7 @@ PINNED: dict[str, tuple[str, str]] = {
     "json_schema": ("2", "5109b93e40a2bbc5"),
     "token_f1": ("2", "d021c8eed7d0df32"),
     "rouge_l": ("2", "dd669ea4e28e8756"),
-    "tool_call": ("1", "58b350df3597e834"),
+    "tool_call": ("1", "fee1840b9591406c"),
     "reasoning_quality": ("1", "1b8f23c72090122e"),
     "llm_rubric": ("2", "003a5e2461095b1a"),
     "pairwise": ("2", "4ce9bb1522e6151e"),

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, Overlong, TrainSpec
+from tailrace.formats.spec.run_spec import LoraSpec, MeshSpec, TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import encode_records
+from training.data.encode import Encoding, encode_records
 from training.data.example_store import Example
 from training.loop.lora import LoraAdapter
 from training.loop.steps import accumulate, batch_loss, compile_evaluation
@@ -43,7 +43,7 @@ Found = tuple[jax.Array, Params]
 @pytest.fixture(scope="module")
 def examples(tokenizer: Any, traces: list[Trace]) -> list[Example]:
     chosen = [*traces[:5], *traces[50:57]]
-    return encode_records(chosen, ChatFormat(tokenizer), 64, Overlong.REFUSE).examples
+    return encode_records(chosen, ChatFormat(tokenizer), Encoding(64)).examples
 
 
 def random(model: Model) -> Params:

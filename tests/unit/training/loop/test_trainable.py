@@ -15,13 +15,12 @@ from tailrace.formats.spec.run_spec import (
     Dtype,
     FinalModel,
     LoraSpec,
-    Overlong,
     TrainSpec,
 )
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import encode_records
+from training.data.encode import Encoding, encode_records
 from training.errors import ConfigError, StoppedError
 from training.loop.lora import LoraAdapter
 from training.loop.trainable import AllWeights, choose_trainable
@@ -60,7 +59,7 @@ def test_everything_at_once_resumes_exactly(
     model = model_from_config({**config, **still, "vocab_size": len(tokenizer)})
     params = model.init(0)
     # Two steps are an epoch: every call has rows of one shape, which is compiled once.
-    encoded = encode_records(traces[:16], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    encoded = encode_records(traces[:16], ChatFormat(tokenizer), Encoding(64))
     stream = BatchStream(encoded.examples, Collator.of(SPEC), seed=0)
     trainer = Trainer(model, make_objective(SPEC), stream, SPEC, {}, encoded.examples[:2])
     seen = recorder()

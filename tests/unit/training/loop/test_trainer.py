@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.trace import Trace
-from tailrace.formats.spec.run_spec import Overlong, TrainSpec
+from tailrace.formats.spec.run_spec import TrainSpec
 from training.checkpoints.checkpoint import list_checkpoints
 from training.data.batches import Batch, BatchStream, Collator
 from training.data.chat_format import ChatFormat
-from training.data.encode import encode_records
+from training.data.encode import Encoding, encode_records
 from training.errors import CheckpointError, DivergedError, NotFiniteError, StoppedError
 from training.loop.trainer import Trainer, TrainOutcome
 from training.models.family import Model, Params
@@ -38,7 +38,7 @@ SFT = make_objective(SPEC)
 
 @pytest.fixture(scope="module")
 def stream(tokenizer: Any, traces: list[Trace]) -> BatchStream:
-    encoded = encode_records(traces[:20], ChatFormat(tokenizer), 64, Overlong.REFUSE)
+    encoded = encode_records(traces[:20], ChatFormat(tokenizer), Encoding(64))
     return BatchStream(encoded.examples, Collator(8), seed=0)
 
 
