@@ -23,7 +23,7 @@ FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 SHELL = ("bash", "sh")
 
-OUTPUTS = ("artifacts/", "run/")
+OUTPUTS = ("artifacts/", "run/", "calculator/")
 """Folders that earlier commands of a page write."""
 
 
