@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ def preview(options: argparse.Namespace) -> None:
         TrainingError: The input is unusable.
         OSError: A file cannot be read.
     """
+    # As in the other commands: no notice that PyTorch is not installed.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     settings = _settings(options)
     records, is_part = _records(find_dataset(options.dataset), everything=options.all)
     chat = _chat_format(settings, records)
