@@ -48,7 +48,7 @@ _GIVES_MODEL = "give --model, --preset, or --config with a model block"
 
 @dataclass(frozen=True)
 class _Settings:
-    """What the flags and the configuration say."""
+    """Settings of the flags and the configuration."""
 
     model: ModelSpec
     """The model; its source may be a folder."""

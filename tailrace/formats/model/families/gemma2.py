@@ -8,13 +8,12 @@ from typing import Any
 
 from tailrace.formats.model.config_reader import ACTIVATIONS, MAX_LAYERS, ConfigReader, shorten
 from tailrace.formats.model.families.family import (
-    OUTPUT_LAYER,
     Dimensions,
     Family,
     Shapes,
     TokenizerRule,
 )
-from tailrace.formats.model.families.llama import AXES, FULL, SIZES, SLIDING
+from tailrace.formats.model.families.llama import AXES, FULL, SIZES, SLIDING, model_shapes
 from tailrace.formats.model.rope import Rope, read_rope, write_rope
 
 _HEAD_DIM = 256
@@ -167,15 +166,7 @@ def write_gemma(config: GemmaConfig) -> dict[str, Any]:
 
 def shapes(config: GemmaConfig) -> Shapes:
     """Return the tensors by name; linear maps are stored as [outputs, inputs]."""
-    table = (config.vocab_size, config.hidden_size)
-    tensors: Shapes = {"model.embed_tokens.weight": table}
-    block = _block_shapes(config)
-    for layer in range(config.num_hidden_layers):
-        tensors |= {f"model.layers.{layer}.{name}": shape for name, shape in block.items()}
-    tensors["model.norm.weight"] = (config.hidden_size,)
-    if not config.tie_word_embeddings:
-        tensors[OUTPUT_LAYER] = table
-    return tensors
+    return model_shapes(dimensions(config), _block_shapes(config), config.tie_word_embeddings)
 
 
 def _block_shapes(config: GemmaConfig) -> Shapes:

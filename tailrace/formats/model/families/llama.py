@@ -180,13 +180,20 @@ def write_windows(config: LlamaConfig) -> dict[str, Any]:
 
 def shapes(config: LlamaConfig) -> Shapes:
     """Return the tensors by name; linear maps are stored as [outputs, inputs]."""
-    table = (config.vocab_size, config.hidden_size)
+    return model_shapes(dimensions(config), _block_shapes(config), config.tie_word_embeddings)
+
+
+def model_shapes(sizes: Dimensions, block: Shapes, tied: bool) -> Shapes:
+    """Return the tensors of a model whose blocks have the tensors ``block``.
+
+    ``tied`` is True if the output layer is the input embedding.
+    """
+    table = (sizes.vocabulary, sizes.width)
     tensors: Shapes = {"model.embed_tokens.weight": table}
-    block = _block_shapes(config)
-    for layer in range(config.num_hidden_layers):
+    for layer in range(sizes.layers):
         tensors |= {f"model.layers.{layer}.{name}": shape for name, shape in block.items()}
-    tensors["model.norm.weight"] = (config.hidden_size,)
-    if not config.tie_word_embeddings:
+    tensors["model.norm.weight"] = (sizes.width,)
+    if not tied:
         tensors[OUTPUT_LAYER] = table
     return tensors
 
