@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -92,7 +93,24 @@ def parse_dataset(lines: Iterable[bytes], kind: DatasetKind | None = None) -> li
     return records
 
 
-class RecordFile(Sequence[Record]):
+class LazyRecords(Sequence[Record], ABC):
+    """Records that are read when they are asked for."""
+
+    @abstractmethod
+    def read(self, index: int) -> Record:
+        """Return the record at an index."""
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self.read(i) for i in range(*index.indices(len(self)))]
+        return self.read(index)
+
+
+class RecordFile(LazyRecords):
     """Records of a checked dataset file, parsed when they are asked for.
 
     Only the places of the lines are in memory: 16 bytes a record.
@@ -125,13 +143,8 @@ class RecordFile(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def read(self, index: int) -> Record:
+        """Return the record at an index."""
         record = parse(SCHEMAS[self.kind], decode_line(self._line(index)))
         name = record.id or default_id(self.kind, self._lines[index])
         return record if record.id else replace(record, id=name)

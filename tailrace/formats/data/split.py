@@ -9,9 +9,10 @@ import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 from tailrace.formats.canonical import canonical_json
+from tailrace.formats.data.dataset_file import LazyRecords
 from tailrace.formats.data.eval_item import EvalItem
 from tailrace.formats.data.message import Message, Role, transcript
 from tailrace.formats.data.record import (
@@ -36,7 +37,7 @@ class EmptySplitError(ValueError):
     """A requested part of the split is empty; the message has the reason."""
 
 
-class Part(Sequence[Record]):
+class Part(LazyRecords):
     """Records of a dataset at given positions, in dataset order."""
 
     def __init__(self, records: Sequence[Record], positions: Iterable[int]) -> None:
@@ -46,13 +47,8 @@ class Part(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._positions)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def read(self, index: int) -> Record:
+        """Return the record at an index."""
         return self._records[self._positions[index]]
 
 
