@@ -21,7 +21,7 @@ from tailrace.formats.spec.run_spec import LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast
 from training.models.family import Decoder, Model, Params
-from training.models.layers import Dropout, Linear, TransposedLinear
+from training.models.layers import Dropout, Linear, TransposedLinear, matmul_transposed
 
 _DROPOUT = 0x4C6F5241
 """Constant folded into the dropout key, so that adapters draw other numbers than the model."""
@@ -75,8 +75,8 @@ class AdaptedLinear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [..., inputs] to [..., outputs]."""
-        low = Dropout(self.key)(x, self.dropout) @ self.down.T
-        added: jax.Array = self.base(x) + low @ self.up.T * self.scale
+        low = matmul_transposed(Dropout(self.key)(x, self.dropout), self.down)
+        added: jax.Array = self.base(x) + matmul_transposed(low, self.up * self.scale)
         return added
 
 
