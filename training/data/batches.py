@@ -104,6 +104,11 @@ class BatchStream:
         self._epoch: tuple[int, list[NDArray[np.int64]]] = (-1, [])
 
     @property
+    def longest(self) -> int:
+        """Number of tokens that a model reads of the longest example."""
+        return longest_inputs(self._examples)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Number of batches in one pass over the examples."""
         return -(-len(self._examples) // self.collator.batch_size)
@@ -152,12 +157,22 @@ class OrderedBatches:
         order = np.argsort(token_counts(examples), kind="stable")
         self._batches = _slices(order, collator.batch_size)
 
+    @property
+    def longest(self) -> int:
+        """Number of tokens that a model reads of the longest example."""
+        return longest_inputs(self._examples)
+
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:
             yield self._collator.collate([[self._examples[i] for i in batch]], self._multiple)
+
+
+def longest_inputs(examples: Sequence[Example]) -> int:
+    """Return the number of tokens that a model reads of the longest example, at least 1."""
+    return int(token_counts(examples).max(initial=2)) - 1
 
 
 def _regrouped(

@@ -31,7 +31,8 @@ class Evaluator:
         size = spec.micro_batch_size or spec.batch_size
         self._batches = OrderedBatches(examples, objective.collator(size), multiple)
         self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
-        self._evaluate = compile_evaluation(objective, trainable, layout)
+        longest = self._batches.longest
+        self._evaluate = compile_evaluation(objective, trainable, layout, longest)
 
     def loss(self, trained: Params, frozen: Params) -> float:
         """Return the loss over all examples, without dropout.

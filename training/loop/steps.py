@@ -50,6 +50,7 @@ def compile_steps(
     micro: int | None = None,
     *,
     remat: bool = False,
+    longest: int | None = None,
 ) -> Steps:
     """Return the compiled optimizer steps.
 
@@ -63,8 +64,9 @@ def compile_steps(
         layout: The layout of all arrays over the devices.
         micro: Rows per forward and backward pass (default: all).
         remat: Whether the backward pass computes the activations again.
+        longest: Length of the longest example in tokens (default: unknown).
     """
-    loss_of = _loss_on(objective, layout, trainable, remat=remat)
+    loss_of = _loss_on(objective, layout, trainable, remat=remat, longest=longest)
     compute = accumulate(objective, loss_of, layout, micro)
 
     def step(
@@ -91,10 +93,13 @@ def compile_steps(
 
 
 def compile_evaluation(
-    objective: Objective, trainable: TrainableSplit, layout: Layout
+    objective: Objective, trainable: TrainableSplit, layout: Layout, longest: int | None = None
 ) -> Callable[[Params, Params, Batch], jax.Array]:
-    """Return the compiled loss of one batch [1, B, T], without dropout and not normalized."""
-    loss_of = _loss_on(objective, layout, trainable)
+    """Return the compiled loss of one batch [1, B, T], without dropout and not normalized.
+
+    ``longest`` is as in :func:`compile_steps`.
+    """
+    loss_of = _loss_on(objective, layout, trainable, longest=longest)
 
     @jax.jit
     def evaluate(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
@@ -106,19 +111,30 @@ def compile_evaluation(
 
 
 def _loss_on(
-    objective: Objective, layout: Layout, trainable: TrainableSplit, *, remat: bool = False
+    objective: Objective,
+    layout: Layout,
+    trainable: TrainableSplit,
+    *,
+    remat: bool = False,
+    longest: int | None = None,
 ) -> Loss:
     """Return the loss for rows on a mesh."""
     by_row = trainable.frozen_head and layout.row_parts == 1
-    return batch_loss(objective, trainable, remat=remat, by_row=by_row)
+    return batch_loss(objective, trainable, remat=remat, by_row=by_row, longest=longest)
 
 
 def batch_loss(
-    objective: Objective, trainable: TrainableSplit, *, remat: bool = False, by_row: bool = False
+    objective: Objective,
+    trainable: TrainableSplit,
+    *,
+    remat: bool = False,
+    by_row: bool = False,
+    longest: int | None = None,
 ) -> Loss:
     """Return the loss of rows, differentiable by the trained values.
 
-    ``remat`` and ``by_row`` are as in :class:`training.objectives.objective.BoundModel`.
+    ``remat``, ``by_row`` and ``longest`` are as in
+    :class:`training.objectives.objective.BoundModel`.
     """
 
     def loss_of(
@@ -126,7 +142,8 @@ def batch_loss(
     ) -> tuple[jax.Array, Metrics]:
         with full_precision(trainable.dtype):
             decoder = trainable.decoder(trained, frozen, key)
-            return objective.loss(BoundModel(decoder, key, remat, by_row), rows, normalizer)
+            model = BoundModel(decoder, key, remat, by_row, longest)
+            return objective.loss(model, rows, normalizer)
 
     return loss_of
 

@@ -128,6 +128,7 @@ class Trainer:
             self.layout,
             spec.micro_batch_size,
             remat=spec.remat,
+            longest=stream.longest,
         )
         self._evaluator = Evaluator(
             objective, self.trainable, self.layout, held_out, spec, self._multiple

@@ -14,7 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from training.models.blocks import in_blocks, reachable
 from training.models.layers import Dropout
+
+BLOCKS = 4
+"""Number of axes of a mask in blocks."""
 
 _FLOOR = -1e30
 """Bias of the score of a masked key."""
@@ -41,7 +45,8 @@ class ForwardContext:
     """Inputs that all layers of one forward pass share."""
 
     mask: jax.Array
-    """Attention mask [B or 1, T, S], true where a query sees a key."""
+    """Attention mask [B or 1, T, S], true where a query sees a key; or that of
+    :func:`training.models.blocks.block_mask`."""
     start: Any
     """Cache column of the first query token, one for all or [B]; 0 without a cache."""
     drop: Dropout
@@ -53,9 +58,11 @@ class ForwardContext:
         Sliding-window attention as in Mistral 7B (Jiang et al., arXiv:2310.06825). Tokens of a
         sequence occupy consecutive columns, so columns measure their distance.
         """
-        queries = jnp.asarray(self.start)[..., None] + jnp.arange(self.mask.shape[1])
-        keys = jnp.arange(self.mask.shape[2])
-        near: jax.Array = queries[..., None] - keys < window
+        length, keys = self.mask.shape[-2:]
+        # The keys of a block end with its last query.
+        start = keys - length if self.mask.ndim == BLOCKS else jnp.asarray(self.start)
+        queries = jnp.asarray(start)[..., None] + jnp.arange(length)
+        near: jax.Array = queries[..., None] - jnp.arange(keys) < window
         return self.mask & near
 
 
@@ -108,6 +115,15 @@ def attend(
     none; Gemma 2, arXiv:2408.00118).
     """
     batch, length, heads, width = query.shape
+    if mask.ndim == BLOCKS:
+        size, reach = mask.shape[-2:]
+        query, key, value = (
+            in_blocks(query, size),
+            *(reachable(array, size, reach) for array in (key, value)),
+        )
+        mask = mask.reshape(-1, size, reach)
+        mixed, _ = attend(query, key, value, mask, None, context, dropout, scale, softcap)
+        return mixed.reshape(batch, -1, heads * width)[:, :length], None
     if cache is None:
         layer_cache = LayerCache(key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3))
     else:

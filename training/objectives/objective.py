@@ -14,6 +14,7 @@ from tailrace.formats.data.record import Record
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
+from training.models.blocks import block_mask, block_width
 from training.models.family import Decoder
 
 Metrics = dict[str, jax.Array]
@@ -31,10 +32,12 @@ class BoundModel:
     """True if the backward pass computes the activations again."""
     by_row: bool
     """True if logits are computed one row at a time, which needs a frozen output layer."""
+    longest: int | None = None
+    """Length of the longest example that rows may hold (default: that of a row)."""
 
     def hidden(self, rows: Batch) -> jax.Array:
         """Return the last hidden states [B, T, C] of rows [B, T]."""
-        mask, positions = attention_inputs(rows)
+        mask, positions = attention_inputs(rows, self.longest)
         hidden, _ = self.decoder.hidden(
             rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
         )
@@ -87,12 +90,19 @@ class Objective(Protocol):
         ...
 
 
-def attention_inputs(rows: Batch) -> tuple[jax.Array, jax.Array]:
+def attention_inputs(rows: Batch, longest: int | None = None) -> tuple[jax.Array, jax.Array]:
     """Return the attention mask [B or 1, T, T] and the positions [B or 1, T] of rows.
 
-    A token attends to itself and to earlier tokens of the same example.
+    A token attends to itself and to earlier tokens of the same example. The mask of packed rows
+    whose ``longest`` example is much shorter than a row is in blocks; see
+    :func:`training.models.blocks.block_mask`.
     """
     length = rows.tokens.shape[-1]
+    if rows.segments is not None and rows.positions is not None and longest is not None:
+        width = block_width(length, longest)
+        if width is not None:
+            mask = block_mask(jnp.asarray(rows.segments), width, longest)
+            return mask, jnp.asarray(rows.positions)
     # Padding is on the right, where the causal mask hides it from all other tokens.
     causal = jnp.tril(jnp.ones((length, length), bool))[None]
     if rows.segments is None or rows.positions is None:
