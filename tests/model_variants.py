@@ -253,6 +253,12 @@ def _swap(folder: Folder) -> None:
     folder.index = {name: SHARDS[file == SHARDS[0]] for name, file in folder.index.items()}
 
 
+def _split(tensor: Any, *endings: str) -> dict[str, Any]:
+    """Return codes and scales in place of the tensor :data:`UP`."""
+    codes = {UP.removesuffix(".weight") + end: tensor.astype(np.int32) for end in endings}
+    return {UP: None, **codes}
+
+
 def _raw(folder: Folder) -> bytes:
     return bytes(save(folder.tensors))
 
@@ -309,8 +315,8 @@ LOADS: dict[str, Change] = {
 """By name: changes after which the model computes the same as before."""
 
 REFUSED: dict[str, tuple[Change, str]] = {
-    "fp8": (cast(ml_dtypes.float8_e4m3fn, "mlp"), r"holds F8_E4M3.*as it was before\)"),
-    "int8": (cast(np.int8, "mlp"), r"holds I8.*as it was before\)"),
+    "fp8": (cast(ml_dtypes.float8_e4m3fn, "mlp"), r"holds F8_E4M3.*\(FP8\).*before its"),
+    "int8": (cast(np.int8, "mlp"), r"holds I8.*before its quantization"),
     "NaN": (spoilt(NORM, np.nan), r"model.norm.weight holds .*NaN or infinite.*damaged"),
     "infinite": (spoilt(UP, np.inf), r"0.mlp.up_proj.weight holds .*NaN or infinite"),
     "another head": (
@@ -366,6 +372,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         r"PEFT adapter .* merge it into its base model",
     ),
     "quantized": (config(quantization_config={"bits": 4}), r"before its quantization"),
+    "quantized by a name": (
+        config(quantization_config={"quant_method": "gptq", "bits": 4}),
+        r"quantized with GPTQ \(quantization_config\).*before its quantization",
+    ),
+    "quantized by its tensors": (
+        added(lambda old: _split(old[UP], ".qweight", ".qzeros", ".scales")),
+        r"unknown tensors: .*qweight.*quantized with AWQ.*before its quantization",
+    ),
     "another family": (config(model_type="gemma"), r"'gemma' is not supported; known: gpt2, llama"),
     "no family": (without("model_type"), r"a missing model_type is not supported"),
     "a nested model": (

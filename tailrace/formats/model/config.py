@@ -11,6 +11,7 @@ from typing import Any
 
 from tailrace.formats.model.config_reader import MAX_SIZE, ConfigReader, shorten
 from tailrace.formats.model.families import FAMILIES
+from tailrace.formats.model.quantization import config_quantization
 
 
 def read_model_config(config: Mapping[str, Any]) -> Any:
@@ -42,14 +43,10 @@ def family_problem(config: Mapping[str, Any]) -> str:
         nested = "; its language model is in text_config: save that one on its own"
         inside = nested if isinstance(config.get("text_config"), Mapping) else ""
         code = "; a model's own code (auto_map) is never run" if "auto_map" in config else ""
-        return f"{subject} is not supported{code}{inside}; known: {supported}"
-    for key in ("quantization_config", "compression_config"):
-        if config.get(key):
-            return (
-                f"quantized weights ({key}) are not supported: give the model as it was before "
-                "its quantization"
-            )
-    return ""
+        quantization = config_quantization(config)
+        also = f"; {quantization}" if quantization else ""
+        return f"{subject} is not supported{code}{inside}; known: {supported}{also}"
+    return config_quantization(config)
 
 
 def end_token_ids(value: object) -> list[int]:

@@ -48,6 +48,10 @@ def header_length(prefix: bytes, size_bytes: int) -> int:
     return length
 
 
+_MICROSCALED = ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0")
+"""Types of microscaling formats (OCP MX, revision 1.0), which hold quantized weights alone."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One tensor of a header."""
@@ -106,6 +110,11 @@ def _entry(name: str, description: object) -> Entry:
     offsets, dtype, shape = fields.get("data_offsets"), fields.get("dtype"), fields.get("shape")
     if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"has no data_offsets for the tensor {describe(name)}")
+    if dtype in _MICROSCALED:
+        raise ValueError(
+            f"has a tensor {describe(name)} of the quantized type {dtype}: give the model as it "
+            "was before its quantization"
+        )
     if not isinstance(dtype, str) or dtype not in _BYTES:
         types = ", ".join(_BYTES)
         raise ValueError(f"has a tensor {describe(name)} whose dtype is none of {types}")

@@ -13,6 +13,7 @@ from typing import Any
 from tailrace.formats.model.config import read_model_config
 from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.families.family import OUTPUT_LAYER, Family, Shapes
+from tailrace.formats.model.quantization import tensor_quantization
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Accepted safetensors types of weights."""
@@ -106,14 +107,15 @@ _WRAPPERS = {
 
 def _way_out(tensors: Mapping[str, Tensor], kinds: Mapping[str, list[str]]) -> str:
     """Return the way out for tensors that do not fit."""
+    quantization = tensor_quantization({name: t.dtype for name, t in tensors.items()})
+    if quantization:
+        return f" ({quantization})"
     if kinds["unknown"]:
         for prefix, cause in _WRAPPERS.items():
             if any(name.startswith(prefix) for name in tensors):
                 return f" (names that begin with {prefix!r} come from {cause})"
         if any(".base_layer." in name or ".lora_" in name for name in tensors):
             return f" (these come from {_WRAPPERS['base_model.model.']})"
-    if any(tensor.dtype.startswith(("F8", "F4", "I8", "U8")) for tensor in tensors.values()):
-        return " (quantized weights are not supported: give the model as it was before)"
     if not kinds["wrong"] and [name.split()[0] for name in kinds["missing"]] == [OUTPUT_LAYER]:
         return " (where it is the input embedding, set tie_word_embeddings to true in config.json)"
     return " (take the config.json that belongs to these weights, or fetch both again)"
