@@ -109,7 +109,7 @@ def estimate(
         remat=spec.remat and not on_processor,
         can_remat=not on_processor,
         adapter=spec.adapter is not None,
-        by_row=trainer.trainable.frozen_head and groups == 1,
+        by_block=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
     )
     per_epoch = int(token_counts(examples).sum())

@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tailrace.formats.model.families.family import Dimensions
+from training.objectives.losses import BLOCK
 
 TOLERANCE = 0.15
 """Largest error of the formula, as a share."""
@@ -47,8 +48,8 @@ class Plan:
     """True if rematerialization saves memory with this compiler."""
     adapter: bool
     """True if the weights are frozen."""
-    by_row: bool
-    """True if logits are computed one row at a time."""
+    by_block: bool
+    """True if logits are computed a block at a time."""
     best: bool
     """True if the host keeps a copy of the best weights."""
 
@@ -80,7 +81,7 @@ def required_memory(plan: Plan) -> Memory:
     layer = _layer_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
     stored = (sizes.width * plan.width if plan.remat else layer) * layers
-    scored = plan.length if plan.by_row else tokens
+    scored = min(BLOCK, tokens) if plan.by_block else tokens
     forward = tokens * stored + scored * 2 * sizes.vocabulary * FLOAT32
     if plan.remat:
         forward += tokens * layer

@@ -119,8 +119,8 @@ def _loss_on(
     longest: int | None = None,
 ) -> Loss:
     """Return the loss for rows on a mesh."""
-    by_row = trainable.frozen_head and layout.row_parts == 1
-    return batch_loss(objective, trainable, remat=remat, by_row=by_row, longest=longest)
+    by_block = trainable.frozen_head and layout.row_parts == 1
+    return batch_loss(objective, trainable, remat=remat, by_block=by_block, longest=longest)
 
 
 def batch_loss(
@@ -128,12 +128,12 @@ def batch_loss(
     trainable: TrainableSplit,
     *,
     remat: bool = False,
-    by_row: bool = False,
+    by_block: bool = False,
     longest: int | None = None,
 ) -> Loss:
     """Return the loss of rows, differentiable by the trained values.
 
-    ``remat``, ``by_row`` and ``longest`` are as in
+    ``remat``, ``by_block`` and ``longest`` are as in
     :class:`training.objectives.objective.BoundModel`.
     """
 
@@ -142,7 +142,7 @@ def batch_loss(
     ) -> tuple[jax.Array, Metrics]:
         with full_precision(trainable.dtype):
             decoder = trainable.decoder(trained, frozen, key)
-            model = BoundModel(decoder, key, remat, by_row, longest)
+            model = BoundModel(decoder, key, remat, by_block, longest)
             return objective.loss(model, rows, normalizer)
 
     return loss_of

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
+
+BLOCK = 256
+"""Positions whose logits :func:`blockwise_cross_entropy` holds at a time."""
 
 
 def response_cross_entropy(
@@ -33,30 +37,45 @@ def response_tokens(weights: ArrayLike) -> jax.Array:
     return jnp.maximum(jnp.sum(jnp.asarray(weights)), 1)
 
 
-def rowwise_cross_entropy(
+def blockwise_cross_entropy(
     score: Callable[[jax.Array], jax.Array],
     hidden: jax.Array,
     targets: ArrayLike,
     weights: ArrayLike,
     total: ArrayLike,
 ) -> jax.Array:
-    """Return :func:`response_cross_entropy` of ``score(hidden)``, one row of logits at a time.
+    """Return :func:`response_cross_entropy` of ``score(hidden)``, a block of logits at a time.
 
-    ``hidden`` is [B, T, C]. The loss has a derivative by ``hidden`` alone: ``score`` must not
-    depend on trained values. The derivative is computed together with the loss, as in Liger Kernel
-    (Hsu et al., arXiv:2410.10989), so that no logits are stored for the backward pass.
+    ``hidden`` is [B, T, C]. Positions without a weight get no logits. The loss has a derivative by
+    ``hidden`` alone: ``score`` must not depend on trained values. The derivative is computed
+    together with the loss, as in Liger Kernel (Hsu et al., arXiv:2410.10989), so that no logits are
+    stored for the backward pass.
     """
+    fixed = jax.lax.stop_gradient(hidden)
+    states = fixed.reshape(-1, hidden.shape[-1])
+    flat_targets, flat_weights = (jnp.asarray(array).reshape(-1) for array in (targets, weights))
+    count = len(states)
+    width = min(BLOCK, count)
+    # The learnt positions first; the last block is filled up with positions outside the array.
+    order = jnp.argsort(flat_weights == 0, stable=True)
+    order = jnp.pad(order, (0, -count % width), constant_values=count)
+    blocks = -(-jnp.count_nonzero(flat_weights) // width)
 
-    def one(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        states, row_targets, row_weights = row
+    def add(sums: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        block, loss, slopes = sums
+        chosen = jax.lax.dynamic_slice_in_dim(order, block * width, width)
+        block_targets = flat_targets.at[chosen].get(mode="fill", fill_value=0)
+        block_weights = flat_weights.at[chosen].get(mode="fill", fill_value=0)
 
         def loss_of(states: jax.Array) -> jax.Array:
-            return response_cross_entropy(score(states), row_targets, row_weights, total)
+            return response_cross_entropy(score(states), block_targets, block_weights, total)
 
-        return jax.value_and_grad(loss_of)(states)
+        block_states = states.at[chosen].get(mode="fill", fill_value=0)
+        block_loss, block_slopes = jax.value_and_grad(loss_of)(block_states)
+        return block + 1, loss + block_loss, slopes.at[chosen].set(block_slopes, mode="drop")
 
-    fixed = jax.lax.stop_gradient(hidden)
-    rows = (fixed, jnp.asarray(targets), jnp.asarray(weights))
-    losses, slopes = jax.lax.stop_gradient(jax.lax.map(one, rows))
+    first = (jnp.zeros_like(blocks), jnp.float32(0), jnp.zeros_like(states))
+    _, loss, slopes = jax.lax.while_loop(lambda sums: sums[0] < blocks, add, first)
+    loss, slopes = jax.lax.stop_gradient((loss, slopes.reshape(hidden.shape)))
     # The second term is zero; its derivative by ``hidden`` is ``slopes``.
-    return jnp.sum(losses) + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)
+    return loss + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)

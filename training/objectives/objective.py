@@ -30,8 +30,8 @@ class BoundModel:
     """Key of the dropout; None turns it off."""
     remat: bool
     """True if the backward pass computes the activations again."""
-    by_row: bool
-    """True if logits are computed one row at a time, which needs a frozen output layer."""
+    by_block: bool
+    """True if logits are computed a block at a time, which needs a frozen output layer."""
     longest: int | None = None
     """Length of the longest example that rows may hold (default: that of a row)."""
 

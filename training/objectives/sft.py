@@ -14,7 +14,7 @@ from tailrace.formats.spec.train_spec import TrainSpec
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples, Encoding, encode_records
-from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
+from training.objectives.losses import blockwise_cross_entropy, response_cross_entropy
 from training.objectives.objective import BoundModel, Metrics
 
 
@@ -48,8 +48,8 @@ class SftObjective:
         """Return the cross-entropy in nats; there are no further metrics."""
         decoder, hidden = model.decoder, model.hidden(rows)
         targets, weights = rows.targets, rows.weights
-        if model.by_row:
-            loss = rowwise_cross_entropy(decoder.logits, hidden, targets, weights, normalizer)
+        if model.by_block:
+            loss = blockwise_cross_entropy(decoder.logits, hidden, targets, weights, normalizer)
         else:
             loss = response_cross_entropy(decoder.logits(hidden), targets, weights, normalizer)
         return loss, {}

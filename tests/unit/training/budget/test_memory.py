@@ -66,7 +66,7 @@ def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int |
         remat=False,
         can_remat=False,
         adapter=False,
-        by_row=False,
+        by_block=False,
         best=False,
     )
     measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

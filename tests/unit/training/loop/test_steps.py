@@ -148,7 +148,7 @@ def test_layers_are_computed_again_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize(("dtype", "row_length"), [(jnp.float32, 64), (jnp.bfloat16, None)])
-def test_logits_of_one_row_at_a_time(
+def test_logits_of_one_block_at_a_time(
     network: tuple[Model, Params], examples: list[Example], dtype: Any, row_length: int | None
 ) -> None:
     model, params = network
@@ -159,14 +159,16 @@ def test_logits_of_one_row_at_a_time(
     rows = jax.tree.map(lambda values: values[0], batch)
     total = jnp.float32(rows.weights.sum())
 
-    def gradients_with(by_row: bool) -> Found:
-        of = jax.jit(jax.value_and_grad(batch_loss(SFT, trainable, by_row=by_row), has_aux=True))
+    def gradients_with(by_block: bool) -> Found:
+        of = jax.jit(
+            jax.value_and_grad(batch_loss(SFT, trainable, by_block=by_block), has_aux=True)
+        )
         (loss, _), gradients = of(trained, frozen, rows, total, None)
         return loss, gradients
 
-    single_pass = gradients_with(by_row=False)
+    single_pass = gradients_with(by_block=False)
     assert max(float(jnp.abs(value).max()) for value in single_pass[1].values()) > 1e-4
-    check_equal(gradients_with(by_row=True), single_pass, 1e-5 if dtype == jnp.float32 else 2e-2)
+    check_equal(gradients_with(by_block=True), single_pass, 1e-5 if dtype == jnp.float32 else 2e-2)
 
 
 def test_bfloat16_is_close_and_its_gradients_are_float32(

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from training.objectives.losses import response_cross_entropy, rowwise_cross_entropy
+from training.objectives import losses
+from training.objectives.losses import blockwise_cross_entropy, response_cross_entropy
 
 
 def test_uniform_logits_cost_the_log_of_the_vocabulary() -> None:
@@ -36,21 +37,28 @@ def test_a_batch_without_any_weight_costs_nothing() -> None:
     assert float(loss) == 0
 
 
-def test_row_by_row_gives_the_same_loss_and_the_same_gradients() -> None:
+@pytest.mark.parametrize("block", [1, 3, 256])
+@pytest.mark.parametrize("learnt", [[1, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]])
+def test_blocks_give_the_same_loss_and_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch, block: int, learnt: list[int]
+) -> None:
+    monkeypatch.setattr(losses, "BLOCK", block)
     keys = jax.random.split(jax.random.key(0), 3)
     head = jax.random.normal(keys[0], (5, 11))
     base = jax.random.normal(keys[1], (3, 4, 5))
     targets = np.asarray(jax.random.randint(keys[2], (3, 4), 0, 11))
-    weights = np.asarray([[1, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]], np.float32)
+    weights = np.asarray([learnt, [0, 0, 0, 0], learnt[::-1]], np.float32)
+    total = max(weights.sum(), 1)
 
     def whole(scale: jax.Array) -> jax.Array:
         return response_cross_entropy(jnp.tanh(base * scale) @ head, targets, weights)
 
-    def by_row(scale: jax.Array) -> jax.Array:
+    def by_block(scale: jax.Array) -> jax.Array:
         hidden = jnp.tanh(base * scale)
-        return rowwise_cross_entropy(lambda h: h @ head, hidden, targets, weights, weights.sum())
+        return blockwise_cross_entropy(lambda h: h @ head, hidden, targets, weights, total)
 
     scale = jnp.linspace(0.5, 2.0, 5)
-    expected, actual = jax.value_and_grad(whole)(scale), jax.jit(jax.value_and_grad(by_row))(scale)
+    expected = jax.value_and_grad(whole)(scale)
+    actual = jax.jit(jax.value_and_grad(by_block))(scale)
     np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(actual[1], expected[1], rtol=1e-5, atol=1e-6)
