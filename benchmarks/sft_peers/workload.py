@@ -34,9 +34,8 @@ RUN_FILE = ROOT / "docs" / "examples" / "smollm2_tools.yaml"
 SEED, CONVERSATIONS = 16, 500
 """Arguments of the generator, as its command has them by default."""
 
-BATCH, ROW = 4, 960
-"""Conversations of a step and tokens of a packed row, which holds them: half of the run's step, so
-that the race takes minutes."""
+BATCH, ROW = 8, 1792
+"""Conversations of a step, as in the run file, and tokens of a packed row, which holds them."""
 
 IGNORED = -100
 """Label of a token that is not learnt, in transformers."""

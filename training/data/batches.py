@@ -106,7 +106,7 @@ class BatchStream:
     @property
     def longest(self) -> int:
         """Number of tokens that a model reads of the longest example."""
-        return longest_inputs(self._examples)
+        return _longest_inputs(self._examples)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -160,7 +160,7 @@ class OrderedBatches:
     @property
     def longest(self) -> int:
         """Number of tokens that a model reads of the longest example."""
-        return longest_inputs(self._examples)
+        return _longest_inputs(self._examples)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -168,11 +168,6 @@ class OrderedBatches:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._batches:
             yield self._collator.collate([[self._examples[i] for i in batch]], self._multiple)
-
-
-def longest_inputs(examples: Sequence[Example]) -> int:
-    """Return the number of tokens that a model reads of the longest example, at least 1."""
-    return int(token_counts(examples).max(initial=2)) - 1
 
 
 def _regrouped(
@@ -192,6 +187,10 @@ def _regrouped(
         for group in (batches[:lead], *shuffled, batches[tail:])
         for b in generator.permutation(len(group))
     ]
+
+
+def _longest_inputs(examples: Sequence[Example]) -> int:
+    return int(token_counts(examples).max(initial=2)) - 1
 
 
 def _slices(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

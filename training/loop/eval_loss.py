@@ -12,6 +12,7 @@ from training.loop.steps import compile_evaluation
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
+from training.models.unpacked import Slots
 from training.objectives.objective import Objective
 
 
@@ -31,8 +32,8 @@ class Evaluator:
         size = spec.micro_batch_size or spec.batch_size
         self._batches = OrderedBatches(examples, objective.collator(size), multiple)
         self._weight = math.fsum(float(objective.weight(batch)) for batch in self._batches)
-        longest = self._batches.longest
-        self._evaluate = compile_evaluation(objective, trainable, layout, longest)
+        slots = Slots.of(size, self._batches.longest)
+        self._evaluate = compile_evaluation(objective, trainable, layout, slots)
 
     def loss(self, trained: Params, frozen: Params) -> float:
         """Return the loss over all examples, without dropout.

@@ -18,6 +18,7 @@ from training.loop.precision import full_precision
 from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
+from training.models.unpacked import Slots
 from training.objectives.objective import BoundModel, Metrics, Objective
 
 State = tuple[Params, Any]
@@ -50,7 +51,7 @@ def compile_steps(
     micro: int | None = None,
     *,
     remat: bool = False,
-    longest: int | None = None,
+    slots: Slots | None = None,
 ) -> Steps:
     """Return the compiled optimizer steps.
 
@@ -64,9 +65,9 @@ def compile_steps(
         layout: The layout of all arrays over the devices.
         micro: Rows per forward and backward pass (default: all).
         remat: Whether the backward pass computes the activations again.
-        longest: Length of the longest example in tokens (default: unknown).
+        slots: Sizes for attention by example (default: attention over whole rows).
     """
-    loss_of = _loss_on(objective, layout, trainable, remat=remat, longest=longest)
+    loss_of = _loss_on(objective, layout, trainable, remat=remat, slots=slots)
     compute = accumulate(objective, loss_of, layout, micro)
 
     def step(
@@ -93,13 +94,13 @@ def compile_steps(
 
 
 def compile_evaluation(
-    objective: Objective, trainable: TrainableSplit, layout: Layout, longest: int | None = None
+    objective: Objective, trainable: TrainableSplit, layout: Layout, slots: Slots | None = None
 ) -> Callable[[Params, Params, Batch], jax.Array]:
     """Return the compiled loss of one batch [1, B, T], without dropout and not normalized.
 
-    ``longest`` is as in :func:`compile_steps`.
+    ``slots`` is as in :func:`compile_steps`.
     """
-    loss_of = _loss_on(objective, layout, trainable, longest=longest)
+    loss_of = _loss_on(objective, layout, trainable, slots=slots)
 
     @jax.jit
     def evaluate(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
@@ -116,11 +117,13 @@ def _loss_on(
     trainable: TrainableSplit,
     *,
     remat: bool = False,
-    longest: int | None = None,
+    slots: Slots | None = None,
 ) -> Loss:
     """Return the loss for rows on a mesh."""
     by_block = trainable.frozen_head and layout.row_parts == 1
-    return batch_loss(objective, trainable, remat=remat, by_block=by_block, longest=longest)
+    # Slots may hold examples of any row, which would have to travel between devices.
+    slots = slots if layout.row_parts == 1 else None
+    return batch_loss(objective, trainable, remat=remat, by_block=by_block, slots=slots)
 
 
 def batch_loss(
@@ -129,11 +132,11 @@ def batch_loss(
     *,
     remat: bool = False,
     by_block: bool = False,
-    longest: int | None = None,
+    slots: Slots | None = None,
 ) -> Loss:
     """Return the loss of rows, differentiable by the trained values.
 
-    ``remat``, ``by_block`` and ``longest`` are as in
+    ``remat``, ``by_block`` and ``slots`` are as in
     :class:`training.objectives.objective.BoundModel`.
     """
 
@@ -142,7 +145,7 @@ def batch_loss(
     ) -> tuple[jax.Array, Metrics]:
         with full_precision(trainable.dtype):
             decoder = trainable.decoder(trained, frozen, key)
-            model = BoundModel(decoder, key, remat, by_block, longest)
+            model = BoundModel(decoder, key, remat, by_block, slots)
             return objective.loss(model, rows, normalizer)
 
     return loss_of

@@ -38,6 +38,7 @@ from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
 from training.machine.sharding import DATA, Layout, make_mesh
 from training.models.family import Model, Params
+from training.models.unpacked import Slots
 from training.objectives.objective import Objective
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
 
@@ -128,7 +129,7 @@ class Trainer:
             self.layout,
             spec.micro_batch_size,
             remat=spec.remat,
-            longest=stream.longest,
+            slots=Slots.of(stream.collator.batch_size, stream.longest),
         )
         self._evaluator = Evaluator(
             objective, self.trainable, self.layout, held_out, spec, self._multiple

@@ -14,11 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from training.models.blocks import in_blocks, reachable
 from training.models.layers import Dropout
-
-BLOCKS = 4
-"""Number of axes of a mask in blocks."""
+from training.models.unpacked import ExampleMask, to_rows, to_slots
 
 _FLOOR = -1e30
 """Bias of the score of a masked key."""
@@ -40,17 +37,29 @@ Cache = tuple[LayerCache, ...]
 """Keys and values of all layers; empty without a cache."""
 
 
+AttentionMask = jax.Array | ExampleMask
+"""Mask [B or 1, T, S], true where a query sees a key, or the mask of packed rows by example."""
+
+
 @dataclass(frozen=True)
 class ForwardContext:
     """Inputs that all layers of one forward pass share."""
 
     mask: jax.Array
-    """Attention mask [B or 1, T, S], true where a query sees a key; or that of
-    :func:`training.models.blocks.block_mask`."""
+    """Attention mask [B or 1, T, S], true where a query sees a key; by example, that of a slot."""
     start: Any
     """Cache column of the first query token, one for all or [B]; 0 without a cache."""
     drop: Dropout
     """Dropout of the pass."""
+    examples: ExampleMask | None = None
+    """Slots of the examples of packed rows; None for attention over whole rows."""
+
+    @classmethod
+    def of(cls, mask: AttentionMask, start: Any, drop: Dropout) -> ForwardContext:
+        """Return the inputs of a pass with a mask of either kind."""
+        if isinstance(mask, ExampleMask):
+            return cls(mask.causal, start, drop, mask)
+        return cls(mask, start, drop)
 
     def within(self, window: int) -> jax.Array:
         """Return the mask narrowed to the newest ``window`` keys of each query, itself included.
@@ -58,11 +67,9 @@ class ForwardContext:
         Sliding-window attention as in Mistral 7B (Jiang et al., arXiv:2310.06825). Tokens of a
         sequence occupy consecutive columns, so columns measure their distance.
         """
-        length, keys = self.mask.shape[-2:]
-        # The keys of a block end with its last query.
-        start = keys - length if self.mask.ndim == BLOCKS else jnp.asarray(self.start)
-        queries = jnp.asarray(start)[..., None] + jnp.arange(length)
-        near: jax.Array = queries[..., None] - jnp.arange(keys) < window
+        queries = jnp.asarray(self.start)[..., None] + jnp.arange(self.mask.shape[1])
+        keys = jnp.arange(self.mask.shape[2])
+        near: jax.Array = queries[..., None] - keys < window
         return self.mask & near
 
 
@@ -114,16 +121,10 @@ def attend(
     factor of the scores (default: 1 / √D), and ``softcap`` the bound that they approach (default:
     none; Gemma 2, arXiv:2408.00118).
     """
+    if context.examples is not None:
+        rows, examples = len(query), context.examples
+        query, key, value = (to_slots(array, examples) for array in (query, key, value))
     batch, length, heads, width = query.shape
-    if mask.ndim == BLOCKS:
-        size, reach = mask.shape[-2:]
-        query, key, value = (
-            in_blocks(query, size),
-            *(reachable(array, size, reach) for array in (key, value)),
-        )
-        mask = mask.reshape(-1, size, reach)
-        mixed, _ = attend(query, key, value, mask, None, context, dropout, scale, softcap)
-        return mixed.reshape(batch, -1, heads * width)[:, :length], None
     if cache is None:
         layer_cache = LayerCache(key.transpose(0, 2, 3, 1), value.transpose(0, 2, 1, 3))
     else:
@@ -144,7 +145,10 @@ def attend(
     scores += jnp.where(mask[:, None], 0, _FLOOR)
     weights = context.drop(softmax(scores), dropout).astype(layer_cache.value.dtype)
     mixed = heads_product(weights, layer_cache.value).reshape(batch, heads, length, width)
-    return mixed.swapaxes(1, 2).reshape(batch, length, heads * width), cache
+    mixed = mixed.swapaxes(1, 2).reshape(batch, length, heads * width)
+    if context.examples is not None:
+        mixed = to_rows(mixed, examples, rows)
+    return mixed, cache
 
 
 @jax.custom_vjp

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 from tailrace.formats.model.families.family import Dimensions, Family
-from training.models.attention import Cache, LayerCache
+from training.models.attention import AttentionMask, Cache, LayerCache
 from training.models.initializers import Initializer, ShapeInitializer
 
 Params = dict[str, jax.Array]
@@ -25,7 +25,7 @@ class Decoder(Protocol):
         self,
         tokens: ArrayLike,
         positions: ArrayLike,
-        mask: jax.Array,
+        mask: AttentionMask,
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
@@ -37,7 +37,8 @@ class Decoder(Protocol):
         Args:
             tokens: Token ids, [B or 1, T].
             positions: Positions, [B or 1, T].
-            mask: Attention mask [B or 1, T, S], true where a query sees a key.
+            mask: Attention mask [B or 1, T, S], true where a query sees a key; or the mask of
+                packed rows by example.
             cache: Key-value cache; its S columns are the keys. Empty: no cache, S = T.
             start: First cache column to write, one for all sequences or [B].
             dropout_key: Key that turns dropout on.

@@ -16,7 +16,14 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from tailrace.formats.model.families.gemma2 import GemmaConfig
-from training.models.attention import Cache, ForwardContext, LayerCache, attend, run_layers
+from training.models.attention import (
+    AttentionMask,
+    Cache,
+    ForwardContext,
+    LayerCache,
+    attend,
+    run_layers,
+)
 from training.models.initializers import Initializer, constant
 from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear
 from training.models.rotary import CosSin, Rotary, rotate
@@ -161,7 +168,7 @@ class Gemma(nnx.Module):
         self,
         tokens: ArrayLike,
         positions: ArrayLike,
-        mask: jax.Array,
+        mask: AttentionMask,
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
@@ -169,7 +176,7 @@ class Gemma(nnx.Module):
         remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Return the last hidden states; see :meth:`training.models.family.Decoder.hidden`."""
-        context = ForwardContext(mask, start, Dropout(dropout_key))
+        context = ForwardContext.of(mask, start, Dropout(dropout_key))
         ropes = (
             self.rotary.cos_sin(positions, self.width),
             self.local_rotary.cos_sin(positions, self.width),

@@ -15,7 +15,14 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from tailrace.formats.model.families.gpt2 import Gpt2Config
-from training.models.attention import Cache, ForwardContext, LayerCache, attend, run_layers
+from training.models.attention import (
+    AttentionMask,
+    Cache,
+    ForwardContext,
+    LayerCache,
+    attend,
+    run_layers,
+)
 from training.models.initializers import Initializer
 from training.models.layers import (
     ACTIVATIONS,
@@ -115,7 +122,7 @@ class Gpt2(nnx.Module):
         self,
         tokens: ArrayLike,
         positions: ArrayLike,
-        mask: jax.Array,
+        mask: AttentionMask,
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
@@ -123,7 +130,7 @@ class Gpt2(nnx.Module):
         remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Return the last hidden states; see :meth:`training.models.family.Decoder.hidden`."""
-        body, context = self.transformer, ForwardContext(mask, start, Dropout(dropout_key))
+        body, context = self.transformer, ForwardContext.of(mask, start, Dropout(dropout_key))
         # Rows are padded to a bucket's size, which may exceed the last position.
         x = body.wte(tokens) + body.wpe(jnp.minimum(positions, self.last_position))
         x = context.drop(x, self.dropout)

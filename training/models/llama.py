@@ -17,7 +17,14 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from tailrace.formats.model.families.llama import LlamaConfig, block_norms
-from training.models.attention import Cache, ForwardContext, LayerCache, attend, run_layers
+from training.models.attention import (
+    AttentionMask,
+    Cache,
+    ForwardContext,
+    LayerCache,
+    attend,
+    run_layers,
+)
 from training.models.initializers import Initializer
 from training.models.layers import ACTIVATIONS, Dropout, Embedding, Linear, RmsNorm
 from training.models.rotary import CosSin, Rotary, rotate
@@ -171,7 +178,7 @@ class Llama(nnx.Module):
         self,
         tokens: ArrayLike,
         positions: ArrayLike,
-        mask: jax.Array,
+        mask: AttentionMask,
         cache: Cache = (),
         start: Any = 0,
         dropout_key: jax.Array | None = None,
@@ -179,7 +186,7 @@ class Llama(nnx.Module):
         remat: bool = False,
     ) -> tuple[jax.Array, Cache]:
         """Return the last hidden states; see :meth:`training.models.family.Decoder.hidden`."""
-        context = ForwardContext(mask, start, Dropout(dropout_key))
+        context = ForwardContext.of(mask, start, Dropout(dropout_key))
         rope = self.rotary.cos_sin(positions, self.width)
         layers = [partial(layer, rope=rope) for layer in self.model.layers]
         x = self.model.embed_tokens(tokens)

@@ -14,8 +14,9 @@ from tailrace.formats.data.record import Record
 from training.data.batches import Batch, Collator
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
-from training.models.blocks import block_mask, block_width
+from training.models.attention import AttentionMask
 from training.models.family import Decoder
+from training.models.unpacked import Slots, example_mask
 
 Metrics = dict[str, jax.Array]
 """Scalars of a method by name, divided by the same normalizer as its loss."""
@@ -32,12 +33,12 @@ class BoundModel:
     """True if the backward pass computes the activations again."""
     by_block: bool
     """True if logits are computed a block at a time, which needs a frozen output layer."""
-    longest: int | None = None
-    """Length of the longest example that rows may hold (default: that of a row)."""
+    slots: Slots | None = None
+    """Sizes for attention by example; None for attention over whole rows."""
 
     def hidden(self, rows: Batch) -> jax.Array:
         """Return the last hidden states [B, T, C] of rows [B, T]."""
-        mask, positions = attention_inputs(rows, self.longest)
+        mask, positions = attention_inputs(rows, self.slots)
         hidden, _ = self.decoder.hidden(
             rows.tokens, positions, mask, dropout_key=self.dropout_key, remat=self.remat
         )
@@ -90,23 +91,19 @@ class Objective(Protocol):
         ...
 
 
-def attention_inputs(rows: Batch, longest: int | None = None) -> tuple[jax.Array, jax.Array]:
-    """Return the attention mask [B or 1, T, T] and the positions [B or 1, T] of rows.
+def attention_inputs(rows: Batch, slots: Slots | None = None) -> tuple[AttentionMask, jax.Array]:
+    """Return the attention mask and the positions [B or 1, T] of rows.
 
-    A token attends to itself and to earlier tokens of the same example. The mask of packed rows
-    whose ``longest`` example is much shorter than a row is in blocks; see
-    :func:`training.models.blocks.block_mask`.
+    A token attends to itself and to earlier tokens of the same example. The mask is [B or 1, T, T],
+    or by example for packed rows where ``slots`` are given and pay.
     """
-    length = rows.tokens.shape[-1]
-    if rows.segments is not None and rows.positions is not None and longest is not None:
-        width = block_width(length, longest)
-        if width is not None:
-            mask = block_mask(jnp.asarray(rows.segments), width, longest)
-            return mask, jnp.asarray(rows.positions)
+    count, length = rows.tokens.shape
     # Padding is on the right, where the causal mask hides it from all other tokens.
     causal = jnp.tril(jnp.ones((length, length), bool))[None]
     if rows.segments is None or rows.positions is None:
         return causal, jnp.arange(length)[None]
-    segments = jnp.asarray(rows.segments)
+    segments, positions = jnp.asarray(rows.segments), jnp.asarray(rows.positions)
+    if slots is not None and slots.pay(count, length):
+        return example_mask(segments, positions, slots), positions
     same = segments[:, :, None] == segments[:, None, :]
-    return causal & same, jnp.asarray(rows.positions)
+    return causal & same, positions

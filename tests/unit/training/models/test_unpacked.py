@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from training.data.batches import Batch
 from training.models.attention import ForwardContext, attend
-from training.models.blocks import block_width
 from training.models.layers import Dropout
+from training.models.unpacked import ExampleMask, Slots
 from training.objectives.objective import attention_inputs
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
@@ -29,7 +29,7 @@ def packed(lengths: list[list[int]], length: int) -> Batch:
     return Batch(segments, segments, np.sign(segments).astype(np.float32), segments, positions)
 
 
-def mixed(rows: Batch, longest: int | None, window: int | None) -> tuple[Any, Any]:
+def mixed(rows: Batch, slots: Slots | None, window: int | None) -> tuple[Any, Any]:
     """Attention of random heads at all tokens but padding, and its derivatives."""
     shape = rows.tokens.shape
     generator = np.random.default_rng(0)
@@ -38,9 +38,8 @@ def mixed(rows: Batch, longest: int | None, window: int | None) -> tuple[Any, An
         return generator.standard_normal((*shape, count, WIDTH), np.float32)
 
     def loss(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
-        mask, _ = attention_inputs(rows, longest)
-        context = ForwardContext(mask, 0, Dropout(None))
-        mask = mask if window is None else context.within(window)
+        context = ForwardContext.of(attention_inputs(rows, slots)[0], 0, Dropout(None))
+        mask = context.mask if window is None else context.within(window)
         output, cache = attend(query, key, value, mask, None, context, 0.0)
         assert cache is None
         output *= rows.weights[..., None]
@@ -56,26 +55,25 @@ def mixed(rows: Batch, longest: int | None, window: int | None) -> tuple[Any, An
     ("lengths", "length"),
     [
         ([[60, 1, 47, 60, 31], [2, 60, 60, 60, 17]], 208),
-        ([[60, 60, 60, 60, 60, 60]], 363),  # neither a whole number of blocks nor full
-        ([[13, 60, 60], [60]], 176),
+        ([[60, 60, 60, 60, 60, 60]], 363),
+        ([[13, 60, 60], [60], []], 176),
     ],
 )
-def test_blocks_attend_as_whole_rows(
+def test_examples_attend_as_in_whole_rows(
     lengths: list[list[int]], length: int, window: int | None
 ) -> None:
-    rows = packed(lengths, length)
-    assert attention_inputs(rows, 60)[0].ndim == 4
-    assert attention_inputs(rows)[0].ndim == 3
+    rows, slots = packed(lengths, length), Slots(10, 60)
+    assert isinstance(attention_inputs(rows, slots)[0], ExampleMask)
+    assert not isinstance(attention_inputs(rows)[0], ExampleMask)
     jax.tree.map(
-        lambda blocks, whole: np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-5),
-        mixed(rows, 60, window),
+        lambda apart, whole: np.testing.assert_allclose(apart, whole, rtol=1e-5, atol=1e-5),
+        mixed(rows, slots, window),
         mixed(rows, None, window),
     )
 
 
-def test_rows_that_are_hardly_longer_than_an_example_have_no_blocks() -> None:
-    assert block_width(960, 249) == 64
-    assert block_width(960, 512) == 128
-    assert block_width(960, 960) is None
-    assert block_width(64, 60) is None
-    assert block_width(1024, 1) == 16
+def test_slots_are_used_where_they_save_scores() -> None:
+    assert Slots(8, 256).pay(2, 896)
+    assert Slots(8, 256).pay(1, 1792)
+    assert not Slots(8, 896).pay(2, 896)
+    assert not Slots(4, 256).pay(4, 256)
