@@ -10,6 +10,7 @@ Shapes: B rows, T tokens of a row, N slots, L tokens of a slot, C channels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,8 @@ _WORTHWHILE = 0.75
 """Largest share of the rows' scores that slots may compute; above it rows stay as they are."""
 
 
-class Slots(NamedTuple):
+@dataclass(frozen=True)
+class Slots:
     """Sizes of the slots; they are the same for all batches of a training."""
 
     count: int

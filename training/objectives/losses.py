@@ -76,6 +76,7 @@ def blockwise_cross_entropy(
 
     first = (jnp.zeros_like(blocks), jnp.float32(0), jnp.zeros_like(states))
     _, loss, slopes = jax.lax.while_loop(lambda sums: sums[0] < blocks, add, first)
-    loss, slopes = jax.lax.stop_gradient((loss, slopes.reshape(hidden.shape)))
+    slopes = jax.lax.stop_gradient(slopes.reshape(hidden.shape))
     # The second term is zero; its derivative by ``hidden`` is ``slopes``.
-    return loss + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)
+    value: jax.Array = jax.lax.stop_gradient(loss)
+    return value + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)
