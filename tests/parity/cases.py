@@ -29,6 +29,7 @@ _LLAMA = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 96,
 }
+_MIXTURE = {**_LLAMA, "num_experts_per_tok": 2}
 _SCALING = {
     "rope_type": "llama3",
     "rope_theta": 500.0,
@@ -112,6 +113,31 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
                 "short_factor": [1.0, 1.3, 2.1],
                 "long_factor": [2.0, 5.0, 9.0],
             },
+        },
+    ),
+    "mixtral": ("Mixtral", {**_MIXTURE, "num_local_experts": 5, "sliding_window": 7}),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        {
+            **_MIXTURE,
+            "head_dim": 6,
+            "moe_intermediate_size": 12,
+            "num_experts": 7,
+            "num_experts_per_tok": 3,
+            "norm_topk_prob": True,
+            "num_hidden_layers": 3,
+            "mlp_only_layers": [1],
+        },
+    ),
+    "qwen3_moe_unnormalized": (
+        "Qwen3Moe",
+        {
+            **_MIXTURE,
+            "moe_intermediate_size": 20,
+            "num_experts": 5,
+            "norm_topk_prob": False,
+            "decoder_sparse_step": 2,
+            "tie_word_embeddings": True,
         },
     ),
     "smollm3": ("SmolLM3", {**_LLAMA, "no_rope_layer_interval": 2}),

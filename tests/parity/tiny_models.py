@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import transformers
 from transformers import PreTrainedModel
+from transformers.core_model_loading import revert_weight_conversion
 
 from tests.parity.cases import (
     BATCH,
@@ -54,8 +55,8 @@ def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
         "logits": output.logits.detach(),
         "loss": output.loss.detach().reshape(1),
     }
-    for name, parameter in model.named_parameters():
-        found[f"gradient.{name}"] = parameter.grad
+    for name, gradient in _stored_gradients(model).items():
+        found[f"gradient.{name}"] = gradient
     prompts = [torch.randint(1, VOCABULARY, (length,)) for length in PROMPT_LENGTHS]
     first = _continue(model, prompts[0], [0])
     ends = [0, int(first[min(ENDS_AT, len(first) - 1)])]
@@ -64,6 +65,30 @@ def reference(model: PreTrainedModel) -> dict[str, torch.Tensor]:
         found[f"prompt.{number}"] = prompt
         found[f"generated.{number}"] = _continue(model, prompt, ends)
     return found
+
+
+def _stored_gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The gradients by the names of parameters here.
+
+    transformers joins the maps of all experts, and renames some parameters; its own conversion
+    undoes that for the gradients as it does for the weights of a saved model.
+    """
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    if not any(".experts." in name for name in gradients):
+        return gradients
+    stored = revert_weight_conversion(model, gradients)
+    experts: dict[str, dict[int, torch.Tensor]] = {}
+    named = {}
+    for name, gradient in stored.items():
+        prefix, found, rest = name.partition(".experts.")
+        if found:
+            number, _, part = rest.partition(".")
+            experts.setdefault(f"{prefix}.experts.{part}", {})[int(number)] = gradient
+        else:
+            named[name] = gradient
+    for name, rows in experts.items():
+        named[name] = torch.stack([rows[number] for number in range(len(rows))])
+    return named
 
 
 def _continue(model: PreTrainedModel, prompt: torch.Tensor, ends: list[int]) -> torch.Tensor:

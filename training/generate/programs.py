@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from training.generate.sampling import Choice, choose, streams
 from training.machine.sharding import Layout
 from training.models.attention import Cache, LayerCache
-from training.models.family import Model, Params
+from training.models.family import Decoder, Model, Params
 
 T = TypeVar("T")
 
@@ -119,6 +119,13 @@ class Programs:
     def _split(self, state: T) -> T:
         return state if self._layout is None else self._layout.split_rows(state)
 
+    def _hidden(self, decoder: Decoder, *inputs: Any) -> tuple[jax.Array, Cache]:
+        """Return the last hidden states and the cache; ``inputs`` as :meth:`Decoder.hidden`."""
+        if self._layout is None:
+            return decoder.hidden(*inputs)
+        with self._layout.current():
+            return decoder.hidden(*inputs)
+
     def _empty(self, slots: int, columns: int) -> State:
         cache = self._model.empty_cache(slots, columns)
         vocabulary = self._model.vocabulary
@@ -131,7 +138,8 @@ class Programs:
         rows, width = prompts.tokens.shape
         columns = jnp.arange(width)
         # Padding follows the prompt, where the causal mask hides it.
-        hidden, cache = decoder.hidden(
+        hidden, cache = self._hidden(
+            decoder,
             prompts.tokens,
             jnp.minimum(columns, self._model.context - 1)[None],
             (columns[None] <= columns[:, None])[None],
@@ -189,7 +197,8 @@ class Programs:
         def step(loop: _Loop) -> _Loop:
             rows, state = loop.rows, loop.state
             live = rows.left > 0
-            hidden, cache = decoder.hidden(
+            hidden, cache = self._hidden(
+                decoder,
                 rows.token[:, None],
                 rows.position[:, None],
                 (columns[None] <= rows.position[:, None])[:, None],

@@ -123,7 +123,15 @@ def _loss_on(
     by_block = trainable.frozen_head and layout.row_parts == 1
     # Slots may hold examples of any row, which would have to travel between devices.
     slots = slots if layout.row_parts == 1 else None
-    return batch_loss(objective, trainable, remat=remat, by_block=by_block, slots=slots)
+    plain = batch_loss(objective, trainable, remat=remat, by_block=by_block, slots=slots)
+
+    def loss_of(
+        trained: Params, frozen: Params, rows: Batch, normalizer: jax.Array, key: jax.Array | None
+    ) -> tuple[jax.Array, Metrics]:
+        with layout.current():
+            return plain(trained, frozen, rows, normalizer, key)
+
+    return loss_of
 
 
 def batch_loss(

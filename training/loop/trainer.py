@@ -36,7 +36,7 @@ from training.loop.steps import State, compile_steps
 from training.loop.trainable import choose_trainable
 from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
-from training.machine.sharding import DATA, Layout, make_mesh
+from training.machine.sharding import DATA, Layout, make_mesh, require_experts
 from training.models.family import Model, Params
 from training.models.unpacked import Slots
 from training.objectives.objective import Objective
@@ -118,6 +118,7 @@ class Trainer:
         self._identity = {**identity, "dtype": str(self.trainable.dtype)}
         self._schedule = learning_rate(spec, self.total)
         self._optimizer = make_optimizer(spec, self._schedule)
+        require_experts(spec.mesh, model.dimensions.experts)
         mesh = make_mesh(spec.mesh, spec.micro_batch_size or spec.batch_size)
         self.layout = Layout.of(model.family.model_type, mesh)
         """Layout of all arrays over the devices."""

@@ -1,13 +1,15 @@
-"""The distribution of a training over devices: one mesh with the axes data, fsdp and tensor.
+"""The distribution of a training over devices: one mesh of devices with four axes.
 
-Batches are split over data and fsdp. Parameters and optimizer state are split over fsdp (as in
+The axes are data, fsdp, tensor and experts. Batches are split over data and fsdp. Parameters and optimizer state are split over fsdp (as in
 ZeRO, Rajbhandari et al., arXiv:1910.02054) and over tensor (as in Megatron-LM, Shoeybi et al.,
-arXiv:1909.08053): each layer has one rule that names its axes. XLA's partitioner (GSPMD, Xu et
+arXiv:1909.08053): each layer has one rule that names its axes. The weights of experts
+are split over the experts axis, too (as in GShard, Lepikhin et al., arXiv:2006.16668). XLA's partitioner (GSPMD, Xu et
 al., arXiv:2105.04663) adds the communication, so the arithmetic is written once, for one device.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tailrace.formats.model.families import FAMILIES
-from tailrace.formats.model.families.family import FSDP, TENSOR, AxisRules
+from tailrace.formats.model.families.family import EXPERTS, FSDP, TENSOR, AxisRules
 from tailrace.formats.spec.run_spec import MeshSpec
 from training.errors import ConfigError
 
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 _spec: Any = PartitionSpec
 _constrain: Any = jax.lax.with_sharding_constraint
+_use_mesh: Any = jax.sharding.use_abstract_mesh
 
 DATA = "data"
 """Mesh axis that batches are split over, together with fsdp."""
@@ -50,11 +53,11 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
         ConfigError: There are too few devices, or the rows do not divide.
     """
     available = list(jax.devices() if devices is None else devices)
-    inner = spec.fsdp * spec.tensor
+    inner = spec.fsdp * spec.tensor * spec.experts
     if inner * max(1, spec.data) > len(available):
         raise ConfigError(
-            f"train.mesh asks for {inner * max(1, spec.data)} devices (data {max(1, spec.data)} × "
-            f"fsdp {spec.fsdp} × tensor {spec.tensor}), the slot has {len(available)}: lower one "
+            f"train.mesh asks for {inner * max(1, spec.data)} devices "
+            f"({_sizes_text(spec, max(1, spec.data))}), the slot has {len(available)}: lower one "
             "of them, or ask for a larger pool"
         )
     data = spec.data or _most_data(rows, spec.fsdp, len(available) // inner)
@@ -70,14 +73,34 @@ def make_mesh(spec: MeshSpec, rows: int, devices: Sequence[jax.Device] | None = 
             len(available) - used,
             len(available),
             rows,
-            f"data {data} × fsdp {spec.fsdp} × tensor {spec.tensor}",
+            _sizes_text(spec, data),
         )
     return jax.make_mesh(
-        (data, spec.fsdp, spec.tensor),
-        (DATA, FSDP, TENSOR),
-        axis_types=(AxisType.Auto,) * 3,
+        (data, spec.fsdp, spec.tensor, spec.experts),
+        (DATA, FSDP, TENSOR, EXPERTS),
+        axis_types=(AxisType.Auto,) * 4,
         devices=available[:used],
     )
+
+
+def require_experts(spec: MeshSpec, experts: int) -> None:
+    """Raise :class:`ConfigError` if a model with ``experts`` in a layer cannot have a mesh."""
+    if spec.experts > 1 and (experts == 0 or experts % spec.experts):
+        text = f"{experts} experts" if experts else "no experts"
+        raise ConfigError(
+            f"train.mesh.experts is {spec.experts}, but the model has {text}: must be 1 or a "
+            "divisor of their number"
+        )
+
+
+def _sizes_text(spec: MeshSpec, data: int) -> str:
+    return axes_text({DATA: data, FSDP: spec.fsdp, TENSOR: spec.tensor, EXPERTS: spec.experts})
+
+
+def axes_text(sizes: Mapping[str, int]) -> str:
+    """Return the sizes of a mesh's axes as text; that of experts only where it divides them."""
+    shown = {axis: size for axis, size in sizes.items() if axis != EXPERTS or size > 1}
+    return " × ".join(f"{axis} {size}" for axis, size in shown.items())
 
 
 def _most_data(rows: int, fsdp: int, most: int) -> int:
@@ -100,7 +123,14 @@ class Layout:
     @property
     def name(self) -> str:
         """Sizes of the axes, such as ``data 4 × fsdp 1 × tensor 2``."""
-        return " × ".join(f"{axis} {size}" for axis, size in self.mesh.shape.items())
+        return axes_text(self.mesh.shape)
+
+    def current(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which layers see the mesh, while a function is compiled."""
+        if self.mesh.size == 1:
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = _use_mesh(self.mesh.abstract_mesh)
+        return context
 
     def axes(self, name: str, shape: Sequence[int]) -> tuple[str | None, ...]:
         """Return the axis that each dimension of a parameter is split over; empty for replication.

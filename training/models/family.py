@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
-from tailrace.formats.model.families.family import Dimensions, Family
+from tailrace.formats.model.families.family import Dimensions, Family, Shapes
 from training.models.attention import AttentionMask, Cache, LayerCache
 from training.models.initializers import Initializer, ShapeInitializer
 
@@ -72,6 +72,32 @@ class Model:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter, by name in sorted order."""
         return {name: tuple(v.shape) for name, v in sorted(self._variables.items())}
+
+    @property
+    def parts(self) -> dict[str, tuple[str, int]]:
+        """Parameter and row of every stored tensor that is a part of a parameter."""
+        return {
+            stored: (name, row)
+            for name, names in self.family.stacks(self.config).items()
+            for row, stored in enumerate(names)
+        }
+
+    @property
+    def stored_shapes(self) -> Shapes:
+        """Shape of every tensor in the files of a model folder, by name in sorted order."""
+        shapes = self.shapes
+        parts = {stored: shapes[name][1:] for stored, (name, _) in self.parts.items()}
+        stacked = {name for name, _ in self.parts.values()}
+        whole = {name: shape for name, shape in shapes.items() if name not in stacked}
+        return dict(sorted((whole | parts).items()))
+
+    def unstacked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the tensors of files; those that are a part of a parameter are views of it."""
+        stacks = self.family.stacks(self.config)
+        tensors = {name: value for name, value in values.items() if name not in stacks}
+        for name, names in stacks.items():
+            tensors |= dict(zip(names, values[name], strict=True))
+        return tensors
 
     @property
     def parameters(self) -> int:

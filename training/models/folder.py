@@ -145,4 +145,4 @@ def save_model(
         config = {**architecture, **facts}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
-    write_weights(folder, params, max_shard_bytes)
+    write_weights(folder, model.unstacked(params), max_shard_bytes)

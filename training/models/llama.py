@@ -8,6 +8,7 @@ checkpoints. Shapes: B sequences, T query tokens, S key tokens, C channels, V vo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -147,14 +148,20 @@ class Block(nnx.Module):
         return x if self.residual == 1 else x * self.residual
 
 
+BlockClass = Callable[[Any, int, Initializer], nnx.Module]
+"""Builder of a block from the configuration and the number of its layer."""
+
+
 class LlamaBody(nnx.Module):
     """Everything below the output layer."""
 
-    def __init__(self, config: LlamaConfig, initializer: Initializer) -> None:
+    def __init__(
+        self, config: LlamaConfig, initializer: Initializer, block: BlockClass = Block
+    ) -> None:
         sizes, std = (config.vocab_size, config.hidden_size), config.initializer_range
         self.embed_tokens = Embedding(*sizes, std=std, initializer=initializer)
         self.layers = nnx.List(
-            [Block(config, i, initializer) for i in range(config.num_hidden_layers)]
+            [block(config, i, initializer) for i in range(config.num_hidden_layers)]
         )
         self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -162,12 +169,14 @@ class LlamaBody(nnx.Module):
 class Llama(nnx.Module):
     """The language model."""
 
-    def __init__(self, config: LlamaConfig, initializer: Initializer) -> None:
+    def __init__(
+        self, config: LlamaConfig, initializer: Initializer, block: BlockClass = Block
+    ) -> None:
         self.rotary = Rotary.of(config.rope)
         self.width = config.head_dim
         self.embedding_multiplier = config.embedding_multiplier
         self.logits_scaling = config.logits_scaling
-        self.model = LlamaBody(config, initializer)
+        self.model = LlamaBody(config, initializer, block)
         sizes, std = (config.hidden_size, config.vocab_size), config.initializer_range
         tied = config.tie_word_embeddings
         self.lm_head = (

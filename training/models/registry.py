@@ -12,8 +12,9 @@ from training.models.family import Build, Model
 from training.models.gemma import Gemma
 from training.models.gpt2 import Gpt2
 from training.models.llama import Llama
+from training.models.mixture import Mixture
 
-DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama, "gemma": Gemma}
+DECODERS: dict[str, Build] = {"gpt2": Gpt2, "llama": Llama, "gemma": Gemma, "mixture": Mixture}
 """Decoders by the name under which families refer to them."""
 
 GPT2_NANO_VOCABULARY = 384

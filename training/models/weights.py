@@ -91,7 +91,7 @@ def read_weights(folder: Path, model: Model) -> Params:
     family = model.family
     places = _places(folder, files)
     tensors = {name: entry.tensor for name, (_, entry, _) in places.items()}
-    problems = tensor_problems(family, model.shapes, tensors)
+    problems = tensor_problems(family, model.stored_shapes, tensors)
     if problems:
         raise ModelConfigError(f"{folder}: the weights do not fit config.json: {problems}")
     pair = tied_pair(family, model.shapes, tensors)
@@ -101,6 +101,8 @@ def read_weights(folder: Path, model: Model) -> Params:
     for path in files:
         names = [name for name, (place, _, _) in places.items() if place == path]
         params |= _read_file(path, names, model)
+    for name, rows in family.stacks(model.config).items():
+        params[name] = jnp.stack([params.pop(row) for row in rows])
     return dict(sorted(params.items()))
 
 
@@ -135,13 +137,13 @@ def stored_types(folder: Path, model: Model) -> dict[str, str]:
 
     Errors as :func:`list_weights`.
     """
-    family = model.family
+    family, shapes, parts = model.family, model.stored_shapes, model.parts
     types = {}
     for stored, (_, entry, _) in _places(folder, list_weights(folder)).items():
-        name = parameter_name(stored, model.shapes, family)
-        if name == OUTPUT_LAYER and name not in model.shapes:
+        name = parameter_name(stored, shapes, family)
+        if name == OUTPUT_LAYER and name not in shapes:
             name = family.embedding
-        types[name] = entry.tensor.dtype
+        types[parts[name][0] if name in parts else name] = entry.tensor.dtype
     return {name: types[name] for name in model.shapes}
 
 
@@ -188,14 +190,15 @@ def _read_file(path: Path, names: list[str], model: Model) -> Params:
     """Read the parameters of one file, by their names in the model."""
     family = model.family
     params: Params = {}
+    shapes = model.stored_shapes
     try:
         # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.
         with as_os_errors(path), safe_open(str(path), framework="flax") as file:
             for stored in names:
-                name = parameter_name(stored, model.shapes, family)
-                if name == OUTPUT_LAYER and name not in model.shapes:
+                name = parameter_name(stored, shapes, family)
+                if name == OUTPUT_LAYER and name not in shapes:
                     name = family.embedding
-                if name in model.shapes:
+                if name in shapes:
                     params[name] = _finite(path, stored, file.get_tensor(stored))
     except SafetensorError as error:
         raise ModelConfigError(

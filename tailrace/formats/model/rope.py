@@ -72,6 +72,14 @@ def read_rope(reader: ConfigReader) -> Rope:
     return Rope(theta, str(kind), values)
 
 
+def with_theta(config: Mapping[str, Any], theta: float) -> dict[str, Any]:
+    """Return a config.json with ``rope_theta`` where it names none."""
+    block = config.get("rope_scaling") or config.get("rope_parameters")
+    named = isinstance(block, Mapping) and "rope_theta" in block
+    named = named or config.get("rope_theta") is not None
+    return dict(config) if named else {**config, "rope_theta": theta}
+
+
 def write_rope(rope: Rope) -> dict[str, Any]:
     """Return the keys of config.json, in both spellings, so that older programs read it, too."""
     scaling = None if rope.kind == "default" else {"rope_type": rope.kind, **rope.values}

@@ -201,6 +201,13 @@ class MeshSpec:
     tensor: int = key(
         "Devices that split every layer among them.", default=1, minimum=1, maximum=65_536
     )
+    experts: int = key(
+        "Devices that split the experts of every layer among them; must divide their number, and "
+        "be 1 for models without experts.",
+        default=1,
+        minimum=1,
+        maximum=65_536,
+    )
 
 
 @dataclass(frozen=True)

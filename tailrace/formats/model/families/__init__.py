@@ -9,10 +9,12 @@ from tailrace.formats.model.families import (
     granite,
     llama,
     mistral,
+    mixtral,
     olmo2,
     phi3,
     qwen2,
     qwen3,
+    qwen3_moe,
     smollm3,
 )
 from tailrace.formats.model.families.family import Family
@@ -31,6 +33,8 @@ FAMILIES: dict[str, Family] = {
         gemma2,
         gemma3,
         phi3,
+        mixtral,
+        qwen3_moe,
     )
 }
 """By ``model_type``: every family that can be imported and loaded."""

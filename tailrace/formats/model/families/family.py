@@ -14,7 +14,10 @@ Shapes = dict[str, tuple[int, ...]]
 OUTPUT_LAYER = "lm_head.weight"
 """Tensor name of the output layer in all families."""
 
-FSDP, TENSOR = "fsdp", "tensor"
+Stacks = dict[str, tuple[str, ...]]
+"""Parameter name to the names of the tensors that it holds, in the order of its first dimension."""
+
+FSDP, TENSOR, EXPERTS = "fsdp", "tensor", "experts"
 """Mesh axes that parameters are split over."""
 
 AxisRules = Sequence[tuple[str, tuple[str | None, ...]]]
@@ -43,11 +46,25 @@ class Dimensions:
     """Longest sequence in tokens."""
     dropout: bool
     """True if dropout masks are kept for the backward pass."""
+    sparse_layers: int = 0
+    """Layers whose feed-forward layer consists of experts."""
+    experts: int = 0
+    """Experts in each of these."""
+    active_experts: int = 0
+    """Experts that a token is sent to."""
+    expert_inner: int = 0
+    """Channels of an expert."""
 
     @property
     def attention(self) -> int:
         """Channels of all query heads together."""
         return self.heads * self.head_width
+
+
+def no_stacks(config: object) -> Stacks:
+    """Return no stacks: every parameter is one tensor."""
+    del config
+    return {}
 
 
 _BYTE_LEVEL = ("GPT2Tokenizer", "Qwen2Tokenizer")
@@ -97,6 +114,8 @@ class Family:
     lookups: tuple[str, ...] = ()
     """Tables besides the embedding that are indexed, never multiplied with."""
     tokenizer: TokenizerRule = TokenizerRule()
+    stacks: Callable[[Any], Stacks] = no_stacks
+    """Parameters that checkpoints store as several tensors of one shape."""
 
     def dump_config(self, config: Any) -> dict[str, Any]:
         """Return the config.json of a configuration, without token ids that it lacks."""

@@ -14,6 +14,7 @@ from tailrace.formats.model.families.llama import (
     write_common,
     write_windows,
 )
+from tailrace.formats.model.rope import with_theta
 
 _KEY_HEADS = 4
 _THETA = 2_000_000.0
@@ -22,13 +23,9 @@ _INTERVAL = 4
 
 def read(reader: ConfigReader) -> LlamaConfig:
     """Read the configuration of a SmolLM3."""
-    given = reader.data
     defaults: dict[str, Any] = {"num_key_value_heads": _KEY_HEADS, "tie_word_embeddings": True}
-    rope = given.get("rope_scaling") or given.get("rope_parameters")
-    if given.get("rope_theta") is None and not (isinstance(rope, dict) and "rope_theta" in rope):
-        defaults["rope_theta"] = _THETA
-    present = {name: value for name, value in given.items() if value is not None}
-    reader.data = {**defaults, **present}
+    present = {name: value for name, value in reader.data.items() if value is not None}
+    reader.data = with_theta({**defaults, **present}, _THETA)
     biased = reader.flag("attention_bias", False)
     rope_layers = _read_rope_layers(reader)
     _choose_windows(reader, rope_layers)
