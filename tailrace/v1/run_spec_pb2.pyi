@@ -644,6 +644,7 @@ class MeshSpec(google.protobuf.message.Message):
     DATA_FIELD_NUMBER: builtins.int
     FSDP_FIELD_NUMBER: builtins.int
     TENSOR_FIELD_NUMBER: builtins.int
+    EXPERTS_FIELD_NUMBER: builtins.int
     data: builtins.int
     """Groups of devices that each take a part of every batch; 0 takes as many as the slot has and the
     batch divides into. Default 0; 0 to 65,536.
@@ -654,17 +655,24 @@ class MeshSpec(google.protobuf.message.Message):
     """
     tensor: builtins.int
     """Devices that split every layer among them. Default 1; 1 to 65,536."""
+    experts: builtins.int
+    """Devices that split the experts of every layer among them; must divide their number, and be 1
+    for models without experts. Default 1; 1 to 65,536.
+    """
     def __init__(
         self,
         *,
         data: builtins.int | None = ...,
         fsdp: builtins.int | None = ...,
         tensor: builtins.int | None = ...,
+        experts: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_data", b"_data", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "fsdp", b"fsdp", "tensor", b"tensor"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_data", b"_data", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "fsdp", b"fsdp", "tensor", b"tensor"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_data", b"_data", "_experts", b"_experts", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "experts", b"experts", "fsdp", b"fsdp", "tensor", b"tensor"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_data", b"_data", "_experts", b"_experts", "_fsdp", b"_fsdp", "_tensor", b"_tensor", "data", b"data", "experts", b"experts", "fsdp", b"fsdp", "tensor", b"tensor"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_data", b"_data"]) -> typing.Literal["data"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_experts", b"_experts"]) -> typing.Literal["experts"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_fsdp", b"_fsdp"]) -> typing.Literal["fsdp"] | None: ...
     @typing.overload

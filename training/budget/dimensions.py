@@ -9,15 +9,18 @@ from training.models.family import Model
 
 
 def matmul_parameters(model: Model) -> int:
-    """Return the number of parameters that every token is multiplied with.
+    """Return the number of parameters that each token is multiplied with.
 
-    Lookup tables do not count: positions, and an input embedding that is not the output layer.
+    Of a layer's experts only those count that a token is sent to. Lookup tables do not count: positions, and an input embedding that is not the output layer.
     """
-    shapes = model.shapes
+    shapes, sizes = model.shapes, model.dimensions
     family = model.family
+    stacks = family.stacks(model.config)
     lookups = {*family.lookups, *([family.embedding] if OUTPUT_LAYER in shapes else [])}
     return sum(
-        prod(shape) for name, shape in shapes.items() if len(shape) > 1 and name not in lookups
+        prod(shape[1:]) * sizes.active_experts if name in stacks else prod(shape)
+        for name, shape in shapes.items()
+        if len(shape) > 1 and name not in lookups
     )
 
 

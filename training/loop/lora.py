@@ -161,9 +161,12 @@ def find_targets(model: Model, names: list[str]) -> list[Target]:
     strangers = [name for name in names if not any(_matches(t, name) for t in layers)]
     if strangers:
         known_names = sorted({target.module.rsplit(".", 1)[-1] for target in layers})
+        experts = ""
+        if model.dimensions.experts:
+            experts = "; weights of experts and routers cannot have adapters"
         raise ConfigError(
             f"train.adapter.lora.target_modules: the model has no linear layer "
-            f"{', '.join(map(repr, strangers))}; it has {', '.join(known_names)}"
+            f"{', '.join(map(repr, strangers))}; it has {', '.join(known_names)}{experts}"
         )
     return [target for target in layers if any(_matches(target, name) for name in names)]
 

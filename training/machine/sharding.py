@@ -1,10 +1,12 @@
 """The distribution of a training over devices: one mesh of devices with four axes.
 
-The axes are data, fsdp, tensor and experts. Batches are split over data and fsdp. Parameters and optimizer state are split over fsdp (as in
-ZeRO, Rajbhandari et al., arXiv:1910.02054) and over tensor (as in Megatron-LM, Shoeybi et al.,
-arXiv:1909.08053): each layer has one rule that names its axes. The weights of experts
-are split over the experts axis, too (as in GShard, Lepikhin et al., arXiv:2006.16668). XLA's partitioner (GSPMD, Xu et
-al., arXiv:2105.04663) adds the communication, so the arithmetic is written once, for one device.
+The axes are data, fsdp, tensor and experts. Batches are split over data and fsdp. Parameters and
+optimizer state are split over fsdp (as in ZeRO, Rajbhandari et al., arXiv:1910.02054) and over
+tensor (as in Megatron-LM, Shoeybi et al., arXiv:1909.08053): each layer has one rule that names its
+axes. The weights of experts are split over experts, too (as in GShard, Lepikhin et al.,
+arXiv:2006.16668). XLA's partitioner (GSPMD, Xu et al., arXiv:2105.04663) adds the communication, so
+the arithmetic is written once, for one device; only experts say themselves which part is computed
+where.
 """
 
 from __future__ import annotations

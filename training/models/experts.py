@@ -22,6 +22,7 @@ from training.models.initializers import Initializer
 from training.models.layers import ACTIVATIONS, matmul_transposed
 
 _spec: Any = PartitionSpec
+_psum: Any = jax.lax.psum
 
 
 class RouterSums(NamedTuple):
@@ -78,9 +79,7 @@ class Experts(nnx.Module):
         for name, sizes in zip(
             self.names, ((outer, inner), (outer, inner), (inner, outer)), strict=True
         ):
-            weights = ExpertWeights(
-                config.experts, *sizes, config.initializer_range, initializer
-            )
+            weights = ExpertWeights(config.experts, *sizes, config.initializer_range, initializer)
             setattr(self, name, weights)
 
     def __call__(self, x: jax.Array, experts: jax.Array, shares: jax.Array) -> jax.Array:
@@ -100,7 +99,8 @@ class Experts(nnx.Module):
             first = 0 if axis is None else jax.lax.axis_index(axis) * len(weights[0])
             partial_sums = self._compute(x, experts, shares, weights, first)
             names = tuple(name for name in (axis, inner) if name is not None)
-            return jax.lax.psum(partial_sums, names) if names else partial_sums
+            total: jax.Array = _psum(partial_sums, names) if names else partial_sums
+            return total
 
         tokens, into, back = _spec(rows), _spec(axis, inner, None), _spec(axis, None, inner)
         split: Any = jax.shard_map(
@@ -117,7 +117,7 @@ class Experts(nnx.Module):
     def _splits(
         mesh: Any, rows: int, shape: tuple[int, ...]
     ) -> tuple[tuple[str, ...] | None, str | None, str | None]:
-        """Return the mesh axes of rows, experts and inner channels; None where they don't divide."""
+        """Return the mesh axes of rows, experts and inner channels; None for no split."""
         sizes = mesh.shape
         parts = 1
         for axis in BATCH_AXES:

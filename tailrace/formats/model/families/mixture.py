@@ -117,6 +117,7 @@ _AXES: AxisRules = (
     # The weights of all experts are [experts, outputs, inputs].
     (r".*\.experts\.(gate_proj|up_proj|w1|w3)\.weight", (EXPERTS, TENSOR, FSDP)),
     (r".*\.experts\.(down_proj|w2)\.weight", (EXPERTS, FSDP, TENSOR)),
+    (r".*\.(mlp|block_sparse_moe)\.gate\.weight", (None, FSDP)),
     *llama.AXES,
 )
 
@@ -129,12 +130,17 @@ def mixture_family(
     tokenizer: TokenizerRule,
 ) -> Family:
     """Return the record of a family with experts."""
-    base = llama.llama_family(model_type, class_name, read, write, tokenizer)
-    return dataclasses.replace(
-        base,
+    return Family(
+        model_type=model_type,
+        class_name=class_name,
         decoder="mixture",
+        read=read,
+        write=write,
         shapes=shapes,
         stacks=stacks,
         dimensions=dimensions,
+        prefix="model.",
+        embedding="model.embed_tokens.weight",
         axes=_AXES,
+        tokenizer=tokenizer,
     )

@@ -50,6 +50,13 @@ def test_only_what_is_multiplied_counts(config: dict[str, Any], expected: int) -
     assert matmul_parameters(model_from_config(config)) == expected
 
 
+def test_of_the_experts_those_of_a_token_count() -> None:
+    mixture = {**LLAMA, "model_type": "mixtral", "num_local_experts": 5, "num_experts_per_tok": 2}
+    dense = matmul_parameters(model_from_config(LLAMA))
+    router, expert = 5 * 16, 3 * 16 * 48
+    assert matmul_parameters(model_from_config(mixture)) == dense + 3 * (router + expert)
+
+
 def test_operations_per_token() -> None:
     model = model_from_config(GPT2)
     weights, attention = matmul_parameters(model), 12 * 2 * 16 * 32

@@ -142,6 +142,17 @@ def test_a_target_that_is_not_there(llama: Model) -> None:
         find_targets(llama, ["q_proj", "c_attn", "proj"])
 
 
+def test_experts_and_routers_have_no_adapters() -> None:
+    sizes = {"vocab_size": 20, "hidden_size": 8, "intermediate_size": 4, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 8}
+    mixtral = model_from_config({"model_type": "mixtral", **sizes, **heads})
+    modules = {target.module.rsplit(".", 1)[-1] for target in find_targets(mixtral, [])}
+    assert modules == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    for name in ("w1", "gate"):
+        with pytest.raises(ConfigError, match="weights of experts and routers cannot"):
+            find_targets(mixtral, [name])
+
+
 def test_the_adapter_folder_is_laid_out_as_peft_has_it(
     model: Model, llama: Model, tmp_path: Path
 ) -> None:

@@ -58,11 +58,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 32,
         "tie_word_embeddings": False,
     },
+    "mixtral": {
+        "model_type": "mixtral",
+        "vocab_size": 64,
+        "hidden_size": 16,
+        "intermediate_size": 12,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_local_experts": 4,
+        "max_position_embeddings": 32,
+    },
 }
 MESHES = {
     "one": MeshSpec(data=1),
     "data_tensor": MeshSpec(data=4, tensor=2),
     "all": MeshSpec(data=2, fsdp=2, tensor=2),
+    "experts": MeshSpec(data=1, fsdp=2, tensor=2, experts=2),
+}
+COMPARED = {
+    "gpt2": ("one", "data_tensor", "all"),
+    "llama": ("one", "all"),
+    "mixtral": ("one", "experts"),
 }
 SPEC = TrainSpec(
     max_steps=4,
@@ -139,7 +156,7 @@ def main(root: Path) -> dict[str, Any]:
     seen: dict[str, Any] = {"devices": len(jax.devices()), "losses": {}, "shards": {}}
     for family, config in CONFIGS.items():
         params = model_from_config(config).init(0)
-        for mesh in MESHES if family == "gpt2" else ("one", "all"):
+        for mesh in COMPARED[family]:
             curve, folder = Curve(), root / family / mesh
             trained = trainer(family, mesh).train(params, folder, curve)
             seen["losses"][f"{family}/{mesh}"] = curve.losses

@@ -14,10 +14,11 @@ import pytest
 from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.spec.run_spec import MeshSpec
 from training.errors import ConfigError
-from training.machine.sharding import Layout, bytes_per_device, make_mesh
+from training.machine.sharding import Layout, bytes_per_device, make_mesh, require_experts
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 
+CONFIGS = ("gpt2", "llama", "mixtral")
 ROOT = Path(__file__).parents[4]
 
 pytestmark = pytest.mark.timeout(400)
@@ -61,11 +62,11 @@ def probed(tmp_path_factory: pytest.TempPathFactory, compilation_cache: Path) ->
     return seen
 
 
-@pytest.mark.parametrize("mesh", ["data_tensor", "all"])
+@pytest.mark.parametrize("mesh", ["data_tensor", "all", "experts"])
 def test_the_loss_is_the_same_on_one_device_and_on_eight(probed: dict[str, Any], mesh: str) -> None:
     curves = probed["losses"]
-    compared = [family for family in ("gpt2", "llama") if f"{family}/{mesh}" in curves]
-    assert "gpt2" in compared
+    compared = [family for family in CONFIGS if f"{family}/{mesh}" in curves]
+    assert compared
     for family in compared:
         one, many = curves[f"{family}/one"], curves[f"{family}/{mesh}"]
         assert len(one) == 4
@@ -100,13 +101,15 @@ def test_weights_are_split_as_the_rules_say(probed: dict[str, Any]) -> None:
         matrices = {n: p for n, p in parts.items() if p > 1}
         assert {p for n, p in matrices.items() if n.endswith("proj.weight")} == {4.0}
     assert shards["gpt2/all"]["transformer.ln_f.weight"] == 1.0
+    expert = "model.layers.0.block_sparse_moe.experts.w1.weight"
+    assert shards["mixtral/experts"][expert] == 8.0
     assert probed["mesh"] == "data 2 × fsdp 2 × tensor 2"
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
 def test_every_large_parameter_of_a_family_has_a_rule(name: str) -> None:
     model = model_from_config({"model_type": name, **(GPT2 if name == "gpt2" else LLAMA)})
-    mesh: Any = SimpleNamespace(shape={"data": 1, "fsdp": 2, "tensor": 2})
+    mesh: Any = SimpleNamespace(shape={"data": 1, "fsdp": 2, "tensor": 2, "experts": 2})
     layout = Layout(mesh, FAMILIES[name].axes)
     whole = {n for n, s in model.shapes.items() if len(s) > 1 and _axes(layout, n, s) == 0}
     assert whole == set()
@@ -143,6 +146,15 @@ def mesh_of(spec: MeshSpec, rows: int, count: int) -> Any:
 def test_refused(spec: MeshSpec, rows: int, count: int, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         mesh_of(spec, rows, count)
+
+
+def test_experts_must_divide_those_of_the_model() -> None:
+    require_experts(MeshSpec(experts=4), 8)
+    require_experts(MeshSpec(), 0)
+    with pytest.raises(ConfigError, match=r"train.mesh.experts is 3, but the model has 8 experts"):
+        require_experts(MeshSpec(experts=3), 8)
+    with pytest.raises(ConfigError, match="the model has no experts: must be 1"):
+        require_experts(MeshSpec(experts=2), 0)
 
 
 def test_one_device_is_a_mesh_and_a_copy_shares_nothing(model: Model, params: Params) -> None:

@@ -23,8 +23,12 @@ CONFIG: dict[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 32,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
 }
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "olmo2", "granite", "smollm3", "phi3"]
+FAMILIES += ["mixtral", "qwen3_moe"]
 
 
 def make(family: str = "llama", **changes: Any) -> Model:
