@@ -11,7 +11,8 @@ from training.models.family import Model
 def matmul_parameters(model: Model) -> int:
     """Return the number of parameters that each token is multiplied with.
 
-    Of a layer's experts only those count that a token is sent to. Lookup tables do not count: positions, and an input embedding that is not the output layer.
+    Of a layer's experts only those count that a token is sent to. Lookup tables do not: positions,
+    and an input embedding that is not the output layer.
     """
     shapes, sizes = model.shapes, model.dimensions
     family = model.family
