@@ -22,6 +22,9 @@ FLOAT32 = 4
 _DROPOUT_WORDS = 6
 """Words of 4 bytes in use for each random number during generation (threefry)."""
 
+_SLOTS = 1.5
+"""Slots for each expert of a token: blocks of tokens are not full (training.models.grouped)."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -109,11 +112,13 @@ def required_memory(plan: Plan) -> Memory:
 
 
 def _layer_bytes(plan: Plan) -> int:
-    """Return the bytes that one layer stores for one token until the backward pass."""
+    """Return the bytes that the mean layer stores for one token until the backward pass."""
     sizes = plan.sizes
-    channels = 9 * sizes.width + 4 * sizes.inner
-    if sizes.gated:
-        channels += 2 * sizes.inner + 2 * sizes.attention
+    inner = (6 if sizes.gated else 4) * sizes.inner
+    if sizes.sparse_layers:
+        experts = sizes.active_experts * _SLOTS * (6 * sizes.expert_inner + 2 * sizes.width)
+        inner += round((experts - inner) * sizes.sparse_layers / sizes.layers)
+    channels = 9 * sizes.width + inner + (2 * sizes.attention if sizes.gated else 0)
     scores = sizes.heads * plan.length
     masks = 2 * sizes.width + scores if sizes.dropout else 0
     # Scores are float32 before the softmax, whatever the type of the computation.

@@ -1,13 +1,12 @@
 """Feed-forward layers of experts, of which every token uses the few that a router chooses.
 
-Shazeer et al., arXiv:1701.06538, without capacities: no token is dropped. The load-balancing loss
-is that of Switch Transformer (Fedus et al., arXiv:2101.03961). Shapes: B sequences, T tokens, C
-channels, E experts, K experts of a token.
+Shazeer et al., arXiv:1701.06538, without capacities: no token is dropped. Shapes: B sequences, T
+tokens, C channels, E experts, K experts of a token.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,28 +22,6 @@ from training.models.layers import ACTIVATIONS, matmul_transposed
 
 _spec: Any = PartitionSpec
 _psum: Any = jax.lax.psum
-
-
-class RouterSums(NamedTuple):
-    """Sums over tokens and layers, from which the load-balancing loss follows."""
-
-    assignments: jax.Array
-    """Number of tokens sent to each expert, [E]."""
-    probabilities: jax.Array
-    """Probabilities of each expert, [E]."""
-    tokens: jax.Array
-    """Number of tokens, once for each layer."""
-
-    @classmethod
-    def zeros(cls, experts: int) -> RouterSums:
-        """Return the sums over no tokens."""
-        return cls(jnp.zeros(experts), jnp.zeros(experts), jnp.float32(0))
-
-    def balance_loss(self) -> jax.Array:
-        """Return the loss: E · Σ share of assignments · mean probability; K at balance."""
-        shares = self.assignments / jnp.maximum(self.tokens, 1)
-        means = self.probabilities / jnp.maximum(self.tokens, 1)
-        return len(shares) * jnp.sum(shares * means)
 
 
 class ExpertWeights(nnx.Module):
@@ -157,20 +134,10 @@ class SparseFeedForward(nnx.Module):
         self.gate = Router(config, initializer)
         self.experts = Experts(config, initializer)
 
-    def __call__(
-        self, x: jax.Array, sums: RouterSums | None, real: jax.Array | None
-    ) -> tuple[jax.Array, RouterSums | None]:
-        """Map [B, T, C] to [B, T, C], and add the tokens where ``real`` [B, T] to ``sums``."""
-        probabilities = self.gate(x)
-        shares, experts = jax.lax.top_k(probabilities, self.active)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map [B, T, C] to [B, T, C]."""
+        shares, experts = jax.lax.top_k(self.gate(x), self.active)
         if self.normalized:
             shares = shares / shares.sum(axis=-1, keepdims=True)
-        if sums is not None and real is not None:
-            counted = real.astype(jnp.float32)
-            chosen = jax.nn.one_hot(experts, probabilities.shape[-1]).sum(axis=-2)
-            sums = RouterSums(
-                sums.assignments + jnp.einsum("bt,bte->e", counted, chosen),
-                sums.probabilities + jnp.einsum("bt,bte->e", counted, probabilities),
-                sums.tokens + counted.sum(),
-            )
-        return self.experts(x, experts, shares), sums
+        mapped: jax.Array = self.experts(x, experts, shares)
+        return mapped

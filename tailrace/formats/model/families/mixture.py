@@ -41,9 +41,9 @@ class MixtureConfig(LlamaConfig):
     sparse_layers: tuple[bool, ...] = ()
     """For each layer, true if its feed-forward layer is sparse."""
     router_aux_loss_coef: float = 0.001
-    """Factor of the load-balancing loss."""
+    """Factor of the load-balancing loss, kept for other programs: none is computed here."""
     output_router_logits: bool = False
-    """True if the load-balancing loss is added to that of a training."""
+    """True if other programs add that loss in training."""
     sparse_name: str = "mlp"
     """Name of a block's sparse feed-forward layer."""
     expert_names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")

@@ -38,8 +38,10 @@ LLAMA = {
     "max_position_embeddings": 256,
 }
 
+MIXTRAL = {**LLAMA, "model_type": "mixtral", "intermediate_size": 128}
 
-@pytest.mark.parametrize(("config", "micro"), [(GPT2, None), (LLAMA, 4)])
+
+@pytest.mark.parametrize(("config", "micro"), [(GPT2, None), (LLAMA, 4), (MIXTRAL, None)])
 def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int | None) -> None:
     model = model_from_config(config)
     spec = TrainSpec(max_steps=10, batch_size=ROWS, micro_batch_size=micro, max_seq_length=LENGTH)
