@@ -17,7 +17,7 @@ from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
 
-TINY = {"model_type": "gpt2", "n_positions": 64, "n_embd": 16, "n_layer": 2, "n_head": 2}
+TINY = {"model_type": "gpt2", "n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
 
 
 class Recorder(Observer):

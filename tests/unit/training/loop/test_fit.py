@@ -119,7 +119,7 @@ def test_an_adapter_lies_beside_the_model_it_is_merged_into(
     assert len(start.held_out.examples) == len(start.split.held_out) == 18
     seen = recorder()
     result = fit(start, train, tmp_path / "checkpoints", tmp_path / "final", seen)
-    assert result.parameters == 2 * 2 * (16 + 48)
+    assert result.parameters == 2 * (16 + 48)
     assert (result.best_step, result.stopped_early) == (2, False)
     assert result.best_eval_loss == seen.evaluations[-1].eval_loss
     _, merged = load_model(tmp_path / "final")
@@ -166,7 +166,13 @@ def test_a_tokenizer_of_another_model_is_refused(
 
 
 def test_rows_are_laid_out_as_the_spec_says(
-    tmp_path: Path, traces: list[Trace], recorder: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    model: Model,
+    params: Params,
+    tokenizer: Any,
+    traces: list[Trace],
+    recorder: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: dict[str, Any] = {}
 
@@ -182,7 +188,9 @@ def test_rows_are_laid_out_as_the_spec_says(
     monkeypatch.setattr("training.loop.trainer.compile_steps", spied)
     monkeypatch.setattr("training.loop.fit.BatchStream", SpiedStream)
     train = spec(micro_batch_size=2, packing=True, group_by_length=True, remat=True)
-    fit(prepare(NANO, train, traces), train, tmp_path / "c", tmp_path / "f", recorder())
+    save_folder(tmp_path / "base", model, params, tokenizer)
+    start = prepare(ModelSpec(source="models/x"), train, traces, tmp_path / "base")
+    fit(start, train, tmp_path / "c", tmp_path / "f", recorder())
     assert asked == {
         "micro": 2,
         "remat": True,

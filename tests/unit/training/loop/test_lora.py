@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tailrace.formats.spec.run_spec import LoraSpec
+from tests.unit.training.conftest import TINY
 from training.errors import ConfigError
 from training.loop.lora import LoraAdapter, find_targets
 from training.models.adapter_folder import save_adapter
@@ -36,16 +38,13 @@ def llama() -> Model:
     return model_from_config(LLAMA)
 
 
+# Compiled as a whole: one by one, its operations take far longer to compile.
+@partial(jax.jit, static_argnums=0)
 def logits(trainable: LoraAdapter, trained: Params, frozen: Params, key: Any = None) -> jax.Array:
-    # Compiled as a whole: one by one, its operations take far longer to compile.
-    @jax.jit
-    def compute(trained: Params, frozen: Params, key: Any) -> jax.Array:
-        decoder = trainable.decoder(trained, frozen, key)
-        mask = jnp.tril(jnp.ones((6, 6), bool))[None]
-        hidden, _ = decoder.hidden(TOKENS, jnp.arange(6)[None], mask)
-        return decoder.logits(hidden)
-
-    return compute(trained, frozen, key)
+    decoder = trainable.decoder(trained, frozen, key)
+    mask = jnp.tril(jnp.ones((6, 6), bool))[None]
+    hidden, _ = decoder.hidden(TOKENS, jnp.arange(6)[None], mask)
+    return decoder.logits(hidden)
 
 
 def random(model: Model) -> Params:
@@ -54,6 +53,11 @@ def random(model: Model) -> Params:
         name: jnp.asarray(generator.normal(0, 0.2, shape), jnp.float32)
         for name, shape in model.shapes.items()
     }
+
+
+@pytest.fixture(scope="module")
+def two_layers() -> Model:
+    return model_from_config({**TINY, "n_layer": 2, "vocab_size": 320})
 
 
 def make(model: Model, **changes: Any) -> tuple[LoraAdapter, Params, Params, Params]:
@@ -109,12 +113,12 @@ def test_dropout_acts_on_the_adapter_alone_and_only_with_a_key(llama: Model) -> 
     )
 
 
-def test_all_linear_layers_but_the_output_layer_by_default(model: Model, llama: Model) -> None:
+def test_all_linear_layers_but_the_output_layer_by_default(two_layers: Model, llama: Model) -> None:
     found = [target.module for target in find_targets(llama, [])]
     assert [name.rsplit(".", 1)[-1] for name in found] == [
         *("down_proj", "gate_proj", "up_proj", "k_proj", "o_proj", "q_proj", "v_proj")
     ]
-    gpt2 = find_targets(model, [])
+    gpt2 = find_targets(two_layers, [])
     assert {target.module for target in gpt2} == {
         f"transformer.h.{layer}.{part}"
         for layer in (0, 1)
@@ -122,11 +126,11 @@ def test_all_linear_layers_but_the_output_layer_by_default(model: Model, llama: 
     }
     assert all(target.transposed for target in gpt2)
     assert (gpt2[0].inputs, gpt2[0].outputs) == (16, 48)
-    trainable, trained, *_ = make(model)
+    trainable, trained, *_ = make(two_layers)
     assert trainable.parameters == sum(value.size for value in trained.values())
 
 
-def test_targets_by_the_ends_of_their_names(llama: Model, model: Model) -> None:
+def test_targets_by_the_ends_of_their_names(llama: Model, two_layers: Model) -> None:
     def names(of: Model, *wanted: str) -> list[str]:
         return [target.module for target in find_targets(of, list(wanted))]
 
@@ -134,7 +138,7 @@ def test_targets_by_the_ends_of_their_names(llama: Model, model: Model) -> None:
     assert names(llama, "self_attn.q_proj", "up_proj") == [
         *("model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj")
     ]
-    assert names(model, "attn.c_proj") == [f"transformer.h.{i}.attn.c_proj" for i in (0, 1)]
+    assert names(two_layers, "attn.c_proj") == [f"transformer.h.{i}.attn.c_proj" for i in (0, 1)]
 
 
 def test_a_target_that_is_not_there(llama: Model) -> None:

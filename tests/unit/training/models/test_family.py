@@ -3,8 +3,21 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from tests.unit.training.conftest import TINY
 from training.models.family import Model, Params
+from training.models.registry import model_from_config
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_from_config({**TINY, "n_layer": 2, "vocab_size": 320})
+
+
+@pytest.fixture(scope="module")
+def params(model: Model) -> Params:
+    return model.init(0)
 
 
 def test_same_seed_same_parameters(model: Model) -> None:

@@ -31,7 +31,7 @@ def test_round_trip_is_exact(folder: Path, model: Model, params: Params, tmp_pat
 
 def test_transformers_reads_the_configuration(folder: Path, model: Model) -> None:
     config = AutoConfig.from_pretrained(folder)
-    assert (config.model_type, config.n_layer, config.eos_token_id) == ("gpt2", 2, 0)
+    assert (config.model_type, config.n_layer, config.eos_token_id) == ("gpt2", 1, 0)
     assert config.tie_word_embeddings
     assert config.vocab_size == model.config.vocab_size
 
