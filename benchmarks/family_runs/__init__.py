@@ -1,0 +1,1 @@
+"""A LoRA run of each model family over a worker: train, infer, judge."""
