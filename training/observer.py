@@ -16,6 +16,10 @@ from training.errors import StoppedError
 _log = logging.getLogger(__name__)
 
 
+EVALUATION = "eval_"
+"""Prefix of a metric's name for its value over the held-out examples."""
+
+
 class StopRequest(enum.Enum):
     """Request to end the work."""
 
@@ -83,6 +87,8 @@ class EvalPoint:
     """True if the loss is the lowest so far."""
     timestamp: float
     """Seconds since the epoch."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The training method's metrics over the held-out examples, by name."""
 
 
 class Observer:
@@ -193,9 +199,10 @@ class LoggingObserver(Observer):
         )
 
     def evaluation(self, point: EvalPoint) -> None:
-        """Log the loss of the held-out part."""
+        """Log loss and metrics of the held-out part."""
         best = " (the lowest so far)" if point.best else ""
-        _log.info("step %d  held-out loss %.4f%s", point.step, point.eval_loss, best)
+        metrics = "".join(f"  {name} {value:.4f}" for name, value in point.metrics.items())
+        _log.info("step %d  held-out loss %.4f%s%s", point.step, point.eval_loss, best, metrics)
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Store the total."""

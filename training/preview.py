@@ -29,8 +29,8 @@ from tailrace.formats.data.dataset_file import parse_dataset
 from tailrace.formats.data.jsonl import FormatError, file_lines
 from tailrace.formats.data.record import SCHEMAS, Record
 from tailrace.formats.data.split import EmptySplitError, split_records
+from tailrace.formats.spec.methods import SftSpec, TrainOn
 from tailrace.formats.spec.run_spec import ModelSpec, Overlong, TrainSpec
-from tailrace.formats.spec.train_spec import SftSpec, TrainOn
 from training.commands import natural, positive, run_command
 from training.config import read_chat_template, read_json, read_run_blocks
 from training.data.datasets import find_dataset, load_dataset

@@ -49,6 +49,7 @@ _OUTPUTS = (
     CERTIFICATES,
     "split.json",
     "provenance.json",
+    "reference.safetensors",
 )
 _EVAL_OUTPUTS = ("eval_results.jsonl", "predictions.jsonl", "verdicts.jsonl")
 

@@ -98,6 +98,8 @@ class ArtifactKind(enum.StrEnum):
     """`predictions.jsonl` and `eval_results.jsonl`."""
     VERDICTS = "verdicts"
     """`verdicts.jsonl`."""
+    REFERENCE = "reference"
+    """`reference.safetensors`: log-probabilities of pairs under the starting model."""
 
 
 class LogLevel(enum.StrEnum):

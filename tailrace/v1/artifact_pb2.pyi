@@ -42,6 +42,8 @@ class _ArtifactKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """`predictions.jsonl` and `eval_results.jsonl`."""
     ARTIFACT_KIND_VERDICTS: _ArtifactKind.ValueType  # 7
     """`verdicts.jsonl`."""
+    ARTIFACT_KIND_REFERENCE: _ArtifactKind.ValueType  # 8
+    """`reference.safetensors`: log-probabilities of pairs under the starting model."""
 
 class ArtifactKind(_ArtifactKind, metaclass=_ArtifactKindEnumTypeWrapper):
     """Kind of an artifact's content."""
@@ -62,6 +64,8 @@ ARTIFACT_KIND_PREDICTIONS: ArtifactKind.ValueType  # 6
 """`predictions.jsonl` and `eval_results.jsonl`."""
 ARTIFACT_KIND_VERDICTS: ArtifactKind.ValueType  # 7
 """`verdicts.jsonl`."""
+ARTIFACT_KIND_REFERENCE: ArtifactKind.ValueType  # 8
+"""`reference.safetensors`: log-probabilities of pairs under the starting model."""
 global___ArtifactKind = ArtifactKind
 
 @typing.final

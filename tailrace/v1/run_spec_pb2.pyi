@@ -102,6 +102,58 @@ FINAL_MODEL_BEST: FinalModel.ValueType  # 2
 """The weights with the lowest evaluation loss."""
 global___FinalModel = FinalModel
 
+class _PreferenceLoss:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PreferenceLossEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PreferenceLoss.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PREFERENCE_LOSS_UNSPECIFIED: _PreferenceLoss.ValueType  # 0
+    """Not set: the default."""
+    PREFERENCE_LOSS_SIGMOID: _PreferenceLoss.ValueType  # 1
+    """DPO (Rafailov et al., arXiv:2305.18290): -log σ(beta · difference of p - r); with
+    `label_smoothing` conservative DPO.
+    """
+    PREFERENCE_LOSS_IPO: _PreferenceLoss.ValueType  # 2
+    """IPO (Azar et al., arXiv:2310.12036): squared distance of the difference of p - r, both as means
+    over tokens, to 1 / (2 · beta).
+    """
+    PREFERENCE_LOSS_HINGE: _PreferenceLoss.ValueType  # 3
+    """SLiC (Zhao et al., arXiv:2305.10425): max(0, 1 - beta · difference of p - r)."""
+    PREFERENCE_LOSS_SIMPO: _PreferenceLoss.ValueType  # 4
+    """SimPO (Meng et al., arXiv:2405.14734): -log σ(beta · difference of p as means over tokens -
+    `gamma`).
+    """
+    PREFERENCE_LOSS_ORPO: _PreferenceLoss.ValueType  # 5
+    """ORPO (Hong et al., arXiv:2403.07691): mean negative log-likelihood of the chosen answer's
+    tokens, plus `beta` · -log σ(log of the odds ratio).
+    """
+
+class PreferenceLoss(_PreferenceLoss, metaclass=_PreferenceLossEnumTypeWrapper):
+    """Loss of a pair of answers."""
+
+PREFERENCE_LOSS_UNSPECIFIED: PreferenceLoss.ValueType  # 0
+"""Not set: the default."""
+PREFERENCE_LOSS_SIGMOID: PreferenceLoss.ValueType  # 1
+"""DPO (Rafailov et al., arXiv:2305.18290): -log σ(beta · difference of p - r); with
+`label_smoothing` conservative DPO.
+"""
+PREFERENCE_LOSS_IPO: PreferenceLoss.ValueType  # 2
+"""IPO (Azar et al., arXiv:2310.12036): squared distance of the difference of p - r, both as means
+over tokens, to 1 / (2 · beta).
+"""
+PREFERENCE_LOSS_HINGE: PreferenceLoss.ValueType  # 3
+"""SLiC (Zhao et al., arXiv:2305.10425): max(0, 1 - beta · difference of p - r)."""
+PREFERENCE_LOSS_SIMPO: PreferenceLoss.ValueType  # 4
+"""SimPO (Meng et al., arXiv:2405.14734): -log σ(beta · difference of p as means over tokens -
+`gamma`).
+"""
+PREFERENCE_LOSS_ORPO: PreferenceLoss.ValueType  # 5
+"""ORPO (Hong et al., arXiv:2403.07691): mean negative log-likelihood of the chosen answer's
+tokens, plus `beta` · -log σ(log of the odds ratio).
+"""
+global___PreferenceLoss = PreferenceLoss
+
 class _TrainOn:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -418,6 +470,7 @@ class TrainSpec(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     SFT_FIELD_NUMBER: builtins.int
+    DPO_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     EVAL_FRACTION_FIELD_NUMBER: builtins.int
     SPLIT_SEED_FIELD_NUMBER: builtins.int
@@ -534,6 +587,10 @@ class TrainSpec(google.protobuf.message.Message):
         """Supervised fine-tuning, the default method."""
 
     @property
+    def dpo(self) -> global___DpoSpec:
+        """Learning from preferences."""
+
+    @property
     def adapter(self) -> global___AdapterSpec:
         """Adapter to train next to frozen weights (default: train all weights)."""
 
@@ -545,6 +602,7 @@ class TrainSpec(google.protobuf.message.Message):
         self,
         *,
         sft: global___SftSpec | None = ...,
+        dpo: global___DpoSpec | None = ...,
         seed: builtins.int | None = ...,
         eval_fraction: builtins.float | None = ...,
         split_seed: builtins.int | None = ...,
@@ -578,8 +636,8 @@ class TrainSpec(google.protobuf.message.Message):
         adam_beta2: builtins.float | None = ...,
         adam_epsilon: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_every_steps", b"save_every_steps", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_adam_beta1", b"_adam_beta1", "_adam_beta2", b"_adam_beta2", "_adam_epsilon", b"_adam_epsilon", "_batch_size", b"_batch_size", "_early_stopping_min_delta", b"_early_stopping_min_delta", "_early_stopping_patience", b"_early_stopping_patience", "_eval_every_steps", b"_eval_every_steps", "_eval_fraction", b"_eval_fraction", "_gradient_clip", b"_gradient_clip", "_group_by_length", b"_group_by_length", "_keep_checkpoints", b"_keep_checkpoints", "_learning_rate", b"_learning_rate", "_log_every_steps", b"_log_every_steps", "_max_seq_length", b"_max_seq_length", "_micro_batch_size", b"_micro_batch_size", "_min_learning_rate_ratio", b"_min_learning_rate_ratio", "_packing", b"_packing", "_remat", b"_remat", "_save_every_steps", b"_save_every_steps", "_seed", b"_seed", "_split_seed", b"_split_seed", "_steps_per_dispatch", b"_steps_per_dispatch", "_warmup_steps", b"_warmup_steps", "_weight_decay", b"_weight_decay", "adam_beta1", b"adam_beta1", "adam_beta2", b"adam_beta2", "adam_epsilon", b"adam_epsilon", "adapter", b"adapter", "batch_size", b"batch_size", "dpo", b"dpo", "dtype", b"dtype", "early_stopping_min_delta", b"early_stopping_min_delta", "early_stopping_patience", b"early_stopping_patience", "epochs", b"epochs", "eval_every_steps", b"eval_every_steps", "eval_fraction", b"eval_fraction", "final_model", b"final_model", "gradient_clip", b"gradient_clip", "group_by_length", b"group_by_length", "keep_checkpoints", b"keep_checkpoints", "learning_rate", b"learning_rate", "length", b"length", "log_every_steps", b"log_every_steps", "max_seq_length", b"max_seq_length", "max_steps", b"max_steps", "mesh", b"mesh", "method", b"method", "micro_batch_size", b"micro_batch_size", "min_learning_rate_ratio", b"min_learning_rate_ratio", "packing", b"packing", "remat", b"remat", "save_dtype", b"save_dtype", "save_every_steps", b"save_every_steps", "schedule", b"schedule", "seed", b"seed", "sft", b"sft", "split_seed", b"split_seed", "steps_per_dispatch", b"steps_per_dispatch", "warmup_steps", b"warmup_steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_adam_beta1", b"_adam_beta1"]) -> typing.Literal["adam_beta1"] | None: ...
     @typing.overload
@@ -631,7 +689,7 @@ class TrainSpec(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["length", b"length"]) -> typing.Literal["epochs", "max_steps"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["method", b"method"]) -> typing.Literal["sft", "dpo"] | None: ...
 
 global___TrainSpec = TrainSpec
 
@@ -772,6 +830,52 @@ class SftSpec(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_allow_special_tokens", b"_allow_special_tokens"]) -> typing.Literal["allow_special_tokens"] | None: ...
 
 global___SftSpec = SftSpec
+
+@typing.final
+class DpoSpec(google.protobuf.message.Message):
+    """Learning from preferences: answers that were chosen become likelier than rejected ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOSS_FIELD_NUMBER: builtins.int
+    OVERLONG_FIELD_NUMBER: builtins.int
+    BETA_FIELD_NUMBER: builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: builtins.int
+    GAMMA_FIELD_NUMBER: builtins.int
+    loss: global___PreferenceLoss.ValueType
+    """Loss of a pair. Default PREFERENCE_LOSS_SIGMOID."""
+    overlong: global___Overlong.ValueType
+    """Policy for pairs with an overlong answer: `refuse`, `truncate` or `drop`. Default
+    OVERLONG_REFUSE.
+    """
+    beta: builtins.float
+    """Scale of the rewards: the larger, the closer the model stays to the one it started from; for
+    `orpo` the weight of the odds ratio, λ in the paper (default: 0.1; 2 for `simpo`). Above 0, at
+    most 1,000.
+    """
+    label_smoothing: builtins.float
+    """Share of pairs whose order is taken to be wrong; `sigmoid` only. Default 0; 0 to 0.49."""
+    gamma: builtins.float
+    """Margin between the rewards of both answers; `simpo` only (default: 1). 0 to 1,000."""
+    def __init__(
+        self,
+        *,
+        loss: global___PreferenceLoss.ValueType = ...,
+        overlong: global___Overlong.ValueType = ...,
+        beta: builtins.float | None = ...,
+        label_smoothing: builtins.float | None = ...,
+        gamma: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_beta", b"_beta", "_gamma", b"_gamma", "_label_smoothing", b"_label_smoothing", "beta", b"beta", "gamma", b"gamma", "label_smoothing", b"label_smoothing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_beta", b"_beta", "_gamma", b"_gamma", "_label_smoothing", b"_label_smoothing", "beta", b"beta", "gamma", b"gamma", "label_smoothing", b"label_smoothing", "loss", b"loss", "overlong", b"overlong"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_beta", b"_beta"]) -> typing.Literal["beta"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gamma", b"_gamma"]) -> typing.Literal["gamma"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_label_smoothing", b"_label_smoothing"]) -> typing.Literal["label_smoothing"] | None: ...
+
+global___DpoSpec = DpoSpec
 
 @typing.final
 class InferSpec(google.protobuf.message.Message):

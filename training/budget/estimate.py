@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, required_memory
 from training.data.batches import BatchStream
-from training.data.example_store import Example, token_counts
+from training.data.example_store import Example, token_counts, total_tokens
 from training.errors import DoesNotFitError
 from training.loop.trainer import Trainer
 from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
@@ -54,6 +55,8 @@ class Estimate:
     """Devices in use."""
     saved: int
     """Bytes of the final model's weights."""
+    groups: int = 1
+    """Groups of devices that each take a part of the rows."""
 
     @property
     def memory(self) -> Memory:
@@ -89,7 +92,7 @@ def estimate(
     """
     layout, trained = trainer.layout, trainer.trainable.parameters
     groups = layout.mesh.shape[DATA] * layout.mesh.shape[FSDP]
-    rows, length = _rows(spec, stream, examples, groups)
+    rows, sequences, length = _rows(spec, stream, examples, groups)
     # XLA's compiler for processors computes bfloat16 in float32, and eliminates recomputation as
     # a common subexpression.
     on_processor = layout.mesh.devices.flat[0].platform == "cpu"
@@ -102,7 +105,7 @@ def estimate(
         # Every device has the whole adapter.
         trained=trained if spec.adapter else share,
         gathered=trained,
-        rows=-(-rows // groups),
+        rows=-(-rows // groups) * sequences,
         passes=max(1, rows // (spec.micro_batch_size or rows)),
         length=length,
         width=FLOAT32 if on_processor else jnp.dtype(trainer.trainable.dtype).itemsize,
@@ -112,9 +115,10 @@ def estimate(
         by_block=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
     )
-    per_epoch = int(token_counts(examples).sum())
-    tokens = round(per_epoch * trainer.total / stream.steps_per_epoch)
-    return Estimate(model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved)
+    tokens = round(total_tokens(examples) * trainer.total / stream.steps_per_epoch)
+    return Estimate(
+        model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved, groups
+    )
 
 
 def free_memory(layout: Layout) -> Free:
@@ -163,8 +167,7 @@ def _short(estimated: Estimate, free: Free, tolerance: float) -> str:
 
 
 def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
-    plan = estimated.plan
-    groups = max(1, (spec.micro_batch_size or spec.batch_size) // max(1, plan.rows // plan.passes))
+    plan, groups = estimated.plan, estimated.groups
     most = spec.micro_batch_size or spec.batch_size
     sizes = [n for n in range(most, 0, -1) if spec.batch_size % n == 0 and n % groups == 0]
     tried = alternatives(plan, sizes)
@@ -185,15 +188,16 @@ def _way_out(estimated: Estimate, spec: TrainSpec, free: Free) -> str:
 
 def _rows(
     spec: TrainSpec, stream: BatchStream, examples: Sequence[Example], multiple: int
-) -> tuple[int, int]:
-    """Return the rows of a step and their length in tokens."""
+) -> tuple[int, int, int]:
+    """Return the rows of a step, the sequences of a row, and their length in tokens."""
     if spec.packing:
         steps = min(spec.steps_per_dispatch, stream.steps_per_epoch)
         batch, _ = stream.batch(0, steps, spec.micro_batch_size or multiple)
     else:
         longest = examples[int(token_counts(examples).argmax())]
         batch = stream.collator.collate([[longest]])
-    return int(batch.tokens.shape[1]), int(batch.tokens.shape[2])
+    _, rows, *sequences, length = batch.tokens.shape
+    return rows, math.prod(sequences), length
 
 
 def _parts(memory: Memory) -> str:

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.certificate import CERTIFICATE, PARTS, Certificate, flatten
 from tailrace.formats.schema import parse, to_mapping
-from tailrace.formats.spec.train_spec import SHARED_WITH_SFT
+from tailrace.formats.spec.methods import SHARED_WITH_SFT
 from training.checkpoints.certificate import certify
 from training.errors import CheckpointError
 from training.machine.file_errors import as_os_errors
@@ -29,6 +29,10 @@ FORMAT = 2
 
 _STATE = "state.safetensors"
 _META = "checkpoint.json"
+
+REFERENCE = "reference"
+"""Key in the identity, and name of the file, for log-probabilities under the starting model."""
+
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -52,6 +56,8 @@ class Checkpoint:
     """Settings and content digests that make two trainings the same."""
     conditions: Mapping[str, str] = field(default_factory=dict)
     """Hardware, mesh and versions; a resumed training may have other conditions."""
+    reference: Arrays = field(default_factory=dict)
+    """Log-probabilities under the starting model, for methods that compare with it."""
 
 
 def to_host(state: Any) -> Arrays:
@@ -110,6 +116,8 @@ def _write_draft(draft: Path, checkpoint: Checkpoint, certificate: Certificate) 
     }
     with as_os_errors(draft / _STATE):
         save_file(checkpoint.arrays, str(draft / _STATE))
+        if checkpoint.reference:
+            save_file(checkpoint.reference, str(draft / f"{REFERENCE}.safetensors"))
     _write_json(draft / _META, meta)
     _write_json(draft / CERTIFICATE, to_mapping(certificate))
     for path in (*sorted(draft.iterdir()), draft):

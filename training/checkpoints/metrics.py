@@ -10,7 +10,7 @@ from typing import Any
 from tailrace.formats.canonical import canonical_json
 from tailrace.formats.certificate import CERTIFICATES, Certificate
 from tailrace.formats.schema import to_mapping
-from training.observer import EvalPoint, MetricPoint, Observer
+from training.observer import EVALUATION, EvalPoint, MetricPoint, Observer
 
 
 class MetricsFile(Observer):
@@ -27,8 +27,10 @@ class MetricsFile(Observer):
         self._points.append(line | line.pop("metrics"))
 
     def evaluation(self, point: EvalPoint) -> None:
-        """Append one evaluation."""
-        self._points.append(asdict(point))
+        """Append one evaluation; its metrics are keys of the line, with the prefix `eval_`."""
+        line = asdict(point)
+        metrics = {f"{EVALUATION}{name}": value for name, value in line.pop("metrics").items()}
+        self._points.append(line | metrics)
 
     def certificate(self, certificate: Certificate) -> None:
         """Append one certificate."""

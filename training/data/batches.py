@@ -27,15 +27,17 @@ class Batch(NamedTuple):
     """Rows for the optimizer; stacked over K steps for one compiled call."""
 
     tokens: NDArray[np.int32]
-    """Inputs, [K, B, T], padded on the right."""
+    """Inputs, [K, B, T], padded on the right; [K, B, 2, T] for pairs of answers."""
     targets: NDArray[np.int32]
-    """The token after each input, [K, B, T]."""
+    """The token after each input, in the shape of ``tokens``."""
     weights: NDArray[np.float32]
-    """1 where the target is a token that the model learns, else 0, [K, B, T]."""
+    """1 where the target is a token that the model learns, else 0, in the shape of ``tokens``."""
     segments: NDArray[np.int32] | None = None
     """Packed rows only: number of the token's example in its row, from 1; 0 is padding."""
     positions: NDArray[np.int32] | None = None
     """Packed rows only: position of the token in its example, from 0."""
+    reference: NDArray[np.float32] | None = None
+    """Pairs only: log-probabilities of both answers under the starting model, [K, B, 2]."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class BatchStream:
         ``multiple`` is as in :meth:`Collator.collate`.
         """
         steps = [self.rows(step) for step in range(first, first + count)]
-        tokens = sum(len(example.tokens) for rows in steps for example in rows)
+        tokens = sum(example.total for rows in steps for example in rows)
         return self.collator.collate(steps, multiple), tokens
 
     def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -197,6 +199,13 @@ def _slices(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [values[i : i + size] for i in range(0, len(values), size)]
 
 
+def put(batch: Batch, place: tuple[int | slice, ...], example: Example) -> None:
+    """Write inputs, targets and weights of an example into a part of a row."""
+    batch.tokens[place] = example.tokens[:-1]
+    batch.targets[place] = example.tokens[1:]
+    batch.weights[place] = example.mask[1:]
+
+
 def _fill(
     rows: Sequence[Sequence[Sequence[Example]]], shape: tuple[int, int, int], *, packed: bool
 ) -> Batch:
@@ -213,9 +222,7 @@ def _fill(
             at = 0
             for segment, example in enumerate(row, start=1):
                 end = at + example.inputs
-                batch.tokens[k, b, at:end] = example.tokens[:-1]
-                batch.targets[k, b, at:end] = example.tokens[1:]
-                batch.weights[k, b, at:end] = example.mask[1:]
+                put(batch, (k, b, slice(at, end)), example)
                 if batch.segments is not None and batch.positions is not None:
                     batch.segments[k, b, at:end] = segment
                     batch.positions[k, b, at:end] = np.arange(example.inputs)

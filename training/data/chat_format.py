@@ -20,7 +20,7 @@ from tailrace.formats.data.message import Message, Role
 from tailrace.formats.data.thinking import TAG
 from tailrace.formats.data.tool_calls import TOOL_MARKERS
 from tailrace.formats.model.chat_template import template_reads_clock
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from training.data.chat_template import Rendering, check_variables, render_all
 from training.data.conversation import Conversation
 from training.data.literal_text import ConversationError, LiteralText, SpecialTextError

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from tailrace.formats.data.record import ChatRecord, Record
+from tailrace.formats.spec.methods import SftSpec, TrainOn
 from tailrace.formats.spec.run_spec import Overlong
-from tailrace.formats.spec.train_spec import SftSpec, TrainOn, TrainSpec
+from tailrace.formats.spec.train_spec import TrainSpec
 from tailrace.formats.wording import pluralize
 from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError
 from training.data.conversation import Conversation, conversation_of
-from training.data.example_store import Example, ExampleStore, ExampleWriter
+from training.data.example_store import Example, ExampleWriter, StoredExamples
 from training.data.exchanges import fitting
 from training.data.masking import untrainable_error
 from training.data.rendered_example import RenderedExample
@@ -60,7 +61,7 @@ class Encoding:
 class EncodedExamples:
     """Encoded examples of one part of a dataset."""
 
-    examples: ExampleStore
+    examples: StoredExamples
     totals: Totals
 
     @property
@@ -291,7 +292,7 @@ class Problems:
             raise DataError(f"{error}. The first is {self.first_untrainable}")
         if not totals.overlong:
             return
-        summary = _overlong(total, totals)
+        summary = overlong_text(total, totals)
         if encoding.overlong is Overlong.REFUSE:
             raise OverlongError(
                 f"{summary}: raise max_seq_length, or set overlong: truncate, drop or drop_turns"
@@ -312,7 +313,7 @@ def _report(total: str, encoding: Encoding, totals: Totals, what: str, examples:
             f"{pluralize(totals.left_out_exchanges, 'exchange')} left out, and "
             f"{pluralize(dropped, 'example')} whose last exchange alone is too long"
         )
-        _log.warning("%s: %s", _overlong(total, totals), done)
+        _log.warning("%s: %s", overlong_text(total, totals), done)
     if totals.untrained:
         _log.warning("%d of %s have no trained token and are left out", totals.untrained, total)
     if totals.lost_reasoning:
@@ -323,7 +324,8 @@ def _report(total: str, encoding: Encoding, totals: Totals, what: str, examples:
         )
 
 
-def _overlong(total: str, totals: Totals) -> str:
+def overlong_text(total: str, totals: Totals) -> str:
+    """Return the count of overlong examples, of ``total`` with its noun."""
     return (
         f"{totals.overlong} of {total} are longer than max_seq_length {totals.max_length} "
         f"(the longest has {max(totals.lengths)} tokens)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Example:
     """Tokens of the whole example, [T]."""
     mask: NDArray[np.bool_]
     """True for tokens that the model learns to write, [T]."""
+    rejected: Example | None = None
+    """Worse answer to the same prompt, of a preference."""
+    reference: NDArray[np.float32] | None = None
+    """Log-probabilities of the answer and of the rejected one under the starting model, [2]."""
 
     @classmethod
     def of(cls, tokens: Sequence[int], prompt_length: int) -> Example:
@@ -37,8 +42,17 @@ class Example:
 
     @property
     def inputs(self) -> int:
-        """Number of tokens that a model reads: the last one is only predicted."""
-        return len(self.tokens) - 1
+        """Number of tokens that a model reads: the last one is only predicted.
+
+        Of two answers the longer one counts.
+        """
+        answers = (self, self.rejected) if self.rejected is not None else (self,)
+        return max(len(answer.tokens) for answer in answers) - 1
+
+    @property
+    def total(self) -> int:
+        """Number of tokens, those of a rejected answer included."""
+        return len(self.tokens) + (0 if self.rejected is None else len(self.rejected.tokens))
 
     @property
     def trained(self) -> int:
@@ -46,7 +60,36 @@ class Example:
         return int(np.count_nonzero(self.mask[1:]))
 
 
-class ExampleStore(Sequence[Example]):
+class StoredExamples(Sequence[Example]):
+    """Examples that are read on demand, with facts of all of them in memory."""
+
+    lengths: NDArray[np.uint32]
+    """Number of tokens of each example; of two answers, that of the longer one."""
+    totals: NDArray[np.uint32]
+    """Number of tokens of each example, those of a rejected answer included."""
+    digest: str
+    """Sha256 of the canonical JSON of all tokens, as in checkpoints of earlier releases."""
+    largest_token: int
+    """Largest token id; 0 without examples."""
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self._read(i) for i in range(*index.indices(len(self)))]
+        return self._read(index)
+
+    @abstractmethod
+    def _read(self, index: int) -> Example:
+        """Return the example with an index from 0."""
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))
+
+
+class ExampleStore(StoredExamples):
     """Examples in a memory-mapped file without a name, which ends with the store.
 
     An example's arrays are views of the file: 12 bytes an example are in memory.
@@ -57,33 +100,28 @@ class ExampleStore(Sequence[Example]):
     ) -> None:
         """Take what :class:`ExampleWriter` has written; see :meth:`ExampleWriter.finish`."""
         self._words = words
-        self.lengths = np.frombuffer(lengths, np.uint32)
-        """Number of tokens of each example."""
+        self.lengths = self.totals = np.frombuffer(lengths, np.uint32)
         sizes = self.lengths + _mask_words(self.lengths)
         self._starts = np.cumsum(sizes, dtype=np.int64) - sizes
         self.digest = digest
-        """Sha256 of the canonical JSON of all tokens, as in checkpoints of earlier releases."""
         self.largest_token = largest_token
-        """Largest token id; 0 without examples."""
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def _read(self, index: int) -> Example:
         length, start = int(self.lengths[index]), int(self._starts[index])
         middle = start + length
         bits = self._words[middle : middle + _mask_words(length)].view(np.uint8)
         mask = np.unpackbits(bits, count=length).view(np.bool_)
         return Example(self._words[start:middle], mask)
 
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(len(self)))
+    @property
+    def content_digest(self) -> str:
+        """Sha256 of all tokens and masks."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.lengths, "<u4").data)
+        digest.update(np.ascontiguousarray(self._words, "<i4").data)
+        return digest.hexdigest()
 
 
 class ExampleWriter:
@@ -146,10 +184,20 @@ class ExampleWriter:
 
 
 def token_counts(examples: Sequence[Example]) -> NDArray[np.int64]:
-    """Return the number of tokens of each example, without reading those of a store."""
-    if isinstance(examples, ExampleStore):
+    """Return the number of tokens of each example, without reading those of a store.
+
+    Of two answers the longer one counts.
+    """
+    if isinstance(examples, StoredExamples):
         return examples.lengths.astype(np.int64)
-    return np.asarray([len(example.tokens) for example in examples], np.int64)
+    return np.asarray([example.inputs + 1 for example in examples], np.int64)
+
+
+def total_tokens(examples: Sequence[Example]) -> int:
+    """Return the number of tokens of all examples, those of rejected answers included."""
+    if isinstance(examples, StoredExamples):
+        return int(examples.totals.sum(dtype=np.int64))
+    return sum(example.total for example in examples)
 
 
 @overload

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from training.data.chat_template import Beginning, RenderedBeginning, Rendering
 from training.data.conversation import Conversation
 from training.data.rendered_example import Span

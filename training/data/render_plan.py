@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from training.data.chat_template import Beginning, ChatTemplate, Rendering, RenderJob, render_all
 from training.data.conversation import Conversation, template_message
 from training.data.literal_text import LiteralText

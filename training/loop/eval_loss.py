@@ -1,11 +1,13 @@
-"""The loss of the held-out part in the course of a training."""
+"""Loss and metrics of the held-out part in the course of a training."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tailrace.formats.spec.run_spec import TrainSpec
+from tailrace.formats.statistics.intervals import wilson_interval
 from training.data.batches import OrderedBatches
 from training.data.example_store import Example
 from training.loop.steps import compile_evaluation
@@ -13,11 +15,20 @@ from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
 from training.models.unpacked import Slots
-from training.objectives.objective import Objective
+from training.objectives.objective import ACCURACY, Objective
+
+
+@dataclass(frozen=True)
+class HeldOutFigures:
+    """Loss and metrics over all held-out examples."""
+
+    loss: float
+    metrics: dict[str, float]
+    """Metrics of the objective by name, and the 95% interval of its accuracy."""
 
 
 class Evaluator:
-    """Loss of the held-out examples, in the same rows at any step."""
+    """Loss and metrics of the held-out examples, in the same rows at any step."""
 
     def __init__(
         self,
@@ -35,8 +46,8 @@ class Evaluator:
         slots = Slots.of(size, self._batches.longest)
         self._evaluate = compile_evaluation(objective, trainable, layout, slots)
 
-    def loss(self, trained: Params, frozen: Params) -> float:
-        """Return the loss over all examples, without dropout.
+    def figures(self, trained: Params, frozen: Params) -> HeldOutFigures:
+        """Return loss and metrics over all examples, without dropout.
 
         Raises:
             ValueError: There are no examples.
@@ -45,4 +56,12 @@ class Evaluator:
             raise ValueError("there are no held-out examples to evaluate on")
         # All batches are dispatched before the first loss is read.
         sums = [self._evaluate(trained, frozen, batch) for batch in self._batches]
-        return math.fsum(map(float, sums)) / self._weight
+        loss = math.fsum(float(loss) for loss, _ in sums) / self._weight
+        totals = {
+            name: math.fsum(float(metrics[name]) for _, metrics in sums) for name in sums[0][1]
+        }
+        metrics = {name: total / self._weight for name, total in totals.items()}
+        if ACCURACY in totals:
+            low, high = wilson_interval(totals[ACCURACY], self._weight)
+            metrics |= {f"{ACCURACY}_low": low, f"{ACCURACY}_high": high}
+        return HeldOutFigures(loss, metrics)

@@ -54,7 +54,13 @@ def fit(
     collator = start.objective.collator(train.batch_size)
     stream = BatchStream(start.encoded.examples, collator, train.seed, together)
     trainer = Trainer(
-        start.model, start.objective, stream, train, start.identity, start.held_out.examples
+        start.model,
+        start.objective,
+        stream,
+        train,
+        start.identity,
+        start.held_out.examples,
+        start.reference,
     )
     held_out = _count_prompts(start.split.held_out)
     _log.info(

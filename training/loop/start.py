@@ -18,7 +18,7 @@ from tailrace.formats.data.split import EmptySplitError, Split, split_records
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
-from training.checkpoints.checkpoint import checkpoint_identity
+from training.checkpoints.checkpoint import Arrays, checkpoint_identity
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
 from training.data.fresh_tokenizer import fresh_tokenizer
@@ -61,6 +61,8 @@ class Start:
     """Name of the model in the spec; None for a preset."""
     identity: dict[str, Any]
     """See :class:`training.checkpoints.checkpoint.Checkpoint`."""
+    reference: Arrays | None = None
+    """See :func:`training.loop.reference.with_reference`."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -19,7 +19,12 @@ from training.loop.trainable import TrainableSplit
 from training.machine.sharding import Layout
 from training.models.family import Params
 from training.models.unpacked import Slots
-from training.objectives.objective import BoundModel, Metrics, Objective
+from training.objectives.objective import (
+    BoundModel,
+    Metrics,
+    Objective,
+    ReferencedObjective,
+)
 
 State = tuple[Params, Any]
 """Trained values and state of the optimizer."""
@@ -95,20 +100,46 @@ def compile_steps(
 
 def compile_evaluation(
     objective: Objective, trainable: TrainableSplit, layout: Layout, slots: Slots | None = None
-) -> Callable[[Params, Params, Batch], jax.Array]:
-    """Return the compiled loss of one batch [1, B, T], without dropout and not normalized.
+) -> Callable[[Params, Params, Batch], tuple[jax.Array, Metrics]]:
+    """Return the compiled loss and metrics of one batch, without dropout and not normalized.
+
+    The function takes trained and frozen values, and a batch of one step.
 
     ``slots`` is as in :func:`compile_steps`.
     """
     loss_of = _loss_on(objective, layout, trainable, slots=slots)
 
     @jax.jit
-    def evaluate(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
+    def evaluate(trained: Params, frozen: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
         rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
-        loss, _ = loss_of(trained, frozen, rows, jnp.float32(1), None)
-        return loss
+        return loss_of(trained, frozen, rows, jnp.float32(1), None)
 
     return evaluate
+
+
+def compile_answers(
+    objective: ReferencedObjective, trainable: TrainableSplit, layout: Layout
+) -> Callable[[Params, Params, Batch], jax.Array]:
+    """Return the compiled log-probabilities [B, 2] of the answers of one batch of pairs.
+
+    The function takes trained and frozen values, and a batch of one step.
+    """
+    by_block = _is_by_block(trainable, layout)
+
+    @jax.jit
+    def answers(trained: Params, frozen: Params, batch: Batch) -> jax.Array:
+        rows = jax.tree.map(lambda values: values[0], layout.split(batch, rows=1))
+        with full_precision(trainable.dtype):
+            decoder = trainable.decoder(trained, frozen, None)
+            model = BoundModel(decoder, None, remat=False, by_block=by_block)
+            return objective.answer_log_probs(model, rows)
+
+    return answers
+
+
+def _is_by_block(trainable: TrainableSplit, layout: Layout) -> bool:
+    """Return True if logits are computed a block at a time."""
+    return trainable.frozen_head and layout.row_parts == 1
 
 
 def _loss_on(
@@ -120,7 +151,7 @@ def _loss_on(
     slots: Slots | None = None,
 ) -> Loss:
     """Return the loss for rows on a mesh."""
-    by_block = trainable.frozen_head and layout.row_parts == 1
+    by_block = _is_by_block(trainable, layout)
     # Slots may hold examples of any row, which would have to travel between devices.
     slots = slots if layout.row_parts == 1 else None
     plain = batch_loss(objective, trainable, remat=remat, by_block=by_block, slots=slots)

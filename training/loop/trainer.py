@@ -22,7 +22,7 @@ from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
 from training.budget.dimensions import flops_per_token
 from training.budget.throughput import Throughput
 from training.checkpoints.certificate import certify
-from training.checkpoints.checkpoint import Checkpoint, load_checkpoint, restore, to_host
+from training.checkpoints.checkpoint import Arrays, Checkpoint, load_checkpoint, restore, to_host
 from training.checkpoints.provenance import environment
 from training.checkpoints.writer import CheckpointWriter
 from training.data.batches import BatchStream
@@ -94,6 +94,7 @@ class Trainer:
         spec: TrainSpec,
         identity: dict[str, Any],
         held_out: Sequence[Example] = (),
+        reference: Arrays | None = None,
     ) -> None:
         """Lay out the training over the devices and prepare its compiled functions.
 
@@ -104,6 +105,7 @@ class Trainer:
             spec: The settings.
             identity: See :class:`training.checkpoints.checkpoint.Checkpoint`.
             held_out: Examples for evaluations.
+            reference: See :class:`training.checkpoints.checkpoint.Checkpoint`.
 
         Raises:
             ConfigError: The settings do not fit the model, the examples or the devices.
@@ -116,6 +118,7 @@ class Trainer:
         self._stream = stream
         self._spec = spec
         self._identity = {**identity, "dtype": str(self.trainable.dtype)}
+        self._reference = reference or {}
         self._schedule = learning_rate(spec, self.total)
         self._optimizer = make_optimizer(spec, self._schedule)
         require_experts(spec.mesh, model.dimensions.experts)
@@ -239,14 +242,16 @@ class Trainer:
         state.updates = state.step
 
     def _evaluate(self, state: TrainState, frozen: Params, observer: Observer) -> None:
-        loss = self._evaluator.loss(state.values[0], frozen)
+        figures = self._evaluator.figures(state.values[0], frozen)
+        loss = figures.loss
         require_finite("evaluation loss", loss, state.step)
         better = state.progress.add_evaluation(
             state.step, loss, self._spec.early_stopping_min_delta
         )
         if better and state.best is not None:
             state.best = _on_host(state.values[0])
-        point = EvalPoint(state.step, self._epoch(state.step), loss, better, time.time())
+        epoch, now = self._epoch(state.step), time.time()
+        point = EvalPoint(state.step, epoch, loss, better, now, figures.metrics)
         observer.evaluation(point)
         if self._is_stale(state) and state.step < self.total:
             _log.info(
@@ -296,6 +301,7 @@ class Trainer:
             progress=asdict(state.progress),
             identity=self._identity,
             conditions={**flatten(environment()), "mesh": self.layout.name},
+            reference=self._reference,
         )
 
     def _rng_words(self) -> list[int]:

@@ -80,3 +80,41 @@ def blockwise_cross_entropy(
     # The second term is zero; its derivative by ``hidden`` is ``slopes``.
     value: jax.Array = jax.lax.stop_gradient(loss)
     return value + jnp.vdot(slopes, hidden - fixed).astype(jnp.float32)
+
+
+def log_probs(logits: jax.Array, targets: ArrayLike, weights: ArrayLike) -> jax.Array:
+    """Return the log-probability of each row's response, [B], in nats, as float32.
+
+    ``logits`` is [B, T, V]; targets and weights are as in :func:`response_cross_entropy`.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)
+    sums: jax.Array = -jnp.sum(losses * weights, axis=-1)
+    return sums
+
+
+def rowwise_log_probs(
+    score: Callable[[jax.Array], jax.Array],
+    hidden: jax.Array,
+    targets: ArrayLike,
+    weights: ArrayLike,
+) -> jax.Array:
+    """Return :func:`log_probs` of ``score(hidden)``, one row of logits at a time.
+
+    The derivative is computed as in :func:`blockwise_cross_entropy`, under the same condition.
+    """
+
+    def one(row: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        states, row_targets, row_weights = row
+
+        def log_prob_of(states: jax.Array) -> jax.Array:
+            return log_probs(score(states), row_targets, row_weights)
+
+        return jax.value_and_grad(log_prob_of)(states)
+
+    fixed = jax.lax.stop_gradient(hidden)
+    rows = (fixed, jnp.asarray(targets), jnp.asarray(weights))
+    sums, slopes = jax.lax.stop_gradient(jax.lax.map(one, rows))
+    # The second term is zero; its derivative by ``hidden`` is ``slopes`` times that by the sum.
+    zeros: jax.Array = jnp.einsum("btc,btc->b", slopes, hidden - fixed).astype(jnp.float32)
+    log_probabilities: jax.Array = sums + zeros
+    return log_probabilities

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ from training.models.unpacked import Slots, example_mask
 
 Metrics = dict[str, jax.Array]
 """Scalars of a method by name, divided by the same normalizer as its loss."""
+
+ACCURACY = "preference_accuracy"
+"""Metric: share of pairs whose chosen answer has the higher reward; an evaluation adds its
+interval."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,18 @@ class Objective(Protocol):
         The rows may be a part of a batch whose whole weight is ``normalizer``: the losses and
         metrics of all parts add up to those of the batch.
         """
+        ...
+
+
+@runtime_checkable
+class ReferencedObjective(Objective, Protocol):
+    """A training method on pairs that may compare with the model that a training starts from."""
+
+    has_reference: bool
+    """True if the loss reads :attr:`training.data.batches.Batch.reference`."""
+
+    def answer_log_probs(self, model: BoundModel, rows: Batch) -> jax.Array:
+        """Return the log-probabilities of both answers of each pair, [B, 2], without dropout."""
         ...
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tailrace.formats.spec.train_spec import TrainSpec
+from training.objectives.dpo import DpoObjective
 from training.objectives.objective import Objective
 from training.objectives.sft import SftObjective
 
 OBJECTIVES: dict[str, Callable[[TrainSpec], Objective]] = {
     "sft": SftObjective,
+    "dpo": DpoObjective,
 }
 """By method, such as ``sft``."""
 

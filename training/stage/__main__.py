@@ -47,6 +47,7 @@ from tailrace.formats.stage_protocol import (
 )
 from training.errors import ConfigError, StoppedError, TrainingError
 from training.observer import (
+    EVALUATION,
     EvalPoint,
     LoggingObserver,
     MetricPoint,
@@ -113,8 +114,12 @@ class EventObserver(Observer):
             self._events.send(MetricEvent(name, point.step, value, point.timestamp))
 
     def evaluation(self, point: EvalPoint) -> None:
-        """Send one point of the curve ``eval_loss``."""
-        self._events.send(MetricEvent("eval_loss", point.step, point.eval_loss, point.timestamp))
+        """Send one point of the curve ``eval_loss``, and one for each metric."""
+        figures = {"loss": point.eval_loss, **point.metrics}
+        for name, value in figures.items():
+            self._events.send(
+                MetricEvent(f"{EVALUATION}{name}", point.step, value, point.timestamp)
+            )
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Send it."""

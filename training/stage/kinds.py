@@ -64,12 +64,15 @@ def run_train(job: StageJob, observer: Observer) -> ResultEvent:
         folder=Path(job.inputs.model) if job.inputs.model else None,
         resume=Path(job.inputs.checkpoint) if job.inputs.checkpoint else None,
         clock=_clock(job),
+        references=Path(job.cache_dir) / "references" if job.cache_dir else None,
     )
     artifacts = [
         _artifact(ArtifactKind.MODEL, paths.final_model, root),
         _artifact(ArtifactKind.SPLIT, paths.split.parent, root),
         _artifact(ArtifactKind.METRICS, paths.metrics.parent, root),
     ]
+    if paths.reference.is_file():
+        artifacts.append(_artifact(ArtifactKind.REFERENCE, paths.reference.parent, root))
     return ResultEvent(artifacts=artifacts, train=result)
 
 

@@ -12,10 +12,11 @@ from tailrace.formats.data.split import Split
 from tailrace.formats.results import TrainResult
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
-from training.checkpoints.checkpoint import checkpoint_step
+from training.checkpoints.checkpoint import REFERENCE, checkpoint_step
 from training.checkpoints.metrics import MetricsFile
 from training.checkpoints.provenance import FILE, write_provenance
 from training.loop.fit import fit
+from training.loop.reference import save_reference, with_reference
 from training.loop.start import prepare
 from training.observer import Observer, Observers
 
@@ -34,6 +35,8 @@ class TrainingPaths:
     """split.json."""
     provenance: Path
     """provenance.json."""
+    reference: Path
+    """reference.safetensors, of methods that compare with the starting model."""
 
     @classmethod
     def in_folder(cls, root: Path) -> TrainingPaths:
@@ -44,6 +47,7 @@ class TrainingPaths:
             metrics=root / "metrics.jsonl",
             split=root / "split.json",
             provenance=root / FILE,
+            reference=root / f"{REFERENCE}.safetensors",
         )
 
     @classmethod
@@ -55,6 +59,7 @@ class TrainingPaths:
             metrics=root / "metrics" / "metrics.jsonl",
             split=root / "split" / "split.json",
             provenance=root / "metrics" / "provenance.json",
+            reference=root / REFERENCE / f"{REFERENCE}.safetensors",
         )
 
 
@@ -69,6 +74,7 @@ def run_training(
     resume: Path | None = None,
     last: int | None = None,
     clock: date | None = None,
+    references: Path | None = None,
 ) -> tuple[TrainResult, Split]:
     """Train and write every file.
 
@@ -82,14 +88,20 @@ def run_training(
         resume: Checkpoint to continue from.
         last: Step to end at, before the end of the training.
         clock: Day that the chat template reads (default: today, UTC).
+        references: Folder of the host's log-probabilities under starting models, see
+            :func:`training.loop.reference.with_reference` (default: none is reused).
 
     Raises:
-        TrainingError: See :func:`training.loop.start.prepare` and :func:`training.loop.fit.fit`.
+        TrainingError: See :func:`training.loop.start.prepare`,
+            :func:`training.loop.reference.with_reference` and :func:`training.loop.fit.fit`.
         OSError: A file cannot be written.
     """
     paths.split.parent.mkdir(parents=True, exist_ok=True)
     start = prepare(model, train, records, folder, clock, paths.split.parent)
     observer.check_stop()
+    start = with_reference(start, train, observer, resume, references)
+    if start.reference is not None:
+        save_reference(paths.reference, start.reference)
     paths.split.write_text(start.split.dump(), encoding="utf-8")
     metrics = MetricsFile(paths.metrics, checkpoint_step(resume) if resume else 0)
     try:

@@ -142,12 +142,20 @@ async def _with_run(conn: AsyncConnection, project: str, gate: GateSpec, field: 
 
 
 def _check_kind(spec: RunSpec, kind: DatasetKind) -> None:
-    if spec.train is not None and kind is DatasetKind.PROMPTS:
+    if spec.train is None or kind in spec.train.dataset_kinds:
+        return
+    if spec.train.dpo is not None:
         raise InvalidInput.field(
             "spec.dataset",
-            f"{spec.dataset} has the kind {kind}, whose lines have no answer to learn: train on "
-            "messages, completions, preferences or traces",
+            f"{spec.dataset} has the kind {kind}, and train.dpo learns from pairs of answers: name "
+            f"a dataset of the kind {DatasetKind.PREFERENCE} (`tailrace datasets derive` makes one "
+            "of judged predictions), or train with train.sft",
         )
+    raise InvalidInput.field(
+        "spec.dataset",
+        f"{spec.dataset} has the kind {kind}, whose lines have no answer to learn: train on "
+        "messages, completions, preferences or traces",
+    )
 
 
 def _check_split(spec: RunSpec, prompts: int) -> None:

@@ -9,7 +9,7 @@ import typer
 from tailrace.cli.commands.dataset_inspect import DatasetSource
 from tailrace.cli.options import Json, Server, connect
 from tailrace.cli.preview import FIRST_LINES, preview_dataset
-from tailrace.formats.spec.train_spec import Overlong, TrainOn
+from tailrace.formats.spec.methods import Overlong, TrainOn
 
 
 def preview(

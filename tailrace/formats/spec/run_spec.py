@@ -30,6 +30,7 @@ from tailrace.formats.spec.gate_spec import (
 )
 from tailrace.formats.spec.infer_spec import InferSpec
 from tailrace.formats.spec.judge_spec import JudgeSpec
+from tailrace.formats.spec.methods import Overlong, SftSpec
 from tailrace.formats.spec.model_spec import ModelSpec
 from tailrace.formats.spec.train_spec import (
     AdapterSpec,
@@ -37,10 +38,8 @@ from tailrace.formats.spec.train_spec import (
     FinalModel,
     LoraSpec,
     MeshSpec,
-    Overlong,
     SaveDtype,
     Schedule,
-    SftSpec,
     TrainSpec,
 )
 

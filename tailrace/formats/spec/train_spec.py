@@ -6,7 +6,9 @@ import enum
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tailrace.formats.data.record import DatasetKind
 from tailrace.formats.schema import Violation, exactly_one, key
+from tailrace.formats.spec.methods import ACCUMULATION, DpoSpec, SftSpec
 
 MAX_STEPS = 100_000_000
 """Largest number of optimizer steps."""
@@ -21,33 +23,6 @@ class Schedule(enum.StrEnum):
     """Falls in a straight line to ``min_learning_rate_ratio`` of it at the last step."""
     COSINE = "cosine"
     """Falls along half a cosine to ``min_learning_rate_ratio`` of it at the last step."""
-
-
-class Overlong(enum.StrEnum):
-    """Policy for an example longer than ``max_seq_length``."""
-
-    REFUSE = "refuse"
-    """The run fails before training and reports the count."""
-    TRUNCATE = "truncate"
-    """The end of the response is cut; the count is logged."""
-    DROP = "drop"
-    """The example is left out; the count is logged."""
-    DROP_TURNS = "drop_turns"
-    """The oldest exchanges after the system message are left out until it fits; the example, if
-    its last exchange alone is too long. The counts are logged."""
-
-
-class TrainOn(enum.StrEnum):
-    """Part of an example that the model learns."""
-
-    ALL_ASSISTANT = "all_assistant"
-    """Every assistant message, the default for conversations."""
-    LAST_ASSISTANT = "last_assistant"
-    """The last assistant message."""
-    COMPLETION = "completion"
-    """All after the prompt, the default for other kinds."""
-    EVERYTHING = "everything"
-    """All text."""
 
 
 class Dtype(enum.StrEnum):
@@ -79,56 +54,6 @@ class FinalModel(enum.StrEnum):
     """The weights of the last step."""
     BEST = "best"
     """The weights with the lowest evaluation loss."""
-
-
-ACCUMULATION = "train.micro_batch_size (batch_size counts the examples of a whole step)"
-"""The key that stands for gradient accumulation."""
-
-SHARED_WITH_SFT = (
-    "epochs",
-    "max_steps",
-    "batch_size",
-    "micro_batch_size",
-    "max_seq_length",
-    "packing",
-    "group_by_length",
-    "learning_rate",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "warmup_steps",
-    "schedule",
-    "min_learning_rate_ratio",
-    "gradient_clip",
-)
-"""Keys of ``train`` that were once keys of ``train.sft``."""
-
-
-@dataclass(frozen=True)
-class SftSpec:
-    """Supervised fine-tuning: next-token loss on the response tokens only."""
-
-    RENAMED: ClassVar[dict[str, str]] = {
-        **{name: f"train.{name}" for name in SHARED_WITH_SFT},
-        "num_epochs": "train.epochs",
-        "lr": "train.learning_rate",
-        "max_length": "train.max_seq_length",
-        "seed": "train.seed",
-        "gradient_accumulation_steps": ACCUMULATION,
-        "lora": "train.adapter.lora",
-    }
-
-    overlong: Overlong = key("Policy for overlong examples.", default=Overlong.REFUSE)
-    train_on: TrainOn | None = key(
-        "Part of an example that the model learns (default: `all_assistant` for conversations, "
-        "`completion` for other kinds).",
-        default=None,
-    )
-    allow_special_tokens: bool = key(
-        "Read special tokens in the text of messages as special tokens, not as text.",
-        default=False,
-    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +139,7 @@ class MeshSpec:
 class TrainSpec:
     """The TRAIN stage: a method and what every method shares."""
 
-    METHODS: ClassVar[tuple[str, ...]] = ("sft",)
+    METHODS: ClassVar[tuple[str, ...]] = ("sft", "dpo")
     """Keys of the training methods; the first is the default."""
 
     RENAMED: ClassVar[dict[str, str]] = {
@@ -231,6 +156,7 @@ class TrainSpec:
     }
 
     sft: SftSpec | None = key("Supervised fine-tuning, the default method.", default=None)
+    dpo: DpoSpec | None = key("Learning from preferences.", default=None)
     adapter: AdapterSpec | None = key(
         "Adapter to train next to frozen weights (default: train all weights).", default=None
     )
@@ -378,6 +304,12 @@ class TrainSpec:
         """Key of the training method."""
         return next(iter(self._methods()))
 
+    @property
+    def dataset_kinds(self) -> tuple[DatasetKind, ...]:
+        """Kinds of dataset that the method learns from."""
+        kinds: tuple[DatasetKind, ...] = getattr(self, self.method).DATASETS
+        return kinds
+
     def violations(self, path: str) -> list[Violation]:
         """Return the violations of rules that concern several keys."""
         where = path or "train"
@@ -385,10 +317,29 @@ class TrainSpec:
         methods = self._methods()
         if len(methods) > 1:
             violations.append(Violation(where, f"has {' and '.join(methods)}: choose one"))
-        return violations + self._step_violations(where) + self._evaluation_violations(where)
+        return (
+            violations
+            + self._method_violations(where)
+            + self._step_violations(where)
+            + self._evaluation_violations(where)
+        )
 
     def _methods(self) -> list[str]:
         return [name for name in self.METHODS if getattr(self, name) is not None]
+
+    def _method_violations(self, path: str) -> list[Violation]:
+        """Return the violations of shared keys that a method does not take."""
+        violations: list[Violation] = []
+        if self.dpo is None:
+            return violations
+        if self.packing:
+            rows = "cannot be used with dpo, whose rows hold one answer each: leave it out"
+            violations.append(Violation(f"{path}.packing", rows))
+        lora = self.adapter.lora if self.adapter is not None else None
+        if lora is not None and lora.dropout:
+            zero = "must be 0 with dpo, which compares log-probabilities: dropout disturbs them"
+            violations.append(Violation(f"{path}.adapter.lora.dropout", zero))
+        return violations
 
     def _step_violations(self, path: str) -> list[Violation]:
         """Return the violations of warm-up, parts of a batch, and padding."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.parity.templates.cases import CASES, cases_of, marked_text
 from training.chat_templates import shipped_template
 from training.data.chat_format import ChatFormat

@@ -8,7 +8,7 @@ import pytest
 
 from docs.generate.repository import ROOT
 from tailrace.formats.catalog import CHAT_TEMPLATES
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.parity.templates.cases import CASES, MARKED, TOOLS, cases_of, small_tokenizer
 from training.data.chat_format import ChatFormat
 from training.data.rendered_example import RenderedExample

@@ -13,7 +13,7 @@ import pytest
 from tailrace.formats.catalog import CHAT_TEMPLATES
 from tailrace.formats.data.message import ToolCall, ToolFunction
 from tailrace.formats.data.tool_calls import ParsedOutput, parse_tool_calls
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.parity.templates.cases import (
     BEGIN_AND_END,
     CASES,

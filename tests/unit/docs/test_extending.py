@@ -14,7 +14,7 @@ import pytest
 
 from docs.generate.repository import ROOT
 from tailrace.formats.data.eval_item import EvalItem
-from tailrace.formats.spec import judge_spec, train_spec
+from tailrace.formats.spec import judge_spec, methods, train_spec
 from training.judges.base import JudgeSetup
 
 PAGES = sorted((ROOT / "docs" / "extending").glob("*.md"))
@@ -117,9 +117,9 @@ def smoothed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The test of the method that the page adds, over the page's options and objective."""
     options, _field, objective, entry, test = blocks("training-method.md", "python")
     assert entry.strip() == '"smoothed": SmoothedObjective,'
-    namespace: dict[str, Any] = vars(train_spec) | {"__name__": train_spec.__name__}
+    namespace: dict[str, Any] = vars(methods) | {"__name__": methods.__name__}
     exec(options, namespace)  # noqa: S102 - the page's own code
-    monkeypatch.setattr(train_spec, "SmoothedSpec", namespace["SmoothedSpec"], raising=False)
+    monkeypatch.setattr(methods, "SmoothedSpec", namespace["SmoothedSpec"], raising=False)
 
     @dataclass(frozen=True)
     class Extended(train_spec.TrainSpec):

@@ -8,7 +8,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer
 from tests.unit.training.data.chat_templates import said
 from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError

@@ -16,8 +16,9 @@ from tailrace.formats.data.record import (
     Record,
 )
 from tailrace.formats.data.trace import Step, Trace
+from tailrace.formats.spec.methods import SftSpec, TrainOn
 from tailrace.formats.spec.run_spec import Overlong
-from tailrace.formats.spec.train_spec import SftSpec, TrainOn, TrainSpec
+from tailrace.formats.spec.train_spec import TrainSpec
 from tests.unit.training.chat_folder import CHATML, chat_tokenizer
 from training.data.chat_format import ChatFormat, ConversationError, SpecialTextError
 from training.data.encode import EncodedExamples, Encoding, encode_records

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.unit.training.data.chat_templates import TOOLS, calls, chat
 from training.data.conversation import Conversation
 from training.data.exchanges import Fitted, fitting

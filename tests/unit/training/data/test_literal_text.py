@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.trainers import BpeTrainer
 
 from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.unit.training.chat_folder import SPECIAL, chat_tokenizer
 from tests.unit.training.data.chat_templates import CHATML, MARKED, TOOLS, chat, learnt, said
 from training.data.chat_format import ChatFormat

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tailrace.formats.data.message import Message, Role
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from tests.unit.training.chat_folder import chat_tokenizer
 from tests.unit.training.data.chat_templates import (
     CHATML,

@@ -7,7 +7,7 @@ import pytest
 from tailrace.formats.data.message import Message, Role, ToolCall, ToolFunction
 from tailrace.formats.data.tool_calls import parse_tool_calls
 from tailrace.formats.data.trace import Step, Trace
-from tailrace.formats.spec.train_spec import TrainOn
+from tailrace.formats.spec.methods import TrainOn
 from training.data.chat_format import ChatFormat
 from training.data.conversation import Conversation
 from training.data.rendering import parse_response, render_prompt, render_response

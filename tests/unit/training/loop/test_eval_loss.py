@@ -73,12 +73,14 @@ def evaluator(model: Model, held_out: list[Example], spec: TrainSpec = SPEC) -> 
 def test_the_loss_does_not_depend_on_the_rows(
     model: Model, params: Params, held_out: list[Example]
 ) -> None:
-    plain = evaluator(model, held_out).loss(params, {})
-    packed = evaluator(model, held_out, dataclasses.replace(SPEC, packing=True)).loss(params, {})
+    plain = evaluator(model, held_out).figures(params, {}).loss
+    packed = (
+        evaluator(model, held_out, dataclasses.replace(SPEC, packing=True)).figures(params, {}).loss
+    )
     assert packed == pytest.approx(plain, abs=1e-5)
     assert plain == pytest.approx(np.log(320), rel=0.1)
     with pytest.raises(ValueError, match="no held-out examples"):
-        evaluator(model, []).loss(params, {})
+        evaluator(model, []).figures(params, {})
 
 
 def test_the_best_checkpoint_is_kept(
@@ -121,7 +123,7 @@ def test_the_best_weights_are_kept(
     # It learns sums and is asked for repetitions: in the end it has unlearned them.
     assert best.step < 12
     assert (trained.progress.best_step, trained.progress.best_loss) == (best.step, best.eval_loss)
-    assert evaluator(model, held_out).loss(trained.params, {}) == best.eval_loss
+    assert evaluator(model, held_out).figures(trained.params, {}).loss == best.eval_loss
 
 
 @pytest.mark.parametrize("at", [4, 10])

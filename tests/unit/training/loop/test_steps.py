@@ -86,7 +86,8 @@ def loss(network: tuple[Model, Params], batch: Batch) -> float:
     model, params = network
     layout = Layout.of(model.family.model_type, make_mesh(MeshSpec(), 1))
     evaluate = compile_evaluation(SFT, AllWeights(model, jnp.float32), layout)
-    return float(evaluate(params, {}, batch)) / float(batch.weights.sum())
+    total, _ = evaluate(params, {}, batch)
+    return float(total) / float(batch.weights.sum())
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,19 @@ async def test_prompts_without_answers_cannot_be_learnt(driver: Driver) -> None:
     assert wrong_fields(error) == {"spec.dataset"}
 
 
+async def test_dpo_takes_preferences_alone(driver: Driver) -> None:
+    lines = b"".join(
+        b'{"prompt": "%d", "chosen": "a", "rejected": "b"}\n' % number for number in range(4)
+    )
+    header = datasets.DatasetHeader("pairs", "")
+    await datasets.import_lines(driver.context, CALLER, header, _chunks(lines))
+    train = {"max_steps": 1, "eval_fraction": 0.5, "dpo": {}}
+    with pytest.raises(InvalidInput, match="learns from pairs of answers") as error:
+        await driver.create(dataset="golden-v2", train=train)
+    assert wrong_fields(error) == {"spec.dataset"}
+    await driver.create(dataset="pairs", train=train)
+
+
 async def test_a_split_with_an_empty_part_is_refused(driver: Driver) -> None:
     train = {"max_steps": 1, "eval_fraction": 0.001}
     with pytest.raises(InvalidInput, match="leaves the held-out part empty"):

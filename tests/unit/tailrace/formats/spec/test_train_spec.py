@@ -5,13 +5,11 @@ from typing import Any
 import pytest
 
 from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats.spec.methods import SHARED_WITH_SFT, Overlong, SftSpec
 from tailrace.formats.spec.train_spec import (
-    SHARED_WITH_SFT,
     Dtype,
     FinalModel,
     LoraSpec,
-    Overlong,
-    SftSpec,
     TrainSpec,
 )
 

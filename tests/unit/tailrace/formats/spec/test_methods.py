@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tailrace.formats.data.record import DatasetKind
+from tailrace.formats.schema import SpecError, parse, to_mapping
+from tailrace.formats.spec.methods import PreferenceLoss
+from tailrace.formats.spec.train_spec import TrainSpec
+from tailrace.protomap import spec_from_proto, spec_to_proto
+
+
+def parse_dpo(shared: dict[str, Any] | None = None, **dpo: Any) -> TrainSpec:
+    return parse(TrainSpec, {"max_steps": 10, "dpo": dpo} | (shared or {}), "train")
+
+
+def wrong(shared: dict[str, Any] | None = None, **dpo: Any) -> dict[str, str]:
+    with pytest.raises(SpecError) as caught:
+        parse_dpo(shared, **dpo)
+    return {v.field: v.description for v in caught.value.violations}
+
+
+@pytest.mark.parametrize(
+    ("loss", "beta"), [("sigmoid", 0.1), ("ipo", 0.1), ("hinge", 0.1), ("simpo", 2), ("orpo", 0.1)]
+)
+def test_beta_has_a_default_for_each_loss(loss: str, beta: float) -> None:
+    spec = parse_dpo(loss=loss)
+    assert (spec.method, spec.dpo and spec.dpo.strength) == ("dpo", beta)
+    own = parse_dpo(loss=loss, beta=0.7).dpo
+    assert own is not None
+    assert own.strength == 0.7
+
+
+def test_dpo_learns_from_preferences_alone() -> None:
+    spec = parse_dpo()
+    assert spec.dataset_kinds == (DatasetKind.PREFERENCE,)
+    assert parse(TrainSpec, to_mapping(spec)) == spec
+    assert DatasetKind.PROMPTS not in TrainSpec(max_steps=1).dataset_kinds
+
+
+def test_only_losses_of_log_ratios_have_a_reference() -> None:
+    assert [loss.value for loss in PreferenceLoss if not loss.has_reference] == ["simpo", "orpo"]
+
+
+def test_a_key_of_another_loss_is_refused() -> None:
+    assert wrong(loss="ipo", label_smoothing=0.1, gamma=1, overlong="drop_turns") == {
+        "train.dpo.label_smoothing": "belongs to the loss sigmoid, not to ipo: leave it out",
+        "train.dpo.gamma": "belongs to the loss simpo, not to ipo: leave it out",
+        "train.dpo.overlong": "cannot be drop_turns, which would leave different prompts to the "
+        "two answers: choose truncate or drop",
+    }
+    assert wrong(**{"lambda": 1}) == {"train.dpo.lambda": "is an old name: use train.dpo.beta"}
+
+
+def test_packing_and_dropout_are_refused_by_name() -> None:
+    lora = {"adapter": {"lora": {"dropout": 0.1}}}
+    complaints = wrong({"packing": True} | lora)
+    assert sorted(complaints) == ["train.adapter.lora.dropout", "train.packing"]
+    assert "must be 0 with dpo" in complaints["train.adapter.lora.dropout"]
+
+
+def test_one_method_at_a_time() -> None:
+    assert wrong({"sft": {}}) == {"train": "has sft and dpo: choose one"}
+
+
+def test_the_message_carries_every_key() -> None:
+    from tailrace.formats.spec.run_spec import RunSpec
+
+    dpo = {"loss": "simpo", "beta": 3.0, "gamma": 0.5, "overlong": "drop"}
+    content = {"model": {"preset": "gpt2-nano"}, "dataset": "pairs"}
+    spec = parse(RunSpec, {**content, "train": {"max_steps": 1, "dpo": dpo}})
+    assert spec_from_proto(spec_to_proto(spec)) == spec

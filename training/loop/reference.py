@@ -1,0 +1,238 @@
+"""Log-probabilities of pairs under the model that a training starts from.
+
+They are computed once, before the first step, and are constants of the training from then on: each
+checkpoint has them, and its identity names them, so that a resumed training compares with the same
+numbers on any slot. :attr:`ReferenceKey.name` is equal where they would be computed alike, whatever
+the method's other settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tailrace.formats.canonical import sha256_json
+from tailrace.formats.spec.run_spec import TrainSpec
+from training.checkpoints.certificate import digest_arrays
+from training.checkpoints.checkpoint import REFERENCE, checkpoint_identity
+from training.checkpoints.provenance import environment
+from training.data.batches import Collator
+from training.data.example_store import Example, token_counts
+from training.errors import CheckpointError
+from training.loop.start import Start
+from training.loop.steps import compile_answers
+from training.loop.trainable import choose_trainable
+from training.machine.file_errors import as_os_errors
+from training.machine.sharding import Layout, make_mesh
+from training.models.family import Params
+from training.objectives.objective import ReferencedObjective
+from training.objectives.pairs import PairStore
+from training.observer import Observer
+
+_log = logging.getLogger(__name__)
+
+_KEPT = 200
+"""Number of references that a host keeps for later trainings."""
+
+_TRAIN, _HELD_OUT = "train", "held_out"
+
+Reference = dict[str, NDArray[np.float32]]
+"""Log-probabilities of both answers of each pair, [pairs, 2], by part of the dataset."""
+
+
+@dataclass(frozen=True)
+class ReferenceKey:
+    """Facts that log-probabilities depend on, to the last bit."""
+
+    weights: str
+    """Digest of the weights."""
+    pairs: str
+    """Digest of tokens and masks of the train part."""
+    held_out: str
+    """Digest of tokens and masks of the held-out part."""
+    dtype: str
+    """Type of the computation."""
+    width: str
+    """Kind and number of devices, and number of CPU cores."""
+
+    @property
+    def name(self) -> str:
+        """Digest of all facts."""
+        return sha256_json(asdict(self))
+
+
+def with_reference(
+    start: Start,
+    spec: TrainSpec,
+    observer: Observer,
+    resume: Path | None = None,
+    cache: Path | None = None,
+) -> Start:
+    """Return the start with the log-probabilities of its pairs, if its method needs them.
+
+    Args:
+        start: The starting point.
+        spec: The settings of the training.
+        observer: Receiver of stop requests.
+        resume: Checkpoint to continue from, whose log-probabilities are taken.
+        cache: The host's folder of earlier references (default: none is reused).
+
+    Raises:
+        StoppedError: The observer requests a stop.
+        CheckpointError: The checkpoint has no log-probabilities of these pairs.
+        ConfigError: The settings do not fit the model or the devices.
+        OSError: The cache cannot be written.
+    """
+    objective = start.objective
+    if not isinstance(objective, ReferencedObjective) or not objective.has_reference:
+        return start
+    pairs, held_out = start.encoded.examples, start.held_out.examples
+    if not isinstance(pairs, PairStore):
+        raise TypeError("a method with a reference must encode pairs")
+    # Without evaluations there is no held-out pair.
+    stores = {_TRAIN: pairs, **({_HELD_OUT: held_out} if isinstance(held_out, PairStore) else {})}
+    program = _Program(objective, start, spec)
+    key = ReferenceKey(
+        weights=digest_arrays({name: np.asarray(value) for name, value in start.params.items()}),
+        pairs=pairs.answers.content_digest,
+        held_out=stores[_HELD_OUT].answers.content_digest if _HELD_OUT in stores else "",
+        dtype=str(program.trainable.dtype),
+        width=program.width,
+    )
+    if resume is not None:
+        reference, width = _of_checkpoint(resume, stores)
+        key = replace(key, width=width)
+    else:
+        place = None if cache is None else cache / f"{key.name}.safetensors"
+        reference = _cached(place, stores) or _computed(program, start, stores, observer)
+        if place is not None:
+            _keep(place, reference)
+    facts = {**asdict(key), "log_probs": digest_arrays(reference)}
+    encoded = replace(start.encoded, examples=pairs.with_reference(reference[_TRAIN]))
+    if _HELD_OUT in stores:
+        examples = stores[_HELD_OUT].with_reference(reference[_HELD_OUT])
+        start = replace(start, held_out=replace(start.held_out, examples=examples))
+    identity = {**start.identity, REFERENCE: facts}
+    return replace(start, encoded=encoded, reference=reference, identity=identity)
+
+
+def save_reference(path: Path, reference: Reference) -> None:
+    """Write log-probabilities to a file, atomically.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with as_os_errors(draft):
+        save_file(reference, str(draft))
+    draft.rename(path)
+
+
+class _Program:
+    """The compiled forward pass of a start's model over pairs."""
+
+    def __init__(self, objective: ReferencedObjective, start: Start, spec: TrainSpec) -> None:
+        rows = spec.micro_batch_size or spec.batch_size
+        mesh = make_mesh(spec.mesh, rows)
+        self.trainable = choose_trainable(start.model, spec)
+        self.layout = Layout.of(start.model.family.model_type, mesh)
+        self.collator = objective.collator(rows)
+        machine = environment()
+        self.width = f"{mesh.size} × {machine['device']}, {machine['cores']} cores"
+        self.answers = compile_answers(objective, self.trainable, self.layout)
+
+    def place(self, params: Params) -> tuple[Params, Params]:
+        """Return trained and frozen values on the devices."""
+        trained, frozen = self.trainable.start(params)
+        placed: tuple[Params, Params] = jax.device_put(
+            (trained, frozen), (self.layout.shardings(trained), self.layout.shardings(frozen))
+        )
+        return placed
+
+
+def _computed(
+    program: _Program, start: Start, stores: dict[str, PairStore], observer: Observer
+) -> Reference:
+    begin = time.perf_counter()
+    trained, frozen = program.place(start.params)
+    reference: Reference = {}
+    for part, pairs in stores.items():
+        sums = np.zeros((len(pairs), 2), np.float32)
+        for chosen in _by_length(pairs, program.collator):
+            observer.check_stop()
+            batch = program.collator.collate([[pairs[int(i)] for i in chosen]])
+            sums[chosen] = np.asarray(program.answers(trained, frozen, batch))[: len(chosen)]
+        reference[part] = sums
+    _log.info(
+        "log-probabilities of %d pairs under the starting model in %.1f s",
+        sum(map(len, stores.values())),
+        time.perf_counter() - begin,
+    )
+    return reference
+
+
+def _by_length(pairs: Sequence[Example], collator: Collator) -> Iterator[NDArray[np.int64]]:
+    """Yield the indices of batches of similar length."""
+    order = np.argsort(token_counts(pairs), kind="stable")
+    for begin in range(0, len(order), collator.batch_size):
+        yield order[begin : begin + collator.batch_size]
+
+
+def _of_checkpoint(checkpoint: Path, stores: dict[str, PairStore]) -> tuple[Reference, str]:
+    """Return the log-probabilities of a checkpoint, and the width that they were computed with."""
+    facts = checkpoint_identity(checkpoint).get(REFERENCE)
+    path = checkpoint / f"{REFERENCE}.safetensors"
+    if not isinstance(facts, dict) or not path.is_file():
+        raise CheckpointError(
+            f"{checkpoint} belongs to another training: it has no log-probabilities of a starting "
+            "model"
+        )
+    reference = _read(path, stores)
+    if reference is None or digest_arrays(reference) != facts.get("log_probs"):
+        raise CheckpointError(
+            f"{path} is damaged, or belongs to other pairs; resume from an older checkpoint"
+        )
+    return reference, str(facts.get("width"))
+
+
+def _cached(place: Path | None, stores: dict[str, PairStore]) -> Reference | None:
+    """Return an earlier training's log-probabilities of the same key, if the host has them."""
+    if place is None or not place.is_file():
+        return None
+    reference = _read(place, stores)
+    if reference is None:
+        _log.warning("%s is damaged: its log-probabilities are computed again", place)
+    else:
+        _log.info("log-probabilities of an earlier training with the same model and pairs")
+    return reference
+
+
+def _read(path: Path, stores: dict[str, PairStore]) -> Reference | None:
+    """Return the log-probabilities of a file, or None if they are not those of all pairs."""
+    try:
+        arrays = load_file(str(path))
+    except (OSError, SafetensorError):
+        return None
+    expected = {part: (len(pairs), 2) for part, pairs in stores.items()}
+    shapes = {name: array.shape for name, array in arrays.items() if array.dtype == np.float32}
+    finite = all(np.isfinite(array).all() for array in arrays.values())
+    return arrays if shapes == expected and finite else None
+
+
+def _keep(place: Path, reference: Reference) -> None:
+    """Store log-probabilities for later trainings on this host; the oldest make room."""
+    save_reference(place, reference)
+    files = sorted(place.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+    for old in files[:-_KEPT]:
+        old.unlink(missing_ok=True)
