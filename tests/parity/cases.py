@@ -42,6 +42,16 @@ _SCALING = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", _GPT2),
     "gpt2_untied": ("GPT2", {**_GPT2, "tie_word_embeddings": False, "n_inner": 20}),
+    "gpt2_scaled": (
+        "GPT2",
+        {
+            **_GPT2,
+            "scale_attn_by_inverse_layer_idx": True,
+            "reorder_and_upcast_attn": True,
+            "n_inner": 20,
+        },
+    ),
+    "gpt2_unscaled": ("GPT2", {**_GPT2, "scale_attn_weights": False, "n_layer": 1}),
     "llama": ("Llama", {**_LLAMA, "tie_word_embeddings": False}),
     "llama_biased": ("Llama", {**_LLAMA, "attention_bias": True, "mlp_bias": True}),
     "llama3": (

@@ -37,9 +37,13 @@ from training.models.layers import (
 class Attention(nnx.Module):
     """Causal multi-head self-attention."""
 
-    def __init__(self, config: Gpt2Config, initializer: Initializer) -> None:
+    def __init__(self, config: Gpt2Config, layer: int, initializer: Initializer) -> None:
         width, std = config.n_embd, config.initializer_range
         self.heads = config.n_head
+        self.scale = (width // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            # As in Mistral's GPT-2 (Karamcheti et al. 2021): deep layers overflow half precision.
+            self.scale /= layer + 1
         self.dropout = config.attn_pdrop
         self.c_attn = TransposedLinear(width, 3 * width, std=std, initializer=initializer)
         # Residual projections start smaller, as the original's section 2.3 prescribes.
@@ -52,7 +56,9 @@ class Attention(nnx.Module):
         """Map [B, T, C] to [B, T, C]; see :func:`training.models.attention.attend`."""
         shape = (*x.shape[:2], self.heads, x.shape[2] // self.heads)
         query, key, value = (part.reshape(shape) for part in jnp.split(self.c_attn(x), 3, axis=-1))
-        mixed, cache = attend(query, key, value, context.mask, cache, context, self.dropout)
+        mixed, cache = attend(
+            query, key, value, context.mask, cache, context, self.dropout, self.scale
+        )
         return self.c_proj(mixed), cache
 
 
@@ -75,10 +81,10 @@ class FeedForward(nnx.Module):
 class Block(nnx.Module):
     """Attention and feed-forward layer, each after a layer norm and with a residual path."""
 
-    def __init__(self, config: Gpt2Config, initializer: Initializer) -> None:
+    def __init__(self, config: Gpt2Config, layer: int, initializer: Initializer) -> None:
         self.dropout = config.resid_pdrop
         self.ln_1 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
-        self.attn = Attention(config, initializer)
+        self.attn = Attention(config, layer, initializer)
         self.ln_2 = LayerNorm(config.n_embd, config.layer_norm_epsilon)
         self.mlp = FeedForward(config, initializer)
 
@@ -101,7 +107,7 @@ class Gpt2Body(nnx.Module):
         std = config.initializer_range
         self.wte = Embedding(config.vocab_size, config.n_embd, std=std, initializer=initializer)
         self.wpe = Embedding(config.n_positions, config.n_embd, std=std, initializer=initializer)
-        self.h = nnx.List([Block(config, initializer) for _ in range(config.n_layer)])
+        self.h = nnx.List([Block(config, i, initializer) for i in range(config.n_layer)])
         self.ln_f = LayerNorm(config.n_embd, config.layer_norm_epsilon)
 
 

@@ -16,12 +16,7 @@ from tailrace.formats.model.families.family import (
     TokenizerRule,
 )
 
-_FIXED = {
-    "add_cross_attention": False,
-    "reorder_and_upcast_attn": False,
-    "scale_attn_by_inverse_layer_idx": False,
-    "scale_attn_weights": True,
-}
+_FIXED = {"add_cross_attention": False}
 """Switches of config.json that are supported with this value only."""
 
 _POSITIONS = "transformer.wpe.weight"
@@ -45,6 +40,12 @@ class Gpt2Config:
     resid_pdrop: float = 0.1
     tie_word_embeddings: bool = True
     """True if the output layer is the input embedding."""
+    scale_attn_weights: bool = True
+    """True if attention scores are divided by the root of the head width."""
+    scale_attn_by_inverse_layer_idx: bool = False
+    """True if attention scores are divided by the number of their layer, from 1."""
+    reorder_and_upcast_attn: bool = False
+    """Order of operations in half precision elsewhere; scores are always float32 here."""
 
 
 def read(reader: ConfigReader) -> Gpt2Config:
@@ -64,6 +65,9 @@ def read(reader: ConfigReader) -> Gpt2Config:
         layer_norm_epsilon=reader.number("layer_norm_epsilon", 1e-5),
         initializer_range=reader.number("initializer_range", 0.02),
         tie_word_embeddings=reader.flag("tie_word_embeddings", True),
+        scale_attn_weights=reader.flag("scale_attn_weights", True),
+        scale_attn_by_inverse_layer_idx=reader.flag("scale_attn_by_inverse_layer_idx", False),
+        reorder_and_upcast_attn=reader.flag("reorder_and_upcast_attn", False),
     )
 
 

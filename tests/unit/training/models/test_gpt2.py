@@ -34,6 +34,9 @@ def test_dump_is_the_inverse_of_parse() -> None:
         "activation_function": "relu",
         "attn_pdrop": 0.0,
         "tie_word_embeddings": False,
+        "scale_attn_weights": False,
+        "scale_attn_by_inverse_layer_idx": True,
+        "reorder_and_upcast_attn": True,
     }
     config = read_model_config(changed)
     assert read_model_config(FAMILY.dump_config(config)) == config
@@ -45,7 +48,8 @@ def test_dump_is_the_inverse_of_parse() -> None:
         ({"n_head": 3}, ["n_embd 8 must be a multiple of n_head 3"]),
         ({"n_layer": 0, "vocab_size": "x"}, ["n_layer must be", "vocab_size must be"]),
         ({"activation_function": "magic"}, ["activation_function must be one of gelu_new"]),
-        ({"scale_attn_by_inverse_layer_idx": True}, ["scale_attn_by_inverse_layer_idx must be"]),
+        ({"add_cross_attention": True}, ["add_cross_attention must be False"]),
+        ({"scale_attn_by_inverse_layer_idx": 1}, ["scale_attn_by_inverse_layer_idx must be true"]),
         ({"tie_word_embeddings": 0, "n_embd": None}, ["tie_word_embeddings", "n_embd"]),
         ({"attn_pdrop": 1.5}, ["attn_pdrop must be a number from 0 to 1, not 1.5"]),
     ],
