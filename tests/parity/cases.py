@@ -108,6 +108,31 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "attention_bias": True,
         },
     ),
+    "llama_yarn": (
+        "Llama",
+        {
+            **_LLAMA,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 300.0,
+                "factor": 6.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 4.0,
+                "mscale": 0.8,
+                "mscale_all_dim": 1.1,
+                "truncate": False,
+            },
+        },
+    ),
+    # Every sequence is longer than its context.
+    "llama_dynamic": (
+        "Llama",
+        {
+            **_LLAMA,
+            "max_position_embeddings": 8,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 300.0, "factor": 12.0},
+        },
+    ),
     "phi3": ("Phi3", {**_LLAMA, "sliding_window": 6}),
     "phi3_longrope": (
         "Phi3",
@@ -148,6 +173,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": False,
             "decoder_sparse_step": 2,
             "tie_word_embeddings": True,
+        },
+    ),
+    # Sequences on both sides of the original context; two answers grow beyond it.
+    "phi3_long": (
+        "Phi3",
+        {
+            **_LLAMA,
+            "original_max_position_embeddings": 10,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 400.0,
+                "short_factor": [1.0, 1.4],
+                "long_factor": [2.0, 7.0],
+            },
         },
     ),
     "smollm3": ("SmolLM3", {**_LLAMA, "no_rope_layer_interval": 2}),

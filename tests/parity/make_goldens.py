@@ -45,7 +45,22 @@ SCALINGS: dict[str, dict[str, Any]] = {
         "beta_slow": 2.0,
         "attention_factor": 1.25,
     },
+    "yarn-weighted": {
+        "factor": 40.0,
+        "original_max_position_embeddings": 4096,
+        "mscale": 0.7,
+        "mscale_all_dim": 1.0,
+        "truncate": False,
+    },
+    "longrope": {
+        "original_max_position_embeddings": 4096,
+        "short_factor": [1.0 + channel / 40 for channel in range(32)],
+        "long_factor": [1.0 + channel * channel / 20 for channel in range(32)],
+    },
 }
+
+LENGTHS: dict[str, tuple[int, ...]] = {"dynamic": (140_000, 500_000), "longrope": (5000,)}
+"""Lengths of sequences beyond the original context, of scalings that depend on it."""
 
 
 def main() -> None:
@@ -92,12 +107,19 @@ def rotary() -> list[dict[str, Any]]:
             "max_position_embeddings": 131072,
             "rope_parameters": {"rope_type": kind, "rope_theta": 500000.0, **settings},
         }
-        frequencies, magnitude = ROPE_INIT_FUNCTIONS[kind](
-            LlamaConfig(**shape), torch.device("cpu")
-        )
-        config = {**shape, "model_type": "llama"}
+        initialize = ROPE_INIT_FUNCTIONS[kind]
+        config, device = LlamaConfig(**shape), torch.device("cpu")
+        frequencies, magnitude = initialize(config, device)
         found.append(
-            {"config": config, "frequencies": frequencies.tolist(), "magnitude": float(magnitude)}
+            {
+                "config": {**shape, "model_type": "llama"},
+                "frequencies": frequencies.tolist(),
+                "magnitude": float(magnitude),
+                "longer": {
+                    str(length): initialize(config, device, seq_len=length)[0].tolist()
+                    for length in LENGTHS.get(kind, ())
+                },
+            }
         )
     return found
 

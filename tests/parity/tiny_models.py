@@ -93,6 +93,8 @@ def _stored_gradients(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def _continue(model: PreTrainedModel, prompt: torch.Tensor, ends: list[int]) -> torch.Tensor:
     """The greedy continuation of one prompt."""
+    # The frequencies of a long sequence are kept until there is a short one.
+    model(prompt[None, :1])
     continued = model.generate(
         prompt[None],
         attention_mask=torch.ones_like(prompt)[None],

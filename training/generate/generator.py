@@ -141,7 +141,7 @@ class Generator:
         unit = 1 if self._layout is None else self._layout.row_parts
         number = unit * -(-rows // unit)
         batch = unit * -(-number // unit // ADMISSION_PARTS)
-        slots = Slots(number, self._end_ids)
+        slots = Slots(number, self._end_ids, self._model.cache_limit)
         programs = self._programs_for(sampling.choice)
         root = jax.random.key(sampling.seed)
         state = programs.empty(number, SMALLEST_CACHE)
@@ -150,6 +150,7 @@ class Generator:
                 requests = [queue.popleft() for _ in range(min(batch, len(queue)))]
                 state = self._admit(programs, state, slots, requests, batch, root)
                 yield self._collect(slots, sampling)
+                queue.extend(slots.interrupted())
             if len(slots.idle) == number:
                 continue
             state = _fit(programs, state, slots.columns(STEPS))
@@ -157,6 +158,7 @@ class Generator:
             chosen, state = programs.decode(self._params, state, slots.rows, root, enough)
             slots.add(chosen)
             yield self._collect(slots, sampling)
+            queue.extend(slots.interrupted())
 
     def _admit(
         self,
@@ -168,7 +170,7 @@ class Generator:
         root: jax.Array,
     ) -> State:
         """Prefill prompts, ``batch`` rows at a time, and insert them into idle slots."""
-        width = bucket(max(len(request.prompt) for request in requests), SMALLEST_PROMPT)
+        width = bucket(max(len(request.tokens) for request in requests), SMALLEST_PROMPT)
         first, rows = programs.prefill(self._params, pad_prompts(requests, batch, width), root)
         indices = slots.idle[: len(requests)]
         # Filler rows get an index beyond the last slot, so that they are dropped.

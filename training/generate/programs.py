@@ -34,6 +34,8 @@ class Prompts(NamedTuple):
     """[R]: numbers of the prompts' random streams."""
     samples: Ints
     """[R]: numbers of the samples."""
+    drawn: Ints
+    """[R]: numbers of tokens at the end of the prompt that were drawn before."""
 
 
 class Rows(NamedTuple):
@@ -137,11 +139,11 @@ class Programs:
         prompts = self._split(prompts)
         rows, width = prompts.tokens.shape
         columns = jnp.arange(width)
-        # Padding follows the prompt, where the causal mask hides it.
+        # Padding follows the prompt, where the causal mask hides it, and repeats its last position.
         hidden, cache = self._hidden(
             decoder,
             prompts.tokens,
-            jnp.minimum(columns, self._model.context - 1)[None],
+            jnp.minimum(columns[None], prompts.lengths[:, None] - 1),
             (columns[None] <= columns[:, None])[None],
             self._split(self._model.empty_cache(rows, width)),
         )
@@ -153,8 +155,7 @@ class Programs:
             seen = jnp.zeros((rows, self._model.vocabulary), bool)
             seen = seen.at[jnp.arange(rows)[:, None], tokens].set(True, mode="drop")
         keys = streams(root, prompts.numbers, prompts.samples)
-        none = jnp.zeros(rows, jnp.int32)
-        chosen = Chosen(*choose(decoder.logits(last), seen, keys, none, self._choice))
+        chosen = Chosen(*choose(decoder.logits(last), seen, keys, prompts.drawn, self._choice))
         if seen is not None:
             seen = seen.at[jnp.arange(rows), chosen.tokens].set(True)
         return chosen, State(cache, seen)

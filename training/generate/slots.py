@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,15 @@ class Request:
     prompt: Sequence[int]
     budget: int
     """Largest number of new tokens."""
+    drawn: tuple[int, ...] = ()
+    """First new tokens, of an answer that was interrupted."""
+    logprobs: tuple[float, ...] = ()
+    """Log-probabilities of ``drawn``."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """Prompt and tokens drawn so far."""
+        return [*self.prompt, *self.drawn]
 
 
 @dataclass
@@ -42,8 +51,19 @@ class Answer:
 class Slots:
     """Fixed number of slots, each idle or taken by an answer."""
 
-    def __init__(self, number: int, end_ids: Collection[int]) -> None:
+    def __init__(
+        self, number: int, end_ids: Collection[int], cache_limit: int | None = None
+    ) -> None:
+        """Begin with idle slots.
+
+        Args:
+            number: Number of slots.
+            end_ids: Tokens that end an answer.
+            cache_limit: Longest sequence whose cached keys hold (default: all sequences); an answer
+                that grows beyond is interrupted.
+        """
         self._end_ids = end_ids
+        self._cache_limit = cache_limit
         self._answers: list[Answer | None] = [None] * number
         self.rows = Rows(*(np.zeros(number, np.int32) for _ in Rows._fields))
 
@@ -61,10 +81,11 @@ class Slots:
         """Take over prefilled requests; ``first`` holds their first tokens."""
         tokens, logprobs = np.asarray(first.tokens), np.asarray(first.logprobs)
         for row, (request, slot) in enumerate(zip(requests, slots, strict=True)):
-            self._answers[slot] = Answer(request)
-            self.rows.position[slot] = len(request.prompt) - 1
-            self.rows.left[slot] = request.budget
-            self.rows.drawn[slot] = 0
+            drawn = list(request.drawn)
+            self._answers[slot] = Answer(request, drawn, list(request.logprobs), len(drawn))
+            self.rows.position[slot] = len(request.tokens) - 1
+            self.rows.left[slot] = self._left(request)
+            self.rows.drawn[slot] = len(drawn)
             self.rows.numbers[slot] = request.number
             self.rows.samples[slot] = request.sample
             self._add(slot, tokens[row : row + 1], logprobs[row : row + 1])
@@ -96,6 +117,23 @@ class Slots:
             self.rows.left[slot] = self.rows.position[slot] = 0
         return [answer for _, answer in ended]
 
+    def interrupted(self) -> list[Request]:
+        """Remove the answers that outgrew the cache and return the requests to continue them."""
+        requests = []
+        for slot, answer in self.live():
+            if not answer.ended and not self.rows.left[slot]:
+                self._answers[slot] = None
+                self.rows.position[slot] = 0
+                drawn, logprobs = tuple(answer.tokens), tuple(answer.logprobs)
+                requests.append(replace(answer.request, drawn=drawn, logprobs=logprobs))
+        return requests
+
+    def _left(self, request: Request) -> int:
+        """Return the number of tokens that a request can get before it ends or is interrupted."""
+        left = request.budget - len(request.drawn)
+        room = (self._cache_limit or 0) + 1 - len(request.tokens)
+        return min(left, room) if room > 0 else left
+
     def _add(self, slot: int, tokens: NDArray[np.int32], logprobs: NDArray[np.float32]) -> None:
         answer, rows = self._answers[slot], self.rows
         if answer is None or not len(tokens):
@@ -111,7 +149,8 @@ class Slots:
         rows.position[slot] += len(tokens)
         rows.left[slot] -= len(tokens)
         rows.drawn[slot] += len(tokens)
-        answer.ended = int(tokens[-1]) in self._end_ids or bool(rows.left[slot] == 0)
+        full = len(answer.tokens) >= answer.request.budget
+        answer.ended = int(tokens[-1]) in self._end_ids or full
 
 
 def pad_prompts(requests: Sequence[Request], rows: int, width: int) -> Prompts:
@@ -121,10 +160,12 @@ def pad_prompts(requests: Sequence[Request], rows: int, width: int) -> Prompts:
         lengths=np.ones(rows, np.int32),
         numbers=np.zeros(rows, np.int32),
         samples=np.zeros(rows, np.int32),
+        drawn=np.zeros(rows, np.int32),
     )
     for row, request in enumerate(requests):
-        prompts.tokens[row, : len(request.prompt)] = request.prompt
-        prompts.lengths[row] = len(request.prompt)
+        prompts.tokens[row, : len(request.tokens)] = request.tokens
+        prompts.lengths[row] = len(request.tokens)
+        prompts.drawn[row] = len(request.drawn)
         prompts.numbers[row] = request.number
         prompts.samples[row] = request.sample
     return prompts

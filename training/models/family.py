@@ -115,6 +115,11 @@ class Model:
         return self.dimensions.context
 
     @property
+    def cache_limit(self) -> int | None:
+        """Longest sequence whose cached keys hold; None if those of all sequences do."""
+        return self.dimensions.cache_limit
+
+    @property
     def vocabulary(self) -> int:
         """Number of tokens in the vocabulary."""
         return self.dimensions.vocabulary

@@ -42,17 +42,29 @@ class LinearScaling:
 
 @dataclass(frozen=True)
 class DynamicScaling:
-    """NTK-aware scaling of sequences longer than ``max_position_embeddings``.
+    """NTK-aware scaling of sequences that are longer than the original context.
 
-    Such sequences are refused everywhere, so nothing is ever scaled.
+    The base of the wavelengths grows with the sequence, so that the slowest channel is stretched by
+    as much as the context.
     """
 
     factor: float
+    original_max_position_embeddings: int
+    """Context of the pretraining, in tokens."""
     magnitude: ClassVar[float] = 1.0
 
     def scale(self, frequencies: Frequencies, theta: float) -> Frequencies:
-        """Return the frequencies unchanged."""
+        """Return the frequencies of sequences within the original context: unchanged."""
         return frequencies
+
+    def stretch(self, frequencies: Frequencies, theta: float, lengths: jax.Array) -> jax.Array:
+        """Return the frequencies [..., R / 2] of sequences of ``lengths`` [..., 1]."""
+        original, width = self.original_max_position_embeddings, 2 * len(frequencies)
+        longer = jnp.maximum(lengths, original).astype(jnp.float32)
+        growth = self.factor * longer / original - (self.factor - 1)
+        bases = theta * growth ** (width / (width - 2))
+        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+        return jnp.where(lengths > original, 1 / bases**exponents, frequencies)
 
 
 @dataclass(frozen=True)
@@ -86,14 +98,23 @@ class YarnScaling:
     beta_slow: float = 1.0
     """Turns within the original context up to which a channel is divided."""
     attention_factor: float | None = None
-    """Factor of sines and cosines; computed from ``factor`` when absent."""
+    """Factor of sines and cosines; computed from the following when absent."""
+    mscale: float | None = None
+    """Weight of ln(factor) in the factor's numerator; used together with ``mscale_all_dim``."""
+    mscale_all_dim: float | None = None
+    """Weight of ln(factor) in its denominator."""
+    truncate: bool = True
+    """True if the ramp begins and ends at whole channels."""
 
     def scale(self, frequencies: Frequencies, theta: float) -> Frequencies:
         """Blend along a ramp over the channels between the two betas."""
         half = len(frequencies)
-        low = max(math.floor(self._channel(self.beta_fast, theta, half)), 0)
-        high = min(math.ceil(self._channel(self.beta_slow, theta, half)), 2 * half - 1)
-        ramp = (np.arange(half) - low) / (high - low if high > low else 0.001)
+        low = self._channel(self.beta_fast or 32.0, theta, half)
+        high = self._channel(self.beta_slow or 1.0, theta, half)
+        if self.truncate:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, 2 * half - 1)
+        ramp = (np.arange(half) - low) / (high - low if high != low else 0.001)
         keep = 1 - np.clip(ramp, 0, 1)
         return _blend(frequencies, self.factor, keep)
 
@@ -102,7 +123,12 @@ class YarnScaling:
         """``attention_factor``, by default the paper's 0.1·ln(factor) + 1."""
         if self.attention_factor is not None:
             return self.attention_factor
-        return 0.1 * math.log(self.factor) + 1 if self.factor > 1 else 1.0
+        if self.mscale and self.mscale_all_dim:
+            return self._weighted(self.mscale) / self._weighted(self.mscale_all_dim)
+        return self._weighted(1)
+
+    def _weighted(self, weight: float) -> float:
+        return 0.1 * weight * math.log(self.factor) + 1 if self.factor > 1 else 1.0
 
     def _channel(self, turns: float, theta: float, half: int) -> float:
         context = self.original_max_position_embeddings
@@ -111,11 +137,7 @@ class YarnScaling:
 
 @dataclass(frozen=True)
 class LongRopeScaling:
-    """LongRoPE (Ding et al., arXiv:2402.13753) within the original context.
-
-    Longer sequences would need other divisors, also for keys that a cache holds already: they are
-    refused everywhere.
-    """
+    """LongRoPE (Ding et al., arXiv:2402.13753): divisors for short and for long sequences."""
 
     short_factor: tuple[float, ...]
     """Divisor of each frequency."""
@@ -129,11 +151,13 @@ class LongRopeScaling:
     """Factor of sines and cosines; computed from ``factor`` when absent."""
 
     def scale(self, frequencies: Frequencies, theta: float) -> Frequencies:
-        """Divide each frequency by its own factor."""
-        scaled: Frequencies = (frequencies / np.asarray(self.short_factor, np.float32)).astype(
-            np.float32
-        )
-        return scaled
+        """Return the frequencies of sequences within the original context."""
+        return _divide(frequencies, self.short_factor)
+
+    def stretch(self, frequencies: Frequencies, theta: float, lengths: jax.Array) -> jax.Array:
+        """Return the frequencies [..., R / 2] of sequences of ``lengths`` [..., 1]."""
+        short, long = (_divide(frequencies, f) for f in (self.short_factor, self.long_factor))
+        return jnp.where(lengths > self.original_max_position_embeddings, long, short)
 
     @property
     def magnitude(self) -> float:
@@ -181,19 +205,46 @@ class Rotary:
     def frequencies(self, width: int) -> Frequencies:
         """Return the scaled radians per position of each pair of the rotated channels.
 
-        ``width`` is the number of all channels of a head.
+        They are those of sequences within the original context. ``width`` is the number of all
+        channels of a head.
         """
-        width = int(width * self.fraction)
-        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-        plain: Frequencies = (1 / np.float32(self.theta) ** exponents).astype(np.float32)
+        plain = self._plain(width)
         return plain if self.scaling is None else self.scaling.scale(plain, self.theta)
 
     def cos_sin(self, positions: ArrayLike, width: int) -> CosSin:
-        """Return cosines and sines of ``positions`` [B or 1, T], each [B or 1, T, 1, D / 2]."""
+        """Return cosines and sines of ``positions`` [B or 1, T], each [B or 1, T, 1, D / 2].
+
+        Scalings that depend on the length of a sequence take it from the positions; see
+        :func:`sequence_lengths`.
+        """
         magnitude = 1.0 if self.scaling is None else self.scaling.magnitude
-        angles = jnp.asarray(positions)[..., None, None].astype(jnp.float32)
-        angles = angles * self.frequencies(width)
+        positions = jnp.asarray(positions)
+        frequencies: ArrayLike = self.frequencies(width)
+        if isinstance(self.scaling, DynamicScaling | LongRopeScaling):
+            lengths = sequence_lengths(positions)[..., None, None]
+            frequencies = self.scaling.stretch(self._plain(width), self.theta, lengths)
+        angles = positions[..., None, None].astype(jnp.float32) * frequencies
         return jnp.cos(angles) * magnitude, jnp.sin(angles) * magnitude
+
+    def _plain(self, width: int) -> Frequencies:
+        width = int(width * self.fraction)
+        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+        plain: Frequencies = (1 / np.float32(self.theta) ** exponents).astype(np.float32)
+        return plain
+
+
+def sequence_lengths(positions: jax.Array) -> jax.Array:
+    """Return the length of the sequence that each token belongs to, [B or 1, T].
+
+    A row holds sequences one after another, each with positions from 0 or, in a cache, from its
+    newest token. The length is the last position plus one; padding repeats that position.
+    """
+    count = positions.shape[-1]
+    columns = jnp.arange(count)
+    starts = jnp.where(positions == 0, columns, count)
+    following = jax.lax.cummin(starts, axis=positions.ndim - 1, reverse=True)[..., 1:]
+    after = jnp.concatenate([following, jnp.full_like(starts[..., :1], count)], axis=-1)
+    return jnp.take_along_axis(positions, after - 1, axis=-1) + 1
 
 
 def rotate(x: jax.Array, cos_sin: CosSin) -> jax.Array:
@@ -210,6 +261,11 @@ def rotate(x: jax.Array, cos_sin: CosSin) -> jax.Array:
     return jnp.concatenate(
         [first * cosines - second * sines, second * cosines + first * sines], axis=-1
     )
+
+
+def _divide(frequencies: Frequencies, divisors: tuple[float, ...]) -> Frequencies:
+    divided: Frequencies = (frequencies / np.asarray(divisors, np.float32)).astype(np.float32)
+    return divided
 
 
 def _blend(frequencies: Frequencies, factor: float, keep: NDArray[Any]) -> Frequencies:

@@ -8,26 +8,40 @@ from typing import Any
 
 from tailrace.formats.model.config_reader import ConfigReader, shorten
 
+_ORIGINAL = "original_max_position_embeddings"
+
 ROPE_KINDS: dict[str, dict[str, float | None]] = {
     "linear": {"factor": None},
     "dynamic": {"factor": None},
     "llama3": {
         "factor": None,
-        "original_max_position_embeddings": None,
+        _ORIGINAL: None,
         "low_freq_factor": 1.0,
         "high_freq_factor": 4.0,
     },
     "yarn": {
         "factor": None,
-        "original_max_position_embeddings": None,
+        _ORIGINAL: None,
         "beta_fast": 32.0,
         "beta_slow": 1.0,
         "attention_factor": None,
+        "mscale": None,
+        "mscale_all_dim": None,
+        "truncate": None,
+    },
+    "longrope": {
+        "factor": None,
+        _ORIGINAL: None,
+        "attention_factor": None,
+        "short_factor": None,
+        "long_factor": None,
     },
 }
 """Settings of each scaling by ``rope_type``, with their defaults; ``default`` needs none."""
 
-_COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "truncate"}
+_COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+_LISTS = ("short_factor", "long_factor")
+_MOST_FACTORS = 65_536
 
 
 @dataclass(frozen=True)
@@ -39,13 +53,40 @@ class Rope:
     kind: str = "default"
     """``rope_type``: a key of :data:`ROPE_KINDS`, or ``default``."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the scaling, defaults included."""
+    """Settings of the scaling, defaults included. The original context of ``dynamic`` is the
+    model's ``max_position_embeddings``."""
     fraction: float = 1.0
     """Share of each head's channels that are rotated, the first ones."""
 
+    def longest_sequence(self, context: int) -> int:
+        """Return the longest sequence of a model with ``max_position_embeddings`` of ``context``.
 
-def read_rope(reader: ConfigReader) -> Rope:
-    """Read ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling`` (4)."""
+        ``dynamic`` stretches that context by its factor; the other scalings are contained in it.
+        """
+        return int(context * self.values["factor"]) if self.kind == "dynamic" else context
+
+    def cache_limit(self, context: int) -> int | None:
+        """Return the longest sequence whose cached keys hold; None if those of all sequences do.
+
+        LongRoPE rotates a sequence beyond its original context by other frequencies, from its first
+        token on. ``context`` is the longest sequence.
+        """
+        original: int = self.values.get(_ORIGINAL, context)
+        return original if self.kind == "longrope" and original < context else None
+
+
+def read_rope(
+    reader: ConfigReader, width: int, *, original: int | None = None, partial: bool = False
+) -> Rope:
+    """Read ``rope_parameters`` (transformers 5) or ``rope_theta`` and ``rope_scaling`` (4).
+
+    Args:
+        reader: Reader of config.json.
+        width: Channels of a head.
+        original: Original context where config.json lacks one (default:
+            ``max_position_embeddings``).
+        partial: True if the family may rotate a part of the channels only.
+    """
     data = reader.data
     block = data.get("rope_scaling") or data.get("rope_parameters") or {}
     if not isinstance(block, Mapping):
@@ -59,17 +100,19 @@ def read_rope(reader: ConfigReader) -> Rope:
         rope.wrong(f"{layered[0]} is not supported: one setting must hold for all layers")
     kind = rope.data.get("rope_type") or rope.data.get("type") or "default"
     theta = rope.number("rope_theta", 10_000.0, minimum=1.0)
-    rope.fixed({"partial_rotary_factor": 1.0, "truncate": True})
-    values: dict[str, float] = {}
+    fraction = _read_fraction(rope, width) if partial else 1.0
+    if not partial:
+        rope.fixed({"partial_rotary_factor": 1.0})
+    values: dict[str, Any] = {}
     if isinstance(kind, str) and kind in ROPE_KINDS:
-        values = _read_scaling(ROPE_KINDS[kind], rope, data.get("max_position_embeddings"))
+        values = _ScalingReader(rope, reader, kind, int(width * fraction), original).read()
     elif kind != "default":
         kinds = ", ".join(ROPE_KINDS)
         rope.wrong(f"rope_type must be one of default, {kinds}, not {shorten(kind)}")
         kind = "default"
     for problem in rope.problems:
         reader.wrong(f"rope_parameters.{problem}")
-    return Rope(theta, str(kind), values)
+    return Rope(theta, str(kind), values, fraction)
 
 
 def with_theta(config: Mapping[str, Any], theta: float) -> dict[str, Any]:
@@ -82,7 +125,9 @@ def with_theta(config: Mapping[str, Any], theta: float) -> dict[str, Any]:
 
 def write_rope(rope: Rope) -> dict[str, Any]:
     """Return the keys of config.json, in both spellings, so that older programs read it, too."""
-    scaling = None if rope.kind == "default" else {"rope_type": rope.kind, **rope.values}
+    names = ROPE_KINDS.get(rope.kind, {})
+    values = {k: list(v) if k in _LISTS else v for k, v in rope.values.items() if k in names}
+    scaling = None if rope.kind == "default" else {"rope_type": rope.kind, **values}
     current = {**(scaling or {"rope_type": "default"}), "rope_theta": rope.theta}
     older = {"rope_theta": rope.theta, **({"rope_scaling": scaling} if scaling else {})}
     if rope.fraction != 1:
@@ -90,20 +135,78 @@ def write_rope(rope: Rope) -> dict[str, Any]:
     return {"rope_parameters": current, **older}
 
 
-def _read_scaling(
-    defaults: Mapping[str, float | None], rope: ConfigReader, context: object
-) -> dict[str, float]:
-    """Read the settings of one scaling; ``context`` is the model's longest sequence."""
-    values: dict[str, float] = {}
-    for name, default in sorted(defaults.items()):
-        if name == "original_max_position_embeddings":
-            values[name] = rope.size(name, context if isinstance(context, int) else None)
-        elif name == "factor":
-            values[name] = rope.number(name, None, minimum=1.0)
-        elif rope.data.get(name) is not None:
-            values[name] = rope.number(name, None)
-        elif default is not None:
-            values[name] = default
-    for name in sorted(set(rope.data) - set(defaults) - _COMMON):
-        rope.wrong(f"{name} is not supported with this rope_type")
-    return values
+def _read_fraction(rope: ConfigReader, width: int) -> float:
+    fraction = rope.number("partial_rotary_factor", 1.0, minimum=1e-3, maximum=1.0)
+    rotated = int(width * fraction)
+    if rotated % 2 or not rotated:
+        rope.wrong(f"partial_rotary_factor {fraction:g} must rotate an even number of channels")
+    return fraction
+
+
+@dataclass(frozen=True)
+class _ScalingReader:
+    """Reader of one scaling's settings."""
+
+    rope: ConfigReader
+    config: ConfigReader
+    kind: str
+    rotated: int
+    """Rotated channels of a head."""
+    original: int | None
+    """Original context where config.json lacks one."""
+
+    def read(self) -> dict[str, Any]:
+        """Return the settings, defaults included."""
+        allowed = ROPE_KINDS[self.kind]
+        values: dict[str, Any] = {}
+        for name, default in sorted(allowed.items()):
+            if name in _LISTS:
+                values[name] = self._factors(name)
+            elif name == "truncate":
+                values |= {} if self.rope.flag(name, True) else {name: False}
+            elif name not in (_ORIGINAL, "factor"):
+                values |= self._number(name, default)
+        if self.kind == "dynamic" or _ORIGINAL in allowed:
+            values[_ORIGINAL] = self._original_context()
+        values["factor"] = self._factor(values.get(_ORIGINAL))
+        if self.kind == "dynamic" and self.rotated < 4:
+            self.rope.wrong("rope_type dynamic must rotate at least 4 channels of a head")
+        for name in sorted(set(self.rope.data) - set(allowed) - _COMMON):
+            self.rope.wrong(f"{name} is not supported with this rope_type")
+        return values
+
+    def _number(self, name: str, default: float | None) -> dict[str, float]:
+        if self.rope.data.get(name) is not None:
+            return {name: self.rope.number(name, None)}
+        return {} if default is None else {name: default}
+
+    def _factor(self, original: int | None) -> float:
+        """Return the factor, which yarn and longrope derive from the two contexts by default."""
+        context = self.config.data.get("max_position_embeddings")
+        given = self.rope.data.get(_ORIGINAL) or self.config.data.get(_ORIGINAL)
+        derived = self.kind == "longrope" or (self.kind == "yarn" and given)
+        if derived and original and type(context) is int:
+            return self.rope.number("factor", context / original, minimum=1e-3)
+        return self.rope.number("factor", None, minimum=1.0)
+
+    def _original_context(self) -> int:
+        """Return the context of the pretraining; a key next to the block outranks that inside."""
+        if self.kind == "dynamic":
+            return self.config.size("max_position_embeddings")
+        if self.original is not None or self.config.data.get(_ORIGINAL) is not None:
+            return self.config.size(_ORIGINAL, self.original)
+        context = self.config.data.get("max_position_embeddings")
+        return self.rope.size(_ORIGINAL, context if isinstance(context, int) else None)
+
+    def _factors(self, name: str) -> tuple[float, ...]:
+        factors, count = self.rope.data.get(name), self.rotated // 2
+        valid = isinstance(factors, (list, tuple)) and len(factors) == count <= _MOST_FACTORS
+        if not valid or any(not _is_factor(factor) for factor in factors or ()):
+            text = shorten(factors)
+            self.rope.wrong(f"{name} must be a list of {count} numbers above 0, not {text}")
+            return (1.0,) * min(count, _MOST_FACTORS)
+        return tuple(map(float, factors or ()))
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6

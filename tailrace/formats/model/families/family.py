@@ -54,6 +54,8 @@ class Dimensions:
     """Experts that a token is sent to."""
     expert_inner: int = 0
     """Channels of an expert."""
+    cache_limit: int | None = None
+    """Longest sequence whose cached keys hold; a longer one is computed again from its start."""
 
     @property
     def attention(self) -> int:

@@ -16,7 +16,9 @@ from tailrace.formats.model.families.family import (
 from tailrace.formats.model.families.llama import AXES, FULL, SIZES, SLIDING, model_shapes
 from tailrace.formats.model.rope import Rope, read_rope, write_rope
 
-_HEAD_DIM = 256
+HEAD_DIM = 256
+"""Channels of a head where config.json names none."""
+
 _KEY_HEADS = 4
 _WINDOW = 4096
 _NORMS = (
@@ -94,7 +96,7 @@ def read_gemma(
     heads, key_heads = sizes["num_attention_heads"], reader.size("num_key_value_heads", _KEY_HEADS)
     if heads % key_heads:
         reader.wrong(f"num_attention_heads {heads} must be a multiple of {key_heads} key heads")
-    width = reader.size("head_dim", _HEAD_DIM)
+    width = reader.size("head_dim", HEAD_DIM)
     if width % 2:
         reader.wrong(f"head_dim must be even, not {width}")
     if reader.data.get("use_bidirectional_attention"):
@@ -188,6 +190,8 @@ def _block_shapes(config: GemmaConfig) -> Shapes:
 
 def dimensions(config: GemmaConfig) -> Dimensions:
     """Return the sizes of a Gemma."""
+    context = config.rope.longest_sequence(config.max_position_embeddings)
+    limits = [rope.cache_limit(context) for rope in (config.rope, config.local_rope)]
     return Dimensions(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -197,8 +201,9 @@ def dimensions(config: GemmaConfig) -> Dimensions:
         inner=config.intermediate_size,
         gated=True,
         vocabulary=config.vocab_size,
-        context=config.max_position_embeddings,
+        context=context,
         dropout=config.attention_dropout > 0,
+        cache_limit=min((limit for limit in limits if limit is not None), default=None),
     )
 
 
@@ -227,7 +232,7 @@ def gemma_family(
 
 def read(reader: ConfigReader) -> GemmaConfig:
     """Read the configuration of a Gemma 2."""
-    rope = read_rope(reader)
+    rope = read_rope(reader, reader.size("head_dim", HEAD_DIM))
     return read_gemma(
         reader, ropes=(rope, rope), full_every=2, softcaps=(50.0, 30.0), qk_norm=False
     )

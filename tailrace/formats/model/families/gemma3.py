@@ -7,6 +7,7 @@ from typing import Any
 
 from tailrace.formats.model.config_reader import ConfigReader
 from tailrace.formats.model.families.gemma2 import (
+    HEAD_DIM,
     GemmaConfig,
     gemma_family,
     read_gemma,
@@ -56,7 +57,7 @@ def _read_rope(
     values = {**defaults, **{key: value for key, value in block.items() if value is not None}}
     context = reader.data.get("max_position_embeddings")
     layer = ConfigReader({"rope_parameters": values, "max_position_embeddings": context})
-    rope = read_rope(layer)
+    rope = read_rope(layer, reader.size("head_dim", HEAD_DIM))
     for problem in layer.problems:
         reader.wrong(f"{problem} ({name})")
     return rope

@@ -94,10 +94,17 @@ class LlamaConfig:
     pad_token_id: int | None = None
 
 
-def read_common(reader: ConfigReader, *, head_dim: int | None = None) -> dict[str, Any]:
+def read_common(
+    reader: ConfigReader,
+    *,
+    head_dim: int | None = None,
+    original: int | None = None,
+    partial: bool = False,
+) -> dict[str, Any]:
     """Return the arguments of :class:`LlamaConfig` that all these families read alike.
 
     ``head_dim`` is the family's default head width; without one, the heads share the channels.
+    ``original`` and ``partial`` are as in :func:`tailrace.formats.model.rope.read_rope`.
     """
     sizes: dict[str, Any] = {
         name: reader.size(name, maximum=MAX_LAYERS if name == "num_hidden_layers" else MAX_SIZE)
@@ -117,7 +124,7 @@ def read_common(reader: ConfigReader, *, head_dim: int | None = None) -> dict[st
         **sizes,
         "num_key_value_heads": key_heads,
         "head_dim": width,
-        "rope": read_rope(reader),
+        "rope": read_rope(reader, width, original=original, partial=partial),
         "hidden_act": reader.choice("hidden_act", "silu", ACTIVATIONS),
         "rms_norm_eps": reader.number("rms_norm_eps", 1e-6),
         "initializer_range": reader.number("initializer_range", 0.02),
@@ -241,6 +248,7 @@ def block_norms(config: LlamaConfig) -> tuple[str, str]:
 
 def dimensions(config: LlamaConfig) -> Dimensions:
     """Return the sizes of a model of these families."""
+    context = config.rope.longest_sequence(config.max_position_embeddings)
     return Dimensions(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -250,8 +258,9 @@ def dimensions(config: LlamaConfig) -> Dimensions:
         inner=config.intermediate_size,
         gated=True,
         vocabulary=config.vocab_size,
-        context=longest_sequence(config),
+        context=context,
         dropout=config.attention_dropout > 0,
+        cache_limit=config.rope.cache_limit(context),
     )
 
 
@@ -263,18 +272,6 @@ AXES: AxisRules = (
     (r".*\.(q_proj|k_proj|v_proj|gate_proj|up_proj)\.bias", (TENSOR,)),
 )
 """Mesh axes of parameters with these names."""
-
-
-def longest_sequence(config: LlamaConfig) -> int:
-    """Return the longest sequence that is computed, in tokens.
-
-    LongRoPE has other frequencies beyond its original context, also for keys that a cache holds
-    already: longer sequences are refused.
-    """
-    original = config.rope.values.get("original_max_position_embeddings")
-    if config.rope.kind != "longrope" or original is None:
-        return config.max_position_embeddings
-    return min(config.max_position_embeddings, int(original))
 
 
 def llama_family(

@@ -265,7 +265,7 @@ def test_reading_prompts_computes_the_last_positions_logits_only(
     model: Model, params: Params
 ) -> None:
     programs = Programs(model, Sampling().choice, {0}, 4, None)
-    prompts = Prompts(np.ones((3, 24), np.int32), *np.ones((3, 3), np.int32))
+    prompts = Prompts(np.ones((3, 24), np.int32), *np.ones((4, 3), np.int32))
     text = jax.jit(programs.prefill).lower(params, prompts, jax.random.key(0)).as_text()
     assert f"tensor<3x{model.vocabulary}xf32>" in text
     assert not re.search(rf"tensor<3x24x{model.vocabulary}x|tensor<72x{model.vocabulary}x", text)

@@ -13,12 +13,22 @@ from training.models.rotary import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     Rotary,
     YarnScaling,
     rotate,
+    sequence_lengths,
 )
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+WIDTH = 8
+CONTEXT = {"max_position_embeddings": 4096}
+TUNED = {"factor": 2.0, "mscale": 0.7, "mscale_all_dim": 1.0, "truncate": False}
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1, 1, 2, 2],
+    "long_factor": [2, 3, 4, 5],
+}
 LENGTHS = {"original_max_position_embeddings": 8192, "max_position_embeddings": 131072}
 
 
@@ -28,7 +38,7 @@ def parsed(data: dict[str, Any]) -> Rotary:
 
 def rope_of(data: dict[str, Any]) -> Rope:
     reader = ConfigReader(data)
-    rope = read_rope(reader)
+    rope = read_rope(reader, WIDTH)
     if reader.problems:
         raise ValueError("; ".join(reader.problems))
     return rope
@@ -82,8 +92,8 @@ def test_the_type_of_the_input_is_kept() -> None:
             Rotary(5e5, LinearScaling(2.0)),
         ),
         (
-            {"rope_scaling": {"rope_type": "dynamic", "factor": 4}},
-            Rotary(10_000.0, DynamicScaling(4.0)),
+            {**CONTEXT, "rope_scaling": {"rope_type": "dynamic", "factor": 4}},
+            Rotary(10_000.0, DynamicScaling(4.0, 4096)),
         ),
         (
             {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, **LLAMA3, **LENGTHS}},
@@ -101,8 +111,21 @@ def test_the_type_of_the_input_is_kept() -> None:
             Rotary(5e5, Llama3Scaling(8.0, 8192, 1.0, 4.0)),
         ),
         (
-            {"max_position_embeddings": 4096, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
+            {**CONTEXT, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
             Rotary(10_000.0, YarnScaling(4.0, 4096)),
+        ),
+        (
+            {**CONTEXT, "rope_scaling": {"type": "yarn", "original_max_position_embeddings": 512}},
+            Rotary(10_000.0, YarnScaling(8.0, 512)),
+        ),
+        (
+            {**CONTEXT, "rope_parameters": {"rope_type": "yarn", **TUNED}},
+            Rotary(10_000.0, YarnScaling(factor=2.0, original_max_position_embeddings=4096,
+                                         mscale=0.7, mscale_all_dim=1.0, truncate=False)),
+        ),
+        (
+            {**CONTEXT, "rope_parameters": LONGROPE, "original_max_position_embeddings": 1024},
+            Rotary(10_000.0, LongRopeScaling((1.0, 1.0, 2.0, 2.0), (2.0, 3.0, 4.0, 5.0), 4.0, 1024)),
         ),
     ],
 )
@@ -112,7 +135,7 @@ def test_present_and_older_spellings(data: dict[str, Any], expected: Rotary | No
             parsed(data)
     else:
         assert parsed(data) == expected
-        assert parsed(write_rope(rope_of(data))) == expected
+        assert parsed({**data, **write_rope(rope_of(data))}) == expected
 
 
 def test_both_spellings_are_written() -> None:
@@ -126,7 +149,12 @@ def test_both_spellings_are_written() -> None:
 @pytest.mark.parametrize(
     ("block", "complaints"),
     [
-        ({"rope_type": "longrope"}, ["rope_type must be one of default, linear, dynamic, llama3"]),
+        ({"rope_type": "axial"}, ["rope_type must be one of default, linear, dynamic, llama3"]),
+        (
+            {"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 0, 1, 1]},
+            ["short_factor must be a list of 4 numbers", "long_factor must be a list of 4"],
+        ),
+        ({"rope_type": "dynamic", "factor": 2}, ["max_position_embeddings is missing"]),
         ({"rope_type": "linear"}, ["rope_parameters.factor must be a number from 1"]),
         (
             {"rope_type": "llama3", "factor": 0.5},
@@ -134,8 +162,8 @@ def test_both_spellings_are_written() -> None:
         ),
         ({"rope_type": "linear", "factor": 2, "mscale": 1.0}, ["mscale is not supported"]),
         (
-            {"rope_type": "yarn", "factor": 2, "truncate": False},
-            ["truncate must be True", "original_max"],
+            {"rope_type": "yarn", "factor": 2, "truncate": 0},
+            ["truncate must be true or false", "original_max"],
         ),
         ({"rope_theta": 0}, ["rope_parameters.rope_theta must be a number from 1"]),
         ({"partial_rotary_factor": 0.5}, ["rope_parameters.partial_rotary_factor must be 1.0"]),
@@ -147,3 +175,31 @@ def test_refused(block: Any, complaints: list[str]) -> None:
         parsed({"rope_parameters": block})
     for complaint in complaints:
         assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("positions", "lengths"),
+    [
+        ([0, 1, 2, 3], [4, 4, 4, 4]),
+        # A row of two sequences and padding, a prompt that is padded, a token of a cached sequence.
+        ([0, 1, 2, 0, 1, 0, 0], [3, 3, 3, 2, 2, 1, 1]),
+        ([0, 1, 2, 2, 2], [3, 3, 3, 3, 3]),
+        ([7], [8]),
+    ],
+)
+def test_the_length_of_a_tokens_sequence(positions: list[int], lengths: list[int]) -> None:
+    assert sequence_lengths(jnp.asarray([positions])).tolist() == [lengths]
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_each_sequence_of_a_row_is_rotated_by_its_own_length(kind: str) -> None:
+    block = LONGROPE if kind == "longrope" else {"rope_type": "dynamic", "factor": 4.0}
+    rotary = parsed({"max_position_embeddings": 4, "rope_parameters": block})
+
+    def sines(*positions: int) -> Any:
+        return np.asarray(rotary.cos_sin(np.asarray([positions]), WIDTH)[1])
+
+    row = sines(0, 1, 2, 0, 1, 2, 3, 4, 5)
+    np.testing.assert_array_equal(row[:, :3], sines(0, 1, 2))
+    np.testing.assert_allclose(row[:, 3:], sines(0, 1, 2, 3, 4, 5), rtol=1e-6)
+    assert not np.allclose(row[:, 3:6], sines(0, 1, 2), rtol=1e-3)

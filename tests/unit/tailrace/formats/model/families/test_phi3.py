@@ -43,11 +43,12 @@ def test_all_layers_have_the_window() -> None:
     assert read_model_config(CONFIG).sliding_layers == ()
 
 
-def test_longrope_is_computed_within_its_original_context() -> None:
+def test_longrope_has_the_whole_context_and_keys_that_hold_in_the_original_one() -> None:
     config = read_model_config(LONG)
     assert (config.rope.kind, config.rope.fraction) == ("longrope", 0.75)
     assert config.rope.values["factor"] == 4
-    assert FAMILIES["phi3"].dimensions(config).context == 32
+    sizes = FAMILIES["phi3"].dimensions(config)
+    assert (sizes.context, sizes.cache_limit) == (128, 32)
 
 
 @pytest.mark.parametrize("word", ["su", "yarn"])
