@@ -40,8 +40,9 @@ def convert(path: Path, output: Path) -> None:
     """
     require_empty(output)
     from training.loop.final_model import save_folder
+    from training.models.gguf.file import GgufFile
     from training.models.gguf.tokenizer import read_tokenizer
-    from training.models.gguf.weights import GgufFile, read_gguf
+    from training.models.gguf.weights import read_gguf
 
     file = GgufFile(path)
     tokenizer = read_tokenizer(file)

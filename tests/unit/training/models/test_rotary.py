@@ -120,12 +120,22 @@ def test_the_type_of_the_input_is_kept() -> None:
         ),
         (
             {**CONTEXT, "rope_parameters": {"rope_type": "yarn", **TUNED}},
-            Rotary(10_000.0, YarnScaling(factor=2.0, original_max_position_embeddings=4096,
-                                         mscale=0.7, mscale_all_dim=1.0, truncate=False)),
+            Rotary(
+                10_000.0,
+                YarnScaling(
+                    factor=2.0,
+                    original_max_position_embeddings=4096,
+                    mscale=0.7,
+                    mscale_all_dim=1.0,
+                    truncate=False,
+                ),
+            ),
         ),
         (
             {**CONTEXT, "rope_parameters": LONGROPE, "original_max_position_embeddings": 1024},
-            Rotary(10_000.0, LongRopeScaling((1.0, 1.0, 2.0, 2.0), (2.0, 3.0, 4.0, 5.0), 4.0, 1024)),
+            Rotary(
+                10_000.0, LongRopeScaling((1.0, 1.0, 2.0, 2.0), (2.0, 3.0, 4.0, 5.0), 4.0, 1024)
+            ),
         ),
     ],
 )

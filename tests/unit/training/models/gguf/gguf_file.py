@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def write_gguf(
     tensors: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Write all metadata and tensors; ``extra`` metadata and ``tensors`` outweigh the model's."""
-    config, name = model.config, model.family.model_type
+    config, name = model.config, model.family.model_type.removesuffix("_text")
     writer = gguf.GGUFWriter(path, name)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -33,9 +34,13 @@ def write_gguf(
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope.theta)
+    if name not in ("granite", "phi3"):
+        writer.add_key_length(config.head_dim)
+    add_family = FAMILIES.get(name)
+    if add_family is not None:
+        tensors = {**add_family(writer, config), **(tensors or {})}
     _add_tokenizer(writer, tokenizer, pre)
     for key, value in (extra or {}).items():
         writer.add_key_value(key, value, gguf.GGUFValueType.get_type(value))
@@ -44,6 +49,8 @@ def write_gguf(
     for here, value in params.items():
         place, _, suffix = here.rpartition(".")
         array = _neighbouring_pairs(model, here, np.asarray(value))
+        if name.startswith("gemma") and here.endswith("norm.weight"):
+            array = array + 1
         there = f"{table.get_name(place)}.{suffix}"
         _add_tensor(writer, there, (tensors or {}).get(there, array), kind)
     for there, array in (tensors or {}).items():
@@ -53,6 +60,49 @@ def write_gguf(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _granite(writer: gguf.GGUFWriter, config: Any) -> dict[str, np.ndarray]:
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_attention_scale(config.attention_multiplier)
+    writer.add_embedding_scale(config.embedding_multiplier)
+    writer.add_residual_scale(config.residual_multiplier)
+    writer.add_logit_scale(config.logits_scaling)
+    return {}
+
+
+def _gemma(writer: gguf.GGUFWriter, config: Any) -> dict[str, np.ndarray]:
+    writer.add_sliding_window(config.sliding_window)
+    if config.attn_logit_softcapping is not None:
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if config.rope.kind == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(config.rope.values["factor"])
+    return {}
+
+
+def _phi3(writer: gguf.GGUFWriter, config: Any) -> dict[str, np.ndarray]:
+    writer.add_rope_dimension_count(int(config.head_dim * config.rope.fraction))
+    writer.add_sliding_window(config.sliding_window or 0)
+    values = config.rope.values
+    if not values:
+        return {}
+    writer.add_rope_scaling_orig_ctx_len(values["original_max_position_embeddings"])
+    writer.add_rope_scaling_attn_factors(values["attention_factor"])
+    return {
+        f"rope_factors_{kind}.weight": np.asarray(values[f"{kind}_factor"], np.float32)
+        for kind in ("long", "short")
+    }
+
+
+FAMILIES: dict[str, Callable[[gguf.GGUFWriter, Any], dict[str, np.ndarray]]] = {
+    "granite": _granite,
+    "gemma2": _gemma,
+    "gemma3": _gemma,
+    "phi3": _phi3,
+}
+"""Writers of an architecture's own metadata; they return its tensors besides the weights."""
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerFast, pre: str) -> None:
@@ -74,7 +124,7 @@ def _neighbouring_pairs(model: Model, name: str, value: np.ndarray) -> np.ndarra
     config = model.config
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     count = heads.get(name.split(".")[-2])
-    if model.family.model_type != "llama" or count is None:
+    if model.family.model_type not in ("llama", "granite", "smollm3") or count is None:
         return value
     halves = value.reshape(count, 2, config.head_dim // 2, *value.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(value.shape))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from training.errors import ModelConfigError
 from training.models.gguf.bounds import check_bounds
-from training.models.gguf.weights import GgufFile
+from training.models.gguf.file import GgufFile
 
 
 def head(tensors: int, fields: int) -> bytes:

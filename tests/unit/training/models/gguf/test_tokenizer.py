@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.training.models.gguf.gguf_file import write_gguf
 from training.data.rendering import render_prompt
 from training.data.tokenizer import encode
 from training.errors import ModelConfigError
+from training.models.gguf.file import GgufFile
 from training.models.gguf.tokenizer import PRE_TOKENIZERS, read_tokenizer
-from training.models.gguf.weights import GgufFile
 from training.models.registry import model_from_config
 
 TEXTS = ["What is 82 + 15?", "Repeat 'banana' 3 times", " naïve\n\n  café\t漢字 <|endoftext|>"]
@@ -76,10 +78,69 @@ def test_a_begin_token_is_added_where_the_file_says_so(tmp_path: Path, tokenizer
     assert made("Hi").input_ids == [tokenizer.bos_token_id, *encode(tokenizer, "Hi")]
 
 
+SPACE = "\u2581"
+SPECIAL = ["<unk>", "<s>", "<|end|>"]
+OCTETS = [f"<0x{octet:02X}>" for octet in range(256)]
+LETTERS = [SPACE, *"abcdehlorw"]
+JOINED = "he ll lo hell hello _h _he _hello _w or ld rl _wor wor _world al".replace("_", SPACE)
+    "_", SPACE
+)
+VOCABULARY = [*SPECIAL, *OCTETS, *LETTERS, *JOINED.split()]
+SCORES = [0.0] * (len(SPECIAL) + 256 + len(LETTERS))
+SCORES += np.random.default_rng(0).permutation(len(JOINED.split())).astype(float).tolist()
+PIECES = {
+    "tokenizer.ggml.model": "llama",
+    "tokenizer.ggml.pre": "default",
+    "tokenizer.ggml.tokens": VOCABULARY,
+    "tokenizer.ggml.scores": SCORES,
+    "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * len(VOCABULARY[259:]),
+    "tokenizer.ggml.bos_token_id": 1,
+    "tokenizer.ggml.eos_token_id": 2,
+    "tokenizer.ggml.unknown_token_id": 0,
+}
+
+
+def greedy(text: str) -> list[str]:
+    """SentencePiece's pieces: the neighbours whose joined token has the highest score first."""
+    symbols, scores = list(text.replace(" ", SPACE)), dict(zip(VOCABULARY, SCORES, strict=True))
+    while True:
+        pairs = [a + b for a, b in itertools.pairwise(symbols)]
+        known = [(scores[pair], -at) for at, pair in enumerate(pairs) if pair in scores]
+        if not known:
+            return symbols
+        at = -max(known)[1]
+        symbols[at : at + 2] = [pairs[at]]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("text", ["hello world", "a  hollow hell", "whole world held", "   her"])
+def test_sentencepiece_merges_by_score(
+    text: str, prefix: bool, tmp_path: Path, tokenizer: Any
+) -> None:
+    metadata = {**PIECES, "tokenizer.ggml.add_space_prefix": prefix}
+    made = read(tmp_path, tokenizer, extra=metadata)
+    assert (made.bos_token, made.eos_token, made.unk_token) == ("<s>", "<|end|>", "<unk>")
+    tokens = encode(made, text)
+    assert made.convert_ids_to_tokens(tokens) == greedy(" " * prefix + text)
+    assert made.decode(tokens) == text
+
+
+def test_sentencepiece_writes_unknown_letters_as_bytes(tmp_path: Path, tokenizer: Any) -> None:
+    made = read(tmp_path, tokenizer, extra=PIECES)
+    tokens = made.convert_ids_to_tokens(encode(made, "h\u00e9\n<|end|>"))
+    assert tokens == [SPACE + "h", "<0xC3>", "<0xA9>", "<0x0A>", "<|end|>"]
+
+
+def test_scores_must_be_complete(tmp_path: Path, tokenizer: Any) -> None:
+    broken = {**PIECES, "tokenizer.ggml.scores": [0.0, 1.0]}
+    with pytest.raises(ModelConfigError, match=r"tokenizer.ggml.scores must be a list of \d+"):
+        read(tmp_path, tokenizer, extra=broken)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"pre": "deepseek-llm"}, "pre-tokenizer 'deepseek-llm' is not converted; known: 'gpt2'"),
+        ({"pre": "deepseek-llm"}, "pre-tokenizer 'deepseek-llm' is not converted; known: 'llama'"),
         ({"extra": {"tokenizer.ggml.padding_token_id": 9999}}, "pad_token 9999 is not among"),
     ],
 )

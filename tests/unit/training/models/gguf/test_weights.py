@@ -12,7 +12,8 @@ from tailrace.formats.model.rope import Rope
 from tests.unit.training.models.gguf.gguf_file import write_gguf
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
-from training.models.gguf.weights import GgufFile, read_gguf
+from training.models.gguf.file import GgufFile
+from training.models.gguf.weights import read_gguf
 from training.models.registry import model_from_config
 from training.models.rotary import Llama3Scaling, Rotary
 
@@ -61,6 +62,61 @@ def test_every_family_comes_back_exactly(
     assert list(values) == list(params)
     for name, value in params.items():
         np.testing.assert_array_equal(values[name], value)
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.25, 2.1],
+    "long_factor": [2.0, 5.5, 9.0],
+    "attention_factor": 1.19,
+}
+LINEAR = {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "olmo2": [{}],
+    "granite": [
+        {
+            "head_dim": 8,
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 0.0625,
+            "logits_scaling": 8.0,
+        }
+    ],
+    "smollm3": [{"num_hidden_layers": 4, "tie_word_embeddings": True}],
+    "gemma2": [{"query_pre_attn_scalar": 16, "sliding_window": 24}],
+    "gemma3_text": [
+        {"query_pre_attn_scalar": 16, "sliding_window": 24, "rope_theta": 1e6},
+        {
+            "query_pre_attn_scalar": 16,
+            "sliding_window": 24,
+            "rope_parameters": {"full_attention": LINEAR, "sliding_attention": {}},
+        },
+    ],
+    "phi3": [
+        {"head_dim": None, "sliding_window": 9, "original_max_position_embeddings": 4096},
+        {
+            "head_dim": None,
+            "partial_rotary_factor": 0.75,
+            "original_max_position_embeddings": 16,
+            "rope_scaling": LONGROPE,
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"), [(name, changes) for name in VARIANTS for changes in VARIANTS[name]]
+)
+def test_settings_of_each_family_come_back(
+    family: str, changes: dict[str, Any], tokenizer: Any, write: Write
+) -> None:
+    model, params = tiny(family, tokenizer, **changes)
+    read, values = read_gguf(GgufFile(write(model, params)))
+    assert read.config == model.config
+    assert list(values) == list(params)
+    for name, value in params.items():
+        # The factors of Gemma's norms are stored as 1 + weight.
+        np.testing.assert_allclose(values[name], value, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +171,7 @@ def test_another_rotary_scaling_is_refused(tokenizer: Any, write: Write) -> None
         ({"llama.expert_count": 8}, "expert_count = 8"),
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type = yarn"),
         ({"llama.attention.sliding_window": 16}, "attention.sliding_window = 16"),
+        ({"llama.logit_scale": 8.0}, "logit_scale = 8.0"),
     ],
 )
 def test_settings_that_are_not_converted_are_named(

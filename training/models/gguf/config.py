@@ -1,0 +1,219 @@
+"""The config.json that a GGUF file's metadata describes, by its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from training.errors import ModelConfigError
+from training.models.gguf.file import GgufFile
+from training.models.rotary import Llama3Scaling, Rotary
+
+ROTARY_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
+"""Tensors that belong to the configuration: divisors of the rotary frequencies."""
+
+_SIZES = {
+    "max_position_embeddings": "context_length",
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+}
+_REFUSED = (
+    "expert_count",
+    "attention.sliding_window",
+    "attention.sliding_window_pattern",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "attention.scale",
+)
+"""Settings that change what an architecture computes; each names those that it reads."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Facts about one ``general.architecture``."""
+
+    model_type: str
+    """Model family."""
+    paired: bool = False
+    """True if the channels of a rotary pair are neighbours in the rows of queries and keys."""
+    offset_norms: bool = False
+    """True if factors of norms are stored as 1 + weight."""
+    further: Callable[[GgufFile, Mapping[str, Any]], dict[str, Any]] = lambda _file, _config: {}
+    """Returns further keys of config.json from the file and the common keys."""
+    reads: tuple[str, ...] = ()
+    """Settings that ``further`` reads and other architectures do not have."""
+
+
+def read_config(file: GgufFile) -> dict[str, Any]:
+    """Return the config.json of a file.
+
+    Raises:
+        ModelConfigError: The architecture, or a setting of it, is not converted.
+    """
+    architecture = architecture_of(file)
+    refused = [
+        name
+        for name in _REFUSED
+        if name not in architecture.reads and file.setting(name) not in (None, 0, "none")
+    ]
+    if refused:
+        raise ModelConfigError(
+            f"{file.path}: not converted: "
+            + ", ".join(f"{name} = {file.setting(name)}" for name in refused)
+        )
+    config: dict[str, Any] = {name: file.setting(key) for name, key in _SIZES.items()}
+    heads, width = config["num_attention_heads"], file.setting("attention.key_length")
+    if width is None and isinstance(heads, int) and isinstance(config["hidden_size"], int):
+        width = file.setting("rope.dimension_count") or config["hidden_size"] // max(heads, 1)
+    if "token_embd.weight" in file.names:
+        config["vocab_size"] = file.shape("token_embd.weight")[0]
+    config |= {
+        "model_type": architecture.model_type,
+        "num_key_value_heads": file.setting("attention.head_count_kv") or heads,
+        "head_dim": width,
+        "rms_norm_eps": shortest(file.setting("attention.layer_norm_rms_epsilon")),
+        "rope_theta": file.setting("rope.freq_base"),
+        "attention_bias": "blk.0.attn_output.bias" in file.names,
+        "tie_word_embeddings": "output.weight" not in file.names,
+        "bos_token_id": file.special("bos"),
+        "pad_token_id": file.special("padding"),
+    }
+    config["rope_scaling"] = _scaling(file, config)
+    return config | architecture.further(file, config)
+
+
+def architecture_of(file: GgufFile) -> Architecture:
+    """Return the facts about a file's architecture. Raises :class:`ModelConfigError`."""
+    if file.architecture not in ARCHITECTURES:
+        raise ModelConfigError(
+            f"{file.path}: architecture {file.architecture!r} is not converted; "
+            f"known: {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[file.architecture]
+
+
+def shortest(value: Any) -> float | None:
+    """Return the shortest decimal of a float32: 1e-05, not 9.9999997e-06."""
+    return None if value is None else float(str(np.float32(value)))
+
+
+def _scaling(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the rotary scaling that all architectures store alike."""
+    kind = file.setting("rope.scaling.type")
+    if "rope_freqs.weight" in file.names:
+        return _llama3_scaling(file, int(config["head_dim"]), float(config["rope_theta"]))
+    if kind == "linear":
+        factor = shortest(file.setting("rope.scaling.factor"))
+        return {"rope_type": "linear", "factor": factor}
+    longrope = kind == "longrope" and file.architecture == "phi3"
+    if kind not in (None, "none") and not longrope:
+        raise ModelConfigError(f"{file.path}: not converted: rope.scaling.type = {kind}")
+    return None
+
+
+def _llama3_scaling(file: GgufFile, width: int, theta: float) -> dict[str, Any]:
+    """Return Llama 3's rotary scaling, which GGUF stores as a divisor per frequency."""
+    divisors = file.tensor("rope_freqs.weight")
+    # All Llama 3 models share the other three values, which are checked below.
+    scaling = Llama3Scaling(float(divisors.max()), 8192)
+    plain = Rotary(theta).frequencies(width)
+    if not np.allclose(plain / scaling.scale(plain, theta), divisors, rtol=1e-3):
+        raise ModelConfigError(f"{file.path}: rope_freqs.weight is not Llama 3's rotary scaling")
+    return {"rope_type": "llama3", **asdict(scaling)}
+
+
+def _granite(file: GgufFile, _: Mapping[str, Any]) -> dict[str, Any]:
+    names = {
+        "attention_multiplier": "attention.scale",
+        "embedding_multiplier": "embedding_scale",
+        "residual_multiplier": "residual_scale",
+        "logits_scaling": "logit_scale",
+    }
+    return {name: shortest(file.setting(key)) for name, key in names.items()}
+
+
+def _smollm3(_: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    # llama.cpp leaves the rotation of every fourth layer out, without a key for it.
+    layers = int(config["num_hidden_layers"] or 0)
+    return {"no_rope_layers": [int((layer + 1) % 4 != 0) for layer in range(layers)]}
+
+
+_LARGEST_GEMMAS = {("gemma2", 46), ("gemma3", 62)}
+"""Architecture and number of layers of the models of 27 billion parameters."""
+
+
+def _gemma(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a Gemma; llama.cpp knows the others from the architecture."""
+    largest = (file.architecture, config["num_hidden_layers"]) in _LARGEST_GEMMAS
+    heads = config["num_attention_heads"]
+    window = file.setting("attention.sliding_window")
+    return {
+        "query_pre_attn_scalar": config["hidden_size"] // heads if largest else config["head_dim"],
+        "sliding_window": window or None,
+        "final_logit_softcapping": shortest(file.setting("final_logit_softcapping")),
+        "attn_logit_softcapping": shortest(file.setting("attn_logit_softcapping")),
+    }
+
+
+def _gemma3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    full = {"rope_type": "default", **(config["rope_scaling"] or {})}
+    local = {"rope_type": "default", "rope_theta": file.setting("rope.freq_base_swa") or 10_000.0}
+    ropes = {
+        "full_attention": {**full, "rope_theta": config["rope_theta"]},
+        "sliding_attention": local,
+    }
+    return {**_gemma(file, config), "rope_parameters": ropes, "rope_scaling": None}
+
+
+def _phi3(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
+    width = config["hidden_size"] // config["num_attention_heads"]
+    rotated = file.setting("rope.dimension_count") or width
+    original = file.setting("rope.scaling.original_context_length")
+    content = {
+        "head_dim": None,
+        "sliding_window": file.setting("attention.sliding_window") or None,
+        "partial_rotary_factor": rotated / width,
+        "original_max_position_embeddings": original,
+    }
+    names = {f"{kind}_factor": f"rope_factors_{kind}.weight" for kind in ("long", "short")}
+    if not file.names.intersection(names.values()):
+        return content
+    missing = sorted(set(names.values()) - file.names)
+    if missing:
+        raise ModelConfigError(f"{file.path}: {missing[0]} is missing")
+    factors = {name: [shortest(f) for f in file.tensor(t)] for name, t in names.items()}
+    magnitude = shortest(file.setting("rope.scaling.attn_factor"))
+    return {
+        **content,
+        "rope_scaling": {"rope_type": "longrope", "attention_factor": magnitude, **factors},
+    }
+
+
+_GEMMA_READS = ("attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping")
+
+ARCHITECTURES: dict[str, Architecture] = {
+    # A Mistral has llama as general.architecture.
+    "llama": Architecture("llama", paired=True),
+    "qwen2": Architecture("qwen2"),
+    "qwen3": Architecture("qwen3"),
+    "olmo2": Architecture("olmo2"),
+    "granite": Architecture(
+        "granite",
+        paired=True,
+        further=_granite,
+        reads=("attention.scale", "embedding_scale", "residual_scale", "logit_scale"),
+    ),
+    "smollm3": Architecture("smollm3", paired=True, further=_smollm3),
+    "gemma2": Architecture("gemma2", offset_norms=True, further=_gemma, reads=_GEMMA_READS),
+    "gemma3": Architecture("gemma3_text", offset_norms=True, further=_gemma3, reads=_GEMMA_READS),
+    "phi3": Architecture("phi3", further=_phi3, reads=("attention.sliding_window",)),
+}
+"""Architectures that can be converted."""
