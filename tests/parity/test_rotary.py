@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,7 +35,7 @@ def test_frequencies(reference: dict[str, Any]) -> None:
     np.testing.assert_allclose(cosines, reference["magnitude"], rtol=1e-6)
     assert not sines.any()
     for length, expected in reference["longer"].items():
-        scaling, lengths = rotary.scaling, np.asarray([int(length)])
+        scaling, lengths = rotary.scaling, jnp.asarray([int(length)])
         assert isinstance(scaling, DynamicScaling | LongRopeScaling)
         stretched = scaling.stretch(PLAIN, rotary.theta, lengths)
         np.testing.assert_allclose(stretched, expected, rtol=2e-6)

@@ -42,6 +42,8 @@ ROPE_KINDS: dict[str, dict[str, float | None]] = {
 _COMMON = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
 _LISTS = ("short_factor", "long_factor")
 _MOST_FACTORS = 65_536
+_LARGEST = 1e6
+"""Largest factor and divisor."""
 
 
 @dataclass(frozen=True)
@@ -186,17 +188,20 @@ class _ScalingReader:
         given = self.rope.data.get(_ORIGINAL) or self.config.data.get(_ORIGINAL)
         derived = self.kind == "longrope" or (self.kind == "yarn" and given)
         if derived and original and type(context) is int:
-            return self.rope.number("factor", context / original, minimum=1e-3)
-        return self.rope.number("factor", None, minimum=1.0)
+            return self.rope.number("factor", context / original, 1e-3, _LARGEST)
+        return self.rope.number("factor", None, 1.0, _LARGEST)
 
     def _original_context(self) -> int:
         """Return the context of the pretraining; a key next to the block outranks that inside."""
         if self.kind == "dynamic":
             return self.config.size("max_position_embeddings")
+        # The magnitude of longrope is divided by the logarithm of this context.
+        smallest = 2 if self.kind == "longrope" else 1
         if self.original is not None or self.config.data.get(_ORIGINAL) is not None:
-            return self.config.size(_ORIGINAL, self.original)
+            return self.config.size(_ORIGINAL, self.original, smallest)
         context = self.config.data.get("max_position_embeddings")
-        return self.rope.size(_ORIGINAL, context if isinstance(context, int) else None)
+        default = context if isinstance(context, int) else None
+        return self.rope.size(_ORIGINAL, default, smallest)
 
     def _factors(self, name: str) -> tuple[float, ...]:
         factors, count = self.rope.data.get(name), self.rotated // 2
@@ -209,4 +214,4 @@ class _ScalingReader:
 
 
 def _is_factor(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST

@@ -69,16 +69,15 @@ def read_config(file: GgufFile) -> dict[str, Any]:
             f"{file.path}: not converted: "
             + ", ".join(f"{name} = {file.setting(name)}" for name in refused)
         )
-    config: dict[str, Any] = {name: file.setting(key) for name, key in _SIZES.items()}
-    heads, width = config["num_attention_heads"], file.setting("attention.key_length")
-    if width is None and isinstance(heads, int) and isinstance(config["hidden_size"], int):
-        width = file.setting("rope.dimension_count") or config["hidden_size"] // max(heads, 1)
+    config = _sizes(file)
+    heads = config["num_attention_heads"]
+    width = file.setting("attention.key_length") or file.setting("rope.dimension_count")
     if "token_embd.weight" in file.names:
         config["vocab_size"] = file.shape("token_embd.weight")[0]
     config |= {
         "model_type": architecture.model_type,
         "num_key_value_heads": file.setting("attention.head_count_kv") or heads,
-        "head_dim": width,
+        "head_dim": width or config["hidden_size"] // heads,
         "rms_norm_eps": shortest(file.setting("attention.layer_norm_rms_epsilon")),
         "rope_theta": file.setting("rope.freq_base"),
         "attention_bias": "blk.0.attn_output.bias" in file.names,
@@ -88,6 +87,16 @@ def read_config(file: GgufFile) -> dict[str, Any]:
     }
     config["rope_scaling"] = _scaling(file, config)
     return config | architecture.further(file, config)
+
+
+def _sizes(file: GgufFile) -> dict[str, Any]:
+    sizes = {name: file.setting(key) for name, key in _SIZES.items()}
+    wrong = [_SIZES[name] for name, size in sizes.items() if type(size) is not int or size < 1]
+    if wrong:
+        raise ModelConfigError(
+            f"{file.path}: {', '.join(wrong)} of {file.architecture} must be a whole number above 0"
+        )
+    return sizes
 
 
 def architecture_of(file: GgufFile) -> Architecture:
@@ -109,7 +118,7 @@ def _scaling(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any] | None
     """Return the rotary scaling that all architectures store alike."""
     kind = file.setting("rope.scaling.type")
     if "rope_freqs.weight" in file.names:
-        return _llama3_scaling(file, int(config["head_dim"]), float(config["rope_theta"]))
+        return _llama3_scaling(file, int(config["head_dim"]), float(config["rope_theta"] or 10_000))
     if kind == "linear":
         factor = shortest(file.setting("rope.scaling.factor"))
         return {"rope_type": "linear", "factor": factor}
@@ -142,7 +151,7 @@ def _granite(file: GgufFile, _: Mapping[str, Any]) -> dict[str, Any]:
 
 def _smollm3(_: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
     # llama.cpp leaves the rotation of every fourth layer out, without a key for it.
-    layers = int(config["num_hidden_layers"] or 0)
+    layers = int(config["num_hidden_layers"])
     return {"no_rope_layers": [int((layer + 1) % 4 != 0) for layer in range(layers)]}
 
 
