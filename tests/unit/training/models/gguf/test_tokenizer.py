@@ -83,8 +83,6 @@ SPECIAL = ["<unk>", "<s>", "<|end|>"]
 OCTETS = [f"<0x{octet:02X}>" for octet in range(256)]
 LETTERS = [SPACE, *"abcdehlorw"]
 JOINED = "he ll lo hell hello _h _he _hello _w or ld rl _wor wor _world al".replace("_", SPACE)
-    "_", SPACE
-)
 VOCABULARY = [*SPECIAL, *OCTETS, *LETTERS, *JOINED.split()]
 SCORES = [0.0] * (len(SPECIAL) + 256 + len(LETTERS))
 SCORES += np.random.default_rng(0).permutation(len(JOINED.split())).astype(float).tolist()
