@@ -22,6 +22,34 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _BaseDtype:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BaseDtypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_BaseDtype.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BASE_DTYPE_UNSPECIFIED: _BaseDtype.ValueType  # 0
+    """Not set: the default."""
+    BASE_DTYPE_NONE: _BaseDtype.ValueType  # 1
+    """The type that the model computes in."""
+    BASE_DTYPE_INT8: _BaseDtype.ValueType  # 2
+    """8 bits a weight."""
+    BASE_DTYPE_NF4: _BaseDtype.ValueType  # 3
+    """4 bits a weight: the quantiles of a normal distribution (QLoRA, arXiv:2305.14314)."""
+
+class BaseDtype(_BaseDtype, metaclass=_BaseDtypeEnumTypeWrapper):
+    """Type that the frozen weights of linear layers are stored in during training."""
+
+BASE_DTYPE_UNSPECIFIED: BaseDtype.ValueType  # 0
+"""Not set: the default."""
+BASE_DTYPE_NONE: BaseDtype.ValueType  # 1
+"""The type that the model computes in."""
+BASE_DTYPE_INT8: BaseDtype.ValueType  # 2
+"""8 bits a weight."""
+BASE_DTYPE_NF4: BaseDtype.ValueType  # 3
+"""4 bits a weight: the quantiles of a normal distribution (QLoRA, arXiv:2305.14314)."""
+global___BaseDtype = BaseDtype
+
 class _Dtype:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -770,12 +798,18 @@ class LoraSpec(google.protobuf.message.Message):
     ALPHA_FIELD_NUMBER: builtins.int
     DROPOUT_FIELD_NUMBER: builtins.int
     TARGET_MODULES_FIELD_NUMBER: builtins.int
+    BASE_DTYPE_FIELD_NUMBER: builtins.int
     rank: builtins.int
     """Rank of the matrices. Default 16; 1 to 1,024."""
     alpha: builtins.float
     """The product of the matrices is scaled by `alpha` / `rank`. Default 32; above 0, at most 65,536."""
     dropout: builtins.float
     """Probability of dropping an input value of the matrices in training. Default 0; 0 to 0.9."""
+    base_dtype: global___BaseDtype.ValueType
+    """Type that the frozen weights of linear layers are stored in during training; embeddings, norms
+    and the output layer keep theirs. The final model is made of the quantized weights. Default
+    BASE_DTYPE_NONE.
+    """
     @property
     def target_modules(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Suffixes of the names of the linear layers to adapt (`q_proj`, `attn.c_attn`); empty takes all
@@ -789,9 +823,10 @@ class LoraSpec(google.protobuf.message.Message):
         alpha: builtins.float | None = ...,
         dropout: builtins.float | None = ...,
         target_modules: collections.abc.Iterable[builtins.str] | None = ...,
+        base_dtype: global___BaseDtype.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "alpha", b"alpha", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_dropout", b"_dropout", "_rank", b"_rank", "alpha", b"alpha", "base_dtype", b"base_dtype", "dropout", b"dropout", "rank", b"rank", "target_modules", b"target_modules"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
     @typing.overload

@@ -12,14 +12,25 @@ import jax.numpy as jnp
 
 from tailrace.formats.model.families.family import FSDP
 from tailrace.formats.spec.run_spec import FinalModel, TrainSpec
-from training.budget.memory import FLOAT32, TOLERANCE, Memory, Plan, alternatives, required_memory
+from training.budget.memory import (
+    FLOAT32,
+    TOLERANCE,
+    Memory,
+    Plan,
+    Quantized,
+    alternatives,
+    required_memory,
+)
 from training.data.batches import BatchStream
 from training.data.example_store import Example, token_counts, total_tokens
 from training.errors import DoesNotFitError
+from training.loop.lora import LoraAdapter
+from training.loop.trainable import TrainableSplit
 from training.loop.trainer import Trainer
 from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
 from training.machine.sharding import DATA, Layout, bytes_per_device
 from training.models.family import Model
+from training.models.quantized import stored_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -114,11 +125,24 @@ def estimate(
         adapter=spec.adapter is not None,
         by_block=trainer.trainable.frozen_head and groups == 1,
         best=spec.final_model is FinalModel.BEST,
+        quantized=_quantized(trainer.trainable, layout),
     )
     tokens = round(total_tokens(examples) * trainer.total / stream.steps_per_epoch)
     return Estimate(
         model.parameters, trained, trainer.total, tokens, plan, layout.mesh.size, saved, groups
     )
+
+
+def _quantized(trainable: TrainableSplit, layout: Layout) -> Quantized:
+    """Return the sizes of a training's quantized weights on each device."""
+    if not isinstance(trainable, LoraAdapter):
+        return Quantized()
+    dtype = trainable.spec.base_dtype
+    shapes = {layer.weight: layer.shape for layer in trainable.quantized}
+    parts = {name: layout.parts(name, shape) for name, shape in shapes.items()}
+    counts = [math.prod(shape) // parts[name] for name, shape in shapes.items()]
+    stored = sum(stored_bytes(shape, dtype) // parts[name] for name, shape in shapes.items())
+    return Quantized(sum(counts), stored, max(counts, default=0))
 
 
 def free_memory(layout: Layout) -> Free:

@@ -27,6 +27,18 @@ _SLOTS = 1.5
 
 
 @dataclass(frozen=True)
+class Quantized:
+    """Quantized weights on the fullest device."""
+
+    weights: int = 0
+    """Number of weights."""
+    stored: int = 0
+    """Their bytes, with scales."""
+    largest: int = 0
+    """Number of weights of the largest layer, which is dequantized for its product."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Sizes that the memory of a training depends on."""
 
@@ -55,6 +67,8 @@ class Plan:
     """True if logits are computed a block at a time."""
     best: bool
     """True if the host keeps a copy of the best weights."""
+    quantized: Quantized = Quantized()
+    """Frozen weights that are stored quantized."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,10 @@ def required_memory(plan: Plan) -> Memory:
     sums = gradients if plan.passes > 1 else 0
     cast = plan.weights * plan.width if plan.width < FLOAT32 else 0
     own = plan.trained * FLOAT32
-    frozen = plan.weights * plan.width if plan.adapter else 0
+    codes = plan.quantized
+    # The codes are widened, looked up and scaled: three copies of a layer.
+    widened = codes.stored + codes.largest * 3 * FLOAT32
+    frozen = (plan.weights - codes.weights) * plan.width + widened if plan.adapter else 0
     return Memory(
         weights=own + frozen + (0 if plan.adapter else cast),
         gradients=sums + (first if early >= late else gradients),

@@ -17,11 +17,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from tailrace.formats.model.families.family import OUTPUT_LAYER
-from tailrace.formats.spec.run_spec import LoraSpec
+from tailrace.formats.spec.run_spec import BaseDtype, LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast
 from training.models.family import Decoder, Model, Params
 from training.models.layers import Dropout, Linear, TransposedLinear, matmul_transposed
+from training.models.quantized import QuantizedLinear, dequantize, quantize, require_matrices
 
 _DROPOUT = 0x4C6F5241
 """Constant folded into the dropout key, so that adapters draw other numbers than the model."""
@@ -37,6 +38,11 @@ class Target:
     outputs: int
     transposed: bool
     """True if the weight is stored as [inputs, outputs], as in GPT-2."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the frozen weight."""
+        return (self.inputs, self.outputs) if self.transposed else (self.outputs, self.inputs)
 
     @property
     def weight(self) -> str:
@@ -87,10 +93,12 @@ class LoraAdapter:
         """Find the targets in the model.
 
         Raises:
-            ConfigError: The model has no linear layer of a target's name.
+            ConfigError: The model has no linear layer of a target's name, or weights that cannot be
+                quantized.
         """
         self.spec = spec
         self.targets = find_targets(model, spec.target_modules)
+        self.quantized = _quantized_layers(model, spec.base_dtype)
         self._model = model
         self.dtype = dtype
         self.frozen_head = all(target.weight != OUTPUT_LAYER for target in self.targets)
@@ -107,7 +115,7 @@ class LoraAdapter:
         return self.spec.alpha / self.spec.rank
 
     def start(self, params: Params) -> tuple[Params, Params]:
-        """Return fresh adapters, and the model's weights in ``dtype``."""
+        """Return fresh adapters, and the model's weights in ``dtype`` or quantized."""
         trained: Params = {}
         root = jax.random.key(self._seed)
         for index, target in enumerate(self.targets):
@@ -116,11 +124,17 @@ class LoraAdapter:
             key = jax.random.fold_in(root, index)
             trained[target.down] = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
             trained[target.up] = jnp.zeros((target.outputs, self.spec.rank))
-        return dict(sorted(trained.items())), cast(params, self.dtype)
+        return dict(sorted(trained.items())), self._freeze(params)
+
+    def _freeze(self, params: Params) -> Params:
+        names = {layer.weight for layer in self.quantized}
+        plain = {name: value for name, value in params.items() if name not in names}
+        codes = {name: quantize(params[name], self.spec.base_dtype) for name in names}
+        return dict(sorted({**cast(plain, self.dtype), **codes}.items()))
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
         """Return the model with an adapter around each target."""
-        decoder = self._model.bind(frozen)
+        decoder = self._bind(frozen)
         low = cast(trained, self.dtype)
         root = None if key is None else jax.random.fold_in(key, _DROPOUT)
         for index, target in enumerate(self.targets):
@@ -137,13 +151,33 @@ class LoraAdapter:
             setattr(parent, name, adapted)
         return decoder
 
+    def _bind(self, frozen: Params) -> Decoder:
+        """Return the model without adapters, with its quantized layers in place."""
+        struct: Any = jax.ShapeDtypeStruct
+        shapes = self._model.shapes
+        unused = {
+            layer.weight: struct(shapes[layer.weight], self.dtype) for layer in self.quantized
+        }
+        decoder = self._model.bind({**frozen, **unused})
+        for layer in self.quantized:
+            parent, name = _find(decoder, layer.module)
+            bias = getattr(parent, name).bias
+            setattr(parent, name, QuantizedLinear(frozen[layer.weight], bias, layer.transposed))
+        return decoder
+
     def merge(self, trained: Params, params: Params) -> Params:
-        """Return the weights with the adapters added: W + alpha / rank · B A."""
+        """Return the weights with the adapters added: W + alpha / rank · B A.
+
+        W is what the training computed with: of a quantized layer, the values of its codes. With
+        the original weights the model would differ from the one that was trained and evaluated.
+        """
         weights = dict(params)
+        for layer in self.quantized:
+            weights[layer.weight] = dequantize(quantize(params[layer.weight], self.spec.base_dtype))
         for target in self.targets:
             product = jnp.matmul(trained[target.up], trained[target.down], precision="highest")
             added = product.T if target.transposed else product
-            weights[target.weight] = params[target.weight] + self.scale * added
+            weights[target.weight] = weights[target.weight] + self.scale * added
         return weights
 
 
@@ -169,6 +203,18 @@ def find_targets(model: Model, names: list[str]) -> list[Target]:
             f"{', '.join(map(repr, strangers))}; it has {', '.join(known_names)}{experts}"
         )
     return [target for target in layers if any(_matches(target, name) for name in names)]
+
+
+def _quantized_layers(model: Model, dtype: BaseDtype) -> list[Target]:
+    """Return the linear layers whose weights are quantized.
+
+    Raises:
+        ConfigError: The model has a stack of matrices, such as a mixture of experts.
+    """
+    if dtype is BaseDtype.NONE:
+        return []
+    require_matrices(model.shapes)
+    return find_targets(model, [])
 
 
 def _matches(target: Target, name: str) -> bool:

@@ -16,7 +16,7 @@ from tailrace.formats.data.jsonl import dump_record
 from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import EmptySplitError, Split, split_records
 from tailrace.formats.schema import to_mapping
-from tailrace.formats.spec.run_spec import ModelSpec, TrainSpec
+from tailrace.formats.spec.run_spec import BaseDtype, ModelSpec, TrainSpec
 from training.checkpoints.certificate import digest_arrays
 from training.checkpoints.checkpoint import Arrays, checkpoint_identity
 from training.data.chat_format import ChatFormat
@@ -38,6 +38,9 @@ changes the rounding, which a certificate's conditions state."""
 
 _LATER_DEFAULTS = {"allow_special_tokens": False}
 """Keys of a method's block that checkpoints of earlier releases lack, with their defaults."""
+
+_LATER_LORA_DEFAULTS = {"base_dtype": BaseDtype.NONE.value}
+"""The same for ``train.adapter.lora``."""
 
 TEMPLATE_DATE = "template_date"
 """Key in the identity for the day that a chat template with a clock reads."""
@@ -143,6 +146,10 @@ def _settings(train: TrainSpec) -> dict[str, Any]:
     method = dict(settings[train.method])
     later = {name for name, default in _LATER_DEFAULTS.items() if method.get(name) == default}
     settings[train.method] = {k: v for k, v in method.items() if k not in later}
+    if train.adapter is not None and train.adapter.lora is not None:
+        lora = settings["adapter"]["lora"]
+        plain = {n for n, default in _LATER_LORA_DEFAULTS.items() if lora.get(n) == default}
+        settings["adapter"] = {"lora": {k: v for k, v in lora.items() if k not in plain}}
     return settings
 
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import DictKey
 
 from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.families.family import EXPERTS, FSDP, TENSOR, AxisRules
@@ -160,11 +161,12 @@ class Layout:
         """Return the shardings of a pytree of parameters or optimizer state.
 
         A leaf belongs to a parameter if the last key of its path is the parameter's name; other
-        leaves (step counts) are replicated.
+        leaves (step counts) are replicated. The parts of a quantized weight belong to it, too.
         """
 
         def of(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-            key = getattr(path[-1], "key", None) if path else None
+            keys = [entry.key for entry in path if isinstance(entry, DictKey)]
+            key = keys[-1] if keys else None
             return self.parameter(key if isinstance(key, str) else "", leaf.shape)
 
         placed: T = jax.tree_util.tree_map_with_path(of, state)

@@ -34,6 +34,7 @@ from tailrace.formats.spec.methods import Overlong, SftSpec
 from tailrace.formats.spec.model_spec import ModelSpec
 from tailrace.formats.spec.train_spec import (
     AdapterSpec,
+    BaseDtype,
     Dtype,
     FinalModel,
     LoraSpec,
@@ -56,6 +57,7 @@ __all__ = [
     "FinalModel",
     "SaveDtype",
     "AdapterSpec",
+    "BaseDtype",
     "LoraSpec",
     "MeshSpec",
     "InferSpec",

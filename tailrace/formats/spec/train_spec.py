@@ -47,6 +47,17 @@ class SaveDtype(enum.StrEnum):
     """Half the size, rounded."""
 
 
+class BaseDtype(enum.StrEnum):
+    """Type that the frozen weights of linear layers are stored in during training."""
+
+    NONE = "none"
+    """The type that the model computes in."""
+    INT8 = "int8"
+    """8 bits a weight."""
+    NF4 = "nf4"
+    """4 bits a weight: the quantiles of a normal distribution (QLoRA, arXiv:2305.14314)."""
+
+
 class FinalModel(enum.StrEnum):
     """Weights that a training ends with."""
 
@@ -64,6 +75,8 @@ class LoraSpec:
         "r": "train.adapter.lora.rank",
         "lora_alpha": "train.adapter.lora.alpha",
         "lora_dropout": "train.adapter.lora.dropout",
+        "load_in_4bit": "train.adapter.lora.base_dtype",
+        "load_in_8bit": "train.adapter.lora.base_dtype",
     }
 
     rank: int = key("Rank of the matrices.", default=16, minimum=1, maximum=1024)
@@ -86,6 +99,12 @@ class LoraSpec:
         minimum=1,
         max_length=64,
         pattern=r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*",
+    )
+    base_dtype: BaseDtype = key(
+        "Type that the frozen weights of linear layers are stored in during training; embeddings, "
+        "norms and the output layer keep theirs. The final model is made of the quantized "
+        "weights.",
+        default=BaseDtype.NONE,
     )
 
     def violations(self, path: str) -> list[Violation]:
@@ -149,6 +168,7 @@ class TrainSpec:
         "max_length": "train.max_seq_length",
         "gradient_accumulation_steps": ACCUMULATION,
         "lora": "train.adapter.lora",
+        "base_dtype": "train.adapter.lora.base_dtype",
         "overlong": "train.sft.overlong",
         "bf16": "train.dtype",
         "gradient_checkpointing": "train.remat",

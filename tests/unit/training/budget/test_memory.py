@@ -8,12 +8,21 @@ import jax
 import numpy as np
 import pytest
 
-from tailrace.formats.spec.run_spec import MeshSpec, TrainSpec
+from tailrace.formats.spec.run_spec import (
+    AdapterSpec,
+    BaseDtype,
+    LoraSpec,
+    MeshSpec,
+    TrainSpec,
+)
+from training.budget.estimate import estimate
 from training.budget.memory import FLOAT32, TOLERANCE, Plan, required_memory
-from training.data.batches import Batch
+from training.data.batches import Batch, BatchStream, Collator
+from training.data.example_store import Example
 from training.loop.optimizer import learning_rate, make_optimizer
 from training.loop.steps import compile_steps
 from training.loop.trainable import choose_trainable
+from training.loop.trainer import Trainer
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
 from training.objectives.registry import make_objective
@@ -73,3 +82,23 @@ def test_the_formula_is_as_exact_as_it_says(config: dict[str, Any], micro: int |
     )
     measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
     assert required_memory(plan).device == pytest.approx(measured, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["nf4", "int8"])
+def test_a_quantized_base_counts_with_its_codes(dtype: str) -> None:
+    config = {**LLAMA, "hidden_size": 256, "intermediate_size": 768}
+    model = model_from_config(config)
+    lora = LoraSpec(rank=2, base_dtype=BaseDtype(dtype))
+    spec = TrainSpec(max_steps=4, batch_size=1, max_seq_length=16, adapter=AdapterSpec(lora=lora))
+    examples = [Example.of(tuple(range(17)), 1)] * 2
+    stream = BatchStream(examples, Collator.of(spec), seed=0)
+    trainer = Trainer(model, make_objective(spec), stream, spec, {})
+    planned = estimate(model, spec, trainer, stream, examples, 0).memory
+    optimizer = make_optimizer(spec, learning_rate(spec, 4))
+    trained, frozen = jax.eval_shape(lambda: trainer.trainable.start(model.init(0)))
+    state = (trained, jax.eval_shape(optimizer.init, trained))
+    steps: Any = compile_steps(make_objective(spec), trainer.trainable, optimizer, trainer.layout)
+    batch, _ = stream.batch(0, 2, 1)
+    analysis = steps.lower(state, frozen, batch, 0, jax.random.key(0)).compile().memory_analysis()
+    measured = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
+    assert planned.device == pytest.approx(measured, rel=TOLERANCE)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tailrace.formats.spec.run_spec import LoraSpec
+from tailrace.formats.spec.run_spec import BaseDtype, LoraSpec
 from tests.unit.training.conftest import TINY
 from training.errors import ConfigError
 from training.loop.lora import LoraAdapter, find_targets
@@ -73,15 +73,32 @@ def make(model: Model, **changes: Any) -> tuple[LoraAdapter, Params, Params, Par
     return trainable, moved, frozen, params
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_merged_equals_beside(model: Model, llama: Model, family: str) -> None:
-    trainable, trained, frozen, params = make({"gpt2": model, "llama": llama}[family])
+@pytest.mark.parametrize(
+    ("family", "base_dtype"),
+    [
+        *(("gpt2", BaseDtype.NONE), ("gpt2", BaseDtype.NF4)),
+        *(("llama", BaseDtype.NONE), ("llama", BaseDtype.INT8)),
+    ],
+)
+def test_merged_equals_beside(
+    model: Model, llama: Model, family: str, base_dtype: BaseDtype
+) -> None:
+    network = {"gpt2": model, "llama": llama}[family]
+    trainable, trained, frozen, params = make(network, base_dtype=base_dtype)
     beside = logits(trainable, trained, frozen)
     whole = trainable.merge(trained, params)
     zero = {name: np.zeros_like(value) for name, value in trained.items()}
-    np.testing.assert_allclose(logits(trainable, zero, whole), beside, rtol=1e-4, atol=1e-5)
+    plain, *_ = make(network)
+    np.testing.assert_allclose(logits(plain, zero, whole), beside, rtol=1e-4, atol=1e-5)
     assert float(np.abs(beside - logits(trainable, zero, frozen)).max()) > 0.01
     assert set(whole) == set(params)
+
+
+def test_all_linear_layers_but_the_output_layer_are_quantized(llama: Model) -> None:
+    _, _, frozen, params = make(llama, base_dtype=BaseDtype.NF4, target_modules=["q_proj"])
+    codes = {name for name, value in frozen.items() if not isinstance(value, jax.Array)}
+    assert codes == {target.weight for target in find_targets(llama, [])}
+    assert all(np.array_equal(frozen[name], params[name]) for name in set(params) - codes)
 
 
 def test_training_starts_from_the_model_as_it_is(llama: Model) -> None:

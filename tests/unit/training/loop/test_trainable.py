@@ -12,6 +12,7 @@ import pytest
 from tailrace.formats.data.trace import Trace
 from tailrace.formats.spec.run_spec import (
     AdapterSpec,
+    BaseDtype,
     Dtype,
     FinalModel,
     LoraSpec,
@@ -38,7 +39,15 @@ SPEC = TrainSpec(
     packing=True,
     learning_rate=1e-2,
     warmup_steps=2,
-    adapter=AdapterSpec(lora=LoraSpec(rank=2, alpha=8.0, dropout=0.1, target_modules=["c_attn"])),
+    adapter=AdapterSpec(
+        lora=LoraSpec(
+            rank=2,
+            alpha=8.0,
+            dropout=0.1,
+            target_modules=["c_attn"],
+            base_dtype=BaseDtype.NF4,
+        )
+    ),
     remat=True,
     eval_fraction=0.2,
     eval_every_steps=2,

@@ -25,6 +25,7 @@ import numpy as np
 from tailrace.formats.certificate import CERTIFICATE
 from tailrace.formats.spec.run_spec import (
     AdapterSpec,
+    BaseDtype,
     FinalModel,
     LoraSpec,
     MeshSpec,
@@ -102,7 +103,7 @@ ADAPTED = dataclasses.replace(
     learning_rate=1e-1,
     # Or Adam would make steps of rounding errors where a gradient is close to zero.
     adam_epsilon=1e-2,
-    adapter=AdapterSpec(lora=LoraSpec(rank=2)),
+    adapter=AdapterSpec(lora=LoraSpec(rank=2, base_dtype=BaseDtype.NF4)),
     eval_every_steps=2,
     final_model=FinalModel.BEST,
 )
