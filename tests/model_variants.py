@@ -388,7 +388,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "longrope": (
         config(rope_parameters={"rope_type": "longrope", "short_factor": [1]}),
-        r"short_factor must be a list of \d+ numbers.*long_factor must be a list",
+        r"long_factor must be a list of \d+ numbers.*short_factor must be a list",
     ),
     "a rope type that is no text": (config(rope_parameters={"rope_type": [1]}), r"rope_type must"),
     "rotation by kind of layer": (
