@@ -42,7 +42,7 @@ def compile_shapes(workload: Workload) -> None:
         if batch.tokens.shape in shapes:
             continue
         shapes.add(batch.tokens.shape)
-        state, frozen = trainer._begin(workload.start.params, None)
+        state, frozen = trainer._begin(workload.start.weights, None)
         _, computed = trainer._steps(state.values, frozen, batch, 0, jax.random.key(0))
         np.asarray(computed.losses)
 
@@ -52,7 +52,7 @@ def main(layout: str) -> None:
     workload = run_file_workload(packing=layout == "packed")
     compile_shapes(workload)
     with tempfile.TemporaryDirectory() as folder:
-        workload.trainer.train(workload.start.params, Path(folder), PacedObserver(Pace()))
+        workload.trainer.train(workload.start.weights, Path(folder), PacedObserver(Pace()))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def peer_inputs(workload: Workload, model: Path, folder: Path, steps: int) -> Pe
     adapter = trainer.trainable
     if not isinstance(adapter, LoraAdapter):
         raise TypeError("the run must train an adapter")
-    first, _ = adapter.start(workload.start.params)
+    first, _ = adapter.start(workload.start.weights)
     save_adapter(folder / "adapter", adapter, first, str(model))
     rows = [stream.rows(step) for step in range(steps)]
     schedule = learning_rate(spec, trainer.total)

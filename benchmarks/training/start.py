@@ -18,6 +18,7 @@ def main(name: str, cache: Path) -> None:
     require_device()
     from benchmarks.training.timings import Timings, make_trainer
     from training.models.registry import model_from_config
+    from training.models.stored_weights import HeldWeights
 
     shape = SHAPES[name]
     model = model_from_config(shape.config)
@@ -27,7 +28,7 @@ def main(name: str, cache: Path) -> None:
     timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        make_trainer(model, shape).trainer.train(params, Path(folder), timings, last=1)
+        make_trainer(model, shape).trainer.train(HeldWeights(params), Path(folder), timings, last=1)
     tell({"first_step": timings.times[-1] - begin})
 
 

@@ -13,6 +13,7 @@ from training.loop.steps import compile_steps
 from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 
 
@@ -33,12 +34,10 @@ class Subject:
         optimizer = make_optimizer(spec, learning_rate(spec, 1_000_000))
         layout = Layout.of(self.model.family.model_type, make_mesh(MeshSpec(), shape.rows))
         self.steps = compile_steps(make_objective(spec), self.trainable, optimizer, layout)
-        trained, frozen = self.trainable.start(self.model.init(0))
-        trained = layout.place(trained)
+        trained, self.frozen = self.trainable.start(HeldWeights(self.model.init(0)), layout)
         # As in the trainer: a state with another layout would be compiled again.
         shardings = layout.shardings(jax.eval_shape(optimizer.init, trained))
         self.state = (trained, jax.jit(optimizer.init, out_shardings=shardings)(trained))
-        self.frozen = jax.device_put(frozen, layout.shardings(frozen))
         self.batch = random_batch(shape, shape.config["vocab_size"])
         self.key = jax.random.key(0)
         self.done = 0

@@ -15,6 +15,7 @@ from training.data.batches import BatchStream, Collator
 from training.data.example_store import Example
 from training.loop.trainer import Trainer
 from training.models.family import Model
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 from training.observer import Observer
 
@@ -76,5 +77,5 @@ def run(trainer: Trainer, model: Model, steps: int) -> list[float]:
     """
     timings = Timings()
     with tempfile.TemporaryDirectory() as folder:
-        trainer.train(model.init(0), Path(folder), timings, last=steps)
+        trainer.train(HeldWeights(model.init(0)), Path(folder), timings, last=steps)
     return np.diff(timings.times).tolist()

@@ -18,6 +18,7 @@ from training.loop.lora import LoraAdapter
 from training.models.adapter_folder import save_adapter
 from training.models.family import Decoder, Params
 from training.models.folder import load_model
+from training.models.stored_weights import HeldWeights
 
 ADAPTERS = Path(__file__).parent / "adapters"
 PREFIX = "base_model.model."
@@ -48,7 +49,7 @@ def logits(decoder: Decoder, tokens: Any) -> jax.Array:
 def test_beside_and_merged_weights_compute_what_peft_computes(case: Case) -> None:
     name, adapter, trained, params = case
     expected = load_file(ADAPTERS / name / "expected.safetensors")
-    fresh, frozen = adapter.start(params)
+    fresh, frozen = adapter.start(HeldWeights(params))
     assert {n: v.shape for n, v in fresh.items()} == {n: v.shape for n, v in trained.items()}
 
     @jax.jit

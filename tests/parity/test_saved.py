@@ -27,7 +27,7 @@ def test_a_saved_model_opens_as_its_source_does(tmp_path: Path, dtype: torch.dty
     write_settings.update(**settings)
     write_settings.save_pretrained(base)
     start = prepare(ModelSpec(source="models/x"), TRAIN, golden_v2()[:4], base)
-    save_trained(tmp_path / "final", start, start.params, SaveDtype.SOURCE)
+    save_trained(tmp_path / "final", start, start.weights.load(), SaveDtype.SOURCE)
     first, second = (
         AutoModelForCausalLM.from_pretrained(folder) for folder in (base, tmp_path / "final")
     )

@@ -79,7 +79,7 @@ def test_the_losses_of_sft_trainer_are_ours(
     transformers.logging.set_verbosity_error()
     make_peer(inputs, tmp_path / "out", theirs.append, alike=alike).train()
     ours = Losses()
-    here.trainer.train(here.start.params, tmp_path / "checkpoints", ours)
+    here.trainer.train(here.start.weights, tmp_path / "checkpoints", ours)
     assert len(ours.values) == len(theirs) == STEPS
     assert abs(ours.values[0] - theirs[0]) < 1e-5
     assert theirs == pytest.approx(ours.values, rel=1e-3)

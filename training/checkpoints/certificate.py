@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +44,15 @@ def certify(checkpoint: Checkpoint) -> Certificate:
 
 def digest_arrays(arrays: Arrays) -> str:
     """Return the hex sha256 over names, types, shapes and little-endian bytes, sorted by name."""
+    return digest_sorted((name, arrays[name]) for name in sorted(arrays))
+
+
+def digest_sorted(arrays: Iterable[tuple[str, np.ndarray[Any, Any]]]) -> str:
+    """Return the digest of :func:`digest_arrays`; ``arrays`` are sorted by name."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        head = canonical_json([name, array.dtype.newbyteorder("<").str, list(arrays[name].shape)])
+    for name, values in arrays:
+        array = np.ascontiguousarray(values)
+        head = canonical_json([name, array.dtype.newbyteorder("<").str, list(values.shape)])
         digest.update(head.encode())
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).data)
     return digest.hexdigest()

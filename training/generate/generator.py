@@ -81,7 +81,7 @@ class Generator:
             decode_special: Decoder that keeps special tokens, needed for stop strings with some.
         """
         self._model = model
-        self._params = params if layout is None else layout.place(params)
+        self._params = params if layout is None else layout.put(params)
         self._stop_ids = frozenset(stop_ids) - frozenset(end_ids)
         self._end_ids = frozenset(end_ids) | self._stop_ids
         self._decode = decode

@@ -32,7 +32,7 @@ from training.generate.placement import generation_layout
 from training.generate.sampling import Sampling
 from training.machine.compilation_cache import delete_damaged_entries
 from training.models.family import Model, Params
-from training.models.folder import end_tokens, load_model
+from training.models.folder import end_tokens, open_model
 from training.observer import Observer
 
 _log = logging.getLogger(__name__)
@@ -69,13 +69,24 @@ class Evaluated:
         template: str | None = None,
         kwargs: Mapping[str, Any] | None = None,
         allow_special_tokens: bool = False,
+        mesh: MeshSpec | None = None,
     ) -> Evaluated:
         """Load a model folder; errors as :func:`training.models.folder.load_model`.
 
-        ``template`` is the text of a chat template in place of the folder's.
+        Args:
+            folder: The folder.
+            clock: Day that the chat template reads (default: today, UTC).
+            template: Text of a chat template in place of the folder's.
+            kwargs: Arguments of the chat template.
+            allow_special_tokens: Read special tokens in the text of the dataset's prompts.
+            mesh: Mesh that the weights are loaded for (default: data alone).
+
+        Raises:
+            ConfigError: The mesh needs more devices.
         """
         delete_damaged_entries()
-        model, params = load_model(folder)
+        model, weights = open_model(folder)
+        params = weights.load(generation_layout(model, mesh or MeshSpec()))
         return cls(
             model,
             params,

@@ -75,9 +75,9 @@ def fit(
     saved = start.origin.saved_bytes(start.model, train.save_dtype)
     estimated = estimate(start.model, train, trainer, stream, start.encoded.examples, saved)
     require_fit(estimated, train, free_memory(trainer.layout))
-    trained = trainer.train(start.params, checkpoints, observer, resume, last)
+    trained = trainer.train(start.weights, checkpoints, observer, resume, last)
     warn_if_worse(trained.progress)
-    params = trainer.trainable.merge(trained.params, start.params)
+    params = trainer.merge(trained, start.weights)
     save_trained(final_model, start, params, train.save_dtype)
     if isinstance(trainer.trainable, LoraAdapter):
         save_adapter(final_model / ADAPTER, trainer.trainable, trained.params, start.source)

@@ -20,9 +20,11 @@ from tailrace.formats.model.families.family import OUTPUT_LAYER
 from tailrace.formats.spec.run_spec import BaseDtype, LoraSpec
 from training.errors import ConfigError
 from training.loop.precision import cast
+from training.machine.sharding import Layout
 from training.models.family import Decoder, Model, Params
 from training.models.layers import Dropout, Linear, TransposedLinear, matmul_transposed
 from training.models.quantized import QuantizedLinear, dequantize, quantize, require_matrices
+from training.models.stored_weights import Weights
 
 _DROPOUT = 0x4C6F5241
 """Constant folded into the dropout key, so that adapters draw other numbers than the model."""
@@ -101,6 +103,7 @@ class LoraAdapter:
         self.quantized = _quantized_layers(model, spec.base_dtype)
         self._model = model
         self.dtype = dtype
+        self.is_exact = dtype == jnp.float32 and not self.quantized
         self.frozen_head = all(target.weight != OUTPUT_LAYER for target in self.targets)
         self._seed = seed
 
@@ -114,7 +117,7 @@ class LoraAdapter:
         """Factor of the product of B and A."""
         return self.spec.alpha / self.spec.rank
 
-    def start(self, params: Params) -> tuple[Params, Params]:
+    def start(self, weights: Weights, layout: Layout | None = None) -> tuple[Params, Params]:
         """Return fresh adapters, and the model's weights in ``dtype`` or quantized."""
         trained: Params = {}
         root = jax.random.key(self._seed)
@@ -124,13 +127,25 @@ class LoraAdapter:
             key = jax.random.fold_in(root, index)
             trained[target.down] = jax.random.uniform(key, shape, minval=-bound, maxval=bound)
             trained[target.up] = jnp.zeros((target.outputs, self.spec.rank))
-        return dict(sorted(trained.items())), self._freeze(params)
+        trained = dict(sorted(trained.items()))
+        if layout is not None:
+            trained = layout.place(trained)
+        return trained, self._freeze(weights, layout)
 
-    def _freeze(self, params: Params) -> Params:
+    def _freeze(self, weights: Weights, layout: Layout | None) -> Params:
+        if not self.quantized:
+            return weights.load(layout, self.dtype)
+        frozen: Params = {}
         names = {layer.weight for layer in self.quantized}
-        plain = {name: value for name, value in params.items() if name not in names}
-        codes = {name: quantize(params[name], self.spec.base_dtype) for name in names}
-        return dict(sorted({**cast(plain, self.dtype), **codes}.items()))
+        for name in self._model.shapes:
+            if name in names:
+                # One at a time, so that no more than one is in memory in float32.
+                wide = weights.tensor(name, layout, jnp.float32)
+                codes = {name: quantize(wide, self.spec.base_dtype)}
+                frozen |= jax.block_until_ready(codes if layout is None else layout.put(codes))
+            else:
+                frozen[name] = weights.tensor(name, layout, self.dtype)
+        return frozen
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
         """Return the model with an adapter around each target."""

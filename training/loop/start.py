@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from tailrace.formats.data.jsonl import dump_record
@@ -17,7 +16,7 @@ from tailrace.formats.data.record import Record
 from tailrace.formats.data.split import EmptySplitError, Split, split_records
 from tailrace.formats.schema import to_mapping
 from tailrace.formats.spec.run_spec import BaseDtype, ModelSpec, TrainSpec
-from training.checkpoints.certificate import digest_arrays
+from training.checkpoints.certificate import digest_sorted
 from training.checkpoints.checkpoint import Arrays, checkpoint_identity
 from training.data.chat_format import ChatFormat
 from training.data.encode import EncodedExamples
@@ -25,10 +24,11 @@ from training.data.fresh_tokenizer import fresh_tokenizer
 from training.data.tokenizer import load_tokenizer, require_embedded, template_text
 from training.errors import ConfigError, DataError
 from training.models.family import Model, Params
-from training.models.folder import load_model
+from training.models.folder import open_model
 from training.models.origin import Origin
 from training.models.registry import PRESET_VOCABULARY, model_from_config, preset_config
 from training.models.source import resolve_model
+from training.models.stored_weights import HeldWeights, Weights
 from training.objectives.objective import Objective
 from training.objectives.registry import make_objective
 
@@ -52,7 +52,7 @@ class Start:
 
     objective: Objective
     model: Model
-    params: Params
+    weights: Weights
     chat: ChatFormat
     origin: Origin
     """Facts that the final model keeps of the folder that it started from."""
@@ -97,7 +97,7 @@ def prepare(
     """
     objective = make_objective(train)
     split = _split(train, records)
-    network, params, tokenizer, origin = _open_model(model, train.seed, split, folder)
+    network, weights, tokenizer, origin = _open_model(model, train.seed, split, folder)
     if train.max_seq_length > network.context:
         raise ConfigError(
             f"train.max_seq_length {train.max_seq_length} is more than the model's "
@@ -121,11 +121,11 @@ def prepare(
         identity[TEMPLATE_DATE] = chat.template_date
     if train.adapter is not None:
         # The frozen weights are not in a checkpoint, so it must name them.
-        identity["weights"] = digest_arrays({n: np.asarray(v) for n, v in params.items()})
+        identity["weights"] = digest_sorted(weights.arrays())
     return Start(
         objective,
         network,
-        params,
+        weights,
         chat,
         origin,
         split,
@@ -174,14 +174,15 @@ def checkpoint_template_date(checkpoint: Path) -> date | None:
 
 def _open_model(
     spec: ModelSpec, seed: int, split: Split, folder: Path | None
-) -> tuple[Model, Params, PreTrainedTokenizerBase, Origin]:
+) -> tuple[Model, Weights, PreTrainedTokenizerBase, Origin]:
     if spec.preset is not None:
-        return _fresh_model(spec, seed, split)
+        fresh, params, preset_tokenizer, fresh_origin = _fresh_model(spec, seed, split)
+        return fresh, HeldWeights(params), preset_tokenizer, fresh_origin
     if folder is None:
         folder = resolve_model(spec.source or "")
-    model, params = load_model(folder)
+    model, weights = open_model(folder)
     tokenizer = load_tokenizer(folder, template_text(spec.chat_template))
-    return model, params, tokenizer, Origin.read(folder, model)
+    return model, weights, tokenizer, Origin.read(folder, model)
 
 
 def fresh_model(

@@ -10,7 +10,9 @@ from jax.typing import DTypeLike
 from tailrace.formats.spec.run_spec import TrainSpec
 from training.loop.lora import LoraAdapter
 from training.loop.precision import cast, compute_type
+from training.machine.sharding import Layout
 from training.models.family import Decoder, Model, Params
+from training.models.stored_weights import Weights
 
 
 class TrainableSplit(Protocol):
@@ -26,8 +28,11 @@ class TrainableSplit(Protocol):
         """Number of trained values."""
         ...
 
-    def start(self, params: Params) -> tuple[Params, Params]:
-        """Return the trained values in float32, and the frozen ones in ``dtype``."""
+    def start(self, weights: Weights, layout: Layout | None = None) -> tuple[Params, Params]:
+        """Return the trained values in float32, and the frozen ones in ``dtype``.
+
+        Both are laid out over the devices (default: on one device), in arrays of their own.
+        """
         ...
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
@@ -55,9 +60,9 @@ class AllWeights:
         """Number of the model's values."""
         return self._model.parameters
 
-    def start(self, params: Params) -> tuple[Params, Params]:
+    def start(self, weights: Weights, layout: Layout | None = None) -> tuple[Params, Params]:
         """Return all weights as trained values."""
-        return params, {}
+        return weights.load(layout), {}
 
     def decoder(self, trained: Params, frozen: Params, key: jax.Array | None = None) -> Decoder:
         """Return the model with the trained values; see :meth:`TrainableSplit.decoder`."""

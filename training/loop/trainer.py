@@ -38,6 +38,7 @@ from training.machine.accelerators import peak_flops
 from training.machine.runtime import device_name
 from training.machine.sharding import DATA, Layout, make_mesh, require_experts
 from training.models.family import Model, Params
+from training.models.stored_weights import Weights
 from training.models.unpacked import Slots
 from training.objectives.objective import Objective
 from training.observer import EvalPoint, MetricPoint, Observer, StopRequest
@@ -67,6 +68,8 @@ class TrainOutcome:
 
     params: Params
     """Trained values of the last or the best step, as the spec chooses."""
+    frozen: Params
+    """Frozen values in the type that the model computes in."""
     steps: int
     """Number of steps in all."""
     start: int
@@ -144,13 +147,13 @@ class Trainer:
 
     def train(
         self,
-        params: Params,
+        weights: Weights,
         checkpoints: Path,
         observer: Observer,
         resume: Path | None = None,
         last: int | None = None,
     ) -> TrainOutcome:
-        """Train from ``params`` to the end, or to step ``last``.
+        """Train from ``weights`` to the end, or to step ``last``.
 
         ``resume`` is a checkpoint to continue from.
 
@@ -159,9 +162,11 @@ class Trainer:
             DivergedError: A loss, a gradient or a weight is not finite.
             NotFiniteError: The same before any update.
             CheckpointError: ``resume`` is unusable.
+            ModelConfigError: A file of weights is damaged, or a value is not finite.
+            DoesNotFitError: There is not enough memory for the weights.
             OSError: A checkpoint cannot be written.
         """
-        state, frozen = self._begin(params, resume)
+        state, frozen = self._begin(weights, resume)
         end = min(self.total, last or self.total)
         observer.progress(state.step, end, "steps")
         observer.check_stop()
@@ -180,19 +185,28 @@ class Trainer:
             observer.certificate(certify(self._snapshot(state)))
         final = self._final_values(state)
         seconds = time.perf_counter() - begin
-        return TrainOutcome(final, state.step, first, state.progress, seconds, state.step < end)
+        return TrainOutcome(
+            final, frozen, state.step, first, state.progress, seconds, state.step < end
+        )
 
-    def _begin(self, params: Params, resume: Path | None) -> tuple[TrainState, Params]:
-        trained, frozen = self.trainable.start(params)
-        # A copy, because the compiled steps donate their input buffers.
-        trained = self.layout.place(trained)
+    def _begin(self, weights: Weights, resume: Path | None) -> tuple[TrainState, Params]:
+        # The compiled steps donate the trained values, so nothing else may hold their buffers.
+        trained, frozen = self.trainable.start(weights, self.layout)
         shardings = self.layout.shardings(jax.eval_shape(self._optimizer.init, trained))
         moments = jax.jit(self._optimizer.init, out_shardings=shardings)(trained)
         best = _on_host(trained) if self._spec.final_model is FinalModel.BEST else None
         state = TrainState((trained, moments), 0, Progress(), best)
         if resume is not None:
             self._restore(state, resume)
-        return state, jax.device_put(frozen, self.layout.shardings(frozen))
+        return state, frozen
+
+    def merge(self, outcome: TrainOutcome, weights: Weights) -> Params:
+        """Return all weights of the trained model in float32; it started from ``weights``."""
+        if not outcome.frozen:
+            return outcome.params
+        is_exact = self.trainable.dtype == jnp.float32
+        base = outcome.frozen if is_exact else weights.load(self.layout)
+        return self.trainable.merge(outcome.params, base)
 
     def _run_call(
         self,

@@ -172,6 +172,11 @@ class Layout:
         placed: T = jax.tree_util.tree_map_with_path(of, state)
         return placed
 
+    def put(self, state: T) -> T:
+        """Return the state laid out over the mesh; parts in their places are not copied."""
+        placed: T = jax.device_put(state, self.shardings(state))
+        return placed
+
     def place(self, state: T) -> T:
         """Return a copy of the state, laid out over the mesh, that shares no buffer with it."""
 

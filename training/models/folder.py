@@ -15,14 +15,13 @@ from tailrace.formats.model.folder import CONFIG_FILE as CONFIG
 from tailrace.formats.model.folder import lacks
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
-from training.machine.accelerators import require_room
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.models.stored_weights import StoredWeights
 from training.models.weights import (
     MAX_SHARD_BYTES,
     WEIGHTS,
     list_weights,
-    read_weights,
     weights_digest,
     write_weights,
 )
@@ -32,6 +31,7 @@ __all__ = [
     "GENERATION_CONFIG",
     "WEIGHTS",
     "load_model",
+    "open_model",
     "read_config",
     "save_model",
     "weights_digest",
@@ -41,21 +41,28 @@ _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Keys of config.json that name special tokens."""
 
 
-def load_model(folder: Path) -> tuple[Model, Params]:
-    """Read a model folder; weights of any float type are returned as float32.
+def open_model(folder: Path) -> tuple[Model, StoredWeights]:
+    """Return the model of a folder, and its weights, which are not loaded yet.
 
     Raises:
         ModelNotFoundError: A file is missing.
         ModelConfigError: The architecture is not supported, weights are pickled or damaged, or
             they do not fit the configuration.
-        DoesNotFitError: There is not enough memory.
     """
     config = read_config(folder)
     list_weights(folder)
     _require_sound(folder)
     model = model_from_config(config)
-    require_room(4 * model.parameters, f"the weights of {folder}, {model.parameters:,} values,")
-    return model, read_weights(folder, model)
+    return model, StoredWeights(folder, model)
+
+
+def load_model(folder: Path) -> tuple[Model, Params]:
+    """Return the model of a folder with its weights as float32 on one device.
+
+    Errors as :func:`open_model` and :meth:`training.models.stored_weights.StoredWeights.load`.
+    """
+    model, weights = open_model(folder)
+    return model, weights.load()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

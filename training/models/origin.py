@@ -17,15 +17,7 @@ from tailrace.formats.spec.train_spec import SaveDtype
 from training.errors import ModelConfigError
 from training.models.family import Model, Params
 from training.models.folder import GENERATION_CONFIG, end_tokens, named_ends, read_config
-from training.models.weights import stored_types
-
-_TYPES: dict[str, Any] = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": jnp.bfloat16,
-}
-"""Float types of stored weights by their safetensors name."""
+from training.models.stored_weights import FLOATS, stored_types
 
 _FIXED: dict[SaveDtype, Any] = {
     SaveDtype.FLOAT32: np.float32,
@@ -49,12 +41,12 @@ class Origin:
 
     @classmethod
     def read(cls, folder: Path, model: Model) -> Origin:
-        """Read the kept parts of a folder; errors as :func:`training.models.folder.load_model`."""
+        """Read the kept parts of a folder; errors as :func:`training.models.folder.open_model`."""
         end_tokens(folder)  # An unreadable file must fail before the training, not after it.
         path = folder / GENERATION_CONFIG
         generation = path.read_bytes().decode("utf-8") if path.is_file() else None
         types = stored_types(folder, model)
-        dtypes = {name: _TYPES.get(kind, np.float32) for name, kind in types.items()}
+        dtypes = {name: FLOATS[kind] for name, kind in types.items()}
         return cls(read_config(folder), generation, dtypes)
 
     @classmethod

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tailrace.formats.canonical import sha256_file, sha256_json
-from tailrace.formats.model.families.family import OUTPUT_LAYER
 from tailrace.formats.model.files import size_problem
 from tailrace.formats.model.folder import lacks, weight_places
 from tailrace.formats.model.safetensors_header import (
@@ -24,16 +21,9 @@ from tailrace.formats.model.safetensors_header import (
     header_length,
     read_header,
 )
-from tailrace.formats.model.tensors import (
-    TIED_PROBLEM,
-    parameter_name,
-    tensor_problems,
-    tied_pair,
-)
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.machine.file_errors import as_os_errors
-from training.models.family import Model, Params
 
 WEIGHTS = "model.safetensors"
 """File name of weights in one file."""
@@ -77,35 +67,6 @@ def list_weights(folder: Path) -> list[Path]:
     raise ModelNotFoundError(f"{folder} has no weights: {'; '.join(problems)}")
 
 
-def read_weights(folder: Path, model: Model) -> Params:
-    """Return the parameters of ``model`` as float32, from any stored float type.
-
-    With several files, the index decides from which one a tensor is read.
-
-    Raises:
-        ModelNotFoundError: As :func:`list_weights`.
-        ModelConfigError: Files are damaged, tensors do not fit the configuration (the message
-            lists them with their shapes), or values are not finite.
-    """
-    files = list_weights(folder)
-    family = model.family
-    places = _places(folder, files)
-    tensors = {name: entry.tensor for name, (_, entry, _) in places.items()}
-    problems = tensor_problems(family, model.stored_shapes, tensors)
-    if problems:
-        raise ModelConfigError(f"{folder}: the weights do not fit config.json: {problems}")
-    pair = tied_pair(family, model.shapes, tensors)
-    if pair is not None and not _same_bytes(*(places[name] for name in pair)):
-        raise ModelConfigError(f"{folder}: {TIED_PROBLEM}")
-    params: Params = {}
-    for path in files:
-        names = [name for name, (place, _, _) in places.items() if place == path]
-        params |= _read_file(path, names, model)
-    for name, rows in family.stacks(model.config).items():
-        params[name] = jnp.stack([params.pop(row) for row in rows])
-    return dict(sorted(params.items()))
-
-
 def write_weights(
     folder: Path, params: Mapping[str, Any], max_shard_bytes: int = MAX_SHARD_BYTES
 ) -> None:
@@ -132,21 +93,6 @@ def write_weights(
     (folder / INDEX).write_text(text, encoding="utf-8")
 
 
-def stored_types(folder: Path, model: Model) -> dict[str, str]:
-    """Return the stored type of each parameter by its safetensors name (``BF16``).
-
-    Errors as :func:`list_weights`.
-    """
-    family, shapes, parts = model.family, model.stored_shapes, model.parts
-    types = {}
-    for stored, (_, entry, _) in _places(folder, list_weights(folder)).items():
-        name = parameter_name(stored, shapes, family)
-        if name == OUTPUT_LAYER and name not in shapes:
-            name = family.embedding
-        types[parts[name][0] if name in parts else name] = entry.tensor.dtype
-    return {name: types[name] for name in model.shapes}
-
-
 def weights_digest(folder: Path) -> str:
     """Return the sha256 of the weight file, or of the canonical JSON of all files' sha256.
 
@@ -156,19 +102,33 @@ def weights_digest(folder: Path) -> str:
     return digests[WEIGHTS] if set(digests) == {WEIGHTS} else sha256_json(digests)
 
 
-_Place = tuple[Path, Entry, int]
-"""Stored tensor: its file, its header entry, and the offset of the file's first tensor."""
+@dataclass(frozen=True)
+class Place:
+    """Location of a stored tensor."""
+
+    path: Path
+    """File."""
+    name: str
+    """Stored name."""
+    entry: Entry
+    """Type, shape and offsets."""
+    start: int
+    """Offset of the first byte in the file."""
 
 
-def _places(folder: Path, files: list[Path]) -> dict[str, _Place]:
-    """Return the place of each loaded tensor, by its stored name."""
-    places: dict[str, _Place] = {}
+def find_places(folder: Path, files: list[Path]) -> dict[str, Place]:
+    """Return the place of each loaded tensor in the files of a folder, by its stored name.
+
+    Raises:
+        ModelConfigError: A header or the index is damaged.
+    """
+    places: dict[str, Place] = {}
     indexed = _read_index(folder / INDEX) if files != [folder / WEIGHTS] else None
     for path in files:
         entries, start = _read_header(path)
         for name, entry in entries.items():
             if indexed is None or indexed.get(name) == path.name:
-                places[name] = (path, entry, start)
+                places[name] = Place(path, name, entry, start + entry.start)
     missing = sorted(set(indexed or ()) - set(places))
     if missing:
         wrong = ", ".join(f"{name} in {(indexed or {})[name]}" for name in missing[:_SHOWN])
@@ -186,48 +146,14 @@ def _read_header(path: Path) -> tuple[dict[str, Entry], int]:
             raise ModelConfigError(f"{path} {error}") from error
 
 
-def _read_file(path: Path, names: list[str], model: Model) -> Params:
-    """Read the parameters of one file, by their names in the model."""
-    family = model.family
-    params: Params = {}
-    shapes = model.stored_shapes
-    try:
-        # numpy lacks bfloat16, so tensors are read as JAX arrays and widened.
-        with as_os_errors(path), safe_open(str(path), framework="flax") as file:
-            for stored in names:
-                name = parameter_name(stored, shapes, family)
-                if name == OUTPUT_LAYER and name not in shapes:
-                    name = family.embedding
-                if name in shapes:
-                    params[name] = _finite(path, stored, file.get_tensor(stored))
-    except SafetensorError as error:
-        raise ModelConfigError(
-            f"{path} is damaged or not a safetensors file ({error}): fetch it again"
-        ) from error
-    return params
-
-
-def _finite(path: Path, name: str, stored: jax.Array) -> jax.Array:
-    """Return a tensor as float32. Raises :class:`ModelConfigError` unless all values are finite."""
-    value = stored.astype(jnp.float32)
-    if bool(jnp.isfinite(value).all()):
-        return value
-    bad = ~np.isfinite(np.asarray(value))
-    first = [int(index) for index in np.argwhere(bad)[0]]
-    raise ModelConfigError(
-        f"{path}: {name} holds {int(bad.sum())} values of {bad.size} that are NaN or infinite, the "
-        f"first at {first}: the model is damaged; take an earlier checkpoint, or fetch it again"
-    )
-
-
-def _same_bytes(first: _Place, second: _Place) -> bool:
+def same_bytes(first: Place, second: Place) -> bool:
     """Return True if two stored tensors have equal bytes; reads a part of each at a time."""
-    if first[1].tensor.dtype != second[1].tensor.dtype:
+    if first.entry.tensor.dtype != second.entry.tensor.dtype:
         return False
-    with first[0].open("rb") as one, second[0].open("rb") as other:
-        for file, (_, entry, start) in ((one, first), (other, second)):
-            file.seek(start + entry.start)
-        rest = first[1].end - first[1].start
+    with first.path.open("rb") as one, second.path.open("rb") as other:
+        one.seek(first.start)
+        other.seek(second.start)
+        rest = first.entry.end - first.entry.start
         while rest > 0:
             size = min(rest, _COMPARED_BYTES)
             if one.read(size) != other.read(size):

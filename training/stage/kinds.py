@@ -139,6 +139,7 @@ def _evaluated(job: StageJob, folder: Path) -> Evaluated:
         template=template_text(model.chat_template) if model else None,
         kwargs=model.chat_template_kwargs if model else {},
         allow_special_tokens=_allows_special_tokens(train),
+        mesh=train.mesh if train else None,
     )
 
 

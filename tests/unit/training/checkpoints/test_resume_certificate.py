@@ -26,6 +26,7 @@ from training.data.encode import Encoding, encode_records
 from training.errors import StoppedError
 from training.loop.trainer import Trainer
 from training.models.family import Model, Params
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 from training.observer import Observers, StopRequest
 
@@ -62,7 +63,9 @@ def train(
 ) -> None:
     metrics = MetricsFile(folder / "metrics.jsonl", step)
     try:
-        trainer.train(params, folder / "checkpoints", Observers(metrics, observer), resume)
+        trainer.train(
+            HeldWeights(params), folder / "checkpoints", Observers(metrics, observer), resume
+        )
     finally:
         metrics.close()
 

@@ -23,6 +23,7 @@ from training.loop.trainable import choose_trainable
 from training.loop.trainer import Trainer, TrainOutcome
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 from training.observer import StopRequest
 
@@ -61,7 +62,7 @@ def undisturbed(
     trainer: Trainer, params: Params, tmp_path_factory: pytest.TempPathFactory, recorder: Any
 ) -> tuple[TrainOutcome, Any]:
     seen = recorder()
-    return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
+    return trainer.train(HeldWeights(params), tmp_path_factory.mktemp("whole"), seen), seen
 
 
 def evaluator(model: Model, held_out: list[Example], spec: TrainSpec = SPEC) -> Evaluator:
@@ -98,7 +99,7 @@ def test_the_best_checkpoint_is_kept(
 
     monkeypatch.setattr("training.checkpoints.writer.save_checkpoint", spied)
     seen = recorder()
-    trainer.train(params, tmp_path, seen)
+    trainer.train(HeldWeights(params), tmp_path, seen)
     assert [step for step, _ in wanted_evals] == [4, 8, 12]
     for step, best in wanted_evals:
         known_losses = [each for each in seen.evaluations if each.step <= step]
@@ -136,10 +137,12 @@ def test_released_and_resumed_equals_undisturbed(
     at: int,
 ) -> None:
     with pytest.raises(StoppedError):
-        trainer.train(params, tmp_path, recorder(StopRequest.RELEASE, at))
+        trainer.train(HeldWeights(params), tmp_path, recorder(StopRequest.RELEASE, at))
     # Another host gets the newest checkpoint alone; it holds the best weights, too.
     seen = recorder()
-    resumed = trainer.train(params, tmp_path, seen, resume=list_checkpoints(tmp_path)[-1])
+    resumed = trainer.train(
+        HeldWeights(params), tmp_path, seen, resume=list_checkpoints(tmp_path)[-1]
+    )
     assert resumed.progress == undisturbed[0].progress
     for name, value in undisturbed[0].params.items():
         np.testing.assert_array_equal(resumed.params[name], value)
@@ -165,15 +168,15 @@ def test_training_ends_when_the_loss_no_longer_falls(
     trainer = Trainer(model, make_objective(spec), stream, spec, {}, held_out)
     seen = recorder()
     with caplog.at_level(logging.INFO):
-        ended = trainer.train(params, tmp_path, seen)
+        ended = trainer.train(HeldWeights(params), tmp_path, seen)
     assert (ended.steps, ended.stopped_early) == (10, True)
     assert [point.step for point in seen.evaluations] == [4, 6, 10]
     assert "training ends at step 10: the evaluation loss has not fallen for 2" in caplog.text
     # What was stopped stays stopped, and a stop in between does not reset the count.
     with pytest.raises(StoppedError):
-        trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
+        trainer.train(HeldWeights(params), tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
     saved = list_checkpoints(tmp_path / "cut")[-1]
-    resumed = trainer.train(params, tmp_path / "cut", recorder(), resume=saved)
+    resumed = trainer.train(HeldWeights(params), tmp_path / "cut", recorder(), resume=saved)
     assert (resumed.start, resumed.steps, resumed.stopped_early) == (6, 10, True)
     for name, value in ended.params.items():
         np.testing.assert_array_equal(resumed.params[name], value)

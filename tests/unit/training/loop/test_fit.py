@@ -93,8 +93,8 @@ def test_a_folder_is_fine_tuned_with_its_own_tokenizer(
     save_folder(tmp_path / "base", model, params, tokenizer)
     start = prepare(ModelSpec(source="models/x"), spec(), traces, tmp_path / "base")
     assert start.tokenizer.get_vocab() == tokenizer.get_vocab()
-    for name, value in params.items():
-        np.testing.assert_array_equal(start.params[name], value)
+    for name, value in start.weights.arrays():
+        np.testing.assert_array_equal(params[name], value)
     seen = recorder()
     result = fit(start, spec(), tmp_path / "checkpoints", tmp_path / "final", seen)
     assert (result.steps, result.examples, result.held_out) == (2, 100, 0)
@@ -264,7 +264,7 @@ def test_a_template_and_its_variables_in_the_spec_replace_the_models(
     start = prepare(model, spec(), records, base)
     text = start.chat.written(start.encoded.examples[0].tokens.tolist())
     assert text.startswith("<user!>question 0<|im_end|><assistant!>answer<|im_end|>")
-    save_trained(tmp_path / "final", start, start.params, SaveDtype.FLOAT32)
+    save_trained(tmp_path / "final", start, start.weights.load(), SaveDtype.FLOAT32)
     saved = load_tokenizer(tmp_path / "final")
     assert saved.chat_template == OVERRIDE
     prompt = ChatFormat(saved, kwargs=model.chat_template_kwargs).prompt("question 0")

@@ -18,6 +18,7 @@ from training.loop.lora import LoraAdapter, find_targets
 from training.models.adapter_folder import save_adapter
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 
 LLAMA = {
     "model_type": "llama",
@@ -64,7 +65,7 @@ def make(model: Model, **changes: Any) -> tuple[LoraAdapter, Params, Params, Par
     """A trainable, its trained values with B off zero, its frozen ones, and the model's weights."""
     params = random(model)
     trainable = LoraAdapter(model, LoraSpec(**{"rank": 4, "alpha": 8.0} | changes), jnp.float32, 3)
-    trained, frozen = trainable.start(params)
+    trained, frozen = trainable.start(HeldWeights(params))
     generator = np.random.default_rng(2)
     moved = {
         name: value + np.float32(0.1) * generator.normal(size=value.shape).astype(np.float32)
@@ -103,12 +104,12 @@ def test_all_linear_layers_but_the_output_layer_are_quantized(llama: Model) -> N
 
 def test_training_starts_from_the_model_as_it_is(llama: Model) -> None:
     trainable, _, _, params = make(llama)
-    trained, frozen = trainable.start(params)
+    trained, frozen = trainable.start(HeldWeights(params))
     assert all(not np.any(value) for name, value in trained.items() if "lora_B" in name)
     down = trained["model.layers.0.self_attn.q_proj.lora_A.weight"]
     assert float(np.abs(down).max()) <= 16**-0.5
     assert float(np.std(down)) == pytest.approx(16**-0.5 / 3**0.5, rel=0.3)
-    again, _ = trainable.start(params)
+    again, _ = trainable.start(HeldWeights(params))
     assert all(np.array_equal(again[name], value) for name, value in trained.items())
     plain = {name: np.zeros_like(value) for name, value in trained.items()}
     np.testing.assert_array_equal(

@@ -22,6 +22,7 @@ from training.loop.trainable import AllWeights
 from training.machine.sharding import Layout, make_mesh
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.sft import SftObjective
 
 MISTRAL = {
@@ -154,7 +155,7 @@ def test_logits_of_one_block_at_a_time(
 ) -> None:
     model, params = network
     trainable = LoraAdapter(model, LoraSpec(rank=2), dtype, seed=0)
-    adapter, frozen = trainable.start(params)
+    adapter, frozen = trainable.start(HeldWeights(params))
     trained = {name: value + 0.01 for name, value in adapter.items()}
     batch = Collator(12, row_length).collate([examples])
     rows = jax.tree.map(lambda values: values[0], batch)

@@ -28,6 +28,7 @@ from training.loop.trainable import AllWeights, choose_trainable
 from training.loop.trainer import Trainer
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 from training.observer import StopRequest
 
@@ -72,14 +73,14 @@ def test_everything_at_once_resumes_exactly(
     stream = BatchStream(encoded.examples, Collator.of(SPEC), seed=0)
     trainer = Trainer(model, make_objective(SPEC), stream, SPEC, {}, encoded.examples[:2])
     seen = recorder()
-    whole = trainer.train(params, tmp_path / "whole", seen)
+    whole = trainer.train(HeldWeights(params), tmp_path / "whole", seen)
     assert whole.progress.epoch_loss < seen.points[0].loss
     assert set(whole.params) == {n for t in trainer.trainable.targets for n in (t.down, t.up)}
     with pytest.raises(StoppedError):
-        trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
+        trainer.train(HeldWeights(params), tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
     saved = list_checkpoints(tmp_path / "cut")[-1]
     again = recorder()
-    resumed = trainer.train(params, tmp_path / "cut", again, resume=saved)
+    resumed = trainer.train(HeldWeights(params), tmp_path / "cut", again, resume=saved)
     assert resumed.start == 6
     assert resumed.progress == whole.progress
     for name, value in whole.params.items():
@@ -101,6 +102,6 @@ def test_what_a_spec_asks_for(model: Model) -> None:
 
 def test_full_tuning_trains_the_weights_themselves(model: Model, params: Params) -> None:
     trainable = choose_trainable(model, dataclasses.replace(SPEC, adapter=None))
-    trained, frozen = trainable.start(params)
+    trained, frozen = trainable.start(HeldWeights(params))
     assert not frozen
     assert trainable.merge(trained, {}) is trained

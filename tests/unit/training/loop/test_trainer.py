@@ -19,6 +19,7 @@ from training.errors import CheckpointError, DivergedError, NotFiniteError, Stop
 from training.loop.trainer import Trainer, TrainOutcome
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.objective import BoundModel, Metrics
 from training.objectives.registry import make_objective
 from training.objectives.sft import SftObjective
@@ -54,7 +55,7 @@ def whole(
 ) -> tuple[TrainOutcome, Any]:
     """An undisturbed training and what was seen of it."""
     seen = recorder()
-    return trainer.train(params, tmp_path_factory.mktemp("whole"), seen), seen
+    return trainer.train(HeldWeights(params), tmp_path_factory.mktemp("whole"), seen), seen
 
 
 def equal(first: Params, second: Params) -> bool:
@@ -84,7 +85,7 @@ def test_metrics_of_an_objective_are_means_over_a_batch(
 ) -> None:
     spec = dataclasses.replace(SPEC, max_steps=60, micro_batch_size=micro)
     seen = recorder()
-    Trainer(model, WithAccuracy(spec), stream, spec, {}).train(params, tmp_path, seen)
+    Trainer(model, WithAccuracy(spec), stream, spec, {}).train(HeldWeights(params), tmp_path, seen)
     curve = [point.metrics["accuracy"] for point in seen.points]
     assert all(0 <= accuracy <= 1 for accuracy in curve)
     assert curve[-1] > curve[0] + 0.1
@@ -94,7 +95,7 @@ def test_loss_falls_and_metrics_come_as_asked(
     trainer: Trainer, params: Params, tmp_path: Path, recorder: Any
 ) -> None:
     seen = recorder()
-    trained = trainer.train(params, tmp_path, seen)
+    trained = trainer.train(HeldWeights(params), tmp_path, seen)
     assert trained.steps == 12
     assert [point.step for point in seen.points] == [1, 3, 6, 9, 12]
     assert seen.points[0].loss == pytest.approx(math.log(320), rel=0.1)
@@ -119,7 +120,9 @@ def test_twice_the_same(
     tmp_path: Path,
     recorder: Any,
 ) -> None:
-    again = Trainer(model, SFT, stream, SPEC, {"test": True}).train(params, tmp_path, recorder())
+    again = Trainer(model, SFT, stream, SPEC, {"test": True}).train(
+        HeldWeights(params), tmp_path, recorder()
+    )
     assert equal(again.params, whole[0].params)
     assert again.progress == whole[0].progress
 
@@ -134,12 +137,12 @@ def test_released_and_resumed_equals_undisturbed(
     at: int,
 ) -> None:
     with pytest.raises(StoppedError) as stopped:
-        trainer.train(params, tmp_path, recorder(StopRequest.RELEASE, at))
+        trainer.train(HeldWeights(params), tmp_path, recorder(StopRequest.RELEASE, at))
     assert stopped.value.released
     saved = list_checkpoints(tmp_path)[-1]
     assert saved.name == f"step-{at:08d}"
     seen = recorder()
-    resumed = trainer.train(params, tmp_path, seen, resume=saved)
+    resumed = trainer.train(HeldWeights(params), tmp_path, seen, resume=saved)
     assert equal(resumed.params, whole[0].params)
     assert resumed.progress == whole[0].progress
     assert resumed.start == at
@@ -155,11 +158,11 @@ def test_dropout_resumes_exactly(
     params = model.init(0)
     assert model.config.resid_pdrop > 0
     trainer = Trainer(model, SFT, stream, SPEC, {})
-    undisturbed = trainer.train(params, tmp_path / "whole", recorder())
+    undisturbed = trainer.train(HeldWeights(params), tmp_path / "whole", recorder())
     with pytest.raises(StoppedError):
-        trainer.train(params, tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
+        trainer.train(HeldWeights(params), tmp_path / "cut", recorder(StopRequest.RELEASE, 6))
     saved = list_checkpoints(tmp_path / "cut")[-1]
-    resumed = trainer.train(params, tmp_path / "cut", recorder(), resume=saved)
+    resumed = trainer.train(HeldWeights(params), tmp_path / "cut", recorder(), resume=saved)
     assert equal(resumed.params, undisturbed.params)
 
 
@@ -168,7 +171,7 @@ def test_cancelled_saves_nothing_more(
 ) -> None:
     seen = recorder(StopRequest.CANCEL, 6)
     with pytest.raises(StoppedError) as stopped:
-        trainer.train(params, tmp_path, seen)
+        trainer.train(HeldWeights(params), tmp_path, seen)
     assert not stopped.value.released
     assert seen.saved == [4]
     assert seen.done[-1][0] == 6
@@ -179,7 +182,7 @@ def test_stopped_before_the_first_step(
 ) -> None:
     seen = recorder(StopRequest.RELEASE, 0)
     with pytest.raises(StoppedError):
-        trainer.train(params, tmp_path, seen)
+        trainer.train(HeldWeights(params), tmp_path, seen)
     assert not seen.points
     assert not seen.saved
 
@@ -188,7 +191,7 @@ def test_last_ends_early_without_bending_the_schedule(
     trainer: Trainer, params: Params, whole: tuple[TrainOutcome, Any], tmp_path: Path, recorder: Any
 ) -> None:
     seen = recorder()
-    trained = trainer.train(params, tmp_path, seen, last=6)
+    trained = trainer.train(HeldWeights(params), tmp_path, seen, last=6)
     assert trained.steps == 6
     assert [(p.step, p.loss) for p in seen.points] == [
         (p.step, p.loss) for p in whole[1].points[:3]
@@ -211,14 +214,14 @@ def test_another_training_is_not_resumed(
     tmp_path: Path,
     recorder: Any,
 ) -> None:
-    trainer.train(params, tmp_path, recorder(), last=4)
+    trainer.train(HeldWeights(params), tmp_path, recorder(), last=4)
     saved = list_checkpoints(tmp_path)[-1]
     other = Trainer(model, SFT, stream, SPEC, {"test": False})
     with pytest.raises(CheckpointError, match="test was true, is false"):
-        other.train(params, tmp_path, recorder(), resume=saved)
+        other.train(HeldWeights(params), tmp_path, recorder(), resume=saved)
     reseeded = Trainer(model, SFT, stream, dataclasses.replace(SPEC, seed=7), {"test": True})
     with pytest.raises(CheckpointError, match="random number generator"):
-        reseeded.train(params, tmp_path, recorder(), resume=saved)
+        reseeded.train(HeldWeights(params), tmp_path, recorder(), resume=saved)
 
 
 def test_a_model_that_is_broken_from_the_start_is_told(
@@ -227,7 +230,7 @@ def test_a_model_that_is_broken_from_the_start_is_told(
     name = "transformer.wte.weight"
     broken = {**params, name: params[name].at[0, 0].set(np.inf)}
     with pytest.raises(NotFiniteError, match=r"at step 1, before any update of the weights"):
-        trainer.train(broken, tmp_path, recorder())
+        trainer.train(HeldWeights(broken), tmp_path, recorder())
 
 
 def test_divergence_leaves_the_last_good_checkpoint(
@@ -239,14 +242,14 @@ def test_divergence_leaves_the_last_good_checkpoint(
     tmp_path: Path,
     recorder: Any,
 ) -> None:
-    trainer.train(params, tmp_path, recorder(), last=4)
+    trainer.train(HeldWeights(params), tmp_path, recorder(), last=4)
     (saved,) = list_checkpoints(tmp_path)
     absurd = dataclasses.replace(SPEC, learning_rate=3e38)
     diverging = Trainer(model, SFT, stream, absurd, {"test": True})
     with pytest.raises(DivergedError, match=r"is (nan|inf) at step 6; .* of step 4 is good"):
-        diverging.train(params, tmp_path, recorder(), resume=saved)
+        diverging.train(HeldWeights(params), tmp_path, recorder(), resume=saved)
     assert list_checkpoints(tmp_path) == [saved]
-    resumed = trainer.train(params, tmp_path, recorder(), resume=saved)
+    resumed = trainer.train(HeldWeights(params), tmp_path, recorder(), resume=saved)
     assert equal(resumed.params, whole[0].params)
 
 
@@ -257,5 +260,5 @@ def test_weights_that_are_no_numbers_are_not_kept(
     name = "transformer.wpe.weight"
     broken = {**params, name: params[name].at[63].set(np.nan)}
     with pytest.raises(DivergedError, match=r"a weight is not a finite number .* at step 4"):
-        trainer.train(broken, tmp_path, recorder())
+        trainer.train(HeldWeights(broken), tmp_path, recorder())
     assert not list_checkpoints(tmp_path)

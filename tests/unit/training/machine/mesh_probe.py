@@ -36,6 +36,7 @@ from training.data.batches import BatchStream, Collator
 from training.data.example_store import Example
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 from training.observer import EvalPoint, MetricPoint, Observer
 
@@ -144,7 +145,7 @@ def adapted(mesh: str, root: Path) -> dict[str, Any]:
     curve = Curve()
     params = model_from_config(CONFIGS["llama"]).init(0)
     made = trainer("llama", mesh, adapter=True)
-    trained = made.train(params, root / "adapted" / mesh, curve)
+    trained = made.train(HeldWeights(params), root / "adapted" / mesh, curve)
     merged = made.trainable.merge(trained.params, params)
     return {
         "losses": curve.losses,
@@ -159,7 +160,7 @@ def main(root: Path) -> dict[str, Any]:
         params = model_from_config(config).init(0)
         for mesh in COMPARED[family]:
             curve, folder = Curve(), root / family / mesh
-            trained = trainer(family, mesh).train(params, folder, curve)
+            trained = trainer(family, mesh).train(HeldWeights(params), folder, curve)
             seen["losses"][f"{family}/{mesh}"] = curve.losses
             parts = {
                 name: value.size / value.addressable_shards[0].data.size
@@ -171,7 +172,7 @@ def main(root: Path) -> dict[str, Any]:
     for written, restored in (("all", "one"), ("one", "all"), ("all", "data_tensor")):
         curve = Curve()
         (path, _) = list_checkpoints(root / "gpt2" / written)
-        trainer("gpt2", restored).train(params, root / "again", curve, resume=path)
+        trainer("gpt2", restored).train(HeldWeights(params), root / "again", curve, resume=path)
         seen["resumed"][f"{written} to {restored}"] = curve.losses
     seen["adapted"] = {mesh: adapted(mesh, root) for mesh in ("one", "all")}
     last = list_checkpoints(root / "gpt2" / "all")[-1]

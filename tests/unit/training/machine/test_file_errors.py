@@ -21,6 +21,7 @@ from training.machine.file_errors import as_os_errors
 from training.models.adapter_folder import save_adapter
 from training.models.family import Model, Params
 from training.models.folder import save_model
+from training.models.stored_weights import HeldWeights
 from training.stage.__main__ import describe_failure
 
 LARGE = {"a": np.zeros(100_000)}
@@ -62,7 +63,7 @@ def test_weights_adapters_and_tokenizers_on_a_full_disk_are_errors_of_files(
     large = {name: np.asarray(value) for name, value in params.items()}
     check(lambda: save_model(tmp_path / "model", model, large, eos_token_id=0))
     trainable = LoraAdapter(model, LoraSpec(rank=16), np.dtype("float32"), 0)
-    trained, _ = trainable.start(params)
+    trained, _ = trainable.start(HeldWeights(params))
     check(lambda: save_adapter(tmp_path / "adapter", trainable, trained, None))
     small = {name: value[:0] for name, value in params.items()}
     check(lambda: save_folder(tmp_path / "tokenizer", model, small, tokenizer))

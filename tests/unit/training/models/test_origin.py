@@ -48,7 +48,7 @@ SETS = {"e": [EvalItem(id="a", prompt="What is 1 + 2?", expected_answer="3")]}
 def save(folder: Path, traces: list[Trace], spec: TrainSpec = BARELY) -> Path:
     """Save what a training without a step ends with."""
     start = prepare(SOURCE, spec, traces[:4], folder)
-    save_trained(folder.parent / "final", start, start.params, spec.save_dtype)
+    save_trained(folder.parent / "final", start, start.weights.load(), spec.save_dtype)
     return folder.parent / "final"
 
 
@@ -181,7 +181,7 @@ def test_a_preset_is_float32_unless_asked_otherwise(tmp_path: Path, traces: list
     for choice, expected in ((SaveDtype.SOURCE, "F32"), (SaveDtype.BFLOAT16, "BF16")):
         spec = dataclasses.replace(BARELY, save_dtype=choice, steps_per_dispatch=1)
         start = prepare(ModelSpec(preset="gpt2-nano"), spec, traces[:4])
-        save_trained(tmp_path / "final", start, start.params, choice)
+        save_trained(tmp_path / "final", start, start.weights.load(), choice)
         assert set(stored(tmp_path / "final").values()) == {expected}
         assert start.origin.saved_bytes(start.model, choice) == start.model.parameters * (
             4 if expected == "F32" else 2
@@ -192,10 +192,8 @@ def test_a_value_beyond_its_type_is_refused(tmp_path: Path, traces: list[Trace])
     base = write_chat_folder(tmp_path / "base")
     retype(base, {"transformer.ln_f.weight": np.float16}, np.float32)
     start = prepare(SOURCE, BARELY, traces[:4], base)
-    params = {
-        **start.params,
-        "transformer.ln_f.weight": start.params["transformer.ln_f.bias"] + 1e5,
-    }
+    params = start.weights.load()
+    params["transformer.ln_f.weight"] = params["transformer.ln_f.bias"] + 1e5
     with pytest.raises(ModelConfigError, match=r"transformer.ln_f.weight; set train.save_dtype"):
         start.origin.cast(params, SaveDtype.SOURCE)
     start.origin.cast(params, SaveDtype.BFLOAT16)

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -13,12 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
-from training.models.registry import model_from_config
+from training.models.stored_weights import StoredWeights
 from training.models.weights import (
     INDEX,
     WEIGHTS,
     list_weights,
-    read_weights,
     weights_digest,
     write_weights,
 )
@@ -76,7 +74,7 @@ def test_shards_have_an_index_and_read_back_exactly(
     for name, file in index["weight_map"].items():
         with safe_open(str(sharded / file), framework="numpy") as opened:
             assert name in opened.keys()  # noqa: SIM118
-    assert_equal(read_weights(sharded, model), params)
+    assert_equal(StoredWeights(sharded, model).load(), params)
 
 
 def test_no_shard_is_above_the_limit_unless_one_tensor_is(sharded: Path) -> None:
@@ -90,7 +88,7 @@ def test_a_new_save_leaves_nothing_of_the_old(sharded: Path, model: Model, param
     assert {path.name for path in sharded.iterdir()} == {WEIGHTS, "other.safetensors"}
     write_weights(sharded, params, max_shard_bytes=WIDEST)
     assert not (sharded / WEIGHTS).exists()
-    assert_equal(read_weights(sharded, model), params)
+    assert_equal(StoredWeights(sharded, model).load(), params)
 
 
 def test_digest(folder: Path, params: Params) -> None:
@@ -102,86 +100,6 @@ def test_digest(folder: Path, params: Params) -> None:
     changed = list_weights(folder)[0]
     changed.write_bytes(changed.read_bytes()[:-1] + b"\x7f")
     assert weights_digest(folder) != split
-
-
-def test_old_layout_without_prefix_and_with_buffers(
-    folder: Path, model: Model, params: Params
-) -> None:
-    path = str(folder / WEIGHTS)
-    bare = {name.removeprefix("transformer."): v for name, v in load_file(path).items()}
-    bare["h.0.attn.bias"] = np.ones((1, 1, 4, 4), np.float32)
-    bare["lm_head.weight"] = bare["wte.weight"]
-    save_file(bare, path)
-    assert_equal(read_weights(folder, model), params)
-
-
-def test_stored_rotary_frequencies_are_ignored(tmp_path: Path) -> None:
-    model = model_from_config(LLAMA)
-    write_weights(tmp_path, model.init(0))
-    rewrite(tmp_path, **{"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(2, np.float32)})
-    assert list(read_weights(tmp_path, model)) == list(model.shapes)
-
-
-def test_an_output_layer_of_its_own_contradicts_tied_embeddings(
-    folder: Path, model: Model, params: Params
-) -> None:
-    other = np.asarray(params["transformer.wte.weight"]) + 1
-    rewrite(folder, **{"lm_head.weight": other})
-    with pytest.raises(ModelConfigError, match=r"lm_head.weight differs .* is true: set"):
-        read_weights(folder, model)
-
-
-def test_untied_embeddings_need_an_output_layer(tmp_path: Path) -> None:
-    tied = model_from_config({**LLAMA, "tie_word_embeddings": True})
-    write_weights(tmp_path, tied.init(0))
-    with pytest.raises(ModelConfigError, match=r"missing tensors: lm_head.weight \[11, 8\]"):
-        read_weights(tmp_path, model_from_config(LLAMA))
-
-
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_precision_is_widened(folder: Path, model: Model, params: Params, dtype: type) -> None:
-    path = str(folder / WEIGHTS)
-    save_file({name: v.astype(dtype) for name, v in load_file(path).items()}, path)
-    values = read_weights(folder, model)
-    name = "transformer.wte.weight"
-    assert values[name].dtype == np.float32
-    np.testing.assert_array_equal(values[name], np.asarray(params[name]).astype(dtype))
-
-
-def test_all_wrong_tensors_are_named_with_their_shapes(folder: Path, model: Model) -> None:
-    rewrite(
-        folder,
-        **{
-            "transformer.wpe.weight": None,
-            "transformer.ln_f.bias": np.ones(3, np.float32),
-            "transformer.ln_f.weight": np.ones(16, np.int32),
-            "extra": np.ones(2, np.float32),
-        },
-    )
-    with pytest.raises(ModelConfigError) as caught:
-        read_weights(folder, model)
-    for complaint in (
-        "transformer.ln_f.bias is [3], not [16]",
-        "transformer.ln_f.weight holds I32, not one of",
-        "unknown tensors: extra [2]",
-        "missing tensors: transformer.wpe.weight [64, 16]",
-    ):
-        assert complaint in str(caught.value)
-
-
-def test_more_layers_than_configured_are_counted(tmp_path: Path, model: Model) -> None:
-    deeper = model_from_config({**model.family.dump_config(model.config), "n_layer": 2})
-    write_weights(tmp_path, deeper.init(0))
-    with pytest.raises(ModelConfigError, match=r"unknown tensors: transformer.h.1.* and 7 more"):
-        read_weights(tmp_path, model)
-
-
-@pytest.mark.parametrize("kept", [3, 100, 5000])
-def test_truncated(folder: Path, model: Model, kept: int) -> None:
-    path = folder / WEIGHTS
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ModelConfigError, match=r"model.safetensors is .*damaged.*fetch it again"):
-        read_weights(folder, model)
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "a.pt"])

@@ -1,0 +1,251 @@
+"""Weights of a model folder, read tensor by tensor to their places on the devices.
+
+Files are read with bounded buffers and not mapped into memory, so that loading needs the weights in
+their target type and one tensor more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from jax.typing import DTypeLike
+from numpy.typing import NDArray
+
+from tailrace.formats.model.families.family import OUTPUT_LAYER
+from tailrace.formats.model.tensors import (
+    TIED_PROBLEM,
+    parameter_name,
+    tensor_problems,
+    tied_pair,
+)
+from training.errors import ModelConfigError
+from training.machine.accelerators import require_room
+from training.machine.sharding import Layout, bytes_per_device
+from training.models.family import Model, Params
+from training.models.weights import Place, find_places, list_weights, same_bytes
+
+FLOATS: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
+"""Type of stored weights by its safetensors name."""
+
+BLOCK_VALUES = 1 << 20
+"""Number of values that are read and converted at a time."""
+
+_BORROWED = 64
+"""Alignment in bytes of host buffers that XLA borrows instead of copying."""
+
+_OFF = 16
+"""Offset from that alignment, which suits every type."""
+
+Rows = tuple[int, int]
+"""First row of a tensor and the row after the last."""
+
+
+class Weights(Protocol):
+    """Weights of a model that can be loaded again."""
+
+    def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
+        """Return the weights in ``dtype``, in arrays of their own.
+
+        Args:
+            layout: Layout over the devices (default: all on one device).
+            dtype: Type of the returned arrays.
+        """
+        ...
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield the name and the values on the host of each tensor, sorted by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeldWeights:
+    """Weights that are in memory."""
+
+    params: Params
+
+    def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
+        """Return copies; see :meth:`Weights.load`."""
+        params = {name: jnp.array(value, dtype) for name, value in self.params.items()}
+        return params if layout is None else jax.device_put(params, layout.shardings(params))
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield each tensor; see :meth:`Weights.arrays`."""
+        for name, value in sorted(self.params.items()):
+            yield name, np.asarray(value)
+
+
+class StoredWeights:
+    """Weights in the files of a model folder."""
+
+    def __init__(self, folder: Path, model: Model) -> None:
+        """Find each tensor; with several files, the index decides which one it is read from.
+
+        Raises:
+            ModelNotFoundError: There are no weights, or files are missing.
+            ModelConfigError: Headers are damaged, or tensors do not fit the configuration (the
+                message lists them with their shapes).
+        """
+        self._folder = folder
+        self._shapes = model.shapes
+        self._places = parameter_places(folder, model)
+
+    def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
+        """Return the weights in ``dtype``; see :meth:`Weights.load`.
+
+        Raises:
+            ModelConfigError: A file is damaged, or a value is not finite as float32.
+            DoesNotFitError: There is not enough memory.
+        """
+        target = np.dtype(dtype)
+        values = sum(map(math.prod, self._shapes.values()))
+        needed = values * target.itemsize
+        if layout is not None:
+            needed = bytes_per_device(layout, self._shapes, target.itemsize)
+        require_room(needed, f"the weights of {self._folder}, {values:,} values,")
+        return {name: self._tensor(name, layout, target) for name in self._shapes}
+
+    def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield each tensor; see :meth:`Weights.arrays`. Errors as :meth:`load`."""
+        for name, shape in self._shapes.items():
+            yield name, self._rows(name, (0, shape[0]), np.dtype(np.float32))
+
+    def _tensor(self, name: str, layout: Layout | None, target: np.dtype[Any]) -> jax.Array:
+        shape = self._shapes[name]
+        if layout is None:
+            array: jax.Array = jax.block_until_ready(
+                jax.device_put(self._rows(name, (0, shape[0]), target))
+            )
+            return array
+        sharding = layout.parameter(name, shape)
+        pieces: list[jax.Array] = []
+        for rows, columns in _by_rows(sharding, shape).items():
+            values = self._rows(name, rows, target)
+            for device, rest in columns:
+                piece: Any = values[(slice(None), *rest)]
+                pieces.append(jax.device_put(piece, device))
+            # Or the host would hold further rows before it may drop these.
+            jax.block_until_ready(pieces)
+        return jax.make_array_from_single_device_arrays(shape, sharding, pieces)
+
+    def _rows(self, name: str, rows: Rows, target: np.dtype[Any]) -> NDArray[Any]:
+        """Return some rows of a tensor in the target type, read block by block."""
+        place, shape = self._places[name], self._shapes[name]
+        width = math.prod(shape[1:])
+        first, count = rows[0] * width, (rows[1] - rows[0]) * width
+        values = _buffer(count, target)
+        for begin, block in read_blocks(place, first, count):
+            wide = block.astype(np.float32, copy=False)
+            if not np.isfinite(wide).all():
+                raise _not_finite(place)
+            values[begin : begin + block.size] = block if block.dtype == target else wide
+        return values.reshape(rows[1] - rows[0], *shape[1:])
+
+
+def parameter_places(folder: Path, model: Model) -> dict[str, Place]:
+    """Return the place of each parameter in the files of a folder, by its name in the model.
+
+    Raises:
+        ModelNotFoundError: There are no weights, or files are missing.
+        ModelConfigError: As :class:`StoredWeights`.
+    """
+    family = model.family
+    places = find_places(folder, list_weights(folder))
+    tensors = {name: place.entry.tensor for name, place in places.items()}
+    problems = tensor_problems(family, model.shapes, tensors)
+    if problems:
+        raise ModelConfigError(f"{folder}: the weights do not fit config.json: {problems}")
+    pair = tied_pair(family, model.shapes, tensors)
+    if pair is not None and not same_bytes(*(places[name] for name in pair)):
+        raise ModelConfigError(f"{folder}: {TIED_PROBLEM}")
+    named = {}
+    for stored, place in places.items():
+        name = parameter_name(stored, model.shapes, family)
+        if name == OUTPUT_LAYER and name not in model.shapes:
+            name = family.embedding
+        named[name] = place
+    return {name: named[name] for name in model.shapes}
+
+
+def stored_types(folder: Path, model: Model) -> dict[str, str]:
+    """Return the stored type of each parameter by its safetensors name (``BF16``).
+
+    Errors as :func:`parameter_places`.
+    """
+    places = parameter_places(folder, model)
+    return {name: place.entry.tensor.dtype for name, place in places.items()}
+
+
+def read_blocks(place: Place, first: int, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield ``count`` stored values from value ``first`` on, in blocks with their offsets.
+
+    A block is overwritten by the next one.
+
+    Raises:
+        ModelConfigError: The file has become shorter.
+        OSError: The file cannot be read.
+    """
+    dtype = FLOATS[place.entry.tensor.dtype]
+    buffer = np.empty(min(count, BLOCK_VALUES), dtype)
+    with place.path.open("rb", buffering=0) as file:
+        file.seek(place.start + first * dtype.itemsize)
+        for begin in range(0, count, BLOCK_VALUES):
+            block = buffer[: min(BLOCK_VALUES, count - begin)]
+            rest = block.view(np.uint8).data
+            while rest:
+                size = file.readinto(rest)
+                if not size:
+                    raise ModelConfigError(f"{place.path} is cut or damaged: fetch it again")
+                rest = rest[size:]
+            yield begin, block
+
+
+def _by_rows(
+    sharding: Any, shape: tuple[int, ...]
+) -> Mapping[Rows, list[tuple[jax.Device, tuple[slice, ...]]]]:
+    """Return the devices of each range of rows, each with its part of the other dimensions."""
+    groups: dict[Rows, list[tuple[jax.Device, tuple[slice, ...]]]] = {}
+    for device, index in sharding.addressable_devices_indices_map(shape).items():
+        first, last, _ = index[0].indices(shape[0])
+        groups.setdefault((first, last), []).append((device, index[1:]))
+    return groups
+
+
+def _buffer(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a host buffer of ``count`` values that no device borrows.
+
+    XLA's processors borrow an aligned buffer. A borrowed one cannot be donated to a step, which
+    would hold the weights twice.
+    """
+    raw = np.empty(count * dtype.itemsize + _BORROWED, np.uint8)
+    offset = (_OFF - raw.ctypes.data) % _BORROWED
+    return raw[offset : offset + count * dtype.itemsize].view(dtype)
+
+
+def _not_finite(place: Place) -> ModelConfigError:
+    """Return the error for a tensor with values that are not finite; reads all of it."""
+    shape = place.entry.tensor.shape
+    bad, first = 0, None
+    for begin, block in read_blocks(place, 0, math.prod(shape)):
+        wrong = np.flatnonzero(~np.isfinite(block.astype(np.float32)))
+        if wrong.size and first is None:
+            first = begin + int(wrong[0])
+        bad += wrong.size
+    where = [int(index) for index in np.unravel_index(first or 0, shape)]
+    return ModelConfigError(
+        f"{place.path}: {place.name} holds {bad} values of {math.prod(shape)} that are NaN or "
+        f"infinite, the first at {where}: the model is damaged; take an earlier checkpoint, or "
+        "fetch it again"
+    )
