@@ -125,9 +125,8 @@ class StoredWeights:
     def _tensor(self, name: str, layout: Layout | None, target: np.dtype[Any]) -> jax.Array:
         shape = self._shapes[name]
         if layout is None:
-            array: jax.Array = jax.block_until_ready(
-                jax.device_put(self._rows(name, (0, shape[0]), target))
-            )
+            array: jax.Array = jax.device_put(self._rows(name, (0, shape[0]), target))
+            _wait([array])
             return array
         sharding = layout.parameter(name, shape)
         pieces: list[jax.Array] = []
@@ -137,7 +136,7 @@ class StoredWeights:
                 piece: Any = values[(slice(None), *rest)]
                 pieces.append(jax.device_put(piece, device))
             # Or the host would hold further rows before it may drop these.
-            jax.block_until_ready(pieces)
+            _wait(pieces)
         return jax.make_array_from_single_device_arrays(shape, sharding, pieces)
 
     def _rows(self, name: str, rows: Rows, target: np.dtype[Any]) -> NDArray[Any]:
@@ -221,6 +220,12 @@ def _by_rows(
         first, last, _ = index[0].indices(shape[0])
         groups.setdefault((first, last), []).append((device, index[1:]))
     return groups
+
+
+def _wait(arrays: list[jax.Array]) -> None:
+    """Return when the arrays are on their devices."""
+    block: Any = jax.block_until_ready
+    block(arrays)
 
 
 def _buffer(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
