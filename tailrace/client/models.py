@@ -13,7 +13,7 @@ _Stub = model_pb2_grpc.ModelServiceStub
 
 
 def import_model(
-    folder: str | Path, model_id: str = "", *, description: str = ""
+    folder: str | Path, model_id: str = "", *, description: str = "", base: str = ""
 ) -> Transfer[model_pb2.Model]:
     """Upload a model folder in Hugging Face layout; runs then name it ``models/ID``.
 
@@ -21,25 +21,33 @@ def import_model(
     Content that the server has is not sent again, and an upload that broke off continues.
 
     Args:
-        folder: Folder with ``config.json``, safetensors weights and tokenizer files.
+        folder: Folder with ``config.json``, safetensors weights and tokenizer files, or a PEFT
+            adapter's.
         model_id: Id of the model (default: the folder's name).
         description: Free text.
+        base: Name of an adapter's base model, ``models/ID`` (default: the one that its
+            configuration names).
 
     Raises:
         ValueError: The folder is not a model folder; the message names what it lacks.
         OSError: A file cannot be read.
         InvalidArgument: Files that the server refuses, as violations.
+        NotFound: There is no such base model.
         AlreadyExists: The id belongs to a model with other files.
     """
 
     def job() -> Job[model_pb2.Model]:
         from tailrace.transfer.model_folder import import_folder
 
-        return import_folder(Path(folder), register)
+        return import_folder(Path(folder), register, find_base, base)
 
     def register(files: list[artifact_pb2.ArtifactFile]) -> Request:
         name = model_id or Path(folder).resolve().name
         call = register_model(name, files, description=description)
+        return Request(call.method, call.request)
+
+    def find_base(name: str) -> Request:
+        call = get_model(name)
         return Request(call.method, call.request)
 
     return Transfer(job)

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tailrace.formats.model.folder import file_problem, lacks
+from tailrace.formats.model.adapter import (
+    CONFIG_NAME,
+    UNMERGED_CONFIG,
+    UNMERGED_FOLDER,
+    WEIGHTS_NAME,
+)
+from tailrace.formats.model.files import size_problem
+from tailrace.formats.model.folder import CONFIG_FILE, file_problem, lacks
+from tailrace.formats.outside_json import read_object
+from tailrace.formats.wording import describe
 from tailrace.transfer.steps import Job, Request, Work
 from tailrace.transfer.uploads import upload_folder
 from tailrace.v1 import artifact_pb2, model_pb2
@@ -45,20 +54,85 @@ def model_files(folder: Path) -> ModelFiles:
 
 
 def import_folder(
-    folder: Path, register: Callable[[list[artifact_pb2.ArtifactFile]], Request]
+    folder: Path,
+    register: Callable[[list[artifact_pb2.ArtifactFile]], Request],
+    find_base: Callable[[str], Request],
+    base: str = "",
 ) -> Job[model_pb2.Model]:
     """Upload a model folder's own files, and register them.
+
+    An adapter is registered with the files of its base model, which the server has already.
+
+    Args:
+        folder: Folder of a model, or of a PEFT adapter.
+        register: Request that registers uploaded files.
+        find_base: Request for the model of a name.
+        base: Name of an adapter's base model (default: the name in its configuration).
 
     Raises:
         ValueError: The folder is not a model folder; the message names what it lacks.
         NotADirectoryError: There is no such folder.
     """
     files: ModelFiles = yield Work(lambda: model_files(folder))
+    if CONFIG_NAME in files.accepted and CONFIG_FILE not in files.accepted:
+        name = yield Work(lambda: base or named_base(folder))
+        base_model: model_pb2.Model = yield find_base(name)
+        matrices = yield from upload_folder(folder, (CONFIG_NAME, WEIGHTS_NAME).__contains__)
+        adapted: model_pb2.Model = yield register(_adapted(base_model, matrices))
+        return adapted
+    if base:
+        raise ValueError(f"{folder} is not a PEFT adapter ({CONFIG_NAME}): leave out the base")
     if files.lacking:
         raise ValueError("\n  ".join([f"{folder} is not a model folder:", *files.lacking]))
     entries = yield from upload_folder(folder, files.accepted.__contains__)
     model: model_pb2.Model = yield register(entries)
     return model
+
+
+def named_base(folder: Path) -> str:
+    """Return the imported model that an adapter's configuration names as its base.
+
+    Raises:
+        ValueError: The configuration is not JSON, or names none.
+    """
+    path = folder / CONFIG_NAME
+    problem = size_problem(UNMERGED_CONFIG, path.stat().st_size)
+    if problem:
+        raise ValueError(f"{path} {problem}")
+    try:
+        name = read_object(path.read_bytes()).get("base_model_name_or_path")
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    if isinstance(name, str) and name.startswith("models/"):
+        return name
+    raise ValueError(
+        f"{folder} is a PEFT adapter of {describe(name)}: import that model first, then name it "
+        "with --base models/NAME (`base` in the SDK)"
+    )
+
+
+def _adapted(
+    base: model_pb2.Model, matrices: list[artifact_pb2.ArtifactFile]
+) -> list[artifact_pb2.ArtifactFile]:
+    """Return the files of a base model with an adapter's.
+
+    Raises:
+        ValueError: The base model has an adapter, or a file of the adapter is missing.
+    """
+    missing = {CONFIG_NAME, WEIGHTS_NAME} - {file.path for file in matrices}
+    if missing:
+        raise ValueError(f"the adapter lacks {', '.join(sorted(missing))}")
+    files = list(base.artifact.files)
+    if any(file.path == UNMERGED_CONFIG for file in files):
+        raise ValueError(
+            f"{base.name} has an adapter already: merge one of them with peft and import the result"
+        )
+    for matrix in matrices:
+        file = artifact_pb2.ArtifactFile()
+        file.CopyFrom(matrix)
+        file.path = f"{UNMERGED_FOLDER}/{matrix.path}"
+        files.append(file)
+    return sorted(files, key=lambda file: file.path)
 
 
 def _is_hidden(path: str) -> bool:

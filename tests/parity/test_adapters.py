@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tailrace.formats.model.adapter import UNMERGED_CONFIG, UNMERGED_FOLDER
 from tailrace.formats.spec.run_spec import LoraSpec
 from tests.parity.cases import GOLDENS
 from training.loop.lora import LoraAdapter
 from training.models.adapter_folder import save_adapter
 from training.models.family import Decoder, Params
-from training.models.folder import load_model
+from training.models.folder import load_model, open_model
 from training.models.stored_weights import HeldWeights
 
 ADAPTERS = Path(__file__).parent / "adapters"
@@ -80,3 +82,46 @@ def test_the_folder_is_as_peft_writes_it(case: Case, tmp_path: Path) -> None:
     reference["base_model_name_or_path"] = "base"
     reference["target_modules"].sort()
     assert written == {key: reference[key] for key in written}
+
+
+@pytest.mark.parametrize("is_stabilized", [False, True])
+def test_an_imported_adapter_is_merged_while_its_base_is_loaded(
+    case: Case, tmp_path: Path, is_stabilized: bool
+) -> None:
+    name, adapter, trained, params = case
+    shutil.copytree(GOLDENS / name, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ADAPTERS / name, tmp_path / UNMERGED_FOLDER)
+    if is_stabilized:
+        path = tmp_path / UNMERGED_CONFIG
+        config = json.loads(path.read_text())
+        alpha = config["lora_alpha"] / config["r"] ** 0.5
+        path.write_text(json.dumps({**config, "use_rslora": True, "lora_alpha": alpha}))
+    model, loaded = load_model(tmp_path)
+    for tensor, value in adapter.merge(trained, params).items():
+        np.testing.assert_allclose(loaded[tensor], value, rtol=0, atol=2e-6)
+    expected = load_file(ADAPTERS / name / "expected.safetensors")
+    computed = jax.jit(lambda params: logits(model.bind(params), expected["tokens"]))(loaded)
+    np.testing.assert_allclose(computed, expected["logits"], rtol=0, atol=1e-4)
+
+
+def test_an_exported_adapter_is_imported_on_its_base(case: Case, tmp_path: Path) -> None:
+    name, adapter, trained, params = case
+    shutil.copytree(GOLDENS / name, tmp_path, dirs_exist_ok=True)
+    save_adapter(tmp_path / UNMERGED_FOLDER, adapter, trained, "models/base")
+    _, loaded = load_model(tmp_path)
+    for tensor, value in adapter.merge(trained, params).items():
+        np.testing.assert_allclose(loaded[tensor], value, rtol=0, atol=2e-6)
+
+
+def test_an_adapter_in_narrow_weights_is_added_before_they_are_rounded(
+    case: Case, tmp_path: Path
+) -> None:
+    name, adapter, trained, params = case
+    shutil.copytree(GOLDENS / name, tmp_path, dirs_exist_ok=True)
+    save_adapter(tmp_path / UNMERGED_FOLDER, adapter, trained, "models/base")
+    _, weights = open_model(tmp_path)
+    narrow, merged = weights.load(dtype=jnp.bfloat16), adapter.merge(trained, params)
+    for target in adapter.targets:
+        exact = np.asarray(merged[target.weight])
+        # Half a unit in the last of bfloat16's 8 bits.
+        np.testing.assert_allclose(narrow[target.weight].astype(jnp.float32), exact, rtol=2**-8.9)

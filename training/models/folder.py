@@ -18,6 +18,7 @@ from training.errors import ModelConfigError, ModelNotFoundError
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.stored_weights import StoredWeights
+from training.models.unmerged_adapter import read_updates
 from training.models.weights import (
     MAX_SHARD_BYTES,
     WEIGHTS,
@@ -44,6 +45,8 @@ _TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 def open_model(folder: Path) -> tuple[Model, StoredWeights]:
     """Return the model of a folder, and its weights, which are not loaded yet.
 
+    An imported adapter in the folder is merged into the weights.
+
     Raises:
         ModelNotFoundError: A file is missing.
         ModelConfigError: The architecture is not supported, weights are pickled or damaged, or
@@ -53,7 +56,7 @@ def open_model(folder: Path) -> tuple[Model, StoredWeights]:
     list_weights(folder)
     _require_sound(folder)
     model = model_from_config(config)
-    return model, StoredWeights(folder, model)
+    return model, StoredWeights(folder, model, read_updates(folder, model))
 
 
 def load_model(folder: Path) -> tuple[Model, Params]:

@@ -70,6 +70,14 @@ class Weights(Protocol):
         ...
 
 
+class Update(Protocol):
+    """Values to add to a weight."""
+
+    def rows(self, first: int, last: int) -> NDArray[np.float32]:
+        """Return the values for the rows from ``first`` to before ``last``."""
+        ...
+
+
 @dataclass(frozen=True)
 class HeldWeights:
     """Weights that are in memory."""
@@ -90,8 +98,12 @@ class HeldWeights:
 class StoredWeights:
     """Weights in the files of a model folder."""
 
-    def __init__(self, folder: Path, model: Model) -> None:
+    def __init__(
+        self, folder: Path, model: Model, updates: Mapping[str, Update] | None = None
+    ) -> None:
         """Find each tensor; with several files, the index decides which one it is read from.
+
+        ``updates`` are added to the weights of their names in float32 while these are loaded.
 
         Raises:
             ModelNotFoundError: There are no weights, or files are missing.
@@ -100,6 +112,7 @@ class StoredWeights:
         """
         self._folder = folder
         self._shapes = model.shapes
+        self._updates = updates or {}
         self._places = parameter_places(folder, model)
 
     def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
@@ -140,7 +153,20 @@ class StoredWeights:
         return jax.make_array_from_single_device_arrays(shape, sharding, pieces)
 
     def _rows(self, name: str, rows: Rows, target: np.dtype[Any]) -> NDArray[Any]:
-        """Return some rows of a tensor in the target type, read block by block."""
+        """Return some rows of a tensor in the target type, updates included."""
+        update = self._updates.get(name)
+        if update is None:
+            return self._stored_rows(name, rows, target)
+        values = self._stored_rows(name, rows, np.dtype(np.float32))
+        values += update.rows(*rows)
+        if target == values.dtype:
+            return values
+        rounded = _buffer(values.size, target).reshape(values.shape)
+        rounded[...] = values
+        return rounded
+
+    def _stored_rows(self, name: str, rows: Rows, target: np.dtype[Any]) -> NDArray[Any]:
+        """Return some rows of a stored tensor in the target type, read block by block."""
         place, shape = self._places[name], self._shapes[name]
         width = math.prod(shape[1:])
         first, count = rows[0] * width, (rows[1] - rows[0]) * width
@@ -209,6 +235,22 @@ def read_blocks(place: Place, first: int, count: int) -> Iterator[tuple[int, NDA
                     raise ModelConfigError(f"{place.path} is cut or damaged: fetch it again")
                 rest = rest[size:]
             yield begin, block
+
+
+def read_tensor(place: Place) -> NDArray[np.float32]:
+    """Return a stored tensor as float32.
+
+    Raises:
+        ModelConfigError: The file is damaged, or a value is not finite.
+        OSError: The file cannot be read.
+    """
+    shape = place.entry.tensor.shape
+    values = np.empty(math.prod(shape), np.float32)
+    for begin, block in read_blocks(place, 0, values.size):
+        values[begin : begin + block.size] = block
+    if not np.isfinite(values).all():
+        raise _not_finite(place)
+    return values.reshape(shape)
 
 
 def _by_rows(

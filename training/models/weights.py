@@ -125,7 +125,7 @@ def find_places(folder: Path, files: list[Path]) -> dict[str, Place]:
     places: dict[str, Place] = {}
     indexed = _read_index(folder / INDEX) if files != [folder / WEIGHTS] else None
     for path in files:
-        entries, start = _read_header(path)
+        entries, start = read_file_header(path)
         for name, entry in entries.items():
             if indexed is None or indexed.get(name) == path.name:
                 places[name] = Place(path, name, entry, start + entry.start)
@@ -136,7 +136,12 @@ def find_places(folder: Path, files: list[Path]) -> dict[str, Place]:
     return places
 
 
-def _read_header(path: Path) -> tuple[dict[str, Entry], int]:
+def read_file_header(path: Path) -> tuple[dict[str, Entry], int]:
+    """Return the tensors of a weight file and the offset of the first one.
+
+    Raises:
+        ModelConfigError: The file is damaged.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         try:

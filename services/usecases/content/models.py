@@ -26,7 +26,7 @@ from services.usecases.context import Context
 from tailrace.formats.listing import FileEntry, listing_violations
 from tailrace.formats.model.check import BEGINNING_BYTES, ModelFiles, TensorPlace
 from tailrace.formats.model.files import document_limit
-from tailrace.formats.model.folder import is_weight_file
+from tailrace.formats.model.folder import has_header
 from tailrace.formats.model.safetensors_header import PREFIX_BYTES, header_length
 from tailrace.formats.model.tensors import TIED_PROBLEM
 from tailrace.formats.model.tokenizer_files import MERGES_FILE, TOKENIZER_FILE, VOCABULARY_FILE
@@ -171,7 +171,7 @@ class _Uploaded:
         }
         headers: dict[str, bytes] = {}
         for path, file in self._files.items():
-            if is_weight_file(path) and sum(map(len, headers.values())) <= MAX_HEADERS_BYTES:
+            if has_header(path) and sum(map(len, headers.values())) <= MAX_HEADERS_BYTES:
                 headers[path] = await self._beginning(file)
         sizes = {path: file.size_bytes for path, file in self._files.items()}
         return ModelFiles(sizes, documents, headers)

@@ -19,10 +19,20 @@ app = typer.Typer(help="Models from which runs can start.", no_args_is_help=True
 @app.command("import")
 def import_(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Model folder in Hugging Face layout.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Model folder in Hugging Face layout, or a PEFT adapter's."
+        ),
     ],
     model_id: ContentId = None,
     description: Description = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Base model of a PEFT adapter (`models/…`; default: as the adapter names it).",
+        ),
+    ] = "",
     server: Server = None,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +44,10 @@ def import_(
         _print_left_out(folder)
         with connect(server) as client:
             model = client.import_model(
-                folder, model_id or content_id(folder.resolve().name), description=description
+                folder,
+                model_id or content_id(folder.resolve().name),
+                description=description,
+                base=base,
             )
     except (ValueError, NotADirectoryError) as error:
         raise CommandError(str(error)) from error

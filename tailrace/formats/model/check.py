@@ -12,6 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tailrace.formats.model import safetensors_header
+from tailrace.formats.model.adapter import (
+    CONFIG_NAME,
+    UNMERGED_CONFIG,
+    UNMERGED_FOLDER,
+    UNMERGED_WEIGHTS,
+    WEIGHTS_NAME,
+    adapter_tensor_problems,
+    read_adapter_config,
+)
 from tailrace.formats.model.config import end_token_ids, read_model_config
 from tailrace.formats.model.families import FAMILIES
 from tailrace.formats.model.files import GENERATION_FILE, is_tokenizer_file, read_documents
@@ -87,6 +96,7 @@ def check_model(files: ModelFiles) -> ModelFindings:
     check = _Check(files)
     check.config()
     check.weights()
+    check.adapter()
     check.tokenizer()
     return check.findings
 
@@ -96,6 +106,7 @@ def check_weights(files: ModelFiles) -> ModelFindings:
     check = _Check(files)
     check.config()
     check.weights()
+    check.adapter()
     return check.findings
 
 
@@ -112,6 +123,10 @@ def read_folder(folder: Path) -> ModelFiles:
     headers = {
         path.name: _beginning(path, sizes[path.name]) for path in paths if is_weight_file(path.name)
     }
+    adapter = folder / UNMERGED_WEIGHTS
+    if adapter.is_file():
+        sizes[UNMERGED_WEIGHTS] = adapter.stat().st_size
+        headers[UNMERGED_WEIGHTS] = _beginning(adapter, sizes[UNMERGED_WEIGHTS])
     return ModelFiles(sizes, documents, headers)
 
 
@@ -156,7 +171,7 @@ class _Check:
         if unread:
             self._wrong(None, "the headers of its weight files are too long")
             return
-        headers = {path: self._header(path) for path in sorted(self._files.headers)}
+        headers = {p: self._header(p) for p in sorted(self._files.headers) if is_weight_file(p)}
         entries = self._placed(headers)
         if self._config is None or entries is None or None in headers.values():
             return
@@ -175,6 +190,33 @@ class _Check:
         if pair is not None:
             first, second = (self._place(*entries[name]) for name in pair)
             self.findings.equal = (first, second)
+
+    def adapter(self) -> None:
+        """Check the adapter in the folder, if it has one."""
+        present = [
+            UNMERGED_CONFIG in self._files.documents,
+            UNMERGED_WEIGHTS in self._files.headers,
+        ]
+        if not any(present):
+            return
+        if not all(present):
+            self._wrong(None, f"{UNMERGED_FOLDER} needs {CONFIG_NAME} and {WEIGHTS_NAME}")
+            return
+        content = self._object(UNMERGED_CONFIG)
+        entries = self._header(UNMERGED_WEIGHTS)
+        if content is None or entries is None:
+            return
+        settings = self._try(UNMERGED_CONFIG, lambda: read_adapter_config(content))
+        if settings is None or self._config is None:
+            return
+        tensors = {name: entry.tensor for name, entry in entries.items()}
+        problem = adapter_tensor_problems(settings, tensors, expected_shapes(self._config))
+        if problem:
+            self._wrong(UNMERGED_WEIGHTS, f"does not fit the base model: {problem}")
+            return
+        for name, entry in entries.items():
+            place = self._place(UNMERGED_WEIGHTS, entry)
+            self.findings.values[name] = (entry.tensor.dtype, place)
 
     def tokenizer(self) -> None:
         """Check the tokenizer files and that the model embeds the end of a sequence."""

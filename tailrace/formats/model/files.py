@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tailrace.formats.model.adapter import UNMERGED_CONFIG
 from tailrace.formats.model.chat_template import TEMPLATE_FILE, TEMPLATE_FOLDER, is_template_file
 from tailrace.formats.model.folder import CONFIG_FILE, WEIGHTS_INDEX
 from tailrace.formats.model.tokenizer_files import (
@@ -29,7 +30,7 @@ _LIMITS = {
     TOKENIZER_FILE: 32 * _MEGABYTE,
     VOCABULARY_FILE: 8 * _MEGABYTE,
     MERGES_FILE: 8 * _MEGABYTE,
-    **dict.fromkeys((CONFIG_FILE, GENERATION_FILE, SPECIAL_FILE), _MEGABYTE),
+    **dict.fromkeys((CONFIG_FILE, GENERATION_FILE, SPECIAL_FILE, UNMERGED_CONFIG), _MEGABYTE),
     **dict.fromkeys((ADDED_FILE, SETTINGS_FILE), 4 * _MEGABYTE),
 }
 _TEMPLATE_BYTES = 256 << 10

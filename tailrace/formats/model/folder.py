@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
+from tailrace.formats.model.adapter import CONFIG_NAME as ADAPTER_CONFIG
+from tailrace.formats.model.adapter import UNMERGED_WEIGHTS
 from tailrace.formats.wording import describe
 
 CONFIG_FILE = "config.json"
@@ -34,7 +36,6 @@ _CODE = (".py", ".so", ".sh", ".pyc")
 _GGUF = ".gguf"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
-_ADAPTER = "adapter_config.json"
 _CONVERT = "convert it with `python -m training.import_gguf --gguf FILE --output FOLDER`"
 _SHOWN = 5
 
@@ -55,10 +56,11 @@ def file_problem(path: str) -> str | None:
 
 def lacks(paths: Collection[str]) -> list[str]:
     """Return what a folder with these files lacks, in sentences with the way out."""
-    if _ADAPTER in paths and CONFIG_FILE not in paths:
+    if ADAPTER_CONFIG in paths and CONFIG_FILE not in paths:
         return [
-            f"it is a PEFT adapter ({_ADAPTER}), not a model: merge it into its base model "
-            "(peft: model.merge_and_unload().save_pretrained(FOLDER)) and give that folder"
+            f"it is a PEFT adapter ({ADAPTER_CONFIG}), not a model: name its base model "
+            "(`tailrace models import FOLDER --base models/NAME`), or merge it (peft: "
+            "model.merge_and_unload().save_pretrained(FOLDER)) and give that folder"
         ]
     sentences = []
     if CONFIG_FILE not in paths:
@@ -102,6 +104,11 @@ def weight_places(index: object) -> dict[str, str]:
 def is_weight_file(path: str) -> bool:
     """Return True if a file holds weights at the top of the folder."""
     return "/" not in path and path.endswith(WEIGHTS)
+
+
+def has_header(path: str) -> bool:
+    """Return True for a safetensors file that a model is loaded from."""
+    return is_weight_file(path) or path == UNMERGED_WEIGHTS
 
 
 def _other_weights(paths: Collection[str]) -> str:

@@ -58,11 +58,12 @@ def test_a_preset_starts_from_the_seed_and_the_train_part_alone(traces: list[Tra
     first, second = (prepare(NANO, spec(eval_fraction=0.2), each) for each in (traces, changed))
     assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
     assert len(first.encoded.examples) == 82
-    for name, value in first.params.items():
-        np.testing.assert_array_equal(second.params[name], value)
+    values, equal = first.weights.load(), second.weights.load()
+    for name, value in values.items():
+        np.testing.assert_array_equal(equal[name], value)
     other = prepare(NANO, spec(seed=1), traces)
     name = "transformer.h.0.mlp.c_fc.weight"
-    assert not np.array_equal(other.params[name], first.params[name])
+    assert not np.array_equal(other.weights.load()[name], values[name])
 
 
 def test_identity_names_the_dataset_by_its_file_digest(traces: list[Trace]) -> None:

@@ -78,7 +78,7 @@ def test_other_kinds_of_models_are_named_with_the_way_out(
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text("{}")
     (adapter / "adapter_model.safetensors").write_bytes(b"x")
-    for place, words in ((file, "training.import_gguf"), (adapter, "merge_and_unload")):
+    for place, words in ((file, "training.import_gguf"), (adapter, "--base models/NAME")):
         result = tailrace("models", "import", place, "--server", server)
         assert result.code == 2
         assert words in " ".join(result.err.split())

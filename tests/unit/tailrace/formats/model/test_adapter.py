@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tailrace.formats.model.adapter import (
+    AdapterConfig,
+    adapter_tensor_problems,
+    read_adapter_config,
+)
+from tailrace.formats.model.tensors import Tensor
+
+PLAIN = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "bias": "none"}
+LAYER = "base_model.model.model.layers.0.mlp.up_proj"
+SHAPES = {"model.layers.0.mlp.up_proj.weight": (12, 8), "model.norm.weight": (8,)}
+
+
+def pair(**changes: Tensor) -> dict[str, Tensor]:
+    tensors = {"A": Tensor("F32", (4, 8)), "B": Tensor("BF16", (12, 4)), **changes}
+    return {f"{LAYER}.lora_{name}.weight": tensor for name, tensor in tensors.items()}
+
+
+def test_the_scale_is_that_of_peft() -> None:
+    assert read_adapter_config(PLAIN).scale == 2
+    assert read_adapter_config({**PLAIN, "use_rslora": True}).scale == 4
+
+
+def test_settings_of_training_alone_do_not_matter() -> None:
+    settings = {"lora_dropout": 0.1, "peft_version": "0.21", "layers_to_transform": [0]}
+    assert read_adapter_config({**PLAIN, **settings, "rank_pattern": {}}).rank == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"peft_type": "IA3"}, "peft_type is 'IA3', must be LORA"),
+        ({"task_type": "SEQ_CLS"}, "task_type is 'SEQ_CLS', must be CAUSAL_LM"),
+        ({"bias": "all"}, "bias is 'all', must be none"),
+        ({"use_dora": True}, "use_dora cannot be set"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save cannot be set"),
+        ({"rank_pattern": {"up_proj": 8}}, "rank_pattern cannot be set"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changes the base model"),
+        ({"r": True}, "r is true, must be a whole number"),
+        ({"r": 0}, "r is 0, must be a whole number"),
+        ({"lora_alpha": float("nan")}, "must be a number above 0"),
+    ],
+)
+def test_other_kinds_are_refused_by_name(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match="merge_and_unload") as caught:
+        read_adapter_config({**PLAIN, **changes})
+    assert complaint in str(caught.value)
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"bias .*; r is .*; use_dora"):
+        read_adapter_config({**PLAIN, "bias": "all", "r": None, "use_dora": True})
+
+
+@pytest.mark.parametrize("weight", [(12, 8), (8, 12)])
+def test_matrices_fit_weights_of_either_orientation(weight: tuple[int, ...]) -> None:
+    shapes = {"model.layers.0.mlp.up_proj.weight": weight}
+    assert adapter_tensor_problems(AdapterConfig(4, 8, False), pair(), shapes) == ""
+
+
+@pytest.mark.parametrize(
+    ("tensors", "complaint"),
+    [
+        ({}, "there is no matrix of LoRA"),
+        (pair(A=Tensor("F32", (3, 8))), "needs A and B of rank 4"),
+        (pair(A=Tensor("F32", (4, 9))), "maps 9 to 12 values, its weight is [12, 8]"),
+        (pair(A=Tensor("I32", (4, 8))), "lora_A.weight holds I32, not one of F64"),
+        (
+            {f"{LAYER}.lora_A.weight": Tensor("F32", (4, 8))},
+            "needs A and B of rank 4",
+        ),
+        (
+            {**pair(), f"{LAYER}.lora_magnitude_vector": Tensor("F32", (12,))},
+            "lora_magnitude_vector is not a matrix of LoRA",
+        ),
+        (
+            {"base_model.model.model.norm.lora_A.weight": Tensor("F32", (4, 8))},
+            "no linear layer model.norm",
+        ),
+    ],
+)
+def test_matrices_that_do_not_fit(tensors: dict[str, Tensor], complaint: str) -> None:
+    assert complaint in adapter_tensor_problems(AdapterConfig(4, 8, False), tensors, SHAPES)
