@@ -167,41 +167,43 @@ class StoredWeights:
 
     def _stored_rows(self, name: str, rows: Rows, target: np.dtype[Any]) -> NDArray[Any]:
         """Return some rows of a stored tensor in the target type, read block by block."""
-        place, shape = self._places[name], self._shapes[name]
+        places, shape = self._places[name], self._shapes[name]
         width = math.prod(shape[1:])
-        first, count = rows[0] * width, (rows[1] - rows[0]) * width
-        values = _buffer(count, target)
-        for begin, block in read_blocks(place, first, count):
-            wide = block.astype(np.float32, copy=False)
-            if not np.isfinite(wide).all():
-                raise _not_finite(place)
-            values[begin : begin + block.size] = block if block.dtype == target else wide
+        values = _buffer((rows[1] - rows[0]) * width, target)
+        if len(places) == 1:
+            _fill(values, places[0], rows[0] * width)
+        else:
+            for place, row in zip(places[slice(*rows)], values.reshape(-1, width), strict=True):
+                _fill(row, place, 0)
         return values.reshape(rows[1] - rows[0], *shape[1:])
 
 
-def parameter_places(folder: Path, model: Model) -> dict[str, Place]:
-    """Return the place of each parameter in the files of a folder, by its name in the model.
+def parameter_places(folder: Path, model: Model) -> dict[str, list[Place]]:
+    """Return the stored tensors of each parameter of a model, by its name.
+
+    They are one, or the rows of a parameter that stacks the tensors of files.
 
     Raises:
         ModelNotFoundError: There are no weights, or files are missing.
         ModelConfigError: As :class:`StoredWeights`.
     """
-    family = model.family
+    family, shapes = model.family, model.stored_shapes
     places = find_places(folder, list_weights(folder))
     tensors = {name: place.entry.tensor for name, place in places.items()}
-    problems = tensor_problems(family, model.shapes, tensors)
+    problems = tensor_problems(family, shapes, tensors)
     if problems:
         raise ModelConfigError(f"{folder}: the weights do not fit config.json: {problems}")
-    pair = tied_pair(family, model.shapes, tensors)
+    pair = tied_pair(family, shapes, tensors)
     if pair is not None and not same_bytes(*(places[name] for name in pair)):
         raise ModelConfigError(f"{folder}: {TIED_PROBLEM}")
     named = {}
     for stored, place in places.items():
-        name = parameter_name(stored, model.shapes, family)
-        if name == OUTPUT_LAYER and name not in model.shapes:
+        name = parameter_name(stored, shapes, family)
+        if name == OUTPUT_LAYER and name not in shapes:
             name = family.embedding
         named[name] = place
-    return {name: named[name] for name in model.shapes}
+    stacks = family.stacks(model.config)
+    return {name: [named[row] for row in stacks.get(name, (name,))] for name in model.shapes}
 
 
 def stored_types(folder: Path, model: Model) -> dict[str, str]:
@@ -210,7 +212,7 @@ def stored_types(folder: Path, model: Model) -> dict[str, str]:
     Errors as :func:`parameter_places`.
     """
     places = parameter_places(folder, model)
-    return {name: place.entry.tensor.dtype for name, place in places.items()}
+    return {name: stored[-1].entry.tensor.dtype for name, stored in places.items()}
 
 
 def read_blocks(place: Place, first: int, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -246,11 +248,23 @@ def read_tensor(place: Place) -> NDArray[np.float32]:
     """
     shape = place.entry.tensor.shape
     values = np.empty(math.prod(shape), np.float32)
-    for begin, block in read_blocks(place, 0, values.size):
-        values[begin : begin + block.size] = block
-    if not np.isfinite(values).all():
-        raise _not_finite(place)
+    _fill(values, place, 0)
     return values.reshape(shape)
+
+
+def _fill(values: NDArray[Any], place: Place, first: int) -> None:
+    """Fill an array with stored values from value ``first`` on, in the array's type.
+
+    Raises:
+        ModelConfigError: The file is damaged, or a value is not finite as float32.
+        OSError: The file cannot be read.
+    """
+    with np.errstate(over="ignore"):
+        for begin, block in read_blocks(place, first, values.size):
+            wide = block.astype(np.float32, copy=False)
+            if not np.isfinite(wide).all():
+                raise _not_finite(place)
+            values[begin : begin + block.size] = block if block.dtype == values.dtype else wide
 
 
 def _by_rows(
