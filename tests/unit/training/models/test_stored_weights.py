@@ -120,10 +120,11 @@ def test_all_wrong_tensors_are_named_with_their_shapes(folder: Path, model: Mode
         assert complaint in str(caught.value)
 
 
-def test_more_layers_than_configured_are_counted(folder: Path, model: Model) -> None:
-    fewer = model_from_config({**model.family.dump_config(model.config), "n_layer": 1})
+def test_more_layers_than_configured_are_counted(tmp_path: Path, model: Model) -> None:
+    deeper = model_from_config({**model.family.dump_config(model.config), "n_layer": 2})
+    write_weights(tmp_path, deeper.init(0))
     with pytest.raises(ModelConfigError, match=r"unknown tensors: transformer.h.1.* and 7 more"):
-        StoredWeights(folder, fewer).load()
+        StoredWeights(tmp_path, model)
 
 
 @pytest.mark.parametrize("kept", [3, 100, 5000])
