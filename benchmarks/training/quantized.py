@@ -72,9 +72,9 @@ def measure(start: Start, train: TrainSpec) -> str:
     trainer = Trainer(start.model, start.objective, stream, train, start.identity, held_out)
     curve = Curve()
     with tempfile.TemporaryDirectory() as folder:
-        trainer.train(start.params, Path(folder), curve)
+        trainer.train(start.weights, Path(folder), curve)
     steps = [later - earlier for earlier, later in zip(curve.times, curve.times[1:], strict=False)]
-    held = stored(trainer.trainable.start(start.params)[1])
+    held = stored(trainer.trainable.start(start.weights)[1])
     whole = sum(held.values())
     linear = {layer.weight for layer in find_targets(start.model, [])}
     codes = sum(held[name] for name in linear)

@@ -139,10 +139,10 @@ class LoraAdapter:
         names = {layer.weight for layer in self.quantized}
         for name in self._model.shapes:
             if name in names:
-                # One at a time, so that no more than one is in memory in float32.
+                # The float32 values are dropped once the codes are there.
                 wide = weights.tensor(name, layout, jnp.float32)
                 codes = {name: quantize(wide, self.spec.base_dtype)}
-                frozen |= jax.block_until_ready(codes if layout is None else layout.put(codes))
+                frozen |= codes if layout is None else layout.put(codes)
             else:
                 frozen[name] = weights.tensor(name, layout, self.dtype)
         return frozen

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -23,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from tailrace.formats.canonical import sha256_json
 from tailrace.formats.spec.run_spec import TrainSpec
-from training.checkpoints.certificate import digest_arrays
+from training.checkpoints.certificate import digest_arrays, digest_sorted
 from training.checkpoints.checkpoint import REFERENCE, checkpoint_identity
 from training.checkpoints.provenance import environment
 from training.data.batches import Collator
@@ -34,7 +33,6 @@ from training.loop.steps import compile_answers
 from training.loop.trainable import choose_trainable
 from training.machine.file_errors import as_os_errors
 from training.machine.sharding import Layout, make_mesh
-from training.models.family import Params
 from training.objectives.objective import ReferencedObjective
 from training.objectives.pairs import PairStore
 from training.observer import Observer
@@ -103,7 +101,7 @@ def with_reference(
     stores = {_TRAIN: pairs, **({_HELD_OUT: held_out} if isinstance(held_out, PairStore) else {})}
     program = _Program(objective, start, spec)
     key = ReferenceKey(
-        weights=digest_arrays({name: np.asarray(value) for name, value in start.params.items()}),
+        weights=digest_sorted(start.weights.arrays()),
         pairs=pairs.answers.content_digest,
         held_out=stores[_HELD_OUT].answers.content_digest if _HELD_OUT in stores else "",
         dtype=str(program.trainable.dtype),
@@ -152,20 +150,12 @@ class _Program:
         self.width = f"{mesh.size} × {machine['device']}, {machine['cores']} cores"
         self.answers = compile_answers(objective, self.trainable, self.layout)
 
-    def place(self, params: Params) -> tuple[Params, Params]:
-        """Return trained and frozen values on the devices."""
-        trained, frozen = self.trainable.start(params)
-        placed: tuple[Params, Params] = jax.device_put(
-            (trained, frozen), (self.layout.shardings(trained), self.layout.shardings(frozen))
-        )
-        return placed
-
 
 def _computed(
     program: _Program, start: Start, stores: dict[str, PairStore], observer: Observer
 ) -> Reference:
     begin = time.perf_counter()
-    trained, frozen = program.place(start.params)
+    trained, frozen = program.trainable.start(start.weights, program.layout)
     reference: Reference = {}
     for part, pairs in stores.items():
         sums = np.zeros((len(pairs), 2), np.float32)

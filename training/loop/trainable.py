@@ -22,6 +22,8 @@ class TrainableSplit(Protocol):
     """Type that the decoder computes in."""
     frozen_head: bool
     """True if the whole output layer is frozen."""
+    is_exact: bool
+    """True if the frozen values are the model's own, in float32."""
 
     @property
     def parameters(self) -> int:
@@ -54,6 +56,7 @@ class AllWeights:
         self._model = model
         self.dtype = dtype
         self.frozen_head = False
+        self.is_exact = True
 
     @property
     def parameters(self) -> int:

@@ -204,8 +204,7 @@ class Trainer:
         """Return all weights of the trained model in float32; it started from ``weights``."""
         if not outcome.frozen:
             return outcome.params
-        is_exact = self.trainable.dtype == jnp.float32
-        base = outcome.frozen if is_exact else weights.load(self.layout)
+        base = outcome.frozen if self.trainable.is_exact else weights.load(self.layout)
         return self.trainable.merge(outcome.params, base)
 
     def _run_call(

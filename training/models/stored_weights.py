@@ -65,6 +65,10 @@ class Weights(Protocol):
         """
         ...
 
+    def tensor(self, name: str, layout: Layout | None, dtype: DTypeLike) -> jax.Array:
+        """Return one of the weights as :meth:`load` does."""
+        ...
+
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield the name and the values on the host of each tensor, sorted by name."""
         ...
@@ -86,8 +90,12 @@ class HeldWeights:
 
     def load(self, layout: Layout | None = None, dtype: DTypeLike = jnp.float32) -> Params:
         """Return copies; see :meth:`Weights.load`."""
-        params = {name: jnp.array(value, dtype) for name, value in self.params.items()}
-        return params if layout is None else jax.device_put(params, layout.shardings(params))
+        return {name: self.tensor(name, layout, dtype) for name in self.params}
+
+    def tensor(self, name: str, layout: Layout | None, dtype: DTypeLike) -> jax.Array:
+        """Return a copy; see :meth:`Weights.tensor`."""
+        value = jnp.array(self.params[name], dtype)
+        return value if layout is None else layout.put({name: value})[name]
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each tensor; see :meth:`Weights.arrays`."""
@@ -128,15 +136,16 @@ class StoredWeights:
         if layout is not None:
             needed = bytes_per_device(layout, self._shapes, target.itemsize)
         require_room(needed, f"the weights of {self._folder}, {values:,} values,")
-        return {name: self._tensor(name, layout, target) for name in self._shapes}
+        return {name: self.tensor(name, layout, target) for name in self._shapes}
 
     def arrays(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield each tensor; see :meth:`Weights.arrays`. Errors as :meth:`load`."""
         for name, shape in self._shapes.items():
             yield name, self._rows(name, (0, shape[0]), np.dtype(np.float32))
 
-    def _tensor(self, name: str, layout: Layout | None, target: np.dtype[Any]) -> jax.Array:
-        shape = self._shapes[name]
+    def tensor(self, name: str, layout: Layout | None, dtype: DTypeLike) -> jax.Array:
+        """Return one of the weights; see :meth:`Weights.tensor`. Errors as :meth:`load`."""
+        shape, target = self._shapes[name], np.dtype(dtype)
         if layout is None:
             array: jax.Array = jax.device_put(self._rows(name, (0, shape[0]), target))
             _wait([array])

@@ -25,6 +25,7 @@ from training.loop.trainable import choose_trainable
 from training.loop.trainer import Trainer
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.objectives.registry import make_objective
 
 ROWS, LENGTH = 16, 128
@@ -95,7 +96,7 @@ def test_a_quantized_base_counts_with_its_codes(dtype: str) -> None:
     trainer = Trainer(model, make_objective(spec), stream, spec, {})
     planned = estimate(model, spec, trainer, stream, examples, 0).memory
     optimizer = make_optimizer(spec, learning_rate(spec, 4))
-    trained, frozen = jax.eval_shape(lambda: trainer.trainable.start(model.init(0)))
+    trained, frozen = jax.eval_shape(lambda: trainer.trainable.start(HeldWeights(model.init(0))))
     state = (trained, jax.eval_shape(optimizer.init, trained))
     steps: Any = compile_steps(make_objective(spec), trainer.trainable, optimizer, trainer.layout)
     batch, _ = stream.batch(0, 2, 1)

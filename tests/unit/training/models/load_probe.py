@@ -90,7 +90,7 @@ def main(folder: Path) -> dict[str, Any]:
     parts = weights.load(places)
     host_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
-    by_rows = weights._tensor(SPLIT, layout(MeshSpec(tensor=8)), np.dtype(np.float32))
+    by_rows = weights.tensor(SPLIT, layout(MeshSpec(tensor=8)), np.dtype(np.float32))
     row_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return {
