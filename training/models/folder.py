@@ -15,10 +15,10 @@ from tailrace.formats.model.folder import CONFIG_FILE as CONFIG
 from tailrace.formats.model.folder import lacks
 from tailrace.formats.outside_json import read_object
 from training.errors import ModelConfigError, ModelNotFoundError
+from training.models.adapter_folder import read_updates
 from training.models.family import Model, Params
 from training.models.registry import model_from_config
 from training.models.stored_weights import StoredWeights
-from training.models.unmerged_adapter import read_updates
 from training.models.weights import (
     MAX_SHARD_BYTES,
     WEIGHTS,
