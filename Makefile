@@ -15,7 +15,7 @@ SEED ?= $(shell date +%s)
 ROUNDS ?= 50
 CELLS ?= 0/1
 
-.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-generation bench-sft clean
+.PHONY: help demo test chaos lint format protos protos-check bench-load bench-load-short bench-judging bench-limits bench-start bench-import docs prose smollm2 distilgpt2-random bench-training bench-families bench-generation bench-sft clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -87,6 +87,9 @@ bench-import: $(VENV)/.installed-bench ## Imports a million conversations beside
 
 bench-training: $(VENV)/.installed-bench ## Measures training beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-families: $(VENV)/.installed-bench ## Measures a training step of every model family beside PyTorch; fails when a bar is not held.
+	$(BIN)/python -m benchmarks.families $(ARGS)
 
 bench-generation: $(VENV)/.installed-bench ## Measures generation beside PyTorch; fails when a bar is not held.
 	$(BIN)/python -m benchmarks.generation $(ARGS)

@@ -16,16 +16,14 @@ from benchmarks.racer import serve
 from benchmarks.training.shapes import LENGTH, SHAPES
 
 LIBRARY: Any = transformers
-CONFIGS = {"gpt2": LIBRARY.GPT2Config, "llama": LIBRARY.LlamaConfig}
 
 
 def main(name: str, *, fused: bool) -> None:
     """Serve steps of the shape ``name``."""
     shape = SHAPES[name]
     LIBRARY.logging.set_verbosity_error()
-    settings = {key: value for key, value in shape.config.items() if key != "model_type"}
-    config = CONFIGS[shape.config["model_type"]](
-        **settings, use_cache=False, bos_token_id=None, eos_token_id=None
+    config = LIBRARY.AutoConfig.for_model(
+        **shape.config, use_cache=False, bos_token_id=None, eos_token_id=None, pad_token_id=None
     )
     torch.manual_seed(0)
     model = LIBRARY.AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()

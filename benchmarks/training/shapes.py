@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.families.configs import CONFIGS
 from training.random_gpt2 import DISTILGPT2
 
 LENGTH = 128
@@ -56,5 +57,6 @@ SHAPES: dict[str, Shape] = {
         rows=4,
         steps=10,
     ),
+    **{name: Shape(config, rows=4, steps=5) for name, config in CONFIGS.items()},
 }
-"""Shapes by their name in the table."""
+"""Shapes by their name in the table; families by their model_type."""

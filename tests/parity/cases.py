@@ -211,6 +211,8 @@ ADAPTER_TARGETS: dict[str, list[str]] = {
     "olmo2": [],
     "granite": [],
     "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    "mixtral": ["q_proj", "k_proj", "v_proj", "o_proj"],
+    "qwen3_moe": ["q_proj", "o_proj"],
     "smollm3": [],
 }
 """Linear layers with an adapter, by case; empty for all of them."""

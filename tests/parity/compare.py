@@ -53,14 +53,48 @@ def check_computation(model: Model, params: Params, expected: Expected) -> None:
 def check_generation(model: Model, params: Params, expected: Expected) -> None:
     """Greedy continuations are equal, token for token, prompts of all lengths in one batch.
 
-    Slots are used again, the cache grows, and either of two tokens ends an answer.
+    Slots are used again, the cache grows, and either of two tokens ends an answer. So are the
+    log-probabilities to those of one pass without a cache.
     """
     prompts = [expected[f"prompt.{number}"].tolist() for number in range(len(PROMPT_LENGTHS))]
     generator = Generator(model, params, set(expected["ends"].tolist()))
     seen = 0
-    for batch in generator.generate(prompts, Sampling(max_new_tokens=NEW_TOKENS), SLOTS):
+    sampling = Sampling(max_new_tokens=NEW_TOKENS, logprobs=True)
+    uncached = uncached_logprobs(model, params, expected)
+    for batch in generator.generate(prompts, sampling, SLOTS):
         for generation in batch:
             seen += 1
             there = expected[f"generated.{generation.index}"].tolist()
             assert generation.tokens == there
+            np.testing.assert_allclose(
+                generation.logprobs, uncached[generation.index], rtol=0, atol=LOGITS_TOLERANCE
+            )
     assert seen == len(prompts)
+
+
+def uncached_logprobs(
+    model: Model, params: Params, expected: Expected
+) -> list[NDArray[np.float32]]:
+    """Return the log-probabilities of all continuations, computed in one pass without a cache."""
+    pairs = [
+        (expected[f"prompt.{number}"], expected[f"generated.{number}"])
+        for number in range(len(PROMPT_LENGTHS))
+    ]
+    length = max(PROMPT_LENGTHS) + NEW_TOKENS
+    tokens = np.zeros((len(pairs), length), np.int32)
+    for row, pair in zip(tokens, pairs, strict=True):
+        whole = np.concatenate(pair)
+        row[: len(whole)] = whole
+    mask = jnp.tril(jnp.ones((1, length, length), bool))
+
+    @jax.jit
+    def logits_of(params: Params) -> jax.Array:
+        decoder = model.bind(params)
+        hidden, _ = decoder.hidden(tokens, jnp.arange(length)[None], mask)
+        return jax.nn.log_softmax(decoder.logits(hidden))
+
+    logprobs = np.asarray(logits_of(params))
+    return [
+        row[len(prompt) - 1 + np.arange(len(new)), new]
+        for row, (prompt, new) in zip(logprobs, pairs, strict=True)
+    ]

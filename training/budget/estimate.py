@@ -119,6 +119,7 @@ def estimate(
         rows=-(-rows // groups) * sequences,
         passes=max(1, rows // (spec.micro_batch_size or rows)),
         length=length,
+        slots=trainer.slots if spec.packing and layout.row_parts == 1 else None,
         width=FLOAT32 if on_processor else jnp.dtype(trainer.trainable.dtype).itemsize,
         remat=spec.remat and not on_processor,
         can_remat=not on_processor,

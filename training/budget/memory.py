@@ -1,7 +1,7 @@
 """The memory of a training as a function of sizes.
 
-The formula was fitted to what XLA's buffer assignment reports (``memory_analysis``) for GPT-2 and
-Llama shapes of 1 to 82 million parameters; it is within :data:`TOLERANCE` of it on processors.
+The formula was fitted to what XLA's buffer assignment reports (``memory_analysis``) for shapes of
+every family with up to 82 million parameters; it is within :data:`TOLERANCE` of it on processors.
 Devices that fuse more need less.
 """
 
@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tailrace.formats.model.families.family import Dimensions
+from training.models.unpacked import Slots
 from training.objectives.losses import BLOCK
 
 TOLERANCE = 0.15
@@ -19,7 +20,10 @@ TOLERANCE = 0.15
 FLOAT32 = 4
 """Bytes of a value of weights, gradients, moments and logits."""
 
-_DROPOUT_WORDS = 6
+_DROPOUT_SCORES = 3
+"""Further values stored for each score with dropout: its random number, factor and product."""
+
+_DROPOUT_WORDS = 3
 """Words of 4 bytes in use for each random number during generation (threefry)."""
 
 _SLOTS = 1.5
@@ -55,6 +59,8 @@ class Plan:
     """Forward and backward passes of a step, each over a part of the rows."""
     length: int
     """Tokens of a row."""
+    slots: Slots | None
+    """Sizes for the attention of packed rows by example; None for whole rows."""
     width: int
     """Bytes of one activation."""
     remat: bool
@@ -69,6 +75,25 @@ class Plan:
     """True if the host keeps a copy of the best weights."""
     quantized: Quantized = Quantized()
     """Frozen weights that are stored quantized."""
+
+    @property
+    def pass_rows(self) -> int:
+        """Rows of a pass on each device."""
+        return -(-self.rows // self.passes)
+
+    @property
+    def places(self) -> float:
+        """Tokens that attention computes with for each token of a row."""
+        if self.slots is None or not self.slots.pay(self.pass_rows, self.length):
+            return 1.0
+        return self.slots.count * self.slots.length / (self.pass_rows * self.length)
+
+    @property
+    def scores(self) -> int:
+        """Scores of attention for each token of a row."""
+        if self.slots is None or not self.slots.pay(self.pass_rows, self.length):
+            return self.sizes.heads * self.length
+        return round(self.sizes.heads * self.slots.length * self.places)
 
 
 @dataclass(frozen=True)
@@ -94,23 +119,19 @@ class Memory:
 
 def required_memory(plan: Plan) -> Memory:
     """Return the memory of a plan, in addition to the weights that it starts from."""
-    tokens = -(-plan.rows // plan.passes) * plan.length
-    layer = _layer_bytes(plan)
+    tokens = plan.pass_rows * plan.length
+    layer, working = _layer_bytes(plan), _working_bytes(plan)
     layers, sizes = plan.sizes.layers, plan.sizes
     stored = (sizes.width * plan.width if plan.remat else layer) * layers
     scored = min(BLOCK, tokens) if plan.by_block else tokens
-    forward = tokens * stored + scored * 2 * sizes.vocabulary * FLOAT32
-    if plan.remat:
-        forward += tokens * layer
-    if sizes.dropout:
-        # Random words for the scores of one layer.
-        forward += tokens * _DROPOUT_WORDS * sizes.heads * plan.length * FLOAT32
+    lowest = tokens * (layer + working)
+    logits = scored * 2 * sizes.vocabulary * FLOAT32
+    forward = tokens * stored + logits + (lowest if plan.remat else tokens * working)
     gradients = plan.trained * FLOAT32
     # The output layer's gradient comes first, with all activations in memory; at the end there are
     # all gradients, and the activations of the lowest layer.
     first = 0 if plan.adapter else sizes.vocabulary * sizes.width * FLOAT32
     first = min(first, gradients)
-    lowest = tokens * layer
     early, late = forward + first, gradients + lowest
     sums = gradients if plan.passes > 1 else 0
     cast = plan.weights * plan.width if plan.width < FLOAT32 else 0
@@ -131,15 +152,31 @@ def required_memory(plan: Plan) -> Memory:
 def _layer_bytes(plan: Plan) -> int:
     """Return the bytes that the mean layer stores for one token until the backward pass."""
     sizes = plan.sizes
-    inner = (6 if sizes.gated else 4) * sizes.inner
+    inner = (5 if sizes.gated else 4) * sizes.inner
     if sizes.sparse_layers:
         experts = sizes.active_experts * _SLOTS * (6 * sizes.expert_inner + 2 * sizes.width)
         inner += round((experts - inner) * sizes.sparse_layers / sizes.layers)
-    channels = 9 * sizes.width + inner + (2 * sizes.attention if sizes.gated else 0)
-    scores = sizes.heads * plan.length
-    masks = 2 * sizes.width + scores if sizes.dropout else 0
+    # Gated families rotate queries and keys, which are stored before and after that.
+    outer = 8 * sizes.width + 4 * sizes.attention
+    if not sizes.gated:
+        outer = 9 * sizes.width + 2 * sizes.attention
+    channels = inner + outer + 3 * sizes.normalized
+    if sizes.dropout:
+        channels += 4 * sizes.width
+    # Keys and values are stored as attention reads them.
+    channels += round(2 * sizes.attention * (plan.places - 1))
     # Scores are float32 before the softmax, whatever the type of the computation.
-    return channels * plan.width + scores * (FLOAT32 + 2 * plan.width) + masks
+    score = FLOAT32 * (1 + sizes.capped + _DROPOUT_SCORES * sizes.dropout)
+    if plan.width < FLOAT32:
+        score += plan.width
+    return channels * plan.width + plan.scores * score
+
+
+def _working_bytes(plan: Plan) -> int:
+    """Return the bytes for one token that are in use while one layer is computed."""
+    sizes = plan.sizes
+    score = FLOAT32 * (1 + sizes.capped + _DROPOUT_WORDS * sizes.dropout)
+    return 6 * sizes.width * plan.width + plan.scores * score
 
 
 def alternatives(plan: Plan, micro_rows: list[int]) -> list[tuple[str, Plan]]:

@@ -129,6 +129,8 @@ class Trainer:
         self.layout = Layout.of(model.family.model_type, mesh)
         """Layout of all arrays over the devices."""
         self._multiple = spec.micro_batch_size or mesh.shape[DATA] * mesh.shape[FSDP]
+        self.slots = Slots.of(stream.collator.batch_size, stream.longest)
+        """Sizes for attention by example."""
         self._steps = compile_steps(
             objective,
             self.trainable,
@@ -136,7 +138,7 @@ class Trainer:
             self.layout,
             spec.micro_batch_size,
             remat=spec.remat,
-            slots=Slots.of(stream.collator.batch_size, stream.longest),
+            slots=self.slots,
         )
         self._evaluator = Evaluator(
             objective, self.trainable, self.layout, held_out, spec, self._multiple

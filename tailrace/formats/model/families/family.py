@@ -56,6 +56,10 @@ class Dimensions:
     """Channels of an expert."""
     cache_limit: int | None = None
     """Longest sequence whose cached keys hold; a longer one is computed again from its start."""
+    normalized: int = 0
+    """Channels of a block that are normalized besides the inputs of its two layers."""
+    capped: bool = False
+    """True if the scores of attention are bounded (Gemma 2, arXiv:2408.00118)."""
 
     @property
     def attention(self) -> int:

@@ -192,6 +192,7 @@ def dimensions(config: GemmaConfig) -> Dimensions:
     """Return the sizes of a Gemma."""
     context = config.rope.longest_sequence(config.max_position_embeddings)
     limits = [rope.cache_limit(context) for rope in (config.rope, config.local_rope)]
+    heads = config.num_attention_heads + config.num_key_value_heads
     return Dimensions(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -204,6 +205,8 @@ def dimensions(config: GemmaConfig) -> Dimensions:
         context=context,
         dropout=config.attention_dropout > 0,
         cache_limit=min((limit for limit in limits if limit is not None), default=None),
+        normalized=2 * config.hidden_size + (heads * config.head_dim if config.qk_norm else 0),
+        capped=config.attn_logit_softcapping is not None,
     )
 
 

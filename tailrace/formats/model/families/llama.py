@@ -249,6 +249,7 @@ def block_norms(config: LlamaConfig) -> tuple[str, str]:
 def dimensions(config: LlamaConfig) -> Dimensions:
     """Return the sizes of a model of these families."""
     context = config.rope.longest_sequence(config.max_position_embeddings)
+    heads = config.num_attention_heads + config.num_key_value_heads
     return Dimensions(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -261,6 +262,7 @@ def dimensions(config: LlamaConfig) -> Dimensions:
         context=context,
         dropout=config.attention_dropout > 0,
         cache_limit=config.rope.cache_limit(context),
+        normalized=heads * config.head_dim if config.qk_norm or config.whole_qk_norm else 0,
     )
 
 

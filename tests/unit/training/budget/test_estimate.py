@@ -25,6 +25,7 @@ from training.loop.fit import fit
 from training.loop.start import prepare
 from training.loop.trainer import Trainer
 from training.models.registry import model_from_config
+from training.models.unpacked import Slots
 from training.objectives.registry import make_objective
 from training.observer import Observer
 
@@ -86,6 +87,7 @@ def test_packed_rows_are_those_of_a_batch() -> None:
     plan = estimated(dataclasses.replace(SPEC, packing=True)).plan
     # Eight examples of 39 inputs, three to a row of 128.
     assert (plan.length, plan.rows) == (128, 3)
+    assert plan.slots == Slots(8, 48)
 
 
 def test_what_fits_is_logged(caplog: pytest.LogCaptureFixture) -> None:

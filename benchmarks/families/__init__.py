@@ -1,0 +1,1 @@
+"""Benchmark of the step speed of every model family."""
