@@ -67,7 +67,8 @@ def packed_rows() -> Batch:
         Example.of(tuple(generator.integers(1, 64, 17).tolist()), 4) for _ in range(SPEC.batch_size)
     ]
     rows = Collator.of(SPEC).collate([examples])
-    return Batch(*(values[0] for values in rows))
+    batch: Batch = jax.tree.map(lambda values: values[0], rows)
+    return batch
 
 
 def computed(model_type: str, mesh: str) -> tuple[float, dict[str, Any]]:
