@@ -25,6 +25,7 @@ from training.loop.steps import accumulate, batch_loss
 from training.loop.trainable import choose_trainable
 from training.machine.sharding import Layout, make_mesh
 from training.models.registry import model_from_config
+from training.models.stored_weights import HeldWeights
 from training.models.unpacked import Slots
 from training.objectives.registry import make_objective
 
@@ -79,10 +80,10 @@ def computed(model_type: str, mesh: str) -> tuple[float, dict[str, Any]]:
     objective, trainable = make_objective(SPEC), choose_trainable(model, SPEC)
     slots = Slots.of(SPEC.batch_size, 16) if mesh == "one" else None
     loss_of = batch_loss(objective, trainable, slots=slots)
-    trained, frozen = trainable.start(model.init(0))
+    trained, frozen = trainable.start(HeldWeights(model.init(0)), layout)
     compute = jax.jit(accumulate(objective, loss_of, layout, None))
     rows = layout.split_rows(packed_rows())
-    loss, _, gradients = compute(layout.place(trained), frozen, rows, jax.random.key(0))
+    loss, _, gradients = compute(trained, frozen, rows, jax.random.key(0))
     return float(loss), {name: np.asarray(value) for name, value in gradients.items()}
 
 
