@@ -59,8 +59,8 @@ def lacks(paths: Collection[str]) -> list[str]:
     if ADAPTER_CONFIG in paths and CONFIG_FILE not in paths:
         return [
             f"it is a PEFT adapter ({ADAPTER_CONFIG}), not a model: name its base model "
-            "(`tailrace models import FOLDER --base models/NAME`), or merge it into its base model (peft: "
-            "model.merge_and_unload().save_pretrained(FOLDER)) and give that folder"
+            "(`tailrace models import FOLDER --base models/NAME`), or merge it into its base model "
+            "(peft: model.merge_and_unload().save_pretrained(FOLDER)) and give that folder"
         ]
     sentences = []
     if CONFIG_FILE not in paths:
