@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tailrace.formats.model.families import FAMILIES
 
 pytestmark = pytest.mark.timeout(400)
 """Eight devices on few cores take their time when the machine is busy."""
@@ -32,7 +31,9 @@ def probed() -> dict[str, Any]:
     return figures
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize(
+    "model_type", ["gpt2", "llama", "olmo2", "gemma3_text", "phi3", "qwen3_moe"]
+)
 def test_eight_devices_compute_the_loss_and_gradients_of_one(
     probed: dict[str, Any], model_type: str
 ) -> None:
