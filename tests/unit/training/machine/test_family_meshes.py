@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-
 pytestmark = pytest.mark.timeout(400)
 """Eight devices on few cores take their time when the machine is busy."""
 
