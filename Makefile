@@ -23,8 +23,11 @@ help: ## Lists the targets.
 demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with nothing else installed.
 	$(BIN)/tailrace demo
 
+# One more than cores, because tests of whole stacks mostly wait.
+TEST_PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+
 test: $(VENV)/.installed-dev ## Runs every test.
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## The whole fault matrix then ROUNDS of four random faults of a SEED, audited; takes hours.
 	$(BIN)/python -m tests.chaos --cells $(CELLS) --seed $(SEED) --rounds $(ROUNDS)
