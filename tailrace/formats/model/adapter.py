@@ -1,7 +1,7 @@
 """LoRA adapters of Hugging Face's PEFT, checked against the model that they change.
 
 An imported adapter is a model folder: the files of its base model, and the adapter's two files in a
-subfolder. Whoever loads the folder adds the products of the adapter's matrices to the weights.
+subfolder. Loading it adds the products of the adapter's matrices to the weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Blocks of the training methods: the keys that each method has of its own."""
+"""Blocks of the training methods: the keys that only one method has."""
 
 from __future__ import annotations
 
