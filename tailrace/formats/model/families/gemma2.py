@@ -113,7 +113,7 @@ def read_gemma(
         initializer_range=reader.number("initializer_range", 0.02),
         attention_dropout=reader.number("attention_dropout", 0.0, maximum=1.0),
         attention_bias=reader.flag("attention_bias", False),
-        query_pre_attn_scalar=reader.number("query_pre_attn_scalar", 256, minimum=1e-6),
+        query_pre_attn_scalar=_whole(reader.number("query_pre_attn_scalar", 256, minimum=1e-6)),
         sliding_window=None if window is None else reader.size("sliding_window", _WINDOW),
         sliding_layers=_read_layers(reader, sizes["num_hidden_layers"], full_every),
         attn_logit_softcapping=_optional(reader, "attn_logit_softcapping", softcaps[0]),
@@ -123,6 +123,11 @@ def read_gemma(
         bos_token_id=reader.token("bos_token_id"),
         pad_token_id=reader.token("pad_token_id"),
     )
+
+
+def _whole(number: float) -> float:
+    """Return a whole number as an int: transformers refuses a saved 256.0 where it wants 256."""
+    return int(number) if number == int(number) else number
 
 
 def _optional(reader: ConfigReader, name: str, default: float | None) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tailrace.formats.model.config import read_model_config
+from tailrace.formats.model.families.gemma3 import write
 
 SIZES: dict[str, Any] = {
     "vocab_size": 50,
@@ -65,3 +66,8 @@ def test_rotations_of_gemma_3_have_two_spellings() -> None:
 def test_refused(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         read_model_config({**GEMMA3, **changes})
+
+
+def test_a_whole_number_is_saved_as_one() -> None:
+    saved = write(read_model_config({**GEMMA3, "query_pre_attn_scalar": 256.0}))
+    assert isinstance(saved["query_pre_attn_scalar"], int)
