@@ -23,8 +23,8 @@ help: ## Lists the targets.
 demo: $(VENV)/.installed ## Runs the main job end to end on this machine, with nothing else installed.
 	$(BIN)/tailrace demo
 
-# One more than cores, because tests of whole stacks mostly wait.
-TEST_PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
+# Two per core, because tests of whole stacks mostly wait.
+TEST_PROCESSES = $(shell $(BIN)/python -c 'import os; print(min(4, 2 * (os.cpu_count() or 1)))')
 
 test: $(VENV)/.installed-dev ## Runs every test.
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
