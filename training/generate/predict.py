@@ -37,7 +37,7 @@ from training.observer import Observer
 
 _log = logging.getLogger(__name__)
 
-_PROMPT_END = 64
+PROMPT_END = 64
 """Number of tokens at the end of a prompt in which a template may open thinking."""
 
 
@@ -153,7 +153,7 @@ class _Question:
     def of(cls, evaluated: Evaluated, eval_set: str, number: int, eval_item: EvalItem) -> _Question:
         """Render an item's prompt; errors as :meth:`Evaluated.prompt_tokens`."""
         prompt = evaluated.prompt_tokens(eval_item, eval_set)
-        opening = opened_thinking(evaluated.chat.written(prompt[-_PROMPT_END:]))
+        opening = opened_thinking(evaluated.chat.written(prompt[-PROMPT_END:]))
         return cls(eval_set, number, eval_item, prompt, opening)
 
     @property

@@ -101,10 +101,11 @@ class Programs:
         self._choice = choice
         self._end_ids = jnp.asarray(sorted(end_ids), jnp.int32)
         self._layout = layout
+        self._penalizes = choice.penalizes
         self.empty: Callable[[int, int], State]
         """Maps B and S to the state of B idle slots with S columns."""
         self.empty = jax.jit(self._empty, static_argnums=(0, 1))
-        self.prefill: Callable[[Params, Prompts, jax.Array], tuple[Chosen, State]]
+        self.prefill: Callable[[Params, Prompts, Any], tuple[Chosen, State]]
         """Maps parameters, prompts and root key to first tokens [R] and the rows' state [R, W]."""
         self.prefill = jax.jit(self._prefill)
         self.insert: Callable[[State, State, Ints], State]
@@ -121,6 +122,21 @@ class Programs:
     def _split(self, state: T) -> T:
         return state if self._layout is None else self._layout.split_rows(state)
 
+    def _keys(self, root: Any, rows: Prompts | Rows) -> jax.Array:
+        """Return the random key of each row."""
+        return streams(root, rows.numbers, rows.samples)
+
+    def _choose(
+        self,
+        logits: jax.Array,
+        seen: jax.Array | None,
+        keys: jax.Array,
+        drawn: jax.Array,
+        root: Any,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return token and log-probability of each row, as :func:`choose`."""
+        return choose(logits, seen, keys, drawn, self._choice)
+
     def _hidden(self, decoder: Decoder, *inputs: Any) -> tuple[jax.Array, Cache]:
         """Return the last hidden states and the cache; ``inputs`` as :meth:`Decoder.hidden`."""
         if self._layout is None:
@@ -131,10 +147,10 @@ class Programs:
     def _empty(self, slots: int, columns: int) -> State:
         cache = self._model.empty_cache(slots, columns)
         vocabulary = self._model.vocabulary
-        seen = jnp.zeros((slots, vocabulary), bool) if self._choice.penalizes else None
+        seen = jnp.zeros((slots, vocabulary), bool) if self._penalizes else None
         return self._split(State(cache, seen))
 
-    def _prefill(self, params: Params, prompts: Prompts, root: jax.Array) -> tuple[Chosen, State]:
+    def _prefill(self, params: Params, prompts: Prompts, root: Any) -> tuple[Chosen, State]:
         decoder = self._model.bind(params)
         prompts = self._split(prompts)
         rows, width = prompts.tokens.shape
@@ -149,13 +165,13 @@ class Programs:
         )
         last = jnp.take_along_axis(hidden, (prompts.lengths - 1)[:, None, None], axis=1)[:, 0]
         seen = None
-        if self._choice.penalizes:
+        if self._penalizes:
             real = columns[None] < prompts.lengths[:, None]
             tokens = jnp.where(real, prompts.tokens, self._model.vocabulary)
             seen = jnp.zeros((rows, self._model.vocabulary), bool)
             seen = seen.at[jnp.arange(rows)[:, None], tokens].set(True, mode="drop")
-        keys = streams(root, prompts.numbers, prompts.samples)
-        chosen = Chosen(*choose(decoder.logits(last), seen, keys, prompts.drawn, self._choice))
+        keys = self._keys(root, prompts)
+        chosen = Chosen(*self._choose(decoder.logits(last), seen, keys, prompts.drawn, root))
         if seen is not None:
             seen = seen.at[jnp.arange(rows), chosen.tokens].set(True)
         return chosen, State(cache, seen)
@@ -187,12 +203,12 @@ class Programs:
         return self._split(State(cache, state.seen))
 
     def _decode(
-        self, params: Params, state: State, rows: Rows, root: jax.Array, enough: jax.Array
+        self, params: Params, state: State, rows: Rows, root: Any, enough: jax.Array
     ) -> tuple[Chosen, State]:
         decoder = self._model.bind(params)
         rows, state = self._split(rows), self._split(state)
         slots, columns = rows.token.shape[0], jnp.arange(state.columns)
-        keys = streams(root, rows.numbers, rows.samples)
+        keys = self._keys(root, rows)
         indices = jnp.arange(slots)
 
         def step(loop: _Loop) -> _Loop:
@@ -207,7 +223,7 @@ class Programs:
                 rows.position,
             )
             logits = decoder.logits(hidden[:, 0])
-            token, logprob = choose(logits, state.seen, keys, rows.drawn, self._choice)
+            token, logprob = self._choose(logits, state.seen, keys, rows.drawn, root)
             seen = state.seen
             if seen is not None:
                 seen = seen.at[indices, token].max(live)

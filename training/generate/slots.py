@@ -119,14 +119,18 @@ class Slots:
 
     def interrupted(self) -> list[Request]:
         """Remove the answers that outgrew the cache and return the requests to continue them."""
-        requests = []
-        for slot, answer in self.live():
-            if not answer.ended and not self.rows.left[slot]:
-                self._answers[slot] = None
-                self.rows.position[slot] = 0
-                drawn, logprobs = tuple(answer.tokens), tuple(answer.logprobs)
-                requests.append(replace(answer.request, drawn=drawn, logprobs=logprobs))
-        return requests
+        return [self.interrupt(slot, answer) for slot, answer in self.outgrown()]
+
+    def outgrown(self) -> list[tuple[int, Answer]]:
+        """Return the slots whose answers cannot continue with the cached keys."""
+        return [(s, a) for s, a in self.live() if not a.ended and not self.rows.left[s]]
+
+    def interrupt(self, slot: int, answer: Answer) -> Request:
+        """Remove an answer in progress and return the request to continue it."""
+        self._answers[slot] = None
+        self.rows.left[slot] = self.rows.position[slot] = 0
+        drawn, logprobs = tuple(answer.tokens), tuple(answer.logprobs)
+        return replace(answer.request, drawn=drawn, logprobs=logprobs)
 
     def _left(self, request: Request) -> int:
         """Return the number of tokens that a request can get before it ends or is interrupted."""

@@ -1,0 +1,137 @@
+"""Shapes of the compiled programs, few enough to compile them all before the first request."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from training.errors import ConfigError, DoesNotFitError
+from training.generate.programs import Rows, State
+from training.generate.slots import pad_prompts
+from training.machine.accelerators import device_memory, device_memory_used, host_memory, size_text
+from training.models.family import Model, Params
+from training.serving.programs import RowPrograms, RowSettings
+
+_log = logging.getLogger(__name__)
+
+SMALLEST_PROMPT = 64
+"""Smallest number of columns that prompts are padded to; larger ones double it."""
+
+SMALLEST_CACHE = 256
+"""Smallest number of cache columns; larger ones double it."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Sizes that occur in the programs of one server."""
+
+    slots: int
+    """Rows that decode together, B."""
+    rows: int
+    """Rows of a prefill, R."""
+    context: int
+    """Longest sequence, prompt and answer, in tokens."""
+
+    @classmethod
+    def of(cls, model: Model, slots: int, context: int | None, row_parts: int = 1) -> Shapes:
+        """Return the shapes for ``slots`` rows of at most ``context`` tokens.
+
+        Args:
+            model: The model.
+            slots: Number of requests that decode together.
+            context: Longest sequence (default: that of the model).
+            row_parts: Number of parts that rows are split into.
+
+        Raises:
+            ConfigError: ``context`` exceeds the model's.
+            DoesNotFitError: The key-value cache needs more memory than is free.
+        """
+        if context is not None and context > model.context:
+            raise ConfigError(f"--context {context} exceeds the model's context of {model.context}")
+        shapes = cls(row_parts * -(-slots // row_parts), row_parts, context or model.context)
+        shapes._require_room(model)
+        return shapes
+
+    @property
+    def widths(self) -> list[int]:
+        """Numbers of columns of a prefill, W."""
+        return _doubled(SMALLEST_PROMPT, self.context)
+
+    @property
+    def columns(self) -> list[int]:
+        """Numbers of cache columns, S."""
+        return _doubled(SMALLEST_CACHE, self.context)
+
+    def width(self, tokens: int) -> int:
+        """Return the columns of a prefill of ``tokens`` tokens."""
+        return next(width for width in self.widths if width >= tokens)
+
+    def cache(self, tokens: int) -> int:
+        """Return the cache columns for sequences of at most ``tokens`` tokens."""
+        return next(columns for columns in self.columns if columns >= min(tokens, self.context))
+
+    def _require_room(self, model: Model) -> None:
+        sizes = model.dimensions
+        row = 2 * sizes.layers * sizes.key_heads * sizes.head_width * np.dtype(np.float32).itemsize
+        needed = row * self.columns[-1] * (self.slots + self.rows)
+        device = jax.local_devices()[0]
+        limit = device_memory(device)
+        free = host_memory() if limit is None else limit - device_memory_used(device)
+        if free is not None and needed > free:
+            raise DoesNotFitError(
+                f"the key-value cache of {self.slots} slots of {self.context} tokens takes "
+                f"{size_text(needed)} of memory, {size_text(free)} are free: lower --slots or "
+                "--context"
+            )
+
+
+def _doubled(smallest: int, context: int) -> list[int]:
+    """Return ``smallest`` and its doubles, up to the first that holds the context."""
+    sizes = [min(smallest, context)]
+    while sizes[-1] < context:
+        sizes.append(min(2 * sizes[-1], context))
+    return sizes
+
+
+def compile_all(programs: RowPrograms, params: Params, shapes: Shapes) -> int:
+    """Compile every program that the engine calls and return their number.
+
+    All run once, for nothing, but prefills on a single device, which would take as long as reading
+    a prompt of that length.
+    """
+    begin = time.perf_counter()
+    prefilled = {width: _prefill(programs, params, shapes, width) for width in shapes.widths}
+    state = programs.empty(shapes.slots, shapes.columns[0])
+    idle = Rows(*(np.zeros(shapes.slots, np.int32) for _ in Rows._fields))
+    nowhere = np.full(shapes.rows, shapes.slots, np.int32)
+    count = len(shapes.widths)
+    for columns in shapes.columns:
+        _log.info("compiling for sequences of up to %d tokens", columns)
+        if columns > state.columns:
+            programs.shrink(grown := programs.grow(state, columns), state.columns)
+            state = grown
+        settings = RowSettings.greedy(shapes.slots)
+        _, state = programs.decode(params, state, idle, settings, np.int32(shapes.slots))
+        fitting = [rows for width, rows in prefilled.items() if width <= columns]
+        for rows in fitting:
+            state = programs.insert(state, rows, nowhere)
+        count += 3 + len(fitting)
+    jax.block_until_ready(state)
+    _log.info("%d programs are compiled, in %.1f s", count, time.perf_counter() - begin)
+    return count
+
+
+def _prefill(programs: RowPrograms, params: Params, shapes: Shapes, width: int) -> State:
+    """Compile the prefill of prompts of ``width`` columns and return a state like its result."""
+    _log.info("compiling for prompts of up to %d tokens", width)
+    inputs = (params, pad_prompts((), shapes.rows, width), RowSettings.greedy(shapes.rows))
+    if shapes.rows > 1:
+        return programs.prefill(*inputs)[1]
+    compiled: Any = programs.prefill
+    compiled.lower(*inputs).compile()
+    return programs.empty(shapes.rows, width)
