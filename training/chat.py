@@ -22,9 +22,9 @@ from training.serving.opening import add_model_flags, open_model, served_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status: that of `tailrace` for bad input is 2."""
     options = _parse(arguments)
-    return run_command(lambda: chat(options), log=sys.stderr)
+    return 2 if (status := run_command(lambda: chat(options), log=sys.stderr)) == 1 else status
 
 
 def chat(options: argparse.Namespace) -> None:

@@ -28,9 +28,9 @@ _KEY = re.compile(r"[!-~]{1,1000}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status: that of `tailrace` for bad input is 2."""
     options = _parse(arguments)
-    return run_command(lambda: serve(options), log=sys.stderr)
+    return 2 if (status := run_command(lambda: serve(options), log=sys.stderr)) == 1 else status
 
 
 def serve(options: argparse.Namespace) -> None:

@@ -81,7 +81,7 @@ CONTENT = {
 }
 """Commands that need more than answers: the content that the answers promise."""
 
-UNSEEN = ("demo", "datasets preview")
+UNSEEN = ("demo", "datasets preview", "models chat")
 """Commands that need a whole stack, or a model; their output is in tests of their own."""
 
 Shape = Any

@@ -72,10 +72,15 @@ class Conversation:
         job = Job(prompt.tokens, sampling, pieces.put)
         self.model.engine.submit([job])
         try:
-            while reason == "interrupted":
-                reason = _add(text, pieces.get())
-                if reason == "interrupted":
-                    yield stream.advance(text.text)
+            while True:
+                piece = pieces.get()
+                if piece.finish is FinishReason.ERROR:
+                    raise NotFiniteError(piece.error)
+                end = text.extend(piece)
+                if end:
+                    break
+                yield stream.advance(text.text)
+            reason = end
             yield stream.finish(text.text)
         finally:
             self.model.engine.cancel(job)
@@ -113,23 +118,3 @@ class Conversation:
             f"the question takes {len(prompt.tokens)} tokens, at most {room} of the context's "
             f"{context} are for questions: ask a shorter one, or give a larger --context"
         )
-
-
-def _add(text: AnswerText, piece: Piece) -> str:
-    """Append a piece; return the reason of the end, or ``interrupted`` while none came.
-
-    Raises:
-        NotFiniteError: The piece is an error.
-    """
-    if piece.finish is FinishReason.ERROR:
-        raise NotFiniteError(piece.error)
-    has_end = piece.finish is FinishReason.EOS
-    for token in piece.tokens[: len(piece.tokens) - has_end]:
-        if text.add(token):
-            return "stop"
-    if has_end:
-        text.count_end()
-    if piece.finish is None:
-        return "interrupted"
-    text.end()
-    return "stop" if has_end or text.is_stopped else "length"

@@ -43,25 +43,14 @@ class Choice:
     text: AnswerText
     finish_reason: str = ""
     """``stop``, ``length`` or ``tool_calls``; empty until the answer ends."""
-    tokens: list[int] = field(default_factory=list)
-    """Tokens of the text; without a token that ends it."""
     logprobs: list[float] = field(default_factory=list)
+    """Log-probabilities of the text's tokens."""
 
     def add(self, piece: Piece) -> bool:
         """Append the tokens of a piece; return True if the answer has ended."""
-        has_end = piece.finish is FinishReason.EOS
-        count = len(piece.tokens) - has_end
-        for token, logprob in zip(piece.tokens[:count], piece.logprobs[:count], strict=True):
-            self.tokens.append(token)
-            self.logprobs.append(logprob)
-            if self.text.add(token):
-                break
-        if has_end and not self.text.is_stopped:
-            self.text.count_end()
-        if piece.finish is not None or self.text.is_stopped:
-            self.text.end()
-            ran_out = piece.finish is FinishReason.LENGTH and not self.text.is_stopped
-            self.finish_reason = "length" if ran_out else "stop"
+        self.finish_reason = self.text.extend(piece)
+        more = len(self.text.tokens) - len(self.logprobs)
+        self.logprobs += piece.logprobs[:more]
         return bool(self.finish_reason)
 
 

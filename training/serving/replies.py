@@ -66,9 +66,9 @@ class _Base:
 
     def new_tokens(self, choice: Choice) -> list[tuple[int, float]]:
         """Return tokens with log-probabilities that were not returned before."""
-        begin, end = self._reported[choice.index], len(choice.tokens)
-        self._reported[choice.index] = end
-        return list(zip(choice.tokens[begin:end], choice.logprobs[begin:end], strict=True))
+        begin, tokens = self._reported[choice.index], choice.text.tokens
+        self._reported[choice.index] = len(tokens)
+        return list(zip(tokens[begin:], choice.logprobs[begin:], strict=True))
 
     def token_text(self, token: int) -> str:
         """Return the text of one token; part of a character becomes U+FFFD."""

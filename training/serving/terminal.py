@@ -57,7 +57,6 @@ class Terminal:
         """Return the next line without white space around it; None at the end of the input."""
         while True:
             try:
-                # The prompt goes to standard error, as notes do: output holds answers alone.
                 if not self._is_person:
                     line = sys.stdin.readline()
                     return line.strip() if line else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from tailrace.formats.data.prediction import FinishReason
 from training.generate.stopping import Decode
+from training.serving.jobs import Piece
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _MOST_HELD = 64
@@ -29,8 +31,10 @@ class AnswerText:
             stop_ids: Tokens that end the answer and do not belong to it.
         """
         self.text = ""
+        self.tokens: list[int] = []
+        """Tokens of the text, and of a stop string at its end."""
         self.count = 0
-        """Number of tokens, those of the stop string included."""
+        """Number of tokens, one that ends the answer included."""
         self.is_stopped = False
         self._decode = decode
         self._stops = [stop for stop in stops if stop]
@@ -41,6 +45,18 @@ class AnswerText:
         self._shown_count = 0
         self._held = ""
 
+    def extend(self, piece: Piece) -> str:
+        """Append the tokens of a piece; return the reason of the end, or nothing before the end."""
+        has_end = piece.finish is FinishReason.EOS
+        for token in piece.tokens[: len(piece.tokens) - has_end]:
+            if self.add(token):
+                return "stop"
+        self.count += has_end
+        if piece.finish is None:
+            return ""
+        self.end()
+        return "stop" if has_end or self.is_stopped else "length"
+
     def add(self, token: int) -> bool:
         """Append a token; return True if it completes a stop, after which none may follow."""
         self.count += 1
@@ -48,6 +64,7 @@ class AnswerText:
             self.end()
             self.is_stopped = True
             return True
+        self.tokens.append(token)
         self._window.append(token)
         decoded = self._decode(self._window)
         pending = len(self._window) - self._shown_count
@@ -59,10 +76,6 @@ class AnswerText:
             self._window = self._window[self._shown_count :]
             self._shown, self._shown_count = self._decode(self._window), len(self._window)
         return self.is_stopped
-
-    def count_end(self) -> None:
-        """Count the token that ends the answer and is not part of its text."""
-        self.count += 1
 
     def end(self) -> None:
         """Add all that was held back."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tailrace.cli.commands import model_serving
 from tailrace.cli.errors import CommandError
 from tailrace.cli.options import ContentId, Description, Json, Limit, Server, connect, content_id
 from tailrace.cli.show import output
@@ -86,6 +87,10 @@ def get(
     """Show a model with its files."""
     with connect(server) as client:
         _print(client.get_model(name), as_json)
+
+
+app.command("chat")(model_serving.chat)
+app.command("serve")(model_serving.serve)
 
 
 def _print_left_out(folder: Path) -> None:
