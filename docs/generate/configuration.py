@@ -44,6 +44,19 @@ _CLIENT = (
         "Hosts, domains and networks that are reached without the proxy; this machine always is.",
     ),
     (
+        "TAILRACE_API_KEY",
+        "text",
+        "",
+        "Key that clients of `tailrace models serve` must send.",
+    ),
+    (
+        "XDG_CACHE_HOME",
+        "path",
+        "~/.cache",
+        "Folder of `tailrace/`: models that `tailrace models chat` and `models serve` fetched, and "
+        "their compiled programs.",
+    ),
+    (
         "XDG_STATE_HOME",
         "path",
         "~/.local/state",

@@ -1,4 +1,4 @@
-"""The page of Prometheus metrics, from the registries of the control plane and of a worker."""
+"""The page of Prometheus metrics, from the registries of the programs that serve some."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from prometheus_client import CollectorRegistry
 
 from docs.generate import markdown
 from services.metrics import Metrics
+from training.serving.metrics import ServingMetrics
 from workers.metrics import WorkerMetrics
 
 _INTRODUCTION = """
 The control plane serves `/metrics` on `TAILRACE_METRICS_PORT`, a worker on
 `TAILRACE_WORKER_METRICS_PORT`; without these settings neither serves any
-([configuration](configuration.md)). A histogram is exported as `…_bucket`, `…_sum` and `…_count`.
+([configuration](configuration.md)). `tailrace models serve` serves `/metrics` on its own port. A
+histogram is exported as `…_bucket`, `…_sum` and `…_count`.
 """
 
 
 def page() -> str:
     """Return the page."""
-    # Neither registry is read here, so that a worker's sources of values may be missing.
+    # No registry is read here, so that sources of values may be missing.
     absent = cast(Any, None)
     return markdown.page(
         "Metrics",
         _INTRODUCTION,
         ["## Control plane", "", *_families(Metrics().registry)],
         ["## Worker", "", *_families(WorkerMetrics(0, absent, absent).registry)],
+        ["## Model server", "", *_families(ServingMetrics(absent).registry)],
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from training.serving.engine import Engine
 from training.serving.guard import Application, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    # The page of metrics needs no JAX.
+    from training.serving.engine import Engine
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histograms."""
