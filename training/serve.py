@@ -42,7 +42,7 @@ def serve(options: argparse.Namespace) -> None:
     """
     keys = _keys(options.api_key_file)
     # Imported here: wrong flags are refused without the wait for the libraries.
-    from training.serving.server import Address, bind
+    from training.serving.address import Address, bind
 
     address = Address(options.host, options.port, keys, options.allow_host)
     address.require_safe()

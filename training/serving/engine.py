@@ -70,6 +70,8 @@ class Engine:
         self._settings = RowSettings.greedy(shapes.slots)
         self._rows: dict[int, Row] = {}
         """Running rows by slot."""
+        self._starting: Sequence[Row] = ()
+        """Rows that are neither waiting nor running yet."""
         self._state: State | None = None
         self._wake = threading.Condition()
         self._queue: FairQueue[Row] = FairQueue(places, shapes.slots)
@@ -141,7 +143,7 @@ class Engine:
             _log.exception("the engine has failed")
             self._closed = f"generation has failed: {type(error).__name__}"
         with self._wake:
-            rows = [*self._rows.values(), *self._queue.entries()]
+            rows = [*self._rows.values(), *self._starting, *self._queue.entries()]
             self._rows.clear()
         for row in rows:
             piece = Piece(row.request.sample, (), (), FinishReason.ERROR, self._closed)
@@ -180,7 +182,7 @@ class Engine:
         while budget > 0:
             with self._wake:
                 count = min(len(self._queue), len(self._slots.idle), self.shapes.rows)
-                rows = [self._queue.pop() for _ in range(count)]
+                rows = self._starting = [self._queue.pop() for _ in range(count)]
             if not rows:
                 return
             self._prefill(rows)
@@ -227,6 +229,7 @@ class Engine:
                     continue
                 part = slice(number, number + 1)
                 self._slots.take([row.request], [slot], Chosen(tokens[part], logprobs[part]))
+            self._starting = ()
             self._pass_on()
 
     def _decode(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,7 +11,6 @@ from typing import Any, Protocol
 from tailrace.formats.data.message import ToolCall
 from training.data.chat_format import ChatFormat
 from training.serving.generation import Choice, Generation
-from training.serving.reading import arguments_text
 from training.serving.splitting import Parts, PartStream
 
 Document = dict[str, Any]
@@ -209,7 +209,8 @@ class CompletionReply(_Base):
 
 def _call(call: ToolCall) -> Document:
     """Return a call of a tool; one without an id gets one."""
-    function = {"name": call.function.name, "arguments": arguments_text(call.function.arguments)}
+    arguments = json.dumps(call.function.arguments, ensure_ascii=False)
+    function = {"name": call.function.name, "arguments": arguments}
     id_ = call.id or f"call_{uuid.uuid4().hex[:24]}"
     return {"id": id_, "type": "function", "function": function}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tailrace.cli import local_model
-from tailrace.v1 import artifact_pb2
+from tailrace.v1 import artifact_pb2, run_pb2
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
 
@@ -57,6 +57,7 @@ def test_an_imported_model_is_fetched_once(served: Any, plane: Any, program: Any
 def test_the_model_of_a_run_comes_with_the_settings_of_its_training(
     served: Any, plane: Any, program: Any
 ) -> None:
+    plane.runs.runs["runs/demo"] = run_pb2.Run(name="runs/demo", uid="a-b-c")
     plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_MODEL, FILES)
     plane.artifacts.add(artifact_pb2.ARTIFACT_KIND_METRICS, {"provenance.json": b"{}"})
     result = served("models", "chat", "runs/demo", "--system", "-x", "--json")

@@ -23,8 +23,8 @@ from training.serving.shapes import Shapes
 PROMPTS = [[5, 6, 7], list(range(20, 40)), [9], [11, 12, 13, 14], [3] * 17]
 WAYS: list[dict[str, Any]] = [
     {"max_new_tokens": 20},
-    {"max_new_tokens": 20, "temperature": 1.5, "n_samples": 2},
-    {"max_new_tokens": 20, "temperature": 0.9, "top_k": 40, "top_p": 0.9,
+    {"max_new_tokens": 20, "temperature": 1.5},
+    {"max_new_tokens": 20, "temperature": 1.5, "top_k": 40, "top_p": 0.9, "n_samples": 2,
      "repetition_penalty": 1.2},
 ]  # fmt: skip
 

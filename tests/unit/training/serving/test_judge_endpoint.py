@@ -14,7 +14,7 @@ KEY = "TAILRACE_JUDGE_KEY_SERVED"
 
 def test_llm_rubric_asks_a_served_model(model: Model, params: Params) -> None:
     with Scripted(model, params).running() as server:
-        server.engine.text = '{"score": 0.9, "reason": "right"}'
+        server.engine.text = '{"score": 9, "reason": "right"}'
         place = server.url.removeprefix("http://")
         endpoint = {"url": f"{server.url}/v1", "model": NAME, "api_key_env": KEY}
         options: dict[str, Any] = {

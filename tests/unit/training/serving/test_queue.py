@@ -63,7 +63,7 @@ def test_a_client_that_comes_back_neither_owes_nor_saves() -> None:
     queue.charge("a", 1000)
     queue.end("a")
     queue.add("b", ["b0", "b1", "b2"])
-    assert drain(queue) == ["a1", "b0", "a2", "b1", "b2"]
+    assert drain(queue) == ["b0", "a1", "b1", "a2", "b2"]
 
 
 def test_a_large_request_is_overtaken_by_the_clients_next_one() -> None:
