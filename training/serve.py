@@ -42,15 +42,15 @@ def serve(options: argparse.Namespace) -> None:
     """
     keys = _keys(options.api_key_file)
     # Imported here: wrong flags are refused without the wait for the libraries.
-    from training.serving.address import Address, bind
+    from training.serving.api.address import Address, bind
 
     address = Address(options.host, options.port, keys, options.allow_host)
     address.require_safe()
     bound = bind(address)
     evaluated = open_model(options)
-    from training.serving.app import Limits
+    from training.serving.api.app import Limits
+    from training.serving.api.server import serve as serve_model
     from training.serving.model import ServedModel
-    from training.serving.server import serve as serve_model
 
     model = ServedModel.open(
         served_name(options),

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from docs.generate import markdown
 from services.metrics import Metrics
-from training.serving.metrics import ServingMetrics
+from training.serving.api.metrics import ServingMetrics
 from workers.metrics import WorkerMetrics
 
 _INTRODUCTION = """

@@ -66,7 +66,7 @@ class Conversation:
         stream = PartStream(prompt.opening)
         reason = "interrupted"
         pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
-        # Each answer has a random stream of its own, also to a repeated question.
+        # Each answer has a separate random stream, also to a repeated question.
         sampling = replace(self._sampling, seed=(self._sampling.seed + self._number) % 2**31)
         self._number += 1
         job = Job(prompt.tokens, sampling, pieces.put)
@@ -110,8 +110,8 @@ class Conversation:
         room = context - min(self._sampling.max_new_tokens, context // _RESERVED_SHARE)
         system = [Message(Role.SYSTEM, self.system)] if self.system else []
         for left_out in range(len(self._exchanges) + 1):
-            kept = [message for pair in self._exchanges[left_out:] for message in pair]
-            prompt = self.model.chat_prompt([*system, *kept, Message(Role.USER, question)])
+            history = [message for pair in self._exchanges[left_out:] for message in pair]
+            prompt = self.model.chat_prompt([*system, *history, Message(Role.USER, question)])
             if len(prompt.tokens) <= room:
                 return prompt, left_out
         raise DataError(

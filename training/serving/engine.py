@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+import jax
 import numpy as np
 
 from tailrace.formats.data.prediction import FinishReason
@@ -197,7 +198,7 @@ class Engine:
         if largest is None or all(row.since > latest for row in self._queue.starved()):
             return
         live = [(s, a) for s, a in self._slots.live() if self._rows[s].job.client == largest]
-        slot, answer = max(live, key=lambda item: self._rows[item[0]].started)
+        slot, answer = max(live, key=lambda entry: self._rows[entry[0]].started)
         request = self._slots.interrupt(slot, answer)
         self._put_back(slot, request)
 
@@ -214,9 +215,9 @@ class Engine:
         targets = np.full(self.shapes.rows, self.shapes.slots, np.int32)
         targets[: len(idle)] = idle
         # The slots that decode already must not lose columns.
-        self._fit(max(width, self._slots.columns(0)))
-        self._state = self._programs.insert(self._state, prefilled, targets)
-        tokens, logprobs = np.asarray(first.tokens), np.asarray(first.logprobs)
+        state = self._fit(max(width, self._slots.columns(0)))
+        self._state = self._programs.insert(state, prefilled, targets)
+        tokens, logprobs = jax.device_get((first.tokens, first.logprobs))
         now = time.monotonic()
         with self._wake:
             for number, (slot, row) in enumerate(zip(idle, rows, strict=True)):
@@ -226,9 +227,10 @@ class Engine:
                 self._queue.charge(row.job.client, len(row.request.tokens))
                 if np.isnan(logprobs[number]):
                     self._fail(slot)
-                    continue
-                part = slice(number, number + 1)
-                self._slots.take([row.request], [slot], Chosen(tokens[part], logprobs[part]))
+                else:
+                    part = slice(number, number + 1)
+                    chosen = Chosen(tokens[part], logprobs[part])
+                    self._slots.take([row.request], [slot], chosen)
             self._starting = ()
             self._pass_on()
 
@@ -236,22 +238,22 @@ class Engine:
         """Generate the next tokens of all running rows."""
         if not self._rows:
             return
-        self._fit(self._slots.columns(STEPS))
+        state = self._fit(self._slots.columns(STEPS))
         with self._wake:
             # When others wait, the call ends with the first row that ends.
             enough = len(self._slots.idle) + 1 if len(self._queue) else self.shapes.slots
         chosen, self._state = self._programs.decode(
-            self._params, self._state, self._slots.rows, self._settings, np.int32(enough)
+            self._params, state, self._slots.rows, self._settings, np.int32(enough)
         )
-        tokens, logprobs = np.asarray(chosen.tokens), np.asarray(chosen.logprobs)
-        is_broken = (np.isnan(logprobs) & (tokens >= 0)).any(axis=1)
+        chosen = jax.device_get(chosen)
+        is_broken = np.any(np.isnan(chosen.logprobs) & (np.asarray(chosen.tokens) >= 0), axis=1)
         with self._wake:
             for slot, answer in self._slots.live():
                 if is_broken[slot]:
                     self._slots.end(slot, len(answer.tokens))
                     self._fail(slot)
             self._slots.leave()
-            self._slots.add(Chosen(tokens, logprobs))
+            self._slots.add(chosen)
             self._pass_on()
 
     def _pass_on(self) -> None:
@@ -290,8 +292,8 @@ class Engine:
         self._queue.put_back(row.job.client, row)
         self._leave(slot)
 
-    def _fit(self, columns: int) -> None:
-        """Grow the cache to ``columns`` columns, or halve it while a quarter of it is enough."""
+    def _fit(self, columns: int) -> State:
+        """Return the state with ``columns`` columns at least, and at most four times as many."""
         needed = self.shapes.cache(columns)
         sizes = self.shapes.columns
         state = self._state
@@ -304,4 +306,4 @@ class Engine:
         while index > 1 and needed <= sizes[index - 2]:
             index -= 1
             state = self._programs.shrink(state, sizes[index])
-        self._state = state
+        return state

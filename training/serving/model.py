@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -13,16 +12,12 @@ from typing import Any
 from tailrace.formats.data.message import Message
 from tailrace.formats.data.thinking import opened_thinking
 from tailrace.formats.spec.train_spec import MeshSpec
-from training.data.chat_format import ChatFormat, ConversationError
+from training.data.chat_format import ChatFormat
 from training.data.tokenizer import beginning, encode
-from training.errors import ConfigError, ModelConfigError
 from training.generate.placement import generation_layout
 from training.generate.predict import PROMPT_END, Evaluated
-from training.generate.sampling import Sampling
 from training.serving.engine import STEPS, Engine
-from training.serving.errors import ApiError
 from training.serving.programs import RowPrograms
-from training.serving.schema import ChatRequest, SamplingRequest
 from training.serving.shapes import Shapes, compile_all
 
 _MOST_FORMATS = 16
@@ -106,75 +101,15 @@ class ServedModel:
         tokens = chat.prompt_tokens(messages, tools)
         return Prompt(tokens, opened_thinking(chat.written(tokens[-PROMPT_END:])), chat.stop)
 
-    def request_prompt(self, request: ChatRequest) -> Prompt:
-        """Return the prompt of a request.
-
-        Raises:
-            ApiError: The template refuses the conversation, or the prompt is too long.
-        """
-        try:
-            prompt = self.chat_prompt(request.messages, request.tools, request.chat_template_kwargs)
-        except ConversationError as error:
-            raise ApiError(400, str(error), code="invalid_value", param="messages") from error
-        except (ConfigError, ModelConfigError) as error:
-            name = "chat_template_kwargs" if request.chat_template_kwargs else "messages"
-            raise ApiError(400, str(error), code="invalid_value", param=name) from error
-        return self._checked(prompt, "messages")
-
-    def text_prompt(self, prompt: str | list[int]) -> Prompt:
-        """Return the prompt of a text, as the tokenizer begins texts, or of token ids.
-
-        Raises:
-            ApiError: The prompt is empty or too long, or has other ids than the model's tokens.
-        """
+    def text_prompt(self, text: str) -> Prompt:
+        """Return the prompt of a text, which begins as the tokenizer begins texts."""
         tokenizer = self._evaluated.tokenizer
-        if isinstance(prompt, str):
-            prompt = [*beginning(tokenizer), *encode(tokenizer, prompt)]
-        return self._checked(Prompt(prompt), "prompt")
+        return Prompt([*beginning(tokenizer), *encode(tokenizer, text)])
 
-    def sampling(self, request: SamplingRequest, limit: int | None) -> Sampling:
-        """Return the settings of a request for at most ``limit`` new tokens."""
-        seed = secrets.randbits(31) if request.seed is None else request.seed % 2**31
-        return Sampling(
-            max_new_tokens=self.context if limit is None else limit,
-            temperature=request.temperature,
-            seed=seed,
-            top_p=request.top_p,
-            top_k=request.top_k,
-            repetition_penalty=request.repetition_penalty,
-            n_samples=request.n,
-            stop=tuple(request.stop),
-        )
-
-    def stop_tokens(self, stops: Sequence[str]) -> frozenset[int]:
-        """Return the ids of the stop strings that are special tokens.
-
-        Raises:
-            ApiError: A stop string has a special token and other text.
-        """
-        for index, stop in enumerate(stops):
-            if self.chat.mixes_in_token(stop):
-                problem = f"stop[{index}] has a special token and other text: give one of them"
-                raise ApiError(400, problem, code="invalid_value", param=f"stop[{index}]")
-        ids = map(self.chat.token_of, stops)
-        return frozenset(id_ for id_ in ids if id_ is not None)
-
-    def _checked(self, prompt: Prompt, param: str) -> Prompt:
-        count, vocabulary = len(prompt.tokens), self._evaluated.model.vocabulary
-        if not count:
-            raise ApiError(400, "the prompt has no tokens", code="invalid_value", param=param)
-        if max(prompt.tokens) >= vocabulary:
-            problem = f"the model has tokens 0 to {vocabulary - 1}, not {max(prompt.tokens)}"
-            raise ApiError(400, problem, code="invalid_value", param=param)
-        if count >= self.context:
-            raise ApiError(
-                400,
-                f"the prompt has {count} tokens, which leaves no room in the context of "
-                f"{self.context} tokens",
-                code="context_length_exceeded",
-                param=param,
-            )
-        return prompt
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model embeds."""
+        return self._evaluated.model.vocabulary
 
     def _format(self, variables: Mapping[str, Any]) -> ChatFormat:
         """Return the chat format with further template variables."""

@@ -1,4 +1,4 @@
-"""Compiled programs whose rows each have sampling settings of their own.
+"""Compiled programs whose rows have separate sampling settings.
 
 The settings are inputs, not parts of the programs: requests with different settings share a batch,
 and none needs another compilation.
@@ -112,9 +112,11 @@ def choose_by_row(
     def draw() -> jax.Array:
         divided = scores / jnp.where(warm, settings.temperature, 1)[:, None]
         filters = warm & ((settings.top_p < 1) | (settings.top_k > 0))
-        kept = jax.lax.cond(jnp.any(filters), lambda: _filter(divided, settings), lambda: divided)
+        filtered = jax.lax.cond(
+            jnp.any(filters), lambda: _filter(divided, settings), lambda: divided
+        )
         row_keys = jax.vmap(jax.random.fold_in)(keys, drawn)
-        return jax.vmap(jax.random.categorical)(row_keys, kept)
+        return jax.vmap(jax.random.categorical)(row_keys, filtered)
 
     best = first_best(scores)
     token = jax.lax.cond(jnp.any(warm), lambda: jnp.where(warm, draw(), best), lambda: best)

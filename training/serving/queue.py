@@ -116,7 +116,7 @@ class FairQueue(Generic[T]):
 
     def largest(self) -> str | None:
         """Return the client with the most running entries if it has several; otherwise None."""
-        client, count = max(self._running.items(), key=lambda item: item[1], default=("", 0))
+        client, count = max(self._running.items(), key=lambda entry: entry[1], default=("", 0))
         return client if count > 1 else None
 
     def _order(self, client: str) -> tuple[bool, float, _Waiting[T]]:

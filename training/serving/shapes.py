@@ -121,7 +121,7 @@ def compile_all(programs: RowPrograms, params: Params, shapes: Shapes) -> int:
         for rows in fitting:
             state = programs.insert(state, rows, nowhere)
         count += 3 + len(fitting)
-    jax.block_until_ready(state)
+    jax.block_until_ready(state)  # type: ignore[no-untyped-call]
     _log.info("%d programs are compiled, in %.1f s", count, time.perf_counter() - begin)
     return count
 

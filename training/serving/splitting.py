@@ -13,7 +13,7 @@ _UNFINISHED = re.compile(r"[<◁\[][^<>◁▷\[\]\n]{0,60}\Z")
 """End of a text that may become a tag or a marker."""
 
 _CHANNEL = re.compile(r"\s*(?:analysis|commentary)")
-"""Begin of a text whose thinking is told apart only at its end."""
+"""Begin of a text whose thinking is recognised only at its end."""
 
 _MARKER = re.compile("|".join(map(re.escape, TOOL_MARKERS)))
 
@@ -97,5 +97,5 @@ def _before_calls(content: str) -> str:
     return before.rstrip() if before.strip() and not before[:1].isspace() else ""
 
 
-def _continuation(shown: str, whole: str) -> str:
-    return whole[len(shown) :] if whole.startswith(shown) else ""
+def _continuation(beginning: str, text: str) -> str:
+    return text[len(beginning) :] if text.startswith(beginning) else ""

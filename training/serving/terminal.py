@@ -107,7 +107,6 @@ class Terminal:
         if parts.reasoning and self._in_colour:
             self._write(f"{_DIM}{visible(parts.reasoning)}{_PLAIN}")
         if parts.content:
-            # Thinking and answer are told apart by the colour, and by an empty line.
             self._write(visible(parts.content))
 
     def _finish(self) -> None:

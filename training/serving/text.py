@@ -96,9 +96,9 @@ class AnswerText:
             self.text += text[:position]
             self._held, self.is_stopped = "", True
             return
-        held = max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - held :]
-        self.text += text[: len(text) - held]
+        size = len(text) - max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[size:]
+        self.text += text[:size]
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -204,6 +205,6 @@ def _model(
     return [f"--model={local.source}", *names, f"--cache_dir={compiled}"]
 
 
-def _options(values: dict[str, object]) -> list[str]:
+def _options(values: Mapping[str, object]) -> list[str]:
     # With "=" a value may begin with a dash.
     return [f"{name}={value}" for name, value in values.items() if value is not None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.training.serving.scripted import Scripted
+from tests.unit.training.serving.api.scripted import Scripted
 from training.errors import DataError
 from training.generate.sampling import Sampling
 from training.models.family import Model, Params
@@ -140,11 +140,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(
             raise line
         return line
 
-    asked: list[str] = []
+    questions: list[str] = []
     ask = chat.conversation.ask
 
     def stopping(question: str) -> Any:
-        asked.append(question)
+        questions.append(question)
         if question == "One?":
             raise KeyboardInterrupt
         return ask(question)
@@ -154,7 +154,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(
     monkeypatch.setattr(chat.conversation, "ask", stopping)
     Terminal(chat.conversation, as_json=False).run()
     output = capsys.readouterr()
-    assert asked == ["One?", "Two?"]
+    assert questions == ["One?", "Two?"]
     assert output.out.endswith("fine\n")
     assert "/exit or Ctrl-D ends the chat" in output.err
     assert "/reset" in output.err

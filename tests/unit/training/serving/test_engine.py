@@ -105,9 +105,9 @@ def test_a_cancelled_job_frees_its_slot_and_changes_no_other(engine: Engine, bat
 
 def test_one_sample_can_be_cancelled(engine: Engine) -> None:
     settings: dict[str, Any] = {"max_new_tokens": 50, "temperature": 3.0, "seed": 1}
-    whole = Received([5, 6], n_samples=2, **settings)
-    engine.submit([whole.job])
-    expected = whole.tokens(1)
+    both = Received([5, 6], n_samples=2, **settings)
+    engine.submit([both.job])
+    expected = both.tokens(1)
     part = Received([5, 6], n_samples=2, **settings)
     engine.submit([part.job])
     engine.cancel(part.job, 0)

@@ -39,8 +39,8 @@ def joined(parts: list[Parts]) -> tuple[str, str, list[Any]]:
 def test_streamed_parts_are_those_of_the_whole(
     text: str, opening: str, has_tools: bool, step: int
 ) -> None:
-    whole = split_answer(text, opening, has_tools=has_tools)
-    expected = whole.reasoning, whole.content, [call.function for call in whole.calls]
+    answer = split_answer(text, opening, has_tools=has_tools)
+    expected = answer.reasoning, answer.content, [call.function for call in answer.calls]
     assert joined(streamed(text, opening, has_tools, step)) == expected
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from tailrace.formats.data.prediction import FinishReason
-from training.generate.sampling import Sampling
+from training.serving.api.errors import ApiError
+from training.serving.api.questions import Question
 from training.serving.engine import Engine
-from training.serving.errors import ApiError
 from training.serving.jobs import EngineClosedError, Job, Piece
 from training.serving.model import Prompt, ServedModel
 from training.serving.queue import FullError
@@ -22,17 +22,6 @@ RETRY_SECONDS = 60
 
 SILENCE_SECONDS = 15.0
 """Seconds without a token after which a stream shows that it is alive."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A request in the form in which its answers are generated."""
-
-    prompts: list[Prompt]
-    sampling: Sampling
-    client: str
-    has_tools: bool = False
-    with_logprobs: bool = False
 
 
 @dataclass(eq=False)
@@ -60,19 +49,24 @@ class Generation:
     It submits its jobs at once, so that a refusal comes before the response has begun.
     """
 
-    def __init__(self, model: ServedModel, question: Question) -> None:
+    def __init__(self, model: ServedModel, question: Question, client: str) -> None:
         """Submit the jobs.
+
+        Args:
+            model: The model.
+            question: The question.
+            client: Name under which it is scheduled.
 
         Raises:
             ApiError: Too many requests wait, or the server is ending.
         """
         self.question = question
         self._engine: Engine = model.engine
-        self._model = model
+        self._client = client
         self._pieces: asyncio.Queue[tuple[int, Piece]] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         sampling, stops = question.sampling, question.sampling.stop
-        stop_ids = model.stop_tokens(stops)
+        stop_ids = question.stop_tokens
         self.choices = [
             Choice(index, AnswerText(model.chat.text, (*stops, *prompt.stop), stop_ids))
             for index, prompt in enumerate(
@@ -164,4 +158,4 @@ class Generation:
                 entry = first + piece.sample, piece
                 self._loop.call_soon_threadsafe(self._pieces.put_nowait, entry)
 
-        return Job(prompt.tokens, self.question.sampling, receive, self.question.client)
+        return Job(prompt.tokens, self.question.sampling, receive, self._client)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from training.serving.guard import Application, Receive, Scope, Send
+from training.serving.api.guard import Application, Receive, Scope, Send
 
 if TYPE_CHECKING:
     # The page of metrics needs no JAX.
@@ -17,7 +17,7 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Upper bounds of the histograms."""
 
 _PATHS = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/health", "/metrics")
-"""Paths with counters of their own."""
+"""Paths that are counted separately."""
 
 
 class ServingMetrics:

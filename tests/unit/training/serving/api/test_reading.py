@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tailrace.formats.data.message import Role
-from training.serving.errors import ApiError
-from training.serving.reading import read_chat, read_completion
+from training.serving.api.errors import ApiError
+from training.serving.api.reading import read_chat, read_completion
 
 HI = {"role": "user", "content": "Hi"}
 

@@ -12,11 +12,11 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 
-from training.serving.errors import ApiError
-from training.serving.generation import Generation
-from training.serving.guard import Receive, Scope, Send
-from training.serving.metrics import ServingMetrics
-from training.serving.replies import Reply
+from training.serving.api.errors import ApiError
+from training.serving.api.generation import Generation
+from training.serving.api.guard import Receive, Scope, Send
+from training.serving.api.metrics import ServingMetrics
+from training.serving.api.replies import Reply
 
 _log = logging.getLogger(__name__)
 
@@ -50,11 +50,10 @@ class Answer:
                 yield _event(document)
             async for choice in self._generation.changes(self._seconds):
                 self._observe(choice is not None)
-                document = None if choice is None else self._reply.part(choice)
-                if document is not None:
-                    yield _event(document)
-                elif choice is None:
+                if choice is None:
                     yield b": waiting\n\n"
+                elif part := self._reply.part(choice):
+                    yield _event(part)
             self._end()
             if with_usage:
                 yield _event(self._reply.usage())

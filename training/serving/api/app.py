@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -16,17 +16,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from training.serving.answering import Answer, EventStream, unless_gone
-from training.serving.errors import ApiError
-from training.serving.generation import Generation, Question
-from training.serving.guard import CLIENT
-from training.serving.metrics import ServingMetrics
+from training.data.chat_format import ChatFormat
+from training.serving.api.answering import Answer, EventStream, unless_gone
+from training.serving.api.errors import ApiError
+from training.serving.api.generation import Generation
+from training.serving.api.guard import CLIENT
+from training.serving.api.metrics import ServingMetrics
+from training.serving.api.questions import (
+    Question,
+    chat_question,
+    completion_question,
+    require_model,
+)
+from training.serving.api.replies import ChatReply, CompletionReply, Reply
 from training.serving.model import ServedModel
-from training.serving.reading import read_chat, read_completion
-from training.serving.replies import ChatReply, CompletionReply, Reply
-from training.serving.schema import SamplingRequest
-
-T = TypeVar("T")
 
 BODY_SECONDS = 60.0
 """Time limit for receiving a body."""
@@ -85,35 +88,14 @@ class ModelApi:
         return JSONResponse({"object": "list", "data": [self._description()]})
 
     async def _one_model(self, request: Request) -> Response:
-        self._require_model(request.path_params["model"])
+        require_model(self._model, request.path_params["model"])
         return JSONResponse(self._description())
 
     async def _chat(self, request: Request) -> Response | EventStream:
-        body = await self._body(request)
-        parsed, prompt = await self._prepare(self._read_chat, body)
-        question = Question(
-            [prompt],
-            self._model.sampling(parsed, parsed.limit),
-            _client(request, parsed),
-            has_tools=bool(parsed.tools),
-            with_logprobs=parsed.logprobs,
-        )
-        generation = Generation(self._model, question)
-        reply = ChatReply(generation, self._model.chat, self._model.name)
-        return await self._respond(request, parsed, generation, reply)
+        return await self._answer(request, chat_question, ChatReply)
 
     async def _complete(self, request: Request) -> Response | EventStream:
-        body = await self._body(request)
-        parsed, prompts = await self._prepare(self._read_completion, body)
-        question = Question(
-            prompts,
-            self._model.sampling(parsed, parsed.limit),
-            _client(request, parsed),
-            with_logprobs=parsed.logprobs is not None,
-        )
-        generation = Generation(self._model, question)
-        reply = CompletionReply(generation, self._model.chat, self._model.name)
-        return await self._respond(request, parsed, generation, reply)
+        return await self._answer(request, completion_question, CompletionReply)
 
     async def _health(self, _: Request) -> Response:
         problem = self._model.engine.failure or ("is ending" if self.is_ending else "")
@@ -129,15 +111,6 @@ class ModelApi:
         fields = {"created": self._created, "owned_by": "tailrace"}
         context = {"max_model_len": self._model.context}
         return {"id": self._model.name, "object": "model", **fields, **context}
-
-    def _require_model(self, name: str) -> None:
-        if name != self._model.name:
-            raise ApiError(
-                404,
-                f"there is no model {name[:100]!r} here: this server has {self._model.name!r}",
-                code="model_not_found",
-                param="model",
-            )
 
     async def _body(self, request: Request) -> bytes:
         """Return the body of a request.
@@ -163,44 +136,40 @@ class ModelApi:
             raise ApiError(408, problem, code="body_timeout") from error
         return bytes(body)
 
-    async def _prepare(self, function: Callable[[bytes], T], body: bytes) -> T:
-        """Call a function in the thread that prepares prompts."""
+    async def _prepare(
+        self, read: Callable[[ServedModel, bytes], Question], body: bytes
+    ) -> Question:
+        """Return the question of a body, read in the thread that prepares prompts."""
         if self._preparing >= self._limits.places:
             problem = f"{self._preparing} prompts are being prepared: no more may wait"
             raise ApiError(429, problem, code="queue_full", headers={"Retry-After": "1"})
         self._preparing += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._preparer, function, body)
+            return await loop.run_in_executor(self._preparer, read, self._model, body)
         finally:
             self._preparing -= 1
 
-    def _read_chat(self, body: bytes) -> Any:
-        request = read_chat(body)
-        self._require_model(request.model)
-        return request, self._model.request_prompt(request)
-
-    def _read_completion(self, body: bytes) -> Any:
-        request, prompts = read_completion(body)
-        self._require_model(request.model)
-        return request, list(map(self._model.text_prompt, prompts))
-
-    async def _respond(
-        self, request: Request, parsed: SamplingRequest, generation: Generation, reply: Reply
+    async def _answer(
+        self,
+        request: Request,
+        read: Callable[[ServedModel, bytes], Question],
+        reply_of: Callable[[Generation, ChatFormat, str], Reply],
     ) -> Response | EventStream:
+        question = await self._prepare(read, await self._body(request))
+        fields = question.request
+        client = f"{request.scope[CLIENT]}/{fields.user or ''}"
+        generation = Generation(self._model, question, client)
+        reply = reply_of(generation, self._model.chat, self._model.name)
         answer = Answer(self.metrics, generation, reply, self._limits.seconds)
-        if parsed.stream:
-            options = parsed.stream_options
+        if fields.stream:
+            options = fields.stream_options
             with_usage = options is not None and options.include_usage
             return EventStream(generation, answer.events(with_usage=with_usage))
         try:
             return JSONResponse(await unless_gone(request, answer.whole()))
         finally:
             generation.close()
-
-
-def _client(request: Request, parsed: SamplingRequest) -> str:
-    return f"{request.scope[CLIENT]}/{parsed.user or ''}"
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

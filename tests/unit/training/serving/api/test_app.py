@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.unit.training.serving.scripted import KEYS, NAME, Scripted
+from tests.unit.training.serving.api.scripted import KEYS, NAME, Scripted
 from training.models.family import Model, Params
 
 HI: Any = [{"role": "user", "content": "Hi"}]
@@ -272,7 +272,7 @@ def wait_for_cancel(server: Scripted) -> Any:
 def test_an_answer_that_takes_too_long(
     client: openai.OpenAI, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.serving.generation.SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr("training.serving.api.generation.SILENCE_SECONDS", 0.05)
     limits = server.api._limits
     monkeypatch.setattr(server.api, "_limits", type(limits)(20_000, 0.3, 8))
     server.engine.hangs = True

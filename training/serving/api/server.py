@@ -15,10 +15,10 @@ import uvicorn
 
 from tailrace.formats.endpoint_access import KEYS_VARIABLE, PLACES_VARIABLE, read_place
 from training.errors import TrainingError
-from training.serving.address import Address
-from training.serving.app import Limits, ModelApi
-from training.serving.guard import Application, Guard, allowed_hosts
-from training.serving.metrics import CountedRequests
+from training.serving.api.address import Address
+from training.serving.api.app import Limits, ModelApi
+from training.serving.api.guard import Application, Guard, allowed_hosts
+from training.serving.api.metrics import CountedRequests
 from training.serving.model import ServedModel
 
 _log = logging.getLogger(__name__)

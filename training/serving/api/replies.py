@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tailrace.formats.data.message import ToolCall
 from training.data.chat_format import ChatFormat
-from training.serving.generation import Choice, Generation
+from training.serving.api.generation import Choice, Generation
 from training.serving.splitting import Parts, PartStream
 
 Document = dict[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.errors import ConfigError
-from training.serving.guard import is_loopback
+from training.serving.api.guard import is_loopback
 
 
 @dataclass(frozen=True)

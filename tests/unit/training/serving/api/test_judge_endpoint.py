@@ -6,7 +6,7 @@ from typing import Any
 
 from tailrace.formats.endpoint_access import EndpointAccess, EndpointKey
 from tests.unit.training.judges.candidates import candidate, judge_of
-from tests.unit.training.serving.scripted import KEYS, NAME, Scripted
+from tests.unit.training.serving.api.scripted import KEYS, NAME, Scripted
 from training.models.family import Model, Params
 
 KEY = "TAILRACE_JUDGE_KEY_SERVED"

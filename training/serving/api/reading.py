@@ -9,8 +9,8 @@ from tailrace.formats.json_value import is_encodable
 from tailrace.formats.outside_json import read_object
 from tailrace.formats.schema import SpecError, Violation, parse
 from tailrace.formats.wording import describe
-from training.serving.errors import ApiError, wrong_fields
-from training.serving.schema import (
+from training.serving.api.errors import ApiError, wrong_fields
+from training.serving.api.schema import (
     IGNORED,
     MAX_PROMPTS,
     MAX_TEXT,
@@ -31,22 +31,22 @@ def read_chat(body: bytes) -> ChatRequest:
     Raises:
         ApiError: The body is not valid; every wrong field is named.
     """
-    data, violations = _document(body)
-    _drop_tool_choice(data, violations)
-    messages = data.get("messages")
+    fields, violations = _document(body)
+    _drop_tool_choice(fields, violations)
+    messages = fields.get("messages")
     if isinstance(messages, list):
-        data["messages"] = [
+        fields["messages"] = [
             _message(message, f"messages[{index}]", violations)
             for index, message in enumerate(messages)
         ]
-    return _parse(ChatRequest, data, violations)
+    return _parse(ChatRequest, fields, violations)
 
 
 def read_completion(body: bytes) -> tuple[CompletionRequest, list[str | list[int]]]:
     """Return the request of a body and its prompts, texts or token ids; errors as read_chat."""
-    data, violations = _document(body)
-    prompts = _prompts(data.pop("prompt", None), violations)
-    return _parse(CompletionRequest, data, violations), prompts
+    fields, violations = _document(body)
+    prompts = _prompts(fields.pop("prompt", None), violations)
+    return _parse(CompletionRequest, fields, violations), prompts
 
 
 def _document(body: bytes) -> tuple[dict[str, Any], list[Violation]]:
@@ -55,21 +55,21 @@ def _document(body: bytes) -> tuple[dict[str, Any], list[Violation]]:
         document: dict[str, Any] = read_object(body)
     except ValueError as error:
         raise ApiError(400, f"the body {error}", code="invalid_json") from error
-    data = {name: value for name, value in document.items() if name not in IGNORED}
+    fields = {name: value for name, value in document.items() if name not in IGNORED}
     violations = []
     for name, neutral in NEUTRAL.items():
-        value = data.pop(name, None)
+        value = fields.pop(name, None)
         if value is not None and value not in neutral:
             way_out = WAYS_OUT.get(name, "leave it out")
             violations.append(Violation(name, f"is not supported here: {way_out}"))
-    if isinstance(data.get("stop"), str):
-        data["stop"] = [data["stop"]]
-    return data, violations
+    if isinstance(fields.get("stop"), str):
+        fields["stop"] = [fields["stop"]]
+    return fields, violations
 
 
-def _parse(schema: type[T], data: object, violations: list[Violation]) -> T:
+def _parse(schema: type[T], fields: object, violations: list[Violation]) -> T:
     try:
-        request = parse(schema, data)
+        request = parse(schema, fields)
     except SpecError as error:
         raise wrong_fields([*violations, *error.violations]) from error
     if violations:
@@ -77,11 +77,11 @@ def _parse(schema: type[T], data: object, violations: list[Violation]) -> T:
     return request
 
 
-def _drop_tool_choice(data: dict[str, Any], violations: list[Violation]) -> None:
+def _drop_tool_choice(fields: dict[str, Any], violations: list[Violation]) -> None:
     """Remove ``tool_choice``, and the tools if none may be called."""
-    choice = data.pop("tool_choice", None)
+    choice = fields.pop("tool_choice", None)
     if choice == "none":
-        data.pop("tools", None)
+        fields.pop("tools", None)
     elif choice not in (None, "auto"):
         problem = "must be none or auto: a model cannot be made to call a tool"
         violations.append(Violation("tool_choice", problem))

@@ -16,10 +16,10 @@ from tests.unit.training.chat_folder import chat_tokenizer
 from training.chat_templates import shipped_template
 from training.generate.predict import Evaluated
 from training.models.family import Model, Params
-from training.serving.app import Limits, ModelApi
-from training.serving.guard import Guard, allowed_hosts
+from training.serving.api.app import Limits, ModelApi
+from training.serving.api.guard import Guard, allowed_hosts
+from training.serving.api.metrics import CountedRequests
 from training.serving.jobs import EngineClosedError, Job, Load, Piece
-from training.serving.metrics import CountedRequests
 from training.serving.model import ServedModel
 from training.serving.queue import FullError
 from training.serving.shapes import Shapes
